@@ -1,0 +1,64 @@
+"""Losses of both stages. Masks are compared at half the input resolution."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """5 x focal (gamma 1) + Dice of each mask, and its soft Dice; (..., row, column) to (...)."""
+    truth = truth.to(logits.dtype)
+    cross = F.binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
+    wrong = 1 - torch.exp(-cross)
+    focal = (wrong.detach() * cross).mean((-2, -1))
+    probability = torch.sigmoid(logits)
+    both = (probability * truth).sum((-2, -1))
+    dice = (2 * both + 1) / (probability.sum((-2, -1)) + truth.sum((-2, -1)) + 1)
+    return 5 * focal + 1 - dice, dice
+
+
+@torch.no_grad()
+def true_iou(logits: Tensor, truth: Tensor, outside: Tensor) -> Tensor:
+    """IoU (O, M) of the masks with the whole object, its part outside the window counted as missed."""
+    answer, truth = logits > 0, truth[:, None]
+    both = (answer & truth).sum((-2, -1)).float()
+    return both / ((answer | truth).sum((-2, -1)).float() + outside[:, None]).clamp(min=1)
+
+
+def box_and_click_loss(
+    logits: Tensor, iou: Tensor, truth: Tensor, outside: Tensor, lone: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of a round for O objects.
+
+    Args:
+        logits: (O, 4, row, column).
+        iou: (O, 4) predicted.
+        truth: (O, row, column) bool.
+        outside: (O,) area outside the window.
+        lone: (O,) bool: a first, lone click, answered by the best of masks 1 to 3 (mask 0 learns the average answer).
+
+    Returns:
+        the loss, the index of the mask that the round answers with, and its Dice.
+    """
+    real = true_iou(logits, truth, outside)
+    first, dice0 = mask_loss(logits[:, 0], truth)
+    rows = torch.arange(len(lone))
+    best = torch.zeros(len(lone), dtype=torch.long)
+    loss, dice = first.clone(), dice0.clone()
+    if lone.any():
+        three, dices = mask_loss(logits[lone, 1:], truth[lone][:, None])
+        least, which = three.min(1)
+        loss = loss.index_put((lone.nonzero()[:, 0],), 0.4 * first[lone] + 0.9 * least + 0.1 * three.mean(1))
+        dice = dice.index_put((lone.nonzero()[:, 0],), dices[torch.arange(len(which)), which])
+        # corrections start from the mask that would be answered: the one thought best
+        best = best.index_put((lone.nonzero()[:, 0],), 1 + iou[lone, 1:].argmax(1))
+    error = (iou - real) ** 2
+    weight = torch.where(lone, 1.5, 1.0)
+    score = (weight * (0.7 * error[rows, best] + 0.3 * error.mean(1))).mean()
+    if lone.any():
+        gap = real[lone][:, :, None] - real[lone][:, None, :]
+        guess = iou[lone][:, :, None] - iou[lone][:, None, :]
+        score = score + 0.3 * (gap.abs() * F.softplus(-8 * guess * gap.sign()) * (gap.abs() > 0.03)).mean()
+    return loss.mean() + 2 * score, best, dice.detach()

@@ -1,0 +1,243 @@
+"""Training crops: a window on a scene, some of its objects, and the simulated prompts on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from data import Scene
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from segscope.phantom import scene as made_up
+from segscope.simulate.clicks import corrective_click, interior_point, random_point
+
+OBJECTS = 4
+#: share of draws where a source would otherwise have more; one-shape sets get less
+CAP, CAPS = 0.12, {"mri_cardiac_sunnybrook": 0.012, "mri_cardiac_sunnybrook_more": 0.02, "us_fetal_head_hc18": 0.02}
+#: real rings, walls and crowded cells, of which there are few
+BOOST = {"em_sem_axons": 2.0, "mixed_permissive/mri_heart_hvsmr": 1.5, "phase_contrast_cells": 1.5}
+
+
+@dataclass(eq=False)
+class Batch:
+    """B pictures with O objects each, object rows flattened to B * O.
+
+    Attributes:
+        images: (B, S, S, 3) float, 0 to 255.
+        truth: (B * O, S/2, S/2) bool.
+        boxes: (B * O, 4) tight boxes in input pixels.
+        outside: (B * O,) area of the object outside the window, in pixels of `truth`.
+        vague: (B * O,) bool, a box does not say what is meant (thin structures all over the frame).
+    """
+
+    images: Tensor
+    truth: Tensor
+    boxes: Tensor
+    outside: Tensor
+    vague: Tensor
+
+
+class Prepared:
+    """A scene with what sampling needs: image levels, areas and boxes of objects."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.source = scene.source
+        level = torch.from_numpy(np.array(scene.image)).permute(2, 0, 1)
+        self.levels = [level]
+        while min(level.shape[1:]) > 96:
+            level = F.avg_pool2d(level[None].float(), 2)[0].round().to(torch.uint8)
+            self.levels.append(level)
+        self.planes = [torch.from_numpy(p.astype(np.int32)) for p in scene.planes]
+        self.objects: list[tuple[int, int, int, tuple[int, int, int, int], bool]] = []
+        rows, columns = scene.image.shape[:2]
+        for k, plane in enumerate(scene.planes):
+            area = np.bincount(plane.ravel())
+            for label, where in enumerate(ndimage.find_objects(plane.astype(np.int32)), 1):
+                if where is None or area[label] < 24:
+                    continue
+                y0, y1, x0, x1 = where[0].start, where[0].stop, where[1].start, where[1].stop
+                high, wide = y1 - y0, x1 - x0
+                fill = area[label] / (high * wide)
+                vague = fill < 0.3 and high > 0.75 * rows and wide > 0.75 * columns or fill < 0.12
+                self.objects.append((k, label, int(area[label]), (x0, y0, x1, y1), vague))
+
+
+def source_weights(scenes: list[Prepared]) -> NDArray[np.float64]:
+    """Probability of each scene: sources by the root of their objects (at most 4 a scene), capped."""
+    sources = sorted({s.source for s in scenes})
+    counts = {s: 0 for s in sources}
+    for s in scenes:
+        counts[s.source] += min(len(s.objects), 4)
+    share = np.sqrt([counts[s] for s in sources]) * [BOOST.get(s, 1.0) for s in sources]
+    for _ in range(3):
+        share = np.minimum(share / share.sum(), [CAPS.get(s, CAP) for s in sources])
+    each = dict(zip(sources, share, strict=True))
+    held = {s: sum(1 for x in scenes if x.source == s and x.objects) for s in sources}
+    weight = np.array([each[s.source] / held[s.source] if s.objects else 0 for s in scenes])
+    return weight / weight.sum()
+
+
+def synthetic(seed: int) -> Scene:
+    image, planes = made_up(np.random.default_rng(seed), 256)
+    same = bool((planes[0] == planes[1]).all())
+    return Scene("synthetic", str(seed), image, planes[:1] if same else planes, ("made up",) * (1 if same else 2))
+
+
+def _window(rng: np.random.Generator, box: tuple[int, int, int, int], frame_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Centre x, y and sides of the view: round the object as for boxes, or of any size as for clicks."""
+    rows, columns = frame_hw
+    x0, y0, x1, y1 = box
+    longest = max(x1 - x0, y1 - y0, 8)
+    draw = rng.random()
+    if draw < 0.52:
+        side = longest * rng.uniform(1.2, 2.6)
+    elif draw < 0.60:
+        side = longest * rng.uniform(0.6, 1.2)
+    elif draw < 0.92:
+        low = max(0.7 * longest, 16)
+        side = np.exp(rng.uniform(np.log(low), np.log(max(rows, columns, low + 1))))
+    else:
+        side = float(max(rows, columns))
+    aspect = np.exp(rng.normal(0, 0.15))
+    wide, high = max(side * aspect, 16), max(side / aspect, 16)
+    spare = rng.uniform(-0.5, 0.5, 2) * np.abs([wide - (x1 - x0), high - (y1 - y0)]) * rng.choice([0.3, 0.9])
+    cx, cy = (x0 + x1) / 2 + spare[0], (y0 + y1) / 2 + spare[1]
+    if rng.random() < 0.85:  # as the product: the window stays within the frame
+        wide, high = min(wide, columns), min(high, rows)
+        cx, cy = np.clip(cx, wide / 2, columns - wide / 2), np.clip(cy, high / 2, rows - high / 2)
+    return cx, cy, wide, high
+
+
+def _jitter(rng: np.random.Generator, image: Tensor) -> Tensor:
+    """Colour, contrast, blur and noise of a (3, S, S) picture, 0 to 255."""
+    if rng.random() < 0.15:
+        image = image.mean(0, keepdim=True).expand(3, -1, -1)
+    elif rng.random() < 0.35:
+        image = image[torch.from_numpy(rng.permutation(3))] * torch.from_numpy(rng.uniform(0.75, 1.25, (3, 1, 1))).float()
+    if rng.random() < 0.4:
+        image = 255 * (image.clamp(0, 255) / 255) ** float(np.exp(rng.normal(0, 0.3)))
+    if rng.random() < 0.1:
+        image = 255 - image
+    if rng.random() < 0.25:
+        image = image + float(rng.uniform(1, 14)) * torch.from_numpy(rng.standard_normal((1, *image.shape[1:]), dtype=np.float32))
+    if rng.random() < 0.12:
+        image = F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
+    return image
+
+
+def crop(rng: np.random.Generator, scene: Prepared, size: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, float, bool]]] | None:
+    """One view of `scene`: the picture, and (truth, box, area outside, vague) of up to OBJECTS objects."""
+    plane, label, _, box, _ = scene.objects[rng.integers(len(scene.objects))]
+    rows, columns = scene.levels[0].shape[1:]
+    cx, cy, wide, high = _window(rng, box, (rows, columns))
+    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.2 else 0.0
+    flip_x, flip_y = rng.choice([-1.0, 1.0], 2)
+    base = (torch.arange(size) + 0.5) / size - 0.5
+    v, u = torch.meshgrid(base * high * flip_y, base * wide * flip_x, indexing="ij")
+    x, y = cx + np.cos(turn) * u - np.sin(turn) * v, cy + np.sin(turn) * u + np.cos(turn) * v
+    x, y = columns - (x.abs() - columns).abs(), rows - (y.abs() - rows).abs()  # mirrored beyond the frame
+    if rng.random() < 0.3:
+        x, y = x.T, y.T
+    xi, yi = x.long().clamp(0, columns - 1), y.long().clamp(0, rows - 1)
+    labels = scene.planes[plane][yi, xi]
+    level = int(np.clip(round(np.log2(max(np.sqrt(wide * high) / size, 1e-3)) + rng.uniform(-0.3, 0.25)), 0, len(scene.levels) - 1))
+    source = scene.levels[level]
+    image = _sample(source, x, y, rows, columns)
+    objects = _objects(rng, scene, plane, label, labels, size / wide * size / high)
+    return (_jitter(rng, image), objects) if objects else None
+
+
+def _sample(source: Tensor, x: Tensor, y: Tensor, rows: int, columns: int) -> Tensor:
+    """Bilinear values of an image level at frame coordinates, converting only the part that is looked at."""
+    high, wide = source.shape[1:]
+    fx, fy = x * (wide / columns) - 0.5, y * (high / rows) - 0.5
+    x0, x1 = int(max(fx.min().floor(), 0)), int(min(fx.max().ceil() + 2, wide))
+    y0, y1 = int(max(fy.min().floor(), 0)), int(min(fy.max().ceil() + 2, high))
+    part = source[:, y0:y1, x0:x1].float()
+    grid = torch.stack([(fx - x0 + 0.5) / part.shape[2] * 2 - 1, (fy - y0 + 0.5) / part.shape[1] * 2 - 1], -1)[None].float()
+    return F.grid_sample(part[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+
+
+def _objects(
+    rng: np.random.Generator, scene: Prepared, plane: int, label: int, labels: Tensor, scale: float
+) -> list[tuple[Tensor, Tensor, float, bool]]:
+    size = labels.shape[0]
+    known = {o[1]: o for o in scene.objects if o[0] == plane}
+    found, area = torch.unique(labels, return_counts=True)
+    seen = {int(k): int(a) for k, a in zip(found, area, strict=True) if int(k) in known and int(a) >= max(30, 0.0015 * size**2)}
+    order = [label] if label in seen else []
+    others = [k for k in seen if k != label]
+    order += [others[i] for i in rng.permutation(len(others))[: OBJECTS - len(order)]]
+    out = []
+    for k in order:
+        mask = labels == k
+        ys, xs = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+        box = torch.tensor([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]).float()
+        truth = F.avg_pool2d(mask[None].float(), 2)[0] >= 0.5
+        if not truth.any():
+            continue
+        outside = max(known[k][2] * scale - seen[k], 0.0) / 4
+        fills = bool(((box[2:] - box[:2]) > 0.75 * size).all()) and seen[k] < 0.3 * float((box[2:] - box[:2]).prod())
+        out.append((truth, box, outside, known[k][4] or fills))
+    return out
+
+
+class Sampler:
+    """Draws batches from real scenes and made-up ones; all randomness comes from `rng`."""
+
+    def __init__(self, real: list[Prepared], made: list[Prepared], share_real: float, seed: int) -> None:
+        self.pools = ((real, source_weights(real)), (made, source_weights(made)))
+        self.share_real = share_real
+        self.rng = np.random.default_rng(seed)
+
+    def batch(self, count: int, size: int) -> Batch:
+        images, rows = [], []
+        while len(images) < count:
+            pool, weight = self.pools[0 if self.rng.random() < self.share_real else 1]
+            drawn = crop(self.rng, pool[self.rng.choice(len(pool), p=weight)], size)
+            if drawn is None:
+                continue
+            image, objects = drawn
+            images.append(image)
+            rows += [objects[k % len(objects)] for k in range(OBJECTS)]
+        return Batch(
+            torch.stack(images).permute(0, 2, 3, 1),
+            torch.stack([r[0] for r in rows]),
+            torch.stack([r[1] for r in rows]),
+            torch.tensor([r[2] for r in rows], dtype=torch.float32),
+            torch.tensor([r[3] for r in rows]),
+        )
+
+
+def first_prompts(rng: np.random.Generator, batch: Batch, share_box: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A box or a click for each object: points (O, 1, 2), labels (O, 1), boxes (O, 4), has_box (O,)."""
+    size = 2 * batch.truth.shape[-1]
+    count = len(batch.truth)
+    has_box = torch.from_numpy(rng.random(count) < share_box) & ~batch.vague
+    loose = torch.from_numpy(rng.choice([0.0, 0.07, 0.15], count))[:, None].float()
+    sides = (batch.boxes[:, 2:] - batch.boxes[:, :2]).repeat(1, 2)
+    boxes = batch.boxes + loose * sides * torch.from_numpy(rng.uniform(-1, 1, (count, 4))).float()
+    boxes = boxes.clamp(0, size)
+    boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 2)
+    points, labels = torch.zeros(count, 1, 2), torch.full((count, 1), -10)
+    for k in range(count):
+        if not has_box[k] or rng.random() < 0.04:
+            mask = batch.truth[k].numpy()
+            x, y = interior_point(mask) if rng.random() < 0.5 else random_point(mask, rng)
+            points[k, 0] = torch.tensor([2 * x + 1, 2 * y + 1])
+            labels[k, 0] = 1
+    return points, labels, boxes, has_box
+
+
+def add_clicks(points: Tensor, labels: Tensor, answer: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """One corrective click an object more; `answer` and `truth` (O, S/2, S/2) bool."""
+    more, signs = [], []
+    for guess, mask in zip(answer.numpy(), truth.numpy(), strict=True):
+        x, y, positive = corrective_click(guess, mask)
+        more.append([2 * x + 1, 2 * y + 1])
+        signs.append(int(positive))
+    return torch.cat([points, torch.tensor(more)[:, None]], 1), torch.cat([labels, torch.tensor(signs)[:, None]], 1)

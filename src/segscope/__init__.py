@@ -1,0 +1,107 @@
+"""Promptable segmentation of biomedical pictures, volumes and videos with the SAM family.
+
+```python
+import segscope as ss
+
+stack = ss.read("ct_series/")
+engine = ss.load("mini")
+masks = ss.segment(stack, engine, [ss.Box(frame=96, xyxy=(210, 180, 260, 240), object_id=1)])
+ss.write(masks, "liver.nii.gz", source=stack)
+```
+
+Names are imported when first used, so that `import segscope` is quick and does not import torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from segscope.errors import Cancelled, PromptError, ReadError, SegscopeError, UsageError
+    from segscope.geometry import Geometry
+    from segscope.io import read, read_masks, write
+    from segscope.load import load
+    from segscope.masks import FrameMask, Masks
+    from segscope.overlay import overlay
+    from segscope.predict import everything, segment
+    from segscope.predict.interaction import Interaction
+    from segscope.prompts import Box, MaskPrompt, Point, Scribble
+    from segscope.render import Renderer
+    from segscope.stack import Stack
+
+__all__ = [
+    "Box",
+    "Cancelled",
+    "FrameMask",
+    "Geometry",
+    "Interaction",
+    "MaskPrompt",
+    "Masks",
+    "Point",
+    "PromptError",
+    "ReadError",
+    "Renderer",
+    "Scribble",
+    "SegscopeError",
+    "Stack",
+    "UsageError",
+    "everything",
+    "load",
+    "overlay",
+    "read",
+    "read_masks",
+    "segment",
+    "write",
+]
+
+_HOME = {
+    "Box": "prompts",
+    "Cancelled": "errors",
+    "FrameMask": "masks",
+    "Geometry": "geometry",
+    "Interaction": "predict.interaction",
+    "MaskPrompt": "prompts",
+    "Masks": "masks",
+    "Point": "prompts",
+    "PromptError": "errors",
+    "ReadError": "errors",
+    "Renderer": "render",
+    "Scribble": "prompts",
+    "SegscopeError": "errors",
+    "Stack": "stack",
+    "UsageError": "errors",
+    "everything": "predict",
+    "load": "load",
+    "overlay": "overlay",
+    "read": "io",
+    "read_masks": "io",
+    "segment": "predict",
+    "write": "io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'segscope' has no attribute {name!r}")
+    return getattr(import_module(f"segscope.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `segscope.load` the function: importing `segscope/load.py` would otherwise put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _HOME.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

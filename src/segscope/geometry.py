@@ -1,0 +1,60 @@
+"""Axes, spacing, affine: index to world and back. The one page where they are defined.
+
+Arrays are (frame, row, column[, channel]) = (z, y, x). A voxel index (x, y, frame) counts from 0 and names the centre
+of a voxel; the affine maps it to millimetres in RAS+ world coordinates (as NIfTI does; DICOM and NRRD files that speak
+LPS are converted when read and written). Pixel coordinates of prompts are continuous: pixel i covers [i, i + 1), its
+centre is i + 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the voxels of a stack lie in the world.
+
+    Attributes:
+        affine: (4, 4) float64; voxel index (x, y, frame, 1) to RAS+ millimetres.
+    """
+
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise ValueError(f"an affine is a finite 4 x 4 matrix, got shape {affine.shape}")
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+            raise ValueError("an affine has three independent axes; this one is singular")
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+
+    @classmethod
+    def from_spacing(cls, spacing_zyx_mm: tuple[float, float, float]) -> Geometry:
+        """Axis-aligned geometry with its origin at the first voxel."""
+        z, y, x = (float(value) for value in spacing_zyx_mm)
+        return cls(np.diag([x, y, z, 1.0]))
+
+    @property
+    def spacing_zyx_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxel centres along (frame, row, column), in millimetres."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return (float(z), float(y), float(x))
+
+    def transposed(self, axis: int) -> Geometry:
+        """Geometry of the array after `numpy.moveaxis(array, axis, 0)`, `axis` counted in (z, y, x)."""
+        columns = [2, 1, 0]  # columns of the affine in (z, y, x) order
+        columns.insert(0, columns.pop(axis))
+        affine = self.affine.copy()
+        affine[:, :3] = self.affine[:, columns[::-1]]
+        return Geometry(affine)
+
+    def same_grid(self, other: Geometry, tolerance_mm: float = 1e-2) -> bool:
+        """Whether both place voxels at the same points up to `tolerance_mm` for each voxel step."""
+        return bool(np.allclose(self.affine, other.affine, atol=tolerance_mm, rtol=0))

@@ -1,0 +1,156 @@
+"""Path to Stack and Masks to path: one format family a file, listed in FORMATS and MASK_FORMATS."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+from segscope.errors import ReadError, UsageError, WriteError
+from segscope.io.base import Format, MaskFormat, ReadOptions, suffix_of
+from segscope.io.streams import reading
+from segscope.masks import Masks
+from segscope.stack import Stack
+
+_READ_ORDER = ("nifti", "nrrd", "metaimage", "numpy_files", "zarr_files", "slides", "tiff", "dicom", "video", "picture")
+_MASK_ORDER = ("nifti", "nrrd", "metaimage", "picture", "tiff_write", "numpy_files", "annotations", "dicom_write")
+
+
+def _members(modules: tuple[str, ...], table: str) -> tuple[object, ...]:
+    found: list[object] = []
+    for module in modules:
+        try:
+            found += getattr(importlib.import_module(f"segscope.io.{module}"), table)
+        except (ModuleNotFoundError, AttributeError):  # TEMPORARY, while the room is being built
+            continue
+    return tuple(found)
+
+
+FORMATS: tuple[Format, ...] = _members(_READ_ORDER, "FORMATS")  # type: ignore[assignment]
+MASK_FORMATS: tuple[MaskFormat, ...] = _members(_MASK_ORDER, "MASK_FORMATS")  # type: ignore[assignment]
+
+
+def read(
+    path: str | Path, *, series: str | None = None, volume: int | None = None, channel: int | None = None
+) -> Stack:
+    """The picture, volume or video at a path, as frames with geometry; lazily where the format allows.
+
+    Args:
+        path: a file, a folder with a DICOM series or with frames.
+        series: which DICOM series of a folder, when there are several.
+        volume: which time point of a 4D file, from 0.
+        channel: which channel of a microscopy file, from 0; all by default.
+
+    Raises:
+        UsageError: nothing there, no known format, or a choice is missing or does not fit.
+        ReadError: damaged, cut off, too large, or not what its name says.
+        MissingExtra: an optional package is needed.
+    """
+    path = _existing(path)
+    for entry in FORMATS:
+        if entry.recognises(path):
+            with reading(path, f"{entry.name} data"):
+                return entry.read(path, ReadOptions(series, volume, channel))
+    raise UsageError(f"{path} is of no known kind. Known: {_known_kinds()}.")
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    with reading(path, "a file or folder"):
+        if not path.exists():
+            raise UsageError(f"{path} does not exist; check the spelling and the current folder")
+        if not (path.is_file() or path.is_dir()):
+            raise UsageError(f"{path} is a pipe or a device; name a file or a folder")
+        if path.is_file() and path.stat().st_size == 0:
+            raise ReadError(f"{path} is empty (0 bytes); copy or export it again")
+    return path
+
+
+def _known_kinds() -> str:
+    return "; ".join(f"{entry.name} ({', '.join(entry.suffixes) or 'folder'})" for entry in FORMATS)
+
+
+def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
+    """Masks of a label file, a folder of label pictures, a DICOM SEG or a COCO file.
+
+    Args:
+        path: where they are.
+        like: the stack they belong to; they come back on exactly its grid (flipped or turned by whole voxels when
+            the file stores them in another order).
+
+    Raises:
+        UsageError: nothing there, or no known format.
+        ReadError: damaged, not labels, or on another grid than `like`.
+    """
+    path = _existing(path)
+    if path.is_dir() or suffix_of(path, (".json",)):
+        module = "picture" if path.is_dir() else "annotations"
+    else:
+        module = next((type(entry).__module__ for entry in FORMATS if entry.recognises(path)), "").rpartition(".")[2]
+    reader = getattr(importlib.import_module(f"segscope.io.{module}"), "read_masks", None) if module else None
+    if reader is None:
+        raise UsageError(f"{path} is of no kind that holds masks. Known: {', '.join(_writable())}, a folder of .png.")
+    with reading(path, "masks"):
+        masks: Masks = reader(path, like)
+        return masks
+
+
+def _writable() -> list[str]:
+    return [suffix for entry in MASK_FORMATS for suffix in entry.suffixes]
+
+
+def write(masks: Masks, path: str | Path, source: Stack | None = None) -> None:
+    """Write masks in the format that the suffix of `path` names; a folder (no suffix, or ends in /) gets PNGs.
+
+    Args:
+        masks: what to write, on the grid of `source`.
+        path: the new file; nothing half-written is ever left there.
+        source: the stack they were made on. NIfTI headers, DICOM references and EXIF orientation come from it.
+
+    Raises:
+        UsageError: an unknown suffix, a format that does not fit, or the file of the source itself.
+        WriteError: the file system refuses, or the geometry does not fit into the format.
+    """
+    is_folder = str(path).endswith("/") or not Path(path).suffix
+    path = Path(path).expanduser()
+    if source is not None:
+        masks = _fitted(masks, path, source)
+    entry = _writer(path, is_folder)
+    try:
+        entry.write(masks, path, source)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _writer(path: Path, is_folder: bool) -> MaskFormat:
+    if is_folder:
+        from segscope.io.picture import LabelFolder
+
+        return LabelFolder()
+    suffix = suffix_of(path, tuple(_writable()))
+    for entry in MASK_FORMATS:
+        if suffix in entry.suffixes:
+            return entry
+    raise UsageError(
+        f"masks cannot be written as {path.name}. Known endings: {', '.join(_writable())}; without an ending, a "
+        "folder with one PNG a frame."
+    )
+
+
+def _fitted(masks: Masks, path: Path, source: Stack) -> Masks:
+    """The masks with geometry and times of their stack, after a check that they belong to it."""
+    if masks.shape_zyx != source.shape_zyx or masks.axis != source.axis:
+        raise UsageError(
+            f"these masks are {masks.shape_zyx} (frame, row, column) along axis {masks.axis}, the source is "
+            f"{source.shape_zyx} along axis {source.axis}; give the stack that they were made on"
+        )
+    if source.path is not None and path.exists() and source.path.exists() and path.samefile(source.path):
+        raise UsageError(f"{path} is the scan itself and would be lost; name another file for the masks")
+    return replace(
+        masks,
+        geometry=source.geometry if masks.geometry is None else masks.geometry,
+        times_s=source.times_s if masks.times_s is None else masks.times_s,
+    )
+
+
+__all__ = ["FORMATS", "MASK_FORMATS", "Format", "MaskFormat", "ReadOptions", "read", "read_masks", "write"]

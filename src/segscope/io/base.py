@@ -1,0 +1,138 @@
+"""What every file format shares: the shape of a format, limits on untrusted sizes, and writing that never half-writes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from segscope.errors import ReadError, UsageError, WriteError
+from segscope.masks import Masks
+from segscope.stack import Stack
+
+MAX_BYTES = int(os.environ.get("SEGSCOPE_MAX_BYTES", 64 * 2**30))
+"""Most bytes that a file may declare for its decoded whole before it is refused (environment SEGSCOPE_MAX_BYTES)."""
+
+MAX_FRAME_PIXELS = int(os.environ.get("SEGSCOPE_MAX_FRAME_PIXELS", 2**28))
+"""Most pixels that one frame may declare, about 16,000 x 16,000 (environment SEGSCOPE_MAX_FRAME_PIXELS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Choices that a path may leave open.
+
+    Attributes:
+        series: which DICOM series of a folder (SeriesInstanceUID, its number in the listing from 1, or part of its
+            description); None when there is only one.
+        volume: which time point of a 4D file, from 0; None when there is only one.
+        channel: which channel of a microscopy file, from 0; None for all.
+    """
+
+    series: str | None = None
+    volume: int | None = None
+    channel: int | None = None
+
+
+class Format(Protocol):
+    """One family of files. The table FORMATS in `io/__init__.py` lists them; the first that recognises a path reads it.
+
+    `recognises` looks at the name and, where names lie, at the first bytes; it opens nothing else.
+    `read` returns a lazy stack where the file allows it. Both treat the file as untrusted.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def recognises(self, path: Path) -> bool: ...
+
+    def read(self, path: Path, options: ReadOptions) -> Stack: ...
+
+
+class MaskFormat(Protocol):
+    """One kind of file that masks are written to, chosen by suffix. `write` gets the final path and is atomic."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
+
+
+def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> None:
+    """Refuse a header that declares more than this program takes, before memory is asked for.
+
+    Args:
+        path: named in the message.
+        shape: declared size, (frame, row, column[, channel]).
+        bytes_per_value: of the stored type.
+
+    Raises:
+        ReadError: an axis that is not positive, or more bytes or pixels than the limits.
+    """
+    if any(int(length) <= 0 for length in shape):
+        raise ReadError(f"{path} declares an empty size {tuple(map(int, shape))}; the file is damaged or not an image")
+    total = bytes_per_value
+    for length in shape:
+        total *= int(length)
+    frame = int(shape[1]) * int(shape[2]) if len(shape) > 2 else int(shape[0]) * int(shape[1])
+    if total > MAX_BYTES or frame > MAX_FRAME_PIXELS:
+        raise ReadError(
+            f"{path} declares {' x '.join(map(str, map(int, shape)))} values ({total / 2**30:.1f} GiB); the limits are "
+            f"{MAX_BYTES / 2**30:.0f} GiB in all and {MAX_FRAME_PIXELS:,} pixels a frame. If the file is right, raise "
+            "SEGSCOPE_MAX_BYTES or SEGSCOPE_MAX_FRAME_PIXELS."
+        )
+
+
+def suffix_of(path: Path, known: tuple[str, ...]) -> str | None:
+    """The longest of `known` suffixes (lower case, with dots) that the name ends with, or None."""
+    name = path.name.lower()
+    matching = [suffix for suffix in known if name.endswith(suffix)]
+    return max(matching, key=len, default=None)
+
+
+@contextmanager
+def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path` and rename it when the block ends well; remove it otherwise.
+
+    The temporary name keeps the suffix of `path`. A file is synced to disk before the rename, so after a crash there is
+    the old file or the new one.
+
+    Raises:
+        UsageError: the folder of `path` does not exist, or `path` is a folder where a file is wanted.
+        WriteError: the file system refuses.
+    """
+    parent = path.parent
+    if not parent.is_dir():
+        raise UsageError(f"the folder {parent} does not exist; make it first")
+    if path.is_dir() and not folder:
+        raise UsageError(f"{path} is a folder; name a file")
+    try:
+        holder = Path(tempfile.mkdtemp(prefix=".segscope-", dir=parent))
+    except OSError as error:
+        raise WriteError(f"cannot write beside {path}: {error.strerror or error}") from error
+    part = holder / path.name
+    try:
+        if folder:
+            part.mkdir()
+        yield part
+        _sync(part)
+        if folder and path.exists():
+            shutil.move(str(path), holder / "replaced")
+        part.replace(path)
+        _sync(parent)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

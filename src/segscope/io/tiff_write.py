@@ -1,0 +1,93 @@
+"""Label stacks as TIFF, and label TIFFs back to masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segscope.errors import WriteError
+from segscope.io.base import ReadOptions, atomic
+from segscope.io.labels import label_frames, label_type, masks_of_stack, on_grid_of, one_bit
+from segscope.io.picture import note_of
+from segscope.io.streams import reading
+from segscope.io.tiff import Tiff
+from segscope.masks import Masks
+from segscope.stack import Stack
+
+_CLASSIC_BYTES = 2**31
+"""ImageJ's flavour ends at 4 GB; above half of that labels go to OME in a BigTIFF."""
+
+
+def read_masks(path: Path, like: Stack | None = None) -> Masks:
+    """Masks of a label TIFF. Where 255 is the only label it becomes object 1."""
+    stack = Tiff().read(path, ReadOptions())
+    with reading(path, "a TIFF file with masks"):
+        masks = masks_of_stack(stack)
+        # the distance of slices and pixels is all a TIFF knows: the place of the stack is taken from `like`
+        return on_grid_of(_without_place(masks if "names" in stack.meta else one_bit(masks)), like, path)
+
+
+def _without_place(masks: Masks) -> Masks:
+    return masks
+
+
+class LabelTiff:
+    """Label stack with axes ZYX (TYX for videos) and its spacing, deflated; ImageJ's flavour, or OME when asked or large."""
+
+    name = "label TIFF"
+    suffixes = (".tif", ".tiff", ".ome.tif", ".ome.tiff")
+
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        import tifffile
+
+        masks = masks.on_stored_grid()
+        z, y, x = masks.shape_zyx
+        kind = label_type(masks)
+        large = z * y * x * kind.itemsize >= _CLASSIC_BYTES
+        ome = large or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+        try:
+            with atomic(path) as part, tifffile.TiffWriter(part, bigtiff=large, ome=ome, imagej=not ome) as writer:
+                writer.write(
+                    label_frames(masks, path),
+                    shape=(z, y, x),
+                    dtype=kind,
+                    compression="zlib",
+                    photometric="minisblack",
+                    **(_ome(masks) if ome else _imagej(masks)),
+                )
+        except ValueError as error:
+            raise WriteError(f"{path} cannot be written as a TIFF file: {error}") from error
+
+
+def _axes(masks: Masks) -> str:
+    return "TYX" if masks.times_s is not None else "ZYX"
+
+
+def _interval(masks: Masks) -> float | None:
+    times = masks.times_s
+    return None if times is None or len(times) < 2 else float((times[-1] - times[0]) / (len(times) - 1))
+
+
+def _imagej(masks: Masks) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": _axes(masks), "Info": note_of(masks.names)}
+    interval = _interval(masks)
+    if interval is not None:
+        metadata |= {"finterval": interval}
+    if masks.geometry is None:
+        return {"metadata": metadata}
+    z, y, x = masks.geometry.spacing_zyx_mm
+    return {"metadata": {**metadata, "spacing": z, "unit": "mm"}, "resolution": (1 / x, 1 / y)}
+
+
+def _ome(masks: Masks) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": _axes(masks), "Description": note_of(masks.names)}
+    interval = _interval(masks)
+    if interval is not None:
+        metadata |= {"TimeIncrement": interval, "TimeIncrementUnit": "s"}
+    if masks.geometry is not None:
+        for axis, value in zip("ZYX", masks.geometry.spacing_zyx_mm, strict=True):
+            metadata |= {f"PhysicalSize{axis}": value, f"PhysicalSize{axis}Unit": "mm"}
+    return {"metadata": metadata}
+
+
+MASK_FORMATS = (LabelTiff(),)

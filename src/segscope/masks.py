@@ -1,0 +1,193 @@
+"""Masks: what was found, object by object and frame by frame, and what made it.
+
+Masks are held as run lengths, so that a long video or a large volume with many objects costs little memory; arrays are
+made when asked for, frame by frame for those who write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segscope.errors import UsageError
+from segscope.geometry import Geometry
+
+Runs = NDArray[np.uint32]
+
+
+def encode_runs(mask: NDArray[np.bool_]) -> Runs:
+    """Run lengths of a mask in row-major order, background first (so the first run may be 0 long)."""
+    flat = np.asarray(mask, dtype=bool).ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    bounds = np.concatenate([[0], edges, [flat.size]])
+    runs = np.diff(bounds).astype(np.uint32)
+    return np.concatenate([np.zeros(1, np.uint32), runs]) if flat.size and flat[0] else runs
+
+
+def decode_runs(runs: Runs, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask (row, column) of `encode_runs`."""
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(size_hw)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameMask:
+    """One object on one frame.
+
+    Attributes:
+        frame: number of the frame.
+        object_id: number of the object.
+        mask: (row, column) bool, of the frame's size.
+        logits: (row, column) float32 of the frame's size; above 0 is inside.
+        score: IoU that the network predicts for this mask, 0 to 1; 1 for a mask that a person gave.
+        object_score: logit of "the object is on this frame", or None where the family has no such head.
+        candidates: further masks that the prompts may mean, best first: (mask logits, predicted IoU) pairs.
+        note: why this answer was given when it is not the network's own ("gate: ellipse", "stopped: ...").
+    """
+
+    frame: int
+    object_id: int
+    mask: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+    score: float
+    object_score: float | None = None
+    candidates: tuple[tuple[NDArray[np.float32], float], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Masks of objects on a stack.
+
+    Attributes:
+        shape_zyx: frames, rows, columns of the stack they belong to.
+        runs: run lengths by (frame, object id); a missing pair is an empty mask.
+        names: name of each object id; every object has one, "" when unnamed.
+        scores: predicted IoU by (frame, object id).
+        geometry: of the stack.
+        times_s: of the stack.
+        record: what made them: model, weights hash, window, prompts, versions.
+        axis: axis of the stored array that the frames run along (see `Stack.axis`).
+    """
+
+    shape_zyx: tuple[int, int, int]
+    runs: Mapping[tuple[int, int], Runs]
+    names: Mapping[int, str]
+    scores: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    geometry: Geometry | None = None
+    times_s: NDArray[np.float64] | None = None
+    record: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        unnamed = {object_id for _, object_id in self.runs} - set(self.names)
+        if unnamed:
+            raise UsageError(f"masks of objects {sorted(unnamed)} that `names` does not list")
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: NDArray[Any],
+        *,
+        names: Mapping[int, str] | None = None,
+        geometry: Geometry | None = None,
+        times_s: NDArray[np.float64] | None = None,
+        record: Mapping[str, Any] | None = None,
+    ) -> Masks:
+        """Masks of a label array (frame, row, column) or (row, column) of whole numbers, 0 = background.
+
+        Raises:
+            UsageError: negative, fractional or too large labels, or another shape.
+        """
+        labels = np.asarray(labels)
+        labels = labels[None] if labels.ndim == 2 else labels
+        if labels.ndim != 3:
+            raise UsageError(f"labels are (frame, row, column), got shape {labels.shape}")
+        if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
+            raise UsageError("labels are whole numbers; this array holds fractions or values that are not finite")
+        if labels.size and (labels.min() < 0 or labels.max() > 65535):
+            raise UsageError(f"labels are 0 to 65535, this array spans {labels.min()} to {labels.max()}")
+        labels = labels.astype(np.uint16)
+        runs = {}
+        for index, frame in enumerate(labels):
+            for object_id in np.unique(frame[frame > 0]).tolist():
+                runs[index, object_id] = encode_runs(frame == object_id)
+        found = {object_id: "" for _, object_id in sorted(runs, key=lambda key: key[1])}
+        shape = (labels.shape[0], labels.shape[1], labels.shape[2])
+        return cls(shape, runs, {**found, **(names or {})}, {}, geometry, times_s, record or {})
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Ids of all objects, ascending; an object may be empty everywhere."""
+        return tuple(sorted(self.names))
+
+    def mask(self, frame: int, object_id: int) -> NDArray[np.bool_]:
+        """Mask (row, column) of one object on one frame."""
+        runs = self.runs.get((frame, object_id))
+        return np.zeros(self.shape_zyx[1:], bool) if runs is None else decode_runs(runs, self.shape_zyx[1:])
+
+    def frame_labels(self, frame: int) -> NDArray[np.uint16]:
+        """Label map (row, column) of one frame. Where masks overlap, the highest object id shows."""
+        labels = np.zeros(self.shape_zyx[1:], np.uint16)
+        for object_id in self.object_ids:
+            if (frame, object_id) in self.runs:
+                labels[self.mask(frame, object_id)] = object_id
+        return labels
+
+    def iter_labels(self) -> Iterator[NDArray[np.uint16]]:
+        """Label maps of all frames, one at a time."""
+        return (self.frame_labels(frame) for frame in range(self.shape_zyx[0]))
+
+    @property
+    def labels(self) -> NDArray[np.uint16]:
+        """The whole label array (frame, row, column); costs two bytes a voxel."""
+        labels = np.zeros(self.shape_zyx, np.uint16)
+        for index, frame in enumerate(self.iter_labels()):
+            labels[index] = frame
+        return labels
+
+    def of(self, object_id: int) -> NDArray[np.bool_]:
+        """Mask (frame, row, column) of one object.
+
+        Raises:
+            UsageError: no such object.
+        """
+        if object_id not in self.names:
+            raise UsageError(f"no object {object_id}; there are {list(self.object_ids)}")
+        mask = np.zeros(self.shape_zyx, bool)
+        for frame, other in self.runs:
+            if other == object_id:
+                mask[frame] = self.mask(frame, object_id)
+        return mask
+
+    def area(self, frame: int, object_id: int) -> int:
+        """Pixels of one object on one frame."""
+        runs = self.runs.get((frame, object_id))
+        return 0 if runs is None else int(runs[1::2].sum())
+
+    def on_stored_grid(self) -> Masks:
+        """The same masks as frames along axis 0 of the stored array."""
+        if self.axis == 0:
+            return self
+        shape = list(self.shape_zyx)
+        shape.insert(self.axis, shape.pop(0))
+        runs: dict[tuple[int, int], Runs] = {}
+        for object_id in self.object_ids:
+            whole = np.moveaxis(self.of(object_id), 0, self.axis)
+            for frame in np.flatnonzero(whole.any(axis=(1, 2))).tolist():
+                runs[frame, object_id] = encode_runs(whole[frame])
+        geometry = self.geometry
+        if geometry is not None:
+            affine = geometry.affine.copy()
+            columns = [2, 1, 0]
+            columns.insert(self.axis, columns.pop(0))
+            affine[:, :3] = geometry.affine[:, columns[::-1]]
+            geometry = Geometry(affine)
+        # scores were given for frames of the other axis and have no meaning on these
+        stored = (shape[0], shape[1], shape[2])
+        return replace(self, shape_zyx=stored, runs=runs, scores={}, geometry=geometry, axis=0)

@@ -1,0 +1,27 @@
+"""Which past frames a tracker keeps: one policy a file, in one table."""
+
+from __future__ import annotations
+
+from segscope.errors import UnknownName
+from segscope.memory.fifo import Fifo
+from segscope.memory.gated import Gated
+from segscope.memory.policy import MemoryPolicy, Past
+from segscope.memory.pruned import Pruned
+
+POLICIES: tuple[MemoryPolicy, ...] = (Fifo(), Pruned(), Gated())
+
+__all__ = ["POLICIES", "Fifo", "Gated", "MemoryPolicy", "Past", "Pruned", "policy"]
+
+
+def policy(name: str | MemoryPolicy) -> MemoryPolicy:
+    """The policy of a name; an object that is one already is returned as it is.
+
+    Raises:
+        UnknownName: no such policy.
+    """
+    if not isinstance(name, str):
+        return name
+    for entry in POLICIES:
+        if entry.name == name:
+            return entry
+    raise UnknownName("memory policy", name, [entry.name for entry in POLICIES])

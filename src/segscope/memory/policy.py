@@ -1,0 +1,47 @@
+"""What a memory policy is asked, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One tracked frame that could be attended to.
+
+    Attributes:
+        distance: frames between it and the current one, at least 1.
+        iou: predicted IoU of its mask, 0 to 1.
+        object_score: logit of "the object was there".
+        similarity: cosine similarity of its memory with that of another `Past`, mean over positions.
+    """
+
+    distance: int
+    iou: float
+    object_score: float
+    similarity: Callable[[Past], float]
+
+
+class MemoryPolicy(Protocol):
+    """Chooses among tracked frames; prompted frames are always attended to and are not asked about.
+
+    Attributes:
+        name: what users type.
+        reach: how many frames back it wants to see, in units of the family's slots.
+    """
+
+    name: str
+    reach: int
+
+    def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:
+        """The (age, past) pairs to attend to.
+
+        Args:
+            past: nearest first, no two with the same distance.
+            slots: most frames that the family was trained to attend to besides the prompted ones.
+
+        Returns:
+            pairs with different ages in 1 to `slots`.
+        """

@@ -1,0 +1,348 @@
+"""`mini`: segscope's own small network of the SAM 2 family, with weights in the package.
+
+`MiniModel` is transformers' `Sam2VideoModel` at width 128 with another encoder and one more input: prompts are also
+drawn as maps (clicks, box, ellipse of the box, earlier answer) that small convolutions add to the features, which small
+networks learn from far sooner than from prompt tokens alone. Memory works exactly as in SAM 2.
+
+Normalisation: `normalise`, on pictures already resized (antialiased bilinear, squashed) to the square input.
+Weights do not depend on the input size; any multiple of 16 from 96 to 512 will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Sam2VideoConfig, Sam2VideoModel
+
+WIDTH = 128
+ENCODER_WIDTHS = (32, 64, 192)
+ENCODER_BLOCKS = 7
+#: below this predicted IoU of mask 0 a box is answered by its inscribed ellipse (see recipes/mini/README.md)
+GATE_IOU = 0.3
+#: a click (x, y) is drawn as a disc whose spread is this share of the input side
+CLICK_SPREAD = 0.025
+PADDING, NOT_A_POINT, CORNERS = -10, -1, (2, 3)
+
+
+def normalise(rgb: Tensor) -> Tensor:
+    """Pictures as the encoder wants them: each one's own mean and deviation over pixels and channels taken out.
+
+    Args:
+        rgb: (B, row, column, 3) values 0 to 255, uint8 or float.
+
+    Returns:
+        (B, 3, row, column) float32.
+    """
+    pixels = rgb.permute(0, 3, 1, 2).float()
+    mean = pixels.mean((1, 2, 3), keepdim=True)
+    spread = pixels.std((1, 2, 3), keepdim=True)
+    return (pixels - mean) / (spread + 2.0)
+
+
+def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _conv(width, width)
+        self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.norm(self.second(self.first(x))))
+
+
+class _Block(nn.Module):
+    """Transformer block on a map; a depthwise 3x3 tells tokens where they are, at any input size."""
+
+    def __init__(self, width: int, heads: int, grow: int = 3) -> None:
+        super().__init__()
+        self.heads = heads
+        self.local = nn.Conv2d(width, width, 3, 1, 1, groups=width)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.grow, self.shrink = nn.Linear(width, grow * width), nn.Linear(grow * width, width)
+        for layer in (self.out, self.shrink):
+            nn.init.zeros_(layer.bias)
+            nn.init.normal_(layer.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.local(x)
+        batch, width, rows, columns = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(self.norm1(tokens)).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
+        tokens = tokens + self.out(mixed)
+        tokens = tokens + self.shrink(F.gelu(self.grow(self.norm2(tokens))))
+        return tokens.transpose(1, 2).view(batch, width, rows, columns)
+
+
+class MiniEncoder(nn.Module):
+    """Picture to maps at strides 4, 8, 16 with WIDTH/8, WIDTH/4, WIDTH channels: what SAM 2's decoder takes."""
+
+    def __init__(self, widths: tuple[int, int, int] = ENCODER_WIDTHS, blocks: int = ENCODER_BLOCKS) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.stem = nn.Sequential(_conv(3, fine, 2), _conv(fine, fine, 2), _Residual(fine))
+        self.stage8 = nn.Sequential(_conv(fine, middle, 2), _Residual(middle), _Residual(middle))
+        self.stage16 = nn.Sequential(_conv(middle, coarse, 2), *[_Block(coarse, coarse // 64) for _ in range(blocks)])
+        self.norm = nn.GroupNorm(1, coarse)
+        self.coarse = nn.Conv2d(coarse, WIDTH, 1)
+        self.down8, self.down4 = nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)
+        self.middle, self.fine = nn.Conv2d(middle, WIDTH // 4, 1), nn.Conv2d(fine, WIDTH // 8, 1)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.stem
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        x4 = self.stem(pixels)
+        x8 = self.stage8(x4)
+        x16 = self.norm(self.stage16(x8))
+        x8 = F.relu(x8 + F.interpolate(self.down8(x16), scale_factor=2.0, mode="nearest"))
+        x4 = F.relu(x4 + F.interpolate(self.down4(x8), scale_factor=2.0, mode="nearest"))
+        return [self.fine(x4), self.middle(x8), self.coarse(x16)]
+
+
+class DenseBranch(nn.Module):
+    """Prompts as maps at stride 4: clicks + and -, box, ellipse of the box, earlier logits; flags as a bias."""
+
+    MAPS, FLAGS = 5, 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(self.MAPS, 16, 3, 1, 1)
+        self.flags = nn.Linear(self.FLAGS, 16)
+        self.to8 = nn.Conv2d(16, 32, 3, 2, 1)
+        self.to16 = nn.Conv2d(32, 64, 3, 2, 1)
+        self.add4, self.add8 = nn.Conv2d(16, WIDTH // 8, 1), nn.Conv2d(32, WIDTH // 4, 1)
+        self.add16 = nn.Conv2d(64, WIDTH, 1)
+
+    def forward(self, maps: Tensor, flags: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x4 = F.relu(self.first(maps) + self.flags(flags)[..., None, None])
+        x8 = F.relu(self.to8(x4))
+        x16 = F.relu(self.to16(x8))
+        return self.add4(x4), self.add8(x8), self.add16(x16)
+
+
+def prompt_maps(
+    size: int,
+    points: Tensor,
+    labels: Tensor,
+    boxes: Tensor,
+    has_box: Tensor,
+    previous: Tensor,
+    has_previous: Tensor,
+    ellipse: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Draw prompts at stride 4.
+
+    Returns:
+        maps (O, 5, size/4, size/4) and flags (O, 4): box, earlier logits, clicks, nothing.
+    """
+    side = size // 4
+    at = (torch.arange(side, device=points.device, dtype=torch.float32) + 0.5) * 4
+    dx2 = (at - points[..., 0:1]) ** 2  # (O, N, side)
+    dy2 = (at - points[..., 1:2]) ** 2
+    scale = -0.5 / (CLICK_SPREAD * size) ** 2
+    discs = torch.exp(dy2 * scale)[..., :, None] * torch.exp(dx2 * scale)[..., None, :]
+    clicks = [
+        (discs * (labels == sign)[..., None, None]).amax(1) if points.shape[1] else discs.new_zeros(len(points), side, side)
+        for sign in (1, 0)
+    ]
+    x0, y0, x1, y1 = (boxes[:, k, None] for k in range(4))
+    inside_x, inside_y = torch.minimum(at - x0, x1 - at), torch.minimum(at - y0, y1 - at)
+    inside = torch.minimum(inside_x[:, None, :], inside_y[:, :, None]) / (0.06 * size)
+    round_x = (2 * at - x0 - x1) / (x1 - x0).clamp(min=1)
+    round_y = (2 * at - y0 - y1) / (y1 - y0).clamp(min=1)
+    inner = 1 - (round_x[:, None, :] ** 2 + round_y[:, :, None] ** 2 + 1e-6).sqrt()
+    boxed = has_box.float()[:, None, None]
+    clicked = (labels >= 0).any(1).float() if points.shape[1] else has_box.new_zeros(len(points)).float()
+    maps = [
+        *clicks,
+        torch.tanh(inside) * boxed,
+        torch.tanh(3 * inner) * boxed * ellipse.float()[:, None, None],
+        torch.tanh(previous[:, 0] / 4) * has_previous.float()[:, None, None],
+    ]
+    flags = torch.stack([has_box.float(), has_previous.float(), clicked], 1)
+    return torch.stack(maps, 1), torch.cat([flags, (flags.sum(1, keepdim=True) == 0).float()], 1)
+
+
+def _config(size: int) -> Sam2VideoConfig:
+    grid = size // 16
+    backbone = {  # stands in while transformers builds itself; MiniEncoder takes its place
+        "hidden_size": 16,
+        "num_attention_heads": 1,
+        "blocks_per_stage": [1, 2, 1, 1],
+        "embed_dim_per_stage": [16, 16, 16, 16],
+        "num_attention_heads_per_stage": [1, 1, 1, 1],
+        "window_size_per_stage": [8, 4, 4, 4],
+        "global_attention_blocks": [2],
+        "image_size": [size, size],
+        "model_type": "sam2_hiera_det_model",
+    }
+    vision = {
+        "model_type": "sam2_vision_model",
+        "backbone_config": backbone,
+        "backbone_channel_list": [16, 16, 16, 16],
+        "backbone_feature_sizes": [[size // 4] * 2, [size // 8] * 2, [grid] * 2],
+        "fpn_hidden_size": WIDTH,
+    }
+    return Sam2VideoConfig(
+        vision_config=vision,
+        prompt_encoder_config={"hidden_size": WIDTH, "image_size": size},
+        mask_decoder_config={
+            "hidden_size": WIDTH,
+            "mlp_dim": 256,
+            "num_attention_heads": 4,
+            "iou_head_hidden_dim": WIDTH,
+            "dynamic_multimask_via_stability": False,
+        },
+        image_size=size,
+        memory_attention_hidden_size=WIDTH,
+        memory_attention_num_layers=2,
+        memory_attention_downsample_rate=2,
+        memory_attention_feed_forward_hidden_size=256,
+        memory_attention_dropout=0.0,
+        memory_attention_rope_dropout=0.0,
+        memory_attention_rope_feat_sizes=[grid, grid],
+        memory_encoder_hidden_size=WIDTH,
+        mask_downsampler_embed_dim=WIDTH,
+        memory_fuser_embed_dim=WIDTH,
+        memory_fuser_intermediate_dim=256,
+        memory_fuser_layer_scale_init_value=0.1,
+        multimask_output_for_tracking=False,
+    )
+
+
+class MiniModel(Sam2VideoModel):
+    """SAM 2's video model at width 128 with a small encoder and dense prompts. See the module's text."""
+
+    def __init__(self, config: Sam2VideoConfig) -> None:
+        super().__init__(config)
+        self.vision_encoder = MiniEncoder()
+        self.dense_branch = DenseBranch()
+
+    def encode(self, pixels: Tensor) -> list[Tensor]:
+        """Maps of normalised pictures (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
+
+        The no-memory embedding is not added (it is zero in `mini`).
+        """
+        return self.vision_encoder(pixels)
+
+    def decode(
+        self,
+        features: Sequence[Tensor],
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        previous: Tensor | None = None,
+        *,
+        has_box: Tensor | None = None,
+        has_previous: Tensor | None = None,
+        ellipse: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks of O objects. Differentiable.
+
+        Mask 0 answers boxes, several clicks, earlier logits and tracking; masks 1 to 3 are three readings of a lone
+        click, to be chosen by predicted IoU.
+
+        Args:
+            features: three maps from `encode`, of batch 1 or O; the last may be conditioned on memory.
+            points: (O, N, 2) x, y in input pixels, centre of the first pixel (0.5, 0.5).
+            labels: (O, N) 1 positive, 0 negative, -10 padding.
+            boxes: (O, 4) x0, y0, x1, y1 in input pixels.
+            previous: (O, 1, S/4, S/4) logits of an earlier answer.
+            has_box, has_previous: (O,) bool; which objects those inputs hold for. Default: all.
+            ellipse: (O,) bool, false hides the ellipse of the box (used in training). Default: all true.
+
+        Returns:
+            logits (O, 4, S/4, S/4), predicted IoU (O, 4) from 0 to 1, object score (O, 1) logit.
+        """
+        return self.decode_tokens(
+            features, points, labels, boxes, previous, has_box=has_box, has_previous=has_previous, ellipse=ellipse
+        )[:3]
+
+    def decode_tokens(
+        self,
+        features: Sequence[Tensor],
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        previous: Tensor | None = None,
+        *,
+        has_box: Tensor | None = None,
+        has_previous: Tensor | None = None,
+        ellipse: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `decode`, and the mask tokens (O, 4, WIDTH) that `object_pointer_proj` makes object pointers from."""
+        given = [item for item in (points, boxes, previous) if item is not None]
+        objects = len(given[0]) if given else 1
+        reference = features[-1]
+        if points is None or labels is None:
+            points, labels = reference.new_zeros(objects, 0, 2), reference.new_zeros((objects, 0), dtype=torch.long)
+        no, yes = points.new_zeros(objects, dtype=torch.bool), points.new_ones(objects, dtype=torch.bool)
+        if boxes is None:
+            boxes, has_box = points.new_zeros(objects, 4), no
+        side = 4 * reference.shape[-1]
+        if previous is None:
+            previous, has_previous = points.new_zeros(objects, 1, side, side), no
+        has_box = yes if has_box is None else has_box
+        has_previous = yes if has_previous is None else has_previous
+        tokens = self._prompt_tokens(points, labels.long(), boxes, has_box)
+        maps, flags = prompt_maps(
+            4 * side, points, labels, boxes, has_box, previous, has_previous, yes if ellipse is None else ellipse
+        )
+        return self._masks(features, tokens, self.dense_branch(maps, flags))
+
+    def _prompt_tokens(self, points: Tensor, labels: Tensor, boxes: Tensor, has_box: Tensor) -> Tensor:
+        """(O, 1, N + 3, WIDTH): clicks, two corners (or padding) and SAM's closing "not a point"."""
+        corners = labels.new_tensor(CORNERS).expand(len(labels), 2)
+        corners = torch.where(has_box[:, None], corners, corners.new_full((), PADDING))
+        if not has_box.any():
+            corners, boxes = corners[:, :0], boxes[:, :0]
+        points = torch.cat([points, boxes.view(len(points), -1, 2)], 1) if boxes.shape[1] else points
+        labels = torch.cat([labels, corners], 1)
+        # transformers adds half a pixel to what it takes for pixel indices; ours are edge coordinates already
+        return self.prompt_encoder._embed_points(points[:, None] - 0.5, labels[:, None], pad=True)
+
+    def _masks(
+        self, features: Sequence[Tensor], tokens: Tensor, dense: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """transformers' mask decoder, but all four masks at once."""
+        decoder = self.mask_decoder
+        fine, middle, coarse = (f + d for f, d in zip(features, dense, strict=True))
+        coarse = coarse + self.prompt_encoder.no_mask_embed.weight[..., None, None]
+        objects = max(len(coarse), len(tokens))
+        coarse, fine, middle = (m.expand(objects, -1, -1, -1) for m in (coarse, fine, middle))
+        own = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([own.expand(objects, 1, -1, -1), tokens.expand(objects, -1, -1, -1)], 2)
+        where = self.get_image_wide_positional_embeddings().expand(objects, -1, -1, -1)
+        tokens, image = decoder.transformer(
+            point_embeddings=tokens,
+            image_embeddings=coarse,
+            image_positional_embeddings=where,
+            attention_similarity=None,
+        )[:2]
+        image = image.transpose(2, 3).reshape(coarse.shape)
+        image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image) + middle))
+        image = decoder.activation(decoder.upscale_conv2(image) + fine)
+        mask_tokens = tokens[:, 0, 2 : 2 + decoder.num_mask_tokens]
+        mixers = [mlp(mask_tokens[:, k]) for k, mlp in enumerate(decoder.output_hypernetworks_mlps)]
+        logits = (torch.stack(mixers, 1) @ image.flatten(2)).view(objects, -1, *image.shape[-2:])
+        iou = decoder.iou_prediction_head(tokens[:, 0, 1])
+        return logits, iou, decoder.pred_obj_score_head(tokens[:, 0, 0]), mask_tokens
+
+
+def build_mini(size: int = 256) -> MiniModel:
+    """A `MiniModel` with random weights for square inputs of `size` pixels (a multiple of 16, 96 to 512)."""
+    if size % 16 or not 96 <= size <= 512:
+        raise ValueError(f"mini takes an input size that is a multiple of 16 from 96 to 512, not {size}")
+    return MiniModel(_config(size)).eval()

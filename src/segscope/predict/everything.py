@@ -1,0 +1,209 @@
+"""Everything: masks of all objects of a picture without prompts, from a grid of clicks.
+
+Follows the automatic mask generator of "Segment Anything" (arXiv 2304.02643, section 5 and appendix): three candidates
+for each click, kept by predicted IoU and stability, duplicates removed by their boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segscope import __version__
+from segscope.errors import Cancelled, UsageError
+from segscope.masks import Masks, Runs, decode_runs, encode_runs
+from segscope.models.engine import Engine, Hint
+from segscope.predict.journal import engine_identity
+from segscope.predict.view import View
+from segscope.prompts import Box
+from segscope.render import Renderer
+from segscope.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How to look for objects.
+
+    Attributes:
+        points: clicks along the longer side of a view.
+        least_iou: predicted IoU below which a mask is dropped.
+        least_stability: share of the mask that must stay when the threshold moves from -`offset` to `offset`.
+        offset: see above, in logits.
+        most_overlap: IoU of boxes above which the less sure of two masks is dropped.
+        least_pixels: smaller masks are dropped.
+        most_share: masks that fill more than this share of the frame are background and dropped.
+        crops: windows along each side that are looked at besides the whole frame, for small objects; 1 for none.
+        batch: clicks decoded at once.
+    """
+
+    points: int = 24
+    least_iou: float = 0.8
+    least_stability: float = 0.9
+    offset: float = 1.0
+    most_overlap: float = 0.5
+    least_pixels: int = 16
+    most_share: float = 0.8
+    crops: int = 1
+    batch: int = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    runs: Runs
+    box: tuple[float, float, float, float]
+    area: int
+    iou: float
+    touches: bool
+
+
+def everything(
+    stack: Stack,
+    engine: Engine,
+    *,
+    grid: Grid | None = None,
+    window: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Masks:
+    """Instance masks of every frame of a stack, found frame by frame (objects are not linked between frames).
+
+    Args:
+        stack: usually a picture.
+        engine: from `segscope.load`.
+        grid: how to look; None uses `Grid()`, with crops for engines that zoom.
+        window: see `segscope.render.Renderer`.
+        progress: called with (views done, views to do).
+        cancel: asked before each view.
+
+    Returns:
+        masks without overlaps: a pixel goes to the smaller object. Ids run from 1 through all frames.
+
+    Raises:
+        UsageError: a grid without points, or more than 65,535 objects.
+        Cancelled: `cancel` said so.
+    """
+    grid = grid or Grid(crops=2 if engine.card.zoom else 1)
+    if grid.points < 1 or grid.batch < 1 or grid.crops < 1:
+        raise UsageError("a grid has at least one point, one click in a batch and one crop")
+    frames = Renderer(stack, window)
+    views = _views(stack.size_hw, grid.crops)
+    runs: dict[tuple[int, int], Runs] = {}
+    scores: dict[tuple[int, int], float] = {}
+    done = 0
+    for frame in range(len(stack)):
+        found: list[_Found] = []
+        for view in views:
+            if cancel is not None and cancel():
+                raise Cancelled("stopped; nothing was written")
+            found += _look(engine, np.ascontiguousarray(view.cut(frames[frame])), view, grid)
+            done += 1
+            if progress is not None:
+                progress(done, len(views) * len(stack))
+        for item, mask in _flatten(_distinct(found, grid.most_overlap), stack.size_hw, grid.least_pixels):
+            object_id = len(runs) + 1
+            if object_id > 65535:
+                raise UsageError("more than 65,535 objects; look at fewer frames at a time")
+            runs[frame, object_id] = encode_runs(mask)
+            scores[frame, object_id] = item.iou
+    record = {
+        "version": __version__,
+        "engine": engine_identity(engine),
+        "window": frames.record(),
+        "everything": asdict(grid),
+    }
+    names = {object_id: "" for _, object_id in runs}
+    return Masks(stack.shape_zyx, runs, names, scores, stack.geometry, stack.times_s, record, stack.axis)
+
+
+def _views(frame_hw: tuple[int, int], crops: int) -> list[View]:
+    """The whole frame and overlapping windows, `crops` along each side."""
+    views = [View.whole(frame_hw)]
+    if crops > 1:
+        height, width = frame_hw
+        # windows overlap by a third, so that what one cuts another holds
+        h, w = min(height, round(height / crops * 4 / 3)), min(width, round(width / crops * 4 / 3))
+        for y in np.linspace(0, height - h, crops).round().astype(int).tolist():
+            for x in np.linspace(0, width - w, crops).round().astype(int).tolist():
+                views.append(View(x, y, x + w, y + h, frame_hw))
+    return views
+
+
+@torch.inference_mode()
+def _look(engine: Engine, rgb: NDArray[np.uint8], view: View, grid: Grid) -> list[_Found]:
+    features = engine.encode(rgb)
+    height, width = view.size_hw
+    across = max(1, round(grid.points * width / max(height, width)))
+    down = max(1, round(grid.points * height / max(height, width)))
+    x, y = np.meshgrid((np.arange(across) + 0.5) * width / across, (np.arange(down) + 0.5) * height / down)
+    clicks = np.column_stack([x.ravel(), y.ravel()])
+    one = np.ones(1, bool)
+    found = []
+    for start in range(0, len(clicks), grid.batch):
+        hints = [Hint(point[None], one) for point in clicks[start : start + grid.batch]]
+        decoded = engine.decode(features, hints, multimask=True)
+        logits, iou = decoded.logits.flatten(0, 1), decoded.iou.flatten()
+        keep = (iou >= grid.least_iou) & (_stability(logits, grid.offset) >= grid.least_stability)
+        for low, score in zip(logits[keep], iou[keep].tolist(), strict=True):
+            mask = (engine.to_frame(low, view.size_hw) > 0).cpu().numpy()
+            item = _describe(mask, view, score, grid)
+            if item is not None:
+                found.append(item)
+    return found
+
+
+def _stability(logits: Tensor, offset: float) -> Tensor:
+    """IoU of each mask thresholded at `offset` and at -`offset`."""
+    inner, outer = (logits > offset).flatten(1).sum(1), (logits > -offset).flatten(1).sum(1)
+    return inner / outer.clamp(min=1)
+
+
+def _describe(mask: NDArray[np.bool_], view: View, iou: float, grid: Grid) -> _Found | None:
+    area = int(mask.sum())
+    if area < grid.least_pixels or area > grid.most_share * view.frame_hw[0] * view.frame_hw[1]:
+        return None
+    x0, y0, x1, y1 = Box.around(mask).xyxy
+    height, width = view.size_hw
+    # cut by the edge of a window that is not the edge of the frame: another view holds the whole of it
+    cut = (x0 == 0 and view.x0 > 0) or (y0 == 0 and view.y0 > 0)
+    cut |= (x1 == width and view.x1 < view.frame_hw[1]) or (y1 == height and view.y1 < view.frame_hw[0])
+    full = np.zeros(view.frame_hw, bool)
+    full[view.y0 : view.y1, view.x0 : view.x1] = mask
+    box = (x0 + view.x0, y0 + view.y0, x1 + view.x0, y1 + view.y0)
+    return _Found(encode_runs(full), box, area, iou, bool(cut))
+
+
+def _distinct(found: list[_Found], most_overlap: float) -> list[_Found]:
+    """Greedy suppression by box IoU; whole objects come before those that a window cut."""
+    ranked = sorted(found, key=lambda item: (item.touches, -item.iou))
+    if not ranked:
+        return []
+    boxes = np.array([item.box for item in ranked])
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    alive = np.ones(len(ranked), bool)
+    kept = []
+    for i in range(len(ranked)):
+        if not alive[i]:
+            continue
+        kept.append(ranked[i])
+        low, high = np.maximum(boxes[i, :2], boxes[:, :2]), np.minimum(boxes[i, 2:], boxes[:, 2:])
+        shared = np.prod(np.clip(high - low, 0, None), axis=1)
+        alive &= shared / (areas[i] + areas - shared) <= most_overlap
+    return kept
+
+
+def _flatten(
+    kept: list[_Found], size_hw: tuple[int, int], least_pixels: int
+) -> list[tuple[_Found, NDArray[np.bool_]]]:
+    """Disjoint masks, small over large, in reading order; what is left too small is dropped."""
+    owner = np.full(size_hw, -1, np.int64)
+    for number, item in sorted(enumerate(kept), key=lambda pair: -pair[1].area):
+        owner[decode_runs(item.runs, size_hw)] = number
+    order = sorted(range(len(kept)), key=lambda number: (kept[number].box[1], kept[number].box[0]))
+    parts = [(kept[number], owner == number) for number in order]
+    return [(item, mask) for item, mask in parts if mask.sum() >= least_pixels]

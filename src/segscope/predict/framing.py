@@ -1,0 +1,82 @@
+"""Framing: what tracking looks at, for engines that zoom. One window for all objects, widened when one reaches its edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segscope.predict.scene import Scene
+from segscope.predict.track import Track
+from segscope.predict.view import View
+from segscope.prompts import Box
+
+ROOM = 3.0  # side of the window in sides of what it must hold: objects grow and move
+WHOLE = 0.75  # a window longer than this share of the frame is not worth cutting
+EDGE = 0.03  # an object this near to the edge of the window, in sides of it, has reached it
+
+
+def fit(scene: Scene, tracks: Mapping[int, Track]) -> None:
+    """Before tracking: choose the window and make the memories of all anchors in it."""
+    if scene.engine.card.zoom:
+        masks = [scene.mask(track.answers[at]) for track in tracks.values() for at in track.anchors]
+        scene.view = _window(scene, masks, scene.view)
+    settle(scene, tracks)
+
+
+def widen(scene: Scene, tracks: Mapping[int, Track], frame: int, reverse: bool) -> None:
+    """After a step: if an object reached the edge, look at more, and remember the last frames anew."""
+    if scene.view.is_whole:
+        return
+    masks = [scene.mask(track.answers[frame]) for track in tracks.values() if frame in track.answers]
+    margin = EDGE * max(scene.view.size_hw)
+    if all(_holds(scene.view, mask, margin) for mask in masks):
+        return
+    everything = [*masks, *(scene.mask(track.answers[at]) for track in tracks.values() for at in track.anchors)]
+    scene.view = _window(scene, everything, None)
+    settle(scene, tracks)
+    back = range(frame, frame + scene.engine.slots - 1) if reverse else range(frame, frame - scene.engine.slots + 1, -1)
+    for track in tracks.values():
+        _remember(scene, track, [at for at in back if track.tracked(at) is not None])
+
+
+def settle(scene: Scene, tracks: Mapping[int, Track]) -> None:
+    """Make the memories that anchors still lack in the tracking view."""
+    for track in tracks.values():
+        track.settled = track.anchors
+        if scene.remembers:
+            _remember(scene, track, track.anchors)
+
+
+@torch.inference_mode()
+def _remember(scene: Scene, track: Track, frames: Iterable[int]) -> None:
+    for at in frames:
+        answer = track.answers[at]
+        if answer.memory is None or answer.memory.view != scene.view:
+            _, (memory,) = scene.remember_masks(at, [scene.mask(answer)])
+            track.answers[at] = replace(answer, memory=scene.keep(memory))
+
+
+def _window(scene: Scene, masks: Iterable[NDArray[np.bool_]], now: View | None) -> View:
+    boxes = np.array([Box.around(mask).xyxy for mask in masks if mask.any()])
+    frame_hw = scene.stack.size_hw
+    if not len(boxes):
+        return View.whole(frame_hw)
+    union = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
+    view = View.around(union, frame_hw, factor=ROOM, least=scene.engine.input_size // 4)
+    if max(view.size_hw) > WHOLE * max(frame_hw):
+        return View.whole(frame_hw)
+    # a window chosen before is kept while it serves: what is encoded and remembered in it stays good
+    if now is not None and not now.is_whole and now.holds(union) and max(now.size_hw) < 2 * max(view.size_hw):
+        return now
+    return view
+
+
+def _holds(view: View, mask: NDArray[np.bool_], margin: float) -> bool:
+    if not mask.any():
+        return True
+    x0, y0, x1, y1 = Box.around(mask).xyxy
+    return view.holds((x0 - margin, y0 - margin, x1 + margin, y1 + margin))

@@ -1,0 +1,191 @@
+"""Answer on a frame that somebody prompted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segscope.masks import FrameMask
+from segscope.models.engine import Decoded, Hint
+from segscope.models.sam2 import pick
+from segscope.predict.hints import GIVEN, Request, mask_logits, request
+from segscope.predict.scene import ABSENT, Scene
+from segscope.predict.track import Answer, Track
+from segscope.predict.view import View
+from segscope.prompts import Box, Prompt
+
+CLAMP = 32.0  # SAM 2 feeds earlier logits back within these bounds
+CLICK_WINDOWS = (1.0, 0.5, 0.25, 0.125)  # of the frame's longer side, tried for clicks when nothing else is known
+ZOOM = 1.8  # window around a box or mask, in its longer side; 1.3 to 2.4 measured alike
+
+
+@torch.inference_mode()
+def answer_prompts(
+    scene: Scene, track: Track, object_id: int, frame: int, new: Sequence[Prompt]
+) -> FrameMask:
+    """Answer new prompts of one object on one frame, and make the frame an anchor of its track.
+
+    Args:
+        new: prompts just made; those made before on this frame still count, and so does the answer so far. A frame
+            that tracking has passed is decoded from what memory makes of it, a fresh one from the picture alone.
+    """
+    before = track.answers.get(frame)
+    prompts = (*track.prompts.get(frame, ()), *new)
+    asked = request(prompts)
+    if asked.given is not None:
+        result = _take(scene, frame, object_id, asked.given)
+    elif scene.engine.card.zoom:
+        result = _zoomed(scene, frame, object_id, asked, before)
+    else:
+        result = _plain(scene, track, frame, object_id, asked, before)
+    answer, frame_mask = result
+    track.prompts[frame] = prompts
+    track.answers[frame] = answer
+    track.anchors = track.anchors | {frame}
+    return frame_mask
+
+
+def _take(scene: Scene, frame: int, object_id: int, mask: NDArray[np.bool_]) -> tuple[Answer, FrameMask]:
+    """A mask as given: it is the answer, and what tracking remembers."""
+    memory = None
+    presence = GIVEN if mask.any() else -GIVEN
+    if scene.remembers and not scene.engine.card.zoom:
+        decoded, (memory,) = scene.remember_masks(frame, [mask])
+        low, view = decoded.logits[0, 0], scene.view
+    else:
+        low, view = mask_logits(mask), View.whole(scene.stack.size_hw)
+        longest = max(mask.shape)
+        if longest > 1024:  # kept only to be refined later
+            size = [max(1, round(side * 1024 / longest)) for side in mask.shape]
+            low = torch.nn.functional.interpolate(low[None, None], size, mode="area")[0, 0]
+    answer, _ = scene.answer(low, view, score=1.0, object_score=presence, memory=memory, given=mask)
+    exact = np.where(mask, np.float32(GIVEN), np.float32(-GIVEN))
+    return answer, scene.frame_mask(frame, object_id, answer, exact)
+
+
+def _plain(
+    scene: Scene,
+    track: Track,
+    frame: int,
+    object_id: int,
+    asked: Request,
+    before: Answer | None,
+) -> tuple[Answer, FrameMask]:
+    """The families' own way: the whole frame, earlier logits fed back."""
+    features = scene.encode(frame)
+    previous = asked.start
+    if previous is None and before is not None:
+        previous = scene.spool.get(before.logits, scene.engine.device)
+    if previous is not None:
+        previous = previous.to(scene.engine.device).clamp(-CLAMP, CLAMP)
+    conditioned = None
+    passed = track.passed.get(frame)
+    if passed is not None and scene.remembers and track.settled:
+        conditioned = scene.engine.attend(features, [scene.bank(track, frame, passed, track.settled)])
+    hint = replace(asked.hint, previous=previous)
+    multimask = scene.engine.multimask(hint.clicks, tracking=False)
+    decoded = scene.engine.decode(features, [hint], multimask=multimask, conditioned=conditioned)
+    order = decoded.iou[0].argsort(descending=True).tolist()
+    best = pick(decoded, 0, order[0])
+    memory = None
+    if scene.remembers:
+        best = gate_absent(best)
+        (memory,) = scene.engine.remember(features, best, prompted=[True])
+    presence = None if best.object_score is None else float(best.object_score[0])
+    answer, full = scene.answer(
+        best.logits[0, 0], scene.view, score=float(best.iou[0, 0]), object_score=presence, memory=memory
+    )
+    candidates = tuple((scene.on_frame(decoded.logits[0, i], scene.view), float(decoded.iou[0, i])) for i in order[1:])
+    return answer, scene.frame_mask(frame, object_id, answer, full, candidates)
+
+
+def gate_absent(decoded: Decoded) -> Decoded:
+    """Empty masks for objects that the network says are not there."""
+    if decoded.object_score is None:
+        return decoded
+    here = (decoded.object_score > 0)[:, None, None, None]
+    return replace(decoded, logits=torch.where(here, decoded.logits, ABSENT))
+
+
+# --- zoom: a window around what is asked for ------------------------------------------------------------------------
+
+
+def _zoomed(
+    scene: Scene, frame: int, object_id: int, asked: Request, before: Answer | None
+) -> tuple[Answer, FrameMask]:
+    """Look through a window around the prompts or the mask so far, chosen anew each time."""
+    start = asked.start
+    if start is None and before is not None:
+        start = torch.from_numpy(scene.logits(before))
+    tries = [(view, _look(scene, frame, view, asked.hint, start)) for view in _views(scene, asked.hint, start)]
+    ranked = sorted(
+        ((float(decoded.iou[0, i]), i, view, decoded) for view, decoded in tries for i in range(decoded.iou.shape[1])),
+        key=lambda item: item[0],
+        reverse=True,
+    )
+    score, chosen, view, decoded = ranked[0]
+    low, note = decoded.logits[0, chosen], ""
+    threshold = getattr(scene.engine, "gate_iou", None)
+    if threshold is not None and asked.hint.box is not None and not len(asked.hint.points) and start is None:
+        if score < threshold:
+            low, note = _ellipse(view, asked.hint.box, low), "gate: the network was unsure; the ellipse of the box"
+    presence = None if decoded.object_score is None else float(decoded.object_score[0])
+    # what tracking remembers of it is made when tracking begins, in the view that is chosen then
+    answer, full = scene.answer(low, view, score=score, object_score=presence, note=note)
+    candidates = tuple((scene.on_frame(item[3].logits[0, item[1]], item[2]), item[0]) for item in ranked[1:4])
+    return answer, scene.frame_mask(frame, object_id, answer, full, candidates)
+
+
+def _look(scene: Scene, frame: int, view: View, hint: Hint, start: Tensor | None) -> Decoded:
+    previous = None
+    if start is not None:
+        previous = torch.from_numpy(np.ascontiguousarray(view.cut(start.cpu().numpy())))
+        previous = previous.to(scene.engine.device).clamp(-CLAMP, CLAMP)
+    features = scene.features.get(frame, view)
+    multimask = scene.engine.multimask(hint.clicks, tracking=False) and previous is None
+    return scene.engine.decode(features, [replace(view.shift(hint), previous=previous)], multimask=multimask)
+
+
+def _views(scene: Scene, hint: Hint, start: Tensor | None) -> list[View]:
+    """Windows to try: one where the object's place is known, several sizes where only clicks are."""
+    size_hw = scene.stack.size_hw
+    known: list[tuple[float, float, float, float]] = []
+    if start is not None and bool((start > 0).any()):
+        known.append(Box.around((start > 0).cpu().numpy()).xyxy)
+    if hint.box is not None:
+        known.append(hint.box)
+    points = [(x, y, x, y) for x, y in hint.points.tolist()]
+    if known:
+        return [View.around(_union(known + points), size_hw, factor=ZOOM)]
+    if not points:
+        return [View.whole(size_hw)]
+    spread = _union(points)
+    views: list[View] = []
+    for share in CLICK_WINDOWS:
+        side = share * max(size_hw)
+        view = View.whole(size_hw) if share == 1 else View.around(spread, size_hw, factor=0, least=round(side))
+        if view not in views and view.holds(spread):
+            views.append(view)
+    return views
+
+
+def _union(boxes: Sequence[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
+
+
+def _ellipse(view: View, box: tuple[float, float, float, float], like: Tensor) -> Tensor:
+    """Logits of the ellipse inscribed in a box, on the grid of `like` (row, column) over the view."""
+    x0, y0, x1, y1 = box
+    rows, columns = like.shape
+    height, width = view.size_hw
+    x = view.x0 + (torch.arange(columns, device=like.device) + 0.5) * width / columns
+    y = view.y0 + (torch.arange(rows, device=like.device) + 0.5) * height / rows
+    dx, dy = (x - (x0 + x1) / 2) / ((x1 - x0) / 2), (y - (y0 + y1) / 2) / ((y1 - y0) / 2)
+    radius = torch.sqrt(dx[None, :] ** 2 + dy[:, None] ** 2)
+    return ((1 - radius) * GIVEN).clamp(-GIVEN, GIVEN)

@@ -1,0 +1,75 @@
+"""Track: everything known of one object on a stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from segscope.masks import Runs
+from segscope.memory.spool import Ticket
+from segscope.predict.view import View
+from segscope.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembered:
+    """Memory of one frame: the map lies in the spool, the small parts here."""
+
+    map: Ticket
+    pointer: Ticket
+    iou: float
+    object_score: float
+    view: View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """Mask of an object on a frame, as it is kept.
+
+    Attributes:
+        runs: run lengths of the mask.
+        area: pixels inside.
+        logits: low-resolution logits (row, column) in the spool.
+        view: what the logits show.
+        score: predicted IoU, 0 to 1.
+        object_score: logit of presence, or None.
+        memory: what tracking may attend to, or None (families without memory).
+        note: why the answer is not the network's own.
+    """
+
+    runs: Runs
+    area: int
+    logits: Ticket
+    view: View
+    score: float
+    object_score: float | None
+    memory: Remembered | None
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Track:
+    """One object.
+
+    Attributes:
+        name: label that the user gave, or "".
+        prompts: all prompts by frame, in the order they were made.
+        answers: masks by frame.
+        anchors: frames that tracking never overwrites: prompted and confirmed ones.
+        settled: the anchors when tracking last began; corrections are decoded from what these say.
+        passed: direction in which tracking last went over a frame: True for backwards.
+    """
+
+    name: str = ""
+    prompts: dict[int, tuple[Prompt, ...]] = field(default_factory=dict)
+    answers: dict[int, Answer] = field(default_factory=dict)
+    anchors: frozenset[int] = frozenset()
+    settled: frozenset[int] = frozenset()
+    passed: dict[int, bool] = field(default_factory=dict)
+
+    def copy(self) -> Track:
+        """A copy that shares answers, which never change."""
+        return Track(self.name, dict(self.prompts), dict(self.answers), self.anchors, self.settled, dict(self.passed))
+
+    def tracked(self, frame: int) -> Answer | None:
+        """The answer on a frame that was tracked, not prompted."""
+        return None if frame in self.anchors else self.answers.get(frame)

@@ -1,0 +1,114 @@
+"""View: the part of a frame that the network looks at, the whole frame or a window (zoom)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segscope.models.engine import Engine, Features, Hint
+from segscope.render import Renderer
+
+OUTSIDE = -10.0  # logit of pixels that a window does not show
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Pixels [x0, x1) x [y0, y1) of a frame of `frame_hw`."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    frame_hw: tuple[int, int]
+
+    @classmethod
+    def whole(cls, frame_hw: tuple[int, int]) -> View:
+        return cls(0, 0, frame_hw[1], frame_hw[0], frame_hw)
+
+    @classmethod
+    def around(
+        cls, xyxy: Sequence[float], frame_hw: tuple[int, int], *, factor: float = 1.8, least: int = 24
+    ) -> View:
+        """A square window `factor` times as long as the longer side of a box, shifted to stay inside the frame.
+
+        Where the frame is shorter than the window on one side, the window takes that whole side.
+        """
+        x0, y0, x1, y1 = xyxy
+        side = max(factor * max(x1 - x0, y1 - y0), least)
+        spans = []
+        for low, high, limit in ((x0, x1, frame_hw[1]), (y0, y1, frame_hw[0])):
+            length = min(round(side), limit)
+            start = round((low + high) / 2 - length / 2)
+            start = min(max(start, 0), limit - length)
+            spans.append((start, start + length))
+        return cls(spans[0][0], spans[1][0], spans[0][1], spans[1][1], frame_hw)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return (self.y1 - self.y0, self.x1 - self.x0)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.size_hw == self.frame_hw
+
+    def holds(self, xyxy: Sequence[float]) -> bool:
+        """Whether a box lies inside, edges of the frame aside."""
+        x0, y0, x1, y1 = xyxy
+        height, width = self.frame_hw
+        return max(x0, 0) >= self.x0 and max(y0, 0) >= self.y0 and min(x1, width) <= self.x1 and min(y1, height) <= self.y1
+
+    def cut(self, frame: NDArray[np.generic]) -> NDArray[np.generic]:
+        """The window's part of an array (row, column, ...)."""
+        return frame[self.y0 : self.y1, self.x0 : self.x1]
+
+    def shift(self, hint: Hint) -> Hint:
+        """A hint in frame pixels as one in pixels of the window; boxes are clipped to it."""
+        box = hint.box
+        if box is not None and not self.is_whole:
+            height, width = self.size_hw
+            x0, y0, x1, y1 = box[0] - self.x0, box[1] - self.y0, box[2] - self.x0, box[3] - self.y0
+            box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+        return replace(hint, points=hint.points - [self.x0, self.y0], box=box)
+
+    def paste(self, logits: Tensor) -> Tensor:
+        """(..., row, column) logits of the window's size on the frame, with `OUTSIDE` around."""
+        if self.is_whole:
+            return logits
+        height, width = self.frame_hw
+        pad = (self.x0, width - self.x1, self.y0, height - self.y1)
+        return F.pad(logits, pad, value=OUTSIDE)
+
+
+class FeatureCache:
+    """Features of frames and views, the latest kept up to a number of bytes. Encoding is the cost; this is what saves it."""
+
+    def __init__(self, engine: Engine, frames: Renderer, *, video: bool, limit_bytes: int = 128 * 2**20) -> None:
+        self.engine, self.frames, self.video = engine, frames, video
+        self.encoded = 0
+        self._limit = limit_bytes
+        self._held = 0
+        self._kept: OrderedDict[tuple[int, View], Features] = OrderedDict()
+
+    def get(self, frame: int, view: View) -> Features:
+        """Features of one view of one frame, computed at most once while they are kept."""
+        key = (frame, view)
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+            return found
+        with torch.inference_mode():
+            found = self.engine.encode(np.ascontiguousarray(view.cut(self.frames[frame])), video=self.video)
+        self.encoded += 1
+        self._kept[key] = found
+        self._held += found.bytes
+        while self._held > self._limit and len(self._kept) > 1:
+            _, old = self._kept.popitem(last=False)
+            self._held -= old.bytes
+        return found

@@ -1,0 +1,1 @@
+"""Prompts that nobody made: truth and current masks to clicks, boxes and scribbles."""

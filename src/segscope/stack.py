@@ -1,0 +1,152 @@
+"""Stack: a picture, a volume or a video as frames with geometry and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segscope.errors import UsageError
+from segscope.geometry import Geometry
+
+Kind = Literal["picture", "volume", "video"]
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """Frames by number, read when asked for.
+
+    Promises: `source[i]` is the raw frame i as an array (row, column[, channel]) of `dtype`, the same each time, for
+    0 <= i < len(source); `shape` is (frame, row, column[, channel]) and costs no decoding.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Frames of one picture, volume or video.
+
+    Attributes:
+        source: the frames; a numpy array (frame, row, column[, channel]) is a source.
+        kind: "picture" (one frame), "volume" (slices) or "video" (frames with times).
+        modality: "CT", "MR", "PT", "US", "XA", "microscopy", "endoscopy", "photo" ... or None when unknown.
+        geometry: where the voxels lie, or None (pictures and videos without a scale).
+        times_s: time of each frame in seconds for videos, or None.
+        path: the file or folder it was read from, or None.
+        axis: axis of the stored array (z, y, x) that the frames run along; 0 unless `along` was used.
+        meta: what the reader found and writers or windows may need (for instance "window", "dicom_files").
+    """
+
+    source: FrameSource
+    kind: Kind
+    modality: str | None = None
+    geometry: Geometry | None = None
+    times_s: NDArray[np.float64] | None = None
+    path: Path | None = None
+    axis: int = 0
+    meta: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if len(self.source.shape) not in (3, 4) or 0 in self.source.shape:
+            raise UsageError(
+                f"a stack is (frame, row, column[, channel]) with no empty axis, got shape {tuple(self.source.shape)}"
+            )
+        if self.times_s is not None and len(self.times_s) != len(self.source):
+            raise UsageError(f"{len(self.source)} frames need as many times, got {len(self.times_s)}")
+
+    @classmethod
+    def from_array(
+        cls,
+        array: NDArray[Any],
+        *,
+        spacing_zyx_mm: tuple[float, float, float] | None = None,
+        affine: NDArray[np.float64] | None = None,
+        times_s: Sequence[float] | NDArray[np.float64] | None = None,
+        modality: str | None = None,
+        channels: bool | None = None,
+    ) -> Stack:
+        """Stack from memory.
+
+        Args:
+            array: (row, column), (frame, row, column), (row, column, channel) or (frame, row, column, channel).
+            spacing_zyx_mm: distances of voxel centres in millimetres.
+            affine: (4, 4) voxel index (x, y, frame) to RAS+ millimetres; excludes `spacing_zyx_mm`.
+            times_s: time of each frame; makes it a video.
+            modality: see `Stack`.
+            channels: whether the last axis holds channels. Default: yes for four axes, and for three axes of uint8
+                whose last axis is 3 or 4 long; say False for a volume that is 3 or 4 voxels wide.
+
+        Raises:
+            UsageError: the array has no such layout, is empty, or is not numeric.
+        """
+        array = np.asarray(array)
+        if array.dtype.kind not in "buif":
+            raise UsageError(f"a stack holds numbers, got dtype {array.dtype}")
+        if channels is None:
+            channels = array.ndim == 4 or (array.ndim == 3 and array.dtype == np.uint8 and array.shape[-1] in (3, 4))
+        if array.ndim == 2 + channels:
+            array = array[None]
+        if array.ndim != 3 + channels:
+            raise UsageError(f"expected (row, column), (frame, row, column) or these with channels, got {array.shape}")
+        if affine is not None and spacing_zyx_mm is not None:
+            raise UsageError("give either affine or spacing_zyx_mm, not both")
+        geometry = Geometry(affine) if affine is not None else None
+        if spacing_zyx_mm is not None:
+            if not all(np.isfinite(value) and value > 0 for value in spacing_zyx_mm):
+                raise UsageError(f"spacing_zyx_mm holds three positive millimetres, got {spacing_zyx_mm}")
+            geometry = Geometry.from_spacing(spacing_zyx_mm)
+        times = None if times_s is None else np.asarray(times_s, dtype=np.float64)
+        kind: Kind = "video" if times is not None else "picture" if len(array) == 1 else "volume"
+        return cls(array, kind, modality, geometry, times)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        """Raw frame `index` as (row, column[, channel])."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of a stack with frames 0 to {len(self) - 1}")
+        return self.source[index]
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Rows and columns of a frame."""
+        return (self.source.shape[1], self.source.shape[2])
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Frames, rows, columns."""
+        return (len(self), *self.size_hw)
+
+    @property
+    def spacing_zyx_mm(self) -> tuple[float, float, float] | None:
+        return None if self.geometry is None else self.geometry.spacing_zyx_mm
+
+    def along(self, axis: int) -> Stack:
+        """The same voxels as frames along `axis` of (z, y, x): 1 gives frames (z, x), 2 gives frames (z, y).
+
+        Masks made on such a stack are put back on the stored grid (`Masks.on_stored_grid`).
+        """
+        if axis not in (0, 1, 2):
+            raise UsageError(f"axis is 0, 1 or 2, got {axis}")
+        if axis == 0:
+            return self
+        if self.kind != "volume":
+            raise UsageError(f"only a volume can be cut along axis {axis}; this is a {self.kind}")
+        whole = np.stack([self.source[i] for i in range(len(self))])
+        geometry = None if self.geometry is None else self.geometry.transposed(axis)
+        return replace(self, source=np.moveaxis(whole, axis, 0), geometry=geometry, axis=axis)
