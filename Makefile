@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: env demo test lint format bench clean
+.PHONY: env demo test lint docs format bench clean
 .DEFAULT_GOAL := env
 
 env: $(READY)
@@ -40,6 +40,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/python docs/make_reference.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -79,7 +79,9 @@ def film(path: Path) -> Iterator[NDArray[np.uint8]]:
             yield frame.to_ndarray(format="rgb24")
 
 
-def _slices(volume: NDArray, masks: list[NDArray], spacing: tuple[float, ...], most: int) -> Iterator[tuple[str, NDArray, list[NDArray]]]:
+def _slices(
+    volume: NDArray, masks: list[NDArray], spacing: tuple[float, ...], most: int
+) -> Iterator[tuple[str, NDArray, list[NDArray]]]:
     """Slices that hold a target: across the coarsest axis, or all three where the grid is even."""
     isotropic = max(spacing) < 1.3 * min(spacing)
     thick = int(np.argmin(volume.shape) if isotropic else np.argmax(spacing))
@@ -157,7 +159,7 @@ def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator
     """Scenes of one data set; at most `most` slices or frames of an item. `split` None takes all items."""
     folder = root / name
     for item in json.loads((folder / "dataset.json").read_text())["items"]:
-        if split and item["split"] != split or f"{name}/{item['id']}" in LEFT_OUT_ITEMS:
+        if (split and item["split"] != split) or f"{name}/{item['id']}" in LEFT_OUT_ITEMS:
             continue
         kinds, labels = [t["kind"] for t in item["targets"]], [str(t["label"]) for t in item["targets"]]
         for where, picture, masks in _views(folder, item, most):
@@ -166,6 +168,38 @@ def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator
                 planes = [np.where(planes[0] == 2, 0, planes[0])]  # "other tissue" is no object
             source = f"{name}/{item['source_set']}" if "source_set" in item else name
             yield Scene(source, f"{name}/{item['id']}/{where}", _rgb(picture), np.stack(planes), tuple(names))
+
+
+def stack_items(root: Path, name: str, split: str | None) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int32]]]:
+    """(source, frames (t, row, column, 3), labels (t, row, column)) of volumes and videos, along the coarsest axis."""
+    folder = root / name
+    for item in json.loads((folder / "dataset.json").read_text())["items"]:
+        image, target = folder / item["image"], folder / item["targets"][0]["path"]
+        if (split and item["split"] != split) or (f"{name}/{item['id']}" in LEFT_OUT_ITEMS and split == "train"):
+            continue
+        if image.is_dir() or image.suffix in (".mp4", ".avi"):
+            frames = np.stack([_rgb(f) for f in film(image)])
+            labels = np.stack([_flat(p) for p in sorted(target.glob("*.png"))]).astype(np.int32)
+            if item["targets"][0]["kind"] == "binary":
+                labels = (labels > 127).astype(np.int32)
+            if name == "video_larynx_surgery":
+                labels = np.where(labels == 2, 0, labels)
+        elif image.suffix == ".tif":
+            frames = np.stack([_rgb(f) for f in to_8bit(tifffile.imread(image))])
+            labels = tifffile.imread(target).astype(np.int32)
+        elif image.name.endswith(".nii.gz"):
+            volume = nibabel.load(image)
+            values = to_8bit(np.asarray(volume.dataobj), item.get("item_modality", ""))
+            labels = np.asarray(nibabel.load(target).dataobj).astype(np.int32)
+            spacing = volume.header.get_zooms()[:3]
+            axis = int(np.argmin(values.shape) if max(spacing) < 1.3 * min(spacing) else np.argmax(spacing))
+            frames = np.stack([_rgb(f) for f in np.moveaxis(values, axis, 0)])
+            labels = np.moveaxis(labels, axis, 0)
+            if item["targets"][0]["kind"] == "binary":
+                labels = ndimage.label(labels > 0)[0].astype(np.int32)
+        else:
+            continue
+        yield name, frames, np.ascontiguousarray(labels)
 
 
 def training_scenes(root: Path) -> list[Scene]:

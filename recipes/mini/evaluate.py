@@ -35,7 +35,12 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def targets(scene: Scene) -> list[tuple[int, int]]:
     """(plane, label) of whole targets of at least 64 pixels."""
     planes = [k for k, name in enumerate(scene.names) if "(part)" not in name and name not in ("classes", "sheath")]
-    return [(k, int(v)) for k in planes for v, n in zip(*np.unique(scene.planes[k], return_counts=True), strict=True) if v and n >= 64]
+    return [
+        (k, int(v))
+        for k in planes
+        for v, n in zip(*np.unique(scene.planes[k], return_counts=True), strict=True)
+        if v and n >= 64
+    ]
 
 
 def draw_cases(root: Path, seed: int = 0) -> dict[str, list]:
@@ -50,7 +55,9 @@ def draw_cases(root: Path, seed: int = 0) -> dict[str, list]:
         for name in names:
             for scene in scenes(root, name, split, 12):
                 found[scene.source] += [[scene.source, scene.key, *t] for t in targets(scene)]
-        out[group] = [items[k] for _, items in sorted(found.items()) for k in sorted(rng.permutation(len(items))[:most])]
+        out[group] = [
+            items[k] for _, items in sorted(found.items()) for k in sorted(rng.permutation(len(items))[:most])
+        ]
     return out
 
 
@@ -104,7 +111,9 @@ def click_rounds(viewer: Viewer, truth: NDArray[np.bool_], clicks: int = 5) -> d
     return out
 
 
-def measure(model: torch.nn.Module, size: int, scene: Scene, plane: int, label: int, seed: int, gate: float) -> dict[str, float]:
+def measure(
+    model: torch.nn.Module, size: int, scene: Scene, plane: int, label: int, seed: int, gate: float
+) -> dict[str, float]:
     truth = scene.planes[plane] == label
     rng = np.random.default_rng(seed)
     box = bounds(truth)
@@ -116,11 +125,12 @@ def measure(model: torch.nn.Module, size: int, scene: Scene, plane: int, label: 
     tight = box_rounds(viewer, truth, box, gate)
     jittered = box_rounds(viewer, truth, loose, gate, 0)
     clicks = click_rounds(viewer, truth)
-    return {"ellipse": tight["prior"], "box": tight["raw"], "box gated": tight["gated"], "box iou": tight["iou"],
-            "ellipse j": jittered["prior"], "box j": jittered["raw"], "box j gated": jittered["gated"],
-            "box+1": tight["+1"], "box+3": tight["+3"], "1 click": clicks["1"], "click iou": clicks["iou"],
-            "1 of four": clicks["1 of four masks"], "oracle window": clicks["oracle window"], "oracle": clicks["oracle"],
-            "2 clicks": clicks["2"], "5 clicks": clicks["5"]}  # fmt: skip
+    renamed = {"ellipse": "prior", "box": "raw", "box gated": "gated", "box iou": "iou", "box+1": "+1", "box+3": "+3"}
+    record = {name: tight[key] for name, key in renamed.items()}
+    record |= {"ellipse j": jittered["prior"], "box j": jittered["raw"], "box j gated": jittered["gated"]}
+    record |= {"1 click": clicks["1"], "click iou": clicks["iou"], "1 of four": clicks["1 of four masks"]}
+    record |= {key: clicks[key] for key in ("oracle window", "oracle")}
+    return record | {"2 clicks": clicks["2"], "5 clicks": clicks["5"]}
 
 
 def run(root: Path, model: torch.nn.Module, size: int, which: str, gate: float, limit: int = 10**9) -> list[dict]:
@@ -175,7 +185,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.draw:
-        CASES.write_text(json.dumps(draw_cases(given.data), indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n")
+        CASES.write_text(
+            json.dumps(draw_cases(given.data), indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n"
+        )
         return
     records = run(given.data, load(given.weights, given.size), given.size, given.which, given.gate, given.limit)
     if given.out:

@@ -27,7 +27,7 @@ def true_iou(logits: Tensor, truth: Tensor, outside: Tensor) -> Tensor:
     return both / ((answer | truth).sum((-2, -1)).float() + outside[:, None]).clamp(min=1)
 
 
-def box_and_click_loss(
+def round_loss(
     logits: Tensor, iou: Tensor, truth: Tensor, outside: Tensor, lone: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of a round for O objects.

@@ -51,7 +51,7 @@ class Prepared:
         while min(level.shape[1:]) > 96:
             level = F.avg_pool2d(level[None].float(), 2)[0].round().to(torch.uint8)
             self.levels.append(level)
-        self.planes = [torch.from_numpy(p.astype(np.int32)) for p in scene.planes]
+        self.planes = [torch.from_numpy(p.astype(np.int32 if p.max() > 32000 else np.int16)) for p in scene.planes]
         self.objects: list[tuple[int, int, int, tuple[int, int, int, int], bool]] = []
         rows, columns = scene.image.shape[:2]
         for k, plane in enumerate(scene.planes):
@@ -62,14 +62,14 @@ class Prepared:
                 y0, y1, x0, x1 = where[0].start, where[0].stop, where[1].start, where[1].stop
                 high, wide = y1 - y0, x1 - x0
                 fill = area[label] / (high * wide)
-                vague = fill < 0.3 and high > 0.75 * rows and wide > 0.75 * columns or fill < 0.12
+                vague = (fill < 0.3 and high > 0.75 * rows and wide > 0.75 * columns) or fill < 0.12
                 self.objects.append((k, label, int(area[label]), (x0, y0, x1, y1), vague))
 
 
 def source_weights(scenes: list[Prepared]) -> NDArray[np.float64]:
     """Probability of each scene: sources by the root of their objects (at most 4 a scene), capped."""
     sources = sorted({s.source for s in scenes})
-    counts = {s: 0 for s in sources}
+    counts = dict.fromkeys(sources, 0)
     for s in scenes:
         counts[s.source] += min(len(s.objects), 4)
     share = np.sqrt([counts[s] for s in sources]) * [BOOST.get(s, 1.0) for s in sources]
@@ -87,7 +87,9 @@ def synthetic(seed: int) -> Scene:
     return Scene("synthetic", str(seed), image, planes[:1] if same else planes, ("made up",) * (1 if same else 2))
 
 
-def _window(rng: np.random.Generator, box: tuple[int, int, int, int], frame_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+def _window(
+    rng: np.random.Generator, box: tuple[int, int, int, int], frame_hw: tuple[int, int]
+) -> tuple[float, float, float, float]:
     """Centre x, y and sides of the view: round the object as for boxes, or of any size as for clicks."""
     rows, columns = frame_hw
     x0, y0, x1, y1 = box
@@ -117,19 +119,25 @@ def _jitter(rng: np.random.Generator, image: Tensor) -> Tensor:
     if rng.random() < 0.15:
         image = image.mean(0, keepdim=True).expand(3, -1, -1)
     elif rng.random() < 0.35:
-        image = image[torch.from_numpy(rng.permutation(3))] * torch.from_numpy(rng.uniform(0.75, 1.25, (3, 1, 1))).float()
+        image = (
+            image[torch.from_numpy(rng.permutation(3))] * torch.from_numpy(rng.uniform(0.75, 1.25, (3, 1, 1))).float()
+        )
     if rng.random() < 0.4:
         image = 255 * (image.clamp(0, 255) / 255) ** float(np.exp(rng.normal(0, 0.3)))
     if rng.random() < 0.1:
         image = 255 - image
     if rng.random() < 0.25:
-        image = image + float(rng.uniform(1, 14)) * torch.from_numpy(rng.standard_normal((1, *image.shape[1:]), dtype=np.float32))
+        image = image + float(rng.uniform(1, 14)) * torch.from_numpy(
+            rng.standard_normal((1, *image.shape[1:]), dtype=np.float32)
+        )
     if rng.random() < 0.12:
         image = F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
     return image
 
 
-def crop(rng: np.random.Generator, scene: Prepared, size: int) -> tuple[Tensor, list[tuple[Tensor, Tensor, float, bool]]] | None:
+def crop(
+    rng: np.random.Generator, scene: Prepared, size: int
+) -> tuple[Tensor, list[tuple[Tensor, Tensor, float, bool]]] | None:
     """One view of `scene`: the picture, and (truth, box, area outside, vague) of up to OBJECTS objects."""
     plane, label, _, box, _ = scene.objects[rng.integers(len(scene.objects))]
     rows, columns = scene.levels[0].shape[1:]
@@ -144,7 +152,11 @@ def crop(rng: np.random.Generator, scene: Prepared, size: int) -> tuple[Tensor, 
         x, y = x.T, y.T
     xi, yi = x.long().clamp(0, columns - 1), y.long().clamp(0, rows - 1)
     labels = scene.planes[plane][yi, xi]
-    level = int(np.clip(round(np.log2(max(np.sqrt(wide * high) / size, 1e-3)) + rng.uniform(-0.3, 0.25)), 0, len(scene.levels) - 1))
+    level = int(
+        np.clip(
+            round(np.log2(max(np.sqrt(wide * high) / size, 1e-3)) + rng.uniform(-0.3, 0.25)), 0, len(scene.levels) - 1
+        )
+    )
     source = scene.levels[level]
     image = _sample(source, x, y, rows, columns)
     objects = _objects(rng, scene, plane, label, labels, size / wide * size / high)
@@ -158,7 +170,9 @@ def _sample(source: Tensor, x: Tensor, y: Tensor, rows: int, columns: int) -> Te
     x0, x1 = int(max(fx.min().floor(), 0)), int(min(fx.max().ceil() + 2, wide))
     y0, y1 = int(max(fy.min().floor(), 0)), int(min(fy.max().ceil() + 2, high))
     part = source[:, y0:y1, x0:x1].float()
-    grid = torch.stack([(fx - x0 + 0.5) / part.shape[2] * 2 - 1, (fy - y0 + 0.5) / part.shape[1] * 2 - 1], -1)[None].float()
+    grid = torch.stack([(fx - x0 + 0.5) / part.shape[2] * 2 - 1, (fy - y0 + 0.5) / part.shape[1] * 2 - 1], -1)[
+        None
+    ].float()
     return F.grid_sample(part[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
 
 
@@ -168,7 +182,11 @@ def _objects(
     size = labels.shape[0]
     known = {o[1]: o for o in scene.objects if o[0] == plane}
     found, area = torch.unique(labels, return_counts=True)
-    seen = {int(k): int(a) for k, a in zip(found, area, strict=True) if int(k) in known and int(a) >= max(30, 0.0015 * size**2)}
+    seen = {
+        int(k): int(a)
+        for k, a in zip(found, area, strict=True)
+        if int(k) in known and int(a) >= max(30, 0.0015 * size**2)
+    }
     order = [label] if label in seen else []
     others = [k for k in seen if k != label]
     order += [others[i] for i in rng.permutation(len(others))[: OBJECTS - len(order)]]

@@ -48,7 +48,7 @@ class Viewer:
     """One picture and a model: answers prompts through views."""
 
     def __init__(self, model: MiniModel, size: int, image: NDArray[np.uint8]) -> None:
-        self.model, self.size, self.image = model, size, torch.from_numpy(image)
+        self.model, self.size, self.image = model, size, torch.from_numpy(np.array(image))
         self.frame_hw = image.shape[:2]
         self.kept: dict[View, list[Tensor]] = {}
 
@@ -57,7 +57,10 @@ class Viewer:
         fresh = [v for v in views if v not in self.kept]
         if fresh:
             parts = [self.image[y0:y1, x0:x1].permute(2, 0, 1)[None].float() for x0, y0, x1, y1 in fresh]
-            small = [F.interpolate(p, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False) for p in parts]
+            small = [
+                F.interpolate(p, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
+                for p in parts
+            ]
             maps = self.model.encode(normalise(torch.cat(small).permute(0, 2, 3, 1)))
             for k, view in enumerate(fresh):
                 self.kept[view] = [m[k : k + 1] for m in maps]

@@ -30,7 +30,9 @@ class Geometry:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ValueError(f"an affine is a finite 4 x 4 matrix, got shape {affine.shape}")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        # judged by directions: voxels of a few nanometres have a volume of 1e-16 mm3 and are no less regular
+        if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
             raise ValueError("an affine has three independent axes; this one is singular")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)

@@ -15,12 +15,13 @@ from segscope.cli import bench, console, demo, doctor, everything, models, segme
 from segscope.cli.ordered import Ordered
 from segscope.errors import SegscopeError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="segscope",
     help="Promptable segmentation of biomedical pictures, volumes and videos with the SAM family.",
     epilog="Every command takes --help and --json. Exit codes: 0 done, 1 failed, 2 wrong use. "
     "--debug anywhere shows the traceback of an error.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -68,12 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = app(arguments, prog_name="segscope", standalone_mode=False)
+        if code == INTERRUPTED:  # the parser's word for Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except (KeyboardInterrupt, typer.Abort):
         console.complain("stopped before it was done; nothing half-written is left")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         return 1  # the reader of our output went away, as `head` does
     except Exception as error:

@@ -27,5 +27,15 @@ def everything(
 ) -> None:
     """Find every object of a picture: a label map with one number for each."""
     outputs = job.Outputs(output.expanduser(), overlay, record)
-    Segment(source.expanduser(), outputs, model, [], None, True, 0, window, None, "fifo", device.value, series, volume,
-            channel, as_json).run()  # fmt: skip
+    Segment(
+        source.expanduser(),
+        outputs,
+        model,
+        everything=True,
+        window=window,
+        device=device.value,
+        series=series,
+        volume=volume,
+        channel=channel,
+        as_json=as_json,
+    ).run()

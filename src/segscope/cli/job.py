@@ -36,9 +36,6 @@ class Clock:
         yield
         self.seconds[part] = round(self.seconds.get(part, 0.0) + time.perf_counter() - start, 3)
 
-    def __str__(self) -> str:
-        return ", ".join(f"{part} {value:.1f} s" for part, value in self.seconds.items())
-
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
@@ -113,21 +110,21 @@ def write_text(path: Path, text: str) -> None:
 
 def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prompt]) -> None:
     """A sheet of key frames as a picture, or every frame as a film."""
-    from segscope import overlay
+    from segscope.overlay import sheet, video
     from segscope.render import Renderer
 
     frames = Renderer(stack, _window_of(masks))
     if path.suffix.lower() in VIDEO_SUFFIXES:
         from segscope.io.video import write_video
 
-        write_video(path, overlay.video(frames, masks, prompts), fps=_frames_per_second(stack))
+        write_video(path, video(frames, masks, prompts), fps=_frames_per_second(stack))
         return
     from PIL import Image
 
     from segscope.io.base import atomic
 
     anatomical = stack.modality in ("CT", "MR", "PT")
-    page = overlay.sheet(frames, masks, prompts, note=f"window: {frames.window.how}", anatomical=anatomical)
+    page = sheet(frames, masks, prompts, note=f"window: {frames.window.how}", anatomical=anatomical)
     with atomic(path) as part:
         Image.fromarray(page).save(part)
 

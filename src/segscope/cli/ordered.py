@@ -10,17 +10,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer.core
-from numpy.typing import NDArray
 
 from segscope.errors import PromptError, UsageError
-from segscope.prompts import Box, MaskPrompt, Point, Prompt
 
-ReadMask = Callable[[Path, int | None], tuple[NDArray[np.bool_], int]]
-"""Mask and frame of a file, given the frame that was asked for, if any."""
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from segscope.prompts import Prompt
+
+    ReadMask = Callable[[Path, int | None], tuple[NDArray[np.bool_], int]]  # frame asked for, if any; frame meant
 
 KEY = "segscope.prompt_options"
 PROMPT_OPTIONS = ("--object", "--box", "--point", "--negative", "--mask")
@@ -78,6 +80,8 @@ def gather(
         PromptError: a prompt that cannot be meant.
         UsageError: an object that cannot be meant.
     """
+    from segscope.prompts import MaskPrompt
+
     current = 1
     for option, value in options:
         if option == "--object":
@@ -142,6 +146,8 @@ def _numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]
 
 
 def _drawn(option: str, text: str, frame: int, object_id: int) -> Prompt:
+    from segscope.prompts import Box, Point
+
     if option == "--box":
         x0, y0, x1, y1 = _numbers(text, 4, option, "X0,Y0,X1,Y1[@FRAME]")
         return Box((x0, y0, x1, y1), frame, object_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segscope.masks import Masks
+    from segscope.models.engine import Engine
     from segscope.stack import Stack
 
 
@@ -71,11 +74,23 @@ def segment(
     x runs right along columns, y down along rows, in pixels of the stored frame, the first pixel's centre is 0.5,0.5.
     Frames count from 0. An existing output is replaced once the new one is complete.
     """
-    options = context.meta[KEY]
-    outputs = job.Outputs(output.expanduser(), overlay, record)
-    work = Segment(source.expanduser(), outputs, model, options, prompts, everything, axis, window,
-                   direction.value if direction else None, memory, device.value, series, volume, channel, as_json)  # fmt: skip
-    work.run()
+    Segment(
+        source.expanduser(),
+        job.Outputs(output.expanduser(), overlay, record),
+        model,
+        context.meta[KEY],
+        prompts=prompts,
+        everything=everything,
+        axis=axis,
+        window=window,
+        direction=direction.value if direction else None,
+        memory=memory,
+        device=device.value,
+        series=series,
+        volume=volume,
+        channel=channel,
+        as_json=as_json,
+    ).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +99,38 @@ class Segment:
 
     source: Path
     outputs: job.Outputs
-    model: str
-    options: list[tuple[str, str]]
-    prompts: Path | None
-    everything: bool
-    axis: int
-    window: str | None
-    direction: str | None
-    memory: str
-    device: str
-    series: str | None
-    volume: int | None
-    channel: int | None
-    as_json: bool
+    model: str = "mini"
+    options: Sequence[tuple[str, str]] = ()
+    prompts: Path | None = None
+    everything: bool = False
+    axis: int = 0
+    window: str | None = None
+    direction: str | None = None
+    memory: str = "fifo"
+    device: str = "auto"
+    series: str | None = None
+    volume: int | None = None
+    channel: int | None = None
+    as_json: bool = False
 
     def run(self) -> None:
+        """Do it and say what came out."""
+        _, result = self.execute()
+        if self.as_json:
+            console.say_json(result)
+        else:
+            self.report(result)
+
+    def command(self) -> str:
+        """The command line that does the same."""
+        words = ["segscope", "segment", str(self.source), "-o", str(self.outputs.masks), "--model", self.model]
+        words += [word for option in self.options for word in option]
+        if self.outputs.overlay is not None:
+            words += ["--overlay", str(self.outputs.overlay)]
+        return shlex.join(words)
+
+    def execute(self, engine: Engine | None = None) -> tuple[Masks, dict[str, Any]]:
+        """The masks, written, and the summary of the run. Without an engine, `model` is loaded."""
         clock = job.Clock()
         self._check_options()
         with clock.measure("read"):
@@ -109,11 +141,18 @@ class Segment:
             console.say(f"{self.source}: {job.describe(stack)}")
             for note in stack.meta.get("notes", ()):
                 console.say(f"  note: {note}")
-        masks = self._segment(stack, request, clock)
+        masks = self._segment(stack, request, engine, clock)
         summary = self._summary(masks, stack)
         with clock.measure("write"):
             self.outputs.write(masks, stack, request.prompts, {**summary, "record": masks.record})
-        self._report(summary, masks, clock)
+        return masks, {**summary, "seconds": clock.seconds, "record": masks.record}
+
+    def report(self, result: Mapping[str, Any]) -> None:
+        """The summary for people."""
+        job.say_objects(result["objects"], result["shape_zyx"][0])
+        files = [path for path in (self.outputs.masks, self.outputs.overlay, self.outputs.record) if path is not None]
+        took = ", ".join(f"{part} {value:.1f} s" for part, value in result["seconds"].items())
+        console.say(f"  wrote {', '.join(map(str, files))} ({took})")
 
     def _check_options(self) -> None:
         if self.everything and (self.options or self.prompts):
@@ -154,12 +193,14 @@ class Segment:
             )
         return request
 
-    def _segment(self, stack: Stack, request: Request, clock: job.Clock) -> Masks:
+    def _segment(self, stack: Stack, request: Request, engine: Engine | None, clock: job.Clock) -> Masks:
         from segscope import predict
-        from segscope.load import load
 
-        with clock.measure("load"):
-            engine = load(self.model, device=self.device)
+        if engine is None:
+            from segscope.load import load
+
+            with clock.measure("load"):
+                engine = load(self.model, device=self.device)
         with clock.measure("segment"), console.progress("segmenting", quiet=self.as_json) as advance:
             if self.everything:
                 return predict.everything(stack, engine, window=self.window, progress=advance)
@@ -187,14 +228,6 @@ class Segment:
             "model": self.model,
             "objects": job.objects_of(masks),
         }
-
-    def _report(self, summary: dict[str, Any], masks: Masks, clock: job.Clock) -> None:
-        if self.as_json:
-            console.say_json({**summary, "seconds": clock.seconds, "record": masks.record})
-            return
-        job.say_objects(summary["objects"], masks.shape_zyx[0])
-        files = [path for path in (self.outputs.masks, self.outputs.overlay, self.outputs.record) if path is not None]
-        console.say(f"wrote {', '.join(map(str, files))} ({clock})")
 
 
 def _mask_of(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:

@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from segscope.errors import ReadError, UsageError, WriteError
+from segscope.io import (
+    coco,
+    dicom,
+    dicom_masks,
+    dicom_write,
+    metaimage,
+    nifti,
+    nrrd,
+    numpy_files,
+    picture,
+    seg_nrrd,
+    slides,
+    tiff,
+    tiff_write,
+    video,
+    zarr_files,
+)
 from segscope.io.base import Format, MaskFormat, ReadOptions, suffix_of
 from segscope.io.streams import reading
 from segscope.masks import Masks
 from segscope.stack import Stack
 
-_READ_ORDER = ("nifti", "nrrd", "metaimage", "numpy_files", "zarr_files", "slides", "tiff", "dicom", "video", "picture")
-_MASK_ORDER = ("nifti", "nrrd", "metaimage", "picture", "tiff_write", "numpy_files", "annotations", "dicom_write")
+FORMATS: tuple[Format, ...] = (
+    *nifti.FORMATS,
+    *nrrd.FORMATS,
+    *metaimage.FORMATS,
+    *numpy_files.FORMATS,
+    *zarr_files.FORMATS,
+    *slides.FORMATS,
+    *tiff.FORMATS,
+    *dicom.FORMATS,
+    *video.FORMATS,
+    *picture.FORMATS,
+)
+"""The first that recognises a path reads it."""
 
+MASK_FORMATS: tuple[MaskFormat, ...] = (
+    *nifti.MASK_FORMATS,
+    *seg_nrrd.MASK_FORMATS,
+    *metaimage.MASK_FORMATS,
+    *picture.MASK_FORMATS,
+    *tiff_write.MASK_FORMATS,
+    *numpy_files.MASK_FORMATS,
+    *coco.MASK_FORMATS,
+    *dicom_write.MASK_FORMATS,
+)
+"""The one with the longest suffix that fits writes."""
 
-def _members(modules: tuple[str, ...], table: str) -> tuple[object, ...]:
-    found: list[object] = []
-    for module in modules:
-        try:
-            found += getattr(importlib.import_module(f"segscope.io.{module}"), table)
-        except (ModuleNotFoundError, AttributeError):  # TEMPORARY, while the room is being built
-            continue
-    return tuple(found)
-
-
-FORMATS: tuple[Format, ...] = _members(_READ_ORDER, "FORMATS")  # type: ignore[assignment]
-MASK_FORMATS: tuple[MaskFormat, ...] = _members(_MASK_ORDER, "MASK_FORMATS")  # type: ignore[assignment]
+_MASK_READERS: tuple[tuple[tuple[str, ...], Callable[[Path, Stack | None], Masks]], ...] = (
+    (nifti.Nifti.suffixes, nifti.read_masks),
+    (nrrd.SUFFIXES, seg_nrrd.read_masks),
+    (metaimage.SUFFIXES, metaimage.read_masks),
+    (numpy_files.SUFFIXES, numpy_files.read_masks),
+    (tiff.SUFFIXES, tiff_write.read_masks),
+    (picture.SUFFIXES, picture.read_masks),
+    ((".json",), coco.read_masks),
+)
 
 
 def read(
@@ -83,16 +119,21 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
         ReadError: damaged, not labels, or on another grid than `like`.
     """
     path = _existing(path)
-    if path.is_dir() or suffix_of(path, (".json",)):
-        module = "picture" if path.is_dir() else "annotations"
-    else:
-        module = next((type(entry).__module__ for entry in FORMATS if entry.recognises(path)), "").rpartition(".")[2]
-    reader = getattr(importlib.import_module(f"segscope.io.{module}"), "read_masks", None) if module else None
-    if reader is None:
-        raise UsageError(f"{path} is of no kind that holds masks. Known: {', '.join(_writable())}, a folder of .png.")
+    reader = _mask_reader(path)
     with reading(path, "masks"):
-        masks: Masks = reader(path, like)
-        return masks
+        return reader(path, like)
+
+
+def _mask_reader(path: Path) -> Callable[[Path, Stack | None], Masks]:
+    if path.is_file():
+        for suffixes, reader in _MASK_READERS:
+            if suffix_of(path, suffixes) is not None:
+                return reader
+        if any(entry.recognises(path) for entry in dicom.FORMATS):
+            return dicom_masks.read_masks
+    elif not any(entry.recognises(path) for entry in zarr_files.FORMATS):
+        return picture.read_masks
+    raise UsageError(f"{path} is of no kind that holds masks. Known: {', '.join(_writable())}, a folder of PNGs.")
 
 
 def _writable() -> list[str]:
@@ -146,6 +187,8 @@ def _fitted(masks: Masks, path: Path, source: Stack) -> Masks:
         )
     if source.path is not None and path.exists() and source.path.exists() and path.samefile(source.path):
         raise UsageError(f"{path} is the scan itself and would be lost; name another file for the masks")
+    if masks.geometry is not None and source.geometry is not None and not masks.geometry.same_grid(source.geometry):
+        raise UsageError("these masks lie elsewhere in the world than the source; give the stack they were made on")
     return replace(
         masks,
         geometry=source.geometry if masks.geometry is None else masks.geometry,

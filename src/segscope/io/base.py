@@ -45,8 +45,11 @@ class Format(Protocol):
     `read` returns a lazy stack where the file allows it. Both treat the file as untrusted.
     """
 
-    name: str
-    suffixes: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
 
     def recognises(self, path: Path) -> bool: ...
 
@@ -56,8 +59,11 @@ class Format(Protocol):
 class MaskFormat(Protocol):
     """One kind of file that masks are written to, chosen by suffix. `write` gets the final path and is atomic."""
 
-    name: str
-    suffixes: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -27,16 +28,16 @@ def label_type(masks: Masks) -> np.dtype[Any]:
 def label_frames(masks: Masks, path: Path) -> Iterator[NDArray[Any]]:
     """Label maps frame by frame in `label_type`; says so when overlapping masks do not fit into one map."""
     kind = label_type(masks)
-    overlapped = 0
+    said = False
     for index, labels in enumerate(masks.iter_labels()):
         areas = sum(masks.area(index, object_id) for object_id in masks.object_ids)
-        overlapped += areas > np.count_nonzero(labels)
+        if areas > np.count_nonzero(labels) and not said:
+            said = True
+            log.warning(
+                "%s: objects overlap (first on frame %d); a label file holds one object a voxel, the higher number is "
+                "kept. Write .seg.nrrd, .json or .dcm to keep all of them.", path, index,
+            )  # fmt: skip
         yield labels.astype(kind)
-    if overlapped:
-        log.warning(
-            "%s: objects overlap on %d frames; a label file holds one object a voxel, the higher number is kept. "
-            "Write .seg.nrrd, .json or .dcm to keep all of them.", path, overlapped,
-        )  # fmt: skip
 
 
 def masks_from_frames(
@@ -79,6 +80,19 @@ def one_bit(masks: Masks) -> Masks:
     if set(masks.names) != {255}:
         return masks
     return replace(masks, runs={(frame, 1): runs for (frame, _), runs in masks.runs.items()}, names={1: ""})
+
+
+def names_of(text: object) -> dict[int, str]:
+    """Object names of the note that our writers leave in a file; nothing when there is none."""
+    try:
+        return {int(key): str(value) for key, value in json.loads(str(text))["names"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def note_of(names: Mapping[int, str]) -> str:
+    """The note that `names_of` reads."""
+    return json.dumps({"names": {str(key): names[key] for key in sorted(names)}}, ensure_ascii=True)
 
 
 def on_grid_of(masks: Masks, like: Stack | None, path: Path) -> Masks:

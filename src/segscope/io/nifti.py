@@ -112,15 +112,19 @@ def _header(path: Path) -> Any:
         raise ReadError(f"{path} ends inside its header; it is cut off, copy or export it again") from error
     sizes = [struct.unpack(order + "i", raw[:4])[0] for order in "<>"] if len(raw) >= 348 else []
     if 348 in sizes and raw[344:347] in (b"n+1", b"ni1"):
-        return nibabel.Nifti1Header.from_fileobj(io.BytesIO(raw), check=False)
+        return nibabel.Nifti1Header.from_fileobj(  # type: ignore[no-untyped-call]
+            io.BytesIO(raw), check=False
+        )
     if 540 in sizes and raw[4:7] in (b"n+2", b"ni2") and len(raw) == 540:
-        return nibabel.Nifti2Header.from_fileobj(io.BytesIO(raw), check=False)
+        return nibabel.Nifti2Header.from_fileobj(  # type: ignore[no-untyped-call]
+            io.BytesIO(raw), check=False
+        )
     if 348 in sizes:
         raise ReadError(
             f"{path} is an Analyze 7.5 file, which does not say left from right; convert it to NIfTI with the "
             "program that wrote it"
         )
-    raise ReadError(f"{path} does not start with a NIfTI header ({len(raw)} bytes looked at); it is damaged or not NIfTI")
+    raise ReadError(f"{path} does not start with a NIfTI header ({len(raw)} bytes seen); it is damaged or not NIfTI")
 
 
 def _lengths(path: Path, header: Any) -> tuple[int, int, int, int]:
@@ -180,7 +184,7 @@ def _data(path: Path, header: Any, total: int, *, single: bool) -> Bytes:
     if packed:
         data = InflatedBytes(path, 0, start, total)
         if trailer != struct.pack("<I", (start + total) % 2**32):
-            data.read(total, 0)  # length does not agree: cut off, or several streams; find out now, not on the last frame
+            data.read(total, 0)  # cut off, or several streams: find out now, not on the last frame
         return data
     if size < start + total:
         raise ReadError(
@@ -223,7 +227,7 @@ def _times(header: Any, count: int) -> NDArray[np.float64] | None:
     if unit is None or not np.isfinite(step) or step <= 0:
         return None
     first = first if np.isfinite(first) else 0.0
-    return (first + step * np.arange(count)) * unit
+    return (first + step * np.arange(count, dtype=np.float64)) * unit
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
@@ -263,7 +267,7 @@ def _label_header(masks: Masks, source: Stack | None) -> Any:
     z, y, x = masks.shape_zyx
     like = None if source is None else source.meta.get("source_header")
     wide = max(masks.shape_zyx) > 32767 or isinstance(like, nibabel.Nifti2Header)
-    header: Any = (nibabel.Nifti2Header if wide else nibabel.Nifti1Header)(endianness="<")
+    header: Any = (nibabel.Nifti2Header if wide else nibabel.Nifti1Header)(endianness="<")  # type: ignore[no-untyped-call]
     header.set_data_dtype(label_type(masks))
     clip = like is not None and source is not None and source.kind == "video"
     header.set_data_shape((x, y, 1, z) if clip else (x, y, z))

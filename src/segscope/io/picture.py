@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,13 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.io.base import ReadOptions, atomic, check_declared, suffix_of
-from segscope.io.labels import label_frames, masks_from_frames, on_grid_of, one_bit
+from segscope.io.labels import label_frames, masks_from_frames, names_of, note_of, on_grid_of, one_bit
 from segscope.io.streams import check_file, reading, refuse_options
 from segscope.masks import Masks
 from segscope.stack import Stack
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
-_DECODERS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "PPM")
+_DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 _WHAT = "a picture"
 _ORIENTATION = 274
 _NUMBER = re.compile(r"(\d+)\D*$")
@@ -53,10 +51,7 @@ def _decode(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
                 f"{path} is animated ({image.n_frames} frames); convert it to a video or to a folder of frames"
             )
         orientation = int(image.getexif().get(_ORIENTATION, 1))
-        if _is_deep_colour(path):
-            pixels = _deep_colour(path, image.size)
-        else:
-            pixels = _pixels(path, image, meta)
+        pixels = _deep_colour(path, image.size) if _is_deep_colour(path) else _pixels(path, image, meta)
     if 2 <= orientation <= 8:
         meta["exif_orientation"] = orientation
         pixels = np.ascontiguousarray(upright(pixels, orientation))
@@ -70,8 +65,9 @@ class _opened:
         self._path = path
 
     def __enter__(self) -> Any:
-        from PIL import Image
+        from PIL import Image, WebPImagePlugin
 
+        assert WebPImagePlugin.SUPPORTED is not None  # imported for its registration
         check_file(self._path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -134,7 +130,7 @@ def _deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
     with av.open(str(path), format="png_pipe") as container:
         frame = next(container.decode(video=0))
         if (frame.width, frame.height) != size:
-            raise ReadError(f"{path} is {size} pixels large by one decoder and {(frame.width, frame.height)} by another")
+            raise ReadError(f"{path} has {size} pixels by one decoder and {(frame.width, frame.height)} by another")
         pixels: NDArray[np.uint16] = frame.to_ndarray(format="rgb48le").astype(np.uint16)
     return pixels
 
@@ -187,6 +183,8 @@ def _labels(path: Path) -> tuple[NDArray[Any], dict[int, str]]:
     from PIL import Image
 
     with _opened(path) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise ReadError(f"{path} is a JPEG, whose loss makes false labels; threshold it and save the masks as PNG")
         names = names_of(getattr(image, "text", {}).get("segscope"))
         if image.mode == "P":
             pixels = np.asarray(Image.frombytes("L", image.size, image.tobytes()))
@@ -204,19 +202,6 @@ def _grey_of(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels
 
 
-def names_of(text: object) -> dict[int, str]:
-    """Object names of the note that our writers leave in a file; nothing when there is none."""
-    try:
-        return {int(key): str(value) for key, value in json.loads(str(text))["names"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
-
-
-def note_of(names: Mapping[int, str]) -> str:
-    """The note that `names_of` reads."""
-    return json.dumps({"names": {str(key): names[key] for key in sorted(names)}}, ensure_ascii=True)
-
-
 def frame_files(folder: Path) -> list[Path]:
     """PNG files of a folder by the last number in their names.
 
@@ -226,7 +211,7 @@ def frame_files(folder: Path) -> list[Path]:
     files = [file for file in folder.iterdir() if file.suffix.lower() == ".png" and not file.name.startswith(".")]
     if not files:
         raise ReadError(f"{folder} holds no PNG files; masks of a clip are a folder with one PNG a frame")
-    numbers = {}
+    numbers: dict[int, Path] = {}
     for file in sorted(files):
         found = _NUMBER.search(file.stem)
         number = int(found[1]) if found else -1
@@ -258,7 +243,7 @@ class LabelFolder:
     """A folder with one label PNG a frame, named by the number of the frame from 0."""
 
     name = "folder of label PNGs"
-    suffixes = ()
+    suffixes: tuple[str, ...] = ()
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         masks = masks.on_stored_grid()

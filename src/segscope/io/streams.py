@@ -46,7 +46,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise ReadError(f"{path} does not fit into memory; cut it, or read it on a larger machine") from error
     except Exception as error:  # libraries raise anything on damaged files; the cause stays attached
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ReadError(f"{path} cannot be read as {what}: {reason}. It is damaged, or not what its name says.") from error
+        raise ReadError(f"{path} cannot be read as {what}: {reason}. Is it damaged, or misnamed?") from error
 
 
 def check_file(path: Path) -> int:
@@ -257,3 +257,43 @@ class RawFrames:
         if not self._scaled:
             return frame.astype(self._dtype)
         return (frame * np.float64(self._slope) + np.float64(self._intercept)).astype(self._dtype)
+
+
+@dataclass(frozen=True)
+class HeldBytes:
+    """Bytes that are in memory already."""
+
+    path: Path
+    held: bytes
+
+    def read(self, start: int, count: int) -> bytes:
+        data = self.held[start : start + count]
+        if len(data) != count:
+            raise ReadError(f"{self.path} ends early: {start + count} bytes of data wanted, {len(self.held)} found")
+        return data
+
+
+def beside(header: Path, name: str) -> Path:
+    """The data file that a header names; it must lie in the folder of the header or below.
+
+    Raises:
+        ReadError: a path that leads out of that folder, or nothing there.
+    """
+    folder = header.parent.resolve()
+    data = (folder / name).resolve()
+    if not data.is_relative_to(folder):
+        raise ReadError(f"{header} keeps its data in {name!r}, outside its own folder; put both files into one folder")
+    if not data.is_file():
+        raise ReadError(f"{header} keeps its data in {name!r}, which is not there; copy both files together")
+    return data
+
+
+def plain(path: Path, offset: int, total: int) -> PlainBytes:
+    """Stored bytes from `offset` on, after a check that `total` of them are there."""
+    size = check_file(path)
+    if size < offset + total:
+        raise ReadError(
+            f"{path} is cut off: {total} bytes of data are declared from byte {offset} on, the file has {size}. "
+            "Copy or export it again."
+        )
+    return PlainBytes(path, offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import weakref
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def _read(path: Path, options: ReadOptions) -> Stack:
         lead, size = _split_axes(path, series, page)
         check_declared(path, (_count(lead), *size), series.dtype.itemsize)
         _check_pages(path, tif, series, _count(lead))
-        scale = scale_of(path, tif, series, number)
+        scale = scale_of(tif, series, number)
         notes: list[str] = []
         layout = _layout(path, lead, size[2], options, notes)
         frames = TiffFrames(path, number, layout, page, size)
@@ -101,7 +102,7 @@ def _opened(path: Path) -> Iterator[Any]:
     propagates, logger.propagate = logger.propagate, False
     try:
         with tifffile.TiffFile(path, _multifile=False) as tif:
-            description = tif.pages[0].description if len(tif.pages) else ""
+            description = str(getattr(tif.pages[0], "description", "")) if len(tif.pages) else ""
             if "<!DOCTYPE" in description or "<!ENTITY" in description:
                 raise ReadError(f"{path} has an OME description with entities of its own, which no microscope writes")
             if description.count("FileName=") and _files_named(description) > 1:
@@ -122,8 +123,6 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _files_named(description: str) -> int:
-    import re
-
     return len(set(re.findall(r'FileName="([^"]*)"', description)))
 
 
@@ -135,7 +134,7 @@ def _series_number(path: Path, tif: Any, options: ReadOptions) -> int:
         return 0
     listing = "; ".join(f"{i + 1}: {entry.shape} {entry.axes}" for i, entry in enumerate(tif.series[:12]))
     if options.series is None:
-        raise UsageError(f"{path} holds {count} images of different kinds; choose one with the option series: {listing}")
+        raise UsageError(f"{path} holds {count} different images; choose one with the option series: {listing}")
     if not (options.series.isdecimal() and 1 <= int(options.series) <= count):
         raise UsageError(f"{path} has no series {options.series!r}; its images are {listing}")
     return int(options.series) - 1
@@ -187,9 +186,7 @@ def _check_pages(path: Path, tif: Any, series: Any, count: int) -> None:
             raise ReadError(f"{path} is cut off or damaged: the data of page {number} are not all in the file")
 
 
-def _layout(
-    path: Path, lead: list[tuple[str, int]], samples: int, options: ReadOptions, notes: list[str]
-) -> _Layout:
+def _layout(path: Path, lead: list[tuple[str, int]], samples: int, options: ReadOptions, notes: list[str]) -> _Layout:
     steps = np.cumprod([1, *[length for _, length in lead[:0:-1]]])[::-1].tolist() if lead else []
     long = [(letter, length, step) for (letter, length), step in zip(lead, steps, strict=True) if length > 1]
     letters = "".join(letter for letter, _, _ in long)
@@ -313,7 +310,7 @@ class TiffFrames:
 
 
 def _shown_type(stored: np.dtype[Any], palette: bool) -> np.dtype[Any]:
-    if palette or stored == bool:
+    if palette or stored.kind == "b":
         return np.dtype(np.uint8)
     return np.dtype(np.float32) if stored == np.float16 else stored.newbyteorder("=")
 
@@ -323,8 +320,8 @@ def _needs_pillow(path: Path, page: Any) -> bool:
     import tifffile
 
     try:
-        tifffile.TIFF.DECOMPRESSORS[page.compression]  # noqa: B018 - raises for what is not installed
-        tifffile.TIFF.UNPREDICTORS[page.predictor]  # noqa: B018
+        tifffile.TIFF.DECOMPRESSORS[page.compression]  # raises for what is not installed
+        tifffile.TIFF.UNPREDICTORS[page.predictor]
         return bool(page.compression == 7 and page.photometric == _YCBCR)
     except (KeyError, ValueError):
         name = getattr(page.compression, "name", page.compression)

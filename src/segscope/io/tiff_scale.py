@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.io.picture import names_of
+from segscope.io.labels import names_of
 
 _MM = {
     "m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3,
@@ -38,10 +37,12 @@ class Scale:
         stamps = np.asarray(self.stamps_s, dtype=np.float64)
         if len(stamps) == count and (np.diff(stamps) > 0).all():
             return stamps
-        return None if self.interval_s is None else self.interval_s * np.arange(count)
+        if self.interval_s is None:
+            return None
+        return np.arange(count, dtype=np.float64) * self.interval_s
 
 
-def scale_of(path: Path, tif: Any, series: Any, number: int) -> Scale:
+def scale_of(tif: Any, series: Any, number: int) -> Scale:
     """Scale of one image of an open tifffile file."""
     if series.kind == "ome":
         return _ome(tif.ome_metadata, number)
@@ -105,12 +106,11 @@ def _by_tags(page: Any) -> tuple[float, float] | None:
 
 def _ome(text: str, number: int) -> Scale:
     images = [element for element in ElementTree.fromstring(text) if element.tag.endswith("}Image")]
-    pixels = next((element for element in images[min(number, len(images) - 1)] if element.tag.endswith("}Pixels")), None)
+    image = images[min(number, len(images) - 1)]
+    pixels = next((element for element in image if element.tag.endswith("}Pixels")), None)
     if pixels is None:
         return Scale()
-    sizes = [
-        _length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "ZYX"
-    ]
+    sizes = [_length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "ZYX"]
     interval = _positive(pixels.get("TimeIncrement"))
     unit = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
     names = names_of(next((element.text for element in ElementTree.fromstring(text).iter()

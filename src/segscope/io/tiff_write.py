@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segscope.errors import WriteError
 from segscope.io.base import ReadOptions, atomic
-from segscope.io.labels import label_frames, label_type, masks_of_stack, on_grid_of, one_bit
-from segscope.io.picture import note_of
+from segscope.io.labels import label_frames, label_type, masks_of_stack, note_of, on_grid_of, one_bit
 from segscope.io.streams import reading
 from segscope.io.tiff import Tiff
 from segscope.masks import Masks
@@ -23,21 +23,18 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
     stack = Tiff().read(path, ReadOptions())
     with reading(path, "a TIFF file with masks"):
         masks = masks_of_stack(stack)
-        # the distance of slices and pixels is all a TIFF knows: the place of the stack is taken from `like`
-        return on_grid_of(_without_place(masks if "names" in stack.meta else one_bit(masks)), like, path)
-
-
-def _without_place(masks: Masks) -> Masks:
-    return masks
+        masks = masks if "names" in stack.meta else one_bit(masks)
+        # a TIFF knows distances but no place in the world, so it cannot be compared with the grid of `like`
+        return on_grid_of(masks if like is None else replace(masks, geometry=None), like, path)
 
 
 class LabelTiff:
-    """Label stack with axes ZYX (TYX for videos) and its spacing, deflated; ImageJ's flavour, or OME when asked or large."""
+    """Label stack with axes ZYX (TYX for videos) and spacing, deflated; ImageJ's flavour, or OME if asked or large."""
 
     name = "label TIFF"
     suffixes = (".tif", ".tiff", ".ome.tif", ".ome.tiff")
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         import tifffile
 
         masks = masks.on_stored_grid()

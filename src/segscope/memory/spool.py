@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -31,13 +32,14 @@ class Spool:
 
     def __init__(self, cache_bytes: int = 48 * 2**20) -> None:
         self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115 - lives as long as the spool
+        weakref.finalize(self, self._file.close)
         self._end = 0
         self._budget = cache_bytes
         self._held = 0
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
 
     def put(self, tensor: Tensor) -> Ticket:
-        """Keep `tensor`; it must not be changed afterwards.
+        """Keep a tensor that is not empty.
 
         Raises:
             SegscopeError: the disk is full.

@@ -9,14 +9,17 @@ Sizes from the released configurations of SAM (arXiv 2304.02643), SAM 2 (2408.00
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segscope.errors import CheckpointError, UnknownName
+from segscope.models import repvit
 
 NATIVE_SIZE = {"sam": 1024, "sam2": 1024, "edgetam": 1024, "sam3": 1008}
 """Input side in pixels that each family was trained at."""
@@ -91,7 +94,8 @@ def build(
     if size not in SIZES[family]:
         raise UnknownName(f"size of {family}", size, SIZES[family])
     side = input_size or (TEST_SIZE if size == "test" else NATIVE_SIZE)[family]
-    stride = {"sam3": 14, "edgetam": 32, "sam2": 32}.get(family, 16)
+    # EdgeTAM cuts the stride-16 map into as many windows as it has latents: 16 x 16, 4 x 4 in the test network
+    stride = {"sam3": 14, "edgetam": 64 if size == "test" else 256, "sam2": 32}.get(family, 16)
     if side <= 0 or side % stride:
         raise CheckpointError(f"{family} wants an input size that is a multiple of {stride} pixels, got {side}.")
     make = _MAKERS[family]
@@ -107,7 +111,7 @@ def build(
     return model
 
 
-def fill(model: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module:
+def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     """Give a network from `build(..., meta=True)` its weights without copying them.
 
     Args:
@@ -115,16 +119,26 @@ def fill(model: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module:
         state: every parameter and persistent buffer, by name; the tensors become the model's own.
     """
     model.load_state_dict(state, strict=True, assign=True)
-    for module in model.modules():
+    for path, module in model.named_modules():
         waiting = [name for name, item in module.named_buffers(recurse=False) if item.is_meta]
         for name in waiting:
             setattr(module, name, torch.empty_like(module.get_buffer(name), device="cpu"))
         if waiting:
             # tables that no checkpoint holds (rotary frequencies, positions): the library computes them here
-            model._init_weights(module)
+            _owner(model, path)._init_weights(module)
     left = [name for name, item in [*model.named_parameters(), *model.named_buffers()] if item.is_meta]
     if left:
         raise AssertionError(f"without a value after loading: {left[:5]}")
+    return model
+
+
+def _owner(model: nn.Module, path: str) -> Any:
+    """The innermost part of the library's make that knows how to initialise the module at `path`."""
+    while path:
+        module = model.get_submodule(path)
+        if hasattr(module, "_init_weights"):
+            return module
+        path = path.rpartition(".")[0]
     return model
 
 
@@ -143,10 +157,18 @@ def quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def _stir(model: nn.Module) -> None:
-    """Give values to what the library leaves at zero, so that no path of a test network is dead."""
+    """Give a test network values at which every path is alive: logits of order one, objects mostly present."""
     for name, item in model.named_parameters():
-        if not item.any():
-            item.normal_(std=0.02 if name.endswith("bias") else 0.1)
+        if name.endswith("pred_obj_score_head.proj_out.bias"):
+            item.fill_(2.0)
+        elif name.endswith("bias"):
+            item.normal_(std=0.05)
+        elif item.ndim == 1:  # scales of normalisations and layers
+            item.normal_(mean=1.0, std=0.1)
+        elif name.endswith("weight") and "embed" not in name.split(".")[-2] and "token" not in name.split(".")[-2]:
+            item.normal_(std=item[0].numel() ** -0.5)
+        else:
+            item.normal_(std=0.2)
 
 
 # --- families -------------------------------------------------------------------------------------------------------
@@ -178,6 +200,13 @@ def _narrow(size: str) -> dict[str, Any]:
         "memory_fuser_embed_dim": 128,
         "memory_fuser_intermediate_dim": 64,
     }
+
+
+def _shallow(size: str) -> dict[str, Any]:
+    """Depth of the memory attention of a test network."""
+    if size != "test":
+        return {}
+    return {"memory_attention_num_layers": 2, "memory_attention_feed_forward_hidden_size": 64}
 
 
 def _maps(side: int, stride: int = 16) -> list[list[int]]:
@@ -216,7 +245,6 @@ def _sam2(size: str, side: int, version: str) -> nn.Module:
         fpn_hidden_size=128 if size == "test" else 256,
     )
     newer = version == "2.1"
-    extra = {"memory_attention_num_layers": 2, "memory_attention_feed_forward_hidden_size": 64} if size == "test" else {}
     config = Sam2VideoConfig(
         vision_config=vision,
         image_size=side,
@@ -225,9 +253,136 @@ def _sam2(size: str, side: int, version: str) -> nn.Module:
         enable_temporal_pos_encoding_for_object_pointers=newer,
         **_heads(size, side, Sam2VideoPromptEncoderConfig, Sam2VideoMaskDecoderConfig),
         **_narrow(size),
-        **extra,
+        **_shallow(size),
     )
     return Sam2VideoModel(config)
 
 
-_MAKERS: dict[str, Callable[[str, int, str], nn.Module]] = {"sam2": _sam2}
+def _edgetam(size: str, side: int, _: str) -> nn.Module:
+    from transformers import (
+        EdgeTamVideoConfig,
+        EdgeTamVideoMaskDecoderConfig,
+        EdgeTamVideoModel,
+        EdgeTamVideoPromptEncoderConfig,
+        Sam2HieraDetConfig,
+        Sam2VisionConfig,
+    )
+
+    test = size == "test"
+    widths = (8, 16, 24, 32) if test else repvit.WIDTHS
+    # SAM 2's vision model has the same neck; with EdgeTAM's own the library asks for timm, or for the network (5.17)
+    stand_in = Sam2HieraDetConfig(
+        hidden_size=8,
+        blocks_per_stage=[1, 1, 1, 1],
+        embed_dim_per_stage=[8, 8, 8, 8],
+        num_attention_heads_per_stage=[1, 1, 1, 1],
+        global_attention_blocks=[],
+    )
+    vision = Sam2VisionConfig(
+        backbone_config=stand_in,
+        backbone_channel_list=list(widths[::-1]),
+        backbone_feature_sizes=_maps(side),
+        fpn_hidden_size=128 if test else 256,
+    )
+    extra: dict[str, Any] = {}
+    if test:
+        extra = {"memory_attention_mlp_hidden_size": 64, "perceiver_resampler_mlp_intermediate_size": 64}
+    latents = 16 if test else 256
+    config = EdgeTamVideoConfig(
+        vision_config=vision,
+        image_size=side,
+        memory_attention_num_layers=2,
+        memory_attention_rope_feat_sizes=[side // 16] * 2,
+        memory_attention_rope_k_sizes=[math.isqrt(latents)] * 2,
+        perceiver_resampler_num_latents=latents,
+        perceiver_resampler_num_latents_2d=latents,
+        enable_occlusion_spatial_embedding=False,
+        enable_temporal_pos_encoding_for_object_pointers=False,
+        **_heads(size, side, EdgeTamVideoPromptEncoderConfig, EdgeTamVideoMaskDecoderConfig),
+        **_narrow(size),
+        **extra,
+    )
+    model = EdgeTamVideoModel(config)
+    model.spatial_perceiver.forward = MethodType(_one_by_one, model.spatial_perceiver)  # type: ignore[method-assign]
+    depths = (2, 1, 1, 1) if test else repvit.DEPTHS
+    model.vision_encoder.backbone = repvit.RepVitBackbone(widths, depths)
+    return model
+
+
+def _one_by_one(perceiver: Any, hidden: Tensor, position: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The library's perceiver for any number of objects: its own `forward` fails on more than one."""
+    places = [None] * len(hidden) if position is None else position.expand_as(hidden).split(1)
+    parts = [type(perceiver).forward(perceiver, one, place) for one, place in zip(hidden.split(1), places, strict=True)]
+    tokens, spots = zip(*parts, strict=True)
+    return torch.cat(tokens), torch.cat(spots)
+
+
+def _sam(size: str, side: int, _: str) -> nn.Module:
+    from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+
+    numbers, test = VIT[size], size == "test"
+    width = 128 if test else 256
+    masks: dict[str, Any] = {"hidden_size": width, "mlp_dim": 64, "iou_head_hidden_dim": 32} if test else {}
+    config = SamConfig(
+        vision_config=SamVisionConfig(
+            hidden_size=numbers.width,
+            num_hidden_layers=numbers.layers,
+            num_attention_heads=numbers.heads,
+            global_attn_indexes=list(numbers.global_layers),
+            window_size=numbers.window,
+            mlp_dim=4 * numbers.width,
+            image_size=side,
+            output_channels=width,
+            num_pos_feats=width // 2,
+            initializer_range=0.1 if test else 1e-10,
+        ),
+        prompt_encoder_config=SamPromptEncoderConfig(image_size=side, hidden_size=width),
+        mask_decoder_config=SamMaskDecoderConfig(**masks),
+    )
+    return SamModel(config)
+
+
+def _sam3(size: str, side: int, _: str) -> nn.Module:
+    from transformers import (
+        Sam3TrackerVideoConfig,
+        Sam3TrackerVideoMaskDecoderConfig,
+        Sam3TrackerVideoModel,
+        Sam3TrackerVideoPromptEncoderConfig,
+        Sam3VisionConfig,
+        Sam3ViTConfig,
+    )
+
+    test = size == "test"
+    shape: dict[str, Any] = {"image_size": side, "patch_size": 14}
+    if test:
+        shape |= {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "window_size": 4,
+            "global_attn_indexes": [1],
+            "pretrain_image_size": 56,
+        }
+    vision = Sam3VisionConfig(
+        backbone_config=Sam3ViTConfig(**shape),
+        backbone_feature_sizes=_maps(side, 14),
+        fpn_hidden_size=128 if test else 256,
+    )
+    config = Sam3TrackerVideoConfig(
+        vision_config=vision,
+        image_size=side,  # type: ignore[call-arg]
+        memory_attention_rope_feat_sizes=[side // 14] * 2,
+        **_heads(size, side, Sam3TrackerVideoPromptEncoderConfig, Sam3TrackerVideoMaskDecoderConfig, patch=14),
+        **_narrow(size),
+        **_shallow(size),
+    )
+    return Sam3TrackerVideoModel(config)
+
+
+_MAKERS: dict[str, Callable[[str, int, str], nn.Module]] = {
+    "sam": _sam,
+    "sam2": _sam2,
+    "edgetam": _edgetam,
+    "sam3": _sam3,
+}

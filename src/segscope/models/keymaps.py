@@ -80,8 +80,8 @@ _PERCEIVER: tuple[Rule, ...] = (
     (r"^memory_attention\.layers\.(\d+)\.linear2\.", r"memory_attention.layers.\1.mlp.down_proj."),
     (r"^spatial_perceiver\.latents$", "spatial_perceiver.latents_1d"),
     (r"^spatial_perceiver\.norm\.", "spatial_perceiver.layer_norm."),
-    (r"^(spatial_perceiver\.layers\.\d+)\.attn\.norm_x\.", r"\1.cross_attention.layer_norm_input."),
-    (r"^(spatial_perceiver\.layers\.\d+)\.attn\.norm_latents\.", r"\1.cross_attention.layer_norm_latents."),
+    (r"^(spatial_perceiver\.layers\.\d+)\.attn\.norm_x\.", r"\1.layer_norm_input."),
+    (r"^(spatial_perceiver\.layers\.\d+)\.attn\.norm_latents\.", r"\1.layer_norm_latents."),
     (r"^(spatial_perceiver\.layers\.\d+)\.attn\.", r"\1.cross_attention."),
     (r"^(spatial_perceiver\.layers\.\d+)\.self_attn\.norm\.", r"\1.layer_norm_self."),
     (r"^(spatial_perceiver\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
@@ -179,3 +179,35 @@ def _split_pairs(found: dict[str, Tensor]) -> None:
         first, second = found.pop(name).chunk(2)
         found[name.replace(".to_kv.", ".k_proj.")] = first.clone()
         found[name.replace(".to_kv.", ".v_proj.")] = second.clone()
+
+
+_HUB: dict[str, tuple[Rule, ...]] = {
+    "sam3": (
+        (r"^detector_model\.vision_encoder\.backbone\.", "vision_encoder.backbone."),
+        (r"^tracker_neck\.", "vision_encoder.neck."),
+        (r"^tracker_model\.", ""),
+    ),
+}
+_IMAGE = "shared_image_embedding.positional_embedding"
+
+
+def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors of a transformers folder under the names of the module; returns as `rename` does.
+
+    SAM 3's folder also holds the concept detector, which the tracker does not use. A table that the module keeps twice
+    may have been written once.
+    """
+    rules = [(re.compile(pattern), to) for pattern, to in _HUB.get(family, ())]
+    found, dropped = {}, []
+    for key, value in state.items():
+        name = key
+        for pattern, to in rules:
+            name = pattern.sub(to, name)
+        if family == "sam3" and name.startswith("detector_model."):
+            dropped.append(key)
+        else:
+            found[name] = value
+    for one, other in ((_SHARED, _IMAGE), (_IMAGE, _SHARED)):
+        if one in found and other not in found:
+            found[other] = found[one].clone()
+    return found, dropped

@@ -11,6 +11,7 @@ Weights do not depend on the input size; any multiple of 16 from 96 to 512 will 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ from transformers import Sam2VideoConfig, Sam2VideoModel
 WIDTH = 128
 ENCODER_WIDTHS = (32, 64, 192)
 ENCODER_BLOCKS = 7
+#: memory slots (prompted frames and the last three) and object pointers; SAM 2 has 7 and 16, these keep objects cheap
+SLOTS, POINTERS = 4, 8
 #: below this predicted IoU of mask 0 a box is answered by its inscribed ellipse (see recipes/mini/README.md)
 GATE_IOU = 0.3
 #: a click (x, y) is drawn as a disc whose spread is this share of the input side
@@ -42,10 +45,19 @@ def normalise(rgb: Tensor) -> Tensor:
     return (pixels - mean) / (spread + 2.0)
 
 
+class _Norm(nn.BatchNorm2d):
+    """Batch norm without torch's counter of batches, so that weight files hold nothing but weights."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.num_batches_tracked = None
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        nn.Module._load_from_state_dict(self, *given)  # torch's own would ask for the counter
+
+
 def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(nn.Conv2d(inside, outside, 3, stride, 1, bias=False), _Norm(outside), nn.ReLU(inplace=True))
 
 
 class _Residual(nn.Module):
@@ -53,7 +65,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.first = _conv(width, width)
         self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = _Norm(width)
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,7 +90,9 @@ class _Block(nn.Module):
         x = x + self.local(x)
         batch, width, rows, columns = x.shape
         tokens = x.flatten(2).transpose(1, 2)
-        q, k, v = self.qkv(self.norm1(tokens)).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.norm1(tokens)).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
         tokens = tokens + self.out(mixed)
         tokens = tokens + self.shrink(F.gelu(self.grow(self.norm2(tokens))))
@@ -141,11 +155,12 @@ def prompt_maps(
     previous: Tensor,
     has_previous: Tensor,
     ellipse: Tensor,
+    tracked: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Draw prompts at stride 4.
+    """Draw prompts at stride 4. See `MiniModel.decode`; `tracked` (O,) marks objects without any prompt.
 
     Returns:
-        maps (O, 5, size/4, size/4) and flags (O, 4): box, earlier logits, clicks, nothing.
+        maps (O, 5, size/4, size/4) and flags (O, 4): box, earlier logits, clicks, tracked.
     """
     side = size // 4
     at = (torch.arange(side, device=points.device, dtype=torch.float32) + 0.5) * 4
@@ -154,7 +169,9 @@ def prompt_maps(
     scale = -0.5 / (CLICK_SPREAD * size) ** 2
     discs = torch.exp(dy2 * scale)[..., :, None] * torch.exp(dx2 * scale)[..., None, :]
     clicks = [
-        (discs * (labels == sign)[..., None, None]).amax(1) if points.shape[1] else discs.new_zeros(len(points), side, side)
+        (discs * (labels == sign)[..., None, None]).amax(1)
+        if points.shape[1]
+        else discs.new_zeros(len(points), side, side)
         for sign in (1, 0)
     ]
     x0, y0, x1, y1 = (boxes[:, k, None] for k in range(4))
@@ -171,8 +188,7 @@ def prompt_maps(
         torch.tanh(3 * inner) * boxed * ellipse.float()[:, None, None],
         torch.tanh(previous[:, 0] / 4) * has_previous.float()[:, None, None],
     ]
-    flags = torch.stack([has_box.float(), has_previous.float(), clicked], 1)
-    return torch.stack(maps, 1), torch.cat([flags, (flags.sum(1, keepdim=True) == 0).float()], 1)
+    return torch.stack(maps, 1), torch.stack([has_box.float(), has_previous.float(), clicked, tracked.float()], 1)
 
 
 def _config(size: int) -> Sam2VideoConfig:
@@ -206,6 +222,8 @@ def _config(size: int) -> Sam2VideoConfig:
             "dynamic_multimask_via_stability": False,
         },
         image_size=size,
+        num_maskmem=SLOTS,
+        max_object_pointers_in_encoder=POINTERS,
         memory_attention_hidden_size=WIDTH,
         memory_attention_num_layers=2,
         memory_attention_downsample_rate=2,
@@ -217,6 +235,7 @@ def _config(size: int) -> Sam2VideoConfig:
         mask_downsampler_embed_dim=WIDTH,
         memory_fuser_embed_dim=WIDTH,
         memory_fuser_intermediate_dim=256,
+        memory_fuser_num_layers=1,
         memory_fuser_layer_scale_init_value=0.1,
         multimask_output_for_tracking=False,
     )
@@ -229,6 +248,12 @@ class MiniModel(Sam2VideoModel):
         super().__init__(config)
         self.vision_encoder = MiniEncoder()
         self.dense_branch = DenseBranch()
+        # SAM places points and pixels by one and the same random matrix; transformers draws two
+        where = self.shared_image_embedding.positional_embedding
+        self.prompt_encoder.shared_embedding.positional_embedding.copy_(where)
+        # where an object is only tracked, the map that memory conditioned says where it roughly lies (4 x 4 values a
+        # token); that takes the place of an earlier answer, so the decoder needs no other way of working
+        self.track_prior = nn.Conv2d(WIDTH, 16, 1)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
         """Maps of normalised pictures (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
@@ -259,7 +284,7 @@ class MiniModel(Sam2VideoModel):
             points: (O, N, 2) x, y in input pixels, centre of the first pixel (0.5, 0.5).
             labels: (O, N) 1 positive, 0 negative, -10 padding.
             boxes: (O, 4) x0, y0, x1, y1 in input pixels.
-            previous: (O, 1, S/4, S/4) logits of an earlier answer.
+            previous: (O, 1, S/4, S/4) logits of an earlier answer, or of a given mask (+-10).
             has_box, has_previous: (O,) bool; which objects those inputs hold for. Default: all.
             ellipse: (O,) bool, false hides the ellipse of the box (used in training). Default: all true.
 
@@ -284,8 +309,8 @@ class MiniModel(Sam2VideoModel):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As `decode`, and the mask tokens (O, 4, WIDTH) that `object_pointer_proj` makes object pointers from."""
         given = [item for item in (points, boxes, previous) if item is not None]
-        objects = len(given[0]) if given else 1
         reference = features[-1]
+        objects = len(given[0]) if given else len(reference)
         if points is None or labels is None:
             points, labels = reference.new_zeros(objects, 0, 2), reference.new_zeros((objects, 0), dtype=torch.long)
         no, yes = points.new_zeros(objects, dtype=torch.bool), points.new_ones(objects, dtype=torch.bool)
@@ -297,10 +322,23 @@ class MiniModel(Sam2VideoModel):
         has_box = yes if has_box is None else has_box
         has_previous = yes if has_previous is None else has_previous
         tokens = self._prompt_tokens(points, labels.long(), boxes, has_box)
-        maps, flags = prompt_maps(
-            4 * side, points, labels, boxes, has_box, previous, has_previous, yes if ellipse is None else ellipse
-        )
+        tracked = ~(has_box | has_previous | (labels >= 0).any(1))
+        if tracked.any():
+            previous = torch.where(tracked[:, None, None, None], self.where_tracked(reference), previous)
+            has_previous = has_previous | tracked
+        ellipse = yes if ellipse is None else ellipse
+        maps, flags = prompt_maps(4 * side, points, labels, boxes, has_box, previous, has_previous, ellipse, tracked)
         return self._masks(features, tokens, self.dense_branch(maps, flags))
+
+    def position(self) -> Tensor:
+        """(1, WIDTH, S/16, S/16) sine encoding that memory attention adds to the last map, as SAM 2's neck makes it."""
+        make = type(self.memory_encoder.position_encoding)(WIDTH // 2, normalize=True)
+        side = self.image_size // 16
+        return make((1, WIDTH, side, side), self.no_memory_embedding.device, torch.float32)
+
+    def where_tracked(self, conditioned: Tensor) -> Tensor:
+        """(O, 1, S/4, S/4) logits of where objects roughly lie, from the map (O, WIDTH, S/16, S/16) after memory."""
+        return F.pixel_shuffle(self.track_prior(conditioned), 4)
 
     def _prompt_tokens(self, points: Tensor, labels: Tensor, boxes: Tensor, has_box: Tensor) -> Tensor:
         """(O, 1, N + 3, WIDTH): clicks, two corners (or padding) and SAM's closing "not a point"."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from segscope.models.cards import Card
 from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
+from segscope.models.lighten import can_absorb, lighten, memory_attention
 
 ABSENT = -1024.0
 """Logit of every pixel of an object that is not on the frame (SAM 2's value)."""
@@ -45,7 +46,7 @@ class Sam2Engine:
         dtype: torch.dtype = torch.float32,
         weights_hash: str = "",
     ) -> None:
-        self.model = cast(Any, model.to(device=device, dtype=dtype).eval())
+        self.model = cast(Any, lighten(model.to(device=device, dtype=dtype).eval()))
         self.card, self.dtype, self.weights_hash = card, dtype, weights_hash
         self.device = torch.device(device)
         self.input_size = int(self.model.config.image_size)
@@ -104,7 +105,7 @@ class Sam2Engine:
         if conditioned is None:
             conditioned = self.plain(features).expand(len(hints), -1, -1, -1)
         parts: list[Decoded | None] = [None] * len(hints)
-        for members in _groups((hint.clicks, hint.previous is None) for hint in hints):
+        for members in _groups((len(hint.points), hint.box is None, hint.previous is None) for hint in hints):
             answer = self._decode_batch(features, [hints[i] for i in members], multimask, conditioned[members])
             for row, i in enumerate(members):
                 parts[i] = pick(answer, row)
@@ -207,14 +208,9 @@ class Sam2Engine:
     def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:
         """Take (O, 1, row, column) masks of 0 and 1 as answers and remember them."""
         side = (self.input_size, self.input_size)
-        given = resize(masks.to(self.device).float(), side)
+        given = (resize(masks.to(self.device).float(), side) >= 0.5).float()
         low = resize(given * MASK_SCALE + MASK_BIAS, self.model.prompt_encoder.mask_input_size)
-        points = torch.zeros(len(given), 1, 1, 2, device=self.device, dtype=self.dtype)
-        labels = torch.full(points.shape[:3], NOT_A_POINT, device=self.device, dtype=torch.int32)
-        # the pointer comes from the decoder looking at the mask, on the plain map as it left the encoder
-        hint = self.model.mask_downsample(given.to(self.dtype))
-        plain = features.maps[-1].expand(len(given), -1, -1, -1)
-        seen = self._heads(features, points, labels, hint, False, plain)
+        seen = self._look_at_masks(features, given)
         here = masks.to(self.device).flatten(1).gt(0).any(dim=1).float()
         # absent in the decoder's eyes also loses the pointer, as in the released code
         seen_here = (cast(Tensor, seen.object_score) > 0).float() * here
@@ -226,6 +222,14 @@ class Sam2Engine:
             memory if bool(seen_here[i]) else Memory(memory.map, lost, memory.iou, memory.object_score)
             for i, memory in enumerate(memories)
         ]
+
+    def _look_at_masks(self, features: Features, given: Tensor) -> Decoded:
+        """The decoder's tokens for given masks (O, 1, side, side): on the plain map, as it left the encoder."""
+        points = torch.zeros(len(given), 1, 1, 2, device=self.device, dtype=self.dtype)
+        labels = torch.full(points.shape[:3], NOT_A_POINT, device=self.device, dtype=torch.int32)
+        hint = self.model.mask_downsample(given.to(self.dtype))
+        plain = features.maps[-1].expand(len(given), -1, -1, -1)
+        return self._heads(features, points, labels, hint, False, plain)
 
     def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:
         """(O, channel, row, column) last map, conditioned on each object's bank; equal bank sizes share a batch."""
@@ -240,15 +244,20 @@ class Sam2Engine:
         position = _flatten(cast(Tensor, features.position)).expand(-1, len(banks), -1)
         memory, place = self._bank_tokens(banks)
         pointers, pointer_place = self._pointer_tokens(banks, current.shape[-1])
-        extra = {"num_spatial_memory_tokens": len(banks[0].maps)} if self.card.family == "edgetam" else {}
-        out = self.model.memory_attention(
-            current_vision_features=current,
-            current_vision_position_embeddings=position,
-            memory=torch.cat([memory, pointers]).to(self.dtype),
-            memory_posision_embeddings=torch.cat([place, pointer_place]).to(self.dtype),
-            num_object_pointer_tokens=len(pointers),
-            **extra,
-        )
+        memory = torch.cat([memory, pointers]).to(self.dtype)
+        place = torch.cat([place, pointer_place]).to(self.dtype)
+        if can_absorb(self.model.memory_attention):
+            out = memory_attention(self.model.memory_attention, current, position, memory, place, len(pointers))
+        else:
+            extra = {"num_spatial_memory_tokens": len(banks[0].maps)} if self.card.family == "edgetam" else {}
+            out = self.model.memory_attention(
+                current_vision_features=current,
+                current_vision_position_embeddings=position,
+                memory=memory,
+                memory_posision_embeddings=place,
+                num_object_pointer_tokens=len(pointers),
+                **extra,
+            )
         out = out.reshape(len(banks), -1, current.shape[-1])
         return cast(Tensor, out.transpose(1, 2).reshape(len(banks), -1, *features.maps[-1].shape[-2:]))
 

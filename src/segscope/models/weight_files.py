@@ -1,6 +1,6 @@
 """Files with weights, read without trusting them: bytes on disk to named tensors.
 
-A `.pt` or `.pth` file is a pickle and may hold code; it is read by PyTorch's restricted unpickler only, which runs none.
+A `.pt` or `.pth` file is a pickle and may hold code; only PyTorch's restricted unpickler reads it, which runs none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[st
     head = _head(path)
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return _read_pickle(path, zipped=head[:1] == b"P")
-    if len(head) == 9 and head[8:] == b"{" or path.suffix == ".safetensors":
+    if (len(head) == 9 and head[8:] == b"{") or path.suffix == ".safetensors":
         tensors, metadata = _read_safetensors(path)
         return tensors, metadata, []
     raise CheckpointError(
@@ -77,7 +78,7 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 
@@ -132,7 +133,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_pickle(path: Path, *, zipped: bool) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
     try:
         # the memory map is private to us: nothing we do to the weights reaches the file
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old pickle protocols; what cannot be read is an error below
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path.name!r} asks for code to be run while it is read{_wishes(path, zipped)}; nothing was run and it is "
@@ -171,9 +174,11 @@ def _find_state(content: Any, name: str) -> tuple[dict[str, Tensor], list[str]]:
             return _only_tensors(inner, name, aside), aside
     if not any(isinstance(value, Tensor) for value in content.values()):
         listed = ", ".join(sorted(map(str, content))[:6]) or "nothing"
-        raise CheckpointError(f"{name!r} holds no weights: found {listed}; wanted named tensors, or them under 'model'.")
-    aside: list[str] = []
-    return _only_tensors(content, name, aside), aside
+        raise CheckpointError(
+            f"{name!r} holds no weights: found {listed}; wanted named tensors, or them under 'model'."
+        )
+    rest: list[str] = []
+    return _only_tensors(content, name, rest), rest
 
 
 def _only_tensors(state: dict[Any, Any], name: str, aside: list[str]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ def smooth(rng: np.random.Generator, shape: tuple[int, ...], cells: float) -> Ar
     Works in any number of axes by one small matrix product an axis, so it costs far less than filtering noise.
     """
     longest = max(shape)
-    knots = [max(3, int(round(cells * side / longest)) + 2) for side in shape]
+    knots = [max(3, round(cells * side / longest) + 2) for side in shape]
     field = rng.standard_normal(knots, dtype=np.float32)
     for axis, (side, count) in enumerate(zip(shape, knots, strict=True)):
         field = np.moveaxis(np.tensordot(_interpolation(side, count), field, (1, axis)), 0, axis)

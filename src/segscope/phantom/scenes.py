@@ -64,7 +64,7 @@ def _walls(rng: np.random.Generator, planes: Planes, contrast: float) -> Field:
     if rng.random() < 0.35:
         out += rng.choice([-1.5, 1.0, 1.5]) * contrast * np.exp(-((distance / rng.uniform(0.7, 2.5)) ** 2))
     if rng.random() < 0.2:
-        out += ~inside * rng.choice([-1, 1]) * contrast * np.exp(-((distance - 3) / rng.uniform(1.5, 4)) ** 2)
+        out += ~inside * rng.choice([-1, 1]) * contrast * np.exp(-(((distance - 3) / rng.uniform(1.5, 4)) ** 2))
     if rng.random() < 0.3:
         out += inside * rng.uniform(-0.7, 0.7) * contrast * (1 - np.exp(-distance / rng.uniform(3, 15)))
     return out
@@ -141,9 +141,7 @@ def scene(rng: np.random.Generator, size: int = 256) -> tuple[NDArray[np.uint8],
     return _colour(rng, _scan(rng, picture, contrast).astype(np.float32), planes), planes
 
 
-def picture(
-    seed: int = 0, size_hw: tuple[int, int] = (256, 256)
-) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def picture(seed: int = 0, size_hw: tuple[int, int] = (256, 256)) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """A random biomedical-looking picture with instance labels.
 
     Args:

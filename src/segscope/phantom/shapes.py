@@ -30,7 +30,9 @@ def _star(rng: np.random.Generator, rough: float) -> Callable[[NDArray], NDArray
     orders = np.arange(1, 6)
     size = rough * rng.standard_normal(5) / orders
     phase = rng.uniform(0, 2 * np.pi, 5)
-    return lambda angle: np.maximum(1 + sum(a * np.cos(k * angle + p) for a, k, p in zip(size, orders, phase, strict=True)), 0.25)
+    return lambda angle: np.maximum(
+        1 + sum(a * np.cos(k * angle + p) for a, k, p in zip(size, orders, phase, strict=True)), 0.25
+    )
 
 
 def _place(
@@ -98,7 +100,9 @@ def nested(rng: np.random.Generator, side: int) -> Planes:
 def organs(rng: np.random.Generator, side: int) -> Planes:
     """A few large bodies, some wider than the view, and some small ones on or between them."""
     parts, wholes = np.zeros((side, side), np.uint16), np.zeros((side, side), np.uint16)
-    sizes = [rng.uniform(0.14, 0.6) for _ in range(rng.integers(1, 5))] + [rng.uniform(0.02, 0.09) for _ in range(rng.integers(0, 9))]
+    sizes = [rng.uniform(0.14, 0.6) for _ in range(rng.integers(1, 5))] + [
+        rng.uniform(0.02, 0.09) for _ in range(rng.integers(0, 9))
+    ]
     for label, share in enumerate(sizes, 1):
         window, distance = _place(rng, side, rng.uniform(0.1, 0.9, 2) * side, share * side, rng.uniform(0.02, 0.28))
         inside = distance < 1
@@ -154,7 +158,9 @@ def tubes(rng: np.random.Generator, side: int) -> Planes:
     labels = np.zeros((side, side), np.uint16)
     for label in range(1, int(rng.integers(2, 9))):
         steps = int(side * rng.uniform(0.3, 1.3))
-        heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.09, steps)) + rng.normal(0, 0.01) * np.arange(steps)
+        heading = (
+            rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.09, steps)) + rng.normal(0, 0.01) * np.arange(steps)
+        )
         path = rng.uniform(0, side, 2) + np.cumsum(np.stack([np.sin(heading), np.cos(heading)], 1), 0)
         width = side * np.exp(rng.uniform(np.log(0.008), np.log(0.055)))
         line = np.ones((side, side), bool)

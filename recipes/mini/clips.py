@@ -1,0 +1,185 @@
+"""Short sequences for the memory stage: slices and frames of real stacks, and stills set in motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from data import LEFT_OUT, index, stack_items
+from numpy.typing import NDArray
+from sampler import Prepared, _jitter, _sample
+from torch import Tensor
+
+from segscope.phantom.fields import smooth
+
+
+@dataclass(eq=False)
+class Stack:
+    """Frames in order with labels that stay the same from frame to frame.
+
+    Attributes:
+        frames: (t, row, column, 3) uint8.
+        labels: (t, row, column) int32.
+    """
+
+    source: str
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+
+
+@dataclass(eq=False)
+class Clip:
+    """Input of the memory stage.
+
+    Attributes:
+        images: (T, S, S, 3) float, 0 to 255.
+        masks: (O, T, S, S) bool; all objects are there on frame 0.
+    """
+
+    images: Tensor
+    masks: Tensor
+
+
+def training_stacks(root: Path) -> list[Stack]:
+    """Volumes and videos that may be trained on, as stacks along their coarsest axis."""
+    names = [n for n, e in index(root).items() if e["weights"] and n not in LEFT_OUT]
+    return [Stack(*found) for name in names for found in stack_items(root, name, "train")]
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def from_stack(rng: np.random.Generator, stack: Stack, length: int, size: int, objects: int) -> Clip | None:
+    """Consecutive slices or frames, either way round, at a stride of 1 or 2."""
+    stride = int(rng.choice([1, 1, 2])) if len(stack.frames) > 2 * length else 1
+    need = stride * (length - 1) + 1
+    if len(stack.frames) < need:
+        return None
+    start = int(rng.integers(len(stack.frames) - need + 1))
+    pick = np.arange(start, start + need, stride)[:: int(rng.choice([1, -1]))]
+    labels = torch.from_numpy(stack.labels[pick])
+    area = torch.bincount(labels[0].flatten().clamp(min=0))
+    rows, columns = labels.shape[1:]
+    known = [k for k in area.nonzero()[:, 0].tolist() if k and area[k] >= max(30, 0.0008 * rows * columns)]
+    if not known:
+        return None
+    chosen = [known[i] for i in rng.permutation(len(known))[:objects]]
+    y0, y1, x0, x1 = 0, rows, 0, columns
+    if rng.random() < 0.5 and min(rows, columns) > 64:  # a fixed window on the first object
+        ys, xs = (labels[0] == chosen[0]).nonzero(as_tuple=True)
+        side = int(max(ys.max() - ys.min(), xs.max() - xs.min(), 24) * rng.uniform(2, 4))
+        cy, cx = int(ys.float().mean()), int(xs.float().mean())
+        y0, x0 = max(0, cy - side // 2), max(0, cx - side // 2)
+        y1, x1 = min(rows, y0 + side), min(columns, x0 + side)
+    images = torch.from_numpy(np.ascontiguousarray(stack.frames[pick][:, y0:y1, x0:x1])).permute(0, 3, 1, 2).float()
+    yi = ((torch.arange(size) + 0.5) * (y1 - y0) / size).long() + y0
+    xi = ((torch.arange(size) + 0.5) * (x1 - x0) / size).long() + x0
+    small = labels[:, yi][:, :, xi]
+    masks = torch.stack([small == k for k in chosen])
+    keep = masks[:, 0].flatten(1).sum(1) >= 30
+    return Clip(_resize(images, size).permute(0, 2, 3, 1), masks[keep]) if keep.any() else None
+
+
+class Motion:
+    """A smooth path of affine maps and bends: where each output pixel of frame t looks in the still."""
+
+    def __init__(self, rng: np.random.Generator, length: int, size: int, fast: float) -> None:
+        steps = np.arange(length)
+        self.shift = np.cumsum(rng.normal(0, 0.035 * fast, 2) + rng.normal(0, 0.012 * fast, (length, 2)), 0)
+        self.shift -= self.shift[0]
+        self.turn = rng.normal(0, 0.06 * fast) * steps
+        self.scale = np.exp(rng.normal(0, 0.025 * fast) * steps)
+        self.bend = [torch.from_numpy(smooth(rng, (size, size), rng.uniform(2, 5))) for _ in range(2)]
+        self.phase, self.reach = rng.uniform(0, 2 * np.pi, 2), 0.012 * fast * rng.random()
+        self.wave = rng.uniform(0.3, 1.2)
+
+    def at(self, t: int, size: int) -> tuple[Tensor, Tensor]:
+        """Coordinates x, y from -0.5 to 0.5 of the view."""
+        base = (torch.arange(size) + 0.5) / size - 0.5
+        v, u = torch.meshgrid(base, base, indexing="ij")
+        sway = [
+            self.reach * (np.sin(self.wave * t + p) - np.sin(p)) * b for p, b in zip(self.phase, self.bend, strict=True)
+        ]
+        u, v = u - self.shift[t, 0] + sway[0], v - self.shift[t, 1] + sway[1]
+        cos, sin = np.cos(self.turn[t]) / self.scale[t], np.sin(self.turn[t]) / self.scale[t]
+        return cos * u - sin * v, sin * u + cos * v
+
+
+def _look(
+    scene: Prepared, plane: int, view: tuple[float, float, float, float], u: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Picture and labels of a still at view coordinates; beyond its border the edge goes on, without labels."""
+    rows, columns = scene.levels[0].shape[1:]
+    cx, cy, wide, high = view
+    x, y = cx + u * wide, cy + v * high
+    within = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+    x, y = x.clamp(0, columns - 0.01), y.clamp(0, rows - 0.01)
+    level = int(np.clip(round(np.log2(max(np.sqrt(wide * high) / len(u), 1e-3))), 0, len(scene.levels) - 1))
+    labels = scene.planes[plane][y.long().clamp(0, rows - 1), x.long().clamp(0, columns - 1)]
+    return _sample(scene.levels[level], x, y, rows, columns), torch.where(within, labels, 0)
+
+
+def from_still(
+    rng: np.random.Generator, below: Prepared, above: Prepared, length: int, size: int, objects: int
+) -> Clip | None:
+    """A still in motion; in most clips an object of another still moves over it, and in some it hides for a while."""
+    plane, label, _, box, _ = below.objects[rng.integers(len(below.objects))]
+    rows, columns = below.levels[0].shape[1:]
+    side = max(box[2] - box[0], box[3] - box[1], 24) * rng.uniform(1.5, 4)
+    wide, high = min(side, columns), min(side, rows)
+    cx = np.clip((box[0] + box[2]) / 2, wide / 2, columns - wide / 2)
+    cy = np.clip((box[1] + box[3]) / 2, high / 2, rows - high / 2)
+    path, hop = (
+        Motion(rng, length, size, rng.choice([0.3, 1.0, 1.6])),
+        Motion(rng, length, size, rng.choice([0.5, 1.0, 2.0])),
+    )
+    over = rng.random() < 0.75
+    plane2, label2, _, box2, _ = above.objects[rng.integers(len(above.objects))]
+    size2 = max(box2[2] - box2[0], box2[3] - box2[1], 16) * rng.uniform(1.6, 5)
+    view2 = ((box2[0] + box2[2]) / 2, (box2[1] + box2[3]) / 2, size2, size2)
+    at2 = rng.uniform(-0.3, 0.3, 2)
+    hide = range(*sorted(rng.integers(1, length + 1, 2))) if rng.random() < 0.3 else range(0)
+    images, maps = [], []
+    for t in range(length):
+        image, labels = _look(below, plane, (cx, cy, wide, high), *path.at(t, size))
+        if over and t not in hide:
+            u, v = hop.at(t, size)
+            patch, seen = _look(above, plane2, view2, u - float(at2[0]), v - float(at2[1]))
+            inside = (seen == label2) & ((u - float(at2[0])).abs() < 0.5) & ((v - float(at2[1])).abs() < 0.5)
+            image, labels = torch.where(inside, patch, image), torch.where(inside, -1, labels)
+        images.append(image)
+        maps.append(labels)
+    noisy = _jitter(rng, torch.cat(images, 1)).view(3, length, size, size).permute(1, 2, 3, 0)
+    noisy = noisy + torch.from_numpy(rng.normal(0, rng.uniform(0, 5), noisy.shape)).float()
+    labels = torch.stack(maps)
+    found, area = torch.unique(labels[0], return_counts=True)
+    known = {o[1] for o in below.objects if o[0] == plane} | {-1}
+    seen = [int(k) for k, a in zip(found, area, strict=True) if int(k) in known and a >= max(30, 0.002 * size * size)]
+    if not seen:
+        return None
+    seen = sorted(seen, key=lambda k: (k != -1, k != label, rng.random()))[:objects]
+    return Clip(noisy, torch.stack([labels == k for k in seen]))
+
+
+class ClipSampler:
+    def __init__(self, stacks: list[Stack], stills: list[Prepared], made: list[Prepared], seed: int) -> None:
+        self.stacks, self.stills, self.made = stacks, stills, made
+        sources = [s.source for s in stacks]
+        weight = np.array([1 / np.sqrt(sources.count(s)) / len(set(sources)) for s in sources])
+        self.weight = weight / weight.sum()
+        self.rng = np.random.default_rng(seed)
+
+    def clip(self, length: int, size: int, objects: int) -> Clip:
+        rng = self.rng
+        while True:
+            if rng.random() < 0.4:
+                found = from_stack(rng, self.stacks[rng.choice(len(self.stacks), p=self.weight)], length, size, objects)
+            else:
+                pools = [self.stills if rng.random() < 0.65 else self.made for _ in range(2)]
+                below, above = (pool[rng.integers(len(pool))] for pool in pools)
+                found = from_still(rng, below, above, length, size, objects)
+            if found is not None:
+                return found

@@ -1,0 +1,218 @@
+"""The training loop that both stages share: processes, rates, averaging, saving, resuming."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segscope.models.mini import MiniModel, build_mini
+
+log = logging.getLogger("mini")
+
+
+@dataclass
+class Settings:
+    """What a run is; read from settings.toml, changed on the command line."""
+
+    stage: str = "image"
+    data: Path = Path(".")
+    out: Path = Path("mini-run")
+    minutes: float = 74
+    workers: int = 2
+    seed: int = 1
+    made_up: int = 6000
+    share_real: float = 0.65
+    share_box: float = 0.55
+    rate: float = 1.2e-3
+    decay: float = 0.02
+    warm_up: int = 100
+    flat: float = 0.35
+    average: float = 0.999
+    rounds: tuple[float, ...] = (0.4, 0.3, 0.18, 0.12)
+    #: share of the time at which each input size begins, and pictures (clips) a process and step at it
+    sizes: tuple[tuple[float, int, int], ...] = ((0.0, 128, 10), (0.58, 192, 5), (0.88, 256, 3))
+    save_every: float = 150.0
+    log_every: int = 50
+    bf16: bool = True
+    resume: bool = False
+    #: weights that the memory stage starts from
+    start: Path | None = None
+
+
+class Average:
+    """Running average of weights and batch statistics."""
+
+    def __init__(self, model: nn.Module, rate: float) -> None:
+        self.rate, self.steps = rate, 0
+        self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self.steps += 1
+        rate = min(self.rate, self.steps / (self.steps + 10))
+        for k, v in model.state_dict().items():
+            self.values[k].lerp_(v, 1 - rate)
+
+
+def write_weights(values: dict[str, Tensor], path: Path, notes: dict[str, str]) -> None:
+    """fp16 safetensors, replaced in one move."""
+    part = Path(f"{path}.part")
+    save_file({k: v.half().contiguous() for k, v in values.items()}, part, metadata=notes)
+    part.chmod(0o644)
+    part.replace(path)
+
+
+def share_weights(models: list[MiniModel]) -> None:
+    """Let all models (one an input size) use the first one's parameters and statistics."""
+    first = models[0]
+    for other in models[1:]:
+        for (name, _), shared in zip(list(other.named_parameters()), first.parameters(), strict=True):
+            setattr(other.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], shared)
+        for (name, own), shared in zip(list(other.named_buffers()), first.buffers(), strict=True):
+            if own.shape == shared.shape:
+                other.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = shared
+
+
+def spread(settings: Settings, worker: Callable[..., None], *given: object) -> None:
+    """Run `worker(rank, settings, *given)` in `settings.workers` processes that share memory by forking."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MASTER_PORT", str(29500 + os.getpid() % 1000))
+    make = mp.get_context("fork").Process
+    processes = [make(target=worker, args=(rank, settings, *given)) for rank in range(settings.workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+class Loop:
+    """One process of a run that ends by time.
+
+    Args:
+        rank: number of this process; 0 saves.
+        settings: of the run.
+        choose: parameters to train, from the model.
+        prepare: called once with the fresh model, before anything is resumed.
+    """
+
+    def __init__(
+        self,
+        rank: int,
+        settings: Settings,
+        choose: Callable[[MiniModel], list[Tensor]],
+        prepare: Callable[[MiniModel], None] = lambda _: None,
+    ) -> None:
+        torch.set_num_threads(1)
+        place = settings.out / f"{settings.stage}_{rank}.log"
+        logging.basicConfig(filename=place, level=logging.INFO, format="%(asctime)s %(message)s")
+        if settings.workers > 1:
+            url = f"tcp://127.0.0.1:{os.environ['MASTER_PORT']}"
+            dist.init_process_group("gloo", init_method=url, rank=rank, world_size=settings.workers)
+        torch.manual_seed(settings.seed)
+        self.rank, self.settings = rank, settings
+        self.models = {size: build_mini(size) for _, size, _ in settings.sizes}
+        share_weights(list(self.models.values()))
+        self.model = next(iter(self.models.values()))
+        prepare(self.model)
+        self.parameters = choose(self.model)
+        groups = [
+            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": settings.decay},
+            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate)
+        self.average = Average(self.model, settings.average)
+        self.step, self.seen, self.began, self.saved = 0, 0, time.time(), time.time()
+        self.notes: dict[str, list[float]] = {}
+        if settings.resume and self.state.exists():
+            self.load()
+
+    @property
+    def state(self) -> Path:
+        return self.settings.out / f"state_{self.settings.stage}.pt"
+
+    def load(self) -> None:
+        saved = torch.load(self.state, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.average.values, self.average.steps = saved["average"], saved["step"]
+        self.step, self.seen, self.began = saved["step"], saved["seen"], time.time() - saved["spent"]
+
+    def save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.values,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seen": self.seen,
+            "spent": time.time() - self.began,
+        }
+        part = self.state.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.state)
+        notes = {f"{self.settings.stage}_steps": str(self.step), f"{self.settings.stage}_seen": str(self.seen)}
+        write_weights(self.average.values, self.settings.out / f"mini_{self.settings.stage}.safetensors", notes)
+        self.saved = time.time()
+
+    def steps(self) -> Iterator[tuple[int, int, float]]:
+        """(input size, pictures, share of the time) of each step, until the time is over."""
+        while True:
+            share = torch.tensor((time.time() - self.began) / (60 * self.settings.minutes))
+            if self.settings.workers > 1:
+                dist.broadcast(share, 0)  # all processes stop at the same step
+            if share >= 1:
+                break
+            _, size, count = [s for s in self.settings.sizes if s[0] <= share][-1]
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate(float(share))
+            self.optimizer.zero_grad()
+            yield size, count, float(share)
+            self.finish(size, count, float(share))
+        if self.rank == 0:
+            self.save()
+            log.info("done: %d steps, %d seen", self.step, self.seen)
+
+    def rate(self, share: float) -> float:
+        """Warm-up by steps, flat, then a cosine by time down to a hundredth."""
+        settings = self.settings
+        warm = min(1.0, (self.step + 1) / settings.warm_up)
+        fall = max(0.0, (share - settings.flat) / (1 - settings.flat))
+        return settings.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+    def finish(self, size: int, count: int, share: float) -> None:
+        """Average gradients over processes, take the step, log and save."""
+        if self.settings.workers > 1:
+            self._average_gradients()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, 1.0))
+        if math.isfinite(norm):
+            self.optimizer.step()
+            self.average.update(self.model)
+        self.step, self.seen = self.step + 1, self.seen + count * self.settings.workers
+        if self.step % self.settings.log_every == 0:
+            means = " ".join(f"{k} {np.nanmean(v):.3f}" for k, v in sorted(self.notes.items()))
+            log.info("%d seen %d share %.3f size %d norm %.2f %s", self.step, self.seen, share, size, norm, means)
+            self.notes.clear()
+        if self.rank == 0 and time.time() - self.saved > self.settings.save_every:
+            self.save()
+
+    def _average_gradients(self) -> None:
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
+        flat = torch.cat([g.flatten() for g in grads])
+        dist.all_reduce(flat)
+        flat /= self.settings.workers
+        for p, part in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
+            p.grad = part.view_as(p)
+
+    def note(self, name: str, value: float) -> None:
+        self.notes.setdefault(name, []).append(value)

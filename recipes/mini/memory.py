@@ -1,0 +1,229 @@
+"""Stage `memory`: the image part stays as it is; what remembers and attends learns on short clips.
+
+A bank is handled as in SAM 2: prompted frames at temporal position 0, up to six recent ones at 1 to 6, object pointers
+with temporal codes, masks as sigmoid * 20 - 10 (binarised where prompted), a code for "absent".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from clips import Clip, ClipSampler, Stack, training_stacks
+from data import training_scenes
+from loop import Loop, Settings, spread
+from losses import mask_loss, true_iou
+from safetensors.torch import load_file
+from sampler import Prepared, synthetic
+from torch import Tensor, nn
+from train import upsample
+
+from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
+from segscope.simulate.clicks import corrective_click, interior_point
+
+PARTS = ("memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
+         "track_prior")  # fmt: skip
+SINGLE = ("memory_temporal_positional_encoding", "no_object_pointer", "occlusion_spatial_embedding_parameter")
+
+
+@dataclass(eq=False)
+class Remembered:
+    """One frame of O objects in the bank.
+
+    Attributes:
+        frame: its number.
+        prompted: whether it stands at temporal position 0.
+        map: (O, channel, row, column); pointer: (O, WIDTH).
+    """
+
+    frame: int
+    prompted: bool
+    map: Tensor
+    pointer: Tensor
+
+
+def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
+    """Let memory attention begin as (almost) the identity on (N, WIDTH, row, column) maps `coarse`."""
+    for layer in model.memory_attention.layers:
+        for part in (layer.self_attn.o_proj, layer.cross_attn_image.o_proj, layer.linear2):
+            nn.init.normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+    tokens = coarse.flatten(2).transpose(1, 2).reshape(-1, WIDTH)
+    plain = F.layer_norm(tokens, (WIDTH,))
+    spread = plain.var(0) + 1e-6
+    slope = ((plain - plain.mean(0)) * (tokens - tokens.mean(0))).mean(0) / spread
+    model.memory_attention.layer_norm.weight.data.copy_(slope)
+    model.memory_attention.layer_norm.bias.data.copy_(tokens.mean(0) - slope * plain.mean(0))
+    nn.init.normal_(model.memory_temporal_positional_encoding, std=0.02)
+    nn.init.normal_(model.no_object_pointer, std=0.02)
+    nn.init.normal_(model.occlusion_spatial_embedding_parameter, std=0.02)
+    nn.init.constant_(model.track_prior.bias, -2.0)
+
+
+def pointer_positions(model: MiniModel, distances: list[int], longest: int) -> Tensor:
+    half = WIDTH // 2
+    rate = 10000 ** (2 * (torch.arange(half).float() // 2) / half)
+    angle = torch.tensor(distances).float()[:, None] / max(longest - 1, 1) / rate
+    place = model.temporal_positional_encoding_projection_layer(torch.cat([angle.sin(), angle.cos()], -1))
+    return place.repeat_interleave(WIDTH // model.mem_dim, 0)
+
+
+def attend(model: MiniModel, coarse: Tensor, bank: list[Remembered], frame: int, longest: int) -> Tensor:
+    """(O, WIDTH, row, column) map of `frame` (1 or O maps), conditioned on the bank."""
+    objects = bank[0].map.shape[0]
+    place = (
+        model.memory_encoder.position_encoding(bank[0].map.shape, torch.device("cpu"), torch.float32)[0].flatten(1).T
+    )
+    ages = model.memory_temporal_positional_encoding.flatten(1)
+    tokens, places = [], []
+    for item in bank:
+        age = 0 if item.prompted else frame - item.frame
+        if 0 <= age < model.num_maskmem:
+            tokens.append(item.map.flatten(2).permute(2, 0, 1))
+            places.append((place + ages[age - 1])[:, None].expand(-1, objects, -1))
+    distances = [frame - item.frame for item in bank if item.prompted or frame - item.frame < longest]
+    pointers = [item.pointer for item in bank if item.prompted or frame - item.frame < longest]
+    split = torch.stack(pointers).reshape(len(pointers), objects, -1, model.mem_dim).permute(0, 2, 1, 3).flatten(0, 1)
+    tokens.append(split)
+    places.append(pointer_positions(model, distances, longest)[:, None].expand(-1, objects, -1))
+    flat = coarse.flatten(2).permute(2, 0, 1).expand(-1, objects, -1)
+    out = model.memory_attention(
+        current_vision_features=flat,
+        current_vision_position_embeddings=model.position().flatten(2).permute(2, 0, 1).expand(-1, objects, -1),
+        memory=torch.cat(tokens),
+        memory_posision_embeddings=torch.cat(places),
+        num_object_pointer_tokens=len(split),
+    )
+    return out.reshape(objects, -1, WIDTH).transpose(1, 2).reshape(objects, WIDTH, *coarse.shape[-2:])
+
+
+def remember(
+    model: MiniModel, coarse: Tensor, frame: int, logits: Tensor, token: Tensor, here: Tensor, prompted: bool
+) -> Remembered:
+    """Memory of a frame from (O, row, column) low-resolution logits, mask tokens and presence (O,)."""
+    full = F.interpolate(logits[:, None], (model.image_size,) * 2, mode="bilinear", align_corners=False)
+    mask = (full > 0).float() if prompted else torch.sigmoid(full)
+    here = here.float()[:, None]
+    mask = mask * here[..., None, None] * 20 - 10
+    maps, _ = model.memory_encoder(coarse.expand(len(logits), -1, -1, -1), mask)
+    maps = maps + (1 - here[..., None, None]) * model.occlusion_spatial_embedding_parameter[..., None, None]
+    pointer = here * model.object_pointer_proj(token) + (1 - here) * model.no_object_pointer
+    return Remembered(frame, prompted, maps, pointer)
+
+
+def first_answer(
+    rng: np.random.Generator, model: MiniModel, features: list[Tensor], masks: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Frame 0 by box, click or given mask: chosen logits (O, S/4, S/4), tokens (O, WIDTH), score (O, 1)."""
+    kind, size, count = rng.choice(3, p=[0.4, 0.25, 0.35]), masks.shape[-1], len(masks)
+    rows = torch.arange(count)
+    if kind == 2:
+        given = F.interpolate(masks[:, None].float() * 20 - 10, (size // 4,) * 2, mode="bilinear", antialias=True)
+        _, _, score, tokens = model.decode_tokens(features, previous=given)
+        return given[:, 0], tokens[:, 0], score
+    if kind == 1:
+        points = torch.tensor([interior_point(m.numpy()) for m in masks])[:, None] + 0.5
+        logits, iou, score, tokens = model.decode_tokens(features, points, torch.ones(count, 1, dtype=torch.long))
+        best = 1 + iou[:, 1:].argmax(1)
+        return logits[rows, best].detach(), tokens[rows, best], score
+    boxes = []
+    for mask in masks:
+        ys, xs = mask.nonzero(as_tuple=True)
+        boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    logits, _, score, tokens = model.decode_tokens(features, boxes=torch.tensor(boxes).float())
+    return logits[:, 0].detach(), tokens[:, 0], score
+
+
+def clip_loss(rng: np.random.Generator, model: MiniModel, clip: Clip, trust: bool, notes: dict) -> Tensor:
+    """Prompt frame 0, track the rest; in some clips one later frame is corrected by a click."""
+    length, objects = len(clip.images), len(clip.masks)
+    with torch.no_grad():
+        maps = model.encode(normalise(clip.images))
+    longest = int(rng.integers(min(length, POINTERS), POINTERS + 1))
+    frame_maps = [[m[t : t + 1].float() for m in maps] for t in range(length)]
+    logits, token, score = first_answer(
+        rng, model, [m.expand(objects, -1, -1, -1) for m in frame_maps[0]], clip.masks[:, 0]
+    )
+    yes = torch.ones(objects, dtype=torch.bool)
+    bank = [remember(model, frame_maps[0][2], 0, logits, token, yes, True)]
+    loss = 0.1 * F.softplus(-score).mean()
+    truth = F.avg_pool2d(clip.masks.float(), 2) >= 0.5
+    corrected = int(rng.integers(1, length)) if rng.random() < 0.15 else -1
+    for t in range(1, length):
+        coarse = attend(model, frame_maps[t][2], bank, t, longest)
+        features = [m.expand(objects, -1, -1, -1) for m in frame_maps[t][:2]] + [coarse]
+        logits, iou, score, tokens = model.decode_tokens(features)
+        here = truth[:, t].flatten(1).any(1)
+        prior, _ = mask_loss(upsample(model.where_tracked(coarse))[:, 0], truth[:, t])
+        fine = upsample(logits[:, :1])
+        main, dice = mask_loss(fine[:, 0], truth[:, t])
+        present = here.float()
+        loss = loss + ((main + 0.5 * prior) * present).sum() / objects
+        loss = loss + 0.3 * F.binary_cross_entropy_with_logits(score[:, 0], present)
+        real = true_iou(fine, truth[:, t], torch.zeros(objects))
+        loss = loss + 0.5 * (((iou[:, :1] - real) ** 2)[:, 0] * present).sum() / objects
+        if here.any():
+            notes.setdefault("track", []).append(float(dice[here].mean().detach()))
+            notes.setdefault("prior", []).append(float(((1 - prior) * present).sum().detach() / present.sum()))
+        notes.setdefault("score", []).append(float(((score[:, 0] > 0) == here).float().mean()))
+        seen = (score[:, 0] > 0) if trust else here
+        prompted = t == corrected and bool(here.all())
+        low, token = logits[:, 0], tokens[:, 0]
+        if prompted:
+            clicks = [
+                corrective_click(g, m) for g, m in zip((fine[:, 0] > 0).numpy(), truth[:, t].numpy(), strict=True)
+            ]
+            points = torch.tensor([[[2 * x + 1, 2 * y + 1]] for x, y, _ in clicks])
+            labels = torch.tensor([[int(p)] for *_, p in clicks])
+            again, _, _, tokens = model.decode_tokens(features, points, labels, previous=logits[:, :1].detach())
+            fixed, better = mask_loss(upsample(again[:, :1])[:, 0], truth[:, t])
+            loss = loss + fixed.mean()
+            notes.setdefault("corrected", []).append(float(better.mean().detach()))
+            low, token = again[:, 0], tokens[:, 0]
+        bank.append(remember(model, frame_maps[t][2], t, low.detach(), token, seen, prompted))
+        bank = [b for b in bank if b.prompted or t + 1 - b.frame < longest]
+    return loss / (length - 1)
+
+
+def _memory_parameters(model: MiniModel) -> list[Tensor]:
+    """What the memory stage trains; the rest of the network is frozen."""
+    chosen = [getattr(model, name) for name in SINGLE]
+    for part in [getattr(model, name) for name in PARTS] + [model.mask_decoder.pred_obj_score_head]:
+        chosen += list(part.parameters())
+    for p in model.parameters():
+        p.requires_grad_(False)
+    for p in chosen:
+        p.requires_grad_(True)
+    return chosen
+
+
+def memory_worker(
+    rank: int, settings: Settings, stacks: list[Stack], real: list[Prepared], made: list[Prepared]
+) -> None:
+    sampler = ClipSampler(stacks, real, made, settings.seed * 1000 + rank)
+
+    def prepare(model: MiniModel) -> None:
+        model.load_state_dict({k: v.float() for k, v in load_file(settings.start).items()})
+        with torch.no_grad():
+            some = torch.cat([sampler.clip(2, model.image_size, 1).images for _ in range(16)])
+            start_near_identity(model, model.encode(normalise(some))[2])
+
+    loop = Loop(rank, settings, _memory_parameters, prepare)
+    for size, count, share in loop.steps():
+        for _ in range(count):
+            clip = sampler.clip(int(sampler.rng.choice((3, 4, 5, 6, 8))), size, 3)
+            # first the truth says whether an object is there, later the network itself
+            loss = clip_loss(sampler.rng, loop.models[size], clip, share > 0.4, loop.notes)
+            (loss / count).backward()
+            loop.note("loss", float(loss.detach()))
+
+
+def run_memory(settings: Settings) -> None:
+    torch.set_num_threads(1)
+    stacks = training_stacks(settings.data)
+    real = [p for p in map(Prepared, training_scenes(settings.data)) if p.objects]
+    made = [p for p in map(Prepared, map(synthetic, range(settings.made_up))) if p.objects]
+    print(f"{len(stacks)} stacks, {len(real)} stills, {len(made)} made up", flush=True)
+    spread(settings, memory_worker, stacks, real, made)

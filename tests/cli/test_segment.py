@@ -1,0 +1,206 @@
+"""`segscope segment` and `everything`, with a small random network: what is written where, and what is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+import segscope as ss
+from segscope.cli.app import main
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(inputs: Any, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command that must end well, with the small network; gives its JSON."""
+
+    def call(*words: str) -> dict[str, Any]:
+        code = main([*words, "--model", str(inputs.tiny), "--device", "cpu", "--json"])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        result: dict[str, Any] = json.loads(said.out)
+        return result
+
+    return call
+
+
+def test_a_picture(run: Run, inputs: Any, tmp_path: Path) -> None:
+    result = run("segment", inputs.png, "-o", str(tmp_path / "m.png"), "--object", "cell", "--box", "5,5,30,30")
+    assert result["objects"][0]["name"] == "cell"
+    written = ss.read(tmp_path / "m.png")[0]
+    assert written.shape == (40, 50)
+    assert (written == 1).sum() == result["objects"][0]["pixels"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+
+
+def test_a_volume_comes_back_on_its_grid(run: Run, inputs: Any, tmp_path: Path) -> None:
+    out = tmp_path / "m.nii.gz"
+    result = run("segment", inputs.nii, "-o", str(out), "--box", "5,5,30,30@2", "--object", "3=b", "--point", "9,9@4")
+    given, made = nibabel.load(inputs.nii), nibabel.load(out)
+    assert made.shape == given.shape
+    assert np.array_equal(made.affine, given.affine)
+    assert [row["id"] for row in result["objects"]] == [1, 3]
+    assert {"millilitres", "predicted_iou", "frames"} <= set(result["objects"][0])
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_another_axis_comes_back_on_the_stored_grid(run: Run, inputs: Any, tmp_path: Path, axis: int) -> None:
+    out = tmp_path / "m.nii.gz"
+    result = run("segment", inputs.nii, "-o", str(out), "--axis", str(axis), "--box", "2,1,20,5@9",
+                 "--overlay", str(tmp_path / "o.png"))  # fmt: skip
+    assert result["axis"] == axis
+    assert nibabel.load(out).shape == nibabel.load(inputs.nii).shape
+
+
+def test_a_dicom_series(run: Run, inputs: Any, tmp_path: Path) -> None:
+    run("segment", inputs.series, "-o", str(tmp_path / "m.nii.gz"), "--object", "canal", "--box", "47,41,71,62@1")
+    stack = ss.read(inputs.series)
+    assert ss.read_masks(tmp_path / "m.nii.gz", like=stack).shape_zyx == stack.shape_zyx == (3, 128, 128)
+
+
+def test_dicom_seg_carries_the_name(run: Run, inputs: Any, tmp_path: Path) -> None:
+    run("segment", inputs.series, "-o", str(tmp_path / "m.dcm"), "--object", "canal", "--box", "47,41,71,62@1")
+    masks = ss.read_masks(tmp_path / "m.dcm", like=ss.read(inputs.series))
+    assert list(masks.names.values()) == ["canal"]
+
+
+def test_overlay_and_record(run: Run, inputs: Any, tmp_path: Path) -> None:
+    result = run(
+        "segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--box", "5,5,30,30@2", "--window", "p1,99",
+        "--overlay", str(tmp_path / "o.png"), "--record", str(tmp_path / "r.json"),
+    )  # fmt: skip
+    assert ss.read(tmp_path / "o.png").size_hw[1] > 300
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["record"] == result["record"]
+    assert "percentiles 1 to 99" in record["record"]["window"]["how"]
+    assert record["record"]["prompts"]["objects"][0]["prompts"][0]["xyxy"] == [5, 5, 30, 30]
+
+
+def test_a_video_with_a_film_as_overlay(run: Run, tmp_path: Path) -> None:
+    from segscope.io.video import write_video
+    from segscope.phantom import clip
+
+    frames, _ = clip(seed=1, frames=5, size_hw=(64, 80))
+    write_video(tmp_path / "clip.mp4", frames, fps=10)
+    run("segment", str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "m.tif"), "--box", "20,20,50,50",
+        "--overlay", str(tmp_path / "o.mp4"))  # fmt: skip
+    assert len(ss.read(tmp_path / "o.mp4")) == 5
+    assert ss.read(tmp_path / "m.tif", channel=None).shape_zyx == (5, 64, 80)
+
+
+def test_a_prompt_file_and_the_command_line_add_up(run: Run, inputs: Any, tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 50), 255, np.uint8)).save(tmp_path / "all.png")
+    prompts = {
+        "version": 1,
+        "objects": [
+            {"id": 1, "label": "a", "prompts": [{"type": "box", "xyxy": [1, 1, 20, 20]}]},
+            {"id": 4, "label": "b", "prompts": [{"type": "mask", "path": "all.png"}]},
+        ],
+    }
+    (tmp_path / "p.json").write_text(json.dumps(prompts))
+    result = run("segment", inputs.png, "-o", str(tmp_path / "m.png"), "--prompts", str(tmp_path / "p.json"),
+                 "--object", "c", "--point", "30,30")  # fmt: skip
+    assert [(row["id"], row["name"]) for row in result["objects"]] == [(1, "a"), (4, "b"), (5, "c")]
+
+
+def test_the_record_is_a_prompt_file(run: Run, inputs: Any, tmp_path: Path) -> None:
+    first = run("segment", inputs.nii, "-o", str(tmp_path / "a.nii"), "--object", "x", "--box", "5,5,30,30@2",
+                "--negative", "8,8@2")  # fmt: skip
+    (tmp_path / "p.json").write_text(json.dumps(first["record"]["prompts"]))
+    run("segment", inputs.nii, "-o", str(tmp_path / "b.nii"), "--prompts", str(tmp_path / "p.json"))
+    a, b = (np.asarray(nibabel.load(tmp_path / name).dataobj) for name in ("a.nii", "b.nii"))
+    assert np.array_equal(a, b)
+
+
+def test_a_mask_is_carried(run: Run, inputs: Any, tmp_path: Path) -> None:
+    labels = np.zeros((50, 40, 6), np.uint8)
+    labels[10:20, 10:20, 3] = 1
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "given.nii.gz")
+    run("segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--mask", str(tmp_path / "given.nii.gz"))
+    made = np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj)
+    assert np.array_equal(made[..., 3], labels[..., 3])
+
+
+def test_direction(run: Run, inputs: Any, tmp_path: Path) -> None:
+    run("segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--box", "5,5,30,30@3", "--direction", "forward")
+    assert not np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj)[..., :3].any()
+
+
+def test_a_folder_of_pictures_as_output(run: Run, inputs: Any, tmp_path: Path) -> None:
+    run("segment", inputs.nii, "-o", str(tmp_path / "masks"), "--box", "5,5,30,30@3")
+    assert len(list((tmp_path / "masks").iterdir())) == 6
+
+
+def test_everything(run: Run, inputs: Any, tmp_path: Path) -> None:
+    result = run("everything", inputs.png, "-o", str(tmp_path / "m.tif"), "--overlay", str(tmp_path / "o.png"))
+    assert (tmp_path / "o.png").exists()
+    assert len(result["objects"]) == len(np.unique(ss.read(tmp_path / "m.tif")[0])) - 1
+
+
+def test_an_output_is_replaced(run: Run, inputs: Any, tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_bytes(b"older")
+    run("segment", inputs.png, "-o", str(tmp_path / "m.png"), "--box", "5,5,30,30")
+    assert ss.read(tmp_path / "m.png").size_hw == (40, 50)
+
+
+def test_people_get_words(inputs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--model", str(inputs.tiny),
+                 "--object", "liver", "--box", "5,5,30,30@2"])  # fmt: skip
+    said = capsys.readouterr()
+    assert code == 0
+    assert "6 slices of 40 rows x 50 columns" in said.out
+    assert "object 1 liver: " in said.out
+    assert f"wrote {tmp_path / 'm.nii.gz'}" in said.out
+    assert said.err == ""
+
+
+def test_ctrl_c_leaves_nothing(
+    inputs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segscope.predict.segment", interrupted)
+    code = main(["segment", inputs.png, "-o", str(tmp_path / "m.png"), "--model", str(inputs.tiny), "--box", "5,5,9,9"])
+    assert code == 130
+    assert "stopped" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
+        (OSError(28, "No space left on device"), "No space left"),
+        (ZeroDivisionError("division by zero"), "please report it"),
+    ],
+)
+def test_faults_of_ours_are_one_paragraph(
+    error: Exception,
+    words: str,
+    inputs: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("segscope.predict.segment", failing)
+    argv = ["segment", inputs.png, "-o", str(tmp_path / "m.png"), "--model", str(inputs.tiny), "--box", "5,5,9,9"]
+    assert main(argv) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    assert main([*argv, "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err

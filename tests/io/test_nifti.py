@@ -1,0 +1,317 @@
+"""NIfTI: every header case that changes what a voxel means or where it lies."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segscope import io
+from segscope.errors import ReadError, UsageError
+from segscope.masks import Masks
+
+AFFINE = np.array([[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]])
+DATA = np.random.default_rng(0).integers(0, 1000, (7, 6, 5)).astype(np.int16)
+
+
+def make(
+    path: Path, data: np.ndarray = DATA, affine: Any = AFFINE, kind: Any = nibabel.Nifti1Image, **fields: Any
+) -> Path:
+    image = kind(data, affine)
+    for name, value in fields.items():
+        image.header[name] = value
+    image.to_filename(path)
+    return path
+
+
+def edited(path: Path, **fields: Any) -> Path:
+    """The file with header fields set as they are, without what nibabel would make of them."""
+    raw = path.read_bytes()
+    packed = raw[:2] == b"\x1f\x8b"
+    raw = gzip.decompress(raw) if packed else raw
+    header = nibabel.Nifti1Header(raw[:348], check=False)
+    for name, value in fields.items():
+        header[name] = value
+    raw = header.binaryblock + raw[348:]
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    return path
+
+
+class TestGeometry:
+    def test_sform_comes_first(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(DATA, AFFINE)
+        image.set_qform(np.diag([1.0, 2, 3, 1]), 1)
+        image.set_sform(AFFINE, 2)
+        image.to_filename(tmp_path / "a.nii")
+        np.testing.assert_allclose(io.read(tmp_path / "a.nii").geometry.affine, AFFINE, atol=1e-6)
+
+    def test_qform_serves_when_there_is_no_sform(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(DATA, None)
+        image.set_qform(np.diag([-1.0, 2, 3, 1]), 1)
+        image.to_filename(tmp_path / "a.nii")
+        np.testing.assert_allclose(io.read(tmp_path / "a.nii").geometry.affine, np.diag([-1.0, 2, 3, 1]), atol=1e-6)
+
+    def test_voxel_sizes_alone_are_noted(self, tmp_path: Path) -> None:
+        path = edited(make(tmp_path / "a.nii"), sform_code=0, qform_code=0, pixdim=[1, 0.5, 0.6, 3, 0, 0, 0, 0])
+        stack = io.read(path)
+        np.testing.assert_allclose(stack.spacing_zyx_mm, (3, 0.6, 0.5), rtol=1e-6)
+        assert "no orientation" in stack.meta["notes"][0]
+
+    def test_a_singular_sform_falls_back_to_the_qform(self, tmp_path: Path) -> None:
+        path = edited(make(tmp_path / "a.nii"), sform_code=1, srow_x=0, srow_y=0, srow_z=0, qform_code=1)
+        stack = io.read(path)
+        assert "sform of the file is not usable" in stack.meta["notes"][0]
+        assert stack.geometry is not None
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, 0, -1])
+    def test_no_usable_sizes_mean_no_geometry_rather_than_a_wrong_one(self, bad: float, tmp_path: Path) -> None:
+        path = edited(make(tmp_path / "a.nii"), sform_code=0, qform_code=0, pixdim=[1, bad, 1, 1, 0, 0, 0, 0])
+        stack = io.read(path)
+        assert stack.geometry is None
+        assert "no usable voxel sizes" in stack.meta["notes"][0]
+
+    @pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("micron", 1e-3), ("meter", 1000.0)])
+    def test_units_become_millimetres(self, unit: str, factor: float, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(DATA, np.diag([2.0, 3, 4, 1]))
+        image.header.set_xyzt_units(unit)
+        image.to_filename(tmp_path / "a.nii")
+        np.testing.assert_allclose(io.read(tmp_path / "a.nii").spacing_zyx_mm, np.array([4, 3, 2]) * factor)
+
+
+class TestValues:
+    @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+    def test_agrees_with_nibabel(self, kind: Any, name: str, tmp_path: Path) -> None:
+        path = make(tmp_path / name, (DATA * 0.37).astype(np.float32), kind=kind)
+        stack, image = io.read(path), nibabel.load(path)
+        for frame in range(5):
+            np.testing.assert_array_equal(stack[frame], image.get_fdata()[..., frame].T)
+        np.testing.assert_array_equal(stack.geometry.affine, image.affine)
+
+    @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", ">i2", ">f4"])
+    def test_every_type_stays_what_it_is(self, dtype: str, tmp_path: Path) -> None:
+        header = nibabel.Nifti1Header(endianness=">" if ">" in dtype else "<")
+        image = nibabel.Nifti1Image(DATA.astype(dtype), AFFINE, header, dtype=np.dtype(dtype))
+        image.to_filename(tmp_path / "a.nii")
+        stack = io.read(tmp_path / "a.nii")
+        assert stack.source.dtype == np.dtype(dtype).newbyteorder("=")
+        np.testing.assert_array_equal(stack[2], DATA.astype(dtype)[..., 2].T)
+
+    @pytest.mark.parametrize(("slope", "inter"), [(2.0, 0.0), (1.0, -1024.0), (0.013, 5.5)])
+    def test_slope_and_intercept_are_applied(self, slope: float, inter: float, tmp_path: Path) -> None:
+        path = edited(make(tmp_path / "a.nii.gz"), scl_slope=slope, scl_inter=inter)
+        stack = io.read(path)
+        assert stack.source.dtype == np.float32
+        np.testing.assert_allclose(stack[1], DATA[..., 1].T * np.float32(slope) + inter, rtol=1e-6)
+
+    @pytest.mark.parametrize("slope", [0.0, np.nan])
+    def test_slope_zero_means_unscaled(self, slope: float, tmp_path: Path) -> None:
+        path = edited(make(tmp_path / "a.nii"), scl_slope=slope, scl_inter=7)
+        assert io.read(path).source.dtype == np.int16
+
+    def test_values_that_are_not_finite_are_kept(self, tmp_path: Path) -> None:
+        data = DATA.astype(np.float32)
+        data[0, 0, 0], data[1, 0, 0] = np.nan, np.inf
+        frame = io.read(make(tmp_path / "a.nii", data))[0]
+        assert np.isnan(frame[0, 0])
+        assert np.isinf(frame[0, 1])
+
+    def test_colours_are_channels(self, tmp_path: Path) -> None:
+        colours = np.random.default_rng(1).integers(0, 255, (4, 5, 3, 3)).astype(np.uint8)
+        data = colours.view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+        stack = io.read(make(tmp_path / "a.nii.gz", data))
+        assert stack.source.shape == (3, 5, 4, 3)
+        np.testing.assert_array_equal(stack[1], colours[:, :, 1].transpose(1, 0, 2))
+
+    def test_complex_values_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ReadError, match=r"complex64.*magnitude"):
+            io.read(make(tmp_path / "a.nii", DATA.astype(np.complex64)))
+
+    def test_a_window_that_the_file_states_is_told(self, tmp_path: Path) -> None:
+        assert io.read(make(tmp_path / "a.nii", cal_min=-160, cal_max=240)).meta["window"] == (-160, 240)
+        assert "window" not in io.read(make(tmp_path / "b.nii")).meta
+
+    def test_a_packed_file_under_a_plain_name_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "a.nii").write_bytes(make(tmp_path / "b.nii.gz").read_bytes())
+        np.testing.assert_array_equal(io.read(tmp_path / "a.nii")[4], DATA[..., 4].T)
+
+    def test_several_gzip_streams_in_a_row_are_one_file(self, tmp_path: Path) -> None:
+        raw = make(tmp_path / "a.nii").read_bytes()
+        (tmp_path / "a.nii.gz").write_bytes(gzip.compress(raw[:500]) + gzip.compress(raw[500:]))
+        np.testing.assert_array_equal(io.read(tmp_path / "a.nii.gz")[4], DATA[..., 4].T)
+
+    def test_header_and_data_in_two_files(self, tmp_path: Path) -> None:
+        make(tmp_path / "a.img", kind=nibabel.Nifti1Pair)
+        for name in ("a.hdr", "a.img"):
+            np.testing.assert_array_equal(io.read(tmp_path / name)[3], DATA[..., 3].T)
+
+    def test_analyze_is_refused(self, tmp_path: Path) -> None:
+        make(tmp_path / "a.img", kind=nibabel.AnalyzeImage)
+        with pytest.raises(ReadError, match="left from right"):
+            io.read(tmp_path / "a.hdr")
+
+
+class TestAxes:
+    def test_one_slice_is_a_picture(self, tmp_path: Path) -> None:
+        for data in (DATA[..., 0], DATA[..., :1]):
+            stack = io.read(make(tmp_path / "a.nii", data))
+            assert (stack.kind, stack.source.shape) == ("picture", (1, 6, 7))
+
+    def test_time_points_are_chosen_or_refused(self, tmp_path: Path) -> None:
+        data = np.stack([DATA, DATA + 1, DATA + 2], axis=-1)
+        for name in ("a.nii", "a.nii.gz"):
+            path = make(tmp_path / name, data)
+            with pytest.raises(UsageError, match=r"3 time points.*volume.*0 to 2"):
+                io.read(path)
+            stack = io.read(path, volume=1)
+            assert stack.kind == "volume"
+            np.testing.assert_array_equal(stack[4], DATA[..., 4].T + 1)
+            with pytest.raises(UsageError, match="no volume 3"):
+                io.read(path, volume=3)
+
+    def test_one_slice_over_time_is_a_video_with_times(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(DATA[:, :, None, :], AFFINE)
+        image.header.set_xyzt_units("mm", "msec")
+        image.header["pixdim"][4] = 40
+        image.to_filename(tmp_path / "a.nii.gz")
+        stack = io.read(tmp_path / "a.nii.gz")
+        assert stack.kind == "video"
+        np.testing.assert_allclose(stack.times_s, np.arange(5) * 0.04)
+        np.testing.assert_array_equal(stack[3], DATA[..., 3].T)
+        io.write(Masks((5, 6, 7), {}, {}), tmp_path / "m.nii.gz", stack)
+        assert nibabel.load(tmp_path / "m.nii.gz").shape == (7, 6, 1, 5)
+        assert io.read_masks(tmp_path / "m.nii.gz", stack).shape_zyx == (5, 6, 7)
+
+    def test_vectors_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ReadError, match=r"7 x 6 x 5 x 1 x 3.*vectors"):
+            io.read(make(tmp_path / "a.nii", np.zeros((7, 6, 5, 1, 3), np.float32)))
+
+
+class TestLies:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]},
+            {"dim": [3, 7, 6, 500, 1, 1, 1, 1]},
+            {"dim": [0, 0, 0, 0, 0, 0, 0, 0]},
+            {"dim": [3, 7, -6, 5, 1, 1, 1, 1]},
+            {"dim": [9, 7, 6, 5, 1, 1, 1, 1]},
+            {"vox_offset": 1e30},
+            {"vox_offset": np.nan},
+            {"vox_offset": 10},
+            {"vox_offset": 100000},
+            {"datatype": 9999},
+            {"scl_slope": 1.0, "scl_inter": np.nan},
+        ],
+    )
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+    def test_headers_that_cannot_be(self, name: str, fields: dict[str, Any], tmp_path: Path) -> None:
+        with pytest.raises(ReadError, match=r"a\.nii"):
+            io.read(edited(make(tmp_path / name), **fields))
+
+    def test_a_cut_file_is_refused_before_the_first_frame(self, tmp_path: Path) -> None:
+        for name in ("a.nii", "a.nii.gz"):
+            path = make(tmp_path / name)
+            path.write_bytes(path.read_bytes()[:-9])
+            with pytest.raises(ReadError, match="cut off"):
+                io.read(path)
+
+    def test_a_wrong_checksum_is_noticed(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "a.nii.gz")
+        raw = bytearray(path.read_bytes())
+        raw[-6] ^= 1
+        path.write_bytes(raw)
+        stack = io.read(path)
+        with pytest.raises(ReadError, match="check"):
+            stack[4]
+
+
+class TestLaziness:
+    def test_a_frame_of_a_plain_file_costs_its_bytes(self, tmp_path: Path) -> None:
+        header = nibabel.Nifti1Header()
+        header.set_data_shape((512, 512, 8000))
+        header.set_data_dtype(np.int16)
+        header["magic"], header["vox_offset"] = b"n+1", 352
+        with (tmp_path / "a.nii").open("wb") as file:  # sparse: 4 GB that take no disk
+            file.write(header.binaryblock)
+            file.truncate(352 + 512 * 512 * 8000 * 2)
+        assert io.read(tmp_path / "a.nii")[7999].shape == (512, 512)
+
+    def test_a_packed_file_is_inflated_only_as_far_as_asked(self, tmp_path: Path) -> None:
+        data = np.random.default_rng(0).integers(0, 4000, (256, 256, 60)).astype(np.int16)
+        stack = io.read(make(tmp_path / "a.nii.gz", data))
+        stack[2]
+        inflated = stack.source._data
+        assert inflated._done < inflated.total / 4
+        np.testing.assert_array_equal(stack[59], data[..., 59].T)
+        np.testing.assert_array_equal(stack[0], data[..., 0].T)
+
+    def test_large_inflated_data_go_to_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("segscope.io.streams.KEPT_IN_MEMORY", 100)
+        stack = io.read(make(tmp_path / "a.nii.gz"))
+        for frame in (3, 0, 4):
+            np.testing.assert_array_equal(stack[frame], DATA[..., frame].T)
+
+    def test_threads_may_read_at_once(self, tmp_path: Path) -> None:
+        data = np.random.default_rng(0).integers(0, 4000, (64, 64, 40)).astype(np.int16)
+        stack = io.read(make(tmp_path / "a.nii.gz", data))
+        wrong: list[int] = []
+
+        def look(seed: int) -> None:
+            for frame in np.random.default_rng(seed).integers(0, 40, 40):
+                if not np.array_equal(stack[int(frame)], data[..., frame].T):
+                    wrong.append(int(frame))
+
+        threads = [threading.Thread(target=look, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+
+
+class TestMasks:
+    @given(seed=st.integers(0, 2**31))
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_geometry_fields_are_those_of_the_source_to_the_bit(self, seed: int, tmp_path: Path) -> None:
+        random = np.random.default_rng(seed)
+        kind = [nibabel.Nifti1Image, nibabel.Nifti2Image][seed % 2]
+        turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+        affine = np.eye(4)
+        affine[:3] = np.c_[turn * random.uniform(0.1, 9, 3), random.uniform(-900, 900, 3)]
+        image = kind(DATA, affine)
+        image.set_sform(affine + np.eye(4) * 1e-3, int(random.integers(0, 5)))
+        image.set_qform(affine, int(random.integers(0, 5)))
+        image.header.set_xyzt_units("mm", "sec")
+        image.to_filename(tmp_path / "a.nii.gz")
+        source = io.read(tmp_path / "a.nii.gz")
+        io.write(Masks((5, 6, 7), {}, {}), tmp_path / "m.nii.gz", source)
+        before, after = nibabel.load(tmp_path / "a.nii.gz"), nibabel.load(tmp_path / "m.nii.gz")
+        for field in ("pixdim", "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c",
+                      "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):  # fmt: skip
+            np.testing.assert_array_equal(after.header[field], before.header[field], field)
+        np.testing.assert_array_equal(after.affine, before.affine)
+
+    @pytest.mark.parametrize(("top", "dtype"), [(1, "u1"), (255, "u1"), (256, "u2"), (65535, "u2")])
+    def test_the_type_is_as_small_as_the_labels_allow(self, top: int, dtype: str, tmp_path: Path) -> None:
+        labels = np.zeros((2, 3, 4), np.uint16)
+        labels[1, 2, 3] = top
+        io.write(Masks.from_labels(labels), tmp_path / "m.nii.gz")
+        image = nibabel.load(tmp_path / "m.nii.gz")
+        assert image.get_data_dtype() == np.dtype(dtype)
+        np.testing.assert_array_equal(np.asarray(image.dataobj).T, labels)
+
+    def test_fractions_are_no_masks(self, tmp_path: Path) -> None:
+        with pytest.raises(ReadError, match="whole numbers"):
+            io.read_masks(make(tmp_path / "a.nii", DATA.astype(np.float32) / 7))
+
+    def test_a_picture_wider_than_a_first_version_header_takes_the_second(self, tmp_path: Path) -> None:
+        io.write(Masks((1, 2, 40000), {}, {}), tmp_path / "m.nii")
+        assert isinstance(nibabel.load(tmp_path / "m.nii"), nibabel.Nifti2Image)

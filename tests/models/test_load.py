@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segscope.cli.app import main
+from segscope.errors import CheckpointError, UnknownName, UsageError
+from segscope.load import load
+from segscope.models.engine import Hint
+from segscope.models.sam import SamEngine
+from segscope.models.sam2 import Sam2Engine
+
+CLICK = Hint(np.array([[20.0, 30.0]]), np.array([True]))
+
+
+@pytest.fixture(scope="module")
+def files(official, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("official")
+    paths = {family: folder / f"{family}.pt" for family in ("sam", "sam2", "edgetam")}
+    for family, path in paths.items():
+        torch.save({"model": official(family), "epoch": 2}, path)
+    return paths
+
+
+@pytest.mark.parametrize(("family", "make"), [("sam", SamEngine), ("sam2", Sam2Engine), ("edgetam", Sam2Engine)])
+def test_an_official_file_becomes_an_engine_that_works(family: str, make: type, files: dict[str, Path]) -> None:
+    engine = load(files[family], device="cpu", input_size=128)
+    assert isinstance(engine, make)
+    assert engine.input_size == 128
+    assert engine.dtype == torch.float32
+    assert len(engine.weights_hash) == 16
+    assert not any(item.requires_grad for item in engine.model.parameters())
+    assert not engine.model.training
+    features = engine.encode(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+    decoded = engine.decode(features, [CLICK, CLICK], multimask=True)
+    assert engine.to_frame(decoded.logits, (40, 60)).shape == (2, 3, 40, 60)
+    assert bool(decoded.logits.isfinite().all())
+
+
+def test_loading_twice_gives_the_same_answers(files: dict[str, Path]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    logits = []
+    for path in (files["sam2"], str(files["sam2"])):
+        engine = load(path, device="cpu", input_size=128)
+        logits.append(engine.decode(engine.encode(picture), [CLICK], multimask=False).logits)
+    assert torch.equal(*logits)
+
+
+def test_numbers_can_be_asked_for(files: dict[str, Path]) -> None:
+    engine = load(files["sam"], device="cpu", dtype="bfloat16")
+    assert engine.dtype == torch.bfloat16
+    assert next(engine.model.vision_encoder.parameters()).dtype == torch.bfloat16
+    with pytest.raises(UnknownName, match="no number type 'int8'"):
+        load(files["sam"], device="cpu", dtype="int8")
+
+
+@pytest.mark.parametrize(("device", "message"), [("toaster", "no device 'toaster'"), ("cuda:63", "is not here")])
+def test_devices_that_are_not_there(device: str, message: str, files: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(files["sam"], device=device)
+
+
+def test_names_and_paths_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownName, match=r"near: sam2\.1-tiny"):
+        load("sam2.1-tinny", device="cpu")
+    for missing in ("nothing.pt", str(tmp_path / "nothing"), tmp_path / "nothing"):
+        with pytest.raises(CheckpointError, match="no file"):
+            load(missing, device="cpu")
+    with pytest.raises(UnknownName):
+        load(" ", device="cpu")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("segscope.models.hub.find", lambda *_: None)
+    with pytest.raises(CheckpointError, match="switched off"):
+        load("medsam2", device="cpu")
+
+
+# --- segscope models ------------------------------------------------------------------------------------------------
+
+
+def test_the_list_names_every_card(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["models"], ["models", "list"]):
+        assert main(arguments) == 0
+        assert "medsam2" in capsys.readouterr().out
+    assert main(["models", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"mini", "sam-vit-h", "sam3-tracker"} <= {row["name"] for row in rows}
+
+
+def test_show_tells_licence_and_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "medsam"]) == 0
+    said = capsys.readouterr().out
+    assert "Apache-2.0" in said
+    assert "s41467-024-44824-z" in said
+    assert main(["models", "show", "medsam", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["squash"] is True
+    assert main(["models", "show", "medsan"]) == 2
+    assert "near: medsam" in capsys.readouterr().err
+
+
+def test_convert_says_what_it_left_out(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.safetensors"
+    command = ["models", "convert", str(files["sam2"]), "-o", str(target), "--input-size", "128"]
+    assert main(command) == 0
+    assert "left out: epoch (beside the weights)" in capsys.readouterr().out
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    engine = load(target, device="cpu")
+    assert engine.input_size == 128
+    assert engine.weights_hash == said["weights_hash"] == load(files["sam2"], input_size=128).weights_hash
+
+
+def test_convert_refuses_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "page.pt").write_text("<html>")
+    assert main(["models", "convert", str(tmp_path / "page.pt")]) == 1
+    assert "is not a checkpoint" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["page.pt"]
+    assert main(["models", "convert", str(tmp_path / "page.pt"), "-o", str(tmp_path / "out.pt")]) == 2
