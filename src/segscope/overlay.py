@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -202,8 +203,14 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+def _writable(text: str) -> str:
+    """What the font that comes with Pillow can write; it has hardly more than ASCII."""
+    plain = unicodedata.normalize("NFKD", text)
+    return "".join(letter if letter.isascii() else "" if unicodedata.combining(letter) else "?" for letter in plain)
+
+
 def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: Colour, size: int) -> None:
-    draw.text(at, text, fill=colour, font=_font(size), stroke_width=max(1, size // 9), stroke_fill=(0, 0, 0))
+    draw.text(at, _writable(text), fill=colour, font=_font(size), stroke_width=max(1, size // 9), stroke_fill=(0, 0, 0))
 
 
 def _write_beside(draw: ImageDraw.ImageDraw, mask: NDArray[np.bool_], name: str, colour: Colour) -> None:
@@ -280,7 +287,7 @@ def _scale_bar(picture: Rgb, mm_per_pixel: float) -> Rgb:
     end = x + length / mm_per_pixel
     draw.line((x, y, end, y), fill=(0, 0, 0), width=5)
     draw.line((x, y, end, y), fill=INK, width=3)
-    text = f"{length:g} mm" if length >= 0.1 else f"{length * 1000:g} µm"
+    text = f"{length:g} mm" if length >= 0.1 else f"{length * 1000:g} um"
     _text(draw, (x, y - 20), text, INK, 13)
     return np.asarray(image)
 
@@ -311,7 +318,10 @@ def _grid(tiles: Sequence[Rgb], across: int) -> Rgb:
 
 def _with_foot(page: Rgb, masks: Masks, note: str) -> Rgb:
     """The legend: a colour, a name and a size for each object, then the note."""
-    entries = [(object_id, f"{_name(masks, object_id)}  {_size(masks, object_id)}") for object_id in masks.object_ids]
+    entries = [
+        (object_id, _writable(f"{_name(masks, object_id)}  {_size(masks, object_id)}"))
+        for object_id in masks.object_ids
+    ]
     more = len(entries) - 12
     width = max(page.shape[1], 320)
     font, step = _font(14), 22
@@ -325,7 +335,7 @@ def _with_foot(page: Rgb, masks: Masks, note: str) -> Rgb:
         lines[-1].append((object_id or None, text))
         used += long
     if note:
-        lines.append([(None, note)])
+        lines.append([(None, _writable(note))])
     foot = Image.new("RGB", (width, 8 + step * len(lines)), PAPER)
     draw = ImageDraw.Draw(foot)
     for row, line in enumerate(lines):
@@ -353,5 +363,5 @@ def _size(masks: Masks, object_id: int) -> str:
     if masks.geometry is not None and masks.shape_zyx[0] > 1:
         return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm) / 1000:.3g} ml"
     if masks.geometry is not None:
-        return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]):.4g} mm²"
+        return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]):.4g} sq mm"
     return f"{pixels:,} px" if masks.shape_zyx[0] == 1 else f"on {frames} frames"

@@ -78,6 +78,13 @@ def test_names_and_paths_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.M
         load("medsam2", device="cpu")
 
 
+def test_mini_comes_with_the_package() -> None:
+    engine = load("mini", device="cpu")
+    assert (engine.card.name, engine.input_size) == ("mini", 256)
+    features = engine.encode(np.zeros((40, 60, 3), np.uint8))
+    assert engine.decode(features, [CLICK], multimask=True).logits.shape[:2] == (1, 3)
+
+
 # --- segscope models ------------------------------------------------------------------------------------------------
 
 

@@ -261,7 +261,7 @@ def _check_size(path: Path, data: Any, syntax: str, shape: tuple[int, ...], bits
         wanted = wanted * 2 // 3 if photometric in ("YBR_FULL_422", "YBR_PARTIAL_422") else wanted
     else:
         wanted = 8 * shape[0]  # no frame is shorter than the mark before it
-    ended = syntax in NATIVE or _has_end_mark(path)
+    ended = syntax in NATIVE or _has_end_mark(path, int(data.pixels_start))
     if size < wanted or not ended:
         raise ReadError(
             f"{path} is cut off or holds no pixels: {' x '.join(map(str, shape[:3]))} (frames x rows x columns) of "
@@ -270,10 +270,10 @@ def _check_size(path: Path, data: Any, syntax: str, shape: tuple[int, ...], bits
         )
 
 
-def _has_end_mark(path: Path) -> bool:
+def _has_end_mark(path: Path, start: int) -> bool:
     """Whether compressed pixels come to their sequence delimiter; decoders fill up what is missing without a word."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2**16))
+        file.seek(max(start, path.stat().st_size - 2**16))
         return b"\xfe\xff\xdd\xe0" in file.read()
 
 

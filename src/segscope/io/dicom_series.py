@@ -330,8 +330,8 @@ def _check_steps(path: Path, frames: list[Frame], heights: NDArray[np.float64], 
     gaps = np.diff(heights)
     if gaps.min() <= _SAME_PLACE_MM:
         raise ReadError(
-            f"{path}: several slices lie side by side in one plane, which is no volume; read them one by one, or choose "
-            "a part with the option series"
+            f"{path}: several slices lie side by side in one plane, which is no volume; read them one by one, or "
+            "choose a part with the option series"
         )
     if away <= 0.05 + 0.05 * length:
         return
@@ -349,6 +349,6 @@ def _check_steps(path: Path, frames: list[Frame], heights: NDArray[np.float64], 
             f"{named}. Fetch the complete series; sizes and distances would be wrong without them."
         )
     raise ReadError(
-        f"{path}: the distance from slice to slice varies from {gaps.min():.3f} to {gaps.max():.3f} mm, slices are "
-        f"off their line by up to {away:.2f} mm; one affine cannot describe that. Resample the series to even slices first."
+        f"{path}: the distance from slice to slice varies from {gaps.min():.3f} to {gaps.max():.3f} mm, slices "
+        f"are off their line by up to {away:.2f} mm; one affine cannot describe that. Resample to even slices first."
     )

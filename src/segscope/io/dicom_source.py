@@ -16,8 +16,8 @@ from segscope.masks import Masks
 from segscope.stack import Stack
 
 _IDENTITY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName",
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
+    "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 _SHORT = ("StudyID", "AccessionNumber")
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -46,9 +46,10 @@ def copy_identity(source: Any, target: Any) -> None:
 
 @dataclass(frozen=True, eq=False)
 class SourceImages:
-    """Files and frame numbers of the stack that masks belong to, frame by frame."""
+    """Files and frame numbers of the stack that masks belong to, frame by frame of the stored grid."""
 
-    stack: Stack
+    path: Path
+    geometry: Geometry | None
     files: tuple[Path, ...]
     frames: tuple[int, ...]
 
@@ -56,27 +57,34 @@ class SourceImages:
     def of(cls, masks: Masks, path: Path, source: Stack | None, what: str) -> SourceImages:
         """Check that `source` can be referred to.
 
+        Args:
+            masks: on the stored grid.
+            path: of the new file, for messages.
+            source: the stack they were made on, along any axis.
+            what: kind of the new file, for messages.
+
         Raises:
             UsageError: it was not read from DICOM, its files are gone, or it has another grid than `masks`.
         """
         files = () if source is None else source.meta.get("dicom_files", ())
-        if source is None or not files or source.axis != 0:
+        if source is None or not files:
             raise UsageError(
                 f"{path.name}: a DICOM {what} refers to the DICOM scan it was drawn on, and "
                 f"{'none was given' if source is None else 'this stack was not read from DICOM'}. Give the stack that "
                 "`read` made of the scan as source, or write .nii.gz or .seg.nrrd"
             )
-        if masks.shape_zyx != source.shape_zyx or len(files) != len(source):
+        if len(files) != masks.shape_zyx[0] or sorted(source.shape_zyx) != sorted(masks.shape_zyx):
             raise UsageError(
                 f"masks of {masks.shape_zyx} (frame, row, column) do not fit the scan of {source.shape_zyx}; write "
                 "them with the stack they were made on"
             )
-        if masks.geometry is not None and source.geometry is not None and not masks.geometry.same_grid(source.geometry):
+        geometry = source.geometry if source.axis == 0 else masks.geometry
+        if masks.geometry is not None and geometry is not None and not masks.geometry.same_grid(geometry):
             raise UsageError("these masks lie elsewhere in millimetres than the scan; write them with their own stack")
         gone = next((file for file in files if not Path(file).is_file()), None)
         if gone is not None:
             raise UsageError(f"{gone} is gone, and a DICOM {what} needs the headers of its scan; put it back")
-        images = cls(source, tuple(map(Path, files)), tuple(source.meta["dicom_frames"]))
+        images = cls(source.path or Path(files[0]), geometry, tuple(map(Path, files)), tuple(source.meta["dicom_frames"]))
         for file, header in images.headers.items():
             lacking = [name for name in _NEEDED if not header.get(name)]
             if lacking:
@@ -85,10 +93,6 @@ class SourceImages:
                     f"{', '.join(lacking)} (removed by an anonymiser?). Write .nii.gz or .seg.nrrd instead"
                 )
         return images
-
-    @property
-    def geometry(self) -> Geometry | None:
-        return self.stack.geometry
 
     @cached_property
     def headers(self) -> dict[Path, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +41,80 @@ class DicomSeg:
             raise UsageError(f"{path.name}: there is no object to write; a DICOM SEG holds at least one")
         with quiet():
             images = SourceImages.of(masks, path, source, "SEG")
-            with reading(images.stack.path or path, "a source of a DICOM SEG"):
-                data = _segmentation(masks, images, path)
+            with reading(images.path, "a source of a DICOM SEG"):
+                data = _segmentation(masks, images, path) if _has_places(images) else _clip(masks, images)
             with atomic(path) as part:
                 data.save_as(part, enforce_file_format=True)
 
 
+def _has_places(images: SourceImages) -> bool:
+    """False for a clip of many frames without a frame of reference, which highdicom does not take."""
+    return bool(images.frame_of_reference) or int(images.first.get("NumberOfFrames") or 1) == 1
+
+
 def _segmentation(masks: Masks, images: SourceImages, path: Path) -> Any:
+    sources, places = _sources(masks, images, path)
+    return _made(masks, sources, _pixels(masks, places, path), any(masks.area(*key) for key in masks.runs))
+
+
+def _clip(masks: Masks, images: SourceImages) -> Any:
+    """A segmentation whose frames refer to frames of a clip by number, since they have no place in the patient.
+
+    highdicom makes it for a still picture; the kind of its source, the list of frames and their pixels are replaced.
+    """
+    from pydicom.dataset import Dataset
+    from pydicom.uid import SecondaryCaptureImageStorage
+
+    first = copy.deepcopy(images.first)
+    del first.NumberOfFrames
+    first.SOPClassUID = SecondaryCaptureImageStorage
+    ids = masks.object_ids
+    data = _made(masks, [first], np.zeros((1, *masks.shape_zyx[1:], len(ids)), np.uint8), False)
+    pairs = sorted((number, frame) for frame, object_id in masks.runs if masks.area(frame, object_id)
+                   for number in [ids.index(object_id) + 1]) or [(1, 0)]  # fmt: skip
+    bits = np.concatenate([masks.mask(frame, ids[number - 1]).ravel() for number, frame in pairs])
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    data.PixelData, data.NumberOfFrames = packed + b"\0" * (len(packed) % 2), len(pairs)
+    organisation = data.DimensionOrganizationSequence[0].DimensionOrganizationUID
+    data.DimensionIndexSequence = [
+        _dimension(organisation, 0x0062000B, 0x0062000A, "Segment"),
+        _dimension(organisation, 0x00209057, 0x00209111, "Frame of the clip"),
+    ]
+    data.PatientOrientation = ""  # wanted, even if empty, where no frame has an orientation
+    template = data.PerFrameFunctionalGroupsSequence[0]
+    groups = []
+    for number, frame in pairs:
+        group = copy.deepcopy(template)
+        group.SegmentIdentificationSequence[0].ReferencedSegmentNumber = number
+        content = Dataset()
+        content.StackID, content.InStackPositionNumber = "1", images.frames[frame] + 1
+        content.DimensionIndexValues = [number, images.frames[frame] + 1]
+        group.FrameContentSequence = [content]
+        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPClassUID = images.first.SOPClassUID
+        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = images.frames[frame] + 1
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = groups
+    data.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPClassUID = images.first.SOPClassUID
+    return data
+
+
+def _dimension(organisation: str, pointer: int, group: int, label: str) -> Any:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.DimensionOrganizationUID = organisation
+    item.DimensionIndexPointer, item.FunctionalGroupPointer = pointer, group
+    item.DimensionDescriptionLabel = label
+    return item
+
+
+def _made(masks: Masks, sources: list[Any], pixels: NDArray[Any], omit_empty: bool) -> Any:
     import highdicom
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    sources, places = _sources(masks, images, path)
     return highdicom.seg.Segmentation(
         source_images=sources,
-        pixel_array=_pixels(masks, places, path),
+        pixel_array=pixels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _description(number, object_id, masks) for number, object_id in enumerate(masks.object_ids, start=1)
@@ -71,7 +132,7 @@ def _segmentation(masks: Masks, images: SourceImages, path: Path) -> Any:
         series_description="segscope masks",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set="ISO_IR 192",
-        omit_empty_frames=any(masks.area(*key) for key in masks.runs),
+        omit_empty_frames=omit_empty,
     )
 
 
@@ -108,7 +169,7 @@ def _pixels(masks: Masks, places: list[int | None], path: Path) -> NDArray[np.ui
         if np.prod(shape, dtype=float) > MAX_BYTES / 8:
             raise UsageError(
                 f"{path.name}: {len(ids)} overlapping objects on {len(places)} frames take "
-                f"{np.prod(shape, dtype=float) / 2**30:.0f} GiB as a DICOM SEG; write fewer objects a file, or .seg.nrrd"
+                f"{np.prod(shape, dtype=float) / 2**30:.0f} GiB as a DICOM SEG; write fewer objects, or .seg.nrrd"
             )
     pixels: NDArray[Any] = np.zeros(shape, np.uint8 if overlap or len(ids) < 256 else np.uint16)
     for place, frame in enumerate(places):

@@ -98,7 +98,7 @@ class RtStruct:
             images = SourceImages.of(masks, path, source, "RTSTRUCT")
             if images.geometry is None or not images.frame_of_reference:
                 raise UsageError(
-                    f"an RTSTRUCT needs slices with positions in the patient, which {images.stack.path} does not give; "
+                    f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not give; "
                     "write a DICOM SEG (.dcm) instead"
                 )
             data = _structure_set(masks, images)

@@ -59,14 +59,13 @@ def index_video(path: Path) -> VideoIndex:
     meta, unit = _describe(path)
     packets = Packets.scan(path)
     notes = list(packets.notes)
-    numbers = _by_times(packets)
-    first, numbers = _checked_head(path, packets, numbers)
+    first, numbers = _checked(path, packets, _by_times(packets))
+    times: NDArray[np.float64] | None
     if numbers is None:
-        numbers = _by_decoding(path, packets)
+        numbers = _by_decoding(path, packets, np.where(packets.shown, np.arange(len(packets.times)), -1))
         notes.append("the file gives no usable times: its frames were put in order by decoding all of them")
         times = _even_times(int(numbers.max()) + 1, meta["fps"])
     else:
-        numbers = _without_lost_tail(path, packets, numbers)
         order = np.argsort(numbers)[np.count_nonzero(numbers < 0) :]
         pts = np.array([packets.times[place] for place in order], np.float64)
         times = (pts - pts[0]) * unit
@@ -106,33 +105,39 @@ def _by_times(packets: Packets) -> NDArray[np.int64] | None:
     return numbers
 
 
-def _checked_head(
+def _checked(
     path: Path, packets: Packets, numbers: NDArray[np.int64] | None
 ) -> tuple[Any, NDArray[np.int64] | None]:
-    """The first frame, and the numbers counted from it; None when the decoder gives another order."""
-    expected = np.arange(len(packets.times)) if numbers is None else numbers
-    decoder = Decoder(path, packets, expected)
+    """The first frame, and the numbers as the decoder confirms them; None when it gives another order.
+
+    Frames at both ends that do not decode are dropped. If some are missing among the first ones already (damage, or
+    packets that show nothing), everything is decoded to see which.
+    """
+    decoder = Decoder(path, packets, np.arange(len(packets.times)) if numbers is None else numbers)
     with reading(path, "a video"):
         found = list(islice(decoder.frames_from(None), _HEAD))
     decoder.close()
     if not found:
         raise ReadError(f"{path}: no frame of this video decodes; it is damaged, or its codec is unknown here")
     first, head = found[0][1], [number for number, _ in found]
-    if numbers is None or head != list(range(head[0], head[0] + len(head))):
+    if numbers is None or sorted(set(head)) != head:
         return first, None
-    return first, np.maximum(numbers - head[0], -1)
+    if head[-1] - head[0] == len(head) - 1:
+        return first, _without_lost_tail(path, packets, np.maximum(numbers - head[0], -1))
+    return first, _by_decoding(path, packets, numbers)
 
 
-def _by_decoding(path: Path, packets: Packets) -> NDArray[np.int64]:
-    """Number of the frame of each packet, by decoding everything once and seeing which packet each frame came from."""
-    decoder = Decoder(path, packets, np.where(packets.shown, np.arange(len(packets.times)), -1))
+def _by_decoding(path: Path, packets: Packets, marks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of the frame of each packet, by decoding everything once and seeing in which order the marks come out."""
+    decoder = Decoder(path, packets, marks)
     with reading(path, "a video"):
-        order = [place for place, _ in decoder.frames_from(None)]
+        order = [mark for mark, _ in decoder.frames_from(None)]
     decoder.close()
     if len(set(order)) != len(order) or not order:
         raise ReadError(f"{path}: the decoder does not say which frame is which; convert the video to MP4 first")
-    numbers = np.full(len(packets.times), -1, np.int64)
-    numbers[order] = np.arange(len(order))
+    places = {int(mark): place for place, mark in enumerate(marks) if mark >= 0}
+    numbers = np.full(len(marks), -1, np.int64)
+    numbers[[places[mark] for mark in order]] = np.arange(len(order))
     return numbers
 
 

@@ -322,7 +322,9 @@ def _sam(size: str, side: int, _: str) -> nn.Module:
 
     numbers, test = VIT[size], size == "test"
     width = 128 if test else 256
-    masks: dict[str, Any] = {"hidden_size": width, "mlp_dim": 64, "iou_head_hidden_dim": 32} if test else {}
+    masks: dict[str, Any] = {"layer_norm_eps": 1e-5}  # as released; the library's 1e-6 moves logits by up to 6e-4
+    if test:
+        masks |= {"hidden_size": width, "mlp_dim": 64, "iou_head_hidden_dim": 32}
     config = SamConfig(
         vision_config=SamVisionConfig(
             hidden_size=numbers.width,

@@ -176,6 +176,8 @@ class Sam2Engine:
         """Memories of O objects from their chosen masks (M = 1)."""
         side = (self.input_size, self.input_size)
         full = F.interpolate(decoded.logits[:, :1].float(), side, mode="bilinear", align_corners=False)
+        grid = self.model.prompt_encoder.mask_input_size
+        full = resize(full, (4 * grid[0], 4 * grid[1]))  # differs from the input where the stride is not 16 (SAM 3)
         hard = torch.tensor(list(prompted), device=full.device)[:, None, None, None]
         inside = torch.where(hard, (full > 0).float(), torch.sigmoid(full))
         inside = inside * self.model.config.sigmoid_scale_for_mem_enc + self.model.config.sigmoid_bias_for_mem_enc
@@ -227,7 +229,7 @@ class Sam2Engine:
         """The decoder's tokens for given masks (O, 1, side, side): on the plain map, as it left the encoder."""
         points = torch.zeros(len(given), 1, 1, 2, device=self.device, dtype=self.dtype)
         labels = torch.full(points.shape[:3], NOT_A_POINT, device=self.device, dtype=torch.int32)
-        hint = self.model.mask_downsample(given.to(self.dtype))
+        hint = resize(self.model.mask_downsample(given.to(self.dtype)), self.model.prompt_encoder.mask_input_size)
         plain = features.maps[-1].expand(len(given), -1, -1, -1)
         return self._heads(features, points, labels, hint, False, plain)
 

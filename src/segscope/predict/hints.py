@@ -64,7 +64,7 @@ def request(prompts: Sequence[Prompt]) -> Request:
 
 def mask_logits(mask: NDArray[np.bool_]) -> Tensor:
     """A mask (row, column) as logits of plus and minus `GIVEN`."""
-    return (torch.from_numpy(np.ascontiguousarray(mask)).float() * 2 - 1) * GIVEN
+    return torch.from_numpy(np.where(mask, np.float32(GIVEN), np.float32(-GIVEN)))
 
 
 def hard_stop(prompts: Sequence[Prompt]) -> bool:

@@ -1,0 +1,344 @@
+"""DICOM SEG and RTSTRUCT out and in again, compared voxel by voxel in millimetres."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_making import (
+    AXIAL,
+    COLUMNS,
+    CT,
+    ROWS,
+    along,
+    header,
+    normal_of,
+    oblique,
+    save,
+    set_pixels,
+    write_clip,
+    write_enhanced,
+    write_series,
+)
+
+from segscope import io
+from segscope.errors import ReadError, UsageError
+from segscope.geometry import Geometry
+from segscope.io.contours import fill, outline
+from segscope.io.dicom_codes import codes_for
+from segscope.io.rtstruct import decimal
+from segscope.masks import Masks
+from segscope.stack import Stack
+
+pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+DATA = Path(__file__).parents[3] / "shared" / "data"
+COUNT = 6
+BOTH = pytest.mark.parametrize("suffix", [".dcm", ".rtstruct.dcm"])
+
+
+def real(name: str) -> Path:
+    if not (DATA / name).exists():
+        pytest.skip(f"the development data {name} are not here")
+    return DATA / name
+
+
+def labels() -> np.ndarray:
+    """Two objects with a hole, single voxels and an empty slice; asymmetric along all axes."""
+    found = np.zeros((COUNT, ROWS, COLUMNS), np.uint16)
+    found[1:4, 1:5, 1:6] = 4
+    found[2, 2:4, 3] = 0
+    found[3, 0, 8] = found[5, 5, 0] = 9
+    return found
+
+
+def masks_of(stack: Stack, names: dict[int, str] | None = None) -> Masks:
+    return Masks.from_labels(labels(), names=names or {4: "Liver", 9: "needle"}, geometry=stack.geometry)
+
+
+def series(folder: Path, orientation: tuple[float, ...] = AXIAL, **tags: Any) -> Stack:
+    return io.read(write_series(folder, along(normal_of(orientation) * 2.5, COUNT), orientation, **tags))
+
+
+def places_of(masks: Masks, object_id: int) -> np.ndarray:
+    """Millimetres of all voxels of one object, in a fixed order."""
+    assert masks.geometry is not None
+    frame, row, column = np.nonzero(masks.of(object_id))
+    world = np.stack([column, row, frame, np.ones_like(row)], axis=1) @ masks.geometry.affine.T
+    return world[np.lexsort(world.round(3).T)][:, :3]
+
+
+def validate(path: Path) -> None:
+    """No line of dciodvfy that starts with Error."""
+    tool = shutil.which("dciodvfy")
+    if tool is None:
+        pytest.skip("dciodvfy (Debian package dicom3tools) is not installed")
+    answer = subprocess.run([tool, str(path)], capture_output=True, text=True, check=False)
+    errors = [line for line in (answer.stdout + answer.stderr).splitlines() if line.startswith("Error")]
+    assert not errors, errors
+
+
+class TestBothFormats:
+    @BOTH
+    @pytest.mark.parametrize("orientation", [AXIAL, oblique(), (0, 1, 0, 0, 0, -1)])
+    def test_a_round_trip_gives_the_same_voxels(
+        self, tmp_path: Path, suffix: str, orientation: tuple[float, ...]
+    ) -> None:
+        stack = series(tmp_path / "ct", orientation)
+        masks = masks_of(stack)
+        io.write(masks, tmp_path / f"out{suffix}", stack)
+        found = io.read_masks(tmp_path / f"out{suffix}", stack)
+        assert np.array_equal(found.labels, labels())
+        assert found.names == {4: "Liver", 9: "needle"}
+        for object_id in (4, 9):
+            np.testing.assert_allclose(places_of(found, object_id), places_of(masks, object_id), atol=1e-3)
+
+    @BOTH
+    def test_a_tilted_gantry_comes_back_in_its_place(self, tmp_path: Path, suffix: str) -> None:
+        stack = io.read(write_series(tmp_path / "ct", along((0.0, 0.9, 2.5), COUNT)))
+        io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels, labels())
+
+    @BOTH
+    def test_a_multi_frame_source_in_stored_disorder(self, tmp_path: Path, suffix: str) -> None:
+        positions = along((0, 0, 2.5), COUNT)
+        stack = io.read(write_enhanced(tmp_path / "ct.dcm", [positions[number] for number in (4, 0, 5, 2, 1, 3)]))
+        io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels, labels())
+        validate(tmp_path / f"out{suffix}")
+
+    @BOTH
+    def test_the_standard_is_kept(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        validate(tmp_path / f"out{suffix}")
+
+    @BOTH
+    def test_real_scans_with_their_flaws_give_valid_files(self, tmp_path: Path, suffix: str) -> None:
+        for name in ("dicom_ct_liver/ct", "dicom_ct_pet_mr_rtstruct/MR_T1"):
+            stack = io.read(real(name))
+            found = np.zeros(stack.shape_zyx, np.uint16)
+            found[1:3, 20:31, 25:40] = 2
+            io.write(Masks.from_labels(found, geometry=stack.geometry), tmp_path / f"out{suffix}", stack)
+            assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels, found)
+            validate(tmp_path / f"out{suffix}")
+
+    @BOTH
+    def test_masks_of_another_axis_are_put_back_on_the_slices(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        turned = stack.along(2)
+        part = Masks.from_labels(np.moveaxis(labels() > 0, 2, 0).astype(np.uint8))
+        masks = Masks(turned.shape_zyx, part.runs, {1: "one"}, geometry=turned.geometry, axis=2)
+        io.write(masks, tmp_path / f"out{suffix}", turned)
+        assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels > 0, labels() > 0)
+
+    @BOTH
+    def test_names_in_other_scripts_and_patients_in_other_alphabets(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct", SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jörg")
+        names = {4: "Überlänge\\Łukasz 肝臓\n" + "x" * 80, 9: ""}
+        io.write(masks_of(stack, names), tmp_path / f"out{suffix}", stack)
+        found = io.read_masks(tmp_path / f"out{suffix}", stack).names
+        assert found[4].startswith("Überlänge Łukasz 肝臓 x")
+        assert len(found[4]) == 64
+        assert found[9] == "object 9"
+        assert str(pydicom.dcmread(tmp_path / f"out{suffix}").PatientName) == "Müller^Jörg"
+
+    @BOTH
+    def test_an_object_that_is_empty_everywhere_is_kept(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        io.write(masks_of(stack, {4: "a", 9: "b", 12: "nowhere"}), tmp_path / f"out{suffix}", stack)
+        found = io.read_masks(tmp_path / f"out{suffix}", stack)
+        assert found.names[12] == "nowhere"
+        assert not found.of(12).any()
+        nothing = Masks(stack.shape_zyx, {}, {3: "none"}, geometry=stack.geometry)
+        io.write(nothing, tmp_path / f"empty{suffix}", stack)
+        assert not io.read_masks(tmp_path / f"empty{suffix}", stack).labels.any()
+        validate(tmp_path / f"empty{suffix}")
+
+    @BOTH
+    def test_overlapping_objects_stay_whole(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        one, two = masks_of(stack), Masks.from_labels((labels() > 0).astype(np.uint8) * 2)
+        masks = Masks(stack.shape_zyx, {**one.runs, **two.runs}, {2: "all", 4: "a", 9: "b"}, geometry=stack.geometry)
+        io.write(masks, tmp_path / f"out{suffix}", stack)
+        found = io.read_masks(tmp_path / f"out{suffix}", stack)
+        for object_id in (2, 4, 9):
+            assert np.array_equal(found.of(object_id), masks.of(object_id))
+
+    @BOTH
+    def test_a_stack_that_is_not_dicom_is_refused_with_other_formats(self, tmp_path: Path, suffix: str) -> None:
+        stack = Stack.from_array(np.zeros((COUNT, ROWS, COLUMNS), np.int16))
+        for source in (stack, None):
+            with pytest.raises(UsageError, match=r"seg\.nrrd"):
+                io.write(masks_of(stack), tmp_path / f"out{suffix}", source)
+        assert not list(tmp_path.iterdir())
+
+    @BOTH
+    def test_a_scan_that_is_gone_or_has_lost_its_numbers_is_refused(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        gone = Path(stack.meta["dicom_files"][2])
+        data = pydicom.dcmread(gone)
+        gone.unlink()
+        with pytest.raises(UsageError, match="is gone"):
+            io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        data.StudyInstanceUID = ""
+        data.save_as(gone)
+        with pytest.raises(UsageError, match="StudyInstanceUID"):
+            io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        assert [path.name for path in tmp_path.iterdir()] == ["ct"]
+
+    @BOTH
+    def test_a_mask_on_another_scan_is_refused(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        part = tmp_path / "part"
+        part.mkdir()
+        for file in stack.meta["dicom_files"][:3]:
+            shutil.copy(file, part)
+        between = io.read(write_series(tmp_path / "between", along((0, 0, 2.5), COUNT, (-12.5, 30.0, 8.5))))
+        for other in (io.read(part), between):
+            with pytest.raises(ReadError, match="scan"):
+                io.read_masks(tmp_path / f"out{suffix}", other)
+
+    @BOTH
+    @pytest.mark.parametrize("keep", [0, 150, 900, 0.5, 0.97])
+    def test_a_cut_off_file_is_one_paragraph(self, tmp_path: Path, suffix: str, keep: float) -> None:
+        stack = series(tmp_path / "ct")
+        path = tmp_path / f"out{suffix}"
+        io.write(masks_of(stack), path, stack)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
+        with pytest.raises((ReadError, UsageError)) as refusal:
+            found = io.read_masks(path, stack)
+            assert not np.array_equal(found.labels, labels())
+            raise ReadError(str(path))  # a shorter list of contours cannot be told from a finished one
+        assert path.name in str(refusal.value)
+
+
+class TestSeg:
+    def test_it_lies_in_its_place_without_its_scan_too(self, tmp_path: Path) -> None:
+        stack = series(tmp_path / "ct", oblique())
+        masks = masks_of(stack)
+        io.write(masks, tmp_path / "out.dcm", stack)
+        found = io.read_masks(tmp_path / "out.dcm")
+        assert found.shape_zyx == (5, ROWS, COLUMNS)
+        for object_id in (4, 9):
+            np.testing.assert_allclose(places_of(found, object_id), places_of(masks, object_id), atol=1e-3)
+
+    def test_highdicom_reads_it_in_the_same_place(self, tmp_path: Path) -> None:
+        import highdicom
+
+        stack = series(tmp_path / "ct")
+        io.write(masks_of(stack), tmp_path / "out.dcm", stack)
+        volume = highdicom.seg.segread(tmp_path / "out.dcm").get_volume(segment_numbers=[1])
+        places = np.argwhere(volume.array[..., 0] > 0)
+        world = places @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+        wanted = places_of(masks_of(stack), 4) * (-1, -1, 1)
+        np.testing.assert_allclose(np.sort(world, axis=0), np.sort(wanted, axis=0), atol=1e-3)
+
+    def test_codes_names_and_references(self, tmp_path: Path) -> None:
+        stack = series(tmp_path / "ct")
+        masks = Masks.from_labels(labels(), names={4: "Liver tumour", 9: "needle"}, geometry=stack.geometry,
+                                  record={"model": "sam2.1-tiny"})  # fmt: skip
+        io.write(masks, tmp_path / "out.dcm", stack)
+        data = pydicom.dcmread(tmp_path / "out.dcm")
+        first = data.SegmentSequence[0]
+        assert first.SegmentedPropertyTypeCodeSequence[0].CodeValue == "108369006"
+        assert first.SegmentAlgorithmType == "SEMIAUTOMATIC"
+        assert first.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "segscope sam2.1-tiny"
+        uids = {item.ReferencedSOPInstanceUID for item in data.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+        assert uids == set(stack.meta["dicom_uids"][1:])
+        assert data.StudyInstanceUID == "1.2.3.1"
+        assert data.FrameOfReferenceUID == "1.2.3.3"
+
+    def test_real_segmentations_of_another_program(self) -> None:
+        stack = io.read(real("dicom_ct_liver/ct"))
+        liver = io.read_masks(real("dicom_ct_liver/seg/liver.dcm"), stack)
+        wanted = io.read_masks(real("dicom_ct_liver/seg/liver_seg.nrrd"), stack)
+        assert liver.names == {1: "Liver"}
+        assert np.array_equal(liver.labels > 0, wanted.labels > 0)
+        parts = io.read_masks(real("dicom_ct_liver/seg/partial_overlaps.dcm"), stack)
+        assert {number: int(parts.of(number).sum()) for number in parts.object_ids} == {
+            1: 9602, 2: 11888, 3: 117 + 117 + 10509, 4: 6693, 5: 4713
+        }  # fmt: skip
+
+    def test_a_clip_without_positions(self, tmp_path: Path) -> None:
+        stack = io.read(write_clip(tmp_path / "clip.dcm", 5, (ROWS, COLUMNS), FrameTime=40.0))
+        found = labels()[:5]
+        io.write(Masks.from_labels(found, names={4: "heart", 9: "valve"}), tmp_path / "out.dcm", stack)
+        back = io.read_masks(tmp_path / "out.dcm", stack)
+        assert np.array_equal(back.labels, found)
+        assert back.names == {4: "heart", 9: "valve"}
+        validate(tmp_path / "out.dcm")
+
+
+class TestRtStruct:
+    def test_real_structure_sets_give_their_masks(self) -> None:
+        for name in ("CT", "PET", "MR_T1"):
+            stack = io.read(real(f"dicom_ct_pet_mr_rtstruct/{name}"))
+            found = io.read_masks(real(f"dicom_ct_pet_mr_rtstruct/masks/{name}_rtstruct.dcm"), stack)
+            wanted = io.read_masks(real(f"dicom_ct_pet_mr_rtstruct/masks/{name}.nii.gz"), stack)
+            assert np.array_equal(found.labels > 0, wanted.labels > 0)
+
+    def test_without_a_scan_it_asks_for_one(self, tmp_path: Path) -> None:
+        stack = series(tmp_path / "ct")
+        io.write(masks_of(stack), tmp_path / "out.rtstruct.dcm", stack)
+        with pytest.raises(UsageError, match="like="):
+            io.read_masks(tmp_path / "out.rtstruct.dcm")
+
+    def test_a_scan_without_positions_is_refused(self, tmp_path: Path) -> None:
+        stack = io.read(write_clip(tmp_path / "clip.dcm", COUNT, (ROWS, COLUMNS)))
+        with pytest.raises(UsageError, match="positions"):
+            io.write(Masks.from_labels(labels()), tmp_path / "out.rtstruct.dcm", stack)
+
+    def test_contours_beyond_64_kib_are_written_whole(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        data = header(CT, "CT", ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=list(AXIAL),
+                      PixelSpacing=[1.1, 1.1])  # fmt: skip
+        stack = io.read(save(set_pixels(data, np.zeros((90, 90), np.int16)), tmp_path / "one.dcm"))
+        comb = np.zeros((1, 90, 90), np.uint8)
+        comb[0, 0], comb[0, :, ::2] = 1, 1
+        comb[0, 1:, 1::2] = rng.random((89, 45)) < 0.3
+        io.write(Masks.from_labels(comb, geometry=stack.geometry), tmp_path / "out.rtstruct.dcm", stack)
+        assert (tmp_path / "out.rtstruct.dcm").stat().st_size > 2**16
+        assert np.array_equal(io.read_masks(tmp_path / "out.rtstruct.dcm", stack).labels, comb)
+
+    @pytest.mark.parametrize("value", [0.0, -0.00001, 1 / 3, -1234.56789, 123456789.123456, -1e-9, 1e20])
+    def test_decimal_strings_fit_into_16_characters(self, value: float) -> None:
+        text = decimal(value)
+        assert len(text) <= 16
+        assert float(text) == pytest.approx(value, abs=1e-4, rel=1e-8)
+
+
+class TestContours:
+    @pytest.mark.parametrize("seed", range(25))
+    def test_outlines_fill_to_the_same_mask(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
+        found = outline(mask)
+        assert np.array_equal(fill(found, (mask.shape[0], mask.shape[1])), mask)
+        alone = sum(fill([contour], (mask.shape[0], mask.shape[1])).astype(int) for contour in found)
+        assert np.array_equal(alone + np.zeros(mask.shape), mask)
+
+    def test_points_outside_the_picture_are_cut_off(self) -> None:
+        square = np.array([[-10.5, -10.5], [3.5, -10.5], [3.5, 2.5], [-10.5, 2.5]])
+        wanted = np.zeros((5, 7), bool)
+        wanted[:3, :4] = True
+        assert np.array_equal(fill([square], (5, 7)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("Left kidney", "64033007"), ("liver tumor 2", "108369006"), ("Nuclei", "84640000"), ("surgical tool", "260787004"),
+     ("something", "85756007"), ("urinary bladder", "89837001"), ("", "85756007"), ("kidneys", "64033007")],
+)  # fmt: skip
+def test_labels_find_their_codes(label: str, kind: str) -> None:
+    assert codes_for(label)[1][0] == kind
+
+
+def test_geometry_of_nanometres_is_regular() -> None:
+    assert Geometry.from_spacing((4e-5, 4e-6, 4e-6)).spacing_zyx_mm == pytest.approx((4e-5, 4e-6, 4e-6))
