@@ -109,9 +109,7 @@ def prompts_to_json(prompts: Iterable[Prompt], names: Mapping[int, str] | None =
     return {"version": VERSION, "objects": list(objects.values())}
 
 
-def prompts_from_json(
-    document: Any, read_mask: ReadMask | None = None
-) -> tuple[list[Prompt], dict[int, str]]:
+def prompts_from_json(document: Any, read_mask: ReadMask | None = None) -> tuple[list[Prompt], dict[int, str]]:
     """Prompts in order and object names of a prompt file.
 
     Raises:

@@ -27,6 +27,7 @@ from dicom_making import (
     write_enhanced,
     write_series,
 )
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
@@ -139,6 +140,11 @@ class TestGapsAndDoubles:
     def test_slices_side_by_side_in_one_plane_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ReadError, match="side by side"):
             io.read(write_series(tmp_path / "tiles", along((30.0, 0, 0), 4)))
+
+
+    def test_a_mosaic_of_slices_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ReadError, match="mosaic"):
+            io.read(write_series(tmp_path / "s", along((0, 0, 2.0), 3), ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"]))
 
 
 class TestSeveralSeries:
@@ -325,6 +331,12 @@ class TestFolders:
     def test_files_without_an_ending_are_found(self, tmp_path: Path) -> None:
         folder = write_series(tmp_path / "series", along((0, 0, 2.0), 3), names=["IM1", "IM2", "IM3"])
         assert len(io.read(folder)) == 3
+
+    def test_a_folder_of_frames_stays_one_beside_a_folder_of_dicom(self, tmp_path: Path) -> None:
+        write_series(tmp_path / "dicom", along((0, 0, 2.0), 3))
+        assert len(io.read(tmp_path)) == 3
+        Image.new("L", (8, 6)).save(tmp_path / "1.png")
+        assert io.read(tmp_path).kind == "video"
 
     def test_a_folder_without_pictures_says_what_it_holds(self, tmp_path: Path) -> None:
         shutil.copy(sample("rtplan.dcm"), tmp_path / "plan.dcm")

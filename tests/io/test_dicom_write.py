@@ -212,11 +212,8 @@ class TestBothFormats:
         io.write(masks_of(stack), path, stack)
         data = path.read_bytes()
         path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
-        with pytest.raises((ReadError, UsageError)) as refusal:
-            found = io.read_masks(path, stack)
-            assert not np.array_equal(found.labels, labels())
-            raise ReadError(str(path))  # a shorter list of contours cannot be told from a finished one
-        assert path.name in str(refusal.value)
+        with pytest.raises((ReadError, UsageError), match="out"):
+            io.read_masks(path, stack)
 
 
 class TestSeg:
@@ -333,8 +330,9 @@ class TestContours:
 
 @pytest.mark.parametrize(
     ("label", "kind"),
-    [("Left kidney", "64033007"), ("liver tumor 2", "108369006"), ("Nuclei", "84640000"), ("surgical tool", "260787004"),
-     ("something", "85756007"), ("urinary bladder", "89837001"), ("", "85756007"), ("kidneys", "64033007")],
+    [("Left kidney", "64033007"), ("liver tumor 2", "108369006"), ("Nuclei", "84640000"),
+     ("surgical tool", "260787004"), ("something", "85756007"), ("urinary bladder", "89837001"),
+     ("", "85756007"), ("kidneys", "64033007")],
 )  # fmt: skip
 def test_labels_find_their_codes(label: str, kind: str) -> None:
     assert codes_for(label)[1][0] == kind

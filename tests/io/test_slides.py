@@ -30,7 +30,8 @@ def slide(tmp_path: Path) -> Path:
     with tifffile.TiffWriter(path) as file:
         for level in range(3):
             pixels = full[:: 2**level, :: 2**level]
-            file.write(pixels, tile=(128, 128), photometric="rgb", description=note, metadata=None, subfiletype=level > 0)
+            kind = {"photometric": "rgb", "description": note, "metadata": None, "subfiletype": level > 0}
+            file.write(pixels, tile=(128, 128), **kind)
     return path
 
 

@@ -191,6 +191,18 @@ class TestFiles:
             assert number_in(frames[index]) == index
             assert len(frames._kept) <= 10
 
+    def test_going_back_decodes_a_group_once_for_many_frames(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        frames = VideoFrames(make(tmp_path / "one_key.mkv", "libx264", group=250))
+        monkeypatch.setattr(video, "KEPT_BYTES", 16 * SIZE_HW[0] * SIZE_HW[1] * 3)
+        jumps: list[int | None] = []
+        go = frames._decoder.frames_from
+        monkeypatch.setattr(frames._decoder, "frames_from", lambda key: jumps.append(key) or go(key))
+        assert [number_in(frames[index]) for index in range(COUNT - 1, -1, -1)] == list(range(COUNT - 1, -1, -1))
+        assert len(jumps) < 10
+        assert len(frames._kept) <= 16
+
     def test_threads_and_copies_get_the_right_frames(self, plain: Path) -> None:
         frames = pickle.loads(pickle.dumps(VideoFrames(plain)))
         wrong: list[int] = []
@@ -199,6 +211,7 @@ class TestFiles:
             chance = random.Random(seed)
             for _ in range(40):
                 index = chance.randrange(COUNT)
+                frames[index][:] = 0  # what is handed out may be written to
                 if number_in(frames[index]) != index:
                     wrong.append(index)
 

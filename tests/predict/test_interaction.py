@@ -40,7 +40,8 @@ class TestEveryEngine:
             for prompt in (DISC, Point(65, 12, object_id=2), Scribble(((18, 30), (22, 30)), object_id=3)):
                 found = work.add(prompt)
                 assert found.mask.shape == found.logits.shape == clip.size_hw
-                assert found.mask.dtype == bool and found.logits.dtype == np.float32
+                assert found.mask.dtype == bool
+                assert found.logits.dtype == np.float32
                 assert np.array_equal(found.mask, found.logits > 0)
                 assert np.isfinite(found.score)
 
@@ -298,7 +299,8 @@ class TestLog:
             before = log.read_bytes()
             with pytest.raises(PromptError):
                 work.add(DISC, Point(500, 2))
-            assert work.object_ids == () and log.read_bytes() == before
+            assert work.object_ids == ()
+            assert log.read_bytes() == before
 
     @pytest.mark.slow
     def test_kill_at_any_moment_leaves_a_log_that_resumes(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
@@ -313,7 +315,8 @@ class TestLog:
             from segscope.stack import Stack
             torch.set_num_threads(1)
             frames = np.load(sys.argv[3])
-            work = Interaction(Stack.from_array(frames, times_s=np.arange(8) / 10), make_engine("sam2"), log=sys.argv[1])
+            stack = Stack.from_array(frames, times_s=np.arange(8) / 10)
+            work = Interaction(stack, make_engine("sam2"), log=sys.argv[1])
             print("ready", flush=True)
             for i in range(1000):
                 work.add(Point(5 + i % 70, 30, frame=i % 8, object_id=1 + i % 3))
@@ -329,7 +332,8 @@ class TestLog:
             command = [sys.executable, "-c", script, str(log), str(Path(__file__).parent), str(frames)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-                assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"ready\n"
                 time.sleep(0.3 + 0.37 * attempt)
                 process.send_signal(signal.SIGKILL)
             whole = [json.loads(line) for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,16 @@ def reference() -> Any:
 
 
 @pytest.fixture(scope="module")
-def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[float], Engine]]:
+def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Engine]:
     """Engines of the official checkpoint format, with the presence head's bias moved by a number."""
     sys.path.insert(0, str(PARITY))
     try:
         from gen_weights import synth_state  # type: ignore[import-not-found]
     finally:
         sys.path.remove(str(PARITY))
-    state = {key: torch.from_numpy(np.asarray(value)) for key, value in synth_state(PARITY / "sam21_tiny_keys.json").items()}
+    state = {
+        key: torch.from_numpy(np.asarray(value)) for key, value in synth_state(PARITY / "sam21_tiny_keys.json").items()
+    }
     folder = tmp_path_factory.mktemp("weights")
 
     def make(shift: float = 0.0) -> Engine:
@@ -44,7 +46,7 @@ def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         torch.save({"model": {**state, bias: state[bias] + shift}}, path)
         return ss.load(path, input_size=512, device="cpu")
 
-    yield make
+    return make
 
 
 @pytest.fixture(scope="module")

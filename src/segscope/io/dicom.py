@@ -18,6 +18,7 @@ from segscope.io.streams import check_file, refuse_options
 from segscope.stack import Stack
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _LOOKED_AT = 64
 
 
@@ -54,10 +55,11 @@ class DicomFolder:
     def recognises(self, path: Path) -> bool:
         if not path.is_dir():
             return False
-        files = files_below(path)
-        return any(file.name.lower().endswith(_SUFFIXES) for file in files) or any(
-            looks_like_dicom(file) for file in files[:_LOOKED_AT]
-        )
+        here = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        if _has_dicom(here):
+            return True
+        # a folder of frames stays one, whatever lies in its sub-folders
+        return not any(file.suffix.lower() in _PICTURES for file in here) and _has_dicom(files_below(path))
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Read the one series of a folder, or the one that `options.series` names.
@@ -72,6 +74,11 @@ class DicomFolder:
             raise ReadError(f"{path} holds no DICOM pictures ({reasons}); name the folder of a series")
         notes = tuple(f"{count} files left out: {reason}" for reason, count in left_out.items())
         return _stack(path, frames, options, notes)
+
+
+def _has_dicom(files: Sequence[Path]) -> bool:
+    named = any(file.name.lower().endswith(_SUFFIXES) for file in files)
+    return named or any(looks_like_dicom(file) for file in files[:_LOOKED_AT])
 
 
 def _scan(folder: Path) -> tuple[list[Frame], dict[str, int]]:

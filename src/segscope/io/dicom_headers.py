@@ -226,6 +226,11 @@ def _file_of(path: Path, data: Any) -> DicomFile:
             f"{path} declares {samples} samples of {bits} bits a pixel; 1 or 3 samples of 1, 8, 16, 32 or 64 bits can "
             "be read. The file is damaged or of an unusual kind: export it again."
         )
+    if "MOSAIC" in [str(part).upper() for part in data.get("ImageType") or []]:
+        raise ReadError(
+            f"{path} is a mosaic: all slices of a volume as tiles of one picture, placed by private elements. Convert "
+            "it to NIfTI first (dcm2niix does it)."
+        )
     rows, columns = int(data.Rows or 0), int(data.Columns or 0)
     check_declared(path, (frames, rows, columns, 3 if photometric == "PALETTE COLOR" else samples), max(bits // 8, 1))
     _check_size(path, data, syntax, (frames, rows, columns, samples), bits, photometric)

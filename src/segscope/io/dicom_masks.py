@@ -173,9 +173,10 @@ def _own_grid(
     offsets = np.array([matrix[:3, 2] - ordered[0][:3, 2] for matrix in ordered])
     heights = offsets @ normal
     steps = np.diff(np.unique(heights.round(2)))
-    declared = places[0].step_mm
-    smallest = float(steps.min()) if len(steps) else 0.0
-    step = abs(declared) if declared and (not smallest or abs(declared) <= smallest * 1.01) else smallest or 1.0
+    declared = abs(places[0].step_mm or 0.0)
+    smallest = float(steps.min()) if len(steps) else declared or 1.0
+    whole = declared > 0 and np.abs(heights / declared - np.round(heights / declared)).max() < _OFF_GRID
+    step = declared if whole else smallest
     count = round(float(heights[-1]) / step) + 1
     along = offsets[-1] / (count - 1) if count > 1 else normal * step
     check_declared(path, (count, *size_hw), 1)

@@ -84,7 +84,8 @@ class SourceImages:
         gone = next((file for file in files if not Path(file).is_file()), None)
         if gone is not None:
             raise UsageError(f"{gone} is gone, and a DICOM {what} needs the headers of its scan; put it back")
-        images = cls(source.path or Path(files[0]), geometry, tuple(map(Path, files)), tuple(source.meta["dicom_frames"]))
+        where = source.path or Path(files[0])
+        images = cls(where, geometry, tuple(map(Path, files)), tuple(source.meta["dicom_frames"]))
         for file, header in images.headers.items():
             lacking = [name for name in _NEEDED if not header.get(name)]
             if lacking:

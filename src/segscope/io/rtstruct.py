@@ -42,6 +42,8 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
     with quiet(), reading(path, "an RTSTRUCT"):
         data = read_header(path)
         names = {int(item.ROINumber): plain_text(item.get("ROIName")) for item in data.StructureSetROISequence}
+        if "RTROIObservationsSequence" not in data:  # mandatory, and the last: without it contours are missing too
+            raise ReadError(f"{path} ends before its list of observations; it is cut off. Copy or export it again.")
         outlines: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
         inverse = np.linalg.inv(like.geometry.affine).astype(np.float64)
         total = 0

@@ -104,7 +104,7 @@ class SlideFrame:
             pixels = slide.read_region((0, 0), self.level, self._size[::-1])
             canvas = Image.new("RGB", pixels.size, self._background)
             canvas.paste(pixels, mask=pixels.getchannel("A"))
-            return np.asarray(canvas)
+            return np.array(canvas)
 
 
 FORMATS = (Slide(),)

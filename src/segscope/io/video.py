@@ -21,7 +21,7 @@ from segscope.io.video_index import VideoIndex, index_video
 from segscope.io.video_stream import Decoder
 from segscope.stack import Stack
 
-KEPT_BYTES = 64 * 2**20
+KEPT_BYTES = 128 * 2**20
 """Decoded frames that a video keeps for the next access, in bytes."""
 
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".wmv",
@@ -80,6 +80,7 @@ class VideoFrames:
         self._decoder = Decoder(self.path, self.index.packets, self.index.numbers)
         self._frames: Iterator[tuple[int, Any]] = iter(())
         self._at = -1  # number of the frame that was decoded last
+        self._asked = -1
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "index": self.index}
@@ -103,10 +104,15 @@ class VideoFrames:
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of a video with frames 0 to {len(self) - 1}")
         with self._lock, reading(self.path, "a video"):
+            stepping_back = index < self._asked <= index + self._room
+            self._asked = index
             if index in self._kept:
                 self._kept.move_to_end(index)
-                return self._kept[index]
-            return self._keep(index, self._array(index, self._find(index)))
+            else:
+                # a video can only be decoded forwards: on the way to a frame, those before it are what comes next
+                frame = self._find(index, keep_from=index - self._room + 1 if stepping_back else index)
+                self._keep(index, self._array(index, frame))
+            return self._kept[index].copy()
 
     def close(self) -> None:
         """Let go of the file and of the frames that are kept; the next access opens it again."""
@@ -115,12 +121,15 @@ class VideoFrames:
             self._frames, self._at = iter(()), -1
             self._kept.clear()
 
-    def _keep(self, index: int, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        array.setflags(write=False)
+    @property
+    def _room(self) -> int:
+        """How many frames are kept."""
+        return max(1, KEPT_BYTES // (3 * self.index.size_hw[0] * self.index.size_hw[1]))
+
+    def _keep(self, index: int, array: NDArray[np.uint8]) -> None:
         self._kept[index] = array
-        while len(self._kept) > max(1, KEPT_BYTES // array.nbytes):
+        while len(self._kept) > self._room:
             self._kept.popitem(last=False)
-        return array
 
     def _array(self, index: int, frame: Any) -> NDArray[np.uint8]:
         turns = self.index.quarter_turns
@@ -133,7 +142,7 @@ class VideoFrames:
         pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
-    def _find(self, index: int) -> Any:
+    def _find(self, index: int, keep_from: int) -> Any:
         """The decoded frame: decoding on if no key frame lies between, else from key frames ever further back."""
         if index in self._bad:
             raise self._missing(index)
@@ -141,15 +150,15 @@ class VideoFrames:
         if 0 <= self._at < index and (
             index == self._at + 1 or last < 0 or self.index.key_frames[last] <= self._at
         ):
-            frame = self._forward(index)
+            frame = self._forward(index, index)
             if frame is not None:
                 return frame
         for back in (0, 1, 3, 7):
             if last - back >= 0:
-                frame = self._from(int(self.index.keys[last - back]), index)
+                frame = self._from(int(self.index.keys[last - back]), index, keep_from)
                 if frame is not None:
                     return frame
-        frame = self._from(None, index)
+        frame = self._from(None, index, keep_from)
         if frame is None:
             self._bad.add(index)
             raise self._missing(index)
@@ -161,11 +170,11 @@ class VideoFrames:
             "convert it, or use the frames before and after."
         )
 
-    def _from(self, key: int | None, index: int) -> Any:
+    def _from(self, key: int | None, index: int, keep_from: int) -> Any:
         self._frames, self._at = self._decoder.frames_from(key), -1
-        return self._forward(index)
+        return self._forward(index, keep_from)
 
-    def _forward(self, index: int) -> Any:
+    def _forward(self, index: int, keep_from: int) -> Any:
         """Decode on until the frame comes; None when it was passed or the video ended."""
         for number, frame in self._frames:
             self._at = number
@@ -173,6 +182,8 @@ class VideoFrames:
                 return frame
             if number > index:
                 return None
+            if number >= keep_from and number not in self._kept:
+                self._keep(number, self._array(number, frame))
         self._at = -1
         return None
 

@@ -20,7 +20,7 @@ from segscope.io.streams import reading
 from segscope.io.video_stream import Decoder, Packets, open_video
 
 _HEAD = 48
-_LONGEST_TAIL = 400
+_SHORT_TAIL, _LONG_TAIL = 64, 2000  # in a file that is as long as it says, and in one that is not
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,10 @@ def index_video(path: Path) -> VideoIndex:
     Raises:
         ReadError: not a video, no frame decodes, or larger than the limits.
     """
-    meta, unit = _describe(path)
+    meta, unit, declared = _describe(path)
     packets = Packets.scan(path)
     notes = list(packets.notes)
-    first, numbers = _checked(path, packets, _by_times(packets))
+    first, numbers = _checked(path, packets, _by_times(packets), whole=_is_whole(packets, unit, declared))
     times: NDArray[np.float64] | None
     if numbers is None:
         numbers = _by_decoding(path, packets, np.where(packets.shown, np.arange(len(packets.times)), -1))
@@ -81,8 +81,11 @@ def index_video(path: Path) -> VideoIndex:
     return VideoIndex(size, turns, packets, numbers, keys, numbers[keys], count, times, meta)
 
 
-def _describe(path: Path) -> tuple[dict[str, Any], float]:
-    """Facts of the stream, and the seconds of its unit of time. A stream may not be touched once it is closed."""
+def _describe(path: Path) -> tuple[dict[str, Any], float, tuple[int, float]]:
+    """Facts of the stream, the seconds of its unit of time, and how many frames and seconds the file declares.
+
+    A stream may not be touched once its container is closed, so all is taken at once.
+    """
     container, stream = open_video(path)
     with container, reading(path, "a video"):
         check_declared(path, (1, stream.height, stream.width, 3), 1)  # frames stream: only one is ever held whole
@@ -91,7 +94,19 @@ def _describe(path: Path) -> tuple[dict[str, Any], float]:
         aspect = stream.sample_aspect_ratio
         if aspect and aspect != 1:
             meta["pixel_aspect"] = float(aspect)
-        return meta, float(stream.time_base)
+        declared = (stream.frames, (container.duration or 0) / 1e6)
+        return meta, float(stream.time_base), declared
+
+
+def _is_whole(packets: Packets, unit: float, declared: tuple[int, float]) -> bool:
+    """Whether the file is as long as its header says, as far as it says so."""
+    times = [time for time in packets.times if time is not None]
+    if packets.notes or not times:
+        return False
+    frames, seconds = declared
+    # some containers leave the count of frames unset or filled with nonsense: only a count that is near means something
+    fewer = len(packets.times) < frames < 4 * len(packets.times)
+    return not fewer and (max(times) - min(times)) * unit > seconds * 0.98 - 1.0
 
 
 def _by_times(packets: Packets) -> NDArray[np.int64] | None:
@@ -106,7 +121,7 @@ def _by_times(packets: Packets) -> NDArray[np.int64] | None:
 
 
 def _checked(
-    path: Path, packets: Packets, numbers: NDArray[np.int64] | None
+    path: Path, packets: Packets, numbers: NDArray[np.int64] | None, *, whole: bool
 ) -> tuple[Any, NDArray[np.int64] | None]:
     """The first frame, and the numbers as the decoder confirms them; None when it gives another order.
 
@@ -123,7 +138,8 @@ def _checked(
     if numbers is None or sorted(set(head)) != head:
         return first, None
     if head[-1] - head[0] == len(head) - 1:
-        return first, _without_lost_tail(path, packets, np.maximum(numbers - head[0], -1))
+        numbers = np.maximum(numbers - head[0], -1)
+        return first, _without_lost_tail(path, packets, numbers, _SHORT_TAIL if whole else _LONG_TAIL)
     return first, _by_decoding(path, packets, numbers)
 
 
@@ -145,11 +161,18 @@ def _even_times(count: int, rate: float | None) -> NDArray[np.float64] | None:
     return np.arange(count) / rate if rate else None
 
 
-def _without_lost_tail(path: Path, packets: Packets, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Drop frames at the end that the decoder does not give (a file that was cut off)."""
+def _without_lost_tail(path: Path, packets: Packets, numbers: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Drop frames at the end that the decoder does not give (a file that was cut off).
+
+    Args:
+        path: the video.
+        packets: all its packets.
+        numbers: of their frames.
+        most: frames to decode for it; more are taken on trust.
+    """
     last = int(numbers.max())
     keys = sorted((place for place in packets.starts if numbers[place] >= 0), key=lambda place: int(numbers[place]))
-    if not keys or last - numbers[keys[-2:][0]] > _LONGEST_TAIL:
+    if not keys or last - numbers[keys[-2:][0]] > most:
         return numbers
     decoder = Decoder(path, packets, numbers)
     with reading(path, "a video"):

@@ -98,7 +98,7 @@ class ZarrFrames:
         if np.dtype(array.dtype).kind not in "buif":
             raise ReadError(f"{path} holds {array.dtype}; pictures are numbers")
         size = dict(zip(axes, array.shape, strict=True))
-        check_declared(path, (math.prod(array.shape[:-2]) or 1, *array.shape[-2:]), np.dtype(array.dtype).itemsize)
+        check_declared(path, (math.prod(array.shape[:-2]), *array.shape[-2:]), np.dtype(array.dtype).itemsize)
         check_declared(path, (1, 1, *array.chunks), np.dtype(array.dtype).itemsize)
         self._fixed: dict[str, int] = {}
         self.running = "z" if size.get("z", 1) > 1 or size.get("t", 1) == 1 else "t"

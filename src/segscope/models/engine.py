@@ -154,14 +154,12 @@ class Engine(Protocol):
         """
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(..., row, column) logits of the decoder at the size of the picture that was encoded, by the family's rule."""
+        """(..., row, column) logits of the decoder at the size of the encoded picture, by the family's rule."""
 
     def multimask(self, clicks: int, *, tracking: bool) -> bool:
         """Whether three candidates are asked for: `clicks` points (a box is two), or none while `tracking`."""
 
-    def remember(
-        self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]
-    ) -> list[Memory]:
+    def remember(self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]) -> list[Memory]:
         """Memories of O objects whose chosen masks are `decoded` (M = 1); prompted masks are binarised first."""
 
     def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:

@@ -78,7 +78,11 @@ def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
     height, width = residual.shape[1:3]
     if window:
         side = mixed.shape[1]
-        mixed = mixed.view(len(x), down, across, side, side, -1).transpose(2, 3).reshape(len(x), down * side, across * side, -1)
+        mixed = (
+            mixed.view(len(x), down, across, side, side, -1)
+            .transpose(2, 3)
+            .reshape(len(x), down * side, across * side, -1)
+        )
         mixed = mixed[:, :height, :width]
     x = residual + attention.proj(mixed)
     return x + self.mlp(self.layer_norm2(x))
@@ -149,7 +153,9 @@ def can_absorb(attention: Any) -> bool:
     return bool(cross.num_attention_heads == 1 and cross.head_dim > cross.kv_in_dim and not attention.training)
 
 
-def memory_attention(attention: Any, current: Tensor, position: Tensor, memory: Tensor, place: Tensor, last: int) -> Tensor:
+def memory_attention(
+    attention: Any, current: Tensor, position: Tensor, memory: Tensor, place: Tensor, last: int
+) -> Tensor:
     """SAM 2's memory attention with values absorbed.
 
     Args:

@@ -17,6 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Sam2VideoConfig, Sam2VideoModel
+from transformers.models.sam2_video.configuration_sam2_video import (
+    Sam2VideoMaskDecoderConfig,
+    Sam2VideoPromptEncoderConfig,
+)
 
 WIDTH = 128
 ENCODER_WIDTHS = (32, 64, 192)
@@ -213,14 +217,14 @@ def _config(size: int) -> Sam2VideoConfig:
     }
     return Sam2VideoConfig(
         vision_config=vision,
-        prompt_encoder_config={"hidden_size": WIDTH, "image_size": size},
-        mask_decoder_config={
-            "hidden_size": WIDTH,
-            "mlp_dim": 256,
-            "num_attention_heads": 4,
-            "iou_head_hidden_dim": WIDTH,
-            "dynamic_multimask_via_stability": False,
-        },
+        prompt_encoder_config=Sam2VideoPromptEncoderConfig(hidden_size=WIDTH, image_size=size),
+        mask_decoder_config=Sam2VideoMaskDecoderConfig(
+            hidden_size=WIDTH,
+            mlp_dim=256,
+            num_attention_heads=4,
+            iou_head_hidden_dim=WIDTH,
+            dynamic_multimask_via_stability=False,
+        ),
         image_size=size,
         num_maskmem=SLOTS,
         max_object_pointers_in_encoder=POINTERS,

@@ -24,7 +24,7 @@ class MiniEngine(Sam2Engine):
 
     gate_iou: float = mini.GATE_IOU
 
-    def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:
+    def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:  # noqa: ARG002 - one rule for both
         """(1, 3, side, side) input; pictures and video frames alike."""
         pixels = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1)[None].float()
         pixels = resize(pixels, (self.input_size, self.input_size))
@@ -37,9 +37,7 @@ class MiniEngine(Sam2Engine):
     def plain(self, features: Features) -> Tensor:
         return features.maps[-1]
 
-    def _decode_batch(
-        self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor
-    ) -> Decoded:
+    def _decode_batch(self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor) -> Decoded:
         height, width = features.size_hw
         scale = np.array([self.input_size / width, self.input_size / height])
         points = boxes = previous = None

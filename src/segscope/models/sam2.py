@@ -115,9 +115,7 @@ class Sam2Engine:
         """(1, channel, row, column) last map for a frame that nothing is remembered of."""
         return features.maps[-1] + self.model.no_memory_embedding.reshape(1, -1, 1, 1)
 
-    def _decode_batch(
-        self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor
-    ) -> Decoded:
+    def _decode_batch(self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor) -> Decoded:
         previous = None
         if hints[0].previous is not None:
             grid = self.model.prompt_encoder.mask_input_size

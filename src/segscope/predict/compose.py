@@ -17,7 +17,7 @@ OVERLAPS: tuple[Overlap, ...] = ("highest", "keep")
 
 
 def check_overlap(overlap: str) -> None:
-    """Raise UsageError unless it is a policy: "highest" gives a pixel to the object with the highest logit, "keep" to all."""
+    """Raise UsageError unless it is "highest" (a pixel goes to the object with the highest logit) or "keep"."""
     if overlap not in OVERLAPS:
         raise UsageError(f"an overlap policy is {' or '.join(OVERLAPS)}, got {overlap!r}")
 

@@ -197,9 +197,7 @@ def _distinct(found: list[_Found], most_overlap: float) -> list[_Found]:
     return kept
 
 
-def _flatten(
-    kept: list[_Found], size_hw: tuple[int, int], least_pixels: int
-) -> list[tuple[_Found, NDArray[np.bool_]]]:
+def _flatten(kept: list[_Found], size_hw: tuple[int, int], least_pixels: int) -> list[tuple[_Found, NDArray[np.bool_]]]:
     """Disjoint masks, small over large, in reading order; what is left too small is dropped."""
     owner = np.full(size_hw, -1, np.int64)
     for number, item in sorted(enumerate(kept), key=lambda pair: -pair[1].area):

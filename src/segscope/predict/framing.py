@@ -1,4 +1,4 @@
-"""Framing: what tracking looks at, for engines that zoom. One window for all objects, widened when one reaches its edge."""
+"""Framing: what tracking looks at where engines zoom: one window for all objects, widened when one reaches its edge."""
 
 from __future__ import annotations
 

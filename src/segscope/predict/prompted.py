@@ -20,14 +20,12 @@ from segscope.predict.view import View
 from segscope.prompts import Box, Prompt
 
 CLAMP = 32.0  # SAM 2 feeds earlier logits back within these bounds
-CLICK_WINDOWS = (1.0, 0.5, 0.25, 0.125)  # of the frame's longer side, tried for clicks when nothing else is known
+CLICK_WINDOWS = (1.0, 0.5, 0.25, 0.125)  # shares of the frame's sides, tried for clicks when nothing else is known
 ZOOM = 1.8  # window around a box or mask, in its longer side; 1.3 to 2.4 measured alike
 
 
 @torch.inference_mode()
-def answer_prompts(
-    scene: Scene, track: Track, object_id: int, frame: int, new: Sequence[Prompt]
-) -> FrameMask:
+def answer_prompts(scene: Scene, track: Track, object_id: int, frame: int, new: Sequence[Prompt]) -> FrameMask:
     """Answer new prompts of one object on one frame, and make the frame an anchor of its track.
 
     Args:
@@ -130,10 +128,10 @@ def _zoomed(
     )
     score, chosen, view, decoded = ranked[0]
     low, note = decoded.logits[0, chosen], ""
-    threshold = getattr(scene.engine, "gate_iou", None)
-    if threshold is not None and asked.hint.box is not None and not len(asked.hint.points) and start is None:
-        if score < threshold:
-            low, note = _ellipse(view, asked.hint.box, low), "gate: the network was unsure; the ellipse of the box"
+    threshold = getattr(scene.engine, "gate_iou", 0.0)
+    box_alone = asked.hint.box is not None and not len(asked.hint.points) and start is None
+    if asked.hint.box is not None and box_alone and score < threshold:
+        low, note = _ellipse(view, asked.hint.box, low), "gate: the network was unsure; the ellipse of the box"
     presence = None if decoded.object_score is None else float(decoded.object_score[0])
     # what tracking remembers of it is made when tracking begins, in the view that is chosen then
     answer, full = scene.answer(low, view, score=score, object_score=presence, note=note)
@@ -167,8 +165,7 @@ def _views(scene: Scene, hint: Hint, start: Tensor | None) -> list[View]:
     spread = _union(points)
     views: list[View] = []
     for share in CLICK_WINDOWS:
-        side = share * max(size_hw)
-        view = View.whole(size_hw) if share == 1 else View.around(spread, size_hw, factor=0, least=round(side))
+        view = View.share(spread, size_hw, share)
         if view not in views and view.holds(spread):
             views.append(view)
     return views
@@ -188,4 +185,4 @@ def _ellipse(view: View, box: tuple[float, float, float, float], like: Tensor) -
     y = view.y0 + (torch.arange(rows, device=like.device) + 0.5) * height / rows
     dx, dy = (x - (x0 + x1) / 2) / ((x1 - x0) / 2), (y - (y0 + y1) / 2) / ((y1 - y0) / 2)
     radius = torch.sqrt(dx[None, :] ** 2 + dy[:, None] ** 2)
-    return ((1 - radius) * GIVEN).clamp(-GIVEN, GIVEN)
+    return ((1 - radius) * 20).clamp(-4.0, 4.0)

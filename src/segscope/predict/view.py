@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,21 +34,29 @@ class View:
         return cls(0, 0, frame_hw[1], frame_hw[0], frame_hw)
 
     @classmethod
-    def around(
-        cls, xyxy: Sequence[float], frame_hw: tuple[int, int], *, factor: float = 1.8, least: int = 24
-    ) -> View:
+    def around(cls, xyxy: Sequence[float], frame_hw: tuple[int, int], *, factor: float = 1.8, least: int = 16) -> View:
         """A square window `factor` times as long as the longer side of a box, shifted to stay inside the frame.
 
         Where the frame is shorter than the window on one side, the window takes that whole side.
         """
         x0, y0, x1, y1 = xyxy
         side = max(factor * max(x1 - x0, y1 - y0), least)
+        return cls._centred((x0 + x1) / 2, (y0 + y1) / 2, side, side, frame_hw)
+
+    @classmethod
+    def share(cls, xyxy: Sequence[float], frame_hw: tuple[int, int], share: float, *, least: int = 16) -> View:
+        """A window of the frame's shape and `share` of its sides around the centre of a box, inside the frame."""
+        x0, y0, x1, y1 = xyxy
+        wide, high = (max(share * side, least) for side in frame_hw[::-1])
+        return cls._centred((x0 + x1) / 2, (y0 + y1) / 2, wide, high, frame_hw)
+
+    @classmethod
+    def _centred(cls, x: float, y: float, wide: float, high: float, frame_hw: tuple[int, int]) -> View:
         spans = []
-        for low, high, limit in ((x0, x1, frame_hw[1]), (y0, y1, frame_hw[0])):
-            length = min(round(side), limit)
-            start = round((low + high) / 2 - length / 2)
-            start = min(max(start, 0), limit - length)
-            spans.append((start, start + length))
+        for middle, length, limit in ((x, wide, frame_hw[1]), (y, high, frame_hw[0])):
+            whole = min(math.ceil(length), limit)
+            start = min(max(round(middle - whole / 2), 0), limit - whole)
+            spans.append((start, start + whole))
         return cls(spans[0][0], spans[1][0], spans[0][1], spans[1][1], frame_hw)
 
     @property
@@ -62,7 +71,9 @@ class View:
         """Whether a box lies inside, edges of the frame aside."""
         x0, y0, x1, y1 = xyxy
         height, width = self.frame_hw
-        return max(x0, 0) >= self.x0 and max(y0, 0) >= self.y0 and min(x1, width) <= self.x1 and min(y1, height) <= self.y1
+        return (
+            max(x0, 0) >= self.x0 and max(y0, 0) >= self.y0 and min(x1, width) <= self.x1 and min(y1, height) <= self.y1
+        )
 
     def cut(self, frame: NDArray[np.generic]) -> NDArray[np.generic]:
         """The window's part of an array (row, column, ...)."""
@@ -87,7 +98,7 @@ class View:
 
 
 class FeatureCache:
-    """Features of frames and views, the latest kept up to a number of bytes. Encoding is the cost; this is what saves it."""
+    """Features of frames and views, the latest kept up to a number of bytes."""
 
     def __init__(self, engine: Engine, frames: Renderer, *, video: bool, limit_bytes: int = 128 * 2**20) -> None:
         self.engine, self.frames, self.video = engine, frames, video
