@@ -15,6 +15,7 @@ from clips import Clip, ClipSampler, Stack, training_stacks
 from data import training_scenes
 from loop import Loop, Settings, spread
 from losses import mask_loss, true_iou
+from safetensors import safe_open
 from safetensors.torch import load_file
 from sampler import Prepared, synthetic
 from torch import Tensor, nn
@@ -50,6 +51,9 @@ def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
         for part in (layer.self_attn.o_proj, layer.cross_attn_image.o_proj, layer.linear2):
             nn.init.normal_(part.weight, std=0.02)
             nn.init.zeros_(part.bias)
+        # equal query and key biases make rotary attention look at the same place (about one token wide) at first
+        nn.init.constant_(layer.cross_attn_image.q_proj.bias, 2.0)
+        nn.init.constant_(layer.cross_attn_image.k_proj.bias, 2.0)
     tokens = coarse.flatten(2).transpose(1, 2).reshape(-1, WIDTH)
     plain = F.layer_norm(tokens, (WIDTH,))
     spread = plain.var(0) + 1e-6
@@ -206,6 +210,9 @@ def memory_worker(
 
     def prepare(model: MiniModel) -> None:
         model.load_state_dict({k: v.float() for k, v in load_file(settings.start).items()})
+        with safe_open(settings.start, "pt") as opened:
+            if "memory_steps" in (opened.metadata() or {}):
+                return  # goes on from an earlier memory stage
         with torch.no_grad():
             some = torch.cat([sampler.clip(2, model.image_size, 1).images for _ in range(16)])
             start_near_identity(model, model.encode(normalise(some))[2])

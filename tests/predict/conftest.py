@@ -1,38 +1,13 @@
-"""Small random engines of every family, and a made-up clip."""
+"""Every engine in turn, and a made-up clip."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
+from engines import FAMILIES, make_engine
 
-from segscope.models.build import build
-from segscope.models.cards import Card
 from segscope.models.engine import Engine
-from segscope.models.mini import build_mini
-from segscope.models.mini_engine import MiniEngine
-from segscope.models.sam import SamEngine
-from segscope.models.sam2 import Sam2Engine
 from segscope.stack import Stack
-
-FAMILIES = ("sam2", "edgetam", "sam3", "mini", "sam")
-
-
-def make_engine(family: str) -> Engine:
-    """A small engine with the same random weights at every call."""
-    zoom = family == "mini"
-    card = Card(f"tiny-{family}", family, "test", 128, "Apache-2.0", "", zoom=zoom, memory=family != "sam")  # type: ignore[arg-type]
-    if family == "mini":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return MiniEngine(build_mini(128), card, weights_hash="random")
-    model = build(family, "test")
-    if family == "sam":
-        return SamEngine(model, card, weights_hash="random")
-    # random presence scores would hide most masks
-    with torch.no_grad():
-        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(5.0)  # type: ignore[union-attr]
-    return Sam2Engine(model, card, weights_hash="random")
 
 
 @pytest.fixture(scope="session", params=FAMILIES)

@@ -309,7 +309,7 @@ class TestLog:
             import sys
             sys.path[:0] = [sys.argv[2]]
             import numpy as np, torch
-            from conftest import make_engine
+            from engines import make_engine
             from segscope.predict import Interaction
             from segscope.prompts import Point
             from segscope.stack import Stack
@@ -329,7 +329,7 @@ class TestLog:
         np.save(frames, np.stack([clip[i] for i in range(8)]))
         for attempt in range(6):
             log = tmp_path / f"log{attempt}.jsonl"
-            command = [sys.executable, "-c", script, str(log), str(Path(__file__).parent), str(frames)]
+            command = [sys.executable, "-c", script, str(log), str(Path(__file__).parents[1]), str(frames)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
                 assert process.stdout is not None

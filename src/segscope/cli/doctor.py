@@ -21,7 +21,7 @@ from segscope.errors import SegscopeError
 EXTRAS = {
     # module: (extra, what it is for)
     "highdicom": ("dicom", "writing DICOM SEG and RTSTRUCT"),
-    "pyjpegls": ("dicom", "JPEG-LS compressed DICOM"),
+    "jpeg_ls": ("dicom", "JPEG-LS compressed DICOM"),
     "SimpleITK": ("itk", "further volume formats"),
     "zarr": ("zarr", "zarr and OME-Zarr"),
     "openslide": ("wsi", "whole-slide pictures"),

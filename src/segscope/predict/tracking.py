@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from segscope.masks import FrameMask
 from segscope.models.engine import NO_HINT, Decoded, Hint, Memory
 from segscope.models.sam2 import pick, stack_decoded
-from segscope.predict.prompted import CLAMP, gate_absent
+from segscope.predict.prompted import CLAMP, ZOOM, gate_absent
 from segscope.predict.scene import ABSENT, Scene
-from segscope.predict.track import Track
+from segscope.predict.track import Answer, Track
+from segscope.predict.view import View
 from segscope.prompts import Box
 
 MARGIN = 0.05  # by which the box of a mask is widened when it is handed on, of its longer side
@@ -28,34 +29,42 @@ def step(scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool) -
     """
     if not tracks:
         return {}
-    found: dict[int, FrameMask] = {}
-    memories: Sequence[Memory | None]
     if scene.engine.slots:
         decoded = gate_absent(_recall(scene, frame, tracks, reverse))
         memories = scene.engine.remember(scene.encode(frame), decoded, prompted=[False] * len(tracks))
-    else:
-        neighbour = frame + (1 if reverse else -1)
-        lost = {i for i, track in tracks.items() if neighbour not in track.answers or not track.answers[neighbour].area}
-        found = {i: empty_answer(scene, frame, i, tracks[i], reverse, "") for i in lost}
-        tracks = {i: track for i, track in tracks.items() if i not in lost}
-        if not tracks:
-            return found
-        decoded = _hand_on(scene, frame, tracks, neighbour)
-        memories = [None] * len(tracks)
-    for row, (object_id, track) in enumerate(tracks.items()):
-        presence = None if decoded.object_score is None else float(decoded.object_score[row])
-        score = float(decoded.iou[row, 0])
-        answer, full = scene.answer(
-            decoded.logits[row, 0],
-            scene.view,
-            score=score,
-            object_score=presence,
-            memory=memories[row],
-        )
-        track.answers[frame] = answer
-        track.passed[frame] = reverse
-        found[object_id] = scene.frame_mask(frame, object_id, answer, full)
+        return {
+            object_id: _keep(scene, frame, object_id, track, reverse, pick(decoded, row), scene.view, memories[row])
+            for row, (object_id, track) in enumerate(tracks.items())
+        }
+    found = {}
+    for object_id, track in tracks.items():
+        before = track.answers.get(frame + (1 if reverse else -1))
+        if before is None or before.area == 0:
+            found[object_id] = empty_answer(scene, frame, object_id, track, reverse, "")
+        else:
+            decoded, view = _hand_on(scene, frame, before)
+            found[object_id] = _keep(scene, frame, object_id, track, reverse, decoded, view)
     return found
+
+
+def _keep(
+    scene: Scene,
+    frame: int,
+    object_id: int,
+    track: Track,
+    reverse: bool,
+    decoded: Decoded,
+    view: View,
+    memory: Memory | None = None,
+) -> FrameMask:
+    """Make the answer of one object (`decoded`, M = 1) part of its track."""
+    presence = None if decoded.object_score is None else float(decoded.object_score[0])
+    answer, full = scene.answer(
+        decoded.logits[0, 0], view, score=float(decoded.iou[0, 0]), object_score=presence, memory=memory
+    )
+    track.answers[frame] = answer
+    track.passed[frame] = reverse
+    return scene.frame_mask(frame, object_id, answer, full)
 
 
 def _recall(scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool) -> Decoded:
@@ -69,14 +78,19 @@ def _recall(scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool
     return stack_decoded([pick(decoded, row, mask) for row, mask in enumerate(best)])
 
 
-def _hand_on(scene: Scene, frame: int, tracks: Mapping[int, Track], neighbour: int) -> Decoded:
-    """For families without memory: box and logits of the neighbouring frame become the prompts."""
-    hints = []
-    for track in tracks.values():
-        before = track.answers[neighbour]
-        logits = scene.spool.get(before.logits, scene.engine.device).clamp(-CLAMP, CLAMP)
-        hints.append(replace(handed_on(scene.mask(before)), previous=logits))
-    return scene.engine.decode(scene.encode(frame), hints, multimask=False)
+def _hand_on(scene: Scene, frame: int, before: Answer) -> tuple[Decoded, View]:
+    """Without memory: box and logits of the neighbouring frame become the prompts, in a window where engines zoom."""
+    hint = handed_on(scene.mask(before))
+    view = scene.view
+    if scene.engine.card.zoom and hint.box is not None:
+        view = View.around(hint.box, scene.stack.size_hw, factor=ZOOM)
+    if view == before.view:
+        logits = scene.spool.get(before.logits, scene.engine.device)
+    else:
+        cut = np.ascontiguousarray(view.cut(scene.logits(before)))
+        logits = torch.from_numpy(cut).to(scene.engine.device)
+    hint = replace(view.shift(hint), previous=logits.clamp(-CLAMP, CLAMP))
+    return scene.engine.decode(scene.features.get(frame, view), [hint], multimask=False), view
 
 
 def handed_on(mask: NDArray[np.bool_]) -> Hint:
