@@ -272,3 +272,20 @@ def test_unnamed_and_unknown_objects_are_refused() -> None:
         Masks((1, 2, 2), {(0, 3): encode_runs(np.ones((2, 2), bool))}, {})
     with pytest.raises(UsageError, match="no object 9"):
         Masks((1, 2, 2), {}, {1: ""}).of(9)
+
+
+class TestSameGrid:
+    def test_it_is_relative_to_the_voxel(self) -> None:
+        nanometres = Geometry.from_spacing((4e-6, 4e-6, 4e-6))
+        assert nanometres.same_grid(Geometry.from_spacing((4e-6, 4e-6, 4e-6)))
+        assert not nanometres.same_grid(Geometry.from_spacing((5e-6, 4e-6, 4e-6)))
+
+    def test_a_shift_of_half_a_voxel_is_another_grid(self) -> None:
+        affine = np.diag([2.0, 2.0, 2.0, 1.0])
+        moved = affine.copy()
+        moved[0, 3] = 1.0
+        assert not Geometry(affine).same_grid(Geometry(moved))
+
+    def test_rounded_headers_are_the_same_grid(self) -> None:
+        affine = np.diag([0.703125, 0.703125, 2.5, 1.0])
+        assert Geometry(affine).same_grid(Geometry(affine.astype(np.float32).round(5).astype(float)))

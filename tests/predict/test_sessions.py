@@ -37,7 +37,7 @@ def test_a_click_carried_forward(family: str) -> None:
             pass
         ours = [work._scene.spool.get(work._tracks[1].answers[i].logits) for i in range(10)]
     side = engine.input_size
-    cpu = {name: "cpu" for name in ("inference_device", "inference_state_device", "video_storage_device")}
+    cpu = dict.fromkeys(("inference_device", "inference_state_device", "video_storage_device"), "cpu")
     session = SESSIONS[family](
         video=torch.cat([engine.pixels(frame, video=True) for frame in frames]),
         video_height=60,

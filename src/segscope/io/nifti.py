@@ -294,7 +294,7 @@ def _is_grid_of(like: Any, masks: Masks, source: Stack | None) -> bool:
     lengths = [int(value) for value in like["dim"][1 : int(like["dim"][0]) + 1]] + [1] * 7
     frames = lengths[3] if source is not None and source.kind == "video" else lengths[2]
     geometry = _geometry(like, tuple(lengths[:4]), [])
-    same = geometry is None or masks.geometry is None or geometry.same_grid(masks.geometry, 1e-3)
+    same = geometry is None or masks.geometry is None or geometry.same_grid(masks.geometry)
     return (frames, lengths[1], lengths[0]) == masks.shape_zyx and same
 
 

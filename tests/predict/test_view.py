@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from engines import make_engine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segscope.masks import FrameMask
+from segscope.models.engine import Hint
+from segscope.predict import Interaction, StopRules
+from segscope.predict.stopping import StopWatch
+from segscope.predict.view import OUTSIDE, View
+from segscope.prompts import Box, MaskPrompt, Point
+from segscope.stack import Stack
+
+FRAMES = st.tuples(st.integers(1, 300), st.integers(1, 300))
+
+
+@st.composite
+def boxes_on_frames(draw: st.DrawFn) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+    height, width = draw(FRAMES)
+    x = sorted(draw(st.lists(st.floats(0, width), min_size=2, max_size=2, unique=True)))
+    y = sorted(draw(st.lists(st.floats(0, height), min_size=2, max_size=2, unique=True)))
+    return (x[0], y[0], x[1], y[1]), (height, width)
+
+
+class TestView:
+    @given(case=boxes_on_frames(), factor=st.floats(1.2, 4))
+    def test_a_window_lies_inside_the_frame_and_holds_its_box(self, case: tuple, factor: float) -> None:
+        box, frame_hw = case
+        view = View.around(box, frame_hw, factor=factor)
+        assert 0 <= view.x0 < view.x1 <= frame_hw[1]
+        assert 0 <= view.y0 < view.y1 <= frame_hw[0]
+        assert view.holds(box)
+
+    @given(case=boxes_on_frames(), share=st.floats(0.01, 1))
+    def test_a_share_of_the_frame_lies_inside_it(self, case: tuple, share: float) -> None:
+        box, frame_hw = case
+        view = View.share(box, frame_hw, share)
+        assert 0 <= view.x0 < view.x1 <= frame_hw[1]
+        assert 0 <= view.y0 < view.y1 <= frame_hw[0]
+
+    @given(case=boxes_on_frames())
+    def test_cut_and_paste_are_inverse(self, case: tuple) -> None:
+        box, frame_hw = case
+        view = View.around(box, frame_hw)
+        frame = np.arange(frame_hw[0] * frame_hw[1], dtype=np.float32).reshape(frame_hw)
+        pasted = view.paste(torch.from_numpy(view.cut(frame).copy())).numpy()
+        assert np.array_equal(view.cut(pasted), view.cut(frame))
+        assert (pasted == OUTSIDE).sum() == frame.size - view.cut(frame).size
+
+    def test_hints_move_with_the_window(self) -> None:
+        view = View(10, 20, 50, 60, (100, 100))
+        hint = view.shift(Hint(np.array([[12.5, 21.5]]), np.ones(1, bool), (5, 25, 30, 70)))
+        assert hint.points.tolist() == [[2.5, 1.5]]
+        assert hint.box == (0, 5, 20, 40)
+
+
+def disc(x: float, size: int = 200) -> np.ndarray:
+    rows, columns = np.mgrid[:size, :size]
+    return (columns - x) ** 2 + (rows - 100) ** 2 < 12**2
+
+
+def test_tracking_looks_through_a_window_that_grows_when_needed() -> None:
+    frames = np.stack([np.where(disc(40 + 8 * i), 200, 50).astype(np.uint8) for i in range(6)])
+    with Interaction(Stack.from_array(frames, times_s=np.arange(6)), make_engine("mini")) as work:
+        work.add(MaskPrompt(disc(40)))
+        next(iter(work.propagate("forward")))
+        first = work._scene.view
+        assert first.holds(Box.around(disc(40)).xyxy)
+        assert max(first.size_hw) < 150
+        work.add(MaskPrompt(disc(180), frame=5))
+        next(iter(work.propagate("forward")))
+        assert work._scene.view.holds((28, 88, 192, 112))
+
+
+def test_zoom_answers_in_frame_pixels() -> None:
+    picture = Stack.from_array(np.where(disc(150), 220, 30).astype(np.uint8))
+    with Interaction(picture, make_engine("mini")) as work:
+        found = work.add(Point(150, 100))
+        assert found.logits.shape == (200, 200)
+        assert len(found.candidates) == 3
+        assert all(logits.shape == (200, 200) for logits, _ in found.candidates)
+
+
+def frame_mask(area: int, presence: float = 5.0) -> FrameMask:
+    mask = np.zeros(1000, bool)
+    mask[:area] = True
+    return FrameMask(0, 1, mask.reshape(20, 50), np.zeros((20, 50), np.float32), 0.9, presence)
+
+
+class TestStopRules:
+    def test_two_frames_without_the_object(self) -> None:
+        watch = StopWatch(StopRules(), None)
+        assert [watch.see(frame_mask(a)) != "" for a in (500, 0, 400, 0, 0)] == [False, False, False, False, True]
+
+    def test_the_distance_counts_where_slices_are_thin(self) -> None:
+        watch = StopWatch(StopRules(), 0.5)
+        reasons = [watch.see(frame_mask(300, presence=-1)) for _ in range(6)]
+        assert [bool(reason) for reason in reasons] == [False] * 5 + [True]
+
+    def test_an_object_that_shrinks_to_nothing(self) -> None:
+        watch = StopWatch(StopRules(), None)
+        assert not watch.see(frame_mask(900))
+        assert not watch.see(frame_mask(20))
+        assert "largest area" in watch.see(frame_mask(10))
+
+    def test_a_small_object_that_grows_is_kept(self) -> None:
+        watch = StopWatch(StopRules(), None)
+        assert not any(watch.see(frame_mask(a)) for a in (5, 10, 400, 900))
