@@ -46,6 +46,9 @@ class Settings:
     save_every: float = 150.0
     log_every: int = 50
     bf16: bool = True
+    #: stage memory: steps on pairs of frames before clips, and their input size
+    warm_steps: int = 500
+    warm_size: int = 192
     resume: bool = False
     #: weights that the memory stage starts from
     start: Path | None = None
@@ -126,6 +129,9 @@ class Loop:
         share_weights(list(self.models.values()))
         self.model = next(iter(self.models.values()))
         prepare(self.model)
+        if settings.workers > 1:
+            for value in self.model.state_dict().values():
+                dist.broadcast(value, 0)
         self.parameters = choose(self.model)
         groups = [
             {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": settings.decay},
@@ -192,8 +198,7 @@ class Loop:
 
     def finish(self, size: int, count: int, share: float) -> None:
         """Average gradients over processes, take the step, log and save."""
-        if self.settings.workers > 1:
-            self._average_gradients()
+        self.average_gradients()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, 1.0))
         if math.isfinite(norm):
             self.optimizer.step()
@@ -206,7 +211,10 @@ class Loop:
         if self.rank == 0 and time.time() - self.saved > self.settings.save_every:
             self.save()
 
-    def _average_gradients(self) -> None:
+    def average_gradients(self) -> None:
+        """Over all processes."""
+        if self.settings.workers < 2:
+            return
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
         flat = torch.cat([g.flatten() for g in grads])
         dist.all_reduce(flat)

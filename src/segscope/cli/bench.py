@@ -74,7 +74,7 @@ class Bench:
         return figures
 
     def _against(self) -> dict[str, Any]:
-        """Both on one network, in turn, so that a busy machine disturbs all alike."""
+        """Two networks of one make, ours prepared as always, in turn, so that a busy machine disturbs all alike."""
         from segscope.cli import measure
         from segscope.models.build import build, quiet
         from segscope.models.cards import card
@@ -82,7 +82,7 @@ class Bench:
 
         with quiet():
             network: Any = build("sam2", "tiny", 512)
-        engine = Sam2Engine(network, card("sam2.1-tiny"), weights_hash="random")
+            engine = Sam2Engine(build("sam2", "tiny", 512), card("sam2.1-tiny"), weights_hash="random")
         stack = measure.clip(self.frames, 512)
         best: dict[str, float] = {}
         with console.progress("comparing", quiet=self.as_json) as advance:

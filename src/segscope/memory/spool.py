@@ -30,7 +30,7 @@ class Spool:
         cache_bytes: how much of the latest is kept in memory.
     """
 
-    def __init__(self, cache_bytes: int = 48 * 2**20) -> None:
+    def __init__(self, cache_bytes: int = 24 * 2**20) -> None:
         self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115 - lives as long as the spool
         weakref.finalize(self, self._file.close)
         self._end = 0

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from segscope.models.cards import Card
 from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
-from segscope.models.lighten import can_absorb, lighten, memory_attention
+from segscope.models.lighten import can_share, lighten, memory_attention
 
 ABSENT = -1024.0
 """Logit of every pixel of an object that is not on the frame (SAM 2's value)."""
@@ -240,19 +240,18 @@ class Sam2Engine:
         return torch.stack([part for part in parts if part is not None])
 
     def _attend_batch(self, features: Features, banks: Sequence[Bank]) -> Tensor:
-        current = _flatten(features.maps[-1]).expand(-1, len(banks), -1)
-        position = _flatten(cast(Tensor, features.position)).expand(-1, len(banks), -1)
+        current, position = _flatten(features.maps[-1]), _flatten(cast(Tensor, features.position))
         memory, place = self._bank_tokens(banks)
         pointers, pointer_place = self._pointer_tokens(banks, current.shape[-1])
         memory = torch.cat([memory, pointers]).to(self.dtype)
         place = torch.cat([place, pointer_place]).to(self.dtype)
-        if can_absorb(self.model.memory_attention):
+        if can_share(self.model.memory_attention):
             out = memory_attention(self.model.memory_attention, current, position, memory, place, len(pointers))
         else:
             extra = {"num_spatial_memory_tokens": len(banks[0].maps)} if self.card.family == "edgetam" else {}
             out = self.model.memory_attention(
-                current_vision_features=current,
-                current_vision_position_embeddings=position,
+                current_vision_features=current.expand(-1, len(banks), -1),
+                current_vision_position_embeddings=position.expand(-1, len(banks), -1),
                 memory=memory,
                 memory_posision_embeddings=place,
                 num_object_pointer_tokens=len(pointers),
