@@ -1,6 +1,7 @@
 # make env    a .venv in the checkout with everything that demo, tests and benchmarks need
 # make demo   segment real and generated input; masks and overlay pictures in demo/
-# make test   all tests        make lint   ruff, mypy, import contract
+# make test   the tests, without those marked slow (make test PYTEST= runs all)
+# make lint   ruff, mypy, import contract
 # make bench  measure speed and memory        make clean  remove what these made
 
 PYTHON ?= python3
@@ -32,6 +33,7 @@ $(READY): $(VENV)/.made pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/segscope demo --out demo
 
+PYTEST ?= -m "not slow"
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
 

@@ -1,4 +1,4 @@
-"""Peak memory of `segscope segment` over clips of 300 and 3,000 frames, and over a 512 x 512 x 600 volume with 5 objects.
+"""Peak memory of `segscope segment`: clips of 300 and 3,000 frames, a 512 x 512 x 600 volume with 5 objects.
 
     python benchmarks/memory.py [--model mini] [--frames 300 3000] [--volume] [--json]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from segscope.models.engine import Engine, Features, Hint
 from segscope.render import Renderer
 
+KEPT_ANYHOW = 4  # frames whose features stay, however large they are
 OUTSIDE = -10.0  # logit of pixels that a window does not show
 
 
@@ -100,7 +101,7 @@ class View:
 class FeatureCache:
     """Features of frames and views, the latest kept up to a number of bytes."""
 
-    def __init__(self, engine: Engine, frames: Renderer, *, video: bool, limit_bytes: int = 128 * 2**20) -> None:
+    def __init__(self, engine: Engine, frames: Renderer, *, video: bool, limit_bytes: int = 64 * 2**20) -> None:
         self.engine, self.frames, self.video = engine, frames, video
         self.encoded = 0
         self._limit = limit_bytes
@@ -119,7 +120,7 @@ class FeatureCache:
         self.encoded += 1
         self._kept[key] = found
         self._held += found.bytes
-        while self._held > self._limit and len(self._kept) > 1:
+        while self._held > self._limit and len(self._kept) > KEPT_ANYHOW:
             _, old = self._kept.popitem(last=False)
             self._held -= old.bytes
         return found
