@@ -143,7 +143,7 @@ def load_prompts(path: Path, read_mask: ReadMask | None = None) -> tuple[list[Pr
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PromptError(f"cannot read the prompt file {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PromptError(f"{path} is not JSON: {error}") from error
     relative = None if read_mask is None else (lambda name: read_mask(path.parent / name))
     return prompts_from_json(document, relative)
