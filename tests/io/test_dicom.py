@@ -141,7 +141,6 @@ class TestGapsAndDoubles:
         with pytest.raises(ReadError, match="side by side"):
             io.read(write_series(tmp_path / "tiles", along((30.0, 0, 0), 4)))
 
-
     def test_a_mosaic_of_slices_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ReadError, match="mosaic"):
             io.read(write_series(tmp_path / "s", along((0, 0, 2.0), 3), ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"]))
@@ -452,7 +451,6 @@ class TestSamplesOfPydicom:
     def test_a_segmentation_is_not_read_as_a_picture(self) -> None:
         with pytest.raises(UsageError, match="read it as masks"):
             io.read(sample("liver_1frame.dcm"))
-
 
     @pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm"])
     def test_compressed_pixels_that_are_cut_off_are_refused(self, tmp_path: Path, name: str) -> None:

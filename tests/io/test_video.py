@@ -233,9 +233,7 @@ class TestDamaged:
         [("b_frames.mp4", {"movflags": "faststart"}), ("one_key_frame.mkv", {}), ("program_stream.mpg", {}),
          ("motion_jpeg.avi", {}), ("transport_stream.ts", {}), ("vp9.webm", {})],
     )  # fmt: skip
-    def test_a_cut_off_video_gives_the_frames_that_decode(
-        self, tmp_path: Path, name: str, mux: dict[str, str]
-    ) -> None:
+    def test_a_cut_off_video_gives_the_frames_that_decode(self, tmp_path: Path, name: str, mux: dict[str, str]) -> None:
         path = make(tmp_path / name, **KINDS[name], mux=mux)
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
         stack = io.read(path)

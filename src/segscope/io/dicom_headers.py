@@ -332,8 +332,9 @@ def group_of(data: Any, index: int, name: str) -> Any:
 
 
 def _frame_of(file: DicomFile, data: Any, index: int) -> Frame:
-    measures, values = group_of(data, index, "PixelMeasuresSequence"), group_of(
-        data, index, "PixelValueTransformationSequence"
+    measures, values = (
+        group_of(data, index, "PixelMeasuresSequence"),
+        group_of(data, index, "PixelValueTransformationSequence"),
     )
     position = group_of(data, index, "PlanePositionSequence").get("ImagePositionPatient")
     orientation = group_of(data, index, "PlaneOrientationSequence").get("ImageOrientationPatient")

@@ -188,9 +188,7 @@ def _own_grid(
 class _Target:
     """Collects masks on a grid."""
 
-    def __init__(
-        self, path: Path, grid: tuple[tuple[int, int, int], Geometry | None], like: Stack | None
-    ) -> None:
+    def __init__(self, path: Path, grid: tuple[tuple[int, int, int], Geometry | None], like: Stack | None) -> None:
         self.path, (self.shape, self.geometry), self.like = path, grid, like
         self._runs: dict[tuple[int, int], Runs] = {}
         self._inverse = None if self.geometry is None else np.linalg.inv(self.geometry.affine)

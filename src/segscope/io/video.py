@@ -147,9 +147,7 @@ class VideoFrames:
         if index in self._bad:
             raise self._missing(index)
         last = int(np.searchsorted(self.index.key_frames, index, side="right")) - 1
-        if 0 <= self._at < index and (
-            index == self._at + 1 or last < 0 or self.index.key_frames[last] <= self._at
-        ):
+        if 0 <= self._at < index and (index == self._at + 1 or last < 0 or self.index.key_frames[last] <= self._at):
             frame = self._forward(index, index)
             if frame is not None:
                 return frame
