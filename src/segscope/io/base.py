@@ -1,4 +1,4 @@
-"""What every file format shares: the shape of a format, limits on untrusted sizes, and writing that never half-writes."""
+"""What file formats share: their shape, limits on untrusted sizes, and writing that never half-writes."""
 
 from __future__ import annotations
 
