@@ -170,7 +170,12 @@ class ClipSampler:
         sources = [s.source for s in stacks]
         weight = np.array([1 / np.sqrt(sources.count(s)) / len(set(sources)) for s in sources])
         self.weight = weight / weight.sum()
+        self.seed = seed
         self.rng = np.random.default_rng(seed)
+
+    def restart(self, step: int) -> None:
+        """See `Sampler.restart`."""
+        self.rng = np.random.default_rng((self.seed, step))
 
     def clip(self, length: int, size: int, objects: int) -> Clip:
         rng = self.rng

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from segscope.models.mini import MiniModel, build_mini
@@ -29,7 +29,9 @@ class Settings:
     stage: str = "image"
     data: Path = Path(".")
     out: Path = Path("mini-run")
-    minutes: float = 74
+    steps: int = 7000
+    #: leave after this step, as if interrupted; 0 to go on to the end
+    stop_at: int = 0
     workers: int = 2
     seed: int = 1
     made_up: int = 6000
@@ -41,7 +43,7 @@ class Settings:
     flat: float = 0.35
     average: float = 0.999
     rounds: tuple[float, ...] = (0.4, 0.3, 0.18, 0.12)
-    #: share of the time at which each input size begins, and pictures (clips) a process and step at it
+    #: share of the steps at which each input size begins, and pictures (clips) a process and step at it
     sizes: tuple[tuple[float, int, int], ...] = ((0.0, 128, 10), (0.58, 192, 5), (0.88, 256, 3))
     save_every: float = 150.0
     log_every: int = 50
@@ -50,7 +52,7 @@ class Settings:
     warm_steps: int = 500
     warm_size: int = 192
     resume: bool = False
-    #: weights that the memory stage starts from
+    #: weights to start from
     start: Path | None = None
 
 
@@ -88,6 +90,16 @@ def share_weights(models: list[MiniModel]) -> None:
                 other.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = shared
 
 
+def start_from(settings: Settings) -> Callable[[MiniModel], None]:
+    """Gives a fresh model the weights that the settings name, if any."""
+
+    def load(model: MiniModel) -> None:
+        if settings.start is not None:
+            model.load_state_dict({k: v.float() for k, v in load_file(settings.start).items()})
+
+    return load
+
+
 def spread(settings: Settings, worker: Callable[..., None], *given: object) -> None:
     """Run `worker(rank, settings, *given)` in `settings.workers` processes that share memory by forking."""
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -101,7 +113,7 @@ def spread(settings: Settings, worker: Callable[..., None], *given: object) -> N
 
 
 class Loop:
-    """One process of a run that ends by time.
+    """One process of a run.
 
     Args:
         rank: number of this process; 0 saves.
@@ -139,7 +151,7 @@ class Loop:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.rate)
         self.average = Average(self.model, settings.average)
-        self.step, self.seen, self.began, self.saved = 0, 0, time.time(), time.time()
+        self.step, self.seen, self.saved = 0, 0, time.time()
         self.notes: dict[str, list[float]] = {}
         if settings.resume and self.state.exists():
             self.load()
@@ -153,7 +165,7 @@ class Loop:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.average.values, self.average.steps = saved["average"], saved["step"]
-        self.step, self.seen, self.began = saved["step"], saved["seen"], time.time() - saved["spent"]
+        self.step, self.seen = saved["step"], saved["seen"]
 
     def save(self) -> None:
         state = {
@@ -162,7 +174,6 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seen": self.seen,
-            "spent": time.time() - self.began,
         }
         part = self.state.with_suffix(".part")
         torch.save(state, part)
@@ -172,25 +183,22 @@ class Loop:
         self.saved = time.time()
 
     def steps(self) -> Iterator[tuple[int, int, float]]:
-        """(input size, pictures, share of the time) of each step, until the time is over."""
-        while True:
-            share = torch.tensor((time.time() - self.began) / (60 * self.settings.minutes))
-            if self.settings.workers > 1:
-                dist.broadcast(share, 0)  # all processes stop at the same step
-            if share >= 1:
-                break
+        """(input size, pictures, share of the run) of each step that is still to do."""
+        last = self.settings.stop_at or self.settings.steps
+        while self.step < last:
+            share = self.step / self.settings.steps
             _, size, count = [s for s in self.settings.sizes if s[0] <= share][-1]
             for group in self.optimizer.param_groups:
-                group["lr"] = self.rate(float(share))
+                group["lr"] = self.rate(share)
             self.optimizer.zero_grad()
-            yield size, count, float(share)
-            self.finish(size, count, float(share))
+            yield size, count, share
+            self.finish(size, count, share)
         if self.rank == 0:
             self.save()
             log.info("done: %d steps, %d seen", self.step, self.seen)
 
     def rate(self, share: float) -> float:
-        """Warm-up by steps, flat, then a cosine by time down to a hundredth."""
+        """Warm-up, flat, then a cosine down to a hundredth."""
         settings = self.settings
         warm = min(1.0, (self.step + 1) / settings.warm_up)
         fall = max(0.0, (share - settings.flat) / (1 - settings.flat))

@@ -6,7 +6,6 @@ with temporal codes, masks as sigmoid * 20 - 10 (binarised where prompted), a co
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -287,8 +286,8 @@ def memory_worker(
     loop = Loop(rank, settings, _memory_parameters, prepare)
     if loop.step == 0 and settings.warm_steps:
         warm_up(loop, loop.models[settings.warm_size], sampler, settings.warm_steps)
-        loop.began = time.time()
     for size, count, share in loop.steps():
+        sampler.restart(loop.step)
         for _ in range(count):
             clip = sampler.clip(int(sampler.rng.choice((3, 4, 5, 6, 8))), size, 3)
             # first the truth says whether an object is there, later the network itself

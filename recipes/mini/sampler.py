@@ -95,10 +95,10 @@ def _window(
     x0, y0, x1, y1 = box
     longest = max(x1 - x0, y1 - y0, 8)
     draw = rng.random()
-    if draw < 0.52:
+    if draw < 0.50:
         side = longest * rng.uniform(1.2, 2.6)
-    elif draw < 0.60:
-        side = longest * rng.uniform(0.6, 1.2)
+    elif draw < 0.60:  # too near: the network has to know that it sees only a part
+        side = longest * np.exp(rng.uniform(np.log(0.15), np.log(1.2)))
     elif draw < 0.92:
         low = max(0.7 * longest, 16)
         side = np.exp(rng.uniform(np.log(low), np.log(max(rows, columns, low + 1))))
@@ -209,8 +209,12 @@ class Sampler:
 
     def __init__(self, real: list[Prepared], made: list[Prepared], share_real: float, seed: int) -> None:
         self.pools = ((real, source_weights(real)), (made, source_weights(made)))
-        self.share_real = share_real
+        self.share_real, self.seed = share_real, seed
         self.rng = np.random.default_rng(seed)
+
+    def restart(self, step: int) -> None:
+        """Draw from here on what step `step` draws, whatever was drawn before: resumed runs see the same pictures."""
+        self.rng = np.random.default_rng((self.seed, step))
 
     def batch(self, count: int, size: int) -> Batch:
         images, rows = [], []

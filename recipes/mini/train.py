@@ -3,22 +3,26 @@
     python recipes/mini/train.py image --data DIR --out DIR
     python recipes/mini/train.py memory --data DIR --out DIR --start OUT/mini_image.safetensors
 
-Two processes of one thread average their gradients. A run stops at its time and can be resumed (`--resume`): weights,
-their average, optimiser, steps and spent time are in OUT/state_*.pt.
+Two processes of one thread average their gradients. Each step draws from a generator of its own, so that a run which
+was interrupted and resumed (`--resume`) ends with the same weights as one that was not: weights, their average,
+optimiser and step are in OUT/state_*.pt. `--start` begins from the weights of an earlier run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 import tomllib
 from multiprocessing import Pool
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # processes are as many as cores; read when numpy is imported
+
 import torch
 import torch.nn.functional as F
 from data import training_scenes
-from loop import Loop, Settings, spread
+from loop import Loop, Settings, spread, start_from
 from losses import round_loss
 from sampler import Batch, Prepared, Sampler, add_clicks, first_prompts, synthetic
 from torch import Tensor
@@ -66,10 +70,10 @@ def _image_parameters(model: MiniModel) -> list[Tensor]:
 
 
 def image_worker(rank: int, settings: Settings, real: list[Prepared], made: list[Prepared]) -> None:
-    loop = Loop(rank, settings, _image_parameters)
-    # a resumed run draws other pictures
-    sampler = Sampler(real, made, settings.share_real, settings.seed * 1000 + rank + 7919 * loop.step)
+    loop = Loop(rank, settings, _image_parameters, start_from(settings))
+    sampler = Sampler(real, made, settings.share_real, settings.seed * 1000 + rank)
     for size, count, _ in loop.steps():
+        sampler.restart(loop.step)
         loss = image_loss(loop, loop.models[size].train(), sampler, sampler.batch(count, size))
         loss.backward()
         loop.note("loss", float(loss.detach()))
@@ -92,8 +96,9 @@ def settings_from(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--settings", type=Path, default=Path(__file__).with_name("settings.toml"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="weights of the image stage, for stage memory")
-    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--start", type=Path, help="weights to begin with; stage memory needs those of stage image")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--stop-at", type=int, help="leave after this step, to be resumed")
     parser.add_argument("--made-up", type=int)
     parser.add_argument("--resume", action="store_true")
     given = vars(parser.parse_args(arguments))

@@ -174,12 +174,35 @@ def tubes(rng: np.random.Generator, side: int) -> Planes:
     return _same(labels)
 
 
+def hearts(rng: np.random.Generator, side: int) -> Planes:
+    """A heart cut along its short axis: a hollow body with a thick wall, a crescent that clings to it, others by."""
+    parts, wholes = np.zeros((side, side), np.uint16), np.zeros((side, side), np.uint16)
+    for label in range(4, 4 + int(rng.integers(0, 5))):
+        window, distance = _place(rng, side, rng.uniform(0, 1, 2) * side, side * rng.uniform(0.04, 0.2), 0.2)
+        parts[window][distance < 1] = label
+    centre, radius = rng.uniform(0.3, 0.7, 2) * side, side * np.exp(rng.uniform(np.log(0.07), np.log(0.27)))
+    angle, away = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0.85, 1.35)
+    beside = centre + away * np.array([np.sin(angle), np.cos(angle)])
+    window, distance = _place(rng, side, beside, radius * rng.uniform(0.75, 1.25), rng.uniform(0.05, 0.2))
+    parts[window][distance < 1] = 3
+    window, distance = _place(rng, side, centre, radius, rng.uniform(0.02, 0.1))
+    gap = rng.choice([1.0, 1.08])
+    parts[window][distance < gap] = 0
+    wholes[...] = parts
+    parts[window][distance < 1] = 1
+    wholes[window][distance < 1] = 1
+    hollow = rng.uniform(0.45, 0.82) + 0.06 * smooth(rng, (side, side), 10)[window]
+    parts[window][distance < hollow] = 2
+    return np.stack([parts, wholes])
+
+
 FAMILIES: tuple[tuple[Family, float], ...] = (
-    (cells, 0.20),
-    (nested, 0.22),
-    (organs, 0.20),
-    (islands, 0.13),
-    (mosaic, 0.09),
-    (regions, 0.09),
+    (cells, 0.18),
+    (nested, 0.19),
+    (organs, 0.19),
+    (islands, 0.12),
+    (hearts, 0.09),
+    (mosaic, 0.08),
+    (regions, 0.08),
     (tubes, 0.07),
 )
