@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from segscope.geometry import Geometry
 from segscope.masks import Masks
-from segscope.overlay import PALETTE, colour_of, key_frames, overlay, sheet, video
+from segscope.overlay import PALETTE, _frame_text, _size, colour_of, key_frames, overlay, sheet, video
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
@@ -111,3 +113,17 @@ def test_a_video_has_every_frame_in_even_size() -> None:
     drawn = list(video(np.stack([grey(41, 51)] * 3), masks, [Point(25, 20, frame=1)]))
     assert len(drawn) == 3
     assert all(frame.shape == drawn[0].shape and not any(side % 2 for side in frame.shape[:2]) for frame in drawn)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [({}, "frame 2"), ({"times_s": np.arange(4) / 4}, "frame 2  0.50 s"),
+     ({"geometry": Geometry.from_spacing((1, 1, 1))}, "slice 2")],
+)  # fmt: skip
+def test_only_what_has_millimetres_is_called_a_slice(place: dict[str, Any], said: str) -> None:
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[2, 2:5, 2:5] = 1
+    masks = Masks.from_labels(labels, **place)
+    assert _frame_text(masks, 2, False) == said
+    if "geometry" not in place:
+        assert _size(masks, 1) == "on 1 frame"

@@ -68,6 +68,11 @@ PROMPTS: list[Any] = [
     {"type": "point", "xy": [1, 2], "positive": "yes"},
     {"type": "point", "xy": [1, 2], "frame": "first"},
     {"type": "point", "xy": [1, 2], "frame": -1},
+    {"type": "point", "xy": [1, 2], "frame": float("inf")},
+    {"type": "point", "xy": [1, 2], "frame": 1.5},
+    {"type": "point", "xy": [1, 2], "frame": True},
+    {"type": "point", "xy": [1, 10**400]},
+    {"type": "box", "xyxy": [1, 2, 3, 10**400]},
     {"type": "box", "xyxy": [1, 2, 3]},
     {"type": "box", "xyxy": [3, 3, 1, 1]},
     {"type": "scribble", "xy": []},
@@ -78,6 +83,8 @@ PROMPTS: list[Any] = [
     {"type": "mask", "size_hw": [4, 4], "bits": pack_mask(np.ones((9, 9), bool))},
     {"type": "mask", "size_hw": [-4, 4], "bits": pack_mask(np.ones((4, 4), bool))},
     {"type": "mask", "size_hw": [10**9, 10**9], "bits": pack_mask(np.ones((4, 4), bool))},
+    {"type": "mask", "size_hw": [10**18, 10**18], "bits": pack_mask(np.ones((4, 4), bool))},
+    {"type": "mask", "size_hw": [float("inf"), 4], "bits": pack_mask(np.ones((4, 4), bool))},
 ]
 
 
@@ -87,6 +94,11 @@ PROMPTS: list[Any] = [
 def test_prompt_files_that_mean_nothing_are_refused(document: Any) -> None:
     with pytest.raises(PromptError):
         prompts_from_json(document)
+
+
+def test_a_label_of_null_is_no_name() -> None:
+    document = {"version": 1, "objects": [{"id": 1, "label": None, "prompts": [{"type": "point", "xy": [1, 2]}]}]}
+    assert prompts_from_json(document)[1] == {1: ""}
 
 
 def test_a_packed_mask_cannot_be_a_bomb() -> None:

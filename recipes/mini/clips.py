@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sampler import Prepared, _jitter, _sample
 from torch import Tensor
 
+from segscope.phantom import stack as made_up
 from segscope.phantom.fields import smooth
 
 
@@ -27,6 +28,24 @@ class Stack:
     source: str
     frames: NDArray[np.uint8]
     labels: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        count = int(self.labels.max()) + 1
+        self.area = np.stack([np.bincount(frame.ravel(), minlength=count) for frame in self.labels])
+
+    def span(self, rng: np.random.Generator, need: int) -> tuple[int, int]:
+        """First frame and direction (1 or -1) of `need` frames; half of them go past the end of some object."""
+        step = int(rng.choice([1, -1]))
+        start = int(rng.integers(len(self.frames) - need + 1))
+        if rng.random() < 0.5:
+            area = self.area[::step, 1:]
+            last = (area[:-1] > 0) & (area[1:] == 0)  # an object's last frame before it is gone
+            at = np.argwhere(last)
+            if len(at):
+                start = int(np.clip(at[rng.integers(len(at)), 0] - rng.integers(need - 1), 0, len(self.frames) - need))
+                if step < 0:
+                    start = len(self.frames) - need - start
+        return start, step
 
 
 @dataclass(eq=False)
@@ -48,6 +67,12 @@ def training_stacks(root: Path) -> list[Stack]:
     return [Stack(*found) for name in names for found in stack_items(root, name, "train")]
 
 
+def made_up_stacks(count: int) -> list[Stack]:
+    """Volumes of the phantom room."""
+    found = [made_up(np.random.default_rng(seed)) for seed in range(count)]
+    return [Stack("made up", np.repeat(v[..., None], 3, -1), k.astype(np.int32)) for v, k in found if k.any()]
+
+
 def _resize(images: Tensor, size: int) -> Tensor:
     return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
@@ -58,17 +83,21 @@ def from_stack(rng: np.random.Generator, stack: Stack, length: int, size: int, o
     need = stride * (length - 1) + 1
     if len(stack.frames) < need:
         return None
-    start = int(rng.integers(len(stack.frames) - need + 1))
-    pick = np.arange(start, start + need, stride)[:: int(rng.choice([1, -1]))]
+    start, step = stack.span(rng, need)
+    pick = np.arange(start, start + need)[::step][::stride]
     labels = torch.from_numpy(stack.labels[pick])
     area = torch.bincount(labels[0].flatten().clamp(min=0))
     rows, columns = labels.shape[1:]
     known = [k for k in area.nonzero()[:, 0].tolist() if k and area[k] >= max(30, 0.0008 * rows * columns)]
     if not known:
         return None
-    chosen = [known[i] for i in rng.permutation(len(known))[:objects]]
+    ending = [k for k in known if (labels[-1] != k).all()]
+    chosen = [known[i] for i in rng.permutation(len(known))]
+    if ending and rng.random() < 0.7:
+        chosen = sorted(chosen, key=lambda k: k not in ending)
+    chosen = chosen[:objects]
     y0, y1, x0, x1 = 0, rows, 0, columns
-    if rng.random() < 0.5 and min(rows, columns) > 64:  # a fixed window on the first object
+    if rng.random() < 0.65 and min(rows, columns) > 64:  # a fixed window on the first object
         ys, xs = (labels[0] == chosen[0]).nonzero(as_tuple=True)
         side = int(max(ys.max() - ys.min(), xs.max() - xs.min(), 24) * rng.uniform(2, 4))
         cy, cx = int(ys.float().mean()), int(xs.float().mean())
@@ -165,8 +194,12 @@ def from_still(
 
 
 class ClipSampler:
-    def __init__(self, stacks: list[Stack], stills: list[Prepared], made: list[Prepared], seed: int) -> None:
-        self.stacks, self.stills, self.made = stacks, stills, made
+    """Draws clips: real volumes and videos, made-up volumes, stills in motion."""
+
+    def __init__(
+        self, stacks: list[Stack], made_up: list[Stack], stills: list[Prepared], made: list[Prepared], seed: int
+    ) -> None:
+        self.stacks, self.made_up, self.stills, self.made = stacks, made_up, stills, made
         sources = [s.source for s in stacks]
         weight = np.array([1 / np.sqrt(sources.count(s)) / len(set(sources)) for s in sources])
         self.weight = weight / weight.sum()
@@ -180,8 +213,11 @@ class ClipSampler:
     def clip(self, length: int, size: int, objects: int) -> Clip:
         rng = self.rng
         while True:
-            if rng.random() < 0.4:
+            draw = rng.random()
+            if draw < 0.3:
                 found = from_stack(rng, self.stacks[rng.choice(len(self.stacks), p=self.weight)], length, size, objects)
+            elif draw < 0.6:
+                found = from_stack(rng, self.made_up[rng.integers(len(self.made_up))], length, size, objects)
             else:
                 pools = [self.stills if rng.random() < 0.65 else self.made for _ in range(2)]
                 below, above = (pool[rng.integers(len(pool))] for pool in pools)

@@ -1,4 +1,4 @@
-"""Stage `memory`: the image part stays as it is; what remembers and attends learns on short clips.
+"""Stage `memory`: the image part stays as it is; what remembers, attends and hands on learns on short clips.
 
 A bank is handled as in SAM 2: prompted frames at temporal position 0, up to six recent ones at 1 to 6, object pointers
 with temporal codes, masks as sigmoid * 20 - 10 (binarised where prompted), a code for "absent".
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from clips import Clip, ClipSampler, Stack, training_stacks
+from clips import Clip, ClipSampler, Stack, made_up_stacks, training_stacks
 from data import training_scenes
 from loop import Average, Loop, Settings, log, spread
 from losses import mask_loss, true_iou
@@ -25,7 +25,8 @@ from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
 from segscope.simulate.clicks import corrective_click, interior_point
 
 PARTS = ("memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
-         "track_prior")  # fmt: skip
+         "track_prior", "track_branch", "track_decoder")  # fmt: skip
+ABSENT = -32.0
 SINGLE = ("memory_temporal_positional_encoding", "no_object_pointer", "occlusion_spatial_embedding_parameter")
 
 
@@ -64,6 +65,13 @@ def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
     nn.init.normal_(model.no_object_pointer, std=0.02)
     nn.init.normal_(model.occlusion_spatial_embedding_parameter, std=0.02)
     nn.init.constant_(model.track_prior.bias, -2.0)
+    model.track_decoder.load_state_dict(model.mask_decoder.state_dict())
+    # the neighbouring frame's answer and the prior are read at first as an earlier answer is
+    branch, known = model.track_branch, model.dense_branch
+    branch.load_state_dict(known.state_dict() | {
+        "first.weight": known.first.weight[:, 4:].repeat(1, 2, 1, 1) / 2,
+        "flags.weight": known.flags.weight[:, 1:2],
+    })  # fmt: skip
 
 
 def pointer_positions(model: MiniModel, distances: list[int], longest: int) -> Tensor:
@@ -156,22 +164,29 @@ def clip_loss(rng: np.random.Generator, model: MiniModel, clip: Clip, trust: boo
     )
     yes = torch.ones(objects, dtype=torch.bool)
     bank = [remember(model, frame_maps[0][2], 0, logits, token, yes, True)]
+    low = logits
     loss = 0.1 * F.softplus(-score).mean()
     truth = F.avg_pool2d(clip.masks.float(), 2) >= 0.5
     corrected = int(rng.integers(1, length)) if rng.random() < 0.15 else -1
     for t in range(1, length):
         coarse = attend(model, frame_maps[t][2], bank, t, longest)
         features = [m.expand(objects, -1, -1, -1) for m in frame_maps[t][:2]] + [coarse]
-        logits, iou, score, tokens = model.decode_tokens(features)
+        logits, iou, score, tokens = model.track_tokens(features, low[:, None].detach())
         here = truth[:, t].flatten(1).any(1)
         prior, _ = mask_loss(upsample(model.where_tracked(coarse))[:, 0], truth[:, t])
         fine = upsample(logits[:, :1])
         main, dice = mask_loss(fine[:, 0], truth[:, t])
         present = here.float()
-        loss = loss + ((main + 0.5 * prior) * present).sum() / objects
-        loss = loss + 0.3 * F.binary_cross_entropy_with_logits(score[:, 0], present)
+        # where an object is gone the mask has to be empty (Dice says nothing there), and presence counts double
+        weight = torch.where(here, 1.0, 0.5)
+        loss = loss + ((main + 0.5 * prior) * weight).sum() / objects
+        score_loss = F.binary_cross_entropy_with_logits(score[:, 0], present, 2 - present, reduction="sum")
+        loss = loss + 0.5 * score_loss / objects
         real = true_iou(fine, truth[:, t], torch.zeros(objects))
         loss = loss + 0.5 * (((iou[:, :1] - real) ** 2)[:, 0] * present).sum() / objects
+        gone = score[~here, 0] < 0
+        if len(gone):
+            notes.setdefault("gone", []).append(float(gone.float().mean()))
         if here.any():
             notes.setdefault("track", []).append(float(dice[here].mean().detach()))
             notes.setdefault("prior", []).append(float(((1 - prior) * present).sum().detach() / present.sum()))
@@ -190,6 +205,7 @@ def clip_loss(rng: np.random.Generator, model: MiniModel, clip: Clip, trust: boo
             loss = loss + fixed.mean()
             notes.setdefault("corrected", []).append(float(better.mean().detach()))
             low, token = again[:, 0], tokens[:, 0]
+        low = torch.where(seen[:, None, None], low, ABSENT)
         bank.append(remember(model, frame_maps[t][2], t, low.detach(), token, seen, prompted))
         bank = [b for b in bank if b.prompted or t + 1 - b.frame < longest]
     return loss / (length - 1)
@@ -260,8 +276,8 @@ def warm_up(loop: Loop, model: MiniModel, sampler: ClipSampler, steps: int) -> N
 def _memory_parameters(model: MiniModel) -> list[Tensor]:
     """What the memory stage trains; the rest of the network is frozen."""
     chosen = [getattr(model, name) for name in SINGLE]
-    for part in [getattr(model, name) for name in PARTS] + [model.mask_decoder.pred_obj_score_head]:
-        chosen += list(part.parameters())
+    for name in PARTS:
+        chosen += list(getattr(model, name).parameters())
     for p in model.parameters():
         p.requires_grad_(False)
     for p in chosen:
@@ -270,9 +286,14 @@ def _memory_parameters(model: MiniModel) -> list[Tensor]:
 
 
 def memory_worker(
-    rank: int, settings: Settings, stacks: list[Stack], real: list[Prepared], made: list[Prepared]
+    rank: int,
+    settings: Settings,
+    stacks: list[Stack],
+    made_up: list[Stack],
+    real: list[Prepared],
+    made: list[Prepared],
 ) -> None:
-    sampler = ClipSampler(stacks, real, made, settings.seed * 1000 + rank)
+    sampler = ClipSampler(stacks, made_up, real, made, settings.seed * 1000 + rank)
 
     def prepare(model: MiniModel) -> None:
         model.load_state_dict({k: v.float() for k, v in load_file(settings.start).items()})
@@ -301,5 +322,6 @@ def run_memory(settings: Settings) -> None:
     stacks = training_stacks(settings.data)
     real = [p for p in map(Prepared, training_scenes(settings.data)) if p.objects]
     made = [p for p in map(Prepared, map(synthetic, range(settings.made_up))) if p.objects]
-    print(f"{len(stacks)} stacks, {len(real)} stills, {len(made)} made up", flush=True)
-    spread(settings, memory_worker, stacks, real, made)
+    volumes = made_up_stacks(settings.made_up)
+    print(f"{len(stacks)} real and {len(volumes)} made-up stacks, {len(real)} and {len(made)} stills", flush=True)
+    spread(settings, memory_worker, stacks, volumes, real, made)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from segscope.models.mini import build_mini
 
-MEMORY = (*PARTS, *SINGLE, "mask_decoder.pred_obj_score_head")
+MEMORY = (*PARTS, *SINGLE)
 
 
 def main() -> None:

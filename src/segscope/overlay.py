@@ -264,7 +264,7 @@ def _frame_text(masks: Masks, frame: int, prompted: bool) -> str:
     if masks.shape_zyx[0] == 1:
         return ""
     seconds = "" if masks.times_s is None else f"  {masks.times_s[frame]:.2f} s"
-    what = "frame" if masks.times_s is not None else "slice"
+    what = "slice" if masks.times_s is None and masks.geometry is not None else "frame"
     return f"{what} {frame}{seconds}{'  prompted' if prompted else ''}"
 
 
@@ -364,4 +364,4 @@ def _size(masks: Masks, object_id: int) -> str:
         return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm) / 1000:.3g} ml"
     if masks.geometry is not None:
         return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]):.4g} sq mm"
-    return f"{pixels:,} px" if masks.shape_zyx[0] == 1 else f"on {frames} frames"
+    return f"{pixels:,} px" if masks.shape_zyx[0] == 1 else f"on {frames} frame{'s' * (frames != 1)}"

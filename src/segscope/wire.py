@@ -34,7 +34,7 @@ def unpack_mask(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     try:
         inflater = zlib.decompressobj()
         packed = inflater.decompress(base64.b64decode(text, validate=True), (pixels + 7) // 8 + 1)
-    except (ValueError, zlib.error) as error:
+    except (ValueError, OverflowError, zlib.error) as error:
         raise PromptError(f"a packed mask is damaged: {error}") from error
     if len(packed) != (pixels + 7) // 8:
         raise PromptError(f"a packed mask does not hold {size_hw[0]} x {size_hw[1]} pixels")
@@ -64,7 +64,7 @@ def prompt_from_json(item: Mapping[str, Any], object_id: int, read_mask: ReadMas
         PromptError: an unknown type, a missing or malformed field.
     """
     try:
-        kind, frame = item["type"], int(item.get("frame", 0))
+        kind, frame = item["type"], _whole(item.get("frame", 0), "frame")
         positive = _flag(item.get("positive", True), "positive")
         if kind == "point":
             x, y = item["xy"]
@@ -81,7 +81,7 @@ def prompt_from_json(item: Mapping[str, Any], object_id: int, read_mask: ReadMas
             return MaskPrompt(unpack_mask(item["bits"], (int(rows), int(columns))), frame, object_id, refine)
     except PromptError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PromptError(f"a prompt is malformed ({error!r}): {_shorten(item)}") from error
     raise PromptError(f"a prompt is a point, box, scribble or mask, got type {kind!r}")
 
@@ -90,6 +90,13 @@ def _flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise PromptError(f"{name!r} is true or false, got {value!r}")
     return value
+
+
+def _whole(value: Any, name: str) -> int:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise PromptError(f"{name!r} is a whole number, got {_shorten(value)!r}")
+    return int(value)
 
 
 def _shorten(item: object) -> str:
@@ -128,7 +135,7 @@ def prompts_from_json(document: Any, read_mask: ReadMask | None = None) -> tuple
             raise PromptError(f"object {entry['id']} is listed twice")
         if not isinstance(entry.get("prompts", []), list):
             raise PromptError(f"the prompts of object {entry['id']} are a list")
-        names[entry["id"]] = str(entry.get("label", ""))
+        names[entry["id"]] = str(entry.get("label") or "")
         prompts += [prompt_from_json(item, entry["id"], read_mask) for item in entry.get("prompts", [])]
     return prompts, names
 

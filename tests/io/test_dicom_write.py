@@ -27,7 +27,7 @@ from dicom_making import (
 )
 
 from segscope import io
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError, UsageError, WriteError
 from segscope.geometry import Geometry
 from segscope.io.contours import fill, outline
 from segscope.io.dicom_codes import codes_for
@@ -96,6 +96,48 @@ class TestBothFormats:
         assert found.names == {4: "Liver", 9: "needle"}
         for object_id in (4, 9):
             np.testing.assert_allclose(places_of(found, object_id), places_of(masks, object_id), atol=1e-3)
+
+    @BOTH
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("StudyTime", "1"), ("StudyDate", "ANON"), ("PatientBirthDate", "20261399"), ("PatientSex", "Unknown"),
+         ("PatientName", "A\\B"), ("StudyID", "x" * 40)],
+    )  # fmt: skip
+    def test_what_an_anonymiser_left_invalid_is_left_empty(
+        self, tmp_path: Path, suffix: str, name: str, value: str
+    ) -> None:
+        series(tmp_path / "ct")
+        for file in (tmp_path / "ct").iterdir():
+            data = pydicom.dcmread(file)
+            with pydicom.config.disable_value_validation():
+                setattr(data, name, value)
+                data.save_as(file)
+        stack = io.read(tmp_path / "ct")
+        io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        assert not pydicom.dcmread(tmp_path / f"out{suffix}").get(name)
+        assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels, labels())
+
+    @BOTH
+    def test_a_slice_of_the_scan_is_never_overwritten(self, tmp_path: Path, suffix: str) -> None:
+        stack = series(tmp_path / "ct")
+        old = Path(stack.meta["dicom_files"][3])
+        part = old.rename(old.with_name(f"slice{suffix}"))
+        stack, before = io.read(tmp_path / "ct"), part.read_bytes()
+        with pytest.raises(UsageError, match="a part of it"):
+            io.write(masks_of(stack), part, stack)
+        assert part.read_bytes() == before
+
+    @BOTH
+    def test_a_full_disk_is_one_line(self, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        stack = series(tmp_path / "ct")
+
+        def full(*_: object, **__: object) -> None:  # as pydicom tells it
+            raise OSError("With tag (7fe0,0010) got exception: [Errno 28] No space left\nTraceback (most recent ...)")
+
+        monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+        with pytest.raises(WriteError, match=r"No space left$"):
+            io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
+        assert [path.name for path in tmp_path.iterdir()] == ["ct"]
 
     @BOTH
     def test_a_tilted_gantry_comes_back_in_its_place(self, tmp_path: Path, suffix: str) -> None:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segscope import io
-from segscope.errors import ReadError, SegscopeError, UsageError
+from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
 from segscope.geometry import LPS_TO_RAS, Geometry
+from segscope.io import base
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -333,6 +334,31 @@ class TestMaskFormat:
             io.write(Masks((4, 9, 7), {}, {}), tmp_path / "scan.nii", io.read(tmp_path / "scan.nii"))
         assert (tmp_path / "scan.nii").read_bytes() == before
 
+    def test_a_frame_of_the_scan_is_never_overwritten(self, tmp_path: Path) -> None:
+        (tmp_path / "scan").mkdir()
+        Image.fromarray(SMALL[0]).save(tmp_path / "scan" / "1.png")
+        before = (tmp_path / "scan" / "1.png").read_bytes()
+        with pytest.raises(UsageError, match="a part of it"):
+            io.write(Masks((1, 24, 31), {}, {}), tmp_path / "scan" / "1.png", io.read(tmp_path / "scan"))
+        assert (tmp_path / "scan" / "1.png").read_bytes() == before
+
+    def test_a_name_too_long_for_the_file_system_is_an_error_of_ours(self, tmp_path: Path) -> None:
+        _nifti(tmp_path / "scan.nii")
+        with pytest.raises(WriteError, match="too long"):
+            io.write(Masks((4, 9, 7), {}, {}), tmp_path / ("m" * 300 + ".nii"), io.read(tmp_path / "scan.nii"))
+
+    def test_a_folder_that_cannot_be_replaced_comes_back(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        io.write(Masks.from_labels(SMALL), tmp_path / "m")
+        before = sorted((file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file())
+
+        def refused(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(Path, "replace", refused)
+        with pytest.raises(WriteError, match="Input/output"):
+            io.write(Masks.from_labels(SMALL * 0), tmp_path / "m")
+        assert sorted((file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()) == before
+
     def test_masks_of_another_stack_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="made on"):
             io.write(Masks((4, 9, 7), {}, {}), tmp_path / "m.nii", Stack.from_array(VOLUME[:2], affine=AFFINE))
@@ -415,3 +441,12 @@ class TestBombs:
         Image.new("1", (12000, 12000)).save(tmp_path / "bomb.png")
         with pytest.raises(ReadError, match="pixels"):
             io.read(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("text", ["64G", "-1", "0"])
+def test_a_limit_that_is_no_number_is_one_paragraph(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGSCOPE_MAX_BYTES", text)
+        with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
+            base._limit("SEGSCOPE_MAX_BYTES", 5)
+    assert base._limit("SEGSCOPE_MAX_BYTES_UNSET", 5) == 5

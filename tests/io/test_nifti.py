@@ -152,6 +152,12 @@ class TestValues:
         for name in ("a.hdr", "a.img"):
             np.testing.assert_array_equal(io.read(tmp_path / name)[3], DATA[..., 3].T)
 
+    def test_header_and_data_in_capital_letters(self, tmp_path: Path) -> None:
+        nibabel.Nifti1Pair(np.full((6, 5, 4), 7, np.int16), np.eye(4)).to_filename(tmp_path / "a.hdr")
+        for end in ("hdr", "img"):
+            (tmp_path / f"a.{end}").rename(tmp_path / f"B.{end.upper()}")
+        assert io.read(tmp_path / "B.HDR")[3].tolist() == io.read(tmp_path / "B.IMG")[3].tolist() == [[7] * 6] * 5
+
     def test_analyze_is_refused(self, tmp_path: Path) -> None:
         make(tmp_path / "a.img", kind=nibabel.AnalyzeImage)
         with pytest.raises(ReadError, match="left from right"):
@@ -298,6 +304,17 @@ class TestMasks:
                       "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):  # fmt: skip
             np.testing.assert_array_equal(after.header[field], before.header[field], field)
         np.testing.assert_array_equal(after.affine, before.affine)
+
+    @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 4, 1), (6, 5, 4, 1, 1), (6, 5, 1, 3)])
+    def test_masks_have_as_many_axes_as_their_scan(self, shape: tuple[int, ...], tmp_path: Path) -> None:
+        nibabel.Nifti1Image(np.zeros(shape, np.int16), np.diag([2.0, 3, 4, 1])).to_filename(tmp_path / "a.nii.gz")
+        stack = io.read(tmp_path / "a.nii.gz")
+        labels = np.random.default_rng(0).integers(0, 3, stack.shape_zyx).astype(np.uint8)
+        io.write(Masks.from_labels(labels), tmp_path / "m.nii.gz", stack)
+        image = nibabel.load(tmp_path / "m.nii.gz")
+        assert image.shape == shape
+        np.testing.assert_array_equal(np.asarray(image.dataobj).ravel(order="F"), labels.ravel())
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.nii.gz", stack).labels, labels)
 
     @pytest.mark.parametrize(("top", "dtype"), [(1, "u1"), (255, "u1"), (256, "u2"), (65535, "u2")])
     def test_the_type_is_as_small_as_the_labels_allow(self, top: int, dtype: str, tmp_path: Path) -> None:

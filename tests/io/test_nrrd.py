@@ -56,6 +56,26 @@ class TestSpace:
         stack = io.read(make(tmp_path / "a.nrrd", affine=RAS, space="RAS", **{"space units": ["um", "um", "um"]}))
         np.testing.assert_allclose(stack.geometry.affine[:3], RAS[:3] * 1e-3)
 
+    @pytest.mark.parametrize("header", [{}, {"axis mins": [1.0, 2.0, 3.0]}])
+    def test_masks_lie_on_a_scan_with_spacings_alone_for_others_too(
+        self, header: dict[str, list[float]], tmp_path: Path
+    ) -> None:
+        sitk = pytest.importorskip("SimpleITK")
+        stack = io.read(make(tmp_path / "a.nrrd", spacings=[0.5, 0.6, 3.0], **header))
+        scan = sitk.ReadImage(str(tmp_path / "a.nrrd"))
+        for ending in (".nii.gz", ".nrrd", ".mha"):
+            io.write(Masks.from_labels(np.ones(stack.shape_zyx, np.uint8)), tmp_path / f"m{ending}", stack)
+            mask = sitk.ReadImage(str(tmp_path / f"m{ending}"))
+            for place in ("GetOrigin", "GetSpacing", "GetDirection"):
+                np.testing.assert_allclose(getattr(mask, place)(), getattr(scan, place)(), atol=1e-6)
+
+    def test_a_direction_of_nan_is_none(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "a.nrrd", DATA[None], RAS, space="RAS", kinds=["list", *["domain"] * 3], encoding="raw")
+        path.write_bytes(path.read_bytes().replace(b"directions: none", b"directions: (nan,nan,nan)"))
+        stack = io.read(path)
+        np.testing.assert_allclose(stack.geometry.affine, RAS)
+        np.testing.assert_array_equal(stack[1], DATA[..., 1].T)
+
     def test_spacings_alone(self, tmp_path: Path) -> None:
         stack = io.read(make(tmp_path / "a.nrrd", spacings=[0.5, 0.6, 3.0]))
         assert stack.spacing_zyx_mm == (3.0, 0.6, 0.5)
@@ -256,6 +276,17 @@ class TestMetaImage:
         (tmp_path / "a.mha").write_bytes(f"{fields}\n".encode() + bytes(64))
         with pytest.raises(ReadError, match=message):
             io.read(tmp_path / "a.mha")
+
+    def test_the_data_file_of_another_header_is_never_replaced(self, tmp_path: Path) -> None:
+        head = "NDims = 3\nDimSize = 5 4 3\nElementSpacing = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = b.zraw\n"
+        (tmp_path / "scan.mhd").write_text(head)
+        (tmp_path / "b.zraw").write_bytes(bytes(range(60)))
+        masks = Masks.from_labels(np.ones((3, 4, 5), np.uint8))
+        with pytest.raises(UsageError, match=r"b\.zraw exists already"):
+            io.write(masks, tmp_path / "b.mhd", io.read(tmp_path / "scan.mhd"))
+        assert (tmp_path / "b.zraw").read_bytes() == bytes(range(60))
+        for _ in range(2):  # its own it may replace
+            io.write(masks, tmp_path / "c.mhd")
 
     def test_a_header_and_its_data_travel_together(self, tmp_path: Path) -> None:
         labels = (DATA > 0).astype(np.uint8).T

@@ -97,6 +97,15 @@ class TestModes:
         with pytest.raises(ReadError, match=r"animated.*2 frames"):
             io.read(tmp_path / "a.gif")
 
+    def test_a_photo_with_a_preview_behind_it_is_that_photo(self, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
+        preview = Image.fromarray(pixels[:12, :16])
+        Image.fromarray(pixels).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
+        stack = io.read(tmp_path / "a.jpg")
+        with Image.open(tmp_path / "a.jpg") as image:
+            np.testing.assert_array_equal(stack[0], np.asarray(image))
+        assert "first is shown" in stack.meta["notes"][0]
+
     def test_a_name_may_lie_about_the_codec(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / "a.jpg", format="PNG")
         np.testing.assert_array_equal(io.read(tmp_path / "a.jpg")[0], RGB)
@@ -142,6 +151,12 @@ class TestMasks:
         with pytest.raises(ReadError, match="not labels"):
             io.read_masks(tmp_path / "colour.png")
 
+    @pytest.mark.parametrize("brightest", [3, 9, 255, 300, 65535])
+    def test_labels_in_pgm_are_its_numbers(self, brightest: int, tmp_path: Path) -> None:
+        labels = np.array([[0, 1, 2], [3, 2, 0]], ">u2" if brightest > 255 else "u1")
+        (tmp_path / "a.pgm").write_bytes(b"P5\n3 2\n%d\n" % brightest + labels.tobytes())
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "a.pgm").labels[0], labels)
+
     def test_jpeg_labels_are_refused(self, tmp_path: Path) -> None:
         Image.fromarray(LABELS * 80).save(tmp_path / "m.jpg")
         with pytest.raises(ReadError, match="false labels"):
@@ -169,6 +184,13 @@ class TestMasks:
         with pytest.raises(UsageError, match=r"chapter\.txt.*new folder"):
             io.write(Masks.from_labels(LABELS), tmp_path / "thesis")
         assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+
+    def test_a_folder_with_frames_of_somebody_is_never_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "frames").mkdir()
+        Image.fromarray(LABELS).save(tmp_path / "frames" / "00000.png")
+        with pytest.raises(UsageError, match=r"did not write \(00000\.png"):
+            io.write(Masks.from_labels(LABELS * 0), tmp_path / "frames")
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "frames" / "00000.png")), LABELS)
 
     def test_frames_are_ordered_by_number(self, tmp_path: Path) -> None:
         for number in (1, 2, 10, 11, 100):

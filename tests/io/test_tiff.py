@@ -247,6 +247,30 @@ class TestReading:
 
 
 class TestMasks:
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("kind", [bool, np.uint8])
+    def test_labels_are_the_stored_numbers_where_0_is_shown_white(
+        self, kind: Any, compression: str | None, tmp_path: Path
+    ) -> None:
+        labels = np.zeros((2, 9, 17), kind)
+        labels[1, 2:5, 3:11] = 1  # tifffile stores truth values as white is zero; ImageJ does so with its masks
+        tifffile.imwrite(tmp_path / "m.tif", labels, photometric="miniswhite", compression=compression)
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.tif").labels, labels)
+
+    def test_labels_in_a_fax_are_the_stored_bits(self, tmp_path: Path) -> None:
+        labels = np.zeros((9, 17), bool)
+        labels[2:5, 3:11] = True
+        Image.fromarray(~labels).save(tmp_path / "m.tif", compression="group4", tiffinfo={262: 0})
+        with tifffile.TiffFile(tmp_path / "m.tif") as tif:
+            assert tif.pages[0].photometric == 0
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.tif").labels[0], labels)
+
+    def test_labels_with_a_palette_are_its_numbers(self, tmp_path: Path) -> None:
+        labels = np.random.default_rng(0).integers(0, 4, (9, 17)).astype(np.uint8)
+        colours = np.random.default_rng(1).integers(0, 65535, (3, 256)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / "m.tif", labels, photometric="palette", colormap=colours)
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.tif").labels[0], labels)
+
     @pytest.mark.parametrize("name", ["m.tif", "m.tiff", "m.ome.tif"])
     @pytest.mark.parametrize("frames", [1, 2, 3, 4, 7])
     def test_axes_and_spacing_are_written(self, name: str, frames: int, tmp_path: Path) -> None:

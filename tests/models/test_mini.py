@@ -79,11 +79,15 @@ def test_decode_answers_every_kind_of_prompt(model, features, kind):
 
 def test_tracking_needs_no_prompt(model, features):
     conditioned = [*features[:2], features[2] + torch.randn(5, WIDTH, 8, 8)]
+    last = torch.full((5, 1, 32, 32), -9.0)
+    last[2:, :, 8:20, 8:20] = 9.0
     with torch.no_grad():
-        logits, _, _, tokens = model.decode_tokens(conditioned)
+        logits, _, _, tokens = model.track_tokens(conditioned, last)
+        alone, _, _, _ = model.track_tokens([*features[:2], conditioned[2][3:4]], last[3:4])
     assert logits.shape == (5, 4, 32, 32)
     assert tokens.shape == (5, 4, WIDTH)
     assert not torch.equal(logits[0], logits[1])
+    assert torch.allclose(logits[3:4], alone, atol=1e-4)
 
 
 def test_objects_do_not_influence_each_other(model, features):
@@ -111,7 +115,7 @@ def test_a_shifted_picture_of_the_prompt_maps_shifts(model):
         points, labels = torch.tensor([[[x, 50.0]]]), torch.tensor([[1]])
         yes, no = torch.tensor([True]), torch.tensor([False])
         boxes, previous = torch.tensor([[x - 20, 30.0, x + 20, 70.0]]), torch.zeros(1, 1, 32, 32)
-        return prompt_maps(128, points, labels, boxes, yes, previous, no, yes, no)[0]
+        return prompt_maps(128, points, labels, boxes, yes, previous, no, yes)[0]
 
     assert torch.allclose(maps(40.0)[..., :28], maps(56.0)[..., 4:], atol=1e-5)
 

@@ -24,7 +24,7 @@ from segscope.io import (
     video,
     zarr_files,
 )
-from segscope.io.base import Format, MaskFormat, ReadOptions, suffix_of
+from segscope.io.base import Format, MaskFormat, ReadOptions, reason_of, suffix_of
 from segscope.io.streams import reading
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -154,13 +154,13 @@ def write(masks: Masks, path: str | Path, source: Stack | None = None) -> None:
     """
     is_folder = str(path).endswith("/") or not Path(path).suffix
     path = Path(path).expanduser()
-    if source is not None:
-        masks = _fitted(masks, path, source)
     entry = _writer(path, is_folder)
     try:
+        if source is not None:
+            masks = _fitted(masks, path, source)
         entry.write(masks, path, source)
     except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def _writer(path: Path, is_folder: bool) -> MaskFormat:
@@ -178,6 +178,14 @@ def _writer(path: Path, is_folder: bool) -> MaskFormat:
     )
 
 
+def _files_of(source: Stack) -> list[Path]:
+    """The file or folder of a stack, and the files inside that hold its frames."""
+    if source.path is None:
+        return []
+    frames = [source.path / name for name in source.meta.get("frame_files", ())]
+    return [source.path, *frames, *map(Path, source.meta.get("dicom_files", ()))]
+
+
 def _fitted(masks: Masks, path: Path, source: Stack) -> Masks:
     """The masks with geometry and times of their stack, after a check that they belong to it."""
     if masks.shape_zyx != source.shape_zyx or masks.axis != source.axis:
@@ -185,8 +193,8 @@ def _fitted(masks: Masks, path: Path, source: Stack) -> Masks:
             f"these masks are {masks.shape_zyx} (frame, row, column) along axis {masks.axis}, the source is "
             f"{source.shape_zyx} along axis {source.axis}; give the stack that they were made on"
         )
-    if source.path is not None and path.exists() and source.path.exists() and path.samefile(source.path):
-        raise UsageError(f"{path} is the scan itself and would be lost; name another file for the masks")
+    if path.exists() and any(file.exists() and path.samefile(file) for file in _files_of(source)):
+        raise UsageError(f"{path} is the scan itself, or a part of it, and would be lost; name another file")
     if masks.geometry is not None and source.geometry is not None and not masks.geometry.same_grid(source.geometry):
         raise UsageError("these masks lie elsewhere in the world than the source; give the stack they were made on")
     return replace(

@@ -15,10 +15,18 @@ from segscope.errors import ReadError, UsageError, WriteError
 from segscope.masks import Masks
 from segscope.stack import Stack
 
-MAX_BYTES = int(os.environ.get("SEGSCOPE_MAX_BYTES", 64 * 2**30))
+
+def _limit(name: str, usual: int) -> int:
+    text = os.environ.get(name, "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise UsageError(f"{name} is {text!r} in the environment; wanted a whole number above 0, or leave it unset")
+    return int(text) if text else usual
+
+
+MAX_BYTES = _limit("SEGSCOPE_MAX_BYTES", 64 * 2**30)
 """Most bytes that a file may declare for its decoded whole before it is refused (environment SEGSCOPE_MAX_BYTES)."""
 
-MAX_FRAME_PIXELS = int(os.environ.get("SEGSCOPE_MAX_FRAME_PIXELS", 2**28))
+MAX_FRAME_PIXELS = _limit("SEGSCOPE_MAX_FRAME_PIXELS", 2**28)
 """Most pixels that one frame may declare, about 16,000 x 16,000 (environment SEGSCOPE_MAX_FRAME_PIXELS)."""
 
 
@@ -127,13 +135,29 @@ def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
         yield part
         _sync(part)
         if folder and path.exists():
-            shutil.move(str(path), holder / "replaced")
-        part.replace(path)
+            _replace_folder(path, part, holder / "replaced")
+        else:
+            part.replace(path)
         _sync(parent)
     except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _replace_folder(path: Path, part: Path, aside: Path) -> None:
+    """Put `part` in the place of the folder `path`, which comes back if that fails."""
+    path.rename(aside)
+    try:
+        part.replace(path)
+    except OSError:
+        aside.rename(path)
+        raise
+
+
+def reason_of(error: OSError) -> str:
+    """Why the file system refused, in one line; pydicom puts a whole traceback into the text of its errors."""
+    return error.strerror or str(error).partition("\n")[0]
 
 
 def _sync(path: Path) -> None:

@@ -20,6 +20,7 @@ _IDENTITY = (
     "StudyID", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 _SHORT = ("StudyID", "AccessionNumber")
+_DATES, _TIMES, _SEXES = ("PatientBirthDate", "StudyDate"), ("StudyTime",), ("M", "F", "O", "")
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -37,11 +38,30 @@ def clean_label(name: str, object_id: int) -> str:
 
 
 def copy_identity(source: Any, target: Any) -> None:
-    """Copy patient and study, so that the new object files itself beside its scan; what is unknown stays empty."""
+    """Copy patient and study, so that the new object files itself beside its scan; what is unknown stays empty.
+
+    So does what is not valid (anonymisers leave such values): an archive may reject the whole file for it.
+    """
     for name in _IDENTITY:
         value = source.get(name)
-        too_long = name in _SHORT and len(str(value or "")) > 16  # invalid, and an archive may reject the whole file
-        setattr(target, name, "" if value is None or too_long else value)
+        setattr(target, name, "" if value is None or not _is_valid(name, value) else value)
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    from pydicom.multival import MultiValue
+    from pydicom.valuerep import DA, TM
+
+    text = str(value)
+    try:
+        if name in _DATES:
+            DA(text)
+        elif name in _TIMES:
+            TM(text)
+    except ValueError:
+        return False
+    if name == "PatientSex" and text not in _SEXES:
+        return False
+    return not isinstance(value, MultiValue) and (name not in _SHORT or len(text) <= 16)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from segscope.errors import ReadError
+from segscope.errors import ReadError, UsageError
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import ReadOptions, atomic, check_declared, suffix_of
 from segscope.io.labels import label_frames, label_type, masks_of_stack, on_grid_of
@@ -161,10 +161,19 @@ class MetaImageMasks:
                 file.write(_header(masks, "LOCAL", size))
             return
         data = path.with_suffix(".zraw")
+        _check_replaceable(path, data)
         with atomic(data) as part, part.open("wb") as file:
             size = _deflate(masks, path, file)
         with atomic(path) as part:  # the header last: without it nobody opens the data
             part.write_bytes(_header(masks, data.name, size))
+
+
+def _check_replaceable(path: Path, data: Path) -> None:
+    """A data file is replaced together with the header that names it, and never that of another header."""
+    if data.exists() and not (path.exists() and _fields(path)[0]["elementdatafile"] == data.name):
+        raise UsageError(
+            f"{data} exists already and may hold the voxels of another file; name the masks differently, or write .mha"
+        )
 
 
 def _deflate(masks: Masks, path: Path, file: IO[bytes]) -> int:

@@ -81,9 +81,10 @@ def _pair_of(path: Path) -> tuple[Path, Path]:
     """The file with the header and the file with the data."""
     if suffix_of(path, SUFFIXES):
         return path, path
-    packed = ".gz" if path.name.lower().endswith(".gz") else ""
+    packed = path.suffix if path.name.lower().endswith(".gz") else ""
     stem = path.with_suffix("") if packed else path
-    candidates = [stem.with_suffix(suffix + packed) for suffix in (".hdr", ".img")]
+    ends = (".HDR", ".IMG") if stem.suffix.isupper() else (".hdr", ".img")
+    candidates = [stem.with_suffix(suffix + packed) for suffix in ends]
     for candidate in candidates:
         check_file(candidate)
     return candidates[0], candidates[1]
@@ -269,12 +270,14 @@ def _label_header(masks: Masks, source: Stack | None) -> Any:
     wide = max(masks.shape_zyx) > 32767 or isinstance(like, nibabel.Nifti2Header)
     header: Any = (nibabel.Nifti2Header if wide else nibabel.Nifti1Header)(endianness="<")  # type: ignore[no-untyped-call]
     header.set_data_dtype(label_type(masks))
-    clip = like is not None and source is not None and source.kind == "video"
-    header.set_data_shape((x, y, 1, z) if clip else (x, y, z))
+    header.set_data_shape((x, y, z))
     header["magic"], header["vox_offset"] = (b"n+2", 544) if wide else (b"n+1", 352)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["intent_code"], header["descrip"] = 1002, b"segscope labels"
     if like is not None and _is_grid_of(like, masks, source):
+        axes = [int(length) for length in like["dim"][1 : int(like["dim"][0]) + 1]]
+        if np.prod(axes) == x * y * z:  # a picture of two axes, a clip of four: as it was
+            header.set_data_shape(axes)
         for field in _GEOMETRY_FIELDS:
             header[field] = like[field]
     elif masks.geometry is not None:

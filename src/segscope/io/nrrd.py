@@ -209,9 +209,11 @@ def _decoded(path: Path, offset: int, total: int, fields: dict[str, str], stored
 
 
 def _vector(text: str) -> NDArray[np.float64] | None:
+    """The numbers of a vector; None for "none", and for the nan that some programs write in its place."""
     if text.strip().lower() == "none":
         return None
-    return np.array([float(value) for value in text.strip(" ()").split(",")])
+    values = np.array([float(value) for value in text.strip(" ()").split(",")])
+    return None if np.isnan(values).all() else values
 
 
 def _directions(header: Header) -> list[NDArray[np.float64] | None] | None:
@@ -227,11 +229,7 @@ def geometry_of(header: Header, layout: Layout, notes: list[str]) -> Geometry | 
     known = units & set(_MM)
     scale = _MM[known.pop()] if len(known) == 1 else 1.0
     if directions is None:
-        spacings = fields.get("spacings", "").split()
-        steps = [float(spacings[axis]) if spacings else float("nan") for axis in layout.spatial] + [1.0]
-        if not all(np.isfinite(step) and step > 0 for step in steps):
-            return None
-        return Geometry(np.diag([*(np.array(steps[:3]) * scale), 1.0]))
+        return _by_spacings(fields, layout, scale, notes)
     for column, axis in enumerate(layout.spatial):
         vector = directions[axis]
         assert vector is not None
@@ -243,6 +241,21 @@ def geometry_of(header: Header, layout: Layout, notes: list[str]) -> Geometry | 
     if origin is not None:
         affine[: min(3, len(origin)), 3] = origin[:3]
     affine[:3] *= scale
+    return Geometry(_flips(fields.get("space", ""), notes) @ affine)
+
+
+def _by_spacings(fields: dict[str, str], layout: Layout, scale: float, notes: list[str]) -> Geometry | None:
+    """Axes along those of the world, which lies as ITK takes it, so that other programs find masks on their scan."""
+    spacings, starts = fields.get("spacings", "").split(), fields.get("axismins", "").split()
+    centers = fields.get("centers", fields.get("centerings", "")).lower().split()
+    affine = np.eye(4)
+    for column, axis in enumerate(layout.spatial):
+        step = float(spacings[axis]) if spacings else float("nan")
+        if not (np.isfinite(step) and step > 0):
+            return None
+        start = float(starts[axis]) if starts else float("nan")
+        edge = 0.0 if centers and centers[axis] == "node" else step / 2  # a minimum is the edge of a cell
+        affine[column, [column, 3]] = step * scale, (start + edge) * scale if np.isfinite(start) else 0.0
     return Geometry(_flips(fields.get("space", ""), notes) @ affine)
 
 

@@ -46,7 +46,10 @@ def _decode(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     """Pixels (row, column[, channel]) and what to remember of the file."""
     meta: dict[str, Any] = {}
     with _opened(path) as image:
-        if getattr(image, "n_frames", 1) > 1:
+        several = getattr(image, "n_frames", 1)
+        if several > 1 and image.format == "MPO":  # a phone's photo, with previews or a depth map behind it
+            meta["notes"] = (f"the file holds {several} pictures: the first is shown",)
+        elif several > 1:
             raise ReadError(
                 f"{path} is animated ({image.n_frames} frames); convert it to a video or to a folder of frames"
             )
@@ -186,13 +189,22 @@ def _labels(path: Path) -> tuple[NDArray[Any], dict[int, str]]:
         if image.format in ("JPEG", "MPO"):
             raise ReadError(f"{path} is a JPEG, whose loss makes false labels; threshold it and save the masks as PNG")
         names = names_of(getattr(image, "text", {}).get("segscope"))
+        brightest = _brightest(image)
         if image.mode == "P":
             pixels = np.asarray(Image.frombytes("L", image.size, image.tobytes()))
         else:
             pixels = _pixels(path, image, {})
+        if brightest is not None:
+            pixels = np.rint(pixels * (brightest / np.iinfo(pixels.dtype).max)).astype(pixels.dtype)
         pixels = _grey_of(pixels)
         orientation = int(image.getexif().get(_ORIENTATION, 1))
     return (upright(pixels, orientation) if 2 <= orientation <= 8 else pixels), names
+
+
+def _brightest(image: Any) -> int | None:
+    """The number of full brightness in a PNM file, by which Pillow stretches values to 8 or 16 bits; else None."""
+    arguments = image.tile[0][3] if image.format == "PPM" and image.tile[0][0] == "ppm" else None
+    return int(arguments[1]) if isinstance(arguments, tuple) else None
 
 
 def _grey_of(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -257,11 +269,25 @@ class LabelFolder:
 
 def _check_replaceable(folder: Path) -> None:
     """A folder is replaced as a whole, so it may hold nothing but frames of an earlier run."""
-    foreign = [path.name for path in folder.iterdir() if not re.fullmatch(r"\d{5,}\.png", path.name)]
+    foreign = [path.name for path in folder.iterdir() if not _is_ours(path)]
     if foreign:
         raise UsageError(
-            f"{folder} already holds other files ({', '.join(sorted(foreign)[:3])}); name a new folder for the masks"
+            f"{folder} already holds files that this program did not write ({', '.join(sorted(foreign)[:3])}); name a "
+            "new folder for the masks"
         )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a label frame with the note of this program; frames of a clip may have the same names."""
+    from PIL import Image
+
+    if not re.fullmatch(r"\d{5,}\.png", path.name):
+        return False
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return "segscope" in image.info
+    except OSError:
+        return False
 
 
 def _save(frame: NDArray[Any], path: Path, masks: Masks, source: Stack | None) -> None:

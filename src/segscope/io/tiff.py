@@ -45,6 +45,16 @@ class Tiff:
             return _read(path, options)
 
 
+def read_labels(path: Path) -> Stack:
+    """The numbers that a TIFF stores, whatever brightness or colour they are shown with.
+
+    Programs that write masks let 0 mean white, or give labels a palette, for the eye alone.
+    """
+    with reading(path, _WHAT):
+        check_file(path)
+        return _read(path, ReadOptions(), as_stored=True)
+
+
 @dataclass(frozen=True)
 class _Layout:
     """Which page is which frame: page = first + frame * frame_step + channel * channel_step."""
@@ -58,7 +68,7 @@ class _Layout:
     samples: tuple[int, int] | None  # pick of the sample axis: (first, count); None for all
 
 
-def _read(path: Path, options: ReadOptions) -> Stack:
+def _read(path: Path, options: ReadOptions, *, as_stored: bool = False) -> Stack:
     with _opened(path) as tif:
         number = _series_number(path, tif, options)
         series = tif.series[number]
@@ -70,7 +80,7 @@ def _read(path: Path, options: ReadOptions) -> Stack:
         scale = scale_of(tif, series, number)
         notes: list[str] = []
         layout = _layout(path, lead, size[2], options, notes)
-        frames = TiffFrames(path, number, layout, page, size)
+        frames = TiffFrames(path, number, layout, page, size, as_stored=as_stored)
     times = scale.times(layout.frames) if layout.kind == "video" else None
     meta: dict[str, Any] = {"axes": series.axes, **scale.meta}
     geometry = _geometry(scale, layout.kind, meta, notes)
@@ -234,13 +244,17 @@ def _geometry(scale: Scale, kind: Kind, meta: dict[str, Any], notes: list[str]) 
 class TiffFrames:
     """Pages of a TIFF as frames (a FrameSource); the file stays open for reading, once a process."""
 
-    def __init__(self, path: Path, number: int, layout: _Layout, page: Any, size: tuple[int, int, int]) -> None:
+    def __init__(
+        self, path: Path, number: int, layout: _Layout, page: Any, size: tuple[int, int, int], *, as_stored: bool
+    ) -> None:
         self._path, self._number, self._layout = path, number, layout
         self._photometric = int(page.photometric)
         self._planar = page.axes == "SYX"
         self._alpha = bool(page.extrasamples) and int(page.extrasamples[-1]) in (1, 2) and size[2] in (2, 4)
-        self._colormap = None if self._photometric != _PALETTE else np.asarray(page.colormap)
+        self._colormap = None if self._photometric != _PALETTE or as_stored else np.asarray(page.colormap)
         self._pillow = _needs_pillow(path, page)
+        # Pillow turns brightness round by itself, tifffile never does
+        self._turned = self._photometric == _WHITE_IS_ZERO and self._pillow == as_stored
         self._lock = threading.Lock()
         self._tif: Any = None
         self._owner = 0
@@ -287,7 +301,7 @@ class TiffFrames:
         return self._shown(plane)
 
     def _shown(self, plane: NDArray[Any]) -> NDArray[Any]:
-        if self._photometric == _WHITE_IS_ZERO and not self._pillow and plane.dtype.kind in "bu":
+        if self._turned and plane.dtype.kind in "bu":
             plane = ~plane
         if self._colormap is not None:
             return (self._colormap[:, plane] >> 8).astype(np.uint8).transpose(1, 2, 0)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from segscope.errors import WriteError
-from segscope.io.base import ReadOptions, atomic
+from segscope.io.base import atomic
 from segscope.io.labels import label_frames, label_type, masks_of_stack, note_of, on_grid_of, one_bit
 from segscope.io.streams import reading
-from segscope.io.tiff import Tiff
+from segscope.io.tiff import read_labels
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -19,8 +19,8 @@ _CLASSIC_BYTES = 2**31
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label TIFF. Where 255 is the only label it becomes object 1."""
-    stack = Tiff().read(path, ReadOptions())
+    """Masks of a label TIFF, by its stored numbers. Where 255 is the only label it becomes object 1."""
+    stack = read_labels(path)
     with reading(path, "a TIFF file with masks"):
         masks = masks_of_stack(stack)
         masks = masks if "names" in stack.meta else one_bit(masks)

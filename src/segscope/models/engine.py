@@ -47,12 +47,15 @@ class Hint:
         positive: (N,) bool.
         box: (x0, y0, x1, y1) or None.
         previous: (row, column) float32 low-resolution logits of an earlier answer, or None.
+        last: (row, column) float32 logits of the answer on the neighbouring frame, while tracking with an engine that
+            `hands_on`; else None.
     """
 
     points: NDArray[np.float64]
     positive: NDArray[np.bool_]
     box: tuple[float, float, float, float] | None = None
     previous: Tensor | None = None
+    last: Tensor | None = None
 
     @property
     def clicks(self) -> int:
@@ -123,6 +126,7 @@ class Engine(Protocol):
         input_size: side of the square input in pixels.
         weights_hash: SHA-256 of the weights, first 16 hex digits; part of every record.
         slots, pointer_limit: memory frames and object pointers that tracking uses; 0 for families without memory.
+        hands_on: whether tracking also shows the decoder the answer on the neighbouring frame.
     """
 
     card: Card
@@ -132,6 +136,7 @@ class Engine(Protocol):
     weights_hash: str
     slots: int
     pointer_limit: int
+    hands_on: bool
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
         """Features of a picture (row, column, 3). `video` picks the resampling that the family uses on videos."""

@@ -10,6 +10,7 @@ Weights do not depend on the input size; any multiple of 16 from 96 to 512 will 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,14 +131,12 @@ class MiniEncoder(nn.Module):
 
 
 class DenseBranch(nn.Module):
-    """Prompts as maps at stride 4: clicks + and -, box, ellipse of the box, earlier logits; flags as a bias."""
+    """Maps at stride 4, and flags as a bias, to what is added to the features at strides 4, 8 and 16."""
 
-    MAPS, FLAGS = 5, 4
-
-    def __init__(self) -> None:
+    def __init__(self, maps: int, flags: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(self.MAPS, 16, 3, 1, 1)
-        self.flags = nn.Linear(self.FLAGS, 16)
+        self.first = nn.Conv2d(maps, 16, 3, 1, 1)
+        self.flags = nn.Linear(flags, 16)
         self.to8 = nn.Conv2d(16, 32, 3, 2, 1)
         self.to16 = nn.Conv2d(32, 64, 3, 2, 1)
         self.add4, self.add8 = nn.Conv2d(16, WIDTH // 8, 1), nn.Conv2d(32, WIDTH // 4, 1)
@@ -159,12 +158,12 @@ def prompt_maps(
     previous: Tensor,
     has_previous: Tensor,
     ellipse: Tensor,
-    tracked: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Draw prompts at stride 4. See `MiniModel.decode`; `tracked` (O,) marks objects without any prompt.
+    """Draw prompts at stride 4. See `MiniModel.decode`.
 
     Returns:
-        maps (O, 5, size/4, size/4) and flags (O, 4): box, earlier logits, clicks, tracked.
+        maps (O, 5, size/4, size/4): clicks + and -, box, ellipse of the box, earlier logits; and flags (O, 3): box,
+        earlier logits, clicks.
     """
     side = size // 4
     at = (torch.arange(side, device=points.device, dtype=torch.float32) + 0.5) * 4
@@ -192,7 +191,7 @@ def prompt_maps(
         torch.tanh(3 * inner) * boxed * ellipse.float()[:, None, None],
         torch.tanh(previous[:, 0] / 4) * has_previous.float()[:, None, None],
     ]
-    return torch.stack(maps, 1), torch.stack([has_box.float(), has_previous.float(), clicked, tracked.float()], 1)
+    return torch.stack(maps, 1), torch.stack([has_box.float(), has_previous.float(), clicked], 1)
 
 
 def _config(size: int) -> Sam2VideoConfig:
@@ -251,13 +250,16 @@ class MiniModel(Sam2VideoModel):
     def __init__(self, config: Sam2VideoConfig) -> None:
         super().__init__(config)
         self.vision_encoder = MiniEncoder()
-        self.dense_branch = DenseBranch()
+        self.dense_branch = DenseBranch(maps=5, flags=3)
         # SAM places points and pixels by one and the same random matrix; transformers draws two
         where = self.shared_image_embedding.positional_embedding
         self.prompt_encoder.shared_embedding.positional_embedding.copy_(where)
         # where an object is only tracked, the map that memory conditioned says where it roughly lies (4 x 4 values a
-        # token); that takes the place of an earlier answer, so the decoder needs no other way of working
+        # token); together with the answer on the neighbouring frame it is drawn as prompts are
         self.track_prior = nn.Conv2d(WIDTH, 16, 1)
+        self.track_branch = DenseBranch(maps=2, flags=1)
+        # a decoder of its own lets tracking learn without touching the answers to prompts
+        self.track_decoder = copy.deepcopy(self.mask_decoder)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
         """Maps of normalised pictures (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
@@ -325,14 +327,27 @@ class MiniModel(Sam2VideoModel):
             previous, has_previous = points.new_zeros(objects, 1, side, side), no
         has_box = yes if has_box is None else has_box
         has_previous = yes if has_previous is None else has_previous
-        tokens = self._prompt_tokens(points, labels.long(), boxes, has_box)
-        tracked = ~(has_box | has_previous | (labels >= 0).any(1))
-        if tracked.any():
-            previous = torch.where(tracked[:, None, None, None], self.where_tracked(reference), previous)
-            has_previous = has_previous | tracked
         ellipse = yes if ellipse is None else ellipse
-        maps, flags = prompt_maps(4 * side, points, labels, boxes, has_box, previous, has_previous, ellipse, tracked)
-        return self._masks(features, tokens, self.dense_branch(maps, flags))
+        tokens = self._prompt_tokens(points, labels.long(), boxes, has_box)
+        maps, flags = prompt_maps(4 * side, points, labels, boxes, has_box, previous, has_previous, ellipse)
+        return self._masks(self.mask_decoder, features, tokens, self.dense_branch(maps, flags))
+
+    def track_tokens(self, features: Sequence[Tensor], last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Masks of O objects that are only tracked; as `decode_tokens`.
+
+        Args:
+            features: three maps from `encode`, the last one (O, WIDTH, S/16, S/16) conditioned on memory.
+            last: (O, 1, S/4, S/4) logits of each object on the neighbouring frame, far below zero where it was absent.
+        """
+        conditioned = features[-1]
+        objects = len(conditioned)
+        points = conditioned.new_zeros(objects, 0, 2)
+        labels = conditioned.new_zeros((objects, 0), dtype=torch.long)
+        none = points.new_zeros(objects, dtype=torch.bool)
+        tokens = self._prompt_tokens(points, labels, points.new_zeros(objects, 4), none)
+        maps = torch.tanh(torch.cat([last, self.where_tracked(conditioned)], 1) / 4)
+        seen = (last > 0).flatten(1).any(1, keepdim=True).to(maps.dtype)
+        return self._masks(self.track_decoder, features, tokens, self.track_branch(maps, seen))
 
     def position(self) -> Tensor:
         """(1, WIDTH, S/16, S/16) sine encoding that memory attention adds to the last map, as SAM 2's neck makes it."""
@@ -356,10 +371,9 @@ class MiniModel(Sam2VideoModel):
         return self.prompt_encoder._embed_points(points[:, None] - 0.5, labels[:, None], pad=True)
 
     def _masks(
-        self, features: Sequence[Tensor], tokens: Tensor, dense: tuple[Tensor, Tensor, Tensor]
+        self, decoder: Any, features: Sequence[Tensor], tokens: Tensor, dense: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """transformers' mask decoder, but all four masks at once."""
-        decoder = self.mask_decoder
         fine, middle, coarse = (f + d for f, d in zip(features, dense, strict=True))
         coarse = coarse + self.prompt_encoder.no_mask_embed.weight[..., None, None]
         objects = max(len(coarse), len(tokens))

@@ -23,6 +23,7 @@ class MiniEngine(Sam2Engine):
     """
 
     gate_iou: float = mini.GATE_IOU
+    hands_on = True
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:  # noqa: ARG002 - one rule for both
         """(1, 3, side, side) input; pictures and video frames alike."""
@@ -42,6 +43,10 @@ class MiniEngine(Sam2Engine):
         scale = np.array([self.input_size / width, self.input_size / height])
         points = boxes = previous = None
         grid = features.maps[0].shape[-2:]
+        maps = [*features.maps[:-1], conditioned]
+        if hints[0].last is not None:
+            last = torch.stack([resize(cast(Tensor, hint.last)[None, None], grid)[0] for hint in hints])
+            return self._four(self.model.track_tokens(maps, last.to(self.dtype)), multimask)
         if len(hints[0].points):
             points = self._tensor(np.stack([hint.points * scale for hint in hints]))
         labels = torch.as_tensor(np.stack([hint.positive.astype(np.int64) for hint in hints]), device=self.device)
@@ -49,7 +54,6 @@ class MiniEngine(Sam2Engine):
             boxes = self._tensor(np.stack([np.asarray(hint.box) * np.tile(scale, 2) for hint in hints]))
         if hints[0].previous is not None:
             previous = torch.stack([resize(cast(Tensor, hint.previous)[None, None], grid)[0] for hint in hints])
-        maps = [*features.maps[:-1], conditioned]
         if points is None:
             labels = None
         return self._four(self.model.decode_tokens(maps, points, labels, boxes, previous), multimask)

@@ -33,6 +33,7 @@ class SamEngine:
     std = (58.395, 57.12, 57.375)
     slots = 0
     pointer_limit = 0
+    hands_on = False
 
     def __init__(
         self,

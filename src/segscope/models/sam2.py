@@ -36,6 +36,7 @@ class Sam2Engine:
 
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
+    hands_on = False
 
     def __init__(
         self,

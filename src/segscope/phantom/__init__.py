@@ -2,5 +2,6 @@
 
 from segscope.phantom.scans import clip, volume
 from segscope.phantom.scenes import picture, scene
+from segscope.phantom.stacks import stack
 
-__all__ = ["clip", "picture", "scene", "volume"]
+__all__ = ["clip", "picture", "scene", "stack", "volume"]

@@ -46,7 +46,7 @@ def widen(scene: Scene, tracks: Mapping[int, Track], frame: int, reverse: bool) 
 def settle(scene: Scene, tracks: Mapping[int, Track]) -> None:
     """Make the memories that anchors still lack in the tracking view."""
     for track in tracks.values():
-        track.settled = track.anchors
+        track.settle()
         if scene.remembers:
             _remember(scene, track, track.anchors)
 

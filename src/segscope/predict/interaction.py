@@ -339,6 +339,7 @@ class Interaction:
         track.prompts.pop(frame, None)
         track.answers.pop(frame, None)
         track.passed.pop(frame, None)
+        track.replaced.pop(frame, None)
         track.anchors -= {frame}
         track.settled -= {frame}
 

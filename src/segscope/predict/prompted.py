@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from segscope.predict.hints import GIVEN, Request, mask_logits, request
 from segscope.predict.scene import ABSENT, Scene
 from segscope.predict.track import Answer, Track
 from segscope.predict.view import View
-from segscope.prompts import Box, Prompt
+from segscope.prompts import Box, MaskPrompt, Prompt
 
 CLAMP = 32.0  # SAM 2 feeds earlier logits back within these bounds
 CLICK_WINDOWS = (1.0, 0.5, 0.25, 0.125)  # shares of the frame's sides, tried for clicks when nothing else is known
+COMPARED = 512  # longer side, in pixels, of the grid on which masks of different windows are compared
 ZOOM = 1.8  # window around a box or mask, in its longer side; 1.3 to 2.4 measured alike
 
 
@@ -35,6 +37,8 @@ def answer_prompts(scene: Scene, track: Track, object_id: int, frame: int, new: 
     before = track.answers.get(frame)
     prompts = (*track.prompts.get(frame, ()), *new)
     asked = request(prompts)
+    if before is not None and not any(isinstance(prompt, MaskPrompt) for prompt in new):
+        asked = replace(asked, start=None)  # goes on from the latest answer, not from a mask given before it
     if asked.given is not None:
         result = _take(scene, frame, object_id, asked.given)
     elif scene.engine.card.zoom:
@@ -43,6 +47,8 @@ def answer_prompts(scene: Scene, track: Track, object_id: int, frame: int, new: 
         result = _plain(scene, track, frame, object_id, asked, before)
     answer, frame_mask = result
     track.prompts[frame] = prompts
+    if before is not None:
+        track.replaced.setdefault(frame, before)
     track.answers[frame] = answer
     track.anchors = track.anchors | {frame}
     return frame_mask
@@ -120,33 +126,67 @@ def _zoomed(
     start = asked.start
     if start is None and before is not None:
         start = torch.from_numpy(scene.logits(before))
-    tries = [(view, _look(scene, frame, view, asked.hint, start)) for view in _views(scene, asked.hint, start)]
-    ranked = sorted(
-        ((float(decoded.iou[0, i]), i, view, decoded) for view, decoded in tries for i in range(decoded.iou.shape[1])),
-        key=lambda item: item[0],
-        reverse=True,
-    )
-    score, chosen, view, decoded = ranked[0]
-    low, note = decoded.logits[0, chosen], ""
+    tries = [_look(scene, frame, view, asked.hint, start) for view in _views(scene, asked.hint, start)]
+    ranked = _ranked([one for found in tries for one in found], scene.stack.size_hw)
+    low, view, score, presence = ranked[0]
+    note = ""
     threshold = getattr(scene.engine, "gate_iou", 0.0)
     box_alone = asked.hint.box is not None and not len(asked.hint.points) and start is None
     if asked.hint.box is not None and box_alone and score < threshold:
         low, note = _ellipse(view, asked.hint.box, low), "gate: the network was unsure; the ellipse of the box"
-    presence = None if decoded.object_score is None else float(decoded.object_score[0])
     # what tracking remembers of it is made when tracking begins, in the view that is chosen then
     answer, full = scene.answer(low, view, score=score, object_score=presence, note=note)
-    candidates = tuple((scene.on_frame(item[3].logits[0, item[1]], item[2]), item[0]) for item in ranked[1:4])
+    candidates = tuple((scene.on_frame(item.low, item.view), item.score) for item in ranked[1:4])
     return answer, scene.frame_mask(frame, object_id, answer, full, candidates)
 
 
-def _look(scene: Scene, frame: int, view: View, hint: Hint, start: Tensor | None) -> Decoded:
+class _Candidate(NamedTuple):
+    """One mask that was found: logits (row, column) of a view, predicted IoU, and logit of presence."""
+
+    low: Tensor
+    view: View
+    score: float
+    presence: float | None
+
+
+def _look(scene: Scene, frame: int, view: View, hint: Hint, start: Tensor | None) -> list[_Candidate]:
     previous = None
     if start is not None:
         previous = torch.from_numpy(np.ascontiguousarray(view.cut(start.cpu().numpy())))
         previous = previous.to(scene.engine.device).clamp(-CLAMP, CLAMP)
     features = scene.features.get(frame, view)
     multimask = scene.engine.multimask(hint.clicks, tracking=False) and previous is None
-    return scene.engine.decode(features, [replace(view.shift(hint), previous=previous)], multimask=multimask)
+    found = scene.engine.decode(features, [replace(view.shift(hint), previous=previous)], multimask=multimask)
+    presence = None if found.object_score is None else float(found.object_score[0])
+    return [
+        _Candidate(low, view, score, presence)
+        for low, score in zip(found.logits[0], found.iou[0].tolist(), strict=True)
+    ]
+
+
+def _ranked(found: list[_Candidate], size_hw: tuple[int, int]) -> list[_Candidate]:
+    """Best first: by predicted IoU within one window; among several by the overlap that can be expected.
+
+    Windows answer a lone click with masks of different extent, and predicted IoU compares them badly. The expected IoU
+    of a mask is its mean IoU with all masks found, each as likely as its predicted IoU says (minimum Bayes risk).
+    """
+    if len({item.view for item in found}) == 1:
+        return sorted(found, key=lambda item: item.score, reverse=True)
+    shrink = min(1.0, COMPARED / max(size_hw))
+    rows, columns = (max(1, round(side * shrink)) for side in size_hw)
+    masks = torch.zeros(len(found), rows, columns)
+    for mask, item in zip(masks, found, strict=True):
+        x0, x1 = (round(x * columns / size_hw[1]) for x in (item.view.x0, item.view.x1))
+        y0, y1 = (round(y * rows / size_hw[0]) for y in (item.view.y0, item.view.y1))
+        shape = (max(1, y1 - y0), max(1, x1 - x0))
+        part = torch.nn.functional.interpolate(item.low[None, None].float().cpu(), shape, mode="bilinear")[0, 0] > 0
+        mask[y0 : y0 + shape[0], x0 : x0 + shape[1]] = part[: rows - y0, : columns - x0]
+    flat = masks.flatten(1)
+    both, area = flat @ flat.T, flat.sum(1)
+    overlap = both / (area[:, None] + area - both).clamp(min=1)
+    likely = torch.tensor([max(item.score, 1e-3) for item in found])
+    order = (overlap @ likely).argsort(descending=True, stable=True)
+    return [found[i] for i in order.tolist()]
 
 
 def _views(scene: Scene, hint: Hint, start: Tensor | None) -> list[View]:

@@ -129,7 +129,7 @@ class Scene:
         """
         step = -1 if reverse else 1
         slots = self.engine.slots - 1
-        held = {at: memory for at in sorted(anchors) if (memory := self._seen(track.answers[at]))}
+        held = {at: memory for at in sorted(anchors) if (memory := self._seen(track.known(at)))}
         maps = [(0, self._memory(memory, with_map=True)) for memory in held.values()]
         past = self._past(track, frame, step, slots * self.policy.reach)
         chosen = self.policy.choose([item for item, _ in past], slots)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from segscope.masks import Runs
 from segscope.memory.spool import Ticket
@@ -56,6 +56,7 @@ class Track:
         answers: masks by frame.
         anchors: frames that tracking never overwrites: prompted and confirmed ones.
         settled: the anchors when tracking last began; corrections are decoded from what these say.
+        replaced: answers that prompts have replaced since then; for corrections of other frames they still count.
         passed: direction in which tracking last went over a frame: True for backwards.
     """
 
@@ -64,12 +65,27 @@ class Track:
     answers: dict[int, Answer] = field(default_factory=dict)
     anchors: frozenset[int] = frozenset()
     settled: frozenset[int] = frozenset()
+    replaced: dict[int, Answer] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
 
     def copy(self) -> Track:
         """A copy that shares answers, which never change."""
-        return Track(self.name, dict(self.prompts), dict(self.answers), self.anchors, self.settled, dict(self.passed))
+        return replace(
+            self,
+            prompts=dict(self.prompts),
+            answers=dict(self.answers),
+            replaced=dict(self.replaced),
+            passed=dict(self.passed),
+        )
+
+    def settle(self) -> None:
+        """Tracking begins: from here on every answer counts as it is now."""
+        self.settled, self.replaced = self.anchors, {}
+
+    def known(self, frame: int) -> Answer | None:
+        """The answer on a frame as tracking last saw or left it."""
+        return self.replaced.get(frame, self.answers.get(frame))
 
     def tracked(self, frame: int) -> Answer | None:
-        """The answer on a frame that was tracked, not prompted."""
-        return None if frame in self.anchors else self.answers.get(frame)
+        """The answer that tracking left on a frame, or None where it went by a prompt or never came."""
+        return self.known(frame) if frame in self.passed and frame not in self.settled else None

@@ -73,9 +73,28 @@ def _recall(scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool
     banks = [scene.bank(track, frame, reverse, track.anchors) for track in tracks.values()]
     conditioned = scene.engine.attend(features, banks)
     multimask = scene.engine.multimask(0, tracking=True)
-    decoded = scene.engine.decode(features, [NO_HINT] * len(banks), multimask=multimask, conditioned=conditioned)
+    hints = [NO_HINT] * len(banks)
+    if scene.engine.hands_on:
+        before = frame + (1 if reverse else -1)
+        hints = [replace(NO_HINT, last=_last(scene, track.answers.get(before))) for track in tracks.values()]
+    decoded = scene.engine.decode(features, hints, multimask=multimask, conditioned=conditioned)
     best = decoded.iou.argmax(dim=1).tolist()
     return stack_decoded([pick(decoded, row, mask) for row, mask in enumerate(best)])
+
+
+def _last(scene: Scene, answer: Answer | None) -> torch.Tensor:
+    """Logits (row, column) of the neighbouring frame in the tracking view; absent everywhere if it has no answer."""
+    if answer is None:
+        return torch.full((1, 1), ABSENT, device=scene.engine.device)
+    return _seen_in(scene, answer, scene.view)
+
+
+def _seen_in(scene: Scene, answer: Answer, view: View) -> torch.Tensor:
+    """Logits (row, column) of an answer in a view."""
+    if view == answer.view:
+        return scene.spool.get(answer.logits, scene.engine.device)
+    cut = np.ascontiguousarray(view.cut(scene.logits(answer)))
+    return torch.from_numpy(cut).to(scene.engine.device)
 
 
 def _hand_on(scene: Scene, frame: int, before: Answer) -> tuple[Decoded, View]:
@@ -84,12 +103,7 @@ def _hand_on(scene: Scene, frame: int, before: Answer) -> tuple[Decoded, View]:
     view = scene.view
     if scene.engine.card.zoom and hint.box is not None:
         view = View.around(hint.box, scene.stack.size_hw, factor=ZOOM)
-    if view == before.view:
-        logits = scene.spool.get(before.logits, scene.engine.device)
-    else:
-        cut = np.ascontiguousarray(view.cut(scene.logits(before)))
-        logits = torch.from_numpy(cut).to(scene.engine.device)
-    hint = replace(view.shift(hint), previous=logits.clamp(-CLAMP, CLAMP))
+    hint = replace(view.shift(hint), previous=_seen_in(scene, before, view).clamp(-CLAMP, CLAMP))
     return scene.engine.decode(scene.features.get(frame, view), [hint], multimask=False), view
 
 
