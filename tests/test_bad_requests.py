@@ -207,6 +207,28 @@ def test_bad_requests(name: str, tmp_path: Path, inputs: Inputs, ends: Callable[
     assert sorted([*tmp_path.rglob("*"), *inputs.folder.rglob("*")]) == before
 
 
+@pytest.mark.parametrize(
+    ("which", "output", "said"),
+    [
+        ("nii", ["-o", "OUT/m.png"], "6 frames"),
+        ("png", ["-o", "OUT/m.dcm"], "not read from DICOM"),
+        ("nii", ["-o", "OUT/m.rtstruct.dcm"], "not read from DICOM"),
+        ("png", ["-o", "OUT/full"], "did not write"),
+        ("nii", ["-o", "OUT/m.mhd"], "m.zraw"),
+        ("nii", ["--overlay", "OUT/o.avi"], ".mp4"),
+    ],
+)
+def test_outputs_that_cannot_be_are_refused_before_a_model_is_loaded(
+    which: str, output: Argv, said: str, tmp_path: Path, inputs: Inputs, ends: Callable[..., str]
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("keep me")
+    (tmp_path / "m.zraw").write_bytes(b"voxels of another file")
+    box = BOX3 if which == "nii" else BOX
+    message = ends(on(which, *output, "--model", "OUT/no-model.pt", *box)(inputs, tmp_path))
+    assert said in message, message
+
+
 def test_an_error_is_json_when_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code = main(["segment", str(tmp_path / "none.png"), "-o", str(tmp_path / "m.png"), "--box", "1,1,2,2", "--json"])
     said = json.loads(capsys.readouterr().out)

@@ -128,6 +128,15 @@ def test_earlier_logits_of_another_size_are_resized(engine: SamEngine) -> None:
         assert decoded.logits.shape == (1, 1, 32, 32)
 
 
+def test_a_mask_of_the_picture_is_padded_like_the_picture(engine: SamEngine) -> None:
+    features = engine.encode(np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8))
+    given, padded = torch.full((64, 128), -10.0), torch.full((32, 32), -10.0)
+    given[40:, 60:100] = padded[10:16, 15:25] = 10.0
+    wanted, found = (engine.decode(features, [hint(9, 9, previous=one)], multimask=False) for one in (padded, given))
+    torch.testing.assert_close(found.logits, wanted.logits)
+    torch.testing.assert_close(engine.to_frame(given, (64, 128)), given)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 400), (400, 3), (128, 128), (127, 300)])
 def test_any_picture_size_gives_masks_of_that_size(engine: SamEngine, size: tuple[int, int]) -> None:
     features = engine.encode(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from segscope.errors import PromptError, ReadError, UsageError
 from segscope.masks import Masks
@@ -84,6 +85,17 @@ class TestEveryEngine:
             run(work, direction="both")
             assert np.array_equal(work.masks().mask(2, 1), mask)
 
+    @pytest.mark.parametrize("frames", [1, 2])
+    def test_logits_of_a_given_mask_lie_where_the_mask_lies(self, engine: Engine, frames: int) -> None:
+        mask = np.zeros((60, 80), bool)
+        mask[32:56, 48:76] = True
+        with Interaction(Stack.from_array(np.zeros((frames, 60, 80), np.uint8)), engine) as work:
+            work.add(MaskPrompt(mask))
+            found = work.frame_mask(0, 1)
+            assert found is not None
+            inside = found.logits > 0
+        assert (inside & mask).sum() > 0.85 * (inside | mask).sum()
+
     def test_replay_gives_the_same_masks(self, engine: Engine, clip: Stack, tmp_path: Path) -> None:
         log = tmp_path / "log.jsonl"
         with Interaction(clip, engine, log=log) as work:
@@ -118,6 +130,35 @@ def test_highest_logit_wins_a_shared_pixel(sam2: Engine, clip: Stack) -> None:
     shared = one.mask & two.mask
     assert shared.any()
     assert np.array_equal(labels[shared] == 1, (one.logits >= two.logits)[shared])
+
+
+def test_each_click_goes_on_from_the_latest_answer(sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    previous, decode = [], sam2.decode
+
+    def watched(features: Any, hints: Any, **options: Any) -> Any:
+        previous.append(hints[0].previous)
+        return decode(features, hints, **options)
+
+    monkeypatch.setattr(sam2, "decode", watched)
+    with Interaction(clip, sam2) as work:
+        work.add(MaskPrompt(clip[0] > 180))
+        for click in (Point(20, 30), Point(60, 50, positive=False)):
+            latest = work._scene.spool.get(work._tracks[1].answers[0].logits)
+            work.add(click)
+            assert torch.equal(previous[-1], latest.clamp(-32, 32))
+
+
+def test_corrections_do_not_see_each_other_before_tracking(sam2: Engine, clip: Stack) -> None:
+    answers = []
+    for others in ([], [Point(30, 40, frame=3)], [Point(70, 50, positive=False), Point(30, 40, frame=3)]):
+        with Interaction(clip, sam2) as work:
+            work.add(DISC)
+            run(work, direction="forward")
+            for other in others:
+                work.add(other)
+            answers.append(work.add(Point(40, 30, frame=4)).logits)
+    assert np.array_equal(answers[0], answers[1])
+    assert np.array_equal(answers[0], answers[2])
 
 
 class TestPropagation:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segscope.stack import Stack
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")
+VIDEO_SUFFIXES = (".mp4",)
 
 
 @dataclass(slots=True)
@@ -51,18 +51,15 @@ class Outputs:
     overlay: Path | None = None
     record: Path | None = None
 
-    def check(self, source: Path) -> None:
+    def check(self, source: Path, stack: Stack) -> None:
         """Refuse, before any work, what could not be written or would destroy something.
 
         Raises:
-            UsageError: an unknown ending, a missing folder, the input itself, or the same file twice.
+            UsageError: an unknown ending, a format that does not fit, a missing folder, the input itself, or the same
+                file twice.
         """
         from segscope import io
-        from segscope.io.base import suffix_of
 
-        known = tuple(suffix for entry in io.MASK_FORMATS for suffix in entry.suffixes)
-        if self.masks.suffix and suffix_of(self.masks, known) is None:
-            raise UsageError(f"masks cannot be written as {self.masks.name}. Known endings: {', '.join(known)}")
         if self.overlay is not None and self.overlay.suffix.lower() not in PICTURE_SUFFIXES + VIDEO_SUFFIXES:
             endings = ", ".join(PICTURE_SUFFIXES + VIDEO_SUFFIXES)
             raise UsageError(f"an overlay ends in one of {endings}; got {self.overlay.name}")
@@ -73,6 +70,7 @@ class Outputs:
             raise UsageError("two of the outputs have the same name; give each its own file")
         for path in paths:
             _check_place(path, source, may_be_folder=path is self.masks and not path.suffix)
+        io.check_output(self.masks, stack)
 
     def write(self, masks: Masks, stack: Stack, prompts: Sequence[Prompt], record: Mapping[str, Any]) -> None:
         """Write all of them, the masks last: where the masks are, the rest is."""

@@ -135,7 +135,7 @@ class Segment:
         self._check_options()
         with clock.measure("read"):
             stack = self._read()
-        self.outputs.check(self.source)
+        self.outputs.check(self.source, stack)
         request = self._request(stack)
         if not self.as_json:
             console.say(f"{self.source}: {job.describe(stack)}")

@@ -163,6 +163,18 @@ def write(masks: Masks, path: str | Path, source: Stack | None = None) -> None:
         raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
 
 
+def check_output(path: str | Path, source: Stack) -> None:
+    """Refuse a file that masks of a stack could not be written to, before they are made.
+
+    Raises:
+        UsageError: an unknown suffix, a format that does not fit the stack, or a file that has to stay.
+    """
+    path = Path(path).expanduser()
+    empty = Masks(source.shape_zyx, {}, {}, {}, source.geometry, source.times_s, {}, source.axis)
+    _fitted(empty, path, source)
+    _writer(path, not path.suffix).check(empty, path, source)
+
+
 def _writer(path: Path, is_folder: bool) -> MaskFormat:
     if is_folder:
         from segscope.io.picture import LabelFolder
@@ -204,4 +216,14 @@ def _fitted(masks: Masks, path: Path, source: Stack) -> Masks:
     )
 
 
-__all__ = ["FORMATS", "MASK_FORMATS", "Format", "MaskFormat", "ReadOptions", "read", "read_masks", "write"]
+__all__ = [
+    "FORMATS",
+    "MASK_FORMATS",
+    "Format",
+    "MaskFormat",
+    "ReadOptions",
+    "check_output",
+    "read",
+    "read_masks",
+    "write",
+]

@@ -65,7 +65,11 @@ class Format(Protocol):
 
 
 class MaskFormat(Protocol):
-    """One kind of file that masks are written to, chosen by suffix. `write` gets the final path and is atomic."""
+    """One kind of file that masks are written to, chosen by suffix.
+
+    `check` refuses what `write` could not do; it is asked before masks are made, with masks of the right shape that
+    hold nothing. `write` gets the final path and is atomic.
+    """
 
     @property
     def name(self) -> str: ...
@@ -73,7 +77,16 @@ class MaskFormat(Protocol):
     @property
     def suffixes(self) -> tuple[str, ...]: ...
 
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
+
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
+
+
+class FitsAll:
+    """For formats that take masks of every stack."""
+
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        """Nothing to refuse."""
 
 
 def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> None:

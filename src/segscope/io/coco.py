@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
-from segscope.io.base import atomic, check_declared
+from segscope.io.base import FitsAll, atomic, check_declared
 from segscope.io.labels import on_grid_of
 from segscope.io.outlines import outlines, rasterised
 from segscope.io.streams import check_file, reading
@@ -85,7 +85,7 @@ def mask_of(segmentation: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     return np.ascontiguousarray(flat.reshape(size_hw[1], size_hw[0]).T)
 
 
-class CocoMasks:
+class CocoMasks(FitsAll):
     """COCO instance annotations; overlapping objects are all kept. `object_id` and `frame` are extra fields of ours."""
 
     name = "COCO annotations"

@@ -28,6 +28,12 @@ class DicomSeg:
     name = "DICOM SEG"
     suffixes = (".dcm",)
 
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        """Refuse a source that was not read from DICOM or has another grid; MissingExtra without highdicom."""
+        require("highdicom", "dicom", "write DICOM SEG")
+        with quiet():
+            SourceImages.of(masks.on_stored_grid(), path, source, "SEG")
+
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         """Write one segment for each object.
 

@@ -150,7 +150,12 @@ class MetaImageMasks:
     name = "MetaImage label volume"
     suffixes = SUFFIXES
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        if suffix_of(path, SUFFIXES) == ".mhd":
+            _check_replaceable(path, path.with_suffix(".zraw"))
+
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        self.check(masks, path, source)
         masks = masks.on_stored_grid()
         if suffix_of(path, SUFFIXES) == ".mha":
             with atomic(path) as part, part.open("wb") as file:
@@ -161,7 +166,6 @@ class MetaImageMasks:
                 file.write(_header(masks, "LOCAL", size))
             return
         data = path.with_suffix(".zraw")
-        _check_replaceable(path, data)
         with atomic(data) as part, part.open("wb") as file:
             size = _deflate(masks, path, file)
         with atomic(path) as part:  # the header last: without it nobody opens the data

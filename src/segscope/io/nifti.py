@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, WriteError
 from segscope.geometry import Geometry
-from segscope.io.base import ReadOptions, atomic, check_declared, suffix_of
+from segscope.io.base import FitsAll, ReadOptions, atomic, check_declared, suffix_of
 from segscope.io.labels import label_frames, label_type, masks_of_stack, on_grid_of
 from segscope.io.streams import Bytes, InflatedBytes, PlainBytes, RawFrames, check_file, choose, reading, refuse_options
 from segscope.masks import Masks
@@ -238,7 +238,7 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
         return on_grid_of(masks_of_stack(stack), like, path)
 
 
-class NiftiMasks:
+class NiftiMasks(FitsAll):
     """Label volume on the grid of the stack. A NIfTI source lends its header, so the geometry is equal to the bit."""
 
     name = "NIfTI label volume"

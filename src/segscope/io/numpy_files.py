@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.base import ReadOptions, atomic, check_declared, suffix_of
+from segscope.io.base import FitsAll, ReadOptions, atomic, check_declared, suffix_of
 from segscope.io.labels import label_frames, label_type, masks_from_frames, names_of, note_of, on_grid_of, one_bit
 from segscope.io.streams import check_file, choose, plain, reading, refuse_options
 from segscope.masks import Masks
@@ -164,7 +164,7 @@ def _labels(path: Path, array: NDArray[Any], geometry: Geometry | None) -> Masks
     return masks_from_frames(path, array, shape, geometry=geometry)
 
 
-class NpzMasks:
+class NpzMasks(FitsAll):
     """Labels as `gts` (frame, row, column), `spacing` (x, y, frame) and `affine`; names in the archive's comment."""
 
     name = "NPZ labels"

@@ -239,13 +239,17 @@ class LabelPng:
     name = "label PNG"
     suffixes = (".png",)
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        masks = masks.on_stored_grid()
-        if masks.shape_zyx[0] != 1:
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        frames = masks.on_stored_grid().shape_zyx[0]
+        if frames != 1:
             raise UsageError(
-                f"{path} is one picture and there are {masks.shape_zyx[0]} frames; name a folder instead "
+                f"{path} is one picture and there are {frames} frames; name a folder instead "
                 f"({path.with_suffix('')}/), or a .nii.gz, .seg.nrrd or .tif file"
             )
+
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        self.check(masks, path, source)
+        masks = masks.on_stored_grid()
         with atomic(path) as part:
             for frame in label_frames(masks, path):
                 _save(frame, part, masks, source)
@@ -257,10 +261,13 @@ class LabelFolder:
     name = "folder of label PNGs"
     suffixes: tuple[str, ...] = ()
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        masks = masks.on_stored_grid()
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         if path.exists():
             _check_replaceable(path)
+
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        self.check(masks, path, source)
+        masks = masks.on_stored_grid()
         digits = max(5, len(str(masks.shape_zyx[0] - 1)))
         with atomic(path, folder=True) as part:
             for index, frame in enumerate(label_frames(masks, path)):

@@ -89,6 +89,11 @@ class RtStruct:
     name = "DICOM RTSTRUCT"
     suffixes = (".rtstruct.dcm",)
 
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        """Refuse a source that was not read from DICOM, has no places in the patient, or another grid."""
+        with quiet():
+            _placed(masks.on_stored_grid(), path, source)
+
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         """Write one region of interest for each object.
 
@@ -97,15 +102,19 @@ class RtStruct:
         """
         masks = masks.on_stored_grid()
         with quiet():
-            images = SourceImages.of(masks, path, source, "RTSTRUCT")
-            if images.geometry is None or not images.frame_of_reference:
-                raise UsageError(
-                    f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not give; "
-                    "write a DICOM SEG (.dcm) instead"
-                )
-            data = _structure_set(masks, images)
+            data = _structure_set(masks, _placed(masks, path, source))
             with atomic(path) as part:
                 data.save_as(part, enforce_file_format=True)
+
+
+def _placed(masks: Masks, path: Path, source: Stack | None) -> SourceImages:
+    images = SourceImages.of(masks, path, source, "RTSTRUCT")
+    if images.geometry is None or not images.frame_of_reference:
+        raise UsageError(
+            f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not give; "
+            "write a DICOM SEG (.dcm) instead"
+        )
+    return images
 
 
 def _structure_set(masks: Masks, images: SourceImages) -> Any:

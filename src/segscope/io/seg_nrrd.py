@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError
 from segscope.geometry import LPS_TO_RAS
-from segscope.io.base import ReadOptions, atomic, suffix_of
+from segscope.io.base import FitsAll, ReadOptions, atomic, suffix_of
 from segscope.io.labels import label_frames, label_type, masks_of_stack, on_grid_of
 from segscope.io.nrrd import Header, Nrrd, data_of, geometry_of, layout_of, read_header
 from segscope.io.streams import RawFrames, reading
@@ -81,7 +81,7 @@ def _masks(path: Path, header: Header, segments: Sequence[_Segment]) -> Masks:
     return Masks(layout.shape_zyx, runs, dict(sorted(names.items())), geometry=geometry_of(header, layout, []))
 
 
-class NrrdMasks:
+class NrrdMasks(FitsAll):
     """Label volume in .nrrd; in .seg.nrrd segments with names as 3D Slicer reads them, in layers where they overlap."""
 
     name = "NRRD label volume"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segscope.errors import WriteError
-from segscope.io.base import atomic
+from segscope.io.base import FitsAll, atomic
 from segscope.io.labels import label_frames, label_type, masks_of_stack, note_of, on_grid_of, one_bit
 from segscope.io.streams import reading
 from segscope.io.tiff import read_labels
@@ -28,7 +28,7 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
         return on_grid_of(masks if like is None else replace(masks, geometry=None), like, path)
 
 
-class LabelTiff:
+class LabelTiff(FitsAll):
     """Label stack with axes ZYX (TYX for videos) and spacing, deflated; ImageJ's flavour, or OME if asked or large."""
 
     name = "label TIFF"

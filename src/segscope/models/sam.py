@@ -23,6 +23,7 @@ from segscope.errors import UsageError
 from segscope.models.cards import Card
 from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
 
+_OUTSIDE = -10.0  # logit of the padding where a mask of the picture is given
 _EDGE = 1e-6  # probabilities are kept this far from 0 and 1 before they become logits again
 
 
@@ -84,13 +85,15 @@ class SamEngine:
         return Features((found,), (rgb.shape[0], rgb.shape[1]))
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(..., row, column) logits of the decoder at the size of the encoded picture.
+        """(..., row, column) logits at the size of the encoded picture; those that are not the decoder's cover it.
 
         SAM enlarges to the square input, cuts the padding away and resizes what is left. MedSAM resizes probabilities.
         """
         flat = logits.reshape(-1, 1, *logits.shape[-2:]).float()
         if self.card.squash:
             full = _bilinear(flat.sigmoid(), size_hw).logit(_EDGE)
+        elif not self._decoders(flat):
+            full = _bilinear(flat, size_hw)
         else:
             height, width = self._inner(*size_hw)
             square = _bilinear(flat, (self.input_size, self.input_size))
@@ -134,9 +137,7 @@ class SamEngine:
         if first.box is not None:
             boxes = self._tensor(np.array([hint.box for hint in hints])[:, None] * np.tile(scale, 2))
         if first.previous is not None:
-            grid = [4 * self.model.prompt_encoder.image_embedding_size[0]] * 2
-            given = [cast(Tensor, hint.previous).to(self.device).float()[None, None] for hint in hints]
-            previous = torch.cat([item if list(item.shape[-2:]) == grid else _bilinear(item, grid) for item in given])
+            previous = torch.cat([self._padded(cast(Tensor, hint.previous), features.size_hw) for hint in hints])
         # without points and box there is no sparse token at all, as in the released predictor
         sparse, dense = self.model.prompt_encoder(points, labels, boxes, previous)
         position = self.model.get_image_wide_positional_embeddings()
@@ -148,6 +149,19 @@ class SamEngine:
             multimask_output=multimask,
         )
         return masks[:, 0], iou[:, 0]
+
+    def _decoders(self, logits: Tensor) -> bool:
+        """Whether logits (..., row, column) have the decoder's shape, which covers the padded square."""
+        return logits.shape[-1] == logits.shape[-2] == 4 * self.model.prompt_encoder.image_embedding_size[0]
+
+    def _padded(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """(1, 1, row, column) of the decoder's shape: its own logits as they are, others padded like the picture."""
+        logits = logits.to(self.device).float()[None, None]
+        if self._decoders(logits):
+            return logits
+        height, width = self._inner(*size_hw)
+        square = (0, self.input_size - width, 0, self.input_size - height)
+        return F.avg_pool2d(F.pad(_bilinear(logits, (height, width)), square, value=_OUTSIDE), 4)
 
     def _scale(self, features: Features) -> NDArray[np.float64]:
         """Factors of x and y from the picture to the input."""
