@@ -130,3 +130,15 @@ def test_convert_refuses_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.Ca
     assert "is not a checkpoint" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["page.pt"]
     assert main(["models", "convert", str(tmp_path / "page.pt"), "-o", str(tmp_path / "out.pt")]) == 2
+
+
+def test_an_engine_may_be_loaded_in_inference_mode(official, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"model": official("sam2")}, path)
+    picture = np.zeros((40, 50, 3), np.uint8)
+    with torch.inference_mode():
+        inside = load(path, input_size=128, device="cpu").encode(picture)
+    engine = load(path, input_size=128, device="cpu")
+    with torch.inference_mode():
+        outside = engine.encode(picture)
+    assert torch.allclose(inside.maps[-1], outside.maps[-1], atol=1e-6)

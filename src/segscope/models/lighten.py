@@ -50,12 +50,17 @@ def _packed_linear(self: Any, x: Tensor) -> Tensor:
     weight = self.weight
     if torch.is_grad_enabled() or weight.dtype != torch.float32 or weight.device.type != "cpu" or x.dim() < 2:
         return F.linear(x, weight, self.bias)
-    state = (weight.data_ptr(), weight._version)
+    state = (weight.data_ptr(), _version(weight))
     if self.__dict__.get("_packed_state") != state:
         rows = x.numel() // x.shape[-1]
         self.__dict__["_packed"] = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
         self.__dict__["_packed_state"] = state
     return torch.ops.mkldnn._linear_pointwise(x, self.__dict__["_packed"], self.bias, "none", [], "")
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; one made in inference mode does not count that."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
@@ -138,7 +143,7 @@ class _SameTable:
         source = model.pos_embed
         if torch.is_grad_enabled() and source.requires_grad:
             return self._make(hw)
-        key = (tuple(hw), source.data_ptr(), source._version, source.dtype, model.pos_embed_window._version)
+        key = (tuple(hw), source.data_ptr(), _version(source), source.dtype, _version(model.pos_embed_window))
         if key not in self._made:
             self._made.clear()
             with torch.inference_mode(False), torch.no_grad():
