@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import pytest
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from segscope.stack import Stack
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -145,3 +149,15 @@ def write_clip(path: Path, frames: int = 12, size_hw: tuple[int, int] = (24, 33)
     del data.FrameOfReferenceUID
     pixels = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None], (frames, *size_hw))
     return save(set_pixels(data, np.ascontiguousarray(pixels)), path)
+
+
+def whole(stack: Stack) -> np.ndarray:
+    return np.stack([stack[index] for index in range(len(stack))])
+
+
+def sample(name: str) -> Path:
+    """A file that comes with pydicom."""
+    path = get_testdata_file(name, download=False)
+    if not isinstance(path, str):
+        pytest.skip(f"this pydicom brings no {name}")
+    return Path(path)

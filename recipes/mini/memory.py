@@ -25,7 +25,7 @@ from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
 from segscope.simulate.clicks import corrective_click, interior_point
 
 PARTS = ("memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
-         "track_prior", "track_branch", "track_decoder")  # fmt: skip
+         "track_prior", "track_branch", "track_decoder", "track_presence")  # fmt: skip
 ABSENT = -32.0
 SINGLE = ("memory_temporal_positional_encoding", "no_object_pointer", "occlusion_spatial_embedding_parameter")
 
@@ -66,6 +66,9 @@ def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
     nn.init.normal_(model.occlusion_spatial_embedding_parameter, std=0.02)
     nn.init.constant_(model.track_prior.bias, -2.0)
     model.track_decoder.load_state_dict(model.mask_decoder.state_dict())
+    score = model.track_decoder.pred_obj_score_head.proj_out  # prompted objects are there, tracked ones may not be
+    score.weight.data.mul_(0.2)
+    nn.init.zeros_(score.bias)
     # the neighbouring frame's answer and the prior are read at first as an earlier answer is
     branch, known = model.track_branch, model.dense_branch
     branch.load_state_dict(known.state_dict() | {

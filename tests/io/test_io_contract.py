@@ -444,9 +444,8 @@ class TestBombs:
 
 
 @pytest.mark.parametrize("text", ["64G", "-1", "0"])
-def test_a_limit_that_is_no_number_is_one_paragraph(text: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSCOPE_MAX_BYTES", text)
-        with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
-            base._limit("SEGSCOPE_MAX_BYTES", 5)
+def test_a_limit_that_is_no_number_is_one_paragraph(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGSCOPE_MAX_BYTES", text)
+    with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
+        base._limit("SEGSCOPE_MAX_BYTES", 5)
     assert base._limit("SEGSCOPE_MAX_BYTES_UNSET", 5) == 5

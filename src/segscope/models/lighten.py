@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PACK_AT_MOST = 100_000_000
+_ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": F.relu}
 QUERY_BLOCK = 256  # rows of attention weights held at once; keeps them in cache
 
 
@@ -45,17 +46,30 @@ def _can_pack() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(packed, "_linear_pointwise")
 
 
-def _packed_linear(self: Any, x: Tensor) -> Tensor:
+def _linear(layer: Any, x: Tensor, activation: str = "none", residual: Tensor | None = None) -> Tensor:
+    """`activation(layer(x)) + residual`; in one go where the layer's weights are packed."""
+    if isinstance(layer.forward, MethodType) and layer.forward.__func__ is _packed_linear:
+        return _packed_linear(layer, x, activation, residual)
+    found = _ACTIVATIONS[activation](layer(x))
+    return found if residual is None else residual + found
+
+
+def _packed_linear(self: Any, x: Tensor, activation: str = "none", residual: Tensor | None = None) -> Tensor:
     """A linear layer; from packed weights where nothing is being trained."""
     weight = self.weight
     if torch.is_grad_enabled() or weight.dtype != torch.float32 or weight.device.type != "cpu" or x.dim() < 2:
-        return F.linear(x, weight, self.bias)
+        found = _ACTIVATIONS[activation](F.linear(x, weight, self.bias))
+        return found if residual is None else residual + found
     state = (weight.data_ptr(), _version(weight))
     if self.__dict__.get("_packed_state") != state:
         rows = x.numel() // x.shape[-1]
         self.__dict__["_packed"] = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
         self.__dict__["_packed_state"] = state
-    return torch.ops.mkldnn._linear_pointwise(x, self.__dict__["_packed"], self.bias, "none", [], "")
+    packed = self.__dict__["_packed"]
+    if residual is not None and activation == "none":
+        return torch.ops.mkldnn._linear_pointwise.binary(x, residual.contiguous(), packed, self.bias, "add")
+    found = torch.ops.mkldnn._linear_pointwise(x, packed, self.bias, activation, [], "none")
+    return found if residual is None else residual + found
 
 
 def _version(tensor: Tensor) -> int:
@@ -80,22 +94,27 @@ def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
             padded[:, :height, :width] = qkv
             qkv = padded
         qkv = qkv.view(len(x), down, window, across, window, -1).transpose(2, 3).flatten(0, 2)
-    mixed = _windows(attention, qkv)
+    mixed = _windows(attention, qkv)  # (window, head, row, column, channel of the head)
     height, width = residual.shape[1:3]
     if window:
-        side = mixed.shape[1]
-        mixed = (
-            mixed.view(len(x), down, across, side, side, -1)
-            .transpose(2, 3)
-            .reshape(len(x), down * side, across * side, -1)
-        )
-        mixed = mixed[:, :height, :width]
-    x = residual + attention.proj(mixed)
-    return x + self.mlp(self.layer_norm2(x))
+        heads, side = mixed.shape[1:3]
+        mixed = mixed.view(len(x), down, across, heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
+        mixed = mixed.reshape(len(x), down * side, across * side, -1)[:, :height, :width]
+    else:
+        mixed = mixed.permute(0, 2, 3, 1, 4).flatten(3)
+    x = _linear(attention.proj, mixed, residual=residual)
+    mlp = self.mlp
+    if type(mlp.activation).__name__ != "GELUActivation" or mlp.num_layers != 2 or mlp.sigmoid_output:
+        return x + mlp(self.layer_norm2(x))
+    return _linear(mlp.proj_out, _linear(mlp.proj_in, self.layer_norm2(x), "gelu"), residual=x)
 
 
 def _windows(attention: Any, qkv: Tensor) -> Tensor:
-    """Attention inside each map (N, row, column, 3 x channel); queries are max-pooled where a stage begins."""
+    """Attention inside each map (N, row, column, 3 x channel); queries are max-pooled where a stage begins.
+
+    Returns:
+        (N, head, row, column, channel of the head).
+    """
     count, height, width, _ = qkv.shape
     query, key, value = qkv.reshape(count, height * width, 3, attention.num_attention_heads, -1).unbind(2)
     if attention.query_stride:
@@ -104,7 +123,7 @@ def _windows(attention: Any, qkv: Tensor) -> Tensor:
         query = pooled.reshape(count, height * width, attention.num_attention_heads, -1)
     query, key, value = (item.transpose(1, 2) for item in (query, key, value))
     mixed = F.scaled_dot_product_attention(query, key, value, scale=attention.scale)
-    return mixed.transpose(1, 2).reshape(count, height, width, -1)
+    return mixed.unflatten(2, (height, width))
 
 
 def _pool(maps: Tensor, stride: Any) -> Tensor:
@@ -155,7 +174,9 @@ def can_share(attention: Any) -> bool:
     """Whether memory attention has the shape that `memory_attention` below computes: SAM 2's, with one head."""
     if type(attention).__name__ not in ("Sam2VideoMemoryAttention", "Sam3TrackerVideoMemoryAttention"):
         return False
-    return bool(attention.layers[0].cross_attn_image.num_attention_heads == 1 and not attention.training)
+    first = attention.layers[0]
+    relu = type(first.activation).__name__ == "ReLU"
+    return bool(first.cross_attn_image.num_attention_heads == 1 and relu and not attention.training)
 
 
 def memory_attention(
@@ -185,7 +206,8 @@ def memory_attention(
         mixed, _ = layer.self_attn(query=query, key=query, value=query, position_embeddings=(cos, sin))
         output = output + mixed[:, 0]
         output = output + _cross(layer.cross_attn_image, layer.layer_norm2(output), keys, memory, turn, last)
-        output = output + layer.linear2(layer.activation(layer.linear1(layer.layer_norm3(output))))
+        hidden = _linear(layer.linear1, layer.layer_norm3(output), "relu")
+        output = _linear(layer.linear2, hidden, residual=output)
     return attention.layer_norm(output)
 
 

@@ -260,6 +260,9 @@ class MiniModel(Sam2VideoModel):
         self.track_branch = DenseBranch(maps=2, flags=1)
         # a decoder of its own lets tracking learn without touching the answers to prompts
         self.track_decoder = copy.deepcopy(self.mask_decoder)
+        # whether the object is still there is told by how sure prior and answer are, sooner than by a token
+        self.track_presence = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
+        nn.init.zeros_(self.track_presence[2].weight)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
         """Maps of normalised pictures (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
@@ -345,9 +348,13 @@ class MiniModel(Sam2VideoModel):
         labels = conditioned.new_zeros((objects, 0), dtype=torch.long)
         none = points.new_zeros(objects, dtype=torch.bool)
         tokens = self._prompt_tokens(points, labels, points.new_zeros(objects, 4), none)
-        maps = torch.tanh(torch.cat([last, self.where_tracked(conditioned)], 1) / 4)
+        prior = self.where_tracked(conditioned)
+        maps = torch.tanh(torch.cat([last, prior], 1) / 4)
         seen = (last > 0).flatten(1).any(1, keepdim=True).to(maps.dtype)
-        return self._masks(self.track_decoder, features, tokens, self.track_branch(maps, seen))
+        found = self._masks(self.track_decoder, features, tokens, self.track_branch(maps, seen))
+        logits, iou, score, tokens = found
+        signs = [*_peak_and_area(prior), *_peak_and_area(logits[:, :1]), iou[:, 0], _peak_and_area(last)[1]]
+        return logits, iou, score + self.track_presence(torch.stack(signs, 1)), tokens
 
     def position(self) -> Tensor:
         """(1, WIDTH, S/16, S/16) sine encoding that memory attention adds to the last map, as SAM 2's neck makes it."""
@@ -395,6 +402,13 @@ class MiniModel(Sam2VideoModel):
         logits = (torch.stack(mixers, 1) @ image.flatten(2)).view(objects, -1, *image.shape[-2:])
         iou = decoder.iou_prediction_head(tokens[:, 0, 1])
         return logits, iou, decoder.pred_obj_score_head(tokens[:, 0, 0]), mask_tokens
+
+
+def _peak_and_area(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the 16 highest of (O, 1, row, column) logits, within +-2, and the root of the share they cover."""
+    flat = logits.flatten(1)
+    peak = (flat.topk(16, dim=1).values.mean(1) / 4).clamp(-2, 2)
+    return peak, (flat.sigmoid().mean(1) + 1e-4).sqrt()
 
 
 def build_mini(size: int = 256) -> MiniModel:
