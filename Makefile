@@ -1,6 +1,7 @@
 # make env    a .venv in the checkout with everything that demo, tests and benchmarks need
 # make demo   segment real and generated input; masks and overlay pictures in demo/
 # make test   the tests, without those marked slow (make test PYTEST= runs all)
+# make test-oldest   the same with the oldest versions that pyproject.toml allows
 # make lint   ruff, mypy, import contract
 # make bench  measure speed and memory        make clean  remove what these made
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: env demo test lint docs format bench clean
+.PHONY: env demo test test-oldest lint docs format bench clean
 .DEFAULT_GOAL := env
 
 env: $(READY)
@@ -37,6 +38,12 @@ PYTEST ?= -m "not slow"
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
 
+test-oldest:
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check install --quiet -c constraints-oldest.txt torch==2.13.0
+	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check install --quiet -c constraints-oldest.txt -e '.[test]'
+	$(VENV)-oldest/bin/python -m pytest $(PYTEST)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,5 +61,5 @@ bench: $(READY)
 	$(BIN)/segscope bench
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest demo build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

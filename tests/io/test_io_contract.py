@@ -448,4 +448,3 @@ def test_a_limit_that_is_no_number_is_one_paragraph(text: str, monkeypatch: pyte
     monkeypatch.setenv("SEGSCOPE_MAX_BYTES", text)
     with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
         base._limit("SEGSCOPE_MAX_BYTES", 5)
-    assert base._limit("SEGSCOPE_MAX_BYTES_UNSET", 5) == 5
