@@ -167,8 +167,10 @@ def _look(scene: Scene, frame: int, view: View, hint: Hint, start: Tensor | None
 def _ranked(found: list[_Candidate], size_hw: tuple[int, int]) -> list[_Candidate]:
     """Best first: by predicted IoU within one window; among several by the overlap that can be expected.
 
-    Windows answer a lone click with masks of different extent, and predicted IoU compares them badly. The expected IoU
-    of a mask is its mean IoU with all masks found, each as likely as its predicted IoU says (minimum Bayes risk).
+    Windows answer a lone click with masks of different extent, and predicted IoU alone compares them badly. The
+    expected IoU of a mask is its mean IoU with all masks found, each as likely as its predicted IoU squared says
+    (minimum Bayes risk). Its own predicted IoU speaks for it, and being cut by its window against it. The weights were
+    chosen on the validation pictures of mini's recipe.
     """
     if len({item.view for item in found}) == 1:
         return sorted(found, key=lambda item: item.score, reverse=True)
@@ -184,9 +186,23 @@ def _ranked(found: list[_Candidate], size_hw: tuple[int, int]) -> list[_Candidat
     flat = masks.flatten(1)
     both, area = flat @ flat.T, flat.sum(1)
     overlap = both / (area[:, None] + area - both).clamp(min=1)
-    likely = torch.tensor([max(item.score, 1e-3) for item in found])
-    order = (overlap @ likely).argsort(descending=True, stable=True)
-    return [found[i] for i in order.tolist()]
+    own = torch.tensor([max(item.score, 1e-3) for item in found])
+    worth = overlap @ (own**2 / (own**2).sum()) + 0.3 * own - 0.3 * torch.tensor([_cut(item) for item in found])
+    return [found[i] for i in worth.argsort(descending=True, stable=True).tolist()]
+
+
+def _cut(item: _Candidate) -> float:
+    """Share of the window's border inside the frame that the mask runs over."""
+    mask, view = item.low > 0, item.view
+    height, width = view.frame_hw
+    sides = (
+        (view.x0 > 0, mask[:, 0]),
+        (view.y0 > 0, mask[0]),
+        (view.x1 < width, mask[:, -1]),
+        (view.y1 < height, mask[-1]),
+    )
+    inner = [line for inside, line in sides if inside]
+    return float(torch.cat(inner).float().mean()) if inner else 0.0
 
 
 def _views(scene: Scene, hint: Hint, start: Tensor | None) -> list[View]:
