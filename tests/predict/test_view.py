@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from segscope.masks import FrameMask
 from segscope.models.engine import Hint
 from segscope.predict import Interaction, StopRules
+from segscope.predict.prompted import _Candidate, _ranked
 from segscope.predict.stopping import StopWatch
 from segscope.predict.view import OUTSIDE, View
 from segscope.prompts import Box, MaskPrompt, Point
@@ -109,3 +110,24 @@ class TestStopRules:
     def test_a_small_object_that_grows_is_kept(self) -> None:
         watch = StopWatch(StopRules(), None)
         assert not any(watch.see(frame_mask(a)) for a in (5, 10, 400, 900))
+
+
+def _candidate(box: tuple[int, int, int, int], view: View, score: float) -> _Candidate:
+    """A filled box, in pixels of a 64 x 64 frame, as logits of a view."""
+    full = torch.full((64, 64), -5.0)
+    full[box[1] : box[3], box[0] : box[2]] = 5.0
+    return _Candidate(full[view.y0 : view.y1, view.x0 : view.x1], view, score, None)
+
+
+def test_windows_that_agree_outvote_one_that_is_surer() -> None:
+    whole, half, quarter = View.whole((64, 64)), View(16, 16, 48, 48, (64, 64)), View(24, 24, 40, 40, (64, 64))
+    agreeing = [_candidate((26, 26, 38, 38), view, 0.7) for view in (whole, half, quarter)]
+    surer = _candidate((2, 2, 62, 62), whole, 0.75)
+    assert _ranked([surer, *agreeing], (64, 64))[0] is not surer
+    assert _ranked([surer, agreeing[0]], (64, 64))[0] is surer  # one window: the predicted IoU alone
+
+
+def test_a_mask_that_its_window_cuts_comes_after_one_that_lies_inside() -> None:
+    whole, quarter = View.whole((64, 64)), View(24, 24, 40, 40, (64, 64))
+    cut, inside = _candidate((10, 10, 54, 54), quarter, 0.8), _candidate((10, 10, 54, 54), whole, 0.8)
+    assert [item.view for item in _ranked([cut, inside], (64, 64))] == [whole, quarter]
