@@ -22,7 +22,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--memory", type=Path)
-    parser.add_argument("--presence-shift", type=float, default=0.0, help="added to the object score of tracking")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     values = build_mini().state_dict()
@@ -43,7 +42,6 @@ def main() -> None:
     values["prompt_encoder.shared_embedding.positional_embedding"] = values[
         "shared_image_embedding.positional_embedding"
     ]
-    values["track_presence.2.bias"] = values["track_presence.2.bias"] + given.presence_shift
     write_weights(values, given.out, notes)
     model = build_mini()
     model.load_state_dict({k: v.float() for k, v in load_file(given.out).items()})
