@@ -41,7 +41,7 @@ Mask = NDArray[np.bool_]
 Record = dict[str, Any]
 VIDEOS = ("video_known_motion", "video_phase_contrast_t98g", "video_larynx_surgery")
 VOLUMES = ("mri_cardiac_acdc", "mri_spine_sct", "ct_lesions")
-MOST_OBJECTS, MOST_STACKS = 4, 12
+MOST_OBJECTS, MOST_STACKS = 3, 6
 
 
 def iou(a: Mask, b: Mask) -> float:

@@ -102,7 +102,7 @@ CARDS: tuple[Card, ...] = (
         licence="Apache-2.0",
         paper="",
         zoom=True,
-        parameters=4.3,
+        parameters=5.0,
         note="Our own small network; it comes inside the package and needs no download.",
     ),
     _sam2("2.1", "tiny", 39.0),
