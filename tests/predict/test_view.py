@@ -85,10 +85,10 @@ def test_zoom_answers_in_frame_pixels() -> None:
         assert all(logits.shape == (200, 200) for logits, _ in found.candidates)
 
 
-def frame_mask(area: int, presence: float = 5.0) -> FrameMask:
+def frame_mask(area: int, presence: float = 5.0, score: float = 0.9) -> FrameMask:
     mask = np.zeros(1000, bool)
     mask[:area] = True
-    return FrameMask(0, 1, mask.reshape(20, 50), np.zeros((20, 50), np.float32), 0.9, presence)
+    return FrameMask(0, 1, mask.reshape(20, 50), np.zeros((20, 50), np.float32), score, presence)
 
 
 class TestStopRules:
@@ -100,6 +100,13 @@ class TestStopRules:
         watch = StopWatch(StopRules(), 0.5)
         reasons = [watch.see(frame_mask(300, presence=-1)) for _ in range(6)]
         assert [bool(reason) for reason in reasons] == [False] * 5 + [True]
+
+    def test_an_answer_that_is_doubted_for_two_frames(self) -> None:
+        watch = StopWatch(StopRules(), None)
+        scores = (0.95, 0.7, 0.44, 0.6, 0.44, 0.4)  # the prompted frame, then tracked ones
+        reasons = [watch.see(frame_mask(500, score=score)) for score in scores]
+        assert [bool(reason) for reason in reasons] == [False] * 5 + [True]
+        assert "from 0.70 to 0.40" in reasons[-1]
 
     def test_an_object_that_shrinks_to_nothing(self) -> None:
         watch = StopWatch(StopRules(), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -175,7 +176,7 @@ class Interaction:
             "start": start,
             "within": None if within is None else list(within),
             "objects": chosen,
-            "rules": None if rules is None else [rules.absent_frames, rules.absent_mm, rules.vanish],
+            "rules": None if rules is None else list(astuple(rules)),
         }
         span = Span(direction, start, within, rules)
         span.bounds(len(self.stack))

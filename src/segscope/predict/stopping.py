@@ -18,11 +18,14 @@ class StopRules:
         absent_frames: stop after this many frames in a row without the object ...
         absent_mm: ... or after this distance, whichever is longer; 0 where there is no geometry.
         vanish: stop when the area falls below this share of its largest so far and is shrinking; 0 to never.
+        doubt: stop when the predicted IoU stays, for `absent_frames` frames, below this share of what it was on the
+            first tracked frame; 0 to never.
     """
 
     absent_frames: int = 2
     absent_mm: float = 3.0
     vanish: float = 0.02
+    doubt: float = 0.65
 
 
 @dataclass(slots=True)
@@ -34,6 +37,9 @@ class StopWatch:
     largest: int = 0
     last: int = 0
     absent: int = 0
+    seen: int = 0
+    sure: float = 0.0
+    doubted: int = 0
 
     def see(self, found: FrameMask) -> str:
         """Look at the next frame; the reason to stop, or "" to go on."""
@@ -45,6 +51,12 @@ class StopWatch:
             limit = max(limit, math.ceil(self.rules.absent_mm / self.frame_mm))
         if self.absent >= limit:
             return f"stopped: not seen on {self.absent} frames"
+        self.seen += 1
+        if self.seen == 2:  # the first frame after the one that was prompted
+            self.sure = found.score
+        self.doubted = self.doubted + 1 if found.score < self.rules.doubt * self.sure else 0
+        if self.doubted >= self.rules.absent_frames:
+            return f"stopped: predicted IoU down from {self.sure:.2f} to {found.score:.2f}"
         shrinking = area < self.last
         self.largest, self.last = max(self.largest, area), area
         if 0 < area < self.rules.vanish * self.largest and shrinking:
