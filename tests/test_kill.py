@@ -77,7 +77,6 @@ class Server:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.slow
 def test_the_old_file_or_the_new_one(inputs: Any, tmp_path: Path) -> None:
     out = tmp_path / "m.nii.gz"
     small = [
@@ -125,7 +124,6 @@ def _content(path: Path) -> Any:
     return np.asarray(nibabel.load(path).dataobj)
 
 
-@pytest.mark.slow
 def test_a_polite_end_leaves_nothing_at_all(inputs: Any, tmp_path: Path) -> None:
     argv = [
         "segment",
