@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from clips import Clip, ClipSampler, Stack, made_up_stacks, training_stacks
 from data import training_scenes
-from loop import Average, Loop, Settings, log, spread
+from loop import Average, Loop, Settings, log, spread, start_from
 from losses import mask_loss, true_iou
 from safetensors import safe_open
-from safetensors.torch import load_file
 from sampler import Prepared, synthetic
 from torch import Tensor, nn
 from train import upsample
@@ -299,7 +298,7 @@ def memory_worker(
     sampler = ClipSampler(stacks, made_up, real, made, settings.seed * 1000 + rank)
 
     def prepare(model: MiniModel) -> None:
-        model.load_state_dict({k: v.float() for k, v in load_file(settings.start).items()})
+        start_from(settings)(model)
         with safe_open(settings.start, "pt") as opened:
             if "memory_steps" in (opened.metadata() or {}):
                 return  # goes on from an earlier memory stage

@@ -50,7 +50,10 @@ def _linear(layer: Any, x: Tensor, activation: str = "none", residual: Tensor | 
     """`activation(layer(x)) + residual`; in one go where the layer's weights are packed."""
     if isinstance(layer.forward, MethodType) and layer.forward.__func__ is _packed_linear:
         return _packed_linear(layer, x, activation, residual)
-    found = _ACTIVATIONS[activation](layer(x))
+    return _added(_ACTIVATIONS[activation](layer(x)), residual)
+
+
+def _added(found: Tensor, residual: Tensor | None) -> Tensor:
     return found if residual is None else residual + found
 
 
@@ -58,8 +61,7 @@ def _packed_linear(self: Any, x: Tensor, activation: str = "none", residual: Ten
     """A linear layer; from packed weights where nothing is being trained."""
     weight = self.weight
     if torch.is_grad_enabled() or weight.dtype != torch.float32 or weight.device.type != "cpu" or x.dim() < 2:
-        found = _ACTIVATIONS[activation](F.linear(x, weight, self.bias))
-        return found if residual is None else residual + found
+        return _added(_ACTIVATIONS[activation](F.linear(x, weight, self.bias)), residual)
     state = (weight.data_ptr(), _version(weight))
     if self.__dict__.get("_packed_state") != state:
         rows = x.numel() // x.shape[-1]
@@ -68,8 +70,7 @@ def _packed_linear(self: Any, x: Tensor, activation: str = "none", residual: Ten
     packed = self.__dict__["_packed"]
     if residual is not None and activation == "none":
         return torch.ops.mkldnn._linear_pointwise.binary(x, residual.contiguous(), packed, self.bias, "add")
-    found = torch.ops.mkldnn._linear_pointwise(x, packed, self.bias, activation, [], "none")
-    return found if residual is None else residual + found
+    return _added(torch.ops.mkldnn._linear_pointwise(x, packed, self.bias, activation, [], "none"), residual)
 
 
 def _version(tensor: Tensor) -> int:
