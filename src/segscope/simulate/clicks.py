@@ -1,12 +1,18 @@
-"""Clicks that a patient annotator would make: where to point first, and where to correct. numpy and scipy only."""
+"""Clicks that a patient annotator would make: where to point first, and where to correct. numpy and scipy only.
+
+The functions above the line are the bare rules, with pixel indices; those below it make prompts.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-Mask = NDArray[np.bool_]
+from segscope.prompts import Prompt
+from segscope.simulate.regions import Mask, bounds, deepest, depth, parts
+from segscope.simulate.target import Rng, Target
+
+BAND = 0.25  # width of the band along an edge, as a share of the deepest place; at least one pixel
 
 
 def interior_point(mask: Mask) -> tuple[float, float]:
@@ -15,13 +21,10 @@ def interior_point(mask: Mask) -> tuple[float, float]:
     Returns:
         x, y in pixels, centre of the first pixel (0, 0). Ties go to the first in reading order.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    deep, row, column = deepest(mask)
+    if not deep:
         raise ValueError("interior_point needs a mask that is not empty")
-    top, left = int(rows[0]), int(columns[0])
-    part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1)
-    y, x = np.unravel_index(np.argmax(ndimage.distance_transform_edt(part)), part.shape)
-    return float(x - 1 + left), float(y - 1 + top)
+    return float(column), float(row)
 
 
 def largest_part(mask: Mask) -> Mask:
@@ -63,3 +66,85 @@ def random_point(mask: Mask, rng: np.random.Generator) -> tuple[float, float]:
     at = np.flatnonzero(mask)
     y, x = divmod(int(at[rng.integers(len(at))]), mask.shape[1])
     return float(x), float(y)
+
+
+# --- simulators: Target -> prompts ----------------------------------------------------------------------------------
+
+
+def rt(target: Target, _rng: Rng) -> list[Prompt]:
+    """Where the deeper of the two errors, missed or surplus, is deepest; never the same pixel twice."""
+    missed, surplus = target.errors()
+    clicked = target.clicked()
+    deep, row, column = deepest(missed, clicked)
+    positive = True
+    other = deepest(surplus, clicked, at_least=deep)  # an equal depth counts as surplus, as in RITM
+    if other[0] > 0:
+        (deep, row, column), positive = other, False
+    return [target.click(row, column, positive)] if deep > 0 else []
+
+
+def cc3d(target: Target, rng: Rng) -> list[Prompt]:
+    """The deepest voxel of the largest 26-connected error in 3D, missed and surplus taken together."""
+    wrong = target.truth if target.found is None else target.truth ^ target.found
+    whole = bounds(wrong)
+    if whole is None:
+        return []
+    clicked = np.zeros_like(wrong)
+    for frame in {prompt.frame for prompt in target.given}:
+        for row, column in target.clicked(frame):
+            clicked[frame, row, column] = True
+    for window, part in parts(wrong[whole]):
+        z, y, x = (outer.start + inner.start for outer, inner in zip(whole, window, strict=True))
+        deep = np.where(clicked[whole][window], 0, depth(part))
+        if deep.any():
+            tied = np.argwhere(deep == deep.max())
+            frame, row, column = tied[rng.integers(len(tied))] + (z, y, x)
+            return [target.click(row, column, target.truth[frame, row, column], frame)]
+    return []
+
+
+def center(target: Target, rng: Rng, *, most: int = 3) -> list[Prompt]:
+    """The deepest pixels of the largest 8-connected errors, 1 to `most` of them."""
+    clicked = target.clicked()
+    found: list[tuple[int, Prompt]] = []
+    for wrong, positive in zip(target.errors(), (True, False), strict=True):
+        for (rows, columns), part in parts(wrong, most):
+            y, x = rows.start, columns.start
+            inside = [(row - y, column - x) for row, column in clicked if _holds(part, row - y, column - x)]
+            deep, row, column = deepest(part, inside)
+            if deep > 0:
+                found.append((int(part.sum()), target.click(row + y, column + x, positive)))
+    found.sort(key=lambda item: -item[0])
+    return [click for _, click in found[: rng.integers(1, most + 1)]]
+
+
+def anywhere(target: Target, rng: Rng, *, most: int = 3) -> list[Prompt]:
+    """1 to `most` pixels drawn from all errors."""
+    missed, surplus = target.errors()
+    return _drawn(target, missed | surplus, rng, most)
+
+
+def border(target: Target, rng: Rng, *, most: int = 3) -> list[Prompt]:
+    """1 to `most` pixels drawn from a band along the inner edge of the errors."""
+    missed, surplus = target.errors()
+    band = np.zeros_like(missed)
+    for wrong in (missed, surplus):
+        deep = depth(wrong)
+        band |= wrong & (deep <= max(1.0, BAND * float(deep.max())))
+    return _drawn(target, band, rng, most)
+
+
+def _holds(mask: Mask, row: int, column: int) -> bool:
+    return 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1] and bool(mask[row, column])
+
+
+def _drawn(target: Target, region: Mask, rng: Rng, most: int) -> list[Prompt]:
+    """1 to `most` pixels of a region that were not clicked before."""
+    region = region.copy()
+    for row, column in target.clicked():
+        region[row, column] = False
+    pool = np.flatnonzero(region)
+    count = min(int(rng.integers(1, most + 1)), len(pool))
+    at = pool[rng.choice(len(pool), count, replace=False)] if count else pool[:0]
+    places = [divmod(int(index), region.shape[1]) for index in at]
+    return [target.click(row, column, target.mask[row, column]) for row, column in places]

@@ -1,0 +1,95 @@
+"""Boxes: tight, one a part, loosened as people draw them, and the box of a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segscope.prompts import Box, MaskPrompt, Prompt
+from segscope.simulate.regions import parts
+from segscope.simulate.target import Rng, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """How far each edge may go: up to `share` of the box's short side, plus `pixels`.
+
+    `pixels` are meant on frames whose longer side is `at` pixels, and grow with the frame; None: as they are.
+    `outward`: edges only ever move out.
+    """
+
+    share: float = 0.0
+    pixels: float = 0.0
+    at: int | None = None
+    outward: bool = True
+
+
+JITTERS = {
+    "a": Jitter(share=0.1, outward=False),  # the benchmark of context-dependent concepts
+    "b": Jitter(pixels=20),  # MedSAM2
+    "c": Jitter(pixels=5, at=256),  # CVPR 2025 challenge
+    "d": Jitter(pixels=20, at=128, outward=False),  # ScribblePrompt
+}
+
+
+def tight(target: Target, _rng: Rng) -> list[Prompt]:
+    """The tight box of the whole object."""
+    return [Box.around(target.mask, target.frame, target.object_id)]
+
+
+def multi(target: Target, _rng: Rng) -> list[Prompt]:
+    """The tight box of each 8-connected part, largest first; the answer is meant to be the union of their masks."""
+    return [
+        Box((columns.start, rows.start, columns.stop, rows.stop), target.frame, target.object_id)
+        for (rows, columns), _ in parts(target.mask)
+    ]
+
+
+def jitter(
+    target: Target, rng: Rng, *, kind: str = "a", pixels: float | None = None, share: float | None = None
+) -> list[Prompt]:
+    """The tight box with its edges moved; `pixels` or `share` replace how far `kind` would go."""
+    rule = JITTERS[kind]
+    if pixels is not None or share is not None:
+        rule = Jitter(share or 0.0, pixels or 0.0, rule.at, rule.outward)
+    box = Box.around(target.mask, target.frame, target.object_id)
+    size_hw = target.truth.shape[1:]
+    scale = max(size_hw) / rule.at if rule.at else 1.0
+    reach = rule.share * short_side(box) + rule.pixels * scale
+    by = rng.uniform(0.0 if rule.outward else -1.0, 1.0, 4) * reach
+    return [moved(box, by * (-1, -1, 1, 1), size_hw)]
+
+
+def short_side(box: Box) -> float:
+    x0, y0, x1, y1 = box.xyxy
+    return min(x1 - x0, y1 - y0)
+
+
+def moved(box: Box, by_xyxy: NDArray[np.float64], size_hw: tuple[int, ...]) -> Box:
+    """A box with its edges moved, kept inside the frame and at least one pixel wide and high."""
+    edges = np.asarray(box.xyxy) + by_xyxy
+    for axis, side in ((0, size_hw[1]), (1, size_hw[0])):
+        low, high = np.clip(edges[[axis, axis + 2]], 0, side)
+        if high - low < 1:
+            middle = np.clip((low + high) / 2, 0.5, side - 0.5)
+            low, high = middle - 0.5, middle + 0.5
+        edges[[axis, axis + 2]] = low, high
+    x0, y0, x1, y1 = edges.tolist()
+    return Box((x0, y0, x1, y1), box.frame, box.object_id)
+
+
+def middle(target: Target, _rng: Rng) -> list[Prompt]:
+    """A 3D box: the 2D box of the middle slice that has the object, and where it ends.
+
+    The ends are said with empty masks on the slices beyond, where there are such: propagation stops at them.
+    """
+    labelled = np.flatnonzero(target.truth.any(axis=(1, 2)))
+    if not len(labelled):
+        return []
+    frame = int(labelled[len(labelled) // 2])
+    beyond = [int(labelled[0]) - 1, int(labelled[-1]) + 1]
+    nothing = np.zeros(target.truth.shape[1:], bool)
+    ends = [MaskPrompt(nothing, end, target.object_id) for end in beyond if 0 <= end < len(target.truth)]
+    return [Box.around(target.truth[frame], frame, target.object_id), *ends]

@@ -1,0 +1,79 @@
+"""Parts and depths of masks, (row, column) or (z, row, column), and smooth randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+Window = tuple[slice, ...]
+
+
+def bounds(mask: Mask) -> Window | None:
+    """The window that just holds a mask of any dimension; None for an empty one."""
+    window = []
+    for axis in range(mask.ndim):
+        at = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(at):
+            return None
+        window.append(slice(int(at[0]), int(at[-1]) + 1))
+    return tuple(window)
+
+
+def parts(mask: Mask, most: int | None = None) -> Iterator[tuple[Window, Mask]]:
+    """Connected parts, corners included (8- or 26-connected), largest first: each a window and its mask in it."""
+    labels, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    windows = ndimage.find_objects(labels)
+    sizes = np.bincount(labels.ravel())[1:]
+    for index in np.argsort(-sizes, kind="stable")[:most]:
+        yield windows[index], labels[windows[index]] == index + 1
+
+
+def depth(mask: Mask) -> NDArray[np.float64]:
+    """Distance in pixels of each pixel of a mask to the nearest one outside; beyond the frame's edge is outside."""
+    deep = np.zeros(mask.shape)
+    window = bounds(mask)
+    if window is not None:
+        inner = (slice(1, -1),) * mask.ndim
+        deep[window] = ndimage.distance_transform_edt(np.pad(mask[window], 1))[inner]
+    return deep
+
+
+def deepest(mask: Mask, avoid: Iterable[tuple[int, int]] = (), at_least: float = 0.0) -> tuple[float, int, int]:
+    """Depth, row and column of the deepest pixel of a mask (row, column) that is not one to avoid.
+
+    Ties go to the first in reading order. The depth is 0 where no pixel is left, and where none reaches `at_least`
+    (which may save the work).
+    """
+    window = bounds(mask)
+    if window is None or (min(side.stop - side.start for side in window) + 1) / 2 < at_least:
+        return 0.0, 0, 0
+    top, left = window[0].start, window[1].start
+    deep = ndimage.distance_transform_edt(np.pad(mask[window], 1))
+    for row, column in avoid:
+        if mask[row, column]:
+            deep[row - top + 1, column - left + 1] = 0
+    row, column = divmod(int(np.argmax(deep)), deep.shape[1])
+    value = float(deep[row, column])
+    return (value, row - 1 + top, column - 1 + left) if value >= at_least else (0.0, 0, 0)
+
+
+def _blend(length: int, knots: int) -> NDArray[np.float64]:
+    """Weights (length, knots) that spread values at knots smoothly over a line of pixels."""
+    at = np.linspace(0, knots - 1, length)
+    left = np.minimum(at.astype(int), knots - 2)
+    share = at - left
+    share = share * share * (3 - 2 * share)
+    weights = np.zeros((length, knots))
+    weights[np.arange(length), left], weights[np.arange(length), left + 1] = 1 - share, share
+    return weights
+
+
+def smooth(rng: np.random.Generator, size_hw: tuple[int, int], cells: float) -> NDArray[np.float64]:
+    """A smooth random field (row, column) from -1 to 1 with about `cells` bumps along the longer side."""
+    knots = [2 + int(np.ceil(cells * side / max(size_hw))) for side in size_hw]
+    rows, columns = (_blend(side, count) for side, count in zip(size_hw, knots, strict=True))
+    return rows @ rng.uniform(-1, 1, knots) @ columns.T
