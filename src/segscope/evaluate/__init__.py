@@ -1,0 +1,1 @@
+"""What a model is worth: protocols of prompting, runs over cases, statistics and reports."""

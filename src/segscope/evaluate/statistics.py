@@ -1,0 +1,273 @@
+"""From scores to statements: means with intervals, comparisons of two models, counts of failures.
+
+The unit is the patient (or the video), never the slice: values of one patient are averaged first, and resampling draws
+patients. NaN values (nothing to find) are left out and counted. numpy and scipy only.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from segscope.errors import UsageError
+
+Array = NDArray[np.float64]
+Key = TypeVar("Key", bound=Hashable)
+
+RESAMPLES = 10_000
+LEAST_GROUPS = 3
+_CHUNK = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95 % interval, NaN with the reason in `note` where there can be none."""
+
+    low: float
+    high: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Figures of one column of a table; mean, median and SD are those of the patients' means.
+
+    Attributes:
+        n: values that are numbers.
+        n_left_out: values that are NaN.
+        n_groups: patients with a value.
+        mean, median, sd: NaN where there are too few patients.
+        interval: of the mean.
+    """
+
+    n: int
+    n_left_out: int
+    n_groups: int
+    mean: float
+    median: float
+    sd: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The first model less the second, on what both were asked.
+
+    Attributes:
+        n_pairs, n_left_out: keys that both have as numbers, and the others.
+        n_groups: patients.
+        median_difference: of the patients' mean differences.
+        interval: of the median difference.
+        p: Wilcoxon signed-rank test on the patients' mean differences, two-sided.
+        p_holm: the same after `holm` over all comparisons that are made together.
+    """
+
+    n_pairs: int
+    n_left_out: int
+    n_groups: int
+    median_difference: float
+    interval: Interval
+    p: float
+    p_holm: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How often there was something to find (valid), and how often that or the opposite went wrong altogether."""
+
+    n: int
+    n_valid: int
+    n_missed: int
+    n_false_alarm: int
+
+    @property
+    def false_positive_rate(self) -> float:
+        """False alarms among the cases with nothing to find; NaN without such cases."""
+        empty = self.n - self.n_valid
+        return self.n_false_alarm / empty if empty else math.nan
+
+
+def summary(values: ArrayLike, groups: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+    """Mean, median, SD and interval of the mean.
+
+    Args:
+        values: one score each of a case, object, prompt.
+        groups: patient of each value.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        UsageError: not as many groups as values.
+    """
+    scores = np.asarray(values, float).ravel()
+    means, n = _group_means(scores, groups)
+    return Summary(
+        n=n,
+        n_left_out=len(scores) - n,
+        n_groups=len(means),
+        mean=float(means.mean()) if len(means) else math.nan,
+        median=float(np.median(means)) if len(means) else math.nan,
+        sd=_sd(means),
+        interval=bootstrap(means, np.mean, resamples=resamples, seed=seed),
+    )
+
+
+def compare(
+    first: Mapping[Hashable, float],
+    second: Mapping[Hashable, float],
+    groups: Mapping[Hashable, Hashable],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compares two models on the same cases, objects and prompts.
+
+    Args:
+        first, second: scores by whatever tells them apart, as (case, object, prompt).
+        groups: patient by the same keys.
+        resamples, seed: of the bootstrap.
+    """
+    keys = [key for key in first if key in second]
+    differences = np.array([first[key] - second[key] for key in keys], float)
+    means, n = _group_means(differences, [groups[key] for key in keys])
+    return Comparison(
+        n_pairs=n,
+        n_left_out=len({*first, *second}) - n,
+        n_groups=len(means),
+        median_difference=float(np.median(means)) if len(means) else math.nan,
+        interval=bootstrap(means, np.median, resamples=resamples, seed=seed),
+        p=_wilcoxon(means),
+    )
+
+
+def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """The same comparisons with `p_holm`, taken as one family."""
+    adjusted = holm([comparison.p for comparison in comparisons])
+    return tuple(replace(one, p_holm=float(p)) for one, p in zip(comparisons, adjusted, strict=True))
+
+
+def holm(p: ArrayLike) -> Array:
+    """Holm's step-down correction: p values that may all be held against one level. NaN stays and is not counted."""
+    values = np.asarray(p, float)
+    result = np.full(values.shape, np.nan)
+    order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
+    stepped = values[order] * np.arange(len(order), 0, -1)
+    result[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return result
+
+
+def bootstrap(
+    units: ArrayLike, statistic: Callable[..., Array], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Percentile interval (2.5 to 97.5) of a statistic over resampled units.
+
+    Args:
+        units: one value a patient, none NaN.
+        statistic: of an array along `axis`, as np.mean.
+        resamples, seed: how often, and with which chance.
+    """
+    values = np.asarray(units, float)
+    if len(values) < LEAST_GROUPS:
+        return Interval(math.nan, math.nan, f"{len(values)} patients; an interval needs {LEAST_GROUPS}")
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // len(values))
+    drawn = [
+        statistic(values[rng.integers(0, len(values), (min(rows, resamples - start), len(values)))], axis=1)
+        for start in range(0, resamples, rows)
+    ]
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def failure_rate(values: ArrayLike, threshold: float = 0.5) -> float:
+    """Part of the values below `threshold` (Dice below 0.5 is a failure); NaN values are left out."""
+    scores = np.asarray(values, float)
+    scores = scores[~np.isnan(scores)]
+    return float((scores < threshold).mean()) if len(scores) else math.nan
+
+
+def counts(cases: Iterable[str]) -> Counts:
+    """Counts of `Scores.case`; a missed case is a valid one too."""
+    of = Counter(cases)
+    return Counts(of.total(), of["both"] + of["missed"], of["missed"], of["false_alarm"])
+
+
+def nested_mean(values: ArrayLike, *levels: Sequence[Hashable]) -> tuple[float, dict[Hashable, float]]:
+    """Means of means: over equal places, then over the first level, over the second ...
+
+    `nested_mean(dice, volume, object, class)` averages what one volume gives for an object, then the volumes of each
+    object, the objects of each class, and the classes. `nested_mean(j, object, video)` is the J of SAM 2's tables from
+    values of frames.
+
+    Args:
+        values: NaN values are left out.
+        levels: place of each value on each level, innermost first.
+
+    Returns:
+        The mean over the last level, and the mean of each of its members; NaN and {} without values.
+
+    Raises:
+        UsageError: no level, or one of another length.
+    """
+    scores = np.asarray(values, float).ravel()
+    if not levels or any(len(level) != len(scores) for level in levels):
+        raise UsageError(f"{len(scores)} values need levels as long, got {[len(level) for level in levels]}")
+    table: dict[tuple[Hashable, ...], float] = _means(zip(zip(*levels, strict=True), scores.tolist(), strict=True))
+    for _ in levels[1:]:
+        table = _means((key[1:], value) for key, value in table.items())
+    members = {key[0]: value for key, value in table.items()}
+    return (float(np.mean(list(members.values()))) if members else math.nan), members
+
+
+def spread(values: ArrayLike, groups: Sequence[Hashable], seeds: Sequence[Hashable]) -> tuple[float, float]:
+    """SD between patients (each averaged over seeds) and SD of the set's mean between seeds of the prompts.
+
+    Returns:
+        NaN in place of an SD with fewer than two patients or seeds.
+    """
+    scores = np.asarray(values, float).ravel()
+    patients, _ = _group_means(scores, groups)
+    _, of_seeds = nested_mean(scores, groups, seeds)
+    return _sd(patients), _sd(np.array(list(of_seeds.values())))
+
+
+def _sd(values: Array) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def _group_means(values: Array, groups: Sequence[Hashable]) -> tuple[Array, int]:
+    """Means of the groups that have a value, and the number of values.
+
+    The means ascend, so that what chance draws from them does not depend on the order of rows.
+    """
+    if len(groups) != len(values):
+        raise UsageError(f"{len(values)} values need as many groups, got {len(groups)}")
+    means = _means(zip(groups, values.tolist(), strict=True))
+    return np.sort(list(means.values())), int(np.count_nonzero(~np.isnan(values)))
+
+
+def _means(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    collected: dict[Key, list[float]] = {}
+    for key, value in pairs:
+        if not math.isnan(value):
+            collected.setdefault(key, []).append(value)
+    return {key: math.fsum(values) / len(values) for key, values in collected.items()}
+
+
+def _wilcoxon(differences: Array) -> float:
+    """Two-sided p; differences of 0 are left out, and 1 is given when nothing else is there."""
+    apart = differences[np.abs(differences) > 1e-12]
+    if not len(differences):
+        return math.nan
+    if not len(apart):
+        return 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # older scipy warns of few patients, which n_groups tells
+        return float(stats.wilcoxon(apart).pvalue)

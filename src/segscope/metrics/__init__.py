@@ -1,0 +1,276 @@
+"""Numbers from two masks: what was found and what is true.
+
+`score` compares one object; `METRICS` lists what it can measure. Curves of clicks are in `interactive`, sets of objects
+in `instances`, predicted IoU in `calibration`. numpy and scipy only.
+
+Example:
+    >>> import numpy as np
+    >>> truth = np.zeros((20, 20), bool)
+    >>> truth[5:12, 5:12] = True
+    >>> scores = score(np.roll(truth, 1, axis=0), truth, metrics=("dice", "hd95"))
+    >>> scores.case, round(scores.values["dice"], 3), scores.values["hd95"], scores.unit
+    ('both', 0.857, 1.0, 'px')
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segscope.errors import UnknownName, UsageError
+from segscope.metrics import boundary, concepts, overlap
+from segscope.metrics.overlap import Mask, as_masks
+from segscope.metrics.surface import SurfaceDistances
+
+Case = Literal["both", "missed", "false_alarm", "true_negative"]
+
+DEFAULT = (
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "hd95",
+    "assd",
+    "nsd@1",
+    "nsd@2",
+    "volume_difference",
+    "false_positive_volume",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """What was found and what is true, with what several metrics need of both.
+
+    Attributes:
+        map: what was found, as it was given: bool, or float 0 to 1.
+        found, truth: bool, (row, column) or (frame, row, column).
+        spacing: mm along each axis, or None.
+    """
+
+    map: NDArray[Any]
+    found: Mask
+    truth: Mask
+    spacing: tuple[float, ...] | None
+
+    @cached_property
+    def surfaces(self) -> SurfaceDistances:
+        return SurfaceDistances.between(self.found, self.truth, self.spacing)
+
+    @cached_property
+    def contours(self) -> boundary.RegionContour:
+        return boundary.region_contour(self.found, self.truth)
+
+    @property
+    def case(self) -> Case:
+        if self.truth.any():
+            return "both" if self.found.any() else "missed"
+        return "false_alarm" if self.found.any() else "true_negative"
+
+    @property
+    def diagonal(self) -> float:
+        """Of the whole image, in mm or pixels."""
+        spacing = self.spacing or (1.0,) * self.truth.ndim
+        return math.hypot(*(size * step for size, step in zip(self.truth.shape, spacing, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of METRICS.
+
+    Attributes:
+        function: of a pair.
+        unit: "" for ratios; "length" is mm, or pixels without spacing; "volume" is mm³ (mm² for one picture), or the
+            number of voxels without spacing.
+        higher_is_better: None where 0 is best, or nothing is.
+        range: least and greatest value.
+        text: what it is.
+        source: where it is defined.
+        missed: value when something is there and nothing was found; "computed" leaves it to the function.
+        without_truth: whether it has a meaning when there is nothing to find; it is NaN otherwise.
+    """
+
+    function: Callable[[Pair], float]
+    unit: Literal["", "length", "volume"]
+    higher_is_better: bool | None
+    range: tuple[float, float]
+    text: str
+    source: str
+    missed: Literal["zero", "diagonal", "computed"] = "computed"
+    without_truth: bool = False
+
+
+def _part(measure: Callable[[Pair], float], text: str, source: str) -> Metric:
+    return Metric(measure, "", True, (0, 1), text, source, "zero")
+
+
+def _nsd(tolerance: float) -> Metric:
+    text = f"area of both surfaces that lies within {tolerance:g} mm (pixels without spacing) of the other"
+    return _part(lambda p: p.surfaces.nsd(tolerance), text, "Nikolov et al. 2018, arXiv:1809.04430")
+
+
+def _length(measure: Callable[[Pair], float], text: str, source: str) -> Metric:
+    return Metric(measure, "length", False, (0, math.inf), text, source, "diagonal")
+
+
+def _volume(measure: Callable[[Pair], float], better: bool | None, low: float, text: str) -> Metric:
+    return Metric(measure, "volume", better, (low, math.inf), text, "count of voxels", without_truth=True)
+
+
+def _concept(measure: Callable[[NDArray[Any], Mask], float], text: str, source: str, higher: bool = True) -> Metric:
+    """A measure of pictures; for volumes and videos its mean over the frames that have truth and so a value."""
+
+    def mean(pair: Pair) -> float:
+        maps, truths = (array.reshape(-1, *array.shape[-2:]) for array in (pair.map, pair.truth))
+        values = [measure(one, two) for one, two in zip(maps, truths, strict=True) if two.any()]
+        known = [value for value in values if not math.isnan(value)]
+        return float(np.mean(known)) if known else math.nan
+
+    return Metric(mean, "", higher, (0, 1), text, source)
+
+
+_DAVIS = "Perazzi et al. 2016 (DAVIS); SAM 2, arXiv:2408.00714"
+_FAN18 = "Fan et al. 2018, arXiv:1805.10421"
+_ACHANTA = "Achanta et al. 2009"
+
+METRICS: dict[str, Metric] = {
+    "dice": _part(lambda p: overlap.dice(p.found, p.truth), "2|P∩G| / (|P|+|G|)", "Dice 1945"),
+    "iou": _part(lambda p: overlap.iou(p.found, p.truth), "|P∩G| / |P∪G|", "Jaccard 1912"),
+    "precision": _part(lambda p: overlap.precision(p.found, p.truth), "|P∩G| / |P|", "definition"),
+    "recall": _part(lambda p: overlap.recall(p.found, p.truth), "|P∩G| / |G|", "definition"),
+    "nsd@1": _nsd(1),  # any other tolerance may follow the @
+    "nsd@2": _nsd(2),
+    "hd": _length(lambda p: p.surfaces.hd, "largest distance between the surfaces", "Hausdorff"),
+    "hd95": _length(lambda p: p.surfaces.hd95, "larger of both directed 95th percentiles of distance", "as in MONAI"),
+    "assd": _length(lambda p: p.surfaces.assd, "mean distance over the voxels of both surfaces", "Heimann et al. 2009"),
+    "volume": _volume(lambda p: overlap.volume(p.found, p.spacing), None, 0, "|P|"),
+    "volume_difference": _volume(
+        lambda p: overlap.volume_difference(p.found, p.truth, p.spacing), None, -math.inf, "|P| - |G|"
+    ),
+    "relative_volume_difference": Metric(
+        lambda p: overlap.relative_volume_difference(p.found, p.truth),
+        "",
+        None,
+        (-1, math.inf),
+        "(|P|-|G|) / |G|",
+        "definition",
+    ),
+    "absolute_volume_difference": _volume(
+        lambda p: abs(overlap.volume_difference(p.found, p.truth, p.spacing)), False, 0, "||P| - |G||"
+    ),
+    "false_positive_volume": _volume(
+        lambda p: overlap.volume(p.found & ~p.truth, p.spacing), False, 0, "|P outside G|"
+    ),
+    "boundary_iou": _part(
+        lambda p: boundary.boundary_iou(p.found, p.truth),
+        "IoU of the bands inside the outlines, 2 % of the diagonal wide",
+        "Cheng et al. 2021, arXiv:2103.16562",
+    ),
+    "j": _part(lambda p: p.contours.j, "mean IoU of frames; a frame where both are empty counts 1", _DAVIS),
+    "f": _part(lambda p: p.contours.f, "mean F of contours; a frame where both are empty counts 1", _DAVIS),
+    "j&f": _part(lambda p: p.contours.mean, "mean of j and f", _DAVIS),
+    "mae": _concept(concepts.mae, "mean |map - truth|", "Perazzi et al. 2012", higher=False),
+    "ber": _concept(concepts.ber, "mean error rate of object and background", "Vicente et al. 2016", higher=False),
+    "s_measure": _concept(concepts.s_measure, "likeness of structure", "Fan et al. 2017, arXiv:1708.00786"),
+    "e_measure": _concept(concepts.e_measure, "enhanced alignment at twice the map's mean", _FAN18),
+    "e_mean": _concept(lambda m, t: concepts.e_curve(m, t).mean(), "its mean over 256 thresholds", _FAN18),
+    "e_max": _concept(lambda m, t: concepts.e_curve(m, t).max(), "its maximum over 256 thresholds", _FAN18),
+    "f_measure": _concept(concepts.f_measure, "F, β² = 0.3, at twice the map's mean", _ACHANTA),
+    "f_mean": _concept(lambda m, t: concepts.f_curve(m, t).mean(), "its mean over 256 thresholds", _ACHANTA),
+    "f_max": _concept(lambda m, t: concepts.f_curve(m, t).max(), "its maximum over 256 thresholds", _ACHANTA),
+    "weighted_f": _concept(concepts.weighted_f, "F, β² = 1, weighted by place", "Margolin et al. 2014"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of one object.
+
+    Attributes:
+        values: by name of the metric; NaN where it has no meaning.
+        case: "both" has something to find and found; "missed": nothing was found; "false_alarm": there was nothing to
+            find; "true_negative": neither.
+        unit: of lengths; volumes are mm³ (mm² for a picture) or numbers of voxels.
+    """
+
+    values: dict[str, float]
+    case: Case
+    unit: Literal["mm", "px"]
+
+
+def lookup(name: str) -> Metric:
+    """The row of METRICS with this name; "nsd@" takes any tolerance.
+
+    Raises:
+        UsageError: no such metric (near ones are named), or no tolerance.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    key, _, text = name.partition("@")
+    try:
+        tolerance = float(text)
+    except ValueError:
+        tolerance = math.nan
+    if key == "nsd" and 0 <= tolerance < math.inf:
+        return _nsd(tolerance)
+    raise UnknownName("metric", name, METRICS, "nsd takes a tolerance, as in nsd@0.5." if key == "nsd" else "")
+
+
+def score(
+    found: NDArray[Any],
+    truth: NDArray[Any],
+    spacing_zyx_mm: Sequence[float] | None = None,
+    *,
+    metrics: Sequence[str] = DEFAULT,
+) -> Scores:
+    """Compares what was found of one object with the truth.
+
+    Empty masks follow one rule. Nothing to find: scores are NaN, so that they leave the mean, and volumes tell how much
+    was found in error. Something to find and nothing found: ratios are 0, distances the diagonal of the image.
+
+    Args:
+        found: (row, column) or (frame, row, column); bool or whole numbers (not 0 is inside), or float 0 to 1 (above
+            0.5 is inside; s_measure and its like use the values).
+        truth: the same shape, not 0 is inside.
+        spacing_zyx_mm: distances of voxel centres; of three the last two count for (row, column). Without it lengths
+            are in pixels.
+        metrics: names from METRICS.
+
+    Raises:
+        UsageError: shapes, values or spacing that do not fit, an unknown metric (near ones are named).
+    """
+    rows = {name: lookup(name) for name in metrics}
+    pair = _pair(found, truth, spacing_zyx_mm)
+    values = {name: float(_value(pair, metric)) for name, metric in rows.items()}
+    return Scores(values, pair.case, "px" if pair.spacing is None else "mm")
+
+
+def _value(pair: Pair, metric: Metric) -> float:
+    if not metric.without_truth and pair.case in ("false_alarm", "true_negative"):
+        return math.nan
+    if pair.case == "missed" and metric.missed != "computed":
+        return 0.0 if metric.missed == "zero" else pair.diagonal
+    return metric.function(pair)
+
+
+def _pair(found: NDArray[Any], truth: NDArray[Any], spacing_zyx_mm: Sequence[float] | None) -> Pair:
+    values = np.asarray(found)
+    if values.dtype.kind == "f":
+        if values.size and not (values.min() >= 0 and values.max() <= 1):
+            raise UsageError(f"a map holds values 0 to 1, this one spans {values.min():.4g} to {values.max():.4g}")
+        mask, true = as_masks(values > 0.5, truth)
+    else:
+        mask, true = as_masks(values, truth)
+        values = mask
+    spacing = None if spacing_zyx_mm is None else tuple(map(float, spacing_zyx_mm))
+    if spacing is not None:
+        spacing = spacing[-2:] if mask.ndim == 2 and len(spacing) == 3 else spacing
+        if len(spacing) != mask.ndim or not all(0 < step < math.inf for step in spacing):
+            raise UsageError(f"spacing holds {mask.ndim} positive millimetres, got {spacing_zyx_mm}")
+    return Pair(values, mask, true, spacing)
