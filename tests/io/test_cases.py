@@ -12,7 +12,7 @@ from PIL import Image
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
-from segscope.io.cases import Target, cases, read_target
+from segscope.io.cases import Target, cases, dataset, datasets, members, read_image, read_target
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -60,6 +60,49 @@ class TestOwn:
         with pytest.raises(ReadError, match="twice"):
             cases(tmp_path)
 
+    def test_what_a_list_says_of_its_set_and_its_cases(self, tmp_path: Path) -> None:
+        picture(tmp_path / "a.png"), picture(tmp_path / "a_0.png", 1)
+        more = {
+            "scribbles": ["a_0.png"],
+            "source_set": "elsewhere",
+            "license": "CC0",
+            "pixel_size_um": [0.5, 0.25],
+            "fold": 2,
+        }
+        document = {"name": "small", "modality": "US", "license": "mixed", "labels": {"1": "rim"},
+                    "items": [{"id": "a", "image": "a.png", **more}]}  # fmt: skip
+        (tmp_path / "dataset.json").write_text(json.dumps(document))
+        found = dataset(tmp_path)
+        assert (found.name, found.modality, found.licence, found.labels) == ("small", "US", "mixed", {1: "rim"})
+        assert (found.layout, found.listing) == ("segscope", tmp_path / "dataset.json")
+        (case,) = found.cases
+        assert (case.dataset, case.source, case.licence, case.group, case.fold) == ("small", "elsewhere", "CC0", "a", 2)
+        assert case.scribbles == (tmp_path / "a_0.png",)
+        assert read_image(case).spacing_zyx_mm == pytest.approx((1, 0.0005, 0.00025))
+
+    @pytest.mark.parametrize("indexed", [True, False])
+    def test_a_folder_of_several(self, indexed: bool, tmp_path: Path) -> None:
+        for name in ("one", "two"):
+            picture(tmp_path / name / "a.png")
+            (tmp_path / name / "dataset.json").write_text(json.dumps({"items": [{"id": "a", "image": "a.png"}]}))
+        if indexed:
+            (tmp_path / "index.json").write_text(json.dumps({"datasets": [{"name": "two"}]}))
+        wanted = ["two"] if indexed else ["one", "two"]
+        assert [found.name for found in datasets(tmp_path)] == wanted
+        assert members(tmp_path) == [tmp_path / name for name in wanted]
+        assert [found.name for found in datasets(tmp_path / "two")] == ["two"]
+        with pytest.raises(UsageError, match="name one of them"):
+            cases(tmp_path)
+
+    def test_complaints_in_the_place_of_exceptions(self, tmp_path: Path) -> None:
+        picture(tmp_path / "a.png")
+        items = [{"id": "a", "image": "a.png"}, {"id": "b", "image": "gone.png"}, {"id": "c"}]
+        (tmp_path / "dataset.json").write_text(json.dumps({"items": items}))
+        said: list[tuple[str, str]] = []
+        found = dataset(tmp_path, lambda kind, case, _file, _message: said.append((kind, case)))
+        assert [case.id for case in found.cases] == ["a", "b"]
+        assert said == [("list", "c"), ("missing", "b")]
+
 
 class TestOthers:
     def test_nnunet(self, tmp_path: Path) -> None:
@@ -86,6 +129,67 @@ class TestOthers:
         assert [case.split for case in found] == ["train", "val", "test"]
         assert [len(case.targets) for case in found] == [1, 1, 0]
 
+    def test_nnunet_of_version_1(self, tmp_path: Path) -> None:
+        volume(tmp_path / "imagesTr/la_003.nii.gz"), volume(tmp_path / "labelsTr/la_003.nii.gz", 1)
+        (tmp_path / "imagesTr/la_003.json").write_text("{}")
+        files = {"image": "./imagesTr/la_003.nii.gz", "label": "./labelsTr/la_003.nii.gz"}
+        document = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "atrium"}, "file_ending": ".nii.gz",
+                    "training": [files]}  # fmt: skip
+        (tmp_path / "dataset.json").write_text(json.dumps(document))
+        (case,) = cases(tmp_path)
+        assert (case.id, case.modality, case.targets[0].names) == ("la_003", "MRI", {1: "atrium"})
+
+    def test_nnunet_that_names_its_files(self, tmp_path: Path) -> None:
+        volume(tmp_path / "raw/a_t1.nii.gz"), volume(tmp_path / "raw/a_t2.nii.gz"), volume(tmp_path / "raw/a.nii.gz", 1)
+        files = {"images": ["raw/a_t1.nii.gz", "raw/a_t2.nii.gz"], "label": "raw/a.nii.gz"}
+        document = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"core": 1}, "dataset": {"a": files}}
+        (tmp_path / "dataset.json").write_text(json.dumps(document))
+        (case,) = cases(tmp_path)
+        assert [file.name for file in case.files] == ["a_t1.nii.gz", "a_t2.nii.gz", "a.nii.gz"]
+
+    @pytest.mark.parametrize(
+        ("labels", "channels", "gone", "message"),
+        [({"whole": [1, 2], "core": 2}, 1, None, "region"), ({"core": 1}, 2, None, r"lacks its channels \[1\]"),
+         ({"core": 1}, 1, "labelsTr/a.nii.gz", "has no mask a.nii.gz")],
+    )  # fmt: skip
+    def test_nnunet_that_lies(
+        self, labels: dict[str, object], channels: int, gone: str | None, message: str, tmp_path: Path
+    ) -> None:
+        volume(tmp_path / "imagesTr/a_0000.nii.gz"), volume(tmp_path / "labelsTr/a.nii.gz", 1)
+        document = {"channel_names": {str(n): f"T{n}" for n in range(channels)}, "labels": {"background": 0, **labels},
+                    "file_ending": ".nii.gz"}  # fmt: skip
+        (tmp_path / "dataset.json").write_text(json.dumps(document))
+        if gone:
+            (tmp_path / gone).unlink()
+        with pytest.raises(ReadError, match=message):
+            cases(tmp_path)
+
+    def test_monai_with_folds_absolute_paths_and_several_labels(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            volume(tmp_path / f"far/{name}.nii.gz"), volume(tmp_path / f"far/{name}_1.nii.gz", 1)
+        volume(tmp_path / "far/b_2.nii.gz", 1)
+        far = tmp_path / "far"
+        document = {"modality": {"0": "CT"}, "training": [
+            {"image": str(far / "a.nii.gz"), "label": str(far / "a_1.nii.gz"), "fold": 0},
+            {"image": "../far/b.nii.gz", "label": [["../far/b_1.nii.gz"], "../far/b_2.nii.gz"], "fold": 1},
+        ]}  # fmt: skip
+        (tmp_path / "near").mkdir()
+        (tmp_path / "near/list.json").write_text(json.dumps(document))
+        found = cases(tmp_path / "near/list.json")
+        assert [case.fold for case in found] == [0, 1]
+        assert [len(case.targets) for case in found] == [1, 2]
+        assert {case.modality for case in found} == {"CT"}
+        assert all(read_target(target, read_image(case)).runs for case in found for target in case.targets)
+
+    @pytest.mark.parametrize("form", ["{split}/images/a.png", "images/{split}/a.png"])
+    def test_pairs_below_folders_of_splits(self, form: str, tmp_path: Path) -> None:
+        for split in ("train", "valid"):
+            file = form.format(split=split)
+            picture(tmp_path / file), picture(tmp_path / file.replace("images", "masks"), 255)
+        picture(tmp_path / "test/images/b.png")
+        found = {case.id: (case.split, len(case.targets)) for case in cases(tmp_path)}
+        assert found == {"train/a": ("train", 1), "valid/a": ("val", 1), "test/b": ("test", 0)}
+
     @pytest.mark.parametrize("ending", ["", "_mask", "_seg"])
     def test_pairs(self, ending: str, tmp_path: Path) -> None:
         for name in ("a", "b.2"):
@@ -100,6 +204,16 @@ class TestOthers:
         np.savez(tmp_path / "a.npz", imgs=np.zeros((3, 4, 5)), gts=np.ones((3, 4, 5), np.uint8))
         (case,) = cases(tmp_path)
         assert read_target(case.targets[0], io.read(case.image)).object_ids == (1,)
+
+    def test_npz_with_boxes_and_without_truth(self, tmp_path: Path) -> None:
+        voxels, boxes = np.zeros((3, 4, 5), np.uint8), np.array([{"z": 1}], object)
+        (tmp_path / "val").mkdir()
+        np.savez(tmp_path / "a.npz", imgs=voxels, gts=voxels + 2, spacing=np.array([0.5, 0.5, 2]), boxes=boxes)
+        np.savez(tmp_path / "val/b.npz", imgs=voxels, boxes=boxes)
+        first, second = cases(tmp_path)
+        assert read_image(first).spacing_zyx_mm == (2, 0.5, 0.5)
+        assert read_target(first.targets[0], read_image(first)).object_ids == (2,)
+        assert (second.id, second.split, second.targets) == ("val/b", "val", ())
 
     def test_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="holds no cases"):

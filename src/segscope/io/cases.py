@@ -112,7 +112,7 @@ def _check(path: Path, found: DataSet, complain: Complain) -> None:
     for case in found.cases:
         if case.id in seen:
             message = f"{path} lists the case {case.id!r} twice; give each its own id"
-            complain("listed-twice", case.id, case.image, message)
+            complain("same-id", case.id, case.image, message)
         seen.add(case.id)
         for file in case.files:
             if not file.exists():

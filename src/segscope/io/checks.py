@@ -93,7 +93,7 @@ CHECKS: tuple[Check, ...] = (
     Check("constant", "error", "an image of a single value", "There is nothing to see in it.",
           "Export it again, or take the case from the list."),
     Check("spacing", "warning", "spacing missing or implausible", "Distances and volumes in mm will be wrong.",
-          "Write the true spacing into the file, or, for files that state none, into the list: `spacing_mm` [z, y, x]."),
+          "Write it into the file, or, for files that state none, into the list: `spacing_mm` [z, y, x]."),
     Check("anisotropic", "info", f"slices more than {ANISOTROPIC:g} times as far apart as pixels",
           "Objects change much from slice to slice, and cuts along other axes are coarse.",
           "Prompt and track along the sharp axis (--axis)."),
