@@ -110,8 +110,7 @@ def center(target: Target, rng: Rng, *, most: int = 3) -> list[Prompt]:
     for wrong, positive in zip(target.errors(), (True, False), strict=True):
         for (rows, columns), part in parts(wrong, most):
             y, x = rows.start, columns.start
-            inside = [(row - y, column - x) for row, column in clicked if _holds(part, row - y, column - x)]
-            deep, row, column = deepest(part, inside)
+            deep, row, column = deepest(part, [(row - y, column - x) for row, column in clicked])
             if deep > 0:
                 found.append((int(part.sum()), target.click(row + y, column + x, positive)))
     found.sort(key=lambda item: -item[0])
@@ -132,10 +131,6 @@ def border(target: Target, rng: Rng, *, most: int = 3) -> list[Prompt]:
         deep = depth(wrong)
         band |= wrong & (deep <= max(1.0, BAND * float(deep.max())))
     return _drawn(target, band, rng, most)
-
-
-def _holds(mask: Mask, row: int, column: int) -> bool:
-    return 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1] and bool(mask[row, column])
 
 
 def _drawn(target: Target, region: Mask, rng: Rng, most: int) -> list[Prompt]:

@@ -103,12 +103,12 @@ def gaussian(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
 
 
 def poisson(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
-    return free.poisson(np.clip(image, 0, None) / amount) * amount
+    return free.poisson(np.clip(image, 0, None) / amount).astype(np.float64) * amount
 
 
 def rician(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
     real, imaginary = image + free.normal(0, amount, image.shape), free.normal(0, amount, image.shape)
-    return np.abs(real + 1j * imaginary)
+    return np.hypot(real, imaginary)
 
 
 def speckle(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:

@@ -54,8 +54,9 @@ def deepest(mask: Mask, avoid: Iterable[tuple[int, int]] = (), at_least: float =
     top, left = window[0].start, window[1].start
     deep = ndimage.distance_transform_edt(np.pad(mask[window], 1))
     for row, column in avoid:
-        if mask[row, column]:
-            deep[row - top + 1, column - left + 1] = 0
+        row, column = row - top + 1, column - left + 1
+        if 0 <= row < deep.shape[0] and 0 <= column < deep.shape[1]:
+            deep[row, column] = 0
     row, column = divmod(int(np.argmax(deep)), deep.shape[1])
     value = float(deep[row, column])
     return (value, row - 1 + top, column - 1 + left) if value >= at_least else (0.0, 0, 0)
