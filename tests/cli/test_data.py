@@ -78,6 +78,11 @@ def test_the_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (row["layout"], row["cases"], row["objects"]) == ("pairs", 4, None)
 
 
+def test_no_command_gives_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data"]) == 0
+    assert "check" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["check", "list"])
 def test_wrong_use(command: str, tmp_path: Path, ends: Callable[..., str]) -> None:
     assert "does not exist" in ends(["data", command, str(tmp_path / "none")])

@@ -11,11 +11,18 @@ import typer
 
 from segscope.cli import console
 
-app = typer.Typer(help="Data sets: list, check.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: list, check.", invoke_without_command=True)
 
 JSON = typer.Option(False, "--json", help="Result as JSON on stdout.")
 PATH = typer.Argument(help="Folder or JSON list of a data set, or a folder of several.")
 SHOWN = 3
+
+
+@app.callback()
+def data(context: typer.Context) -> None:
+    """What a data set holds, and what is wrong with it."""
+    if context.invoked_subcommand is None:
+        console.say(context.get_help())
 
 
 @app.command("list")

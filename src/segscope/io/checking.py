@@ -11,7 +11,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import SegscopeError, UsageError
 from segscope.io import FORMATS
 from segscope.io.base import suffix_of
 from segscope.io.cases import dataset, members
@@ -28,6 +27,7 @@ from segscope.io.checks import CHECKS, Check, Finding, finding
 from segscope.io.dataset import Case, DataSet
 
 Advance = Callable[[int, int], None]
+_Seen = tuple[Case, bytes, NDArray[np.uint64] | None]
 
 MOST_BITS = 12
 """Perceptual hashes (256 bits) that differ in at most this many are taken for one picture. Measured on 1,900 pictures
@@ -58,18 +58,20 @@ def check(path: str | Path, *, workers: int = 1, fast: bool = False, advance: Ad
     if workers < 1:
         raise UsageError(f"workers is {workers}; wanted 1 or more processes")
     found: list[Finding] = []
-    sets = [found_set for member in members(path) if (found_set := _listed(member, found)) is not None]
+    paths = members(path)
+    sets = [each for member in paths if (each := _listed(member, found, alone=len(paths) == 1)) is not None]
     for each in sets:
         found += [*_unlisted(each), *_listed_twice(each), *_groups(each)]
     cases = [case for each in sets for case in each.cases if all(file.exists() for file in case.files)]
-    seen: list[tuple[Case, Looked]] = []
+    seen: list[_Seen] = []
     values: dict[str, set[int]] = defaultdict(set)
-    for case, looked in zip(cases, _looks(cases, workers, fast), strict=True):
+    for done, (case, looked) in enumerate(zip(cases, _looks(cases, workers, fast), strict=True), 1):
         found += looked.findings
         values[case.dataset] |= looked.values
-        seen.append((case, looked))
+        if looked.digest:
+            seen.append((case, looked.digest, looked.likeness))
         if advance is not None:
-            advance(len(seen), len(cases))
+            advance(done, len(cases))
     for each in sets:
         found += _absent(each, values[each.name])
     found += _duplicates(seen)
@@ -85,7 +87,8 @@ def _looks(cases: Sequence[Case], workers: int, fast: bool) -> Iterator[Looked]:
         yield from pool.map(partial(look, fast=fast), cases, chunksize=4)
 
 
-def _listed(path: Path, found: list[Finding]) -> DataSet | None:
+def _listed(path: Path, found: list[Finding], *, alone: bool) -> DataSet | None:
+    """A data set with what is wrong with its list; None when that cannot be read."""
     before = len(found)
 
     def complain(kind: str, case: str, file: Path, message: str) -> None:
@@ -93,11 +96,10 @@ def _listed(path: Path, found: list[Finding]) -> DataSet | None:
 
     try:
         return dataset(path, complain)
-    except ReadError as error:
-        found.append(finding("list", path.name, path, str(error)))
-    except UsageError:
-        if len(found) == before:  # not a data set at all
+    except SegscopeError as error:
+        if isinstance(error, UsageError) and alone and len(found) == before:  # not a data set at all
             raise
+        found.append(finding("list", path.name, path, str(error)))
     return None
 
 
@@ -178,54 +180,36 @@ def _absent(found: DataSet, values: set[int]) -> Iterator[Finding]:
             yield finding("absent-label", found.name, found.listing, what)
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Two cases, the second found later."""
-
-    first: Case
-    second: Case
-
-    @property
-    def across(self) -> bool:
-        return self.first.split != self.second.split
-
-    @property
-    def related(self) -> bool:
-        """Whether they are known to belong together, and lie on one side."""
-        return self.first.group == self.second.group and not self.across
-
-    def finding(self, kind: str, what: str) -> Finding:
-        first, second = self.first, self.second
-        said = f"{what} {first.image} ({first.split}); this one is in {second.split}"
-        return finding(kind, f"{second.dataset}: {second.id}", second.image, f"{second.image}: {said}")
-
-
-def _duplicates(seen: Sequence[tuple[Case, Looked]]) -> Iterator[Finding]:
-    by_digest: dict[bytes, Case] = {}
+def _duplicates(seen: Iterable[_Seen]) -> Iterator[Finding]:
+    first: dict[bytes, Case] = {}
     single: list[tuple[Case, NDArray[np.uint64]]] = []
-    for case, looked in seen:
-        before = by_digest.setdefault(looked.digest, case) if looked.digest else case
-        pair = _Pair(before, case)
+    for case, digest, likeness in seen:
+        before = first.setdefault(digest, case)
         if before is case:
-            if looked.digest and looked.likeness is not None:
-                single.append((case, looked.likeness))
-        elif before.image != case.image or pair.across:
-            yield pair.finding("image-leak" if pair.across else "duplicate", "the same pixels as")
-    for pair, bits in _alike(single):
-        if not pair.related:
-            yield pair.finding("near-duplicate", f"all but {bits} of 256 bits of its hash are those of")
+            if likeness is not None:
+                single.append((case, likeness))
+        elif before.split != case.split:
+            yield _twin("image-leak", before, case, "the same pixels as")
+        elif before.image != case.image:
+            yield _twin("duplicate", before, case, "the same pixels as")
+    for before, case, bits in _alike(single):
+        if (before.group, before.split) != (case.group, case.split):
+            yield _twin("near-duplicate", before, case, f"all but {bits} of 256 bits of its hash are those of")
 
 
-def _alike(single: Sequence[tuple[Case, NDArray[np.uint64]]]) -> Iterator[tuple[_Pair, int]]:
-    """Of each case, the nearest before it whose hash differs in few bits."""
-    if not single:
-        return
-    hashes = np.stack([likeness for _, likeness in single])
+def _twin(kind: str, first: Case, second: Case, what: str) -> Finding:
+    said = f"{second.image}: {what} {first.image} ({first.split}); this one is in {second.split}"
+    return finding(kind, f"{second.dataset}: {second.id}", second.image, said)
+
+
+def _alike(single: Sequence[tuple[Case, NDArray[np.uint64]]]) -> Iterator[tuple[Case, Case, int]]:
+    """Of each case, the nearest before it whose hash differs in few bits, and in how many."""
+    hashes = np.stack([likeness for _, likeness in single]) if single else np.empty((0, 4), np.uint64)
     for index in range(1, len(single)):
         bits = np.bitwise_count(hashes[:index] ^ hashes[index]).sum(axis=1)
         nearest = int(bits.argmin())
         if bits[nearest] <= MOST_BITS:
-            yield _Pair(single[nearest][0], single[index][0]), int(bits[nearest])
+            yield single[nearest][0], single[index][0], int(bits[nearest])
 
 
 def by_kind(findings: Iterable[Finding]) -> list[tuple[Check, list[Finding]]]:

@@ -26,6 +26,7 @@ _PLACED = (*nifti.SUFFIXES, *nrrd.SUFFIXES, *metaimage.SUFFIXES)
 _SCALED = (*numpy_files.SUFFIXES, *tiff.SUFFIXES)
 _HASH_SIDE = 16
 _CLEARLY = 0.02
+_LEAST_BITS = 32  # pictures that are empty but for a few spots would all look alike
 _LEAST_LEVELS = 8
 _MOST_LABELLED_VOXELS = 2**26
 
@@ -114,7 +115,8 @@ def _likeness(frame: NDArray[Any]) -> NDArray[np.uint64] | None:
     if min(frame.shape) <= _HASH_SIDE:
         return None
     cells = np.asarray(Image.fromarray(frame).resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX))
-    return np.packbits(cells[:, 1:] > cells[:, :-1] + _CLEARLY * cells.std()).view(np.uint64)
+    brighter = cells[:, 1:] > cells[:, :-1] + _CLEARLY * cells.std()
+    return np.packbits(brighter).view(np.uint64) if brighter.sum() >= _LEAST_BITS else None
 
 
 def _spacing(called: str, case: Case, stack: Stack) -> Iterator[Finding]:
@@ -278,7 +280,7 @@ def _broken(called: str, file: Path, masks: Masks, is_volume: bool) -> Iterator[
 
 def _in_pieces(labels: NDArray[np.uint16]) -> Iterator[int]:
     """Labels with a further piece that is not small, does not touch the border (beyond which it may be connected), and
-    lies farther from the largest piece than that is long."""
+    lies more than twice as far from the largest piece as that is long."""
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         if box is None:
             continue
@@ -297,7 +299,7 @@ def _in_pieces(labels: NDArray[np.uint16]) -> Iterator[int]:
 
 def _far(main: tuple[slice, ...], other: tuple[slice, ...]) -> bool:
     gap = max(max(a.start - b.stop, b.start - a.stop) for a, b in zip(main, other, strict=True))
-    return gap > max(LEAST_PIXELS, *(side.stop - side.start for side in main))
+    return gap > 2 * max(LEAST_PIXELS, *(side.stop - side.start for side in main))
 
 
 def _at_border(part: tuple[slice, ...], box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
