@@ -328,6 +328,7 @@ STACKS: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("fractional", "v.nii.gz", volume(labels=INSIDE * np.int16(-1))),
     ("empty-mask", "v.nii.gz", volume(labels=np.zeros(INSIDE.shape, np.uint8))),
     ("frames", "truths/b", clip(5)),
+    ("unreadable", "truths/b", lambda folder: (clip(1)(folder), (folder / "truths/b/000.png").unlink())),
 ]
 
 

@@ -203,9 +203,8 @@ def _refused(called: str, file: Path, stack: Stack, error: SegscopeError) -> Fin
 
 
 def _no_labels(called: str, file: Path, error: SegscopeError) -> Finding:
-    pictures = picture.frame_files(file) if file.is_dir() else [file]
     try:
-        stored = read(pictures[0])
+        stored = read(picture.frame_files(file)[0] if file.is_dir() else file)
         frame = stored[len(stored) // 2]
     except SegscopeError:
         return finding("unreadable", called, file, str(error))
