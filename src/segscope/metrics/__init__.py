@@ -67,7 +67,7 @@ class Pair:
     def contours(self) -> boundary.RegionContour:
         return boundary.region_contour(self.found, self.truth)
 
-    @property
+    @cached_property
     def case(self) -> Case:
         if self.truth.any():
             return "both" if self.found.any() else "missed"

@@ -32,8 +32,9 @@ class RegionContour:
 def region_contour(found: Mask, truth: Mask, *, skip_ends: bool = False) -> RegionContour:
     """J and F of one object as in SAM 2's evaluation of videos (DAVIS, SA-V).
 
-    On a frame where both masks are empty J = F = 1, where one is empty J = F = 0. Means over objects, then over videos,
-    give the figures that are published (`segscope.evaluate.statistics.nested_mean`).
+    On a frame where both masks are empty J = F = 1, where one is empty J = F = 0 (`segscope.metrics.score` gives 0 to a
+    video in which nothing was found at all). Means over objects, then over videos, give the figures that are published
+    (`segscope.evaluate.statistics.nested_mean`).
 
     Args:
         found, truth: (frame, row, column), or (row, column) for one picture.

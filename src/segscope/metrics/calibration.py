@@ -61,16 +61,15 @@ def calibration(predicted: ArrayLike, true: ArrayLike, *, bins: int = 10) -> Cal
         Bin(i / bins, (i + 1) / bins, int((number == i).sum()), _mean(guesses[number == i]), _mean(truths[number == i]))
         for i in range(bins)
     )
-    varied = len(guesses) > 2 and np.ptp(guesses) > 0 and np.ptp(truths) > 0
+    varied = len(guesses) > 2 and min(np.ptp(guesses), np.ptp(truths)) > 1e-9
+    gaps = sum(row.n * abs(row.predicted - row.true) for row in rows if row.n)
     return Calibration(
         n=len(guesses),
         pearson=float(stats.pearsonr(guesses, truths)[0]) if varied else np.nan,
         spearman=float(stats.spearmanr(guesses, truths)[0]) if varied else np.nan,
         mae=_mean(np.abs(guesses - truths)),
         bias=_mean(guesses - truths),
-        ece=sum(row.n * abs(row.predicted - row.true) for row in rows if row.n) / len(guesses)
-        if rows and len(guesses)
-        else np.nan,
+        ece=gaps / len(guesses) if len(guesses) else np.nan,
         bins=rows,
     )
 

@@ -61,7 +61,7 @@ def s_measure(found: NDArray[Any], truth: Mask) -> float:
     if not truth.any():
         return math.nan
     if truth.all() or not values.any():
-        return float(values.mean()) if truth.all() else 0.0
+        return float(values.mean())
     share = truth.mean()
     objects = share * _object_likeness(values[truth]) + (1 - share) * _object_likeness(1 - values[~truth])
     return max(0.0, float(objects + _quarter_likeness(values, truth)) / 2)
