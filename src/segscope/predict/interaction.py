@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segscope import __version__
 from segscope.errors import PromptError, UsageError
 from segscope.masks import FrameMask, Masks
 from segscope.memory import MemoryPolicy, policy
+from segscope.memory.spool import Spool
 from segscope.models.engine import Engine
 from segscope.predict.compose import Overlap, check_overlap, compose
 from segscope.predict.journal import (
@@ -31,6 +36,7 @@ from segscope.predict.scene import Scene
 from segscope.predict.sequence import Direction, Span, propagate
 from segscope.predict.stopping import StopRules
 from segscope.predict.track import Track
+from segscope.predict.view import View
 from segscope.prompts import Prompt, check_prompts
 from segscope.render import Renderer
 from segscope.stack import Stack
@@ -98,6 +104,14 @@ class Interaction:
     def close(self) -> None:
         """Give back the disk space of past frames. The log, if any, is complete at all times."""
         self._scene.spool.close()
+
+    def fresh(self) -> Interaction:
+        """An interaction on the same stack that begins anew and shares what was encoded so far."""
+        again = copy.copy(self)
+        again._scene = replace(self._scene, spool=Spool(), view=View.whole(self.stack.size_hw))
+        again._tracks, again._done, again._undone = {}, [], []
+        again._stop, again._running, again._journal = threading.Event(), False, None
+        return again
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -235,6 +249,10 @@ class Interaction:
     def encoded_frames(self) -> int:
         """How often a frame was encoded so far."""
         return self._scene.features.encoded
+
+    def rendered(self, frame: int) -> NDArray[np.uint8]:
+        """What the network sees of a frame: (row, column, 3)."""
+        return self._scene.frames[frame]
 
     def frame_mask(self, frame: int, object_id: int) -> FrameMask | None:
         """The answer of an object on a frame, or None."""

@@ -1,0 +1,416 @@
+"""Report: one HTML page for people, that works without a network: tables, figures, worst and median cases."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segscope._optional import require
+from segscope.evaluate import figures
+from segscope.evaluate.ledger import Row
+from segscope.evaluate.play import play
+from segscope.evaluate.protocol import KINDS, Protocol
+from segscope.evaluate.run import Evaluation, Load
+from segscope.evaluate.summary import ALL, Line, last_rounds, metrics_of
+from segscope.evaluate.tasks import Task, chance, objects, rules_for, shown_as
+from segscope.io.base import atomic
+from segscope.io.cases import DataSet, read_image
+from segscope.metrics import lookup
+from segscope.overlay import colour_of, overlay
+from segscope.predict.interaction import Interaction
+from segscope.prompts import Box
+
+MOST_BOXES = 24  # in a figure of box plots
+SHOWN_SETS = 12  # data sets whose worst and median case are drawn, for each model
+TILE = 360  # longer side of a picture of a case, in pixels
+FOUND, TRUTH = 1, 2  # object ids, for their colours
+
+Tag = str
+
+
+def write_report(result: Evaluation, datasets: Sequence[DataSet], protocol: Protocol, load: Load) -> Path:
+    """Write report.html into the folder of an evaluation.
+
+    Worst and median cases are played again from their seeds to be drawn.
+
+    Raises:
+        MissingExtra: jinja2 or matplotlib are not installed.
+    """
+    jinja2 = require("jinja2", "report", "write the report")
+    source = (resources.files("segscope.evaluate") / "templates" / "report.html").read_text("utf-8")
+    template = jinja2.Environment(autoescape=True).from_string(source)
+    mark: Callable[[str], Any] = require("markupsafe", "report", "write the report").Markup
+    page = template.render(_context(result, datasets, protocol, load, mark))
+    path = result.folder / "report.html"
+    with atomic(path) as part:
+        part.write_text(page, encoding="utf-8")
+    return path
+
+
+def _context(
+    result: Evaluation, datasets: Sequence[DataSet], protocol: Protocol, load: Load, mark: Callable[[str], Any]
+) -> dict[str, Any]:
+    summary = result.summary
+    last = last_rounds(result.rows)
+    plots = {
+        "curves": [mark(figure) for figure in _curve_figures(summary.curves)],
+        "boxes": [mark(figure) for figure in _box_figures(last)],
+        "calibration": [mark(figure) for figure in _reliability_figures(summary.calibration)],
+    }
+    tables = {
+        "overview": [mark(table) for table in _overview(summary.lines)],
+        "sets": [mark(table) for table in _sets(summary.lines)],
+        "curve_table": mark(_curve_table(summary.curves)),
+        "comparisons": mark(_comparisons(summary.comparisons)),
+        "strata": [mark(table) for table in _strata(summary.strata)],
+        "everything": mark(_everything(summary.everything)),
+        "drops": mark(_drops(summary.lines)),
+        "challenge": mark(_challenge(summary.challenge)),
+        "calibration": mark(_calibration(summary.calibration)),
+        "cost": mark(_costs(summary.costs)),
+    }
+    cases = list(_cases(last, datasets, protocol, load))
+    used = {metric for kind in {row["kind"] for row in last} for metric in protocol.setting(kind).metrics}
+    sections = [("overview", "Overview"), ("curves", "Clicks"), ("sets", "Data sets"), ("models", "Models"),
+                ("strata", "Strata"), ("everything", "Without prompts"), ("robustness", "Robustness"),
+                ("challenge", "CVPR 2025"), ("cases", "Cases"), ("calibration", "Calibration"), ("cost", "Cost"),
+                ("how", "How")]  # fmt: skip
+    given = {"curves": plots["curves"], "models": tables["comparisons"], "strata": tables["strata"],
+             "everything": tables["everything"], "robustness": tables["drops"], "challenge": tables["challenge"],
+             "cases": cases, "calibration": plots["calibration"]}  # fmt: skip
+    models = ", ".join(summary.header["models"])
+    counted = len({(row["dataset"], row["case"]) for row in result.rows})
+    return {
+        **tables,
+        "title": f"{models}: {protocol.name}",
+        "subtitle": f"{counted} cases, data: {', '.join(summary.header['datasets'])}; segscope "
+        f"{summary.header['versions']['segscope']}{f', after {protocol.source}' if protocol.source else ''}",
+        "note": protocol.note,
+        "warnings": summary.warnings,
+        "failed": summary.failed,
+        "sections": [(key, name) for key, name in sections if given.get(key, True)],
+        "figures": plots,
+        "cases": cases,
+        "colours": {
+            "found": "rgb({},{},{})".format(*colour_of(FOUND)),
+            "truth": "rgb({},{},{})".format(*colour_of(TRUTH)),
+        },
+        "definitions": mark(_definitions(sorted(used))),
+        "machine": f"{summary.machine['system']}, Python {summary.machine['python']}, {summary.machine['cpus']} CPUs; "
+        "each process computes with one thread",
+        "settings": json.dumps(summary.header, indent=1, ensure_ascii=False),
+    }
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[Any]], caption: str = "", text: int = 1) -> Tag:
+    """HTML of a table; the first `text` columns are text. Cells that are tuples are (html, class)."""
+    rows = list(body)
+    if not rows:
+        return ""
+
+    def cell(kind: str, value: Any, column: int) -> str:
+        inner, mark = value if isinstance(value, tuple) else (html.escape(str(value)), "")
+        names = " ".join(filter(None, ("text" if column < text else "", mark)))
+        return f"<{kind}{f' class={names!r}' if names else ''}>{inner}</{kind}>"
+
+    lines = ["".join(cell("td", value, at) for at, value in enumerate(row)) for row in rows]
+    marks = [" class='total'" if row[0] == ALL else "" for row in rows]
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    header = "".join(cell("th", value, at) for at, value in enumerate(head))
+    inner = "".join(f"<tr{mark}>{line}</tr>" for mark, line in zip(marks, lines, strict=True))
+    return f"<div class='scroll'><table>{title}<thead><tr>{header}</tr></thead><tbody>{inner}</tbody></table></div>"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for a table; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _with_interval(figure: Mapping[str, float]) -> tuple[str, str]:
+    interval = "" if math.isnan(figure["low"]) else f" <small>{figure['low']:.3f} to {figure['high']:.3f}</small>"
+    return f"{number(figure['mean'])}{interval}", ""
+
+
+def _prompt(line: Mapping[str, Any]) -> str:
+    return f"{line['prompt']} (oracle)" if line["choose"] == "oracle" else str(line["prompt"])
+
+
+def _plain(lines: Iterable[Line]) -> Iterator[Line]:
+    return (line for line in lines if line["degrade"] == "none")
+
+
+def _overview(lines: Sequence[Line]) -> Iterator[Tag]:
+    for kind in KINDS:
+        chosen = [line for line in _plain(lines) if line["kind"] == kind and line["dataset"] == ALL]
+        names = list(dict.fromkeys(name for line in chosen for name in line["metrics"]))
+        head = ["model", "prompt", *map(_titled, names), "objects", "patients", "missed", "failed"]
+        yield _table(
+            head,
+            (
+                [
+                    line["model"],
+                    _prompt(line),
+                    *(_with_interval(line["metrics"][name]) if name in line["metrics"] else "–" for name in names),
+                    line["n_valid"],
+                    line["n_patients"],
+                    line["n_missed"],
+                    "–" if line["n_failures"] is None else f"{line['n_failures'] / max(line['n_valid'], 1):.0%}",
+                ]
+                for line in chosen
+            ),
+            f"{kind.capitalize()}s; lengths in {'/'.join(sorted({line['unit'] for line in chosen}))}" if chosen else "",
+            text=2,
+        )
+
+
+def _titled(name: str) -> str:
+    better = lookup(name).higher_is_better
+    return name + ("" if better is None else " ↑" if better else " ↓")
+
+
+def _sets(lines: Sequence[Line]) -> Iterator[Tag]:
+    """The first metric: a row for each data set, a column for each prompt; a table for each model and kind."""
+    for kind in KINDS:
+        of_kind = [line for line in _plain(lines) if line["kind"] == kind]
+        for model in dict.fromkeys(line["model"] for line in of_kind):
+            chosen = [line for line in of_kind if line["model"] == model]
+            metric = next(iter(chosen[0]["metrics"]))
+            prompts = list(dict.fromkeys(map(_prompt, chosen)))
+            found = {(line["dataset"], _prompt(line)): line for line in chosen}
+            names = [*sorted({line["dataset"] for line in chosen} - {ALL}), ALL]
+            body = []
+            for name in names:
+                counts = max(found[key]["n_valid"] for key in found if key[0] == name)
+                cells = [
+                    _with_interval(found[name, prompt]["metrics"][metric]) if (name, prompt) in found else "–"
+                    for prompt in prompts
+                ]
+                body.append([name, counts, *cells])
+            yield _table(["data set", "objects", *prompts], body, f"{model}, {kind}s: {metric}")
+
+
+def _curve_table(curves: Sequence[Line]) -> Tag:
+    chosen = [line for line in _plain(curves) if line["dataset"] == ALL]
+    return _table(
+        ["model", "prompt", "first", "last", "area under the curve", "rounds to 0.85", "rounds to 0.90"],
+        (
+            [line["model"], _prompt(line), number(line["dice"][0]), number(line["dice"][-1]), number(line["auc"]),
+             number(line["noc@0.85"], 2), number(line["noc@0.9"], 2)]
+            for line in chosen
+        ),
+        "Dice; areas are normalised to 0 to 1; objects that never get that good count all rounds",
+        text=2,
+    )  # fmt: skip
+
+
+def _comparisons(lines: Sequence[Line]) -> Tag:
+    return _table(
+        ["data set", "prompt", "first", "second", "median difference", "95 %", "p (Holm)", "patients"],
+        (
+            [line["dataset"], _prompt(line), line["first"], line["second"], f"{line['difference']:+.3f}",
+             f"{number(line['low'])} to {number(line['high'])}", number(line["p_holm"], 4), line["n_patients"]]
+            for line in _plain(lines)
+        ),
+        text=4,
+    )  # fmt: skip
+
+
+def _strata(lines: Sequence[Line]) -> Iterator[Tag]:
+    """The first metric: a row for each stratum, a column for each prompt."""
+    for by in ("modality", "size"):
+        chosen = [line for line in lines if line["by"] == by]
+        for kind, model in dict.fromkeys((line["kind"], line["model"]) for line in chosen):
+            here = [line for line in chosen if (line["kind"], line["model"]) == (kind, model)]
+            metric = next(iter(here[0]["metrics"]))
+            prompts = list(dict.fromkeys(line["prompt"] for line in here))
+            found = {(line["stratum"], line["prompt"]): line for line in here}
+            body = []
+            for stratum in dict.fromkeys(line["stratum"] for line in here):
+                own = [found[stratum, prompt] for prompt in prompts if (stratum, prompt) in found]
+                cells = [
+                    _with_interval(found[stratum, prompt]["metrics"][metric]) if (stratum, prompt) in found else "–"
+                    for prompt in prompts
+                ]
+                body.append([stratum, max(line["n_valid"] for line in own), *cells])
+            yield _table([by, "objects", *prompts], body, f"{model}, {kind}s: {metric}")
+
+
+def _everything(lines: Sequence[Line]) -> Tag:
+    names = ["ap@50", "f1@50", "precision@50", "recall@50", "pq", "ap@75", "aji", "oracle_union_dice"]
+    return _table(
+        ["model", "data set", "pictures", *(name.replace("_", " ") for name in names)],
+        (
+            [line["model"], line["dataset"], line["n"], *(number(line[name]) for name in names)]
+            for line in _plain(lines)
+        ),
+        "Objects matched one to one at IoU 0.5 (0.75); oracle union: Dice of all masks that lie in the truth by 90 %",
+        text=2,
+    )
+
+
+def _drops(lines: Sequence[Line]) -> Tag:
+    chosen = [line for line in lines if line["dataset"] == ALL]
+    base = {(line["model"], _prompt(line), line["kind"]): line for line in chosen if line["degrade"] == "none"}
+    body = []
+    for line in chosen:
+        name = next(iter(line["metrics"]))
+        clean = base.get((line["model"], _prompt(line), line["kind"]))
+        if line["degrade"] == "none" or clean is None:
+            continue
+        before, after = (one["metrics"][name]["mean"] for one in (clean, line))
+        drop = f"{(before - after) / before:.1%}" if before else "–"
+        body.append([line["model"], _prompt(line), line["degrade"], number(after), drop])
+    return _table(["model", "prompt", "disturbance", "mean", "relative drop"], body, text=3)
+
+
+def _challenge(lines: Sequence[Line]) -> Tag:
+    names = ["dice_auc", "nsd_auc", "dice_final", "nsd_final", "dice_first", "nsd_first"]
+    head = ["data set", "model", "cases", *(name.replace("_", " ") for name in names)]
+    return _table(
+        head,
+        ([line["dataset"], line["model"], line["n"], *(number(line[name]) for name in names)] for line in lines),
+        text=2,
+    )
+
+
+def _calibration(lines: Sequence[Line]) -> Tag:
+    return _table(
+        ["model", "prompt", "answers", "correlation", "rank correlation", "mean error", "bias", "calibration error"],
+        (
+            [line["model"], line["prompt"], line["n"],
+             *(number(line[name]) for name in ("pearson", "spearman", "mae", "bias", "ece"))]
+            for line in lines
+        ),
+        text=2,
+    )  # fmt: skip
+
+
+def _costs(lines: Sequence[Line]) -> Tag:
+    return _table(
+        ["model", "kind", "first answer, ms", "further answer, ms", "peak memory, MiB"],
+        (
+            [line["model"], line["kind"], number(1e3 * line["first_seconds"], 0),
+             number(1e3 * line["later_seconds"], 0), f"{line['peak_bytes'] / 2**20:.0f}"]
+            for line in lines
+        ),
+        "Medians of waiting, encoding and tracking included; further answers often need no new encoding",
+        text=2,
+    )  # fmt: skip
+
+
+def _definitions(names: Sequence[str]) -> Tag:
+    body = [[name, lookup(name).text, lookup(name).source] for name in names]
+    return _table(["metric", "what it is", "source"], body, text=3)
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def _curve_figures(curves: Sequence[Line]) -> Iterator[str]:
+    chosen = [line for line in _plain(curves) if line["dataset"] == ALL]
+    for kind, prompt in dict.fromkeys((line["kind"], line["prompt"]) for line in chosen):
+        lines = [line for line in chosen if (line["kind"], line["prompt"]) == (kind, prompt)]
+        yield figures.curves(lines, f"{prompt}, {kind}s")
+
+
+def _box_figures(last: Sequence[Row]) -> Iterator[str]:
+    """By data set: models side by side for each prompt, or prompts side by side where one model has few of them."""
+    plain = [row for row in last if row["degrade"] == "none" and row["choose"] == "predicted"]
+    for kind in KINDS:
+        rows = [row for row in plain if row["kind"] == kind]
+        if not rows:
+            continue
+        metric = metrics_of(rows)[0]
+        models = sorted({row["model"] for row in rows})
+        prompts = sorted({row["prompt"] for row in rows})
+        many = len(prompts) * len({row["dataset"] for row in rows}) > MOST_BOXES
+        splits = prompts if many or len(models) > 1 else [None]
+        for split in splits:
+            values: dict[str, dict[str, list[float]]] = {}
+            for row in sorted(rows, key=lambda row: row["dataset"]):
+                if split in (None, row["prompt"]):
+                    series = row["prompt"] if split is None else row["model"]
+                    values.setdefault(row["dataset"], {}).setdefault(series, []).append(row[metric])
+            yield figures.boxes(values, f"{models[0] if split is None else split}, {kind}s", metric)
+
+
+def _reliability_figures(lines: Sequence[Line]) -> Iterator[str]:
+    for model in dict.fromkeys(line["model"] for line in lines):
+        yield figures.reliability([line for line in lines if line["model"] == model], model)
+
+
+# --- cases ----------------------------------------------------------------------------------------------------------
+
+
+def _cases(
+    last: Sequence[Row], datasets: Sequence[DataSet], protocol: Protocol, load: Load
+) -> Iterator[dict[str, Any]]:
+    """Worst and median object of each data set and model, for the first prompt of its kind."""
+    for model in dict.fromkeys(row["model"] for row in last):
+        drawn: list[dict[str, str]] = []
+        engine = None
+        for dataset in list(datasets):
+            rows = _of_first_prompt(last, dataset.name, model, protocol)
+            if not rows or len(drawn) >= 2 * SHOWN_SETS:
+                continue
+            engine = engine or load(model)
+            name = metrics_of(rows)[0]
+            ranked = sorted(
+                (row for row in rows if not math.isnan(row[name])), key=lambda row: (row[name], row["case"])
+            )
+            for kind, row in {"worst": ranked[0], "median": ranked[len(ranked) // 2]}.items() if ranked else ():
+                text = f"{dataset.name}: {row['label'] or 'object'} of {row['case']}, {name} {row[name]:.2f}"
+                drawn.append({"kind": kind, "text": text, "png": _picture(row, dataset, engine, protocol)})
+        if drawn:
+            prompts = [str(protocol.setting(kind).prompts[0]) for kind in KINDS if protocol.setting(kind).prompts]
+            yield {"title": f"{model}, {', '.join(dict.fromkeys(prompts))}", "cases": drawn}
+
+
+def _of_first_prompt(last: Sequence[Row], dataset: str, model: str, protocol: Protocol) -> list[Row]:
+    firsts = {
+        kind: next((str(plan) for plan in protocol.setting(kind).prompts if plan.opening != "everything"), "")
+        for kind in KINDS
+    }
+    return [
+        row
+        for row in last
+        if (row["dataset"], row["model"], row["degrade"], row["choose"]) == (dataset, model, "none", "predicted")
+        and row["prompt"] == firsts[row["kind"]]
+    ]
+
+
+def _picture(row: Row, dataset: DataSet, engine: Any, protocol: Protocol) -> str:
+    """The object as it was found, played again, on the frame where the truth is largest."""
+    case = next(case for case in dataset.cases if case.id == row["case"])
+    task = Task(row["model"], dataset.name, case)
+    stack = shown_as(read_image(case), case)
+    thing = next(thing for thing in objects(case, stack, protocol) if thing.target == row["object"])
+    setting = protocol.setting(stack.kind)
+    plan = next(plan for plan in setting.prompts if str(plan) == row["prompt"])
+    rng = chance(row["seed"], task.dataset, case.id, thing.target, row["prompt"])
+    with Interaction(stack, engine, overlap="keep") as start:
+        *_, state = play(start, plan, thing.truth, rng, setting, rules=rules_for(protocol, stack.kind))
+        frame = int(thing.truth.sum((1, 2)).argmax())
+        rgb = start.rendered(frame)
+    found, truth = state.found[frame], thing.truth[frame]
+    x0, y0, x1, y1 = (int(value) for value in Box.around(found | truth).xyxy)
+    margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
+    cut = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
+    scale = min(TILE / max(rgb[cut].shape[:2]), 8.0)
+    page = overlay(np.ascontiguousarray(rgb[cut]), {FOUND: found[cut], TRUTH: truth[cut]}, scale=scale, fill=0.12)
+    out = io.BytesIO()
+    Image.fromarray(page).save(out, format="PNG", optimize=True)
+    return base64.b64encode(out.getvalue()).decode()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from evaluate_load import mini
+
+from segscope.evaluate.protocol import default
+from segscope.evaluate.report import write_report
+from segscope.evaluate.run import evaluate
+from segscope.io.cases import DataSet
+
+
+@pytest.fixture(scope="module")
+def page(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> str:
+    protocol = replace(default(["box", "clicks:2", "everything"]), objects=1, degrade=("none", "dark:5"))
+    odd = [replace(each, name=f"<{each.name}>") for each in sets]
+    result = evaluate(odd, ["mini"], protocol, tmp_path_factory.mktemp("report"), mini)
+    return write_report(result, odd, protocol, mini).read_text()
+
+
+def test_it_is_whole_html_and_needs_no_network(page: str) -> None:
+    class Strict(HTMLParser):
+        void = ("meta", "img", "br", "link", "path", "use", "rect")
+        stack: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in self.void:
+                self.stack.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            if tag not in self.void:
+                assert self.stack.pop() == tag
+
+    parser = Strict()
+    parser.feed(page)
+    assert parser.stack == []
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)[^\"']+", page)
+    assert "url(http" not in page
+    assert "<script" not in page
+
+
+def test_it_shows_what_was_measured(page: str) -> None:
+    for text in ("Overview", "Clicks", "Data sets", "Disturbed pictures", "Without prompts", "Worst and median cases"):
+        assert text in page
+    assert page.count("data:image/png;base64,") == 4  # two sets
+    assert page.count("<svg") >= 4
+    assert "currentColor" in page
+    assert "&lt;pictures&gt;" in page  # names of others are text, not HTML
+    assert "<pictures>" not in page
+
+
+def test_names_in_tables_are_text_too(page: str, tmp_path: Path) -> None:
+    assert not re.search(r"<td[^>]*>[^<]*<(?!/td|small|/small)", page)

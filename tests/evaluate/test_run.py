@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+from evaluate_load import mini
+
+from segscope.errors import UsageError
+from segscope.evaluate import run as running
+from segscope.evaluate.protocol import Protocol, default
+from segscope.evaluate.run import evaluate, leaks
+from segscope.io.cases import DataSet
+from segscope.models.engine import Engine
+
+TIMES = ("seconds", "task_seconds", "peak_bytes")
+PROTOCOL = replace(default(["box.jitter", "clicks:2", "everything"]), objects=2, seed=5)
+
+
+def figures(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows without what a clock says; as text, so that NaN equals NaN."""
+    return [json.dumps({key: value for key, value in row.items() if key not in TIMES}) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def once(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> running.Evaluation:
+    return evaluate(sets, ["mini"], PROTOCOL, tmp_path_factory.mktemp("once"), mini)
+
+
+def test_every_case_object_and_prompt_has_its_row(once: running.Evaluation, sets: list[DataSet]) -> None:
+    asked = {(row["dataset"], row["case"], row.get("prompt")) for row in once.rows}
+    for case in sets[0].cases:
+        prompts = ("box.jitter", "clicks:2", "everything")
+        assert {("pictures", case.id, prompt) for prompt in prompts} <= asked
+    assert {row["kind"] for row in once.rows} == {"picture", "volume", "video"}
+    plays = {(row["case"], row["object"]) for row in once.rows if row.get("prompt") == "clicks:2"}
+    assert len(plays) == 2 * 3 + 1 + 1  # objects of the pictures, volume, clip
+    assert all(0 <= row["dice"] <= 1 for row in once.rows if "dice" in row)
+
+
+def test_processes_and_order_do_not_change_a_figure(
+    once: running.Evaluation, sets: list[DataSet], tmp_path: Path
+) -> None:
+    turned = [replace(dataset, cases=dataset.cases[::-1]) for dataset in sets[::-1]]
+    other = evaluate(turned, ["mini"], PROTOCOL, tmp_path / "two", mini, workers=2)
+    assert figures(other.rows) == figures(once.rows)
+    assert json.dumps(other.summary.as_dict()["lines"]) == json.dumps(once.summary.as_dict()["lines"])
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same(
+    once: running.Evaluation, sets: list[DataSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, real = [2], running.run_task
+
+    def dies(*given: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(running, "run_task", dies)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(sets, ["mini"], PROTOCOL, tmp_path / "half", mini)
+    assert not (tmp_path / "half" / "summary.json").exists()
+    done: list[str] = []
+    monkeypatch.setattr(running, "run_task", lambda task, *rest: done.append(task.key) or real(task, *rest))
+    again = evaluate(sets, ["mini"], PROTOCOL, tmp_path / "half", mini)
+    assert len(done) == 3
+    assert figures(again.rows) == figures(once.rows)
+
+
+def test_another_seed_draws_other_boxes(once: running.Evaluation, sets: list[DataSet], tmp_path: Path) -> None:
+    other = evaluate(sets[:1], ["mini"], replace(PROTOCOL, seed=6), tmp_path / "seed", mini)
+    same = [row for row in once.rows if row["dataset"] == "pictures"]
+    boxes = [[row["dice"] for row in rows if row.get("prompt") == "box.jitter"] for rows in (same, other.rows)]
+    assert boxes[0] != boxes[1]
+
+
+def test_prompts_without_chance_are_given_once(sets: list[DataSet], tmp_path: Path) -> None:
+    protocol = replace(default(["box", "box.jitter"]), objects=1, seeds=3)
+    rows = evaluate(sets[:1], ["mini"], protocol, tmp_path / "seeds", mini, cases=1).rows
+    assert [row["prompt"] for row in rows] == ["box", *["box.jitter"] * 3]
+
+
+def test_the_files_say_the_same(once: running.Evaluation) -> None:
+    with (once.folder / "rows.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    table = pyarrow.parquet.read_table(once.folder / "rows.parquet").to_pylist()
+    assert len(lines) == len(table) == len(once.rows)
+    for line, entry, row in zip(lines, table, once.rows, strict=True):
+        for key, value in row.items():
+            if isinstance(value, float) and math.isnan(value):
+                assert line[key] == ""
+            else:
+                assert line[key] == ("" if value is None else str(value))
+                assert entry[key] == value
+    summary = json.loads((once.folder / "summary.json").read_text())
+    assert summary["header"]["models"]["mini"]["weights"]
+    assert summary["header"]["protocol"]["seed"] == 5
+    assert {"torch", "numpy", "segscope"} <= summary["header"]["versions"].keys()
+
+
+def test_a_case_that_cannot_be_read_is_told_and_the_others_go_on(sets: list[DataSet], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"\x89PNG no picture")
+    cases = (replace(sets[0].cases[0], image=bad), sets[0].cases[1])
+    result = evaluate([replace(sets[0], cases=cases)], ["mini"], replace(PROTOCOL, objects=1), tmp_path / "out", mini)
+    (failed,) = result.summary.failed
+    assert failed["case"] == "p0"
+    assert "bad.png" in failed["failed"]
+    assert {row["case"] for row in result.rows if "dice" in row} == {"p1"}
+
+
+def test_data_that_a_model_was_trained_on_is_named(sets: list[DataSet], engine: Engine) -> None:
+    assert leaks(sets[0], engine) == []
+    (said,) = leaks(replace(sets[0], name="Nuclei_DSB2018"), engine)
+    assert "mini was trained on Nuclei_DSB2018" in said
+
+
+def test_wrong_requests(sets: list[DataSet], tmp_path: Path) -> None:
+    ask = partial(evaluate, sets, protocol=PROTOCOL, out=tmp_path, load=mini)
+    with pytest.raises(UsageError, match="each model once"):
+        ask(models=["mini", "mini"])
+    with pytest.raises(UsageError, match="no cases with a truth of split val"):
+        ask(models=["mini"], split="val")
+    with pytest.raises(UsageError, match="workers is 1 or more"):
+        ask(models=["mini"], workers=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_models_need_more_work_but_the_folder_of_others_is_refused(
+    once: running.Evaluation, sets: list[DataSet]
+) -> None:
+    with pytest.raises(UsageError, match="another evaluation"):
+        evaluate(sets, ["mini"], Protocol().with_prompts(["box"]), once.folder, mini)
