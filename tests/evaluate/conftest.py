@@ -38,8 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(root / "pictures" / f"{number}.png", rgb)
         save(root / "pictures" / f"{number}_mask.png", labels.astype(np.uint16))
         target = {"path": f"{number}_mask.png", "label": "body", "kind": "instance"}
-        items.append({"id": f"p{number}", "image": f"{number}.png", "targets": [target], "split": "test",
-                      "group": f"g{number}", "item_modality": "CT" if number else "MRI"})  # fmt: skip
+        split, modality = ("train", "CT") if number else ("test", "MRI")
+        items.append({"id": f"p{number}", "image": f"{number}.png", "targets": [target], "split": split,
+                      "group": f"g{number}", "item_modality": modality})  # fmt: skip
     _list(root / "pictures", "pictures", items)
     grey, bodies = stack(np.random.default_rng(3), (7, 64, 64))
     large = int(np.bincount(bodies[bodies > 0].ravel()).argmax())

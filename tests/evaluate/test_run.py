@@ -20,7 +20,7 @@ from segscope.io.cases import DataSet
 from segscope.models.engine import Engine
 
 TIMES = ("seconds", "task_seconds", "peak_bytes")
-PROTOCOL = replace(default(["box.jitter", "clicks:2", "everything"]), objects=2, seed=5)
+PROTOCOL = replace(default(["box.jitter", "clicks:2"]), objects=2, seed=5)
 
 
 def figures(rows: list[dict[str, Any]]) -> list[str]:
@@ -36,7 +36,7 @@ def once(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> runni
 def test_every_case_object_and_prompt_has_its_row(once: running.Evaluation, sets: list[DataSet]) -> None:
     asked = {(row["dataset"], row["case"], row.get("prompt")) for row in once.rows}
     for case in sets[0].cases:
-        prompts = ("box.jitter", "clicks:2", "everything")
+        prompts = ("box.jitter", "clicks:2")
         assert {("pictures", case.id, prompt) for prompt in prompts} <= asked
     assert {row["kind"] for row in once.rows} == {"picture", "volume", "video"}
     plays = {(row["case"], row["object"]) for row in once.rows if row.get("prompt") == "clicks:2"}
@@ -86,6 +86,15 @@ def test_prompts_without_chance_are_given_once(sets: list[DataSet], tmp_path: Pa
     protocol = replace(default(["box", "box.jitter"]), objects=1, seeds=3)
     rows = evaluate(sets[:1], ["mini"], protocol, tmp_path / "seeds", mini, cases=1).rows
     assert [row["prompt"] for row in rows] == ["box", *["box.jitter"] * 3]
+
+
+def test_pictures_of_other_patients_stand_in_for_a_prompt(sets: list[DataSet], tmp_path: Path) -> None:
+    protocol = replace(PROTOCOL, picture=replace(PROTOCOL.picture, prompts=(), context=5))
+    rows = evaluate(sets[:1], ["mini"], protocol, tmp_path / "context", mini).rows
+    assert [(row["case"], row["prompt"], row["prompts"]) for row in rows] == [
+        ("p0", "in-context:5", 2), ("p1", "in-context:5", 1), ("p2", "in-context:5", 1),
+    ]  # fmt: skip
+    assert all(row["object"] == "class:body" and 0 <= row["dice"] <= 1 for row in rows)
 
 
 def test_the_files_say_the_same(once: running.Evaluation) -> None:

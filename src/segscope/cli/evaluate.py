@@ -53,6 +53,8 @@ def evaluate(
         raise UsageError("name at least one data set: a folder with dataset.json, an nnU-Net folder, a datalist ...")
     if out is None:
         raise UsageError("name a folder for the results: --out report")
+    if split not in (None, "train", "val", "test"):
+        raise UsageError(f"--split is train, val or test, got {split!r}")
     changes = {"seed": seed, "seeds": seeds, "objects": objects}
     Evaluate(
         datasets,
@@ -113,6 +115,8 @@ class Evaluate:
 
         found = [each for path in self.datasets for each in datasets(path)]
         found = [each for each in found if not self.names or any(name in each.name for name in self.names)]
+        if not found:
+            raise UsageError(f"no data set has {' or '.join(self.names)} in its name")
         loading = partial(load, device=self.device)
         with console.progress("judging", quiet=self.as_json) as advance:
             result = judge(

@@ -43,6 +43,8 @@ class Setting:
         clicks: answers to a frame before tracking begins: the first prompts and corrective clicks on the same frame.
         direction: of tracking; None goes both ways through volumes and forward through videos.
         skip: frames that do not count: none; the prompted ones; first and last (DAVIS, SA-V).
+        context: pictures of other patients, with their masks, that stand before the picture as frames of a video in the
+            place of a prompt; 0 for none. Pictures only.
         stop_iou: no more corrections once the IoU is this good; 0 to give all rounds.
     """
 
@@ -53,6 +55,7 @@ class Setting:
     clicks: int = 1
     direction: Literal["both", "forward", "backward"] | None = None
     skip: Skip = "none"
+    context: int = 0
     stop_iou: float = 0.0
 
 
@@ -208,9 +211,11 @@ def check(protocol: Protocol) -> None:
                     raise UsageError(f"[{kind}] has {value!r}; wanted one of {', '.join(map(str, allowed))}")
         if setting.clicks < 1:
             raise UsageError(f"[{kind}] clicks is 1 or more, got {setting.clicks}")
+        if setting.context < 0 or (setting.context and kind != "picture"):
+            raise UsageError(f"[{kind}] context is a number of example pictures, and for pictures only")
         if kind != "picture" and "oracle" in setting.choose:
             raise UsageError(f"[{kind}] choose: the oracle picks among masks of a picture; sequences have one answer")
-    if not any(protocol.setting(kind).prompts for kind in KINDS):
+    if not any(protocol.setting(kind).prompts for kind in KINDS) and not protocol.picture.context:
         raise UsageError("the protocol gives no prompts; add for instance prompts = ['box'] under [picture]")
 
 

@@ -21,9 +21,9 @@ from segscope.errors import SegscopeError, UsageError
 from segscope.evaluate.ledger import Ledger, Row
 from segscope.evaluate.protocol import Protocol
 from segscope.evaluate.summary import Summary, summarise
-from segscope.evaluate.tasks import Task, run_task
+from segscope.evaluate.tasks import Task, chance, run_task
 from segscope.io.base import atomic
-from segscope.io.cases import DataSet
+from segscope.io.cases import Case, DataSet
 from segscope.models.engine import Engine
 from segscope.predict.journal import engine_identity
 
@@ -85,7 +85,7 @@ def evaluate(
     if not models or repeated:
         raise UsageError(f"name each model once, and at least one; got {', '.join(models) or 'none'}")
     tasks = [
-        Task(model, dataset.name, case)
+        Task(model, dataset.name, case, _examples(dataset, case, protocol))
         for dataset in datasets
         for case in _chosen(dataset, split, cases)
         for model in models
@@ -95,6 +95,8 @@ def evaluate(
         raise UsageError(f"no cases with a truth{which} in {', '.join(d.name for d in datasets) or 'the data'}")
     engines = {model: load(model) for model in models}
     folder = Path(out).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the results")
     folder.mkdir(parents=True, exist_ok=True)
     header = {
         "protocol": protocol.as_dict(),
@@ -115,11 +117,21 @@ def evaluate(
     return Evaluation(rows, summary, folder)
 
 
-def _chosen(dataset: DataSet, split: str | None, most: int) -> list[Any]:
+def _chosen(dataset: DataSet, split: str | None, most: int) -> list[Case]:
     found = [case for case in dataset.cases if case.targets and split in (None, case.split)]
     if not most or len(found) <= most:
         return found
     return [found[round(index * (len(found) - 1) / max(most - 1, 1))] for index in range(most)]
+
+
+def _examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple[Case, ...]:
+    """Training cases of other patients for prompts in context, by chance that follows from the set."""
+    if not protocol.picture.context:
+        return ()
+    known = [other for other in dataset.cases if other.targets and other.split == "train"]
+    order = chance(protocol.seed, dataset.name, "context").permutation(len(known)).tolist()
+    others = [known[index] for index in order if known[index].group != case.group]
+    return tuple(others[: protocol.picture.context])
 
 
 def _weight(task: Task) -> int:

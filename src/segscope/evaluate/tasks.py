@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segscope.errors import SegscopeError
+from segscope.evaluate.context import in_context
 from segscope.evaluate.ledger import Row
 from segscope.evaluate.play import Round, Volume, play
 from segscope.evaluate.protocol import Protocol, Setting, parse_degrade
@@ -33,11 +34,12 @@ from segscope.stack import Stack
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One case of one data set for one model."""
+    """One case of one data set for one model; `examples` are for prompts in context."""
 
     model: str
     dataset: str
     case: Case
+    examples: tuple[Case, ...] = ()
 
     @property
     def key(self) -> str:
@@ -160,6 +162,10 @@ def _rows(stack: Stack, things: list[Thing], task: Task, engine: Engine, protoco
             shown = replace(stack, source=Degraded(stack.source, *wanted, seed))
         for plan in whole:
             yield {"prompt": str(plan), "degrade": degrade, **_everything(shown, things, engine)}
+        if task.examples and stack.kind == "picture":
+            found = in_context(shown, _classes(things), task.examples, engine, setting.metrics)
+            head = {"prompt": f"in-context:{setting.context}", "degrade": degrade, "seed": protocol.seed}
+            yield from ({**head, **row} for row in found)
         if not each or not things:
             continue
         with Interaction(shown, engine, overlap="keep") as start:
@@ -167,6 +173,14 @@ def _rows(stack: Stack, things: list[Thing], task: Task, engine: Engine, protoco
                 for plan in each:
                     head = {"label": thing.label, "object": thing.target, "pixels": thing.pixels, "degrade": degrade}
                     yield from ({**head, **row} for row in _plan(start, plan, thing, task, protocol, setting))
+
+
+def _classes(things: list[Thing]) -> dict[str, NDArray[np.bool_]]:
+    """The objects of each class together."""
+    classes: dict[str, NDArray[np.bool_]] = {}
+    for thing in things:
+        classes[thing.label] = classes.get(thing.label, False) | thing.truth[0]
+    return classes
 
 
 def _plan(
