@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Literal
 
 import numpy as np
@@ -24,24 +24,34 @@ def check_overlap(overlap: str) -> None:
 
 def compose(scene: Scene, tracks: Mapping[int, Track], overlap: Overlap, record: Mapping[str, Any]) -> Masks:
     """All answers as `Masks`, on the frames of the stack."""
-    frames: dict[int, dict[int, Answer]] = {}
-    for object_id, track in sorted(tracks.items()):
-        for frame, answer in track.answers.items():
-            frames.setdefault(frame, {})[object_id] = answer
     runs: dict[tuple[int, int], Runs] = {}
     scores: dict[tuple[int, int], float] = {}
-    for frame, answers in sorted(frames.items()):
-        scores.update({(frame, object_id): answer.score for object_id, answer in answers.items()})
-        filled = {object_id: answer for object_id, answer in answers.items() if answer.area}
-        settled = _highest(scene, filled) if overlap == "highest" and len(filled) > 1 else {}
-        for object_id, answer in filled.items():
-            runs[frame, object_id] = settled.get(object_id, answer.runs)
+    for frame in sorted({frame for track in tracks.values() for frame in track.answers}):
+        answered = {object_id: track for object_id, track in sorted(tracks.items()) if frame in track.answers}
+        scores.update({(frame, object_id): track.answers[frame].score for object_id, track in answered.items()})
+        found = settled(scene, tracks, frame, overlap)
+        runs.update({(frame, object_id): mask for object_id, mask in found.items()})
     stack = scene.stack
     names = {object_id: track.name for object_id, track in tracks.items()}
     return Masks(stack.shape_zyx, runs, names, scores, stack.geometry, stack.times_s, dict(record), stack.axis)
 
 
-def _highest(scene: Scene, answers: Mapping[int, Answer]) -> dict[int, Runs]:
+def settled(scene: Scene, tracks: Mapping[int, Track], frame: int, overlap: Overlap) -> dict[int, Runs]:
+    """Masks on a frame by object, as they are shown and written: those with pixels, overlaps settled.
+
+    Accepted and locked masks keep their pixels; of the others, the highest logit has a shared one.
+    """
+    filled = {
+        object_id: track.answers[frame]
+        for object_id, track in sorted(tracks.items())
+        if frame in track.answers and track.answers[frame].area
+    }
+    kept = {object_id for object_id in filled if tracks[object_id].locked or frame in tracks[object_id].accepted}
+    apart = _highest(scene, filled, kept) if overlap == "highest" and len(filled) > 1 else {}
+    return {object_id: apart.get(object_id, answer.runs) for object_id, answer in filled.items()}
+
+
+def _highest(scene: Scene, answers: Mapping[int, Answer], kept: Set[int]) -> dict[int, Runs]:
     """Masks after each shared pixel went to the object with the highest logit there (the lower id where they tie)."""
     size_hw = scene.stack.size_hw
     masks = np.stack([decode_runs(answer.runs, size_hw) for answer in answers.values()])
@@ -50,6 +60,8 @@ def _highest(scene: Scene, answers: Mapping[int, Answer]) -> dict[int, Runs]:
         return {}
     logits = np.stack([scene.logits(answer)[shared] for answer in answers.values()])
     inside = masks[:, shared]
+    first = inside & np.array([object_id in kept for object_id in answers])[:, None]
+    inside = np.where(first.any(axis=0), first, inside)
     winner = np.where(inside, logits, -np.inf).argmax(axis=0)
     masks[:, shared] = inside & (np.arange(len(masks))[:, None] == winner)
     return {object_id: encode_runs(mask) for object_id, mask in zip(answers, masks, strict=True)}

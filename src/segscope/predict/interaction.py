@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 
 from segscope import __version__
 from segscope.errors import PromptError, UsageError
-from segscope.masks import FrameMask, Masks
+from segscope.masks import FrameMask, Masks, Runs
 from segscope.memory import MemoryPolicy, policy
 from segscope.memory.spool import Spool
 from segscope.models.engine import Engine
-from segscope.predict.compose import Overlap, check_overlap, compose
+from segscope.predict import commands, saved
+from segscope.predict.compose import Overlap, check_overlap, compose, settled
 from segscope.predict.journal import (
     Command,
     Journal,
     check_header,
-    command_prompts,
     effective,
     engine_identity,
     prompts_command,
     read_journal,
     stack_identity,
 )
-from segscope.predict.prompted import answer_prompts
+from segscope.predict.preview import Scratch
 from segscope.predict.scene import Scene
 from segscope.predict.sequence import Direction, Span, propagate
 from segscope.predict.stopping import StopRules
@@ -42,7 +42,11 @@ from segscope.render import Renderer
 from segscope.stack import Stack
 from segscope.wire import prompts_to_json
 
+KEPT_STATES = 200  # latest commands that undo takes back at once ...
+KEPT_EVERY = 32  # ... and of earlier ones, every so many; those between are run again
+
 Tracks = dict[int, Track]
+State = tuple[Tracks, View]  # the view belongs to it: it says what later tracking looks at
 
 
 class Interaction:
@@ -87,8 +91,8 @@ class Interaction:
             "overlap": overlap,
         }
         self._tracks: Tracks = {}
-        self._done: list[tuple[Command, Tracks]] = []  # each command with the state before it
-        self._undone: list[tuple[Command, Tracks | None]] = []  # with the state after it, where it is known
+        self._done: list[tuple[Command, State | None]] = []  # each command with the state before it, where it is known
+        self._undone: list[tuple[Command, State | None]] = []  # with the state after it, where it is known
         self._stop = threading.Event()
         self._running = False
         self._journal = None if log is None else Journal(Path(log), self._header)
@@ -130,21 +134,78 @@ class Interaction:
         if not prompts:
             raise PromptError("add at least one prompt")
         check_prompts(prompts, self.stack.shape_zyx)
-        return self._run(prompts_command(prompts), lambda: self._answer(prompts))
+        found = self._run(prompts_command(prompts))
+        assert found is not None
+        return found
+
+    def preview(self, *prompts: Prompt, instead: bool = False) -> FrameMask:
+        """What `add` would answer, without doing it: for the mask under a pointer that moves.
+
+        Args:
+            instead: the prompts stand in the place of those of their object on their frame, as in `replace`.
+        """
+        if not prompts:
+            raise PromptError("preview at least one prompt")
+        check_prompts(prompts, self.stack.shape_zyx)
+        scene = replace(self._scene, spool=Scratch(self._scene.spool))
+        tracks = {object_id: track.copy() for object_id, track in self._tracks.items()}
+        if instead and prompts[0].object_id in tracks:
+            commands.take_back(tracks[prompts[0].object_id], prompts[0].frame)
+        return commands.answer(scene, tracks, prompts)
+
+    def replace(self, frame: int, object_id: int, prompts: Sequence[Prompt]) -> FrameMask | None:
+        """Put other prompts in the place of all those of an object on a frame: one was moved, or taken away.
+
+        Returns:
+            the answer, or None without prompts.
+
+        Raises:
+            PromptError: a prompt outside the stack, or of another object or frame.
+        """
+        check_prompts(prompts, self.stack.shape_zyx)
+        self._known(object_id)
+        if any((prompt.frame, prompt.object_id) != (frame, object_id) for prompt in prompts):
+            raise PromptError(f"prompts that replace others belong to object {object_id} on frame {frame}")
+        command = {**prompts_command(tuple(prompts)), "do": "replace", "frame": frame, "object": object_id}
+        return self._run(command)
+
+    def choose(self, frame: int, object_id: int, index: int) -> FrameMask:
+        """Take another of the masks that the prompts may mean; 0 is the one that was given first.
+
+        Raises:
+            UsageError: there was no such choice.
+        """
+        answer = self._known(object_id).answers.get(frame)
+        count = 0 if answer is None else len(answer.candidates)
+        if not 0 <= index < count:
+            raise UsageError(
+                f"object {object_id} has {count} masks to choose from on frame {frame}, numbered from 0; got {index}. "
+                "There is a choice after a single click."
+            )
+        found = self._run({"do": "choose", "frame": frame, "object": object_id, "index": index})
+        assert found is not None
+        return found
 
     def remove(self, object_id: int) -> None:
         """Forget an object with its prompts and masks."""
         self._known(object_id)
-        self._run({"do": "remove", "object": object_id}, lambda: self._tracks.pop(object_id))
+        self._run({"do": "remove", "object": object_id})
 
     def rename(self, object_id: int, name: str) -> None:
         """Give an object a label; an object may be named before it is prompted."""
-        self._run({"do": "rename", "object": object_id, "name": name}, lambda: self._rename(object_id, name))
+        self._run({"do": "rename", "object": object_id, "name": name})
+
+    def describe(self, object_id: int, **about: Any) -> None:
+        """Say more of an object: colour, code, comment ... (plain JSON values; None takes one back).
+
+        `locked=True` means that it is finished: where masks overlap, its pixels stay its own.
+        """
+        self._run({"do": "describe", "object": object_id, "about": about})
 
     def clear(self, frame: int, object_id: int) -> None:
         """Take back all prompts and the answer of an object on one frame."""
         self._known(object_id)
-        self._run({"do": "clear", "frame": frame, "object": object_id}, lambda: self._clear(frame, object_id))
+        self._run({"do": "clear", "frame": frame, "object": object_id})
 
     def confirm(self, frame: int, object_id: int) -> None:
         """Accept the mask of an object on a frame: propagation keeps it and starts from it.
@@ -152,9 +213,19 @@ class Interaction:
         Raises:
             UsageError: the object has no mask there.
         """
-        if frame not in self._known(object_id).answers:
-            raise UsageError(f"object {object_id} has no mask on frame {frame} to confirm")
-        self._run({"do": "confirm", "frame": frame, "object": object_id}, lambda: self._confirm(frame, object_id))
+        self._answered(frame, object_id)
+        self._run({"do": "confirm", "frame": frame, "object": object_id})
+
+    def accept(self, frame: int, object_ids: Iterable[int], *, accepted: bool = True) -> None:
+        """Confirm masks of a frame, as they are shown, in one step; they win where others overlap. Or take that back.
+
+        Raises:
+            UsageError: an object has no mask there.
+        """
+        chosen = sorted(object_ids)
+        for object_id in chosen:
+            self._answered(frame, object_id)
+        self._run({"do": "accept", "frame": frame, "objects": chosen, "accepted": accepted})
 
     def propagate(
         self,
@@ -214,10 +285,14 @@ class Interaction:
         if not self._done:
             return False
         self._idle()
-        command, before = self._done.pop()
-        self._undone.append((command, self._tracks))
-        self._tracks = before
+        if self._done[-1][1] is None:
+            self._rebuild()
+        command, before = self._done[-1]
+        assert before is not None
         self._log({"do": "undo"})
+        self._done.pop()
+        self._undone.append((command, self._state()))
+        self._restore(before)
         return True
 
     def redo(self) -> bool:
@@ -225,14 +300,30 @@ class Interaction:
         if not self._undone:
             return False
         self._idle()
-        command, after = self._undone.pop()
-        self._done.append((command, _copy(self._tracks)))
+        command, after = self._undone[-1]
+        before = self._state()
         if after is None:
             self._replay(command)
         else:
-            self._tracks = after
-        self._log({"do": "redo"})
+            self._restore(after)
+        try:
+            self._log({"do": "redo"})
+        except BaseException:
+            self._restore(before)
+            raise
+        self._undone.pop()
+        self._done.append((command, before))
         return True
+
+    @property
+    def can_undo(self) -> int:
+        """How many commands could be taken back."""
+        return len(self._done)
+
+    @property
+    def can_redo(self) -> int:
+        """How many undone commands could be done again."""
+        return len(self._undone)
 
     # --- results ----------------------------------------------------------------------------------------------------
 
@@ -249,6 +340,24 @@ class Interaction:
     def encoded_frames(self) -> int:
         """How often a frame was encoded so far."""
         return self._scene.features.encoded
+
+    @property
+    def tracks(self) -> Mapping[int, Track]:
+        """What is known of each object. To look at, not to change."""
+        return MappingProxyType(self._tracks)
+
+    @property
+    def running(self) -> bool:
+        """Whether a propagation is under way."""
+        return self._running
+
+    def encode(self, frame: int) -> None:
+        """Encode a frame now, so that the first prompt on it is quick."""
+        self._scene.features.get(frame, View.whole(self.stack.size_hw))
+
+    def shown(self, frame: int) -> dict[int, Runs]:
+        """Run lengths by object on a frame as `masks` has them: overlaps settled, objects without pixels left out."""
+        return settled(self._scene, self._tracks, frame, self.overlap)
 
     def rendered(self, frame: int) -> NDArray[np.uint8]:
         """What the network sees of a frame: (row, column, 3)."""
@@ -284,26 +393,44 @@ class Interaction:
         for command, _ in self._done:
             journal.append(command)
 
+    def save_state(self, path: Path | str) -> None:
+        """Write what the commands led to, so that `resume` need not run them again. The log stays the truth."""
+        saved.save(Path(path), self._scene, self._tracks, self.log)
+
     @classmethod
     def resume(
-        cls, path: Path | str, stack: Stack, engine: Engine, progress: Callable[[int, int], None] | None = None
+        cls,
+        path: Path | str,
+        stack: Stack,
+        engine: Engine,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        state: Path | str | None = None,
     ) -> Interaction:
         """Re-create an interaction from its log, and go on writing to it.
 
         Every command is run again, so the masks are the same on the same machine; a propagation that had not ended
         when the program died is not in the log and is simply asked for again.
 
+        Args:
+            path: the log.
+            stack, engine: as they were.
+            progress: called with (commands done, commands to do).
+            state: a file of `save_state` to begin from, where it fits the log; otherwise it is not used.
+
         Raises:
             ReadError: not a log, or damaged.
             UsageError: made on another image or with other weights.
         """
         path = Path(path)
-        header, commands, good = read_journal(path)
+        header, lines, good = read_journal(path)
         check_header(header, stack, engine, path)
         work = cls(stack, engine, window=header["window"], memory=header["memory"], overlap=header["overlap"])
-        done, undone = effective(commands)
-        for number, command in enumerate(done, start=1):
-            work._done.append((command, _copy(work._tracks)))
+        done, undone = effective(lines)
+        known = 0 if state is None else saved.load(Path(state), work._scene, work._tracks, done)
+        work._done = [(command, None) for command in done[:known]]
+        for number, command in enumerate(done[known:], start=known + 1):
+            work._done.append((command, work._state()))
             work._replay(command)
             if progress is not None:
                 progress(number, len(done))
@@ -311,67 +438,32 @@ class Interaction:
         work._journal = Journal.continued(path, good)
         return work
 
-    def _replay(self, command: Command) -> None:
-        match command["do"]:
-            case "add":
-                self._answer(command_prompts(command))
-            case "remove":
-                self._tracks.pop(command["object"])
-            case "rename":
-                self._rename(command["object"], command["name"])
-            case "clear":
-                self._clear(command["frame"], command["object"])
-            case "confirm":
-                self._confirm(command["frame"], command["object"])
-            case "propagate":
-                within, rules = command["within"], command["rules"]
-                span = Span(
-                    command["direction"],
-                    command["start"],
-                    None if within is None else (within[0], within[1]),
-                    None if rules is None else StopRules(*rules),
-                )
-                tracks = {object_id: self._tracks[object_id] for object_id in command["objects"]}
-                frames = propagate(self._scene, tracks, span, lambda: False)
-                for _ in zip(range(command["frames"]), frames, strict=False):
-                    pass
-            case other:
-                raise UsageError(f"the log holds an unknown command {other!r}; it was written by another version")
-
     # --- the work itself --------------------------------------------------------------------------------------------
 
-    def _answer(self, prompts: Sequence[Prompt]) -> FrameMask:
-        groups: dict[tuple[int, int], list[Prompt]] = {}
-        for prompt in prompts:
-            groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
-        answers = {}
-        for (frame, object_id), group in groups.items():
-            track = self._tracks.setdefault(object_id, Track())
-            answers[frame, object_id] = answer_prompts(self._scene, track, object_id, frame, group)
-        return answers[prompts[-1].frame, prompts[-1].object_id]
+    def _replay(self, command: Command) -> FrameMask | None:
+        return commands.run(self._scene, self._tracks, command, self.overlap)
 
-    def _rename(self, object_id: int, name: str) -> None:
-        self._tracks.setdefault(object_id, Track()).name = name
-
-    def _clear(self, frame: int, object_id: int) -> None:
-        track = self._tracks[object_id]
-        track.prompts.pop(frame, None)
-        track.answers.pop(frame, None)
-        track.passed.pop(frame, None)
-        track.replaced.pop(frame, None)
-        track.anchors -= {frame}
-        track.settled -= {frame}
-
-    def _confirm(self, frame: int, object_id: int) -> None:
-        track = self._tracks[object_id]
-        track.anchors |= {frame}
+    def _rebuild(self) -> None:
+        """Find the state before the latest command by running the commands since the last known state again."""
+        now = self._state()
+        first = max((number for number, (_, before) in enumerate(self._done) if before is not None), default=None)
+        known = ({}, View.whole(self.stack.size_hw)) if first is None else self._done[first][1]
+        assert known is not None
+        self._restore(known)
+        for number in range(first or 0, len(self._done)):
+            command = self._done[number][0]
+            self._done[number] = (command, self._state())
+            if number < len(self._done) - 1:
+                self._replay(command)
+        self._restore(now)
 
     def _propagating(self, command: Command, span: Span, chosen: Sequence[int]) -> Iterator[FrameMask]:
         self._idle()
         self._running = True
         self._stop.clear()
-        before = _copy(self._tracks)
-        tracks = {object_id: self._tracks[object_id] for object_id in chosen}
+        before = self._state()
+        tracks = {object_id: self._tracks[object_id].copy() for object_id in chosen}
+        self._tracks.update(tracks)
         frames = 0
         try:
             for found in propagate(self._scene, tracks, span, self._stop.is_set):
@@ -381,22 +473,37 @@ class Interaction:
             self._running = False
             self._finish({**command, "frames": frames}, before)
 
-    def _run(self, command: Command, work: Callable[[], Any]) -> Any:
+    def _run(self, command: Command) -> FrameMask | None:
         """Do a command whole or not at all, and log it."""
         self._idle()
-        before = _copy(self._tracks)
+        before = self._state()
         try:
-            result = work()
+            result = self._replay(command)
         except BaseException:
-            self._tracks = before
+            self._restore(before)
             raise
         self._finish(command, before)
         return result
 
-    def _finish(self, command: Command, before: Tracks) -> None:
+    def _finish(self, command: Command, before: State) -> None:
+        """A command counts once it is on disk."""
+        try:
+            self._log(command)
+        except BaseException:
+            self._restore(before)
+            raise
         self._done.append((command, before))
         self._undone.clear()
-        self._log(command)
+        old = len(self._done) - 1 - KEPT_STATES
+        if old >= 0 and old % KEPT_EVERY:
+            self._done[old] = (self._done[old][0], None)
+
+    def _state(self) -> State:
+        return dict(self._tracks), self._scene.view  # commands copy the tracks that they change
+
+    def _restore(self, state: State) -> None:
+        tracks, self._scene.view = state
+        self._tracks = dict(tracks)
 
     def _log(self, command: Command) -> None:
         if self._journal is not None:
@@ -411,6 +518,6 @@ class Interaction:
             raise UsageError(f"no object {object_id}; there are {sorted(self._tracks)}")
         return self._tracks[object_id]
 
-
-def _copy(tracks: Tracks) -> Tracks:
-    return {object_id: track.copy() for object_id, track in tracks.items()}
+    def _answered(self, frame: int, object_id: int) -> None:
+        if frame not in self._known(object_id).answers:
+            raise UsageError(f"object {object_id} has no mask on frame {frame} to confirm")

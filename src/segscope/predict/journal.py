@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -94,12 +95,17 @@ class Journal:
         Raises:
             WriteError: the file system refuses.
         """
+        whole: int | None = None
         try:
             with self.path.open("ab") as file:
+                whole = file.tell()
                 file.write(json.dumps(command).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            if whole is not None:
+                with contextlib.suppress(OSError):
+                    os.truncate(self.path, whole)  # a torn line in the middle would make the log unreadable
             raise WriteError(f"cannot write the log {self.path}: {error.strerror or error}") from error
 
 

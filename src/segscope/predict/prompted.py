@@ -16,7 +16,7 @@ from segscope.models.engine import Decoded, Hint
 from segscope.models.sam2 import pick
 from segscope.predict.hints import GIVEN, Request, mask_logits, request
 from segscope.predict.scene import ABSENT, Scene
-from segscope.predict.track import Answer, Track
+from segscope.predict.track import Answer, Candidate, Track
 from segscope.predict.view import View
 from segscope.prompts import Box, MaskPrompt, Prompt
 
@@ -105,7 +105,18 @@ def _plain(
         best.logits[0, 0], scene.view, score=float(best.iou[0, 0]), object_score=presence, memory=memory
     )
     candidates = tuple((scene.on_frame(decoded.logits[0, i], scene.view), float(decoded.iou[0, i])) for i in order[1:])
+    answer = _with_choice(
+        scene, answer, [(decoded.logits[0, i], scene.view, float(decoded.iou[0, i])) for i in order[1:]]
+    )
     return answer, scene.frame_mask(frame, object_id, answer, full, candidates)
+
+
+def _with_choice(scene: Scene, answer: Answer, others: Sequence[tuple[Tensor, View, float]]) -> Answer:
+    """An answer that keeps the other masks found, so that one of them can be chosen later."""
+    if not others:
+        return answer
+    kept = [Candidate(scene.spool.put(low.float()), view, score) for low, view, score in others]
+    return replace(answer, candidates=(Candidate(answer.logits, answer.view, answer.score), *kept))
 
 
 def gate_absent(decoded: Decoded) -> Decoded:
@@ -137,6 +148,7 @@ def _zoomed(
     # what tracking remembers of it is made when tracking begins, in the view that is chosen then
     answer, full = scene.answer(low, view, score=score, object_score=presence, note=note)
     candidates = tuple((scene.on_frame(item.low, item.view), item.score) for item in ranked[1:4])
+    answer = _with_choice(scene, answer, [(item.low, item.view, item.score) for item in ranked[1:4]])
     return answer, scene.frame_mask(frame, object_id, answer, full, candidates)
 
 

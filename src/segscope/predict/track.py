@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from segscope.masks import Runs
 from segscope.memory.spool import Ticket
@@ -22,6 +24,15 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One of the masks that prompts may mean: logits in the spool, what they show, predicted IoU."""
+
+    logits: Ticket
+    view: View
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """Mask of an object on a frame, as it is kept.
 
@@ -34,6 +45,8 @@ class Answer:
         object_score: logit of presence, or None.
         memory: what tracking may attend to, or None (families without memory).
         note: why the answer is not the network's own.
+        candidates: all masks that the prompts may mean, best first; empty where there was no choice.
+        chosen: which of them this is.
     """
 
     runs: Runs
@@ -44,6 +57,8 @@ class Answer:
     object_score: float | None
     memory: Remembered | None
     note: str = ""
+    candidates: tuple[Candidate, ...] = ()
+    chosen: int = 0
 
 
 @dataclass(slots=True)
@@ -58,6 +73,8 @@ class Track:
         settled: the anchors when tracking last began; corrections are decoded from what these say.
         replaced: answers that prompts have replaced since then; for corrections of other frames they still count.
         passed: direction in which tracking last went over a frame: True for backwards.
+        accepted: anchors that a person has looked at and accepted; they win over other objects where masks overlap.
+        about: what else is said of the object (colour, code, comment ...); `locked` is heeded as `accepted` is.
     """
 
     name: str = ""
@@ -67,6 +84,13 @@ class Track:
     settled: frozenset[int] = frozenset()
     replaced: dict[int, Answer] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
+    accepted: frozenset[int] = frozenset()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def locked(self) -> bool:
+        """Whether the object is finished: its masks win over other objects where they overlap."""
+        return bool(self.about.get("locked"))
 
     def copy(self) -> Track:
         """A copy that shares answers, which never change."""
