@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from segscope.errors import CheckpointError, UnknownName, UsageError
 from segscope.models.cards import CARDS, Card, card
@@ -30,14 +30,15 @@ def load(
 
     Args:
         name_or_path: name of a card (`segscope models` lists them), an official .pt or .pth file, a safetensors file,
-            or a folder with config.json and model.safetensors. Weights of a card that are not on this machine are
-            fetched from the hub.
+            a folder with config.json and model.safetensors, or an adaptation's folder. Weights of a card that are not
+            on this machine are fetched from the hub.
         device: "auto" (CUDA, else Apple's MPS, else the CPU), or as torch names it.
         dtype: default float32 on CPU and MPS; on CUDA bfloat16 where it is supported, else float16.
         input_size: side of the square input in pixels, where it is to differ from the card's.
 
     Returns:
-        The engine, in evaluation mode; its parameters do not ask for gradients.
+        The engine, in evaluation mode; its parameters do not ask for gradients. An adaptation that needs no prompts
+        gives a `segscope.models.segmenter.Segmenter` instead.
 
     Raises:
         UnknownName: neither a card nor a file.
@@ -50,8 +51,25 @@ def load(
     """
     where = _device(device)
     number = _dtype(dtype, where)
+    path = _as_path(name_or_path)
+    if path is not None and (path / "adaptation.json").is_file():
+        return _adaptation(path, where, number, input_size)
     found = _checkpoint(name_or_path, input_size)
     return _engine(found, where, number)
+
+
+def _adaptation(folder: Path, device: torch.device, dtype: torch.dtype, input_size: int | None) -> Engine:
+    """The base that an adaptation names, with the adaptation on it."""
+    import torch
+
+    from segscope.adapt.folder import load_adaptation
+
+    def base(source: str, side: int, whole: bool) -> Engine:
+        if input_size not in (None, side):
+            raise UsageError(f"{folder} was adapted at an input of {side} pixels; leave the input size out")
+        return load(source, device=device, dtype=torch.float32 if whole else dtype, input_size=side)
+
+    return cast("Engine", load_adaptation(folder, base))
 
 
 def _checkpoint(name_or_path: str | Path, input_size: int | None) -> Checkpoint:

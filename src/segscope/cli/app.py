@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from segscope.cli import bench, console, data, demo, doctor, evaluate, everything, models, segment
+from segscope.cli import adapt, bench, console, data, demo, doctor, evaluate, everything, models, segment
 from segscope.cli.ordered import Ordered
 from segscope.errors import SegscopeError
 
@@ -45,6 +45,7 @@ def _root(
 
 app.command("segment", cls=Ordered)(segment.segment)
 app.command("everything")(everything.everything)
+app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -1,0 +1,37 @@
+"""Adaptation: a loaded network to one that fits a kind of picture better, or needs no prompts.
+
+`METHODS` is the table of ways to do it, one file each; `segscope.adapt.method` says what a method is.
+"""
+
+from __future__ import annotations
+
+from segscope.adapt.decoder import Decoder
+from segscope.adapt.full import Full
+from segscope.adapt.linear_probe import LinearProbe
+from segscope.adapt.lora import Lora
+from segscope.adapt.method import Adapted, Method
+from segscope.errors import UnknownName
+
+__all__ = ["METHODS", "Adapted", "Method", "method"]
+
+METHODS: dict[str, type[Method]] = {
+    entry.name: entry
+    for entry in (
+        Decoder,
+        Lora,
+        Full,
+        LinearProbe,
+    )
+}
+"""Every method by name, in the order in which to try them."""
+
+
+def method(name: str) -> type[Method]:
+    """The method of a name.
+
+    Raises:
+        UnknownName: there is none; the message lists near names.
+    """
+    if name not in METHODS:
+        raise UnknownName("method of adaptation", name, METHODS, "`segscope adapt --list` lists all.")
+    return METHODS[name]

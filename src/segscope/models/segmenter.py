@@ -1,0 +1,40 @@
+"""Segmenter: a network that needs no prompt. The other thing, beside an Engine, that `segscope.load` may give."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segscope.models.cards import Card
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """A loaded network that names every pixel.
+
+    `isinstance(model, Segmenter)` tells one from an Engine.
+
+    Attributes:
+        card: where it comes from; `prompts` is empty and `memory` false.
+        device, dtype: where and how it computes.
+        input_size: side of the square input in pixels.
+        weights_hash: SHA-256 of the weights, first 16 hex digits; part of every record.
+        classes: names of the classes 1 to C; class 0 is background and has no name.
+    """
+
+    card: Card
+    device: torch.device
+    dtype: torch.dtype
+    input_size: int
+    weights_hash: str
+    classes: tuple[str, ...]
+
+    def predict(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """(C + 1, row, column) float32 logits of a picture (row, column, 3), at its size; the largest is the class."""
+
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for the same answers: family, input size, dtype, library versions."""
