@@ -61,12 +61,18 @@ def propagate(
     tracks = {object_id: track for object_id, track in tracks.items() if track.anchors}
     if not tracks:
         raise PromptError("nothing to propagate: prompt an object on some frame first")
-    framing.fit(scene, tracks)
-    for pass_ in _passes(tracks, span, low, high):
-        for frame in pass_.frames:
+    anchors = [at for track in tracks.values() for at in track.anchors]
+    scenes, members = zip(*framing.groups(scene, tracks), strict=True)
+    for passes in zip(*(_passes(group, anchors, span, low, high) for group in members), strict=True):
+        frames = sorted({frame for pass_ in passes for frame in pass_.frames}, reverse=passes[0].reverse)
+        for frame in frames:
             if cancelled():
                 return
-            yield pass_.step(scene, frame)
+            steps = (
+                pass_.step(part, frame) for part, pass_ in zip(scenes, passes, strict=True) if frame in pass_.frames
+            )
+            found = [frame_mask for step in steps for frame_mask in step]
+            yield sorted(found, key=lambda frame_mask: frame_mask.object_id)
 
 
 @dataclass(slots=True)
@@ -130,13 +136,12 @@ class _Pass:
                 self.stopped[object_id] = reason
 
 
-def _passes(tracks: dict[int, Track], span: Span, low: int, high: int) -> Iterator[_Pass]:
-    """The ways to go. Forward alone tracks every object from the first prompt of any, as SAM 2 does."""
+def _passes(tracks: dict[int, Track], anchors: list[int], span: Span, low: int, high: int) -> Iterator[_Pass]:
+    """The ways to go. Forward alone tracks every object from the first prompt (`anchors`) of any, as SAM 2 does."""
 
     def one(frames: range, begins: dict[int, int], reverse: bool, working: dict[int, Track]) -> _Pass:
         return _Pass(working, frames, begins, reverse, span.rules, tracks, {}, {})
 
-    anchors = [at for track in tracks.values() for at in track.anchors]
     if span.direction == "forward":
         start = min(anchors) if span.start is None else span.start
         start = max(start, low)
