@@ -10,11 +10,12 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
-from evaluate_load import mini
+from evaluate_load import bright, mini
 
 from segscope.errors import UsageError
 from segscope.evaluate import run as running
 from segscope.evaluate.protocol import Protocol, default
+from segscope.evaluate.report import write_report
 from segscope.evaluate.run import evaluate, leaks
 from segscope.io.cases import DataSet
 from segscope.models.engine import Engine
@@ -95,6 +96,16 @@ def test_pictures_of_other_patients_stand_in_for_a_prompt(sets: list[DataSet], t
         ("p0", "in-context:5", 2), ("p1", "in-context:5", 1), ("p2", "in-context:5", 1),
     ]  # fmt: skip
     assert all(row["object"] == "class:body" and 0 <= row["dice"] <= 1 for row in rows)
+
+
+def test_networks_without_prompts_are_judged_by_class(sets: list[DataSet], tmp_path: Path) -> None:
+    result = evaluate(sets, ["bright"], PROTOCOL, tmp_path / "classes", bright, workers=2)
+    assert [(row["case"], row["prompt"], row["object"]) for row in result.rows] == [
+        (case, "none", "class:body") for case in ("p0", "p1", "p2", "clip", "volume")
+    ]
+    assert all(0 <= row["dice"] <= 1 for row in result.rows)
+    page = write_report(result, sets, PROTOCOL, bright).read_text()
+    assert page.count("data:image/png;base64,") == 4
 
 
 def test_the_files_say_the_same(once: running.Evaluation) -> None:

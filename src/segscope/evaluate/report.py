@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,28 +10,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from segscope._optional import require
 from segscope.evaluate import figures
 from segscope.evaluate.ledger import Row
-from segscope.evaluate.play import play
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.run import Evaluation, Load
+from segscope.evaluate.shown import FOUND, TRUTH, worst_and_median
 from segscope.evaluate.summary import ALL, Line, last_rounds, metrics_of
-from segscope.evaluate.tasks import Task, chance, objects, rules_for, shown_as
 from segscope.io.base import atomic
-from segscope.io.cases import DataSet, read_image
+from segscope.io.cases import DataSet
 from segscope.metrics import lookup
-from segscope.overlay import colour_of, overlay
-from segscope.predict.interaction import Interaction
-from segscope.prompts import Box
+from segscope.overlay import colour_of
 
 MOST_BOXES = 24  # in a figure of box plots
-SHOWN_SETS = 12  # data sets whose worst and median case are drawn, for each model
-TILE = 360  # longer side of a picture of a case, in pixels
-FOUND, TRUTH = 1, 2  # object ids, for their colours
 
 Tag = str
 
@@ -79,7 +68,7 @@ def _context(
         "calibration": mark(_calibration(summary.calibration)),
         "cost": mark(_costs(summary.costs)),
     }
-    cases = list(_cases(last, datasets, protocol, load))
+    cases = list(worst_and_median(last, datasets, protocol, load))
     used = {metric for kind in {row["kind"] for row in last} for metric in protocol.setting(kind).metrics}
     sections = [("overview", "Overview"), ("curves", "Clicks"), ("sets", "Data sets"), ("models", "Models"),
                 ("strata", "Strata"), ("everything", "Without prompts"), ("robustness", "Robustness"),
@@ -350,67 +339,3 @@ def _box_figures(last: Sequence[Row]) -> Iterator[str]:
 def _reliability_figures(lines: Sequence[Line]) -> Iterator[str]:
     for model in dict.fromkeys(line["model"] for line in lines):
         yield figures.reliability([line for line in lines if line["model"] == model], model)
-
-
-# --- cases ----------------------------------------------------------------------------------------------------------
-
-
-def _cases(
-    last: Sequence[Row], datasets: Sequence[DataSet], protocol: Protocol, load: Load
-) -> Iterator[dict[str, Any]]:
-    """Worst and median object of each data set and model, for the first prompt of its kind."""
-    for model in dict.fromkeys(row["model"] for row in last):
-        drawn: list[dict[str, str]] = []
-        engine = None
-        for dataset in list(datasets):
-            rows = _of_first_prompt(last, dataset.name, model, protocol)
-            if not rows or len(drawn) >= 2 * SHOWN_SETS:
-                continue
-            engine = engine or load(model)
-            name = metrics_of(rows)[0]
-            ranked = sorted(
-                (row for row in rows if not math.isnan(row[name])), key=lambda row: (row[name], row["case"])
-            )
-            for kind, row in {"worst": ranked[0], "median": ranked[len(ranked) // 2]}.items() if ranked else ():
-                text = f"{dataset.name}: {row['label'] or 'object'} of {row['case']}, {name} {row[name]:.2f}"
-                drawn.append({"kind": kind, "text": text, "png": _picture(row, dataset, engine, protocol)})
-        if drawn:
-            prompts = [str(protocol.setting(kind).prompts[0]) for kind in KINDS if protocol.setting(kind).prompts]
-            yield {"title": f"{model}, {', '.join(dict.fromkeys(prompts))}", "cases": drawn}
-
-
-def _of_first_prompt(last: Sequence[Row], dataset: str, model: str, protocol: Protocol) -> list[Row]:
-    firsts = {
-        kind: next((str(plan) for plan in protocol.setting(kind).prompts if plan.opening != "everything"), "")
-        for kind in KINDS
-    }
-    return [
-        row
-        for row in last
-        if (row["dataset"], row["model"], row["degrade"], row["choose"]) == (dataset, model, "none", "predicted")
-        and row["prompt"] == firsts[row["kind"]]
-    ]
-
-
-def _picture(row: Row, dataset: DataSet, engine: Any, protocol: Protocol) -> str:
-    """The object as it was found, played again, on the frame where the truth is largest."""
-    case = next(case for case in dataset.cases if case.id == row["case"])
-    task = Task(row["model"], dataset.name, case)
-    stack = shown_as(read_image(case), case)
-    thing = next(thing for thing in objects(case, stack, protocol) if thing.target == row["object"])
-    setting = protocol.setting(stack.kind)
-    plan = next(plan for plan in setting.prompts if str(plan) == row["prompt"])
-    rng = chance(row["seed"], task.dataset, case.id, thing.target, row["prompt"])
-    with Interaction(stack, engine, overlap="keep") as start:
-        *_, state = play(start, plan, thing.truth, rng, setting, rules=rules_for(protocol, stack.kind))
-        frame = int(thing.truth.sum((1, 2)).argmax())
-        rgb = start.rendered(frame)
-    found, truth = state.found[frame], thing.truth[frame]
-    x0, y0, x1, y1 = (int(value) for value in Box.around(found | truth).xyxy)
-    margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
-    cut = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
-    scale = min(TILE / max(rgb[cut].shape[:2]), 8.0)
-    page = overlay(np.ascontiguousarray(rgb[cut]), {FOUND: found[cut], TRUTH: truth[cut]}, scale=scale, fill=0.12)
-    out = io.BytesIO()
-    Image.fromarray(page).save(out, format="PNG", optimize=True)
-    return base64.b64encode(out.getvalue()).decode()

@@ -25,9 +25,10 @@ from segscope.evaluate.tasks import Task, chance, run_task
 from segscope.io.base import atomic
 from segscope.io.cases import Case, DataSet
 from segscope.models.engine import Engine
+from segscope.models.segmenter import Segmenter
 from segscope.predict.journal import engine_identity
 
-Load = Callable[[str], Engine]
+Load = Callable[[str], Engine | Segmenter]
 Progress = Callable[[int, int], None]
 LEDGER, TABLE, PARQUET, SUMMARY = "rows.jsonl", "rows.csv", "rows.parquet", "summary.json"
 
@@ -140,7 +141,7 @@ def _weight(task: Task) -> int:
     return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
-def leaks(dataset: DataSet, engine: Engine) -> list[str]:
+def leaks(dataset: DataSet, engine: Engine | Segmenter) -> list[str]:
     """Why figures of a model on a data set may be too good."""
     known = {_plain(name) for name in engine.card.trained_on}
     if _plain(dataset.name) not in known:
@@ -176,7 +177,7 @@ def _do(task: Task) -> list[Row]:
 
 def _work(
     todo: Sequence[Task],
-    engines: dict[str, Engine],
+    engines: dict[str, Engine | Segmenter],
     protocol: Protocol,
     ledger: Ledger,
     load: Load,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,12 +25,15 @@ from segscope.metrics.instances import aggregated_jaccard, instance_scores
 from segscope.metrics.interactive import challenge_round
 from segscope.metrics.overlap import dice
 from segscope.models.engine import Engine
+from segscope.models.segmenter import Segmenter
 from segscope.predict.everything import everything
 from segscope.predict.interaction import Interaction
 from segscope.predict.stopping import StopRules
 from segscope.simulate.degrade import Degraded
 from segscope.simulate.plan import Plan
 from segscope.stack import Stack
+
+NO_PROMPT = "none"  # stands in the column "prompt" for networks that need none
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Thing:
         return int(self.truth.sum((1, 2)).max())
 
 
-def run_task(task: Task, engine: Engine, protocol: Protocol) -> list[Row]:
+def run_task(task: Task, engine: Engine | Segmenter, protocol: Protocol) -> list[Row]:
     """All rows of one case; a case that cannot be read gives one row that says why."""
     base: Row = {
         "model": task.model,
@@ -150,36 +154,70 @@ def _modality(text: str) -> str:
     return known.get(first, first)
 
 
-def _rows(stack: Stack, things: list[Thing], task: Task, engine: Engine, protocol: Protocol) -> Iterator[Row]:
-    setting = protocol.setting(stack.kind)
-    whole = [plan for plan in setting.prompts if plan.opening == "everything"]
-    each = [plan for plan in setting.prompts if plan.opening != "everything"]
+def _rows(
+    stack: Stack, things: list[Thing], task: Task, engine: Engine | Segmenter, protocol: Protocol
+) -> Iterator[Row]:
     for degrade in protocol.degrade:
         wanted = parse_degrade(degrade)
         shown = stack
         if wanted is not None:
             seed = int(chance(protocol.seed, task.dataset, task.case.id, degrade).integers(2**31))
             shown = replace(stack, source=Degraded(stack.source, *wanted, seed))
-        for plan in whole:
-            yield {"prompt": str(plan), "degrade": degrade, **_everything(shown, things, engine)}
-        if task.examples and stack.kind == "picture":
-            found = in_context(shown, _classes(things), task.examples, engine, setting.metrics)
-            head = {"prompt": f"in-context:{setting.context}", "degrade": degrade, "seed": protocol.seed}
-            yield from ({**head, **row} for row in found)
-        if not each or not things:
-            continue
-        with Interaction(shown, engine, overlap="keep") as start:
-            for thing in drawn(things, task, protocol):
-                for plan in each:
-                    head = {"label": thing.label, "object": thing.target, "pixels": thing.pixels, "degrade": degrade}
-                    yield from ({**head, **row} for row in _plan(start, plan, thing, task, protocol, setting))
+        if isinstance(engine, Segmenter):
+            found = _unprompted(shown, things, engine, protocol)
+        else:
+            found = _prompted(shown, things, task, engine, protocol)
+        yield from ({"degrade": degrade, **row} for row in found)
 
 
-def _classes(things: list[Thing]) -> dict[str, NDArray[np.bool_]]:
+def _unprompted(stack: Stack, things: list[Thing], engine: Segmenter, protocol: Protocol) -> Iterator[Row]:
+    """A row a class of a network that needs no prompt; one class is taken for one class whatever their names."""
+    truths = classes_of(things)
+    began = time.perf_counter()
+    found = classes_found(stack, engine, truths)
+    seconds = time.perf_counter() - began
+    setting = replace(protocol.setting(stack.kind), mode="track", skip="none")
+    for label, mask in found.items():
+        truth = truths[label]
+        state = Round(1, mask, frozenset(range(len(stack))), math.nan, None, 0, seconds)
+        head = {"label": label, "object": f"class:{label}", "pixels": int(truth.sum((1, 2)).max())}
+        judged = _judge(stack, state, truth, setting)
+        yield {**head, "prompt": NO_PROMPT, "choose": "predicted", "seed": protocol.seed, **judged}
+
+
+def classes_found(stack: Stack, engine: Segmenter, truths: Mapping[str, Volume]) -> dict[str, Volume]:
+    """What a network without prompts finds of each class that it shares with the truth."""
+    masks = everything(stack, engine)
+    numbers = {name: number for number, name in masks.names.items()}
+    if len(numbers) == len(truths) == 1:
+        numbers = dict(zip(truths, numbers.values(), strict=True))
+    return {label: masks.of(numbers[label]) for label in truths if label in numbers}
+
+
+def _prompted(shown: Stack, things: list[Thing], task: Task, engine: Engine, protocol: Protocol) -> Iterator[Row]:
+    setting = protocol.setting(shown.kind)
+    whole = [plan for plan in setting.prompts if plan.opening == "everything"]
+    each = [plan for plan in setting.prompts if plan.opening != "everything"]
+    for plan in whole:
+        yield {"prompt": str(plan), **_everything(shown, things, engine)}
+    if task.examples and shown.kind == "picture":
+        truths = {label: truth[0] for label, truth in classes_of(things).items()}
+        head: Row = {"prompt": f"in-context:{setting.context}", "seed": protocol.seed}
+        yield from ({**head, **row} for row in in_context(shown, truths, task.examples, engine, setting.metrics))
+    if not each or not things:
+        return
+    with Interaction(shown, engine, overlap="keep") as start:
+        for thing in drawn(things, task, protocol):
+            for plan in each:
+                head = {"label": thing.label, "object": thing.target, "pixels": thing.pixels}
+                yield from ({**head, **row} for row in _plan(start, plan, thing, task, protocol, setting))
+
+
+def classes_of(things: list[Thing]) -> dict[str, Volume]:
     """The objects of each class together."""
-    classes: dict[str, NDArray[np.bool_]] = {}
+    classes: dict[str, Volume] = {}
     for thing in things:
-        classes[thing.label] = classes.get(thing.label, False) | thing.truth[0]
+        classes[thing.label] = classes.get(thing.label, False) | thing.truth
     return classes
 
 

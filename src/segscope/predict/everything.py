@@ -19,6 +19,8 @@ from segscope import __version__
 from segscope.errors import Cancelled, UsageError
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
 from segscope.models.engine import Engine, Hint
+from segscope.models.segmenter import Segmenter
+from segscope.predict.classes import find_classes
 from segscope.predict.journal import engine_identity
 from segscope.predict.view import View
 from segscope.prompts import Box
@@ -69,7 +71,7 @@ class _Found:
 
 def everything(
     stack: Stack,
-    engine: Engine,
+    engine: Engine | Segmenter,
     *,
     grid: Grid | None = None,
     window: Any = None,
@@ -77,6 +79,8 @@ def everything(
     cancel: Callable[[], bool] | None = None,
 ) -> Masks:
     """Instance masks of every frame of a stack, found frame by frame (objects are not linked between frames).
+
+    A network that needs no prompt gives its classes instead, see `segscope.predict.classes`.
 
     Args:
         stack: usually a picture.
@@ -93,6 +97,8 @@ def everything(
         UsageError: a grid without points, or more than 65,535 objects.
         Cancelled: `cancel` said so.
     """
+    if isinstance(engine, Segmenter):
+        return find_classes(stack, engine, window=window, progress=progress, cancel=cancel)
     grid = grid or (WINDOWED if engine.card.zoom else Grid())
     if grid.points < 1 or grid.batch < 1 or grid.crops < 1:
         raise UsageError("a grid has at least one point, one click in a batch and one crop")

@@ -19,6 +19,7 @@ from segscope.masks import FrameMask, Masks, Runs
 from segscope.memory import MemoryPolicy, policy
 from segscope.memory.spool import Spool
 from segscope.models.engine import Engine
+from segscope.models.segmenter import Segmenter
 from segscope.predict import commands, saved
 from segscope.predict.compose import Overlap, check_overlap, compose, settled
 from segscope.predict.journal import (
@@ -78,6 +79,11 @@ class Interaction:
         overlap: Overlap = "highest",
         log: Path | str | None = None,
     ) -> None:
+        if isinstance(engine, Segmenter):
+            raise UsageError(
+                f"{engine.card.name} takes no prompts: it finds {', '.join(engine.classes)} by itself. Use "
+                "`segscope everything`, or another model"
+            )
         check_overlap(overlap)
         chosen = policy(memory)
         self.stack, self.engine, self.overlap = stack, engine, overlap
@@ -195,12 +201,12 @@ class Interaction:
         """Give an object a label; an object may be named before it is prompted."""
         self._run({"do": "rename", "object": object_id, "name": name})
 
-    def describe(self, object_id: int, **about: Any) -> None:
-        """Say more of an object: colour, code, comment ... (plain JSON values; None takes one back).
+    def describe(self, object_id: int, *, name: str | None = None, **about: Any) -> None:
+        """Say more of an object: colour, code, comment ... (plain JSON values; None takes one back), and its label.
 
         `locked=True` means that it is finished: where masks overlap, its pixels stay its own.
         """
-        self._run({"do": "describe", "object": object_id, "about": about})
+        self._run({"do": "describe", "object": object_id, "name": name, "about": about})
 
     def clear(self, frame: int, object_id: int) -> None:
         """Take back all prompts and the answer of an object on one frame."""
@@ -340,6 +346,16 @@ class Interaction:
     def encoded_frames(self) -> int:
         """How often a frame was encoded so far."""
         return self._scene.features.encoded
+
+    @property
+    def window(self) -> Command:
+        """The record of the window that frames are seen through."""
+        return self._scene.frames.record()
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory features and past frames take here."""
+        return self._scene.features.held_bytes + self._scene.spool.held_bytes
 
     @property
     def tracks(self) -> Mapping[int, Track]:

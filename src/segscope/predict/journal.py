@@ -14,6 +14,7 @@ import numpy as np
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.io.base import atomic
 from segscope.models.engine import Engine
+from segscope.models.segmenter import Segmenter
 from segscope.prompts import Prompt
 from segscope.stack import Stack
 from segscope.wire import prompt_from_json, prompt_to_json
@@ -35,7 +36,7 @@ def stack_identity(stack: Stack) -> dict[str, Any]:
     }
 
 
-def engine_identity(engine: Engine) -> dict[str, Any]:
+def engine_identity(engine: Engine | Segmenter) -> dict[str, Any]:
     """What tells one engine's answers from another's."""
     return {"model": engine.card.name, "weights": engine.weights_hash, **engine.settings()}
 
