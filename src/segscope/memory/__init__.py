@@ -7,10 +7,17 @@ from segscope.memory.fifo import Fifo
 from segscope.memory.gated import Gated
 from segscope.memory.policy import MemoryPolicy, Past
 from segscope.memory.pruned import Pruned
+from segscope.memory.sorted import SelfSorting
 
-POLICIES: tuple[MemoryPolicy, ...] = (Fifo(), Pruned(), Gated())
+POLICIES: tuple[MemoryPolicy, ...] = (
+    Fifo(),
+    Pruned(),
+    Gated(),
+    SelfSorting(),
+    SelfSorting("self-sorting-set", ordered=False),
+)
 
-__all__ = ["POLICIES", "Fifo", "Gated", "MemoryPolicy", "Past", "Pruned", "policy"]
+__all__ = ["POLICIES", "Fifo", "Gated", "MemoryPolicy", "Past", "Pruned", "SelfSorting", "policy"]
 
 
 def policy(name: str | MemoryPolicy) -> MemoryPolicy:

@@ -14,6 +14,7 @@ class Fifo:
 
     name: str = "fifo"
     reach: int = 1
+    ordered: bool = True
 
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:
         return [(item.distance, item) for item in past if item.distance <= slots]

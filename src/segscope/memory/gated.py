@@ -17,6 +17,7 @@ class Gated:
 
     name: str = "gated"
     reach: int = 3
+    ordered: bool = True
     least_iou: float = 0.5
 
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:

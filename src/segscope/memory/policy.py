@@ -16,12 +16,14 @@ class Past:
         iou: predicted IoU of its mask, 0 to 1.
         object_score: logit of "the object was there".
         similarity: cosine similarity of its memory with that of another `Past`, mean over positions.
+        likeness: cosine similarity of the features of its frame with those of the current one.
     """
 
     distance: int
     iou: float
     object_score: float
     similarity: Callable[[Past], float]
+    likeness: Callable[[], float] = lambda: 1.0
 
 
 class MemoryPolicy(Protocol):
@@ -30,10 +32,13 @@ class MemoryPolicy(Protocol):
     Attributes:
         name: what users type.
         reach: how many frames back it wants to see, in units of the family's slots.
+        ordered: whether frames follow each other; if not, only prompted frames give object pointers, which carry
+            distances.
     """
 
     name: str
     reach: int
+    ordered: bool
 
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:
         """The (age, past) pairs to attend to.

@@ -17,6 +17,7 @@ class Pruned:
 
     name: str = "pruned"
     reach: int = 1
+    ordered: bool = True
     drop: int = 2
 
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:

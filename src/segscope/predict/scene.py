@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +23,10 @@ from segscope.stack import Stack
 ABSENT = -1024.0
 """Logit of every pixel of an object that is not on a frame (SAM 2's value)."""
 
+GRID = 8  # features are compared as their means on a grid of so many cells a side: 64 KiB a frame
+LOOKS = 256  # frames of which these means are kept
+PAIRS = 20_000  # similarities of memories that are kept
+
 
 @dataclass(slots=True)
 class Scene:
@@ -34,6 +39,8 @@ class Scene:
         spool: logits and memories of past frames.
         policy: which tracked frames are attended to.
         view: what tracking looks at; the whole frame unless the engine zooms.
+        looks: features of past frames in few numbers, by frame and view.
+        pairs: how similar two memories are, by their places in the spool.
     """
 
     stack: Stack
@@ -43,6 +50,8 @@ class Scene:
     spool: Spool
     policy: MemoryPolicy
     view: View
+    looks: dict[tuple[int, View], Tensor] = field(default_factory=dict)
+    pairs: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stack: Stack, engine: Engine, frames: Renderer, policy: MemoryPolicy) -> Scene:
@@ -139,7 +148,7 @@ class Scene:
         pointers = [
             ((frame - at) * step, self._memory(memory)) for at, memory in held.items() if (frame - at) * step >= 0
         ]
-        for distance in range(1, longest):
+        for distance in range(1, longest if self.policy.ordered else 1):
             memory = self._seen(track.tracked(frame - step * distance))
             if memory is not None:
                 pointers.append((distance, self._memory(memory)))
@@ -153,18 +162,35 @@ class Scene:
     def _past(self, track: Track, frame: int, step: int, reach: int) -> list[tuple[Past, Remembered]]:
         found: list[tuple[Past, Remembered]] = []
         kept: dict[int, Remembered] = {}
+        now = self._look(frame)
 
         def similarity(a: int, b: Past) -> float:
-            one, other = (self.spool.get(kept[d].map, self.engine.device).float() for d in (a, b.distance))
-            return float(torch.cosine_similarity(one, other, dim=-1).mean())
+            places = sorted((kept[a].map.offset, kept[b.distance].map.offset))
+            key = (places[0], places[1])
+            if key not in self.pairs:
+                if len(self.pairs) >= PAIRS:
+                    self.pairs.clear()
+                one, other = (self.spool.get(kept[d].map, self.engine.device).float() for d in (a, b.distance))
+                self.pairs[key] = float(torch.cosine_similarity(one, other, dim=-1).mean())
+            return self.pairs[key]
 
         for distance in range(1, reach + 1):
             memory = self._seen(track.tracked(frame - step * distance))
             if memory is not None:
                 kept[distance] = memory
                 compare = lambda other, d=distance: similarity(d, other)  # noqa: E731
-                found.append((Past(distance, memory.iou, memory.object_score, compare), memory))
+                alike = lambda at=frame - step * distance: float(torch.cosine_similarity(now, self._look(at), dim=0))  # noqa: E731
+                found.append((Past(distance, memory.iou, memory.object_score, compare, alike), memory))
         return found
+
+    def _look(self, frame: int) -> Tensor:
+        """Features of a frame in the tracking view, averaged in cells; taken while the frame is there."""
+        key = (frame, self.view)
+        if key not in self.looks:
+            while len(self.looks) >= LOOKS:
+                self.looks.pop(next(iter(self.looks)))
+            self.looks[key] = F.adaptive_avg_pool2d(self.encode(frame).maps[-1].float(), GRID).flatten()
+        return self.looks[key]
 
     def _memory(self, kept: Remembered, *, with_map: bool = False) -> Memory:
         device = self.engine.device
