@@ -38,6 +38,11 @@ class Spool:
         self._held = 0
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
 
+    @property
+    def held_bytes(self) -> int:
+        """What is kept in memory."""
+        return self._held
+
     def put(self, tensor: Tensor) -> Ticket:
         """Keep a tensor that is not empty.
 

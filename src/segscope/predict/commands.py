@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +45,7 @@ def run(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) -> Fra
         case "rename":
             tracks.setdefault(command["object"], Track()).name = command["name"]
         case "describe":
-            _describe(scene, tracks, command["object"], command["about"], overlap)
+            _describe(scene, tracks, command, overlap)
         case "clear":
             _clear(tracks[command["object"]], command["frame"])
         case "confirm":
@@ -139,8 +138,10 @@ def _choose(scene: Scene, tracks: Tracks, frame: int, object_id: int, index: int
     return scene.frame_mask(frame, object_id, track.answers[frame], full)
 
 
-def _describe(scene: Scene, tracks: Tracks, object_id: int, about: Mapping[str, Any], overlap: Overlap) -> None:
+def _describe(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) -> None:
+    object_id, about = command["object"], command["about"]
     track = tracks.setdefault(object_id, Track())
+    track.name = track.name if command["name"] is None else command["name"]
     if about.get("locked") and not track.locked:
         for frame in track.answers:
             _keep_as_shown(scene, tracks, frame, [object_id], overlap)

@@ -108,6 +108,11 @@ class FeatureCache:
         self._held = 0
         self._kept: OrderedDict[tuple[int, View], Features] = OrderedDict()
 
+    @property
+    def held_bytes(self) -> int:
+        """What is kept."""
+        return self._held
+
     def get(self, frame: int, view: View) -> Features:
         """Features of one view of one frame, computed at most once while they are kept."""
         key = (frame, view)
