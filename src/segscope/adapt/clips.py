@@ -34,8 +34,8 @@ def _clip(engine: Engine, features: Sequence[Features], example: Example, weight
     hints = [hint_of(prompts) for prompts in example.prompts]
     first = engine.decode(features[example.at], hints, multimask=False)
     losses, here = _judged(engine, first, truth[:, example.at], features[example.at], weights)
-    anchor = engine.remember(features[example.at], best_of(first), prompted=[True] * len(hints))
-    answers, memories = {example.at: best_of(first)}, {example.at: anchor}
+    answers = {example.at: _plain(best_of(first))}
+    memories = {example.at: engine.remember(features[example.at], answers[example.at], prompted=[True] * len(hints))}
     dice = [here]
     for frame, before in order(len(features), example.at):
         banks = [
@@ -50,7 +50,7 @@ def _clip(engine: Engine, features: Sequence[Features], example: Example, weight
         loss, score = _judged(engine, found, truth[:, frame], features[frame], weights)
         losses += loss
         dice.append(score)
-        answers[frame] = best_of(found)
+        answers[frame] = _plain(best_of(found))
         memories[frame] = engine.remember(features[frame], answers[frame], prompted=[False] * len(hints))
     return {"loss": torch.stack(losses).mean(), "dice": torch.stack(dice).mean()}
 
@@ -70,6 +70,12 @@ def _bank(
         if len(pointers) < engine.pointer_limit:
             pointers.append((distance, memories[past][k]))
     return Bank(maps, pointers, min(length, engine.pointer_limit))
+
+
+def _plain(answer: Decoded) -> Decoded:
+    """An answer whose scores, which memory keeps as bare numbers, carry no gradient."""
+    score = None if answer.object_score is None else answer.object_score.detach()
+    return replace(answer, iou=answer.iou.detach(), object_score=score)
 
 
 def _judged(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from segscope import __version__
 from segscope.adapt import METHODS
-from segscope.adapt.method import Adapted, Method
+from segscope.adapt.method import Adapted, Method, network
 from segscope.errors import CheckpointError, SegscopeError
 from segscope.io.base import atomic
 from segscope.models.engine import Engine
@@ -186,6 +186,7 @@ def attached(record: Record, engine: Engine, tensors: Mapping[str, Tensor], fold
 
 def attach(method: Method, engine: Engine, classes: tuple[str, ...], seed: int = 0) -> Adapted:
     """A method on an engine, with chance of its own, so that every process makes the same."""
+    network(engine).requires_grad_(False)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         adapted = method.attach(engine, classes)

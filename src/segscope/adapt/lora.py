@@ -82,12 +82,14 @@ class Lora(Method):
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         peft = require("peft", "train", "adapt with LoRA")
         root = network(engine)
+        targets = [f"network.{name}" for name, _ in _layers(root, self._pattern(engine))]
         config = peft.LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0, bias="none", target_modules=self._pattern(engine)
+            r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0, bias="none", target_modules=targets
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft's remarks on settings that are not ours
-            peft.inject_adapter_in_model(config, root)
+            # in a plain module, or peft asks the library for input embeddings, which EdgeTAM's encoder has none of
+            peft.inject_adapter_in_model(config, nn.ModuleDict({"network": root}))
         root.requires_grad_(False).eval()
         trained = {name: item for name, item in root.named_parameters() if ".lora_" in name}
         for item in trained.values():

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -91,14 +92,14 @@ class Adapted:
         """Features of each frame of an example; without gradients where the encoder is frozen."""
         if not self.method.frozen_encoder:
             return self.method.encode(self, example)
-        if self.store is None or example.key is None:
-            with torch.no_grad():
-                return self.method.encode(self, example)
-        found = self.store.get(example.key)
+        found = None if self.store is None or example.key is None else self.store.get(example.key)
         if found is None:
-            with torch.no_grad():
+            # packed layers, which run where there are no gradients, take no autocast numbers on a CPU
+            exact = torch.autocast("cpu", enabled=False) if self.engine.device.type == "cpu" else nullcontext()
+            with torch.no_grad(), exact:
                 found = self.method.encode(self, example)
-            self.store.put(example.key, found)
+            if self.store is not None and example.key is not None:
+                self.store.put(example.key, found)
         return found
 
     @property

@@ -1,0 +1,70 @@
+"""Eight pictures of ellipses, a volume of them, and small random bases as files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from adapting import ellipse
+from PIL import Image
+
+from segscope.adapt.data import Choice, Data, gather
+from segscope.io.cases import DataSet, dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight pictures to train on and two to validate on; every second one also holds a small bright spot."""
+    place = tmp_path_factory.mktemp("ellipses")
+    items = []
+    for number in range(10):
+        rgb, labels = ellipse(np.random.default_rng(number), spot=number % 2 == 0)
+        Image.fromarray(rgb).save(place / f"{number}.png")
+        Image.fromarray(labels).save(place / f"{number}_mask.png")
+        target = {"path": f"{number}_mask.png", "kind": "semantic"}
+        items.append(
+            {"id": f"p{number}", "image": f"{number}.png", "targets": [target], "group": f"g{number // 2}",
+             "split": "val" if number > 7 else "train"}
+        )  # fmt: skip
+    listing: dict[str, Any] = {"name": "ellipses", "labels": {"1": "large body", "2": "bright spot"}, "items": items}
+    listing["license"] = "CC0"
+    (place / "dataset.json").write_text(json.dumps(listing))
+    return place
+
+
+@pytest.fixture(scope="session")
+def pictures(folder: Path) -> DataSet:
+    return dataset(folder)
+
+
+@pytest.fixture(scope="session")
+def data(pictures: DataSet) -> Data:
+    """The bodies of eight pictures, both to train on and to validate on."""
+    found = gather([pictures], Choice(labels=("large body",)), 256, empty=True)
+    return replace(found, val=found.train)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Four volumes of six slices with an ellipse that grows; each is a patient."""
+    place = tmp_path_factory.mktemp("volumes")
+    items = []
+    for number in range(4):
+        scan, truth = [], []
+        for slice_ in range(6):
+            rgb, labels = ellipse(np.random.default_rng(number), side=64 + 2 * slice_)
+            scan.append(rgb[:64, :64, 0])
+            truth.append(labels[:64, :64])
+        np.savez(place / f"{number}.npz", imgs=np.stack(scan), gts=np.stack(truth), spacing=np.array([1.0, 1.0, 2.0]))
+        items.append(number)
+    return gather([dataset(place)], Choice(), 256)

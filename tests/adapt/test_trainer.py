@@ -1,0 +1,210 @@
+"""The loop: exact resume, several processes, guards, kept features."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from adapt_training import train
+from adapting import BOX, answers, attached, sampler, trainer
+from safetensors.torch import load_file
+
+from segscope.adapt import METHODS
+from segscope.adapt.cache import FeatureStore, variants
+from segscope.adapt.data import Data
+from segscope.adapt.examples import on_grid
+from segscope.adapt.method import Adapted
+from segscope.adapt.trainer import SKIPS, _schedule
+from segscope.errors import SegscopeError, UsageError
+from segscope.load import load
+
+SCRIPT = Path(__file__).parents[1] / "adapt_training.py"
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = (str(folder), str(tiny_checkpoint))
+    whole = train(*arguments, str(tmp_path / "whole"))
+    process = start(*arguments, tmp_path / "killed")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("done 5"):
+            break
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "killed" / "adaptation.json").exists()
+    with pytest.raises(UsageError, match="--resume"):
+        train(*arguments, str(tmp_path / "killed"))
+    with pytest.raises(UsageError, match="training"):
+        train(*arguments, str(tmp_path / "killed"), "--resume", rate=1e-5)
+    resumed = train(*arguments, str(tmp_path / "killed"), "--resume")
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "killed"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    figures = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.outcome.progress.rows]
+               for run in (whole, resumed)]  # fmt: skip
+    assert figures[0] == figures[1]
+    with pytest.raises(UsageError, match="finished"):
+        train(*arguments, str(tmp_path / "killed"), "--resume")
+
+
+def test_two_processes_train_as_one(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    both = [start(folder, tiny_checkpoint, tmp_path / "two", "--lora", RANK=str(rank), **shared) for rank in range(2)]
+    train(str(folder), str(tiny_checkpoint), str(tmp_path / "one"), "--lora")
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    worst = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert worst < 1e-4, worst  # sums are taken in another order, and Adam divides by small numbers
+
+
+def test_the_folder_is_a_model(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    result = train(str(folder), str(tiny_checkpoint), str(tmp_path / "run"), steps=4)
+    assert result.record is not None
+    loaded = load(tmp_path / "run", device="cpu")
+    assert loaded.card.trained_on[-1] == "ellipses"
+    assert result.record.figures["after"] == result.after >= result.before
+    rows = list(csv.DictReader((tmp_path / "run" / "curve.csv").open()))
+    assert rows[0]["step"] == "0.0"
+    assert float(rows[-1]["val dice"]) == pytest.approx(result.outcome.progress.rows[-1]["val dice"])
+    assert (tmp_path / "run" / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if "events" not in path.name) == [
+        "adaptation.json", "curve.csv", "curve.png", "weights.safetensors"
+    ]  # fmt: skip
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(data: Data) -> None:
+    grads = []
+    for parts in (1, 2):
+        adapted = attached(METHODS["full"], "sam2")
+        work = trainer(adapted, data, replace(BOX, accumulate=parts))
+        work._gradients(work._batch(0))
+        grads.append({name: item.grad for name, item in adapted.trained.items() if item.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    for name, grad in grads[0].items():
+        assert torch.allclose(grad, grads[1][name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_probe_changes_nothing(data: Data) -> None:
+    adapted = attached(METHODS["decoder"], "mini")
+    before = {name: item.clone() for name, item in adapted.tensors().items()}
+    work = trainer(adapted, data, replace(BOX, steps=0, minutes=0.05))
+    estimate = work.plan()
+    assert all(torch.equal(item, before[name]) for name, item in adapted.tensors().items())
+    assert estimate.steps == work.steps >= 20
+    assert estimate.step_seconds > 0
+    assert estimate.peak_bytes > 2**20
+
+
+def test_a_budget_of_time_is_kept(data: Data) -> None:
+    work = trainer(attached(METHODS["decoder"], "mini"), data, replace(BOX, steps=10**6, minutes=0.02))
+    outcome = work.run()
+    assert outcome.why == "time"
+    assert outcome.progress.seconds < 10
+    assert "val dice" in outcome.progress.rows[-1]
+
+
+def test_steps_without_a_finite_gradient_are_left_out(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = METHODS["decoder"]
+    adapted = attached(kind, "sam2")
+    broken: set[int] = set()
+    seen = [0]
+    usual = kind.loss
+
+    def loss(self: Any, adapted: Adapted, batch: Sequence[Any]) -> Any:
+        seen[0] += 1
+        terms = usual(self, adapted, batch)
+        return {**terms, "loss": terms["loss"] * (math.nan if seen[0] in broken else 1.0)}
+
+    monkeypatch.setattr(kind, "loss", loss)
+    broken |= {2}
+    outcome = trainer(adapted, data, replace(BOX, steps=4)).run()
+    assert outcome.progress.step == 4
+    assert all(bool(item.isfinite().all()) for item in adapted.trained.values())
+    broken |= set(range(100))
+    with pytest.raises(SegscopeError, match=rf"{SKIPS} steps in a row"):
+        trainer(adapted, data, replace(BOX, steps=20)).run()
+
+
+def test_a_run_without_gain_stops_early(data: Data) -> None:
+    work = trainer(attached(METHODS["decoder"], "sam2"), data, replace(BOX, steps=50, validate_every=1, patience=3))
+    figures = iter([0.5, 0.6, 0.6, 0.4, 0.6, 0.9])
+    work.validate = lambda _adapted: {"dice": next(figures)}
+    outcome = work.run()
+    assert (outcome.why, outcome.progress.step, outcome.progress.best["step"]) == ("patience", 4, 1.0)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    rates = [_schedule(step, 100, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[-1] < 0.02
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_threads_that_prepare_examples_change_nothing(data: Data) -> None:
+    ends = []
+    for workers in (0, 2):
+        adapted = attached(METHODS["decoder"], "mini")
+        trainer(adapted, data, replace(BOX, workers=workers, augment=1.0, steps=4)).run()
+        ends.append({name: item.detach().clone() for name, item in adapted.trained.items()})
+    assert all(torch.equal(item, ends[1][name]) for name, item in ends[0].items())
+
+
+def test_batch_norms_learn_only_where_they_are_said_to(data: Data) -> None:
+    adapted = attached(METHODS["full"], "mini")
+    before = {name: item.clone() for name, item in adapted.root.named_buffers()}
+    trainer(adapted, data).run()
+    assert all(torch.equal(item, before[name]) for name, item in adapted.root.named_buffers())
+
+
+@pytest.mark.parametrize("family", ["sam", "sam2", "edgetam", "mini"])
+def test_kept_features_give_the_answers_of_fresh_ones(family: str, data: Data) -> None:
+    adapted = attached(METHODS["decoder"], family)
+    example = sampler(adapted, data, variants=2).example(0, 0)
+    fresh = on_grid(adapted.features(example), example)[0]
+    adapted.store = FeatureStore(2**30)
+    for _ in range(2):
+        kept = on_grid(adapted.features(example), example)[0]
+        assert all(torch.equal(a, b) for a, b in zip(fresh.maps, kept.maps, strict=True))
+    assert (adapted.store.hits, adapted.store.misses) == (1, 1)
+
+
+def test_what_does_not_fit_is_not_kept() -> None:
+    assert variants(8, 20, 100, 2**20) == 8
+    assert variants(8, 20, 2**18, 2**24) == 3
+    assert variants(8, 20, 2**24, 2**20) == 0
+
+
+def test_validation_leaves_the_network_as_it_was(data: Data) -> None:
+    adapted = attached(METHODS["lora"], "sam2")
+    before = answers(adapted.engine)
+    work = trainer(adapted, data, replace(BOX, average=0.9))
+    work._judge({"step": 0.0})
+    assert all(torch.equal(a, b) for a, b in zip(before, answers(adapted.engine), strict=True))

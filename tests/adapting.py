@@ -1,0 +1,85 @@
+"""What tests of adaptation share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from engines import make_engine
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segscope.adapt.data import Data
+from segscope.adapt.examples import Sampler
+from segscope.adapt.folder import attach
+from segscope.adapt.method import Adapted, Method
+from segscope.adapt.settings import Settings
+from segscope.adapt.trainer import Trainer
+from segscope.models.engine import Hint
+from segscope.models.segmenter import Segmenter
+
+BOX = Settings(steps=3, batch=2, augment=0.0, workers=0, average=0.0, prompts=((1.0, "box.jitter:share=0.03"),))
+
+
+def ellipse(rng: np.random.Generator, *, spot: bool = False, side: int = 96) -> tuple[Any, NDArray[np.uint8]]:
+    """A picture (row, column, 3) with one bright ellipse, and a label map."""
+    y, x = np.mgrid[:side, :side] + 0.5
+    cx, cy = rng.uniform(0.35, 0.65, 2) * side
+    a, b = rng.uniform(0.15, 0.28, 2) * side
+    body = ((x - cx) / a) ** 2 + ((y - cy) / b) ** 2 < 1
+    grey = 60 + 100 * body + rng.normal(0, 6, body.shape)
+    labels = body.astype(np.uint8)
+    if spot:
+        inside = (x - 12) ** 2 + (y - 12) ** 2 < 36
+        grey[inside], labels[inside] = 240, 2
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1), labels
+
+
+def attached(kind: type[Method], family: str, classes: Sequence[str] = ("large body",)) -> Adapted:
+    """A method on a fresh small engine."""
+    engine = make_engine(family)
+    return attach(kind.suited(engine.card), engine, tuple(classes))
+
+
+def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: int = 0) -> Sampler:
+    method = adapted.method
+    return Sampler(
+        data.train,
+        data.unlabelled,
+        settings,
+        zoom=adapted.engine.card.zoom and method.promptable,
+        promptable=method.promptable,
+        frames=method.frames,
+        grid=128,
+        variants=variants,
+        more=method.unlabelled,
+    )
+
+
+def trainer(adapted: Adapted, data: Data, settings: Settings = BOX, folder: Path | None = None) -> Trainer:
+    return Trainer(adapted, data, sampler(adapted, data, settings), settings, folder)
+
+
+@torch.no_grad()
+def answers(model: Any, seed: int = 0) -> list[Tensor]:
+    """Logits of a fixed picture: for a box and for a click, or of classes."""
+    rgb = ellipse(np.random.default_rng(100 + seed))[0]
+    if isinstance(model, Segmenter):
+        return [model.predict(rgb)]
+    features = model.encode(rgb)
+    box = Hint(np.zeros((0, 2)), np.zeros(0, bool), (20.0, 25.0, 70.0, 72.0))
+    click = Hint(np.array([[48.0, 50.0]]), np.ones(1, bool))
+    return [
+        model.decode(features, [hint], multimask=model.multimask(hint.clicks, tracking=False)).logits
+        for hint in (box, click)
+    ]
+
+
+def snapshot(adapted: Adapted) -> dict[str, Tensor]:
+    """Copies of every parameter and buffer of the engine, and of what a method has of its own."""
+    held = dict(adapted.root.state_dict())
+    held |= {f"engine.{name}": item for name, item in adapted.engine.model.state_dict().items()}  # type: ignore[attr-defined]
+    return {name: item.clone() for name, item in held.items()}
