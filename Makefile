@@ -3,6 +3,7 @@
 # make test   the tests, without those marked slow (make test PYTEST= runs all)
 # make test-oldest   the same with the oldest versions that pyproject.toml allows
 # make lint   ruff, mypy, import contract
+# make ui     build the annotation page into the package (needs Node 20; the built page is committed, so only after changes)
 # make bench  measure speed and memory        make clean  remove what these made
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: env demo test test-oldest lint docs format bench clean
+.PHONY: env demo test test-oldest lint docs format ui bench clean
 .DEFAULT_GOAL := env
 
 env: $(READY)
@@ -56,6 +57,9 @@ docs: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+ui:
+	cd ui && npm ci --no-audit --no-fund && npm test && npm run build
 
 bench: $(READY)
 	$(BIN)/segscope bench

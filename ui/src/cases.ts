@@ -1,0 +1,93 @@
+// The work list: which case is open, and what comes after it.
+
+import type { Case } from './api'
+import { api, leave, openImage, report, type OpenOptions } from './session'
+import { get, set, toast } from './state'
+
+export async function loadCases(): Promise<void> {
+  set({ cases: await api.cases() })
+}
+
+export async function openCase(found: Case, options: OpenOptions = {}): Promise<void> {
+  set({ caseId: found.case_id })
+  sessionStorage.setItem('segscope.case', String(found.case_id))
+  await openImage(found.image_id, options)
+}
+
+/** Open what was open before a reload, or the first case to do. */
+export async function openFirst(): Promise<void> {
+  const { cases } = get()
+  const last = Number(sessionStorage.getItem('segscope.case'))
+  const found = cases.find((item) => item.case_id === last) ?? cases.find((item) => item.state === 'todo') ?? cases[0]
+  if (found) await openCase(found)
+  else set({ dialog: 'open' })
+}
+
+export function neighbour(step: 1 | -1): Case | null {
+  const { cases, caseId } = get()
+  const at = cases.findIndex((item) => item.case_id === caseId)
+  return cases[at + step] ?? null
+}
+
+/** Say how a case stands; `done` and `skip` go on with the next one to do. */
+export async function mark(state: Case['state']): Promise<void> {
+  const { cases, caseId, annotator } = get()
+  const at = cases.findIndex((item) => item.case_id === caseId)
+  if (at < 0) return
+  try {
+    const changed = await api.patchCase(cases[at]!.case_id, { state, annotator })
+    set((now) => ({ cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)) }))
+    if (state === 'todo' || state === 'flag') return
+    const rest = [...cases.slice(at + 1), ...cases.slice(0, at)]
+    const next = rest.find((item) => item.state === 'todo')
+    if (next) await openCase(next)
+    else toast('good', 'That was the last case to do.')
+  } catch (error) {
+    report(error)
+  }
+}
+
+export async function comment(caseId: number, text: string): Promise<void> {
+  try {
+    const changed = await api.patchCase(caseId, { comment: text })
+    set((now) => ({ cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)) }))
+  } catch (error) {
+    report(error)
+  }
+}
+
+async function added(found: Case, open: boolean): Promise<void> {
+  await loadCases()
+  if (open) await openCase(found)
+}
+
+export async function addReference(root: number, path: string, open: boolean): Promise<void> {
+  await added(await api.addCase({ reference: { root, path } }), open)
+}
+
+/** Upload files: each picture, volume or video is a case; DICOM files together are one. */
+export async function upload(files: File[]): Promise<void> {
+  const together = files.length > 1 && files.every((file) => /\.(dcm|ima)$/i.test(file.name) || !file.name.includes('.'))
+  const groups = together ? [files] : files.map((file) => [file])
+  let first: Case | null = null
+  for (const [number, group] of groups.entries()) {
+    set({ opening: groups.length > 1 ? `Uploading ${number + 1} of ${groups.length} …` : 'Uploading …' })
+    try {
+      const image = await api.upload(group)
+      const found = await api.addCase({ image_id: image.image_id })
+      first ??= found
+    } catch (error) {
+      report(error)
+    }
+  }
+  set({ opening: null })
+  if (first) {
+    set({ dialog: null })
+    await added(first, true)
+  }
+}
+
+export const closeCase = async (): Promise<void> => {
+  await leave()
+  set({ caseId: null })
+}
