@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from segscope.cli import adapt, bench, console, data, demo, doctor, evaluate, everything, models, segment
+from segscope.cli import adapt, bench, console, data, demo, doctor, evaluate, everything, models, papers, segment
 from segscope.cli.ordered import Ordered
 from segscope.errors import SegscopeError
 
@@ -49,6 +49,7 @@ app.command("adapt")(adapt.adapt)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(papers.app, name="papers")
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)

@@ -1,0 +1,79 @@
+"""A server on loopback that plays the list and the feeds, and whatever goes wrong with them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from catalogue.serving import Served
+
+from segscope.catalogue.fetch import Fetcher
+from segscope.catalogue.snapshot import rows_of
+from segscope.catalogue.update import Report, Settings, update
+from segscope.catalogue.upstream import Row
+
+ROWS = Path(__file__).parent / "data" / "rows.jsonl"
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[Row]:
+    """The 425 rows of the list at the commit of the snapshot."""
+    return rows_of(ROWS)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    state = Served()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            state.asked.append((self.command, self.path, dict(self.headers)))
+            found: Any = state.answers.get(parts.path) or state.below(parts.path) or (404, {}, b"nothing here")
+            status, headers, body = found(parse_qs(parts.query)) if callable(found) else found
+            if headers.get("ETag") and self.headers.get("If-None-Match") == headers["ETag"]:
+                status, body = 304, b""
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.root = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield state
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def run(served: Served, tmp_path: Path) -> Callable[..., Report]:
+    """One update from the server; waits are counted instead of waited."""
+
+    class Near(Fetcher):
+        """Looks at links of the server only."""
+
+        def alive(self, url: str, *, every_s: float = 1.0) -> str:
+            return super().alive(url, every_s=every_s) if url.startswith(served.root) else ""
+
+    def once(*which: str, day: str = "2026-05-02", offline: bool = False, **more: Any) -> Report:
+        fetcher = Near(tmp_path / "cache", offline=offline, sleep=lambda _seconds: None)
+        settings = Settings(tmp_path / "papers", day, which or ("upstream",), served.addresses(), **more)
+        return update(settings, fetcher)
+
+    return once
