@@ -12,7 +12,21 @@ from types import FrameType
 
 import typer
 
-from segscope.cli import adapt, bench, console, data, demo, doctor, evaluate, everything, models, papers, segment
+from segscope.cli import (
+    adapt,
+    annotate,
+    bench,
+    console,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    everything,
+    models,
+    papers,
+    segment,
+    serve,
+)
 from segscope.cli.ordered import Ordered
 from segscope.errors import SegscopeError
 
@@ -46,6 +60,8 @@ def _root(
 app.command("segment", cls=Ordered)(segment.segment)
 app.command("everything")(everything.everything)
 app.command("adapt")(adapt.adapt)
+app.command("annotate")(annotate.annotate)
+app.command("serve")(serve.serve)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

@@ -1,0 +1,98 @@
+"""The app: a workspace behind HTTP and sockets, guarded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+from segscope import __version__
+from segscope.serve import problems
+from segscope.serve.guard import Guard
+from segscope.serve.routes import commands, common, images, live, project, sessions
+from segscope.serve.workspace import Workspace
+
+STATIC = Path(__file__).with_name("static")
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>segscope</title>
+<body><h1>segscope is running</h1>
+<p>This installation comes without the web page for annotating. Other programs reach the server below
+<code>/v1/</code>; <code>/v1/openapi.json</code> describes how.</p></body></html>
+"""
+
+
+def create_app(workspace: Workspace) -> Guard:
+    """The ASGI app of a workspace; closing it closes the workspace.
+
+    Example:
+        >>> import uvicorn  # doctest: +SKIP
+        >>> uvicorn.run(create_app(Workspace(settings)), host="127.0.0.1", port=8484)  # doctest: +SKIP
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        workspace.close()
+
+    app = FastAPI(
+        title="segscope",
+        version=__version__,
+        summary="Promptable segmentation of biomedical pictures, volumes and videos.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.workspace = workspace
+    api = APIRouter(prefix="/v1", responses=common.PROBLEMS)
+    for part in (project, images, sessions, commands):
+        api.include_router(part.router)
+    app.include_router(api)
+    app.include_router(live.router, prefix="/v1")
+    _add_facades(app, workspace)
+    _add_page(app)
+    problems.install(app)
+    guard = Guard(app, workspace.settings)
+    app.state.failures = guard.failures
+    return guard
+
+
+def _add_facades(app: FastAPI, workspace: Workspace) -> None:
+    if "monailabel" in workspace.settings.facades:
+        from segscope.serve import monailabel
+
+        app.include_router(monailabel.router, prefix="/monailabel")
+    if "nninteractive" in workspace.settings.facades:
+        from segscope.serve import nninteractive
+
+        app.include_router(nninteractive.router, prefix="/nninteractive")
+
+
+def _add_page(app: FastAPI) -> None:
+    """The web page, where it was built in; every path that is no file is the page itself."""
+
+    @app.get("/{path:path}", include_in_schema=False, response_model=None)
+    def page(path: str) -> Response:
+        root = STATIC.resolve()
+        file = (root / path).resolve()
+        if path.startswith("v1/"):
+            return _nothing()
+        if file.is_file() and file.is_relative_to(root):
+            lasting = path.startswith("assets/")  # their names hold a hash of their content
+            cache = "public, max-age=31536000, immutable" if lasting else "no-cache"
+            return FileResponse(file, headers={"Cache-Control": cache})
+        if path.startswith("assets/") or "." in path.rpartition("/")[2]:
+            return _nothing()
+        index = root / "index.html"
+        if index.is_file():
+            return FileResponse(index, headers={"Cache-Control": "no-cache"})
+        return HTMLResponse(PAGE)
+
+
+def _nothing() -> Response:
+    return JSONResponse({"detail": "nothing is served at this path", "kind": "NotFound"}, 404)

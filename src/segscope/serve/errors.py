@@ -1,0 +1,89 @@
+"""What may go wrong between a client and the server, each with its HTTP status."""
+
+from __future__ import annotations
+
+from segscope.errors import (
+    Cancelled,
+    CheckpointError,
+    MissingExtra,
+    ReadError,
+    SegscopeError,
+    UnknownName,
+    UsageError,
+    WriteError,
+)
+
+
+class ServeError(SegscopeError):
+    """A request that cannot be served; `status` is the HTTP status."""
+
+    status = 400
+    retry_after_s: int | None = None
+
+
+class NotFound(ServeError):
+    """No image, session, object, job or case of that name."""
+
+    status = 404
+
+
+class Busy(ServeError):
+    """Something else is under way there, or someone else works there, or it is finished and must not change."""
+
+    status = 409
+
+
+class Expired(ServeError):
+    """The lease has ended; open the session again."""
+
+    status = 410
+
+
+class TooLarge(ServeError):
+    """More bytes than the server takes or sends."""
+
+    status = 413
+
+
+class Full(ServeError):
+    """All places are taken."""
+
+    status = 503
+    retry_after_s = 30
+
+
+class Unauthorised(ServeError):
+    """No token, or a wrong one."""
+
+    status = 401
+
+
+class Refused(ServeError):
+    """From a page of another origin, or outside the roots."""
+
+    status = 403
+
+
+class TooMany(ServeError):
+    """Too many wrong tokens."""
+
+    status = 429
+    retry_after_s = 60
+
+
+_STATUS: tuple[tuple[type[SegscopeError], int], ...] = (
+    (UnknownName, 404),
+    (UsageError, 422),
+    (ReadError, 422),
+    (CheckpointError, 422),
+    (MissingExtra, 501),
+    (WriteError, 507),
+    (Cancelled, 409),
+)
+
+
+def status_of(error: SegscopeError) -> int:
+    """HTTP status of an error."""
+    if isinstance(error, ServeError):
+        return error.status
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)

@@ -1,0 +1,64 @@
+"""What routes share: the workspace, the lease, arrays as bodies."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, Header, Request, Response
+from numpy.typing import NDArray
+
+from segscope.serve.schemas import Problem
+from segscope.serve.workspace import Workspace
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"model": Problem, "description": text}
+    for code, text in (
+        (400, "not a request to this server"),
+        (401, "no token, or a wrong one"),
+        (403, "from another origin, or outside the roots"),
+        (404, "nothing of that name"),
+        (409, "busy, in use, accepted or locked"),
+        (410, "the lease has ended"),
+        (413, "too large"),
+        (422, "a wrong request"),
+        (429, "too many wrong tokens"),
+        (501, "an optional package is missing"),
+        (503, "full"),
+        (507, "the disk refuses"),
+    )
+}
+
+
+def workspace(request: Request) -> Workspace:
+    """The workspace of the server."""
+    found: Workspace = request.app.state.workspace
+    return found
+
+
+Space = Annotated[Workspace, Depends(workspace)]
+
+
+def leased(session_id: str, space: Space, x_lease: Annotated[str | None, Header()] = None) -> str:
+    """The session of a path, after a look at the lease of the request."""
+    space.sessions.row(session_id)
+    space.sessions.leases.check(session_id, x_lease)
+    return session_id
+
+
+Leased = Annotated[str, Depends(leased)]
+
+
+def array(values: NDArray[Any], request: Request, cache: str = "no-store", **more: Any) -> Response:
+    """An array as the body of an answer: little-endian numbers, C order, described in the header X-Array."""
+    values = np.ascontiguousarray(values)
+    values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    about = {"dtype": str(values.dtype.newbyteorder("=")), "shape": list(values.shape), **more}
+    headers = {"X-Array": json.dumps(about), "Cache-Control": cache, "Vary": "Accept-Encoding"}
+    body = values.tobytes()
+    if "gzip" in request.headers.get("accept-encoding", "") and len(body) > 4096:
+        body = gzip.compress(body, 1)
+        headers["Content-Encoding"] = "gzip"
+    return Response(body, media_type="application/octet-stream", headers=headers)

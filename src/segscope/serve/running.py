@@ -1,0 +1,124 @@
+"""Running a server: the socket, the threads of torch, what is printed, and a lock so that a project has one server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from segscope._optional import require
+from segscope.errors import UsageError
+from segscope.serve.errors import Busy
+
+if TYPE_CHECKING:
+    from segscope.serve.settings import Settings
+    from segscope.serve.workspace import Workspace
+
+FREE = 0  # port number that lets the system choose
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a server listens.
+
+    Attributes:
+        host, port: address; port 0 takes a free one.
+        certificate, key: PEM files for TLS, or None.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = FREE
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def lock(project: Path) -> IO[str]:
+    """Keep other servers out of a project, for as long as the file stays open.
+
+    Raises:
+        Busy: another server has it.
+    """
+    file = (project / "lock").open("a+")
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise Busy(
+            f"another segscope server works in {project}; use the one that runs, or end it, or name another --project"
+        ) from error
+    return file
+
+
+def run(
+    settings: Settings,
+    door: Door,
+    ready: Callable[[str], None],
+    *,
+    prepare: Callable[[Workspace], None] = lambda _: None,
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        settings, door: what, and where.
+        ready: told the base URL once connections are taken.
+        prepare: called with the workspace before that.
+
+    Raises:
+        MissingExtra: FastAPI or uvicorn is not installed.
+        UsageError: the address cannot be listened on.
+    """
+    uvicorn = require("uvicorn", "serve", "run the annotation server")
+    require("fastapi", "serve", "run the annotation server")
+    require("multipart", "serve", "run the annotation server")
+    require("websockets", "serve", "run the annotation server")
+    from segscope.serve.app import create_app
+    from segscope.serve.workspace import Workspace
+
+    listening = _listen(door)
+    with listening, Workspace(settings) as workspace:
+        prepare(workspace)
+        workspace.engines.get(None)  # the first session should not wait for it
+        config = uvicorn.Config(
+            create_app(workspace),
+            log_config=None,
+            access_log=False,  # paths may hold names; the guard logs routes
+            server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=settings.limits.socket_bytes,
+            ws_per_message_deflate=False,  # masks come deflated
+            timeout_graceful_shutdown=3,
+            ssl_certfile=None if door.certificate is None else str(door.certificate),
+            ssl_keyfile=None if door.key is None else str(door.key),
+        )
+        server = uvicorn.Server(config)
+        scheme = "https" if door.certificate is not None else "http"
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        logging.getLogger("segscope.serve").info("serving")
+        ready(f"{scheme}://{shown}:{port}/")
+        server.run(sockets=[listening])
+
+
+def _listen(door: Door) -> socket.socket:
+    family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((door.host, door.port))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise UsageError(
+            f"cannot listen on {door.host} port {door.port}: {error.strerror or error}. Choose another --port, or leave "
+            "it out for a free one."
+        ) from error
+    return made
