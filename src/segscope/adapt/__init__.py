@@ -10,6 +10,7 @@ from segscope.adapt.full import Full
 from segscope.adapt.linear_probe import LinearProbe
 from segscope.adapt.lora import Lora
 from segscope.adapt.method import Adapted, Method
+from segscope.adapt.sam2_unet import Sam2Unet
 from segscope.errors import UnknownName
 
 __all__ = ["METHODS", "Adapted", "Method", "method"]
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
         Lora,
         Full,
         LinearProbe,
+        Sam2Unet,
     )
 }
 """Every method by name, in the order in which to try them."""

@@ -1,0 +1,68 @@
+"""Published checkpoints of methods: recognised by the names of their tensors, written as adaptations of a base.
+
+`READERS` is the table; a method that reads its published files adds a row. Nothing in a file is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from segscope.adapt import folder, published_sam2_unet
+from segscope.adapt.method import Method
+from segscope.errors import CheckpointError
+from segscope.models.engine import Engine
+from segscope.models.weight_files import file_hash, read_tensors
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How published files of one method are read.
+
+    Attributes:
+        recognise: whether tensors are those of such a file.
+        read: tensors, base and names of classes to method, classes and tensors of an adaptation.
+    """
+
+    recognise: Callable[[State], bool]
+    read: Callable[[State, Engine, Sequence[str]], tuple[Method, tuple[str, ...], dict[str, Tensor]]]
+
+
+READERS: dict[str, Reader] = {
+    "sam2-unet": Reader(published_sam2_unet.recognise, published_sam2_unet.read),
+}
+
+
+def recognise(state: State) -> str | None:
+    """Name of the method whose published files have such tensors; None for none."""
+    return next((name for name, reader in READERS.items() if reader.recognise(state)), None)
+
+
+def convert(path: Path, engine: Engine, source: str, out: Path, classes: Sequence[str] = ()) -> folder.Record:
+    """Write a published checkpoint as an adaptation.
+
+    Args:
+        path: of the published file.
+        engine: its base, fresh and in float32; changed in place.
+        source: how the base is found again: the name of a card, or a path.
+        out: folder for the adaptation.
+        classes: what the outputs of a method without prompts mean.
+
+    Raises:
+        CheckpointError: no published file that is known, another base, or tensors that do not fit.
+    """
+    state = read_tensors(path)[0]
+    name = recognise(state)
+    if name is None:
+        raise CheckpointError(f"{path.name!r} is no published checkpoint of {', '.join(READERS)}")
+    method, names, tensors = READERS[name].read(state, engine, classes)
+    training = {"published": path.name, "sha256": file_hash(path)}
+    record = folder.Record(method, folder.base_of(engine, source), names, training=training)
+    folder.attached(record, engine, tensors, path)  # refuses what does not fit
+    out.mkdir(parents=True, exist_ok=True)
+    return folder.write(out, record, tensors)
