@@ -1,8 +1,11 @@
-"""A run of its own process, to be killed or to be one of several: python adapt_training.py DATA BASE OUT [--resume] ..."""
+"""A whole run, also in a process of its own: to be killed, or to be one of several."""
 
 from __future__ import annotations
 
-import sys
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +18,34 @@ from segscope.io.cases import dataset
 from segscope.load import load
 
 
-def train(data: str, base: str, out: str, *flags: str, **changes: Any) -> Result:
+def train(
+    name: str,
+    data: Path,
+    base: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    say: Callable[[int], None] = lambda _done: None,
+    **changes: Any,
+) -> Result:
     torch.set_num_threads(1)
     engine = load(base, device="cpu")
-    usual: dict[str, Any] = {"steps": 12, "batch": 2, "save_every_s": 0.0, "validate_every": 4}
-    kind = method("lora" if "--lora" in flags else "decoder")
-    request = Request(
-        engine, base, kind.suited(engine.card), (dataset(data),), Choice(labels=("body",)), Path(out),
-        usual | changes, resume="--resume" in flags,
-    )  # fmt: skip
-    return adapt(request, say=lambda done, _total, _row: print("done", done, flush=True))
+    usual: dict[str, Any] = {"steps": 8, "batch": 2, "save_every_s": 0.0, "validate_every": 4}
+    chosen, labels = method(name).suited(engine.card), Choice(labels=("body",))
+    request = Request(engine, str(base), chosen, (dataset(data),), labels, out, usual | changes, resume)
+    return adapt(request, say=lambda done, _total, _row: say(done))
 
 
-if __name__ == "__main__":
-    train(*sys.argv[1:])
+def elsewhere(*arguments: Any, **environment: str) -> tuple[Any, Connection]:
+    """Start `train` in a process of its own; gives it, and where it says which step is done."""
+    context = multiprocessing.get_context("fork")  # what is imported here need not be imported there
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(there, environment, *arguments))
+    process.start()
+    there.close()
+    return process, here
+
+
+def _child(there: Connection, environment: dict[str, str], *arguments: Any) -> None:
+    os.environ.update(environment)
+    train(*arguments, say=there.send)

@@ -21,7 +21,9 @@ from segscope.adapt.trainer import Trainer
 from segscope.models.engine import Hint
 from segscope.models.segmenter import Segmenter
 
-BOX = Settings(steps=3, batch=2, augment=0.0, workers=0, average=0.0, prompts=((1.0, "box.jitter:share=0.03"),))
+BOX = Settings(
+    steps=3, batch=2, augment=0.0, workers=0, average=0.0, validate_every=3, prompts=((1.0, "box.jitter:share=0.03"),)
+)
 
 
 def ellipse(rng: np.random.Generator, *, spot: bool = False, side: int = 96) -> tuple[Any, NDArray[np.uint8]]:

@@ -32,7 +32,7 @@ def test_patients_are_on_one_side_only(pictures: DataSet) -> None:
 
 def test_without_a_split_patients_are_drawn_to_validate_on(pictures: DataSet) -> None:
     plain = replace(pictures, cases=tuple(replace(case, split="train") for case in pictures.cases))
-    found, again, other = (gather([plain], Choice(seed=seed), 256) for seed in (0, 0, 1))
+    found, again, other = (gather([plain], Choice(seed=seed), 256) for seed in (0, 0, 2))
     assert not set(found.train.groups) & set(found.val.groups)
     assert len(found.val.groups) == 1
     assert found.fingerprint == again.fingerprint

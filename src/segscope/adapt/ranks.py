@@ -40,11 +40,14 @@ class Ranks:
         device = held[0].device
         there = torch.tensor([float(item.grad is not None) for item in held], device=device)
         dist.all_reduce(there)
-        for item, any_there in zip(held, there.tolist(), strict=True):
-            if any_there:
-                if item.grad is None:
-                    item.grad = torch.zeros_like(item)
-                dist.all_reduce(item.grad)
+        used = [item for item, any_there in zip(held, there.tolist(), strict=True) if any_there]
+        for group in _buckets(used):
+            parts = [torch.zeros_like(item) if item.grad is None else item.grad for item in group]
+            flat = torch.cat([part.flatten() for part in parts])
+            dist.all_reduce(flat)
+            sums = flat.split([item.numel() for item in group])
+            for item, part in zip(group, sums, strict=True):
+                item.grad = part.view_as(item).clone()
 
     def agree(self, value: float) -> float:
         """The first process's value, in all."""
@@ -61,6 +64,20 @@ class Ranks:
         held = torch.tensor([value], dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
         dist.all_reduce(held)
         return float(held)
+
+
+def _buckets(parameters: list[nn.Parameter], most: int = 2**24) -> Iterator[list[nn.Parameter]]:
+    """Parameters in groups of up to `most` numbers: one message for each of many small ones would cost more."""
+    group: list[nn.Parameter] = []
+    size = 0
+    for item in parameters:
+        if group and size + item.numel() > most:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += item.numel()
+    if group:
+        yield group
 
 
 @contextlib.contextmanager
