@@ -231,7 +231,7 @@ def read_scan(case: Case, side: int) -> Scan:
     names: dict[tuple[int, int], str] = {}
     for plane, target in enumerate(case.targets):
         masks = read_target(target, stack)
-        names |= {(plane, key): name or target.label for key, name in masks.names.items()}
+        names |= {(plane, key): name or target.label or "object" for key, name in masks.names.items()}
         for index, labels in enumerate(masks.iter_labels()):
             planes[plane, index] = _resize(labels, size, Image.Resampling.NEAREST)
     return Scan(rgb, planes, names)
@@ -269,7 +269,7 @@ def _items(scans: Scans, number: int, least: int) -> list[Item]:
                 if where is None or areas[value] < least:
                     continue
                 box = (where[1].start, where[0].start, where[1].stop, where[0].stop)
-                name = scan.names.get((plane, value), "") or "object"
+                name = scan.names.get((plane, value), "object")
                 things[frame].append(Thing(plane, value, name, box, int(areas[value])))
     labelled = bool(scans.cases[number].targets)
     return [Item(number, frame, tuple(on), labelled) for frame, on in enumerate(things)]
