@@ -9,6 +9,7 @@ from segscope.adapt.decoder import Decoder
 from segscope.adapt.full import Full
 from segscope.adapt.linear_probe import LinearProbe
 from segscope.adapt.lora import Lora
+from segscope.adapt.med_sa import MedSa
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.sam2_unet import Sam2Unet
 from segscope.errors import UnknownName
@@ -22,6 +23,7 @@ METHODS: dict[str, type[Method]] = {
         Lora,
         Full,
         LinearProbe,
+        MedSa,
         Sam2Unet,
     )
 }

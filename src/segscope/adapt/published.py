@@ -11,11 +11,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segscope.adapt import folder, published_sam2_unet
+from segscope.adapt import folder, published_sam, published_sam2_unet, salvage
 from segscope.adapt.method import Method
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
-from segscope.models.weight_files import file_hash, read_tensors
+from segscope.models.weight_files import file_hash
 
 State = Mapping[str, Tensor]
 
@@ -34,6 +34,7 @@ class Reader:
 
 
 READERS: dict[str, Reader] = {
+    "med-sa": Reader(published_sam.is_med_sa, published_sam.read_med_sa),
     "sam2-unet": Reader(published_sam2_unet.recognise, published_sam2_unet.read),
 }
 
@@ -56,7 +57,7 @@ def convert(path: Path, engine: Engine, source: str, out: Path, classes: Sequenc
     Raises:
         CheckpointError: no published file that is known, another base, or tensors that do not fit.
     """
-    state = read_tensors(path)[0]
+    state = salvage.read(path)[0]
     name = recognise(state)
     if name is None:
         raise CheckpointError(f"{path.name!r} is no published checkpoint of {', '.join(READERS)}")

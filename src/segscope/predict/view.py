@@ -103,6 +103,7 @@ class FeatureCache:
 
     def __init__(self, engine: Engine, frames: Renderer, *, video: bool, limit_bytes: int = 64 * 2**20) -> None:
         self.engine, self.frames, self.video = engine, frames, video
+        self._depth = min(getattr(engine, "depth", 1), len(frames))
         self.encoded = 0
         self._limit = limit_bytes
         self._held = 0
@@ -120,12 +121,28 @@ class FeatureCache:
         if found is not None:
             self._kept.move_to_end(key)
             return found
-        with torch.inference_mode():
-            found = self.engine.encode(np.ascontiguousarray(view.cut(self.frames[frame])), video=self.video)
-        self.encoded += 1
-        self._kept[key] = found
-        self._held += found.bytes
-        while self._held > self._limit and len(self._kept) > KEPT_ANYHOW:
+        for other, each in self._encode(frame, view):
+            before = self._kept.pop((other, view), None)
+            self._kept[other, view] = each
+            self._held += each.bytes - (0 if before is None else before.bytes)
+            self.encoded += 1
+        found = self._kept[key]
+        self._kept.move_to_end(key)
+        while self._held > self._limit and len(self._kept) > max(KEPT_ANYHOW, self._depth):
             _, old = self._kept.popitem(last=False)
             self._held -= old.bytes
         return found
+
+    def _encode(self, frame: int, view: View) -> list[tuple[int, Features]]:
+        """Features of a frame; with an engine that sees slices together, of all slices of its chunk."""
+        depth = self._depth
+        with torch.inference_mode():
+            if depth == 1:
+                rgb = np.ascontiguousarray(view.cut(self.frames[frame]))
+                return [(frame, self.engine.encode(rgb, video=self.video))]
+            first = frame // depth * depth
+            start = min(first, len(self.frames) - depth)
+            cuts = [np.ascontiguousarray(view.cut(self.frames[k])) for k in range(start, start + depth)]
+            found = self.engine.encode_together(cuts)  # type: ignore[attr-defined]
+        # the last chunk of a stack reaches back to be whole; the slices that it borrows belong to the one before
+        return [(start + k, each) for k, each in enumerate(found) if start + k >= first]
