@@ -46,7 +46,7 @@ def _can_pack() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(packed, "_linear_pointwise")
 
 
-def _linear(layer: Any, x: Tensor, activation: str = "none", residual: Tensor | None = None) -> Tensor:
+def linear(layer: Any, x: Tensor, activation: str = "none", residual: Tensor | None = None) -> Tensor:
     """`activation(layer(x)) + residual`; in one go where the layer's weights are packed."""
     if isinstance(layer.forward, MethodType) and layer.forward.__func__ is _packed_linear:
         return _packed_linear(layer, x, activation, residual)
@@ -79,13 +79,20 @@ def _version(tensor: Tensor) -> int:
 
 
 def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
-    """Block of Hiera on a map (B, row, column, channel).
+    """Block of Hiera on a map (B, row, column, channel)."""
+    residual, mixed = hiera_mixed(self, hidden_states)
+    x = linear(self.attn.proj, mixed, residual=residual)
+    return hiera_mlp(self, x, self.layer_norm2(x))
+
+
+def hiera_mixed(block: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+    """What a block of Hiera keeps of a map (B, row, column, channel), and what attention adds, before its projection.
 
     Windows are padded after the projection to queries, keys and values (of zeros it is the bias) instead of before.
     """
-    attention, window = self.attn, self.window_size
-    x = self.layer_norm1(hidden_states)
-    residual = hidden_states if self.dim == self.dim_out else _pool(self.proj(x), self.query_stride)
+    attention, window = block.attn, block.window_size
+    x = block.layer_norm1(hidden_states)
+    residual = hidden_states if block.dim == block.dim_out else _pool(block.proj(x), block.query_stride)
     height, width = x.shape[1:3]
     qkv = attention.qkv(x)
     if window:
@@ -97,17 +104,19 @@ def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
         qkv = qkv.view(len(x), down, window, across, window, -1).transpose(2, 3).flatten(0, 2)
     mixed = _windows(attention, qkv)  # (window, head, row, column, channel of the head)
     height, width = residual.shape[1:3]
-    if window:
-        heads, side = mixed.shape[1:3]
-        mixed = mixed.view(len(x), down, across, heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
-        mixed = mixed.reshape(len(x), down * side, across * side, -1)[:, :height, :width]
-    else:
-        mixed = mixed.permute(0, 2, 3, 1, 4).flatten(3)
-    x = _linear(attention.proj, mixed, residual=residual)
-    mlp = self.mlp
+    if not window:
+        return residual, mixed.permute(0, 2, 3, 1, 4).flatten(3)
+    heads, side = mixed.shape[1:3]
+    mixed = mixed.view(len(x), down, across, heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
+    return residual, mixed.reshape(len(x), down * side, across * side, -1)[:, :height, :width]
+
+
+def hiera_mlp(block: Any, x: Tensor, normed: Tensor) -> Tensor:
+    """A map with the answer of a block's MLP to its normed form added."""
+    mlp = block.mlp
     if type(mlp.activation).__name__ != "GELUActivation" or mlp.num_layers != 2 or mlp.sigmoid_output:
-        return x + mlp(self.layer_norm2(x))
-    return _linear(mlp.proj_out, _linear(mlp.proj_in, self.layer_norm2(x), "gelu"), residual=x)
+        return x + mlp(normed)
+    return linear(mlp.proj_out, linear(mlp.proj_in, normed, "gelu"), residual=x)
 
 
 def _windows(attention: Any, qkv: Tensor) -> Tensor:
@@ -207,8 +216,8 @@ def memory_attention(
         mixed, _ = layer.self_attn(query=query, key=query, value=query, position_embeddings=(cos, sin))
         output = output + mixed[:, 0]
         output = output + _cross(layer.cross_attn_image, layer.layer_norm2(output), keys, memory, turn, last)
-        hidden = _linear(layer.linear1, layer.layer_norm3(output), "relu")
-        output = _linear(layer.linear2, hidden, residual=output)
+        hidden = linear(layer.linear1, layer.layer_norm3(output), "relu")
+        output = linear(layer.linear2, hidden, residual=output)
     return attention.layer_norm(output)
 
 
