@@ -47,18 +47,26 @@ def test_it_loads_nothing_and_no_title_can_run() -> None:
     assert not re.search(r"<(link|img|iframe)\b|@import|url\(|fetch\(|XMLHttpRequest", page)
 
 
+TYPIST = """<script>
+for (const words of ["liver", "segment anything", "breast ultrasound", "a", "3d medical", "no find", "polyp sam"]) {
+  document.forms[0].elements.q.value = words;
+  document.forms[0].dispatchEvent(new Event("change"));
+  document.title += " | " + document.documentElement.dataset.filterMs;
+}
+</script></body>"""
+
+
 @pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
 def test_it_filters_2000_records_in_100_ms(many: list[Record], tmp_path: Path) -> None:
+    page = render(many, {many[0].id: [("segscope papers", True)]}, "made up")
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)  # it would not let the typist in
     path = tmp_path / "papers.html"
-    path.write_text(render(many, {many[0].id: [("segscope papers", True)]}, "made up"), encoding="utf-8")
-    taken = []
-    for fragment in ("q=liver", "modality=US&year=2025&code=on"):
-        text = dom(path, fragment)
-        taken.append(float(re.search(r'data-filter-ms="([\d.]+)"', text)[1]))  # type: ignore[index]
-        shown, total = re.search(r"([\d,]+) of ([\d,]+) works", text).groups()  # type: ignore[union-attr]
-        assert total == "2,000"
-        assert 0 < int(shown.replace(",", "")) < 2000
-    assert min(taken) < 100, taken  # the better of two: this machine may be busy
+    path.write_text(page.replace("</body>", TYPIST), encoding="utf-8")
+    text = dom(path, "")
+    taken = [float(ms) for ms in re.findall(r"\| ([\d.]+)", re.search(r"<title>(.*?)</title>", text)[1])]  # type: ignore[index]
+    assert len(taken) == 7
+    assert sorted(taken)[3] < 100, taken
+    assert re.search(r">[\d,]+ of 2,000 works<", text)
 
 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")

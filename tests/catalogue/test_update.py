@@ -238,6 +238,19 @@ def test_a_persons_override_always_wins_and_can_be_taken_back(
     assert "code" in store.load(folder).find("2304.12620").urls
 
 
+@pytest.mark.parametrize("text", ["[]", '{"arxiv": 3}', '{"crossref": {"arxiv:2304.12620": 7}}', "{", ""])
+def test_a_damaged_file_of_what_was_asked_only_costs_asking_again(
+    text: str, run: Run, served: Served, tmp_path: Path
+) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "state.json").write_text(text)
+    served.answers["/crossref/*"] = (404, {}, b"")
+    served.text("/crossref", json.dumps({"message": {"items": []}}))
+    report = run("crossref", limit=2)
+    assert report.failed == []
+    assert json.loads((tmp_path / "papers" / "state.json").read_text())["crossref"]
+
+
 def test_an_unknown_feed_is_refused(run: Run) -> None:
     with pytest.raises(UsageError, match="no feed 'arxif'"):
         run("arxif")

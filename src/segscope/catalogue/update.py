@@ -215,9 +215,10 @@ class _Run:
 
     def due(self, day: str | None) -> bool:
         """Whether something that was last asked for on a day may be asked for again."""
-        if not day:
+        try:
+            return (date.fromisoformat(self.settings.day) - date.fromisoformat(day or "")).days >= AGAIN_DAYS
+        except (TypeError, ValueError):  # never, or the file of what was asked is damaged
             return True
-        return (date.fromisoformat(self.settings.day) - date.fromisoformat(day)).days >= AGAIN_DAYS
 
     def _matched(self, feed: str, record: Record, ask: Callable[[Record], list[Answer]]) -> None:
         try:
@@ -310,7 +311,7 @@ class _Run:
 
     def failed(self, name: str, error: Exception) -> None:
         self.report.failed.append(name)
-        self.note("feed down", name, f"{error} Nothing that it gave before was lost.")
+        self.note("feed down", name, f"{str(error).rstrip('.')}. Nothing that it gave before was lost.")
 
     def finish(self) -> Report:
         """Write what differs from the snapshot, the queue, what was asked, and the report."""

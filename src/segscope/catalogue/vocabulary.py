@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -63,7 +63,8 @@ def _compiled() -> Mapping[str, tuple[tuple[str, re.Pattern[str]], ...]]:
     }
 
 
-def tags_in(text: str) -> dict[str, tuple[str, ...]]:
+@lru_cache(maxsize=4096)
+def tags_in(text: str) -> Mapping[str, tuple[str, ...]]:
     """What the rules find in a text, by tag; tags without a find are left out."""
     found = {tag: tuple(name for name, rule in rules if rule.search(text)) for tag, rules in _compiled().items()}
     return {tag: terms for tag, terms in found.items() if terms}
