@@ -28,7 +28,7 @@ def true_iou(logits: Tensor, truth: Tensor, outside: Tensor) -> Tensor:
 
 
 def round_loss(
-    logits: Tensor, iou: Tensor, truth: Tensor, outside: Tensor, lone: Tensor
+    logits: Tensor, iou: Tensor, truth: Tensor, outside: Tensor, lone: Tensor, judged: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of a round for O objects.
 
@@ -38,6 +38,7 @@ def round_loss(
         truth: (O, row, column) bool.
         outside: (O,) area outside the window.
         lone: (O,) bool: a first, lone click, answered by the best of masks 1 to 3 (mask 0 learns the average answer).
+        judged: (O,) bool: only the predicted IoU is taught; the prompt does not say what is meant.
 
     Returns:
         the loss, the index of the mask that the round answers with, and its Dice.
@@ -61,4 +62,5 @@ def round_loss(
         gap = real[lone][:, :, None] - real[lone][:, None, :]
         guess = iou[lone][:, :, None] - iou[lone][:, None, :]
         score = score + 0.3 * (gap.abs() * F.softplus(-8 * guess * gap.sign()) * (gap.abs() > 0.03)).mean()
-    return loss.mean() + 2 * score, best, dice.detach()
+    taught = (loss * ~judged).sum() / (~judged).sum().clamp(min=1)
+    return taught + 2 * score, best, dice.detach()

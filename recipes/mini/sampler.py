@@ -18,6 +18,8 @@ from segscope.simulate.clicks import corrective_click, interior_point, random_po
 OBJECTS = 4
 #: share of draws where a source would otherwise have more; one-shape sets get less
 CAP, CAPS = 0.12, {"mri_cardiac_sunnybrook": 0.012, "mri_cardiac_sunnybrook_more": 0.02, "us_fetal_head_hc18": 0.02}
+#: how often an object with its box's centre outside it (ring, wall, crescent) is drawn, to other objects
+HOLLOW = 3.0
 #: real rings, walls and crowded cells, of which there are few
 BOOST = {"em_sem_axons": 2.0, "mixed_permissive/mri_heart_hvsmr": 1.5, "phase_contrast_cells": 1.5}
 
@@ -31,7 +33,8 @@ class Batch:
         truth: (B * O, S/2, S/2) bool.
         boxes: (B * O, 4) tight boxes in input pixels.
         outside: (B * O,) area of the object outside the window, in pixels of `truth`.
-        vague: (B * O,) bool, a box does not say what is meant (thin structures all over the frame).
+        vague: (B * O,) bool, a box does not say what is meant (thin structures all over the frame); the answer to one
+            teaches only what its predicted IoU should have been.
     """
 
     images: Tensor
@@ -42,7 +45,7 @@ class Batch:
 
 
 class Prepared:
-    """A scene with what sampling needs: image levels, areas and boxes of objects."""
+    """A scene with what sampling needs: image levels, areas and boxes of objects, and how often each is drawn."""
 
     def __init__(self, scene: Scene) -> None:
         self.source = scene.source
@@ -53,6 +56,7 @@ class Prepared:
             self.levels.append(level)
         self.planes = [torch.from_numpy(p.astype(np.int32 if p.max() > 32000 else np.int16)) for p in scene.planes]
         self.objects: list[tuple[int, int, int, tuple[int, int, int, int], bool]] = []
+        often = []
         rows, columns = scene.image.shape[:2]
         for k, plane in enumerate(scene.planes):
             area = np.bincount(plane.ravel())
@@ -64,6 +68,9 @@ class Prepared:
                 fill = area[label] / (high * wide)
                 vague = (fill < 0.3 and high > 0.75 * rows and wide > 0.75 * columns) or fill < 0.12
                 self.objects.append((k, label, int(area[label]), (x0, y0, x1, y1), vague))
+                hollow = plane[(y0 + y1) // 2, (x0 + x1) // 2] != label and not vague
+                often.append(HOLLOW if hollow else 1.0)
+        self.often = np.array(often)
 
 
 def source_weights(scenes: list[Prepared]) -> NDArray[np.float64]:
@@ -76,8 +83,9 @@ def source_weights(scenes: list[Prepared]) -> NDArray[np.float64]:
     for _ in range(3):
         share = np.minimum(share / share.sum(), [CAPS.get(s, CAP) for s in sources])
     each = dict(zip(sources, share, strict=True))
-    held = {s: sum(1 for x in scenes if x.source == s and x.objects) for s in sources}
-    weight = np.array([each[s.source] / held[s.source] if s.objects else 0 for s in scenes])
+    worth = np.array([s.often.max(initial=0.0) for s in scenes])
+    held = {s: sum(w for x, w in zip(scenes, worth, strict=True) if x.source == s) for s in sources}
+    weight = np.array([each[s.source] * w / held[s.source] if w else 0 for s, w in zip(scenes, worth, strict=True)])
     return weight / weight.sum()
 
 
@@ -139,7 +147,7 @@ def crop(
     rng: np.random.Generator, scene: Prepared, size: int
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor, float, bool]]] | None:
     """One view of `scene`: the picture, and (truth, box, area outside, vague) of up to OBJECTS objects."""
-    plane, label, _, box, _ = scene.objects[rng.integers(len(scene.objects))]
+    plane, label, _, box, _ = scene.objects[rng.choice(len(scene.objects), p=scene.often / scene.often.sum())]
     rows, columns = scene.levels[0].shape[1:]
     cx, cy, wide, high = _window(rng, box, (rows, columns))
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.2 else 0.0
@@ -235,24 +243,80 @@ class Sampler:
         )
 
 
-def first_prompts(rng: np.random.Generator, batch: Batch, share_box: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A box or a click for each object: points (O, 1, 2), labels (O, 1), boxes (O, 4), has_box (O,)."""
-    size = 2 * batch.truth.shape[-1]
-    count = len(batch.truth)
-    has_box = torch.from_numpy(rng.random(count) < share_box) & ~batch.vague
+@dataclass(eq=False)
+class First:
+    """First prompts of O objects: a box, a mask to start from, a scribble (several clicks), or one click.
+
+    Attributes:
+        points, labels: (O, P, 2) and (O, P); label -10 is no click.
+        boxes, has_box: (O, 4) and (O,).
+        hints, has_hint: (O, 1, S/4, S/4) logits of a mask that somebody gave, and (O,).
+        lone: (O,) bool, one click and nothing else.
+    """
+
+    points: Tensor
+    labels: Tensor
+    boxes: Tensor
+    has_box: Tensor
+    hints: Tensor
+    has_hint: Tensor
+    lone: Tensor
+
+
+SCRIBBLED = 6  # clicks that stand for a scribble
+SHARE_HINT, SHARE_SCRIBBLE = 0.08, 0.06
+
+
+def first_prompts(rng: np.random.Generator, batch: Batch, share_box: float) -> First:
+    """Something about each object; boxes loosened, masks misshapen."""
+    size, count = 2 * batch.truth.shape[-1], len(batch.truth)
+    draw = rng.random(count)
+    boxed, hinted = draw < share_box, draw > 1 - SHARE_HINT
+    scribbled = (draw <= 1 - SHARE_HINT) & (draw > 1 - SHARE_HINT - SHARE_SCRIBBLE)
     loose = torch.from_numpy(rng.choice([0.0, 0.07, 0.15], count))[:, None].float()
     sides = (batch.boxes[:, 2:] - batch.boxes[:, :2]).repeat(1, 2)
     boxes = batch.boxes + loose * sides * torch.from_numpy(rng.uniform(-1, 1, (count, 4))).float()
     boxes = boxes.clamp(0, size)
     boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 2)
-    points, labels = torch.zeros(count, 1, 2), torch.full((count, 1), -10)
-    for k in range(count):
-        if not has_box[k] or rng.random() < 0.04:
-            mask = batch.truth[k].numpy()
-            x, y = interior_point(mask) if rng.random() < 0.5 else random_point(mask, rng)
-            points[k, 0] = torch.tensor([2 * x + 1, 2 * y + 1])
-            labels[k, 0] = 1
-    return points, labels, boxes, has_box
+    points, labels = torch.zeros(count, SCRIBBLED, 2), torch.full((count, SCRIBBLED), -10)
+    hints = torch.zeros(count, 1, size // 4, size // 4)
+    clicked = np.zeros(count, bool)
+    for k, truth in enumerate(batch.truth.numpy()):
+        if hinted[k]:
+            hints[k] = _misshapen(rng, truth)
+        elif scribbled[k]:
+            line = _line(rng, truth)
+            points[k, : len(line)], labels[k, : len(line)] = torch.from_numpy(2 * line + 1).float(), 1
+        elif not boxed[k] or rng.random() < 0.04:
+            x, y = interior_point(truth) if rng.random() < 0.5 else random_point(truth, rng)
+            points[k, 0], labels[k, 0] = torch.tensor([2 * x + 1, 2 * y + 1]), 1
+            clicked[k] = not boxed[k]
+    used = int((labels >= 0).any(0).sum()) or 1
+    given = (torch.from_numpy(flags) for flags in (boxed, hinted, clicked))
+    has_box, has_hint, lone = given
+    return First(points[:, :used], labels[:, :used], boxes, has_box, hints, has_hint, lone)
+
+
+def _misshapen(rng: np.random.Generator, truth: NDArray[np.bool_]) -> Tensor:
+    """Logits +-10 at half the resolution of a mask, eroded, dilated and shifted by up to an eighth of its size."""
+    reach = max(1, int(0.125 * np.sqrt(truth.sum())))
+    steps, mask = int(rng.integers(0, reach + 1)), truth
+    if steps:
+        change = ndimage.binary_erosion if rng.random() < 0.5 else ndimage.binary_dilation
+        mask = change(truth, iterations=steps)
+        mask = mask if mask.any() else truth
+    if rng.random() < 0.3:
+        mask = np.roll(mask, rng.integers(-reach, reach + 1, 2), (0, 1))
+    low = F.avg_pool2d(torch.from_numpy(np.ascontiguousarray(mask))[None].float(), 2)
+    return torch.where(low >= 0.5, 10.0, -10.0)
+
+
+def _line(rng: np.random.Generator, truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Up to SCRIBBLED pixels (x, y) inside a mask on a line between two of its pixels."""
+    ends = np.array([random_point(truth, rng) for _ in range(2)])
+    along = ends[0] + np.linspace(0, 1, SCRIBBLED)[:, None] * (ends[1] - ends[0])
+    x, y = np.rint(along).astype(int).T
+    return along[truth[y, x]]
 
 
 def add_clicks(points: Tensor, labels: Tensor, answer: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

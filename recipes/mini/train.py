@@ -1,6 +1,9 @@
 """Train `mini`: stage `image` (encoder, prompts, decoder), then stage `memory` (see memory.py).
 
+Stage `decoder` is stage `image` with the encoder left as it is, so that what memory learned stays good.
+
     python recipes/mini/train.py image --data DIR --out DIR
+    python recipes/mini/train.py decoder --data DIR --out DIR --start mini.safetensors
     python recipes/mini/train.py memory --data DIR --out DIR --start OUT/mini_image.safetensors
 
 Two processes of one thread average their gradients. Each step draws from a generator of its own, so that a run which
@@ -37,25 +40,29 @@ def upsample(logits: Tensor) -> Tensor:
 def image_loss(loop: Loop, model: MiniModel, sampler: Sampler, batch: Batch) -> Tensor:
     """A first prompt on every object, then up to three corrections with earlier logits."""
     rng, settings = sampler.rng, loop.settings
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+    frozen = settings.stage == "decoder"
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16), torch.set_grad_enabled(not frozen):
         maps = model.encode(normalise(batch.images))
     each = len(batch.truth) // len(batch.images)
     features = [m.float().repeat_interleave(each, 0) for m in maps]
-    points, labels, boxes, has_box = first_prompts(rng, batch, settings.share_box)
+    first = first_prompts(rng, batch, settings.share_box)
+    points, labels, boxes, has_box = first.points, first.labels, first.boxes, first.has_box
     rounds = 1 + int(rng.choice(len(settings.rounds), p=settings.rounds))
     given = {"has_box": has_box, "ellipse": torch.from_numpy(rng.random(len(boxes)) > 0.15)}
-    previous, loss = None, torch.zeros(())
+    previous, loss = first.hints, torch.zeros(())
     for k in range(rounds):
-        keep = torch.from_numpy(rng.random(len(boxes)) < 0.9) if previous is not None else None
+        keep = torch.from_numpy(rng.random(len(boxes)) < 0.9) if k else first.has_hint
         logits, iou, score = model.decode(features, points, labels, boxes, previous, has_previous=keep, **given)
         fine = upsample(logits)
-        lone = ~has_box if k == 0 else torch.zeros_like(has_box)
-        part, best, dice = round_loss(fine, iou, batch.truth, batch.outside * ~has_box, lone)
+        lone = first.lone if k == 0 else torch.zeros_like(has_box)
+        judged = has_box & batch.vague if k == 0 else torch.zeros_like(has_box)
+        part, best, dice = round_loss(fine, iou, batch.truth, batch.outside * ~has_box, lone, judged)
         loss = loss + (part + 0.02 * F.softplus(-score).mean()) / rounds
         loop.note(f"dice{k}", float(dice.mean()))
         if k == 0:
-            loop.note("box", float(dice[has_box].mean()))
-            loop.note("click", float(dice[~has_box].mean()))
+            loop.note("box", float(dice[has_box & ~batch.vague].mean()))
+            loop.note("click", float(dice[first.lone].mean()))
+            loop.note("mask", float(dice[first.has_hint].mean()))
         if k + 1 < rounds:
             rows = torch.arange(len(best))
             previous = logits.detach()[rows, best][:, None]
@@ -63,18 +70,25 @@ def image_loss(loop: Loop, model: MiniModel, sampler: Sampler, batch: Batch) -> 
     return loss
 
 
-def _image_parameters(model: MiniModel) -> list[Tensor]:
+def _decoder_parameters(model: MiniModel) -> list[Tensor]:
     prompts = model.prompt_encoder
-    parts = (model.vision_encoder, prompts.point_embed, prompts.not_a_point_embed, prompts.no_mask_embed)
+    parts = (prompts.point_embed, prompts.not_a_point_embed, prompts.no_mask_embed)
     return [p for part in (*parts, model.mask_decoder, model.dense_branch) for p in part.parameters()]
 
 
+def _image_parameters(model: MiniModel) -> list[Tensor]:
+    return [*model.vision_encoder.parameters(), *_decoder_parameters(model)]
+
+
 def image_worker(rank: int, settings: Settings, real: list[Prepared], made: list[Prepared]) -> None:
-    loop = Loop(rank, settings, _image_parameters, start_from(settings))
+    frozen = settings.stage == "decoder"
+    loop = Loop(rank, settings, _decoder_parameters if frozen else _image_parameters, start_from(settings))
     sampler = Sampler(real, made, settings.share_real, settings.seed * 1000 + rank)
     for size, count, _ in loop.steps():
         sampler.restart(loop.step)
-        loss = image_loss(loop, loop.models[size].train(), sampler, sampler.batch(count, size))
+        model = loop.models[size].train()
+        model.vision_encoder.train(not frozen)
+        loss = image_loss(loop, model, sampler, sampler.batch(count, size))
         loss.backward()
         loop.note("loss", float(loss.detach()))
 
@@ -92,7 +106,7 @@ def run_image(settings: Settings) -> None:
 
 def settings_from(arguments: list[str] | None = None) -> Settings:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("image", "memory"))
+    parser.add_argument("stage", choices=("image", "decoder", "memory"))
     parser.add_argument("--settings", type=Path, default=Path(__file__).with_name("settings.toml"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -108,9 +122,9 @@ def settings_from(arguments: list[str] | None = None) -> Settings:
 
 if __name__ == "__main__":
     chosen = settings_from()
-    if chosen.stage == "image":
-        run_image(chosen)
-    else:
+    if chosen.stage == "memory":
         from memory import run_memory
 
         run_memory(chosen)
+    else:
+        run_image(chosen)
