@@ -34,7 +34,12 @@ class ForeignFrames:
     """Frames that a child process decodes (a FrameSource). A child that fails is replaced once a frame."""
 
     def __init__(self, path: Path, options: Mapping[str, Any], limits: Limits) -> None:
-        self._request = {"path": str(path), "options": dict(options), "memory_bytes": limits.decoder_bytes}
+        self._request = {
+            "path": str(path),
+            "options": dict(options),
+            "memory_bytes": limits.decoder_bytes,
+            "file_bytes": limits.unpacked_bytes,
+        }
         self._limits = limits
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -180,7 +185,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not end among the answers
     requests = sys.stdin.buffer
     first = json.loads(requests.readline())
-    _bound(int(first["memory_bytes"]))
+    _bound(int(first["memory_bytes"]), int(first["file_bytes"]))
     stack = None
     try:
         from segscope.io import read
@@ -201,12 +206,13 @@ def main() -> None:
             _say(answers, _complaint(error, Path(first["path"])))
 
 
-def _bound(memory_bytes: int) -> None:
+def _bound(memory_bytes: int, file_bytes: int) -> None:
     try:
         import resource
     except ImportError:  # Windows has no such bounds; time is bounded by the parent
         return
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

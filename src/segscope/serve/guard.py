@@ -60,30 +60,31 @@ class Guard:
         extra = self._answer_headers(headers)
         body = _Body(self._limit(scope), receive)
 
-        async def sent(message: Message) -> None:
+        async def plainly(message: Message) -> None:
             nonlocal status
-            if body.too_large and not status:  # what the app makes of a body that was cut off
-                raise TooLarge(f"the body of this request may have {body.limit} bytes")
             if message["type"] == "http.response.start":
                 status = message["status"]
                 there = {name for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *[(name, value) for name, value in extra if name not in there],
-                ]
+                added = [(name, value) for name, value in extra if name not in there]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
+
+        async def sent(message: Message) -> None:
+            if not body.too_large:
+                await plainly(message)
+            elif not status:  # in the place of what the app makes of a body that was cut off
+                await self._refuse(scope, plainly, body.error())
 
         try:
             if scope["type"] == "http" and self._is_preflight(scope, headers):
-                await _say(sent, 204, b"")
+                await _say(plainly, 204, b"")
                 return
             self._check(scope, headers)
             await self.app(scope, body if scope["type"] == "http" else receive, sent)
         except ServeError as error:
             if status:
                 raise
-            body.too_large = False
-            await self._refuse(scope, sent, error)
+            await self._refuse(scope, plainly, error)
             status = error.status
         finally:
             route = getattr(scope.get("route"), "path", "-")  # never the path itself: names may be in it
@@ -196,8 +197,12 @@ class _Body:
             self._seen += len(message.get("body", b""))
             if self._seen > self.limit:
                 self.too_large = True
-                raise TooLarge(f"the body of this request may have {self.limit} bytes")
+                raise self.error()
         return message
+
+    def error(self) -> TooLarge:
+        """What is said of a longer body."""
+        return TooLarge(f"the body of this request may have {self.limit} bytes")
 
 
 class Failures:
@@ -274,7 +279,7 @@ def _host_name(host: str | None) -> str | None:
         return None
     host = host.lower()
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
+        return host.partition("]")[0] + "]" if "]" in host else None
     return host.partition(":")[0]
 
 

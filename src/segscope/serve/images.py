@@ -84,7 +84,9 @@ class Images:
 
     def refer(self, root: int, relative: str, choice: Choice = Choice()) -> dict[str, Any]:
         """The image at a path below a root."""
-        return self.add(paths.below(self._settings.roots, root, relative), choice)
+        path = paths.below(self._settings.roots, root, relative)
+        paths.check_links(path, self._settings.roots[root])
+        return self.add(path, choice)
 
     def add(self, path: Path, choice: Choice = Choice()) -> dict[str, Any]:
         """The image at a path that is known to be below a root.

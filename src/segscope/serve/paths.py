@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import shutil
 import stat
@@ -39,6 +40,19 @@ def below(roots: Sequence[Path], root: int, relative: str) -> Path:
     if not there:
         raise NotFound("nothing of that name below this root")
     return path
+
+
+def check_links(path: Path, base: Path) -> None:
+    """Refuse an image whose other files lie elsewhere: links in its folder, or beside it under its name.
+
+    Raises:
+        Refused: a link leads outside of the root.
+    """
+    base = base.resolve()
+    entries = path.rglob("*") if path.is_dir() else path.parent.glob(f"{glob.escape(path.name.partition('.')[0])}.*")
+    for entry in entries:
+        if entry.is_symlink() and not entry.resolve().is_relative_to(base):
+            raise Refused("a link in this folder leads outside of its root")
 
 
 def content_hash(path: Path) -> str:

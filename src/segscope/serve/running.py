@@ -118,7 +118,7 @@ def _listen(door: Door) -> socket.socket:
     except OSError as error:
         made.close()
         raise UsageError(
-            f"cannot listen on {door.host} port {door.port}: {error.strerror or error}. Choose another --port, or leave "
-            "it out for a free one."
+            f"cannot listen on {door.host} port {door.port}: {error.strerror or error}. Choose another --port, or 0 "
+            "for a free one."
         ) from error
     return made
