@@ -142,8 +142,9 @@ export interface Answer {
   candidates?: { index: number; score: number }[]
   candidate_masks?: MaskJson[]
   changes?: MaskJson[]
-  /** without their frames */
+  /** those that the command touched, without their frames */
   objects?: ObjectInfo[]
+  removed?: number[]
   stale?: number[]
   commands: number
   can_undo: number

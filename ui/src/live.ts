@@ -52,6 +52,7 @@ export class Live {
     private readonly lease: string,
     private readonly listener: Listener,
   ) {
+    listener.link('connecting')
     this.beat = window.setInterval(() => this.send({ type: 'heartbeat' }), KEEP_ALIVE_MS)
     this.connect()
   }
@@ -116,7 +117,6 @@ export class Live {
 
   private connect(): void {
     if (this.closed) return
-    this.listener.link(this.wasOpen ? 'offline' : 'connecting')
     const socket = new WebSocket(this.api.socketUrl(`v1/sessions/${this.sessionId}/live`))
     socket.binaryType = 'arraybuffer'
     this.socket = socket

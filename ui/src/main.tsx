@@ -64,7 +64,8 @@ function App() {
       window.removeEventListener('drop', drop)
     }
   }, [])
-  if (phase === 'locked') return <Locked />
+  const working = useStore(store, (state) => state.session !== null)
+  if (phase === 'locked' && !working) return <Locked />
   return (
     <>
       <TopBar />
@@ -77,6 +78,11 @@ function App() {
       <Timeline />
       <Dialogs />
       <Toasts />
+      {phase === 'locked' && (
+        <div class="over">
+          <Locked />
+        </div>
+      )}
       {dragging && <div class="dropping">Drop to add to the work list</div>}
     </>
   )
@@ -112,6 +118,17 @@ function Stage() {
   )
 }
 
+/** Come in with a token; work that is under way goes on by itself once the socket is let in. */
+async function unlock(token: string): Promise<void> {
+  try {
+    await api.login(token)
+    set({ phase: get().session ? 'ready' : 'starting' })
+    if (!get().session) start()
+  } catch (error) {
+    report(error)
+  }
+}
+
 function Locked() {
   const [token, setToken] = useState('')
   return (
@@ -119,20 +136,21 @@ function Locked() {
       class="locked"
       onSubmit={(event) => {
         event.preventDefault()
-        location.hash = `token=${encodeURIComponent(token.trim())}`
-        set({ phase: 'starting' })
-        start()
+        void unlock(token.trim())
       }}
     >
       <h1>segscope</h1>
-      <p>This server wants its token. It was printed when the server started, as the end of the address.</p>
+      <p>
+        This server wants its token, which it printed when it started: the end of the address.
+        {get().waiting > 0 && ' What was not saved yet waits here and is sent then.'}
+      </p>
       <label>
         Token <input type="password" value={token} autocomplete="off" onInput={(event) => setToken(event.currentTarget.value)} />
       </label>
       <button type="submit" class="button wide strong">
         Enter
       </button>
-      <Toasts />
+      {!get().session && <Toasts />}
     </form>
   )
 }

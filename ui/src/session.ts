@@ -82,7 +82,13 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
     }
     await refreshPrompts()
   } catch (error) {
-    if (mine === opened) report(error, () => void openImage(imageId, options))
+    if (mine !== opened) return
+    if (error instanceof ServerError && /cannot be opened/.test(error.message)) {
+      // made with a model that has changed since: the work stays on disk, and new work can begin beside it
+      toast('error', error.message, { label: 'Begin a new one', run: () => void openImage(imageId, { ...options, fresh: true }) })
+    } else {
+      report(error, () => void openImage(imageId, options))
+    }
   } finally {
     if (mine === opened) set({ opening: null })
   }
@@ -234,7 +240,10 @@ function heardMask(header: MaskHeader, part: Part): void {
   noteFrame(header)
   const state = get()
   if (header.reason === 'propagate' && state.follow && state.job && part.frame !== state.frame) setFrame(part.frame, true)
-  if (!shown && part.frame === get().frame) void fetchMasks(part.frame)
+  if (!shown) {
+    outdated.add(part.frame)
+    if (part.frame === get().frame) void fetchMasks(part.frame)
+  }
   redraw()
 }
 
@@ -333,32 +342,37 @@ export async function refreshReview(): Promise<void> {
 
 // --- masks that are not here yet -------------------------------------------------------------------------------------
 
-const fetching = new Map<number, boolean>() // frame: whether it changed meanwhile
+const fetching = new Map<number, Promise<boolean>>()
+const outdated = new Set<number>() // changed while they were fetched
 let filling = false
 
-async function fetchMasks(frame: number): Promise<void> {
+/** Fetch the masks of a frame unless they are here; whether they are now. */
+function fetchMasks(frame: number): Promise<boolean> {
   const { session } = get()
-  if (!session || !masks.isMissing(frame)) return
-  if (fetching.has(frame)) {
-    fetching.set(frame, true)
-    return
+  if (!session || !masks.isMissing(frame)) return Promise.resolve(true)
+  let found = fetching.get(frame)
+  if (!found) {
+    found = fetchOnce(session.session_id, frame).finally(() => fetching.delete(frame))
+    fetching.set(frame, found)
   }
-  fetching.set(frame, false)
-  let again = false
+  return found
+}
+
+async function fetchOnce(sessionId: string, frame: number): Promise<boolean> {
   try {
-    const parts = await Promise.all((await api.masks(session.session_id, frame)).map(decodeJsonMask))
-    again = fetching.get(frame) ?? false
-    if (get().session?.session_id === session.session_id && !again) {
+    for (;;) {
+      outdated.delete(frame)
+      const parts = await Promise.all((await api.masks(sessionId, frame)).map(decodeJsonMask))
+      if (get().session?.session_id !== sessionId) return false
+      if (outdated.has(frame)) continue
       masks.fill(frame, parts)
       redraw()
+      return true
     }
   } catch (error) {
     if (!(error instanceof Unreachable)) report(error)
-    await new Promise((resolve) => setTimeout(resolve, 1000))
-  } finally {
-    fetching.delete(frame)
+    return false
   }
-  if (again) await fetchMasks(frame)
 }
 
 /** Volumes: fetch all masks in the background, the nearest first, since the other planes cut through all of them. */
@@ -366,10 +380,9 @@ async function fillAround(): Promise<void> {
   if (filling || get().image?.kind !== 'volume') return
   filling = true
   try {
-    while (masks.anyMissing && get().session && get().link !== 'offline') {
+    while (get().session && get().link !== 'offline') {
       const next = masks.nearestMissing(get().frame)
-      if (next === null) return
-      await fetchMasks(next)
+      if (next === null || !(await fetchMasks(next))) return
     }
   } finally {
     filling = false
@@ -501,9 +514,13 @@ export async function command(type: string, body: Record<string, unknown>): Prom
 function took(answer: Answer): void {
   const { objects } = get()
   set({ canUndo: answer.can_undo, canRedo: answer.can_redo, preview: null })
-  if (answer.objects) {
-    const frames = new Map(objects.map((object) => [object.object_id, object.frames ?? []]))
-    set({ objects: answer.objects.map((object) => ({ ...object, frames: frames.get(object.object_id) ?? [] })) })
+  if (answer.objects?.length || answer.removed?.length) {
+    const gone = new Set(answer.removed ?? [])
+    const next = new Map(objects.filter((object) => !gone.has(object.object_id)).map((object) => [object.object_id, object]))
+    for (const object of answer.objects ?? []) {
+      next.set(object.object_id, { ...object, frames: next.get(object.object_id)?.frames ?? [] })
+    }
+    set({ objects: [...next.values()].sort((a, b) => a.object_id - b.object_id) })
   }
   if (answer.stale?.length) {
     masks.markStale(answer.stale)

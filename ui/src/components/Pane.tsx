@@ -100,7 +100,7 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
           plane: plane(),
           view,
           frame,
-          frameKey: `${state.image.image_id}/${axis}/${at}/${source.arrived < 1 ? source.version : 0}`,
+          frameKey: `${state.image.image_id}/${axis}/${at}/${source.arrived < 1 ? source.version : 'whole'}`,
           levels: state.levels,
           masks: state.masksShown ? masksHere() : new Map(),
           look: (id) => {

@@ -130,10 +130,6 @@ export class MaskStore {
     return this.missing.has(frame)
   }
 
-  get anyMissing(): boolean {
-    return this.missing.size > 0
-  }
-
   /** The missing frame nearest to another. */
   nearestMissing(frame: number): number | null {
     let best: number | null = null

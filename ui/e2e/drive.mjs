@@ -1,0 +1,393 @@
+// Drives the page in headless Chromium against the real server: a day's work in a minute, with figures and pictures.
+//
+//   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope] [--chromium /usr/bin/chromium]
+//
+// FOLDER holds cases.json: {"volume": {"name": "ct.nii.gz", "box": [x0, y0, x1, y1], "frame": 8, "clicks": [...]}, ...}
+// and the files it names; see README.md. Exit code 1 when something is not as it should be.
+
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { chromium } from 'playwright-core'
+
+const options = Object.fromEntries(
+  process.argv.slice(2).join(' ').split('--').filter(Boolean).map((part) => part.trim().split(/\s+/, 2)),
+)
+const data = path.resolve(options.data)
+const out = path.resolve(options.out ?? 'e2e/out')
+const segscope = path.resolve(options.segscope ?? '../.venv/bin/segscope')
+const cases = JSON.parse(fs.readFileSync(path.join(data, 'cases.json'), 'utf8'))
+const project = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-'))
+const figures = {}
+const failures = []
+fs.mkdirSync(out, { recursive: true })
+
+function check(what, good, more = '') {
+  console.log(`${good ? 'ok  ' : 'FAIL'} ${what} ${more}`)
+  if (!good) failures.push(what)
+}
+
+// --- the server ------------------------------------------------------------------------------------------------------
+
+const token = 'a-token-for-this-test'
+let server = null
+let port = 0
+
+async function start() {
+  const args = ['serve', '--root', data, '--project', project, '--port', String(port), '--token', token, '--facade', 'none', '--json']
+  server = spawn(segscope, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  let said = ''
+  server.stdout.on('data', (part) => (said += part))
+  for (let i = 0; i < 1200; i++) {
+    await sleep(100)
+    try {
+      const { url } = JSON.parse(said)
+      port = Number(new URL(url).port)
+      return `${url}#token=${token}`
+    } catch {
+      if (server.exitCode !== null) throw new Error(`the server ended with ${server.exitCode}`)
+    }
+  }
+  throw new Error('the server did not start')
+}
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+// --- the page --------------------------------------------------------------------------------------------------------
+
+process.on('uncaughtException', (error) => {
+  console.error(error)
+  server?.kill('SIGKILL')
+  process.exit(1)
+})
+const address = await start()
+const browser = await chromium.launch({ executablePath: options.chromium ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
+const page = await browser.newPage({ viewport: { width: 1440, height: 900 } })
+page.setDefaultTimeout(20_000)
+const origin = new URL(address).origin
+page.on('request', (request) => {
+  const { protocol, origin: from } = new URL(request.url())
+  if (!['blob:', 'data:'].includes(protocol) && from !== origin) failures.push(`a request left the origin: ${from}`)
+})
+let expectTrouble = false
+page.on('console', (message) => {
+  if (message.type() === 'error' && !expectTrouble) failures.push(`console: ${message.text()}`)
+  if (message.type() === 'error') console.log('     console:', message.text())
+})
+page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
+
+let shots = 0
+const shot = async (name) => {
+  await page.waitForTimeout(150)
+  await page.screenshot({ path: path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`) })
+}
+const idle = () => page.waitForFunction(() => document.querySelector('.saved.good'), null, { timeout: 60_000 })
+const at = (x, y) => page.evaluate(([a, b]) => globalThis.segscopeToPage(a, b), [x, y])
+const move = async (x, y) => {
+  const to = await at(x, y)
+  await page.mouse.move(to.x, to.y)
+  return to
+}
+const reset = () => page.evaluate(() => ((segscopeTimings.clickToMask = []), (segscopeTimings.frames = [])))
+const clicks = () => page.evaluate(() => segscopeTimings.clickToMask)
+const waitClicks = (count) => page.waitForFunction((n) => segscopeTimings.clickToMask.length >= n, count, { timeout: 60_000 })
+const click = async (x, y, button = 'left') => {
+  const before = (await clicks()).length
+  await move(x, y)
+  await page.mouse.down({ button })
+  await page.mouse.up({ button })
+  await waitClicks(before + 1)
+}
+const drag = async (points, button = 'left') => {
+  const before = (await clicks()).length
+  await move(...points[0])
+  await page.mouse.down({ button })
+  for (const point of points.slice(1)) await move(...point)
+  await page.mouse.up({ button })
+  await waitClicks(before + 1)
+}
+const box = ([x0, y0, x1, y1]) => drag([[x0, y0], [(x0 + x1) / 2, (y0 + y1) / 2], [x1, y1]])
+const key = (name) => page.keyboard.press(name)
+const frame = () => page.evaluate(() => Number(document.querySelector('.lanes')?.getAttribute('aria-valuenow') ?? 0))
+const toFrame = async (wanted) => {
+  for (let left = 400; left && (await frame()) !== wanted; left--) await key((await frame()) < wanted ? 'ArrowRight' : 'ArrowLeft')
+  await encoded()
+}
+const encoded = async () => {
+  await page.waitForTimeout(200)
+  await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('encoding'), null, { timeout: 60_000 })
+}
+const objects = () =>
+  page.$$eval('.object:not(.fresh)', (rows) => rows.map((row) => row.querySelector('.facts').textContent))
+const open = async (name) => {
+  await page.click(`.cases li:has-text("${name}") button`)
+  await page.waitForFunction((wanted) => document.querySelector('.top .name')?.textContent.startsWith(wanted), name)
+  await page.waitForFunction(() => document.querySelector('.pane.main') && document.querySelector('.saved.good'))
+  await page.waitForTimeout(400)
+  await encoded()
+  await page.focus('.pane.main')
+}
+/** Masks of all frames as the server has them, as one text. */
+const masks = async () =>
+  page.evaluate(async () => {
+    const cases = await (await fetch('v1/cases')).json()
+    const name = document.querySelector('.top .name').textContent
+    const image = cases.find((item) => name.startsWith(item.name)).image_id
+    const [session] = await (await fetch(`v1/sessions?image_id=${image}`)).json()
+    const labels = await (await fetch(`v1/sessions/${session.session_id}/labels`)).arrayBuffer()
+    const digest = await crypto.subtle.digest('SHA-256', labels)
+    return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  })
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
+const p95 = (values) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * 0.95))]
+const jobOver = () => page.waitForFunction(() => !document.querySelector('.job'), null, { timeout: 180_000 })
+
+await page.goto(address)
+await page.waitForSelector('.files li button')
+await shot('open')
+for (const { name } of Object.values(cases)) {
+  if (!(await page.$('dialog'))) await page.click('button:has-text("Open")')
+  await page.click(`.files li:has-text("${name}") button`)
+  await page.waitForSelector(`.cases li:has-text("${name}")`, { timeout: 60_000 })
+  await page.waitForFunction(() => !document.querySelector('dialog') && document.querySelector('.pane.main'))
+}
+check('the token left the address', !page.url().includes('token'))
+
+// --- a picture -------------------------------------------------------------------------------------------------------
+
+if (cases.picture) {
+  const { name, boxes, points } = cases.picture
+  await open(name)
+  await key('b')
+  for (const one of boxes.slice(0, 3)) await box(one)
+  check('each box is an object', (await objects()).length === Math.min(3, boxes.length), JSON.stringify(await objects()))
+  await shot('picture-boxes')
+  await key('n')
+  await key('p')
+  if (points) {
+    await move(points[0][0], points[0][1])
+    await page.waitForTimeout(600)
+    await shot('picture-preview')
+    await click(...points[0])
+    await shot('picture-candidates')
+    if (await page.$('.candidates')) {
+      const before = await masks()
+      await key('Tab')
+      await idle()
+      check('Tab takes another mask', before !== (await masks()))
+    }
+    // dragging a point makes the mask anew; Delete under the pointer takes it away
+    await drag([points[0], [points[0][0] + 2, points[0][1] + 1], [points[0][0] + 3, points[0][1] + 2]])
+    await idle()
+  }
+  await key('d')
+  const [x0, y0, x1, y1] = boxes[0]
+  await drag([[x0 - 6, y0 - 6], [x1 + 6, y0 - 6], [x1 + 6, y1 + 6]])
+  await key('x')
+  await drag([[x1 + 6, y0 - 6], [x1 + 6, y0]])
+  await key('l')
+  await drag([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
+  await shot('picture-brush')
+  await key('Control+z')
+  await key('Control+z')
+  await key('Control+z')
+  await idle()
+  await shot('picture-undone')
+}
+
+// --- a volume --------------------------------------------------------------------------------------------------------
+
+if (cases.volume) {
+  const { name, frame: on, box: first, positive, negative, second } = cases.volume
+  await open(name)
+  await toFrame(on)
+  await shot('volume-open')
+  await key('b')
+  await reset()
+  await box(first)
+  await shot('volume-box')
+  await key('p')
+  await click(...positive)
+  await click(...negative, 'right')
+  await shot('volume-corrected')
+  await key('n')
+  await key('b')
+  await box(second)
+  await idle()
+  await shot('volume-second-object')
+  const before = await masks()
+  await key('g')
+  await page.waitForSelector('.job')
+  await page.waitForTimeout(700)
+  await shot('volume-propagating')
+  await jobOver()
+  await idle()
+  await page.waitForTimeout(500)
+  const whole = await masks()
+  check('propagation found something', whole !== before)
+  await shot('volume-propagated')
+  await key('Control+z')
+  await idle()
+  check('undo takes the propagation back in one step', (await masks()) === before)
+  await key('Control+Shift+z')
+  await idle()
+  check('redo brings it back', (await masks()) === whole)
+
+  await key('Control+z')
+  await idle()
+  const started = Date.now()
+  await key('g')
+  await page.waitForFunction(() => Number(document.querySelector('.job progress')?.value ?? 0) >= 2, null, { timeout: 60_000 })
+  await key('Escape')
+  const stopping = Date.now()
+  await jobOver()
+  figures.stopped_after_ms = Date.now() - stopping
+  figures.stop_asked_after_ms = stopping - started
+  await shot('volume-stopped')
+  await key('Control+z')
+  await idle()
+  check('undo takes a stopped propagation back', (await masks()) === before)
+  await key('g')
+  await page.waitForSelector('.job')
+  await jobOver()
+
+  await toFrame(Math.max(0, on - 3))
+  await key('p')
+  await page.click('label:has-text("carry") input')
+  await page.focus('.pane.main')
+  await click(...cases.volume.correct, 'right')
+  await page.waitForTimeout(600)
+  await jobOver()
+  await idle()
+  await page.click('label:has-text("carry") input')
+  await page.focus('.pane.main')
+  await shot('volume-slice-corrected')
+  await key('q')
+  await page.waitForTimeout(400)
+  await shot('volume-review')
+  await key('a')
+  await idle()
+  await page.waitForTimeout(500)
+  await shot('volume-accepted')
+  const kept = await masks()
+  await page.reload()
+  await page.waitForTimeout(3000)
+  await shot('volume-reloading')
+  await page.waitForSelector('.object .facts', { timeout: 60_000 })
+  await idle()
+  check('a reload keeps everything', (await masks()) === kept && (await objects()).length === 2)
+  await shot('volume-reloaded')
+
+  // the server dies and comes back while the page is open
+  expectTrouble = true
+  server.kill('SIGKILL')
+  await page.waitForSelector('.saved.offline')
+  await shot('volume-offline')
+  await start()
+  await idle()
+  expectTrouble = false
+  check('the same masks after kill -9', (await masks()) === kept)
+  await page.focus('.pane.main')
+  await toFrame(on)
+  await key('n')
+  await key('p')
+  await click(...positive)
+  await idle()
+  check('work goes on after kill -9', (await objects()).length === 3)
+  await key('Control+z')
+  await idle()
+  check('undo after kill -9', (await masks()) === kept)
+}
+
+// --- a video ---------------------------------------------------------------------------------------------------------
+
+if (cases.video) {
+  const { name, box: first, correct } = cases.video
+  await open(name)
+  await key('b')
+  await box(first)
+  await shot('video-box')
+  await key('g')
+  await page.waitForSelector('.job')
+  await page.waitForTimeout(1500)
+  await shot('video-propagating')
+  await jobOver()
+  await idle()
+  await toFrame(correct.frame)
+  await key('p')
+  await click(...correct.at, correct.positive ? 'left' : 'right')
+  await shot('video-corrected')
+  await key('Home')
+  await reset()
+  await key('k')
+  await page.waitForTimeout(1500)
+  await key('k')
+  const played = (await page.evaluate(() => segscopeTimings.frames)).map((item) => item.frame)
+  check('frames are played in order, none left out', played.length > 3 && played.every((item, i) => !i || item === played[i - 1] + 1), `${played.length} frames`)
+  await shot('video-played')
+}
+
+// --- latency and scrolling -------------------------------------------------------------------------------------------
+
+for (const kind of ['picture', 'volume', 'video']) {
+  if (!cases[kind]) continue
+  const { name, clicks: places } = cases[kind]
+  await open(name)
+  if (cases[kind].frame !== undefined) await toFrame(cases[kind].frame)
+  await page.click('label:has-text("Preview") input')
+  await page.focus('.pane.main')
+  await key('p')
+  await reset()
+  for (let i = 0; i < 40; i++) {
+    await key('n')
+    await click(...places[i % places.length])
+    await page.waitForTimeout(60)
+    await key('Control+z')
+    await idle()
+  }
+  const times = (await clicks()).filter((_, i) => i % 2 === 0)
+  figures[`click_to_mask_${kind}_ms`] = { median: Math.round(median(times)), p95: Math.round(p95(times)), n: times.length }
+  await page.click('label:has-text("Preview") input')
+}
+
+if (cases.large) {
+  await open(cases.large.name)
+  await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('loading volume'), null, { timeout: 120_000 })
+  const size = await page.evaluate(() => document.querySelector('.lanes').getAttribute('aria-valuemax'))
+  const place = await at(256, 256)
+  await page.mouse.move(place.x, place.y)
+  await key('Home')
+  await page.waitForTimeout(500)
+  await reset()
+  const begun = Date.now()
+  for (let i = 0; i < 300; i++) await page.mouse.wheel(0, 100)
+  await page.waitForFunction((last) => document.querySelector('.lanes').getAttribute('aria-valuenow') === last, size, { timeout: 60_000 })
+  await page.waitForTimeout(100)
+  const seconds = (Date.now() - begun) / 1000
+  const drawn = await page.evaluate(() => segscopeTimings.frames)
+  const span = (drawn.at(-1).at - drawn[0].at) / 1000
+  figures.scroll = {
+    slices: Number(size) + 1,
+    drawn: drawn.length,
+    drawn_per_s: Math.round(drawn.length / span),
+    slices_per_s: Math.round(Number(size) / seconds),
+    draw_ms_median: Math.round(10 * median(drawn.map((item) => item.ms))) / 10,
+    draw_ms_p95: Math.round(10 * p95(drawn.map((item) => item.ms))) / 10,
+  }
+  await shot('large-volume')
+}
+
+await key('?')
+await shot('keys')
+await key('Escape')
+await page.keyboard.press('Control+s')
+await shot('export')
+await key('Escape')
+await browser.close()
+server.kill('SIGTERM')
+fs.rmSync(project, { recursive: true, force: true })
+fs.writeFileSync(path.join(out, 'figures.json'), JSON.stringify({ figures, failures }, null, 2))
+console.log(JSON.stringify(figures, null, 2))
+console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')
+process.exit(failures.length ? 1 : 0)
