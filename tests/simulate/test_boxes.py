@@ -38,6 +38,8 @@ def test_each_part_has_its_box_largest_first() -> None:
         ({"kind": "b", "pixels": 7.0}, 0, 7),
         ({"kind": "c"}, 0, 10),  # 5 pixels at 256, on a frame of 512
         ({"kind": "d", "pixels": 2.0}, -8, 8),  # at 128
+        ({"kind": "e"}, -6, 6),  # 10 % of each side, the long one of 60
+        ({"kind": "e", "share": 0.5}, -20, 20),  # no farther than 20 at 512
     ],
 )
 def test_edges_move_as_far_as_each_kind_says(options: dict, least: float, most: float) -> None:
@@ -49,7 +51,7 @@ def test_edges_move_as_far_as_each_kind_says(options: dict, least: float, most: 
         out += [200 - x0, 140 - y0, x1 - 260, y1 - 160]
     assert least <= min(out) < least + 0.2 * (most - least)
     assert most - 0.2 * (most - least) < max(out) <= most
-    assert set(JITTERS) == set("abcd")
+    assert set(JITTERS) == set("abcde")
 
 
 @given(st.tuples(*[st.floats(0, 30)] * 4), st.tuples(*[st.floats(-60, 60)] * 4))

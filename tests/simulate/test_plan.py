@@ -117,7 +117,7 @@ def test_text_reads_back_as_the_same_plan(plan: Plan) -> None:
         ("points:3,negative=2", "near: negatives"),
         ("points:3,k=4", "given twice"),
         ("points:2000", "from 1 to 1000"),
-        ("box.jitter:kind=e", "one of a, b, c, d"),
+        ("box.jitter:kind=f", "one of a, b, c, d, e"),
         ("mask.morph:iterations=two", "whole number from 1"),
         ("mask.morph:iterations=nan", "whole number from 1"),
         ("mask.morph:iterations=inf", "whole number from 1"),

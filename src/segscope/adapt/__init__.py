@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from segscope.adapt.biosam2 import BioSam2
 from segscope.adapt.decoder import Decoder
 from segscope.adapt.full import Full
 from segscope.adapt.linear_probe import LinearProbe
 from segscope.adapt.lora import Lora
 from segscope.adapt.med_sa import MedSa
+from segscope.adapt.medsam2 import MedSam2
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.sam2_unet import Sam2Unet
 from segscope.errors import UnknownName
@@ -25,6 +27,8 @@ METHODS: dict[str, type[Method]] = {
         LinearProbe,
         MedSa,
         Sam2Unet,
+        BioSam2,
+        MedSam2,
     )
 }
 """Every method by name, in the order in which to try them."""

@@ -31,6 +31,7 @@ class Card:
         trained_on: data sets, for warnings about leakage; lower case, without spaces.
         zoom: whether it answers best in a window around the prompt.
         squash: whether pictures are stretched to the square input, min-max scaled, instead of padded (MedSAM).
+        raw: whether pixels are divided by 255 and nothing else (BioSAM-2, MedSAM-2 of Oxford in 2D).
         gated: whether the hub gives the weights only to accounts whose request was accepted.
         parameters: number of parameters in millions.
         note: one sentence for `segscope models show`.
@@ -52,6 +53,7 @@ class Card:
     trained_on: tuple[str, ...] = ()
     zoom: bool = False
     squash: bool = False
+    raw: bool = False
     gated: bool = False
     parameters: float = 0.0
     note: str = ""

@@ -107,12 +107,13 @@ class Bank:
     """Memories of one object for one frame, as a policy chose them.
 
     Attributes:
-        maps: (age, memory) pairs; age 0 for prompted frames, else the distance in frames, 1 to `slots` - 1.
+        maps: (age, memory) pairs; age 0 for prompted frames, else the distance in frames, 1 to `slots` - 1, or None for
+            pictures between which there is no time.
         pointers: (distance, memory) pairs for the object pointers.
         longest: normaliser of pointer distances: the smaller of stack length and the family's pointer limit.
     """
 
-    maps: Sequence[tuple[int, Memory]]
+    maps: Sequence[tuple[int | None, Memory]]
     pointers: Sequence[tuple[int, Memory]]
     longest: int
 

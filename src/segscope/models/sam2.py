@@ -54,8 +54,9 @@ class Sam2Engine:
         self.slots = int(self.model.num_maskmem)
         self.pointer_limit = int(self.model.config.max_object_pointers_in_encoder)
         self._memory_position: Tensor | None = None
-        self._mean = torch.tensor(self.mean, device=self.device)[:, None, None]
-        self._std = torch.tensor(self.std, device=self.device)[:, None, None]
+        mean, std = ((0.0,) * 3, (1.0,) * 3) if card.raw else (self.mean, self.std)
+        self._mean = torch.tensor(mean, device=self.device)[:, None, None]
+        self._std = torch.tensor(std, device=self.device)[:, None, None]
 
     # --- pictures ---------------------------------------------------------------------------------------------------
 
@@ -262,11 +263,11 @@ class Sam2Engine:
         return cast(Tensor, out.transpose(1, 2).reshape(len(banks), -1, *features.maps[-1].shape[-2:]))
 
     def _bank_tokens(self, banks: Sequence[Bank]) -> tuple[Tensor, Tensor]:
-        """Memory tokens and their positions (token, O, channel): place in the map + age."""
+        """Memory tokens and their positions (token, O, channel): place in the map + age, where there is one."""
         ages = self.model.memory_temporal_positional_encoding.flatten(1)  # row age - 1; age 0 is the last row
         tokens = [torch.cat([memory.map for _, memory in bank.maps]).to(self.dtype) for bank in banks]
         spot = cast(Tensor, self._memory_position)
-        places = [torch.cat([spot + ages[age - 1] for age, _ in bank.maps]) for bank in banks]
+        places = [torch.cat([spot if age is None else spot + ages[age - 1] for age, _ in bank.maps]) for bank in banks]
         return torch.stack(tokens, dim=1), torch.stack(places, dim=1)
 
     def _pointer_tokens(self, banks: Sequence[Bank], channels: int) -> tuple[Tensor, Tensor]:

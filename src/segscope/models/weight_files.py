@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,7 +139,8 @@ def _read_pickle(path: Path, *, zipped: bool) -> tuple[dict[str, Tensor], dict[s
         # the memory map is private to us: nothing we do to the weights reaches the file
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old pickle protocols; what cannot be read is an error below
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            with torch.serialization.safe_globals(_numbers()):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path.name!r} asks for code to be run while it is read{_wishes(path, zipped)}; nothing was run and it is "
@@ -153,6 +155,16 @@ def _read_pickle(path: Path, *, zipped: bool) -> tuple[dict[str, Tensor], dict[s
         ) from error
     tensors, aside = _find_state(content, path.name)
     return tensors, {}, aside
+
+
+def _numbers() -> list[Any]:
+    """What NumPy numbers are made of in a pickle, under the names of NumPy 1 and 2: trainers leave figures as such.
+
+    Only fixed-size numbers: a dtype of objects would not be made of these.
+    """
+    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "float16", "int64", "int32", "bool")]
+    scalar: Any = np.float64(0).__reduce__()[0]
+    return [np.dtype, *kinds, (scalar, "numpy._core.multiarray.scalar"), (scalar, "numpy.core.multiarray.scalar")]
 
 
 def _wishes(path: Path, zipped: bool) -> str:

@@ -63,7 +63,7 @@ SIMULATORS = {
     "box.tight": Simulator(boxes.tight, "tight box of the object", "SAM"),
     "box.multi": Simulator(boxes.multi, "tight box of each part", "context-dependent concepts 2024; Dong 2024"),
     "box.jitter": Simulator(
-        boxes.jitter, "box loosened in one of four published ways", "MedSAM2; CVPR 2025; ScribblePrompt"
+        boxes.jitter, "box loosened in one of five published ways", "MedSAM2; CVPR 2025; ScribblePrompt"
     ),
     "box3d.mid": Simulator(boxes.middle, "box of the middle slice, and both ends", "CVPR 2025 challenge", whole=True),
     "scribble.line": Simulator(scribbles.line, "line between two pixels inside", "ScribblePrompt", corrects=True),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,18 @@ from segscope.simulate.target import Rng, Target
 
 @dataclass(frozen=True, slots=True)
 class Jitter:
-    """How far each edge may go: up to `share` of the box's short side, plus `pixels`.
+    """How far each edge may go: up to `share` of the box's short side, plus `pixels`, but at most `most` pixels.
 
-    `pixels` are meant on frames whose longer side is `at` pixels, and grow with the frame; None: as they are.
-    `outward`: edges only ever move out.
+    Pixels are meant on frames whose longer side is `at` pixels, and grow with the frame; None: as they are.
+    `outward`: edges only ever move out. `own`: the share is of the side that the edge moves along.
     """
 
     share: float = 0.0
     pixels: float = 0.0
     at: int | None = None
     outward: bool = True
+    most: float = math.inf
+    own: bool = False
 
 
 JITTERS = {
@@ -31,6 +34,7 @@ JITTERS = {
     "b": Jitter(pixels=20),  # MedSAM2
     "c": Jitter(pixels=5, at=256),  # CVPR 2025 challenge
     "d": Jitter(pixels=20, at=128, outward=False),  # ScribblePrompt
+    "e": Jitter(share=0.1, at=512, outward=False, most=20, own=True),  # training of MedSAM2 (Toronto)
 }
 
 
@@ -53,11 +57,13 @@ def jitter(
     """The tight box with its edges moved; `pixels` or `share` replace how far `kind` would go."""
     rule = JITTERS[kind]
     if pixels is not None or share is not None:
-        rule = Jitter(share or 0.0, pixels or 0.0, rule.at, rule.outward)
+        rule = replace(rule, share=share or 0.0, pixels=pixels or 0.0)
     box = Box.around(target.mask, target.frame, target.object_id)
     size_hw = target.truth.shape[1:]
     scale = max(size_hw) / rule.at if rule.at else 1.0
-    reach = rule.share * short_side(box) + rule.pixels * scale
+    x0, y0, x1, y1 = box.xyxy
+    sides = np.tile((x1 - x0, y1 - y0), 2) if rule.own else short_side(box)
+    reach = np.minimum(rule.share * sides + rule.pixels * scale, rule.most * scale)
     by = rng.uniform(0.0 if rule.outward else -1.0, 1.0, 4) * reach
     return [moved(box, by * (-1, -1, 1, 1), size_hw)]
 

@@ -46,7 +46,7 @@ OPTIONS = {
     "k": Option("points", 1, 1000, whole=True),
     "negatives": Option("points outside", 0, 1000, whole=True),
     "most": Option("clicks a round, 1 to this many", 1, 1000, whole=True),
-    "kind": Option("published way to loosen a box", words=("a", "b", "c", "d")),
+    "kind": Option("published way to loosen a box", words=("a", "b", "c", "d", "e")),
     "pixels": Option("how far an edge may move", 0, 1000),
     "share": Option("how far an edge may move, in the box's short side", 0, 1),
     "iterations": Option("pixels to erode or dilate", 1, 100, whole=True),
