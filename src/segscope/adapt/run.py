@@ -235,7 +235,7 @@ def _begin(request: Request, trainer: Trainer, identity: dict[str, Any], here: R
     if request.resume:
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
-            steps = int(held.pop("steps"))
+            steps, validations = int(held.pop("steps")), int(held.pop("validations"))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UsageError(f"{path} is damaged ({error}); start again with another --out") from error
         plain = json.loads(json.dumps(identity))
@@ -245,14 +245,15 @@ def _begin(request: Request, trainer: Trainer, identity: dict[str, Any], here: R
                 f"{request.out} holds a run with another {', '.join(changed)}; --resume goes on with the same command "
                 "only. Give the same options, or name another --out"
             )
-        trainer.steps = steps
+        trainer.steps, trainer.validations = steps, validations
         trainer.resume()
         return None
     estimate = trainer.plan()
     if here.first:
         request.out.mkdir(parents=True, exist_ok=True)
         with atomic(path) as part:
-            part.write_text(json.dumps({**identity, "steps": trainer.steps}, indent=1) + "\n", encoding="utf-8")
+            held = {**identity, "steps": trainer.steps, "validations": trainer.validations}
+            part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     return estimate
 
 

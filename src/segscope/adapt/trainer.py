@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -34,6 +34,12 @@ log = logging.getLogger(__name__)
 SKIPS = 5
 """Steps in a row without a finite gradient after which a run gives up."""
 
+VALIDATIONS = 10
+"""Validations of a run, besides that before it."""
+
+JUDGING = 0.25
+"""Share of a budget of time that validations may take; there are fewer where they would take more, but at least two."""
+
 Validate = Callable[[Adapted], dict[str, float]]
 
 
@@ -42,21 +48,35 @@ class Estimate:
     """What a run will cost, from a probe.
 
     Attributes:
-        step_seconds: of one step.
+        step_seconds: of one step, its features kept where they can be.
+        fresh_seconds: what is added where they are encoded first.
+        fresh_steps: steps for which that holds, at most.
         validation_seconds: of one validation.
         peak_bytes: memory of the process, or of the GPU, in the probe.
-        steps, validations: that are planned.
+        steps: that are planned.
+        validations: that are planned.
     """
 
     step_seconds: float
+    fresh_seconds: float
+    fresh_steps: float
     validation_seconds: float
     peak_bytes: int
-    steps: int
-    validations: int
+    steps: int = 0
+    validations: int = 1 + VALIDATIONS
 
     @property
     def seconds(self) -> float:
-        return self.steps * self.step_seconds + self.validations * self.validation_seconds
+        fresh = min(self.steps, self.fresh_steps) * self.fresh_seconds
+        return self.steps * self.step_seconds + fresh + self.validations * self.validation_seconds
+
+    def fitting(self, minutes: float) -> int:
+        """Most steps that fit into a budget, validations aside unless they would take most of it; at least 20."""
+        room = 0.95 * max(60 * minutes - self.validations * self.validation_seconds, 0.3 * 60 * minutes)
+        slow = room / (self.step_seconds + self.fresh_seconds)
+        if slow > self.fresh_steps:
+            slow = (room - self.fresh_steps * self.fresh_seconds) / self.step_seconds
+        return max(20, int(slow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +125,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(_groups(adapted, settings), lr=settings.rate)
         self.average = Average(adapted, settings.average)
         self.progress = Progress()
-        self.steps = settings.steps
+        self.steps, self.validations = settings.steps, VALIDATIONS
         self._signal = 0
 
     # --- before ----------------------------------------------------------------------------------------------------
@@ -115,27 +135,40 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         held = {name: item.detach().clone() for name, item in self.adapted.tensors().items()}
-        memo, seconds = copy.deepcopy(self.adapted.memo), []
+        memo, kept = copy.deepcopy(self.adapted.memo), self.adapted.store is not None
         with torch.random.fork_rng():
-            for step in range(3):  # the first also warms up
-                began = time.perf_counter()
-                self._gradients(self._batch(step))
-                seconds.append(time.perf_counter() - began)
-                self.optimizer.zero_grad()
+            self._timed(0)  # warms up
+            fresh = min(self._timed(step) for step in (1, 2))
+            step_seconds = min(fresh, *(self._timed(step) for step in (1, 2))) if kept else fresh
         self.adapted.fill(held)
         self.adapted.memo = memo
-        step_seconds = self.ranks.agree(min(seconds[1:]))
-        began = time.perf_counter()
-        self._validated()
-        validation = self.ranks.agree(time.perf_counter() - began)
-        validations = 11
+        for _ in range(1 + kept):  # what is kept is validated faster from the second time on
+            began = time.perf_counter()
+            self._validated()
+            validation = time.perf_counter() - began
+        views = len(self.data.train.items) * self.sampler.variants / self.settings.batch if kept else 0.0
+        estimate = Estimate(
+            self.ranks.agree(step_seconds),
+            self.ranks.agree(fresh - step_seconds),
+            views,
+            self.ranks.agree(validation),
+            _peak_bytes(self.device),
+        )
         steps, minutes = self.settings.steps, self.settings.minutes
         if minutes:
-            room = max(60 * minutes - validations * validation, 0.3 * 60 * minutes)
-            fit = max(20, int(0.95 * room / step_seconds))
+            affordable = int(JUDGING * 60 * minutes / max(estimate.validation_seconds, 1e-3))
+            estimate = replace(estimate, validations=min(max(affordable, 3), 1 + VALIDATIONS))
+            fit = estimate.fitting(minutes)
             steps = min(steps, fit) if steps else fit
-        self.steps = steps
-        return Estimate(step_seconds, validation, _peak_bytes(self.device), steps, validations)
+        self.steps, self.validations = steps, estimate.validations - 1
+        return replace(estimate, steps=steps)
+
+    def _timed(self, step: int) -> float:
+        """Seconds that the gradients of a step take."""
+        began = time.perf_counter()
+        self._gradients(self._batch(step))
+        self.optimizer.zero_grad()
+        return time.perf_counter() - began
 
     def resume(self) -> bool:
         """Go on from the folder's state; False where there is none."""
@@ -157,7 +190,7 @@ class Trainer:
             SegscopeError: gradients are not finite, again and again.
         """
         progress, settings = self.progress, self.settings
-        every = settings.validate_every or max(1, self.steps // 10)
+        every = settings.validate_every or max(1, self.steps // self.validations)
         events = Events(self.folder) if self.folder is not None and self.ranks.first else None
         began, saved = time.monotonic() - progress.seconds, time.monotonic()
         why = "done"
@@ -203,6 +236,7 @@ class Trainer:
     def _step(self, batch: list[Example]) -> Row:
         """One step of the optimiser; one whose gradient is not finite is left out."""
         progress = self.progress
+        self.adapted.progress = progress.step / self.steps
         factor = _schedule(progress.step, self.steps, self.settings.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate * group["factor"] * factor
