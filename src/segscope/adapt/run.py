@@ -277,8 +277,7 @@ def finish(ready: Prepared, outcome: Outcome) -> folder.Record | None:
             "parameters": sum(item.numel() for item in ready.adapted.trained.values()),
         },
         figures={
-            "what": "mean Dice of single frames of the validation patients"
-            + (" for a jittered box" if ready.adapted.method.promptable else " over classes"),
+            "what": _what(ready.adapted.method, progress.best),
             "before": progress.rows[0]["val dice"],
             "after": progress.best["dice"],
             "best": progress.best,
@@ -288,6 +287,14 @@ def finish(ready: Prepared, outcome: Outcome) -> folder.Record | None:
     (out / NAME).unlink(missing_ok=True)  # only a run that goes on needs it, and it is large
     (out / RUN).unlink(missing_ok=True)
     return record
+
+
+def _what(method: Method, figures: Mapping[str, float]) -> str:
+    """What "dice" means in the figures of a method."""
+    if "prompted" in figures:
+        return "mean Dice of frames of the validation patients that were not prompted, from a jittered box on another"
+    how = "for a jittered box" if method.promptable else "over classes"
+    return f"mean Dice of single frames of the validation patients {how}"
 
 
 def example_counts(data: Data) -> Sequence[str]:
