@@ -313,11 +313,21 @@ def test_published_files_are_read(tmp_path: Path) -> None:
     found = read(_published(tmp_path))
     assert (found.version, found.card.family) == ("2.0", "sam2")
     assert found.card.raw
+    assert found.card.name == "biosam2-test"
     assert any(entry.startswith("best_dice") for entry in found.dropped)
     engine: Any = load(_published(tmp_path), device="cpu")
     white = np.full((32, 32, 3), 255, np.uint8)
     assert float(engine.pixels(white, video=False).max()) == pytest.approx(1.0)  # divided by 255 and nothing else
     assert float(make_engine("sam2").pixels(white, video=False).max()) > 2  # type: ignore[attr-defined]
+
+
+def test_those_of_medsam_2_oxford_are_told_by_what_they_leave(tmp_path: Path) -> None:
+    state = to_official("sam2", build("sam2", "test", version="2.0").state_dict())
+    torch.save({"model": state, "parameter": [torch.zeros(2)]}, tmp_path / "2d.pth")
+    torch.save({"model": state}, tmp_path / "3d.pth")
+    flat, deep = read(tmp_path / "2d.pth").card, read(tmp_path / "3d.pth").card
+    assert (flat.name, flat.raw) == ("medsam-2-oxford-test", True)
+    assert not deep.raw
 
 
 def test_their_way_with_pictures_survives_conversion(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 _SAM3_PATCH = "backbone.embeddings.patch_embeddings.projection.weight"
 PREFIX = "segscope."  # of our entries in the metadata of safetensors files
-RAW_MARKS = {"path_helper", "parameter"}
-"""Entries beside the weights that the trainers of BioSAM-2 and of MedSAM-2 (Oxford, 2D) leave, and no other."""
+RAW_MARKS = {"path_helper": "biosam2", "parameter": "medsam-2-oxford"}
+"""Entries beside the weights that the trainers of BioSAM-2 and of MedSAM-2 (Oxford, in 2D) leave, and no other."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
     if dropped:
         log.info("%s: not used: %s", path.name, ", ".join(dropped))
     found = dataclasses.replace(found, input_size=side)
-    if kind.family == "sam2" and (RAW_MARKS & set(aside) or metadata.get(f"{PREFIX}raw")):
-        found = _raw(found)
+    maker = next((RAW_MARKS[key] for key in aside if key in RAW_MARKS), metadata.get(f"{PREFIX}raw"))
+    if kind.family == "sam2" and maker:
+        found = _raw(found, maker)
     return Checkpoint(found, kind.version, tensors, tuple(dropped), tensor_hash(tensors), path)
 
 
@@ -131,7 +132,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         f"{PREFIX}weights_hash": checkpoint.weights_hash,
         f"{PREFIX}source": checkpoint.source.name,
         f"{PREFIX}licence": found.licence,
-        **({f"{PREFIX}raw": "1"} if found.raw else {}),
+        **({f"{PREFIX}raw": found.name.removesuffix(f"-{found.size}")} if found.raw else {}),
     }
     if checkpoint.source.is_file():
         metadata[f"{PREFIX}source_sha256"] = file_hash(checkpoint.source)
@@ -269,15 +270,15 @@ def _card_for(kind: Kind, path: Path, metadata: dict[str, str], name: str | None
     )
 
 
-def _raw(found: Card) -> Card:
+def _raw(found: Card, maker: str) -> Card:
     """The card of a network whose training divided pixels by 255 and gave clicks as (row, column)."""
     return dataclasses.replace(
         found,
-        name=f"biosam2-{found.size}",
+        name=f"{maker}-{found.size}",
         licence="unknown",
         raw=True,
         prompts=tuple(kind for kind in found.prompts if kind in ("box", "mask")),
-        note="From BioSAM-2's trainer: pictures are not normalised, and clicks were taught transposed; give boxes.",
+        note=f"From the trainer of {maker}: pictures are not normalised, clicks were taught transposed; give boxes.",
     )
 
 
