@@ -69,7 +69,7 @@ def _adaptation(folder: Path, device: torch.device, dtype: torch.dtype, input_si
             raise UsageError(f"{folder} was adapted at an input of {side} pixels; leave the input size out")
         return load(source, device=device, dtype=torch.float32 if whole else dtype, input_size=side)
 
-    return cast("Engine", load_adaptation(folder, base))
+    return cast("Engine", load_adaptation(folder, base, device))
 
 
 def _checkpoint(name_or_path: str | Path, input_size: int | None) -> Checkpoint:

@@ -49,9 +49,11 @@ def pictures(folder: Path) -> DataSet:
 
 @pytest.fixture(scope="session")
 def data(pictures: DataSet) -> Data:
-    """The bodies of eight pictures to train on, and of two of these to validate on."""
+    """The bodies of eight pictures to train on, and of two of these to validate on; all of them without truth too."""
     found = gather([pictures], Choice(labels=("large body",)), 256, empty=True)
-    return replace(found, val=replace(found.train, items=found.train.items[:2]))
+    bare = tuple(replace(item, things=(), labelled=False) for item in found.train.items)
+    val, unlabelled = replace(found.train, items=found.train.items[:2]), replace(found.train, items=bare)
+    return replace(found, val=val, unlabelled=unlabelled)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from segscope.adapt.biosam2 import BioSam2
 from segscope.adapt.decoder import Decoder
 from segscope.adapt.full import Full
+from segscope.adapt.knowsam import KnowSam
 from segscope.adapt.linear_probe import LinearProbe
 from segscope.adapt.lora import Lora
 from segscope.adapt.med_sa import MedSa
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
         LinearProbe,
         MedSa,
         Sam2Unet,
+        KnowSam,
         BioSam2,
         MedSam2,
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from torch import Tensor
 from segscope import __version__
 from segscope.adapt import METHODS
 from segscope.adapt.method import Adapted, Method, network
+from segscope.adapt.standalone import Absent
 from segscope.errors import CheckpointError, SegscopeError
 from segscope.io.base import atomic
 from segscope.models.engine import Engine
@@ -89,7 +90,7 @@ def write(folder: Path, record: Record, tensors: Mapping[str, Tensor]) -> Record
     Raises:
         WriteError: the folder cannot be written.
     """
-    whole = {name: item.detach().cpu().float() for name, item in tensors.items()}
+    whole = {name: item.detach().cpu().float() for name, item in record.method.deployed(tensors).items()}
     record = replace(record, weights_hash=tensor_hash(whole), versions=versions())
     write_safetensors(whole, folder / WEIGHTS, {"format": "pt", "segscope.adaptation": record.method.name})
     (folder / WEIGHTS).chmod(0o644)
@@ -128,12 +129,13 @@ def read_record(folder: Path) -> Record:
         raise CheckpointError(f"{path} cannot be read as an adaptation ({error}); copy the folder again") from error
 
 
-def load_adaptation(folder: Path, load_base: LoadBase) -> Engine | Segmenter:
+def load_adaptation(folder: Path, load_base: LoadBase, device: torch.device | str = "cpu") -> Engine | Segmenter:
     """The base of an adaptation with the adaptation on it.
 
     Args:
         folder: as `segscope adapt` leaves it.
         load_base: gives the base.
+        device: for adaptations that work without a base.
 
     Raises:
         CheckpointError: damaged, or the base is another one than it was made on.
@@ -145,6 +147,9 @@ def load_adaptation(folder: Path, load_base: LoadBase) -> Engine | Segmenter:
         raise CheckpointError(f"{folder / RECORD} does not say which base it is for; copy the folder again") from error
     if is_adaptation(Path(source).expanduser()):
         raise CheckpointError(f"{folder} names another adaptation, {source}, as its base; that is not supported")
+    if record.method.standalone:
+        absent = cast(Engine, Absent(record.base, device))
+        return attached(record, absent, _weights(folder, record), folder)
     try:
         engine = load_base(str(source), int(side), not record.method.promptable)
     except SegscopeError as error:
@@ -225,6 +230,8 @@ def _weights(folder: Path, record: Record) -> dict[str, Tensor]:
 
 def _settle(engine: Any) -> None:
     """Bring new modules to the device and number type of their engine, by its own rule."""
+    if isinstance(engine, Absent):
+        return
     engine.model.to(engine.device)
     part = engine.model.vision_encoder if engine.card.family == "sam" else engine.model
     part.to(engine.dtype)

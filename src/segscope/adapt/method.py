@@ -75,6 +75,7 @@ class Adapted:
         result: what `segscope.load` gives: an engine, or a Segmenter.
         memo: state that a method carries from step to step.
         store: kept features of frozen encoders; None computes them anew each time.
+        progress: share of the run that is done, 0 to below 1; the trainer sets it before each step.
     """
 
     method: Method
@@ -87,6 +88,7 @@ class Adapted:
     result: Engine | Segmenter | None = None
     memo: dict[str, Any] = field(default_factory=dict)
     store: FeatureStore | None = None
+    progress: float = 0.0
 
     def features(self, example: Example) -> list[Features]:
         """Features of each frame of an example; without gradients where the encoder is frozen."""
@@ -136,6 +138,8 @@ class Method:
         families: which bases it can adapt.
         promptable: whether the result answers prompts.
         identity: whether it begins as its base, exactly.
+        standalone: whether the result works without the base. It is then loaded by `attach` on a
+            `segscope.adapt.standalone.Absent`, which must make exactly what `deployed` keeps.
         frames: frames of one example.
         unlabelled: examples without truth in a batch, beside those with.
     """
@@ -148,6 +152,7 @@ class Method:
     families: ClassVar[tuple[str, ...]] = ("sam", "sam2", "edgetam", "mini")
     promptable: ClassVar[bool] = True
     identity: ClassVar[bool] = True
+    standalone: ClassVar[bool] = False
 
     # --- what a method must say ----------------------------------------------------------------------------------
 
@@ -214,6 +219,10 @@ class Method:
             UsageError: the method adds what no plain network holds.
         """
         raise UsageError(f"{self.name} cannot be merged into its base: it adds modules that a plain network lacks")
+
+    def deployed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Those of the trained tensors that a saved adaptation holds: all, but for teachers and the like."""
+        return tensors
 
     # --- as files --------------------------------------------------------------------------------------------------
 

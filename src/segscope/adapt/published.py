@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
-from segscope.adapt import folder, published_sam, published_sam2_unet, salvage
+from segscope.adapt import folder, published_knowsam, published_sam, published_sam2_unet, salvage
 from segscope.adapt.method import Method
+from segscope.adapt.standalone import Absent
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
 from segscope.models.weight_files import file_hash
@@ -36,6 +38,7 @@ class Reader:
 READERS: dict[str, Reader] = {
     "med-sa": Reader(published_sam.is_med_sa, published_sam.read_med_sa),
     "sam2-unet": Reader(published_sam2_unet.recognise, published_sam2_unet.read),
+    "knowsam": Reader(published_knowsam.recognise, published_knowsam.read),
 }
 
 
@@ -64,6 +67,7 @@ def convert(path: Path, engine: Engine, source: str, out: Path, classes: Sequenc
     method, names, tensors = READERS[name].read(state, engine, classes)
     training = {"published": path.name, "sha256": file_hash(path)}
     record = folder.Record(method, folder.base_of(engine, source), names, training=training)
-    folder.attached(record, engine, tensors, path)  # refuses what does not fit
+    stands_on = cast(Engine, Absent(record.base, engine.device)) if method.standalone else engine
+    folder.attached(record, stands_on, tensors, path)  # refuses what does not fit
     out.mkdir(parents=True, exist_ok=True)
     return folder.write(out, record, tensors)
