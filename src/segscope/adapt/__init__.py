@@ -15,6 +15,7 @@ from segscope.adapt.med_sa import MedSa
 from segscope.adapt.medsam2 import MedSam2
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.sam2_unet import Sam2Unet
+from segscope.adapt.sam_med2d import SamMed2d
 from segscope.errors import UnknownName
 
 __all__ = ["METHODS", "Adapted", "Method", "method"]
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
         Full,
         LinearProbe,
         MedSa,
+        SamMed2d,
         Sam2Unet,
         KnowSam,
         BioSam2,

@@ -100,10 +100,7 @@ class UnitEngine(SamEngine):
 
 
 class Med2dEngine(SamEngine):
-    """SAM with pictures, masks and answers as SAM-Med2D has them.
-
-    Earlier answers come back as shares, not logits, and three candidates are always asked for, of which the one with
-    the highest predicted IoU counts.
+    """SAM with pictures as SAM-Med2D has them.
 
     Attributes:
         swapped: whether channels are given in the order blue, green, red, as its training read them.
@@ -139,17 +136,34 @@ class Med2dEngine(SamEngine):
         inside = square[..., top : top + size_hw[0], left : left + size_hw[1]]
         return inside.reshape(*logits.shape[:-2], *size_hw)
 
-    def multimask(self, clicks: int, *, tracking: bool) -> bool:
-        return True
-
     def decode(
         self, features: Features, hints: Sequence[Hint], *, multimask: bool, conditioned: Tensor | None = None
     ) -> Decoded:
         if self._small(features.size_hw):
             top, left = self._margins(features.size_hw)
             hints = [_moved(hint, left, top) for hint in hints]
-        shares = [hint if hint.previous is None else replace(hint, previous=hint.previous.sigmoid()) for hint in hints]
-        return super().decode(features, shares, multimask=multimask, conditioned=conditioned)
+        return super().decode(features, hints, multimask=multimask, conditioned=conditioned)
+
+
+def answer(engine: Engine, *, three: bool, shares: bool) -> None:
+    """Change how an engine answers prompts, in place.
+
+    Args:
+        three: always three candidates, of which the one with the highest predicted IoU counts.
+        shares: earlier answers are given to the decoder as shares from 0 to 1, not as logits.
+    """
+    kind: Any = type(engine)
+
+    def multimask(self: Any, clicks: int, *, tracking: bool) -> bool:
+        return kind.multimask(self, clicks, tracking=tracking) if tracking else True
+
+    def decode(self: Any, features: Features, hints: Sequence[Hint], **options: Any) -> Decoded:
+        given = [hint if hint.previous is None else replace(hint, previous=hint.previous.sigmoid()) for hint in hints]
+        return kind.decode(self, features, given, **options)  # type: ignore[no-any-return]
+
+    own = ({"multimask": multimask} if three else {}) | ({"decode": decode} if shares else {})
+    if own:
+        engine.__class__ = type(kind.__name__, (kind,), own)
 
 
 def _moved(hint: Hint, left: int, top: int) -> Hint:

@@ -37,6 +37,7 @@ class Reader:
 
 READERS: dict[str, Reader] = {
     "med-sa": Reader(published_sam.is_med_sa, published_sam.read_med_sa),
+    "sam-med2d": Reader(published_sam.is_sam_med2d, published_sam.read_sam_med2d),
     "sam2-unet": Reader(published_sam2_unet.recognise, published_sam2_unet.read),
     "knowsam": Reader(published_knowsam.recognise, published_knowsam.read),
 }

@@ -1,4 +1,4 @@
-"""Published checkpoints of Med-SA: whole networks of SAM in Meta's naming, with adapters in between.
+"""Published checkpoints of Med-SA and SAM-Med2D: whole networks of SAM in Meta's naming, with adapters in between.
 
 What stands in a file and differs from the base becomes a part of the adaptation, the frozen encoder too where it is not
 the base's: at another input size its tables of positions never are.
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from segscope.adapt.blocks import places
 from segscope.adapt.med_sa import MedSa
-from segscope.adapt.pictures import UNIT
+from segscope.adapt.parts import PLACES
+from segscope.adapt.pictures import MED2D, UNIT
+from segscope.adapt.sam_med2d import SamMed2d
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
 from segscope.models.keymaps import rename
@@ -29,6 +31,7 @@ MED_SA = (
     (r"\.D_fc1\.", ".down."),
     (r"\.D_fc2\.", ".up."),
 )
+SAM_MED2D = ((BLOCKS + r"Adapter\.", LAYERS + "beside_mlp."),)
 State = Mapping[str, Tensor]
 
 
@@ -74,6 +77,44 @@ def read_med_sa(
     )
     wanted = ("mask_decoder.", "vision_encoder.") if whole else ("mask_decoder.",)
     return method, tuple(classes) or ("object",), parts.tensors(wanted)
+
+
+def is_sam_med2d(state: State) -> bool:
+    """Whether tensors are those of SAM-Med2D with its adapters."""
+    return "image_encoder.blocks.0.Adapter.channel.0.weight" in state
+
+
+def read_sam_med2d(
+    state: State, engine: Engine, classes: Sequence[str]
+) -> tuple[SamMed2d, tuple[str, ...], dict[str, Tensor]]:
+    """Method, classes and tensors of an adaptation, from a file of SAM-Med2D.
+
+    Args:
+        state: the file's tensors.
+        engine: the base, SAM ViT-B.
+        classes: what it was trained on.
+
+    Raises:
+        CheckpointError: another base, or tensors that do not fit.
+    """
+    parts = split(state, engine, SAM_MED2D, r"\.Adapter\.", "SAM-Med2D")
+    if not all(parts.same(prefix) for prefix in PLACES):
+        raise CheckpointError(
+            f"clicks are placed by another random table than in {engine.card.name}: this file was not made from it"
+        )
+    whole = not parts.same("vision_encoder.")
+    method = SamMed2d(
+        layers="dense",
+        zero=False,
+        three=True,
+        shares=True,
+        whole=whole,
+        pictures=MED2D,
+        side=parts.side if parts.side != engine.input_size else 0,
+    )
+    wanted = ("mask_decoder.", "prompt_encoder.", *(("vision_encoder.",) if whole else ()))
+    tensors = parts.tensors(wanted)
+    return method, tuple(classes) or ("object",), {k: item for k, item in tensors.items() if not k.startswith(PLACES)}
 
 
 class Parts:
