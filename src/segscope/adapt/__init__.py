@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from segscope.adapt.biosam2 import BioSam2
+from segscope.adapt.db_sam import DbSam
 from segscope.adapt.decoder import Decoder
 from segscope.adapt.full import Full
 from segscope.adapt.knowsam import KnowSam
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
         LinearProbe,
         MedSa,
         SamMed2d,
+        DbSam,
         Sam2Unet,
         KnowSam,
         BioSam2,
