@@ -49,4 +49,4 @@ if __name__ == "__main__":
             sys.exit("the demo failed")
         out = Path(__file__).parent / "images" / "mini.jpg"
         sheet(Path(place)).save(out, quality=85)
-        print(out)
+        sys.stdout.write(f"{out}\n")
