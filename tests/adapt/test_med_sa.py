@@ -14,12 +14,12 @@ from adapting import BOX, answers, ellipse, sampler, snapshot, trainer
 from engines import make_engine
 from torch import Tensor
 
-from segscope.adapt import blocks, published_sam, volumes
+from segscope.adapt import blocks, volumes
 from segscope.adapt.data import Data
-from segscope.adapt.folder import Record, attach, attached, base_of, load_adaptation, write
+from segscope.adapt.folder import Record, attach, base_of, load_adaptation, write
 from segscope.adapt.med_sa import MedSa
 from segscope.adapt.med_sa_parts import AcrossDepth, Bottleneck, HyperPrompt, bottleneck_size, grid, hyper_size
-from segscope.errors import CheckpointError, UnknownName, UsageError
+from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 from segscope.models.engine import NO_HINT, Hint
 
@@ -327,86 +327,3 @@ class TestLegacy:
         with torch.no_grad():
             new, old = (blocks.encode_together(engine, slices()) for engine in (one, other))
         assert float((new[0].maps[0] - old[0].maps[0]).abs().max()) > 0
-
-
-class TestPublished:
-    """Files of the published layout, made from a small network."""
-
-    def state(self, side: int = 128, *, moved: bool = False) -> dict[str, Tensor]:
-        from models.conftest import to_official
-
-        engine = self_engine(side)
-        if moved:
-            engine.model.vision_encoder.layers[0].attn.qkv.bias.data += 1
-        torch.manual_seed(5)
-        found = to_official("sam", dict(engine.model.state_dict()))
-        for layer in range(2):
-            for kind in ("MLP", "Space", "Depth"):
-                stem = f"image_encoder.blocks.{layer}.{kind}_Adapter."
-                found[f"{stem}D_fc1.weight"], found[f"{stem}D_fc1.bias"] = torch.randn(8, 32), torch.randn(8)
-                found[f"{stem}D_fc2.weight"], found[f"{stem}D_fc2.bias"] = torch.randn(32, 8), torch.randn(32)
-        found["mask_decoder.iou_token.weight"] = torch.randn(1, 128)
-        return found
-
-    def read(self, state: dict[str, Tensor], **options: Any) -> Any:
-        engine = make_engine("sam")
-        method, classes, tensors = published_sam.read_med_sa(state, engine, (), **options)
-        record = Record(method, base_of(engine, "tiny"), classes)
-        return method, attached(record, engine, tensors, Path("file"))
-
-    def test_it_is_recognised(self) -> None:
-        assert published_sam.is_med_sa(self.state())
-        assert not published_sam.is_med_sa({"x": torch.zeros(1)})
-
-    def test_its_tensors_come_back(self) -> None:
-        state = self.state()
-        method, engine = self.read(state)
-        held = dict(engine.model.named_parameters())
-        assert (method.ratio, method.whole, method.depth, method.side) == (0.25, False, 1, 0)
-        layer = "vision_encoder.layers.1."
-        for kind, ours in (("MLP", "beside_mlp"), ("Space", "after_mixing")):
-            for there, here in (("D_fc1", "down"), ("D_fc2", "up")):
-                value = state[f"image_encoder.blocks.1.{kind}_Adapter.{there}.weight"]
-                assert torch.equal(held[f"{layer}{ours}.{here}.weight"], value)
-        assert torch.equal(held["mask_decoder.iou_token.weight"], state["mask_decoder.iou_token.weight"])
-        assert bool(answers(engine)[0].isfinite().all())
-
-    def test_volumes_take_the_adapters_for_depth(self) -> None:
-        method, engine = self.read(self.state(), depth=4)
-        assert method.legacy_depth_windows
-        assert engine.depth == 4
-
-    @pytest.mark.parametrize("changes", [{"side": 64}, {"moved": True}], ids=str)
-    def test_an_encoder_of_its_own_comes_along(self, changes: dict[str, Any]) -> None:
-        state = self.state(**changes)
-        method, engine = self.read(state)
-        assert method.whole
-        assert engine.input_size == changes.get("side", 128)
-        value = engine.model.state_dict()["vision_encoder.pos_embed"]
-        assert torch.equal(value, state["image_encoder.pos_embed"])
-
-    def test_what_does_not_fit_is_refused(self) -> None:
-        state = self.state()
-        tokens = {**state, "mask_decoder.mask_tokens.weight": torch.zeros(9, 128)}
-        strange = {**state, "image_encoder.what.weight": torch.zeros(1)}
-        other = {**state, "prompt_encoder.not_a_point_embed.weight": torch.ones(1, 128)}
-        gone = {key: item for key, item in state.items() if key != "image_encoder.blocks.1.Space_Adapter.D_fc1.bias"}
-        bare = {key: item for key, item in state.items() if "_Adapter" in key}
-        deeper = {**state, "image_encoder.blocks.2.attn.qkv.weight": torch.zeros(1)}
-        for broken, reason in (
-            (tokens, "mask tokens"), (strange, "not known"), (other, "prompt encoder"), (gone, "missing"),
-            (bare, "adapters only"), (deeper, "3 layers"),
-        ):  # fmt: skip
-            with pytest.raises(CheckpointError, match=reason):
-                self.read(broken)
-        with pytest.raises(CheckpointError, match="stands on SAM"):
-            published_sam.read_med_sa(state, make_engine("sam2"), ())
-
-
-def self_engine(side: int) -> Any:
-    from segscope.adapt.pictures import resize
-
-    engine: Any = make_engine("sam")
-    if side != 128:
-        resize(engine, side)
-    return engine

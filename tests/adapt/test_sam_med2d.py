@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +13,12 @@ import pytest
 import torch
 from adapting import BOX, answers, ellipse, sampler, snapshot, trainer
 from engines import make_engine
-from torch import Tensor
 
-from segscope.adapt import published, published_sam, salvage
 from segscope.adapt.data import Data
-from segscope.adapt.folder import Record, attach, attached, base_of, load_adaptation
+from segscope.adapt.folder import attach
 from segscope.adapt.sam_med2d import SamMed2d, switch
 from segscope.adapt.sam_med2d_parts import AdapterLayer, drawn, error_points, layer_size, one_point, shifted_box
-from segscope.errors import CheckpointError, UnknownName, UsageError
+from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 from segscope.models.engine import Hint
 
@@ -252,15 +249,16 @@ class TestPasses:
             assert all(item.requires_grad for item in adapted.trained.values())
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("family", ["sam", "sam2"])
-    def test_clicks_help_on_pictures_learnt_by_heart(self, family: str, data: Data) -> None:
+    # the focal loss weighs background three times as much, which costs the edges of coarse masks a little
+    @pytest.mark.parametrize(("family", "wanted"), [("sam", 0.95), ("sam2", 0.92)])
+    def test_clicks_help_on_pictures_learnt_by_heart(self, family: str, wanted: float, data: Data) -> None:
         adapted = put(SamMed2d(), family)
         settings = replace(
             BOX, steps=150, batch=4, rate=2e-3, average=0.9, prompts=((1.0, "click.random"),), validate_every=100
         )
         trainer(adapted, data, settings).run()
         rounds = clicked(adapted.engine, data, 5)
-        assert rounds[0] > 0.95, rounds
+        assert rounds[0] > wanted, rounds
         assert all(b >= a - 0.01 for a, b in itertools.pairwise(rounds)), rounds
 
 
@@ -333,100 +331,3 @@ class TestUse:
         assert engine.to_frame(torch.randn(2, 32, 32), (64, 100)).shape == (2, 64, 100)
         large = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 200, 1).repeat(3, 2)
         assert float(engine.pixels(large)[0, 0, 1, 0]) == pytest.approx((2 - 123.675) / 58.395, rel=1e-5)
-
-
-class _Poison:
-    """An object whose unpickling would leave a trace."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return open, (str(self.path), "w")
-
-
-class _Optimiser:
-    """As the published training pickles one."""
-
-    def __init__(self, parameters: list[Tensor]) -> None:
-        self.state = {"held": parameters, "steps": [1, 2, 3]}
-
-
-class TestPublished:
-    """Files of the published layout, made from a small network."""
-
-    def state(self, side: int = 64) -> dict[str, Tensor]:
-        from models.conftest import to_official
-
-        from segscope.adapt.pictures import resize
-
-        engine: Any = make_engine("sam")
-        if side != 128:
-            resize(engine, side)
-        torch.manual_seed(5)
-        found = to_official("sam", dict(engine.model.state_dict()))
-        for layer in range(2):
-            stem = f"image_encoder.blocks.{layer}.Adapter."
-            found |= {
-                f"{stem}norm.weight": torch.randn(32),
-                f"{stem}norm.bias": torch.randn(32),
-                f"{stem}channel.0.weight": torch.randn(8, 32),
-                f"{stem}channel.2.weight": torch.randn(32, 8),
-                f"{stem}spatial.0.weight": torch.randn(32, 32, 3, 3) / 17,
-                f"{stem}spatial.2.weight": torch.randn(32, 32, 4, 4) / 17,
-            }
-        found["prompt_encoder.no_mask_embed.weight"] = torch.randn(1, 128)
-        return found
-
-    @pytest.mark.parametrize("side", [128, 64])
-    def test_every_tensor_comes_back_bit_by_bit(self, side: int, tmp_path: Path) -> None:
-        from models.conftest import to_official
-
-        state = self.state(side)
-        path = tmp_path / "sam-med2d_b.pth"
-        torch.save({"model": state}, path)
-        out = tmp_path / "out"
-        published.convert(path, make_engine("sam"), "tiny", out)
-        loaded: Any = load_adaptation(out, lambda *_: make_engine("sam"))
-        assert loaded.input_size == side
-        held = to_official("sam", dict(loaded.model.state_dict()))
-        assert len(held) == len(state)
-        for key, item in state.items():
-            ours = key.replace(".Adapter.", ".beside_mlp.")
-            assert torch.equal(held[ours], item), key
-        assert loaded.multimask(2, tracking=False)
-        assert bool(answers(loaded)[0].isfinite().all())
-
-    def test_pickled_optimisers_are_left_out(self, tmp_path: Path) -> None:
-        path, trace = tmp_path / "sam-med2d_b.pth", tmp_path / "trace"
-        state = self.state()
-        torch.save({"model": state, "optimizer": _Optimiser([torch.ones(3)]), "more": _Poison(trace)}, path)
-        tensors, aside = salvage.read(path)
-        assert not trace.exists()
-        assert tensors.keys() == state.keys()
-        assert all(torch.equal(tensors[key], item) for key, item in state.items())
-        assert aside == ["more", "optimizer"]
-        assert published.recognise(tensors) == "sam-med2d"
-
-    def test_poison_in_the_place_of_weights_gives_nothing(self, tmp_path: Path) -> None:
-        path, trace = tmp_path / "x.pth", tmp_path / "trace"
-        for content in (_Poison(trace), {"model": {"a": _Poison(trace)}}, [_Poison(trace)]):
-            torch.save(content, path)
-            with pytest.raises(CheckpointError):
-                salvage.read(path)
-            path.write_bytes(pickle.dumps(content))
-            with pytest.raises(CheckpointError):
-                salvage.read(path)
-            assert not trace.exists()
-
-    def test_what_does_not_fit_is_refused(self) -> None:
-        state = self.state()
-        gone = {key: item for key, item in state.items() if not key.endswith("blocks.1.Adapter.spatial.0.weight")}
-        placed = {**state, "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": torch.ones(2, 64)}
-        for broken, reason in ((gone, "missing"), (placed, "random table")):
-            engine = make_engine("sam")
-            with pytest.raises(CheckpointError, match=reason):  # noqa: PT012 - both steps may refuse
-                method, classes, tensors = published_sam.read_sam_med2d(broken, engine, ())
-                attached(Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file"))
-        with pytest.raises(CheckpointError, match="stands on SAM"):
-            published_sam.read_sam_med2d(state, make_engine("mini"), ())

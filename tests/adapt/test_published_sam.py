@@ -1,0 +1,186 @@
+"""Files of Med-SA and SAM-Med2D in the published layout, made from small networks."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from adapting import answers
+from engines import make_engine
+from models.conftest import to_official
+from torch import Tensor
+
+from segscope.adapt import published, published_sam, salvage
+from segscope.adapt.folder import Record, attached, base_of, load_adaptation
+from segscope.adapt.pictures import resize
+from segscope.errors import CheckpointError
+
+
+def resized(side: int) -> Any:
+    engine: Any = make_engine("sam")
+    if side != 128:
+        resize(engine, side)
+    return engine
+
+
+class TestMedSa:
+    """Files of the published layout, made from a small network."""
+
+    def state(self, side: int = 128, *, moved: bool = False) -> dict[str, Tensor]:
+        engine = resized(side)
+        if moved:
+            engine.model.vision_encoder.layers[0].attn.qkv.bias.data += 1
+        torch.manual_seed(5)
+        found = to_official("sam", dict(engine.model.state_dict()))
+        for layer in range(2):
+            for kind in ("MLP", "Space", "Depth"):
+                stem = f"image_encoder.blocks.{layer}.{kind}_Adapter."
+                found[f"{stem}D_fc1.weight"], found[f"{stem}D_fc1.bias"] = torch.randn(8, 32), torch.randn(8)
+                found[f"{stem}D_fc2.weight"], found[f"{stem}D_fc2.bias"] = torch.randn(32, 8), torch.randn(32)
+        found["mask_decoder.iou_token.weight"] = torch.randn(1, 128)
+        return found
+
+    def read(self, state: dict[str, Tensor], **options: Any) -> Any:
+        engine = make_engine("sam")
+        method, classes, tensors = published_sam.read_med_sa(state, engine, (), **options)
+        record = Record(method, base_of(engine, "tiny"), classes)
+        return method, attached(record, engine, tensors, Path("file"))
+
+    def test_it_is_recognised(self) -> None:
+        assert published_sam.is_med_sa(self.state())
+        assert not published_sam.is_med_sa({"x": torch.zeros(1)})
+
+    def test_its_tensors_come_back(self) -> None:
+        state = self.state()
+        method, engine = self.read(state)
+        held = dict(engine.model.named_parameters())
+        assert (method.ratio, method.whole, method.depth, method.side) == (0.25, False, 1, 0)
+        layer = "vision_encoder.layers.1."
+        for kind, ours in (("MLP", "beside_mlp"), ("Space", "after_mixing")):
+            for there, here in (("D_fc1", "down"), ("D_fc2", "up")):
+                value = state[f"image_encoder.blocks.1.{kind}_Adapter.{there}.weight"]
+                assert torch.equal(held[f"{layer}{ours}.{here}.weight"], value)
+        assert torch.equal(held["mask_decoder.iou_token.weight"], state["mask_decoder.iou_token.weight"])
+        assert bool(answers(engine)[0].isfinite().all())
+
+    def test_volumes_take_the_adapters_for_depth(self) -> None:
+        method, engine = self.read(self.state(), depth=4)
+        assert method.legacy_depth_windows
+        assert engine.depth == 4
+
+    @pytest.mark.parametrize("changes", [{"side": 64}, {"moved": True}], ids=str)
+    def test_an_encoder_of_its_own_comes_along(self, changes: dict[str, Any]) -> None:
+        state = self.state(**changes)
+        method, engine = self.read(state)
+        assert method.whole
+        assert engine.input_size == changes.get("side", 128)
+        value = engine.model.state_dict()["vision_encoder.pos_embed"]
+        assert torch.equal(value, state["image_encoder.pos_embed"])
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        state = self.state()
+        tokens = {**state, "mask_decoder.mask_tokens.weight": torch.zeros(9, 128)}
+        strange = {**state, "image_encoder.what.weight": torch.zeros(1)}
+        other = {**state, "prompt_encoder.not_a_point_embed.weight": torch.ones(1, 128)}
+        gone = {key: item for key, item in state.items() if key != "image_encoder.blocks.1.Space_Adapter.D_fc1.bias"}
+        bare = {key: item for key, item in state.items() if "_Adapter" in key}
+        deeper = {**state, "image_encoder.blocks.2.attn.qkv.weight": torch.zeros(1)}
+        for broken, reason in (
+            (tokens, "mask tokens"), (strange, "not known"), (other, "prompt encoder"), (gone, "missing"),
+            (bare, "adapters only"), (deeper, "3 layers"),
+        ):  # fmt: skip
+            with pytest.raises(CheckpointError, match=reason):
+                self.read(broken)
+        with pytest.raises(CheckpointError, match="stands on SAM"):
+            published_sam.read_med_sa(state, make_engine("sam2"), ())
+
+
+class _Poison:
+    """An object whose unpickling would leave a trace."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (str(self.path), "w")
+
+
+class _Optimiser:
+    """As the published training pickles one."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        self.state = {"held": parameters, "steps": [1, 2, 3]}
+
+
+class TestSamMed2d:
+    """Files of the published layout, made from a small network."""
+
+    def state(self, side: int = 64) -> dict[str, Tensor]:
+        torch.manual_seed(5)
+        found = to_official("sam", dict(resized(side).model.state_dict()))
+        for layer in range(2):
+            stem = f"image_encoder.blocks.{layer}.Adapter."
+            found |= {
+                f"{stem}norm.weight": torch.randn(32),
+                f"{stem}norm.bias": torch.randn(32),
+                f"{stem}channel.0.weight": torch.randn(8, 32),
+                f"{stem}channel.2.weight": torch.randn(32, 8),
+                f"{stem}spatial.0.weight": torch.randn(32, 32, 3, 3) / 17,
+                f"{stem}spatial.2.weight": torch.randn(32, 32, 4, 4) / 17,
+            }
+        found["prompt_encoder.no_mask_embed.weight"] = torch.randn(1, 128)
+        return found
+
+    @pytest.mark.parametrize("side", [128, 64])
+    def test_every_tensor_comes_back_bit_by_bit(self, side: int, tmp_path: Path) -> None:
+        state = self.state(side)
+        path = tmp_path / "sam-med2d_b.pth"
+        torch.save({"model": state}, path)
+        out = tmp_path / "out"
+        published.convert(path, make_engine("sam"), "tiny", out)
+        loaded: Any = load_adaptation(out, lambda *_: make_engine("sam"))
+        assert loaded.input_size == side
+        held = to_official("sam", dict(loaded.model.state_dict()))
+        assert len(held) == len(state)
+        for key, item in state.items():
+            ours = key.replace(".Adapter.", ".beside_mlp.")
+            assert torch.equal(held[ours], item), key
+        assert loaded.multimask(2, tracking=False)
+        assert bool(answers(loaded)[0].isfinite().all())
+
+    def test_pickled_optimisers_are_left_out(self, tmp_path: Path) -> None:
+        path, trace = tmp_path / "sam-med2d_b.pth", tmp_path / "trace"
+        state = self.state()
+        torch.save({"model": state, "optimizer": _Optimiser([torch.ones(3)]), "more": _Poison(trace)}, path)
+        tensors, aside = salvage.read(path)
+        assert not trace.exists()
+        assert tensors.keys() == state.keys()
+        assert all(torch.equal(tensors[key], item) for key, item in state.items())
+        assert aside == ["more", "optimizer"]
+        assert published.recognise(tensors) == "sam-med2d"
+
+    def test_poison_in_the_place_of_weights_gives_nothing(self, tmp_path: Path) -> None:
+        path, trace = tmp_path / "x.pth", tmp_path / "trace"
+        for content in (_Poison(trace), {"model": {"a": _Poison(trace)}}, [_Poison(trace)]):
+            torch.save(content, path)
+            with pytest.raises(CheckpointError):
+                salvage.read(path)
+            path.write_bytes(pickle.dumps(content))
+            with pytest.raises(CheckpointError):
+                salvage.read(path)
+            assert not trace.exists()
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        state = self.state()
+        gone = {key: item for key, item in state.items() if not key.endswith("blocks.1.Adapter.spatial.0.weight")}
+        placed = {**state, "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": torch.ones(2, 64)}
+        for broken, reason in ((gone, "missing"), (placed, "random table")):
+            engine = make_engine("sam")
+            with pytest.raises(CheckpointError, match=reason):  # noqa: PT012 - both steps may refuse
+                method, classes, tensors = published_sam.read_sam_med2d(broken, engine, ())
+                attached(Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file"))
+        with pytest.raises(CheckpointError, match="stands on SAM"):
+            published_sam.read_sam_med2d(state, make_engine("mini"), ())
