@@ -11,7 +11,7 @@ import pytest
 from segscope.errors import PromptError, UsageError, WriteError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
-from segscope.predict import Interaction, interaction, saved
+from segscope.predict import Interaction, history, saved
 from segscope.predict.journal import Journal
 from segscope.prompts import Box, MaskPrompt, Point
 from segscope.stack import Stack
@@ -232,8 +232,8 @@ class TestSavedState:
 def test_undo_goes_back_past_the_states_that_are_kept(
     sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interaction, "KEPT_STATES", 3)
-    monkeypatch.setattr(interaction, "KEPT_EVERY", 4)
+    monkeypatch.setattr(history, "KEPT_STATES", 3)
+    monkeypatch.setattr(history, "KEPT_EVERY", 4)
     with Interaction(clip, sam2) as work:
         states = [work.masks()]
         for number in range(11):

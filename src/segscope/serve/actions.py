@@ -11,13 +11,14 @@ import numpy as np
 
 from segscope.errors import PromptError, UsageError
 from segscope.prompts import Box, Point, Prompt
-from segscope.serve import pieces, schemas
-from segscope.serve.document import Document, Outcome
+from segscope.serve import asks, pieces
+from segscope.serve.document import Document
+from segscope.serve.outcome import Outcome
 from segscope.serve.workspace import Workspace, counts
 from segscope.wire import prompt_from_json
 
 
-def prompts_of(request: schemas.Predict) -> list[Prompt]:
+def prompts_of(request: asks.Predict) -> list[Prompt]:
     """The prompts of a request, in order: `prompts`, boxes, points."""
     found = listed(request.prompts, request.frame, request.object_id)
     found += [Box(box, request.frame, request.object_id) for box in request.boxes]
@@ -40,7 +41,7 @@ def listed(items: Sequence[Mapping[str, Any]], frame: int, object_id: int) -> li
     return found
 
 
-def painted(request: schemas.Paint, size_hw: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def painted(request: asks.Paint, size_hw: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """The pixels that a brush, a lasso or a bitmap covers."""
     strokes = [(stroke.xy, stroke.width) for stroke in request.strokes]
     canvas = pieces.drawn(size_hw, strokes, request.polygon)
@@ -89,16 +90,16 @@ def step_of(action: str, request: Any) -> Callable[[Document], Outcome | None]:
     raise UsageError(f"no action {action!r}; there are {', '.join(ACTIONS)}")
 
 
-ACTIONS: Mapping[str, type[schemas.Command]] = {
-    "predict": schemas.Predict,
-    "correct": schemas.Correct,
-    "replace": schemas.Replace,
-    "choose": schemas.Choose,
-    "clear": schemas.Clear,
-    "paint": schemas.Paint,
-    "accept": schemas.Accept,
-    "undo": schemas.Step,
-    "redo": schemas.Step,
+ACTIONS: Mapping[str, type[asks.Command]] = {
+    "predict": asks.Predict,
+    "correct": asks.Correct,
+    "replace": asks.Replace,
+    "choose": asks.Choose,
+    "clear": asks.Clear,
+    "paint": asks.Paint,
+    "accept": asks.Accept,
+    "undo": asks.Step,
+    "redo": asks.Step,
 }
 
 
@@ -106,7 +107,7 @@ ACTIONS: Mapping[str, type[schemas.Command]] = {
 class Done:
     """A command that was done: what it led to, and what the client is told besides masks."""
 
-    request: schemas.Command
+    request: asks.Command
     outcome: Outcome
     answer: dict[str, Any]
 
@@ -120,7 +121,7 @@ class Done:
         }
 
 
-def _told(request: schemas.Command, outcome: Outcome, document: Document, start: float) -> dict[str, Any]:
+def _told(request: asks.Command, outcome: Outcome, document: Document, start: float) -> dict[str, Any]:
     found = outcome.found
     answer: dict[str, Any] = {"seq": request.seq, **counts(document)}
     if found is not None:
@@ -174,7 +175,7 @@ def act(workspace: Workspace, session_id: str, action: str, request: Any) -> Don
         return Done(request, outcome, {**_told(request, outcome, document, start), **_kept(outcome, document)})
 
 
-def hover(workspace: Workspace, session_id: str, request: schemas.Predict) -> Done:
+def hover(workspace: Workspace, session_id: str, request: asks.Predict) -> Done:
     """What a request would give."""
     start = time.perf_counter()
     prompts = prompts_of(request)
@@ -184,7 +185,7 @@ def hover(workspace: Workspace, session_id: str, request: schemas.Predict) -> Do
 
 
 def describe(
-    workspace: Workspace, session_id: str, object_id: int, request: schemas.Command, about: Mapping[str, Any]
+    workspace: Workspace, session_id: str, object_id: int, request: asks.Command, about: Mapping[str, Any]
 ) -> Done:
     """Say something of an object."""
     start = time.perf_counter()
@@ -197,7 +198,7 @@ def describe(
 
 def remove(workspace: Workspace, session_id: str, object_id: int, *, force: bool) -> Done:
     """Forget an object."""
-    start, request = time.perf_counter(), schemas.Command()
+    start, request = time.perf_counter(), asks.Command()
     with workspace.sessions.use(session_id) as document:
         outcome = workspace.command(session_id, document, lambda d: d.remove(object_id, force=force))
         return Done(request, outcome, {**_told(request, outcome, document, start), **_kept(outcome, document)})

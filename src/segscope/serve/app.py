@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from segscope import __version__
-from segscope.serve import problems
+from segscope.serve import monailabel, nninteractive, problems
 from segscope.serve.guard import Guard
 from segscope.serve.routes import commands, common, images, live, project, sessions
 from segscope.serve.workspace import Workspace
@@ -64,12 +64,10 @@ def create_app(workspace: Workspace) -> Guard:
 
 def _add_facades(app: FastAPI, workspace: Workspace) -> None:
     if "monailabel" in workspace.settings.facades:
-        from segscope.serve import monailabel
-
+        app.state.monailabel = monailabel.Desk(workspace)
         app.include_router(monailabel.router, prefix="/monailabel")
     if "nninteractive" in workspace.settings.facades:
-        from segscope.serve import nninteractive
-
+        app.state.nninteractive = nninteractive.Desk(workspace)
         app.include_router(nninteractive.router, prefix="/nninteractive")
 
 

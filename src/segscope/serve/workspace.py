@@ -16,12 +16,13 @@ from segscope.prompts import Prompt
 from segscope.render import PRESETS
 from segscope.serve import review
 from segscope.serve.cases import Cases
-from segscope.serve.document import Document, Outcome, stop_rules
+from segscope.serve.document import Document
 from segscope.serve.engines import Engines, Urgency
 from segscope.serve.errors import Busy
 from segscope.serve.exporting import EXPORTS, ExportFormat, exported
 from segscope.serve.images import Images
 from segscope.serve.jobs import Job, Jobs, Wires
+from segscope.serve.outcome import Outcome, stop_rules
 from segscope.serve.pieces import Encoding, Piece
 from segscope.serve.running import lock
 from segscope.serve.sessions import Sessions, Wanted

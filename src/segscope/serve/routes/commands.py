@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
 
-from segscope.serve import actions, schemas
+from segscope.serve import actions, asks, schemas
 from segscope.serve.routes.common import Leased, Space
 
 router = APIRouter()
@@ -18,67 +18,67 @@ ObjectNumber = Annotated[int, Path(ge=1, le=65535)]
 
 
 @router.post("/sessions/{session_id}/predict")
-def predict(session_id: Leased, body: schemas.Predict, space: Space) -> schemas.Answer:
+def predict(session_id: Leased, body: asks.Predict, space: Space) -> schemas.Answer:
     """Prompts in, masks out; kept."""
     return _answer(actions.act(space, session_id, "predict", body))
 
 
 @router.post("/sessions/{session_id}/correct")
-def correct(session_id: Leased, body: schemas.Correct, space: Space) -> schemas.Answer:
+def correct(session_id: Leased, body: asks.Correct, space: Space) -> schemas.Answer:
     """`predict`, and the neighbouring frames done again by the job that the answer names."""
     return _answer(actions.act(space, session_id, "correct", body))
 
 
 @router.post("/sessions/{session_id}/hover")
-def hover(session_id: Leased, body: schemas.Predict, space: Space) -> schemas.Answer:
+def hover(session_id: Leased, body: asks.Predict, space: Space) -> schemas.Answer:
     """What `predict` would give; nothing is kept."""
     return _answer(actions.hover(space, session_id, body))
 
 
 @router.post("/sessions/{session_id}/replace")
-def replace(session_id: Leased, body: schemas.Replace, space: Space) -> schemas.Answer:
+def replace(session_id: Leased, body: asks.Replace, space: Space) -> schemas.Answer:
     """Other prompts in the place of those of an object on a frame."""
     return _answer(actions.act(space, session_id, "replace", body))
 
 
 @router.post("/sessions/{session_id}/choose")
-def choose(session_id: Leased, body: schemas.Choose, space: Space) -> schemas.Answer:
+def choose(session_id: Leased, body: asks.Choose, space: Space) -> schemas.Answer:
     """Another of the masks that the prompts may mean."""
     return _answer(actions.act(space, session_id, "choose", body))
 
 
 @router.post("/sessions/{session_id}/clear")
-def clear(session_id: Leased, body: schemas.Clear, space: Space) -> schemas.Answer:
+def clear(session_id: Leased, body: asks.Clear, space: Space) -> schemas.Answer:
     """Forget prompts and mask of an object on a frame."""
     return _answer(actions.act(space, session_id, "clear", body))
 
 
 @router.post("/sessions/{session_id}/paint")
-def paint(session_id: Leased, body: schemas.Paint, space: Space) -> schemas.Answer:
+def paint(session_id: Leased, body: asks.Paint, space: Space) -> schemas.Answer:
     """Brush, eraser, lasso or bitmap."""
     return _answer(actions.act(space, session_id, "paint", body))
 
 
 @router.post("/sessions/{session_id}/accept")
-def accept(session_id: Leased, body: schemas.Accept, space: Space) -> schemas.Answer:
+def accept(session_id: Leased, body: asks.Accept, space: Space) -> schemas.Answer:
     """Freeze what is shown on frames, or thaw it."""
     return _answer(actions.act(space, session_id, "accept", body))
 
 
 @router.post("/sessions/{session_id}/undo")
-def undo(session_id: Leased, body: schemas.Step, space: Space) -> schemas.Answer:
+def undo(session_id: Leased, body: asks.Step, space: Space) -> schemas.Answer:
     """Take back the latest command; without one nothing happens."""
     return _answer(actions.act(space, session_id, "undo", body))
 
 
 @router.post("/sessions/{session_id}/redo")
-def redo(session_id: Leased, body: schemas.Step, space: Space) -> schemas.Answer:
+def redo(session_id: Leased, body: asks.Step, space: Space) -> schemas.Answer:
     """Do again what was undone last; without one nothing happens."""
     return _answer(actions.act(space, session_id, "redo", body))
 
 
 @router.put("/sessions/{session_id}/flags/{frame}", status_code=204)
-def flag(session_id: Leased, frame: int, body: schemas.Flag, space: Space) -> None:
+def flag(session_id: Leased, frame: int, body: asks.Flag, space: Space) -> None:
     """Mark a frame for somebody to look at."""
     space.flag(session_id, frame, flagged=body.flagged, comment=body.comment)
 
@@ -87,7 +87,7 @@ def flag(session_id: Leased, frame: int, body: schemas.Flag, space: Space) -> No
 
 
 @router.post("/sessions/{session_id}/objects", status_code=201)
-def add_object(session_id: Leased, body: schemas.ObjectNew, space: Space) -> schemas.Answer:
+def add_object(session_id: Leased, body: asks.ObjectNew, space: Space) -> schemas.Answer:
     """A new object, with the next free number unless one is named."""
     with space.sessions.use(session_id) as document:
         object_id = body.object_id or document.free_id()
@@ -96,9 +96,7 @@ def add_object(session_id: Leased, body: schemas.ObjectNew, space: Space) -> sch
 
 
 @router.patch("/sessions/{session_id}/objects/{object_id}")
-def change_object(
-    session_id: Leased, object_id: ObjectNumber, body: schemas.ObjectChange, space: Space
-) -> schemas.Answer:
+def change_object(session_id: Leased, object_id: ObjectNumber, body: asks.ObjectChange, space: Space) -> schemas.Answer:
     """Label, colour, code, lock, visibility, comment of an object."""
     about = _said(body, "label", "colour", "code", "locked", "visible", "comment")
     return _answer(actions.describe(space, session_id, object_id, body, about))
@@ -114,19 +112,19 @@ def remove_object(session_id: Leased, object_id: ObjectNumber, space: Space, for
 
 
 @router.post("/sessions/{session_id}/propagate", status_code=202)
-def propagate(session_id: Leased, body: schemas.Propagate, space: Space) -> schemas.Job:
+def propagate(session_id: Leased, body: asks.Propagate, space: Space) -> schemas.Job:
     """Carry objects from frame to frame."""
     return schemas.Job(**space.propagate(session_id, body.model_dump()).to_json())
 
 
 @router.post("/sessions/{session_id}/embed", status_code=202)
-def embed(session_id: Leased, body: schemas.Embed, space: Space) -> schemas.Job:
+def embed(session_id: Leased, body: asks.Embed, space: Space) -> schemas.Job:
     """Encode frames ahead of need."""
     return schemas.Job(**space.embed(session_id, body.frames).to_json())
 
 
 @router.post("/sessions/{session_id}/everything", status_code=202)
-def everything(session_id: Leased, body: schemas.Here, space: Space) -> schemas.Job:
+def everything(session_id: Leased, body: asks.Here, space: Space) -> schemas.Job:
     """Find all objects of a frame without prompts."""
     return schemas.Job(**space.everything(session_id, body.frame).to_json())
 
@@ -172,6 +170,6 @@ def _answer(done: actions.Done) -> schemas.Answer:
     return schemas.Answer(**done.whole())
 
 
-def _said(body: schemas.Command, *names: str) -> dict[str, Any]:
+def _said(body: asks.Command, *names: str) -> dict[str, Any]:
     """Fields that a request names."""
     return {name: value for name, value in body.model_dump(exclude_unset=True).items() if name in names}

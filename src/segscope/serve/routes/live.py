@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketState
 
 from segscope.errors import SegscopeError, UsageError
-from segscope.serve import actions, guard, schemas
+from segscope.serve import actions, asks, guard
 from segscope.serve.errors import Expired, ServeError, TooLarge, Unauthorised
 from segscope.serve.problems import paragraph_of, said_of
 from segscope.serve.routes.commands import packet
@@ -123,7 +123,7 @@ class _Talk:
             self._put({"type": "cancelled", "jobs": self.space.cancel(self.session_id)})
         elif kind == "propagate":
             seq = message.pop("seq", None)
-            request = schemas.Propagate(**message).model_dump()
+            request = asks.Propagate(**message).model_dump()
             job = await asyncio.to_thread(self.space.propagate, self.session_id, request)
             self._put({"type": "answer", "seq": seq, "job": job.job_id})
         elif isinstance(kind, str) and kind in actions.ACTIONS:
@@ -141,7 +141,7 @@ class _Talk:
         while self.hovering is not None:
             message, self.hovering = self.hovering, None
             try:
-                request = schemas.Predict(**message)
+                request = asks.Predict(**message)
                 done = await asyncio.to_thread(actions.hover, self.space, self.session_id, request)
                 if self.hovering is None:
                     self._tell("hover", done)

@@ -1,0 +1,134 @@
+"""What commands lead to, and what can be said of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segscope.errors import UsageError
+from segscope.geometry import Geometry
+from segscope.io.dicom_codes import codes_for
+from segscope.io.seg_nrrd import colour_of
+from segscope.masks import FrameMask
+from segscope.predict import StopRules
+from segscope.predict.track import Track
+from segscope.serve import pieces
+from segscope.serve.pieces import Piece
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command led to.
+
+    Attributes:
+        found: the answer to its last prompt, if it had any.
+        changes: masks that look different now.
+        stale: further frames with such masks.
+        candidates: pieces with other masks that could be chosen, where they were asked for.
+        touched: objects of which something changed, also those that are gone now.
+        waited_s, worked_s: time for the device, and on it.
+        job: one that the command started.
+    """
+
+    found: FrameMask | None = None
+    changes: tuple[Piece, ...] = ()
+    stale: tuple[int, ...] = ()
+    candidates: tuple[Piece, ...] = ()
+    touched: tuple[int, ...] = ()
+    waited_s: float = 0.0
+    worked_s: float = 0.0
+    job: str | None = None
+
+
+def together(outcomes: Sequence[Outcome]) -> Outcome:
+    """Several steps as one answer; a later change of the same mask is sent after the earlier one."""
+    return Outcome(
+        next((outcome.found for outcome in reversed(outcomes) if outcome.found is not None), None),
+        tuple(piece for outcome in outcomes for piece in outcome.changes),
+        tuple(sorted({frame for outcome in outcomes for frame in outcome.stale})),
+        (),
+        tuple(sorted({number for outcome in outcomes for number in outcome.touched})),
+        sum(outcome.waited_s for outcome in outcomes),
+        sum(outcome.worked_s for outcome in outcomes),
+    )
+
+
+def candidates_of(found: FrameMask) -> tuple[Piece, ...]:
+    masks = [(found.mask, found.score), *((logits > 0, score) for logits, score in found.candidates)]
+    return tuple(
+        pieces.whole(found.frame, found.object_id, mask, score=round(float(score), 4), candidate=index)
+        for index, (mask, score) in enumerate(masks)
+    )
+
+
+def changed_frames(before: Mapping[int, Track], after: Mapping[int, Track]) -> set[int]:
+    """Frames on which masks may look different; a track that a command left alone is the same object."""
+    frames: set[int] = set()
+    nothing = Track()
+    for object_id in {*before, *after}:
+        old, new = before.get(object_id, nothing), after.get(object_id, nothing)
+        if old is new:
+            continue
+        if new.locked != old.locked:
+            frames |= {*new.answers, *old.answers}
+        frames |= new.accepted ^ old.accepted
+        frames |= {at for at in {*old.answers, *new.answers} if old.answers.get(at) is not new.answers.get(at)}
+    return frames
+
+
+def stop_rules(said: str | Mapping[str, Any] | None, kind: str) -> StopRules | None:
+    """Rules as clients name them: "auto" (those of volumes, none for videos), None, or values by name."""
+    if said == "auto":
+        return StopRules() if kind == "volume" else None
+    if said is None:
+        return None
+    if isinstance(said, str):
+        raise UsageError(f'stop rules are "auto", null or values by name, got {said!r}')
+    try:
+        return StopRules(**said)
+    except TypeError as error:
+        raise UsageError(f"stop rules have absent_frames, absent_mm, vanish and doubt: {error}") from error
+
+
+def object_row(object_id: int, track: Track, geometry: Geometry | None, *, with_frames: bool) -> dict[str, Any]:
+    """What clients are told of an object; `geometry` where its pixels are voxels."""
+    about = track.about
+    pixels = sum(answer.area for answer in track.answers.values())
+    row: dict[str, Any] = {
+        "object_id": object_id,
+        "label": track.name,
+        "colour": about.get("colour") or _colour(object_id),
+        "code": about.get("code") or _code(track.name),
+        "locked": track.locked,
+        "visible": bool(about.get("visible", True)),
+        "comment": about.get("comment") or "",
+        "pixels": pixels,
+    }
+    if geometry is not None:
+        row["millilitres"] = round(pixels * float(np.prod(geometry.spacing_zyx_mm)) / 1000, 4)
+    if with_frames:
+        row["frames"] = [
+            [frame, answer.area, round(answer.score, 4), _kind(track, frame), frame in track.accepted]
+            for frame, answer in sorted(track.answers.items())
+        ]
+    return row
+
+
+def _kind(track: Track, frame: int) -> str:
+    if frame in track.prompts:
+        return "prompted"
+    return "confirmed" if frame in track.anchors else "tracked"
+
+
+def _colour(object_id: int) -> str:
+    return "#" + "".join(f"{round(255 * value):02x}" for value in colour_of(object_id))
+
+
+def _code(label: str) -> dict[str, str] | None:
+    if not label:
+        return None
+    _, (value, meaning) = codes_for(label)
+    return {"scheme": "SCT", "value": value, "meaning": meaning}
