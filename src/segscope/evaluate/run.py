@@ -112,7 +112,7 @@ def evaluate(
     _work(todo, engines, protocol, ledger, load, workers, progress, len(tasks))
     wanted = {task.key for task in tasks}
     rows = [row for key in sorted(wanted) for row in ledger.done[key]]
-    warnings = [text for d in datasets for model in models for text in leaks(d, engines[model])]
+    warnings = [text for model in models for text in leaks(datasets, engines[model])]
     summary = summarise(rows, header, warnings, machine())
     _write(folder, rows, summary)
     return Evaluation(rows, summary, folder)
@@ -141,14 +141,15 @@ def _weight(task: Task) -> int:
     return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
-def leaks(dataset: DataSet, engine: Engine | Segmenter) -> list[str]:
-    """Why figures of a model on a data set may be too good."""
+def leaks(datasets: Sequence[DataSet], engine: Engine | Segmenter) -> list[str]:
+    """Why figures of a model may be too good: the data sets that it was trained on."""
     known = {_plain(name) for name in engine.card.trained_on}
-    if _plain(dataset.name) not in known:
+    seen = [dataset.name for dataset in datasets if _plain(dataset.name) in known]
+    if not seen:
         return []
     return [
-        f"{engine.card.name} was trained on {dataset.name}: its figures there say nothing about new data. "
-        "Cases of the split `train` were seen; take --split val or test, or another data set"
+        f"{engine.card.name} was trained on {', '.join(seen)}: figures there say nothing about new data. Cases of the "
+        "split `train` were seen; take --split val or test, or other data"
     ]
 
 
