@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,15 @@ from segscope.io.cases import DataSet, dataset
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # what was imported is not looked through by `clean`
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    """Networks whose layers were given other functions hold on to themselves until they are collected."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
