@@ -75,7 +75,8 @@ class Adapted:
         result: what `segscope.load` gives: an engine, or a Segmenter.
         memo: state that a method carries from step to step.
         store: kept features of frozen encoders; None computes them anew each time.
-        progress: share of the run that is done, 0 to below 1; the trainer sets it before each step.
+        progress: share of the run that is done, 0 to below 1; the trainer sets it before each step. 1 outside of steps,
+            so that a probe measures what a late step costs.
     """
 
     method: Method
@@ -88,7 +89,7 @@ class Adapted:
     result: Engine | Segmenter | None = None
     memo: dict[str, Any] = field(default_factory=dict)
     store: FeatureStore | None = None
-    progress: float = 0.0
+    progress: float = 1.0
 
     def features(self, example: Example) -> list[Features]:
         """Features of each frame of an example; without gradients where the encoder is frozen."""
