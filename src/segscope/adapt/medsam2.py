@@ -75,7 +75,8 @@ class MedSam2(Method):
         corrected: most frames of a clip that are corrected, where the prompts say that there are corrections.
         by_truth: how often a correction is a click into the true object wherever the error is.
         encoder_rate: learning rate of the image encoder, as a factor.
-        layer_decay: the same once more for each block of Hiera below the last.
+        decoder_rate: the same for the decoder and what encodes prompts.
+        layer_decay: that of the encoder once more for each block of Hiera below the last.
         truncate: gradients flow back through at most about so many frames of memory; 0 for all.
         thrifty: whether encoder and attention are computed twice instead of kept, to save memory.
     """
@@ -94,6 +95,7 @@ class MedSam2(Method):
     corrected: int = 2
     by_truth: float = 0.1
     encoder_rate: float = 0.6
+    decoder_rate: float = 1.0
     layer_decay: float = 0.9
     truncate: int = 0
     thrifty: bool = False
@@ -110,7 +112,8 @@ class MedSam2(Method):
 
     @classmethod
     def suited(cls, card: Card) -> MedSam2:
-        return cls(parts=PARTS[1:]) if card.family == "mini" else cls()
+        # mini answers prompts well already, and tracking has a decoder of its own
+        return cls(parts=PARTS[1:], decoder_rate=0.3) if card.family == "mini" else cls()
 
     def settings(self, card: Card, frames: int) -> Settings:
         mini = card.family == "mini"
@@ -199,15 +202,14 @@ class MedSam2(Method):
 
     def _rates(self, engine: Engine) -> dict[str, float]:
         root, rate = network(engine), self.encoder_rate
-        rates = dict.fromkeys((*ENCODER, *HIGH_RESOLUTION), rate)
+        rates = dict.fromkeys((*ENCODER, *HIGH_RESOLUTION), rate)  # the longest name that fits counts
         trunk = "vision_encoder.backbone."
         blocks = getattr(getattr(root.vision_encoder, "backbone", None), "blocks", ())
         for number in range(len(blocks)):
             rates[f"{trunk}blocks.{number}."] = rate * self.layer_decay ** (len(blocks) - 1 - number)
         if len(blocks):
             rates[f"{trunk}patch_embed."] = rate * self.layer_decay ** len(blocks)
-        if engine.card.family == "mini":  # its answers to prompts are good already, and tracking has its own decoder
-            rates |= dict.fromkeys((*DECODER, *prompts("mini")), 0.3)
+        rates |= dict.fromkeys((*DECODER, *prompts(engine.card.family)), self.decoder_rate)
         return rates
 
 
