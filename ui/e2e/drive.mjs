@@ -2,13 +2,14 @@
 //
 //   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope] [--chromium /usr/bin/chromium]
 //
-// FOLDER holds cases.json: {"volume": {"name": "ct.nii.gz", "box": [x0, y0, x1, y1], "frame": 8, "clicks": [...]}, ...}
-// and the files it names; see README.md. Exit code 1 when something is not as it should be.
+// --only flows or --only figures does one half. FOLDER holds the files that cases.json names, in itself or one folder deep. Exit code 1 when something is not as it
+// should be.
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import zlib from 'node:zlib'
 import { chromium } from 'playwright-core'
 
 const options = Object.fromEntries(
@@ -17,8 +18,9 @@ const options = Object.fromEntries(
 const data = path.resolve(options.data)
 const out = path.resolve(options.out ?? 'e2e/out')
 const segscope = path.resolve(options.segscope ?? '../.venv/bin/segscope')
-const cases = JSON.parse(fs.readFileSync(path.join(data, 'cases.json'), 'utf8'))
+const cases = JSON.parse(fs.readFileSync(new URL('cases.json', import.meta.url), 'utf8'))
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-'))
+const made = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-data-'))
 const figures = {}
 const failures = []
 fs.mkdirSync(out, { recursive: true })
@@ -28,6 +30,29 @@ function check(what, good, more = '') {
   if (!good) failures.push(what)
 }
 
+/** A volume of 512 x 512 x 300 numbers, stepped in space so that it is quickly made. */
+function large() {
+  const [x, y, z] = [512, 512, 300]
+  const header = Buffer.alloc(352)
+  header.writeInt32LE(348, 0)
+  ;[3, x, y, z, 1, 1, 1, 1].forEach((value, index) => header.writeInt16LE(value, 40 + 2 * index))
+  header.writeInt16LE(4, 70) // int16
+  header.writeInt16LE(16, 72)
+  ;[1, 0.8, 0.8, 1].forEach((value, index) => header.writeFloatLE(value, 76 + 4 * index))
+  header.writeFloatLE(352, 108)
+  header.write('n+1\0', 344)
+  const numbers = new Int16Array(x * y * z)
+  for (let k = 0, at = 0; k < z; k++) {
+    for (let j = 0; j < y; j++) {
+      for (let i = 0; i < x; i++) numbers[at++] = (((i >> 4) * 37 + (j >> 4) * 91 + (k >> 3) * 53) % 255) * 4 - 500 + (((i * 7 + j * 3 + k) & 31))
+    }
+  }
+  const name = 'large.nii'
+  fs.writeFileSync(path.join(made, name), Buffer.concat([header, Buffer.from(numbers.buffer)]))
+  return { name, root: 1 }
+}
+cases.large = large()
+
 // --- the server ------------------------------------------------------------------------------------------------------
 
 const token = 'a-token-for-this-test'
@@ -35,7 +60,7 @@ let server = null
 let port = 0
 
 async function start() {
-  const args = ['serve', '--root', data, '--project', project, '--port', String(port), '--token', token, '--facade', 'none', '--json']
+  const args = ['serve', '--root', data, '--root', made, '--project', project, '--port', String(port), '--token', token, '--facade', 'none', '--json']
   server = spawn(segscope, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let said = ''
   server.stdout.on('data', (part) => (said += part))
@@ -63,7 +88,8 @@ process.on('uncaughtException', (error) => {
 })
 const address = await start()
 const browser = await chromium.launch({ executablePath: options.chromium ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
-const page = await browser.newPage({ viewport: { width: 1440, height: 900 } })
+const context = await browser.newContext({ viewport: { width: 1440, height: 900 } })
+const page = await context.newPage()
 page.setDefaultTimeout(20_000)
 const origin = new URL(address).origin
 page.on('request', (request) => {
@@ -82,6 +108,10 @@ const shot = async (name) => {
   await page.waitForTimeout(150)
   await page.screenshot({ path: path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`) })
 }
+const close = async () => {
+  await key('Escape')
+  await page.waitForFunction(() => !document.querySelector('dialog'))
+}
 const idle = () => page.waitForFunction(() => document.querySelector('.saved.good'), null, { timeout: 60_000 })
 const at = (x, y) => page.evaluate(([a, b]) => globalThis.segscopeToPage(a, b), [x, y])
 const move = async (x, y) => {
@@ -89,9 +119,9 @@ const move = async (x, y) => {
   await page.mouse.move(to.x, to.y)
   return to
 }
-const reset = () => page.evaluate(() => ((segscopeTimings.clickToMask = []), (segscopeTimings.frames = [])))
-const clicks = () => page.evaluate(() => segscopeTimings.clickToMask)
-const waitClicks = (count) => page.waitForFunction((n) => segscopeTimings.clickToMask.length >= n, count, { timeout: 60_000 })
+const reset = () => page.evaluate(() => ((segscopeTimings.commands = []), (segscopeTimings.frames = [])))
+const clicks = () => page.evaluate(() => segscopeTimings.commands)
+const waitClicks = (count) => page.waitForFunction((n) => segscopeTimings.commands.length >= n, count, { timeout: 60_000 })
 const click = async (x, y, button = 'left') => {
   const before = (await clicks()).length
   await move(x, y)
@@ -121,8 +151,8 @@ const encoded = async () => {
 const objects = () =>
   page.$$eval('.object:not(.fresh)', (rows) => rows.map((row) => row.querySelector('.facts').textContent))
 const open = async (name) => {
-  await page.click(`.cases li:has-text("${name}") button`)
-  await page.waitForFunction((wanted) => document.querySelector('.top .name')?.textContent.startsWith(wanted), name)
+  await page.click(`.cases li:has(.name:text-is("${name}")) button`)
+  await page.waitForFunction((wanted) => document.querySelector('.top .name')?.textContent.startsWith(wanted + ' '), name)
   await page.waitForFunction(() => document.querySelector('.pane.main') && document.querySelector('.saved.good'))
   await page.waitForTimeout(400)
   await encoded()
@@ -146,17 +176,24 @@ const jobOver = () => page.waitForFunction(() => !document.querySelector('.job')
 await page.goto(address)
 await page.waitForSelector('.files li button')
 await shot('open')
-for (const { name } of Object.values(cases)) {
+for (const { name, root } of Object.values(cases)) {
   if (!(await page.$('dialog'))) await page.click('button:has-text("Open")')
-  await page.click(`.files li:has-text("${name}") button`)
-  await page.waitForSelector(`.cases li:has-text("${name}")`, { timeout: 60_000 })
+  await page.waitForSelector('.files li button')
+  if (root) await page.selectOption('dialog select', String(root))
+  if (!(await page.$(`.files li:has(span:text-is("${name}"))`))) {
+    await page.waitForSelector(`.files li:has(span:text-is("${name}"))`, { timeout: 3000 }).catch(() => {})
+  }
+  await page.click(`.files li:has(span:text-is("${name}")) button`)
+  await page.waitForSelector(`.cases li:has(.name:text-is("${name}"))`, { timeout: 60_000 })
   await page.waitForFunction(() => !document.querySelector('dialog') && document.querySelector('.pane.main'))
 }
 check('the token left the address', !page.url().includes('token'))
 
 // --- a picture -------------------------------------------------------------------------------------------------------
 
-if (cases.picture) {
+const flows = options.only !== 'figures'
+
+if (cases.picture && flows) {
   const { name, boxes, points } = cases.picture
   await open(name)
   await key('b')
@@ -198,7 +235,7 @@ if (cases.picture) {
 
 // --- a volume --------------------------------------------------------------------------------------------------------
 
-if (cases.volume) {
+if (cases.volume && flows) {
   const { name, frame: on, box: first, positive, negative, second } = cases.volume
   await open(name)
   await toFrame(on)
@@ -283,8 +320,15 @@ if (cases.volume) {
   expectTrouble = true
   server.kill('SIGKILL')
   await page.waitForSelector('.saved.offline')
+  await key('n')
+  const place = await move(...positive)
+  await page.mouse.click(place.x, place.y)
+  await page.waitForSelector('.saved.offline:has-text("1 step not saved")')
   await shot('volume-offline')
   await start()
+  await idle()
+  check('what was done while the server was away is done', (await objects()).length === 3)
+  await key('Control+z')
   await idle()
   expectTrouble = false
   check('the same masks after kill -9', (await masks()) === kept)
@@ -302,7 +346,7 @@ if (cases.volume) {
 
 // --- a video ---------------------------------------------------------------------------------------------------------
 
-if (cases.video) {
+if (cases.video && flows) {
   const { name, box: first, correct } = cases.video
   await open(name)
   await key('b')
@@ -331,7 +375,7 @@ if (cases.video) {
 // --- latency and scrolling -------------------------------------------------------------------------------------------
 
 for (const kind of ['picture', 'volume', 'video']) {
-  if (!cases[kind]) continue
+  if (!cases[kind] || options.only === 'flows') continue
   const { name, clicks: places } = cases[kind]
   await open(name)
   if (cases[kind].frame !== undefined) await toFrame(cases[kind].frame)
@@ -346,12 +390,19 @@ for (const kind of ['picture', 'volume', 'video']) {
     await key('Control+z')
     await idle()
   }
-  const times = (await clicks()).filter((_, i) => i % 2 === 0)
-  figures[`click_to_mask_${kind}_ms`] = { median: Math.round(median(times)), p95: Math.round(p95(times)), n: times.length }
+  const done = (await clicks()).filter((item) => item.type === 'predict')
+  const said = (what) => ({ median: Math.round(median(done.map(what))), p95: Math.round(p95(done.map(what))) })
+  figures[`click_to_mask_${kind}_ms`] = {
+    ...said((item) => item.ms),
+    n: done.length,
+    of_that_server: said((item) => item.server),
+    of_that_model: said((item) => item.work),
+    of_that_drawing: said((item) => item.drawing),
+  }
   await page.click('label:has-text("Preview") input')
 }
 
-if (cases.large) {
+if (cases.large && options.only !== 'flows') {
   await open(cases.large.name)
   await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('loading volume'), null, { timeout: 120_000 })
   const size = await page.evaluate(() => document.querySelector('.lanes').getAttribute('aria-valuemax'))
@@ -361,7 +412,14 @@ if (cases.large) {
   await page.waitForTimeout(500)
   await reset()
   const begun = Date.now()
-  for (let i = 0; i < 300; i++) await page.mouse.wheel(0, 100)
+  await page.evaluate(async (steps) => {
+    const pane = document.querySelector('.pane.main')
+    const { left, top } = pane.getBoundingClientRect()
+    for (let i = 0; i < steps; i++) {
+      await new Promise((resolve) => requestAnimationFrame(resolve))
+      pane.dispatchEvent(new WheelEvent('wheel', { deltaY: 100, clientX: left + 50, clientY: top + 50, bubbles: true, cancelable: true }))
+    }
+  }, Number(size))
   await page.waitForFunction((last) => document.querySelector('.lanes').getAttribute('aria-valuenow') === last, size, { timeout: 60_000 })
   await page.waitForTimeout(100)
   const seconds = (Date.now() - begun) / 1000
@@ -378,15 +436,131 @@ if (cases.large) {
   await shot('large-volume')
 }
 
+console.log(JSON.stringify(figures, null, 2))
+
+// --- the rest --------------------------------------------------------------------------------------------------------
+
+if (cases.dicom && flows) {
+  const { name, box: first } = cases.dicom
+  await open(name)
+  await key('b')
+  await box(first)
+  await idle()
+  // scribbles, a label of the project, a lock
+  await key('s')
+  await drag([[150, 220], [170, 230], [190, 250]])
+  await page.click('button:has-text("Labels")')
+  await page.click('dialog button:has-text("Add a label")')
+  await page.fill('dialog input[aria-label="Name of label 1"]', 'liver')
+  await page.fill('dialog input[aria-label="Code of label 1"]', '10200004')
+  await page.fill('dialog input[aria-label="Meaning of label 1"]', 'Liver')
+  await shot('labels')
+  await page.click('dialog button:has-text("Keep")')
+  await page.focus('.pane.main')
+  await key('1')
+  await page.waitForFunction(() => document.querySelector('.object .label')?.value === 'liver')
+  await page.click('button[aria-label^="Lock object 1"]')
+  await page.waitForSelector('button[aria-label^="Unlock object 1"]')
+  await page.focus('.pane.main')
+  await key('p')
+  await move(120, 200)
+  await page.mouse.down()
+  await page.mouse.up()
+  await page.waitForSelector('.toast:has-text("locked")')
+  await page.click('button[aria-label^="Unlock object 1"]')
+  await idle()
+  // contrast by dragging, and a preset
+  await key('w')
+  const from = await move(256, 256)
+  await page.mouse.down()
+  await page.mouse.move(from.x + 60, from.y + 40, { steps: 5 })
+  await page.mouse.up()
+  check('dragging changes the window', (await page.textContent('.viewbar')).includes('by hand'))
+  await page.selectOption('select[aria-label="Window"]', 'lung')
+  await shot('dicom')
+  // what is exported is what is shown
+  await page.keyboard.press('Control+s')
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click('dialog button:has-text("nifti")')])
+  const file = zlib.gunzipSync(fs.readFileSync(await download.path()))
+  const shown = Buffer.from(
+    await page.evaluate(async () => {
+      const cases = await (await fetch('v1/cases')).json()
+      const name = document.querySelector('.top .name').textContent
+      const image = cases.find((item) => name.startsWith(item.name + ' ')).image_id
+      const [session] = await (await fetch(`v1/sessions?image_id=${image}`)).json()
+      const labels = new Uint16Array(await (await fetch(`v1/sessions/${session.session_id}/labels`)).arrayBuffer())
+      return [...labels].map((value) => value)
+    }),
+  )
+  const wide = file.readInt16LE(70) === 2 ? 1 : 2
+  const voxels = file.subarray(file.readFloatLE(108))
+  let different = voxels.length === shown.length * wide ? 0 : 1
+  for (let i = 0; i < shown.length; i++) different += (wide === 1 ? voxels[i] : voxels.readUInt16LE(2 * i)) !== shown[i] ? 1 : 0
+  check('the export is what is shown', different === 0 && shown.includes(1), `${different} of ${shown.length} voxels differ`)
+  await shot('export')
+  await close()
+  // refusals in the words of the server
+  expectTrouble = true
+  await page.keyboard.press('Control+s')
+  await page.click('dialog button:has-text("coco")')
+  await page.waitForSelector('.toast')
+  await shot('message')
+  await close()
+  expectTrouble = false
+  // a file that is dropped
+  await page.keyboard.press('Control+o')
+  const before = await page.$$eval('.cases li', (rows) => rows.length)
+  await page.setInputFiles('dialog input[type=file]', fs.readdirSync(path.join(data, 'ct')).map((item) => path.join(data, 'ct', item)))
+  await page.waitForFunction(() => !document.querySelector('dialog') && document.querySelector('.pane.main'), null, { timeout: 60_000 })
+  await idle()
+  check('an uploaded series is a volume', (await page.$$('.pane')).length === 3 && (await page.$$('.cases li')).length >= before)
+  await shot('uploaded')
+}
+
+if (flows) {
+  // everything without prompts, delete, the same case in a second window
+  await open(cases.picture.name)
+  await page.click('button[aria-label^="Find all"]')
+  await page.waitForTimeout(300)
+  await page.waitForFunction(() => !document.querySelector('.job') && document.querySelectorAll('.object').length > 5, null, { timeout: 120_000 })
+  await idle()
+  await shot('picture-everything')
+  const many = (await objects()).length
+  await page.click('.object:last-child button[aria-label^="Delete object"]')
+  await page.waitForFunction((count) => document.querySelectorAll('.object:not(.fresh)').length === count - 1, many)
+  await page.click('.toast button:has-text("Undo")')
+  await page.waitForFunction((count) => document.querySelectorAll('.object:not(.fresh)').length === count, many)
+  const second = await context.newPage()
+  await second.goto(origin)
+  await second.waitForSelector('.toast:has-text("another window"), .pane.main')
+  expectTrouble = true
+  await second.click(`.cases li:has(.name:text-is("${cases.picture.name}")) button`)
+  await second.waitForSelector('.toast:has-text("another window")')
+  await second.click('.toast button:has-text("Take over")')
+  await second.waitForSelector('.pane.main')
+  await page.bringToFront()
+  await page.waitForSelector('.toast:has-text("no longer held")', { timeout: 40_000 })
+  await shot('taken-over')
+  await second.close()
+  await page.click('.toast button:has-text("Go on here")')
+  await idle()
+  expectTrouble = false
+  // done: the next one opens
+  const case1 = await page.textContent('.top .name')
+  await page.focus('.pane.main')
+  await page.keyboard.press('Control+Enter')
+  await page.waitForFunction((name) => document.querySelector('.top .name').textContent !== name, case1)
+  await page.waitForSelector('.cases li:has-text("done")')
+  await idle()
+}
+
 await key('?')
 await shot('keys')
 await key('Escape')
-await page.keyboard.press('Control+s')
-await shot('export')
-await key('Escape')
 await browser.close()
 server.kill('SIGTERM')
-fs.rmSync(project, { recursive: true, force: true })
+await new Promise((resolve) => server.once('exit', resolve))
+for (const folder of [project, made]) fs.rmSync(folder, { recursive: true, force: true })
 fs.writeFileSync(path.join(out, 'figures.json'), JSON.stringify({ figures, failures }, null, 2))
 console.log(JSON.stringify(figures, null, 2))
 console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')

@@ -14,6 +14,8 @@ export interface Listener {
   mask(header: MaskHeader, part: Part): void
   job(job: Job): void
   opening(done: number, total: number): void
+  /** A new lease on the same session. */
+  renew(): Promise<string>
   expired(): void
   refused(error: ServerError): void
   waiting(count: number): void
@@ -28,7 +30,6 @@ interface Pending {
 }
 
 const KEEP_ALIVE_MS = 15_000
-const FREE = new Set(['hover', 'cancel', 'heartbeat']) // do not wait for their turn
 
 export class Live {
   private socket: WebSocket | null = null
@@ -40,16 +41,19 @@ export class Live {
   private delay = 250
   private wasOpen = false
   private greeted = false
+  private halted = false
   private beat: number
   private decoding: Promise<unknown> = Promise.resolve()
   /** steps that could be undone and redone when the command under way was sent */
   private before = { can_undo: 0, can_redo: 0 }
+  /** when something was heard last */
+  received = 0
   counts = { can_undo: 0, can_redo: 0 }
 
   constructor(
     private readonly api: Api,
     private readonly sessionId: string,
-    private readonly lease: string,
+    private lease: string,
     private readonly listener: Listener,
   ) {
     listener.link('connecting')
@@ -94,8 +98,11 @@ export class Live {
   /** Number of the latest preview that was asked for; answers to others are late. */
   hoverSeq = -1
 
-  cancel(jobId: string | null): void {
-    this.send({ type: 'cancel', job_id: jobId })
+  /** Try again after the token was given. */
+  resume(): void {
+    if (!this.halted) return
+    this.halted = false
+    if (!this.socket) this.connect()
   }
 
   private get ready(): boolean {
@@ -111,7 +118,6 @@ export class Live {
 
   private send(message: Message): void {
     if (!this.ready) return
-    if (FREE.has(message.type) && message.type !== 'hover') message = { ...message, seq: ++this.seq }
     this.socket!.send(JSON.stringify(message))
   }
 
@@ -132,6 +138,7 @@ export class Live {
       this.hovering?.reject(new Superseded())
       this.hovering = null
       this.listener.link('offline')
+      if (this.halted) return
       setTimeout(() => this.connect(), this.delay)
       this.delay = Math.min(4000, this.delay * 2)
     }
@@ -162,6 +169,7 @@ export class Live {
   }
 
   private heard(data: string | ArrayBuffer): void {
+    this.received = performance.now()
     // masks are inflated asynchronously, and everything keeps the order in which it came
     if (typeof data !== 'string') {
       const { header, payload } = splitPacket(data)
@@ -194,9 +202,11 @@ export class Live {
           Number(message['status'] ?? 0),
           String(message['kind'] ?? ''),
         )
-        if (!this.greeted && error.status === 410) this.expire()
-        else if (!this.greeted) this.listener.refused(error)
-        else this.settle(seq, (pending) => pending.reject(error))
+        if (!this.greeted && error.status === 410) void this.renew()
+        else if (!this.greeted) {
+          this.halted = error.status === 401 || error.status === 429 // trying again would count as guessing the token
+          this.listener.refused(error)
+        } else this.settle(seq, (pending) => pending.reject(error))
         break
       }
       case 'job':
@@ -208,6 +218,19 @@ export class Live {
       case 'expired':
         this.expire()
         break
+    }
+  }
+
+  /** The lease ended while nothing was heard: the machine slept, say. Take it again unless another window has it. */
+  private async renew(): Promise<void> {
+    const { socket } = this
+    this.socket = null
+    socket?.close()
+    try {
+      this.lease = await this.listener.renew()
+      if (!this.closed) this.connect()
+    } catch {
+      this.expire()
     }
   }
 

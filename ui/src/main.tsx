@@ -11,7 +11,7 @@ import { Side } from './components/Objects'
 import { Pane } from './components/Pane'
 import { Timeline, usePlayback } from './components/Timeline'
 import { installKeys } from './keys'
-import { api, report } from './session'
+import { api, report, resume } from './session'
 import { get, set, store } from './state'
 import { useStore } from './store'
 import './style.css'
@@ -123,7 +123,8 @@ async function unlock(token: string): Promise<void> {
   try {
     await api.login(token)
     set({ phase: get().session ? 'ready' : 'starting' })
-    if (!get().session) start()
+    if (get().session) resume()
+    else start()
   } catch (error) {
     report(error)
   }

@@ -4,6 +4,7 @@ import type { Answer, ImageInfo, Job, ObjectInfo, PromptJson, SessionState } fro
 import { Api, ServerError, Unreachable } from './api'
 import { Live, type Listener } from './live'
 import { decodeJsonMask, type MaskHeader } from './packets'
+import { colourOf, toHex } from './palette'
 import { get, nextObjectId, objectOf, promptKey, set, toast } from './state'
 import { timings } from './timings'
 import { FrameSource } from './viewer/frames'
@@ -81,6 +82,7 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
       toast('info', 'A propagation was cut off when the server stopped. Start it again if it is still wanted.')
     }
     await refreshPrompts()
+    if (state.frames > 1 && state.objects.length) await refreshReview()
   } catch (error) {
     if (mine !== opened) return
     if (error instanceof ServerError && /cannot be opened/.test(error.message)) {
@@ -166,6 +168,9 @@ function fromState(state: SessionState) {
   }
 }
 
+/** Go on after the token was given again. */
+export const resume = (): void => live?.resume()
+
 /** Close what is open and give its lease back. */
 export async function leave(): Promise<void> {
   const { session, image } = get()
@@ -196,6 +201,15 @@ const listener = (sessionId: string): Listener => ({
   mask: heardMask,
   job: heardJob,
   opening: (done, total) => set({ opening: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
+  async renew() {
+    const { image, session, annotator } = get()
+    if (!image || !session) throw new Error('nothing is open')
+    const { model, axis } = session
+    const found = await api.openSession({ image_id: image.image_id, annotator, model, axis })
+    if (found.session_id !== sessionId) throw new Error('another session has taken its place')
+    api.lease = found.lease
+    return found.lease
+  },
   refused: (error) => {
     if (error.status === 401) set({ phase: 'locked' })
     else report(error)
@@ -236,7 +250,6 @@ function heardMask(header: MaskHeader, part: Part): void {
   }
   if (header.candidate !== undefined && header.candidate !== null) return
   const shown = masks.apply(part)
-  if (header.seq != null) timings.changed = true
   noteFrame(header)
   const state = get()
   if (header.reason === 'propagate' && state.follow && state.job && part.frame !== state.frame) setFrame(part.frame, true)
@@ -249,9 +262,9 @@ function heardMask(header: MaskHeader, part: Part): void {
 
 /** Keep the list of an object's frames up to date without asking again. */
 function noteFrame(header: MaskHeader): void {
-  const { objects } = get()
-  const at = objects.findIndex((object) => object.object_id === header.object_id)
-  if (at < 0) return
+  const objects = [...get().objects]
+  let at = objects.findIndex((object) => object.object_id === header.object_id)
+  if (at < 0) at = objects.push(unnamed(header.object_id)) - 1
   const object = objects[at]!
   const frames = [...(object.frames ?? [])]
   const there = frames.findIndex((row) => row[0] >= header.frame)
@@ -260,10 +273,21 @@ function noteFrame(header: MaskHeader): void {
   const row: [number, number, number, typeof how, boolean] = [header.frame, header.area, header.score ?? 0, how, known?.[4] ?? false]
   if (known) frames[there] = row
   else frames.splice(there < 0 ? frames.length : there, 0, row)
-  const next = [...objects]
-  next[at] = { ...object, frames }
-  set({ objects: next })
+  objects[at] = { ...object, frames }
+  set({ objects })
 }
+
+/** An object that the server has not described yet. */
+const unnamed = (objectId: number): ObjectInfo => ({
+  object_id: objectId,
+  label: '',
+  colour: toHex(colourOf(objectId)),
+  code: null,
+  locked: false,
+  visible: true,
+  comment: '',
+  pixels: 0,
+})
 
 const over = (job: Job): boolean => ['done', 'cancelled', 'failed'].includes(job.state)
 let jobEnds: (() => void)[] = []
@@ -491,12 +515,13 @@ export async function stopJob(): Promise<void> {
 export async function command(type: string, body: Record<string, unknown>): Promise<Answer | null> {
   if (!live) return null
   const start = performance.now()
-  timings.begun = start
   try {
     if (get().job) await stopJob()
     const answer = await live.command({ type, ...body })
+    const { total = 0, work = 0 } = answer.timing_ms ?? {}
+    timings.answered = { type, begun: start, received: live.received, work, server: total }
     took(answer)
-    set({ latency: { rtt: performance.now() - start, work: answer.timing_ms?.['work'] ?? 0 } })
+    set({ latency: { rtt: performance.now() - start, work } })
     return answer
   } catch (error) {
     if (error instanceof ServerError && error.status === 409 && /force/.test(error.message)) {

@@ -3,20 +3,23 @@
 const MOST = 500
 
 export const timings = {
-  /** when the latest command was asked for, and whether its masks have arrived */
-  begun: 0,
-  changed: false,
-  clickToMask: [] as number[],
+  /** a command that was answered, and whose masks are to be drawn next */
+  answered: null as { type: string; begun: number; received: number; work: number; server: number } | null,
+  /** milliseconds in all, of the model, of the server, and from the answer to the picture */
+  commands: [] as { type: string; ms: number; work: number; server: number; drawing: number }[],
+  /** the frame that was drawn last, with its picture */
+  shown: -1,
   frames: [] as { frame: number; at: number; ms: number }[],
 }
 
 export function drawn(frame: number, isNew: boolean, ms: number): void {
   const now = performance.now()
-  if (timings.changed && timings.begun) {
-    timings.clickToMask = [...timings.clickToMask, now - timings.begun].slice(-MOST)
-    timings.changed = false
-    timings.begun = 0
+  if (timings.answered) {
+    const { type, begun, received, work, server } = timings.answered
+    timings.commands = [...timings.commands, { type, ms: now - begun, work, server, drawing: now - received }].slice(-MOST)
+    timings.answered = null
   }
+  if (isNew) timings.shown = frame
   if (isNew) timings.frames = [...timings.frames, { frame, at: now, ms }].slice(-MOST)
 }
 

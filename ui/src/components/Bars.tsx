@@ -171,7 +171,6 @@ export function ViewBar() {
     <div class="viewbar">
       {image.kind !== 'video' && (
         <label>
-          Window{' '}
           <select value="?" aria-label="Window" onChange={(event) => choose(event.currentTarget.value)}>
             <option value="?" hidden>
               {windowName.split(':')[0]!.slice(0, 24)}

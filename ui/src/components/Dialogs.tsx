@@ -382,8 +382,14 @@ function Session() {
 
 export function Toasts() {
   const toasts = useStore(store, (state) => state.toasts)
+  const list = useRef<HTMLDivElement>(null)
+  useEffect(() => {
+    // shown anew with each message, so that it lies above a dialog that was opened meanwhile
+    list.current?.hidePopover?.()
+    if (toasts.length) list.current?.showPopover?.()
+  }, [toasts])
   return (
-    <div class="toasts" aria-live="polite">
+    <div ref={list} class="toasts" aria-live="polite" popover="manual">
       {toasts.map((item) => (
         <div key={item.id} class={`toast ${item.tone}`} role={item.tone === 'error' ? 'alert' : 'status'}>
           <span>{item.text}</span>

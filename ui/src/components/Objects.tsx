@@ -81,7 +81,7 @@ function Row({ object, selected, frame }: { object: ObjectInfo; selected: boolea
         <input
           type="color"
           class="swatch"
-          value={object.colour}
+          value={toHex(colourFor(id))}
           aria-label={`Colour of object ${id}`}
           onChange={(event) => void describe(id, { colour: event.currentTarget.value })}
         />
@@ -283,10 +283,10 @@ function Review() {
         <Button label="Renew" text onClick={() => void refreshReview()} />
       </h2>
       {reviewed[1] > 0 && (
-        <div class="line">
+        <div class="line" title="Masks that you made or accepted">
           <progress max={reviewed[1]} value={reviewed[0]} aria-label="Reviewed" />
           <span class="dim">
-            {reviewed[0]} of {reviewed[1]} masks made or accepted by you
+            {reviewed[0]} of {reviewed[1]} seen
           </span>
         </div>
       )}
@@ -295,8 +295,9 @@ function Review() {
           <li key={`${item.frame}/${item.object_id}`}>
             <button type="button" class={index === reviewAt ? 'chosen' : ''} onClick={() => goTo(index)}>
               <span class="swatch" style={{ background: toHex(colourFor(item.object_id)) }} />
-              <span>frame {item.frame}</span>
-              <span class="dim">{name(item.object_id)}</span>
+              <span class="where">
+                {item.frame} <span class="dim">{name(item.object_id)}</span>
+              </span>
               <span class="gap" />
               <span class="why" title={item.why}>
                 {item.why} {Math.round(100 * item.doubt)} %

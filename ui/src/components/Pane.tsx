@@ -174,6 +174,7 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       else {
         hold = { kind: 'tool' }
         set({ playing: false })
+        if (get().image?.kind === 'volume') crossTo(point)
         gestures.press(plane(), { at: point, negative: right || event.altKey, reach: reach() })
       }
       event.preventDefault()

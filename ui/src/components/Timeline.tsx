@@ -7,6 +7,7 @@ import { css } from '../palette'
 import { setFrame, source } from '../session'
 import { get, set, store } from '../state'
 import { useStore } from '../store'
+import { timings } from '../timings'
 import { Button } from './icons'
 
 const LANE = 12
@@ -204,7 +205,7 @@ export function usePlayback(): void {
     const tick = () => {
       pending = requestAnimationFrame(tick)
       const { frame, session, image } = get()
-      if (!session || !image || performance.now() < due) return
+      if (!session || !image || performance.now() < due || timings.shown !== frame) return
       const next = frame + 1
       if (next >= session.frames) {
         set({ playing: false })
