@@ -16,6 +16,7 @@ from PIL import Image
 
 import segscope as ss
 from segscope.client import Answer
+from segscope.io.cases import dataset, read_image, read_target
 
 from .conftest import Server
 
@@ -361,6 +362,31 @@ class TestReviewAndCases:
         assert http.get("/v1/cases/next").status_code == 404
         assert http.get("/v1/project").json()["cases"] == {"todo": 0, "done": 1, "skip": 1, "flag": 0}
         assert http.post("/v1/cases", json={}).status_code == 422
+
+
+def test_what_was_annotated_becomes_a_data_set(server: Server) -> None:
+    http = server.http
+    for name, box in (("ct.nii.gz", BOX), ("cells.png", [20, 10, 50, 30])):
+        server.open(name)
+        case = http.post("/v1/cases", json={"image_id": server.image_id}).json()
+        server.do("predict", frame=3 if name == "ct.nii.gz" else 0, boxes=[box])
+        server.ask("PATCH", "/objects/1", {"label": "bright / block"})
+        http.patch(f"/v1/cases/{case['case_id']}", json={"state": "done"})
+    job = http.post("/v1/project/dataset", json={}).json()["job_id"]
+    assert server.workspace.jobs.get(job).wait(60)
+    said = http.get(f"/v1/jobs/{job}").json()
+    assert said["result"] == {"folder": "dataset", "items": 2, "val": 0}, said
+    found = dataset(server.workspace.settings.project / "dataset")
+    for case in found.cases:
+        stack = read_image(case)
+        masks = read_target(case.targets[0], stack)
+        assert case.targets[0].label == "bright / block"
+        assert masks.runs
+    assert np.array_equal(masks.labels, server.labels())
+    job = http.post("/v1/project/dataset", json={"states": ["flag"]}).json()["job_id"]
+    assert server.workspace.jobs.get(job).wait(60)
+    assert http.get(f"/v1/jobs/{job}").json()["state"] == "failed"
+    assert (server.workspace.settings.project / "dataset" / "dataset.json").is_file()
 
 
 class TestExport:

@@ -77,7 +77,7 @@ def run(
     """
     uvicorn = require("uvicorn", "serve", "run the annotation server")
     require("fastapi", "serve", "run the annotation server")
-    require("multipart", "serve", "run the annotation server")
+    require("python_multipart", "serve", "run the annotation server")
     require("websockets", "serve", "run the annotation server")
     from segscope.serve.app import create_app
     from segscope.serve.workspace import Workspace

@@ -62,6 +62,12 @@ class ProjectChange(Request):
     labels: Annotated[list[Label], Field(max_length=1000)] | None = None
 
 
+class Collect(Request):
+    """Which cases become a data set."""
+
+    states: Annotated[list[Literal["todo", "done", "skip", "flag"]], Field(min_length=1)] = ["done"]
+
+
 class Project(BaseModel):
     name: str
     version: str

@@ -16,6 +16,7 @@ from segscope.prompts import Prompt
 from segscope.render import PRESETS
 from segscope.serve import review
 from segscope.serve.cases import Cases
+from segscope.serve.collect import collect
 from segscope.serve.document import Document
 from segscope.serve.engines import Engines, Urgency
 from segscope.serve.errors import Busy
@@ -306,6 +307,18 @@ class Workspace:
                 job.result = {"objects": [prompt.object_id for prompt in prompts]}
 
         return self.jobs.start(Job("everything", session_id), work, self._tell_job)
+
+    def collect(self, states: Sequence[str]) -> Job:
+        """Write what was annotated as a data set for `segscope adapt`."""
+
+        def work(job: Job) -> None:
+            def progress(done: int, total: int) -> None:
+                job.total = total
+                job.step(done=done)
+
+            job.result = collect(self, tuple(states), progress, job.cancelled)
+
+        return self.jobs.start(Job("collect", ""), work)
 
     # --- ahead of need ----------------------------------------------------------------------------------------------
 

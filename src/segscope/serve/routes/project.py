@@ -62,6 +62,12 @@ def change_project(body: schemas.ProjectChange, space: Space) -> schemas.Project
     return schemas.Project(**space.project())
 
 
+@router.post("/project/dataset", status_code=202)
+def collect(body: schemas.Collect, space: Space) -> schemas.Job:
+    """Write the cases of these states as a data set into the project; `segscope adapt` takes it."""
+    return schemas.Job(**space.collect(body.states).to_json())
+
+
 @router.get("/models")
 def models(space: Space) -> list[schemas.Model]:
     """Models that sessions may use. `available`: using it downloads nothing."""

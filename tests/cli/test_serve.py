@@ -1,0 +1,134 @@
+"""`segscope serve` and `segscope annotate`: what they refuse, where they keep the work, what they take in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segscope.cli.annotate import project_of
+from segscope.cli.app import main
+from segscope.serve.images import Choice
+from segscope.serve.intake import images_at, take_in
+from segscope.serve.settings import Settings
+from segscope.serve.workspace import Workspace
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["serve", "--host", "0.0.0.0", "--no-token"], "loopback"),
+        (["serve", "--no-token", "--token", "x"], "either"),
+        (["serve", "--facade", "nothing"], "monailabel"),
+        (["serve", "--add-model", "x"], "NAME=PATH"),
+        (["serve", "--add-model", "x=/nowhere/at/all"], "no such file"),
+        (["serve", "--root", "/nowhere/at/all", "--project", "PROJECT"], "not a folder"),
+        (["serve", "--port", "70000"], "65535"),
+        (["annotate", "/nowhere/at/all"], "does not exist"),
+        (["annotate"], "PATH"),
+    ],
+)
+def test_wrong_use(ends: Callable[..., str], tmp_path: Path, argv: list[str], said: str) -> None:
+    assert said in ends([word.replace("PROJECT", str(tmp_path / "p")) for word in argv])
+
+
+def test_nothing_to_annotate(ends: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("no image")
+    assert "nothing to annotate" in ends(["annotate", str(tmp_path / "data"), "--no-browser"])
+
+
+def test_the_work_lies_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    assert project_of([folder]) == tmp_path / "scans.segscope"
+    assert project_of([folder, tmp_path]).parent.name == "projects"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert project_of([folder]).parent.name == "projects"
+
+
+def test_help_imports_no_server(capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import sys; from segscope.cli.app import main; main(['serve', '--help']); main(['annotate', '--help']);"
+        "print('heavy:', sorted({'torch', 'fastapi', 'numpy', 'uvicorn'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert said.splitlines()[-1] == "heavy: []"
+
+
+def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(inputs.folder, data)
+    second = data / "series" / "second.dcm"
+    other = data / "more" / "deep"
+    other.mkdir(parents=True)
+    shutil.copy(data / "good.png", other / "good.png")
+    (data / "broken.png").write_bytes(b"no picture")
+    (data / ".hidden").mkdir()
+    (data / "old.segscope").mkdir()
+    shutil.copy(data / "good.png", data / "old.segscope" / "x.png")
+    assert not second.exists()
+    found = [path.relative_to(data).as_posix() for path in images_at(data)]
+    assert found == ["broken.png", "good.png", "more/deep/good.png", "series", "volume.nii.gz", "volume.npy"]
+    with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
+        taken, left = take_in(workspace, [data], lambda *_: None)
+        names = [case["name"] for case in workspace.cases.listed()]
+        assert names == ["good.png", "series", "volume.nii.gz", "volume.npy"]
+        assert taken == 5  # one picture is there twice
+        assert [path.name for path, _ in left] == ["broken.png"]
+        take_in(workspace, [data], lambda *_: None)
+        assert len(workspace.cases.listed()) == 4
+
+
+def test_each_series_of_a_folder_is_a_case(inputs: Any, tmp_path: Path) -> None:
+    import pydicom
+
+    data = tmp_path / "study"
+    shutil.copytree(inputs.series, data)
+    for file in sorted(data.iterdir()):
+        slice_ = pydicom.dcmread(file)
+        slice_.SeriesInstanceUID += ".7"
+        slice_.SOPInstanceUID += ".7"
+        slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID
+        slice_.save_as(file.with_name(f"b{file.name}"))
+    with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
+        assert take_in(workspace, [data], lambda *_: None)[0] == 2
+        assert len({case["image_id"] for case in workspace.cases.listed()}) == 2
+        assert workspace.images.add(data, Choice(series="2"))["shape_zyx"][0] == 3
+
+
+def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(inputs.png, data)
+    argv = [sys.executable, "-m", "segscope", "annotate", str(data), "--no-browser", "--json", "--device", "cpu"]
+    seen = []
+    for _ in range(2):
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        said = ""
+        while not said.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line
+            said += line
+        told = json.loads(said)
+        assert told["page"] == f"{told['url']}#token={told['token']}"
+        request = urllib.request.Request(f"{told['url']}v1/cases", headers={"Authorization": f"Bearer {told['token']}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            seen.append(json.load(answer))
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+        assert "Traceback" not in complaint
+    assert seen[0] == seen[1]
+    assert seen[0][0]["name"] == "good.png"
+    assert (tmp_path / "data.segscope" / "project.sqlite").is_file()
+    assert main(["serve", "--help"]) == 0
