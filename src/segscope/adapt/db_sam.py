@@ -15,7 +15,7 @@ are as well: later stages and the neck see what they found.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -69,7 +69,7 @@ class DbSam(Method):
     paper: ClassVar[str] = "arXiv:2410.04172"
 
     preset: str = ""
-    parts: tuple[str, ...] = field(default=("cab",))
+    parts: tuple[str, ...] = ("cab",)
     points: int = 4
     pyramid: bool = False
     dropout: float = 0.1
