@@ -204,7 +204,7 @@ if (cases.picture && flows) {
   await key('p')
   if (points) {
     await move(points[0][0], points[0][1])
-    await page.waitForTimeout(600)
+    await page.waitForTimeout(1500)
     await shot('picture-preview')
     await click(...points[0])
     await shot('picture-candidates')
@@ -403,8 +403,10 @@ for (const kind of ['picture', 'volume', 'video']) {
 }
 
 if (cases.large && options.only !== 'flows') {
+  const asked = Date.now()
   await open(cases.large.name)
   await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('loading volume'), null, { timeout: 120_000 })
+  figures.large_volume_loaded_s = (Date.now() - asked) / 1000
   const size = await page.evaluate(() => document.querySelector('.lanes').getAttribute('aria-valuemax'))
   const place = await at(256, 256)
   await page.mouse.move(place.x, place.y)
@@ -456,6 +458,7 @@ if (cases.dicom && flows) {
   await page.fill('dialog input[aria-label="Meaning of label 1"]', 'Liver')
   await shot('labels')
   await page.click('dialog button:has-text("Keep")')
+  await page.waitForFunction(() => !document.querySelector('dialog'))
   await page.focus('.pane.main')
   await key('1')
   await page.waitForFunction(() => document.querySelector('.object .label')?.value === 'liver')

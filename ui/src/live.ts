@@ -5,7 +5,7 @@ import { ServerError } from './api'
 import { decodeMask, splitPacket, type MaskHeader } from './packets'
 import type { Part } from './viewer/masks'
 
-export type Link = 'connecting' | 'open' | 'offline'
+export type Link = 'connecting' | 'open' | 'offline' | 'ended'
 
 export interface Listener {
   link(state: Link): void

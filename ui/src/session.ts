@@ -187,7 +187,10 @@ export async function leave(): Promise<void> {
 }
 
 const listener = (sessionId: string): Listener => ({
-  link: (link) => set({ link }),
+  link: (link) => {
+    set({ link })
+    if (link === 'open') void fillAround()
+  },
   waiting: (waiting) => set({ waiting, ...(waiting === 0 ? { savedAt: Date.now() } : {}) }),
   async reconnected() {
     const state = await reopened(sessionId)
@@ -216,7 +219,7 @@ const listener = (sessionId: string): Listener => ({
   },
   expired: () => {
     const { image } = get()
-    set({ link: 'offline' })
+    set({ link: 'ended' })
     toast('error', 'This session is no longer held by this window: it was idle for long, or another window took it over. Nothing is lost.', {
       label: 'Go on here',
       run: () => image && void openImage(image.image_id, { takeOver: true }),
@@ -404,7 +407,7 @@ async function fillAround(): Promise<void> {
   if (filling || get().image?.kind !== 'volume') return
   filling = true
   try {
-    while (get().session && get().link !== 'offline') {
+    while (get().session && get().link === 'open') {
       const next = masks.nearestMissing(get().frame)
       if (next === null || !(await fetchMasks(next))) return
     }

@@ -123,6 +123,7 @@ function Saved() {
       </span>
     )
   }
+  if (link === 'ended') return <span class="saved offline" role="status">Held by another window, or idle for long</span>
   if (link === 'connecting') return <span class="saved" role="status">Connecting …</span>
   return (
     <span class={waiting ? 'saved busy' : 'saved good'} role="status" title="Every step is saved when it is drawn.">
