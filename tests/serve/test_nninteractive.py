@@ -102,7 +102,9 @@ def test_several_objects_one_after_the_other(session: Any, url: str) -> None:
         assert target.any()
         session.reset_interactions()
         assert not target.any()
-    http = httpx.Client(base_url=url.removesuffix("/nninteractive"), headers={"Authorization": f"Bearer {TOKEN}"})
+    http = httpx.Client(
+        base_url=url.removesuffix("/nninteractive"), headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
+    )
     with http:
         (row,) = http.get("/v1/sessions", params={"annotator": "nninteractive"}).json()
         state = http.get(f"/v1/sessions/{row['session_id']}/state").json()
@@ -171,7 +173,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_arrays(url: str, data: bytes) -> None:
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}) as http:
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as http:
         http.headers["X-Lease-Token"] = http.post("/claim").json()["lease_token"]
         for path in ("/set_image", "/add_initial_seg_interaction"):
             answer = http.post(path, content=data)

@@ -77,11 +77,11 @@ class History:
         self._idle()
         command, after = self._undone[-1]
         before = self._state()
-        if after is None:
-            self._replay(command)
-        else:
-            self._restore(after)
         try:
+            if after is None:
+                self._replay(command)
+            else:
+                self._restore(after)
             self._log({"do": "redo"})
         except BaseException:
             self._restore(before)

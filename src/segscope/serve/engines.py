@@ -75,6 +75,12 @@ class Turnstile:
                 self._owner = None
                 self._gate.notify_all()
 
+    def give_way(self, urgency: Urgency) -> None:
+        """In the middle of long work inside: let others go first, if any wait."""
+        if self._owner == threading.get_ident() and self._depth == 1 and self._waiting:
+            self.release()
+            self.acquire(urgency)
+
     @property
     def wanted(self) -> bool:
         """Whether anyone waits."""

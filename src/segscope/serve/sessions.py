@@ -260,6 +260,7 @@ class Sessions:
 
         def progress(done: int, total: int) -> None:
             slot.opening = (done, total)
+            turnstile.give_way(Urgency.TRACK)
             self._wires.tell(row["id"], {"type": "opening", "done": done, "total": total})
 
         start = time.perf_counter()

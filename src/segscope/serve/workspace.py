@@ -291,6 +291,7 @@ class Workspace:
                     job.total = total
                     job.step(done=done)
                     self._tell_job(job)
+                    document.turnstile.give_way(Urgency.TRACK)
 
                 with document.turnstile.pass_through(Urgency.TRACK):
                     found = everything(picture, document.work.engine, progress=progress, cancel=job.cancelled)
