@@ -411,7 +411,8 @@ if (cases.large && options.only !== 'flows') {
   const place = await at(256, 256)
   await page.mouse.move(place.x, place.y)
   await key('Home')
-  await page.waitForTimeout(500)
+  await encoded()
+  await page.waitForTimeout(1000)
   await reset()
   const begun = Date.now()
   await page.evaluate(async (steps) => {

@@ -173,7 +173,13 @@ let toastId = 0
 
 export function toast(tone: Toast['tone'], text: string, action?: Toast['action']): void {
   const id = ++toastId
-  set((now) => ({ toasts: [...now.toasts.filter((item) => item.text !== text), { id, tone, text, action }].slice(-4) }))
+  set((now) => ({
+    toasts: [
+      // news takes the place of older news; what went wrong stays until it is read
+      ...now.toasts.filter((item) => item.text !== text && (item.tone === 'error' || tone === 'error' || item.action)),
+      { id, tone, text, action },
+    ].slice(-4),
+  }))
   if (tone !== 'error') setTimeout(() => dismiss(id), 5000)
   else setTimeout(() => dismiss(id), 20_000)
 }
