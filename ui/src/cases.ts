@@ -1,7 +1,8 @@
 // The work list: which case is open, and what comes after it.
 
 import type { Case } from './api'
-import { api, leave, openImage, report, type OpenOptions } from './session'
+import { api, report } from './desk'
+import { leave, openImage, type OpenOptions } from './session'
 import { get, set, toast } from './state'
 
 export async function loadCases(): Promise<void> {

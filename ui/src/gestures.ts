@@ -1,8 +1,11 @@
 // From pointer to command on the plane that is annotated. What is being drawn lives here until it is let go.
 
 import type { PromptJson } from './api'
+import { paint, prompt, replacePrompts } from './commands'
+import { masks, redraw } from './desk'
+import { hoverEnd } from './hover'
+import { select } from './objects'
 import { colourOf, fromHex, NEGATIVE, POSITIVE, toHex, type Rgb } from './palette'
-import * as session from './session'
 import { get, nextObjectId, objectOf, promptKey, set, toast, type Tool } from './state'
 import type { Draft } from './viewer/draw'
 import {
@@ -107,7 +110,7 @@ export function press(plane: Plane, { at, negative, reach }: Press): void {
   } else {
     drag = { kind: 'line', tool, xy: [[point.x, point.y]], negative: negative || (tool === 'scribble' && !positive) }
   }
-  session.hoverEnd()
+  hoverEnd()
 }
 
 export function move(plane: Plane, at: Xy, reach: number): void {
@@ -126,13 +129,13 @@ export function move(plane: Plane, at: Xy, reach: number): void {
   } else {
     drag.xy.push([point.x, point.y])
   }
-  session.redraw()
+  redraw()
 }
 
 export function cancel(): boolean {
   const had = drag !== null
   drag = null
-  session.redraw()
+  redraw()
   return had
 }
 
@@ -144,41 +147,41 @@ export async function release(plane: Plane): Promise<void> {
   const { frame, selected } = get()
   switch (done.kind) {
     case 'newPoint':
-      if (done.strayed) return session.redraw() // a slip of the hand, not a click
-      return session.prompt([{ type: 'point', frame, xy: round(done.at), positive: done.positive }])
+      if (done.strayed) return redraw() // a slip of the hand, not a click
+      return prompt([{ type: 'point', frame, xy: round(done.at), positive: done.positive }])
     case 'point':
-      if (!done.moved) return session.redraw()
-      return session.replacePrompts(
+      if (!done.moved) return redraw()
+      return replacePrompts(
         frame,
         selected,
         promptsHere().map((item) => (item === done.prompt ? { ...done.prompt, xy: round(done.to) } : item)),
       )
     case 'pull':
-      return session.replacePrompts(
+      return replacePrompts(
         frame,
         selected,
         promptsHere().map((item) => (item === done.prompt ? { ...done.prompt, xyxy: done.box } : item)),
       )
     case 'box': {
-      if (!done.strayed) return session.redraw()
+      if (!done.strayed) return redraw()
       let objectId = selected
       if (promptsHere().some((item) => item.type === 'box')) {
         objectId = nextObjectId(get())
-        session.select(objectId) // several boxes are several objects
+        select(objectId) // several boxes are several objects
       }
-      return session.prompt([{ type: 'box', frame, xyxy: boxBetween(plane, done.from, done.to) }], { objectId })
+      return prompt([{ type: 'box', frame, xyxy: boxBetween(plane, done.from, done.to) }], { objectId })
     }
     case 'line': {
       const xy = thinned(done.xy, 0.5).map(([x, y]) => round({ x, y }))
       const { brush } = get()
       if (done.tool === 'scribble') {
-        return session.prompt([{ type: 'scribble', frame, xy, positive: !done.negative, width: 3 }])
+        return prompt([{ type: 'scribble', frame, xy, positive: !done.negative, width: 3 }])
       }
       if (done.tool === 'lasso') {
-        if (xy.length < 3) return session.redraw()
-        return session.paint({ polygon: xy }, done.negative)
+        if (xy.length < 3) return redraw()
+        return paint({ polygon: xy }, done.negative)
       }
-      return session.paint({ strokes: pieces(xy, brush) }, done.tool === 'erase' || done.negative)
+      return paint({ strokes: pieces(xy, brush) }, done.tool === 'erase' || done.negative)
     }
   }
 }
@@ -225,7 +228,7 @@ export function shownPrompts(frame: number, pointer: Xy | null, reach: number) {
 export function removePromptAt(point: Xy, reach: number): boolean {
   const under = promptAt(point, reach)
   if (!under) return false
-  void session.replacePrompts(get().frame, get().selected, promptsHere().filter((item) => item !== under.prompt))
+  void replacePrompts(get().frame, get().selected, promptsHere().filter((item) => item !== under.prompt))
   return true
 }
 
@@ -235,7 +238,7 @@ export function objectAt(plane: Plane, point: Xy): number | null {
   if (!pixel) return null
   const { frame, selected } = get()
   let found: number | null = null
-  for (const [objectId, mask] of session.masks.on(frame)) {
+  for (const [objectId, mask] of masks.on(frame)) {
     if (!covers(mask, ...pixel)) continue
     if (objectId !== selected) return objectId
     found = objectId
@@ -245,6 +248,6 @@ export function objectAt(plane: Plane, point: Xy): number | null {
 
 export const setTool = (tool: Tool): void => {
   cancel()
-  session.hoverEnd()
+  hoverEnd()
   set({ tool })
 }

@@ -5,7 +5,10 @@ import { acceptAndGoOn, labelByNumber, nextInReview } from './components/Objects
 import { fitAll, holdSpace, pointerAt } from './components/Pane'
 import { jump } from './components/Timeline'
 import * as gestures from './gestures'
-import { accept, choose, clearFrame, flagFrame, newObject, propagate, redraw, removeObject, select, setFrame, step, stopJob } from './session'
+import { accept, choose, clearFrame, propagate, step, stopJob } from './commands'
+import { redraw } from './desk'
+import { setFrame } from './looking'
+import { flagFrame, newObject, removeObject, select } from './objects'
 import { get, set, type Tool } from './state'
 
 export const KEYS: [string, [string, string][]][] = [

@@ -2,7 +2,10 @@
 
 import { mark, neighbour, openCase } from '../cases'
 import { setTool } from '../gestures'
-import { api, everything, report, resetWindow, redraw, step, source, windowByPercentiles, openImage, layOut } from '../session'
+import { everything, step } from '../commands'
+import { api, redraw, report, source } from '../desk'
+import { resetWindow, windowByPercentiles } from '../looking'
+import { layOut, openImage } from '../session'
 import { get, remember, set, store, toast, type Tool } from '../state'
 import { useStore } from '../store'
 import { fitAll } from './Pane'

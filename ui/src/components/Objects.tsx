@@ -4,19 +4,10 @@ import { useState } from 'preact/hooks'
 import type { ObjectInfo } from '../api'
 import { colourFor } from '../gestures'
 import { toHex } from '../palette'
-import {
-  accept,
-  choose,
-  clearFrame,
-  describe,
-  newObject,
-  propagate,
-  refreshReview,
-  removeObject,
-  select,
-  setFrame,
-  stopJob,
-} from '../session'
+import { accept, choose, clearFrame, propagate, stopJob } from '../commands'
+import { setFrame } from '../looking'
+import { refreshReview } from '../news'
+import { describe, newObject, removeObject, select } from '../objects'
 import { get, set, store } from '../state'
 import { useStore } from '../store'
 import { Button } from './icons'

@@ -2,7 +2,10 @@
 
 import { useEffect, useRef } from 'preact/hooks'
 import * as gestures from '../gestures'
-import { api, hoverAt, hoverEnd, masks, masksOn, onChange, planes, redraw, setCross, setFrame, source } from '../session'
+import { api, masks, onChange, planes, redraw, source } from '../desk'
+import { masksOn } from '../fetching'
+import { hoverAt, hoverEnd } from '../hover'
+import { setCross, setFrame } from '../looking'
 import { get, objectOf, set, store } from '../state'
 import { drawn } from '../timings'
 import { Painter } from '../viewer/draw'
