@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import lzma
 import shutil
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +19,10 @@ from segscope.serve.errors import NotFound, Refused, TooLarge
 from segscope.serve.settings import Limits
 
 _CHUNK = 2**20
+_DAMAGED = (  # what the standard library raises for archives that are none
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, NotImplementedError,
+    OverflowError, RuntimeError, ValueError,
+)  # fmt: skip
 
 
 def below(roots: Sequence[Path], root: int, relative: str) -> Path:
@@ -121,7 +128,7 @@ def unpack(archive: Path, folder: Path, limits: Limits) -> None:
                         if total > limits.unpacked_bytes:
                             raise TooLarge(f"the archive unpacks to more than {limits.unpacked_bytes} bytes")
                         file.write(chunk)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _DAMAGED as error:
         raise ReadError(f"the archive cannot be unpacked: {error}") from error
     except FileExistsError as error:
         raise ReadError("the archive holds two files of one name") from error
