@@ -47,7 +47,8 @@ from segscope.metrics.overlap import dice
 def textured(rng: np.random.Generator, side: int = 48, *, boxes: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
     """A noisy picture (row, column) 0 to 1 with one ellipse, or box, of a finer grain, and its mask.
 
-    Things differ from what surrounds them in texture and a little in brightness, to either side.
+    Things differ from what surrounds them in texture, and in brightness to either side, so that four of them do not
+    show what all are like.
     """
     y, x = np.mgrid[:side, :side] + 0.5
     cx, cy = rng.uniform(0.3, 0.7, 2) * side
@@ -58,7 +59,7 @@ def textured(rng: np.random.Generator, side: int = 48, *, boxes: bool = False) -
     mask = (np.maximum(abs(u / a), abs(v / b)) < 1) if boxes else ((u / a) ** 2 + (v / b) ** 2 < 1)
     rough = np.kron(rng.normal(0, 1, (side // 4 + 1, side // 4 + 1)), np.ones((4, 4)))[:side, :side]
     fine = rng.normal(0, 1, (side, side))
-    shift = rng.uniform(0.05, 0.15) * (1 if boxes else -1)
+    shift = rng.uniform(0.02, 0.1) * rng.choice((-1, 1))
     grey = (
         0.5
         + np.where(mask, 0.12 * fine + shift, 0.1 * rough + 0.05 * fine)
@@ -91,6 +92,7 @@ def plumbing(
         torch.manual_seed(seed)
         students = Students(2, ("unet", "vnet"), width).train()
         optimizer = torch.optim.AdamW(students.parameters(), 2e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         order = np.random.default_rng((8, seed))
         for _ in range(steps):
             known = order.integers(labelled, size=4)
@@ -103,6 +105,7 @@ def plumbing(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            schedule.step()
         found.append(_score(students, pictures[labelled + unlabelled :], masks[labelled + unlabelled :]))
     return found[0], found[1]
 
