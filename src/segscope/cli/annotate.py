@@ -14,7 +14,7 @@ import typer
 
 from segscope.cli import console
 from segscope.cli.segment import Device
-from segscope.cli.serve import default_project
+from segscope.cli.serve import Dicomweb, default_project
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def annotate(
     project: Path | None = typer.Option(
         None, metavar="DIR", help="Where the work is kept; default beside the data, as NAME.segscope."
     ),
+    dicomweb: list[str] = Dicomweb,
     port: int = typer.Option(0, min=0, max=65535, help="Port; 0 takes a free one."),
     model: str = typer.Option("mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."),
     no_browser: bool = typer.Option(False, "--no-browser", help="Only print where the page is."),
@@ -48,6 +49,7 @@ def annotate(
     settings = Settings(
         project=project or project_of(found),
         roots=tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in found)),
+        dicomweb=tuple(dicomweb),
         model=model,
         device=device.value,
         token=secrets.token_urlsafe(24),

@@ -23,11 +23,21 @@ FACADES = ("monailabel", "nninteractive")
 ANYWHERE = ("0.0.0.0", "::")
 
 
+Dicomweb = typer.Option(
+    [],
+    metavar="URL",
+    envvar="SEGSCOPE_DICOMWEB",
+    help="Root of a DICOMweb archive (PACS) to open series from and store results in; repeatable. With credentials: "
+    "https://USER:PASSWORD@HOST/ROOT or https://:TOKEN@HOST/ROOT, best in the environment variable.",
+)
+
+
 def serve(
     root: list[Path] = typer.Option([], metavar="DIR", help="Folder below which clients may name files; repeatable."),
     project: Path | None = typer.Option(
         None, metavar="DIR", help="Where the work is kept; default in the user's data folder."
     ),
+    dicomweb: list[str] = Dicomweb,
     host: str = typer.Option("127.0.0.1", help="Address to listen on; other machines reach it only when you name one."),
     port: int = typer.Option(8484, min=0, max=65535, help="Port; 0 takes a free one."),
     token: str | None = typer.Option(
@@ -70,6 +80,7 @@ def serve(
     settings = Settings(
         project=project or default_project("serve"),
         roots=tuple(folder.resolve() for folder in root),
+        dicomweb=tuple(dicomweb),
         model=model,
         models=_named(more),
         device=device.value,

@@ -77,6 +77,13 @@ class Session:
         Path(path).write_bytes(data)
         return Path(path)
 
+    def store(
+        self, format_name: str = "dicom-seg", root: int = 0, objects: Sequence[int] | None = None
+    ) -> dict[str, str]:
+        """Send the masks to a DICOMweb archive of the server, also as "rtstruct"; the UIDs they have there."""
+        body = {"root": root, "format": format_name, "objects": None if objects is None else list(objects)}
+        return self._json("POST", "/dicomweb", body)
+
     # --- commands ---------------------------------------------------------------------------------------------------
 
     def predict(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,15 @@ class Client:
     def refer(self, path: str, root: int = 0, **choice: Any) -> Image:
         """An image below a root of the server, by its path relative to that."""
         return Image.of(self.json("POST", "/v1/images/reference", {"root": root, "path": path, **choice}))
+
+    def studies(self, root: int = 0, **filters: str) -> list[dict[str, Any]]:
+        """Studies of a DICOMweb archive of the server; filters: patient_id, patient_name, date, modality, limit."""
+        return self.json("GET", f"/v1/dicomweb/{root}/studies?{urlencode(filters)}")
+
+    def fetch(self, study: str, series: str | None = None, root: int = 0) -> Image:
+        """An image of a DICOMweb archive of the server, by its UIDs."""
+        named = study if series is None else f"{study}/{series}"
+        return Image.of(self.json("POST", "/v1/images/reference", {"root": root, "dicomweb": named}))
 
     def upload(self, *paths: str | Path) -> Image:
         """Send files: one, or those of a series. The same content gives the same `image_id`."""

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from segscope import __version__
 from segscope.serve import monailabel, nninteractive, problems
 from segscope.serve.guard import Guard
-from segscope.serve.routes import commands, common, images, live, project, sessions
+from segscope.serve.routes import commands, common, dicomweb, images, live, project, sessions
 from segscope.serve.workspace import Workspace
 
 STATIC = Path(__file__).with_name("static")
@@ -50,7 +50,7 @@ def create_app(workspace: Workspace) -> Guard:
     )
     app.state.workspace = workspace
     api = APIRouter(prefix="/v1", responses=common.PROBLEMS)
-    for part in (project, images, sessions, commands):
+    for part in (project, images, sessions, commands, dicomweb):
         api.include_router(part.router)
     app.include_router(api)
     app.include_router(live.router, prefix="/v1")

@@ -12,6 +12,7 @@ from segscope.errors import (
     UsageError,
     WriteError,
 )
+from segscope.io.dicomweb import ArchiveError
 
 
 class ServeError(SegscopeError):
@@ -86,4 +87,6 @@ def status_of(error: SegscopeError) -> int:
     """HTTP status of an error."""
     if isinstance(error, ServeError):
         return error.status
+    if isinstance(error, ArchiveError):
+        return 404 if error.missing else 413 if error.too_large else 502
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)

@@ -99,7 +99,9 @@ class Images:
         image_id = _identity(self._hash(path), choice.options())
         return self._keep(image_id, path.name, "root", path, choice.options(), stack)
 
-    def upload(self, files: Sequence[tuple[str, Path]], choice: Choice = Choice()) -> dict[str, Any]:
+    def upload(
+        self, files: Sequence[tuple[str, Path]], choice: Choice = Choice(), *, name: str | None = None
+    ) -> dict[str, Any]:
         """The image of uploaded files; they are moved away from where they are.
 
         Raises:
@@ -121,7 +123,7 @@ class Images:
             incoming.rename(place)
             main = place / main.relative_to(incoming)
             stack = foreign_stack(main, choice.options(), self._settings.limits)
-            return self._keep(image_id, main.name, "upload", main, choice.options(), stack)
+            return self._keep(image_id, name or main.name, "upload", main, choice.options(), stack)
         finally:
             paths.discard(incoming)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from segscope.errors import UnknownName, UsageError
 from segscope.io import write
+from segscope.io.dicomweb import is_uid
 from segscope.masks import Masks
 from segscope.predict import Interaction, StopRules
 from segscope.prompts import Box, Point, Prompt
@@ -114,6 +115,8 @@ class Desk:
             return found
         rows = [row for row in store.rows("SELECT * FROM images") if name in (row["name"], row["name"].split(".")[0])]
         rows = rows or [row for row in store.rows("SELECT * FROM images") if self._series(row) == name]
+        if not rows and self.workspace.archives.listed() and is_uid(name):  # as OHIF names images
+            return self.workspace.images.row(self.workspace.archives.find(name)["image_id"])
         if len(rows) != 1:
             raise NotFound("no image of that name" if not rows else "several images of that name; use the id")
         return rows[0]

@@ -76,6 +76,7 @@ class Project(BaseModel):
     windows: dict[str, list[float]]
     exports: dict[str, dict[str, str]]
     roots: list[str]
+    dicomweb: list[str]
     cases: dict[str, int]
     limits: dict[str, float]
 
@@ -112,10 +113,11 @@ class Image(BaseModel):
 
 
 class Reference(Request):
-    """An image below a root."""
+    """An image by its `path` below a root of the server, or `dicomweb`: STUDY/SERIES or STUDY of a DICOMweb root."""
 
     root: Annotated[int, Field(ge=0)] = 0
-    path: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
+    dicomweb: Annotated[str, StringConstraints(min_length=1, max_length=130)] | None = None
     series: Short | None = None
     volume: Annotated[int, Field(ge=0)] | None = None
     channel: Annotated[int, Field(ge=0)] | None = None

@@ -44,6 +44,7 @@ class Settings:
     Attributes:
         project: folder of the workspace; made if need be.
         roots: folders below which clients may name files.
+        dicomweb: roots of the archives that clients may open series from and store results in, with credentials.
         model: what sessions use that name none.
         models: further models by name: checkpoint files and adaptation folders, as `segscope.load` takes them.
         device: as `segscope.load` takes it.
@@ -61,6 +62,7 @@ class Settings:
 
     project: Path
     roots: tuple[Path, ...] = ()
+    dicomweb: tuple[str, ...] = field(default=(), repr=False)
     model: str = "mini"
     models: Mapping[str, str] = field(default_factory=dict)
     device: str = "auto"

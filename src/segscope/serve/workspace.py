@@ -15,6 +15,7 @@ from segscope.errors import UsageError, WriteError
 from segscope.prompts import Prompt
 from segscope.render import PRESETS
 from segscope.serve import review
+from segscope.serve.archives import Archives
 from segscope.serve.cases import Cases
 from segscope.serve.collect import collect
 from segscope.serve.document import Document
@@ -64,6 +65,7 @@ class Workspace:
         self._lock = lock(settings.project)
         self.store = Store(settings.project / "project.sqlite")
         self.images = Images(self.store, settings)
+        self.archives = Archives(settings, self.images)
         self.engines = Engines(settings.model, settings.models, settings.device, settings.project / "models")
         self.jobs, self.wires = Jobs(), Wires()
         self.sessions = Sessions(settings, self.store, self.images, self.engines, self.jobs, self.wires)
@@ -98,6 +100,7 @@ class Workspace:
             "windows": {name: list(pair) for name, pair in PRESETS.items()},
             "exports": {name: {"suffix": kind.suffix, "note": kind.note} for name, kind in EXPORTS.items()},
             "roots": [root.name for root in self.settings.roots],
+            "dicomweb": self.archives.listed(),
             "cases": self.cases.counts(),
             "limits": {
                 "upload_bytes": self.settings.limits.upload_bytes,

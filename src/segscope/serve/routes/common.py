@@ -10,7 +10,9 @@ import numpy as np
 from fastapi import Depends, Header, Request, Response
 from numpy.typing import NDArray
 
-from segscope.serve.schemas import Problem
+from segscope.errors import UsageError
+from segscope.serve.images import Choice
+from segscope.serve.schemas import Problem, Reference
 from segscope.serve.workspace import Workspace
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -26,6 +28,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (422, "a wrong request"),
         (429, "too many wrong tokens"),
         (501, "an optional package is missing"),
+        (502, "the DICOMweb archive does not answer, or refuses"),
         (503, "full"),
         (507, "the disk refuses"),
     )
@@ -49,6 +52,16 @@ def leased(session_id: str, space: Space, x_lease: Annotated[str | None, Header(
 
 
 Leased = Annotated[str, Depends(leased)]
+
+
+def referred(space: Workspace, reference: Reference) -> dict[str, Any]:
+    """The image that a reference names."""
+    if (reference.path is None) == (reference.dicomweb is None):
+        raise UsageError("a reference names an image by `path` or by `dicomweb`, one of the two")
+    if reference.dicomweb is not None:
+        return space.archives.open(reference.root, reference.dicomweb)
+    choice = Choice(reference.series, reference.volume, reference.channel)
+    return space.images.refer(reference.root, reference.path or "", choice)
 
 
 def array(values: NDArray[Any], request: Request, cache: str = "no-store", **more: Any) -> Response:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
 from segscope.serve import schemas
 from segscope.serve.images import PICTURE_FORMATS, Choice, checked
-from segscope.serve.routes.common import Space, array
+from segscope.serve.routes.common import Space, array, referred
 
 router = APIRouter()
 
@@ -49,9 +49,8 @@ def upload(
 
 @router.post("/images/reference", status_code=201)
 def refer(body: schemas.Reference, space: Space) -> schemas.Image:
-    """An image below a root, where it lies."""
-    choice = Choice(body.series, body.volume, body.channel)
-    return schemas.Image(**space.images.refer(body.root, body.path, choice))
+    """An image below a root, where it lies, or a copy of one in a DICOMweb archive."""
+    return schemas.Image(**referred(space, body))
 
 
 @router.get("/roots/{root}/files")

@@ -11,8 +11,7 @@ from segscope import __version__
 from segscope.errors import UsageError
 from segscope.serve import guard, schemas
 from segscope.serve.errors import NotFound, Unauthorised
-from segscope.serve.images import Choice
-from segscope.serve.routes.common import Space
+from segscope.serve.routes.common import Space, referred
 
 router = APIRouter()
 
@@ -92,8 +91,7 @@ def add_case(body: schemas.CaseNew, space: Space) -> schemas.Case:
         raise UsageError("name a case by `image_id` or by `reference`, one of the two")
     image_id = body.image_id
     if body.reference is not None:
-        choice = Choice(body.reference.series, body.reference.volume, body.reference.channel)
-        image_id = space.images.refer(body.reference.root, body.reference.path, choice)["image_id"]
+        image_id = referred(space, body.reference)["image_id"]
     assert image_id is not None
     return schemas.Case(**space.cases.add(image_id))
 
