@@ -48,7 +48,8 @@ def settled(scene: Scene, tracks: Mapping[int, Track], frame: int, overlap: Over
     }
     kept = {object_id for object_id in filled if tracks[object_id].locked or frame in tracks[object_id].accepted}
     apart = _highest(scene, filled, kept) if overlap == "highest" and len(filled) > 1 else {}
-    return {object_id: apart.get(object_id, answer.runs) for object_id, answer in filled.items()}
+    found = {object_id: apart.get(object_id, answer.runs) for object_id, answer in filled.items()}
+    return {object_id: runs for object_id, runs in found.items() if len(runs) > 1}
 
 
 def _highest(scene: Scene, answers: Mapping[int, Answer], kept: Set[int]) -> dict[int, Runs]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.models.engine import Hint
+from segscope.predict.scene import GIVEN
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
 CLICKS_PER_SCRIBBLE = 5
-GIVEN = 10.0  # logit of a mask that a person gave: +-10, as SAM 2 writes masks into its logits
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,18 +19,18 @@ from segscope.memory import MemoryPolicy, policy
 from segscope.memory.spool import Spool
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
-from segscope.predict import commands, saved
-from segscope.predict.compose import Overlap, check_overlap, compose, settled
+from segscope.predict import commands
+from segscope.predict.compose import Overlap, check_overlap, compose
 from segscope.predict.history import History
 from segscope.predict.journal import (
     Command,
     Journal,
-    check_header,
-    effective,
+    check_stack,
     engine_identity,
     prompts_command,
     read_journal,
     stack_identity,
+    steps,
 )
 from segscope.predict.preview import Scratch
 from segscope.predict.scene import Scene
@@ -107,7 +107,7 @@ class Interaction(History):
         """An interaction on the same stack that begins anew and shares what was encoded so far."""
         again = copy.copy(self)
         again._scene = replace(self._scene, spool=Spool(), view=View.whole(self.stack.size_hw))
-        again._tracks, again._done, again._undone = {}, [], []
+        again._tracks, again._done, again._undone, again._settled = {}, [], [], {}
         again._stop, again._running, again._journal = threading.Event(), False, None
         return again
 
@@ -301,7 +301,7 @@ class Interaction(History):
 
     def shown(self, frame: int) -> dict[int, Runs]:
         """Run lengths by object on a frame as `masks` has them: overlaps settled, objects without pixels left out."""
-        return settled(self._scene, self._tracks, frame, self.overlap)
+        return self._shown(self._tracks, frame)
 
     def rendered(self, frame: int) -> NDArray[np.uint8]:
         """What the network sees of a frame: (row, column, 3)."""
@@ -326,8 +326,9 @@ class Interaction(History):
             for frame, answer in track.answers.items()
             if answer.note and not answer.note.startswith("stopped")
         }
-        steps = [command for command in self.log if command["do"] != "add"]
-        return {**self._header, "prompts": prompts_to_json(prompts, names), "commands": steps, "notes": notes}
+        others = [command for command in self.log if command["do"] != "add"]
+        found = {**self._header, "prompts": prompts_to_json(prompts, names), "commands": others, "notes": notes}
+        return {**found, "earlier_engines": self.earlier_engines} if self.foreign_steps else found
 
     # --- saving and replay ------------------------------------------------------------------------------------------
 
@@ -340,35 +341,33 @@ class Interaction(History):
         progress: Callable[[int, int], None] | None = None,
         *,
         state: Path | str | None = None,
+        other_weights: bool = False,
     ) -> Interaction:
         """Re-create an interaction from its log, and go on writing to it.
 
         Every command is run again, so the masks are the same on the same machine; a propagation that had not ended
-        when the program died is not in the log and is simply asked for again.
+        when the program died is not in the log and is simply asked for again. Where another machine computes other
+        masks, those of the log count, as with `other_weights`.
 
         Args:
             path: the log.
             stack, engine: as they were.
             progress: called with (commands done, commands to do).
             state: a file of `save_state` to begin from, where it fits the log; otherwise it is not used.
+            other_weights: open it although another network made it. Masks are taken as the log has them, later
+                prompts are answered by this engine, and `changed` says so.
 
         Raises:
             ReadError: not a log, or damaged.
-            UsageError: made on another image or with other weights.
+            UsageError: made on another image, or with other weights.
         """
         path = Path(path)
         header, lines, good = read_journal(path)
-        check_header(header, stack, engine, path)
+        check_stack(header, stack, path)
         work = cls(stack, engine, window=header["window"], memory=header["memory"], overlap=header["overlap"])
-        done, undone = effective(lines)
-        known = 0 if state is None else saved.load(Path(state), work._scene, work._tracks, done)
-        work._done = [(command, None) for command in done[:known]]
-        for number, command in enumerate(done[known:], start=known + 1):
-            work._done.append((command, work._state()))
-            work._replay(command)
-            if progress is not None:
-                progress(number, len(done))
-        work._undone = [(command, None) for command in undone]
+        change = work._continue(steps(header, lines), None if state is None else Path(state), progress, other_weights)
+        if change:
+            raise UsageError(f"{path} was {change}. Load the same model, or say other_weights=True.")
         work._journal = Journal.continued(path, good)
         return work
 

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,27 @@ def engine_identity(engine: Engine | Segmenter) -> dict[str, Any]:
     return {"model": engine.card.name, "weights": engine.weights_hash, **engine.settings()}
 
 
-def check_header(header: Command, stack: Stack, engine: Engine, path: Path) -> None:
-    """Refuse to replay a log on another stack or with other weights.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command of a log.
+
+    Attributes:
+        command: what was asked for.
+        kept: what it led to, as the log says (`kept.py`); None where the log does not.
+        maker: identity of the engine that did it.
+        era: how often the engine had changed before.
+        foreign: whether another engine than the present one did it.
+    """
+
+    command: Command
+    kept: Command | None
+    maker: Command
+    era: int = 0
+    foreign: bool = False
+
+
+def check_stack(header: Command, stack: Stack, path: Path) -> None:
+    """Refuse to replay a log on another stack.
 
     Raises:
         UsageError: what differs.
@@ -50,13 +71,15 @@ def check_header(header: Command, stack: Stack, engine: Engine, path: Path) -> N
     here = stack_identity(stack)
     if header.get("stack") != here:
         raise UsageError(f"{path} was made on another image: it says {header.get('stack')}, this one is {here}")
-    made_by = header.get("engine", {})
+
+
+def differs(maker: Command, engine: Engine) -> str:
+    """How the engine that made something differs from this one, or ""."""
+    here = engine_identity(engine)
     for key in ("model", "weights", "input_size"):
-        if made_by.get(key) != engine_identity(engine)[key]:
-            raise UsageError(
-                f"{path} was made with {key} {made_by.get(key)!r}; this engine has {engine_identity(engine)[key]!r}. "
-                "Load the same model, or start a new log."
-            )
+        if maker.get(key) != here[key]:
+            return f"made with {key} {maker.get(key)!r}; this engine has {here[key]!r}"
+    return ""
 
 
 def prompts_command(prompts: tuple[Prompt, ...]) -> Command:
@@ -137,16 +160,19 @@ def read_journal(path: Path) -> tuple[Command, list[Command], int]:
     return lines[0], lines[1:], good
 
 
-def effective(commands: list[Command]) -> tuple[list[Command], list[Command]]:
-    """Commands that count after all undos and redos, and those that could be redone (latest undone last)."""
-    done: list[Command] = []
-    undone: list[Command] = []
-    for command in commands:
-        if command.get("do") == "undo" and done:
+def steps(header: Command, lines: Sequence[Command]) -> tuple[list[Step], list[Step], Command, int]:
+    """Steps that count after all undos and redos, those that could be redone (latest undone last), engine and era."""
+    done: list[Step] = []
+    undone: list[Step] = []
+    maker, era = header.get("engine", {}), 0
+    for line in lines:
+        maker, era = line.get("engine", maker), era + ("engine" in line)
+        if line.get("do") == "undo" and done:
             undone.append(done.pop())
-        elif command.get("do") == "redo" and undone:
+        elif line.get("do") == "redo" and undone:
             done.append(undone.pop())
-        elif command.get("do") not in ("undo", "redo"):
-            done.append(command)
+        elif line.get("do") not in ("undo", "redo"):
+            command = {key: value for key, value in line.items() if key not in ("kept", "engine")}
+            done.append(Step(command, line.get("kept"), maker or {}, era))
             undone.clear()
-    return done, undone
+    return done, undone, maker, era

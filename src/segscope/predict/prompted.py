@@ -14,8 +14,8 @@ from torch import Tensor
 from segscope.masks import FrameMask
 from segscope.models.engine import Decoded, Hint
 from segscope.models.sam2 import pick
-from segscope.predict.hints import GIVEN, Request, mask_logits, request
-from segscope.predict.scene import ABSENT, Scene
+from segscope.predict.hints import Request, mask_logits, request
+from segscope.predict.scene import ABSENT, GIVEN, Scene
 from segscope.predict.track import Answer, Candidate, Track
 from segscope.predict.view import View
 from segscope.prompts import Box, MaskPrompt, Prompt
@@ -84,7 +84,7 @@ def _plain(
     features = scene.encode(frame)
     previous = asked.start
     if previous is None and before is not None:
-        previous = scene.spool.get(before.logits, scene.engine.device)
+        previous = kept_logits(scene, before)
     if previous is not None:
         previous = previous.to(scene.engine.device).clamp(-CLAMP, CLAMP)
     conditioned = None
@@ -115,8 +115,16 @@ def _with_choice(scene: Scene, answer: Answer, others: Sequence[tuple[Tensor, Vi
     """An answer that keeps the other masks found, so that one of them can be chosen later."""
     if not others:
         return answer
+    assert answer.logits is not None
     kept = [Candidate(scene.spool.put(low.float()), view, score) for low, view, score in others]
     return replace(answer, candidates=(Candidate(answer.logits, answer.view, answer.score), *kept))
+
+
+def kept_logits(scene: Scene, answer: Answer) -> Tensor:
+    """Logits (row, column) of an answer in its view."""
+    if answer.logits is None:
+        return torch.from_numpy(scene.logits(answer)).to(scene.engine.device)
+    return scene.spool.get(answer.logits, scene.engine.device)
 
 
 def gate_absent(decoded: Decoded) -> Decoded:

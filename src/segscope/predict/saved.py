@@ -23,7 +23,7 @@ from segscope.predict.view import View
 from segscope.wire import prompt_from_json, prompt_to_json
 
 log = logging.getLogger("segscope.predict")
-VERSION = 1
+VERSION = 2
 
 
 def digest(commands: Sequence[Command]) -> str:
@@ -31,8 +31,8 @@ def digest(commands: Sequence[Command]) -> str:
     return hashlib.sha256(json.dumps(list(commands), sort_keys=True).encode()).hexdigest()
 
 
-def save(path: Path, scene: Scene, tracks: Mapping[int, Track], commands: Sequence[Command]) -> None:
-    """Write a state and the commands that it is the result of.
+def save(path: Path, scene: Scene, tracks: Mapping[int, Track], commands: Sequence[Command], era: int) -> None:
+    """Write a state and the commands that it is the result of, with the era of the log (`Step.era`) that it is of.
 
     Raises:
         WriteError: the file system refuses; what was there stays.
@@ -44,6 +44,7 @@ def save(path: Path, scene: Scene, tracks: Mapping[int, Track], commands: Sequen
         "version": VERSION,
         "commands": len(commands),
         "digest": digest(commands),
+        "era": era,
         "view": _view(scene.view),
         "tracks": {str(object_id): writer.track(track) for object_id, track in tracks.items()},
     }
@@ -54,8 +55,8 @@ def save(path: Path, scene: Scene, tracks: Mapping[int, Track], commands: Sequen
         save_file(tensors, part, metadata={"state": json.dumps(document)})
 
 
-def load(path: Path, scene: Scene, tracks: dict[int, Track], commands: Sequence[Command]) -> int:
-    """Fill `tracks` (empty before) from a saved state that a beginning of `commands` leads to.
+def load(path: Path, scene: Scene, tracks: dict[int, Track], commands: Sequence[Command], era: int) -> int:
+    """Fill `tracks` (empty before) from a saved state of this era that a beginning of `commands` leads to.
 
     Returns:
         how many of the commands it stands for; 0 when it does not fit or cannot be read, and nothing is changed then.
@@ -66,7 +67,8 @@ def load(path: Path, scene: Scene, tracks: dict[int, Track], commands: Sequence[
         with safe_open(path, "pt") as file:
             document = json.loads(file.metadata()["state"])
             count = int(document["commands"])
-            fits = document["version"] == VERSION and count <= len(commands)
+            known = document["version"] in (1, VERSION)  # version 1 knew no eras
+            fits = known and document.get("era", 0) == era and count <= len(commands)
             if not fits or document["digest"] != digest(commands[:count]):
                 return 0
             reader = _Reader(scene, file, document["answers"])
@@ -145,7 +147,9 @@ class _Writer:
             self._length += len(answer.runs)
         return self._known[id(answer)]
 
-    def _tensor(self, ticket: Ticket) -> str:
+    def _tensor(self, ticket: Ticket | None) -> str | None:
+        if ticket is None:
+            return None
         key = f"t{ticket.offset}"
         if key not in self.tensors:
             self.tensors[key] = self.scene.spool.get(ticket).contiguous()
@@ -189,7 +193,7 @@ class _Reader:
         return Answer(
             mine,
             int(mine[1::2].sum()),
-            self._ticket(item["logits"]),
+            None if item["logits"] is None else self._ticket(item["logits"]),
             _view_of(item["view"]),
             item["score"],
             item["object_score"],

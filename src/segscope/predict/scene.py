@@ -20,6 +20,8 @@ from segscope.predict.view import FeatureCache, View
 from segscope.render import Renderer
 from segscope.stack import Stack
 
+GIVEN = 10.0
+"""Logit inside a mask of which nothing else is known; outside, minus that: as SAM 2 writes masks into its logits."""
 ABSENT = -1024.0
 """Logit of every pixel of an object that is not on a frame (SAM 2's value)."""
 
@@ -102,6 +104,8 @@ class Scene:
 
     def logits(self, answer: Answer) -> NDArray[np.float32]:
         """Logits (row, column) on the frame of a kept answer."""
+        if answer.logits is None:
+            return np.where(self.mask(answer), np.float32(GIVEN), np.float32(-GIVEN))
         return self.on_frame(self.spool.get(answer.logits, self.engine.device), answer.view)
 
     def mask(self, answer: Answer) -> NDArray[np.bool_]:

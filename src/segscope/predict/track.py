@@ -39,7 +39,7 @@ class Answer:
     Attributes:
         runs: run lengths of the mask.
         area: pixels inside.
-        logits: low-resolution logits (row, column) in the spool.
+        logits: low-resolution logits (row, column) in the spool; None where only the mask is known.
         view: what the logits show.
         score: predicted IoU, 0 to 1.
         object_score: logit of presence, or None.
@@ -51,7 +51,7 @@ class Answer:
 
     runs: Runs
     area: int
-    logits: Ticket
+    logits: Ticket | None
     view: View
     score: float
     object_score: float | None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segscope.masks import FrameMask
 from segscope.models.engine import NO_HINT, Decoded, Hint, Memory
 from segscope.models.sam2 import pick, stack_decoded
-from segscope.predict.prompted import CLAMP, ZOOM, gate_absent
+from segscope.predict.prompted import CLAMP, ZOOM, gate_absent, kept_logits
 from segscope.predict.scene import ABSENT, Scene
 from segscope.predict.track import Answer, Track
 from segscope.predict.view import View
@@ -92,7 +92,7 @@ def _last(scene: Scene, answer: Answer | None) -> torch.Tensor:
 def _seen_in(scene: Scene, answer: Answer, view: View) -> torch.Tensor:
     """Logits (row, column) of an answer in a view."""
     if view == answer.view:
-        return scene.spool.get(answer.logits, scene.engine.device)
+        return kept_logits(scene, answer)
     cut = np.ascontiguousarray(view.cut(scene.logits(answer)))
     return torch.from_numpy(cut).to(scene.engine.device)
 

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from segscope.errors import PromptError, UsageError
 from segscope.masks import FrameMask, Masks, Runs, decode_runs
 from segscope.predict import Interaction
+from segscope.predict.kept import changed_frames
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve import pieces
 from segscope.serve.engines import Turnstile, Urgency
 from segscope.serve.errors import Busy, NotFound
-from segscope.serve.outcome import Outcome, candidates_of, changed_frames, object_row, together
+from segscope.serve.outcome import Outcome, candidates_of, object_row, together
 from segscope.serve.pieces import Piece
 
 MOST_SENT = 24  # frames whose changed masks come with one answer; of further ones only the numbers are sent

@@ -13,7 +13,8 @@ from segscope.geometry import Geometry
 from segscope.io.dicom_codes import codes_for
 from segscope.io.seg_nrrd import colour_of
 from segscope.masks import FrameMask
-from segscope.predict import StopRules
+from segscope.predict import Interaction, StopRules
+from segscope.predict.journal import engine_identity
 from segscope.predict.track import Track
 from segscope.serve import pieces
 from segscope.serve.pieces import Piece
@@ -64,19 +65,24 @@ def candidates_of(found: FrameMask) -> tuple[Piece, ...]:
     )
 
 
-def changed_frames(before: Mapping[int, Track], after: Mapping[int, Track]) -> set[int]:
-    """Frames on which masks may look different; a track that a command left alone is the same object."""
-    frames: set[int] = set()
-    nothing = Track()
-    for object_id in {*before, *after}:
-        old, new = before.get(object_id, nothing), after.get(object_id, nothing)
-        if old is new:
-            continue
-        if new.locked != old.locked:
-            frames |= {*new.answers, *old.answers}
-        frames |= new.accepted ^ old.accepted
-        frames |= {at for at in {*old.answers, *new.answers} if old.answers.get(at) is not new.answers.get(at)}
-    return frames
+def network_row(work: Interaction) -> dict[str, Any] | None:
+    """What clients are told where another network made what is shown; None where it is all the present one's."""
+    if not work.foreign_steps:
+        return None
+    here = engine_identity(work.engine)
+    others = [f"{one.get('model')} {str(one.get('weights'))[:8]}" for one in work.earlier_engines]
+    steps, anew = work.foreign_steps, work.answered_anew
+    detail = (
+        f"The network has changed: {steps} step{'s' * (steps != 1)} of this session {'were' if steps != 1 else 'was'} "
+        f"made by {', '.join(others)}. What was drawn is as it was; new prompts are answered by {here['model']} "
+        f"{here['weights'][:8]}."
+    )
+    if anew:
+        detail += (
+            f" The log of an earlier version holds no masks of {anew} step{'s' * (anew != 1)}; they were answered anew "
+            "and may look different: please check them."
+        )
+    return {"detail": detail, "model": here["model"], "weights": here["weights"], "steps": steps, "anew": anew}
 
 
 def stop_rules(said: str | Mapping[str, Any] | None, kind: str) -> StopRules | None:

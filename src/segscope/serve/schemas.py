@@ -178,12 +178,23 @@ class Object(BaseModel):
     frames: list[tuple[int, int, float, str, bool]] | None = None
 
 
+class Network(BaseModel):
+    """Another network made some of what is shown; `model` answers now."""
+
+    detail: str
+    model: str
+    weights: str
+    steps: int
+    anew: int
+
+
 class State(Session):
     frames: int
     size_hw: tuple[int, int]
     window: dict[str, Any]
     can_undo: int
     can_redo: int
+    network: Network | None
     saved: bool
     job: dict[str, Any] | None
     interrupted: dict[str, Any] | None

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from segscope.serve.jobs import Jobs, Wires
 from segscope.serve.leases import Leases
 from segscope.serve.settings import Settings
 from segscope.serve.store import Row, Store, now
+
+if TYPE_CHECKING:
+    from segscope.models.engine import Engine
 
 log = logging.getLogger("segscope.serve")
 
@@ -255,7 +258,7 @@ class Sessions:
     def _opened(self, row: Row, slot: _Slot) -> Document:
         folder = self._folder / row["id"]
         stack = self._images.stack(row["image_id"], row["axis"])
-        engine = self._engines.get(row["model"])
+        engine = self._engine_of(row)
         turnstile = self._engines.turnstile(engine)
 
         def progress(done: int, total: int) -> None:
@@ -267,18 +270,24 @@ class Sessions:
         try:
             with turnstile.pass_through(Urgency.TRACK):
                 work = Interaction.resume(
-                    folder / "log.jsonl", stack, engine, progress, state=folder / "state.safetensors"
-                )
+                    folder / "log.jsonl", stack, engine, progress, state=folder / "state.safetensors",
+                    other_weights=True,
+                )  # fmt: skip
         except UsageError as error:
-            raise ReadError(
-                f'this session cannot be opened: {_without(str(error), folder)} Open a new one with "start_from" or '
-                "use the model that it was made with."
-            ) from error
+            raise ReadError(f"this session cannot be opened: {_without(str(error), folder)}") from error
         finally:
             slot.opening = None
         document = Document(work, turnstile, folder)
         document.unsaved_s = time.perf_counter() - start
         return document
+
+    def _engine_of(self, row: Row) -> Engine:
+        """The engine of a session; the server's own where that model is gone."""
+        try:
+            return self._engines.get(row["model"])
+        except SegscopeError as error:
+            log.warning("a session's model cannot be had (%s); the server's own takes its place", type(error).__name__)
+            return self._engines.get(None)
 
     # --- memory -----------------------------------------------------------------------------------------------------
 

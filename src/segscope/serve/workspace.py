@@ -24,7 +24,7 @@ from segscope.serve.errors import Busy
 from segscope.serve.exporting import EXPORTS, ExportFormat, exported
 from segscope.serve.images import Images
 from segscope.serve.jobs import Job, Jobs, Wires
-from segscope.serve.outcome import Outcome, stop_rules
+from segscope.serve.outcome import Outcome, network_row, stop_rules
 from segscope.serve.pieces import Encoding, Piece
 from segscope.serve.running import lock
 from segscope.serve.sessions import Sessions, Wanted
@@ -157,6 +157,7 @@ class Workspace:
                 "size_hw": list(document.size_hw),
                 "window": {"how": window["how"], "low": window["low"], "high": window["high"]},
                 **counts(document),
+                "network": network_row(document.work),
                 "saved": True,
                 "job": jobs[0] if jobs else None,
                 "interrupted": None if jobs else row["pending"],
