@@ -73,6 +73,7 @@ class Masks:
         times_s: of the stack.
         record: what made them: model, weights hash, window, prompts, versions.
         axis: axis of the stored array that the frames run along (see `Stack.axis`).
+        about: what else is said of objects: `colour` ("#rrggbb"), `code` ({"scheme", "value", "meaning"}).
     """
 
     shape_zyx: tuple[int, int, int]
@@ -83,6 +84,7 @@ class Masks:
     times_s: NDArray[np.float64] | None = None
     record: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     axis: int = 0
+    about: Mapping[int, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         unnamed = {object_id for _, object_id in self.runs} - set(self.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -42,11 +43,19 @@ class Frames(Protocol):
 
 
 def colour_of(object_id: int) -> Colour:
-    """The colour of an object, the same everywhere."""
+    """The colour of an object that nobody chose one for, the same everywhere."""
     turn, place = divmod(object_id - 1, len(PALETTE))
     shade = (1.0, 0.72, 0.5)[turn % 3]
     red, green, blue = (round(value * shade) for value in PALETTE[place])
     return (red, green, blue)
+
+
+def chosen_colour(masks: Masks, object_id: int) -> Colour:
+    """The colour that was chosen for an object, or `colour_of`."""
+    said = str(masks.about.get(object_id, {}).get("colour") or "")
+    if not re.fullmatch("#[0-9a-fA-F]{6}", said):
+        return colour_of(object_id)
+    return (int(said[1:3], 16), int(said[3:5], 16), int(said[5:7], 16))
 
 
 def overlay(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from segscope.io.contours import fill, outline
 from segscope.io.dicom_codes import codes_for
 from segscope.io.rtstruct import decimal
 from segscope.masks import Masks
+from segscope.overlay import colour_of
 from segscope.stack import Stack
 
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
@@ -293,6 +295,26 @@ class TestSeg:
         assert uids == set(stack.meta["dicom_uids"][1:])
         assert data.StudyInstanceUID == "1.2.3.1"
         assert data.FrameOfReferenceUID == "1.2.3.3"
+
+    def test_colours_and_codes_that_were_chosen(self, tmp_path: Path) -> None:
+        from highdicom.color import CIELabColor
+
+        stack = series(tmp_path / "ct")
+        code = {"scheme": "SCT", "value": "52988006", "meaning": "Lesion"}
+        masks = replace(masks_of(stack), about={4: {"colour": "#3060c0", "code": code}})
+        for suffix in (".dcm", ".rtstruct.dcm"):
+            io.write(masks, tmp_path / f"out{suffix}", stack)
+            validate(tmp_path / f"out{suffix}")
+        liver, needle = pydicom.dcmread(tmp_path / "out.dcm").SegmentSequence
+        assert liver.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Lesion"
+        assert liver.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
+        for segment, rgb in ((liver, (0x30, 0x60, 0xC0)), (needle, colour_of(9))):
+            shown = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb(clip=True)
+            assert np.abs(np.subtract(shown, rgb)).max() <= 1
+        data = pydicom.dcmread(tmp_path / "out.rtstruct.dcm")
+        assert [tuple(roi.ROIDisplayColor) for roi in data.ROIContourSequence] == [(0x30, 0x60, 0xC0), colour_of(9)]
+        said = data.RTROIObservationsSequence[0].RTROIIdentificationCodeSequence[0]
+        assert (said.CodingSchemeDesignator, said.CodeValue) == ("SCT", "52988006")
 
     def test_real_segmentations_of_another_program(self) -> None:
         stack = io.read(real("dicom_ct_liver/ct"))

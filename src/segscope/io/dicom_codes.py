@@ -7,9 +7,12 @@ kind: "Tissue" is what DICOM offers for "some anatomical thing".
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 Code = tuple[str, str]
 """Value and meaning; the scheme is always SCT."""
+Concept = tuple[str, str, str]
+"""Scheme, value and meaning."""
 
 _ANATOMY = ("91723000", "Anatomical Structure")
 _ABNORMAL = ("49755003", "Morphologically Abnormal Structure")
@@ -46,6 +49,17 @@ def _table() -> dict[str, tuple[Code, Code]]:
 
 
 _TABLE = _table()
+
+
+def coded(label: str, code: Mapping[str, str] | None = None) -> tuple[Concept, Concept]:
+    """Category and type of an object, each as scheme, value and meaning; the type as it was chosen, or by its label."""
+    (category, meaning), (kind, kind_meaning) = codes_for(label)
+    if code is None or not code.get("value") or not code.get("meaning"):
+        return ("SCT", category, meaning), ("SCT", kind, kind_meaning)
+    scheme, value = code.get("scheme") or "SCT", code["value"]
+    known = [found for found, (number, _) in _TABLE.values() if scheme == "SCT" and number == value]
+    category, meaning = known[0] if known else codes_for(code["meaning"])[0]
+    return ("SCT", category, meaning), (scheme[:16], value[:16], code["meaning"][:64])
 
 
 def codes_for(label: str) -> tuple[Code, Code]:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from segscope._optional import require
 from segscope.errors import UsageError
 from segscope.io.base import MAX_BYTES, atomic
-from segscope.io.dicom_codes import codes_for
+from segscope.io.dicom_codes import coded
 from segscope.io.dicom_headers import quiet
 from segscope.io.dicom_masks import OBJECT_MARK
 from segscope.io.dicom_source import SourceImages, clean_label, program_version
 from segscope.io.rtstruct import RtStruct
 from segscope.io.streams import reading
 from segscope.masks import Masks
+from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 
 
@@ -196,19 +197,20 @@ def _description(number: int, object_id: int, masks: Masks) -> Any:
     from pydicom.uid import generate_uid
 
     label = clean_label(masks.names[object_id], object_id)
-    (category, meaning), (kind, kind_meaning) = codes_for(label)
+    category, kind = coded(label, masks.about.get(object_id, {}).get("code"))
     model = " ".join(["segscope", str(masks.record.get("model") or "")]).strip()[:64]
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=label,
-        segmented_property_category=highdicom.sr.CodedConcept(category, "SCT", meaning),
-        segmented_property_type=highdicom.sr.CodedConcept(kind, "SCT", kind_meaning),
+        segmented_property_category=highdicom.sr.CodedConcept(category[1], category[0], category[2]),
+        segmented_property_type=highdicom.sr.CodedConcept(kind[1], kind[0], kind[2]),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=model, version=program_version(), family=codes.DCM.ArtificialIntelligence
         ),
         tracking_uid=generate_uid(),
         tracking_id=f"{OBJECT_MARK}{object_id}",
+        display_color=highdicom.color.CIELabColor.from_rgb(*chosen_colour(masks, object_id)),
     )
 
 

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError, UsageError
 from segscope.io.base import atomic
 from segscope.io.contours import fill, outline
+from segscope.io.dicom_codes import coded
 from segscope.io.dicom_headers import RTSTRUCT, plain_text, quiet, read_header
 from segscope.io.dicom_source import SourceImages, clean_label, copy_identity, program_version
 from segscope.io.streams import reading
 from segscope.masks import Masks, Runs, encode_runs
+from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 
 _MOST_POINTS = 20_000_000
 _OFF_PLANE = 0.25
-_COLOURS = ((255, 80, 80), (80, 200, 120), (90, 140, 255), (255, 190, 60), (200, 110, 255), (60, 210, 220))
 
 
 def read_rtstruct(path: Path, like: Stack | None) -> Masks:
@@ -170,7 +171,7 @@ def _add_roi(data: Any, masks: Masks, object_id: int, images: SourceImages) -> N
     roi.ROIName = clean_label(masks.names[object_id], object_id)
     roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC"
     contours.ReferencedROINumber = object_id
-    contours.ROIDisplayColor = list(_COLOURS[object_id % len(_COLOURS)])
+    contours.ROIDisplayColor = list(chosen_colour(masks, object_id))
     items = []
     for frame in sorted(frame for frame, other in masks.runs if other == object_id):
         items += [_contour(points, frame, images) for points in outline(masks.mask(frame, object_id))]
@@ -180,6 +181,10 @@ def _add_roi(data: Any, masks: Masks, object_id: int, images: SourceImages) -> N
     seen.ReferencedROINumber = object_id
     seen.RTROIInterpretedType = ""
     seen.ROIInterpreter = ""
+    if code := masks.about.get(object_id, {}).get("code"):
+        what = Dataset()
+        _, (what.CodingSchemeDesignator, what.CodeValue, what.CodeMeaning) = coded(roi.ROIName, code)
+        seen.RTROIIdentificationCodeSequence = [what]
     data.StructureSetROISequence.append(roi)
     data.ROIContourSequence.append(contours)
     data.RTROIObservationsSequence.append(seen)

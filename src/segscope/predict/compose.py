@@ -33,7 +33,8 @@ def compose(scene: Scene, tracks: Mapping[int, Track], overlap: Overlap, record:
         runs.update({(frame, object_id): mask for object_id, mask in found.items()})
     stack = scene.stack
     names = {object_id: track.name for object_id, track in tracks.items()}
-    return Masks(stack.shape_zyx, runs, names, scores, stack.geometry, stack.times_s, dict(record), stack.axis)
+    about = {object_id: dict(track.about) for object_id, track in tracks.items()}
+    return Masks(stack.shape_zyx, runs, names, scores, stack.geometry, stack.times_s, dict(record), stack.axis, about)
 
 
 def settled(scene: Scene, tracks: Mapping[int, Track], frame: int, overlap: Overlap) -> dict[int, Runs]:

@@ -11,8 +11,8 @@ import numpy as np
 from segscope.errors import UsageError
 from segscope.geometry import Geometry
 from segscope.io.dicom_codes import codes_for
-from segscope.io.seg_nrrd import colour_of
 from segscope.masks import FrameMask
+from segscope.overlay import colour_of
 from segscope.predict import Interaction, StopRules
 from segscope.predict.journal import engine_identity
 from segscope.predict.track import Track
@@ -130,7 +130,7 @@ def _kind(track: Track, frame: int) -> str:
 
 
 def _colour(object_id: int) -> str:
-    return "#" + "".join(f"{round(255 * value):02x}" for value in colour_of(object_id))
+    return "#" + "".join(f"{value:02x}" for value in colour_of(object_id))
 
 
 def _code(label: str) -> dict[str, str] | None:
