@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,17 @@ def ellipse(rng: np.random.Generator, *, spot: bool = False, side: int = 96) -> 
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1), labels
 
 
-def attached(kind: type[Method], family: str, classes: Sequence[str] = ("large body",)) -> Adapted:
-    """A method on a fresh small engine."""
+SMALL: dict[str, dict[str, Any]] = {"knowsam": {"side": 64, "width": 4}, "sam2-unet": {"side": 64}}
+"""Settings that make tests of what all methods have in common shorter."""
+
+
+def attached(
+    kind: type[Method], family: str, classes: Sequence[str] = ("large body",), *, small: bool = True
+) -> Adapted:
+    """A method on a fresh small engine; `small` in settings that suit a test, else in those that suit the engine."""
     engine = make_engine(family)
-    return attach(kind.suited(engine.card), engine, tuple(classes))
+    chosen = replace(kind.suited(engine.card), **SMALL.get(kind.name, {}) if small else {})
+    return attach(chosen, engine, tuple(classes))
 
 
 def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: int = 0) -> Sampler:

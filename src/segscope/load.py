@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, overload
 
 from segscope.errors import CheckpointError, UnknownName, UsageError
 from segscope.models.cards import CARDS, Card, card
@@ -15,8 +15,49 @@ if TYPE_CHECKING:
 
     from segscope.models.checkpoint import Checkpoint
     from segscope.models.engine import Engine
+    from segscope.models.segmenter import Segmenter
+
+Name = Literal[
+    "mini",
+    "sam2.1-tiny",
+    "sam2.1-small",
+    "sam2.1-base+",
+    "sam2.1-large",
+    "sam2-tiny",
+    "sam2-small",
+    "sam2-base+",
+    "sam2-large",
+    "medsam2",
+    "edgetam",
+    "sam-vit-b",
+    "sam-vit-l",
+    "sam-vit-h",
+    "medsam",
+    "sam3-tracker",
+]
+"""Names of `CARDS`; what they give answers prompts."""
 
 SUFFIXES = {".pt", ".pth", ".safetensors", ".ckpt", ".bin"}
+
+
+@overload
+def load(
+    name_or_path: Name,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    input_size: int | None = None,
+) -> Engine: ...
+
+
+@overload
+def load(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    input_size: int | None = None,
+) -> Engine | Segmenter: ...
 
 
 def load(
@@ -25,7 +66,7 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
     input_size: int | None = None,
-) -> Engine:
+) -> Engine | Segmenter:
     """A network, ready to use.
 
     Args:
@@ -54,11 +95,10 @@ def load(
     path = _as_path(name_or_path)
     if path is not None and (path / "adaptation.json").is_file():
         return _adaptation(path, where, number, input_size)
-    found = _checkpoint(name_or_path, input_size)
-    return _engine(found, where, number)
+    return _plain(name_or_path, where, number, input_size)
 
 
-def _adaptation(folder: Path, device: torch.device, dtype: torch.dtype, input_size: int | None) -> Engine:
+def _adaptation(folder: Path, device: torch.device, dtype: torch.dtype, input_size: int | None) -> Engine | Segmenter:
     """The base that an adaptation names, with the adaptation on it."""
     import torch
 
@@ -67,9 +107,31 @@ def _adaptation(folder: Path, device: torch.device, dtype: torch.dtype, input_si
     def base(source: str, side: int, whole: bool) -> Engine:
         if input_size not in (None, side):
             raise UsageError(f"{folder} was adapted at an input of {side} pixels; leave the input size out")
-        return load(source, device=device, dtype=torch.float32 if whole else dtype, input_size=side)
+        return _plain(source, device, torch.float32 if whole else dtype, side)
 
-    return cast("Engine", load_adaptation(folder, base, device))
+    return load_adaptation(folder, base, device)
+
+
+def merged(folder: Path) -> Checkpoint:
+    """An adaptation and its base as one plain network, for `segscope.models.checkpoint.save`.
+
+    Raises:
+        UsageError: no adaptation, or one with modules that no plain network holds.
+        CheckpointError: damaged, or its base is not there.
+    """
+    import torch
+
+    from segscope.adapt import folder as adaptations
+
+    if not adaptations.is_adaptation(folder):
+        raise UsageError(f"{folder} is no adaptation; wanted a folder that `segscope adapt` wrote")
+    cpu = torch.device("cpu")
+    return adaptations.merged(folder, lambda source, side, _whole: _plain(source, cpu, torch.float32, side))
+
+
+def _plain(name_or_path: str | Path, device: torch.device, dtype: torch.dtype, input_size: int | None) -> Engine:
+    """A network that is no adaptation."""
+    return _engine(_checkpoint(name_or_path, input_size), device, dtype)
 
 
 def _checkpoint(name_or_path: str | Path, input_size: int | None) -> Checkpoint:

@@ -17,9 +17,11 @@ from engines import make_engine
 
 from segscope.adapt import METHODS, method
 from segscope.adapt.data import Data
-from segscope.adapt.folder import Record, attach, base_of, load_adaptation, write
+from segscope.adapt.folder import Record, attach, base_of, load_adaptation, merged, write
 from segscope.adapt.method import Adapted, Method
-from segscope.errors import CheckpointError, UnknownName
+from segscope.errors import CheckpointError, UnknownName, UsageError
+from segscope.load import load
+from segscope.models.checkpoint import save
 from segscope.models.segmenter import Segmenter
 
 PAIRS = [(name, family) for name, kind in METHODS.items() for family in kind.families]
@@ -42,22 +44,20 @@ class TestMethod:
     def test_it_trains_as_many_numbers_as_it_declares(self, pair: tuple[type[Method], str]) -> None:
         kind, family = pair
         adapted = attached(kind, family)
-        declared = kind.suited(adapted.engine.card).parameters(make_engine(family), ("large body",))
+        declared = adapted.method.parameters(make_engine(family), ("large body",))
         assert sum(item.numel() for item in adapted.trained.values()) == declared > 0
 
-    def test_only_what_it_declares_changes(self, pair: tuple[type[Method], str], data: Data) -> None:
-        adapted = attached(*pair)
+    def test_only_what_it_declares_changes_and_a_saved_one_answers_alike(
+        self, pair: tuple[type[Method], str], data: Data, tmp_path: Path
+    ) -> None:
+        kind, family = pair
+        adapted = attached(kind, family)
         before = snapshot(adapted)
         trainer(adapted, data).run()
         declared = {*adapted.tensors(), *(f"engine.{name}" for name in adapted.tensors())}
         changed = {name for name, item in snapshot(adapted).items() if not torch.equal(item, before[name])}
         assert changed
         assert changed <= declared
-
-    def test_a_saved_one_answers_alike(self, pair: tuple[type[Method], str], data: Data, tmp_path: Path) -> None:
-        kind, family = pair
-        adapted = attached(kind, family)
-        trainer(adapted, data).run()
         _write(adapted, tmp_path)
         loaded = load_adaptation(tmp_path, lambda *_: make_engine(family))
         for a, b in zip(answers(adapted.model), answers(loaded), strict=True):
@@ -105,7 +105,7 @@ class TestMethod:
     @pytest.mark.slow
     def test_it_learns_eight_pictures_by_heart(self, pair: tuple[type[Method], str], data: Data) -> None:
         kind, family = pair
-        adapted = attached(kind, family)
+        adapted = attached(kind, family, small=False)
         rate = {"linear-probe": 5e-2}.get(kind.name, 2e-3)
         settings = replace(BOX, steps=240, batch=4, rate=rate, average=0.9, validate_every=20)
         work = trainer(adapted, replace(data, val=data.train), settings)
@@ -137,6 +137,29 @@ def test_merging_keeps_the_answers(name: str, family: str, data: Data) -> None:
     assert {key: item.shape for key, item in plain.model.state_dict().items()} == {  # type: ignore[attr-defined]
         key: item.shape for key, item in fresh.items()
     }
+
+
+@pytest.mark.parametrize("family", ["sam", "sam2", "edgetam", "mini"])
+def test_a_merged_file_answers_like_its_folder(family: str, data: Data, tmp_path: Path) -> None:
+    adapted = attached(METHODS["lora"], family)
+    with torch.no_grad():
+        for item in adapted.trained.values():
+            item.add_(0.05 * torch.randn(item.shape, generator=torch.Generator().manual_seed(1)))
+    _write(adapted, tmp_path)
+    before = answers(load_adaptation(tmp_path, lambda *_: make_engine(family)))
+    found = merged(tmp_path, lambda *_: make_engine(family))
+    save(found, tmp_path / "plain.safetensors")
+    plain = load(tmp_path / "plain.safetensors", device="cpu")
+    for a, b in zip(before, answers(plain), strict=True):
+        assert float((a - b).abs().max()) < 1e-4 * float(a.abs().max())
+    assert (plain.card.name, plain.card.trained_on) == (f"tiny-{family}+lora", ("ellipses",))
+    assert plain.card.family == family
+
+
+def test_what_adds_modules_cannot_be_merged(tmp_path: Path) -> None:
+    _write(attached(METHODS["med-sa"], "sam2"), tmp_path)
+    with pytest.raises(UsageError, match="cannot become one file"):
+        merged(tmp_path, lambda *_: make_engine("sam2"))
 
 
 @pytest.mark.parametrize("family", ["sam2", "edgetam", "mini"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,11 @@ from torch import Tensor
 from segscope.adapt import published, published_sam, salvage
 from segscope.adapt.folder import Record, attached, base_of, load_adaptation
 from segscope.adapt.pictures import resize
+from segscope.cli.app import main
 from segscope.errors import CheckpointError
+from segscope.load import load
+from segscope.models.cards import card
+from segscope.models.checkpoint import Checkpoint, save
 
 
 def resized(side: int) -> Any:
@@ -184,3 +191,25 @@ class TestSamMed2d:
                 attached(Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file"))
         with pytest.raises(CheckpointError, match="stands on SAM"):
             published_sam.read_sam_med2d(state, make_engine("mini"), ())
+
+
+def test_the_command_makes_what_can_be_loaded(
+    tmp_path: Path, ends: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine: Any = make_engine("sam")
+    base, path, out = tmp_path / "base.safetensors", tmp_path / "sam-med2d_b.pth", tmp_path / "sam-med2d_b"
+    tensors = {name: item.clone() for name, item in engine.model.state_dict().items()}
+    save(Checkpoint(replace(card("sam-vit-b"), size="test", input_size=128), "", tensors, (), "0" * 16, base), base)
+    torch.save({"model": TestSamMed2d().state(128)}, path)
+    argv = ["models", "convert", str(path), "--base", str(base)]
+    assert "becomes a folder" in ends([*argv, "-o", str(tmp_path / "x.safetensors")])
+    assert main([*argv, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["method"] == "sam-med2d"
+    loaded: Any = load(out, device="cpu")
+    assert bool(answers(loaded)[0].isfinite().all())
+    assert "exists" in ends(argv)
+    assert "is an adaptation itself" in ends([*argv[:-1], str(out), "-o", str(tmp_path / "again")])
+    with pytest.raises(CheckpointError, match="models convert"):
+        load(path, device="cpu")
+    assert "cannot become one file" in ends(["models", "merge", str(out)])
+    assert "is no adaptation" in ends(["models", "merge", str(tmp_path)])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import ellipse
+from adapting import answers, ellipse
 from PIL import Image
 
 import segscope as ss
@@ -71,6 +71,21 @@ def test_a_folder_works_as_a_model_everywhere(adapted: Path, folder: Path, tmp_p
     engine = ss.load(adapted, device="cpu")
     assert engine.card.trained_on[-1] == folder.name
     assert all(not item.requires_grad for item in engine.model.parameters())
+
+
+def test_an_adaptation_becomes_one_file(
+    adapted: Path, tmp_path: Path, ends: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "whole.safetensors"
+    argv = ["models", "merge", str(adapted), "--out", str(target)]
+    assert main([*argv, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    plain: Any = ss.load(target, device="cpu")
+    assert (said["card"], said["weights_hash"]) == (plain.card.name, plain.weights_hash)
+    folder: Any = ss.load(adapted, device="cpu")
+    assert all(torch.equal(a, b) for a, b in zip(answers(folder), answers(plain), strict=True))
+    assert "--overwrite" in ends(argv)
+    assert "must end in" in ends([*argv[:-1], str(tmp_path / "whole.pt")])
 
 
 def test_the_result_is_json_on_demand(

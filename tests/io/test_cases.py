@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -212,6 +213,7 @@ class TestOthers:
         np.savez(tmp_path / "val/b.npz", imgs=voxels, boxes=boxes)
         first, second = cases(tmp_path)
         assert read_image(first).spacing_zyx_mm == (2, 0.5, 0.5)
+        assert read_image(replace(first, modality="MRI, T2")).modality == "MR"
         assert read_target(first.targets[0], read_image(first)).object_ids == (2,)
         assert (second.id, second.split, second.targets) == ("val/b", "val", ())
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from segscope.cli.app import main
 from segscope.errors import CheckpointError, UnknownName, UsageError
-from segscope.load import load
+from segscope.load import Name, load
+from segscope.models.cards import CARDS, plain_name
 from segscope.models.engine import Hint
 from segscope.models.sam import SamEngine
 from segscope.models.sam2 import Sam2Engine
@@ -142,3 +144,14 @@ def test_an_engine_may_be_loaded_in_inference_mode(official, tmp_path: Path) -> 
     with torch.inference_mode():
         outside = engine.encode(picture)
     assert torch.allclose(inside.maps[-1], outside.maps[-1], atol=1e-6)
+
+
+def test_the_types_know_every_card() -> None:
+    assert get_args(Name) == tuple(entry.name for entry in CARDS)
+
+
+def test_names_of_bases_are_told_from_those_of_adaptations() -> None:
+    names = ("mini", "mini+lora", "mini+lora+full", "sam2.1-base+", "sam2.1-base++lora", "tiny-sam+lora", "tiny")
+    assert [plain_name(name) for name in names] == [
+        "mini", "mini", "mini", "sam2.1-base+", "sam2.1-base+", "tiny-sam", "tiny"
+    ]  # fmt: skip

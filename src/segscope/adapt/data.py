@@ -19,7 +19,6 @@ from scipy import ndimage
 from segscope.errors import UnknownName, UsageError
 from segscope.io.cases import Case, DataSet, read_image, read_target
 from segscope.render import Renderer
-from segscope.stack import Stack
 
 LEAST_FRAMES = 4
 """Fewest training frames with something on them that a run starts with."""
@@ -198,11 +197,11 @@ def gather(
         UsageError: no truth, too few frames or patients, a label that is not there.
     """
     name = " + ".join(each.name for each in sets)
-    train_cases, val_cases, more = _split([case for each in sets for case in each.cases], choice, name)
-    split = (train_cases, val_cases, more if unlabelled else [])
-    todo, done = sum(map(len, split)), 0
+    train_cases, val_cases, more = split([case for each in sets for case in each.cases], choice, name)
+    given = (train_cases, val_cases, more if unlabelled else [])
+    todo, done = sum(map(len, given)), 0
     parts: list[tuple[Scans, list[Item]]] = []
-    for cases in split:
+    for cases in given:
         scans, items = Scans(cases, side), list[Item]()
         for number in range(len(cases)):
             items += _items(scans, number, choice.least_pixels)
@@ -223,7 +222,7 @@ def gather(
 
 def read_scan(case: Case, side: int) -> Scan:
     """A case in memory, its frames reduced to `side` pixels on the longer side where they are larger."""
-    stack = _shown(read_image(case), case)
+    stack = read_image(case)
     frames = Renderer(stack)
     size = _reduced(stack.size_hw, side)
     rgb = np.stack([_resize(frames[index], size, Image.Resampling.BOX) for index in range(len(stack))])
@@ -235,15 +234,6 @@ def read_scan(case: Case, side: int) -> Scan:
         for index, labels in enumerate(masks.iter_labels()):
             planes[plane, index] = _resize(labels, size, Image.Resampling.NEAREST)
     return Scan(rgb, planes, names)
-
-
-def _shown(stack: Stack, case: Case) -> Stack:
-    """The stack with the modality that the data set names, where the file does not say; it decides the window."""
-    if stack.modality is not None or not case.modality:
-        return stack
-    known = {"MRI": "MR", "PET": "PT", "ultrasound": "US", "X-ray": "XA"}
-    first = (case.modality.replace(",", " ").split() or [""])[0]
-    return replace(stack, modality=known.get(first, first))
 
 
 def _reduced(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
@@ -278,7 +268,7 @@ def _items(scans: Scans, number: int, least: int) -> list[Item]:
 # --- who is in which part ---------------------------------------------------------------------------------------------
 
 
-def _split(cases: list[Case], choice: Choice, name: str) -> tuple[list[Case], list[Case], list[Case]]:
+def split(cases: list[Case], choice: Choice, name: str) -> tuple[list[Case], list[Case], list[Case]]:
     """Cases to train on, to validate on, and without truth; a patient is in one of the first two only."""
     known = [case for case in cases if case.targets]
     unlabelled = [case for case in cases if not case.targets and case.split == "train"]

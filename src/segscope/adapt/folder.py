@@ -22,8 +22,9 @@ from segscope import __version__
 from segscope.adapt import METHODS
 from segscope.adapt.method import Adapted, Method, network
 from segscope.adapt.standalone import Absent
-from segscope.errors import CheckpointError, SegscopeError
+from segscope.errors import CheckpointError, SegscopeError, UsageError
 from segscope.io.base import atomic
+from segscope.models.checkpoint import Checkpoint
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.models.weight_files import read_tensors, tensor_hash, write_safetensors
@@ -141,17 +142,45 @@ def load_adaptation(folder: Path, load_base: LoadBase, device: torch.device | st
         CheckpointError: damaged, or the base is another one than it was made on.
     """
     record = read_record(folder)
+    if record.method.standalone:
+        absent = cast(Engine, Absent(record.base, device))
+        return attached(record, absent, _weights(folder, record), folder)
+    engine = _base(folder, record, load_base, not record.method.promptable)
+    return attached(record, engine, _weights(folder, record), folder)
+
+
+def merged(folder: Path, load_base: LoadBase) -> Checkpoint:
+    """An adaptation and its base as one plain network.
+
+    Raises:
+        UsageError: the method adds what no plain network holds.
+        CheckpointError: as `load_adaptation`.
+    """
+    record = read_record(folder)
+    if type(record.method).merge is Method.merge:
+        raise UsageError(
+            f"{folder} is an adaptation by {record.method.name}, which adds modules that a plain network lacks; it "
+            "cannot become one file. Use the folder itself as a model"
+        )
+    engine = _base(folder, record, load_base, True)
+    adapted = _filled(record, engine, _weights(folder, record), folder)
+    card = named(adapted, record).card
+    network_ = network(record.method.merge(adapted))
+    tensors = {name: item.detach().cpu().clone() for name, item in network_.state_dict().items()}  # some share memory
+    version = str(record.base.get("version", ""))
+    return Checkpoint(replace(card, input_size=engine.input_size), version, tensors, (), tensor_hash(tensors), folder)
+
+
+def _base(folder: Path, record: Record, load_base: LoadBase, whole: bool) -> Engine:
+    """The base that a record names, `whole` in float32, unless it is another one by now."""
     try:
         source, side, expected = (record.base[key] for key in ("source", "input_size", "weights_hash"))
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / RECORD} does not say which base it is for; copy the folder again") from error
     if is_adaptation(Path(source).expanduser()):
         raise CheckpointError(f"{folder} names another adaptation, {source}, as its base; that is not supported")
-    if record.method.standalone:
-        absent = cast(Engine, Absent(record.base, device))
-        return attached(record, absent, _weights(folder, record), folder)
     try:
-        engine = load_base(str(source), int(side), not record.method.promptable)
+        engine = load_base(str(source), int(side), whole)
     except SegscopeError as error:
         raise type(error)(f"the base of the adaptation {folder} cannot be loaded: {error}") from error
     if engine.weights_hash != expected:
@@ -160,11 +189,15 @@ def load_adaptation(folder: Path, load_base: LoadBase, device: torch.device | st
             f"weights {engine.weights_hash}: another checkpoint. An adaptation fits its own base only; put that one "
             "back, or adapt again"
         )
-    return attached(record, engine, _weights(folder, record), folder)
+    return engine
 
 
 def attached(record: Record, engine: Engine, tensors: Mapping[str, Tensor], folder: Path) -> Engine | Segmenter:
     """An engine with the tensors of a record on it, in evaluation mode and without gradients."""
+    return named(_filled(record, engine, tensors, folder), record)
+
+
+def _filled(record: Record, engine: Engine, tensors: Mapping[str, Tensor], folder: Path) -> Adapted:
     adapted = attach(record.method, engine, record.classes)
     wanted = {name: tuple(item.shape) for name, item in adapted.tensors().items()}
     there = {name: tuple(item.shape) for name, item in tensors.items()}
@@ -186,7 +219,7 @@ def attached(record: Record, engine: Engine, tensors: Mapping[str, Tensor], fold
     adapted.root.requires_grad_(False)
     adapted.root.eval()
     _settle(engine)
-    return named(adapted, record)
+    return adapted
 
 
 def attach(method: Method, engine: Engine, classes: tuple[str, ...], seed: int = 0) -> Adapted:

@@ -29,23 +29,31 @@ class Reader:
     Attributes:
         recognise: whether tensors are those of such a file.
         read: tensors, base and names of classes to method, classes and tensors of an adaptation.
+        base: card that published files stand on.
     """
 
     recognise: Callable[[State], bool]
     read: Callable[[State, Engine, Sequence[str]], tuple[Method, tuple[str, ...], dict[str, Tensor]]]
+    base: str
 
 
 READERS: dict[str, Reader] = {
-    "med-sa": Reader(published_sam.is_med_sa, published_sam.read_med_sa),
-    "sam-med2d": Reader(published_sam.is_sam_med2d, published_sam.read_sam_med2d),
-    "sam2-unet": Reader(published_sam2_unet.recognise, published_sam2_unet.read),
-    "knowsam": Reader(published_knowsam.recognise, published_knowsam.read),
+    "med-sa": Reader(published_sam.is_med_sa, published_sam.read_med_sa, "sam-vit-b"),
+    "sam-med2d": Reader(published_sam.is_sam_med2d, published_sam.read_sam_med2d, "sam-vit-b"),
+    "sam2-unet": Reader(published_sam2_unet.recognise, published_sam2_unet.read, "sam2-large"),
+    "knowsam": Reader(published_knowsam.recognise, published_knowsam.read, "mini"),
 }
 
 
 def recognise(state: State) -> str | None:
     """Name of the method whose published files have such tensors; None for none."""
     return next((name for name, reader in READERS.items() if reader.recognise(state)), None)
+
+
+def look(path: Path) -> tuple[State, str | None]:
+    """Tensors of a file, and the method that published it; None for none that is known."""
+    state = salvage.read(path)[0]
+    return state, recognise(state)
 
 
 def convert(path: Path, engine: Engine, source: str, out: Path, classes: Sequence[str] = ()) -> folder.Record:
@@ -61,8 +69,7 @@ def convert(path: Path, engine: Engine, source: str, out: Path, classes: Sequenc
     Raises:
         CheckpointError: no published file that is known, another base, or tensors that do not fit.
     """
-    state = salvage.read(path)[0]
-    name = recognise(state)
+    state, name = look(path)
     if name is None:
         raise CheckpointError(f"{path.name!r} is no published checkpoint of {', '.join(READERS)}")
     method, names, tensors = READERS[name].read(state, engine, classes)

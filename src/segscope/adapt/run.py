@@ -21,6 +21,7 @@ from segscope.adapt.trainer import Estimate, Outcome, Trainer, Validate
 from segscope.errors import UsageError
 from segscope.io.base import atomic
 from segscope.io.cases import DataSet
+from segscope.models.cards import plain_name
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 
@@ -134,8 +135,11 @@ def adapt(
 def check_base(method: Method, base: Engine | Segmenter, source: str) -> None:
     """Refuse a base that a method cannot adapt."""
     if isinstance(base, Segmenter) or folder.is_adaptation(Path(source).expanduser()):
-        plain = base.card.name.split("+")[0]
-        raise UsageError(f"{source} is an adaptation itself; adapt a plain base, such as {plain}")
+        plain = plain_name(base.card.name)
+        raise UsageError(
+            f"{source} is an adaptation itself; adapt a plain base, such as {plain}, or what `segscope models merge` "
+            "makes of it"
+        )
     if base.card.family not in method.families:
         fit = [name for name, entry in METHODS.items() if base.card.family in entry.families]
         raise UsageError(

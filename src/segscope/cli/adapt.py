@@ -16,13 +16,18 @@ from segscope.cli.segment import Device
 from segscope.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from segscope.adapt.data import Choice
     from segscope.adapt.method import Method
     from segscope.adapt.run import Prepared, Result
     from segscope.models.engine import Engine
 
+COMPARED_MINUTES = 3.0
+
 
 def adapt(
-    method: str | None = typer.Argument(None, metavar="METHOD", help="How; --list shows the methods."),
+    methods: list[str] | None = typer.Argument(
+        None, metavar="METHOD", help="How; --list shows the methods. `compare METHOD ...` tries several, or all."
+    ),
     data: list[Path] | None = typer.Option(None, help="Folder or list of a data set with masks; may be repeated."),
     base: str = typer.Option("mini", help="Model or checkpoint file to begin with."),
     labels: str | None = typer.Option(
@@ -45,6 +50,7 @@ def adapt(
         None, "--prompt", metavar="PLAN", help="What to train for, as in `segscope evaluate`; may be repeated."
     ),
     setting: list[str] | None = typer.Option(None, "--set", metavar="NAME=VALUE", help="A setting of the method."),
+    cases: int = typer.Option(0, min=0, help="With compare: judge at most so many validation cases; 0 for all."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run in --out."),
     device: Device = typer.Option(Device.auto, help="Where to train."),
     list_methods: bool = typer.Option(False, "--list", help="List the methods."),
@@ -54,19 +60,27 @@ def adapt(
 
     The folder that it leaves is a model: `segscope segment PICTURE --model FOLDER`. An interrupted run goes on with
     --resume and ends with the same weights. Several GPUs: start it with `torchrun -m segscope adapt ...`.
+
+    `segscope adapt compare METHOD ...` trains several under one budget, --minutes each (default 3), and judges all by
+    `segscope evaluate` on the validation cases; a table and a report end up in --out.
     """
     if list_methods:
         _list(as_json)
         return
-    if method is None:
+    if not methods:
         raise UsageError("name a method; `segscope adapt --list` shows them. `decoder` is a good start")
+    compared = methods[0] == "compare"
+    if len(methods) > 1 and not compared:
+        raise UsageError(f"one method at a time; `segscope adapt compare {' '.join(methods)}` tries several")
+    if cases and not compared:
+        raise UsageError("--cases is for `segscope adapt compare`, which judges with the evaluator")
     if not data:
         raise UsageError("name a data set with masks: --data FOLDER (`segscope data list FOLDER` shows what one holds)")
     if out is None:
         raise UsageError("name a folder for the adaptation: --out my-model")
     changes: dict[str, Any] = {
-        "steps": steps if steps is not None else (0 if minutes is not None else None),
-        "minutes": minutes,
+        "steps": steps if steps is not None else (0 if minutes is not None or compared else None),
+        "minutes": COMPARED_MINUTES if compared and steps is None and minutes is None else minutes,
         "batch": batch,
         "accumulate": accumulate,
         "rate": rate,
@@ -75,8 +89,8 @@ def adapt(
         "seed": seed,
         "prompts": tuple((1.0, text) for text in prompts) if prompts else None,
     }
-    Adapt(
-        method,
+    asked = Adapt(
+        methods[0],
         data,
         out,
         base=base,
@@ -88,7 +102,13 @@ def adapt(
         resume=resume,
         device=device.value,
         as_json=as_json,
-    ).run()
+    )
+    if compared:
+        from segscope.cli.adapt_compare import compare
+
+        compare(asked, methods[1:], cases)
+    else:
+        asked.run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +130,6 @@ class Adapt:
 
     def run(self) -> None:
         from segscope.adapt import method as named
-        from segscope.adapt.data import Choice
         from segscope.adapt.run import Request, check_out
         from segscope.adapt.run import adapt as train
         from segscope.io.cases import dataset
@@ -118,11 +137,10 @@ class Adapt:
         kind = named(self.method)
         check_out(self.out.expanduser(), self.resume)
         sets = tuple(dataset(path) for path in self.data)
-        engine = self._base()
-        choice = Choice(self.labels, self.few, self.least, int(self.changes.get("seed", 0)))
+        engine = self.fresh()
         chosen = _with(kind.suited(engine.card), self.own)
         request = Request(
-            engine, self._source(), chosen, sets, choice, self.out.expanduser(), self.changes, self.resume
+            engine, self.source, chosen, sets, self.choice, self.out.expanduser(), self.changes, self.resume
         )
         with console.progress("training", quiet=self.as_json) as advance:
             result = train(request, about=self._about, say=lambda done, total, _row: advance(done, total))
@@ -130,7 +148,14 @@ class Adapt:
         if result.record is None:
             self._stopped(result)
 
-    def _base(self) -> Engine:
+    @property
+    def choice(self) -> Choice:
+        from segscope.adapt.data import Choice
+
+        return Choice(self.labels, self.few, self.least, int(self.changes.get("seed", 0)))
+
+    def fresh(self) -> Engine:
+        """The base, loaded anew."""
         import torch
 
         from segscope.adapt.ranks import local_device
@@ -141,7 +166,8 @@ class Adapt:
             wanted = local_device(torch.device("cuda"))
         return load(self.base, device=wanted, dtype=torch.float32)
 
-    def _source(self) -> str:
+    @property
+    def source(self) -> str:
         """The base as an adaptation names it: a card, or a whole path, so that it is found from anywhere."""
         path = Path(self.base).expanduser()
         return str(path.resolve()) if path.exists() else self.base

@@ -125,7 +125,7 @@ class Evaluate:
                 self.protocol,
                 self.out,
                 loading,
-                workers=self.workers or self._workers(),
+                workers=self.workers or usual_workers(self.device),
                 split=self.split,
                 cases=self.cases,
                 progress=advance,
@@ -134,13 +134,6 @@ class Evaluate:
         self._say(result, report)
         if result.summary.failed:
             raise typer.Exit(1)
-
-    def _workers(self) -> int:
-        """One a core on the CPU, where each computes with one thread; one on a GPU."""
-        import torch
-
-        on_cpu = self.device == "cpu" or (self.device == "auto" and not torch.cuda.is_available())
-        return len(os.sched_getaffinity(0)) if on_cpu and hasattr(os, "sched_getaffinity") else 1
 
     def _say(self, result: Evaluation, report: Path) -> None:
         if self.as_json:
@@ -153,3 +146,11 @@ class Evaluate:
         for row in result.summary.failed[:5]:
             console.say(f"could not be judged: {row['dataset']} / {row['case']} ({row['model']}): {row['failed']}")
         console.say(f"report: {report}")
+
+
+def usual_workers(device: str) -> int:
+    """One a core on the CPU, where each computes with one thread; one on a GPU."""
+    import torch
+
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    return len(os.sched_getaffinity(0)) if on_cpu and hasattr(os, "sched_getaffinity") else 1

@@ -85,19 +85,42 @@ def fetch(
 
 @app.command()
 def convert(
-    source: Path = typer.Argument(help="An official .pt or .pth file, or a folder with model.safetensors."),
-    output: Path | None = typer.Option(None, "--output", "-o", help="Default: the source's name, .safetensors."),
+    source: Path = typer.Argument(
+        help="A .pt or .pth file as its authors publish it, or a folder with model.safetensors."
+    ),
+    output: Path | None = typer.Option(
+        None,
+        "--output",
+        "-o",
+        help="Default: the source's name, with .safetensors; a folder for what is an adaptation.",
+    ),
     name: str | None = typer.Option(None, "--card", help="Model it belongs to, where its file name does not tell."),
     input_size: int | None = typer.Option(None, help="Side of the input in pixels, where the file does not tell."),
+    base: str | None = typer.Option(
+        None, help="For Med-SA, SAM-Med2D, SAM2-UNet: the model it was trained on. Default: that of the authors."
+    ),
+    classes: str | None = typer.Option(None, metavar="A,B", help="For SAM2-UNet, KnowSAM: what its outputs mean."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing output."),
     as_json: bool = JSON,
 ) -> None:
-    """Official checkpoint to safetensors, with what it is written into it; complete or not at all."""
-    target = output or source.with_suffix(".safetensors")
-    if target.suffix != ".safetensors":
-        raise UsageError(f"the output {target.name!r} must end in .safetensors.")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{str(target)!r} exists; name another with --output, or add --overwrite.")
+    """Published checkpoint to a file or folder that every command takes as a model; complete or not at all.
+
+    Whole networks (SAM, SAM 2, EdgeTAM, MedSAM, MedSAM2, BioSAM-2, MedSAM-2) become a safetensors file with what it is
+    written into it; Med-SA, SAM-Med2D, SAM2-UNet and KnowSAM become folders as `segscope adapt` leaves them. Which of
+    these a file is, its tensors tell.
+    """
+    from segscope.load import SUFFIXES
+
+    if output is not None and output.suffix in SUFFIXES:
+        _file(output, overwrite)
+    if source.is_file():
+        from segscope.adapt.published import look
+
+        method = look(source)[1]
+        if method is not None:
+            _adaptation(source, method, output, base, classes, as_json)
+            return
+    target = _file(output or source.with_suffix(".safetensors"), overwrite)
     from segscope.models.build import quiet
     from segscope.models.checkpoint import read, save
 
@@ -120,6 +143,66 @@ def convert(
         f"{found.weights_hash}"
     )
     console.say("left out: " + (", ".join(found.dropped) if found.dropped else "nothing"))
+
+
+def _adaptation(
+    source: Path, method: str, output: Path | None, base: str | None, classes: str | None, as_json: bool
+) -> None:
+    """A published adaptation to a folder."""
+    import torch
+
+    from segscope.adapt.folder import is_adaptation
+    from segscope.adapt.published import READERS
+    from segscope.adapt.published import convert as take
+    from segscope.load import load
+
+    target = output or source.with_suffix("")
+    if target.suffix == ".safetensors":
+        raise UsageError(f"{source.name!r} is an adaptation by {method}, which becomes a folder; name one by --output.")
+    if target.is_file() or is_adaptation(target):
+        raise UsageError(f"{str(target)!r} exists; name another folder with --output.")
+    name = base or READERS[method].base
+    where = Path(name).expanduser()
+    if is_adaptation(where):
+        raise UsageError(f"--base {name} is an adaptation itself; name the plain network that it stands on")
+    engine = load(name, device="cpu", dtype=torch.float32)
+    names = [part.strip() for part in (classes or "").split(",") if part.strip()]
+    record = take(source, engine, str(where.resolve()) if where.exists() else name, target, names)
+    if as_json:
+        console.say_json({"method": method, "base": record.base["name"], "classes": record.classes, "output": target})
+        return
+    console.say(f"{target}: {method} on {record.base['name']}, classes: {', '.join(record.classes)}")
+
+
+@app.command()
+def merge(
+    source: Path = typer.Argument(help="Folder of an adaptation: lora, decoder, full, biosam2, medsam2."),
+    output: Path | None = typer.Option(
+        None, "--output", "--out", "-o", help="Default: the folder's name, .safetensors."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing output."),
+    as_json: bool = JSON,
+) -> None:
+    """Adaptation and its base to one file: a plain network that needs the folder and the base no more."""
+    target = _file(output or source.with_name(f"{source.resolve().name}.safetensors"), overwrite)
+    from segscope.load import merged
+    from segscope.models.checkpoint import save
+
+    found = merged(source.expanduser())
+    save(found, target)
+    if as_json:
+        console.say_json({"card": found.card.name, "weights_hash": found.weights_hash, "output": target})
+        return
+    console.say(f"{target}: {found.card.name}, {len(found.tensors)} tensors, hash {found.weights_hash}")
+
+
+def _file(target: Path, overwrite: bool) -> Path:
+    """The same path, if a safetensors file may be written there."""
+    if target.suffix != ".safetensors":
+        raise UsageError(f"the output {target.name!r} must end in .safetensors.")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{str(target)!r} exists; name another with --output, or add --overwrite.")
+    return target
 
 
 def _here(entry: Card) -> Path | None:

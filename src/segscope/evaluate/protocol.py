@@ -73,6 +73,7 @@ class Protocol:
         objects: at most so many objects of a case, drawn at random; 0 for all.
         parts: whether connected parts of a class are objects of their own.
         least_pixels: smaller objects are left out (pixels of all frames together).
+        labels: only objects with these names; empty for all.
         degrade: "none", or a disturbance and its severity, "gaussian_blur:3".
         stop_rules: whether tracking through volumes may end by itself, as it does for users.
         cvpr25: also give the scores of the CVPR 2025 challenge (arXiv 2510.03189) for rounds of one click.
@@ -89,6 +90,7 @@ class Protocol:
     objects: int = 0
     parts: bool = False
     least_pixels: int = 10
+    labels: tuple[str, ...] = ()
     degrade: tuple[str, ...] = ("none",)
     stop_rules: bool = True
     cvpr25: bool = False
@@ -162,8 +164,7 @@ def _protocol(values: Mapping[str, Any], where: str) -> Protocol:
     }
     _known(given, Protocol, where, KINDS)
     given |= settings
-    if "degrade" in given:
-        given["degrade"] = tuple(given["degrade"])
+    given |= {key: tuple(given[key]) for key in ("degrade", "labels") if key in given}
     protocol = replace(base, **given)
     check(protocol)
     return protocol

@@ -16,7 +16,7 @@ from segscope.evaluate.play import Volume, play
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.run import Load
 from segscope.evaluate.summary import metrics_of
-from segscope.evaluate.tasks import NO_PROMPT, Thing, chance, classes_found, classes_of, objects, rules_for, shown_as
+from segscope.evaluate.tasks import NO_PROMPT, Thing, chance, classes_found, classes_of, objects, rules_for
 from segscope.io.cases import DataSet, read_image
 from segscope.models.segmenter import Segmenter
 from segscope.overlay import overlay
@@ -70,7 +70,7 @@ def _of_first_prompt(last: Sequence[Row], dataset: str, model: str, protocol: Pr
 def _picture(row: Row, dataset: DataSet, engine: Any, protocol: Protocol) -> str:
     """Base64 of a PNG: the object as it was found, on the frame where the truth is largest."""
     case = next(case for case in dataset.cases if case.id == row["case"])
-    stack = shown_as(read_image(case), case)
+    stack = read_image(case)
     things = objects(case, stack, protocol)
     if isinstance(engine, Segmenter):
         truths = classes_of(things)

@@ -111,6 +111,19 @@ def metrics_of(rows: Sequence[Row]) -> list[str]:
     return [key for key in rows[0] if is_metric(key)] if rows else []
 
 
+def mean(rows: Sequence[Row], name: str) -> statistics.Summary:
+    """Of last rounds, of one or several data sets, by patient."""
+    # the same patient number in two sets is two patients
+    return statistics.summary(*_patients([{**row, "group": (row["dataset"], row["group"])} for row in rows], name))
+
+
+def gain(before: Sequence[Row], after: Sequence[Row], name: str) -> statistics.Summary:
+    """The same of the second less the first, where both were asked the same."""
+    known = {(row["dataset"], *_key(row)): row[name] for row in before}
+    pairs = [(row, known.get((row["dataset"], *_key(row)))) for row in after]
+    return mean([{**row, name: row[name] - other} for row, other in pairs if other is not None], name)
+
+
 def is_metric(name: str) -> bool:
     """Whether a column holds scores of `segscope.metrics`."""
     try:

@@ -82,7 +82,7 @@ def run_task(task: Task, engine: Engine | Segmenter, protocol: Protocol) -> list
     }
     began = time.perf_counter()
     try:
-        stack = shown_as(read_image(task.case), task.case)
+        stack = read_image(task.case)
         things = objects(task.case, stack, protocol)
         rows = [{**base, "kind": stack.kind, **row} for row in _rows(stack, things, task, engine, protocol)]
     except SegscopeError as error:
@@ -91,13 +91,6 @@ def run_task(task: Task, engine: Engine | Segmenter, protocol: Protocol) -> list
         row["task_seconds"] = round(time.perf_counter() - began, 3)
         row["peak_bytes"] = peak_bytes()
     return rows
-
-
-def shown_as(stack: Stack, case: Case) -> Stack:
-    """The stack with the modality that the data set names, where the file does not say; it decides the window."""
-    if stack.modality is not None or not case.modality:
-        return stack
-    return replace(stack, modality=_modality(case.modality))
 
 
 def rules_for(protocol: Protocol, kind: str) -> StopRules | None:
@@ -118,7 +111,7 @@ def chance(*parts: object) -> np.random.Generator:
 
 
 def objects(case: Case, stack: Stack, protocol: Protocol) -> list[Thing]:
-    """What there is to find in a case; things smaller than `least_pixels` are left out."""
+    """What there is to find in a case, without what the protocol leaves out."""
     found: list[Thing] = []
     for number, target in enumerate(case.targets):
         masks = read_target(target, stack)
@@ -130,7 +123,8 @@ def objects(case: Case, stack: Stack, protocol: Protocol) -> list[Thing]:
                 found += [Thing(f"{name}:{part}", label, piece) for part, piece in _parts(truth)]
             else:
                 found.append(Thing(name, label, truth))
-    return [thing for thing in found if thing.truth.sum() >= max(protocol.least_pixels, 1)]
+    wanted = [thing for thing in found if not protocol.labels or thing.label in protocol.labels]
+    return [thing for thing in wanted if thing.truth.sum() >= max(protocol.least_pixels, 1)]
 
 
 def drawn(things: list[Thing], task: Task, protocol: Protocol) -> list[Thing]:
@@ -145,13 +139,6 @@ def _parts(truth: Volume) -> Iterator[tuple[int, Volume]]:
     labels, count = ndimage.label(truth, np.ones((3, 3, 3)))
     for part in range(1, count + 1):
         yield part, labels == part
-
-
-def _modality(text: str) -> str:
-    """The short name of a data set's description, as `Stack.modality` has it."""
-    known = {"MRI": "MR", "MR": "MR", "CT": "CT", "PET": "PT", "ultrasound": "US", "X-ray": "XA"}
-    first = text.replace(",", " ").split()[0] if text.split() else ""
-    return known.get(first, first)
 
 
 def _rows(

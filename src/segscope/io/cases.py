@@ -16,6 +16,9 @@ from segscope.io.streams import reading
 from segscope.masks import Masks, encode_runs
 from segscope.stack import Stack
 
+MODALITIES = {"MRI": "MR", "PET": "PT", "ultrasound": "US", "X-ray": "XA"}
+"""Short names, as `Stack.modality` has them, of words that begin a data set's description."""
+
 
 def cases(path: str | Path) -> list[Case]:
     """The cases of a data set; see `dataset`."""
@@ -81,10 +84,13 @@ def dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
 
 
 def read_image(case: Case) -> Stack:
-    """The scan of a case; where its file states no scale, with that of the list."""
+    """The scan of a case; where its file states no scale or no modality, which decides the window, with the list's."""
     stack = read(case.image)
     if stack.geometry is None and case.spacing_zyx_mm is not None:
-        return replace(stack, geometry=Geometry.from_spacing(case.spacing_zyx_mm))
+        stack = replace(stack, geometry=Geometry.from_spacing(case.spacing_zyx_mm))
+    words = (case.modality or "").replace(",", " ").split()
+    if stack.modality is None and words:
+        stack = replace(stack, modality=MODALITIES.get(words[0], words[0]))
     return stack
 
 

@@ -205,3 +205,11 @@ def card(name: str) -> Card:
         if entry.name == name:
             return entry
     raise UnknownName("model", name, [entry.name for entry in CARDS], f"`segscope models` lists all {len(CARDS)}.")
+
+
+def plain_name(name: str) -> str:
+    """Name of the base of "base+method", as adaptations are called; other names as they are ("sam2-base+")."""
+    known = {entry.name for entry in CARDS}
+    while name not in known and "+" in name:
+        name = name.rpartition("+")[0]
+    return name

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from segscope.errors import CheckpointError
 from segscope.models.build import HIERA, NATIVE_SIZE, VIT, build, fill
-from segscope.models.cards import CARDS, Card, card
+from segscope.models.cards import CARDS, Card, card, plain_name
 from segscope.models.keymaps import rename, rename_hub
 from segscope.models.weight_files import file_hash, read_tensors, tensor_hash, write_safetensors
 
@@ -102,6 +102,8 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
     maker = next((RAW_MARKS[key] for key in aside if key in RAW_MARKS), metadata.get(f"{PREFIX}raw"))
     if kind.family == "sam2" and maker:
         found = _raw(found, maker)
+    if f"{PREFIX}adapted" in metadata:
+        found = _adapted(found, metadata[f"{PREFIX}adapted"], path.name)
     return Checkpoint(found, kind.version, tensors, tuple(dropped), tensor_hash(tensors), path)
 
 
@@ -120,11 +122,11 @@ def network(checkpoint: Checkpoint) -> nn.Module:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint as safetensors with what is known of it in the metadata. Complete or not at all."""
-    found = checkpoint.card
+    found, plain = checkpoint.card, plain_name(checkpoint.card.name)
     metadata = {
         "format": "pt",
         f"{PREFIX}layout": "1",
-        f"{PREFIX}card": found.name,
+        f"{PREFIX}card": plain,
         f"{PREFIX}family": found.family,
         f"{PREFIX}size": found.size,
         f"{PREFIX}version": checkpoint.version,
@@ -132,6 +134,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         f"{PREFIX}weights_hash": checkpoint.weights_hash,
         f"{PREFIX}source": checkpoint.source.name,
         f"{PREFIX}licence": found.licence,
+        **({f"{PREFIX}adapted": json.dumps([found.name, found.trained_on, found.note])} if plain != found.name else {}),
         **({f"{PREFIX}raw": found.name.removesuffix(f"-{found.size}")} if found.raw else {}),
     }
     if checkpoint.source.is_file():
@@ -211,7 +214,7 @@ def _vit(state: Mapping[str, Tensor], layout: str, trunk: str, patch: str, layer
     if any(".Adapter." in key for key in state):
         raise CheckpointError(
             f"{name!r} looks like SAM-Med2D with its adapters, which no card describes; wanted a plain SAM encoder. "
-            "Adaptations are loaded from the folder that `segscope adapt` writes."
+            "`segscope models convert` makes an adaptation of such a file, which can be loaded."
         )
     width, depth = state[patch].shape[0], _count(state, layers)
     position = state.get(f"{trunk}pos_embed")
@@ -280,6 +283,15 @@ def _raw(found: Card, maker: str) -> Card:
         prompts=tuple(kind for kind in found.prompts if kind in ("box", "mask")),
         note=f"From the trainer of {maker}: pictures are not normalised, clicks were taught transposed; give boxes.",
     )
+
+
+def _adapted(found: Card, text: str, name: str) -> Card:
+    """The card of a base into which an adaptation was merged."""
+    try:
+        own, sets, note = json.loads(text)
+        return dataclasses.replace(found, name=str(own), trained_on=tuple(map(str, sets)), note=str(note))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{name!r} does not say what was merged into it ({error}); merge it again.") from error
 
 
 def _side(kind: Kind, found: Card, path: Path, metadata: dict[str, str], asked: int | None) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from segscope.errors import UnknownName
 
@@ -127,7 +127,7 @@ class Engines:
             if name not in self._loaded:
                 from segscope.load import load
 
-                self._loaded[name] = load(places[name], device=self._device)
+                self._loaded[name] = cast("Engine", load(places[name], device=self._device))
             return self._loaded[name]
 
     def turnstile(self, engine: Engine) -> Turnstile:
