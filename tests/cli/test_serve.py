@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -19,6 +20,7 @@ from segscope.cli.annotate import project_of
 from segscope.cli.app import main
 from segscope.serve.images import Choice
 from segscope.serve.intake import images_at, take_in
+from segscope.serve.running import Door, Known, _listen
 from segscope.serve.settings import Settings
 from segscope.serve.workspace import Workspace
 
@@ -111,8 +113,8 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
     data.mkdir()
     shutil.copy(inputs.png, data)
     argv = [sys.executable, "-m", "segscope", "annotate", str(data), "--no-browser", "--json", "--device", "cpu"]
-    seen = []
-    for _ in range(2):
+    seen, doors = [], []
+    for end in (signal.SIGKILL, signal.SIGINT):
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         said = ""
@@ -125,10 +127,38 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
         request = urllib.request.Request(f"{told['url']}v1/cases", headers={"Authorization": f"Bearer {told['token']}"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             seen.append(json.load(answer))
-        process.send_signal(signal.SIGINT)
+        doors.append((told["url"], told["token"]))
+        process.send_signal(end)
         _, complaint = process.communicate(timeout=60)
         assert "Traceback" not in complaint
+    assert doors[0] == doors[1]  # a page that is open finds the server again
+    assert stat.S_IMODE((tmp_path / "data.segscope" / "door.json").stat().st_mode) == 0o600
     assert seen[0] == seen[1]
     assert seen[0][0]["name"] == "good.png"
     assert (tmp_path / "data.segscope" / "project.sqlite").is_file()
     assert main(["serve", "--help"]) == 0
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged", "short", "open"])
+def test_a_token_that_others_may_know_is_not_used(tmp_path: Path, harm: str) -> None:
+    first = Known.of(tmp_path)
+    assert len(first.token) == 32
+    first.keep(tmp_path)
+    assert Known.of(tmp_path) == first
+    path = tmp_path / "door.json"
+    if harm == "missing":
+        path.unlink()
+    elif harm == "open":
+        path.chmod(0o644)
+    else:
+        path.write_text("{" if harm == "damaged" else '{"token": "x", "port": 1}')
+    assert Known.of(tmp_path).token not in ("x", first.token)
+
+
+def test_the_usual_port_or_another(tmp_path: Path) -> None:
+    with _listen(Door()) as taken:
+        usual = taken.getsockname()[1]
+        with _listen(Door(usual=usual)) as other:
+            assert other.getsockname()[1] != usual
+    with _listen(Door(usual=usual)) as again:
+        assert again.getsockname()[1] == usual

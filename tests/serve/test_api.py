@@ -13,12 +13,13 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 import segscope as ss
 from segscope.client import Answer
 from segscope.io.cases import dataset, read_image, read_target
 
-from .conftest import Server
+from .conftest import BASE, Server
 
 BOX = [20, 20, 40, 40]
 
@@ -87,6 +88,14 @@ class TestImages:
             assert answer.headers["content-type"] == f"image/{kind}"
             assert Image.open(io.BytesIO(answer.content)).size == (80, 60)
         assert Image.open(io.BytesIO(server.http.get(f"{base}/thumbnail?size=32").content)).width == 32
+
+    def test_arrays_are_packed_for_other_machines_only(self, server: Server) -> None:
+        path = f"/v1/images/{server.image()}/volume"
+        here = TestClient(server.app, base_url=BASE, client=("127.0.0.1", 5000), headers=server.http.headers)
+        assert server.http.get(path).headers["Content-Encoding"] == "gzip"
+        assert "Content-Encoding" not in here.get(path).headers
+        assert here.get(path, headers={"X-Forwarded-For": "10.0.0.7"}).headers["Content-Encoding"] == "gzip"
+        assert here.get(path).content == server.http.get(path).content
 
     def test_an_uploaded_scan_is_decoded_elsewhere_and_gives_the_same(self, server: Server, tmp_path: Path) -> None:
         values = np.arange(5 * 6 * 4, dtype=np.int16).reshape(5, 6, 4)
@@ -230,6 +239,36 @@ class TestCommands:
         assert [row["object_id"] for row in state["objects"]] == said["result"]["objects"]
         server.do("undo")
         assert server.ask("GET", "/state")["objects"] == []
+
+    def test_everything_leaves_objects_alone(self, server: Server) -> None:
+        server.open("cells.png")
+        found = self.everything(server)
+        assert found
+        whole = server.labels()[0]
+        server.do("undo")
+        # a finished one, an accepted one and one in work, each over a part of what will be found again
+        rows, columns = np.nonzero(whole)
+        halves = ((rows.min(), 1), (int(np.median(rows)), 2), (rows.max(), 3))
+        for row, number in halves:
+            stroke = {"xy": [[int(columns.min()), int(row)], [int(columns.max()), int(row)]], "width": 3}
+            server.do("paint", frame=0, object_id=number, strokes=[stroke])
+        server.ask("PATCH", "/objects/1", {"locked": True})
+        server.do("accept", frames=[0], object_ids=[2])
+        before = server.labels()[0]
+        self.everything(server)
+        after = server.labels()[0]
+        assert np.array_equal(after[before > 0], before[before > 0])
+        assert after.max() > 3
+        again = self.everything(server)  # all that is found is there already
+        assert again == []
+        assert np.array_equal(server.labels()[0], after)
+
+    @staticmethod
+    def everything(server: Server) -> list[int]:
+        job = server.do("everything", 202, frame=0)["job_id"]
+        assert server.workspace.jobs.get(job).wait(60)
+        objects: list[int] = server.http.get(f"/v1/jobs/{job}").json()["result"]["objects"]
+        return objects
 
 
 class TestObjects:

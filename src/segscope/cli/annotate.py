@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import typer
 
@@ -18,6 +18,7 @@ from segscope.cli.serve import Dicomweb, default_project
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
+    from segscope.serve.running import Door
     from segscope.serve.settings import Settings
 
 ENDING = ".segscope"
@@ -40,21 +41,24 @@ def annotate(
     The work is saved after every action. Ending the program, or losing it, loses nothing: the same command goes on
     where it was.
     """
+    from segscope.serve.running import Door, Known
     from segscope.serve.settings import Settings
 
     found = [path.expanduser().resolve() for path in paths]
     for path in found:
         if not path.exists():
             raise UsageError(f"{path} does not exist; check the spelling and the current folder")
+    folder = project or project_of(found)
+    known = Known.of(folder)
     settings = Settings(
-        project=project or project_of(found),
+        project=folder,
         roots=tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in found)),
         dicomweb=tuple(dicomweb),
         model=model,
         device=device.value,
-        token=secrets.token_urlsafe(24),
+        token=known.token,
     )
-    Annotate(settings, tuple(found), port, not no_browser, as_json).run()
+    Annotate(settings, tuple(found), Door(port=port, usual=known.port), not no_browser, as_json).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,13 @@ class Annotate:
 
     settings: Settings
     paths: tuple[Path, ...]
-    port: int
+    door: Door
     browser: bool
     as_json: bool
 
     def run(self) -> None:
         from segscope.serve.intake import take_in
-        from segscope.serve.running import Door, run
+        from segscope.serve.running import run
 
         def prepare(workspace: object) -> None:
             with console.progress("looking through the data", quiet=self.as_json) as advance:
@@ -81,9 +85,13 @@ class Annotate:
             if not taken:
                 raise UsageError("there is nothing to annotate: no picture, volume or video was found at these paths")
 
-        run(self.settings, Door(port=self.port), self._say, prepare=prepare)
+        run(self.settings, self.door, self._say, prepare=prepare)
 
     def _say(self, url: str) -> None:
+        from segscope.serve.running import Known
+
+        assert self.settings.token is not None
+        Known(self.settings.token, urlsplit(url).port or 0).keep(self.settings.project)
         page = f"{url}#token={self.settings.token}"
         if self.as_json:
             console.say_json({"url": url, "page": page, "token": self.settings.token, "project": self.settings.project})

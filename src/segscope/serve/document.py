@@ -167,6 +167,17 @@ class Document:
             mask = now & ~pixels if erase else now | pixels
             return self.add([MaskPrompt(mask, frame, object_id)], force=force)
 
+    def add_found(self, frame: int, masks: Sequence[NDArray[np.bool_]]) -> Outcome:
+        """Make masks objects in one step. Pixels of objects stay theirs; a mask that mostly lies on them is none."""
+        with self._lock:
+            free = np.ones(self.size_hw, bool)
+            for runs in self.shown(frame).values():
+                free &= ~decode_runs(runs, self.size_hw)
+            new = [mask & free for mask in masks if (mask & free).sum() > mask.sum() / 2]
+            first = max([0, *self.work.tracks]) + 1
+            prompts = [MaskPrompt(mask, frame, number) for number, mask in enumerate(new, first)]
+            return self.add(prompts) if prompts else Outcome()
+
     def accept(self, frames: Iterable[int], object_ids: Iterable[int] | None, *, accepted: bool = True) -> Outcome:
         """Freeze what is shown on frames, or thaw it; one step a frame."""
         outcomes = []

@@ -30,8 +30,7 @@ GUARDED = ("/v1/", "/monailabel/", "/nninteractive/")
 OPEN = ("/v1/health", "/v1/login")
 
 HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; "
-    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "content-security-policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

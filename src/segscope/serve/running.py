@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
+import secrets
 import socket
+import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from segscope.serve.settings import Settings
     from segscope.serve.workspace import Workspace
 
+log = logging.getLogger("segscope.serve")
+
 FREE = 0  # port number that lets the system choose
 
 
@@ -28,12 +34,14 @@ class Door:
     Attributes:
         host, port: address; port 0 takes a free one.
         certificate, key: PEM files for TLS, or None.
+        usual: where port 0 is looked for first.
     """
 
     host: str = "127.0.0.1"
     port: int = FREE
     certificate: Path | None = None
     key: Path | None = None
+    usual: int = FREE
 
 
 def lock(project: Path) -> IO[str]:
@@ -55,6 +63,37 @@ def lock(project: Path) -> IO[str]:
             f"another segscope server works in {project}; use the one that runs, or end it, or name another --project"
         ) from error
     return file
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an open page of a project knows its server by; kept, so that it finds the next one, too."""
+
+    token: str
+    port: int = FREE
+
+    @classmethod
+    def of(cls, project: Path) -> Known:
+        """What was kept in a project, or a new token where nobody but its owner could have read it is not sure."""
+        path = project / "door.json"
+        try:
+            others = stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO) if os.name == "posix" else 0
+            found = json.loads(path.read_text(encoding="utf-8"))
+            token, port = str(found["token"]), int(found["port"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(secrets.token_urlsafe(24))
+        return cls(token, port) if len(token) >= 32 and not others else cls(secrets.token_urlsafe(24), port)
+
+    def keep(self, project: Path) -> None:
+        """Write it into the project, for its owner's eyes only."""
+        path, part = project / "door.json", project / f"door.json.{secrets.token_hex(4)}"
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                json.dump({"token": self.token, "port": self.port}, file)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            log.warning("the page will not find the next server by itself: %s", error.strerror)
 
 
 def run(
@@ -102,12 +141,15 @@ def run(
         scheme = "https" if door.certificate is not None else "http"
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        logging.getLogger("segscope.serve").info("serving")
+        log.info("serving")
         ready(f"{scheme}://{shown}:{port}/")
         server.run(sockets=[listening])
 
 
 def _listen(door: Door) -> socket.socket:
+    if door.port == FREE != door.usual:
+        with contextlib.suppress(UsageError):
+            return _listen(replace(door, port=door.usual))
     family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -12,7 +12,6 @@ from typing import Any
 
 from segscope import __version__
 from segscope.errors import UsageError, WriteError
-from segscope.prompts import Prompt
 from segscope.render import PRESETS
 from segscope.serve import review
 from segscope.serve.archives import Archives
@@ -279,9 +278,8 @@ class Workspace:
         return self.jobs.start(Job("embed", session_id, total=len(frames)), work, self._tell_job)
 
     def everything(self, session_id: str, frame: int) -> Job:
-        """Find all objects of a frame without prompts and make them objects."""
+        """Find all objects of a frame without prompts and make them objects, where there are none yet."""
         from segscope.predict import everything
-        from segscope.prompts import MaskPrompt
         from segscope.stack import Stack
 
         with self.sessions.use(session_id) as document:
@@ -299,17 +297,12 @@ class Workspace:
 
                 with document.turnstile.pass_through(Urgency.TRACK):
                     found = everything(picture, document.work.engine, progress=progress, cancel=job.cancelled)
-                first = max([0, *document.work.tracks]) + 1
-                prompts: list[Prompt] = [
-                    MaskPrompt(found.mask(0, number), frame, first + offset)
-                    for offset, number in enumerate(found.object_ids)
-                ]
-                if prompts:
-                    outcome = document.add(prompts)
+                outcome = document.add_found(frame, [found.mask(0, number) for number in found.object_ids])
+                if outcome.touched:
                     self.sessions.note(session_id, document)
                     job.step(list(outcome.changes), done=job.total)
                     self._tell_pieces(session_id, outcome.changes, "everything", job_id=job.job_id)
-                job.result = {"objects": [prompt.object_id for prompt in prompts]}
+                job.result = {"objects": list(outcome.touched)}
 
         return self.jobs.start(Job("everything", session_id), work, self._tell_job)
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Request, Response
 from numpy.typing import NDArray
 
 from segscope.errors import UsageError
+from segscope.serve.guard import is_loopback
 from segscope.serve.images import Choice
 from segscope.serve.schemas import Problem, Reference
 from segscope.serve.workspace import Workspace
@@ -71,7 +72,13 @@ def array(values: NDArray[Any], request: Request, cache: str = "no-store", **mor
     about = {"dtype": str(values.dtype.newbyteorder("=")), "shape": list(values.shape), **more}
     headers = {"X-Array": json.dumps(about), "Cache-Control": cache, "Vary": "Accept-Encoding"}
     body = values.tobytes()
-    if "gzip" in request.headers.get("accept-encoding", "") and len(body) > 4096:
+    if "gzip" in request.headers.get("accept-encoding", "") and len(body) > 4096 and not _is_near(request):
         body = gzip.compress(body, 1)
         headers["Content-Encoding"] = "gzip"
     return Response(body, media_type="application/octet-stream", headers=headers)
+
+
+def _is_near(request: Request) -> bool:
+    """Whether the client is on this machine, so that packing takes longer than sending; a proxy speaks for others."""
+    proxied = {"forwarded", "x-forwarded-for", "via"} & set(request.headers)
+    return request.client is not None and is_loopback(request.client.host) and not proxied

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from segscope.serve.routes.commands import packet
 from segscope.serve.workspace import Workspace
 
 router = APIRouter()
+Found = TypeVar("Found")
 
 QUEUED = 2000  # messages to a client that reads slowly before the socket is given up
 
@@ -97,7 +99,6 @@ class _Talk:
                 message = await self._message()
                 kind = message.pop("type", None)
                 if kind == "hover":
-                    await asyncio.to_thread(self._check_lease, True)
                     self.hovering = message
                     if self.hover_task is None or self.hover_task.done():
                         self.hover_task = asyncio.create_task(self._hover())
@@ -118,23 +119,30 @@ class _Talk:
             await asyncio.to_thread(self._check_lease, False)
             self._put({"type": "heartbeat", "seq": message.get("seq")})
             return
-        await asyncio.to_thread(self._check_lease, True)
         if kind == "cancel":
-            self._put({"type": "cancelled", "jobs": self.space.cancel(self.session_id)})
+            self._put({"type": "cancelled", "jobs": await self._acting(self.space.cancel, self.session_id)})
         elif kind == "propagate":
             seq = message.pop("seq", None)
             request = asks.Propagate(**message).model_dump()
-            job = await asyncio.to_thread(self.space.propagate, self.session_id, request)
+            job = await self._acting(self.space.propagate, self.session_id, request)
             self._put({"type": "answer", "seq": seq, "job": job.job_id})
         elif isinstance(kind, str) and kind in actions.ACTIONS:
             asked = actions.ACTIONS[kind](**message)
-            done = await asyncio.to_thread(actions.act, self.space, self.session_id, kind, asked)
-            self._tell(kind, done)
+            self._tell(kind, await self._acting(actions.act, self.space, self.session_id, kind, asked))
         else:
             raise UsageError(
                 f"no message type {str(kind)[:40]!r}; there are hello, hover, propagate, cancel, heartbeat, "
                 f"{', '.join(actions.ACTIONS)}"
             )
+
+    async def _acting(self, step: Callable[..., Found], *values: Any) -> Found:
+        """Look at the lease and do something, in one other thread."""
+
+        def work() -> Found:
+            self._check_lease(True)
+            return step(*values)
+
+        return await asyncio.to_thread(work)
 
     async def _hover(self) -> None:
         """Answer the latest hover; those that came in between are dropped."""
@@ -142,9 +150,11 @@ class _Talk:
             message, self.hovering = self.hovering, None
             try:
                 request = asks.Predict(**message)
-                done = await asyncio.to_thread(actions.hover, self.space, self.session_id, request)
+                done = await self._acting(actions.hover, self.space, self.session_id, request)
                 if self.hovering is None:
                     self._tell("hover", done)
+            except Expired as error:
+                self._put({"type": "expired", "detail": str(error)})
             except Exception as error:
                 self._put(self._problem(error, message.get("seq")))
 
