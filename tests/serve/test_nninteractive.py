@@ -78,7 +78,7 @@ def start(session: Any) -> np.ndarray:
 
 
 def test_a_session_of_the_protocol(session: Any) -> None:
-    assert session.supported_interactions["points"]
+    assert all(session.supported_interactions.values())
     assert session.supports_undo
     assert session.ping()
     target = start(session)
@@ -150,10 +150,80 @@ def test_without_the_token(url: str) -> None:
     gc.collect()  # the client leaves its connection open when it is refused
 
 
+class TestDrawn:
+    def test_a_scribble_in_a_slice(self, session: Any) -> None:
+        target = start(session)
+        stroke = np.zeros((6, 40, 50), np.uint8)
+        stroke[2, 16:19, 18:33] = 1
+        assert session.add_scribble_interaction(stroke, include_interaction=True) is not None
+        assert iou(target > 0, truth()) > 0.6
+        first = target.copy()
+        crop = np.ones((1, 2, 8), bool)
+        session.add_scribble_interaction(crop, include_interaction=False, interaction_bbox=[[3, 4], [12, 14], [17, 25]])
+        assert session.undo()
+        assert np.array_equal(target, first)
+        assert session.undo()
+        assert not target.any()
+
+    def test_a_scribble_across_the_slices(self, session: Any) -> None:
+        target = start(session)
+        crop = np.ones((4, 1, 2), np.uint8)
+        session.add_scribble_interaction(crop, include_interaction=True, interaction_bbox=[[1, 5], [17, 18], [24, 26]])
+        assert all(target[at].any() for at in range(1, 5))
+        assert session.undo()
+        assert not target.any()
+
+    @pytest.mark.parametrize("filled", [True, False])
+    def test_a_lasso(self, session: Any, filled: bool) -> None:
+        target = start(session)
+        region = np.zeros((6, 40, 50), np.uint8)
+        region[2, 9:27, 13:37] = 1
+        if not filled:
+            region[2, 10:26, 14:36] = 0
+        session.add_lasso_interaction(region, include_interaction=True)
+        assert iou(target > 0, truth()) > 0.6
+        here = (target > 0).sum()
+        session.add_lasso_interaction(region[2:3, 20:27, 13:37], include_interaction=False,
+                                      interaction_bbox=[[2, 3], [20, 27], [13, 37]])  # fmt: skip
+        assert (target > 0).sum() != here
+
+    def test_a_lasso_adds_to_what_is_there(self, session: Any) -> None:
+        target = start(session)
+        session.add_initial_seg_interaction(truth().astype(np.uint8))
+        region = np.zeros((6, 40, 50), np.uint8)
+        region[2, 10:25, 30:40] = 1
+        session.add_lasso_interaction(region, include_interaction=True)
+        assert (target[2, 10:25, 15:35] > 0).mean() > 0.6
+
+    def test_it_may_wait(self, session: Any) -> None:
+        target = start(session)
+        stroke = np.ones((1, 3, 15), np.uint8)
+        box = [[2, 3], [16, 19], [18, 33]]
+        session.add_scribble_interaction(stroke, True, run_prediction=False, interaction_bbox=box)
+        assert not target.any()
+        assert not session.undo()
+        assert session._predict() is None
+        session.add_scribble_interaction(stroke, True, run_prediction=False, interaction_bbox=box)
+        assert session._predict() is not None
+        assert target.any()
+
+    def test_what_cannot_be_meant_is_refused(self, session: Any) -> None:
+        start(session)
+        one = np.ones((1, 3, 15), np.uint8)
+        for mask, box in (
+            (np.zeros((6, 40, 50), np.uint8), None),
+            (one, None),
+            (one, [[2, 3], [16, 19], [18, 32]]),
+            (one, [[2, 3], [38, 41], [18, 33]]),
+            (one, [[2, 3]]),
+        ):
+            for add in (session.add_scribble_interaction, session.add_lasso_interaction):
+                with pytest.raises(httpx.HTTPStatusError, match="422"):
+                    add(mask, include_interaction=True, interaction_bbox=box)
+
+
 def test_what_is_not_offered_is_refused(session: Any) -> None:
     start(session)
-    with pytest.raises(httpx.HTTPStatusError, match="422"):
-        session.add_scribble_interaction(np.zeros((6, 40, 50), np.uint8), include_interaction=True)
     for coordinates in ([1], [1, 2, 900], ["a", 1, 2]):
         with pytest.raises((httpx.HTTPStatusError, ValueError)):
             session.add_point_interaction(coordinates, include_interaction=True)
@@ -175,7 +245,7 @@ DAMAGED = {
 def test_damaged_arrays(url: str, data: bytes) -> None:
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as http:
         http.headers["X-Lease-Token"] = http.post("/claim").json()["lease_token"]
-        for path in ("/set_image", "/add_initial_seg_interaction"):
+        for path in ("/set_image", "/add_initial_seg_interaction", "/add_scribble_interaction"):
             answer = http.post(path, content=data)
             assert answer.status_code in (413, 422), answer.text
         assert http.post("/set_image", content=data, headers={"X-Meta": "{"}).status_code == 422

@@ -107,15 +107,15 @@ def healthz() -> dict[str, str]:
 
 @router.get("/capabilities")
 def capabilities(at: At) -> dict[str, Any]:
-    """What this server can be asked: points, boxes and an initial segmentation."""
+    """What this server can be asked: all but windows that grow by themselves."""
     _codec()
     model = next(row for row in at.workspace.engines.listed() if row["default"])
     return {
         "supported_interactions": {
-            "points": True, "bbox2d": True, "bbox3d": True, "bbox": True, "scribble": False, "lasso": False,
+            "points": True, "bbox2d": True, "bbox3d": True, "bbox": True, "scribble": True, "lasso": True,
         },
-        "channel_mapping": {"initial_seg": 0, "bbox": [1, 2], "point": [3, 4]},
-        "num_interaction_channels": 5,
+        "channel_mapping": {"initial_seg": 0, "bbox": [1, 2], "lasso": [1, 2], "point": [3, 4], "scribble": [5, 6]},
+        "num_interaction_channels": 7,
         "supports_initial_label": True,
         "supports_zero_shot_label_refinement": True,
         "supports_undo": True,
@@ -227,10 +227,26 @@ def add_initial(at: At, data: Data, about: Meta, token: Token = None) -> Respons
 
 
 @router.post("/add_scribble_interaction")
+def add_scribble(at: At, data: Data, about: Meta, token: Token = None) -> Response:
+    """A stroke as a mask."""
+    return _drawn(at, at.visit(token), data, about, lasso=False)
+
+
 @router.post("/add_lasso_interaction")
-def add_other(at: At, token: Token = None) -> Response:
-    at.visit(token)
-    raise UsageError("this server takes points, boxes and initial segmentations; see /capabilities")
+def add_lasso(at: At, data: Data, about: Meta, token: Token = None) -> Response:
+    """A region as a mask, filled or its outline."""
+    return _drawn(at, at.visit(token), data, about, lasso=True)
+
+
+def _drawn(at: Desk, visit: Visit, data: bytes, about: Mapping[str, Any], *, lasso: bool) -> Response:
+    mask = unpacked(data, at.workspace.settings.ram_bytes) > 0
+    positive, run = bool(about.get("include_interaction", True)), bool(about.get("run_prediction", True))
+
+    def work() -> bool:
+        drawn = at.placed(visit, mask, about.get("interaction_bbox"))
+        return at.add(visit, at.drawn(visit, drawn, positive=positive, lasso=lasso), run=run)
+
+    return _answered(at, visit, work)
 
 
 @router.post("/predict")

@@ -11,7 +11,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
@@ -33,6 +34,7 @@ from segscope.serve.workspace import Workspace
 IDLE_S, LIVENESS_S = 600.0, 60.0
 LONGEST_S = 40.0  # of tracking for one answer: the protocol's client waits 60 s
 ANNOTATOR = "nninteractive"
+SLICES, CLICKS = 5, 5  # of what was drawn across slices, and on one of them
 _ANISOTROPIC = 1.2
 
 
@@ -45,7 +47,7 @@ class Visit:
         axis: of the client's array that slices run along.
         object_id: the object that is being drawn.
         shown: its mask in the client's axes, as the client has it.
-        waiting: prompts that are answered later.
+        waiting: interactions whose prompts are answered later.
         steps: how many commands each interaction took, for undo.
     """
 
@@ -56,7 +58,7 @@ class Visit:
     axis: int = 0
     object_id: int = 1
     shown: NDArray[np.bool_] | None = None
-    waiting: list[Prompt] = field(default_factory=list)
+    waiting: list[Sequence[Prompt]] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -160,34 +162,36 @@ class Desk:
 
     def add(self, visit: Visit, prompts: Sequence[Prompt], *, run: bool, track: bool = True) -> bool:
         """Prompts that are answered now or, without `run`, with later ones; whether they were answered."""
-        visit.waiting += prompts
+        visit.waiting += [prompts] if prompts else []
         if not run or not visit.waiting:
             return False
         with self.document(visit) as document:
             waiting, visit.waiting = visit.waiting, []
-            document.add(waiting)
+            document.add([prompt for said in waiting for prompt in said])
             taken = 1
             if track and document.frames > 1:
-                taken += self._carry(visit, document, waiting[-1].frame)
+                taken += self._carry(visit, document, {prompt.frame for prompt in waiting[-1]})
             visit.steps.append(taken)
             assert visit.session_id is not None
             self.workspace.sessions.note(visit.session_id, document)
         return True
 
-    def _carry(self, visit: Visit, document: Document, frame: int) -> int:
-        """Track from the slice that was prompted, to the neighbouring prompted ones where there are any."""
+    def _carry(self, visit: Visit, document: Document, frames: Set[int]) -> int:
+        """Track from the slices that were prompted, to the neighbouring prompted ones where there are any."""
+        low, _ = document.work.interval(min(frames), visit.object_id)
+        _, high = document.work.interval(max(frames), visit.object_id)
         end = time.monotonic() + LONGEST_S
         before = document.work.can_undo
-        frames = document.propagate(
+        found = document.propagate(
             lambda: time.monotonic() > end,
             direction="both",
-            start=frame,
-            within=document.work.interval(frame, visit.object_id),
+            start=min(frames),
+            within=(low, high),
             objects=[visit.object_id],
             rules=StopRules(),
         )
         try:
-            for _ in frames:
+            for _ in found:
                 pass
         finally:
             document.end_propagation()
@@ -254,6 +258,48 @@ class Desk:
             return Point((left + right) / 2, (top + bottom) / 2, frame, visit.object_id, positive)
         return Box((left, top, right, bottom), frame, visit.object_id)
 
+    def placed(self, visit: Visit, mask: NDArray[np.bool_], pairs: Any) -> NDArray[np.bool_]:
+        """What was drawn, on the grid of the client's array; it may have sent the box around it only."""
+        assert visit.shown is not None
+        shape = visit.shown.shape
+        if pairs is None:
+            pairs = [[0, length] for length in shape]
+        if not isinstance(pairs, list) or len(pairs) != 3:
+            raise UsageError("a box is three pairs [low, high)")
+        bounds = [_whole(pair, 2, "each pair of a box") for pair in pairs]
+        inside = all(0 <= low < high <= length for (low, high), length in zip(bounds, shape, strict=True))
+        if not inside or mask.shape != tuple(high - low for low, high in bounds):
+            raise UsageError(
+                f"what was drawn has the shape of its box, inside the image {shape}; got {mask.shape} for {bounds}"
+            )
+        whole = np.zeros(shape, bool)
+        whole[tuple(slice(low, high) for low, high in bounds)] = mask
+        return whole
+
+    def drawn(self, visit: Visit, mask: NDArray[np.bool_], *, positive: bool, lasso: bool) -> list[Prompt]:
+        """What was drawn as prompts on slices: a lasso in a slice as a mask to start from, all else as clicks.
+
+        Raises:
+            UsageError: nothing was drawn.
+        """
+        slices = np.moveaxis(mask, visit.axis, 0)
+        frames = np.flatnonzero(slices.any(axis=(1, 2))).tolist()
+        if not frames:
+            raise UsageError("nothing was drawn: the mask is empty")
+        if len(frames) > SLICES:  # drawn across the slices
+            frames = [frames[at] for at in np.linspace(0, len(frames) - 1, SLICES).round().astype(int)]
+        prompts: list[Prompt] = []
+        for frame in frames:
+            region = ndimage.binary_fill_holes(slices[frame]) if lasso else slices[frame]
+            if lasso and positive and len(frames) == 1:
+                with self.document(visit) as document:
+                    runs = document.shown(frame).get(visit.object_id)
+                    now = False if runs is None else decode_runs(runs, document.size_hw)
+                prompts.append(MaskPrompt(region | now, frame, visit.object_id, refine=True))
+            else:
+                prompts += [Point(x, y, frame, visit.object_id, positive) for x, y in _spread(region)]
+        return prompts
+
     def initial(self, visit: Visit, labels: NDArray[Any]) -> list[Prompt]:
         """A segmentation to begin with, slice by slice."""
         assert visit.shown is not None
@@ -265,6 +311,18 @@ class Desk:
         return [
             MaskPrompt(mask, frame, visit.object_id) for frame, mask in enumerate(slices) if box_of(mask) is not None
         ]
+
+
+def _spread(mask: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Clicks (x, y) in the middle of what was drawn, far from each other."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    places = np.argwhere(depth > depth.max() / 2)
+    chosen = [int(np.argmin(places @ (1, 1)))]
+    far = np.full(len(places), np.inf)
+    while len(chosen) < min(CLICKS, len(places)):
+        far = np.minimum(far, np.square(places - places[chosen[-1]]).sum(axis=1))
+        chosen.append(int(far.argmax()))
+    return [(float(places[at][1]) + 0.5, float(places[at][0]) + 0.5) for at in chosen]
 
 
 def _whole(values: Any, count: int, what: str) -> list[int]:
