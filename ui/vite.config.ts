@@ -2,7 +2,7 @@ import { defineConfig } from 'vite'
 
 // Names of assets hold a hash of their content, so that browsers may keep them. Nothing is inlined: the page runs under
 // a policy that forbids inline scripts, styles and data URLs.
-const POLICY = "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'"
+const POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'"
 
 // the server sends a policy of its own; the page holds itself to the stricter of the two, whatever serves it
 const policy = {

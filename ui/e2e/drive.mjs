@@ -342,6 +342,28 @@ if (cases.volume && flows) {
   await key('Control+z')
   await idle()
   check('undo after kill -9', (await masks()) === kept)
+
+  // the network that made it all is replaced while the server is away
+  expectTrouble = true
+  server.kill('SIGKILL')
+  await page.waitForSelector('.saved.offline')
+  for (const session of fs.readdirSync(path.join(project, 'sessions'))) {
+    const log = path.join(project, 'sessions', session, 'log.jsonl')
+    fs.writeFileSync(log, fs.readFileSync(log, 'utf8').replace(/"weights": "[0-9a-f]+"/, '"weights": "0000000000000000"'))
+  }
+  await start()
+  await idle()
+  expectTrouble = false
+  await page.waitForSelector('.network')
+  check('masks stay when the network changes', (await masks()) === kept)
+  await shot('volume-network-changed')
+  await key('n')
+  await click(...positive)
+  await idle()
+  check('the new network answers', (await objects()).length === 3)
+  await key('Control+z')
+  await idle()
+  check('undo after the network changed', (await masks()) === kept)
 }
 
 // --- a video ---------------------------------------------------------------------------------------------------------

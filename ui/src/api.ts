@@ -123,6 +123,8 @@ export interface SessionState {
   commands: number
   can_undo: number
   can_redo: number
+  /** another network made some of what is shown */
+  network: { detail: string; model: string; weights: string; steps: number; anew: number } | null
   saved: boolean
   job: Job | null
   interrupted: Record<string, unknown> | null

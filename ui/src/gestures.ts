@@ -5,7 +5,7 @@ import { paint, prompt, replacePrompts } from './commands'
 import { masks, redraw } from './desk'
 import { hoverEnd } from './hover'
 import { select } from './objects'
-import { colourOf, fromHex, NEGATIVE, POSITIVE, toHex, type Rgb } from './palette'
+import { colourOf, fromHex, NEGATIVE, POSITIVE, type Rgb } from './palette'
 import { get, nextObjectId, objectOf, promptKey, set, toast, type Tool } from './state'
 import type { Draft } from './viewer/draw'
 import {
@@ -40,19 +40,7 @@ let drag: Drag | null = null
 export const drawingTool = (tool: Tool): boolean => tool !== 'move' && tool !== 'window'
 
 export function colourFor(objectId: number): Rgb {
-  const said = objectOf(get(), objectId)?.colour
-  return (said && said !== unchosen(objectId) && fromHex(said)) || colourOf(objectId)
-}
-
-/** The colour that the server names where nobody chose one: not made for colour-blind eyes, so ours is shown. */
-function unchosen(objectId: number): string {
-  const hue = ((objectId * 0.61803398875) % 1) * 6
-  const [value, low] = [0.95, 0.95 * (1 - 0.65)]
-  const channel = (shift: number) => {
-    const at = (shift + hue) % 6
-    return Math.round(255 * (value - (value - low) * Math.max(0, Math.min(at, 4 - at, 1))))
-  }
-  return toHex([channel(5), channel(3), channel(1)])
+  return fromHex(objectOf(get(), objectId)?.colour ?? '') ?? colourOf(objectId)
 }
 
 const promptsHere = (): PromptJson[] => get().prompts[promptKey(get().frame, get().selected)] ?? []

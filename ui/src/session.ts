@@ -54,6 +54,7 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
     setLive(live)
     live.counts = { can_undo: state.can_undo, can_redo: state.can_redo }
     if (state.job) set({ job: state.job })
+    if (state.network) toast('info', state.network.detail)
     if (state.interrupted) {
       toast('info', 'A propagation was cut off when the server stopped. Start it again if it is still wanted.')
     }
@@ -62,7 +63,7 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
   } catch (error) {
     if (mine !== opened) return
     if (error instanceof ServerError && /cannot be opened/.test(error.message)) {
-      // made with a model that has changed since: the work stays on disk, and new work can begin beside it
+      // the work stays on disk, and new work can begin beside it
       toast('error', error.message, { label: 'Begin a new one', run: () => void openImage(imageId, { ...options, fresh: true }) })
     } else {
       report(error, () => void openImage(imageId, options))
@@ -159,6 +160,7 @@ const listener = (sessionId: string): Listener => ({
   waiting: (waiting) => set({ waiting, ...(waiting === 0 ? { savedAt: Date.now() } : {}) }),
   async reconnected() {
     const state = await reopened(sessionId)
+    if (state.network && state.network.weights !== get().session?.network?.weights) toast('info', state.network.detail)
     set(fromState(state))
     masks.reset(framesWithMasks(state.objects))
     set({ job: state.job })

@@ -103,6 +103,7 @@ export function TopBar() {
         onClick={() => void mark(here?.state === 'flag' ? 'todo' : 'flag')}
       />
       <div class="gap" />
+      <Network />
       <Saved />
       <Button icon="undo" label={`Undo (${canUndo} steps)`} hint="Ctrl+Z" disabled={!canUndo} onClick={() => void step('undo')} />
       <Button icon="redo" label={`Redo (${canRedo} steps)`} hint="Ctrl+Shift+Z" disabled={!canRedo} onClick={() => void step('redo')} />
@@ -110,6 +111,17 @@ export function TopBar() {
       <Button icon="gear" label="Model, axis, name of the annotator" onClick={() => set({ dialog: 'session' })} />
       <Button icon="help" label="Keys" hint="?" onClick={() => set({ dialog: 'help' })} />
     </header>
+  )
+}
+
+/** That another network made some of what is shown. */
+function Network() {
+  const network = useStore(store, (state) => state.session?.network)
+  if (!network) return null
+  return (
+    <button type="button" class="network" title={network.detail} onClick={() => toast('info', network.detail)}>
+      Network changed
+    </button>
   )
 }
 
