@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from data import LEFT_OUT, index, stack_items
+from loop import Settings
 from numpy.typing import NDArray
 from sampler import Prepared, _jitter, _sample
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from segscope.phantom import stack as made_up
 from segscope.phantom.fields import smooth
@@ -61,16 +65,47 @@ class Clip:
     masks: Tensor
 
 
+@dataclass(eq=False)
+class Clips:
+    """Clips of one length and size.
+
+    Attributes:
+        images: (C, T, S, S, 3) uint8.
+        masks: (O, T, S, S) bool.
+        owner: (O,) the clip of each object.
+    """
+
+    images: Tensor
+    masks: Tensor
+    owner: Tensor
+
+    @classmethod
+    def of(cls, clips: list[Clip]) -> Clips:
+        owner = torch.cat([torch.full((len(clip.masks),), k) for k, clip in enumerate(clips)])
+        images = torch.stack([clip.images.clamp(0, 255).round().to(torch.uint8) for clip in clips])
+        return cls(images, torch.cat([clip.masks for clip in clips]), owner)
+
+    def to(self, device: torch.device) -> Clips:
+        return Clips(*(part.to(device, non_blocking=True) for part in (self.images, self.masks, self.owner)))
+
+    def pin_memory(self) -> Clips:
+        return Clips(self.images.pin_memory(), self.masks.pin_memory(), self.owner.pin_memory())
+
+
 def training_stacks(root: Path) -> list[Stack]:
     """Volumes and videos that may be trained on, as stacks along their coarsest axis."""
     names = [n for n, e in index(root).items() if e["weights"] and n not in LEFT_OUT]
     return [Stack(*found) for name in names for found in stack_items(root, name, "train")]
 
 
-def made_up_stacks(count: int) -> list[Stack]:
-    """Volumes of the phantom room."""
-    found = [made_up(np.random.default_rng(seed)) for seed in range(count)]
-    return [Stack("made up", np.repeat(v[..., None], 3, -1), k.astype(np.int32)) for v, k in found if k.any()]
+def _made_up(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    return made_up(np.random.default_rng(seed))
+
+
+def made_up_stacks(each: Callable[..., Iterable], count: int) -> list[Stack]:
+    """Volumes of the phantom room; `each` is a map."""
+    found = [(v, k) for v, k in each(_made_up, range(count)) if k.any()]
+    return [Stack("made up", np.repeat(v[..., None], 3, -1), k.astype(np.int32)) for v, k in found]
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
@@ -224,3 +259,24 @@ class ClipSampler:
                 found = from_still(rng, below, above, length, size, objects)
             if found is not None:
                 return found
+
+
+class ClipStream(IterableDataset):
+    """One batch of clips a step, drawn by the number of the step; sizes as the settings say of that step.
+
+    With `seconds` in the settings, sizes follow `steps` all the same: nobody knows here how late it is.
+    """
+
+    def __init__(self, sampler: ClipSampler, settings: Settings) -> None:
+        self.sampler, self.settings, self.first = sampler, settings, 0
+
+    def __iter__(self) -> Iterator[Clips]:
+        info = get_worker_info()
+        rank, of = (info.id, info.num_workers) if info else (0, 1)
+        torch.set_num_threads(1)
+        for step in itertools.count(self.first + rank, of):
+            self.sampler.restart(step)
+            share = min(step / self.settings.steps, 1.0)
+            _, size, count = [s for s in self.settings.sizes if s[0] <= share][-1]
+            length = int(self.sampler.rng.choice((3, 4, 5, 6, 8)))
+            yield Clips.of([self.sampler.clip(length, size, 3) for _ in range(count)])

@@ -1,19 +1,16 @@
-"""The training loop that both stages share: processes, rates, averaging, saving, resuming."""
+"""The training loop that both stages share: device, rates, averaging, saving, resuming."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -29,24 +26,29 @@ class Settings:
     stage: str = "image"
     data: Path = Path(".")
     out: Path = Path("mini-run")
+    device: str = "cpu"
     steps: int = 7000
     #: leave after this step, as if interrupted; 0 to go on to the end
     stop_at: int = 0
-    workers: int = 2
+    #: end after so many seconds, and let rates and sizes follow the time instead of the steps; 0 not to
+    seconds: float = 0.0
+    #: processes that make scenes or clips while the device computes; 0 makes `made_up` scenes before, and no more
+    workers: int = 0
     seed: int = 1
     made_up: int = 6000
-    share_real: float = 0.65
+    share_real: float = 0.6
     share_box: float = 0.55
     rate: float = 1.2e-3
     decay: float = 0.02
     warm_up: int = 100
     flat: float = 0.35
     average: float = 0.999
-    rounds: tuple[float, ...] = (0.4, 0.3, 0.18, 0.12)
-    #: share of the steps at which each input size begins, and pictures (clips) a process and step at it
-    sizes: tuple[tuple[float, int, int], ...] = ((0.0, 128, 10), (0.58, 192, 5), (0.88, 256, 3))
+    rounds: tuple[float, ...] = (0.34, 0.26, 0.18, 0.13, 0.09)
+    #: share of the steps at which each input size begins, and pictures (clips) a step at it
+    sizes: tuple[tuple[float, int, int], ...] = ((0.0, 128, 20), (0.58, 192, 10), (0.88, 256, 6))
     save_every: float = 150.0
     log_every: int = 50
+    #: half precision (bfloat16) where the device is quick at it
     bf16: bool = True
     #: stage memory: steps on pairs of frames before clips, and their input size
     warm_steps: int = 500
@@ -54,6 +56,9 @@ class Settings:
     resume: bool = False
     #: weights to start from
     start: Path | None = None
+
+    def half(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.bf16)
 
 
 class Average:
@@ -67,14 +72,13 @@ class Average:
     def update(self, model: nn.Module) -> None:
         self.steps += 1
         rate = min(self.rate, self.steps / (self.steps + 10))
-        for k, v in model.state_dict().items():
-            self.values[k].lerp_(v, 1 - rate)
+        torch._foreach_lerp_(list(self.values.values()), list(model.state_dict().values()), 1 - rate)
 
 
 def write_weights(values: dict[str, Tensor], path: Path, notes: dict[str, str]) -> None:
     """fp16 safetensors, replaced in one move."""
     part = Path(f"{path}.part")
-    save_file({k: v.half().contiguous() for k, v in values.items()}, part, metadata=notes)
+    save_file({k: v.half().cpu().contiguous() for k, v in values.items()}, part, metadata=notes)
     part.chmod(0o644)
     part.replace(path)
 
@@ -100,23 +104,10 @@ def start_from(settings: Settings) -> Callable[[MiniModel], None]:
     return load
 
 
-def spread(settings: Settings, worker: Callable[..., None], *given: object) -> None:
-    """Run `worker(rank, settings, *given)` in `settings.workers` processes that share memory by forking."""
-    settings.out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("MASTER_PORT", str(29500 + os.getpid() % 1000))
-    make = mp.get_context("fork").Process
-    processes = [make(target=worker, args=(rank, settings, *given)) for rank in range(settings.workers)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-
-
 class Loop:
-    """One process of a run.
+    """A run.
 
     Args:
-        rank: number of this process; 0 saves.
         settings: of the run.
         choose: parameters to train, from the model.
         prepare: called once with the fresh model, before anything is resumed.
@@ -124,35 +115,28 @@ class Loop:
 
     def __init__(
         self,
-        rank: int,
         settings: Settings,
         choose: Callable[[MiniModel], list[Tensor]],
         prepare: Callable[[MiniModel], None] = lambda _: None,
     ) -> None:
-        torch.set_num_threads(1)
-        place = settings.out / f"{settings.stage}_{rank}.log"
+        settings.out.mkdir(parents=True, exist_ok=True)
+        place = settings.out / f"{settings.stage}.log"
         logging.basicConfig(filename=place, level=logging.INFO, format="%(asctime)s %(message)s")
-        if settings.workers > 1:
-            url = f"tcp://127.0.0.1:{os.environ['MASTER_PORT']}"
-            dist.init_process_group("gloo", init_method=url, rank=rank, world_size=settings.workers)
         torch.manual_seed(settings.seed)
-        self.rank, self.settings = rank, settings
-        self.models = {size: build_mini(size) for _, size, _ in settings.sizes}
+        self.settings, self.device = settings, torch.device(settings.device)
+        self.models = {size: build_mini(size).to(self.device) for _, size, _ in settings.sizes}
         share_weights(list(self.models.values()))
         self.model = next(iter(self.models.values()))
         prepare(self.model)
-        if settings.workers > 1:
-            for value in self.model.state_dict().values():
-                dist.broadcast(value, 0)
         self.parameters = choose(self.model)
         groups = [
             {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": settings.decay},
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate)
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, fused=self.device.type == "cuda")
         self.average = Average(self.model, settings.average)
-        self.step, self.seen, self.saved = 0, 0, time.time()
-        self.notes: dict[str, list[float]] = {}
+        self.step, self.seen, self.began, self.saved = 0, 0, time.time(), time.time()
+        self.notes: dict[str, list[Tensor]] = {}
         if settings.resume and self.state.exists():
             self.load()
 
@@ -160,8 +144,12 @@ class Loop:
     def state(self) -> Path:
         return self.settings.out / f"state_{self.settings.stage}.pt"
 
+    def rng(self) -> torch.Generator:
+        """Of this step: resumed runs draw what undisturbed ones do."""
+        return torch.Generator(self.device).manual_seed(self.settings.seed * 1_000_003 + self.step)
+
     def load(self) -> None:
-        saved = torch.load(self.state, weights_only=True)
+        saved = torch.load(self.state, weights_only=True, map_location=self.device)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.average.values, self.average.steps = saved["average"], saved["step"]
@@ -182,20 +170,23 @@ class Loop:
         write_weights(self.average.values, self.settings.out / f"mini_{self.settings.stage}.safetensors", notes)
         self.saved = time.time()
 
+    def share(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        limit = self.settings.seconds
+        return min(1.0, (time.time() - self.began) / limit) if limit else self.step / self.settings.steps
+
     def steps(self) -> Iterator[tuple[int, int, float]]:
         """(input size, pictures, share of the run) of each step that is still to do."""
-        last = self.settings.stop_at or self.settings.steps
-        while self.step < last:
-            share = self.step / self.settings.steps
+        last = self.settings.stop_at or (10**9 if self.settings.seconds else self.settings.steps)
+        while self.step < last and (share := self.share()) < 1.0:
             _, size, count = [s for s in self.settings.sizes if s[0] <= share][-1]
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(share)
             self.optimizer.zero_grad()
             yield size, count, share
             self.finish(size, count, share)
-        if self.rank == 0:
-            self.save()
-            log.info("done: %d steps, %d seen", self.step, self.seen)
+        self.save()
+        log.info("done: %d steps, %d seen, %.0f s", self.step, self.seen, time.time() - self.began)
 
     def rate(self, share: float) -> float:
         """Warm-up, flat, then a cosine down to a hundredth."""
@@ -205,30 +196,24 @@ class Loop:
         return settings.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
     def finish(self, size: int, count: int, share: float) -> None:
-        """Average gradients over processes, take the step, log and save."""
-        self.average_gradients()
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, 1.0))
-        if math.isfinite(norm):
-            self.optimizer.step()
-            self.average.update(self.model)
-        self.step, self.seen = self.step + 1, self.seen + count * self.settings.workers
+        """Take the step, log and save. A gradient that is not finite changes nothing."""
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for p in self.parameters:
+            if p.grad is not None:
+                p.grad = torch.where(norm.isfinite(), p.grad, 0.0)
+        self.optimizer.step()
+        self.average.update(self.model)
+        self.step, self.seen = self.step + 1, self.seen + count
         if self.step % self.settings.log_every == 0:
-            means = " ".join(f"{k} {np.nanmean(v):.3f}" for k, v in sorted(self.notes.items()))
-            log.info("%d seen %d share %.3f size %d norm %.2f %s", self.step, self.seen, share, size, norm, means)
+            means = " ".join(f"{k} {torch.stack(v).nanmean():.3f}" for k, v in sorted(self.notes.items()))
+            log.info(
+                "%d seen %d share %.3f size %d norm %.2f %.0f s %s",
+                self.step, self.seen, share, size, norm, time.time() - self.began, means,
+            )  # fmt: skip
             self.notes.clear()
-        if self.rank == 0 and time.time() - self.saved > self.settings.save_every:
+        if time.time() - self.saved > self.settings.save_every:
             self.save()
 
-    def average_gradients(self) -> None:
-        """Over all processes."""
-        if self.settings.workers < 2:
-            return
-        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
-        flat = torch.cat([g.flatten() for g in grads])
-        dist.all_reduce(flat)
-        flat /= self.settings.workers
-        for p, part in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
-            p.grad = part.view_as(p)
-
-    def note(self, name: str, value: float) -> None:
-        self.notes.setdefault(name, []).append(value)
+    def note(self, name: str, value: Tensor) -> None:
+        """Keep a scalar for the log, without waiting for it."""
+        self.notes.setdefault(name, []).append(value.detach())

@@ -44,23 +44,19 @@ def round_loss(
         the loss, the index of the mask that the round answers with, and its Dice.
     """
     real = true_iou(logits, truth, outside)
-    first, dice0 = mask_loss(logits[:, 0], truth)
-    rows = torch.arange(len(lone))
-    best = torch.zeros(len(lone), dtype=torch.long)
-    loss, dice = first.clone(), dice0.clone()
-    if lone.any():
-        three, dices = mask_loss(logits[lone, 1:], truth[lone][:, None])
-        least, which = three.min(1)
-        loss = loss.index_put((lone.nonzero()[:, 0],), 0.4 * first[lone] + 0.9 * least + 0.1 * three.mean(1))
-        dice = dice.index_put((lone.nonzero()[:, 0],), dices[torch.arange(len(which)), which])
-        # corrections start from the mask that would be answered: the one thought best
-        best = best.index_put((lone.nonzero()[:, 0],), 1 + iou[lone, 1:].argmax(1))
+    each, dices = mask_loss(logits, truth[:, None])
+    least, which = each[:, 1:].min(1)
+    several = 0.4 * each[:, 0] + 0.9 * least + 0.1 * each[:, 1:].mean(1)
+    loss = torch.where(lone, several, each[:, 0])
+    dice = torch.where(lone, dices[:, 1:].gather(1, which[:, None])[:, 0], dices[:, 0])
+    # corrections start from the mask that would be answered: the one thought best
+    best = torch.where(lone, 1 + iou[:, 1:].argmax(1), 0)
     error = (iou - real) ** 2
-    weight = torch.where(lone, 1.5, 1.0)
-    score = (weight * (0.7 * error[rows, best] + 0.3 * error.mean(1))).mean()
-    if lone.any():
-        gap = real[lone][:, :, None] - real[lone][:, None, :]
-        guess = iou[lone][:, :, None] - iou[lone][:, None, :]
-        score = score + 0.3 * (gap.abs() * F.softplus(-8 * guess * gap.sign()) * (gap.abs() > 0.03)).mean()
+    chosen = error.gather(1, best[:, None])[:, 0]
+    score = (torch.where(lone, 1.5, 1.0) * (0.7 * chosen + 0.3 * error.mean(1))).mean()
+    gap = real[:, :, None] - real[:, None, :]
+    guess = iou[:, :, None] - iou[:, None, :]
+    order = gap.abs() * F.softplus(-8 * guess * gap.sign()) * (gap.abs() > 0.03) * lone[:, None, None]
+    score = score + 0.3 * order.sum() / (16 * lone.sum()).clamp(min=1)
     taught = (loss * ~judged).sum() / (~judged).sum().clamp(min=1)
     return taught + 2 * score, best, dice.detach()

@@ -6,22 +6,26 @@ with temporal codes, masks as sigmoid * 20 - 10 (binarised where prompted), a co
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from multiprocessing import Pool
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from clips import Clip, ClipSampler, Stack, made_up_stacks, training_stacks
-from data import training_scenes
-from loop import Average, Loop, Settings, log, spread, start_from
+from clips import Clips, ClipSampler, ClipStream, Stack, made_up_stacks, training_stacks
+from data import Scene, training_scenes
+from loop import Average, Loop, Settings, log, start_from
 from losses import mask_loss, true_iou
+from pool import tight_boxes
+from prompting import corrective_clicks, interior_points
 from safetensors import safe_open
 from sampler import Prepared, synthetic
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader
 from train import upsample
 
 from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
-from segscope.simulate.clicks import corrective_click, interior_point
 
 PARTS = ("memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
          "track_prior", "track_branch", "track_decoder", "track_presence")  # fmt: skip
@@ -78,8 +82,9 @@ def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
 
 def pointer_positions(model: MiniModel, distances: list[int], longest: int) -> Tensor:
     half = WIDTH // 2
-    rate = 10000 ** (2 * (torch.arange(half).float() // 2) / half)
-    angle = torch.tensor(distances).float()[:, None] / max(longest - 1, 1) / rate
+    device = model.no_memory_embedding.device
+    rate = 10000 ** (2 * (torch.arange(half, device=device).float() // 2) / half)
+    angle = torch.tensor(distances, device=device).float()[:, None] / max(longest - 1, 1) / rate
     place = model.temporal_positional_encoding_projection_layer(torch.cat([angle.sin(), angle.cos()], -1))
     return place.repeat_interleave(WIDTH // model.mem_dim, 0)
 
@@ -87,9 +92,8 @@ def pointer_positions(model: MiniModel, distances: list[int], longest: int) -> T
 def attend(model: MiniModel, coarse: Tensor, bank: list[Remembered], frame: int, longest: int) -> Tensor:
     """(O, WIDTH, row, column) map of `frame` (1 or O maps), conditioned on the bank."""
     objects = bank[0].map.shape[0]
-    place = (
-        model.memory_encoder.position_encoding(bank[0].map.shape, torch.device("cpu"), torch.float32)[0].flatten(1).T
-    )
+    shape, device = bank[0].map.shape, bank[0].map.device
+    place = model.memory_encoder.position_encoding(shape, device, torch.float32)[0].flatten(1).T
     ages = model.memory_temporal_positional_encoding.flatten(1)
     tokens, places = [], []
     for item in bank:
@@ -128,87 +132,77 @@ def remember(
 
 
 def first_answer(
-    rng: np.random.Generator,
-    model: MiniModel,
-    features: list[Tensor],
-    masks: Tensor,
-    shares: tuple[float, float, float] = (0.4, 0.25, 0.35),
+    kind: str, rng: Generator, model: MiniModel, features: list[Tensor], masks: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Frame 0 by box, click or given mask: chosen logits (O, S/4, S/4), tokens (O, WIDTH), score (O, 1)."""
-    kind, size, count = rng.choice(3, p=shares), masks.shape[-1], len(masks)
-    rows = torch.arange(count)
-    if kind == 2:
+    size, count = masks.shape[-1], len(masks)
+    rows = torch.arange(count, device=masks.device)
+    if kind == "mask":
         given = F.interpolate(masks[:, None].float() * 20 - 10, (size // 4,) * 2, mode="bilinear", antialias=True)
         _, _, score, tokens = model.decode_tokens(features, previous=given)
         return given[:, 0], tokens[:, 0], score
-    if kind == 1:
-        points = torch.tensor([interior_point(m.numpy()) for m in masks])[:, None] + 0.5
-        logits, iou, score, tokens = model.decode_tokens(features, points, torch.ones(count, 1, dtype=torch.long))
+    if kind == "click":
+        points, labels = interior_points(rng, masks)[:, None] + 0.5, rows.new_ones(count, 1)
+        logits, iou, score, tokens = model.decode_tokens(features, points, labels)
         best = 1 + iou[:, 1:].argmax(1)
         return logits[rows, best].detach(), tokens[rows, best], score
-    boxes = []
-    for mask in masks:
-        ys, xs = mask.nonzero(as_tuple=True)
-        boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-    logits, _, score, tokens = model.decode_tokens(features, boxes=torch.tensor(boxes).float())
+    logits, _, score, tokens = model.decode_tokens(features, boxes=tight_boxes(masks))
     return logits[:, 0].detach(), tokens[:, 0], score
 
 
-def clip_loss(rng: np.random.Generator, model: MiniModel, clip: Clip, trust: bool, notes: dict) -> Tensor:
-    """Prompt frame 0, track the rest; in some clips one later frame is corrected by a click."""
-    length, objects = len(clip.images), len(clip.masks)
-    with torch.no_grad():
-        maps = model.encode(normalise(clip.images))
-    longest = int(rng.integers(min(length, POINTERS), POINTERS + 1))
-    frame_maps = [[m[t : t + 1].float() for m in maps] for t in range(length)]
-    logits, token, score = first_answer(
-        rng, model, [m.expand(objects, -1, -1, -1) for m in frame_maps[0]], clip.masks[:, 0]
-    )
-    yes = torch.ones(objects, dtype=torch.bool)
-    bank = [remember(model, frame_maps[0][2], 0, logits, token, yes, True)]
-    low = logits
-    loss = 0.1 * F.softplus(-score).mean()
-    truth = F.avg_pool2d(clip.masks.float(), 2) >= 0.5
-    corrected = int(rng.integers(1, length)) if rng.random() < 0.15 else -1
+def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor:
+    """Prompt frame 0, track the rest; in some batches one later frame is corrected by a click."""
+    rng, draw = loop.rng(), np.random.default_rng((loop.settings.seed, loop.step))
+    length, objects, owner = clips.images.shape[1], len(clips.masks), clips.owner
+    with torch.no_grad(), loop.settings.half():
+        maps = model.encode(normalise(clips.images.flatten(0, 1)))
+    longest = int(draw.integers(min(length, POINTERS), POINTERS + 1))
+    frames = [[m.float().unflatten(0, (-1, length))[owner, t] for m in maps] for t in range(length)]
+    kind = str(draw.choice(("box", "click", "mask"), p=(0.4, 0.25, 0.35)))
+    with loop.settings.half():
+        logits, token, score = first_answer(kind, rng, model, frames[0], clips.masks[:, 0])
+    yes = torch.ones(objects, dtype=torch.bool, device=loop.device)
+    bank = [remember(model, frames[0][2], 0, logits.float(), token.float(), yes, True)]
+    low = logits.float()
+    loss = 0.1 * F.softplus(-score.float()).mean()
+    truth = F.avg_pool2d(clips.masks.float(), 2) >= 0.5
+    corrected = int(draw.integers(1, length)) if draw.random() < 0.15 else -1
     for t in range(1, length):
-        coarse = attend(model, frame_maps[t][2], bank, t, longest)
-        features = [m.expand(objects, -1, -1, -1) for m in frame_maps[t][:2]] + [coarse]
-        logits, iou, score, tokens = model.track_tokens(features, low[:, None].detach())
+        with loop.settings.half():
+            coarse = attend(model, frames[t][2], bank, t, longest).float()
+            logits, iou, score, tokens = model.track_tokens([*frames[t][:2], coarse], low[:, None].detach())
+            prior = upsample(model.where_tracked(coarse))[:, 0]
+        fine, iou, score, tokens = upsample(logits[:, :1])[:, 0], iou.float(), score.float(), tokens.float()
         here = truth[:, t].flatten(1).any(1)
-        prior, _ = mask_loss(upsample(model.where_tracked(coarse))[:, 0], truth[:, t])
-        fine = upsample(logits[:, :1])
-        main, dice = mask_loss(fine[:, 0], truth[:, t])
         present = here.float()
+        roughly, _ = mask_loss(prior, truth[:, t])
+        main, dice = mask_loss(fine, truth[:, t])
         # where an object is gone the mask has to be empty (Dice says nothing there), and presence counts double
-        weight = torch.where(here, 1.0, 0.5)
-        loss = loss + ((main + 0.5 * prior) * weight).sum() / objects
-        score_loss = F.binary_cross_entropy_with_logits(score[:, 0], present, 2 - present, reduction="sum")
-        loss = loss + 0.5 * score_loss / objects
-        real = true_iou(fine, truth[:, t], torch.zeros(objects))
-        loss = loss + 0.5 * (((iou[:, :1] - real) ** 2)[:, 0] * present).sum() / objects
-        gone = score[~here, 0] < 0
-        if len(gone):
-            notes.setdefault("gone", []).append(float(gone.float().mean()))
-        if here.any():
-            notes.setdefault("track", []).append(float(dice[here].mean().detach()))
-            notes.setdefault("prior", []).append(float(((1 - prior) * present).sum().detach() / present.sum()))
-        notes.setdefault("score", []).append(float(((score[:, 0] > 0) == here).float().mean()))
+        loss = loss + ((main + 0.5 * roughly) * torch.where(here, 1.0, 0.5)).mean()
+        loss = loss + 0.5 * F.binary_cross_entropy_with_logits(score[:, 0], present, 2 - present)
+        real = true_iou(fine[:, None], truth[:, t], torch.zeros_like(present))
+        loss = loss + 0.5 * (((iou[:, :1] - real) ** 2)[:, 0] * present).mean()
+        loop.note("track", (dice * present).sum() / present.sum())
+        loop.note("prior", ((1 - roughly) * present).sum() / present.sum())
+        loop.note("gone", ((score[:, 0] < 0) * (1 - present)).sum() / (1 - present).sum())
+        loop.note("score", ((score[:, 0] > 0) == here).float().mean())
         seen = (score[:, 0] > 0) if trust else here
-        prompted = t == corrected and bool(here.all())
-        low, token = logits[:, 0], tokens[:, 0]
-        if prompted:
-            clicks = [
-                corrective_click(g, m) for g, m in zip((fine[:, 0] > 0).numpy(), truth[:, t].numpy(), strict=True)
-            ]
-            points = torch.tensor([[[2 * x + 1, 2 * y + 1]] for x, y, _ in clicks])
-            labels = torch.tensor([[int(p)] for *_, p in clicks])
-            again, _, _, tokens = model.decode_tokens(features, points, labels, previous=logits[:, :1].detach())
+        low, token, prompted = logits[:, 0].float(), tokens[:, 0], t == corrected
+        if prompted:  # objects that are not there get none
+            spot, sign = corrective_clicks(rng, fine > 0, truth[:, t])
+            with loop.settings.half():
+                again, _, _, tokens = model.decode_tokens(
+                    frames[t], 2 * spot[:, None] + 1, sign[:, None], previous=logits[:, :1].detach().float()
+                )
             fixed, better = mask_loss(upsample(again[:, :1])[:, 0], truth[:, t])
-            loss = loss + fixed.mean()
-            notes.setdefault("corrected", []).append(float(better.mean().detach()))
-            low, token = again[:, 0], tokens[:, 0]
+            loss = loss + (fixed * present).sum() / present.sum().clamp(min=1)
+            loop.note("corrected", (better * present).sum() / present.sum())
+            low = torch.where(here[:, None, None], again[:, 0].float(), low)
+            token = torch.where(here[:, None], tokens[:, 0].float(), token)
+            seen = here
         low = torch.where(seen[:, None, None], low, ABSENT)
-        bank.append(remember(model, frame_maps[t][2], t, low.detach(), token, seen, prompted))
+        with loop.settings.half():
+            bank.append(remember(model, frames[t][2], t, low.detach(), token, seen, prompted))
         bank = [b for b in bank if b.prompted or t + 1 - b.frame < longest]
     return loss / (length - 1)
 
@@ -224,15 +218,15 @@ class Pair:
 
 
 @torch.no_grad()
-def pairs(model: MiniModel, sampler: ClipSampler, count: int) -> list[Pair]:
+def pairs(loop: Loop, model: MiniModel, sampler: ClipSampler, count: int) -> list[Pair]:
     out = []
     for _ in range(count):
         clip = sampler.clip(2, model.image_size, 3)
-        maps = model.encode(normalise(clip.images))
-        objects = len(clip.masks)
-        first = [m[:1].expand(objects, -1, -1, -1) for m in maps]
-        logits, tokens, _ = first_answer(sampler.rng, model, first, clip.masks[:, 0], (0, 0, 1))
-        truth = F.avg_pool2d(clip.masks[:, 1].float(), 4)[:, None]
+        masks = clip.masks.to(loop.device)
+        maps = model.encode(normalise(clip.images.to(loop.device)))
+        first = [m[:1].expand(len(masks), -1, -1, -1) for m in maps]
+        logits, tokens, _ = first_answer("mask", loop.rng(), model, first, masks[:, 0])
+        truth = F.avg_pool2d(masks[:, 1].float(), 4)[:, None]
         out.append(Pair(maps[2], logits, tokens, truth[:, 0] >= 0.5))
     return out
 
@@ -242,7 +236,7 @@ def warm_up(loop: Loop, model: MiniModel, sampler: ClipSampler, steps: int) -> N
 
     Ten times as cheap a step as a clip, and what clips need first. Both frames are shifted by whole tokens at random.
     """
-    kept = pairs(model, sampler, 300)
+    kept = pairs(loop, model, sampler, 300)
     optimizer = torch.optim.AdamW(loop.parameters, lr=2e-3, weight_decay=0.01)
     rng, total, side = sampler.rng, [], model.image_size // 16
     for step in range(steps):
@@ -258,7 +252,7 @@ def warm_up(loop: Loop, model: MiniModel, sampler: ClipSampler, steps: int) -> N
             logits.append(torch.roll(pair.logits, tuple(4 * shift), (1, 2)))
             truth.append(torch.roll(pair.truth, tuple(4 * more), (1, 2)))
             tokens.append(pair.tokens)
-        here = torch.ones(sum(map(len, logits)), dtype=torch.bool)
+        here = torch.ones(sum(map(len, logits)), dtype=torch.bool, device=loop.device)
         memory = remember(model, torch.cat(coarse), 0, torch.cat(logits), torch.cat(tokens), here, True)
         conditioned = attend(model, torch.cat(later), [memory], int(rng.integers(1, 6)), POINTERS)
         wanted = torch.cat(truth)
@@ -266,12 +260,11 @@ def warm_up(loop: Loop, model: MiniModel, sampler: ClipSampler, steps: int) -> N
         loss, dice = mask_loss(model.where_tracked(conditioned)[:, 0], wanted)
         optimizer.zero_grad()
         ((loss * present).sum() / present.sum().clamp(min=1)).backward()
-        loop.average_gradients()
         nn.utils.clip_grad_norm_(loop.parameters, 1.0)
         optimizer.step()
-        total.append(float((dice * present).sum().detach() / present.sum()))
+        total.append((dice * present).sum().detach() / present.sum())
         if step % 50 == 49:
-            log.info("warm-up %d dice %.3f", step + 1, np.mean(total[-50:]))
+            log.info("warm-up %d dice %.3f", step + 1, torch.stack(total[-50:]).mean())
     loop.average = Average(model, loop.settings.average)
 
 
@@ -287,15 +280,14 @@ def _memory_parameters(model: MiniModel) -> list[Tensor]:
     return chosen
 
 
-def memory_worker(
-    rank: int,
-    settings: Settings,
-    stacks: list[Stack],
-    made_up: list[Stack],
-    real: list[Prepared],
-    made: list[Prepared],
-) -> None:
-    sampler = ClipSampler(stacks, made_up, real, made, settings.seed * 1000 + rank)
+def run_memory(settings: Settings, stacks: list[Stack], scenes: list[Scene]) -> None:
+    """Real and made-up stacks, and stills in motion."""
+    with Pool(settings.workers or 1) as processes:
+        stills = processes.map(synthetic, range(settings.made_up))
+        volumes = made_up_stacks(processes.map, settings.made_up)
+    real, made = ([p for p in map(Prepared, some) if p.objects] for some in (scenes, stills))
+    sampler = ClipSampler(stacks, volumes, real, made, settings.seed * 1000)
+    log.info("%d real and %d made-up stacks, %d and %d stills", len(stacks), len(volumes), len(real), len(made))
 
     def prepare(model: MiniModel) -> None:
         start_from(settings)(model)
@@ -303,27 +295,22 @@ def memory_worker(
             if "memory_steps" in (opened.metadata() or {}):
                 return  # goes on from an earlier memory stage
         with torch.no_grad():
-            some = torch.cat([sampler.clip(2, model.image_size, 1).images for _ in range(16)])
+            some = torch.cat([sampler.clip(2, model.image_size, 1).images for _ in range(16)]).to(settings.device)
             start_near_identity(model, model.encode(normalise(some))[2])
 
-    loop = Loop(rank, settings, _memory_parameters, prepare)
+    stream = ClipStream(sampler, settings)
+    ahead = 4 if settings.workers else None
+    pinned = settings.device != "cpu"
+    loader = DataLoader(stream, None, num_workers=settings.workers, prefetch_factor=ahead, pin_memory=pinned)
+    loop = Loop(settings, _memory_parameters, prepare)
+    stream.first = loop.step
+    clips = iter(loader)
     if loop.step == 0 and settings.warm_steps:
         warm_up(loop, loop.models[settings.warm_size], sampler, settings.warm_steps)
-    for size, count, share in loop.steps():
-        sampler.restart(loop.step)
-        for _ in range(count):
-            clip = sampler.clip(int(sampler.rng.choice((3, 4, 5, 6, 8))), size, 3)
-            # first the truth says whether an object is there, later the network itself
-            loss = clip_loss(sampler.rng, loop.models[size], clip, share > 0.4, loop.notes)
-            (loss / count).backward()
-            loop.note("loss", float(loss.detach()))
-
-
-def run_memory(settings: Settings) -> None:
-    torch.set_num_threads(1)
-    stacks = training_stacks(settings.data)
-    real = [p for p in map(Prepared, training_scenes(settings.data)) if p.objects]
-    made = [p for p in map(Prepared, map(synthetic, range(settings.made_up))) if p.objects]
-    volumes = made_up_stacks(settings.made_up)
-    print(f"{len(stacks)} real and {len(volumes)} made-up stacks, {len(real)} and {len(made)} stills", flush=True)
-    spread(settings, memory_worker, stacks, volumes, real, made)
+        loop.began = loop.began if settings.seconds else time.time()
+    for _, _, share in loop.steps():
+        batch = next(clips).to(loop.device)
+        # first the truth says whether an object is there, later the network itself
+        loss = clip_loss(loop, loop.models[batch.images.shape[-2]], batch, share > 0.4)
+        loss.backward()
+        loop.note("loss", loss)

@@ -44,6 +44,38 @@ class Batch:
     vague: Tensor
 
 
+@dataclass(eq=False)
+class Table:
+    """Objects of a scene.
+
+    Attributes:
+        rows: (K, 8) plane, label, area, x0, y0, x1, y1, vague; sorted by plane and label.
+        often: (K,) how often each is drawn, to the others.
+    """
+
+    rows: NDArray[np.int64]
+    often: NDArray[np.float64]
+
+
+def tabulate(scene: Scene) -> Table:
+    """Areas and boxes of the objects of a scene; vague is one that a box does not say: thin, all over the frame."""
+    found, often = [], []
+    rows, columns = scene.image.shape[:2]
+    for k, plane in enumerate(scene.planes):
+        area = np.bincount(plane.ravel())
+        for label, where in enumerate(ndimage.find_objects(plane.astype(np.int32)), 1):
+            if where is None or area[label] < 24:
+                continue
+            y0, y1, x0, x1 = where[0].start, where[0].stop, where[1].start, where[1].stop
+            high, wide = y1 - y0, x1 - x0
+            fill = area[label] / (high * wide)
+            vague = (fill < 0.3 and high > 0.75 * rows and wide > 0.75 * columns) or fill < 0.12
+            found.append((k, label, area[label], x0, y0, x1, y1, vague))
+            hollow = plane[(y0 + y1) // 2, (x0 + x1) // 2] != label and not vague
+            often.append(HOLLOW if hollow else 1.0)
+    return Table(np.array(found, np.int64).reshape(-1, 8), np.array(often))
+
+
 class Prepared:
     """A scene with what sampling needs: image levels, areas and boxes of objects, and how often each is drawn."""
 
@@ -55,35 +87,22 @@ class Prepared:
             level = F.avg_pool2d(level[None].float(), 2)[0].round().to(torch.uint8)
             self.levels.append(level)
         self.planes = [torch.from_numpy(p.astype(np.int32 if p.max() > 32000 else np.int16)) for p in scene.planes]
-        self.objects: list[tuple[int, int, int, tuple[int, int, int, int], bool]] = []
-        often = []
-        rows, columns = scene.image.shape[:2]
-        for k, plane in enumerate(scene.planes):
-            area = np.bincount(plane.ravel())
-            for label, where in enumerate(ndimage.find_objects(plane.astype(np.int32)), 1):
-                if where is None or area[label] < 24:
-                    continue
-                y0, y1, x0, x1 = where[0].start, where[0].stop, where[1].start, where[1].stop
-                high, wide = y1 - y0, x1 - x0
-                fill = area[label] / (high * wide)
-                vague = (fill < 0.3 and high > 0.75 * rows and wide > 0.75 * columns) or fill < 0.12
-                self.objects.append((k, label, int(area[label]), (x0, y0, x1, y1), vague))
-                hollow = plane[(y0 + y1) // 2, (x0 + x1) // 2] != label and not vague
-                often.append(HOLLOW if hollow else 1.0)
-        self.often = np.array(often)
+        table = tabulate(scene)
+        self.objects = [(k, n, a, (x0, y0, x1, y1), bool(v)) for k, n, a, x0, y0, x1, y1, v in table.rows.tolist()]
+        self.often = table.often
 
 
-def source_weights(scenes: list[Prepared]) -> NDArray[np.float64]:
+def source_weights(scenes: list[Scene], tables: list[Table]) -> NDArray[np.float64]:
     """Probability of each scene: sources by the root of their objects (at most 4 a scene), capped."""
     sources = sorted({s.source for s in scenes})
     counts = dict.fromkeys(sources, 0)
-    for s in scenes:
-        counts[s.source] += min(len(s.objects), 4)
+    for s, table in zip(scenes, tables, strict=True):
+        counts[s.source] += min(len(table.rows), 4)
     share = np.sqrt([counts[s] for s in sources]) * [BOOST.get(s, 1.0) for s in sources]
     for _ in range(3):
         share = np.minimum(share / share.sum(), [CAPS.get(s, CAP) for s in sources])
     each = dict(zip(sources, share, strict=True))
-    worth = np.array([s.often.max(initial=0.0) for s in scenes])
+    worth = np.array([t.often.max(initial=0.0) for t in tables])
     held = {s: sum(w for x, w in zip(scenes, worth, strict=True) if x.source == s) for s in sources}
     weight = np.array([each[s.source] * w / held[s.source] if w else 0 for s, w in zip(scenes, worth, strict=True)])
     return weight / weight.sum()

@@ -2,13 +2,14 @@
 
 Stage `decoder` is stage `image` with the encoder left as it is, so that what memory learned stays good.
 
-    python recipes/mini/train.py image --data DIR --out DIR
+    python recipes/mini/train.py image --data DIR --out DIR [--device cuda --workers 15 --seconds 600]
     python recipes/mini/train.py decoder --data DIR --out DIR --start mini.safetensors
     python recipes/mini/train.py memory --data DIR --out DIR --start OUT/mini_image.safetensors
 
-Two processes of one thread average their gradients. Each step draws from a generator of its own, so that a run which
-was interrupted and resumed (`--resume`) ends with the same weights as one that was not: weights, their average,
-optimiser and step are in OUT/state_*.pt. `--start` begins from the weights of an earlier run.
+Each step draws from a generator of its own, so that a run which was interrupted and resumed (`--resume`) ends with the
+same weights as one that was not: weights, their average, optimiser and step are in OUT/state_*.pt. (With `--workers`
+made-up scenes come as fast as processes make them, and with `--seconds` rates follow the clock; then two runs differ.)
+`--start` begins from the weights of an earlier run.
 """
 
 from __future__ import annotations
@@ -17,56 +18,61 @@ import argparse
 import os
 import time
 import tomllib
-from multiprocessing import Pool
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # processes are as many as cores; read when numpy is imported
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from data import training_scenes
-from loop import Loop, Settings, spread, start_from
+from data import Scene, training_scenes
+from loop import Loop, Settings, log, start_from
 from losses import round_loss
-from sampler import Batch, Prepared, Sampler, add_clicks, first_prompts, synthetic
-from torch import Tensor
+from pool import OBJECTS, Batch, Pool, Ring
+from prompting import add_clicks, corrective_clicks, first_prompts
+from supply import Stream, Supply
+from torch import Generator, Tensor
 
 from segscope.models.mini import MiniModel, normalise
 
 
 def upsample(logits: Tensor) -> Tensor:
-    return F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return F.interpolate(logits.float(), scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def image_loss(loop: Loop, model: MiniModel, sampler: Sampler, batch: Batch) -> Tensor:
-    """A first prompt on every object, then up to three corrections with earlier logits."""
-    rng, settings = sampler.rng, loop.settings
+def image_loss(loop: Loop, model: MiniModel, rng: Generator, batch: Batch) -> Tensor:
+    """A first prompt on every object, then corrections with earlier logits."""
+    settings, device = loop.settings, batch.truth.device
     frozen = settings.stage == "decoder"
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16), torch.set_grad_enabled(not frozen):
-        maps = model.encode(normalise(batch.images))
-    each = len(batch.truth) // len(batch.images)
-    features = [m.float().repeat_interleave(each, 0) for m in maps]
+    with settings.half(), torch.set_grad_enabled(not frozen):
+        maps = model.encode(normalise(batch.images.permute(0, 2, 3, 1)))
+    features = [m.repeat_interleave(OBJECTS, 0) for m in maps]
     first = first_prompts(rng, batch, settings.share_box)
     points, labels, boxes, has_box = first.points, first.labels, first.boxes, first.has_box
-    rounds = 1 + int(rng.choice(len(settings.rounds), p=settings.rounds))
-    given = {"has_box": has_box, "ellipse": torch.from_numpy(rng.random(len(boxes)) > 0.15)}
-    previous, loss = first.hints, torch.zeros(())
+    # the same in all processes and after resuming, and known without waiting for the device
+    rounds = 1 + int(np.random.default_rng((settings.seed, loop.step)).choice(len(settings.rounds), p=settings.rounds))
+    chance = lambda share: torch.rand(len(boxes), generator=rng, device=device) < share  # noqa: E731
+    given = {"has_box": has_box, "ellipse": chance(0.85)}
+    previous, loss = first.hints, torch.zeros((), device=device)
     for k in range(rounds):
-        keep = torch.from_numpy(rng.random(len(boxes)) < 0.9) if k else first.has_hint
-        logits, iou, score = model.decode(features, points, labels, boxes, previous, has_previous=keep, **given)
-        fine = upsample(logits)
+        keep = chance(0.9) if k else first.has_hint
+        with settings.half():
+            logits, iou, score = model.decode(features, points, labels, boxes, previous, has_previous=keep, **given)
+        fine, iou = upsample(logits), iou.float()
         lone = first.lone if k == 0 else torch.zeros_like(has_box)
         judged = has_box & batch.vague if k == 0 else torch.zeros_like(has_box)
         part, best, dice = round_loss(fine, iou, batch.truth, batch.outside * ~has_box, lone, judged)
-        loss = loss + (part + 0.02 * F.softplus(-score).mean()) / rounds
-        loop.note(f"dice{k}", float(dice.mean()))
+        loss = loss + (part + 0.02 * F.softplus(-score.float()).mean()) / rounds
+        loop.note(f"dice{k}", dice.mean())
         if k == 0:
-            loop.note("box", float(dice[has_box & ~batch.vague].mean()))
-            loop.note("click", float(dice[first.lone].mean()))
-            loop.note("mask", float(dice[first.has_hint].mean()))
+            for name, rows in (("box", has_box & ~batch.vague), ("click", first.lone), ("mask", first.has_hint)):
+                loop.note(name, (dice * rows).sum() / rows.sum())
         if k + 1 < rounds:
-            rows = torch.arange(len(best))
-            previous = logits.detach()[rows, best][:, None]
-            points, labels = add_clicks(points, labels, fine.detach()[rows, best] > 0, batch.truth)
+            rows = torch.arange(len(best), device=device)
+            answer = fine.detach()[rows, best] > 0
+            previous = logits.detach().float()[rows, best][:, None]
+            spot, sign = corrective_clicks(rng, answer, batch.truth)
+            points, labels = add_clicks(points, labels, 2 * spot + 1, sign)
     return loss
 
 
@@ -80,28 +86,30 @@ def _image_parameters(model: MiniModel) -> list[Tensor]:
     return [*model.vision_encoder.parameters(), *_decoder_parameters(model)]
 
 
-def image_worker(rank: int, settings: Settings, real: list[Prepared], made: list[Prepared]) -> None:
-    frozen = settings.stage == "decoder"
-    loop = Loop(rank, settings, _decoder_parameters if frozen else _image_parameters, start_from(settings))
-    sampler = Sampler(real, made, settings.share_real, settings.seed * 1000 + rank)
+def run_image(settings: Settings, scenes: list[Scene]) -> None:
+    """Real scenes and made-up ones, in proportion `share_real`."""
+    frozen, device = settings.stage == "decoder", torch.device(settings.device)
+    began = time.time()
+    stream = Stream(settings.seed, [s.image for s in scenes])
+    ring = Ring(settings.made_up, device)
+    supply = Supply(ring, stream, settings.workers)  # processes begin before anything large lies in memory
+    real = Pool.of(scenes, device)
+    supply.take(wait=True)
+    made = ring.view()
+    loop = Loop(settings, _decoder_parameters if frozen else _image_parameters, start_from(settings))
+    log.info("%d real scenes with %d objects ready in %.0f s", len(scenes), len(real.objects), time.time() - began)
     for size, count, _ in loop.steps():
-        sampler.restart(loop.step)
+        if loop.step % 10 == 0 and supply.take():
+            made = ring.view()
         model = loop.models[size].train()
         model.vision_encoder.train(not frozen)
-        loss = image_loss(loop, model, sampler, sampler.batch(count, size))
+        rng, share = loop.rng(), round(count * settings.share_real)
+        parts = [real.draw(rng, share, size), made.draw(rng, count - share, size)]
+        batch = Batch(*(torch.cat([getattr(p, name) for p in parts]) for name in Batch.__dataclass_fields__))
+        loss = image_loss(loop, model, rng, batch)
         loss.backward()
-        loop.note("loss", float(loss.detach()))
-
-
-def run_image(settings: Settings) -> None:
-    torch.set_num_threads(1)
-    began = time.time()
-    with Pool(settings.workers) as pool:
-        made = pool.map(synthetic, range(settings.made_up), chunksize=50)
-    made = [p for p in map(Prepared, made) if p.objects]
-    real = [p for p in map(Prepared, training_scenes(settings.data)) if p.objects]
-    print(f"{len(real)} real and {len(made)} made-up scenes in {time.time() - began:.0f} s", flush=True)
-    spread(settings, image_worker, real, made)
+        loop.note("loss", loss)
+    log.info("%d made-up scenes", supply.made)
 
 
 def settings_from(arguments: list[str] | None = None) -> Settings:
@@ -111,6 +119,9 @@ def settings_from(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="weights to begin with; stage memory needs those of stage image")
+    parser.add_argument("--device", help="cpu, cuda")
+    parser.add_argument("--workers", type=int, help="processes that make scenes meanwhile")
+    parser.add_argument("--seconds", type=float, help="end after so long")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--stop-at", type=int, help="leave after this step, to be resumed")
     parser.add_argument("--made-up", type=int)
@@ -123,8 +134,9 @@ def settings_from(arguments: list[str] | None = None) -> Settings:
 if __name__ == "__main__":
     chosen = settings_from()
     if chosen.stage == "memory":
+        from clips import training_stacks
         from memory import run_memory
 
-        run_memory(chosen)
+        run_memory(chosen, training_stacks(chosen.data), training_scenes(chosen.data))
     else:
-        run_image(chosen)
+        run_image(chosen, training_scenes(chosen.data))

@@ -24,7 +24,7 @@ from transformers.models.sam2_video.configuration_sam2_video import (
 )
 
 WIDTH = 128
-ENCODER_WIDTHS = (32, 64, 192)
+ENCODER_WIDTHS = (32, 64, 256)
 ENCODER_BLOCKS = 7
 #: memory slots (prompted frames and the last three) and object pointers; SAM 2 has 7 and 16, these keep objects cheap
 SLOTS, POINTERS = 4, 8
@@ -33,6 +33,8 @@ GATE_IOU = 0.45
 #: a click (x, y) is drawn as a disc whose spread is this share of the input side
 CLICK_SPREAD = 0.025
 PADDING, NOT_A_POINT, CORNERS = -10, -1, (2, 3)
+#: places for clicks among the prompt tokens
+CLICKS = 10
 
 
 def normalise(rgb: Tensor) -> Tensor:
@@ -344,10 +346,8 @@ class MiniModel(Sam2VideoModel):
         """
         conditioned = features[-1]
         objects = len(conditioned)
-        points = conditioned.new_zeros(objects, 0, 2)
-        labels = conditioned.new_zeros((objects, 0), dtype=torch.long)
-        none = points.new_zeros(objects, dtype=torch.bool)
-        tokens = self._prompt_tokens(points, labels, points.new_zeros(objects, 4), none)
+        nothing = torch.full((objects, 1, 1), PADDING, device=conditioned.device)
+        tokens = self.prompt_encoder._embed_points(conditioned.new_zeros(objects, 1, 1, 2), nothing, pad=True)
         prior = self.where_tracked(conditioned)
         maps = torch.tanh(torch.cat([last, prior], 1) / 4)
         seen = (last > 0).flatten(1).any(1, keepdim=True).to(maps.dtype)
@@ -367,13 +367,15 @@ class MiniModel(Sam2VideoModel):
         return F.pixel_shuffle(self.track_prior(conditioned), 4)
 
     def _prompt_tokens(self, points: Tensor, labels: Tensor, boxes: Tensor, has_box: Tensor) -> Tensor:
-        """(O, 1, N + 3, WIDTH): clicks, two corners (or padding) and SAM's closing "not a point"."""
+        """(O, 1, max(N, CLICKS) + 3, WIDTH): clicks, two corners and SAM's closing "not a point".
+
+        Padding is no neutral token to attention, so there is always as much of it as in training.
+        """
         corners = labels.new_tensor(CORNERS).expand(len(labels), 2)
-        corners = torch.where(has_box[:, None], corners, corners.new_full((), PADDING))
-        if not has_box.any():
-            corners, boxes = corners[:, :0], boxes[:, :0]
-        points = torch.cat([points, boxes.view(len(points), -1, 2)], 1) if boxes.shape[1] else points
-        labels = torch.cat([labels, corners], 1)
+        corners = torch.where(has_box[:, None], corners, PADDING)
+        spare = max(0, CLICKS - points.shape[1])
+        points = torch.cat([F.pad(points, (0, 0, 0, spare)), boxes.view(-1, 2, 2)], 1)
+        labels = torch.cat([F.pad(labels, (0, spare), value=PADDING), corners], 1)
         # transformers adds half a pixel to what it takes for pixel indices; ours are edge coordinates already
         return self.prompt_encoder._embed_points(points[:, None] - 0.5, labels[:, None], pad=True)
 
