@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(scope="module")
 def newer(engine: Engine) -> Engine:
     """The same network, trained on."""
-    again = copy.deepcopy(engine)
+    again = make_engine(engine.card.family)
     again.weights_hash = "newer"
     with torch.no_grad():
         for parameter in again.model.parameters():  # type: ignore[attr-defined]

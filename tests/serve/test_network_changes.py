@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+import segscope as ss
+
 from .conftest import Server
 
 BOX = [20, 20, 40, 40]
 
 
 @pytest.fixture(scope="module")
-def newer(engine: Any) -> Any:
+def newer() -> Any:
     """`mini`, trained on."""
-    again = copy.deepcopy(engine)
+    again = ss.load("mini", device="cpu")
     again.weights_hash = "newer"
     with torch.no_grad():
         for parameter in again.model.parameters():
