@@ -109,6 +109,7 @@ class Interaction(History):
         again._scene = replace(self._scene, spool=Spool(), view=View.whole(self.stack.size_hw))
         again._tracks, again._done, again._undone, again._settled = {}, [], [], {}
         again._stop, again._running, again._journal = threading.Event(), False, None
+        again._new_era, again.answered_anew = False, 0
         return again
 
     # --- commands ---------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ class Known:
 
     @classmethod
     def of(cls, project: Path) -> Known:
-        """What was kept in a project, or a new token where nobody but its owner could have read it is not sure."""
+        """What was kept in a project, or a new token where others could have read that one."""
         path = project / "door.json"
         try:
             others = stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO) if os.name == "posix" else 0
