@@ -27,7 +27,7 @@ class ExportFormat:
 EXPORTS: Mapping[str, ExportFormat] = {
     "nifti": ExportFormat(".nii.gz", "application/gzip", "label volume on the grid of the scan"),
     "nrrd": ExportFormat(".nrrd", "application/octet-stream", "label volume"),
-    "nrrd-seg": ExportFormat(".seg.nrrd", "application/octet-stream", "3D Slicer segmentation with names, colours, codes"),
+    "nrrd-seg": ExportFormat(".seg.nrrd", "application/octet-stream", "3D Slicer segmentation: names, colours, codes"),
     "mha": ExportFormat(".mha", "application/octet-stream", "label volume"),
     "dicom-seg": ExportFormat(".dcm", "application/dicom", "DICOM SEG; for images that came as DICOM"),
     "rtstruct": ExportFormat(".rtstruct.dcm", "application/dicom", "contours; for images that came as DICOM"),
