@@ -13,12 +13,14 @@ with Client("http://127.0.0.1:8484", token="...") as server:
 ```
 """
 
+from .canvas import Canvas
 from .parts import Answer, Image, MaskPart, pack, unpack
 from .session import Session
 from .transport import Client, LeaseExpired, NotReachable, ServerError
 
 __all__ = [
     "Answer",
+    "Canvas",
     "Client",
     "Image",
     "LeaseExpired",

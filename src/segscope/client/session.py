@@ -54,6 +54,14 @@ class Session:
         """Everything but pixels."""
         return self._json("GET", "/state")
 
+    def prompts(self) -> dict[tuple[int, int], list[dict[str, Any]]]:
+        """Prompts by (frame, object), as prompt files have them."""
+        found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        for entry in self._json("GET", "/prompts")["objects"]:
+            for prompt in entry["prompts"]:
+                found.setdefault((prompt.get("frame", 0), entry["id"]), []).append(prompt)
+        return found
+
     def masks(self, frame: int) -> list[MaskPart]:
         """Masks of a frame."""
         rows = self._json("GET", f"/masks?frame={frame}")
@@ -184,6 +192,7 @@ class Session:
         finally:
             if not over:
                 self.client.json("DELETE", f"/v1/jobs/{job}")
+            self.client.close()  # of this thread, which may have been made for it
 
     def _answer(self, action: str, body: Mapping[str, Any]) -> Answer:
         return Answer.of(self._json("POST", f"/{action}", body))

@@ -6,7 +6,9 @@ import http.client
 import json
 import ssl
 import struct
+import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 _CHUNK = 2**20
+_REST_S = 3.0  # servers close connections that lay idle for some seconds
 
 
 class ServerError(Exception):
@@ -117,6 +120,30 @@ class Client:
         headers = {"Content-Type": f"multipart/form-data; boundary={body.boundary}", "Content-Length": str(len(body))}
         return Image.of(json.loads(self.ask("POST", "/v1/images", body, headers)[1]))
 
+    def upload_array(
+        self,
+        array: NDArray[Any],
+        *,
+        spacing_zyx_mm: Sequence[float] | None = None,
+        affine: NDArray[Any] | None = None,
+        name: str = "image",
+    ) -> Image:
+        """Send an array (row, column[, colour]) or (frame, row, column[, colour]).
+
+        Args:
+            array: numbers; colours are the last axis, three or four of them.
+            spacing_zyx_mm: of a volume; without it, and without an affine, several frames are a video.
+            affine: (4, 4) from voxel index (x, y, frame) to RAS+ millimetres.
+            name: what the image is called in the work list.
+        """
+        more = {} if spacing_zyx_mm is None else {"spacing": np.array(spacing_zyx_mm, np.float64)[::-1]}
+        more |= {} if affine is None else {"affine": np.asarray(affine, np.float64)}
+        with tempfile.TemporaryDirectory(prefix="segscope-") as folder:
+            kept = "".join(letter if letter.isalnum() or letter in "-_ " else "_" for letter in name)[:100]
+            path = Path(folder) / f"{kept.strip() or 'image'}.npz"
+            np.savez_compressed(path, allow_pickle=False, imgs=array, **more)
+            return self.upload(path)
+
     def frame(self, image_id: str, frame: int, axis: int = 0) -> NDArray[Any]:
         """Stored numbers of a frame."""
         return self.array(f"/v1/images/{quote(image_id)}/raw/{frame}?axis={axis}")
@@ -179,17 +206,23 @@ class Client:
         """
         for attempt in (1, 2):
             connection = getattr(self._local, "connection", None)
-            kept = connection is not None
+            if connection is not None and time.monotonic() - self._local.used > _REST_S:
+                self.close()
+                connection = None
+            kept, sent = connection is not None, False
             if connection is None:
                 connection = self._local.connection = self._connect()
             try:
                 connection.request(method, self._base + path, body=body, headers=self._headers(headers))
+                sent = True
                 answer = connection.getresponse()
                 data = answer.read()
+                self._local.used = time.monotonic()
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 # a connection that lay idle may be closed by the server: what it never saw may be sent again
-                if kept and attempt == 1 and (method == "GET" or isinstance(error, http.client.RemoteDisconnected)):
+                unseen = not sent or isinstance(error, http.client.RemoteDisconnected)
+                if kept and attempt == 1 and (method == "GET" or unseen):
                     continue
                 raise NotReachable(0, f"no answer from {self._host} port {self._port}: {error}") from error
             if answer.status >= 400:

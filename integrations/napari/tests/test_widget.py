@@ -1,0 +1,168 @@
+"""The plug-in in napari itself. The last test needs a screen (xvfb-run) and `segscope` on the PATH."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+napari = pytest.importorskip("napari")
+from napari.components import ViewerModel  # noqa: E402
+from napari_segscope.client import Canvas  # noqa: E402
+from napari_segscope.local import LocalServer, NoServer  # noqa: E402
+from napari_segscope.work import MASKS, POINTS, SHAPES, Work  # noqa: E402
+
+SHAPE = (5, 40, 50)
+
+
+class Session:
+    """A server that takes boxes for masks."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self.asked: list[str] = []
+
+    def labels(self, frame: int | None = None) -> np.ndarray:
+        found = np.zeros(SHAPE, np.uint16)
+        for (at, number), prompts in self.kept.items():
+            for prompt in prompts:
+                if prompt["type"] == "box":
+                    x0, y0, x1, y1 = map(int, prompt["xyxy"])
+                    found[at, y0:y1, x0:x1] = number
+        return found if frame is None else found[frame]
+
+    def prompts(self) -> dict[tuple[int, int], list[dict[str, Any]]]:
+        return self.kept
+
+    def predict(self, frame: int, object_id: int, prompts: Any) -> Any:
+        self.asked.append("predict")
+        self.kept.setdefault((frame, object_id), []).extend(prompts)
+        return SimpleNamespace(changes=(), stale=(frame,))
+
+    def replace(self, frame: int, object_id: int, prompts: Any) -> Any:
+        self.asked.append("replace")
+        self.kept[frame, object_id] = list(prompts)
+        return SimpleNamespace(changes=(), stale=(frame,))
+
+    def clear(self, frame: int, object_id: int) -> Any:
+        self.asked.append("clear")
+        self.kept.pop((frame, object_id))
+        return SimpleNamespace(changes=(), stale=(frame,))
+
+    def undo(self, _frame: int) -> Any:
+        self.kept.clear()
+        return SimpleNamespace(changes=(), stale=range(SHAPE[0]))
+
+
+class Server:
+    def __init__(self) -> None:
+        self.session = Session()
+
+    def upload_array(self, _array: np.ndarray, **_: Any) -> Any:
+        return SimpleNamespace(image_id="1", shape_zyx=SHAPE)
+
+    def open(self, _image_id: str, **_: Any) -> Session:
+        return self.session
+
+
+def test_layers_and_prompts_follow_each_other() -> None:
+    viewer, server = ViewerModel(), Server()
+    image = viewer.add_image(np.zeros(SHAPE, np.int16), name="ct", scale=(2.5, 0.7, 0.7))
+    work = Work(viewer, image, server)  # type: ignore[arg-type]
+    assert [layer.name for layer in viewer.layers] == ["ct", MASKS, SHAPES, POINTS]
+    assert np.allclose(viewer.layers[MASKS].scale, image.scale)
+    work.object_id = 3
+    work.set_defaults()
+    corners = np.array([(2, 9.5, 4.5), (2, 9.5, 20.5), (2, 19.5, 20.5), (2, 19.5, 4.5)])
+    viewer.layers[SHAPES].add(corners, shape_type="rectangle")
+    work.positive = False
+    work.set_defaults()
+    viewer.layers[POINTS].add([2, 12.0, 9.0])
+    assert work.send(work.drawn()) == {2}
+    assert server.session.kept == {
+        (2, 3): [
+            {"type": "box", "xyxy": [5, 10, 21, 20]},
+            {"type": "point", "xy": [9.5, 12.5], "positive": False},
+        ]
+    }
+    work.redraw()
+    assert (viewer.layers[MASKS].data[2, 10:20, 5:21] == 3).all()
+    viewer.layers[POINTS].data = np.add(viewer.layers[POINTS].data, (0, 1, 0))  # dragged
+    work.send(work.drawn())
+    assert server.session.kept[2, 3][1]["xy"] == [9.5, 13.5]
+    work.refresh()
+    assert work.send(work.drawn()) == set()
+    assert server.session.asked == ["predict", "replace"]
+    viewer.layers[SHAPES].selected_data = {0}
+    viewer.layers[SHAPES].remove_selected()
+    viewer.layers[POINTS].selected_data = {0}
+    viewer.layers[POINTS].remove_selected()
+    work.send(work.drawn())
+    assert server.session.kept == {}
+    viewer.layers[SHAPES].add(corners, shape_type="rectangle")
+    work.send(work.drawn())
+    work.undo(2)
+    work.refresh()
+    assert len(viewer.layers[SHAPES].data) == 0
+    assert not viewer.layers[MASKS].data.any()
+
+
+def test_the_client_comes_along() -> None:
+    assert Canvas.__module__ in ("napari_segscope._client.canvas", "segscope.client.canvas")
+
+
+def test_no_server() -> None:
+    with pytest.raises(NoServer, match="did not start"):
+        LocalServer(program=["false"])
+
+
+@pytest.mark.skipif(shutil.which("segscope") is None, reason="needs segscope on the PATH")
+def test_from_the_menu_to_a_propagated_mask(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    from qtpy.QtCore import QElapsedTimer
+    from qtpy.QtWidgets import QApplication
+
+    viewer = napari.Viewer(show=True)
+    rng = np.random.default_rng(0)
+    voxels = rng.integers(0, 60, (6, 60, 80)).astype(np.int16)
+    voxels[1:5, 20:40, 20:40] += 300
+    viewer.add_image(voxels, name="ct", scale=(2.5, 1, 1))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-segscope", "segscope")
+    program = shutil.which("segscope")
+    assert program is not None
+    server = LocalServer(tmp_path / "project", [program])
+    request.addfinalizer(server.end)
+
+    def until(true: Callable[[], bool], what: str) -> None:
+        clock = QElapsedTimer()
+        clock.start()
+        while not true():
+            QApplication.processEvents()
+            assert clock.elapsed() < 90_000, (what, widget.said.text())
+
+    widget.url.setText(server.url)
+    widget.token.setText(server.token)
+    widget.connect_to()
+    until(lambda: widget.client is not None, "connect")
+    assert widget.images.currentText() == "ct"
+    widget.open_image()
+    assert widget.work is not None, widget.said.text()
+    viewer.dims.set_current_step(0, 3)
+    corners = np.array([(3, 19.0, 19.0), (3, 19.0, 41.0), (3, 41.0, 41.0), (3, 41.0, 19.0)])
+    viewer.layers[SHAPES].add(corners, shape_type="rectangle")
+    masks = viewer.layers[MASKS]
+    until(lambda: bool((masks.data[3, 20:40, 20:40] == 1).mean() > 0.9), "box")
+    widget.propagate()
+    until(lambda: "changed" in widget.said.text() and bool(masks.data[1].any()), "propagate")
+    assert widget.progress.value() > 2
+    picture = viewer.screenshot(path=str(tmp_path / "viewer.png"), canvas_only=False)
+    assert picture.std() > 5
+    widget.undo()
+    until(lambda: not masks.data[1].any(), "undo")
+    assert masks.data[3].any()
+    widget.close()
+    viewer.close()
