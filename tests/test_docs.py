@@ -15,7 +15,7 @@ import pytest
 from segscope.cli.app import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/tutorial.md", "docs/howto.md", "README.md")
+PAGES = ("docs/tutorial.md", "docs/howto.md", "docs/adapt.md", "README.md")
 BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 
 
@@ -32,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] if page == "docs/adapt.md" else []) for page in PAGES]
+)
 def test_a_page_does_what_it_says(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,9 +108,10 @@ class KnowSam(Method):
 
     @classmethod
     def suited(cls, card: Card) -> KnowSam:
-        # who adapts `mini` has no GPU, and at half of the side students cost a quarter
-        side = 128 if card.family == "mini" else min(256, card.input_size)
-        return cls(side=max(2 * SHRINK, side // SHRINK * SHRINK))
+        if card.family == "mini":
+            # who adapts `mini` has no GPU: students cost an eighth, and the teacher's features are kept
+            return cls(side=128, width=8, encoder_ratio=0.0)
+        return cls(side=max(2 * SHRINK, min(256, card.input_size) // SHRINK * SHRINK))
 
     @classmethod
     def supervised(cls, **changes: Any) -> KnowSam:

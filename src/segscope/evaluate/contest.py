@@ -38,7 +38,7 @@ BOX = "box.jitter"
 SLICES = "box.jitter@uniform=10"
 """What volumes are given besides a box on their largest slice."""
 
-MOST_OBJECTS = 16
+MOST_OBJECTS = 8
 """Objects of a case that are judged, drawn by the seed."""
 
 NOTE = (
