@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from serving import Server, make_scans
+from serving import ONE_THREAD, Server, make_scans
 
 from segscope.client import Answer, Client, MaskPart, NotReachable, ServerError, Session
 
@@ -219,7 +219,7 @@ def replay(server: Server, people: Sequence[Annotator], image_id: str, scan: Pat
             lines += log.count(b"\n")
             path, found = folder / f"{person.name}.jsonl", folder / f"{person.name}.npy"
             path.write_bytes(log)
-            subprocess.run([sys.executable, "-c", REPLAY, str(path), str(scan), str(found)], check=True)
+            subprocess.run([sys.executable, "-c", REPLAY, str(path), str(scan), str(found)], check=True, env=ONE_THREAD)
             with client.open(image_id, annotator=person.name, take_over=True) as session:
                 if session.labels().tobytes() != np.load(found).astype(np.uint16).tobytes():
                     raise Lost(f"{person.name}: the log gives other masks than the server")
@@ -240,7 +240,7 @@ def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object
             threads = [threading.Thread(target=p.work, args=(server.client(), image.image_id)) for p in people]
             for thread in threads:
                 thread.start()
-            time.sleep(chance.uniform(2, 20))
+            time.sleep(chance.uniform(5, 30))
             server.end(signal.SIGKILL)
             kills += 1
             for thread in threads:

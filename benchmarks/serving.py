@@ -18,6 +18,7 @@ from segscope import phantom
 from segscope.client import Client
 
 TOKEN = "benchmark"
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # more of them wait for each other on a busy machine
 
 
 def make_scans(folder: Path, shape: tuple[int, int, int] = (24, 96, 112)) -> Path:
@@ -47,9 +48,7 @@ class Server:
     def start(self) -> None:
         """Start it, again after `end`."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.argv, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-            )
+            self.process = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=log, text=True, env=ONE_THREAD)
         assert self.process.stdout is not None
         said = ""
         while not said.endswith("}\n"):
