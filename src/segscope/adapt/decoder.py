@@ -40,7 +40,7 @@ class Decoder(Method):
 
     def settings(self, card: Card, frames: int) -> Settings:
         steps = min(2000, max(300, 15 * frames))
-        return Settings(steps=steps, rate=3e-4 if card.family == "mini" else 1e-4)
+        return Settings(steps=steps, rate=1e-3 if card.family == "mini" else 1e-4)
 
     @property
     def frozen_encoder(self) -> bool:

@@ -69,7 +69,7 @@ class Lora(Method):
 
     def settings(self, card: Card, frames: int) -> Settings:
         steps = min(2500, max(300, 15 * frames))
-        return Settings(steps=steps, rate=3e-4)
+        return Settings(steps=steps, rate=1e-3 if card.family == "mini" else 3e-4)
 
     @property
     def frozen_encoder(self) -> bool:
