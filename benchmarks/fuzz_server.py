@@ -47,7 +47,7 @@ LEFT_OUT = ("close_session", "logout")  # they would end what the other requests
 # --- HTTP -----------------------------------------------------------------------------------------------------------
 
 
-def requests(server: Server, program: str, examples: int, folder: Path, seed: int) -> dict[str, Any]:
+def requests(server: Server, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """schemathesis with a session that is there; its counts, and what it complains of."""
     with server.client() as client:
         image = client.refer("ct.nii.gz")
@@ -59,10 +59,12 @@ def requests(server: Server, program: str, examples: int, folder: Path, seed: in
     left_out = [part for name in LEFT_OUT for part in ("--exclude-operation-id", name)]
     done = subprocess.run(
         [
-            program, "--config-file", str(folder / "schemathesis.toml"), "run", f"{server.url}v1/openapi.json",
+            options.schemathesis, "--config-file", str(folder / "schemathesis.toml"),
+            "run", f"{server.url}v1/openapi.json",
             "-H", f"Authorization: Bearer {TOKEN}", "-H", f"X-Lease: {opened['lease']}", "--checks", CHECKS,
-            "--continue-on-failure", "--max-examples", str(examples), "--seed", str(seed), "--no-color",
-            "--request-timeout", "120", "--report", "ndjson", "--report-ndjson-path", str(report), *left_out,
+            "--continue-on-failure", "--max-examples", str(options.examples), "--seed", str(options.seed), "--no-color",
+            "--phases", options.phases, "--request-timeout", "120",
+            "--report", "ndjson", "--report-ndjson-path", str(report), *left_out,
         ],
         cwd=folder, capture_output=True, text=True, errors="replace",
     )  # fmt: skip
@@ -301,7 +303,7 @@ def fire(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         figures["sockets"] = frames(server, options.frames, chance)
         before = state_of(folder / "area", project)
         if options.schemathesis:
-            figures["requests"] = requests(server, options.schemathesis, options.examples, folder, options.seed)
+            figures["requests"] = requests(server, options, folder)
         with server.client() as client:
             client.health()
         figures["written elsewhere"] = [
@@ -340,6 +342,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--schemathesis", default=shutil.which("schemathesis"), help="program; default on the PATH")
     parser.add_argument("--examples", type=int, default=30, help="requests of each kind")
+    parser.add_argument("--phases", default="coverage,fuzzing,stateful", help="of schemathesis")
     parser.add_argument("--frames", type=int, default=300, help="socket connections")
     parser.add_argument("--uploads", type=int, default=200)
     parser.add_argument("--most-mib", type=int, default=3000)
