@@ -13,8 +13,8 @@ from multiprocessing import Pool
 import numpy as np
 import torch
 import torch.nn.functional as F
-from clips import Clips, ClipSampler, ClipStream, Stack, made_up_stacks, training_stacks
-from data import Scene, training_scenes
+from clips import Clips, ClipSampler, ClipStream, Stack, made_up_stacks
+from data import Scene
 from loop import Average, Loop, Settings, log, start_from
 from losses import mask_loss, true_iou
 from pool import tight_boxes

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from data import Scene
 from numpy.typing import NDArray
 from pool import Ring, pack
@@ -30,7 +29,9 @@ def pieces(rng: np.random.Generator, image: NDArray[np.uint8]) -> Scene:
     at = ((np.arange(Ring.SIDE) + 0.5) * side / Ring.SIDE).astype(int)
     part = np.ascontiguousarray(image[y + at][:, x + at])
     scale = float(np.exp(rng.uniform(np.log(60), np.log(1500))))
-    labels = segmentation.felzenszwalb(part, scale=scale, sigma=rng.uniform(0.8, 2.0), min_size=int(rng.uniform(80, 600)))
+    labels = segmentation.felzenszwalb(
+        part, scale=scale, sigma=rng.uniform(0.8, 2.0), min_size=int(rng.uniform(80, 600))
+    )
     kept = np.zeros(labels.shape, np.uint16)
     number = 0
     for region in measure.regionprops(labels + 1, part.mean(-1)):

@@ -104,7 +104,7 @@ def run_image(settings: Settings, scenes: list[Scene]) -> None:
         model = loop.models[size].train()
         model.vision_encoder.train(not frozen)
         rng, share = loop.rng(), round(count * settings.share_real)
-        parts = [real.draw(rng, share, size), made.draw(rng, count - share, size)]
+        parts = [pool.draw(rng, n, size) for pool, n in ((real, share), (made, count - share)) if n]
         batch = Batch(*(torch.cat([getattr(p, name) for p in parts]) for name in Batch.__dataclass_fields__))
         loss = image_loss(loop, model, rng, batch)
         loss.backward()

@@ -29,7 +29,7 @@ ENCODER_BLOCKS = 7
 #: memory slots (prompted frames and the last three) and object pointers; SAM 2 has 7 and 16, these keep objects cheap
 SLOTS, POINTERS = 4, 8
 #: below this predicted IoU of mask 0 a box is answered by its inscribed ellipse (see recipes/mini/README.md)
-GATE_IOU = 0.45
+GATE_IOU = 0.1
 #: a click (x, y) is drawn as a disc whose spread is this share of the input side
 CLICK_SPREAD = 0.025
 PADDING, NOT_A_POINT, CORNERS = -10, -1, (2, 3)

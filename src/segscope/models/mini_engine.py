@@ -20,9 +20,11 @@ class MiniEngine(Sam2Engine):
 
     Attributes:
         gate_iou: below this predicted IoU the ellipse of a box is the better answer.
+        mirrors: a box alone is looked at mirrored, too, and the mean is the answer (0.005 Dice more).
     """
 
     gate_iou: float = mini.GATE_IOU
+    mirrors = True
     hands_on = True
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:  # noqa: ARG002 - one rule for both

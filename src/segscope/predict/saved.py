@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def load(path: Path, scene: Scene, tracks: dict[int, Track], commands: Sequence[
 
 
 def _view(view: View) -> list[Any]:
-    return list(astuple(view))
+    return [view.x0, view.y0, view.x1, view.y1, view.frame_hw]  # answers never keep mirrored views
 
 
 def _view_of(item: Sequence[Any]) -> View:

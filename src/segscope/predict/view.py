@@ -22,13 +22,14 @@ OUTSIDE = -10.0  # logit of pixels that a window does not show
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Pixels [x0, x1) x [y0, y1) of a frame of `frame_hw`."""
+    """Pixels [x0, x1) x [y0, y1) of a frame of `frame_hw`; `mirrored` ones are seen right side left."""
 
     x0: int
     y0: int
     x1: int
     y1: int
     frame_hw: tuple[int, int]
+    mirrored: bool = False
 
     @classmethod
     def whole(cls, frame_hw: tuple[int, int]) -> View:
@@ -78,16 +79,20 @@ class View:
 
     def cut(self, frame: NDArray[np.generic]) -> NDArray[np.generic]:
         """The window's part of an array (row, column, ...)."""
-        return frame[self.y0 : self.y1, self.x0 : self.x1]
+        part = frame[self.y0 : self.y1, self.x0 : self.x1]
+        return part[:, ::-1].copy() if self.mirrored else part
 
     def shift(self, hint: Hint) -> Hint:
         """A hint in frame pixels as one in pixels of the window; boxes are clipped to it."""
-        box = hint.box
+        box, points = hint.box, hint.points - [self.x0, self.y0]
+        height, width = self.size_hw
         if box is not None and not self.is_whole:
-            height, width = self.size_hw
             x0, y0, x1, y1 = box[0] - self.x0, box[1] - self.y0, box[2] - self.x0, box[3] - self.y0
             box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
-        return replace(hint, points=hint.points - [self.x0, self.y0], box=box)
+        if self.mirrored:
+            points = points * [-1, 1] + [width, 0]
+            box = None if box is None else (width - box[2], box[1], width - box[0], box[3])
+        return replace(hint, points=points, box=box)
 
     def paste(self, logits: Tensor) -> Tensor:
         """(..., row, column) logits of the window's size on the frame, with `OUTSIDE` around."""
