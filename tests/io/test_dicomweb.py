@@ -45,6 +45,7 @@ def test_a_series_comes_back_as_it_went(archive: Archive, series: Path, tmp_path
     (study,) = archive.studies()
     assert (study.uid, study.patient_name, study.modalities) == (STUDY, "Test^Made", ("CT",))
     assert archive.studies(PatientID="nobody") == []
+    assert archive.studies(PatientName="*est*") == archive.studies(PatientName="T?st*") == [study]
     found = archive.images(STUDY)
     assert (found.uid, found.modality, found.description, found.instances) == (SERIES, "CT", "made", 5)
     assert archive.images(STUDY, SERIES) == found

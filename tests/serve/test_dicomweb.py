@@ -63,7 +63,7 @@ def test_a_case_from_the_archive(clinic: Server, pacs: Archive) -> None:
     assert study["uid"] == STUDY
     assert clinic.http.get("/v1/dicomweb/0/studies?patient_id=T2").json() == []
     rows = clinic.http.get(f"/v1/dicomweb/0/studies/{STUDY}/series").json()
-    assert rows[0] == {"uid": SERIES, "modality": "CT", "description": "liver", "instances": 6}
+    assert rows[0] == {"uid": SERIES, "modality": "CT", "description": "liver", "instances": 6, "images": True}
     names = [path.name for path in (clinic.workspace.settings.project / "uploads").iterdir()]
     assert names == [image["image_id"]]
 

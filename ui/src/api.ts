@@ -31,8 +31,27 @@ export interface Project {
   windows: { name: string; width: number; level: number }[]
   formats: { name: string; suffix: string; note: string }[]
   roots: string[]
+  /** addresses of the archives (PACS) that the server was started with */
+  archives: string[]
   cases: Record<string, number>
   model: string
+}
+
+export interface Study {
+  uid: string
+  patient_name: string
+  patient_id: string
+  date: string
+  description: string
+  modalities: string[]
+}
+
+export interface Series {
+  uid: string
+  modality: string
+  description: string
+  instances: number | null
+  images: boolean
 }
 
 export interface ModelInfo {
@@ -195,6 +214,7 @@ interface ProjectJson {
   windows: Record<string, [number, number]>
   exports: Record<string, { suffix: string; note: string }>
   roots: (string | { name: string })[]
+  dicomweb: string[]
   cases: Record<string, number>
 }
 
@@ -205,6 +225,7 @@ const project = (raw: ProjectJson): Project => ({
   windows: Object.entries(raw.windows ?? {}).map(([name, [width, level]]) => ({ name, width, level })),
   formats: Object.entries(raw.exports ?? {}).map(([name, { suffix, note }]) => ({ name, suffix, note })),
   roots: (raw.roots ?? []).map((root) => (typeof root === 'string' ? root : root.name)),
+  archives: raw.dicomweb ?? [],
   cases: raw.cases ?? {},
 })
 
@@ -269,10 +290,15 @@ export class Api {
     this.json<FileEntry[]>('GET', `v1/roots/${root}/files?path=${encodeURIComponent(path)}`)
 
   cases = () => this.json<Case[]>('GET', 'v1/cases')
-  addCase = (what: { image_id: string } | { reference: { root: number; path: string } }) =>
+  addCase = (what: { image_id: string } | { reference: { root: number } & ({ path: string } | { dicomweb: string }) }) =>
     this.json<Case>('POST', 'v1/cases', what)
   patchCase = (id: number, change: Partial<Pick<Case, 'state' | 'comment' | 'annotator'>>) =>
     this.json<Case>('PATCH', `v1/cases/${id}`, change)
+
+  studies = (root: number, query: URLSearchParams) => this.json<Study[]>('GET', `v1/dicomweb/${root}/studies?${query}`)
+  series = (root: number, study: string) => this.json<Series[]>('GET', `v1/dicomweb/${root}/studies/${study}/series`)
+  storeToArchive = (id: string, root: number, format: string, objects: number[] | null) =>
+    this.json<{ study: string; series: string; instance: string }>('POST', `v1/sessions/${id}/dicomweb`, { root, format, objects })
 
   upload(files: File[]): Promise<ImageInfo> {
     const form = new FormData()

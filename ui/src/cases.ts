@@ -21,7 +21,7 @@ export async function openFirst(): Promise<void> {
   const last = Number(sessionStorage.getItem('segscope.case'))
   const found = cases.find((item) => item.case_id === last) ?? cases.find((item) => item.state === 'todo') ?? cases[0]
   if (found) await openCase(found)
-  else set({ dialog: 'open' })
+  else set(({ project }) => ({ dialog: project?.archives.length && !project.roots.length ? 'archive' : 'open' }))
 }
 
 export function neighbour(step: 1 | -1): Case | null {
@@ -64,6 +64,12 @@ async function added(found: Case, open: boolean): Promise<void> {
 
 export async function addReference(root: number, path: string, open: boolean): Promise<void> {
   await added(await api.addCase({ reference: { root, path } }), open)
+}
+
+export async function addFromArchive(root: number, study: string, series: string, open: boolean): Promise<Case> {
+  const found = await api.addCase({ reference: { root, dicomweb: `${study}/${series}` } })
+  await added(found, open)
+  return found
 }
 
 /** Upload files: each picture, volume or video is a case; DICOM files together are one. */

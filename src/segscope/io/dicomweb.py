@@ -191,6 +191,13 @@ class Archive:
             session.auth = (user, secret) if user else None
             headers = {} if user else {"Authorization": f"Bearer {secret}"}
 
+        send = session.send
+
+        def plainly(request: Any, **more: Any) -> Any:
+            request.url = request.url.replace("%2A", "*").replace("%3F", "?")  # Orthanc knows them only so
+            return send(request, **more)
+
+        session.send = plainly
         opened: list[Any] = []
 
         def bound(response: Any, *_: object, **__: object) -> None:

@@ -1,9 +1,9 @@
 // The work list, at the left below the tools' bar; files may be dropped on the page.
 
 import { openCase } from '../cases'
-import { store } from '../state'
+import { set, store } from '../state'
 import { useStore } from '../store'
-import { Icon } from './icons'
+import { Button, Icon } from './icons'
 import { thumbnail } from './Pane'
 
 const MARKS = { todo: '', done: 'check', skip: 'skip', flag: 'flag' } as const
@@ -12,6 +12,7 @@ const SAID = { todo: 'to do', done: 'done', skip: 'skipped', flag: 'flagged' }
 export function Cases() {
   const cases = useStore(store, (state) => state.cases)
   const caseId = useStore(store, (state) => state.caseId)
+  const archives = useStore(store, (state) => Boolean(state.project?.archives.length))
   const left = cases.filter((item) => item.state === 'todo').length
   return (
     <aside class="cases" aria-label="Work list">
@@ -44,6 +45,7 @@ export function Cases() {
           </li>
         ))}
       </ol>
+      {archives && <Button icon="archive" label="From the archive …" text onClick={() => set({ dialog: 'archive' })} />}
       <p class="dim">Drop pictures, volumes or videos here.</p>
     </aside>
   )

@@ -1,6 +1,5 @@
-// What opens over the page: keys, export, opening files, labels, model and annotator; and the messages at its foot.
+// What opens over the page: keys, export, opening files, labels, model and annotator; and the messages at its head.
 
-import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { FileEntry, Label } from '../api'
 import { addReference, comment, upload } from '../cases'
@@ -9,43 +8,20 @@ import { PALETTE, toHex } from '../palette'
 import { api, report } from '../desk'
 import { dismiss, get, remember, set, store, toast } from '../state'
 import { useStore } from '../store'
+import { Archive } from './Archive'
 import { reopen } from './Bars'
 import { Button, Icon } from './icons'
+import { Sheet } from './Sheet'
 
 export function Dialogs() {
   const dialog = useStore(store, (state) => state.dialog)
   if (dialog === 'help') return <Help />
   if (dialog === 'export') return <Export />
   if (dialog === 'open') return <Open />
+  if (dialog === 'archive') return <Archive />
   if (dialog === 'labels') return <Labels />
   if (dialog === 'session') return <Session />
   return null
-}
-
-function Sheet({ title, children, wide }: { title: string; children: ComponentChildren; wide?: boolean }) {
-  const sheet = useRef<HTMLDialogElement>(null)
-  useEffect(() => {
-    sheet.current?.showModal()
-  }, [])
-  const close = () => set({ dialog: null })
-  return (
-    <dialog
-      ref={sheet}
-      class={wide ? 'wide' : ''}
-      aria-label={title}
-      onClose={close}
-      onPointerDown={(event) => event.target === sheet.current && close()}
-    >
-      <div class="sheet">
-        <h1>
-          {title}
-          <span class="gap" />
-          <Button label="Close" hint="Esc" text onClick={close} />
-        </h1>
-        {children}
-      </div>
-    </dialog>
-  )
 }
 
 function Help() {
@@ -79,6 +55,8 @@ function Export() {
   const objects = useStore(store, (state) => state.objects)
   const [chosen, setChosen] = useState<number[] | null>(null)
   const [busy, setBusy] = useState('')
+  const idle = busy === '' && objects.length > 0 && chosen?.length !== 0
+  const archives = project?.archives ?? []
   const run = async (format: string) => {
     const { session } = get()
     if (!session) return
@@ -91,6 +69,19 @@ function Export() {
       link.click()
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
       toast('good', `${name} was written to your downloads.`)
+    } catch (error) {
+      report(error)
+    } finally {
+      setBusy('')
+    }
+  }
+  const send = async (root: number, format: string) => {
+    const { session } = get()
+    if (!session) return
+    setBusy(`${format} ${root}`)
+    try {
+      const { series } = await api.storeToArchive(session.session_id, root, format, chosen)
+      toast('good', `Stored in ${archives[root]} as the series ${series}.`)
     } catch (error) {
       report(error)
     } finally {
@@ -124,7 +115,7 @@ function Export() {
       <ul class="formats">
         {(project?.formats ?? []).map((format) => (
           <li key={format.name}>
-            <button type="button" class="button wide" disabled={busy !== '' || !objects.length || chosen?.length === 0} onClick={() => void run(format.name)}>
+            <button type="button" class="button wide" disabled={!idle} onClick={() => void run(format.name)}>
               <Icon name="export" />
               <span>{format.name}</span>
             </button>
@@ -134,10 +125,33 @@ function Export() {
           </li>
         ))}
       </ul>
+      {archives.map((url, root) => (
+        <section key={url} aria-label="Store to archive">
+          <h2>
+            Store to archive <small>{url}</small>
+          </h2>
+          <ul class="formats">
+            {STORED.map(([format, note]) => (
+              <li key={format}>
+                <button type="button" class="button wide" disabled={!idle} onClick={() => void send(root, format)}>
+                  <Icon name="send" />
+                  <span>{format}</span>
+                </button>
+                <span class="dim">{busy === `${format} ${root}` ? 'storing …' : note}</span>
+              </li>
+            ))}
+          </ul>
+        </section>
+      ))}
       {!objects.length && <p class="dim">There are no objects yet.</p>}
     </Sheet>
   )
 }
+
+const STORED = [
+  ['dicom-seg', 'a DICOM segmentation in the study of the images'],
+  ['rtstruct', 'outlines for planning of radiotherapy, in the study of the images'],
+] as const
 
 function Open() {
   const project = useStore(store, (state) => state.project)
@@ -146,6 +160,7 @@ function Open() {
   const [entries, setEntries] = useState<FileEntry[] | null>(null)
   const [busy, setBusy] = useState('')
   const roots = project?.roots ?? []
+  const archives = Boolean(project?.archives.length)
   useEffect(() => {
     if (!roots.length) return
     setEntries(null)
@@ -194,6 +209,7 @@ function Open() {
           onChange={(event) => void upload([...(event.currentTarget.files ?? [])])}
         />
       </label>
+      {archives && <Button icon="archive" label="From the archive …" text onClick={() => set({ dialog: 'archive' })} />}
       {roots.length > 0 && (
         <>
           <h2>

@@ -28,6 +28,8 @@ const PATHS: Record<string, JSX.Element> = {
   flag: <path d="M6 21V4h11l-2 4 2 4H6" />,
   skip: <path d="M5 5v14l10-7zM18 5v14" />,
   export: <path d="M12 3v12M8 11l4 4 4-4M4 17v4h16v-4" />,
+  archive: <><ellipse cx="12" cy="6" rx="8" ry="3" /><path d="M4 6v12c0 1.7 3.6 3 8 3s8-1.3 8-3V6M4 12c0 1.7 3.6 3 8 3s8-1.3 8-3" /></>,
+  send: <path d="M12 15V3M8 7l4-4 4 4M4 17v4h16v-4" />,
   help: <><circle cx="12" cy="12" r="9" /><path d="M9 9.5a3 3 0 1 1 4 3c-1 .5-1 1-1 2M12 17.5v.5" /></>,
   folder: <path d="M3 6h6l2 2h10v11H3z" />,
   image: <><rect x="3" y="5" width="18" height="14" /><path d="m3 16 5-5 5 5 3-3 5 5" /></>,

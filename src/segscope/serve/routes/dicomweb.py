@@ -9,6 +9,7 @@ import pydicom
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from segscope.io.dicomweb import WITHOUT_PICTURES
 from segscope.serve.routes.common import Leased, Space
 from segscope.serve.schemas import ObjectId, Request
 
@@ -31,6 +32,7 @@ class Series(BaseModel):
     modality: str
     description: str
     instances: int | None
+    images: bool
 
 
 class Store(Request):
@@ -70,7 +72,8 @@ def studies(
 @router.get("/dicomweb/{root}/studies/{study}/series")
 def series(root: Root, study: str, space: Space) -> list[Series]:
     """Series of a study."""
-    return [Series(**asdict(row)) for row in space.archives.get(root).series(study)]
+    found = space.archives.get(root).series(study)
+    return [Series(**asdict(row), images=row.modality not in WITHOUT_PICTURES) for row in found]
 
 
 @router.post("/sessions/{session_id}/dicomweb", status_code=201)
