@@ -114,7 +114,7 @@ CARDS: tuple[Card, ...] = (
         paper="",
         zoom=True,
         trained_on=MINI_SETS,
-        parameters=5.0,
+        parameters=7.0,
         note="Our own small network; it comes inside the package and needs no download.",
     ),
     _sam2("2.1", "tiny", 39.0),
