@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from segscope.errors import PromptError
 from segscope.masks import Runs, encode_runs
 from segscope.predict.journal import Command, command_prompts
 from segscope.predict.track import Answer, Track
 from segscope.predict.view import View
 from segscope.prompts import Prompt
 from segscope.wire import prompt_from_json, prompt_to_json
+
+LIMIT = 2**29  # bytes of masks that one command may have led to
 
 Tracks = dict[int, Track]
 Shown = Callable[[Mapping[int, Track], int], Mapping[int, Runs]]
@@ -173,7 +176,11 @@ def _prompts_of(command: Command, object_id: int) -> list[Prompt]:
 
 
 def _runs(kept: Mapping[str, Any]) -> Runs:
-    return np.frombuffer(zlib.decompress(base64.b64decode(kept["runs"])), "<u4").astype(np.uint32)
+    packed = zlib.decompressobj()
+    data = packed.decompress(base64.b64decode(kept["runs"]), LIMIT)
+    if packed.unconsumed_tail:
+        raise PromptError(f"a command of the log holds more than {LIMIT // 2**20} MiB of masks; the log is damaged")
+    return np.frombuffer(data, "<u4").astype(np.uint32)
 
 
 def _equal(one: Runs | None, other: Runs | None) -> bool:
