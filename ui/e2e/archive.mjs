@@ -1,5 +1,5 @@
-// The page on a real archive: Orthanc with an oblique series, opened, segmented and stored back; then, with --ohif, what
-// OHIF makes of the stored SEG.
+// The page on a real archive: Orthanc with an oblique series, opened, segmented, seen in three dimensions, stored back;
+// with --ohif, what OHIF makes of the stored SEG.
 //
 //   node e2e/archive.mjs --out FOLDER [--python ../.venv/bin/python] [--chromium /usr/bin/chromium] [--ohif DIST]
 //
@@ -12,6 +12,7 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { chromium } from 'playwright-core'
+import { lookWithOhif } from './ohif.mjs'
 
 const options = Object.fromEntries(
   process.argv.slice(2).join(' ').split('--').filter(Boolean).map((part) => part.trim().split(/\s+/, 2)),
@@ -150,6 +151,19 @@ await page.waitForSelector('.job')
 await page.waitForFunction(() => !document.querySelector('.job'), null, { timeout: 120_000 })
 await page.waitForSelector('.saved.good')
 await shot('archive-segmented')
+
+const late = []
+page.on('request', (request) => request.url().includes('/assets/') && late.push(request.url()))
+await page.click('button:text-is("3D")')
+await page.waitForFunction(() => document.querySelector('.solid') && !document.querySelector('.solid .opening'), null, { timeout: 120_000 })
+check('what draws three dimensions comes when it is asked for', late.length === 1 && late[0].includes('/solid-'), String(late))
+await page.waitForTimeout(2000)
+await shot('three-dimensions')
+await page.fill('input[aria-label="Opacity of the scan"]', '0')
+await page.waitForTimeout(2000)
+await shot('three-dimensions-objects')
+await page.keyboard.press('Escape')
+await page.waitForFunction(() => !document.querySelector('dialog'))
 await page.keyboard.press('Control+s')
 for (const format of ['dicom-seg', 'rtstruct']) {
   await Promise.all([
@@ -166,6 +180,7 @@ await page.click('.studies > li > button')
 await page.waitForSelector('.series button:disabled:has-text("SEG")')
 await shot('archive-with-results')
 
+if (options.ohif) await lookWithOhif({ browser, orthanc, dist: path.resolve(options.ohif), study: '1.2.3.1', out, check })
 await browser.close()
 console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')
 process.exit(failures.length ? 1 : 0)

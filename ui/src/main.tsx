@@ -103,9 +103,14 @@ function Stage() {
         {session && <Pane key={`main-${session.session_id}`} axis={axis} main />}
         {session && three && others.map((other) => <Pane key={`${other}-${session.session_id}`} axis={other} main={false} />)}
         {session && kind === 'volume' && (
-          <button type="button" class="button wide layout" onClick={() => setSingle(!single)}>
-            {single ? 'Three planes' : 'One plane'}
-          </button>
+          <div class="layout">
+            <button type="button" class="button wide" onClick={() => set({ dialog: 'solid' })}>
+              3D
+            </button>
+            <button type="button" class="button wide" onClick={() => setSingle(!single)}>
+              {single ? 'Three planes' : 'One plane'}
+            </button>
+          </div>
         )}
         {opening && (
           <div class="opening" role="status">

@@ -12,6 +12,7 @@ import { Archive } from './Archive'
 import { reopen } from './Bars'
 import { Button, Icon } from './icons'
 import { Sheet } from './Sheet'
+import { View3d } from './View3d'
 
 export function Dialogs() {
   const dialog = useStore(store, (state) => state.dialog)
@@ -19,6 +20,7 @@ export function Dialogs() {
   if (dialog === 'export') return <Export />
   if (dialog === 'open') return <Open />
   if (dialog === 'archive') return <Archive />
+  if (dialog === 'solid') return <View3d />
   if (dialog === 'labels') return <Labels />
   if (dialog === 'session') return <Session />
   return null

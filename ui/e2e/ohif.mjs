@@ -1,0 +1,73 @@
+// OHIF as an independent reader: its published build, served here together with the archive, opens a SEG that was stored.
+
+import fs from 'node:fs'
+import http from 'node:http'
+import path from 'node:path'
+
+const TYPES = { html: 'text/html', js: 'text/javascript', css: 'text/css', wasm: 'application/wasm', json: 'application/json', svg: 'image/svg+xml' }
+const CONFIG = `window.config = ${JSON.stringify({
+  routerBasename: '/',
+  extensions: [],
+  modes: [],
+  showStudyList: true,
+  defaultDataSourceName: 'archive',
+  dataSources: [
+    {
+      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      sourceName: 'archive',
+      configuration: {
+        friendlyName: 'archive', name: 'archive', qidoRoot: '/dicom-web', wadoRoot: '/dicom-web', wadoUriRoot: '/wado',
+        imageRendering: 'wadors', thumbnailRendering: 'wadors', enableStudyLazyLoad: true, qidoSupportsIncludeField: false,
+        supportsFuzzyMatching: false, supportsWildcard: true, omitQuotationForMultipartRequest: true,
+        bulkDataURI: { enabled: true },
+      },
+    },
+  ],
+})}`
+
+/** Files of `dist`, and the archive below /dicom-web; one origin, isolated, as OHIF's workers want it. */
+function serve(dist, orthanc) {
+  const server = http.createServer((request, response) => {
+    const { pathname } = new URL(request.url, 'http://localhost')
+    if (/^\/(dicom-web|wado)/.test(pathname)) {
+      const passed = http.request(new URL(request.url, orthanc), { method: request.method, headers: request.headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers)
+        answer.pipe(response)
+      })
+      request.pipe(passed)
+      return
+    }
+    const file = path.join(dist, path.normalize(pathname))
+    const found = fs.existsSync(file) && fs.statSync(file).isFile() ? file : path.join(dist, 'index.html')
+    response.writeHead(200, {
+      'Content-Type': TYPES[path.extname(found).slice(1)] ?? 'application/octet-stream',
+      'Cross-Origin-Opener-Policy': 'same-origin',
+      'Cross-Origin-Embedder-Policy': 'require-corp',
+    })
+    response.end(pathname === '/app-config.js' ? CONFIG : fs.readFileSync(found))
+  })
+  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)))
+}
+
+/** Open the study's SEG in OHIF and take pictures. */
+export async function lookWithOhif({ browser, orthanc, dist, study, out, check }) {
+  const server = await serve(dist, orthanc)
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 } })
+  const troubles = []
+  page.on('pageerror', (error) => troubles.push(error.message))
+  const shot = (name) => page.screenshot({ path: path.join(out, `${name}.png`), timeout: 120_000 })
+  await page.goto(`http://127.0.0.1:${server.address().port}/viewer?StudyInstanceUIDs=${study}`)
+  const skip = page.locator('text=/skip all/i')
+  const seg = page.locator('[data-cy="study-browser-thumbnail-no-image"]:has-text("SEG")')
+  await seg.first().waitFor({ timeout: 120_000 })
+  await skip.first().click({ timeout: 15_000 }).catch(() => {})
+  await page.waitForTimeout(5000)
+  await shot('ohif-series')
+  await seg.first().dblclick()
+  await page.locator('[data-cy="yes-btn"], button:has-text("Yes")').first().click({ timeout: 60_000 }).catch(() => {})
+  await page.waitForTimeout(15_000)
+  await shot('ohif-segmentation')
+  check('OHIF opens the study without errors', troubles.length === 0, troubles.join('; '))
+  await page.close()
+  server.close()
+}

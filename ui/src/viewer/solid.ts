@@ -1,0 +1,93 @@
+// A volume and its objects as two small stacks of bytes in NIfTI, for a view in three dimensions.
+
+import type { Rgb } from '../palette'
+import type { Axis, Plane, Triple } from './geometry'
+import type { Levels, Numbers } from './lut'
+import type { Mask } from './masks'
+
+/** Voxels that a graphics card of a laptop shows smoothly. */
+const MOST_VOXELS = 2 ** 24
+
+/** Every `step`-th voxel along each axis is shown. */
+export interface Grid {
+  step: number
+  shape: Triple
+}
+
+export function gridOf(shape: Triple, most = MOST_VOXELS): Grid {
+  for (let step = 1; ; step++) {
+    const coarse = shape.map((length) => Math.ceil(length / step)) as Triple
+    if (coarse[0] * coarse[1] * coarse[2] <= most) return { step, shape: coarse }
+  }
+}
+
+/** Stored numbers to bytes, through the window that is looked through. */
+export function windowed(numbers: Numbers, { low, high }: Levels): Uint8Array {
+  const scale = 255 / Math.max(high - low, 1e-9)
+  const bytes = new Uint8ClampedArray(numbers.length)
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (numbers[i]! - low) * scale
+  return new Uint8Array(bytes.buffer)
+}
+
+/** Objects as numbers of their colours: 1 for the first of `colours`; 0 is nothing. */
+export class Solids {
+  readonly colours: Rgb[] = []
+  readonly voxels: Uint8Array
+  private readonly known = new Map<string, number>()
+
+  constructor(private readonly grid: Grid) {
+    const [z, y, x] = grid.shape
+    this.voxels = new Uint8Array(z * y * x)
+  }
+
+  /** Put in the mask of an object on a frame along `plane`. Colours beyond the 255th are shown as that one. */
+  add(plane: Plane, frame: number, mask: Mask, colour: Rgb): void {
+    const { step, shape } = this.grid
+    if (frame % step) return
+    const number = this.numberOf(colour)
+    const strides: Triple = [shape[1] * shape[2], shape[2], 1]
+    const along = (axis: Axis, index: number): number => (index / step) * strides[axis]
+    const first = (index: number): number => Math.ceil(index / step) * step
+    for (let y = first(mask.y0); y < mask.y1; y += step) {
+      const row = along(plane.axis, frame) + along(plane.rowAxis, y)
+      const from = (y - mask.y0) * (mask.x1 - mask.x0) - mask.x0
+      for (let x = first(mask.x0); x < mask.x1; x += step) {
+        if (mask.pixels[from + x]) this.voxels[row + along(plane.colAxis, x)] = number
+      }
+    }
+  }
+
+  private numberOf(colour: Rgb): number {
+    const key = colour.join()
+    const found = this.known.get(key) ?? Math.min(255, this.colours.length + 1)
+    if (found > this.colours.length) this.colours.push(colour)
+    this.known.set(key, found)
+    return found
+  }
+}
+
+/** Bytes as a NIfTI-1 file, placed by the affine of the stack (x, y, z to RAS+ mm) or by its spacing. */
+export function niftiOf(bytes: Uint8Array, { step, shape }: Grid, affine: number[][] | null, spacing: Triple | null): ArrayBuffer {
+  const [dz, dy, dx] = spacing ?? [1, 1, 1]
+  const rows = affine ?? [[dx, 0, 0, 0], [0, dy, 0, 0], [0, 0, dz, 0]]
+  const file = new ArrayBuffer(352 + bytes.length)
+  const header = new DataView(file)
+  const length = (column: number): number => step * Math.hypot(rows[0]![column]!, rows[1]![column]!, rows[2]![column]!)
+  header.setInt32(0, 348, true)
+  ;[3, shape[2], shape[1], shape[0], 1, 1, 1, 1].forEach((value, index) => header.setInt16(40 + 2 * index, value, true))
+  header.setInt16(70, 2, true) // uint8
+  header.setInt16(72, 8, true)
+  ;[1, length(0), length(1), length(2)].forEach((value, index) => header.setFloat32(76 + 4 * index, value, true))
+  header.setFloat32(108, 352, true)
+  header.setFloat32(112, 1, true) // slope
+  header.setUint8(123, 2) // mm
+  header.setInt16(254, 1, true) // placed by the rows below
+  for (let row = 0; row < 3; row++) {
+    for (let column = 0; column < 4; column++) {
+      header.setFloat32(280 + 16 * row + 4 * column, rows[row]![column]! * (column < 3 ? step : 1), true)
+    }
+  }
+  header.setUint32(344, 0x6e2b3100) // n+1
+  new Uint8Array(file).set(bytes, 352)
+  return file
+}
