@@ -140,7 +140,7 @@ const at = (x, y) => page.evaluate(([a, b]) => globalThis.segscopeToPage(a, b), 
 await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('encoding'))
 await page.focus('.pane.main')
 await page.keyboard.press('b')
-const [from, to] = [await at(84, 42), await at(156, 98)]
+const [from, to] = [await at(74, 42), await at(146, 98)]
 await page.mouse.move(from.x, from.y)
 await page.mouse.down()
 await page.mouse.move(to.x, to.y, { steps: 3 })
