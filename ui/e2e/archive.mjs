@@ -172,6 +172,7 @@ for (const format of ['dicom-seg', 'rtstruct']) {
   ])
   await page.waitForSelector('.toast.good:has-text("Stored in")')
   await shot(`archive-stored-${format}`)
+  await page.click('.toast.good button[aria-label="Dismiss"]')
 }
 await page.keyboard.press('Escape')
 check('the archive holds what was stored', (await stored('SEG')).length === 1 && (await stored('RTSTRUCT')).length === 1)

@@ -6,10 +6,11 @@ import { ServerError } from './api'
 import { loadCases, openFirst, upload } from './cases'
 import { Tools, TopBar, ViewBar } from './components/Bars'
 import { Cases } from './components/Cases'
-import { Dialogs, Toasts } from './components/Dialogs'
+import { Dialogs } from './components/Dialogs'
 import { Side } from './components/Objects'
 import { Pane } from './components/Pane'
 import { Timeline, usePlayback } from './components/Timeline'
+import { Toasts } from './components/Toasts'
 import { installKeys } from './keys'
 import { api, report } from './desk'
 import { resume } from './session'
@@ -65,6 +66,7 @@ function App() {
       window.removeEventListener('drop', drop)
     }
   }, [])
+  const dialog = useStore(store, (state) => state.dialog)
   const working = useStore(store, (state) => state.session !== null)
   if (phase === 'locked' && !working) return <Locked />
   return (
@@ -78,7 +80,7 @@ function App() {
       </div>
       <Timeline />
       <Dialogs />
-      <Toasts />
+      {!dialog && <Toasts />}
       {phase === 'locked' && (
         <div class="over">
           <Locked />

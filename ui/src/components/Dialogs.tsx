@@ -1,12 +1,12 @@
-// What opens over the page: keys, export, opening files, labels, model and annotator; and the messages at its head.
+// What opens over the page: keys, export, opening files, labels, model and annotator.
 
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 import type { FileEntry, Label } from '../api'
 import { addReference, comment, upload } from '../cases'
 import { KEYS } from '../keys'
 import { PALETTE, toHex } from '../palette'
 import { api, report } from '../desk'
-import { dismiss, get, remember, set, store, toast } from '../state'
+import { get, remember, set, store, toast } from '../state'
 import { useStore } from '../store'
 import { Archive } from './Archive'
 import { reopen } from './Bars'
@@ -395,39 +395,5 @@ function Session() {
         </>
       )}
     </Sheet>
-  )
-}
-
-export function Toasts() {
-  const toasts = useStore(store, (state) => state.toasts)
-  const list = useRef<HTMLDivElement>(null)
-  useEffect(() => {
-    // shown anew with each message, so that it lies above a dialog that was opened meanwhile
-    list.current?.hidePopover?.()
-    if (toasts.length) list.current?.showPopover?.()
-  }, [toasts])
-  return (
-    <div ref={list} class="toasts" aria-live="polite" popover="manual">
-      {toasts.map((item) => (
-        <div key={item.id} class={`toast ${item.tone}`} role={item.tone === 'error' ? 'alert' : 'status'}>
-          <span>{item.text}</span>
-          {item.action && (
-            <button
-              type="button"
-              class="button wide strong"
-              onClick={() => {
-                dismiss(item.id)
-                item.action!.run()
-              }}
-            >
-              {item.action.label}
-            </button>
-          )}
-          <button type="button" class="button" aria-label="Dismiss" onClick={() => dismiss(item.id)}>
-            ×
-          </button>
-        </div>
-      ))}
-    </div>
   )
 }

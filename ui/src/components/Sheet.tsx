@@ -4,6 +4,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { set } from '../state'
 import { Button } from './icons'
+import { Toasts } from './Toasts'
 
 export function Sheet({ title, children, wide }: { title: string; children: ComponentChildren; wide?: boolean }) {
   const sheet = useRef<HTMLDialogElement>(null)
@@ -27,6 +28,7 @@ export function Sheet({ title, children, wide }: { title: string; children: Comp
         </h1>
         {children}
       </div>
+      <Toasts />
     </dialog>
   )
 }
