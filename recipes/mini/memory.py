@@ -6,7 +6,6 @@ with temporal codes, masks as sigmoid * 20 - 10 (binarised where prompted), a co
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from multiprocessing import Pool
 
@@ -307,7 +306,6 @@ def run_memory(settings: Settings, stacks: list[Stack], scenes: list[Scene]) -> 
     clips = iter(loader)
     if loop.step == 0 and settings.warm_steps:
         warm_up(loop, loop.models[settings.warm_size], sampler, settings.warm_steps)
-        loop.began = loop.began if settings.seconds else time.time()
     for _, _, share in loop.steps():
         batch = next(clips).to(loop.device)
         # first the truth says whether an object is there, later the network itself

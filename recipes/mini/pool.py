@@ -93,13 +93,10 @@ class Pool:
             chances.append(chance[k] * often / max(often.sum(), 1e-9))
         made.pixels, made.labels = torch.cat(pixels).to(device), torch.cat(labels).to(device)
         made.places, made.planes = torch.tensor(places).to(device), torch.tensor(planes).to(device)
-        made.set_objects(np.concatenate(rows), np.concatenate(chances))
+        made.objects = torch.from_numpy(np.concatenate(rows).astype(np.float64)).to(device)
+        made.chances = torch.from_numpy(np.concatenate(chances)).to(device)
+        made.index()
         return made
-
-    def set_objects(self, rows: NDArray[np.float64], chances: NDArray[np.float64]) -> None:
-        self.objects = torch.from_numpy(rows.astype(np.float64)).to(self.device)
-        self.chances = torch.from_numpy(chances.astype(np.float64)).to(self.device)
-        self.index()
 
     def index(self) -> None:
         """Make what drawing looks things up in; after every change of the objects."""
@@ -128,7 +125,7 @@ class Pool:
         images = self._pixels(rng, scene[order], x, y, scale)
         chosen = self._others(rng, main, labels, least)  # (count, OBJECTS) labels
         masks = self._masks(main, chosen, x, y).flatten(0, 1)
-        known = self._lookup(main, chosen).flatten(0, 1)
+        known = self._find(main, chosen)[0].flatten(0, 1)
         boxes = tight_boxes(masks)
         part = F.avg_pool2d(masks[:, None].float(), 2)[:, 0]
         truth = part >= 0.5
@@ -185,18 +182,18 @@ class Pool:
         picked = under.gather(2, good.int().argmax(2, keepdim=True))[..., 0]
         scene = main[:, SCENE].long()
         spin = torch.rand(n, generator=rng, device=self.device)
-        row = self.objects[self.first[scene] + (spin * self.count[scene]).long().clamp(max=10**9)]
+        row = self.objects[self.first[scene] + (spin * self.count[scene]).long()]
         listed = torch.where(row[:, PLANE] == main[:, PLANE], row[:, LABEL], main[:, LABEL])
         others = torch.cat([picked.double(), listed[:, None]], 1)
         area = (labels[:, None] == others[..., None, None].int()).flatten(2).sum(2)
-        keys = _key(scene[:, None], main[:, PLANE, None].long(), others.long())
-        found = self.keys[torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)] == keys
-        usable = (area >= least) & (others > 0) & found
+        usable = (area >= least) & (others > 0) & self._find(main, others)[1]
         return torch.cat([main[:, LABEL, None], torch.where(usable, others, main[:, LABEL, None])], 1)
 
-    def _lookup(self, main: Tensor, chosen: Tensor) -> Tensor:
-        keys = _key(main[:, SCENE, None].long(), main[:, PLANE, None].long(), chosen.long())
-        return self.objects[torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)]
+    def _find(self, main: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of the objects of (n, M) labels in the planes of the main ones, and whether there are such."""
+        keys = _key(main[:, SCENE, None].long(), main[:, PLANE, None].long(), labels.long())
+        at = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+        return self.objects[at], self.keys[at] == keys
 
 
 class Ring(Pool):

@@ -55,7 +55,7 @@ def tabulate(scene: Scene) -> Table:
 
 
 class Prepared:
-    """A scene with what sampling needs: image levels, areas and boxes of objects, and how often each is drawn."""
+    """A still with what clips need: image levels, areas and boxes of objects."""
 
     def __init__(self, scene: Scene) -> None:
         self.source = scene.source
@@ -65,9 +65,8 @@ class Prepared:
             level = F.avg_pool2d(level[None].float(), 2)[0].round().to(torch.uint8)
             self.levels.append(level)
         self.planes = [torch.from_numpy(p.astype(np.int32 if p.max() > 32000 else np.int16)) for p in scene.planes]
-        table = tabulate(scene)
-        self.objects = [(k, n, a, (x0, y0, x1, y1), bool(v)) for k, n, a, x0, y0, x1, y1, v in table.rows.tolist()]
-        self.often = table.often
+        rows = tabulate(scene).rows.tolist()
+        self.objects = [(k, n, a, (x0, y0, x1, y1), bool(v)) for k, n, a, x0, y0, x1, y1, v in rows]
 
 
 def source_weights(scenes: list[Scene], tables: list[Table]) -> NDArray[np.float64]:
