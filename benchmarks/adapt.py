@@ -119,7 +119,9 @@ def table(out: Path) -> str:
 
 
 def _judged(prompt: str) -> str:
-    return {"none": "no prompt", "box.jitter": "box"}.get(prompt, "box on each slice")
+    return {"none": "no prompt", "box.jitter": "box", "box.jitter, other frames": "its other slices"}.get(
+        prompt, "box on each slice"
+    )
 
 
 def main() -> None:

@@ -94,7 +94,7 @@ def test_volumes_are_judged_from_one_box_and_from_a_box_on_each_slice(tiny_check
         np.savez(place / f"{number}.npz", imgs=scan[..., 0], gts=truth, spacing=np.array([1.0, 1.0, 2.0]))
     assert main([*command(place, tiny_checkpoint, tmp_path / "out", "decoder"), "--cases", "1"]) == 0
     rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").read_text().splitlines()))
-    assert [row["prompt"] for row in rows] == ["box.jitter", "box.jitter@uniform=10"]
+    assert [row["prompt"] for row in rows] == ["box.jitter", "box.jitter, other frames", "box.jitter@uniform=10"]
     assert rows[0]["low"] == ""  # one patient has no interval
 
 

@@ -160,3 +160,20 @@ def test_more_models_need_more_work_but_the_folder_of_others_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="another evaluation"):
         evaluate(sets, ["mini"], Protocol().with_prompts(["box"]), once.folder, mini)
+
+
+def test_prompted_and_other_frames_are_judged_apart(once: running.Evaluation) -> None:
+    """A box on one frame must not hide what tracking is worth on the others."""
+    rows = [row for row in once.rows if row.get("prompt") == "box.jitter"]
+    tracked = [row for row in rows if row["kind"] != "picture"]
+    assert tracked
+    assert all(0 <= row[f"dice@{part}"] <= 1 for row in tracked for part in ("prompted", "propagated"))
+    for row in tracked:
+        if row["kind"] == "volume":  # all frames count, so the whole lies between its parts
+            low, high = sorted((row["dice@prompted"], row["dice@propagated"]))
+            assert low - 1e-9 <= row["dice"] <= high + 1e-9
+    assert all(row["dice"] == row["dice@propagated"] for row in tracked if row["kind"] == "video")  # as asked for
+    assert not any("dice@propagated" in row for row in rows if row["kind"] == "picture")
+    assert {"dice@prompted", "dice@propagated"} <= {
+        name for line in once.summary.lines if line["kind"] == "volume" for name in line["metrics"]
+    }

@@ -118,26 +118,28 @@ class Fusion(nn.Module):
 
     Args:
         classes: with background.
+        width: that of the students; 16 is published. At full size these layers cost more than both students.
         published_head: norm and LeakyReLU after the last layer, as in the public code.
     """
 
-    def __init__(self, classes: int, *, published_head: bool = False) -> None:
+    def __init__(self, classes: int, width: int = 16, *, published_head: bool = False) -> None:
         super().__init__()
-        self.agreement = self._branch(classes, 16)
-        self.certainty = self._branch(2, 16)
-        self.logits = self._branch(2 * classes, 32)
-        self.join = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, bias=False), Norm(64), nn.LeakyReLU(0.2))
-        self.out = nn.Sequential(nn.Conv2d(64, classes, 3, padding=1, bias=not published_head))
+        self.agreement = self._branch(classes, width, width)
+        self.certainty = self._branch(2, width, width)
+        self.logits = self._branch(2 * classes, width, 2 * width)
+        joined = 4 * width
+        self.join = nn.Sequential(nn.Conv2d(joined, joined, 3, padding=1, bias=False), Norm(joined), nn.LeakyReLU(0.2))
+        self.out = nn.Sequential(nn.Conv2d(joined, classes, 3, padding=1, bias=not published_head))
         if published_head:
             self.out.extend([Norm(classes), nn.LeakyReLU(0.2)])
 
     @staticmethod
-    def _branch(inside: int, outside: int) -> nn.Sequential:
+    def _branch(inside: int, width: int, outside: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(inside, 16, 3, padding=1, bias=False),
-            Norm(16),
+            nn.Conv2d(inside, width, 3, padding=1, bias=False),
+            Norm(width),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(16, outside, 1, bias=False),
+            nn.Conv2d(width, outside, 1, bias=False),
             Norm(outside),
             nn.LeakyReLU(0.2),
         )
@@ -165,7 +167,7 @@ class Students(nn.Module):
             if kind not in STUDENTS:
                 raise UnknownName("student", kind, STUDENTS)
         self.u, self.v = (STUDENTS[kind](classes, width) for kind in kinds)
-        self.fusion = Fusion(classes, published_head=published_head)
+        self.fusion = Fusion(classes, width, published_head=published_head)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of both students and fused ones, each (B, class, side, side)."""

@@ -38,6 +38,9 @@ BOX = "box.jitter"
 SLICES = "box.jitter@uniform=10"
 """What volumes are given besides a box on their largest slice."""
 
+PROPAGATED = "dice@propagated"
+"""Where a box is on one slice of a volume, the others are also judged by themselves: that is what memory is worth."""
+
 MOST_OBJECTS = 8
 """Objects of a case that are judged, drawn by the seed."""
 
@@ -346,24 +349,34 @@ def _lines(
         for (model, prompt), after in rows.items():
             if model != name:
                 continue
-            before, paired = rows[against, prompt], gain(rows[against, prompt], after, "dice")
-            lines.append(
-                Line(
-                    name,
-                    prompt=prompt,
-                    parameters=training["parameters"],
-                    minutes=training["seconds"] / 60,
-                    steps=training["steps"],
-                    kept=int(best["step"]),
-                    before=mean(before, "dice").mean,
-                    after=mean(after, "dice").mean,
-                    difference=paired.mean,
-                    low=paired.interval.low,
-                    high=paired.interval.high,
-                    patients=paired.n_groups,
-                )
+            head = Line(
+                name,
+                prompt=prompt,
+                parameters=training["parameters"],
+                minutes=training["seconds"] / 60,
+                steps=training["steps"],
+                kept=int(best["step"]),
             )
+            before = rows[against, prompt]
+            lines.append(_figures(head, before, after, "dice"))
+            tracked = [row for row in after if PROPAGATED in row]
+            if prompt == BOX and tracked:
+                there = [row for row in before if PROPAGATED in row]
+                lines.append(_figures(replace(head, prompt=f"{prompt}, other frames"), there, tracked, PROPAGATED))
     return lines
+
+
+def _figures(head: Line, before: Sequence[Row], after: Sequence[Row], score: str) -> Line:
+    paired = gain(before, after, score)
+    return replace(
+        head,
+        before=mean(before, score).mean,
+        after=mean(after, score).mean,
+        difference=paired.mean,
+        low=paired.interval.low,
+        high=paired.interval.high,
+        patients=paired.n_groups,
+    )
 
 
 def table(lines: Sequence[Line]) -> str:

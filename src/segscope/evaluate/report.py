@@ -16,10 +16,9 @@ from segscope.evaluate.ledger import Row
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.run import Evaluation, Load
 from segscope.evaluate.shown import FOUND, TRUTH, worst_and_median
-from segscope.evaluate.summary import ALL, Line, last_rounds, metrics_of
+from segscope.evaluate.summary import ALL, Line, described, last_rounds, metrics_of
 from segscope.io.base import atomic
 from segscope.io.cases import DataSet
-from segscope.metrics import lookup
 from segscope.overlay import colour_of
 
 MOST_BOXES = 24  # in a figure of box plots
@@ -69,7 +68,7 @@ def _context(
         "cost": mark(_costs(summary.costs)),
     }
     cases = list(worst_and_median(last, datasets, protocol, load))
-    used = {metric for kind in {row["kind"] for row in last} for metric in protocol.setting(kind).metrics}
+    used = {name for line in summary.lines for name in line["metrics"]}
     sections = [("overview", "Overview"), ("curves", "Clicks"), ("sets", "Data sets"), ("models", "Models"),
                 ("strata", "Strata"), ("everything", "Without prompts"), ("robustness", "Robustness"),
                 ("challenge", "CVPR 2025"), ("cases", "Cases"), ("calibration", "Calibration"), ("cost", "Cost"),
@@ -166,7 +165,7 @@ def _overview(lines: Sequence[Line]) -> Iterator[Tag]:
 
 
 def _titled(name: str) -> str:
-    better = lookup(name).higher_is_better
+    better = described(name).higher_is_better
     return name + ("" if better is None else " ↑" if better else " ↓")
 
 
@@ -301,7 +300,7 @@ def _costs(lines: Sequence[Line]) -> Tag:
 
 
 def _definitions(names: Sequence[str]) -> Tag:
-    body = [[name, lookup(name).text, lookup(name).source] for name in names]
+    body = [[name, described(name).text, described(name).source] for name in names]
     return _table(["metric", "what it is", "source"], body, text=3)
 
 

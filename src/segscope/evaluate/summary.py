@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segscope.errors import UsageError
 from segscope.evaluate import statistics
 from segscope.evaluate.ledger import Row
-from segscope.metrics import lookup
+from segscope.metrics import METRICS, Metric, lookup
 from segscope.metrics.calibration import calibration
 from segscope.metrics.interactive import CLICK_ROUNDS, area, challenge_scores, clicks_needed, held
 
@@ -23,6 +23,12 @@ ALL = "all sets"
 RESAMPLES = 2000  # of the mean over sets; that of one set takes statistics.RESAMPLES
 PLAY = ("model", "dataset", "case", "object", "prompt", "choose", "degrade", "seed")
 NOC_AT = (0.85, 0.9)
+APART = {
+    "dice@prompted": replace(METRICS["dice"], text="dice of the frames that were prompted, together"),
+    "dice@propagated": replace(METRICS["dice"], text="dice of all other frames, which tracking reached, together"),
+}
+"""What is measured besides where stacks are tracked: a prompted frame must not hide what memory is worth."""
+
 Line = dict[str, Any]
 
 
@@ -124,10 +130,19 @@ def gain(before: Sequence[Row], after: Sequence[Row], name: str) -> statistics.S
     return mean([{**row, name: row[name] - other} for row, other in pairs if other is not None], name)
 
 
+def described(name: str) -> Metric:
+    """What a column of scores is.
+
+    Raises:
+        UsageError: no such metric.
+    """
+    return APART[name] if name in APART else lookup(name)
+
+
 def is_metric(name: str) -> bool:
-    """Whether a column holds scores of `segscope.metrics`."""
+    """Whether a column holds scores."""
     try:
-        lookup(name)
+        described(name)
     except UsageError:
         return False
     return True
@@ -135,7 +150,7 @@ def is_metric(name: str) -> bool:
 
 def depends_on_scale(name: str) -> bool:
     """Whether a metric means something else in pixels than in millimetres."""
-    return bool(lookup(name).unit) or name.startswith("nsd")
+    return bool(described(name).unit) or name.startswith("nsd")
 
 
 def last_rounds(rows: Iterable[Row]) -> list[Row]:

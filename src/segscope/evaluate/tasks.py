@@ -19,6 +19,7 @@ from segscope.evaluate.context import in_context
 from segscope.evaluate.ledger import Row
 from segscope.evaluate.play import Round, Volume, play
 from segscope.evaluate.protocol import Protocol, Setting, parse_degrade
+from segscope.evaluate.summary import APART
 from segscope.io.cases import Case, read_image, read_target
 from segscope.metrics import score
 from segscope.metrics.instances import aggregated_jaccard, instance_scores
@@ -219,6 +220,8 @@ def _plan(
             untouched = rng.bit_generator.state
             for state in play(start, plan, thing.truth, rng, setting, choose, rules):
                 judged = _judge(start.stack, state, thing.truth, setting)
+                if start.stack.kind != "picture" and setting.mode != "frames":
+                    judged |= _apart(state, thing.truth)
                 if protocol.cvpr25 and start.stack.kind == "volume":
                     scores = challenge_round(state.found, thing.truth, start.stack.spacing_zyx_mm)
                     judged |= dict(zip(("challenge_dice", "challenge_nsd"), scores, strict=True))
@@ -246,6 +249,13 @@ def _judge(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
         "seconds": round(state.seconds, 4),
         **{name: float(value) for name, value in scores.values.items()},
     }
+
+
+def _apart(state: Round, truth: Volume) -> Row:
+    """Dice of prompted frames and of the others; NaN where there are none or both masks are empty."""
+    prompted = np.isin(np.arange(len(truth)), list(state.prompted))
+    parts = (prompted, ~prompted)
+    return {name: dice(state.found[at], truth[at]) for name, at in zip(APART, parts, strict=True)}
 
 
 def _counts(frame: int, state: Round, frames: int, kind: str, setting: Setting) -> bool:
