@@ -30,7 +30,7 @@ scribbles = st.builds(
     st.booleans(),
     st.floats(0.1, 100),
 )
-mask_prompts = st.builds(MaskPrompt, masks_2d, frames, ids, st.booleans())
+mask_prompts = st.builds(MaskPrompt, masks_2d, frames, ids, st.booleans(), st.one_of(st.just(1.0), st.floats(0, 1)))
 any_prompt = st.one_of(points, boxes, scribbles, mask_prompts)
 
 

@@ -155,6 +155,8 @@ def test_only_volumes_have_other_axes() -> None:
         lambda: Scribble(((1, 1),), width=np.nan),
         lambda: MaskPrompt(np.zeros(4, bool)),
         lambda: MaskPrompt(np.full((3, 3), np.nan)),
+        lambda: MaskPrompt(np.ones((3, 3)), score=1.1),
+        lambda: MaskPrompt(np.ones((3, 3)), score=float("nan")),
         lambda: Box.around(np.zeros((3, 3), bool)),
     ],
 )

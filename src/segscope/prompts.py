@@ -134,15 +134,21 @@ class MaskPrompt:
 
     It is taken as the answer on its frame and remembered (SAM 2's rule for videos); with `refine` it is a hint that
     the network may improve (SAM's rule for pictures).
+
+    Attributes:
+        score: how sure whoever made it is, 0 to 1. A person is (1); below, a network made it and nobody has seen it.
     """
 
     mask: NDArray[np.bool_]
     frame: int = 0
     object_id: int = 1
     refine: bool = False
+    score: float = 1.0
 
     def __post_init__(self) -> None:
         _check_place(self.frame, self.object_id)
+        if not 0 <= self.score <= 1:
+            raise PromptError(f"the score of a mask prompt is 0 to 1, got {self.score}")
         mask = np.asarray(self.mask)
         if mask.ndim != 2:
             raise PromptError(f"a mask prompt is (row, column), got shape {mask.shape}")
@@ -155,12 +161,13 @@ class MaskPrompt:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, MaskPrompt)
-            and (self.frame, self.object_id, self.refine) == (other.frame, other.object_id, other.refine)
+            and (self.frame, self.object_id, self.refine, self.score)
+            == (other.frame, other.object_id, other.refine, other.score)
             and np.array_equal(self.mask, other.mask)
         )
 
     def __hash__(self) -> int:
-        return hash((self.frame, self.object_id, self.refine, self.mask.tobytes()))
+        return hash((self.frame, self.object_id, self.refine, self.score, self.mask.tobytes()))
 
     def check_inside(self, size_hw: tuple[int, int]) -> None:
         """Raise PromptError unless the mask has the size of the frame."""

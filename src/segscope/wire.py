@@ -53,8 +53,9 @@ def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
             return {"type": "scribble", "frame": prompt.frame, "xy": xy, "positive": prompt.positive,
                     "width": prompt.width}  # fmt: skip
         case MaskPrompt():
+            score = {} if prompt.score == 1 else {"score": prompt.score}
             return {"type": "mask", "frame": prompt.frame, "size_hw": list(prompt.mask.shape),
-                    "bits": pack_mask(prompt.mask), "refine": prompt.refine}  # fmt: skip
+                    "bits": pack_mask(prompt.mask), "refine": prompt.refine, **score}  # fmt: skip
 
 
 def prompt_from_json(item: Mapping[str, Any], object_id: int, read_mask: ReadMask | None = None) -> Prompt:
@@ -76,9 +77,11 @@ def prompt_from_json(item: Mapping[str, Any], object_id: int, read_mask: ReadMas
         if kind == "mask":
             refine = _flag(item.get("refine", False), "refine")
             if "path" in item and read_mask is not None:
-                return MaskPrompt(read_mask(Path(item["path"])), frame, object_id, refine)
-            rows, columns = item["size_hw"]
-            return MaskPrompt(unpack_mask(item["bits"], (int(rows), int(columns))), frame, object_id, refine)
+                mask = read_mask(Path(item["path"]))
+            else:
+                rows, columns = item["size_hw"]
+                mask = unpack_mask(item["bits"], (int(rows), int(columns)))
+            return MaskPrompt(mask, frame, object_id, refine, float(item.get("score", 1.0)))
     except PromptError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:

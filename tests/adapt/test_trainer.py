@@ -22,7 +22,7 @@ from segscope.adapt.cache import FeatureStore, variants
 from segscope.adapt.data import Data
 from segscope.adapt.examples import on_grid
 from segscope.adapt.method import Adapted
-from segscope.adapt.trainer import SKIPS, _schedule
+from segscope.adapt.trainer import SKIPS, Estimate, Trainer, _schedule
 from segscope.errors import SegscopeError, UsageError
 from segscope.load import load
 
@@ -197,3 +197,18 @@ def test_validation_leaves_the_network_as_it_was(data: Data) -> None:
     work = trainer(adapted, data, replace(BOX, average=0.9))
     work._judge({"step": 0.0})
     assert all(torch.equal(a, b) for a, b in zip(before, answers(adapted.engine), strict=True))
+
+
+def test_a_short_budget_goes_into_steps_not_into_views(data: Data) -> None:
+    """Views that are seen once each would be encoded for nothing."""
+    adapted = attached(METHODS["decoder"], "mini")
+    work = Trainer(adapted, data, sampler(adapted, data, variants=8), BOX)
+    lap = work.sampler.lap
+    assert lap == len(data.train.items) / BOX.batch
+    # encoding every frame once takes 10 s, a third of a minute may be spent on it
+    estimate = Estimate(0.1, 10 / lap, 8 * lap, 1.0, 0)
+    few = work._fewer_views(estimate, 1.0)
+    assert (work.sampler.variants, few.fresh_steps) == (1, lap)
+    assert few.fitting(1.0) > 1.5 * estimate.fitting(1.0)
+    work.sampler = sampler(adapted, data, variants=8)
+    assert work._fewer_views(estimate, 60.0).fresh_steps == 8 * lap

@@ -50,3 +50,13 @@ def test_a_connection_that_was_closed_meanwhile_is_made_anew(client: Client, mon
     monkeypatch.setattr(transport, "_REST_S", 0.0)
     client.health()
     assert client._local.connection is not before
+
+
+def test_everything_gives_the_objects_that_are_new(client: Client, volume: np.ndarray) -> None:
+    image = client.upload_array(volume)
+    with client.open(image.image_id, annotator="finder") as session:
+        found = session.everything(3)
+        assert found
+        assert found == [row["object_id"] for row in session.state()["objects"]]
+        assert set(np.unique(session.labels(3)).tolist()) == {0, *found}
+        assert session.everything(3) == []

@@ -58,6 +58,8 @@ export interface ModelInfo {
   name: string
   family: string
   prompts: string[]
+  /** what a model finds that takes no prompts */
+  classes: string[]
   memory: boolean
   licence: string
   device: string
@@ -129,6 +131,7 @@ export interface Job {
   done: number
   total: number
   detail?: string
+  result?: { objects?: number[]; stale?: number[] } | null
 }
 
 export interface SessionState {
@@ -316,7 +319,8 @@ export class Api {
   job = (id: string) => this.json<Job>('GET', `v1/jobs/${id}`)
   cancel = (id: string) => this.json<Job>('DELETE', `v1/jobs/${id}`)
   embed = (id: string, frames: number[]) => this.json<Job>('POST', `v1/sessions/${id}/embed`, { frames })
-  everything = (id: string, frame: number) => this.json<Answer & Partial<Job>>('POST', `v1/sessions/${id}/everything`, { frame })
+  everything = (id: string, frame: number, model: string | null, whole: boolean) =>
+    this.json<Answer & Partial<Job>>('POST', `v1/sessions/${id}/everything`, { frame, model, whole })
 
   addObject = (id: string, body: Record<string, unknown>) => this.json<Answer>('POST', `v1/sessions/${id}/objects`, body)
   patchObject = (id: string, objectId: number, body: Record<string, unknown>) =>

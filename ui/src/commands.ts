@@ -171,11 +171,12 @@ export async function propagate(
   }
 }
 
-export async function everything(): Promise<void> {
+/** Find objects without prompts, by the session's model or another; `whole` looks at all frames. */
+export async function everything(model: string | null = null, whole = false): Promise<void> {
   const { session, frame } = get()
   if (!session) return
   try {
-    const job = await api.everything(session.session_id, frame)
+    const job = await api.everything(session.session_id, frame, model, whole)
     if (job.job_id) set({ job: job as Job })
   } catch (error) {
     report(error)

@@ -2,7 +2,7 @@
 
 import { type Job, type ObjectInfo, type PromptJson, type SessionState, Unreachable } from './api'
 import { api, live, masks, redraw, report, source } from './desk'
-import { changedMeanwhile, fetchMasks } from './fetching'
+import { changedMeanwhile, fetchMasks, fillAround } from './fetching'
 import { setFrame } from './looking'
 import type { MaskHeader } from './packets'
 import { colourOf, toHex } from './palette'
@@ -98,7 +98,14 @@ export function heardJob(job: Job): void {
   }
   jobEnds.forEach((end) => end())
   jobEnds = []
-  if (job.kind === 'everything') void refreshPrompts()
+  if (job.kind === 'everything') {
+    if (job.state === 'done' && !job.result?.objects?.length) toast('info', 'Nothing was found that is not there already.')
+    if (job.result?.stale?.length) {
+      masks.markStale(job.result.stale)
+      void fetchMasks(get().frame).then(() => fillAround())
+    }
+    void refreshPrompts()
+  }
   void refreshState().then(() => void refreshReview())
 }
 

@@ -30,7 +30,7 @@ export interface Preview {
   score: number | null
 }
 
-export type Dialog = 'help' | 'export' | 'open' | 'archive' | 'solid' | 'labels' | 'session' | null
+export type Dialog = 'help' | 'find' | 'export' | 'open' | 'archive' | 'solid' | 'labels' | 'session' | null
 
 export interface AppState {
   phase: 'starting' | 'locked' | 'ready'

@@ -99,6 +99,12 @@ class Sampler:
         """Examples in a batch, over all processes."""
         return self.settings.batch + self.more
 
+    @property
+    def lap(self) -> float:
+        """Steps after which every frame has been seen."""
+        more = len(self.unlabelled.items) / self.more if self.more else 0.0
+        return max(len(self.labelled.items) / self.settings.batch, more)
+
     def example(self, step: int, place: int) -> Example:
         """What step `step` (from 0) trains on at `place` of its batch; the first `settings.batch` places have truth."""
         batch = self.settings.batch

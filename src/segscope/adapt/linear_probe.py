@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from segscope.adapt.data import Gathered
 from segscope.adapt.examples import Example, on_grid
 from segscope.adapt.losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.parts import encoder_maps
 from segscope.adapt.settings import Settings
+from segscope.adapt.validate import classes_dice, features
 from segscope.errors import UsageError
 from segscope.models.cards import Card
 from segscope.models.engine import Engine, Features
@@ -63,6 +65,13 @@ class LinearProbe(Method):
             truth = torch.from_numpy(example.classes[example.at]).to(logits.device)
             losses.append(class_loss(logits[None], truth[None])[0])
         return {"loss": torch.stack(losses).mean()}
+
+    @torch.no_grad()
+    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+        def predict(frame: int, rgb: NDArray[np.uint8]) -> Tensor:
+            return class_logits(adapted.engine, adapted.root, features(adapted, (frame, "whole"), rgb)).float()
+
+        return classes_dice(cases, predict)
 
 
 class Head(nn.Module):

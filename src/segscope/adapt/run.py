@@ -239,7 +239,7 @@ def _begin(request: Request, trainer: Trainer, identity: dict[str, Any], here: R
     if request.resume:
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
-            steps, validations = int(held.pop("steps")), int(held.pop("validations"))
+            steps, validations, views = (int(held.pop(name)) for name in ("steps", "validations", "variants"))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UsageError(f"{path} is damaged ({error}); start again with another --out") from error
         plain = json.loads(json.dumps(identity))
@@ -250,13 +250,15 @@ def _begin(request: Request, trainer: Trainer, identity: dict[str, Any], here: R
                 "only. Give the same options, or name another --out"
             )
         trainer.steps, trainer.validations = steps, validations
+        trainer.sampler = replace(trainer.sampler, variants=views)
         trainer.resume()
         return None
     estimate = trainer.plan()
     if here.first:
         request.out.mkdir(parents=True, exist_ok=True)
         with atomic(path) as part:
-            held = {**identity, "steps": trainer.steps, "validations": trainer.validations}
+            chosen = {"steps": trainer.steps, "validations": trainer.validations, "variants": trainer.sampler.variants}
+            held = {**identity, **chosen}
             part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     return estimate
 

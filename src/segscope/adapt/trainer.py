@@ -40,6 +40,9 @@ VALIDATIONS = 10
 JUDGING = 0.25
 """Share of a budget of time that validations may take; there are fewer where they would take more, but at least two."""
 
+ENCODING = 0.3
+"""Share of it that encoding views for the first time may take, where features are kept."""
+
 Validate = Callable[[Adapted], dict[str, float]]
 
 
@@ -146,11 +149,10 @@ class Trainer:
             began = time.perf_counter()
             self._validated()
             validation = time.perf_counter() - began
-        views = len(self.data.train.items) * self.sampler.variants / self.settings.batch if kept else 0.0
         estimate = Estimate(
             self.ranks.agree(step_seconds),
             self.ranks.agree(fresh - step_seconds),
-            views,
+            self.sampler.lap * self.sampler.variants if kept else 0.0,
             self.ranks.agree(validation),
             _peak_bytes(self.device),
         )
@@ -158,10 +160,19 @@ class Trainer:
         if minutes:
             affordable = int(JUDGING * 60 * minutes / max(estimate.validation_seconds, 1e-3))
             estimate = replace(estimate, validations=min(max(affordable, 3), 1 + VALIDATIONS))
+            if kept:
+                estimate = self._fewer_views(estimate, minutes)
             fit = estimate.fitting(minutes)
             steps = min(steps, fit) if steps else fit
         self.steps, self.validations = steps, estimate.validations - 1
         return replace(estimate, steps=steps)
+
+    def _fewer_views(self, estimate: Estimate, minutes: float) -> Estimate:
+        """Where a budget would go into encoding view after view: so few of each frame that they come again."""
+        each = self.sampler.lap * max(estimate.fresh_seconds, 1e-6)
+        count = max(1, min(self.sampler.variants, int(ENCODING * 60 * minutes / each)))
+        self.sampler = replace(self.sampler, variants=count)
+        return replace(estimate, fresh_steps=self.sampler.lap * count)
 
     def _timed(self, step: int) -> float:
         """Seconds that the gradients of a step take."""
@@ -202,7 +213,8 @@ class Trainer:
                 progress.step += 1
                 progress.seconds = time.monotonic() - began
                 row["seconds"] = round(progress.seconds, 3)
-                if progress.step % every == 0 or progress.step == self.steps:
+                why = self._told(why)
+                if progress.step % every == 0 or progress.step == self.steps or why == "time":
                     self._judge(row)
                     why = "patience" if settings.patience and progress.waited >= settings.patience else why
                 elif progress.step % 10 == 0:
@@ -211,9 +223,6 @@ class Trainer:
                     events.add(row)
                 if say is not None:
                     say(progress.step, self.steps, row)
-                why = self._told(why)
-                if why == "time" and progress.rows[-1]["step"] != row["step"]:
-                    self._judge(row)
                 last = why != "done" or progress.step == self.steps
                 if last or time.monotonic() - saved >= settings.save_every_s:
                     self.save()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segscope.adapt import window
 from segscope.adapt.data import Gathered, Item, Thing
@@ -35,7 +36,8 @@ Look = Callable[[Item, window.Window], Features]
 def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, float]:
     """Mean Dice, 0 to 1: of things, or of classes where the result needs no prompt."""
     if isinstance(adapted.model, Segmenter):
-        return _classes(adapted.model, cases, most)
+        model = adapted.model
+        return classes_dice(cases, lambda _frame, rgb: model.predict(rgb), most)
     return {"dice": float(np.mean(list(_things(adapted, cases, most))))}
 
 
@@ -67,7 +69,7 @@ def _things(adapted: Adapted, cases: Gathered, most: int, look: Look | None = No
         key = (number, shown)
         if kept is None or kept[0] != key:
             rgb = scan.rgb[item.frame][None]
-            kept = (key, look(item, shown) if look else _features(adapted, key, window.cut_rgb(rgb, shown)[0]))
+            kept = (key, look(item, shown) if look else features(adapted, key, window.cut_rgb(rgb, shown)[0]))
         found = _answer(adapted, kept[1], box, shown)
         full = np.zeros(size_hw, bool)
         x0, y0, x1, y1 = shown
@@ -75,7 +77,8 @@ def _things(adapted: Adapted, cases: Gathered, most: int, look: Look | None = No
         yield dice(full, truth)
 
 
-def _features(adapted: Adapted, key: object, rgb: NDArray[np.uint8]) -> Features:
+def features(adapted: Adapted, key: object, rgb: NDArray[np.uint8]) -> Features:
+    """Features of a view of a validation frame; kept by its key where the encoder does not change."""
     store = adapted.store if adapted.method.frozen_encoder else None
     if store is None:
         return adapted.engine.encode(rgb)
@@ -100,16 +103,24 @@ def _answer(adapted: Adapted, features: Features, box: Box, shown: window.Window
     return found
 
 
-def _classes(segmenter: Segmenter, cases: Gathered, most: int) -> dict[str, float]:
-    """Mean Dice of each class over the frames where it is or is claimed, and the mean of these."""
-    items = cases.items
-    if len(items) > most:
-        items = tuple(items[k] for k in np.linspace(0, len(items) - 1, most).round().astype(int).tolist())
+def classes_dice(
+    cases: Gathered, predict: Callable[[int, NDArray[np.uint8]], Tensor], most: int = MOST
+) -> dict[str, float]:
+    """Mean Dice of each class over the frames where it is or is claimed, and the mean of these.
+
+    Args:
+        cases: to validate on.
+        predict: number of a frame and its picture (row, column, 3) to logits (class, row, column) at its size.
+        most: frames that are looked at.
+    """
+    count = len(cases.items)
+    looked = np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
     scores: dict[str, list[float]] = {name: [] for name in cases.classes}
-    for item in items:
+    for number in looked:
+        item = cases.items[number]
         scan = cases.scans[item.case]
         truth = cases.class_map(scan.planes[:, item.frame : item.frame + 1], scan.names)[0]
-        found = segmenter.predict(scan.rgb[item.frame]).argmax(0).cpu().numpy()
+        found = predict(number, scan.rgb[item.frame]).argmax(0).cpu().numpy()
         for k, name in enumerate(cases.classes, 1):
             score = dice(found == k, truth == k)
             if not np.isnan(score):

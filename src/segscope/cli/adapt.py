@@ -210,7 +210,8 @@ class Adapt:
         if result.record is not None and not best:
             console.say("no step was better than the base: the adaptation is the base itself. Try more data or steps")
         if result.record is not None:
-            console.say(f"use it: segscope segment PICTURE --model {result.out}")
+            command = "segment" if result.record.method.promptable else "everything"
+            console.say(f"use it: segscope {command} PICTURE --model {result.out}")
 
     def _stopped(self, result: Result) -> None:
         progress = result.outcome.progress

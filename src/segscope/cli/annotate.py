@@ -14,7 +14,7 @@ import typer
 
 from segscope.cli import console
 from segscope.cli.segment import Device
-from segscope.cli.serve import Dicomweb, default_project
+from segscope.cli.serve import Dicomweb, MoreModels, default_project, named
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def annotate(
     dicomweb: list[str] = Dicomweb,
     port: int = typer.Option(0, min=0, max=65535, help="Port; 0 takes a free one."),
     model: str = typer.Option("mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."),
+    more: list[str] = MoreModels,
     no_browser: bool = typer.Option(False, "--no-browser", help="Only print where the page is."),
     device: Device = typer.Option(Device.auto, help="Where the network runs."),
     as_json: bool = typer.Option(False, "--json", help="Say where the page is as JSON on stdout."),
@@ -55,6 +56,7 @@ def annotate(
         roots=tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in found)),
         dicomweb=tuple(dicomweb),
         model=model,
+        models=named(more),
         device=device.value,
         token=known.token,
     )

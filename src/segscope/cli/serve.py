@@ -31,6 +31,10 @@ Dicomweb = typer.Option(
     "https://USER:PASSWORD@HOST/ROOT or https://:TOKEN@HOST/ROOT, best in the environment variable.",
 )
 
+MoreModels = typer.Option(
+    [], "--add-model", metavar="NAME=PATH", help="A further checkpoint or adaptation to work with; repeatable."
+)
+
 
 def serve(
     root: list[Path] = typer.Option([], metavar="DIR", help="Folder below which clients may name files; repeatable."),
@@ -45,9 +49,7 @@ def serve(
     ),
     no_token: bool = typer.Option(False, "--no-token", help="Let every program on this machine in (loopback only)."),
     model: str = typer.Option("mini", help="Model of sessions that name none."),
-    more: list[str] = typer.Option(
-        [], "--add-model", metavar="NAME=PATH", help="A checkpoint or adaptation that clients may use; repeatable."
-    ),
+    more: list[str] = MoreModels,
     facade: list[str] = typer.Option(
         list(FACADES), help="Further protocols: monailabel, nninteractive, or none; repeatable."
     ),
@@ -82,7 +84,7 @@ def serve(
         roots=tuple(folder.resolve() for folder in root),
         dicomweb=tuple(dicomweb),
         model=model,
-        models=_named(more),
+        models=named(more),
         device=device.value,
         token=None if no_token else token or secrets.token_urlsafe(24),
         hosts=_hosts(host, allow_host, loopback),
@@ -132,7 +134,8 @@ def default_project(name: str) -> Path:
     return Path(user_data_dir("segscope")) / "projects" / name
 
 
-def _named(items: list[str]) -> dict[str, str]:
+def named(items: list[str]) -> dict[str, str]:
+    """Places by name of what `--add-model` was given."""
     models = {}
     for item in items:
         name, equals, path = item.partition("=")

@@ -178,7 +178,26 @@ class Session:
         Raises:
             ServerError: it failed.
         """
-        job = self._json("POST", "/propagate", options)["job_id"]
+        yield from self._parts(self._json("POST", "/propagate", options)["job_id"])
+
+    def everything(self, frame: int = 0, *, model: str | None = None, whole: bool = False) -> list[int]:
+        """Find objects without prompts, where there are none yet; ids of those that were made or grew.
+
+        Args:
+            frame: to look at.
+            model: another than the session's; one that takes no prompts finds its classes.
+            whole: look at all frames; for such a model only.
+
+        Raises:
+            ServerError: it failed.
+        """
+        job = self._json("POST", "/everything", {"frame": frame, "model": model, "whole": whole})["job_id"]
+        for _ in self._parts(job):
+            pass
+        return [int(number) for number in self.client.json("GET", f"/v1/jobs/{job}")["result"]["objects"]]
+
+    def _parts(self, job: str) -> Iterator[MaskPart]:
+        """Masks of a job as they are found; leaving the loop cancels it."""
         over = False
         try:
             for header, payload in self.client.stream(f"/v1/jobs/{job}/frames"):

@@ -25,11 +25,13 @@ class Request:
         given: a mask to be taken as it is, or None.
         hint: points and box, in frame pixels, without previous logits.
         start: (row, column) float32 logits of the frame's size to start from (a mask to refine), or None.
+        score: of the mask that is given.
     """
 
     given: NDArray[np.bool_] | None
     hint: Hint
     start: Tensor | None
+    score: float = 1.0
 
 
 def request(prompts: Sequence[Prompt]) -> Request:
@@ -58,7 +60,7 @@ def request(prompts: Sequence[Prompt]) -> Request:
     if base is None:
         return Request(None, hint, None)
     if hint.clicks == 0 and not base.refine:
-        return Request(base.mask, hint, None)
+        return Request(base.mask, hint, None, base.score)
     return Request(None, hint, mask_logits(base.mask))
 
 

@@ -41,7 +41,7 @@ def answer_prompts(scene: Scene, track: Track, object_id: int, frame: int, new: 
     if before is not None and not any(isinstance(prompt, MaskPrompt) for prompt in new):
         asked = replace(asked, start=None)  # goes on from the latest answer, not from a mask given before it
     if asked.given is not None:
-        result = _take(scene, frame, object_id, asked.given)
+        result = _take(scene, frame, object_id, asked.given, asked.score)
     elif scene.engine.card.zoom:
         result = _zoomed(scene, frame, object_id, asked, before)
     else:
@@ -55,7 +55,7 @@ def answer_prompts(scene: Scene, track: Track, object_id: int, frame: int, new: 
     return frame_mask
 
 
-def _take(scene: Scene, frame: int, object_id: int, mask: NDArray[np.bool_]) -> tuple[Answer, FrameMask]:
+def _take(scene: Scene, frame: int, object_id: int, mask: NDArray[np.bool_], score: float) -> tuple[Answer, FrameMask]:
     """A mask as given: it is the answer, and what tracking remembers."""
     memory = None
     presence = GIVEN if mask.any() else -GIVEN
@@ -68,7 +68,7 @@ def _take(scene: Scene, frame: int, object_id: int, mask: NDArray[np.bool_]) -> 
         if longest > 1024:  # kept only to be refined later
             size = [max(1, round(side * 1024 / longest)) for side in mask.shape]
             low = torch.nn.functional.interpolate(low[None, None], size, mode="area")[0, 0]
-    answer, _ = scene.answer(low, view, score=1.0, object_score=presence, memory=memory, given=mask)
+    answer, _ = scene.answer(low, view, score=score, object_score=presence, memory=memory, given=mask)
     exact = np.where(mask, np.float32(GIVEN), np.float32(-GIVEN))
     return answer, scene.frame_mask(frame, object_id, answer, exact)
 

@@ -104,6 +104,18 @@ class Here(Command):
     frame: Frame = 0
 
 
+class Everything(Here):
+    """Find objects without prompts.
+
+    Attributes:
+        model: a model of this server; default that of the session. One that takes no prompts finds its classes.
+        whole: look at all frames; for such a model only.
+    """
+
+    model: Short | None = None
+    whole: bool = False
+
+
 class ObjectNew(Command):
     object_id: ObjectId | None = None
     label: Short = ""

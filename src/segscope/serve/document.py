@@ -167,16 +167,43 @@ class Document:
             mask = now & ~pixels if erase else now | pixels
             return self.add([MaskPrompt(mask, frame, object_id)], force=force)
 
-    def add_found(self, frame: int, masks: Sequence[NDArray[np.bool_]]) -> Outcome:
-        """Make masks objects in one step. Pixels of objects stay theirs; a mask that mostly lies on them is none."""
+    def add_found(self, frame: int, found: Masks) -> Outcome:
+        """Make masks of a frame (their frame 0) objects in one step.
+
+        Pixels of objects stay theirs; a mask that mostly lies on them is none.
+        """
+        masks = [(found.mask(0, number), found.scores.get((0, number), 0.5)) for number in found.object_ids]
         with self._lock:
             free = np.ones(self.size_hw, bool)
             for runs in self.shown(frame).values():
                 free &= ~decode_runs(runs, self.size_hw)
-            new = [mask & free for mask in masks if (mask & free).sum() > mask.sum() / 2]
+            new = [(mask & free, score) for mask, score in masks if (mask & free).sum() > mask.sum() / 2]
             first = max([0, *self.work.tracks]) + 1
-            prompts = [MaskPrompt(mask, frame, number) for number, mask in enumerate(new, first)]
+            prompts = [unseen(mask, frame, number, score) for number, (mask, score) in enumerate(new, first)]
             return self.add(prompts) if prompts else Outcome()
+
+    def add_classes(self, found: Mapping[int, Masks]) -> Outcome:
+        """Classes by frame (in frame 0 of each) as objects: the one that has a class's name, or a new one. One step.
+
+        Pixels of objects stay theirs. Frames where the object of a class has a mask stay as they are, and so does an
+        object that is locked.
+        """
+        with self._lock:
+            numbers = {track.name: i for i, track in sorted(self.work.tracks.items(), reverse=True) if track.name}
+            outcomes, prompts = list[Outcome](), list[Prompt]()
+            for frame, masks in sorted(found.items()):
+                free = self.labels(frame) == 0
+                for number in masks.object_ids:
+                    name, mask = masks.names[number], masks.mask(0, number) & free
+                    track = self.work.tracks.get(numbers.get(name, 0))
+                    kept = track is not None and (track.locked or frame in track.answers or frame in track.accepted)
+                    if kept or not mask.any():
+                        continue
+                    if name not in numbers:
+                        numbers[name] = max([0, *self.work.tracks]) + 1
+                        outcomes.append(self.describe(numbers[name], label=name))
+                    prompts.append(unseen(mask, frame, numbers[name], masks.scores.get((0, number), 0.5)))
+            return together([*outcomes, self.add(prompts)]) if prompts else Outcome()
 
     def accept(self, frames: Iterable[int], object_ids: Iterable[int] | None, *, accepted: bool = True) -> Outcome:
         """Freeze what is shown on frames, or thaw it; one step a frame."""
@@ -366,3 +393,8 @@ class Document:
         """Give memory and disk space back; the log is complete at all times."""
         with self._lock:
             self.work.close()
+
+
+def unseen(mask: NDArray[np.bool_], frame: int, object_id: int, score: float) -> MaskPrompt:
+    """A mask of a network that nobody has looked at: never quite sure."""
+    return MaskPrompt(mask, frame, object_id, score=round(min(max(score, 0.0), 0.999), 4))

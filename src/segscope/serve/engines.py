@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from segscope.errors import UnknownName
+from segscope.errors import CheckpointError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from segscope.models.engine import Engine
+    from segscope.models.segmenter import Segmenter
 
 
 class Urgency(IntEnum):
@@ -105,18 +106,32 @@ class Engines:
             self._more[name] = default
             default = name
         self.default = default
-        self._loaded: dict[str, Engine] = {}
+        self._loaded: dict[str, Engine | Segmenter] = {}
         self._loading: dict[str, threading.Lock] = {}
         self._turnstiles: dict[str, Turnstile] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str | None) -> Engine:
-        """The engine of a model; loads it at first.
+        """The engine of a model that answers prompts; loads it at first.
 
         Raises:
             UnknownName: no such model; clients cannot name files.
             CheckpointError: its weights cannot be had.
+            UsageError: it takes no prompts.
         """
+        from segscope.models.segmenter import Segmenter
+
+        found = self.network(name)
+        if isinstance(found, Segmenter):
+            raise UsageError(
+                f"{name or self.default} takes no prompts, it finds {', '.join(found.classes)} by itself; cases are "
+                "opened with a model that answers prompts, such as mini. Offer this one beside it (--add-model "
+                "NAME=PATH when the server starts); finding all objects without prompts can use it"
+            )
+        return found
+
+    def network(self, name: str | None) -> Engine | Segmenter:
+        """A model of any kind; loads it at first. Raises as `get` does, but for the last."""
         name = name or self.default
         places = self.places()
         if name not in places:
@@ -127,10 +142,10 @@ class Engines:
             if name not in self._loaded:
                 from segscope.load import load
 
-                self._loaded[name] = cast("Engine", load(places[name], device=self._device))
+                self._loaded[name] = load(places[name], device=self._device)
             return self._loaded[name]
 
-    def turnstile(self, engine: Engine) -> Turnstile:
+    def turnstile(self, engine: Engine | Segmenter) -> Turnstile:
         """The one of the engine's device."""
         with self._lock:
             return self._turnstiles.setdefault(str(engine.device), Turnstile())
@@ -150,25 +165,40 @@ class Engines:
 
         cards = {card.name: card for card in CARDS}
         rows = []
-        for name in self.places():
+        for name, place in self.places().items():
             engine = self._loaded.get(name)
+            classes, fault = ((), "") if name in cards else _classes(Path(place).expanduser())
             card = engine.card if engine is not None else cards.get(name)
             rows.append(
                 {
                     "name": name,
                     "family": card.family if card else None,
-                    "prompts": list(card.prompts) if card else ["point", "box", "mask", "scribble"],
+                    "prompts": list(card.prompts) if card else [] if classes else ["point", "box", "mask", "scribble"],
+                    "classes": list(classes),
                     "memory": card.memory if card else None,
                     "licence": card.licence if card else None,
-                    "note": card.note if card else "a model of this server",
+                    "note": fault or (card.note if card else "a model of this server"),
                     "parameters_million": card.parameters if card else None,
                     "default": name == self.default,
                     "loaded": engine is not None,
                     "device": None if engine is None else str(engine.device),
-                    "available": engine is not None or name not in cards or _here(cards[name]),
+                    "available": not fault and (engine is not None or name not in cards or _here(cards[name])),
                 }
             )
         return rows
+
+
+def _classes(place: Path) -> tuple[tuple[str, ...], str]:
+    """What an adaptation finds without prompts (nothing where it takes prompts), and what is wrong with it."""
+    from segscope.adapt.folder import is_adaptation, read_record
+
+    if not is_adaptation(place):
+        return (), ""
+    try:
+        record = read_record(place)
+    except CheckpointError as error:
+        return (), str(error).replace(str(place), place.name)
+    return () if record.method.promptable else record.classes, ""
 
 
 def _is_path(name: str) -> bool:

@@ -131,7 +131,7 @@ def infer(
     start = time.perf_counter()
     masks = at.infer(model, row, asked)
     more = {
-        "label_names": {str(asked.get("label") or "object"): 1},
+        "label_names": {name or "object": number for number, name in masks.names.items()},
         "latencies": {"total": time.perf_counter() - start},
     }
     if output == "json":

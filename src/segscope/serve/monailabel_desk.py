@@ -20,7 +20,7 @@ from segscope.errors import UnknownName, UsageError
 from segscope.io import write
 from segscope.io.dicomweb import is_uid
 from segscope.masks import Masks
-from segscope.predict import Interaction, StopRules
+from segscope.predict import Interaction, StopRules, everything
 from segscope.prompts import Box, Point, Prompt
 from segscope.serve.engines import Urgency
 from segscope.serve.errors import NotFound
@@ -140,38 +140,48 @@ class Desk:
     # --- models -----------------------------------------------------------------------------------------------------
 
     def models(self) -> dict[str, dict[str, Any]]:
-        """Each model twice, for a slice and for a volume; those that need no download, and those of this server."""
+        """Those that need no download, and those of this server: prompted ones twice, for a slice and for a volume."""
         labels = [label["name"] for label in self.workspace.store.get("labels", [])] or ["object"]
+        usual = {"config": {}, "pathology": False, "nuclick": False}
         found: dict[str, dict[str, Any]] = {}
         for row in self.workspace.engines.listed():
             if not row["available"]:
                 continue
-            for dimension in (2, 3):
+            if row["classes"]:
+                found[row["name"]] = {
+                    "type": "segmentation",
+                    "labels": row["classes"],
+                    "dimension": 3,
+                    "description": f"segscope: {row['name']}, without prompts, slice by slice",
+                    **usual,
+                }
+                continue
+            for dimension, what in ((2, "the slice in view"), (3, "carried through the volume")):
                 found[f"{row['name']}_{dimension}d"] = {
                     "type": "deepgrow",
                     "labels": list(labels),
                     "dimension": dimension,
-                    "description": f"segscope: {row['name']}, "
-                    + ("the slice in view" if dimension == 2 else "carried through the volume"),
-                    "config": {},
-                    "pathology": False,
-                    "nuclick": False,
+                    "description": f"segscope: {row['name']}, {what}",
+                    **usual,
                 }
         return found
 
-    def _model(self, name: str) -> tuple[str, int]:
+    def _model(self, name: str) -> dict[str, Any]:
         known = self.models()
         if name not in known:
             raise UnknownName("model", name, known)
-        return name[:-3], int(known[name]["dimension"])
+        return known[name]
 
     # --- masks ------------------------------------------------------------------------------------------------------
 
     def infer(self, model: str, image: Row, params: Mapping[str, Any]) -> Masks:
-        """The mask of all prompts of a request, as object 1 on the grid of the image."""
-        name, dimension = self._model(model)
+        """Masks on the grid of the image: that of all prompts of a request as object 1, or a model's own classes."""
+        about = self._model(model)
+        if about["type"] == "segmentation":
+            return self._classes(model, image)
+        dimension = int(about["dimension"])
         with self._lock:
-            base = self._base(name, image)
+            base = self._base(model.removesuffix(f"_{dimension}d"), image)
         turnstile = self.workspace.engines.turnstile(base.engine)
         work = base.fresh()
         try:
@@ -190,6 +200,13 @@ class Desk:
             return work.masks()
         finally:
             work.close()
+
+    def _classes(self, model: str, image: Row) -> Masks:
+        network = self.workspace.engines.network(model)
+        turnstile = self.workspace.engines.turnstile(network)
+        stack = self.workspace.images.stack(image["id"])
+        with turnstile.pass_through(Urgency.TRACK):
+            return everything(stack, network, progress=lambda _done, _all: turnstile.give_way(Urgency.TRACK))
 
     def _base(self, model: str, image: Row) -> Interaction:
         key = (model, image["id"])

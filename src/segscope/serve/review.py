@@ -1,4 +1,4 @@
-"""Where to look next: masks that tracking made and nobody has seen, the most doubtful first."""
+"""Where to look next: masks that a network made and nobody has seen, the most doubtful first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from segscope.masks import decode_runs
 from segscope.predict.track import Answer, Track
+from segscope.prompts import MaskPrompt
 
 JUMP = 3.0  # a change of area by this factor from one frame to the next is as doubtful as can be
 
@@ -22,14 +23,14 @@ def queue(tracks: Mapping[int, Track], size_hw: tuple[int, int], count: int) -> 
         count: how many at most.
 
     Returns:
-        rows with frame, object_id, doubt (0 to 1) and why; accepted and prompted masks are left out.
+        rows with frame, object_id, doubt (0 to 1) and why; what a person accepted or prompted is left out.
     """
     rows: list[tuple[float, int, int, str]] = []
     for object_id, track in tracks.items():
         if track.locked:
             continue
         for frame, answer in track.answers.items():
-            if frame in track.accepted or frame in track.prompts:
+            if seen(track, frame):
                 continue
             doubts = _doubts(track, frame, answer, size_hw)
             why, doubt = max(doubts.items(), key=lambda item: item[1])
@@ -43,12 +44,14 @@ def queue(tracks: Mapping[int, Track], size_hw: tuple[int, int], count: int) -> 
 def progress(tracks: Mapping[int, Track]) -> tuple[int, int]:
     """How many masks a person has made or accepted, and how many there are."""
     total = sum(len(track.answers) for track in tracks.values())
-    seen = sum(
-        track.locked or frame in track.accepted or frame in track.prompts
-        for track in tracks.values()
-        for frame in track.answers
-    )
-    return seen, total
+    done = sum(track.locked or seen(track, frame) for track in tracks.values() for frame in track.answers)
+    return done, total
+
+
+def seen(track: Track, frame: int) -> bool:
+    """Whether a person accepted the mask, or had a hand in it; masks that a network found come as prompts too."""
+    prompts = track.prompts.get(frame, ())
+    return frame in track.accepted or any(not isinstance(item, MaskPrompt) or item.score == 1 for item in prompts)
 
 
 def _doubts(track: Track, frame: int, answer: Answer, size_hw: tuple[int, int]) -> dict[str, float]:

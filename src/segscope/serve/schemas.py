@@ -85,6 +85,7 @@ class Model(BaseModel):
     name: str
     family: str | None
     prompts: list[str]
+    classes: list[str]
     memory: bool | None
     licence: str | None
     note: str

@@ -20,12 +20,13 @@ from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.masks import decode_runs
 from segscope.predict import Interaction
 from segscope.prompts import MaskPrompt
-from segscope.serve.document import Document
+from segscope.serve.document import Document, unseen
 from segscope.serve.engines import Engines, Urgency
 from segscope.serve.errors import Busy, NotFound
 from segscope.serve.images import Images
 from segscope.serve.jobs import Jobs, Wires
 from segscope.serve.leases import Leases
+from segscope.serve.review import seen
 from segscope.serve.settings import Settings
 from segscope.serve.store import Row, Store, now
 
@@ -191,13 +192,15 @@ class Sessions:
             masks = source.masks()
             if masks.shape_zyx != document.work.stack.shape_zyx or masks.axis != document.work.stack.axis:
                 raise UsageError("start_from names a session along another axis")
-            for object_id, track in source.work.tracks.items():
+            tracks = dict(source.work.tracks)
+            for object_id, track in tracks.items():
                 about = {key: value for key, value in track.about.items() if key != "locked"}
                 document.work.describe(object_id, name=track.name, **about)
-        prompts = [
-            MaskPrompt(decode_runs(runs, document.size_hw), frame, object_id)
-            for (frame, object_id), runs in masks.runs.items()
-        ]
+        prompts = []
+        for (frame, object_id), runs in masks.runs.items():
+            mask, score = decode_runs(runs, document.size_hw), masks.scores.get((frame, object_id), 0.5)
+            looked_at = seen(tracks[object_id], frame)
+            prompts.append(MaskPrompt(mask, frame, object_id) if looked_at else unseen(mask, frame, object_id, score))
         if prompts:
             document.add(prompts)
 

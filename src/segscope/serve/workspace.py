@@ -12,6 +12,7 @@ from typing import Any
 
 from segscope import __version__
 from segscope.errors import UsageError, WriteError
+from segscope.masks import Masks
 from segscope.render import PRESETS
 from segscope.serve import review
 from segscope.serve.archives import Archives
@@ -277,32 +278,53 @@ class Workspace:
 
         return self.jobs.start(Job("embed", session_id, total=len(frames)), work, self._tell_job)
 
-    def everything(self, session_id: str, frame: int) -> Job:
-        """Find all objects of a frame without prompts and make them objects, where there are none yet."""
+    def everything(self, session_id: str, frame: int, model: str | None = None, *, whole: bool = False) -> Job:
+        """Find all objects of a frame without prompts and make them objects, where there are none yet.
+
+        Args:
+            session_id: of the session.
+            frame: to look at.
+            model: another than the session's. One that takes no prompts finds its classes.
+            whole: look at all frames.
+
+        Raises:
+            UsageError: `whole` with a model that takes prompts, whose objects are not linked from frame to frame.
+        """
+        from segscope.models.segmenter import Segmenter
         from segscope.predict import everything
         from segscope.stack import Stack
 
         with self.sessions.use(session_id) as document:
             document.shown(frame)
+            frames = range(document.frames) if whole else range(frame, frame + 1)
+            network = document.work.engine if model is None else self.engines.network(model)
+        classes = isinstance(network, Segmenter)
+        if whole and not classes:
+            raise UsageError(
+                "objects are found on one frame and then propagated; for all frames name a model that takes no prompts"
+            )
+        turnstile = self.engines.turnstile(network)
+
+        def look(job: Job, document: Document, at: int) -> Masks:
+            def progress(done: int, total: int) -> None:
+                job.total = total * len(frames)
+                job.step(done=frames.index(at) * total + done)
+                self._tell_job(job)
+                turnstile.give_way(Urgency.TRACK)
+
+            picture = Stack.from_array(document.work.rendered(at), channels=True)
+            with turnstile.pass_through(Urgency.TRACK):
+                return everything(picture, network, progress=progress, cancel=job.cancelled)
 
         def work(job: Job) -> None:
             with self.sessions.use(session_id) as document:
-                picture = Stack.from_array(document.work.rendered(frame), channels=True)
-
-                def progress(done: int, total: int) -> None:
-                    job.total = total
-                    job.step(done=done)
-                    self._tell_job(job)
-                    document.turnstile.give_way(Urgency.TRACK)
-
-                with document.turnstile.pass_through(Urgency.TRACK):
-                    found = everything(picture, document.work.engine, progress=progress, cancel=job.cancelled)
-                outcome = document.add_found(frame, [found.mask(0, number) for number in found.object_ids])
+                found = {at: look(job, document, at) for at in frames}
+                outcome = document.add_classes(found) if classes else document.add_found(frame, found[frame])
                 if outcome.touched:
                     self.sessions.note(session_id, document)
                     job.step(list(outcome.changes), done=job.total)
                     self._tell_pieces(session_id, outcome.changes, "everything", job_id=job.job_id)
-                job.result = {"objects": list(outcome.touched)}
+                job.result = {"objects": list(outcome.touched), "stale": list(outcome.stale)}
 
         return self.jobs.start(Job("everything", session_id), work, self._tell_job)
 

@@ -28,6 +28,7 @@ export function Tools() {
   const brush = useStore(store, (state) => state.brush)
   const job = useStore(store, (state) => state.job)
   const open = useStore(store, (state) => state.session !== null)
+  const finders = useStore(store, (state) => state.models.some((item) => item.available && item.classes.length > 0))
   const raw = useStore(store, (state) => state.image !== null && Boolean(source?.raw))
   return (
     <nav class="tools" aria-label="Tools">
@@ -65,7 +66,12 @@ export function Tools() {
         </label>
       )}
       <div class="gap" />
-      <Button icon="grid" label="Find all objects without prompts" disabled={!open || job !== null} onClick={() => void everything()} />
+      <Button
+        icon="grid"
+        label="Find all objects without prompts"
+        disabled={!open || job !== null}
+        onClick={() => (finders ? set({ dialog: 'find' }) : void everything())}
+      />
       <Button icon="fit" label="Fit to the window" hint="0" disabled={!open} onClick={fitAll} />
     </nav>
   )

@@ -10,6 +10,7 @@ import { get, remember, set, store, toast } from '../state'
 import { useStore } from '../store'
 import { Archive } from './Archive'
 import { reopen } from './Bars'
+import { Find } from './Find'
 import { Button, Icon } from './icons'
 import { Sheet } from './Sheet'
 import { View3d } from './View3d'
@@ -17,6 +18,7 @@ import { View3d } from './View3d'
 export function Dialogs() {
   const dialog = useStore(store, (state) => state.dialog)
   if (dialog === 'help') return <Help />
+  if (dialog === 'find') return <Find />
   if (dialog === 'export') return <Export />
   if (dialog === 'open') return <Open />
   if (dialog === 'archive') return <Archive />
@@ -358,7 +360,7 @@ function Session() {
           <label class="field">
             Model
             <select value={model} onChange={(event) => setModel(event.currentTarget.value)}>
-              {models.map((item) => (
+              {models.filter((item) => !item.classes.length).map((item) => (
                 <option key={item.name} value={item.name} disabled={!item.available}>
                   {item.name}
                   {item.available ? '' : ' (not on this machine: segscope models fetch)'}

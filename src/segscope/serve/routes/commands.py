@@ -124,9 +124,9 @@ def embed(session_id: Leased, body: asks.Embed, space: Space) -> schemas.Job:
 
 
 @router.post("/sessions/{session_id}/everything", status_code=202)
-def everything(session_id: Leased, body: asks.Here, space: Space) -> schemas.Job:
-    """Find all objects of a frame without prompts."""
-    return schemas.Job(**space.everything(session_id, body.frame).to_json())
+def everything(session_id: Leased, body: asks.Everything, space: Space) -> schemas.Job:
+    """Find all objects of a frame without prompts, or the classes of a model that needs none."""
+    return schemas.Job(**space.everything(session_id, body.frame, body.model, whole=body.whole).to_json())
 
 
 @router.get("/jobs/{job_id}")
