@@ -293,6 +293,21 @@ def test_only_truth_counts_without_the_rest(data: Data) -> None:
     assert float(terms["loss"].detach()) == pytest.approx(float(terms["supervised"]))
 
 
+def test_teacher_and_sureness_gain_weight_over_the_warm_up(data: Data) -> None:
+    adapted = made("mini", warm=0.4, consistency=0.0, holes=False)
+    told = []
+    for progress in (0.0, 0.2, 0.4, 0.9):
+        adapted.progress = progress
+        told.append(float(adapted.method.loss(adapted, batch(adapted, data))["students"]))
+    assert told[0] == 0
+    assert told[1] == pytest.approx(told[2] / 2, rel=0.2)  # dropout differs
+    assert told[2] == pytest.approx(told[3], rel=0.2)
+    at_once = made("mini", warm=0.0, consistency=0.0, holes=False)
+    assert float(at_once.method.loss(at_once, batch(at_once, data))["students"]) > 0
+    with pytest.raises(UsageError, match="share of the run"):
+        KnowSam(warm=2)
+
+
 def test_students_are_loaded_without_teacher_and_base(data: Data, tmp_path: Path) -> None:
     adapted = made("sam")
     trainer(adapted, data).run()

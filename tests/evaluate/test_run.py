@@ -8,15 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 from evaluate_load import bright, mini
 
 from segscope.errors import UsageError
 from segscope.evaluate import run as running
+from segscope.evaluate.play import Round
 from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.run import evaluate, leaks
+from segscope.evaluate.tasks import _apart
 from segscope.io.cases import DataSet
 from segscope.models.engine import Engine
 
@@ -177,3 +180,14 @@ def test_prompted_and_other_frames_are_judged_apart(once: running.Evaluation) ->
     assert {"dice@prompted", "dice@propagated"} <= {
         name for line in once.summary.lines if line["kind"] == "volume" for name in line["metrics"]
     }
+
+
+def test_frames_with_nothing_to_find_have_no_figure() -> None:
+    """Else a model that leaks there would have one, and one that does not would have none: no fair pair."""
+    truth, found = np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), bool)
+    truth[1, 2:6, 2:6] = found[1, 2:6, 2:6] = found[2, 2:6, 2:6] = True
+    row = _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)
+    assert row["dice@prompted"] == 1
+    assert math.isnan(row["dice@propagated"])
+    truth[2, 2:6, 2:4] = True
+    assert _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)["dice@propagated"] == pytest.approx(2 / 3)

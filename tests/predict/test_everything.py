@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from segscope.errors import Cancelled, UsageError
 from segscope.masks import encode_runs
 from segscope.models.engine import Engine
 from segscope.predict import Grid, everything
-from segscope.predict.everything import _distinct, _flatten, _Found, _views
+from segscope.predict.everything import _distinct, _flatten, _Found, _Search, _windows
+from segscope.predict.view import View
 from segscope.prompts import Box
 from segscope.stack import Stack
 
@@ -61,9 +64,38 @@ def test_small_objects_lie_over_large_ones() -> None:
 
 def test_windows_cover_the_frame() -> None:
     seen = np.zeros((37, 91), int)
-    for view in _views((37, 91), 3)[1:]:
+    for view in _windows((37, 91), 3):
         seen[view.y0 : view.y1, view.x0 : view.x1] += 1
     assert seen.min() >= 1
+
+
+@pytest.mark.parametrize(("side", "spacing", "crops"), [(4, 16, 8), (10, 16, 4), (40, 100, 2)])
+def test_windows_become_finer_while_they_show_more(
+    side: int, spacing: int, crops: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that sees squares only where they fill an eighth of a window, on many of them."""
+    size_hw = (400, 400)
+    squares = [(x, y) for x in range(8, 400 - side, spacing) for y in range(8, 400 - side, spacing)]
+    looked: list[View] = []
+
+    def look(_engine: object, _rgb: object, view: View, _grid: Grid) -> list[_Found]:
+        looked.append(view)
+        if side < max(view.size_hw) / 8 - 1e-9 and max(view.size_hw) > 400 / crops * 4 / 3 + 1:
+            return []
+        inside = [(x, y) for x, y in squares if view.holds((x, y, x + side, y + side))]
+        return [_Found(encode_runs(np.zeros((1, 1), bool)), (x, y, x + side, y + side), side**2, 0.8, False)
+                for x, y in inside]  # fmt: skip
+
+    monkeypatch.setattr(sys.modules[_Search.__module__], "_look", look)
+    told: list[tuple[int, int]] = []
+    grid = Grid(crops=2, finer=1.6, least_window=30)
+    items = _Search(None, grid, lambda *at: told.append(at), None).on(np.zeros((*size_hw, 3), np.uint8), 0)  # type: ignore[arg-type]
+    assert {item.box[:2] for item in items} == set(squares)
+    assert len(looked) == len(set(looked))
+    finest = max(len(_windows(size_hw, k)) for k in (2, 4, 8) if set(_windows(size_hw, k)) <= set(looked))
+    assert finest == crops**2
+    assert told[-1] == (len(looked), len(looked))
+    assert all(done <= total for done, total in told)
 
 
 def test_it_can_be_cancelled(sam2: Engine, clip: Stack) -> None:

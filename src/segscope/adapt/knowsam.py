@@ -7,7 +7,8 @@ change places. The result is students and fusion only: it needs neither prompts 
 
 Chosen otherwise than the public code: losses hold for any number of classes and for each picture by itself, both
 students learn from each other, the fused logits come plain, adapters begin as nothing, AdamW trains all (the code has
-SGD for students). `distil` and the other weights at 0 leave a part out; `KnowSam.supervised()` leaves out all.
+SGD for students), and since runs are far shorter than 50,000 iterations, the teacher's weight and that of sureness rise
+first (`warm`). `distil` and the other weights at 0 leave a part out; `KnowSam.supervised()` leaves out all.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class KnowSam(Method):
         confidence: whether pixels of which the teacher is unsure teach less (the paper weights all alike).
         entropy: weight of being sure.
         consistency: weight of the students' agreement at the end; it rises over the run.
+        warm: share of the run over which the weights of teacher and sureness rise; as long as teacher and students know
+            nothing, both teach that all is background.
         mix_from: share of the run after which cells change places; 1 for never.
         holes: whether boxes are blacked out in what the students see.
         encoder_ratio: inner width of the adapters in the encoder as a share; 0 for none, so that features are kept.
@@ -86,6 +89,7 @@ class KnowSam(Method):
     confidence: bool = True
     entropy: float = 0.9
     consistency: float = 1.0
+    warm: float = 0.4
     mix_from: float = 0.24
     holes: bool = True
     encoder_ratio: float = 0.25
@@ -101,6 +105,8 @@ class KnowSam(Method):
             raise UsageError(f"students are two of {', '.join(STUDENTS)}, got {', '.join(self.students)}")
         if min(self.without_truth, self.distil, self.entropy, self.consistency, self.encoder_ratio) < 0:
             raise UsageError("numbers of pictures, weights and ratios are 0 or more")
+        if not 0 <= self.warm <= 1:
+            raise UsageError(f"warm is a share of the run, 0 to 1, got {self.warm:g}")
         if min(self.width, self.prompt_width, self.teacher_every) < 1 or self.temperature <= 0:
             raise UsageError("widths and teacher_every are 1 or more, the temperature above 0")
         if self.resample not in ("smooth", "nearest"):
@@ -109,8 +115,9 @@ class KnowSam(Method):
     @classmethod
     def suited(cls, card: Card) -> KnowSam:
         if card.family == "mini":
-            # who adapts `mini` has no GPU: students cost an eighth, and the teacher's features are kept
-            return cls(side=128, width=8, encoder_ratio=0.0)
+            # who adapts `mini` has no GPU: students cost an eighth, the teacher's features are kept, and steps are few:
+            # at the published temperature they would go into the size of the teacher's logits
+            return cls(side=128, width=8, encoder_ratio=0.0, temperature=2.0)
         return cls(side=max(2 * SHRINK, min(256, card.input_size) // SHRINK * SHRINK))
 
     @classmethod
@@ -206,12 +213,19 @@ class KnowSam(Method):
         """What needs no truth, of both students: teacher, sureness, agreement."""
         one, other, _ = answers
         found = one.new_zeros(len(one), dtype=torch.float32)
+        trust = self._trust(adapted)
+        sure = trust * self.entropy
         weight = self.consistency * ramp(adapted.progress * RAMP, RAMP)
         for own, their in ((one, other), (other, one)):
             if teacher is not None:
-                found = found + 0.5 * self.distil * distil(own, teacher, self.temperature, confidence=self.confidence)
-            found = found + 0.5 * (self.entropy * doubt(own) + weight * consistency(own, their))
+                taught = distil(own, teacher, self.temperature, confidence=self.confidence)
+                found = found + 0.5 * trust * self.distil * taught
+            found = found + 0.5 * (sure * doubt(own) + weight * consistency(own, their))
         return found.mean()
+
+    def _trust(self, adapted: Adapted) -> float:
+        """0 to 1, how far the run is into its warm-up."""
+        return min(1.0, adapted.progress / self.warm) if self.warm else 1.0
 
     def _taught(
         self, adapted: Adapted, batch: Sequence[Example], fused: Tensor, classes: Tensor, known: list[int]
@@ -243,11 +257,12 @@ class KnowSam(Method):
         answers = _student(adapted).students(shown)
         one, other, m = answers
         weight = self.consistency * ramp(adapted.progress * RAMP, RAMP)
+        sure = self._trust(adapted) * self.entropy
         losses = sum((w * supervised(logits, truth) for logits, w in _weighted(answers)), start=torch.zeros(()))
         guess, half = m.detach().argmax(1), slice(len(known), None)
         late = torch.zeros_like(losses)
         for own, their in ((one, other), (other, one)):
-            losses = losses + 0.5 * (self.entropy * doubt(own) + weight * consistency(own, their))
+            losses = losses + 0.5 * (sure * doubt(own) + weight * consistency(own, their))
             late[half] = late[half] + 0.5 * weight * supervised(own[half], guess[half])
         return losses + late
 

@@ -252,10 +252,13 @@ def _judge(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
 
 
 def _apart(state: Round, truth: Volume) -> Row:
-    """Dice of prompted frames and of the others; NaN where there are none or both masks are empty."""
+    """Dice of prompted frames and of the others; NaN where there is nothing to be found."""
     prompted = np.isin(np.arange(len(truth)), list(state.prompted))
     parts = (prompted, ~prompted)
-    return {name: dice(state.found[at], truth[at]) for name, at in zip(APART, parts, strict=True)}
+    return {
+        name: dice(state.found[at], truth[at]) if truth[at].any() else math.nan
+        for name, at in zip(APART, parts, strict=True)
+    }
 
 
 def _counts(frame: int, state: Round, frames: int, kind: str, setting: Setting) -> bool:

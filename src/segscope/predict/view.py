@@ -77,6 +77,11 @@ class View:
             max(x0, 0) >= self.x0 and max(y0, 0) >= self.y0 and min(x1, width) <= self.x1 and min(y1, height) <= self.y1
         )
 
+    def holds_middle(self, xyxy: Sequence[float]) -> bool:
+        """Whether the middle of a box lies inside."""
+        x, y = (xyxy[0] + xyxy[2]) / 2, (xyxy[1] + xyxy[3]) / 2
+        return self.x0 <= x < self.x1 and self.y0 <= y < self.y1
+
     def cut(self, frame: NDArray[np.generic]) -> NDArray[np.generic]:
         """The window's part of an array (row, column, ...)."""
         part = frame[self.y0 : self.y1, self.x0 : self.x1]
