@@ -213,7 +213,7 @@ class Trainer:
                 progress.step += 1
                 progress.seconds = time.monotonic() - began
                 row["seconds"] = round(progress.seconds, 3)
-                why = self._told(why)
+                why = "time" if self._over() else why
                 if progress.step % every == 0 or progress.step == self.steps or why == "time":
                     self._judge(row)
                     why = "patience" if settings.patience and progress.waited >= settings.patience else why
@@ -223,6 +223,7 @@ class Trainer:
                     events.add(row)
                 if say is not None:
                     say(progress.step, self.steps, row)
+                why = "signal" if self.ranks.total(float(self._signal != 0)) else why
                 last = why != "done" or progress.step == self.steps
                 if last or time.monotonic() - saved >= settings.save_every_s:
                     self.save()
@@ -235,12 +236,10 @@ class Trainer:
         if self.folder is not None and self.ranks.first:
             save_state(self.folder, self.adapted, self.optimizer, self.average, self.progress)
 
-    def _told(self, why: str) -> str:
-        """Whether to stop for a signal or for time; all processes decide alike."""
-        if self.ranks.total(float(self._signal != 0)):
-            return "signal"
+    def _over(self) -> bool:
+        """Whether the budget of time is used up; all processes decide alike."""
         over = bool(self.settings.minutes) and self.progress.seconds > 60 * self.settings.minutes
-        return "time" if self.ranks.agree(float(over)) and why == "done" else why
+        return bool(self.ranks.agree(float(over)))
 
     def _step(self, batch: list[Example]) -> Row:
         """One step of the optimiser; one whose gradient is not finite is left out."""
