@@ -126,8 +126,8 @@ def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, 
         near = _data(Path(place) / "ellipses", seed, labelled=4, unlabelled=60, test=40)
         far = _data(Path(place) / "boxes", seed + 1000, labelled=60, unlabelled=0, test=2, boxes=True)
         settings = Settings(steps=steps, batch=4, rate=2e-3, augment=0.5, workers=0, average=0.97, seed=seed)
-        alone = KnowSam.supervised(side=side, width=8)
-        whole = KnowSam(side=side, width=8, encoder_ratio=0.0)
+        whole = replace(KnowSam.suited(load("mini", device="cpu").card), side=side)
+        alone = KnowSam.supervised(side=side, width=whole.width)
         scores = []
         for method in (alone, whole):
             adapted = attach(method, load("mini", device="cpu"), near.train.classes, seed)
@@ -140,7 +140,8 @@ def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, 
 def _teach(adapted: Adapted, data: Data, settings: Settings) -> None:
     """Train the teacher alone, on pictures with a truth; the students stay as they were."""
     before = {name: item.detach().clone() for name, item in adapted.tensors().items() if name.startswith(ROOT)}
-    _trained(adapted, replace(data, unlabelled=data.train), replace(settings, rate=1e-2))
+    rate = 1e-3 / adapted.rate("")
+    _trained(adapted, replace(data, unlabelled=data.train), replace(settings, rate=rate))
     with torch.no_grad():
         for name, item in adapted.tensors().items():
             if name in before:

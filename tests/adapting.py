@@ -19,6 +19,7 @@ from segscope.adapt.folder import attach
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.settings import Settings
 from segscope.adapt.trainer import Trainer
+from segscope.adapt.validate import validate
 from segscope.models.engine import Hint
 from segscope.models.segmenter import Segmenter
 
@@ -71,6 +72,11 @@ def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: in
 
 def trainer(adapted: Adapted, data: Data, settings: Settings = BOX, folder: Path | None = None) -> Trainer:
     return Trainer(adapted, data, sampler(adapted, data, settings), settings, folder)
+
+
+def each_dice(adapted: Adapted, data: Data) -> list[float]:
+    """Dice of every training picture by itself, from a jittered box."""
+    return [validate(adapted, replace(data.train, items=(item,)))["dice"] for item in data.train.items]
 
 
 @torch.no_grad()

@@ -234,6 +234,17 @@ def test_gradients_go_where_they_should(data: Data) -> None:
     assert gradients(adapted, terms, "all") == {"u", "v", "fusion", "teacher"}
 
 
+@pytest.mark.parametrize(("pseudo", "reached"), [(0.0, {"u", "v"}), (1.0, {"u", "v", "fusion"})])
+def test_pseudo_labels_teach_the_fusion_too_where_there_is_no_truth(
+    pseudo: float, reached: set[str], data: Data
+) -> None:
+    adapted = made("mini", pseudo=pseudo, mix_from=1.0)
+    bare = batch(adapted, data)[2:]
+    assert gradients(adapted, adapted.method.loss(adapted, bare), "loss") == reached
+    adapted.progress = 0.0
+    assert float(adapted.method.loss(adapted, bare).get("pseudo", 0.0)) == 0
+
+
 @pytest.mark.parametrize("places", [(0, 1), (2, 3)], ids=["labelled", "unlabelled"])
 def test_parts_of_a_batch_may_hold_one_kind_only(places: tuple[int, int], data: Data) -> None:
     adapted = made("mini")
@@ -263,6 +274,7 @@ def test_the_base_is_as_it_was_after_ten_steps(data: Data) -> None:
         {"teacher_every": 2, "confidence": False},
         {"published_head": True, "resample": "nearest", "holes": False},
         {"students": ("vnet", "vnet")},
+        {"pseudo": 1.0, "teacher_rate": 1.0, "warm": 0.0},
     ],
     ids=str,
 )

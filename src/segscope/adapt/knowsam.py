@@ -56,6 +56,9 @@ class KnowSam(Method):
         width: of the students' finest layers.
         without_truth: unlabelled pictures of a batch. As many as labelled ones are meant: half of the weight is theirs.
         distil: weight of the teacher's answers; 0 for no teacher.
+        pseudo: weight of the teacher's classes, taken as the truth of pictures that have none. Softened answers of all
+            pixels alike teach small things slowly, and only each student, not their fusion; the paper has pseudo-labels
+            in mixed pictures alone.
         temperature: that they are softened by.
         confidence: whether pixels of which the teacher is unsure teach less (the paper weights all alike).
         entropy: weight of being sure.
@@ -68,6 +71,7 @@ class KnowSam(Method):
         prompt_width: of the layers that predict prompts; that of the embedding, 256, is published.
         teacher_side: of the teacher's input, for SAM, whose tables are resized then; 0 for the base's own.
         teacher_every: the teacher learns in every so many-th step only.
+        teacher_rate: learning rate of the teacher as a share of the students'.
         published_head: fused logits pass norm and activation, as in the public code.
         resample: "smooth", or "nearest" as published.
     """
@@ -85,6 +89,7 @@ class KnowSam(Method):
     width: int = 16
     without_truth: int = 4
     distil: float = 1.0
+    pseudo: float = 0.0
     temperature: float = 10.0
     confidence: bool = True
     entropy: float = 0.9
@@ -96,6 +101,7 @@ class KnowSam(Method):
     prompt_width: int = 64
     teacher_side: int = 0
     teacher_every: int = 1
+    teacher_rate: float = 0.1
     published_head: bool = False
     resample: str = "smooth"
 
@@ -103,28 +109,42 @@ class KnowSam(Method):
         check_side(self.side)
         if len(self.students) != 2 or set(self.students) - set(STUDENTS):
             raise UsageError(f"students are two of {', '.join(STUDENTS)}, got {', '.join(self.students)}")
-        if min(self.without_truth, self.distil, self.entropy, self.consistency, self.encoder_ratio) < 0:
+        if min(self.without_truth, self.distil, self.pseudo, self.entropy, self.consistency, self.encoder_ratio) < 0:
             raise UsageError("numbers of pictures, weights and ratios are 0 or more")
         if not 0 <= self.warm <= 1:
             raise UsageError(f"warm is a share of the run, 0 to 1, got {self.warm:g}")
-        if min(self.width, self.prompt_width, self.teacher_every) < 1 or self.temperature <= 0:
-            raise UsageError("widths and teacher_every are 1 or more, the temperature above 0")
+        if min(self.width, self.prompt_width, self.teacher_every) < 1:
+            raise UsageError("widths and teacher_every are 1 or more")
+        if min(self.temperature, self.teacher_rate) <= 0:
+            raise UsageError("the temperature and the teacher's rate are above 0")
         if self.resample not in ("smooth", "nearest"):
             raise UsageError(f"resample is smooth or nearest, got {self.resample!r}")
 
     @classmethod
     def suited(cls, card: Card) -> KnowSam:
         if card.family == "mini":
-            # who adapts `mini` has no GPU: students cost an eighth, the teacher's features are kept, and steps are few:
-            # at the published temperature they would go into the size of the teacher's logits
-            return cls(side=128, width=8, encoder_ratio=0.0, temperature=2.0)
+            # who adapts `mini` has no GPU: students cost an eighth, the teacher's features are kept, and steps are few.
+            # So the teacher learns fast and its classes stand for truth, mixing, which takes as long again, stays out,
+            # and being sure counts little; at the published temperature steps would go into the size of logits
+            return cls(
+                side=128,
+                width=8,
+                pseudo=1.0,
+                temperature=2.0,
+                entropy=0.1,
+                consistency=0.1,
+                warm=0.2,
+                mix_from=1.0,
+                encoder_ratio=0.0,
+                teacher_rate=1.0,
+            )
         return cls(side=max(2 * SHRINK, min(256, card.input_size) // SHRINK * SHRINK))
 
     @classmethod
     def supervised(cls, **changes: Any) -> KnowSam:
         """The same students, from labelled pictures alone: what the rest has to beat."""
-        alone: dict[str, Any] = {"without_truth": 0, "distil": 0.0, "entropy": 0.0, "consistency": 0.0, "mix_from": 1.0}
-        return cls(**{**changes, **alone})
+        nothing: dict[str, Any] = dict.fromkeys(("distil", "pseudo", "entropy", "consistency"), 0.0)
+        return cls(**{**changes, **nothing, "without_truth": 0, "mix_from": 1.0})
 
     def settings(self, card: Card, frames: int) -> Settings:
         return Settings(steps=min(4000, max(800, 12 * frames)), rate=1e-3, decay=1e-4, batch=4, average=0.98)
@@ -162,7 +182,7 @@ class KnowSam(Method):
             root,
             trained,
             statistics,
-            rates={"": 0.1, ROOT: 1.0},  # the teacher learns slower
+            rates={"": self.teacher_rate, ROOT: 1.0},
             noisy=tuple(part for _, part in parts),
             result=Student(engine, students, self, tuple(classes)),
         )
@@ -189,10 +209,10 @@ class KnowSam(Method):
         answers = student.students(seen)
         teacher, taught = self._taught(adapted, batch, answers[2], classes, known)
         parts = {"students": self._semi(adapted, answers, teacher)}
-        parts["supervised"] = sum(
-            (weight * share * supervised(logits[known], classes[known]).sum() for logits, weight in _weighted(answers)),
-            start=pictures.new_zeros(()),
-        )
+        parts["supervised"] = share * _told(answers, known, classes[known]).sum()
+        if self.pseudo and teacher is not None:
+            guessed = _told(answers, rest, teacher[rest].argmax(1))
+            parts["pseudo"] = self.pseudo * self._trust(adapted) * share * guessed.sum()
         if taught is not None:
             parts["teacher"] = share * taught.sum()
         pairs = min(len(known), len(rest))
@@ -258,7 +278,7 @@ class KnowSam(Method):
         one, other, m = answers
         weight = self.consistency * ramp(adapted.progress * RAMP, RAMP)
         sure = self._trust(adapted) * self.entropy
-        losses = sum((w * supervised(logits, truth) for logits, w in _weighted(answers)), start=torch.zeros(()))
+        losses = _told(answers, slice(None), truth)
         guess, half = m.detach().argmax(1), slice(len(known), None)
         late = torch.zeros_like(losses)
         for own, their in ((one, other), (other, one)):
@@ -352,9 +372,10 @@ def quality(adapted: Adapted, cases: Gathered, most: int = LOOKS) -> dict[str, f
     return {f"dice {name}": float(np.mean(found)) for name, found in scores.items() if found}
 
 
-def _weighted(answers: tuple[Tensor, Tensor, Tensor]) -> list[tuple[Tensor, float]]:
-    """Both students, each half, and their fusion."""
-    return list(zip(answers, (0.5, 0.5, 1.0), strict=True))
+def _told(answers: tuple[Tensor, Tensor, Tensor], places: list[int] | slice, classes: Tensor) -> Tensor:
+    """(B,) losses of pictures at some places of a batch: both students', each half, and their fusion's."""
+    one, other, fused = (supervised(logits[places], classes) for logits in answers)
+    return 0.5 * (one + other) + fused
 
 
 def _at(places: list[int], count: int, like: Tensor) -> Tensor:
