@@ -2,11 +2,11 @@
 
     python benchmarks/knowsam.py plumbing                   a teacher that knows the truth but for some blocks
     python benchmarks/knowsam.py transfer --seeds 8         a teacher trained on another family of pictures
-    python benchmarks/knowsam.py acdc --data DATA --out RUNS --steps 800
+    python benchmarks/knowsam.py acdc --data DATA --out RUNS --steps 1000
                                                             3 labelled patients, all others without truth
 
-A core will do: `plumbing` takes minutes, `transfer` some minutes a seed, `acdc` three quarters of an hour a seed for
-800 steps. `acdc` goes on with what its folder holds already. All end in one JSON object on stdout.
+A core will do: `plumbing` takes minutes, `transfer` some minutes a seed, `acdc` half an hour a seed for
+1,000 steps. `acdc` goes on with what its folder holds already. All end in one JSON object on stdout.
 """
 
 from __future__ import annotations
