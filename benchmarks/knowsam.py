@@ -28,6 +28,7 @@ from scipy import stats
 from torch import Tensor
 
 from segscope import load
+from segscope.adapt.cache import FeatureStore
 from segscope.adapt.data import Choice, Data, gather
 from segscope.adapt.examples import Sampler
 from segscope.adapt.folder import attach
@@ -44,7 +45,9 @@ from segscope.metrics.overlap import dice
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def textured(rng: np.random.Generator, side: int = 48, *, boxes: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+def textured(
+    rng: np.random.Generator, side: int = 48, *, boxes: bool = False, contrast: tuple[float, float] = (0.02, 0.1)
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """A noisy picture (row, column) 0 to 1 with one ellipse, or box, of a finer grain, and its mask.
 
     Things differ from what surrounds them in texture, and in brightness to either side, so that four of them do not
@@ -59,7 +62,7 @@ def textured(rng: np.random.Generator, side: int = 48, *, boxes: bool = False) -
     mask = (np.maximum(abs(u / a), abs(v / b)) < 1) if boxes else ((u / a) ** 2 + (v / b) ** 2 < 1)
     rough = np.kron(rng.normal(0, 1, (side // 4 + 1, side // 4 + 1)), np.ones((4, 4)))[:side, :side]
     fine = rng.normal(0, 1, (side, side))
-    shift = rng.uniform(0.02, 0.1) * rng.choice((-1, 1))
+    shift = rng.uniform(*contrast) * rng.choice((-1, 1))
     grey = (
         0.5
         + np.where(mask, 0.12 * fine + shift, 0.1 * rough + 0.05 * fine)
@@ -120,10 +123,14 @@ def _score(students: Students, pictures: Tensor, masks: Tensor) -> float:
 # --- 2: transfer ------------------------------------------------------------------------------------------------------
 
 
+FAINT = (0.0, 0.03)
+"""Contrast of the ellipses, lower than that of the boxes which the teacher was shown."""
+
+
 def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, float]:
-    """Validation Dice from 4 labelled ellipses alone, and by the whole recipe with a teacher that was shown boxes."""
+    """Validation Dice from 4 labelled faint ellipses alone, and by the whole recipe with a teacher that was shown boxes."""
     with tempfile.TemporaryDirectory() as place:
-        near = _data(Path(place) / "ellipses", seed, labelled=4, unlabelled=60, test=40)
+        near = _data(Path(place) / "ellipses", seed, labelled=4, unlabelled=60, test=40, contrast=FAINT)
         far = _data(Path(place) / "boxes", seed + 1000, labelled=60, unlabelled=0, test=2, boxes=True)
         settings = Settings(steps=steps, batch=4, rate=2e-3, augment=0.5, workers=0, average=0.97, seed=seed)
         whole = replace(KnowSam.suited(load("mini", device="cpu").card), side=side)
@@ -149,20 +156,20 @@ def _teach(adapted: Adapted, data: Data, settings: Settings) -> None:
 
 
 def _trained(adapted: Adapted, data: Data, settings: Settings) -> float:
-    method = adapted.method
+    more, adapted.store = adapted.method.unlabelled, FeatureStore(settings.cache_bytes)
     sampler = Sampler(
-        data.train, data.unlabelled, settings, zoom=False, promptable=False, grid=256, more=method.unlabelled
+        data.train, data.unlabelled, settings, zoom=False, promptable=False, grid=256, variants=4, more=more
     )
     outcome = Trainer(adapted, data, sampler, replace(settings, validate_every=settings.steps)).run()
     return float(outcome.progress.rows[-1]["val dice"])
 
 
-def _data(place: Path, seed: int, *, labelled: int, unlabelled: int, test: int, boxes: bool = False) -> Data:
+def _data(place: Path, seed: int, *, labelled: int, unlabelled: int, test: int, **look: Any) -> Data:
     """Textured pictures as a data set."""
     place.mkdir()
     rng, items = np.random.default_rng((9, seed)), list[dict[str, Any]]()
     for number in range(labelled + unlabelled + test):
-        grey, mask = textured(rng, 64, boxes=boxes)
+        grey, mask = textured(rng, 64, **look)
         Image.fromarray((255 * grey).astype(np.uint8)).save(place / f"{number}.png")
         item: dict[str, Any] = {"id": f"p{number}", "image": f"{number}.png", "group": f"g{number}", "split": "train"}
         if not labelled <= number < labelled + unlabelled:
