@@ -128,7 +128,7 @@ FAINT = (0.0, 0.03)
 
 
 def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, float]:
-    """Validation Dice from 4 labelled faint ellipses alone, and by the whole recipe with a teacher that was shown boxes."""
+    """Validation Dice from 4 labelled faint ellipses alone, and by the whole recipe with a teacher of boxes."""
     with tempfile.TemporaryDirectory() as place:
         near = _data(Path(place) / "ellipses", seed, labelled=4, unlabelled=60, test=40, contrast=FAINT)
         far = _data(Path(place) / "boxes", seed + 1000, labelled=60, unlabelled=0, test=2, boxes=True)
