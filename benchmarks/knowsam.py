@@ -134,7 +134,7 @@ def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, 
         far = _data(Path(place) / "boxes", seed + 1000, labelled=60, unlabelled=0, test=2, boxes=True)
         settings = Settings(steps=steps, batch=4, rate=2e-3, augment=0.5, workers=0, average=0.97, seed=seed)
         whole = replace(KnowSam.suited(load("mini", device="cpu").card), side=side)
-        alone = KnowSam.supervised(side=side, width=whole.width)
+        alone = KnowSam.supervised(**vars(whole))
         scores = []
         for method in (alone, whole):
             adapted = attach(method, load("mini", device="cpu"), near.train.classes, seed)
@@ -188,7 +188,7 @@ def _data(place: Path, seed: int, *, labelled: int, unlabelled: int, test: int, 
 def acdc(data: Path, out: Path, seeds: Sequence[int], steps: int, few: int) -> dict[str, Any]:
     """Dice of validation volumes by class, of fused students with and without unlabelled patients, paired."""
     whole = KnowSam.suited(load("mini", device="cpu").card)
-    alone = KnowSam.supervised(side=whole.side, width=whole.width, encoder_ratio=whole.encoder_ratio)
+    alone = KnowSam.supervised(**vars(whole))
     arms = {"supervised": alone, "knowsam": whole}
     scores: dict[str, list[list[float]]] = {name: [] for name in arms}
     for seed in seeds:
