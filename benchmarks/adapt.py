@@ -22,7 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 import segscope as ss
-from segscope.evaluate.contest import NAME, TABLE
+from segscope.evaluate.compare import NAME, TABLE
 from segscope.render import Renderer
 
 BLOCKS = 3
@@ -60,11 +60,15 @@ def blocks(source: Path, place: Path) -> Path:
         stack = ss.read(source / f"{name}_raw.tif")
         rgb = np.stack([Renderer(stack)[frame] for frame in range(len(stack))])
         masks = ss.read_masks(source / f"{name}_mitochondria.tif", stack)
-        labels = ndimage.label(np.stack([frame > 0 for frame in masks.iter_labels()]))[0].astype(np.uint16)
+        labels = ndimage.label(np.stack([frame > 0 for frame in masks.iter_labels()]))[0].astype(
+            np.uint16
+        )
         height, width = (size // BLOCKS for size in labels.shape[1:])
         for row in range(BLOCKS):
             for column in range(BLOCKS):
-                cut = np.s_[:, row * height : (row + 1) * height, column * width : (column + 1) * width]
+                cut = np.s_[
+                    :, row * height : (row + 1) * height, column * width : (column + 1) * width
+                ]
                 block = f"{name}_{row}{column}"
                 place.mkdir(parents=True, exist_ok=True)
                 _pages(place / f"{block}.tif", rgb[cut][..., 0])
@@ -88,8 +92,24 @@ def compare(data: Path, out: Path, chosen: Set, methods: list[str], minutes: flo
     if chosen.name.startswith("em_"):
         folder = blocks(folder, out / f"{chosen.name}_blocks")
     place = out / chosen.name
-    argv = ["adapt", "compare", *methods, "--data", str(folder), "--few", str(chosen.few), "--minutes", str(minutes)]
-    argv += ["--cases", str(chosen.cases), "--out", str(place), *(["--resume"] if (place / NAME).is_file() else [])]
+    argv = [
+        "adapt",
+        "compare",
+        *methods,
+        "--data",
+        str(folder),
+        "--few",
+        str(chosen.few),
+        "--minutes",
+        str(minutes),
+    ]
+    argv += [
+        "--cases",
+        str(chosen.cases),
+        "--out",
+        str(place),
+        *(["--resume"] if (place / NAME).is_file() else []),
+    ]
     print(chosen.name, flush=True)
     code = subprocess.run([sys.executable, "-m", "segscope", *argv], check=False).returncode
     if code:
@@ -104,7 +124,9 @@ def table(out: Path) -> str:
         if not path.is_file():
             continue
         found = json.loads(path.read_text())
-        text.append(f"\n**{chosen.shows}**, {found['training']['minutes']:g} minutes a method\n\n{HEAD}")
+        text.append(
+            f"\n**{chosen.shows}**, {found['training']['minutes']:g} minutes a method\n\n{HEAD}"
+        )
         for row in found["rows"]:
             if row["failed"]:
                 text.append(f"| `{row['method']}` | – | – | – | – | {row['failed']} |\n")
@@ -119,13 +141,17 @@ def table(out: Path) -> str:
 
 
 def _judged(prompt: str) -> str:
-    return {"none": "no prompt", "box.jitter": "box", "box.jitter, other frames": "its other slices"}.get(
-        prompt, "box on each slice"
-    )
+    return {
+        "none": "no prompt",
+        "box.jitter": "box",
+        "box.jitter, other frames": "its other slices",
+    }.get(prompt, "box on each slice")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=2.5, help="of training, for each method")

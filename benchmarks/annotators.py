@@ -110,12 +110,18 @@ class Annotator:
         x, y = chance.uniform(1, width - 1), chance.uniform(1, height - 1)
         match kind:
             case "click":
-                return session.predict(frame, object_id, points=[(x, y, chance.randint(0, 1))], force=True)
+                return session.predict(
+                    frame, object_id, points=[(x, y, chance.randint(0, 1))], force=True
+                )
             case "box":
-                return session.predict(frame, object_id, boxes=[(x - 1, y - 1, x + 14, y + 12)], force=True)
+                return session.predict(
+                    frame, object_id, boxes=[(x - 1, y - 1, x + 14, y + 12)], force=True
+                )
             case "scribble":
                 line = [[x, y], [min(x + 9, width - 1), y]]
-                return session.predict(frame, object_id, prompts=[{"type": "scribble", "xy": line}], force=True)
+                return session.predict(
+                    frame, object_id, prompts=[{"type": "scribble", "xy": line}], force=True
+                )
             case "paint":
                 return session.paint(frame, object_id, [(x, y)], 9.0, erase=chance.random() < 0.3)
             case "undo":
@@ -175,7 +181,9 @@ class Annotator:
         differ = np.argwhere(session.labels() != picture(screen, self.shape))
         if len(differ):
             frames = sorted(set(differ[:, 0].tolist()))
-            raise Lost(f"{self.name}: {len(differ)} pixels of frames {frames} are not as on the screen {when}")
+            raise Lost(
+                f"{self.name}: {len(differ)} pixels of frames {frames} are not as on the screen {when}"
+            )
 
     def check(self, client: Client, image_id: str) -> None:
         """After a restart.
@@ -188,7 +196,9 @@ class Annotator:
             steps = (state["can_undo"], state["can_redo"])
             if steps != self.steps:
                 if not self.unheard:
-                    raise Lost(f"{self.name}: {steps} commands to undo and redo instead of {self.steps}")
+                    raise Lost(
+                        f"{self.name}: {steps} commands to undo and redo instead of {self.steps}"
+                    )
                 answer = session.redo() if self.unheard == "undo" else session.undo()
                 self.counts["kept unheard"] += 1
                 steps = (answer.said["can_undo"], answer.said["can_redo"])
@@ -205,7 +215,9 @@ def picture(screen: Screen, shape: tuple[int, int, int]) -> np.ndarray:
     return labels
 
 
-def replay(server: Server, people: Sequence[Annotator], image_id: str, scan: Path, folder: Path) -> int:
+def replay(
+    server: Server, people: Sequence[Annotator], image_id: str, scan: Path, folder: Path
+) -> int:
     """Run each log again elsewhere; how many lines there were.
 
     Raises:
@@ -219,7 +231,11 @@ def replay(server: Server, people: Sequence[Annotator], image_id: str, scan: Pat
             lines += log.count(b"\n")
             path, found = folder / f"{person.name}.jsonl", folder / f"{person.name}.npy"
             path.write_bytes(log)
-            subprocess.run([sys.executable, "-c", REPLAY, str(path), str(scan), str(found)], check=True, env=ONE_THREAD)
+            subprocess.run(
+                [sys.executable, "-c", REPLAY, str(path), str(scan), str(found)],
+                check=True,
+                env=ONE_THREAD,
+            )
             with client.open(image_id, annotator=person.name, take_over=True) as session:
                 if session.labels().tobytes() != np.load(found).astype(np.uint16).tobytes():
                     raise Lost(f"{person.name}: the log gives other masks than the server")
@@ -235,9 +251,15 @@ def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object
     try:
         with server.client() as client:
             image = client.refer("ct.nii.gz")
-        people = [Annotator(f"annotator-{n}", random.Random(seed + n), image.shape_zyx) for n in range(1, count + 1)]
+        people = [
+            Annotator(f"annotator-{n}", random.Random(seed + n), image.shape_zyx)
+            for n in range(1, count + 1)
+        ]
         while time.monotonic() < end:
-            threads = [threading.Thread(target=p.work, args=(server.client(), image.image_id)) for p in people]
+            threads = [
+                threading.Thread(target=p.work, args=(server.client(), image.image_id))
+                for p in people
+            ]
             for thread in threads:
                 thread.start()
             time.sleep(chance.uniform(5, 30))
@@ -258,7 +280,9 @@ def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object
     total = sum((person.counts for person in people), Counter())
     unheard = total.pop("kept unheard", 0)
     waited = np.array([seconds for person in people for seconds in person.waited])
-    median_ms, p95_ms = (round(1000 * float(value), 1) for value in np.quantile(waited, (0.5, 0.95)))
+    median_ms, p95_ms = (
+        round(1000 * float(value), 1) for value in np.quantile(waited, (0.5, 0.95))
+    )
     return {
         "annotators": count, "minutes": minutes, "kills": kills, "acknowledged": sum(total.values()), "lost": 0,
         "by kind": dict(total.most_common()), "kept though unheard": unheard, "log lines": lines,
@@ -267,7 +291,9 @@ def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--annotators", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -51,8 +51,16 @@ def requests(server: Server, options: argparse.Namespace, folder: Path) -> dict[
     """schemathesis with a session that is there; its counts, and what it complains of."""
     with server.client() as client:
         image = client.refer("ct.nii.gz")
-        opened = client.json("POST", "/v1/sessions", {"image_id": image.image_id, "take_over": True})
-    known = {"session_id": opened["session_id"], "image_id": image.image_id, "root": 0, "case_id": 1, "object_id": 1}
+        opened = client.json(
+            "POST", "/v1/sessions", {"image_id": image.image_id, "take_over": True}
+        )
+    known = {
+        "session_id": opened["session_id"],
+        "image_id": image.image_id,
+        "root": 0,
+        "case_id": 1,
+        "object_id": 1,
+    }
     lines = [f"{json.dumps(f'path.{name}')} = {json.dumps(value)}" for name, value in known.items()]
     (folder / "schemathesis.toml").write_text("\n".join(("[parameters]", *lines)))
     report = folder / "report.json"
@@ -72,7 +80,11 @@ def requests(server: Server, options: argparse.Namespace, folder: Path) -> dict[
     statuses = Counter(_statuses(report.read_text(errors="replace") if report.exists() else ""))
     if not statuses:
         raise RuntimeError(f"schemathesis did nothing: {(done.stdout + done.stderr)[-2000:]}")
-    return {"answers": dict(sorted(statuses.items())), "passed": done.returncode == 0, "said": done.stdout[-6000:]}
+    return {
+        "answers": dict(sorted(statuses.items())),
+        "passed": done.returncode == 0,
+        "said": done.stdout[-6000:],
+    }
 
 
 def _statuses(report: str) -> Iterator[int]:
@@ -99,7 +111,9 @@ def frames(server: Server, count: int, chance: random.Random) -> dict[str, int]:
     """Frames that break the protocol, or keep it and make no sense; how connections ended."""
     with server.client() as client:
         image = client.refer("ct.nii.gz")
-        opened = client.json("POST", "/v1/sessions", {"image_id": image.image_id, "take_over": True})
+        opened = client.json(
+            "POST", "/v1/sessions", {"image_id": image.image_id, "take_over": True}
+        )
         ends: Counter[str] = Counter()
         for number in range(count):
             ends[_talk(server, opened, chance)] += 1
@@ -135,7 +149,9 @@ def _talk(server: Server, opened: dict[str, Any], chance: random.Random) -> str:
     return "closed"
 
 
-def _frame(opcode: int, data: bytes, *, final: bool = True, masked: bool = True, length: int | None = None) -> bytes:
+def _frame(
+    opcode: int, data: bytes, *, final: bool = True, masked: bool = True, length: int | None = None
+) -> bytes:
     length = len(data) if length is None else length
     first = bytes([(0x80 if final else 0) | opcode])
     flag = 0x80 if masked else 0
@@ -172,7 +188,22 @@ def _nonsense(chance: random.Random) -> bytes:
 
 
 def _messages(chance: random.Random) -> list[Any]:
-    values = [None, True, -1, 2**70, 1e308, "", "x" * 999, [], {}, [[1, 2, 3]], [["a"]], {"a": {}}, 0, 3]
+    values = [
+        None,
+        True,
+        -1,
+        2**70,
+        1e308,
+        "",
+        "x" * 999,
+        [],
+        {},
+        [[1, 2, 3]],
+        [["a"]],
+        {"a": {}},
+        0,
+        3,
+    ]
     actions = [
         "predict",
         "paint",
@@ -186,9 +217,25 @@ def _messages(chance: random.Random) -> list[Any]:
         "hover",
         "hello",
     ]
-    names = ["frame", "object_id", "points", "boxes", "prompts", "strokes", "polygon", "bits", "frames", "index", "seq"]
+    names = [
+        "frame",
+        "object_id",
+        "points",
+        "boxes",
+        "prompts",
+        "strokes",
+        "polygon",
+        "bits",
+        "frames",
+        "index",
+        "seq",
+    ]
     said = {name: chance.choice(values) for name in names if chance.random() < 0.4}
-    return [chance.choice(values), {"type": chance.choice([*actions, *values]), **said}, {"type": "cancel"}]
+    return [
+        chance.choice(values),
+        {"type": chance.choice([*actions, *values]), **said},
+        {"type": "cancel"},
+    ]
 
 
 # --- uploads --------------------------------------------------------------------------------------------------------
@@ -196,7 +243,10 @@ def _messages(chance: random.Random) -> list[Any]:
 
 def uploads(server: Server, scans: Path, count: int, chance: random.Random) -> dict[str, int]:
     """Files of all kinds with bytes changed, cut off or under another name; answers by status."""
-    good = {path.suffix if path.suffix != ".gz" else ".nii.gz": path.read_bytes() for path in _good(scans)}
+    good = {
+        path.suffix if path.suffix != ".gz" else ".nii.gz": path.read_bytes()
+        for path in _good(scans)
+    }
     suffixes = [*good, ".avi", ".jpg", ".mha", ".nii", ".npz", ".webp", ".zarr", ".svs", ".exe", ""]
     answers: Counter[str] = Counter()
     with server.client() as client:
@@ -206,7 +256,9 @@ def uploads(server: Server, scans: Path, count: int, chance: random.Random) -> d
                 data[min(int(chance.expovariate(1 / 500)), len(data) - 1)] = chance.randrange(256)
             if chance.random() < 0.2:
                 data = data[: chance.randrange(1, len(data))]
-            name = chance.choice(["x", "../../evil", "/etc/evil", "a\0b", "évil\u202e"]) + chance.choice(suffixes)
+            name = chance.choice(
+                ["x", "../../evil", "/etc/evil", "a\0b", "évil\u202e"]
+            ) + chance.choice(suffixes)
             answers[str(_send(client, name, bytes(data)))] += 1
         for data in _bombs():
             answers[str(_send(client, *data))] += 1
@@ -232,16 +284,20 @@ def _send(client: Client, name: str, data: bytes) -> int:
 def _good(scans: Path) -> Iterator[Path]:
     from pydicom.data import get_testdata_file
 
-    from segscope.io.video import write_video
+    from segscope.io.video.reader import write_video
 
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((scans / "clip").glob("*.png"))]
+    pictures = [
+        np.asarray(Image.open(path).convert("RGB"))
+        for path in sorted((scans / "clip").glob("*.png"))
+    ]
     made = scans.parent / "good"
     made.mkdir()
     write_video(made / "clip.mp4", iter(pictures), 10)
     np.save(made / "a.npy", np.stack(pictures)[..., 0])
     Image.fromarray(pictures[0]).save(made / "a.tif")
     (made / "a.nrrd").write_bytes(
-        b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 8 8 8\nencoding: gzip\n\n" + gzip.compress(bytes(512))
+        b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 8 8 8\nencoding: gzip\n\n"
+        + gzip.compress(bytes(512))
     )
     with zipfile.ZipFile(made / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         for path in (scans / "clip").iterdir():
@@ -286,7 +342,10 @@ class Memory(threading.Thread):
 def state_of(folder: Path, but: Path) -> dict[str, str]:
     """Files below a folder and what is in them."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(but))
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(files)
+    }
 
 
 def fire(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -310,7 +369,9 @@ def fire(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             name for name, mark in state_of(folder / "area", project).items()
             if before.get(name) != mark and not name.endswith(".stderr")
         ]  # fmt: skip
-        figures["evil files"] = [str(path) for path in folder.rglob("*evil*") if not path.is_relative_to(project)]
+        figures["evil files"] = [
+            str(path) for path in folder.rglob("*evil*") if not path.is_relative_to(project)
+        ]
     finally:
         memory.over.set()
         server.end()
@@ -339,8 +400,12 @@ def wrong(figures: dict[str, Any], most_mib: int) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--schemathesis", default=shutil.which("schemathesis"), help="program; default on the PATH")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--schemathesis", default=shutil.which("schemathesis"), help="program; default on the PATH"
+    )
     parser.add_argument("--examples", type=int, default=30, help="requests of each kind")
     parser.add_argument("--phases", default="coverage,fuzzing,stateful", help="of schemathesis")
     parser.add_argument("--frames", type=int, default=300, help="socket connections")

@@ -28,25 +28,29 @@ from scipy import stats
 from torch import Tensor
 
 from segscope import load
-from segscope.adapt.cache import FeatureStore
-from segscope.adapt.data import Choice, Data, gather
-from segscope.adapt.examples import Sampler
-from segscope.adapt.folder import attach
-from segscope.adapt.knowsam import ROOT, KnowSam
-from segscope.adapt.knowsam_losses import distil, supervised
-from segscope.adapt.knowsam_parts import Students
+from segscope.adapt.data.sampler import Sampler
+from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.adapt.method import Adapted
-from segscope.adapt.run import Request, adapt
-from segscope.adapt.settings import Settings
-from segscope.adapt.trainer import Trainer
-from segscope.io.cases import dataset
+from segscope.adapt.methods.knowsam.losses import distil, supervised
+from segscope.adapt.methods.knowsam.method import ROOT, KnowSam
+from segscope.adapt.methods.knowsam.students import Students
+from segscope.adapt.saved import attach
+from segscope.adapt.training.feature_cache import FeatureStore
+from segscope.adapt.training.run import Request, adapt
+from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.trainer import Trainer
+from segscope.io.datasets.reading import dataset
 from segscope.metrics.overlap import dice
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
 def textured(
-    rng: np.random.Generator, side: int = 48, *, boxes: bool = False, contrast: tuple[float, float] = (0.02, 0.1)
+    rng: np.random.Generator,
+    side: int = 48,
+    *,
+    boxes: bool = False,
+    contrast: tuple[float, float] = (0.02, 0.1),
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """A noisy picture (row, column) 0 to 1 with one ellipse, or box, of a finer grain, and its mask.
 
@@ -71,7 +75,9 @@ def textured(
     return np.clip(grey, 0, 1), mask
 
 
-def flipped(mask: NDArray[np.bool_], rng: np.random.Generator, share: float = 0.1, block: int = 8) -> NDArray[np.bool_]:
+def flipped(
+    mask: NDArray[np.bool_], rng: np.random.Generator, share: float = 0.1, block: int = 8
+) -> NDArray[np.bool_]:
     """A mask with a share of its blocks turned over."""
     grid = rng.random((-(-mask.shape[0] // block), -(-mask.shape[1] // block))) < share
     return mask ^ np.kron(grid, np.ones((block, block), bool))[: mask.shape[0], : mask.shape[1]]
@@ -102,14 +108,18 @@ def plumbing(
             rest = labelled + order.integers(unlabelled, size=8)
             chosen = np.concatenate([known, rest]) if taught else known
             answers = students(pictures[chosen])
-            loss = torch.stack([supervised(item[:4], masks[known].long()).mean() for item in answers]).sum()
+            loss = torch.stack(
+                [supervised(item[:4], masks[known].long()).mean() for item in answers]
+            ).sum()
             if taught:
                 loss = loss + sum(distil(item, teacher[chosen]).mean() for item in answers[:2])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        found.append(_score(students, pictures[labelled + unlabelled :], masks[labelled + unlabelled :]))
+        found.append(
+            _score(students, pictures[labelled + unlabelled :], masks[labelled + unlabelled :])
+        )
     return found[0], found[1]
 
 
@@ -117,7 +127,9 @@ def plumbing(
 def _score(students: Students, pictures: Tensor, masks: Tensor) -> float:
     students.eval()
     named = students(pictures)[2].argmax(1).bool().numpy()
-    return float(np.mean([dice(one, other) for one, other in zip(named, masks.numpy(), strict=True)]))
+    return float(
+        np.mean([dice(one, other) for one, other in zip(named, masks.numpy(), strict=True)])
+    )
 
 
 # --- 2: transfer ------------------------------------------------------------------------------------------------------
@@ -130,9 +142,15 @@ FAINT = (0.0, 0.03)
 def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, float]:
     """Validation Dice from 4 labelled faint ellipses alone, and by the whole recipe with a teacher of boxes."""
     with tempfile.TemporaryDirectory() as place:
-        near = _data(Path(place) / "ellipses", seed, labelled=4, unlabelled=60, test=40, contrast=FAINT)
-        far = _data(Path(place) / "boxes", seed + 1000, labelled=60, unlabelled=0, test=2, boxes=True)
-        settings = Settings(steps=steps, batch=4, rate=2e-3, augment=0.5, workers=0, average=0.97, seed=seed)
+        near = _data(
+            Path(place) / "ellipses", seed, labelled=4, unlabelled=60, test=40, contrast=FAINT
+        )
+        far = _data(
+            Path(place) / "boxes", seed + 1000, labelled=60, unlabelled=0, test=2, boxes=True
+        )
+        settings = Settings(
+            steps=steps, batch=4, rate=2e-3, augment=0.5, workers=0, average=0.97, seed=seed
+        )
         whole = replace(KnowSam.suited(load("mini", device="cpu").card), side=side)
         alone = KnowSam.supervised(**vars(whole))
         scores = []
@@ -146,7 +164,11 @@ def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, 
 
 def _teach(adapted: Adapted, data: Data, settings: Settings) -> None:
     """Train the teacher alone, on pictures with a truth; the students stay as they were."""
-    before = {name: item.detach().clone() for name, item in adapted.tensors().items() if name.startswith(ROOT)}
+    before = {
+        name: item.detach().clone()
+        for name, item in adapted.tensors().items()
+        if name.startswith(ROOT)
+    }
     rate = 1e-3 / adapted.rate("")
     _trained(adapted, replace(data, unlabelled=data.train), replace(settings, rate=rate))
     with torch.no_grad():
@@ -158,20 +180,36 @@ def _teach(adapted: Adapted, data: Data, settings: Settings) -> None:
 def _trained(adapted: Adapted, data: Data, settings: Settings) -> float:
     more, adapted.store = adapted.method.unlabelled, FeatureStore(settings.cache_bytes)
     sampler = Sampler(
-        data.train, data.unlabelled, settings, zoom=False, promptable=False, grid=256, variants=4, more=more
+        data.train,
+        data.unlabelled,
+        settings,
+        zoom=False,
+        promptable=False,
+        grid=256,
+        variants=4,
+        more=more,
     )
-    outcome = Trainer(adapted, data, sampler, replace(settings, validate_every=settings.steps)).run()
+    outcome = Trainer(
+        adapted, data, sampler, replace(settings, validate_every=settings.steps)
+    ).run()
     return float(outcome.progress.rows[-1]["val dice"])
 
 
-def _data(place: Path, seed: int, *, labelled: int, unlabelled: int, test: int, **look: Any) -> Data:
+def _data(
+    place: Path, seed: int, *, labelled: int, unlabelled: int, test: int, **look: Any
+) -> Data:
     """Textured pictures as a data set."""
     place.mkdir()
     rng, items = np.random.default_rng((9, seed)), list[dict[str, Any]]()
     for number in range(labelled + unlabelled + test):
         grey, mask = textured(rng, 64, **look)
         Image.fromarray((255 * grey).astype(np.uint8)).save(place / f"{number}.png")
-        item: dict[str, Any] = {"id": f"p{number}", "image": f"{number}.png", "group": f"g{number}", "split": "train"}
+        item: dict[str, Any] = {
+            "id": f"p{number}",
+            "image": f"{number}.png",
+            "group": f"g{number}",
+            "split": "train",
+        }
         if not labelled <= number < labelled + unlabelled:
             Image.fromarray(mask.astype(np.uint8)).save(place / f"{number}_mask.png")
             item["targets"] = [{"path": f"{number}_mask.png", "kind": "semantic"}]
@@ -238,7 +276,9 @@ def _say(name: str, seed: int) -> Any:
     def say(step: int, steps: int, row: dict[str, float]) -> None:
         if "val dice" in row:
             print(
-                f"{name} seed {seed}: step {step} of {steps}, Dice {row['val dice']:.3f}", file=sys.stderr, flush=True
+                f"{name} seed {seed}: step {step} of {steps}, Dice {row['val dice']:.3f}",
+                file=sys.stderr,
+                flush=True,
             )
 
     return say
@@ -255,11 +295,15 @@ def paired(scores: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("plumbing", "transfer", "acdc"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--first", type=int, default=150, help="steps for the teacher alone (transfer)")
+    parser.add_argument(
+        "--first", type=int, default=150, help="steps for the teacher alone (transfer)"
+    )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--few", type=int, default=3)

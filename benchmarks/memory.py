@@ -21,7 +21,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.io.video import write_video
+from segscope.io.video.reader import write_video
 
 
 def moving_disc(frames: int, side: int) -> Iterator[NDArray[np.uint8]]:
@@ -44,31 +44,50 @@ def volume(path: Path, side: int = 512, slices: int = 600) -> list[str]:
     places = [(0.3, 0.3), (0.3, 0.7), (0.5, 0.5), (0.7, 0.3), (0.7, 0.7)]
     voxels = np.empty((slices, side, side), np.int16)
     for index in range(slices):
-        picture = np.where((y - side / 2) ** 2 + (x - side / 2) ** 2 < (0.48 * side) ** 2, 20, -1000).astype(np.int16)
+        picture = np.where(
+            (y - side / 2) ** 2 + (x - side / 2) ** 2 < (0.48 * side) ** 2, 20, -1000
+        ).astype(np.int16)
         depth = 1 - ((index - slices / 2) / (0.45 * slices)) ** 2
         for number, (at_y, at_x) in enumerate(places):
             if depth > 0:
                 radius = 0.08 * side * depth**0.5
-                picture[(y - at_y * side) ** 2 + (x - at_x * side) ** 2 < radius**2] = 60 + 25 * number
+                picture[(y - at_y * side) ** 2 + (x - at_x * side) ** 2 < radius**2] = (
+                    60 + 25 * number
+                )
         voxels[index] = picture + noise
     nibabel.save(nibabel.Nifti1Image(voxels.transpose(), np.diag([0.8, 0.8, 1, 1])), path)
     options = []
     for number, (at_y, at_x) in enumerate(places, 1):
-        x0, y0, x1, y1 = ((at_x - 0.08) * side, (at_y - 0.08) * side, (at_x + 0.08) * side, (at_y + 0.08) * side)
-        options += ["--object", f"{number}=part", "--box", f"{x0:g},{y0:g},{x1:g},{y1:g}@{slices // 2}"]
+        x0, y0, x1, y1 = (
+            (at_x - 0.08) * side,
+            (at_y - 0.08) * side,
+            (at_x + 0.08) * side,
+            (at_y + 0.08) * side,
+        )
+        options += [
+            "--object",
+            f"{number}=part",
+            "--box",
+            f"{x0:g},{y0:g},{x1:g},{y1:g}@{slices // 2}",
+        ]
     return options
 
 
 def measure(argv: list[str]) -> dict[str, float]:
     """Peak MiB and seconds of one command."""
     start = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-m", "segscope", *argv], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "segscope", *argv], stdout=subprocess.DEVNULL
+    ) as process:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"the command failed: {argv}")
     scale = 2**20 if sys.platform == "darwin" else 2**10
-    return {"peak_mib": round(used.ru_maxrss / scale), "seconds": round(time.perf_counter() - start, 1)}
+    return {
+        "peak_mib": round(used.ru_maxrss / scale),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
 
 
 def main() -> None:
@@ -85,13 +104,32 @@ def main() -> None:
             clip = Path(folder, f"{frames}.mp4")
             write_video(clip, moving_disc(frames, options.side), fps=25)
             side = options.side
-            box = ",".join(f"{value:g}" for value in (0.65 * side, 0.4 * side, 0.85 * side, 0.6 * side))
-            argv = ["segment", str(clip), "-o", f"{folder}/m.tif", "--model", options.model, "--box", f"{box}@0"]
+            box = ",".join(
+                f"{value:g}" for value in (0.65 * side, 0.4 * side, 0.85 * side, 0.6 * side)
+            )
+            argv = [
+                "segment",
+                str(clip),
+                "-o",
+                f"{folder}/m.tif",
+                "--model",
+                options.model,
+                "--box",
+                f"{box}@0",
+            ]
             figures[f"{frames} frames"] = measure(argv)
         if options.volume:
             scan = Path(folder, "scan.nii.gz")
             prompts = volume(scan)
-            argv = ["segment", str(scan), "-o", f"{folder}/m.nii.gz", "--model", options.model, *prompts]
+            argv = [
+                "segment",
+                str(scan),
+                "-o",
+                f"{folder}/m.nii.gz",
+                "--model",
+                options.model,
+                *prompts,
+            ]
             figures["volume"] = measure(argv)
     if options.json:
         print(json.dumps(figures, indent=2))

@@ -62,7 +62,9 @@ def picture(engine: Any, image: NDArray[np.uint8], truth: Mask, seed: int) -> Re
     rows, columns = truth.shape
     box = np.array(bounds(truth))
     sides = np.array([box[2] - box[0], box[3] - box[1]] * 2)
-    loose = np.clip(box + 0.1 * sides * np.random.default_rng(seed).uniform(-1, 1, 4), 0, [columns, rows] * 2)
+    loose = np.clip(
+        box + 0.1 * sides * np.random.default_rng(seed).uniform(-1, 1, 4), 0, [columns, rows] * 2
+    )
     record: Record = {"ellipse": dice(ellipse(tuple(box), truth.shape), truth)}
     with ss.Interaction(stack, engine) as work:
         found = work.add(ss.Box(tuple(box)))
@@ -124,7 +126,9 @@ def strokes(drawn: NDArray[np.uint8]) -> Iterator[ss.Scribble]:
             steps = _walk(parts == part, np.unravel_index(far, parts.shape))
             line = at[np.argsort(steps[tuple(at.T)], kind="stable")][:: max(1, len(at) // 24)]
             if len(line) > 1:
-                yield ss.Scribble([(x + 0.5, y + 0.5) for y, x in line.tolist()], positive=sign == 1)
+                yield ss.Scribble(
+                    [(x + 0.5, y + 0.5) for y, x in line.tolist()], positive=sign == 1
+                )
 
 
 def _walk(mask: Mask, start: Any) -> NDArray[np.int64]:
@@ -184,7 +188,9 @@ def track(engine: Any, frames: NDArray[np.uint8], truth: Mask, video: bool) -> R
     found = masks.labels > 0
     rest = [t for t in range(len(truth)) if t != start]
     if video:
-        region = np.mean([iou(found[t], truth[t]) if (found[t] | truth[t]).any() else 1.0 for t in rest])
+        region = np.mean(
+            [iou(found[t], truth[t]) if (found[t] | truth[t]).any() else 1.0 for t in rest]
+        )
         outline = np.mean([boundary(found[t], truth[t]) for t in rest])
         return {"J": float(region), "F": float(outline), "J&F": float(region + outline) / 2}
     empty = [t for t in rest if not area[t]]
@@ -205,9 +211,15 @@ def tracking(data: Path, engine: Any, names: Sequence[str]) -> list[Record]:
             stacks = stacks[-1:]  # sequence 4 was not trained on; the patient was
         for number, (_, frames, labels) in enumerate(stacks[:MOST_STACKS]):
             video = name in VIDEOS
-            area = np.stack([np.bincount(frame.ravel(), minlength=labels.max() + 1) for frame in labels])
+            area = np.stack(
+                [np.bincount(frame.ravel(), minlength=labels.max() + 1) for frame in labels]
+            )
             start = np.zeros(area.shape[1], int) if video else area.argmax(0)
-            known = [k for k in range(1, area.shape[1]) if area[start[k], k] >= 64 and (area[:, k] > 0).sum() > 2]
+            known = [
+                k
+                for k in range(1, area.shape[1])
+                if area[start[k], k] >= 64 and (area[:, k] > 0).sum() > 2
+            ]
             for k in known[:: max(1, len(known) // MOST_OBJECTS)][:MOST_OBJECTS]:
                 found = track(engine, frames, labels == k, video)
                 records.append({"set": name, "key": f"{number}", "label": k, **found})
@@ -221,14 +233,24 @@ def presence(engine: Any, clips: int) -> list[Record]:
         frames, labels = phantom.clip(seed=seed, frames=24)
         stack = ss.Stack.from_array(frames, times_s=np.arange(24) / 10)
         records += _scores(engine, "clips", stack, labels, dict.fromkeys((1, 2, 3), 0))
-        frames, labels = phantom.stack(np.random.default_rng(10_000 + seed))  # none that was trained on
-        area = np.stack([np.bincount(frame.ravel(), minlength=labels.max() + 1) for frame in labels])
-        starts = {k: int(area[:, k].argmax()) for k in range(1, area.shape[1]) if area[:, k].max() >= 64}
-        records += _scores(engine, "stacks", ss.Stack.from_array(frames), labels, dict(list(starts.items())[:3]))
+        frames, labels = phantom.stack(
+            np.random.default_rng(10_000 + seed)
+        )  # none that was trained on
+        area = np.stack(
+            [np.bincount(frame.ravel(), minlength=labels.max() + 1) for frame in labels]
+        )
+        starts = {
+            k: int(area[:, k].argmax()) for k in range(1, area.shape[1]) if area[:, k].max() >= 64
+        }
+        records += _scores(
+            engine, "stacks", ss.Stack.from_array(frames), labels, dict(list(starts.items())[:3])
+        )
     return records
 
 
-def _scores(engine: Any, name: str, stack: ss.Stack, labels: NDArray[Any], starts: dict[int, int]) -> list[Record]:
+def _scores(
+    engine: Any, name: str, stack: ss.Stack, labels: NDArray[Any], starts: dict[int, int]
+) -> list[Record]:
     """Each object from a box on its frame, forward, one at a time."""
     records = []
     for k, start in starts.items():
@@ -245,9 +267,15 @@ def say_presence(records: Sequence[Record]) -> None:
     """AUROC, and the threshold at which as many frames as can be are told right, both kinds counting the same."""
     for name in sorted({record["set"] for record in records}):
         chosen = [record for record in records if record["set"] == name]
-        there, score = np.array([r["there"] for r in chosen]), np.array([r["score"] for r in chosen])
+        there, score = (
+            np.array([r["there"] for r in chosen]),
+            np.array([r["score"] for r in chosen]),
+        )
         marks = np.quantile(score, np.linspace(0, 1, 101))
-        right = [((score[there] > mark).mean() + (score[~there] <= mark).mean()) / 2 for mark in [0.0, *marks]]
+        right = [
+            ((score[there] > mark).mean() + (score[~there] <= mark).mean()) / 2
+            for mark in [0.0, *marks]
+        ]
         best = int(np.argmax(right))
         print(
             f"{name}: AUROC of the object score on {len(chosen)} frames ({(~there).sum()} without the object) "
@@ -258,7 +286,9 @@ def say_presence(records: Sequence[Record]) -> None:
 def auroc(records: Sequence[Record]) -> float:
     there = np.array([record["there"] for record in records])
     ranks = stats.rankdata([record["score"] for record in records])
-    return float((ranks[there].sum() - there.sum() * (there.sum() + 1) / 2) / (there.sum() * (~there).sum()))
+    return float(
+        (ranks[there].sum() - there.sum() * (there.sum() + 1) / 2) / (there.sum() * (~there).sum())
+    )
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -274,14 +304,18 @@ def table(records: Sequence[Record]) -> str:
     rng = np.random.default_rng(0)
     draws = np.array(
         [
-            np.mean([rows[rng.integers(len(rows), size=len(rows))].mean(0) for rows in by.values()], 0)
+            np.mean(
+                [rows[rng.integers(len(rows), size=len(rows))].mean(0) for rows in by.values()], 0
+            )
             for _ in range(2000)
         ]
     )
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     lines = ["| set (n) | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
     for name, rows in by.items():
-        lines.append(f"| {name} ({len(rows)}) | " + " | ".join(f"{v:.3f}" for v in rows.mean(0)) + " |")
+        lines.append(
+            f"| {name} ({len(rows)}) | " + " | ".join(f"{v:.3f}" for v in rows.mean(0)) + " |"
+        )
     means = np.mean([rows.mean(0) for rows in by.values()], 0)
     lines.append(f"| **mean of {len(by)}** | " + " | ".join(f"{v:.3f}" for v in means) + " |")
     ends = zip(low, high, strict=True)
@@ -290,7 +324,9 @@ def table(records: Sequence[Record]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("pictures", "scribbles", "tracking", "presence"))
     parser.add_argument("--data", type=Path, help="folder with the development data (index.json)")
     parser.add_argument("--model", default="mini")

@@ -18,7 +18,10 @@ from segscope import phantom
 from segscope.client import Client
 
 TOKEN = "benchmark"
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # more of them wait for each other on a busy machine
+ONE_THREAD = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+}  # more of them wait for each other on a busy machine
 
 
 def make_scans(folder: Path, shape: tuple[int, int, int] = (24, 96, 112)) -> Path:
@@ -26,7 +29,9 @@ def make_scans(folder: Path, shape: tuple[int, int, int] = (24, 96, 112)) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     voxels, _ = phantom.stack(np.random.default_rng(0), shape)
     affine = np.diag([0.7, 0.8, 2.5, 1.0])
-    nibabel.save(nibabel.Nifti1Image(voxels.astype(np.int16).transpose(), affine), folder / "ct.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(voxels.astype(np.int16).transpose(), affine), folder / "ct.nii.gz"
+    )
     Image.fromarray(voxels[shape[0] // 2]).save(folder / "cells.png")
     (folder / "clip").mkdir(exist_ok=True)
     for number in range(6):
@@ -48,13 +53,17 @@ class Server:
     def start(self) -> None:
         """Start it, again after `end`."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=log, text=True, env=ONE_THREAD)
+            self.process = subprocess.Popen(
+                self.argv, stdout=subprocess.PIPE, stderr=log, text=True, env=ONE_THREAD
+            )
         assert self.process.stdout is not None
         said = ""
         while not said.endswith("}\n"):
             line = self.process.stdout.readline()
             if not line:
-                raise RuntimeError(f"the server ended: {self.log.read_text(errors='replace')[-2000:]}")
+                raise RuntimeError(
+                    f"the server ended: {self.log.read_text(errors='replace')[-2000:]}"
+                )
             said += line
         told: dict[str, Any] = json.loads(said)
         self.url = told["url"]

@@ -35,7 +35,9 @@ def sheet(folder: Path) -> Image.Image:
         x, y = number % ACROSS * TILE, number // ACROSS * (TILE + FOOT)
         tile = picture(folder / f"{scene.name}_overlay{scene.overlay}")
         scale = min((TILE - 12) / tile.width, (TILE - 12) / tile.height)
-        tile = tile.resize((round(tile.width * scale), round(tile.height * scale)), Image.Resampling.LANCZOS)
+        tile = tile.resize(
+            (round(tile.width * scale), round(tile.height * scale)), Image.Resampling.LANCZOS
+        )
         page.paste(tile, (x + (TILE - tile.width) // 2, y + (TILE - tile.height) // 2))
         first, _, second = scene.what.partition(": ")
         draw.text((x + 8, y + TILE), first, INK, font)

@@ -31,7 +31,11 @@ def pages() -> Iterator[str]:
 
 def _page(name: str, command: Any) -> Iterator[str]:
     yield f"\n## `{name}`\n\n{_text(command.help)}\n"
-    rows = [_row(parameter) for parameter in command.params if parameter.name != "help" and not parameter.hidden]
+    rows = [
+        _row(parameter)
+        for parameter in command.params
+        if parameter.name != "help" and not parameter.hidden
+    ]
     if rows:
         yield "\n| | | |\n|---|---|---|\n" + "".join(rows)
     for below, inner in getattr(command, "commands", {}).items():
@@ -51,7 +55,11 @@ def _row(parameter: Any) -> str:
     default = parameter.default
     if parameter.required:
         said += " Required." if is_option else ""
-    elif default not in (None, False, [], ()) and not callable(default) and not getattr(parameter, "is_flag", False):
+    elif (
+        default not in (None, False, [], ())
+        and not callable(default)
+        and not getattr(parameter, "is_flag", False)
+    ):
         said += f" Default: `{getattr(default, 'value', default)}`."
     return f"| {names} | {f'`{value}`'.replace('|', chr(92) + '|') if value else ''} | {said.strip()} |\n"
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from segscope.adapt import method
-from segscope.adapt.data import Choice
-from segscope.adapt.run import Request, Result, adapt
-from segscope.io.cases import dataset
+from segscope.adapt.data.training_set import Choice
+from segscope.adapt.training.run import Request, Result, adapt
+from segscope.io.datasets.reading import dataset
 from segscope.load import load
 
 
@@ -32,13 +32,17 @@ def train(
     engine = load(base, device="cpu")
     usual: dict[str, Any] = {"steps": 8, "batch": 2, "save_every_s": 0.0, "validate_every": 4}
     chosen, labels = method(name).suited(engine.card), Choice(labels=("body",))
-    request = Request(engine, str(base), chosen, (dataset(data),), labels, out, usual | changes, resume)
+    request = Request(
+        engine, str(base), chosen, (dataset(data),), labels, out, usual | changes, resume
+    )
     return adapt(request, say=lambda done, _total, _row: say(done))
 
 
 def elsewhere(*arguments: Any, **environment: str) -> tuple[Any, Connection]:
     """Start `train` in a process of its own; gives it, and where it says which step is done."""
-    context = multiprocessing.get_context("fork")  # what is imported here need not be imported there
+    context = multiprocessing.get_context(
+        "fork"
+    )  # what is imported here need not be imported there
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(there, environment, *arguments))
     process.start()

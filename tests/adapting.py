@@ -13,22 +13,30 @@ from engines import make_engine
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.adapt.data import Data
-from segscope.adapt.examples import Sampler
-from segscope.adapt.folder import attach
+from segscope.adapt.data.sampler import Sampler
+from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Method
-from segscope.adapt.settings import Settings
-from segscope.adapt.trainer import Trainer
-from segscope.adapt.validate import validate
+from segscope.adapt.saved import attach
+from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.trainer import Trainer
+from segscope.adapt.validation.frames import validate
 from segscope.models.engine import Hint
 from segscope.models.segmenter import Segmenter
 
 BOX = Settings(
-    steps=3, batch=2, augment=0.0, workers=0, average=0.0, validate_every=3, prompts=((1.0, "box.jitter:share=0.03"),)
+    steps=3,
+    batch=2,
+    augment=0.0,
+    workers=0,
+    average=0.0,
+    validate_every=3,
+    prompts=((1.0, "box.jitter:share=0.03"),),
 )
 
 
-def ellipse(rng: np.random.Generator, *, spot: bool = False, side: int = 96) -> tuple[Any, NDArray[np.uint8]]:
+def ellipse(
+    rng: np.random.Generator, *, spot: bool = False, side: int = 96
+) -> tuple[Any, NDArray[np.uint8]]:
     """A picture (row, column, 3) with one bright ellipse, and a label map."""
     y, x = np.mgrid[:side, :side] + 0.5
     cx, cy = rng.uniform(0.35, 0.65, 2) * side
@@ -70,13 +78,17 @@ def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: in
     )
 
 
-def trainer(adapted: Adapted, data: Data, settings: Settings = BOX, folder: Path | None = None) -> Trainer:
+def trainer(
+    adapted: Adapted, data: Data, settings: Settings = BOX, folder: Path | None = None
+) -> Trainer:
     return Trainer(adapted, data, sampler(adapted, data, settings), settings, folder)
 
 
 def each_dice(adapted: Adapted, data: Data) -> list[float]:
     """Dice of every training picture by itself, from a jittered box."""
-    return [validate(adapted, replace(data.train, items=(item,)))["dice"] for item in data.train.items]
+    return [
+        validate(adapted, replace(data.train, items=(item,)))["dice"] for item in data.train.items
+    ]
 
 
 @torch.no_grad()
@@ -89,7 +101,9 @@ def answers(model: Any, seed: int = 0) -> list[Tensor]:
     box = Hint(np.zeros((0, 2)), np.zeros(0, bool), (20.0, 25.0, 70.0, 72.0))
     click = Hint(np.array([[48.0, 50.0]]), np.ones(1, bool))
     return [
-        model.decode(features, [hint], multimask=model.multimask(hint.clicks, tracking=False)).logits
+        model.decode(
+            features, [hint], multimask=model.multimask(hint.clicks, tracking=False)
+        ).logits
         for hint in (box, click)
     ]
 

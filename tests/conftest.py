@@ -13,7 +13,9 @@ import pydicom
 import pytest
 from making import ct_slice
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported; as the command line does
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # before torch is imported; as the command line does
 from PIL import Image
 
 
@@ -26,7 +28,10 @@ class Inputs:
 
     def __getattr__(self, name: str) -> str:
         return str(
-            self.folder / {"png": "good.png", "nii": "volume.nii.gz", "series": "series", "npy": "volume.npy"}[name]
+            self.folder
+            / {"png": "good.png", "nii": "volume.nii.gz", "series": "series", "npy": "volume.npy"}[
+                name
+            ]
         )
 
 
@@ -34,12 +39,14 @@ class Inputs:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small SAM 2 network with random weights, as a file that `segscope.load` takes."""
     from segscope.models.build import build
-    from segscope.models.cards import card
     from segscope.models.checkpoint import Checkpoint, save
+    from segscope.models.model_cards import card
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     found = replace(card("sam2.1-tiny"), size="test", input_size=128)
-    save(Checkpoint(found, "2.1", dict(build("sam2", "test").state_dict()), (), "0" * 16, path), path)
+    save(
+        Checkpoint(found, "2.1", dict(build("sam2", "test").state_dict()), (), "0" * 16, path), path
+    )
     return path
 
 

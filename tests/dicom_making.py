@@ -27,13 +27,19 @@ ROWS, COLUMNS = 6, 9
 def oblique() -> tuple[float, ...]:
     """Directions that are parallel to no axis."""
     turn, lean = np.radians(25), np.radians(-40)
-    about_z = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(lean), -np.sin(lean)], [0, np.sin(lean), np.cos(lean)]])
+    about_z = np.array(
+        [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+    )
+    about_x = np.array(
+        [[1, 0, 0], [0, np.cos(lean), -np.sin(lean)], [0, np.sin(lean), np.cos(lean)]]
+    )
     turned = about_z @ about_x
     return tuple(np.round([*turned[:, 0], *turned[:, 1]], 9).tolist())
 
 
-def world_lps(position: Sequence[float], orientation: Sequence[float], row: int, column: int) -> np.ndarray:
+def world_lps(
+    position: Sequence[float], orientation: Sequence[float], row: int, column: int
+) -> np.ndarray:
     """Place of a pixel's centre by the equation of DICOM PS3.3 C.7.6.2.1.1."""
     along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
     return np.array(position) + along_row * SPACING[1] * column + along_column * SPACING[0] * row
@@ -48,10 +54,24 @@ def header(sop_class: str, modality: str, **tags: Any) -> Dataset:
     data.file_meta.MediaStorageSOPClassUID = sop_class
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     data.Modality = modality
-    data.PatientName, data.PatientID, data.PatientBirthDate, data.PatientSex = "Test^Made", "T1", "", ""
-    data.StudyDate, data.StudyTime, data.StudyID, data.AccessionNumber = "20260101", "120000", "1", ""
+    data.PatientName, data.PatientID, data.PatientBirthDate, data.PatientSex = (
+        "Test^Made",
+        "T1",
+        "",
+        "",
+    )
+    data.StudyDate, data.StudyTime, data.StudyID, data.AccessionNumber = (
+        "20260101",
+        "120000",
+        "1",
+        "",
+    )
     data.ReferringPhysicianName, data.Manufacturer = "", "segscope tests"
-    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "1.2.3.1", "1.2.3.2", "1.2.3.3"
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = (
+        "1.2.3.1",
+        "1.2.3.2",
+        "1.2.3.3",
+    )
     data.SeriesNumber, data.InstanceNumber = 1, 1
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
@@ -104,7 +124,9 @@ def write_series(
     return folder
 
 
-def along(step: Sequence[float], count: int, start: Sequence[float] = (-12.5, 30.0, 7.25)) -> list[list[float]]:
+def along(
+    step: Sequence[float], count: int, start: Sequence[float] = (-12.5, 30.0, 7.25)
+) -> list[list[float]]:
     """Positions from `start` in even steps."""
     return [[a + number * b for a, b in zip(start, step, strict=True)] for number in range(count)]
 
@@ -113,7 +135,9 @@ def normal_of(orientation: Sequence[float]) -> np.ndarray:
     return np.cross(orientation[:3], orientation[3:])
 
 
-def write_enhanced(path: Path, positions: Sequence[Sequence[float]], **content: Sequence[Any]) -> Path:
+def write_enhanced(
+    path: Path, positions: Sequence[Sequence[float]], **content: Sequence[Any]
+) -> Path:
     """An enhanced CT with one functional group a frame, stored in the order given.
 
     Args:
@@ -142,7 +166,9 @@ def write_enhanced(path: Path, positions: Sequence[Sequence[float]], **content: 
     return save(data, path)
 
 
-def write_clip(path: Path, frames: int = 12, size_hw: tuple[int, int] = (24, 33), **tags: Any) -> Path:
+def write_clip(
+    path: Path, frames: int = 12, size_hw: tuple[int, int] = (24, 33), **tags: Any
+) -> Path:
     """An ultrasound clip of 8 bits whose frame number is the value of all pixels."""
     data = header(US_CLIP, "US", NumberOfFrames=frames, BitsAllocated=8, BitsStored=8, HighBit=7,
                   PixelRepresentation=0, **tags)  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from segscope.models.build import build
-from segscope.models.cards import Card
 from segscope.models.engine import Engine
 from segscope.models.mini import build_mini
 from segscope.models.mini_engine import MiniEngine
+from segscope.models.model_cards import Card
 from segscope.models.sam import SamEngine
 from segscope.models.sam2 import Sam2Engine
 
@@ -18,7 +18,9 @@ FAMILIES = ("sam2", "edgetam", "sam3", "mini", "sam")
 def make_engine(family: str) -> Engine:
     """A small engine with the same random weights at every call."""
     zoom = family == "mini"
-    card = Card(f"tiny-{family}", family, "test", 128, "Apache-2.0", "", zoom=zoom, memory=family != "sam")  # type: ignore[arg-type]
+    card = Card(
+        f"tiny-{family}", family, "test", 128, "Apache-2.0", "", zoom=zoom, memory=family != "sam"
+    )  # type: ignore[arg-type]
     if family == "mini":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.load import load
-from segscope.models.cards import card
 from segscope.models.engine import Engine
+from segscope.models.model_cards import card
 
 
 @cache

@@ -19,9 +19,9 @@ masks_2d = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_sid
 coordinates = st.floats(-1e6, 1e6, allow_nan=False)
 ids, frames = st.integers(1, 65535), st.integers(0, 10_000)
 points = st.builds(Point, coordinates, coordinates, frames, ids, st.booleans())
-boxes = st.tuples(coordinates, coordinates, st.floats(0.1, 1e5), st.floats(0.1, 1e5), frames, ids).map(
-    lambda v: Box((v[0], v[1], v[0] + v[2], v[1] + v[3]), v[4], v[5])
-)
+boxes = st.tuples(
+    coordinates, coordinates, st.floats(0.1, 1e5), st.floats(0.1, 1e5), frames, ids
+).map(lambda v: Box((v[0], v[1], v[0] + v[2], v[1] + v[3]), v[4], v[5]))
 scribbles = st.builds(
     Scribble,
     st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=5).map(tuple),
@@ -30,7 +30,9 @@ scribbles = st.builds(
     st.booleans(),
     st.floats(0.1, 100),
 )
-mask_prompts = st.builds(MaskPrompt, masks_2d, frames, ids, st.booleans(), st.one_of(st.just(1.0), st.floats(0, 1)))
+mask_prompts = st.builds(
+    MaskPrompt, masks_2d, frames, ids, st.booleans(), st.one_of(st.just(1.0), st.floats(0, 1))
+)
 any_prompt = st.one_of(points, boxes, scribbles, mask_prompts)
 
 

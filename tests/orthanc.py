@@ -36,9 +36,17 @@ def orthanc(folder: Path, *, users: bool = False) -> Iterator[str]:
     program = shutil.which("Orthanc")
     if program is None:
         pytest.skip("needs Orthanc (on Debian and Ubuntu: apt install orthanc orthanc-dicomweb)")
-    plugin = Path(program).resolve().parents[1] / "share" / "orthanc" / "plugins" / "libOrthancDicomWeb.so"
+    plugin = (
+        Path(program).resolve().parents[1]
+        / "share"
+        / "orthanc"
+        / "plugins"
+        / "libOrthancDicomWeb.so"
+    )
     if not plugin.exists():
-        pytest.skip("needs Orthanc's DICOMweb plug-in (on Debian and Ubuntu: apt install orthanc-dicomweb)")
+        pytest.skip(
+            "needs Orthanc's DICOMweb plug-in (on Debian and Ubuntu: apt install orthanc-dicomweb)"
+        )
     port = _free_port()
     settings = {
         "Name": "tests",

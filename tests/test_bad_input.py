@@ -52,7 +52,7 @@ def write_nrrd(path: Path) -> None:
 
 
 def write_mp4(path: Path) -> None:
-    from segscope.io.video import write_video
+    from segscope.io.video.reader import write_video
 
     write_video(path, noise(6, 64, 64, 3), fps=10)
 
@@ -71,11 +71,16 @@ def nifti_header(dims: tuple[int, ...], datatype: int = 4, bits: int = 16) -> by
 
 def png_bomb(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(100)))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -173,12 +178,23 @@ FILES: dict[str, Maker] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_bad_files(name: str, tmp_path: Path, tiny_checkpoint: Path, ends: Callable[..., str]) -> None:
+def test_bad_files(
+    name: str, tmp_path: Path, tiny_checkpoint: Path, ends: Callable[..., str]
+) -> None:
     source = FILES[name](tmp_path)
     out = tmp_path / "out"
     out.mkdir()
     message = ends(
-        ["segment", str(source), "-o", str(out / "m.nii.gz"), "--model", str(tiny_checkpoint), "--box", "1,1,3,3@0"]
+        [
+            "segment",
+            str(source),
+            "-o",
+            str(out / "m.nii.gz"),
+            "--model",
+            str(tiny_checkpoint),
+            "--box",
+            "1,1,3,3@0",
+        ]
     )
     assert source.name in message or "declares" in message
     assert not list(out.iterdir())

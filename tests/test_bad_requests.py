@@ -32,7 +32,9 @@ def on(which: str, *rest: str) -> Callable[[Inputs, Path], Argv]:
     """`segment` on a good input; OUT in the rest becomes the folder of the test."""
 
     def make(inputs: Inputs, folder: Path) -> Argv:
-        given = [word.replace("OUT", str(folder)).replace("GOOD", str(inputs.folder)) for word in rest]
+        given = [
+            word.replace("OUT", str(folder)).replace("GOOD", str(inputs.folder)) for word in rest
+        ]
         output = [] if "-o" in given else ["-o", str(folder / "m.nii.gz")]
         model = [] if "--model" in given else ["--model", str(inputs.tiny)]
         return ["segment", getattr(inputs, which), *output, *model, *given]
@@ -229,21 +231,57 @@ def test_outputs_that_cannot_be_are_refused_before_a_model_is_loaded(
     assert said in message, message
 
 
-def test_an_error_is_json_when_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code = main(["segment", str(tmp_path / "none.png"), "-o", str(tmp_path / "m.png"), "--box", "1,1,2,2", "--json"])
+def test_an_error_is_json_when_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code = main(
+        [
+            "segment",
+            str(tmp_path / "none.png"),
+            "-o",
+            str(tmp_path / "m.png"),
+            "--box",
+            "1,1,2,2",
+            "--json",
+        ]
+    )
     said = json.loads(capsys.readouterr().out)
     assert said["exit_code"] == code == 2
     assert "none.png" in said["error"]
 
 
-def test_an_existing_output_survives_a_failure(tmp_path: Path, inputs: Inputs, ends: Callable[..., str]) -> None:
+def test_an_existing_output_survives_a_failure(
+    tmp_path: Path, inputs: Inputs, ends: Callable[..., str]
+) -> None:
     (tmp_path / "m.png").write_bytes(b"older result")
-    ends(["segment", inputs.png, "-o", str(tmp_path / "m.png"), "--model", str(inputs.tiny), "--point", "900,5"])
+    ends(
+        [
+            "segment",
+            inputs.png,
+            "-o",
+            str(tmp_path / "m.png"),
+            "--model",
+            str(inputs.tiny),
+            "--point",
+            "900,5",
+        ]
+    )
     assert (tmp_path / "m.png").read_bytes() == b"older result"
 
 
-def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, ends: Callable[..., str]) -> None:
-    message = ends(["segment", str(tmp_path / "a\x1b[31m\nb.png"), "-o", str(tmp_path / "m.png"), "--box", "1,1,2,2"])
+def test_control_characters_do_not_reach_the_terminal(
+    tmp_path: Path, ends: Callable[..., str]
+) -> None:
+    message = ends(
+        [
+            "segment",
+            str(tmp_path / "a\x1b[31m\nb.png"),
+            "-o",
+            str(tmp_path / "m.png"),
+            "--box",
+            "1,1,2,2",
+        ]
+    )
     assert "\x1b" not in message
 
 
@@ -260,7 +298,11 @@ def test_the_installed_program_behaves_the_same(argv: Argv, tmp_path: Path) -> N
     (tmp_path / "text.nii.gz").write_text("hello")
     program = "from segscope.cli.app import run; run()"
     done = subprocess.run(
-        [sys.executable, "-c", program, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program, *argv],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode in (1, 2)
     assert done.stdout == ""

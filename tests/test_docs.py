@@ -28,12 +28,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     place = tmp_path_factory.mktemp("docs")
     made = picture(seed=0)
-    Image.fromarray(made[0] if isinstance(made, tuple) else made).resize((128, 128)).save(place / "cells.png")
+    Image.fromarray(made[0] if isinstance(made, tuple) else made).resize((128, 128)).save(
+        place / "cells.png"
+    )
     return place
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[pytest.mark.slow] if page == "docs/adapt.md" else []) for page in PAGES]
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page == "docs/adapt.md" else [])
+        for page in PAGES
+    ],
 )
 def test_a_page_does_what_it_says(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -55,13 +61,19 @@ def test_a_page_does_what_it_says(
                     assert code == 0, (line, capsys.readouterr().err)
 
 
-def test_the_reference_is_that_of_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_is_that_of_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["make_reference.py", str(tmp_path / "reference.md")])
     runpy.run_path(str(ROOT / "docs" / "make_reference.py"), run_name="__main__")
-    assert (tmp_path / "reference.md").read_text() == (ROOT / "docs" / "reference.md").read_text(), "run `make docs`"
+    assert (tmp_path / "reference.md").read_text() == (
+        ROOT / "docs" / "reference.md"
+    ).read_text(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/concepts.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "docs/concepts.md", "CONTRIBUTING.md", "benchmarks/README.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):

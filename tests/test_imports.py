@@ -11,7 +11,9 @@ import segscope
 
 
 def python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
 
 
 def test_import_is_quick_and_free_of_torch() -> None:
@@ -24,9 +26,13 @@ def test_import_is_quick_and_free_of_torch() -> None:
     assert loaded == "[]"
 
 
-@pytest.mark.parametrize("module", ["io", "render", "overlay", "wire", "phantom", "simulate", "cli.app"])
+@pytest.mark.parametrize(
+    "module", ["io", "render", "overlay", "wire", "phantom", "simulate", "cli.app"]
+)
 def test_rooms_below_the_networks_are_free_of_torch(module: str) -> None:
-    loaded = python(f"import sys, segscope.{module}; print('torch' in sys.modules or 'transformers' in sys.modules)")
+    loaded = python(
+        f"import sys, segscope.{module}; print('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
     assert loaded.strip() == "False"
 
 

@@ -22,7 +22,9 @@ from segscope.stack import FrameSource, Stack
 
 
 def oblique() -> Geometry:
-    affine = np.array([[0.7, -0.1, 0.3, -20], [0.1, 0.8, -0.2, 5], [0.0, 0.2, 2.5, 40], [0, 0, 0, 1]])
+    affine = np.array(
+        [[0.7, -0.1, 0.3, -20], [0.1, 0.8, -0.2, 5], [0.0, 0.2, 2.5, 40], [0, 0, 0, 1]]
+    )
     return Geometry(affine)
 
 
@@ -121,7 +123,9 @@ def test_another_axis_and_back(axis: int) -> None:
     assert np.array_equal(stack[1], np.take(voxels, 1, axis))
     labels = np.stack([stack[index] for index in range(len(stack))])
     made = Masks.from_labels(labels, geometry=stack.geometry)
-    stored = Masks(made.shape_zyx, made.runs, made.names, geometry=stack.geometry, axis=axis).on_stored_grid()
+    stored = Masks(
+        made.shape_zyx, made.runs, made.names, geometry=stack.geometry, axis=axis
+    ).on_stored_grid()
     assert np.array_equal(stored.labels, voxels)
     assert stored.geometry is not None
     assert np.allclose(stored.geometry.affine, oblique().affine)
@@ -183,7 +187,10 @@ def test_prompts_outside_the_stack_are_refused(prompt: Prompt) -> None:
 
 
 def test_prompts_on_the_edge_are_inside() -> None:
-    check_prompts([Point(50, 40), Point(0, 0), Box((-5, -5, 1, 1)), MaskPrompt(np.ones((40, 50)))], (1, 40, 50))
+    check_prompts(
+        [Point(50, 40), Point(0, 0), Box((-5, -5, 1, 1)), MaskPrompt(np.ones((40, 50)))],
+        (1, 40, 50),
+    )
 
 
 @given(masks_2d)
@@ -203,7 +210,8 @@ def test_a_scribble_gives_as_many_clicks_as_asked(scribble: Scribble, count: int
     low, high = np.min(scribble.xy, axis=0), np.max(scribble.xy, axis=0)
     slack = 1e-6 * (1 + np.abs(scribble.xy).max())
     assert all(
-        low[0] - slack <= click.x <= high[0] + slack and low[1] - slack <= click.y <= high[1] + slack
+        low[0] - slack <= click.x <= high[0] + slack
+        and low[1] - slack <= click.y <= high[1] + slack
         for click in clicks
     )
     assert all(click.positive == scribble.positive for click in clicks)
@@ -228,14 +236,21 @@ def test_run_lengths_give_the_mask_back(mask: NDArray[np.bool_]) -> None:
 
 
 @settings(deadline=None)
-@given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.integers(0, 5)))
+@given(
+    hnp.arrays(
+        np.uint16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.integers(0, 5)
+    )
+)
 def test_labels_give_the_labels_back(labels: NDArray[np.uint16]) -> None:
     masks = Masks.from_labels(labels)
     assert np.array_equal(masks.labels, labels)
     assert set(masks.object_ids) == set(np.unique(labels[labels > 0]).tolist())
     for object_id in masks.object_ids:
         assert np.array_equal(masks.of(object_id), labels == object_id)
-        assert sum(masks.area(frame, object_id) for frame in range(len(labels))) == (labels == object_id).sum()
+        assert (
+            sum(masks.area(frame, object_id) for frame in range(len(labels)))
+            == (labels == object_id).sum()
+        )
 
 
 @pytest.mark.parametrize(
@@ -257,7 +272,9 @@ def test_arrays_that_are_no_labels_are_refused(labels: NDArray[Any]) -> None:
 def test_where_masks_overlap_the_highest_id_shows() -> None:
     first, second = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
     first[:3], second[2:] = True, True
-    masks = Masks((1, 4, 4), {(0, 1): encode_runs(first), (0, 2): encode_runs(second)}, {1: "a", 2: "b"})
+    masks = Masks(
+        (1, 4, 4), {(0, 1): encode_runs(first), (0, 2): encode_runs(second)}, {1: "a", 2: "b"}
+    )
     assert masks.frame_labels(0)[:, 0].tolist() == [1, 1, 2, 2]
     assert masks.mask(0, 1).sum() == 12
 
@@ -290,4 +307,6 @@ class TestSameGrid:
 
     def test_rounded_headers_are_the_same_grid(self) -> None:
         affine = np.diag([0.703125, 0.703125, 2.5, 1.0])
-        assert Geometry(affine).same_grid(Geometry(affine.astype(np.float32).round(5).astype(float)))
+        assert Geometry(affine).same_grid(
+            Geometry(affine.astype(np.float32).round(5).astype(float))
+        )

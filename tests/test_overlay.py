@@ -7,7 +7,16 @@ import pytest
 
 from segscope.geometry import Geometry
 from segscope.masks import Masks
-from segscope.overlay import PALETTE, _frame_text, _size, colour_of, key_frames, overlay, sheet, video
+from segscope.overlay import (
+    PALETTE,
+    _frame_text,
+    _size,
+    colour_of,
+    key_frames,
+    overlay,
+    sheet,
+    video,
+)
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
@@ -91,7 +100,9 @@ def test_key_frames_of_nothing() -> None:
 def test_a_sheet_shows_a_volume() -> None:
     masks = volume()
     frames = np.broadcast_to(grey(), (30, 40, 50, 3))
-    page = sheet(frames, masks, [Box((10, 10, 40, 30), 12)], note="window: lung", anatomical=True, at_most=6)
+    page = sheet(
+        frames, masks, [Box((10, 10, 40, 30), 12)], note="window: lung", anatomical=True, at_most=6
+    )
     assert page.dtype == np.uint8
     assert page.shape[1] > 3 * 300
     assert not np.array_equal(page, sheet(frames, masks, at_most=6))
@@ -109,10 +120,15 @@ def test_a_wide_strip_and_a_huge_picture() -> None:
 
 
 def test_a_video_has_every_frame_in_even_size() -> None:
-    masks = Masks.from_labels(np.stack([disc(41, 51)] * 3).astype(np.uint8), times_s=np.arange(3) / 25)
+    masks = Masks.from_labels(
+        np.stack([disc(41, 51)] * 3).astype(np.uint8), times_s=np.arange(3) / 25
+    )
     drawn = list(video(np.stack([grey(41, 51)] * 3), masks, [Point(25, 20, frame=1)]))
     assert len(drawn) == 3
-    assert all(frame.shape == drawn[0].shape and not any(side % 2 for side in frame.shape[:2]) for frame in drawn)
+    assert all(
+        frame.shape == drawn[0].shape and not any(side % 2 for side in frame.shape[:2])
+        for frame in drawn
+    )
 
 
 @pytest.mark.parametrize(

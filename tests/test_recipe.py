@@ -38,17 +38,33 @@ def data(tmp_path: Path) -> Path:
         Image.fromarray(rgb).save(folder / f"{number}.png")
         Image.fromarray(labels.astype(np.uint16)).save(folder / f"{number}_mask.png")
         targets = [{"path": f"{number}_mask.png", "label": "blob", "kind": "instance"}]
-        items.append({"id": str(number), "image": f"{number}.png", "targets": targets, "split": "train"})
+        items.append(
+            {"id": str(number), "image": f"{number}.png", "targets": targets, "split": "train"}
+        )
     (folder / "dataset.json").write_text(json.dumps({"name": "blobs", "items": items}))
-    (folder.parent / "index.json").write_text(json.dumps({"datasets": [{"name": "blobs", "weights": True}]}))
+    (folder.parent / "index.json").write_text(
+        json.dumps({"datasets": [{"name": "blobs", "weights": True}]})
+    )
     return folder.parent
 
 
 def train(data: Path, out: Path, *more: str) -> dict[str, torch.Tensor]:
     (data / "settings.toml").write_text(SETTINGS)
-    argv = [sys.executable, str(RECIPE / "train.py"), "image", "--settings", str(data / "settings.toml")]
+    argv = [
+        sys.executable,
+        str(RECIPE / "train.py"),
+        "image",
+        "--settings",
+        str(data / "settings.toml"),
+    ]
     argv += ["--data", str(data), "--out", str(out), *more]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     return load_file(out / "mini_image.safetensors")
 

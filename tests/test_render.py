@@ -51,13 +51,21 @@ def test_width_and_level_equal_the_preset_they_spell() -> None:
 def test_percentiles_leave_zeros_out() -> None:
     picture = np.zeros((20, 20))
     picture[:5] = np.arange(100, 200).reshape(5, 20)
-    low, high = choose(Stack.from_array(picture), "p0,100").low[0], choose(Stack.from_array(picture), "p0,100").high[0]
+    low, high = (
+        choose(Stack.from_array(picture), "p0,100").low[0],
+        choose(Stack.from_array(picture), "p0,100").high[0],
+    )
     assert (low, high) == (100, 199)
 
 
 @pytest.mark.parametrize(
     ("modality", "how"),
-    [("CT", "abdomen"), ("MR", "percentiles 0.5 to 99.5"), ("PT", "percentiles"), ("US", "percentiles")],
+    [
+        ("CT", "abdomen"),
+        ("MR", "percentiles 0.5 to 99.5"),
+        ("PT", "percentiles"),
+        ("US", "percentiles"),
+    ],
 )
 def test_modality_chooses(modality: str, how: str) -> None:
     assert choose(Stack.from_array(hounsfield(), modality=modality)).how.startswith(how)
@@ -66,14 +74,18 @@ def test_modality_chooses(modality: str, how: str) -> None:
 def test_unknown_volume_in_hounsfield_units_is_taken_as_ct() -> None:
     stack = Stack.from_array(hounsfield(), spacing_zyx_mm=(2, 1, 1))
     assert "CT by its values" in choose(stack).how
-    assert "percentiles" in choose(Stack.from_array(hounsfield() + 1000, spacing_zyx_mm=(2, 1, 1))).how
+    assert (
+        "percentiles" in choose(Stack.from_array(hounsfield() + 1000, spacing_zyx_mm=(2, 1, 1))).how
+    )
 
 
 def test_projections_use_the_window_of_their_file() -> None:
     picture = np.arange(4096, dtype=np.uint16).reshape(1, 64, 64)
     stack = Stack(picture, "picture", "DX", meta={"window": (1000, 3000)})
     assert choose(stack).low == (1000,)
-    assert choose(Stack(picture, "picture", "MR", meta={"window": (1000, 3000)})).how.startswith("percentiles")
+    assert choose(Stack(picture, "picture", "MR", meta={"window": (1000, 3000)})).how.startswith(
+        "percentiles"
+    )
 
 
 def test_colour_pictures_of_8_bit_stay_as_they_are() -> None:
@@ -83,7 +95,9 @@ def test_colour_pictures_of_8_bit_stay_as_they_are() -> None:
 
 def test_grey_8_bit_videos_stay_as_they_are_and_volumes_are_stretched() -> None:
     frames = np.random.default_rng(0).integers(10, 60, (3, 16, 16), np.uint8)
-    assert np.array_equal(Renderer(Stack.from_array(frames, times_s=[0, 1, 2]))[1][..., 0], frames[1])
+    assert np.array_equal(
+        Renderer(Stack.from_array(frames, times_s=[0, 1, 2]))[1][..., 0], frames[1]
+    )
     assert Renderer(Stack.from_array(frames))[1].max() == 255
 
 
@@ -111,7 +125,9 @@ def test_alpha_is_left_out() -> None:
 
 def test_inverted_greys_are_turned() -> None:
     picture = np.arange(1.0, 101).reshape(1, 10, 10)
-    plain, turned = (Renderer(Stack(picture, "picture", "CR", meta={"inverted": on}))[0] for on in (False, True))
+    plain, turned = (
+        Renderer(Stack(picture, "picture", "CR", meta={"inverted": on}))[0] for on in (False, True)
+    )
     assert np.array_equal(turned, 255 - plain)
 
 
@@ -135,7 +151,9 @@ def test_constant_pictures_are_safe(value: float) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(
-        st.sampled_from([np.uint8, np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64, np.bool_]),
+        st.sampled_from(
+            [np.uint8, np.int16, np.uint16, np.int32, np.int64, np.float32, np.float64, np.bool_]
+        ),
         hnp.array_shapes(min_dims=3, max_dims=3, max_side=6),
     )
 )
@@ -174,7 +192,22 @@ def test_a_given_window_reads_nothing() -> None:
 
 @pytest.mark.parametrize(
     "window",
-    ["", "lun", "400", "0,40", "-1,2", "nan,4", "inf,1", "1,2,3", "p5", "p5,1", "p-1,50", "p5,200", "p,", "a,b"],
+    [
+        "",
+        "lun",
+        "400",
+        "0,40",
+        "-1,2",
+        "nan,4",
+        "inf,1",
+        "1,2,3",
+        "p5",
+        "p5,1",
+        "p-1,50",
+        "p5,200",
+        "p,",
+        "a,b",
+    ],
 )
 def test_windows_that_cannot_be_meant_are_refused(window: str) -> None:
     with pytest.raises(UsageError, match=r"window|width|percentiles"):
@@ -185,10 +218,38 @@ def test_windows_that_cannot_be_meant_are_refused(window: str) -> None:
     "broken",
     [
         {},
-        {"low": [0], "high": [0], "how": "", "channels": [0], "mix": [[1, 1, 1]], "inverted": False},
-        {"low": [0], "high": [1, 2], "how": "", "channels": [0], "mix": [[1, 1, 1]], "inverted": False},
-        {"low": [0], "high": [float("nan")], "how": "", "channels": [0], "mix": [[1, 1, 1]], "inverted": False},
-        {"low": ["a"], "high": [1], "how": "", "channels": [0], "mix": [[1, 1, 1]], "inverted": False},
+        {
+            "low": [0],
+            "high": [0],
+            "how": "",
+            "channels": [0],
+            "mix": [[1, 1, 1]],
+            "inverted": False,
+        },
+        {
+            "low": [0],
+            "high": [1, 2],
+            "how": "",
+            "channels": [0],
+            "mix": [[1, 1, 1]],
+            "inverted": False,
+        },
+        {
+            "low": [0],
+            "high": [float("nan")],
+            "how": "",
+            "channels": [0],
+            "mix": [[1, 1, 1]],
+            "inverted": False,
+        },
+        {
+            "low": ["a"],
+            "high": [1],
+            "how": "",
+            "channels": [0],
+            "mix": [[1, 1, 1]],
+            "inverted": False,
+        },
     ],
 )
 def test_broken_records_are_refused(broken: dict[str, Any]) -> None:

@@ -41,7 +41,9 @@ def test_a_prompt_file_keeps_prompts_and_names(prompts: list[Prompt]) -> None:
     document = json.loads(json.dumps(prompts_to_json(prompts, names)))
     back, found = prompts_from_json(document)
     assert found == names
-    by_object = [prompt for object_id in names for prompt in prompts if prompt.object_id == object_id]
+    by_object = [
+        prompt for object_id in names for prompt in prompts if prompt.object_id == object_id
+    ]
     assert back == by_object
 
 
@@ -89,7 +91,8 @@ PROMPTS: list[Any] = [
 
 
 @pytest.mark.parametrize(
-    "document", PROMPT_FILES + [{"version": 1, "objects": [{"id": 1, "prompts": [item]}]} for item in PROMPTS]
+    "document",
+    PROMPT_FILES + [{"version": 1, "objects": [{"id": 1, "prompts": [item]}]} for item in PROMPTS],
 )
 def test_prompt_files_that_mean_nothing_are_refused(document: Any) -> None:
     with pytest.raises(PromptError):
@@ -97,7 +100,10 @@ def test_prompt_files_that_mean_nothing_are_refused(document: Any) -> None:
 
 
 def test_a_label_of_null_is_no_name() -> None:
-    document = {"version": 1, "objects": [{"id": 1, "label": None, "prompts": [{"type": "point", "xy": [1, 2]}]}]}
+    document = {
+        "version": 1,
+        "objects": [{"id": 1, "label": None, "prompts": [{"type": "point", "xy": [1, 2]}]}],
+    }
     assert prompts_from_json(document)[1] == {1: ""}
 
 
@@ -120,7 +126,10 @@ def test_a_missing_prompt_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_mask_paths_are_relative_to_the_prompt_file(tmp_path: Path) -> None:
-    document = {"version": 1, "objects": [{"id": 2, "prompts": [{"type": "mask", "path": "frame5.png"}]}]}
+    document = {
+        "version": 1,
+        "objects": [{"id": 2, "prompts": [{"type": "mask", "path": "frame5.png"}]}],
+    }
     (tmp_path / "prompts.json").write_text(json.dumps(document))
     asked: list[Path] = []
 

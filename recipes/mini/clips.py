@@ -46,7 +46,13 @@ class Stack:
             last = (area[:-1] > 0) & (area[1:] == 0)  # an object's last frame before it is gone
             at = np.argwhere(last)
             if len(at):
-                start = int(np.clip(at[rng.integers(len(at)), 0] - rng.integers(need - 1), 0, len(self.frames) - need))
+                start = int(
+                    np.clip(
+                        at[rng.integers(len(at)), 0] - rng.integers(need - 1),
+                        0,
+                        len(self.frames) - need,
+                    )
+                )
                 if step < 0:
                     start = len(self.frames) - need - start
         return start, step
@@ -86,7 +92,9 @@ class Clips:
         return cls(images, torch.cat([clip.masks for clip in clips]), owner)
 
     def to(self, device: torch.device) -> Clips:
-        return Clips(*(part.to(device, non_blocking=True) for part in (self.images, self.masks, self.owner)))
+        return Clips(
+            *(part.to(device, non_blocking=True) for part in (self.images, self.masks, self.owner))
+        )
 
     def pin_memory(self) -> Clips:
         return Clips(self.images.pin_memory(), self.masks.pin_memory(), self.owner.pin_memory())
@@ -109,10 +117,14 @@ def made_up_stacks(each: Callable[..., Iterable], count: int) -> list[Stack]:
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
-    return torch.nn.functional.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return torch.nn.functional.interpolate(
+        images, (size, size), mode="bilinear", antialias=True, align_corners=False
+    )
 
 
-def from_stack(rng: np.random.Generator, stack: Stack, length: int, size: int, objects: int) -> Clip | None:
+def from_stack(
+    rng: np.random.Generator, stack: Stack, length: int, size: int, objects: int
+) -> Clip | None:
     """Consecutive slices or frames, either way round, at a stride of 1 or 2."""
     stride = int(rng.choice([1, 1, 2])) if len(stack.frames) > 2 * length else 1
     need = stride * (length - 1) + 1
@@ -123,7 +135,11 @@ def from_stack(rng: np.random.Generator, stack: Stack, length: int, size: int, o
     labels = torch.from_numpy(stack.labels[pick])
     area = torch.bincount(labels[0].flatten().clamp(min=0))
     rows, columns = labels.shape[1:]
-    known = [k for k in area.nonzero()[:, 0].tolist() if k and area[k] >= max(30, 0.0008 * rows * columns)]
+    known = [
+        k
+        for k in area.nonzero()[:, 0].tolist()
+        if k and area[k] >= max(30, 0.0008 * rows * columns)
+    ]
     if not known:
         return None
     ending = [k for k in known if (labels[-1] != k).all()]
@@ -138,7 +154,11 @@ def from_stack(rng: np.random.Generator, stack: Stack, length: int, size: int, o
         cy, cx = int(ys.float().mean()), int(xs.float().mean())
         y0, x0 = max(0, cy - side // 2), max(0, cx - side // 2)
         y1, x1 = min(rows, y0 + side), min(columns, x0 + side)
-    images = torch.from_numpy(np.ascontiguousarray(stack.frames[pick][:, y0:y1, x0:x1])).permute(0, 3, 1, 2).float()
+    images = (
+        torch.from_numpy(np.ascontiguousarray(stack.frames[pick][:, y0:y1, x0:x1]))
+        .permute(0, 3, 1, 2)
+        .float()
+    )
     yi = ((torch.arange(size) + 0.5) * (y1 - y0) / size).long() + y0
     xi = ((torch.arange(size) + 0.5) * (x1 - x0) / size).long() + x0
     small = labels[:, yi][:, :, xi]
@@ -152,11 +172,15 @@ class Motion:
 
     def __init__(self, rng: np.random.Generator, length: int, size: int, fast: float) -> None:
         steps = np.arange(length)
-        self.shift = np.cumsum(rng.normal(0, 0.035 * fast, 2) + rng.normal(0, 0.012 * fast, (length, 2)), 0)
+        self.shift = np.cumsum(
+            rng.normal(0, 0.035 * fast, 2) + rng.normal(0, 0.012 * fast, (length, 2)), 0
+        )
         self.shift -= self.shift[0]
         self.turn = rng.normal(0, 0.06 * fast) * steps
         self.scale = np.exp(rng.normal(0, 0.025 * fast) * steps)
-        self.bend = [torch.from_numpy(smooth(rng, (size, size), rng.uniform(2, 5))) for _ in range(2)]
+        self.bend = [
+            torch.from_numpy(smooth(rng, (size, size), rng.uniform(2, 5))) for _ in range(2)
+        ]
         self.phase, self.reach = rng.uniform(0, 2 * np.pi, 2), 0.012 * fast * rng.random()
         self.wave = rng.uniform(0.3, 1.2)
 
@@ -165,7 +189,8 @@ class Motion:
         base = (torch.arange(size) + 0.5) / size - 0.5
         v, u = torch.meshgrid(base, base, indexing="ij")
         sway = [
-            self.reach * (np.sin(self.wave * t + p) - np.sin(p)) * b for p, b in zip(self.phase, self.bend, strict=True)
+            self.reach * (np.sin(self.wave * t + p) - np.sin(p)) * b
+            for p, b in zip(self.phase, self.bend, strict=True)
         ]
         u, v = u - self.shift[t, 0] + sway[0], v - self.shift[t, 1] + sway[1]
         cos, sin = np.cos(self.turn[t]) / self.scale[t], np.sin(self.turn[t]) / self.scale[t]
@@ -181,7 +206,9 @@ def _look(
     x, y = cx + u * wide, cy + v * high
     within = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
     x, y = x.clamp(0, columns - 0.01), y.clamp(0, rows - 0.01)
-    level = int(np.clip(round(np.log2(max(np.sqrt(wide * high) / len(u), 1e-3))), 0, len(scene.levels) - 1))
+    level = int(
+        np.clip(round(np.log2(max(np.sqrt(wide * high) / len(u), 1e-3))), 0, len(scene.levels) - 1)
+    )
     labels = scene.planes[plane][y.long().clamp(0, rows - 1), x.long().clamp(0, columns - 1)]
     return _sample(scene.levels[level], x, y, rows, columns), torch.where(within, labels, 0)
 
@@ -212,7 +239,11 @@ def from_still(
         if over and t not in hide:
             u, v = hop.at(t, size)
             patch, seen = _look(above, plane2, view2, u - float(at2[0]), v - float(at2[1]))
-            inside = (seen == label2) & ((u - float(at2[0])).abs() < 0.5) & ((v - float(at2[1])).abs() < 0.5)
+            inside = (
+                (seen == label2)
+                & ((u - float(at2[0])).abs() < 0.5)
+                & ((v - float(at2[1])).abs() < 0.5)
+            )
             image, labels = torch.where(inside, patch, image), torch.where(inside, -1, labels)
         images.append(image)
         maps.append(labels)
@@ -221,7 +252,11 @@ def from_still(
     labels = torch.stack(maps)
     found, area = torch.unique(labels[0], return_counts=True)
     known = {o[1] for o in below.objects if o[0] == plane} | {-1}
-    seen = [int(k) for k, a in zip(found, area, strict=True) if int(k) in known and a >= max(30, 0.002 * size * size)]
+    seen = [
+        int(k)
+        for k, a in zip(found, area, strict=True)
+        if int(k) in known and a >= max(30, 0.002 * size * size)
+    ]
     if not seen:
         return None
     seen = sorted(seen, key=lambda k: (k != -1, k != label, rng.random()))[:objects]
@@ -232,7 +267,12 @@ class ClipSampler:
     """Draws clips: real volumes and videos, made-up volumes, stills in motion."""
 
     def __init__(
-        self, stacks: list[Stack], made_up: list[Stack], stills: list[Prepared], made: list[Prepared], seed: int
+        self,
+        stacks: list[Stack],
+        made_up: list[Stack],
+        stills: list[Prepared],
+        made: list[Prepared],
+        seed: int,
     ) -> None:
         self.stacks, self.made_up, self.stills, self.made = stacks, made_up, stills, made
         sources = [s.source for s in stacks]
@@ -250,9 +290,17 @@ class ClipSampler:
         while True:
             draw = rng.random()
             if draw < 0.3:
-                found = from_stack(rng, self.stacks[rng.choice(len(self.stacks), p=self.weight)], length, size, objects)
+                found = from_stack(
+                    rng,
+                    self.stacks[rng.choice(len(self.stacks), p=self.weight)],
+                    length,
+                    size,
+                    objects,
+                )
             elif draw < 0.6:
-                found = from_stack(rng, self.made_up[rng.integers(len(self.made_up))], length, size, objects)
+                found = from_stack(
+                    rng, self.made_up[rng.integers(len(self.made_up))], length, size, objects
+                )
             else:
                 pools = [self.stills if rng.random() < 0.65 else self.made for _ in range(2)]
                 below, above = (pool[rng.integers(len(pool))] for pool in pools)

@@ -19,7 +19,12 @@ from scipy import ndimage
 
 #: trained kinds left out for reasons of their own: pseudo labels, made from other sets, masks off the array grid, and a
 #: group that stands on both sides of the split
-LEFT_OUT = ("video_phase_contrast_t98g", "video_known_motion", "dicom_ct_pet_mr_rtstruct", "mri_spine_sct")
+LEFT_OUT = (
+    "video_phase_contrast_t98g",
+    "video_known_motion",
+    "dicom_ct_pet_mr_rtstruct",
+    "mri_spine_sct",
+)
 #: kept for measuring tracking
 LEFT_OUT_ITEMS = ("video_larynx_surgery/seq4",)
 MIN_AREA = 24
@@ -49,7 +54,11 @@ def to_8bit(values: NDArray, modality: str = "") -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values
     values = values.astype(np.float32)
-    low, high = (-160, 240) if modality.startswith("CT") and values.min() < -200 else np.percentile(values, [0.5, 99.5])
+    low, high = (
+        (-160, 240)
+        if modality.startswith("CT") and values.min() < -200
+        else np.percentile(values, [0.5, 99.5])
+    )
     return np.clip((values - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
 
 
@@ -90,8 +99,14 @@ def _slices(
         area = sum((m > 0).sum(tuple(a for a in range(3) if a != axis)) for m in masks)
         held = np.flatnonzero(area >= 40)
         count = most // 3 if even else most
-        for index in held[np.unique(np.linspace(0, len(held) - 1, count).astype(int))] if len(held) else ():
-            yield f"{axis}:{index}", np.take(volume, index, axis), [np.take(m, index, axis) for m in masks]
+        for index in (
+            held[np.unique(np.linspace(0, len(held) - 1, count).astype(int))] if len(held) else ()
+        ):
+            yield (
+                f"{axis}:{index}",
+                np.take(volume, index, axis),
+                [np.take(m, index, axis) for m in masks],
+            )
 
 
 def _views(folder: Path, item: dict, most: int) -> Iterator[tuple[str, NDArray, list[NDArray]]]:
@@ -129,7 +144,9 @@ def _parts(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
     return labels.astype(np.uint16)
 
 
-def _planes(masks: list[NDArray], kinds: list[str], names: list[str]) -> tuple[list[NDArray], list[str]]:
+def _planes(
+    masks: list[NDArray], kinds: list[str], names: list[str]
+) -> tuple[list[NDArray], list[str]]:
     planes, meanings = [], []
     for mask, kind, name in zip(masks, kinds, names, strict=True):
         if kind == "binary":
@@ -152,7 +169,9 @@ def _planes(masks: list[NDArray], kinds: list[str], names: list[str]) -> tuple[l
 
 
 def index(root: Path) -> dict[str, dict]:
-    return {entry["name"]: entry for entry in json.loads((root / "index.json").read_text())["datasets"]}
+    return {
+        entry["name"]: entry for entry in json.loads((root / "index.json").read_text())["datasets"]
+    }
 
 
 def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator[Scene]:
@@ -161,21 +180,34 @@ def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator
     for item in json.loads((folder / "dataset.json").read_text())["items"]:
         if (split and item["split"] != split) or f"{name}/{item['id']}" in LEFT_OUT_ITEMS:
             continue
-        kinds, labels = [t["kind"] for t in item["targets"]], [str(t["label"]) for t in item["targets"]]
+        kinds, labels = (
+            [t["kind"] for t in item["targets"]],
+            [str(t["label"]) for t in item["targets"]],
+        )
         for where, picture, masks in _views(folder, item, most):
             planes, names = _planes(masks, kinds, labels)
             if name == "video_larynx_surgery":
                 planes = [np.where(planes[0] == 2, 0, planes[0])]  # "other tissue" is no object
             source = f"{name}/{item['source_set']}" if "source_set" in item else name
-            yield Scene(source, f"{name}/{item['id']}/{where}", _rgb(picture), np.stack(planes), tuple(names))
+            yield Scene(
+                source,
+                f"{name}/{item['id']}/{where}",
+                _rgb(picture),
+                np.stack(planes),
+                tuple(names),
+            )
 
 
-def stack_items(root: Path, name: str, split: str | None) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int32]]]:
+def stack_items(
+    root: Path, name: str, split: str | None
+) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int32]]]:
     """(source, frames (t, row, column, 3), labels (t, row, column)) of volumes and videos, along the coarsest axis."""
     folder = root / name
     for item in json.loads((folder / "dataset.json").read_text())["items"]:
         image, target = folder / item["image"], folder / item["targets"][0]["path"]
-        if (split and item["split"] != split) or (f"{name}/{item['id']}" in LEFT_OUT_ITEMS and split == "train"):
+        if (split and item["split"] != split) or (
+            f"{name}/{item['id']}" in LEFT_OUT_ITEMS and split == "train"
+        ):
             continue
         if image.is_dir() or image.suffix in (".mp4", ".avi"):
             frames = np.stack([_rgb(f) for f in film(image)])
@@ -192,7 +224,9 @@ def stack_items(root: Path, name: str, split: str | None) -> Iterator[tuple[str,
             values = to_8bit(np.asarray(volume.dataobj), item.get("item_modality", ""))
             labels = np.asarray(nibabel.load(target).dataobj).astype(np.int32)
             spacing = volume.header.get_zooms()[:3]
-            axis = int(np.argmin(values.shape) if max(spacing) < 1.3 * min(spacing) else np.argmax(spacing))
+            axis = int(
+                np.argmin(values.shape) if max(spacing) < 1.3 * min(spacing) else np.argmax(spacing)
+            )
             frames = np.stack([_rgb(f) for f in np.moveaxis(values, axis, 0)])
             labels = np.moveaxis(labels, axis, 0)
             if item["targets"][0]["kind"] == "binary":

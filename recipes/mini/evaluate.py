@@ -34,7 +34,11 @@ def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 def targets(scene: Scene) -> list[tuple[int, int]]:
     """(plane, label) of whole targets of at least 64 pixels."""
-    planes = [k for k, name in enumerate(scene.names) if "(part)" not in name and name not in ("classes", "sheath")]
+    planes = [
+        k
+        for k, name in enumerate(scene.names)
+        if "(part)" not in name and name not in ("classes", "sheath")
+    ]
     return [
         (k, int(v))
         for k in planes
@@ -49,19 +53,28 @@ def draw_cases(root: Path, seed: int = 0) -> dict[str, list]:
     out: dict[str, list] = {}
     for group, names, split, most in (
         ("unseen", UNSEEN, None, 30),
-        ("val", [n for n, e in index(root).items() if e["weights"] and n not in LEFT_OUT], "val", 20),
+        (
+            "val",
+            [n for n, e in index(root).items() if e["weights"] and n not in LEFT_OUT],
+            "val",
+            20,
+        ),
     ):
         found = defaultdict(list)
         for name in names:
             for scene in scenes(root, name, split, 12):
                 found[scene.source] += [[scene.source, scene.key, *t] for t in targets(scene)]
         out[group] = [
-            items[k] for _, items in sorted(found.items()) for k in sorted(rng.permutation(len(items))[:most])
+            items[k]
+            for _, items in sorted(found.items())
+            for k in sorted(rng.permutation(len(items))[:most])
         ]
     return out
 
 
-def box_rounds(viewer: Viewer, truth: NDArray[np.bool_], box: tuple, gate: float, clicks: int = 3) -> dict[str, float]:
+def box_rounds(
+    viewer: Viewer, truth: NDArray[np.bool_], box: tuple, gate: float, clicks: int = 3
+) -> dict[str, float]:
     """A box, and corrections on it. The gated answer, where it is the ellipse, is what corrections start from."""
     prior = ellipse(box, viewer.frame_hw)
     view = around(box, viewer.frame_hw)
@@ -99,7 +112,10 @@ def click_rounds(viewer: Viewer, truth: NDArray[np.bool_], clicks: int = 5) -> d
     all4 = max(range(len(tried)), key=lambda k: tried[k][0])
     score, _, view, full = tried[pick]
     out = {"1": real[pick], "iou": score, "1 of four masks": real[all4], "oracle": max(real)}
-    per_view = [max((k for k in range(4 * v + 1, 4 * v + 4)), key=lambda k: tried[k][0]) for v in range(len(views))]
+    per_view = [
+        max((k for k in range(4 * v + 1, 4 * v + 4)), key=lambda k: tried[k][0])
+        for v in range(len(views))
+    ]
     out["oracle window"] = max(real[k] for k in per_view)
     for k in range(1, clicks):
         x, y, positive = corrective_click(full > 0, truth)
@@ -125,15 +141,32 @@ def measure(
     tight = box_rounds(viewer, truth, box, gate)
     jittered = box_rounds(viewer, truth, loose, gate, 0)
     clicks = click_rounds(viewer, truth)
-    renamed = {"ellipse": "prior", "box": "raw", "box gated": "gated", "box iou": "iou", "box+1": "+1", "box+3": "+3"}
+    renamed = {
+        "ellipse": "prior",
+        "box": "raw",
+        "box gated": "gated",
+        "box iou": "iou",
+        "box+1": "+1",
+        "box+3": "+3",
+    }
     record = {name: tight[key] for name, key in renamed.items()}
-    record |= {"ellipse j": jittered["prior"], "box j": jittered["raw"], "box j gated": jittered["gated"]}
-    record |= {"1 click": clicks["1"], "click iou": clicks["iou"], "1 of four": clicks["1 of four masks"]}
+    record |= {
+        "ellipse j": jittered["prior"],
+        "box j": jittered["raw"],
+        "box j gated": jittered["gated"],
+    }
+    record |= {
+        "1 click": clicks["1"],
+        "click iou": clicks["iou"],
+        "1 of four": clicks["1 of four masks"],
+    }
     record |= {key: clicks[key] for key in ("oracle window", "oracle")}
     return record | {"2 clicks": clicks["2"], "5 clicks": clicks["5"]}
 
 
-def run(root: Path, model: torch.nn.Module, size: int, which: str, gate: float, limit: int = 10**9) -> list[dict]:
+def run(
+    root: Path, model: torch.nn.Module, size: int, which: str, gate: float, limit: int = 10**9
+) -> list[dict]:
     """One record a case."""
     wanted = defaultdict(list)
     count = defaultdict(int)
@@ -159,7 +192,9 @@ def table(records: list[dict]) -> str:
         by[record["source"]].append([record[c] for c in columns])
     lines = ["| set (n) | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
     for source, rows in sorted(by.items()):
-        lines.append(f"| {source} ({len(rows)}) | " + " | ".join(f"{v:.3f}" for v in np.mean(rows, 0)) + " |")
+        lines.append(
+            f"| {source} ({len(rows)}) | " + " | ".join(f"{v:.3f}" for v in np.mean(rows, 0)) + " |"
+        )
     means = np.mean([np.mean(rows, 0) for rows in by.values()], 0)
     lines.append(f"| **mean of {len(by)}** | " + " | ".join(f"{v:.3f}" for v in means) + " |")
     return "\n".join(lines)
@@ -172,7 +207,9 @@ def load(weights: Path, size: int) -> torch.nn.Module:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--size", type=int, default=256)
@@ -186,10 +223,20 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.draw:
         CASES.write_text(
-            json.dumps(draw_cases(given.data), indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n"
+            json.dumps(draw_cases(given.data), indent=None, separators=(",", ":")).replace(
+                "],[", "],\n["
+            )
+            + "\n"
         )
         return
-    records = run(given.data, load(given.weights, given.size), given.size, given.which, given.gate, given.limit)
+    records = run(
+        given.data,
+        load(given.weights, given.size),
+        given.size,
+        given.which,
+        given.gate,
+        given.limit,
+    )
     if given.out:
         given.out.write_text(json.dumps(records))
     print(table(records))

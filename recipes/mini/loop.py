@@ -72,7 +72,9 @@ class Average:
     def update(self, model: nn.Module) -> None:
         self.steps += 1
         rate = min(self.rate, self.steps / (self.steps + 10))
-        torch._foreach_lerp_(list(self.values.values()), list(model.state_dict().values()), 1 - rate)
+        torch._foreach_lerp_(
+            list(self.values.values()), list(model.state_dict().values()), 1 - rate
+        )
 
 
 def write_weights(values: dict[str, Tensor], path: Path, notes: dict[str, str]) -> None:
@@ -87,11 +89,15 @@ def share_weights(models: list[MiniModel]) -> None:
     """Let all models (one an input size) use the first one's parameters and statistics."""
     first = models[0]
     for other in models[1:]:
-        for (name, _), shared in zip(list(other.named_parameters()), first.parameters(), strict=True):
+        for (name, _), shared in zip(
+            list(other.named_parameters()), first.parameters(), strict=True
+        ):
             setattr(other.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], shared)
         for (name, own), shared in zip(list(other.named_buffers()), first.buffers(), strict=True):
             if own.shape == shared.shape:
-                other.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = shared
+                other.get_submodule(name.rpartition(".")[0])._buffers[name.rpartition(".")[2]] = (
+                    shared
+                )
 
 
 def start_from(settings: Settings) -> Callable[[MiniModel], None]:
@@ -133,7 +139,9 @@ class Loop:
             {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": settings.decay},
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, fused=self.device.type == "cuda")
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=settings.rate, fused=self.device.type == "cuda"
+        )
         self.average = Average(self.model, settings.average)
         self.step, self.seen, self.began, self.saved = 0, 0, time.time(), time.time()
         self.notes: dict[str, list[Tensor]] = {}
@@ -166,14 +174,25 @@ class Loop:
         part = self.state.with_suffix(".part")
         torch.save(state, part)
         part.replace(self.state)
-        notes = {f"{self.settings.stage}_steps": str(self.step), f"{self.settings.stage}_seen": str(self.seen)}
-        write_weights(self.average.values, self.settings.out / f"mini_{self.settings.stage}.safetensors", notes)
+        notes = {
+            f"{self.settings.stage}_steps": str(self.step),
+            f"{self.settings.stage}_seen": str(self.seen),
+        }
+        write_weights(
+            self.average.values,
+            self.settings.out / f"mini_{self.settings.stage}.safetensors",
+            notes,
+        )
         self.saved = time.time()
 
     def share(self) -> float:
         """How much of the run is done, from 0 to 1."""
         limit = self.settings.seconds
-        return min(1.0, (time.time() - self.began) / limit) if limit else self.step / self.settings.steps
+        return (
+            min(1.0, (time.time() - self.began) / limit)
+            if limit
+            else self.step / self.settings.steps
+        )
 
     def steps(self) -> Iterator[tuple[int, int, float]]:
         """(input size, pictures, share of the run) of each step that is still to do."""
@@ -205,7 +224,9 @@ class Loop:
         self.average.update(self.model)
         self.step, self.seen = self.step + 1, self.seen + count
         if self.step % self.settings.log_every == 0:
-            means = " ".join(f"{k} {torch.stack(v).nanmean():.3f}" for k, v in sorted(self.notes.items()))
+            means = " ".join(
+                f"{k} {torch.stack(v).nanmean():.3f}" for k, v in sorted(self.notes.items())
+            )
             log.info(
                 "%d seen %d share %.3f size %d norm %.2f %.0f s %s",
                 self.step, self.seen, share, size, norm, time.time() - self.began, means,

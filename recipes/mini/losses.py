@@ -56,7 +56,9 @@ def round_loss(
     score = (torch.where(lone, 1.5, 1.0) * (0.7 * chosen + 0.3 * error.mean(1))).mean()
     gap = real[:, :, None] - real[:, None, :]
     guess = iou[:, :, None] - iou[:, None, :]
-    order = gap.abs() * F.softplus(-8 * guess * gap.sign()) * (gap.abs() > 0.03) * lone[:, None, None]
+    order = (
+        gap.abs() * F.softplus(-8 * guess * gap.sign()) * (gap.abs() > 0.03) * lone[:, None, None]
+    )
     score = score + 0.3 * order.sum() / (16 * lone.sum()).clamp(min=1)
     taught = (loss * ~judged).sum() / (~judged).sum().clamp(min=1)
     return taught + 2 * score, best, dice.detach()

@@ -29,7 +29,11 @@ from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
 PARTS = ("memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
          "track_prior", "track_branch", "track_decoder", "track_presence")  # fmt: skip
 ABSENT = -32.0
-SINGLE = ("memory_temporal_positional_encoding", "no_object_pointer", "occlusion_spatial_embedding_parameter")
+SINGLE = (
+    "memory_temporal_positional_encoding",
+    "no_object_pointer",
+    "occlusion_spatial_embedding_parameter",
+)
 
 
 @dataclass(eq=False)
@@ -68,7 +72,9 @@ def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
     nn.init.normal_(model.occlusion_spatial_embedding_parameter, std=0.02)
     nn.init.constant_(model.track_prior.bias, -2.0)
     model.track_decoder.load_state_dict(model.mask_decoder.state_dict())
-    score = model.track_decoder.pred_obj_score_head.proj_out  # prompted objects are there, tracked ones may not be
+    score = (
+        model.track_decoder.pred_obj_score_head.proj_out
+    )  # prompted objects are there, tracked ones may not be
     score.weight.data.mul_(0.2)
     nn.init.zeros_(score.bias)
     # the neighbouring frame's answer and the prior are read at first as an earlier answer is
@@ -84,11 +90,15 @@ def pointer_positions(model: MiniModel, distances: list[int], longest: int) -> T
     device = model.no_memory_embedding.device
     rate = 10000 ** (2 * (torch.arange(half, device=device).float() // 2) / half)
     angle = torch.tensor(distances, device=device).float()[:, None] / max(longest - 1, 1) / rate
-    place = model.temporal_positional_encoding_projection_layer(torch.cat([angle.sin(), angle.cos()], -1))
+    place = model.temporal_positional_encoding_projection_layer(
+        torch.cat([angle.sin(), angle.cos()], -1)
+    )
     return place.repeat_interleave(WIDTH // model.mem_dim, 0)
 
 
-def attend(model: MiniModel, coarse: Tensor, bank: list[Remembered], frame: int, longest: int) -> Tensor:
+def attend(
+    model: MiniModel, coarse: Tensor, bank: list[Remembered], frame: int, longest: int
+) -> Tensor:
     """(O, WIDTH, row, column) map of `frame` (1 or O maps), conditioned on the bank."""
     objects = bank[0].map.shape[0]
     shape, device = bank[0].map.shape, bank[0].map.device
@@ -100,32 +110,55 @@ def attend(model: MiniModel, coarse: Tensor, bank: list[Remembered], frame: int,
         if 0 <= age < model.num_maskmem:
             tokens.append(item.map.flatten(2).permute(2, 0, 1))
             places.append((place + ages[age - 1])[:, None].expand(-1, objects, -1))
-    distances = [frame - item.frame for item in bank if item.prompted or frame - item.frame < longest]
+    distances = [
+        frame - item.frame for item in bank if item.prompted or frame - item.frame < longest
+    ]
     pointers = [item.pointer for item in bank if item.prompted or frame - item.frame < longest]
-    split = torch.stack(pointers).reshape(len(pointers), objects, -1, model.mem_dim).permute(0, 2, 1, 3).flatten(0, 1)
+    split = (
+        torch.stack(pointers)
+        .reshape(len(pointers), objects, -1, model.mem_dim)
+        .permute(0, 2, 1, 3)
+        .flatten(0, 1)
+    )
     tokens.append(split)
     places.append(pointer_positions(model, distances, longest)[:, None].expand(-1, objects, -1))
     flat = coarse.flatten(2).permute(2, 0, 1).expand(-1, objects, -1)
     out = model.memory_attention(
         current_vision_features=flat,
-        current_vision_position_embeddings=model.position().flatten(2).permute(2, 0, 1).expand(-1, objects, -1),
+        current_vision_position_embeddings=model.position()
+        .flatten(2)
+        .permute(2, 0, 1)
+        .expand(-1, objects, -1),
         memory=torch.cat(tokens),
         memory_posision_embeddings=torch.cat(places),
         num_object_pointer_tokens=len(split),
     )
-    return out.reshape(objects, -1, WIDTH).transpose(1, 2).reshape(objects, WIDTH, *coarse.shape[-2:])
+    return (
+        out.reshape(objects, -1, WIDTH).transpose(1, 2).reshape(objects, WIDTH, *coarse.shape[-2:])
+    )
 
 
 def remember(
-    model: MiniModel, coarse: Tensor, frame: int, logits: Tensor, token: Tensor, here: Tensor, prompted: bool
+    model: MiniModel,
+    coarse: Tensor,
+    frame: int,
+    logits: Tensor,
+    token: Tensor,
+    here: Tensor,
+    prompted: bool,
 ) -> Remembered:
     """Memory of a frame from (O, row, column) low-resolution logits, mask tokens and presence (O,)."""
-    full = F.interpolate(logits[:, None], (model.image_size,) * 2, mode="bilinear", align_corners=False)
+    full = F.interpolate(
+        logits[:, None], (model.image_size,) * 2, mode="bilinear", align_corners=False
+    )
     mask = (full > 0).float() if prompted else torch.sigmoid(full)
     here = here.float()[:, None]
     mask = mask * here[..., None, None] * 20 - 10
     maps, _ = model.memory_encoder(coarse.expand(len(logits), -1, -1, -1), mask)
-    maps = maps + (1 - here[..., None, None]) * model.occlusion_spatial_embedding_parameter[..., None, None]
+    maps = (
+        maps
+        + (1 - here[..., None, None]) * model.occlusion_spatial_embedding_parameter[..., None, None]
+    )
     pointer = here * model.object_pointer_proj(token) + (1 - here) * model.no_object_pointer
     return Remembered(frame, prompted, maps, pointer)
 
@@ -137,7 +170,9 @@ def first_answer(
     size, count = masks.shape[-1], len(masks)
     rows = torch.arange(count, device=masks.device)
     if kind == "mask":
-        given = F.interpolate(masks[:, None].float() * 20 - 10, (size // 4,) * 2, mode="bilinear", antialias=True)
+        given = F.interpolate(
+            masks[:, None].float() * 20 - 10, (size // 4,) * 2, mode="bilinear", antialias=True
+        )
         _, _, score, tokens = model.decode_tokens(features, previous=given)
         return given[:, 0], tokens[:, 0], score
     if kind == "click":
@@ -169,9 +204,16 @@ def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor
     for t in range(1, length):
         with loop.settings.half():
             coarse = attend(model, frames[t][2], bank, t, longest).float()
-            logits, iou, score, tokens = model.track_tokens([*frames[t][:2], coarse], low[:, None].detach())
+            logits, iou, score, tokens = model.track_tokens(
+                [*frames[t][:2], coarse], low[:, None].detach()
+            )
             prior = upsample(model.where_tracked(coarse))[:, 0]
-        fine, iou, score, tokens = upsample(logits[:, :1])[:, 0], iou.float(), score.float(), tokens.float()
+        fine, iou, score, tokens = (
+            upsample(logits[:, :1])[:, 0],
+            iou.float(),
+            score.float(),
+            tokens.float(),
+        )
         here = truth[:, t].flatten(1).any(1)
         present = here.float()
         roughly, _ = mask_loss(prior, truth[:, t])
@@ -191,7 +233,10 @@ def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor
             spot, sign = corrective_clicks(rng, fine > 0, truth[:, t])
             with loop.settings.half():
                 again, _, _, tokens = model.decode_tokens(
-                    frames[t], 2 * spot[:, None] + 1, sign[:, None], previous=logits[:, :1].detach().float()
+                    frames[t],
+                    2 * spot[:, None] + 1,
+                    sign[:, None],
+                    previous=logits[:, :1].detach().float(),
                 )
             fixed, better = mask_loss(upsample(again[:, :1])[:, 0], truth[:, t])
             loss = loss + (fixed * present).sum() / present.sum().clamp(min=1)
@@ -246,13 +291,18 @@ def warm_up(loop: Loop, model: MiniModel, sampler: ClipSampler, steps: int) -> N
             pair, objects = kept[k], len(kept[k].logits)
             shift = rng.integers(-side // 4, side // 4 + 1, 2)
             more = shift + rng.integers(-1, 2, 2) * int(rng.random() < 0.3)
-            for out, maps, where in ((coarse, pair.coarse[:1], shift), (later, pair.coarse[1:], more)):
+            for out, maps, where in (
+                (coarse, pair.coarse[:1], shift),
+                (later, pair.coarse[1:], more),
+            ):
                 out.append(torch.roll(maps, tuple(where), (2, 3)).expand(objects, -1, -1, -1))
             logits.append(torch.roll(pair.logits, tuple(4 * shift), (1, 2)))
             truth.append(torch.roll(pair.truth, tuple(4 * more), (1, 2)))
             tokens.append(pair.tokens)
         here = torch.ones(sum(map(len, logits)), dtype=torch.bool, device=loop.device)
-        memory = remember(model, torch.cat(coarse), 0, torch.cat(logits), torch.cat(tokens), here, True)
+        memory = remember(
+            model, torch.cat(coarse), 0, torch.cat(logits), torch.cat(tokens), here, True
+        )
         conditioned = attend(model, torch.cat(later), [memory], int(rng.integers(1, 6)), POINTERS)
         wanted = torch.cat(truth)
         present = wanted.flatten(1).any(1).float()
@@ -286,7 +336,13 @@ def run_memory(settings: Settings, stacks: list[Stack], scenes: list[Scene]) -> 
         volumes = made_up_stacks(processes.map, settings.made_up)
     real, made = ([p for p in map(Prepared, some) if p.objects] for some in (scenes, stills))
     sampler = ClipSampler(stacks, volumes, real, made, settings.seed * 1000)
-    log.info("%d real and %d made-up stacks, %d and %d stills", len(stacks), len(volumes), len(real), len(made))
+    log.info(
+        "%d real and %d made-up stacks, %d and %d stills",
+        len(stacks),
+        len(volumes),
+        len(real),
+        len(made),
+    )
 
     def prepare(model: MiniModel) -> None:
         start_from(settings)(model)
@@ -294,13 +350,17 @@ def run_memory(settings: Settings, stacks: list[Stack], scenes: list[Scene]) -> 
             if "memory_steps" in (opened.metadata() or {}):
                 return  # goes on from an earlier memory stage
         with torch.no_grad():
-            some = torch.cat([sampler.clip(2, model.image_size, 1).images for _ in range(16)]).to(settings.device)
+            some = torch.cat([sampler.clip(2, model.image_size, 1).images for _ in range(16)]).to(
+                settings.device
+            )
             start_near_identity(model, model.encode(normalise(some))[2])
 
     stream = ClipStream(sampler, settings)
     ahead = 4 if settings.workers else None
     pinned = settings.device != "cpu"
-    loader = DataLoader(stream, None, num_workers=settings.workers, prefetch_factor=ahead, pin_memory=pinned)
+    loader = DataLoader(
+        stream, None, num_workers=settings.workers, prefetch_factor=ahead, pin_memory=pinned
+    )
     loop = Loop(settings, _memory_parameters, prepare)
     stream.first = loop.step
     clips = iter(loader)

@@ -65,7 +65,9 @@ class Pool:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.pixels = self.labels = self.places = self.planes = self.objects = self.chances = torch.empty(0)
+        self.pixels = self.labels = self.places = self.planes = self.objects = self.chances = (
+            torch.empty(0)
+        )
 
     @classmethod
     def of(cls, scenes: list[Scene], device: torch.device) -> Pool:
@@ -111,7 +113,9 @@ class Pool:
         """`count` crops of `size` pixels with OBJECTS objects each (the main one again where there are fewer)."""
         more = count + count // 3 + 2
         rand = lambda *shape: torch.rand(*shape, generator=rng, device=self.device)  # noqa: E731
-        row = torch.searchsorted(self.running, rand(more).double() * self.running[-1]).clamp(max=len(self.objects) - 1)
+        row = torch.searchsorted(self.running, rand(more).double() * self.running[-1]).clamp(
+            max=len(self.objects) - 1
+        )
         main = self.objects[row]
         scene = main[:, SCENE].long()
         rows, columns = self.places[scene, 0, 1], self.places[scene, 0, 2]
@@ -168,9 +172,15 @@ class Pool:
         x0, y0 = fx.floor(), fy.floor()
         wx, wy = (fx - x0)[..., None], (fy - y0)[..., None]
         xs = [torch.minimum((x0.long() + k).clamp(min=0), columns - 1) for k in (0, 1)]
-        ys = [torch.minimum((y0.long() + k).clamp(min=0), rows - 1) * columns + offset for k in (0, 1)]
-        upper = torch.lerp(self.pixels[ys[0] + xs[0]].float(), self.pixels[ys[0] + xs[1]].float(), wx)
-        lower = torch.lerp(self.pixels[ys[1] + xs[0]].float(), self.pixels[ys[1] + xs[1]].float(), wx)
+        ys = [
+            torch.minimum((y0.long() + k).clamp(min=0), rows - 1) * columns + offset for k in (0, 1)
+        ]
+        upper = torch.lerp(
+            self.pixels[ys[0] + xs[0]].float(), self.pixels[ys[0] + xs[1]].float(), wx
+        )
+        lower = torch.lerp(
+            self.pixels[ys[1] + xs[0]].float(), self.pixels[ys[1] + xs[1]].float(), wx
+        )
         return torch.lerp(upper, lower, wy).permute(0, 3, 1, 2)
 
     def _others(self, rng: Generator, main: Tensor, labels: Tensor, least: float) -> Tensor:
@@ -187,7 +197,9 @@ class Pool:
         others = torch.cat([picked.double(), listed[:, None]], 1)
         area = (labels[:, None] == others[..., None, None].int()).flatten(2).sum(2)
         usable = (area >= least) & (others > 0) & self._find(main, others)[1]
-        return torch.cat([main[:, LABEL, None], torch.where(usable, others, main[:, LABEL, None])], 1)
+        return torch.cat(
+            [main[:, LABEL, None], torch.where(usable, others, main[:, LABEL, None])], 1
+        )
 
     def _find(self, main: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the objects of (n, M) labels in the planes of the main ones, and whether there are such."""
@@ -220,21 +232,30 @@ class Ring(Pool):
     def put(self, images: Tensor, planes: Tensor, rows: Tensor, often: Tensor) -> None:
         """Take in n scenes: (n, 256, 256, 3) uint8, (n, 2, 256, 256) int16, (n, MOST, 8) and (n, MOST), see `pack`."""
         n = min(len(images), self.capacity - self.next)
-        self._write(*(part[:n].to(self.device, non_blocking=True) for part in (images, planes, rows, often)))
+        self._write(
+            *(part[:n].to(self.device, non_blocking=True) for part in (images, planes, rows, often))
+        )
         if n < len(images):
             self.put(images[n:], planes[n:], rows[n:], often[n:])
 
     def _write(self, images: Tensor, planes: Tensor, rows: Tensor, often: Tensor) -> None:
         n, side = len(images), self.SIDE
         slots = slice(self.next, self.next + n)
-        half = F.avg_pool2d(images.permute(0, 3, 1, 2).float(), 2).round().to(torch.uint8).permute(0, 2, 3, 1)
+        half = (
+            F.avg_pool2d(images.permute(0, 3, 1, 2).float(), 2)
+            .round()
+            .to(torch.uint8)
+            .permute(0, 2, 3, 1)
+        )
         both = torch.cat([images.reshape(n, -1, 3), half.reshape(n, -1, 3)], 1)
         each = both.shape[1]
         self.pixels[self.next * each : (self.next + n) * each] = both.reshape(-1, 3)
         span = 2 * side * side
         self.labels[self.next * span : (self.next + n) * span] = planes.reshape(-1)
         number = torch.arange(self.next, self.next + n, device=self.device, dtype=torch.float64)
-        self.objects[slots] = torch.cat([number[:, None, None].expand(-1, self.MOST, 1), rows.double()], 2)
+        self.objects[slots] = torch.cat(
+            [number[:, None, None].expand(-1, self.MOST, 1), rows.double()], 2
+        )
         self.chances[slots] = often.double() / often.double().sum(1, keepdim=True).clamp(min=1e-9)
         self.filled, self.next = max(self.filled, self.next + n), (self.next + n) % self.capacity
 
@@ -243,7 +264,10 @@ class Ring(Pool):
         out = Pool(self.device)
         out.pixels, out.labels = self.pixels, self.labels
         out.places, out.planes = self.places[: self.filled], self.planes[: self.filled]
-        out.objects, out.chances = self.objects[: self.filled].flatten(0, 1), self.chances[: self.filled].flatten()
+        out.objects, out.chances = (
+            self.objects[: self.filled].flatten(0, 1),
+            self.chances[: self.filled].flatten(),
+        )
         out.index()
         return out
 
@@ -262,7 +286,12 @@ def pack(scene: Scene, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor
     often = np.zeros(Ring.MOST, np.float32)
     often[: len(held)] = table.often[held]
     planes = scene.planes[[0, -1]].astype(np.int16)
-    return torch.from_numpy(scene.image), torch.from_numpy(planes), torch.from_numpy(rows), torch.from_numpy(often)
+    return (
+        torch.from_numpy(scene.image),
+        torch.from_numpy(planes),
+        torch.from_numpy(rows),
+        torch.from_numpy(often),
+    )
 
 
 def _key(scene: Tensor, plane: Tensor, label: Tensor) -> Tensor:
@@ -278,7 +307,9 @@ def tight_boxes(masks: Tensor) -> Tensor:
     return torch.stack([out[0], out[2], out[1], out[3]], 1).float()
 
 
-def _view(rng: Generator, main: Tensor, rows: Tensor, columns: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+def _view(
+    rng: Generator, main: Tensor, rows: Tensor, columns: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Frame coordinates x, y (n, size, size) of each view, and frame pixels per view pixel (n,).
 
     A window round the object as for boxes, of any size as for clicks, too near (the network has to know that it sees
@@ -320,7 +351,9 @@ def _view(rng: Generator, main: Tensor, rows: Tensor, columns: Tensor, size: int
     cos, sin = turn.cos()[:, None, None], turn.sin()[:, None, None]
     x = cx[:, None, None] + cos * across - sin * down
     y = cy[:, None, None] + sin * across + cos * down
-    x = (columns[:, None, None] - (x.abs() - columns[:, None, None]).abs()).clamp(min=0)  # mirrored beyond the frame
+    x = (columns[:, None, None] - (x.abs() - columns[:, None, None]).abs()).clamp(
+        min=0
+    )  # mirrored beyond the frame
     y = (rows[:, None, None] - (y.abs() - rows[:, None, None]).abs()).clamp(min=0)
     return x, y, (wide * tall).sqrt() / size
 
@@ -337,16 +370,30 @@ def jitter(rng: Generator, images: Tensor) -> Tensor:
     unit = images.clamp(0, 255) / 255
     unit = torch.where(often(0.35), unit ** (0.35 * randn(n, 1, 1, 1)).exp(), unit)
     knots = rand(n, 8).cumsum(1)  # a random rising curve; in some pictures any curve
-    knots = torch.where((rand(n) < 0.25)[:, None], rand(n, 8), (knots - knots[:, :1]) / (knots[:, -1:] - knots[:, :1]))
+    knots = torch.where(
+        (rand(n) < 0.25)[:, None],
+        rand(n, 8),
+        (knots - knots[:, :1]) / (knots[:, -1:] - knots[:, :1]),
+    )
     at = unit * 7
     low = at.floor().clamp(max=6)
     flat = low.long().flatten(1)
-    curved = torch.lerp(knots.gather(1, flat), knots.gather(1, flat + 1), (at - low).flatten(1)).view_as(unit)
+    curved = torch.lerp(
+        knots.gather(1, flat), knots.gather(1, flat + 1), (at - low).flatten(1)
+    ).view_as(unit)
     unit = torch.where(often(0.2), curved, unit)
     unit = torch.where(often(0.1), 1 - unit, unit)
-    shade = F.interpolate(0.35 * randn(n, 1, 3, 3), (size, size), mode="bicubic", align_corners=True).exp()
+    shade = F.interpolate(
+        0.35 * randn(n, 1, 3, 3), (size, size), mode="bicubic", align_corners=True
+    ).exp()
     images = 255 * torch.where(often(0.15), unit * shade, unit)
-    images = torch.where(often(0.12), F.avg_pool2d(images, 3, 1, 1, count_include_pad=False), images)
-    coarse = F.interpolate(F.avg_pool2d(images, 2), (size, size), mode="bilinear", align_corners=False)
+    images = torch.where(
+        often(0.12), F.avg_pool2d(images, 3, 1, 1, count_include_pad=False), images
+    )
+    coarse = F.interpolate(
+        F.avg_pool2d(images, 2), (size, size), mode="bilinear", align_corners=False
+    )
     images = torch.where(often(0.08), coarse, images)
-    return images + torch.where(often(0.25), 1 + 13 * rand(n, 1, 1, 1), 0.0) * randn(n, 1, size, size)
+    return images + torch.where(often(0.25), 1 + 13 * rand(n, 1, 1, 1), 0.0) * randn(
+        n, 1, size, size
+    )

@@ -26,12 +26,18 @@ def depth(masks: Tensor, border: float = 1.0) -> Tensor:
 
     What lies beyond the border is outside where `border` is 1.
     """
-    outside, total, before = F.pad((~masks)[:, None].half(), (1, 1, 1, 1), value=border), masks.half(), 0
+    outside, total, before = (
+        F.pad((~masks)[:, None].half(), (1, 1, 1, 1), value=border),
+        masks.half(),
+        0,
+    )
     for radius in RADII:
         if radius >= masks.shape[-1]:
             break
         step = radius - before
-        outside = F.max_pool2d(F.max_pool2d(outside, (2 * step + 1, 1), 1, (step, 0)), (1, 2 * step + 1), 1, (0, step))
+        outside = F.max_pool2d(
+            F.max_pool2d(outside, (2 * step + 1, 1), 1, (step, 0)), (1, 2 * step + 1), 1, (0, step)
+        )
         total = total + (radius - before) * (1 - outside[:, 0, 1:-1, 1:-1])
         before = radius
     return total
@@ -70,7 +76,9 @@ def corrective_clicks(rng: Generator, answer: Tensor, truth: Tensor) -> tuple[Te
     n = len(truth)
     loose = torch.rand(n, generator=rng, device=truth.device) < 0.2
     area = wrong.flatten(1).sum(1)
-    positive = torch.where(loose, area[:n] >= area[n:], deep[:n] >= deep[n:]) & (any_best[:n] > 0) | (any_best[n:] <= 0)
+    positive = torch.where(loose, area[:n] >= area[n:], deep[:n] >= deep[n:]) & (
+        any_best[:n] > 0
+    ) | (any_best[n:] <= 0)
     spots = torch.where(loose.repeat(2)[:, None], any_at, at)
     spot = torch.where(positive[:, None], spots[:n], spots[n:])
     clean = (any_best[:n] <= 0) & (any_best[n:] <= 0)
@@ -106,11 +114,15 @@ def first_prompts(rng: Generator, batch: Batch, share_box: float) -> First:
     draw = rand(count)
     boxed, hinted = draw < share_box, draw > 1 - SHARE_HINT
     scribbled = (draw <= 1 - SHARE_HINT) & (draw > 1 - SHARE_HINT - SHARE_SCRIBBLE)
-    loose = torch.tensor([0.0, 0.07, 0.15], device=device)[(rand(count) * 3).long().clamp(max=2)][:, None]
+    loose = torch.tensor([0.0, 0.07, 0.15], device=device)[(rand(count) * 3).long().clamp(max=2)][
+        :, None
+    ]
     sides = (batch.boxes[:, 2:] - batch.boxes[:, :2]).repeat(1, 2)
     boxes = (batch.boxes + loose * sides * (2 * rand(count, 4) - 1)).clamp(0, size)
     boxes = torch.cat([boxes[:, :2], torch.maximum(boxes[:, 2:], boxes[:, :2] + 2)], 1)
-    inner = torch.where((rand(count) < 0.5)[:, None], interior_points(rng, truth), random_points(rng, truth))
+    inner = torch.where(
+        (rand(count) < 0.5)[:, None], interior_points(rng, truth), random_points(rng, truth)
+    )
     clicked = ~boxed & ~hinted & ~scribbled
     with_click = clicked | (boxed & (rand(count) < 0.04))
     ends = torch.stack([random_points(rng, truth) for _ in range(2)], 1)
@@ -121,14 +133,19 @@ def first_prompts(rng: Generator, batch: Batch, share_box: float) -> First:
     points = torch.where(scribbled[:, None, None], 2 * line + 1, 2 * inner[:, None] + 1)
     alone = torch.arange(SCRIBBLED, device=device) == 0
     labels = torch.where(on_line | (with_click[:, None] & alone), 1, PADDING)
-    points, labels = F.pad(points, (0, 0, 0, CLICKS - SCRIBBLED)), F.pad(labels, (0, CLICKS - SCRIBBLED), value=PADDING)
+    points, labels = (
+        F.pad(points, (0, 0, 0, CLICKS - SCRIBBLED)),
+        F.pad(labels, (0, CLICKS - SCRIBBLED), value=PADDING),
+    )
     return First(points, labels, boxes, boxed, misshapen(rng, truth), hinted, clicked)
 
 
 def add_clicks(points: Tensor, labels: Tensor, spot: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
     """Put a click (O, 2) of sign (O,) into the first free place of each object."""
     free = (labels == PADDING).int().argmax(1, keepdim=True)
-    return points.scatter(1, free[..., None].expand(-1, 1, 2), spot[:, None]), labels.scatter(1, free, sign[:, None])
+    return points.scatter(1, free[..., None].expand(-1, 1, 2), spot[:, None]), labels.scatter(
+        1, free, sign[:, None]
+    )
 
 
 def misshapen(rng: Generator, masks: Tensor) -> Tensor:
@@ -139,6 +156,10 @@ def misshapen(rng: Generator, masks: Tensor) -> Tensor:
     signed = (depth(small, 0.0) - depth(~small, 0.0)).float()
     reach = (0.125 * small.flatten(1).sum(1).float().sqrt()).clamp(min=1)[:, None, None]
     side = small.shape[-1]
-    bumps = F.interpolate(torch.randn(count, 1, 6, 6, generator=rng, device=device), (side, side), mode="bicubic")[:, 0]
+    bumps = F.interpolate(
+        torch.randn(count, 1, 6, 6, generator=rng, device=device), (side, side), mode="bicubic"
+    )[:, 0]
     level = (2 * rand(count, 1, 1) - 1) * reach + bumps * reach * rand(count, 1, 1) * 0.6
-    return torch.where(signed > level.clamp(max=signed.amax((1, 2), keepdim=True) - 0.5), 10.0, -10.0)[:, None]
+    return torch.where(
+        signed > level.clamp(max=signed.amax((1, 2), keepdim=True) - 0.5), 10.0, -10.0
+    )[:, None]

@@ -19,7 +19,9 @@ MEMORY = (*PARTS, *SINGLE)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--memory", type=Path)
     parser.add_argument("--out", type=Path, required=True)

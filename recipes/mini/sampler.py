@@ -15,7 +15,14 @@ from torch import Tensor
 from segscope.phantom import scene as made_up
 
 #: share of draws where a source would otherwise have more; one-shape sets get less
-CAP, CAPS = 0.12, {"mri_cardiac_sunnybrook": 0.012, "mri_cardiac_sunnybrook_more": 0.02, "us_fetal_head_hc18": 0.02}
+CAP, CAPS = (
+    0.12,
+    {
+        "mri_cardiac_sunnybrook": 0.012,
+        "mri_cardiac_sunnybrook_more": 0.02,
+        "us_fetal_head_hc18": 0.02,
+    },
+)
 #: how often an object with its box's centre outside it (ring, wall, crescent) is drawn, to other objects
 HOLLOW = 3.0
 #: real rings, walls and crowded cells, of which there are few
@@ -64,7 +71,10 @@ class Prepared:
         while min(level.shape[1:]) > 96:
             level = F.avg_pool2d(level[None].float(), 2)[0].round().to(torch.uint8)
             self.levels.append(level)
-        self.planes = [torch.from_numpy(p.astype(np.int32 if p.max() > 32000 else np.int16)) for p in scene.planes]
+        self.planes = [
+            torch.from_numpy(p.astype(np.int32 if p.max() > 32000 else np.int16))
+            for p in scene.planes
+        ]
         rows = tabulate(scene).rows.tolist()
         self.objects = [(k, n, a, (x0, y0, x1, y1), bool(v)) for k, n, a, x0, y0, x1, y1, v in rows]
 
@@ -81,14 +91,25 @@ def source_weights(scenes: list[Scene], tables: list[Table]) -> NDArray[np.float
     each = dict(zip(sources, share, strict=True))
     worth = np.array([t.often.max(initial=0.0) for t in tables])
     held = {s: sum(w for x, w in zip(scenes, worth, strict=True) if x.source == s) for s in sources}
-    weight = np.array([each[s.source] * w / held[s.source] if w else 0 for s, w in zip(scenes, worth, strict=True)])
+    weight = np.array(
+        [
+            each[s.source] * w / held[s.source] if w else 0
+            for s, w in zip(scenes, worth, strict=True)
+        ]
+    )
     return weight / weight.sum()
 
 
 def synthetic(seed: int) -> Scene:
     image, planes = made_up(np.random.default_rng(seed), 256)
     same = bool((planes[0] == planes[1]).all())
-    return Scene("synthetic", str(seed), image, planes[:1] if same else planes, ("made up",) * (1 if same else 2))
+    return Scene(
+        "synthetic",
+        str(seed),
+        image,
+        planes[:1] if same else planes,
+        ("made up",) * (1 if same else 2),
+    )
 
 
 def _jitter(rng: np.random.Generator, image: Tensor) -> Tensor:
@@ -97,7 +118,8 @@ def _jitter(rng: np.random.Generator, image: Tensor) -> Tensor:
         image = image.mean(0, keepdim=True).expand(3, -1, -1)
     elif rng.random() < 0.35:
         image = (
-            image[torch.from_numpy(rng.permutation(3))] * torch.from_numpy(rng.uniform(0.75, 1.25, (3, 1, 1))).float()
+            image[torch.from_numpy(rng.permutation(3))]
+            * torch.from_numpy(rng.uniform(0.75, 1.25, (3, 1, 1))).float()
         )
     if rng.random() < 0.4:
         image = 255 * (image.clamp(0, 255) / 255) ** float(np.exp(rng.normal(0, 0.3)))
@@ -119,7 +141,9 @@ def _sample(source: Tensor, x: Tensor, y: Tensor, rows: int, columns: int) -> Te
     x0, x1 = int(max(fx.min().floor(), 0)), int(min(fx.max().ceil() + 2, wide))
     y0, y1 = int(max(fy.min().floor(), 0)), int(min(fy.max().ceil() + 2, high))
     part = source[:, y0:y1, x0:x1].float()
-    grid = torch.stack([(fx - x0 + 0.5) / part.shape[2] * 2 - 1, (fy - y0 + 0.5) / part.shape[1] * 2 - 1], -1)[
-        None
-    ].float()
-    return F.grid_sample(part[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    grid = torch.stack(
+        [(fx - x0 + 0.5) / part.shape[2] * 2 - 1, (fy - y0 + 0.5) / part.shape[1] * 2 - 1], -1
+    )[None].float()
+    return F.grid_sample(
+        part[None], grid, mode="bilinear", padding_mode="border", align_corners=False
+    )[0]

@@ -35,9 +35,15 @@ def pieces(rng: np.random.Generator, image: NDArray[np.uint8]) -> Scene:
     kept = np.zeros(labels.shape, np.uint16)
     number = 0
     for region in measure.regionprops(labels + 1, part.mean(-1)):
-        if 120 <= region.area <= 0.4 * labels.size and region.solidity > 0.72 and region.image_intensity.std() > 1:
+        if (
+            120 <= region.area <= 0.4 * labels.size
+            and region.solidity > 0.72
+            and region.image_intensity.std() > 1
+        ):
             number += 1
-            smooth = ndimage.binary_fill_holes(ndimage.binary_opening(labels + 1 == region.label, iterations=2))
+            smooth = ndimage.binary_fill_holes(
+                ndimage.binary_opening(labels + 1 == region.label, iterations=2)
+            )
             kept[smooth] = number
     return Scene("pieces", "", part, kept[None], ("piece",))
 
@@ -45,7 +51,9 @@ def pieces(rng: np.random.Generator, image: NDArray[np.uint8]) -> Scene:
 class Stream(IterableDataset):
     """Packed scenes (see pool.pack); each worker process draws from seeds of its own."""
 
-    def __init__(self, seed: int, pictures: list[NDArray[np.uint8]], share: float = SHARE_PIECES) -> None:
+    def __init__(
+        self, seed: int, pictures: list[NDArray[np.uint8]], share: float = SHARE_PIECES
+    ) -> None:
         self.seed, self.pictures, self.share = seed, pictures, share
 
     def __iter__(self) -> Iterator[Packed]:
@@ -72,7 +80,9 @@ class Supply:
         self.ready: queue.Queue[Packed] = queue.Queue(maxsize=64)
         if workers:
             pinned = ring.device.type == "cuda"
-            loader = DataLoader(stream, at_once, num_workers=workers, prefetch_factor=2, pin_memory=pinned)
+            loader = DataLoader(
+                stream, at_once, num_workers=workers, prefetch_factor=2, pin_memory=pinned
+            )
             threading.Thread(target=self._pull, args=(iter(loader),), daemon=True).start()
         else:
             once = DataLoader(stream, ring.capacity)

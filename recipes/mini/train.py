@@ -50,22 +50,34 @@ def image_loss(loop: Loop, model: MiniModel, rng: Generator, batch: Batch) -> Te
     first = first_prompts(rng, batch, settings.share_box)
     points, labels, boxes, has_box = first.points, first.labels, first.boxes, first.has_box
     # the same in all processes and after resuming, and known without waiting for the device
-    rounds = 1 + int(np.random.default_rng((settings.seed, loop.step)).choice(len(settings.rounds), p=settings.rounds))
+    rounds = 1 + int(
+        np.random.default_rng((settings.seed, loop.step)).choice(
+            len(settings.rounds), p=settings.rounds
+        )
+    )
     chance = lambda share: torch.rand(len(boxes), generator=rng, device=device) < share  # noqa: E731
     given = {"has_box": has_box, "ellipse": chance(0.85)}
     previous, loss = first.hints, torch.zeros((), device=device)
     for k in range(rounds):
         keep = chance(0.9) if k else first.has_hint
         with settings.half():
-            logits, iou, score = model.decode(features, points, labels, boxes, previous, has_previous=keep, **given)
+            logits, iou, score = model.decode(
+                features, points, labels, boxes, previous, has_previous=keep, **given
+            )
         fine, iou = upsample(logits), iou.float()
         lone = first.lone if k == 0 else torch.zeros_like(has_box)
         judged = has_box & batch.vague if k == 0 else torch.zeros_like(has_box)
-        part, best, dice = round_loss(fine, iou, batch.truth, batch.outside * ~has_box, lone, judged)
+        part, best, dice = round_loss(
+            fine, iou, batch.truth, batch.outside * ~has_box, lone, judged
+        )
         loss = loss + (part + 0.02 * F.softplus(-score.float()).mean()) / rounds
         loop.note(f"dice{k}", dice.mean())
         if k == 0:
-            for name, rows in (("box", has_box & ~batch.vague), ("click", first.lone), ("mask", first.has_hint)):
+            for name, rows in (
+                ("box", has_box & ~batch.vague),
+                ("click", first.lone),
+                ("mask", first.has_hint),
+            ):
                 loop.note(name, (dice * rows).sum() / rows.sum())
         if k + 1 < rounds:
             rows = torch.arange(len(best), device=device)
@@ -79,7 +91,9 @@ def image_loss(loop: Loop, model: MiniModel, rng: Generator, batch: Batch) -> Te
 def _decoder_parameters(model: MiniModel) -> list[Tensor]:
     prompts = model.prompt_encoder
     parts = (prompts.point_embed, prompts.not_a_point_embed, prompts.no_mask_embed)
-    return [p for part in (*parts, model.mask_decoder, model.dense_branch) for p in part.parameters()]
+    return [
+        p for part in (*parts, model.mask_decoder, model.dense_branch) for p in part.parameters()
+    ]
 
 
 def _image_parameters(model: MiniModel) -> list[Tensor]:
@@ -92,12 +106,21 @@ def run_image(settings: Settings, scenes: list[Scene]) -> None:
     began = time.time()
     stream = Stream(settings.seed, [s.image for s in scenes])
     ring = Ring(settings.made_up, device)
-    supply = Supply(ring, stream, settings.workers)  # processes begin before anything large lies in memory
+    supply = Supply(
+        ring, stream, settings.workers
+    )  # processes begin before anything large lies in memory
     real = Pool.of(scenes, device)
     supply.take(wait=True)
     made = ring.view()
-    loop = Loop(settings, _decoder_parameters if frozen else _image_parameters, start_from(settings))
-    log.info("%d real scenes with %d objects ready in %.0f s", len(scenes), len(real.objects), time.time() - began)
+    loop = Loop(
+        settings, _decoder_parameters if frozen else _image_parameters, start_from(settings)
+    )
+    log.info(
+        "%d real scenes with %d objects ready in %.0f s",
+        len(scenes),
+        len(real.objects),
+        time.time() - began,
+    )
     for size, count, _ in loop.steps():
         if loop.step % 10 == 0 and supply.take():
             made = ring.view()
@@ -105,7 +128,9 @@ def run_image(settings: Settings, scenes: list[Scene]) -> None:
         model.vision_encoder.train(not frozen)
         rng, share = loop.rng(), round(count * settings.share_real)
         parts = [pool.draw(rng, n, size) for pool, n in ((real, share), (made, count - share)) if n]
-        batch = Batch(*(torch.cat([getattr(p, name) for p in parts]) for name in Batch.__dataclass_fields__))
+        batch = Batch(
+            *(torch.cat([getattr(p, name) for p in parts]) for name in Batch.__dataclass_fields__)
+        )
         loss = image_loss(loop, model, rng, batch)
         loss.backward()
         loop.note("loss", loss)
@@ -113,12 +138,16 @@ def run_image(settings: Settings, scenes: list[Scene]) -> None:
 
 
 def settings_from(arguments: list[str] | None = None) -> Settings:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=("image", "decoder", "memory"))
     parser.add_argument("--settings", type=Path, default=Path(__file__).with_name("settings.toml"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="weights to begin with; stage memory needs those of stage image")
+    parser.add_argument(
+        "--start", type=Path, help="weights to begin with; stage memory needs those of stage image"
+    )
     parser.add_argument("--device", help="cpu, cuda")
     parser.add_argument("--workers", type=int, help="processes that make scenes meanwhile")
     parser.add_argument("--seconds", type=float, help="end after so long")

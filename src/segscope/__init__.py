@@ -19,7 +19,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from segscope._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from segscope.errors import Cancelled, PromptError, ReadError, SegscopeError, UsageError
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from segscope.load import load
     from segscope.masks import FrameMask, Masks
     from segscope.overlay import overlay
-    from segscope.predict import everything, segment
-    from segscope.predict.interaction import Interaction
+    from segscope.predict import everything
     from segscope.prompts import Box, MaskPrompt, Point, Scribble
     from segscope.render import Renderer
+    from segscope.session import segment
+    from segscope.session.interaction import Interaction
     from segscope.stack import Stack
 
 __all__ = [
@@ -64,7 +65,7 @@ _HOME = {
     "Cancelled": "errors",
     "FrameMask": "masks",
     "Geometry": "geometry",
-    "Interaction": "predict.interaction",
+    "Interaction": "session",
     "MaskPrompt": "prompts",
     "Masks": "masks",
     "Point": "prompts",
@@ -80,7 +81,7 @@ _HOME = {
     "overlay": "overlay",
     "read": "io",
     "read_masks": "io",
-    "segment": "predict",
+    "segment": "session",
     "write": "io",
 }
 

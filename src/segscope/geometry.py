@@ -67,4 +67,7 @@ class Geometry:
         """
         voxel = np.linalg.norm(self.affine[:3, :3], axis=0)
         difference = np.linalg.norm(self.affine[:3] - other.affine[:3], axis=0)
-        return bool((difference[:3] <= tolerance * voxel).all() and difference[3] <= 100 * tolerance * voxel.min())
+        return bool(
+            (difference[:3] <= tolerance * voxel).all()
+            and difference[3] <= 100 * tolerance * voxel.min()
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from segscope.errors import CheckpointError, UnknownName, UsageError
-from segscope.models.cards import CARDS, Card, card
+from segscope.models.model_cards import CARDS, Card, card
 
 if TYPE_CHECKING:
     import torch
@@ -98,15 +98,19 @@ def load(
     return _plain(name_or_path, where, number, input_size)
 
 
-def _adaptation(folder: Path, device: torch.device, dtype: torch.dtype, input_size: int | None) -> Engine | Segmenter:
+def _adaptation(
+    folder: Path, device: torch.device, dtype: torch.dtype, input_size: int | None
+) -> Engine | Segmenter:
     """The base that an adaptation names, with the adaptation on it."""
     import torch
 
-    from segscope.adapt.folder import load_adaptation
+    from segscope.adapt.saved import load_adaptation
 
     def base(source: str, side: int, whole: bool) -> Engine:
         if input_size not in (None, side):
-            raise UsageError(f"{folder} was adapted at an input of {side} pixels; leave the input size out")
+            raise UsageError(
+                f"{folder} was adapted at an input of {side} pixels; leave the input size out"
+            )
         return _plain(source, device, torch.float32 if whole else dtype, side)
 
     return load_adaptation(folder, base, device)
@@ -121,15 +125,19 @@ def merged(folder: Path) -> Checkpoint:
     """
     import torch
 
-    from segscope.adapt import folder as adaptations
+    from segscope.adapt import saved as adaptations
 
     if not adaptations.is_adaptation(folder):
         raise UsageError(f"{folder} is no adaptation; wanted a folder that `segscope adapt` wrote")
     cpu = torch.device("cpu")
-    return adaptations.merged(folder, lambda source, side, _whole: _plain(source, cpu, torch.float32, side))
+    return adaptations.merged(
+        folder, lambda source, side, _whole: _plain(source, cpu, torch.float32, side)
+    )
 
 
-def _plain(name_or_path: str | Path, device: torch.device, dtype: torch.dtype, input_size: int | None) -> Engine:
+def _plain(
+    name_or_path: str | Path, device: torch.device, dtype: torch.dtype, input_size: int | None
+) -> Engine:
     """A network that is no adaptation."""
     return _engine(_checkpoint(name_or_path, input_size), device, dtype)
 
@@ -202,7 +210,11 @@ def _device(device: str | torch.device) -> torch.device:
         wanted = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise UsageError(f"no device {device!r}; wanted auto, cpu, cuda, cuda:1 or mps.") from error
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    there = {
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
     if (wanted.index or 0) >= there.get(wanted.type, 0):
         raise UsageError(
             f"device {str(wanted)!r} is not here (CUDA devices: {torch.cuda.device_count()}, PyTorch "

@@ -110,10 +110,16 @@ class Masks:
         labels = labels[None] if labels.ndim == 2 else labels
         if labels.ndim != 3:
             raise UsageError(f"labels are (frame, row, column), got shape {labels.shape}")
-        if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))):
-            raise UsageError("labels are whole numbers; this array holds fractions or values that are not finite")
+        if labels.dtype.kind == "f" and not (
+            np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))
+        ):
+            raise UsageError(
+                "labels are whole numbers; this array holds fractions or values that are not finite"
+            )
         if labels.size and (labels.min() < 0 or labels.max() > 65535):
-            raise UsageError(f"labels are 0 to 65535, this array spans {labels.min()} to {labels.max()}")
+            raise UsageError(
+                f"labels are 0 to 65535, this array spans {labels.min()} to {labels.max()}"
+            )
         labels = labels.astype(np.uint16)
         runs = {}
         for index, frame in enumerate(labels):
@@ -131,7 +137,11 @@ class Masks:
     def mask(self, frame: int, object_id: int) -> NDArray[np.bool_]:
         """Mask (row, column) of one object on one frame."""
         runs = self.runs.get((frame, object_id))
-        return np.zeros(self.shape_zyx[1:], bool) if runs is None else decode_runs(runs, self.shape_zyx[1:])
+        return (
+            np.zeros(self.shape_zyx[1:], bool)
+            if runs is None
+            else decode_runs(runs, self.shape_zyx[1:])
+        )
 
     def frame_labels(self, frame: int) -> NDArray[np.uint16]:
         """Label map (row, column) of one frame. Where masks overlap, the highest object id shows."""

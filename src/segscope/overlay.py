@@ -83,14 +83,25 @@ def overlay(
         (row, column, 3) uint8 of the enlarged size.
     """
     each = masks if isinstance(masks, Mapping) else _split(np.asarray(masks))
-    height, width = max(1, round(rgb.shape[0] * scale * aspect)), max(1, round(rgb.shape[1] * scale))
+    height, width = (
+        max(1, round(rgb.shape[0] * scale * aspect)),
+        max(1, round(rgb.shape[1] * scale)),
+    )
     same = (height, width) == rgb.shape[:2]
-    base = rgb if same else np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+    base = (
+        rgb
+        if same
+        else np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+    )
     canvas = base.astype(np.float32)
     line = 1 if min(height, width) < 200 else max(2, round(min(height, width) / 400))
-    enlarged = {key: mask if same else _enlarge(mask, (height, width)) for key, mask in each.items()}
+    enlarged = {
+        key: mask if same else _enlarge(mask, (height, width)) for key, mask in each.items()
+    }
     for object_id, mask in sorted(enlarged.items()):
-        canvas[mask] = (1 - fill) * canvas[mask] + fill * np.asarray(colour_of(object_id), np.float32)
+        canvas[mask] = (1 - fill) * canvas[mask] + fill * np.asarray(
+            colour_of(object_id), np.float32
+        )
     for object_id, mask in sorted(enlarged.items()):
         canvas[_outline(mask, line)] = colour_of(object_id)
     picture = Image.fromarray(np.clip(np.rint(canvas), 0, 255).astype(np.uint8))
@@ -168,7 +179,9 @@ def key_frames(masks: Masks, prompts: Sequence[Prompt] = (), at_most: int = 12) 
     """The frames that tell most: prompted ones, first and last with an object, the rest evenly between."""
     held = sorted({frame for (frame, _), runs in masks.runs.items() if runs[1::2].sum()})
     given = sorted({prompt.frame for prompt in prompts if 0 <= prompt.frame < masks.shape_zyx[0]})
-    area = {frame: sum(masks.area(frame, object_id) for object_id in masks.object_ids) for frame in held}
+    area = {
+        frame: sum(masks.area(frame, object_id) for object_id in masks.object_ids) for frame in held
+    }
     must = ([max(held, key=lambda frame: area[frame]), held[0], held[-1]] if held else []) + given
     chosen = set(list(dict.fromkeys(must))[:at_most]) or {0}
     low, high = (min(chosen), max(chosen))
@@ -186,7 +199,11 @@ def _split(labels: NDArray[Any]) -> dict[int, NDArray[np.bool_]]:
 
 
 def _masks_of(masks: Masks, frame: int) -> dict[int, NDArray[np.bool_]]:
-    return {object_id: masks.mask(frame, object_id) for object_id in masks.object_ids if masks.area(frame, object_id)}
+    return {
+        object_id: masks.mask(frame, object_id)
+        for object_id in masks.object_ids
+        if masks.area(frame, object_id)
+    }
 
 
 def _enlarge(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -215,20 +232,36 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def _writable(text: str) -> str:
     """What the font that comes with Pillow can write; it has hardly more than ASCII."""
     plain = unicodedata.normalize("NFKD", text)
-    return "".join(letter if letter.isascii() else "" if unicodedata.combining(letter) else "?" for letter in plain)
+    return "".join(
+        letter if letter.isascii() else "" if unicodedata.combining(letter) else "?"
+        for letter in plain
+    )
 
 
-def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: Colour, size: int) -> None:
-    draw.text(at, _writable(text), fill=colour, font=_font(size), stroke_width=max(1, size // 9), stroke_fill=(0, 0, 0))
+def _text(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: Colour, size: int
+) -> None:
+    draw.text(
+        at,
+        _writable(text),
+        fill=colour,
+        font=_font(size),
+        stroke_width=max(1, size // 9),
+        stroke_fill=(0, 0, 0),
+    )
 
 
-def _write_beside(draw: ImageDraw.ImageDraw, mask: NDArray[np.bool_], name: str, colour: Colour) -> None:
+def _write_beside(
+    draw: ImageDraw.ImageDraw, mask: NDArray[np.bool_], name: str, colour: Colour
+) -> None:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     size = max(11, min(mask.shape) // 32)
     _text(draw, (float(columns[0]), max(0.0, float(rows[0]) - 1.4 * size)), name, colour, size)
 
 
-def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompt, to: tuple[float, float], line: int) -> None:
+def _draw_prompt(
+    draw: ImageDraw.ImageDraw, prompt: Prompt, to: tuple[float, float], line: int
+) -> None:
     def place(x: float, y: float) -> tuple[float, float]:
         return (x * to[0], y * to[1])
 
@@ -236,25 +269,35 @@ def _draw_prompt(draw: ImageDraw.ImageDraw, prompt: Prompt, to: tuple[float, flo
         case Box():
             x0, y0, x1, y1 = prompt.xyxy
             (left, top), (right, bottom) = place(x0, y0), place(x1, y1)
-            draw.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=(0, 0, 0), width=line + 2)
-            draw.rectangle((left, top, right, bottom), outline=colour_of(prompt.object_id), width=line)
+            draw.rectangle(
+                (left - 1, top - 1, right + 1, bottom + 1), outline=(0, 0, 0), width=line + 2
+            )
+            draw.rectangle(
+                (left, top, right, bottom), outline=colour_of(prompt.object_id), width=line
+            )
         case Point():
             _draw_click(draw, place(prompt.x, prompt.y), prompt.positive, line)
         case Scribble():
             stroke = [place(x, y) for x, y in prompt.xy]
             wide = max(line + 1, round(prompt.width * to[0]))
             draw.line(
-                stroke if len(stroke) > 1 else stroke * 2, fill=POSITIVE if prompt.positive else NEGATIVE, width=wide
+                stroke if len(stroke) > 1 else stroke * 2,
+                fill=POSITIVE if prompt.positive else NEGATIVE,
+                width=wide,
             )
         case MaskPrompt():
             pass  # it is the mask that is drawn
 
 
-def _draw_click(draw: ImageDraw.ImageDraw, at: tuple[float, float], positive: bool, line: int) -> None:
+def _draw_click(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], positive: bool, line: int
+) -> None:
     x, y = at
     radius = 4 * line
     disc = (x - radius, y - radius, x + radius, y + radius)
-    draw.ellipse(disc, fill=POSITIVE if positive else NEGATIVE, outline=(0, 0, 0), width=max(1, line // 2))
+    draw.ellipse(
+        disc, fill=POSITIVE if positive else NEGATIVE, outline=(0, 0, 0), width=max(1, line // 2)
+    )
     arm = radius * 0.55
     draw.line((x - arm, y, x + arm, y), fill=(0, 0, 0), width=line)
     if positive:
@@ -373,4 +416,6 @@ def _size(masks: Masks, object_id: int) -> str:
         return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm) / 1000:.3g} ml"
     if masks.geometry is not None:
         return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]):.4g} sq mm"
-    return f"{pixels:,} px" if masks.shape_zyx[0] == 1 else f"on {frames} frame{'s' * (frames != 1)}"
+    return (
+        f"{pixels:,} px" if masks.shape_zyx[0] == 1 else f"on {frames} frame{'s' * (frames != 1)}"
+    )

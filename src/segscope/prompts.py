@@ -75,7 +75,9 @@ class Box:
         height, width = size_hw
         x0, y0, x1, y1 = self.xyxy
         if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-            raise PromptError(f"box {self.xyxy} lies outside frame {self.frame} of {width} x {height} pixels")
+            raise PromptError(
+                f"box {self.xyxy} lies outside frame {self.frame} of {width} x {height} pixels"
+            )
 
     @classmethod
     def around(cls, mask: NDArray[np.bool_], frame: int = 0, object_id: int = 1) -> Box:
@@ -107,7 +109,9 @@ class Scribble:
             raise PromptError("a scribble has at least one point")
         _check_finite((value for pair in xy for value in pair), "a scribble")
         if not (math.isfinite(self.width) and self.width > 0):
-            raise PromptError(f"the width of a scribble is a positive number of pixels, got {self.width}")
+            raise PromptError(
+                f"the width of a scribble is a positive number of pixels, got {self.width}"
+            )
         object.__setattr__(self, "xy", xy)
 
     def check_inside(self, size_hw: tuple[int, int]) -> None:
@@ -125,7 +129,9 @@ class Scribble:
             xy = np.column_stack([np.interp(at, along, xy[:, 0]), np.interp(at, along, xy[:, 1])])
         elif at_most is not None:
             xy = xy[:1]
-        return tuple(Point(float(x), float(y), self.frame, self.object_id, self.positive) for x, y in xy)
+        return tuple(
+            Point(float(x), float(y), self.frame, self.object_id, self.positive) for x, y in xy
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,5 +191,7 @@ def check_prompts(prompts: Iterable[Prompt], shape_zyx: tuple[int, int, int]) ->
     """Raise PromptError unless every prompt lies on the stack of `shape_zyx`."""
     for prompt in prompts:
         if prompt.frame >= shape_zyx[0]:
-            raise PromptError(f"frame {prompt.frame} of a stack with frames 0 to {shape_zyx[0] - 1}")
+            raise PromptError(
+                f"frame {prompt.frame} of a stack with frames 0 to {shape_zyx[0] - 1}"
+            )
         prompt.check_inside(shape_zyx[1:])

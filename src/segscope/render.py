@@ -45,7 +45,14 @@ MIXES: Mapping[int, tuple[tuple[float, float, float], ...]] = {
     3: IDENTITY,
     4: ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.6, 0.6, 0.6)),
     5: ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.7, 0.7), (0.7, 0.0, 0.7)),
-    6: ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.7, 0.7), (0.7, 0.0, 0.7), (0.7, 0.7, 0.0)),
+    6: (
+        (0.0, 0.0, 1.0),
+        (0.0, 1.0, 0.0),
+        (1.0, 0.0, 0.0),
+        (0.0, 0.7, 0.7),
+        (0.7, 0.0, 0.7),
+        (0.7, 0.7, 0.0),
+    ),
 }
 
 
@@ -158,7 +165,9 @@ def choose(stack: Stack, window: str | Mapping[str, Any] | None = None) -> Windo
         # equal ends would divide by zero: a constant image is shown black
         ends = [b if b > a else math.nextafter(a, math.inf) if abs(a) > 2**52 else a + 1.0
                 for a, b in zip(low, high, strict=True)]  # fmt: skip
-        return Window(tuple(map(float, low)), tuple(map(float, ends)), how + said, channels, mix, inverted)
+        return Window(
+            tuple(map(float, low)), tuple(map(float, ends)), how + said, channels, mix, inverted
+        )
 
     def level(width: float, middle: float, how: str) -> Window:
         return made([middle - width / 2] * len(channels), [middle + width / 2] * len(channels), how)
@@ -180,7 +189,11 @@ def choose(stack: Stack, window: str | Mapping[str, Any] | None = None) -> Windo
         guessed = "" if stack.modality == "CT" else ", CT by its values"
         return level(width, middle, f"abdomen: width {width:g} level {middle:g}{guessed}")
     if own is not None and stack.modality in PROJECTIONS:
-        return made([own[0]] * len(channels), [own[1]] * len(channels), f"{own[0]:g} to {own[1]:g}, from the file")
+        return made(
+            [own[0]] * len(channels),
+            [own[1]] * len(channels),
+            f"{own[0]:g} to {own[1]:g}, from the file",
+        )
     return spread(*AUTOMATIC)
 
 
@@ -220,9 +233,16 @@ def _from_record(record: Mapping[str, Any]) -> Window:
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"the record of a window is malformed ({error!r})") from error
     shown = len(window.channels)
-    if not shown or not shown == len(window.low) == len(window.high) == len(mix) or min(window.channels) < 0:
+    if (
+        not shown
+        or not shown == len(window.low) == len(window.high) == len(mix)
+        or min(window.channels) < 0
+    ):
         raise UsageError("the record of a window names another number of channels than of bounds")
-    if not all(math.isfinite(a) and math.isfinite(b) and a < b for a, b in zip(window.low, window.high, strict=True)):
+    if not all(
+        math.isfinite(a) and math.isfinite(b) and a < b
+        for a, b in zip(window.low, window.high, strict=True)
+    ):
         raise UsageError("the record of a window has bounds that do not rise")
     return window
 
@@ -252,14 +272,20 @@ def _own_window(stack: Stack) -> tuple[float, float] | None:
 
 def _sample(stack: Stack, channels: Sequence[int]) -> NDArray[Any]:
     """Finite values (channel, value) from frames spread over the stack; not finite in any channel: left out."""
-    picked = np.unique(np.linspace(0, len(stack) - 1, min(len(stack), SAMPLED_FRAMES)).round().astype(int))
+    picked = np.unique(
+        np.linspace(0, len(stack) - 1, min(len(stack), SAMPLED_FRAMES)).round().astype(int)
+    )
     height, width = stack.size_hw
     step = max(1, math.ceil(math.sqrt(height * width / SAMPLED_PIXELS)))
     parts = []
     for index in picked.tolist():
         frame = stack[index]
         planes = frame[..., None] if frame.ndim == 2 else frame
-        parts.append(planes[step // 2 :: step, step // 2 :: step][..., list(channels)].reshape(-1, len(channels)))
+        parts.append(
+            planes[step // 2 :: step, step // 2 :: step][..., list(channels)].reshape(
+                -1, len(channels)
+            )
+        )
     values = np.concatenate(parts)
     return values[np.isfinite(values).all(axis=1)].T
 
@@ -284,7 +310,11 @@ def _percentiles(
 
 def _looks_like_ct(stack: Stack) -> bool:
     """Whether unknown values are Hounsfield units: signed, from air (-1000) up to more than soft tissue."""
-    if stack.source.dtype.kind not in "if" or len(stack.source.shape) != 3 or stack.geometry is None:
+    if (
+        stack.source.dtype.kind not in "if"
+        or len(stack.source.shape) != 3
+        or stack.geometry is None
+    ):
         return False
     values = _sample(stack, (0,))[0]
     return bool(len(values) and values.min() <= -700 and 100 <= values.max() <= 40_000)

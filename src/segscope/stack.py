@@ -66,7 +66,9 @@ class Stack:
                 f"a stack is (frame, row, column[, channel]) with no empty axis, got shape {tuple(self.source.shape)}"
             )
         if self.times_s is not None and len(self.times_s) != len(self.source):
-            raise UsageError(f"{len(self.source)} frames need as many times, got {len(self.times_s)}")
+            raise UsageError(
+                f"{len(self.source)} frames need as many times, got {len(self.times_s)}"
+            )
 
     @classmethod
     def from_array(
@@ -97,17 +99,23 @@ class Stack:
         if array.dtype.kind not in "buif":
             raise UsageError(f"a stack holds numbers, got dtype {array.dtype}")
         if channels is None:
-            channels = array.ndim == 4 or (array.ndim == 3 and array.dtype == np.uint8 and array.shape[-1] in (3, 4))
+            channels = array.ndim == 4 or (
+                array.ndim == 3 and array.dtype == np.uint8 and array.shape[-1] in (3, 4)
+            )
         if array.ndim == 2 + channels:
             array = array[None]
         if array.ndim != 3 + channels:
-            raise UsageError(f"expected (row, column), (frame, row, column) or these with channels, got {array.shape}")
+            raise UsageError(
+                f"expected (row, column), (frame, row, column) or these with channels, got {array.shape}"
+            )
         if affine is not None and spacing_zyx_mm is not None:
             raise UsageError("give either affine or spacing_zyx_mm, not both")
         geometry = Geometry(affine) if affine is not None else None
         if spacing_zyx_mm is not None:
             if not all(np.isfinite(value) and value > 0 for value in spacing_zyx_mm):
-                raise UsageError(f"spacing_zyx_mm holds three positive millimetres, got {spacing_zyx_mm}")
+                raise UsageError(
+                    f"spacing_zyx_mm holds three positive millimetres, got {spacing_zyx_mm}"
+                )
             geometry = Geometry.from_spacing(spacing_zyx_mm)
         times = None if times_s is None else np.asarray(times_s, dtype=np.float64)
         kind: Kind = "video" if times is not None else "picture" if len(array) == 1 else "volume"

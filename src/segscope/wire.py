@@ -21,7 +21,9 @@ ReadMask = Callable[[Path], NDArray[np.bool_]]
 
 def pack_mask(mask: NDArray[np.bool_]) -> str:
     """A mask as text: one bit a pixel, deflated, base64."""
-    return base64.b64encode(zlib.compress(np.packbits(np.asarray(mask, bool)).tobytes(), 1)).decode("ascii")
+    return base64.b64encode(zlib.compress(np.packbits(np.asarray(mask, bool)).tobytes(), 1)).decode(
+        "ascii"
+    )
 
 
 def unpack_mask(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -38,14 +40,21 @@ def unpack_mask(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         raise PromptError(f"a packed mask is damaged: {error}") from error
     if len(packed) != (pixels + 7) // 8:
         raise PromptError(f"a packed mask does not hold {size_hw[0]} x {size_hw[1]} pixels")
-    return np.unpackbits(np.frombuffer(packed, np.uint8), count=pixels).astype(bool).reshape(size_hw)
+    return (
+        np.unpackbits(np.frombuffer(packed, np.uint8), count=pixels).astype(bool).reshape(size_hw)
+    )
 
 
 def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
     """One prompt without its object id; masks are packed in place."""
     match prompt:
         case Point():
-            return {"type": "point", "frame": prompt.frame, "xy": [prompt.x, prompt.y], "positive": prompt.positive}
+            return {
+                "type": "point",
+                "frame": prompt.frame,
+                "xy": [prompt.x, prompt.y],
+                "positive": prompt.positive,
+            }
         case Box():
             return {"type": "box", "frame": prompt.frame, "xyxy": list(prompt.xyxy)}
         case Scribble():
@@ -58,7 +67,9 @@ def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
                     "bits": pack_mask(prompt.mask), "refine": prompt.refine, **score}  # fmt: skip
 
 
-def prompt_from_json(item: Mapping[str, Any], object_id: int, read_mask: ReadMask | None = None) -> Prompt:
+def prompt_from_json(
+    item: Mapping[str, Any], object_id: int, read_mask: ReadMask | None = None
+) -> Prompt:
     """The prompt of `prompt_to_json`; a mask may name a file (`path`) that `read_mask` opens.
 
     Raises:
@@ -73,7 +84,13 @@ def prompt_from_json(item: Mapping[str, Any], object_id: int, read_mask: ReadMas
         if kind == "box":
             return Box(tuple(item["xyxy"]), frame, object_id)
         if kind == "scribble":
-            return Scribble(tuple(map(tuple, item["xy"])), frame, object_id, positive, float(item.get("width", 3)))
+            return Scribble(
+                tuple(map(tuple, item["xy"])),
+                frame,
+                object_id,
+                positive,
+                float(item.get("width", 3)),
+            )
         if kind == "mask":
             refine = _flag(item.get("refine", False), "refine")
             if "path" in item and read_mask is not None:
@@ -107,43 +124,63 @@ def _shorten(item: object) -> str:
     return text if len(text) < 200 else text[:200] + "..."
 
 
-def prompts_to_json(prompts: Iterable[Prompt], names: Mapping[int, str] | None = None) -> dict[str, Any]:
+def prompts_to_json(
+    prompts: Iterable[Prompt], names: Mapping[int, str] | None = None
+) -> dict[str, Any]:
     """The prompt file: objects with their names and their prompts in order."""
     objects: dict[int, dict[str, Any]] = {}
     for prompt in prompts:
         entry = objects.setdefault(
             prompt.object_id,
-            {"id": prompt.object_id, "label": (names or {}).get(prompt.object_id, ""), "prompts": []},
+            {
+                "id": prompt.object_id,
+                "label": (names or {}).get(prompt.object_id, ""),
+                "prompts": [],
+            },
         )
         entry["prompts"].append(prompt_to_json(prompt))
     return {"version": VERSION, "objects": list(objects.values())}
 
 
-def prompts_from_json(document: Any, read_mask: ReadMask | None = None) -> tuple[list[Prompt], dict[int, str]]:
+def prompts_from_json(
+    document: Any, read_mask: ReadMask | None = None
+) -> tuple[list[Prompt], dict[int, str]]:
     """Prompts in order and object names of a prompt file.
 
     Raises:
         PromptError: not such a document; nothing is guessed.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("objects"), list):
-        raise PromptError('a prompt file is {"version": 1, "objects": [{"id": 1, "prompts": [...]}]}')
+        raise PromptError(
+            'a prompt file is {"version": 1, "objects": [{"id": 1, "prompts": [...]}]}'
+        )
     if document.get("version") != VERSION:
-        raise PromptError(f"a prompt file of version {document.get('version')!r}; this program reads version {VERSION}")
+        raise PromptError(
+            f"a prompt file of version {document.get('version')!r}; this program reads version {VERSION}"
+        )
     prompts: list[Prompt] = []
     names: dict[int, str] = {}
     for entry in document["objects"]:
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("id"), int) or isinstance(entry["id"], bool):
+        if (
+            not isinstance(entry, Mapping)
+            or not isinstance(entry.get("id"), int)
+            or isinstance(entry["id"], bool)
+        ):
             raise PromptError(f"an object has a whole number as id: {_shorten(entry)}")
         if entry["id"] in names:
             raise PromptError(f"object {entry['id']} is listed twice")
         if not isinstance(entry.get("prompts", []), list):
             raise PromptError(f"the prompts of object {entry['id']} are a list")
         names[entry["id"]] = str(entry.get("label") or "")
-        prompts += [prompt_from_json(item, entry["id"], read_mask) for item in entry.get("prompts", [])]
+        prompts += [
+            prompt_from_json(item, entry["id"], read_mask) for item in entry.get("prompts", [])
+        ]
     return prompts, names
 
 
-def load_prompts(path: Path, read_mask: ReadMask | None = None) -> tuple[list[Prompt], dict[int, str]]:
+def load_prompts(
+    path: Path, read_mask: ReadMask | None = None
+) -> tuple[list[Prompt], dict[int, str]]:
     """`prompts_from_json` of a file; mask paths are taken relative to it.
 
     Raises:
@@ -152,7 +189,9 @@ def load_prompts(path: Path, read_mask: ReadMask | None = None) -> tuple[list[Pr
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PromptError(f"cannot read the prompt file {path}: {error.strerror or error}") from error
+        raise PromptError(
+            f"cannot read the prompt file {path}: {error.strerror or error}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise PromptError(f"{path} is not JSON: {error}") from error
     relative = None if read_mask is None else (lambda name: read_mask(path.parent / name))

@@ -16,8 +16,8 @@ import torch
 from adapting import ellipse
 from PIL import Image
 
-from segscope.adapt.data import Choice, Data, gather
-from segscope.io.cases import DataSet, dataset
+from segscope.adapt.data.training_set import Choice, Data, gather
+from segscope.io.datasets.reading import DataSet, dataset
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,7 +54,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"id": f"p{number}", "image": f"{number}.png", "targets": [target], "group": f"g{number // 2}",
              "split": "val" if number > 7 else "train"}
         )  # fmt: skip
-    listing: dict[str, Any] = {"name": "ellipses", "labels": {"1": "large body", "2": "bright spot"}, "items": items}
+    listing: dict[str, Any] = {
+        "name": "ellipses",
+        "labels": {"1": "large body", "2": "bright spot"},
+        "items": items,
+    }
     listing["license"] = "CC0"
     (place / "dataset.json").write_text(json.dumps(listing))
     return place
@@ -70,7 +74,10 @@ def data(pictures: DataSet) -> Data:
     """The bodies of eight pictures to train on, and of two of these to validate on; all of them without truth too."""
     found = gather([pictures], Choice(labels=("large body",)), 256, empty=True)
     bare = tuple(replace(item, things=(), labelled=False) for item in found.train.items)
-    val, unlabelled = replace(found.train, items=found.train.items[:2]), replace(found.train, items=bare)
+    val, unlabelled = (
+        replace(found.train, items=found.train.items[:2]),
+        replace(found.train, items=bare),
+    )
     return replace(found, val=val, unlabelled=unlabelled)
 
 
@@ -85,6 +92,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Data:
             rgb, labels = ellipse(np.random.default_rng(number), side=64 + 2 * slice_)
             scan.append(rgb[:64, :64, 0])
             truth.append(labels[:64, :64])
-        np.savez(place / f"{number}.npz", imgs=np.stack(scan), gts=np.stack(truth), spacing=np.array([1.0, 1.0, 2.0]))
+        np.savez(
+            place / f"{number}.npz",
+            imgs=np.stack(scan),
+            gts=np.stack(truth),
+            spacing=np.array([1.0, 1.0, 2.0]),
+        )
         items.append(number)
     return gather([dataset(place)], Choice(), 256)

@@ -15,16 +15,23 @@ from engines import make_engine
 from models.conftest import to_official
 from torch import Tensor
 
-from segscope.adapt.biosam2 import MIX, BioSam2, banked_loss, enter, legacy_pooled_dice, made
-from segscope.adapt.cache import FeatureStore
-from segscope.adapt.data import Data
-from segscope.adapt.examples import on_grid
-from segscope.adapt.folder import attach
-from segscope.adapt.medsam2 import answer_losses
+from segscope.adapt.data.sampler import on_grid
+from segscope.adapt.data.training_set import Data
+from segscope.adapt.losses.clip_memory import gated
+from segscope.adapt.losses.interactive import best_of, hint_of
 from segscope.adapt.method import Adapted
-from segscope.adapt.prompting import best_of, hint_of
-from segscope.adapt.recall import gated
-from segscope.adapt.trainer import Trainer
+from segscope.adapt.methods.biosam2 import (
+    MIX,
+    BioSam2,
+    banked_loss,
+    enter,
+    legacy_pooled_dice,
+    made,
+)
+from segscope.adapt.methods.medsam2 import answer_losses
+from segscope.adapt.saved import attach
+from segscope.adapt.training.feature_cache import FeatureStore
+from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, SegscopeError
 from segscope.load import load
 from segscope.metrics.overlap import dice
@@ -51,7 +58,9 @@ def test_presets_train_what_they_say(preset: str, family: str) -> None:
     assert ("memory_attention" in parts) is (preset != "paper")
     assert ("memory_encoder" in parts) is (preset != "paper")
     assert "mask_decoder" in parts
-    assert method.parameters(make_engine(family)) == sum(item.numel() for item in adapted.trained.values())
+    assert method.parameters(make_engine(family)) == sum(
+        item.numel() for item in adapted.trained.values()
+    )
     assert method.frozen_encoder is (preset == "code")
 
 
@@ -61,7 +70,9 @@ def test_what_is_frozen_gets_no_gradient(preset: str, data: Data) -> None:
     _loss(adapted, data, places=2).backward()
     for name, item in adapted.root.named_parameters():
         assert (item.grad is None) or name in adapted.trained
-    encoder = [item for name, item in adapted.root.named_parameters() if name.startswith("vision_encoder.")]
+    encoder = [
+        item for name, item in adapted.root.named_parameters() if name.startswith("vision_encoder.")
+    ]
     assert any(item.grad is not None for item in encoder) is (preset == "paper")
 
 
@@ -88,25 +99,38 @@ def test_an_unknown_preset_is_refused() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("objective", ["sam2", "dicece"])
-def test_every_preset_learns_from_pictures_and_clips(family: str, objective: str, data: Data, clips: Data) -> None:
+def test_every_preset_learns_from_pictures_and_clips(
+    family: str, objective: str, data: Data, clips: Data
+) -> None:
     for preset, source in (("paper", data), ("code", data), ("video", clips)):
         adapted = attach(BioSam2(preset, objective, clip=3), make_engine(family), ())
         loss = _loss(adapted, source, places=2)
         assert bool(loss.isfinite())
         loss.backward()
-        assert any(bool(item.grad.any()) for item in adapted.trained.values() if item.grad is not None)
+        assert any(
+            bool(item.grad.any()) for item in adapted.trained.values() if item.grad is not None
+        )
 
 
 def test_the_mix_is_half_boxes_half_clicks_with_up_to_seven_corrections() -> None:
     plans = [Plan.parse(text) for _, text in MIX]
     assert sum(weight for weight, _ in MIX) == pytest.approx(1.0)
-    assert sum(weight for (weight, _), plan in zip(MIX, plans, strict=True) if plan.opening == "box.jitter") == 0.5
+    assert (
+        sum(
+            weight
+            for (weight, _), plan in zip(MIX, plans, strict=True)
+            if plan.opening == "box.jitter"
+        )
+        == 0.5
+    )
     assert sorted({plan.rounds for plan in plans}) == list(range(1, 9))
 
 
 def _loss(adapted: Adapted, data: Data, places: int, first: int = 0) -> Tensor:
     made_ = sampler(adapted, data)
-    return adapted.method.loss(adapted, [made_.example(first, place) for place in range(places)])["loss"]
+    return adapted.method.loss(adapted, [made_.example(first, place) for place in range(places)])[
+        "loss"
+    ]
 
 
 # --- the bank -------------------------------------------------------------------------------------------------------
@@ -123,8 +147,12 @@ def test_the_memory_encoder_learns_from_recent_entries_only(family: str, data: D
                     item.normal_(std=0.2)
         adapted = attach(BioSam2("code", recent=recent, alone=0.0), engine, ())
         _loss(adapted, data, places=2).backward()
-        grads = {n: item.grad for n, item in adapted.trained.items() if n.startswith("memory_encoder.")}
-        heard[recent] = [name for name, grad in grads.items() if grad is not None and bool(grad.any())]
+        grads = {
+            n: item.grad for n, item in adapted.trained.items() if n.startswith("memory_encoder.")
+        }
+        heard[recent] = [
+            name for name, grad in grads.items() if grad is not None and bool(grad.any())
+        ]
         if recent:
             assert set(heard[1]) == set(grads)
     assert heard[0] == []
@@ -146,7 +174,9 @@ def test_a_bank_holds_sixteen_at_most_and_is_emptied_each_round(data: Data) -> N
     for _ in range(40):
         enter(entries, _entry(rng.normal(size=4).tolist(), float(rng.random())), 16, 2)
         assert len(entries) <= 16
-        assert [("seen" in entry) for entry in entries] == [False] * (len(entries) - 2) + [True] * min(2, len(entries))
+        assert [("seen" in entry) for entry in entries] == [False] * (len(entries) - 2) + [
+            True
+        ] * min(2, len(entries))
 
 
 def test_a_full_bank_changes_as_by_hand() -> None:
@@ -154,7 +184,9 @@ def test_a_full_bank_changes_as_by_hand() -> None:
     entries = [_entry(vector, 0.9) for vector in vectors]
     # least like the new one: y; nearest to y: z (0.11), no more than the new one (0.2) is: nothing changes
     enter(entries, _entry((1.0, 0.2), 0.9), 3, 2)
-    assert [tuple(entry["map"].flatten().tolist()) for entry in entries] == [pytest.approx(v) for v in vectors]
+    assert [tuple(entry["map"].flatten().tolist()) for entry in entries] == [
+        pytest.approx(v) for v in vectors
+    ]
     # least like the new one: x; nearest to x: z, more so than the new one: z goes
     enter(entries, _entry((0.0, 2.0), 0.85), 3, 2)
     assert [tuple(entry["map"].flatten().tolist()) for entry in entries] == [(1, 0), (0, 1), (0, 2)]
@@ -183,7 +215,9 @@ def test_pictures_have_no_time_between_them(data: Data) -> None:
         for order in ((0, 1, 2), (2, 0, 1)):
             adapted.memo = {"seen": [], "banks": {"large body": [entries[k] for k in order]}}
             example = made_.example(5, 0)
-            answered.append(float(banked_loss(adapted, adapted.method, example, answer_losses)["loss"]))  # type: ignore[arg-type]
+            answered.append(
+                float(banked_loss(adapted, adapted.method, example, answer_losses)["loss"])
+            )  # type: ignore[arg-type]
     assert answered[0] == pytest.approx(answered[1], rel=1e-5)
 
 
@@ -229,7 +263,9 @@ def test_clicks_lie_in_the_object_after_every_change(data: Data) -> None:
                 row, column = int(click.y), int(click.x)
                 inside.append(bool(truth[example.at, row, column]))
                 rows, columns = example.grid_hw
-                swapped.append(column < rows and row < columns and bool(truth[example.at, column, row]))
+                swapped.append(
+                    column < rows and row < columns and bool(truth[example.at, column, row])
+                )
     assert all(inside)
     assert not all(swapped)
 
@@ -317,7 +353,9 @@ def test_published_files_are_read(tmp_path: Path) -> None:
     assert any(entry.startswith("best_dice") for entry in found.dropped)
     engine: Any = load(_published(tmp_path), device="cpu")
     white = np.full((32, 32, 3), 255, np.uint8)
-    assert float(engine.pixels(white, video=False).max()) == pytest.approx(1.0)  # divided by 255 and nothing else
+    assert float(engine.pixels(white, video=False).max()) == pytest.approx(
+        1.0
+    )  # divided by 255 and nothing else
     assert float(make_engine("sam2").pixels(white, video=False).max()) > 2  # type: ignore[attr-defined]
 
 
@@ -349,7 +387,9 @@ class _Code:
         return print, ("run",)
 
 
-def test_code_in_a_published_file_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_in_a_published_file_is_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(CheckpointError, match="code"):
         read(_published(tmp_path, best_tol=_Code()))
     assert "run" not in capsys.readouterr().out

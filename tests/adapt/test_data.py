@@ -10,15 +10,16 @@ from adapting import BOX, attached, ellipse, sampler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segscope.adapt import METHODS, augment, window
-from segscope.adapt.data import Choice, Data, gather
-from segscope.adapt.examples import Sampler, check_plans
-from segscope.adapt.prompting import hint_of
-from segscope.adapt.settings import BOXES, MIX, Settings
+from segscope.adapt import METHODS, window
+from segscope.adapt.data import augment
+from segscope.adapt.data.sampler import Sampler, check_plans
+from segscope.adapt.data.training_set import Choice, Data, gather
+from segscope.adapt.losses.interactive import hint_of
+from segscope.adapt.training.settings import BOXES, MIX, Settings
 from segscope.errors import UnknownName, UsageError
-from segscope.io.cases import DataSet
+from segscope.inference.crop import View
+from segscope.io.datasets.reading import DataSet
 from segscope.predict.hints import request
-from segscope.predict.view import View
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
@@ -102,7 +103,9 @@ def test_examples_follow_from_step_and_place(family: str, data: Data) -> None:
 
 
 def test_kept_views_come_again(data: Data) -> None:
-    draws = sampler(attached(METHODS["decoder"], "mini"), data, replace(BOX, augment=1.0), variants=2)
+    draws = sampler(
+        attached(METHODS["decoder"], "mini"), data, replace(BOX, augment=1.0), variants=2
+    )
     seen: dict[object, np.ndarray] = {}
     for step in range(24):
         example = draws.example(step, 0)
@@ -141,8 +144,16 @@ def test_no_strength_changes_nothing() -> None:
     assert np.array_equal(planes[0, 0], labels)
 
 
-@given(st.floats(0, 90), st.floats(0, 60), st.floats(1, 60), st.floats(1, 60), st.sampled_from([(80, 100), (64, 64)]))
-def test_windows_are_those_of_prediction(x: float, y: float, wide: float, high: float, size: tuple[int, int]) -> None:
+@given(
+    st.floats(0, 90),
+    st.floats(0, 60),
+    st.floats(1, 60),
+    st.floats(1, 60),
+    st.sampled_from([(80, 100), (64, 64)]),
+)
+def test_windows_are_those_of_prediction(
+    x: float, y: float, wide: float, high: float, size: tuple[int, int]
+) -> None:
     box = (x, y, x + wide, y + high)
     view = View.around(box, size)
     assert window.around(box, size) == (view.x0, view.y0, view.x1, view.y1)
@@ -169,7 +180,9 @@ def test_prompts_are_read_as_in_prediction() -> None:
 def test_a_base_is_trained_on_prompts_that_it_understands() -> None:
     usual = Settings(steps=1)
     assert check_plans(usual, ("point", "box", "mask", "scribble")).prompts == MIX
-    assert check_plans(usual, ("box",)).prompts == tuple((weight, plan) for weight, plan in MIX if plan.startswith("b"))
+    assert check_plans(usual, ("box",)).prompts == tuple(
+        (weight, plan) for weight, plan in MIX if plan.startswith("b")
+    )
     assert check_plans(replace(usual, prompts=((1.0, "clicks:3"),)), ("box",)).prompts == BOXES
 
 

@@ -15,10 +15,8 @@ from adapting import BOX, answers, each_dice, sampler, trainer
 from engines import make_engine
 from torch import Tensor
 
-from segscope.adapt import blocks
-from segscope.adapt.data import Data, Gathered, Item, Scan, Thing
-from segscope.adapt.db_sam import DbSam
-from segscope.adapt.db_sam_parts import (
+from segscope.adapt.data.training_set import Data, Gathered, Item, Scan, Thing
+from segscope.adapt.methods.db_sam.layers import (
     BilateralCrossAttention,
     ChannelAttentionBlock,
     ConvBranch,
@@ -28,8 +26,10 @@ from segscope.adapt.db_sam_parts import (
     Stream,
     VitConvFusion,
 )
-from segscope.adapt.decoder import Decoder
-from segscope.adapt.folder import Record, attach, base_of, load_adaptation, write
+from segscope.adapt.methods.db_sam.method import DbSam
+from segscope.adapt.methods.decoder import Decoder
+from segscope.adapt.networks import encoder_blocks
+from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 
@@ -52,7 +52,9 @@ def stirred(adapted: Any, share: float = 0.1) -> Any:
 
 class TestStart:
     @pytest.mark.parametrize("family", FAMILIES)
-    @pytest.mark.parametrize("method", [DbSam(), LITE, FULL, PYRAMID], ids=["cab", "lite", "full", "pyramid"])
+    @pytest.mark.parametrize(
+        "method", [DbSam(), LITE, FULL, PYRAMID], ids=["cab", "lite", "full", "pyramid"]
+    )
     def test_it_begins_as_its_base_also_while_training(self, family: str, method: DbSam) -> None:
         before = answers(make_engine(family))
         adapted = put(method, family)
@@ -60,13 +62,19 @@ class TestStart:
             for module in adapted.noisy:
                 module.train(training)
             after = answers(adapted.engine)
-            assert max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)) == 0.0
+            assert (
+                max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)) == 0.0
+            )
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_every_part_gets_gradients(self, family: str, data: Data) -> None:
         adapted = stirred(put(FULL, family), 0.05)  # away from the zeros of the start
         adapted.method.loss(adapted, [sampler(adapted, data).example(0, 0)])["loss"].backward()
-        own = {name: item.grad for name, item in adapted.trained.items() if not name.startswith("mask_decoder.")}
+        own = {
+            name: item.grad
+            for name, item in adapted.trained.items()
+            if not name.startswith("mask_decoder.")
+        }
         assert not [name for name, grad in own.items() if grad is None or not grad.any()]
 
     def test_presets(self) -> None:
@@ -74,7 +82,9 @@ class TestStart:
         assert (FULL.parts, LITE.parts) == (("cab", "bca", "fusion"), ("cab", "bca"))
         paper = DbSam(preset="paper")
         assert (paper.drop_path, paper.recipe) == (0.3, "paper")
-        assert paper.settings(make_engine("sam").card, 20).prompts == ((1.0, "box.jitter:kind=c,pixels=20"),)
+        assert paper.settings(make_engine("sam").card, 20).prompts == (
+            (1.0, "box.jitter:kind=c,pixels=20"),
+        )
         assert DbSam.from_dict(FULL.as_dict()) == FULL
 
     def test_what_makes_no_sense_is_refused(self) -> None:
@@ -103,7 +113,10 @@ class TestDeformableAttention:
 
     def test_it_equals_a_naive_loop(self) -> None:
         attention = self.made(levels=2)
-        query, values = torch.randn(2, 3, 4, 16), [torch.randn(2, 5, 6, 16), torch.randn(2, 3, 3, 16)]
+        query, values = (
+            torch.randn(2, 3, 4, 16),
+            [torch.randn(2, 5, 6, 16), torch.randn(2, 3, 3, 16)],
+        )
         with torch.no_grad():
             found, expected = attention(query, values), _naive(attention, query, values)
         assert float((found - expected).abs().max()) < 1e-5
@@ -111,14 +124,24 @@ class TestDeformableAttention:
     def test_it_equals_the_librarys(self) -> None:
         module = pytest.importorskip("transformers.models.deformable_detr.modeling_deformable_detr")
         attention = self.made(levels=2)
-        query, values = torch.randn(2, 3, 4, 16), [torch.randn(2, 5, 6, 16), torch.randn(2, 3, 3, 16)]
+        query, values = (
+            torch.randn(2, 3, 4, 16),
+            [torch.randn(2, 5, 6, 16), torch.randn(2, 3, 3, 16)],
+        )
         with torch.no_grad():
-            flat = torch.cat([attention.value_proj(value).flatten(1, 2) for value in values], 1).unflatten(-1, (4, 4))
+            flat = torch.cat(
+                [attention.value_proj(value).flatten(1, 2) for value in values], 1
+            ).unflatten(-1, (4, 4))
             shapes = [(value.shape[1], value.shape[2]) for value in values]
             offsets = attention.sampling_offsets(query).view(2, 12, 4, 2, 3, 2)
             sizes = torch.tensor([[columns, rows] for rows, columns in shapes])
             spots = _spots(3, 4)[None, :, None, None, None] + offsets / sizes[:, None]
-            weights = attention.attention_weights(query).view(2, 12, 4, 6).softmax(-1).view(2, 12, 4, 2, 3)
+            weights = (
+                attention.attention_weights(query)
+                .view(2, 12, 4, 6)
+                .softmax(-1)
+                .view(2, 12, 4, 2, 3)
+            )
             start = torch.tensor([0, 30])
             theirs = module.MultiScaleDeformableAttention()(
                 flat, torch.tensor(shapes), shapes, start, spots, weights, 64
@@ -133,7 +156,9 @@ class TestDeformableAttention:
             attention.sampling_offsets.bias.zero_()
             value = torch.randn(2, 5, 6, 16)
             found = attention(torch.randn(2, 5, 6, 16), [value])
-            assert torch.allclose(found, attention.output_proj(attention.value_proj(value)), atol=1e-5)
+            assert torch.allclose(
+                found, attention.output_proj(attention.value_proj(value)), atol=1e-5
+            )
 
     def test_offsets_get_gradients_and_begin_on_rays(self) -> None:
         attention = DeformableAttention(16, 4, 3)
@@ -145,7 +170,9 @@ class TestDeformableAttention:
 
 
 def _spots(rows: int, columns: int) -> Tensor:
-    y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
+    y, x = torch.meshgrid(
+        (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+    )
     return torch.stack([x, y], -1).flatten(0, 1)
 
 
@@ -188,7 +215,9 @@ class TestShapes:
     @pytest.mark.parametrize("size_hw", [(8, 8), (16, 16), (64, 64), (5, 9)])
     @pytest.mark.parametrize("factor", [8, 4, 2, 1])
     def test_the_branch_gives_the_encoders_map(self, size_hw: tuple[int, int], factor: int) -> None:
-        pixels = torch.randn(1, 3, 16 * size_hw[0], 16 * size_hw[1])  # 128, 256, 1024 pixels, and not square
+        pixels = torch.randn(
+            1, 3, 16 * size_hw[0], 16 * size_hw[1]
+        )  # 128, 256, 1024 pixels, and not square
         assert ConvBranch(32, factor)(pixels, size_hw).shape == (1, *size_hw, 32)
 
     @pytest.mark.parametrize("size_hw", [(8, 8), (5, 9)])
@@ -223,7 +252,7 @@ class TestShapes:
         ends = DbSam()._ends(engine)
         assert [place.name.rsplit(".", 1)[1] for place, _ in ends] == ["2", "5", "8", "11"]
         assert all(joint for _, joint in ends)
-        assert blocks.heads(ends[0][0]) == 12
+        assert encoder_blocks.heads(ends[0][0]) == 12
 
 
 class TestCounts:
@@ -250,12 +279,18 @@ class TestCounts:
         assert DbSam(neck=True).parameters(engine) - DbSam().parameters(engine) == 787_456
 
     @pytest.mark.parametrize("family", FAMILIES)
-    @pytest.mark.parametrize("method", [LITE, FULL, PYRAMID, DbSam(neck=True), DbSam(parts=("bca",))], ids=str)
+    @pytest.mark.parametrize(
+        "method", [LITE, FULL, PYRAMID, DbSam(neck=True), DbSam(parts=("bca",))], ids=str
+    )
     def test_what_is_declared_is_trained(self, family: str, method: DbSam) -> None:
         adapted = put(method, family)
         made = sum(item.numel() for item in adapted.trained.values())
         assert made == method.parameters(make_engine(family))
-        old = [name for name in adapted.trained if ".stage_end." not in name and "conv_branch" not in name]
+        old = [
+            name
+            for name in adapted.trained
+            if ".stage_end." not in name and "conv_branch" not in name
+        ]
         assert not any(name.startswith("prompt_encoder.") for name in old)
         encoder = [name for name in old if name.startswith("vision_encoder.")]
         assert bool(encoder) is method.neck
@@ -301,7 +336,7 @@ def test_a_picture_is_the_same_among_others(family: str) -> None:
     engine = stirred(put(FULL, family)).engine
     frames = [np.random.default_rng(k).integers(0, 255, (96, 96, 3), np.uint8) for k in range(4)]
     with torch.no_grad():
-        together = blocks.encode_together(engine, frames)
+        together = encoder_blocks.encode_together(engine, frames)
         for frame, found in zip(frames, together, strict=True):
             alone = engine.encode(frame)
             for a, b in zip(alone.maps, found.maps, strict=True):
@@ -313,7 +348,11 @@ def test_saved_and_loaded_it_answers_alike(tmp_path: Path) -> None:
         adapted = stirred(put(FULL, family))
         out = tmp_path / str(number)
         out.mkdir()
-        write(out, Record(FULL, base_of(make_engine(family), "tiny"), ("x",), {"sets": []}), adapted.tensors())
+        write(
+            out,
+            Record(FULL, base_of(make_engine(family), "tiny"), ("x",), {"sets": []}),
+            adapted.tensors(),
+        )
         loaded = load_adaptation(out, lambda *_, family=family: make_engine(family))
         for a, b in zip(answers(adapted.engine), answers(loaded), strict=True):
             assert torch.equal(a, b)
@@ -382,7 +421,7 @@ def test_convolutions_help_with_things_thinner_than_a_patch() -> None:
 
 
 def test_dice_of_the_papers_loss_is_squared() -> None:
-    from segscope.adapt.opening import dice_and_cross_entropy
+    from segscope.adapt.losses.single_decode import dice_and_cross_entropy
 
     logits, truth = torch.randn(3, 8, 8), torch.rand(3, 8, 8) > 0.5
     share, there = logits.sigmoid(), truth.float()

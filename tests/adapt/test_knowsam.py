@@ -16,14 +16,22 @@ from adapting import BOX, ellipse, sampler, trainer
 from engines import make_engine
 from torch import Tensor, nn
 
-from segscope.adapt import published
-from segscope.adapt.data import Data
-from segscope.adapt.folder import Record, attach, base_of, load_adaptation, write
-from segscope.adapt.knowsam import KnowSam, Student, quality
-from segscope.adapt.knowsam_losses import certain_cells, consistency, distil, doubt, mix, ramp, supervised
-from segscope.adapt.knowsam_parts import Fusion, Prompts, Students, Unet, Vnet
-from segscope.adapt.knowsam_teacher import Teacher, modules
+from segscope.adapt import convert
+from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.methods.knowsam.losses import (
+    certain_cells,
+    consistency,
+    distil,
+    doubt,
+    mix,
+    ramp,
+    supervised,
+)
+from segscope.adapt.methods.knowsam.method import KnowSam, Student, quality
+from segscope.adapt.methods.knowsam.students import Fusion, Prompts, Students, Unet, Vnet
+from segscope.adapt.methods.knowsam.teacher import Teacher, modules
+from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import CheckpointError, UsageError
 from segscope.models.build import build
 from segscope.models.engine import Features
@@ -32,8 +40,14 @@ FAMILIES = ("sam2", "edgetam", "mini", "sam")
 UPS = ("enlarge", "up")
 
 
-def made(family: str = "sam2", classes: tuple[str, ...] = ("large body",), **settings: Any) -> Adapted:
-    return attach(KnowSam(**{"side": 64, "width": 4, "prompt_width": 8, **settings}), make_engine(family), classes)
+def made(
+    family: str = "sam2", classes: tuple[str, ...] = ("large body",), **settings: Any
+) -> Adapted:
+    return attach(
+        KnowSam(**{"side": 64, "width": 4, "prompt_width": 8, **settings}),
+        make_engine(family),
+        classes,
+    )
 
 
 def student(adapted: Adapted) -> Student:
@@ -93,7 +107,9 @@ def test_the_published_head_squashes_negative_logits() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_teacher_answers_for_every_class_and_changes_nothing_at_first(family: str, data: Data) -> None:
+def test_the_teacher_answers_for_every_class_and_changes_nothing_at_first(
+    family: str, data: Data
+) -> None:
     adapted, fresh = made(family, ("a", "b", "c")), make_engine(family)
     rgb = ellipse(np.random.default_rng(0), side=fresh.input_size)[0]
     for grown, plain in zip(adapted.engine.encode(rgb).maps, fresh.encode(rgb).maps, strict=True):
@@ -104,7 +120,11 @@ def test_the_teacher_answers_for_every_class_and_changes_nothing_at_first(family
     assert logits.shape == (2, 4, 64, 64)
     logits.square().sum().backward()
     assert masks.grad is None
-    silent = [name for name, item in adapted.trained.items() if not name.startswith("students.") and item.grad is None]
+    silent = [
+        name
+        for name, item in adapted.trained.items()
+        if not name.startswith("students.") and item.grad is None
+    ]
     assert not silent
 
 
@@ -168,7 +188,9 @@ def test_supervised_loss_by_hand() -> None:
     flat = torch.zeros(1, 3, 2, 2)
     # shares 1/3 everywhere: squares sum to 4/9; classes have 1, 2 and 1 pixels
     dice = [2 * n / 3 / (4 / 9 + n) for n in (1, 2, 1)]
-    assert float(supervised(flat, classes)) == pytest.approx(math.log(3) + 1 - sum(dice) / 3, abs=1e-4)
+    assert float(supervised(flat, classes)) == pytest.approx(
+        math.log(3) + 1 - sum(dice) / 3, abs=1e-4
+    )
 
 
 def test_the_weight_of_consistency_rises_as_published() -> None:
@@ -260,7 +282,9 @@ def test_the_base_is_as_it_was_after_ten_steps(data: Data) -> None:
     before = {name: item.clone() for name, item in make_engine("mini").model.state_dict().items()}  # type: ignore[attr-defined]
     outcome = trainer(adapted, data, replace(BOX, steps=10, batch=1)).run()
     rows = outcome.progress.rows
-    assert {"dice", "dice u", "dice v", "dice teacher"} <= {key.removeprefix("val ") for key in rows[-1]}
+    assert {"dice", "dice u", "dice v", "dice teacher"} <= {
+        key.removeprefix("val ") for key in rows[-1]
+    }
     assert "mixed" in rows[-1]
     after = adapted.root.state_dict()
     assert all(torch.equal(item, after[name]) for name, item in before.items())
@@ -324,7 +348,9 @@ def test_students_are_loaded_without_teacher_and_base(data: Data, tmp_path: Path
     adapted = made("sam")
     trainer(adapted, data).run()
     record = write(
-        tmp_path, Record(adapted.method, base_of(adapted.engine, "gone.pth"), ("large body",)), adapted.tensors()
+        tmp_path,
+        Record(adapted.method, base_of(adapted.engine, "gone.pth"), ("large body",)),
+        adapted.tensors(),
     )
     assert record.weights_hash
 
@@ -334,7 +360,9 @@ def test_students_are_loaded_without_teacher_and_base(data: Data, tmp_path: Path
     loaded: Any = load_adaptation(tmp_path, absent)
     rgb = ellipse(np.random.default_rng(3))[0]
     assert torch.equal(loaded.predict(rgb), student(adapted).predict(rgb))
-    assert count(loaded.students) == sum(item.numel() for name, item in adapted.trained.items() if "students." in name)
+    assert count(loaded.students) == sum(
+        item.numel() for name, item in adapted.trained.items() if "students." in name
+    )
     size = (tmp_path / "weights.safetensors").stat().st_size
     assert size < 1.2 * 4 * count(loaded.students) + 20_000
     assert set(quality(adapted, data.val)) == {"dice u", "dice v", "dice teacher"}
@@ -345,7 +373,9 @@ def test_it_learns_eight_labelled_pictures(data: Data) -> None:
     adapted = made("mini", side=96, width=8)
     settings = replace(BOX, steps=240, batch=4, rate=3e-3, average=0.9, validate_every=80)
     outcome = trainer(adapted, data, settings).run()
-    assert outcome.progress.best["dice"] > 0.95, [row.get("val dice") for row in outcome.progress.rows]
+    assert outcome.progress.best["dice"] > 0.95, [
+        row.get("val dice") for row in outcome.progress.rows
+    ]
 
 
 # --- files of the public code -----------------------------------------------------------------------------------------
@@ -359,7 +389,12 @@ def public_state(found: Student) -> dict[str, Tensor]:
         "UNet": (students.u, [*(f"down.{k}" for k in range(5)), *back, "out"]),
         "VNet": (
             students.v,
-            ["down.0", *(p for k in range(4) for p in (f"reduce.{k}", f"down.{k + 1}")), *back, "out"],
+            [
+                "down.0",
+                *(p for k in range(4) for p in (f"reduce.{k}", f"down.{k + 1}")),
+                *back,
+                "out",
+            ],
         ),
         "Discriminator": (students.fusion, ["agreement", "certainty", "logits", "join", "out"]),
     }
@@ -368,18 +403,22 @@ def public_state(found: Student) -> dict[str, Tensor]:
             for name, item in net.get_submodule(path).state_dict().items():
                 out[f"{prefix}.part{number}.{name}"] = item
                 if name.endswith("running_var"):
-                    out[f"{prefix}.part{number}.{name.replace('running_var', 'num_batches_tracked')}"] = torch.tensor(9)
+                    out[
+                        f"{prefix}.part{number}.{name.replace('running_var', 'num_batches_tracked')}"
+                    ] = torch.tensor(9)
     return out
 
 
 def test_files_of_the_public_code_become_adaptations(tmp_path: Path) -> None:
-    adapted = made("mini", ("a", "b"), side=256, width=4, published_head=True, resample="nearest", distil=0.0)
+    adapted = made(
+        "mini", ("a", "b"), side=256, width=4, published_head=True, resample="nearest", distil=0.0
+    )
     with torch.no_grad():
         for name, item in adapted.statistics.items():
             item.uniform_(0.5, 1.5) if name.endswith("var") else item.normal_(std=0.1)
     state = public_state(student(adapted))
     torch.save(state, tmp_path / "SGDL_best_model.pth")
-    record = published.convert(
+    record = convert.convert(
         tmp_path / "SGDL_best_model.pth", make_engine("sam2"), "tiny", tmp_path / "out", ["a", "b"]
     )
     assert (record.method.name, record.classes) == ("knowsam", ("a", "b"))
@@ -393,16 +432,26 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     first = next(iter(state))
     for number, (content, names, reason) in enumerate(
         [
-            ({**state, "image_encoder.super_prompt.box_decoder.0.weight": state[first]}, (), "SGDL_best_model"),
+            (
+                {**state, "image_encoder.super_prompt.box_decoder.0.weight": state[first]},
+                (),
+                "SGDL_best_model",
+            ),
             ({name: item for name, item in state.items() if name != first}, (), "wanted"),
             ({**state, first: state[first][..., :1]}, (), "stands in the file where"),
             (state, ("a", "b", "c"), "3 names"),
-            ({name: item for name, item in state.items() if "VNet" not in name}, (), "no published checkpoint"),
+            (
+                {name: item for name, item in state.items() if "VNet" not in name},
+                (),
+                "no published checkpoint",
+            ),
         ]
     ):
         torch.save(content, tmp_path / f"{number}.pth")
         with pytest.raises(CheckpointError, match=reason):
-            published.convert(tmp_path / f"{number}.pth", make_engine("mini"), "tiny", tmp_path / "out", names)
+            convert.convert(
+                tmp_path / f"{number}.pth", make_engine("mini"), "tiny", tmp_path / "out", names
+            )
     assert not (tmp_path / "out").exists()
 
 

@@ -14,11 +14,19 @@ from adapting import BOX, answers, each_dice, ellipse, sampler, snapshot, traine
 from engines import make_engine
 from torch import Tensor
 
-from segscope.adapt import blocks, volumes
-from segscope.adapt.data import Data
-from segscope.adapt.folder import Record, attach, base_of, load_adaptation, write
-from segscope.adapt.med_sa import MedSa
-from segscope.adapt.med_sa_parts import AcrossDepth, Bottleneck, HyperPrompt, bottleneck_size, grid, hyper_size
+from segscope.adapt.data.training_set import Data
+from segscope.adapt.losses import slice_chunks
+from segscope.adapt.methods.med_sa.layers import (
+    AcrossDepth,
+    Bottleneck,
+    HyperPrompt,
+    bottleneck_size,
+    grid,
+    hyper_size,
+)
+from segscope.adapt.methods.med_sa.method import MedSa
+from segscope.adapt.networks import encoder_blocks
+from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 from segscope.models.engine import NO_HINT, Hint
@@ -47,7 +55,9 @@ def slices(count: int = 4) -> list[Any]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", [MedSa(), PAPER, MedSa(decoder="both", activation="relu")], ids=str)
+@pytest.mark.parametrize(
+    "method", [MedSa(), PAPER, MedSa(decoder="both", activation="relu")], ids=str
+)
 def test_it_begins_as_its_base(family: str, method: MedSa) -> None:
     before, after = answers(make_engine(family)), answers(put(method, family).engine)
     assert max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)) == 0.0
@@ -57,8 +67,8 @@ def test_it_begins_as_its_base(family: str, method: MedSa) -> None:
 def test_chunks_begin_as_their_slices(family: str) -> None:
     with torch.no_grad():
         alone = [make_engine(family).encode(frame) for frame in slices()]
-        before = blocks.encode_together(make_engine(family), slices())
-        after = blocks.encode_together(put(MedSa(depth=4), family).engine, slices())
+        before = encoder_blocks.encode_together(make_engine(family), slices())
+        after = encoder_blocks.encode_together(put(MedSa(depth=4), family).engine, slices())
     for one, two, three in zip(alone, before, after, strict=True):
         for a, b, c in zip(one.maps, two.maps, three.maps, strict=True):
             assert float((a - b).abs().max()) < 1e-4
@@ -79,7 +89,13 @@ class TestPresets:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"preset": "x"}, {"activation": "tanh"}, {"decoder": "all"}, {"recipe": "x"}, {"pictures": "x"}],
+        [
+            {"preset": "x"},
+            {"activation": "tanh"},
+            {"decoder": "all"},
+            {"recipe": "x"},
+            {"pictures": "x"},
+        ],
         ids=str,
     )
     def test_unknown_words_are_refused(self, changes: dict[str, str]) -> None:
@@ -116,16 +132,24 @@ class TestCounts:
         )
         assert MedSa(decoder="frozen").parameters(engine) / 1e6 == pytest.approx(two, rel=3e-3)
         if three is not None:
-            assert MedSa(decoder="frozen", depth=4).parameters(engine) / 1e6 == pytest.approx(three, rel=3e-3)
+            assert MedSa(decoder="frozen", depth=4).parameters(engine) / 1e6 == pytest.approx(
+                three, rel=3e-3
+            )
 
     def test_closed_form(self) -> None:
         width, inside, layers = 32, 8, 2
         adapted = put(MedSa(decoder="frozen"))
         made = sum(item.numel() for item in adapted.trained.values())
-        assert made == (2 * width * inside + inside + width) * 2 * layers == bottleneck_size(32, 0.25) * 4
+        assert (
+            made
+            == (2 * width * inside + inside + width) * 2 * layers
+            == bottleneck_size(32, 0.25) * 4
+        )
 
     @pytest.mark.parametrize("family", DEEP)
-    @pytest.mark.parametrize("method", [PAPER, MedSa(depth=3), MedSa(decoder="both", whole=True)], ids=str)
+    @pytest.mark.parametrize(
+        "method", [PAPER, MedSa(depth=3), MedSa(decoder="both", whole=True)], ids=str
+    )
     def test_what_is_declared_is_trained(self, family: str, method: MedSa) -> None:
         made = sum(item.numel() for item in put(method, family).trained.values())
         assert made == method.parameters(make_engine(family))
@@ -137,7 +161,9 @@ class TestCounts:
 
     def test_another_side_is_counted(self) -> None:
         method = MedSa(whole=True, side=64)
-        assert sum(item.numel() for item in put(method).trained.values()) == method.parameters(make_engine("sam"))
+        assert sum(item.numel() for item in put(method).trained.values()) == method.parameters(
+            make_engine("sam")
+        )
 
 
 @pytest.mark.parametrize("family", ["sam", "sam2"])
@@ -145,24 +171,35 @@ def test_the_base_stays_bit_by_bit(family: str, data: Data) -> None:
     adapted = put(PAPER, family)
     before = snapshot(adapted)
     trainer(adapted, data, replace(BOX, steps=20, batch=1)).run()
-    changed = {name for name, item in snapshot(adapted).items() if not torch.equal(item, before[name])}
+    changed = {
+        name for name, item in snapshot(adapted).items() if not torch.equal(item, before[name])
+    }
     assert changed <= {*adapted.trained, *(f"engine.{name}" for name in adapted.trained)}
-    assert all("adapter" in name or "after_mixing" in name or "beside_mlp" in name for name in adapted.trained)
+    assert all(
+        "adapter" in name or "after_mixing" in name or "beside_mlp" in name
+        for name in adapted.trained
+    )
 
 
 @pytest.mark.parametrize("method", [PAPER, MedSa(depth=3)], ids=str)
 def test_saved_and_loaded_it_answers_alike(method: MedSa, tmp_path: Path) -> None:
     adapted = stirred(put(method))
-    record = Record(method, base_of(make_engine("sam"), "tiny"), ("large body",), {"sets": ["ellipses"]})
+    record = Record(
+        method, base_of(make_engine("sam"), "tiny"), ("large body",), {"sets": ["ellipses"]}
+    )
     write(tmp_path, record, adapted.tensors())
     loaded: Any = load_adaptation(tmp_path, lambda *_: make_engine("sam"))
-    assert all(torch.equal(a, b) for a, b in zip(answers(adapted.engine), answers(loaded), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(answers(adapted.engine), answers(loaded), strict=True)
+    )
     assert getattr(loaded, "depth", 1) == method.depth
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "rate"), [("sam", 1e-3), ("sam2", 2e-3)])
-def test_it_learns_eight_pictures_by_heart_in_150_steps(family: str, rate: float, data: Data) -> None:
+def test_it_learns_eight_pictures_by_heart_in_150_steps(
+    family: str, rate: float, data: Data
+) -> None:
     adapted = put(MedSa(), family)
     trainer(adapted, data, replace(BOX, steps=150, batch=4, rate=rate, validate_every=150)).run()
     found = each_dice(adapted, data)
@@ -175,7 +212,9 @@ class TestAcrossDepth:
         assert {depth: grid(depth) for depth in wanted} == wanted
 
     @pytest.mark.parametrize("family", DEEP)
-    def test_swapping_slices_swaps_answers_where_nothing_tells_their_order(self, family: str) -> None:
+    def test_swapping_slices_swaps_answers_where_nothing_tells_their_order(
+        self, family: str
+    ) -> None:
         engine = stirred(put(MedSa(depth=4, decoder="frozen"), family)).engine
         for name, item in engine.model.named_parameters():
             if name.endswith("across_depth.code") or ".rel_pos_" in name:
@@ -183,15 +222,19 @@ class TestAcrossDepth:
         order = [2, 0, 3, 1]
         frames = slices()
         with torch.no_grad():
-            plain = blocks.encode_together(engine, frames)
-            moved = blocks.encode_together(engine, [frames[k] for k in order])
+            plain = encoder_blocks.encode_together(engine, frames)
+            moved = encoder_blocks.encode_together(engine, [frames[k] for k in order])
         for place, k in enumerate(order):
             assert float((moved[place].maps[-1] - plain[k].maps[-1]).abs().max()) < 1e-4
 
     @pytest.mark.parametrize("family", DEEP)
     def test_slices_reach_each_other_at_the_same_place_only(self, family: str) -> None:
-        engine = stirred(put(MedSa(depth=4, space=False, mlp=False, decoder="frozen"), family), 0.3).engine
-        place = next(place for place in blocks.places(engine) if hasattr(place.block, "across_depth"))
+        engine = stirred(
+            put(MedSa(depth=4, space=False, mlp=False, decoder="frozen"), family), 0.3
+        ).engine
+        place = next(
+            place for place in encoder_blocks.places(engine) if hasattr(place.block, "across_depth")
+        )
         before = torch.randn(4, 8, 8, place.width)
         after = before.clone()
         after[1, 2, 5] += torch.randn(place.width)
@@ -199,7 +242,9 @@ class TestAcrossDepth:
             if place.channels_last:
                 one, other = place.block(before), place.block(after)
             else:
-                one, other = (place.block(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) for x in (before, after))
+                one, other = (
+                    place.block(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) for x in (before, after)
+                )
         reached = (one - other).abs().amax(-1) > 1e-6
         # mini's depthwise convolution comes before attention and spreads a change to the neighbours
         reach = int(family == "mini")
@@ -214,16 +259,17 @@ class TestAcrossDepth:
         adapted = stirred(put(MedSa(depth=4, space=False, mlp=False, decoder="frozen"), family))
         engine, frame = adapted.engine, slices(1)[0]
         with torch.no_grad():
-            one, alone = engine.encode(frame), blocks.encode_together(engine, [frame])[0]
+            one, alone = engine.encode(frame), encoder_blocks.encode_together(engine, [frame])[0]
             assert all(torch.equal(a, b) for a, b in zip(one.maps, alone.maps, strict=True))
-            for place in blocks.places(engine):
+            for place in encoder_blocks.places(engine):
                 if not hasattr(place.block, "across_depth"):
                     continue
                 # attention of one token is its value: looking across one slice is a layer on it
                 found = place.block.across_depth
                 normed = torch.randn(1, 3, 5, place.width)
                 assert torch.allclose(
-                    found(lambda tokens: 2 * tokens, normed), found.adapter(2 * _coded(found, normed))
+                    found(lambda tokens: 2 * tokens, normed),
+                    found.adapter(2 * _coded(found, normed)),
                 )
 
     def test_shape_stays(self) -> None:
@@ -244,11 +290,16 @@ class TestAcrossDepth:
         assert 0 <= adapted.method.validate(adapted, clips.val)["dice"] <= 1
 
     def test_chunks_cover_a_stack(self) -> None:
-        assert [list(volumes.chunk(k, 7, 3)) for k in (0, 2, 3, 6)] == [[0, 1, 2], [0, 1, 2], [3, 4, 5], [4, 5, 6]]
-        assert list(volumes.chunk(1, 2, 4)) == [0, 1]
+        assert [list(slice_chunks.chunk(k, 7, 3)) for k in (0, 2, 3, 6)] == [
+            [0, 1, 2],
+            [0, 1, 2],
+            [3, 4, 5],
+            [4, 5, 6],
+        ]
+        assert list(slice_chunks.chunk(1, 2, 4)) == [0, 1]
 
     def test_prediction_hands_on_chunks(self) -> None:
-        from segscope.predict.view import FeatureCache, View
+        from segscope.inference.crop import FeatureCache, View
         from segscope.render import Renderer
         from segscope.stack import Stack
 
@@ -259,8 +310,8 @@ class TestAcrossDepth:
         found = [cache.get(frame, view).maps[0] for frame in range(5)]
         frames = Renderer(stack)
         with torch.inference_mode():
-            first = blocks.encode_together(engine, [frames[k] for k in range(3)])
-            last = blocks.encode_together(engine, [frames[k] for k in (2, 3, 4)])
+            first = encoder_blocks.encode_together(engine, [frames[k] for k in range(3)])
+            last = encoder_blocks.encode_together(engine, [frames[k] for k in (2, 3, 4)])
         wanted = [*(each.maps[0] for each in first), *(each.maps[0] for each in last[1:])]
         assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
         assert cache.encoded == 5
@@ -269,16 +320,21 @@ class TestAcrossDepth:
 def _coded(found: AcrossDepth, normed: Tensor) -> Tensor:
     if found.code is None:
         return normed
-    return normed + torch.nn.functional.interpolate(found.code.T[None], 1, mode="linear", align_corners=False)[0, :, 0]
+    return (
+        normed
+        + torch.nn.functional.interpolate(
+            found.code.T[None], 1, mode="linear", align_corners=False
+        )[0, :, 0]
+    )
 
 
 class TestHyperPrompt:
     def clicked(self, engine: Any, x: float, y: float) -> Tensor:
         """What the first layer's adapter adds for a click."""
         seen: list[Tensor] = []
-        handle = engine.model.mask_decoder.transformer.layers[0].prompt_adapter.register_forward_hook(
-            lambda *found: seen.append(found[-1])
-        )
+        handle = engine.model.mask_decoder.transformer.layers[
+            0
+        ].prompt_adapter.register_forward_hook(lambda *found: seen.append(found[-1]))
         with torch.no_grad():
             features = engine.encode(slices(1)[0])
             engine.decode(features, [Hint(np.array([[x, y]]), np.ones(1, bool))], multimask=True)
@@ -301,7 +357,10 @@ class TestHyperPrompt:
         assert bool(found.logits.isfinite().all())
         adapter = engine.model.mask_decoder.transformer.layers[0].prompt_adapter
         width = adapter.down.in_features
-        tokens, padding = torch.randn(1, 2, 3, width), engine.model.prompt_encoder.not_a_point_embed.weight
+        tokens, padding = (
+            torch.randn(1, 2, 3, width),
+            engine.model.prompt_encoder.not_a_point_embed.weight,
+        )
         plain = adapter.up(torch.relu(adapter.norm(adapter.down(tokens))))
         assert torch.allclose(adapter(tokens, padding.expand(1, 2, 1, width)), plain, atol=1e-6)
         assert torch.allclose(adapter(tokens, tokens[:, :, :0]), plain, atol=1e-6)
@@ -317,7 +376,8 @@ class TestLegacy:
         for side, fits in ((128, True), (144, False)):  # 8 and 9 places, windows of 4
             with torch.no_grad():
                 new, old = (
-                    self.engine(MedSa(legacy_pad_before_norm=old), side).encode(pixels) for old in (False, True)
+                    self.engine(MedSa(legacy_pad_before_norm=old), side).encode(pixels)
+                    for old in (False, True)
                 )
             change = float((new.maps[0] - old.maps[0]).abs().max())
             assert (change == 0) is fits
@@ -326,5 +386,5 @@ class TestLegacy:
         methods = [MedSa(depth=4, legacy_depth_windows=old) for old in (False, True)]
         one, other = (stirred(put(method)).engine for method in methods)
         with torch.no_grad():
-            new, old = (blocks.encode_together(engine, slices()) for engine in (one, other))
+            new, old = (encoder_blocks.encode_together(engine, slices()) for engine in (one, other))
         assert float((new[0].maps[0] - old[0].maps[0]).abs().max()) > 0

@@ -16,21 +16,21 @@ from engines import make_engine
 from models.conftest import to_official
 from torch import Tensor
 
-from segscope.adapt.data import Data
-from segscope.adapt.examples import Example, Sampler
-from segscope.adapt.folder import attach
-from segscope.adapt.medsam2 import MIX, PARTS, MedSam2, Script, Walk, answer_losses
+from segscope.adapt.data.sampler import Example, Sampler
+from segscope.adapt.data.training_set import Data
+from segscope.adapt.losses.clip_memory import Recall
 from segscope.adapt.method import Adapted
-from segscope.adapt.recall import Recall
-from segscope.adapt.settings import Settings
-from segscope.adapt.trainer import Trainer
+from segscope.adapt.methods.medsam2 import MIX, PARTS, MedSam2, Script, Walk, answer_losses
+from segscope.adapt.saved import attach
+from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, UsageError
 from segscope.load import load
 from segscope.models.build import build
 from segscope.models.checkpoint import Checkpoint, network, read
 from segscope.models.engine import Decoded, Engine
-from segscope.predict import Interaction
 from segscope.prompts import Box, Point
+from segscope.session import Interaction
 from segscope.simulate.plan import Plan
 from segscope.stack import Stack
 
@@ -38,7 +38,12 @@ FAMILIES = ("sam2", "edgetam", "mini")
 
 
 def example(
-    frames: int = 8, seed: int = 0, plan: str = "mask", at: int = 0, side: int = 128, gone: tuple[int, ...] = ()
+    frames: int = 8,
+    seed: int = 0,
+    plan: str = "mask",
+    at: int = 0,
+    side: int = 128,
+    gone: tuple[int, ...] = (),
 ) -> Example:
     """Two bright ellipses that drift; the second one is not there on the frames `gone`."""
     rng = np.random.default_rng(seed)
@@ -98,19 +103,29 @@ def test_gradients_reach_every_tensor_of_memory(family: str) -> None:
         assert score is not None
         flip = torch.ones_like(score)
         flip[-1] = -1.0
-        return replace(found, object_score=score * flip if more.get("conditioned") is not None else score)
+        return replace(
+            found, object_score=score * flip if more.get("conditioned") is not None else score
+        )
 
     adapted.engine.decode = with_absence  # type: ignore[method-assign]
     adapted.method.loss(adapted, batch)["loss"].backward()
-    silent = [name for name, item in adapted.trained.items() if item.grad is None or not bool(item.grad.any())]
+    silent = [
+        name
+        for name, item in adapted.trained.items()
+        if item.grad is None or not bool(item.grad.any())
+    ]
     assert len(adapted.trained) > 50
     assert not silent
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_detached_memories_teach_the_memory_encoder_nothing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detached_memories_teach_the_memory_encoder_nothing(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapted = attach(MedSam2(parts=("memory",), second=0.0), alive(family), ())
-    encoders = {name: item for name, item in adapted.trained.items() if name.startswith("memory_encoder.")}
+    encoders = {
+        name: item for name, item in adapted.trained.items() if name.startswith("memory_encoder.")
+    }
     monkeypatch.setattr(Recall, "track", _detaching(Recall.track))
     adapted.method.loss(adapted, [example(4, plan="box")])["loss"].backward()
     assert encoders
@@ -128,7 +143,9 @@ def _detaching(track: Callable[..., Any]) -> Callable[..., Any]:
 def test_truncation_changes_gradients_and_not_answers() -> None:
     grads, losses = [], []
     for truncate in (0, 2):
-        adapted = attach(MedSam2(parts=("memory",), second=0.0, truncate=truncate), alive("sam2"), ())
+        adapted = attach(
+            MedSam2(parts=("memory",), second=0.0, truncate=truncate), alive("sam2"), ()
+        )
         loss = adapted.method.loss(adapted, [example(6, plan="mask")])["loss"]
         loss.backward()
         losses.append(float(loss.detach()))
@@ -141,7 +158,9 @@ def test_computing_twice_gives_the_same_gradients() -> None:
     grads = []
     for thrifty in (False, True):
         adapted = attach(MedSam2(second=0.0, thrifty=thrifty), alive("sam2"), ())
-        adapted.method.loss(adapted, [example(3, plan="box.jitter:kind=e+click.random:2,most=1")])["loss"].backward()
+        adapted.method.loss(adapted, [example(3, plan="box.jitter:kind=e+click.random:2,most=1")])[
+            "loss"
+        ].backward()
         grads.append({name: item.grad for name, item in adapted.trained.items()})
     for name, grad in grads[0].items():
         other = grads[1][name]
@@ -172,7 +191,9 @@ def test_parts_at_full_size_have_the_sizes_of_the_paper() -> None:
 
 def test_layers_learn_slower_the_deeper_they_lie() -> None:
     adapted = attached(MedSam2, "sam2")
-    rates = [adapted.rate(f"vision_encoder.backbone.blocks.{k}.mlp.proj_in.weight") for k in range(5)]
+    rates = [
+        adapted.rate(f"vision_encoder.backbone.blocks.{k}.mlp.proj_in.weight") for k in range(5)
+    ]
     assert rates == sorted(rates)
     assert rates[-1] == pytest.approx(0.6)
     assert rates[0] == pytest.approx(0.6 * 0.9**4)
@@ -181,7 +202,13 @@ def test_layers_learn_slower_the_deeper_they_lie() -> None:
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
-    for wrong in ({"parts": ()}, {"parts": ("head",)}, {"start": "last"}, {"clip": 0}, {"second": 2.0}):
+    for wrong in (
+        {"parts": ()},
+        {"parts": ("head",)},
+        {"start": "last"},
+        {"clip": 0},
+        {"second": 2.0},
+    ):
         with pytest.raises(UsageError):
             MedSam2(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="clips of 2"):
@@ -208,7 +235,9 @@ def test_the_mix_of_prompts_is_the_published_one(clips: Data) -> None:
             assert masks[-1] or len(script.initial) <= len(script.corrected) <= 2
             assert set(script.initial) <= set(script.corrected) or masks[-1]
             corrected.append(len(script.corrected))
-            assert sorted([script.initial[0], *(frame for frame, _ in script.order)]) == list(range(len(found.rgb)))
+            assert sorted([script.initial[0], *(frame for frame, _ in script.order)]) == list(
+                range(len(found.rgb))
+            )
     assert abs(np.mean(masks) - 0.5) < 0.03
     assert abs(np.mean(seconds) - 0.5) < 0.04
     assert {1, 2} <= set(corrected)
@@ -279,7 +308,9 @@ def test_a_clip_may_start_at_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("plan", ["mask", "box+click.random:2,most=1", "clicks:3", "mask.morph+clicks:1"])
+@pytest.mark.parametrize(
+    "plan", ["mask", "box+click.random:2,most=1", "clicks:3", "mask.morph+clicks:1"]
+)
 @pytest.mark.parametrize("frames", [1, 3])
 def test_every_prompt_teaches_from_clips_and_pictures(family: str, plan: str, frames: int) -> None:
     adapted = attached(MedSam2, family)
@@ -321,7 +352,9 @@ def test_where_an_object_is_absent_only_presence_is_judged() -> None:
     logits = torch.randn(1, 3, 16, 16, requires_grad=True)
     iou = torch.rand(1, 3, requires_grad=True)
     score = torch.tensor([1.5], requires_grad=True)
-    loss = answer_losses(engine, Decoded(logits, iou, score), torch.zeros(1, 16, 16, dtype=torch.bool), (16, 16))
+    loss = answer_losses(
+        engine, Decoded(logits, iou, score), torch.zeros(1, 16, 16, dtype=torch.bool), (16, 16)
+    )
     loss.sum().backward()
     assert float(loss.detach()) == pytest.approx(math.log1p(math.exp(1.5)), rel=1e-5)
     assert logits.grad is not None
@@ -357,8 +390,12 @@ def test_a_clip_is_carried_as_prediction_carries_it(family: str) -> None:
             work.add(replace(Plan.parse("box").first(found.truth[k], np.random.default_rng(0), frames=[2])[0],
                              object_id=k + 1))  # fmt: skip
         for one in work.propagate(direction="both"):
-            mine = engine.to_frame(walk.recall.answers[one.frame].logits[one.object_id - 1, 0], (128, 128))
-            assert torch.allclose(mine, torch.from_numpy(one.logits), atol=2e-3, rtol=1e-3), one.frame
+            mine = engine.to_frame(
+                walk.recall.answers[one.frame].logits[one.object_id - 1, 0], (128, 128)
+            )
+            assert torch.allclose(mine, torch.from_numpy(one.logits), atol=2e-3, rtol=1e-3), (
+                one.frame
+            )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -402,7 +439,17 @@ def _moving(seed: int, side: int = 96, frames: int = 6) -> Example:
     rgb = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1)
     plan = Plan.parse("mask")
     return Example(
-        rgb, truth, ("a",), np.zeros(both.shape, np.int64), (plan,), ((),), 0, np.random.default_rng(0), None, True, ""
+        rgb,
+        truth,
+        ("a",),
+        np.zeros(both.shape, np.int64),
+        (plan,),
+        ((),),
+        0,
+        np.random.default_rng(0),
+        None,
+        True,
+        "",
     )
 
 
@@ -415,7 +462,9 @@ def test_eight_clips_are_learned_by_heart_and_by_memory() -> None:
     before = _dice(adapted, batch)
     optimizer = torch.optim.AdamW(list(adapted.trained.values()), lr=5e-4, weight_decay=0.0)
     for step in range(24):
-        adapted.method.loss(adapted, [batch[(2 * step + k) % 8] for k in range(2)])["loss"].backward()
+        adapted.method.loss(adapted, [batch[(2 * step + k) % 8] for k in range(2)])[
+            "loss"
+        ].backward()
         torch.nn.utils.clip_grad_norm_(list(adapted.trained.values()), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -466,7 +515,9 @@ def test_a_run_on_volumes(clips: Data, tmp_path: Path) -> None:
 def test_published_layouts_are_read(version: str, trainer: bool, tmp_path: Path) -> None:
     model = build("sam2", "test", version=version)
     path = tmp_path / "MedSAM2_2411.pt"
-    torch.save({"model": to_official("sam2", model.state_dict()), **(BESIDE if trainer else {})}, path)
+    torch.save(
+        {"model": to_official("sam2", model.state_dict()), **(BESIDE if trainer else {})}, path
+    )
     found = read(path)
     assert found.version == version
     assert len(found.dropped) == (len(BESIDE) if trainer else 0)
@@ -505,7 +556,9 @@ def _alike(found: Checkpoint, model: Any, side: int) -> None:
         assert float((a - b).abs().max()) < 1e-4
     width, grid = model.config.memory_encoder_hidden_size, side // 16
     maps, masks = torch.randn(1, width, grid, grid), torch.randn(1, 1, side, side)
-    for a, b in zip(rebuilt.memory_encoder(maps, masks), model.memory_encoder(maps, masks), strict=True):
+    for a, b in zip(
+        rebuilt.memory_encoder(maps, masks), model.memory_encoder(maps, masks), strict=True
+    ):
         assert float((a - b).abs().max()) < 1e-4
 
 

@@ -17,9 +17,9 @@ from adapting import BOX, answers, attached, sampler, snapshot, trainer
 from engines import make_engine
 
 from segscope.adapt import METHODS, method
-from segscope.adapt.data import Data
-from segscope.adapt.folder import Record, attach, base_of, load_adaptation, merged, write
+from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Method
+from segscope.adapt.saved import Record, attach, base_of, load_adaptation, merged, write
 from segscope.errors import CheckpointError, UnknownName, UsageError
 from segscope.load import load
 from segscope.models.checkpoint import save
@@ -44,7 +44,9 @@ class TestMethod:
         assert sum(item.numel() for item in adapted.trained.values()) == declared > 0
         if kind.identity:  # others start from random layers, and say so
             after = answers(adapted.engine)
-            assert max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)) == 0.0
+            assert (
+                max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)) == 0.0
+            )
 
     def test_only_what_it_declares_changes_and_a_saved_one_answers_alike(
         self, pair: tuple[type[Method], str], data: Data, tmp_path: Path
@@ -54,7 +56,9 @@ class TestMethod:
         before = snapshot(adapted)
         trainer(adapted, data).run()
         declared = {*adapted.tensors(), *(f"engine.{name}" for name in adapted.tensors())}
-        changed = {name for name, item in snapshot(adapted).items() if not torch.equal(item, before[name])}
+        changed = {
+            name for name, item in snapshot(adapted).items() if not torch.equal(item, before[name])
+        }
         assert changed
         assert changed <= declared
         _write(adapted, tmp_path)
@@ -74,7 +78,9 @@ class TestMethod:
             with pytest.raises(CheckpointError, match="another checkpoint"):
                 load_adaptation(tmp_path, lambda *_: other)  # type: ignore[arg-type, return-value]
 
-    def test_gradients_are_finite_in_bfloat16(self, pair: tuple[type[Method], str], data: Data) -> None:
+    def test_gradients_are_finite_in_bfloat16(
+        self, pair: tuple[type[Method], str], data: Data
+    ) -> None:
         adapted = attached(*pair)
         batch = [sampler(adapted, data).example(0, place) for place in range(2)]
         with torch.autocast("cpu", torch.bfloat16):
@@ -84,7 +90,9 @@ class TestMethod:
         assert grads
         assert all(bool(grad.isfinite().all()) for grad in grads)
 
-    def test_a_batch_is_the_mean_of_its_examples(self, pair: tuple[type[Method], str], data: Data) -> None:
+    def test_a_batch_is_the_mean_of_its_examples(
+        self, pair: tuple[type[Method], str], data: Data
+    ) -> None:
         adapted = attached(*pair)
         # examples are used once: their generators move on
         draw = sampler(adapted, data).example
@@ -93,7 +101,9 @@ class TestMethod:
         assert both == pytest.approx(sum(each) / 2, rel=1e-4)
 
     @pytest.mark.slow
-    def test_it_learns_eight_pictures_by_heart(self, pair: tuple[type[Method], str], data: Data) -> None:
+    def test_it_learns_eight_pictures_by_heart(
+        self, pair: tuple[type[Method], str], data: Data
+    ) -> None:
         kind, family = pair
         adapted = attached(kind, family, small=False)
         rate = {"linear-probe": 5e-2}.get(kind.name, 2e-3)
@@ -106,7 +116,9 @@ class TestMethod:
 
         with contextlib.suppress(StopIteration):
             work.run(enough)
-        assert work.progress.best["dice"] > 0.95, [row.get("val dice") for row in work.progress.rows]
+        assert work.progress.best["dice"] > 0.95, [
+            row.get("val dice") for row in work.progress.rows
+        ]
 
     def test_settings_survive_json(self, pair: tuple[type[Method], str]) -> None:
         kind, family = pair
@@ -142,14 +154,20 @@ def test_what_adds_modules_cannot_be_merged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["sam2", "edgetam", "mini"])
 def test_lora_in_memory_learns_from_clips(family: str, clips: Data) -> None:
-    from segscope.adapt.lora import Lora
+    from segscope.adapt.methods.lora import Lora
 
     engine = make_engine(family)
     adapted = attach(Lora(where=("memory",), decoder=False, clip=3), engine, ("large body",))
     loss = adapted.method.loss(adapted, [sampler(adapted, clips).example(0, 0)])["loss"]
     loss.backward()
-    silent = [name for name, item in adapted.trained.items() if "lora_B" in name and not float(item.grad.abs().max())]
-    assert len(adapted.trained) == 2 * len([name for name in adapted.trained if "lora_B" in name]) > 0
+    silent = [
+        name
+        for name, item in adapted.trained.items()
+        if "lora_B" in name and not float(item.grad.abs().max())
+    ]
+    assert (
+        len(adapted.trained) == 2 * len([name for name in adapted.trained if "lora_B" in name]) > 0
+    )
     assert not silent
 
 
@@ -163,11 +181,13 @@ def test_lora_has_the_size_of_its_formula() -> None:
 def test_lora_at_full_size_has_the_size_of_its_formula() -> None:
     from types import SimpleNamespace
 
-    from segscope.adapt.lora import Lora
+    from segscope.adapt.methods.lora import Lora
     from segscope.models.build import build
 
     model = build("sam2", "tiny", meta=True)
-    engine: Any = SimpleNamespace(model=model, card=SimpleNamespace(family="sam2", name="x"), slots=7)
+    engine: Any = SimpleNamespace(
+        model=model, card=SimpleNamespace(family="sam2", name="x"), slots=7
+    )
     # blocks of widths 96, 192, 384, 768; where a stage begins, attention reads the narrower width
     inside = [96, 96, 192, 192, *[384] * 7, 768]
     outside = [96, 192, 192, 384, *[384] * 6, 768, 768]
@@ -185,7 +205,10 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     record = _write(adapted, tmp_path)
     tensors = dict(adapted.tensors())
     gone = tensors.pop("mask_decoder.iou_token.weight")
-    shorter, more = {**tensors, "mask_decoder.iou_token.weight": gone[:, :5]}, {**adapted.trained, "x": gone * 2}
+    shorter, more = (
+        {**tensors, "mask_decoder.iou_token.weight": gone[:, :5]},
+        {**adapted.trained, "x": gone * 2},
+    )
     for change in (tensors, shorter, more):
         write(tmp_path, record, change)
         with pytest.raises(CheckpointError, match=r"do not fit|are not of one training"):
@@ -193,7 +216,12 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     write(tmp_path, record, {**adapted.trained, "mask_decoder.iou_token.weight": gone * math.nan})
     with pytest.raises(CheckpointError, match="not finite"):
         load_adaptation(tmp_path, lambda *_: make_engine("sam2"))
-    for text in ("{", "[]", '{"segscope_adaptation": 9}', '{"segscope_adaptation": 1, "method": {"name": "magic"}}'):
+    for text in (
+        "{",
+        "[]",
+        '{"segscope_adaptation": 9}',
+        '{"segscope_adaptation": 1, "method": {"name": "magic"}}',
+    ):
         (tmp_path / "adaptation.json").write_text(text)
         with pytest.raises(CheckpointError):
             load_adaptation(tmp_path, lambda *_: make_engine("sam2"))

@@ -16,14 +16,16 @@ from engines import make_engine
 from models.conftest import to_official
 from torch import Tensor
 
-from segscope.adapt import published, published_sam, salvage
-from segscope.adapt.folder import Record, attached, base_of, load_adaptation
-from segscope.adapt.pictures import resize
+from segscope.adapt import convert as adapt_convert
+from segscope.adapt import safe_unpickle
+from segscope.adapt.methods.med_sa import convert as med_sa_convert
+from segscope.adapt.networks.sam_inputs import resize
+from segscope.adapt.saved import Record, attached, base_of, load_adaptation
 from segscope.cli.app import main
 from segscope.errors import CheckpointError
 from segscope.load import load
-from segscope.models.cards import card
 from segscope.models.checkpoint import Checkpoint, save
+from segscope.models.model_cards import card
 
 
 def resized(side: int) -> Any:
@@ -45,20 +47,26 @@ class TestMedSa:
         for layer in range(2):
             for kind in ("MLP", "Space", "Depth"):
                 stem = f"image_encoder.blocks.{layer}.{kind}_Adapter."
-                found[f"{stem}D_fc1.weight"], found[f"{stem}D_fc1.bias"] = torch.randn(8, 32), torch.randn(8)
-                found[f"{stem}D_fc2.weight"], found[f"{stem}D_fc2.bias"] = torch.randn(32, 8), torch.randn(32)
+                found[f"{stem}D_fc1.weight"], found[f"{stem}D_fc1.bias"] = (
+                    torch.randn(8, 32),
+                    torch.randn(8),
+                )
+                found[f"{stem}D_fc2.weight"], found[f"{stem}D_fc2.bias"] = (
+                    torch.randn(32, 8),
+                    torch.randn(32),
+                )
         found["mask_decoder.iou_token.weight"] = torch.randn(1, 128)
         return found
 
     def read(self, state: dict[str, Tensor], **options: Any) -> Any:
         engine = make_engine("sam")
-        method, classes, tensors = published_sam.read_med_sa(state, engine, (), **options)
+        method, classes, tensors = med_sa_convert.read_med_sa(state, engine, (), **options)
         record = Record(method, base_of(engine, "tiny"), classes)
         return method, attached(record, engine, tensors, Path("file"))
 
     def test_it_is_recognised(self) -> None:
-        assert published_sam.is_med_sa(self.state())
-        assert not published_sam.is_med_sa({"x": torch.zeros(1)})
+        assert med_sa_convert.is_med_sa(self.state())
+        assert not med_sa_convert.is_med_sa({"x": torch.zeros(1)})
 
     def test_its_tensors_come_back(self) -> None:
         state = self.state()
@@ -70,7 +78,9 @@ class TestMedSa:
             for there, here in (("D_fc1", "down"), ("D_fc2", "up")):
                 value = state[f"image_encoder.blocks.1.{kind}_Adapter.{there}.weight"]
                 assert torch.equal(held[f"{layer}{ours}.{here}.weight"], value)
-        assert torch.equal(held["mask_decoder.iou_token.weight"], state["mask_decoder.iou_token.weight"])
+        assert torch.equal(
+            held["mask_decoder.iou_token.weight"], state["mask_decoder.iou_token.weight"]
+        )
         assert bool(answers(engine)[0].isfinite().all())
 
     def test_volumes_take_the_adapters_for_depth(self) -> None:
@@ -92,7 +102,11 @@ class TestMedSa:
         tokens = {**state, "mask_decoder.mask_tokens.weight": torch.zeros(9, 128)}
         strange = {**state, "image_encoder.what.weight": torch.zeros(1)}
         other = {**state, "prompt_encoder.not_a_point_embed.weight": torch.ones(1, 128)}
-        gone = {key: item for key, item in state.items() if key != "image_encoder.blocks.1.Space_Adapter.D_fc1.bias"}
+        gone = {
+            key: item
+            for key, item in state.items()
+            if key != "image_encoder.blocks.1.Space_Adapter.D_fc1.bias"
+        }
         bare = {key: item for key, item in state.items() if "_Adapter" in key}
         deeper = {**state, "image_encoder.blocks.2.attn.qkv.weight": torch.zeros(1)}
         for broken, reason in (
@@ -102,7 +116,7 @@ class TestMedSa:
             with pytest.raises(CheckpointError, match=reason):
                 self.read(broken)
         with pytest.raises(CheckpointError, match="stands on SAM"):
-            published_sam.read_med_sa(state, make_engine("sam2"), ())
+            med_sa_convert.read_med_sa(state, make_engine("sam2"), ())
 
 
 class _Poison:
@@ -147,7 +161,7 @@ class TestSamMed2d:
         path = tmp_path / "sam-med2d_b.pth"
         torch.save({"model": state}, path)
         out = tmp_path / "out"
-        published.convert(path, make_engine("sam"), "tiny", out)
+        adapt_convert.convert(path, make_engine("sam"), "tiny", out)
         loaded: Any = load_adaptation(out, lambda *_: make_engine("sam"))
         assert loaded.input_size == side
         held = to_official("sam", dict(loaded.model.state_dict()))
@@ -161,45 +175,65 @@ class TestSamMed2d:
     def test_pickled_optimisers_are_left_out(self, tmp_path: Path) -> None:
         path, trace = tmp_path / "sam-med2d_b.pth", tmp_path / "trace"
         state = self.state()
-        torch.save({"model": state, "optimizer": _Optimiser([torch.ones(3)]), "more": _Poison(trace)}, path)
-        tensors, aside = salvage.read(path)
+        torch.save(
+            {"model": state, "optimizer": _Optimiser([torch.ones(3)]), "more": _Poison(trace)}, path
+        )
+        tensors, aside = safe_unpickle.read(path)
         assert not trace.exists()
         assert tensors.keys() == state.keys()
         assert all(torch.equal(tensors[key], item) for key, item in state.items())
         assert aside == ["more", "optimizer"]
-        assert published.recognise(tensors) == "sam-med2d"
+        assert adapt_convert.recognise(tensors) == "sam-med2d"
 
     def test_poison_in_the_place_of_weights_gives_nothing(self, tmp_path: Path) -> None:
         path, trace = tmp_path / "x.pth", tmp_path / "trace"
         for content in (_Poison(trace), {"model": {"a": _Poison(trace)}}, [_Poison(trace)]):
             torch.save(content, path)
             with pytest.raises(CheckpointError):
-                salvage.read(path)
+                safe_unpickle.read(path)
             path.write_bytes(pickle.dumps(content))
             with pytest.raises(CheckpointError):
-                salvage.read(path)
+                safe_unpickle.read(path)
             assert not trace.exists()
 
     def test_what_does_not_fit_is_refused(self) -> None:
         state = self.state()
-        gone = {key: item for key, item in state.items() if not key.endswith("blocks.1.Adapter.spatial.0.weight")}
-        placed = {**state, "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": torch.ones(2, 64)}
+        gone = {
+            key: item
+            for key, item in state.items()
+            if not key.endswith("blocks.1.Adapter.spatial.0.weight")
+        }
+        placed = {
+            **state,
+            "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": torch.ones(2, 64),
+        }
         for broken, reason in ((gone, "missing"), (placed, "random table")):
             engine = make_engine("sam")
             with pytest.raises(CheckpointError, match=reason):  # noqa: PT012 - both steps may refuse
-                method, classes, tensors = published_sam.read_sam_med2d(broken, engine, ())
-                attached(Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file"))
+                method, classes, tensors = med_sa_convert.read_sam_med2d(broken, engine, ())
+                attached(
+                    Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file")
+                )
         with pytest.raises(CheckpointError, match="stands on SAM"):
-            published_sam.read_sam_med2d(state, make_engine("mini"), ())
+            med_sa_convert.read_sam_med2d(state, make_engine("mini"), ())
 
 
 def test_the_command_makes_what_can_be_loaded(
     tmp_path: Path, ends: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine: Any = make_engine("sam")
-    base, path, out = tmp_path / "base.safetensors", tmp_path / "sam-med2d_b.pth", tmp_path / "sam-med2d_b"
+    base, path, out = (
+        tmp_path / "base.safetensors",
+        tmp_path / "sam-med2d_b.pth",
+        tmp_path / "sam-med2d_b",
+    )
     tensors = {name: item.clone() for name, item in engine.model.state_dict().items()}
-    save(Checkpoint(replace(card("sam-vit-b"), size="test", input_size=128), "", tensors, (), "0" * 16, base), base)
+    save(
+        Checkpoint(
+            replace(card("sam-vit-b"), size="test", input_size=128), "", tensors, (), "0" * 16, base
+        ),
+        base,
+    )
     torch.save({"model": TestSamMed2d().state(128)}, path)
     argv = ["models", "convert", str(path), "--base", str(base)]
     assert "becomes a folder" in ends([*argv, "-o", str(tmp_path / "x.safetensors")])

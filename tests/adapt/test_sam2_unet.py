@@ -15,11 +15,12 @@ from adapting import BOX, ellipse, sampler, trainer
 from engines import make_engine
 from torch import Tensor
 
-from segscope.adapt import published, tiles, trunks
-from segscope.adapt.data import Data
-from segscope.adapt.folder import attach, load_adaptation
+from segscope.adapt import convert
+from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted
-from segscope.adapt.sam2_unet import Sam2Unet, Unet, sod_scores, structure_loss
+from segscope.adapt.methods.sam2_unet.method import Sam2Unet, Unet, sod_scores, structure_loss
+from segscope.adapt.networks import encoder_trunk, sliding_window
+from segscope.adapt.saved import attach, load_adaptation
 from segscope.errors import CheckpointError, UsageError
 from segscope.models.build import build
 
@@ -49,7 +50,7 @@ def test_other_sides_are_refused(side: int) -> None:
     with pytest.raises(UsageError, match="multiple of 32"):
         Sam2Unet(side=side)
     with pytest.raises(UsageError, match="multiple of 32"):
-        trunks.trunk(make_engine("sam2")).maps(torch.zeros(1, 3, side, side))
+        encoder_trunk.trunk(make_engine("sam2")).maps(torch.zeros(1, 3, side, side))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +71,15 @@ def test_full_size_has_the_parameters_of_the_paper(size: str, trained: int, froz
 
 def test_frozen_tensors_get_no_gradient(data: Data) -> None:
     adapted = made()
-    adapted.method.loss(adapted, [sampler(adapted, data).example(0, place) for place in range(2)])["loss"].backward()
+    adapted.method.loss(adapted, [sampler(adapted, data).example(0, place) for place in range(2)])[
+        "loss"
+    ].backward()
     assert all(item.grad is None for item in adapted.engine.model.parameters())  # type: ignore[attr-defined]
-    silent = [name for name, item in adapted.trained.items() if item.grad is None or not item.grad.abs().max()]
+    silent = [
+        name
+        for name, item in adapted.trained.items()
+        if item.grad is None or not item.grad.abs().max()
+    ]
     # behind a zero layer there is nothing to learn yet
     assert all(".down." in name for name in silent), silent
 
@@ -81,19 +88,21 @@ def test_frozen_tensors_get_no_gradient(data: Data) -> None:
 @torch.no_grad()
 def test_adapters_begin_as_nothing(family: str) -> None:
     engine = make_engine(family)
-    values = trunks.pixels(engine, ellipse(np.random.default_rng(0))[0], 128)[0]
+    values = encoder_trunk.pixels(engine, ellipse(np.random.default_rng(0))[0], 128)[0]
     found = unet(made(family, side=128))
     assert len(found.net.adapters) == len(found.trunk.blocks)
-    for plain, adapted in zip(trunks.trunk(engine).maps(values), found.maps(values), strict=True):
+    for plain, adapted in zip(
+        encoder_trunk.trunk(engine).maps(values), found.maps(values), strict=True
+    ):
         assert float((plain - adapted).abs().max()) < 1e-5
 
 
 @torch.no_grad()
 def test_the_trunk_is_that_of_the_library() -> None:
     engine: Any = make_engine("sam2")
-    values = trunks.pixels(engine, ellipse(np.random.default_rng(0))[0], 128)[0]
+    values = encoder_trunk.pixels(engine, ellipse(np.random.default_rng(0))[0], 128)[0]
     theirs = engine.model.vision_encoder.backbone(values).intermediate_hidden_states
-    for ours, item in zip(trunks.trunk(engine).maps(values), theirs, strict=True):
+    for ours, item in zip(encoder_trunk.trunk(engine).maps(values), theirs, strict=True):
         assert torch.equal(ours, item.permute(0, 3, 1, 2))
 
 
@@ -101,10 +110,14 @@ def test_the_trunk_is_that_of_the_library() -> None:
 @torch.no_grad()
 def test_other_trunks_are_those_of_their_engines(family: str) -> None:
     engine: Any = make_engine(family)
-    values = trunks.pixels(engine, ellipse(np.random.default_rng(0))[0], 128)[0]
-    ours = trunks.trunk(engine).maps(values)
+    values = encoder_trunk.pixels(engine, ellipse(np.random.default_rng(0))[0], 128)[0]
+    ours = encoder_trunk.trunk(engine).maps(values)
     encoder = engine.model.vision_encoder
-    theirs = encoder.backbone.timm_model(values) if family == "edgetam" else [encoder(values).last_hidden_state]
+    theirs = (
+        encoder.backbone.timm_model(values)
+        if family == "edgetam"
+        else [encoder(values).last_hidden_state]
+    )
     for one, other in zip(ours, theirs, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
 
@@ -114,7 +127,7 @@ def test_pixels_are_those_of_the_engine(family: str) -> None:
     engine: Any = make_engine(family)
     rgb = ellipse(np.random.default_rng(0), side=128)[0]
     own = engine.pixels(rgb) if family == "sam" else engine.pixels(rgb, video=False)
-    assert float((trunks.pixels(engine, rgb, 128)[0] - own).abs().max()) < 1e-4
+    assert float((encoder_trunk.pixels(engine, rgb, 128)[0] - own).abs().max()) < 1e-4
 
 
 def test_weights_towards_edges_count_unless_plain() -> None:
@@ -134,7 +147,9 @@ def test_weights_towards_edges_count_unless_plain() -> None:
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     first = (weight * cross).sum((-2, -1)) / weight.sum((-2, -1))
     both, sizes = (weight * inside * truth).sum((-2, -1)), (weight * (inside + truth)).sum((-2, -1))
-    assert torch.allclose(structure_loss(logits, truth), first + 1 - (both + 1) / (sizes - both + 1), atol=1e-6)
+    assert torch.allclose(
+        structure_loss(logits, truth), first + 1 - (both + 1) / (sizes - both + 1), atol=1e-6
+    )
 
 
 @pytest.mark.slow
@@ -142,7 +157,9 @@ def test_it_learns_eight_ellipses(data: Data) -> None:
     adapted = made()
     settings = replace(BOX, steps=120, batch=8, rate=1e-3, decay=5e-4, validate_every=40)
     outcome = trainer(adapted, data, settings).run()
-    assert outcome.progress.best["dice"] > 0.95, [row.get("val dice") for row in outcome.progress.rows]
+    assert outcome.progress.best["dice"] > 0.95, [
+        row.get("val dice") for row in outcome.progress.rows
+    ]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +185,9 @@ def test_every_setting_trains(settings: dict[str, Any], data: Data) -> None:
 
 
 def test_pictures_keep_their_shape_in_a_letterbox() -> None:
-    values, inner = trunks.pixels(make_engine("sam2"), np.full((50, 100, 3), 200, np.uint8), 96, "letterbox")
+    values, inner = encoder_trunk.pixels(
+        make_engine("sam2"), np.full((50, 100, 3), 200, np.uint8), 96, "letterbox"
+    )
     assert inner == (48, 96)
     assert not values[:, :, 48:].any()
     assert bool(values[:, :, :48].all())
@@ -185,7 +204,7 @@ def test_tiles_cover_a_picture_and_agree_with_one_look() -> None:
         return torch.from_numpy(part).permute(2, 0, 1).float()
 
     for count in (1, 2, 3):
-        assert torch.allclose(tiles.blend(rgb, count, echo), echo(rgb), atol=1e-3)
+        assert torch.allclose(sliding_window.blend(rgb, count, echo), echo(rgb), atol=1e-3)
 
 
 def test_the_published_evaluation_by_hand() -> None:
@@ -210,28 +229,44 @@ def published_state(adapted: Adapted) -> dict[str, Tensor]:
     out = {}
     for name, item in adapted.engine.model.state_dict().items():  # type: ignore[attr-defined]
         if name.startswith("vision_encoder.backbone."):
-            key = name.removeprefix("vision_encoder.backbone.").replace("patch_embed.projection", "patch_embed.proj")
+            key = name.removeprefix("vision_encoder.backbone.").replace(
+                "patch_embed.projection", "patch_embed.proj"
+            )
             key = key.replace("layer_norm", "norm").replace("mlp.proj_in", "mlp.layers.0")
             key = key.replace("mlp.proj_out", "mlp.layers.1")
             parts = key.split(".")
-            out["encoder." + (".".join([*parts[:2], "block", *parts[2:]]) if parts[0] == "blocks" else key)] = item
+            out[
+                "encoder."
+                + (".".join([*parts[:2], "block", *parts[2:]]) if parts[0] == "blocks" else key)
+            ] = item
     for name, item in adapted.tensors().items():
         part, *rest = name.split(".")
         if part == "adapters":
-            out[f"encoder.blocks.{rest[0]}.prompt_learn.{'0' if rest[1] == 'down' else '2'}.{rest[2]}"] = item
+            out[
+                f"encoder.blocks.{rest[0]}.prompt_learn.{'0' if rest[1] == 'down' else '2'}.{rest[2]}"
+            ] = item
         elif part == "rfb" and rest[1] == "branches":
             out[f"rfb{int(rest[0]) + 1}.branch{rest[2]}.{'.'.join(rest[3:])}"] = item
         elif part == "rfb":
             own = {"join": "conv_cat", "shortcut": "conv_res"}[rest[1]]
             out[f"rfb{int(rest[0]) + 1}.{own}.{'.'.join(rest[2:])}"] = item
         elif part == "up":
-            place = {("first", "conv"): 0, ("first", "bn"): 1, ("second", "conv"): 3, ("second", "bn"): 4}
+            place = {
+                ("first", "conv"): 0,
+                ("first", "bn"): 1,
+                ("second", "conv"): 3,
+                ("second", "bn"): 4,
+            }
             out[f"up{int(rest[0]) + 1}.conv.double_conv.{place[rest[1], rest[2]]}.{rest[3]}"] = item
         else:
             out[f"{('side1', 'side2', 'head')[int(rest[0])]}.{rest[1]}"] = item
-    out |= {key.replace("up3.", "up4."): item for key, item in out.items() if key.startswith("up3.")}
+    out |= {
+        key.replace("up3.", "up4."): item for key, item in out.items() if key.startswith("up3.")
+    }
     counters = [key for key in out if key.endswith("running_mean")]
-    return out | {key.replace("running_mean", "num_batches_tracked"): torch.tensor(7) for key in counters}
+    return out | {
+        key.replace("running_mean", "num_batches_tracked"): torch.tensor(7) for key in counters
+    }
 
 
 @pytest.fixture
@@ -246,9 +281,15 @@ def stirred() -> Adapted:
 
 def test_published_files_become_adaptations(stirred: Adapted, tmp_path: Path) -> None:
     state = published_state(stirred)
-    assert {"encoder.pos_embed", "encoder.blocks.1.block.proj.weight", "rfb4.branch3.3.conv.weight"} <= set(state)
+    assert {
+        "encoder.pos_embed",
+        "encoder.blocks.1.block.proj.weight",
+        "rfb4.branch3.3.conv.weight",
+    } <= set(state)
     torch.save(state, tmp_path / "SAM2-UNet-20.pth")
-    record = published.convert(tmp_path / "SAM2-UNet-20.pth", make_engine("sam2"), "tiny", tmp_path / "out", ["polyp"])
+    record = convert.convert(
+        tmp_path / "SAM2-UNet-20.pth", make_engine("sam2"), "tiny", tmp_path / "out", ["polyp"]
+    )
     assert (record.method.name, record.classes) == ("sam2-unet", ("polyp",))
     loaded: Any = load_adaptation(tmp_path / "out", lambda *_: make_engine("sam2"))
     rgb = ellipse(np.random.default_rng(3))[0]
@@ -260,7 +301,11 @@ def test_published_files_that_do_not_fit_are_refused(stirred: Adapted, tmp_path:
     key = "encoder.blocks.2.block.attn.qkv.weight"
     cases: list[tuple[dict[str, Tensor], str, str]] = [
         ({**state, key: state[key] + 1}, "sam2", "Name the file that it was trained on"),
-        ({name: item for name, item in state.items() if not name.startswith("rfb2")}, "sam2", "do not fit"),
+        (
+            {name: item for name, item in state.items() if not name.startswith("rfb2")},
+            "sam2",
+            "do not fit",
+        ),
         ({**state, "rfb9.strange": state["head.bias"]}, "sam2", "do not fit"),
         ({name: item for name, item in state.items() if name != key}, "sam2", "on one side only"),
         (state, "mini", "another network"),
@@ -269,5 +314,7 @@ def test_published_files_that_do_not_fit_are_refused(stirred: Adapted, tmp_path:
     for number, (content, family, reason) in enumerate(cases):
         torch.save(content, tmp_path / f"{number}.pth")
         with pytest.raises(CheckpointError, match=reason):
-            published.convert(tmp_path / f"{number}.pth", make_engine(family), "tiny", tmp_path / "out")
+            convert.convert(
+                tmp_path / f"{number}.pth", make_engine(family), "tiny", tmp_path / "out"
+            )
     assert not (tmp_path / "out").exists()

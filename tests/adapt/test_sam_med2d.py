@@ -14,10 +14,17 @@ import torch
 from adapting import BOX, answers, ellipse, sampler, snapshot, trainer
 from engines import make_engine
 
-from segscope.adapt.data import Data
-from segscope.adapt.folder import attach
-from segscope.adapt.sam_med2d import SamMed2d, switch
-from segscope.adapt.sam_med2d_parts import AdapterLayer, drawn, error_points, layer_size, one_point, shifted_box
+from segscope.adapt.data.training_set import Data
+from segscope.adapt.methods.sam_med2d.layers import (
+    AdapterLayer,
+    drawn,
+    error_points,
+    layer_size,
+    one_point,
+    shifted_box,
+)
+from segscope.adapt.methods.sam_med2d.method import SamMed2d, switch
+from segscope.adapt.saved import attach
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 from segscope.models.engine import Hint
@@ -47,7 +54,10 @@ class TestStart:
         assert max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)) == 0.0
 
     def test_the_published_start_changes_the_base(self) -> None:
-        before, after = answers(make_engine("sam")), answers(put(SamMed2d(layers="dense", zero=False)).engine)
+        before, after = (
+            answers(make_engine("sam")),
+            answers(put(SamMed2d(layers="dense", zero=False)).engine),
+        )
         change = max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
         assert 0 < change < float("inf")
 
@@ -55,7 +65,11 @@ class TestStart:
         adapted = put(SamMed2d(), "mini")
         before = snapshot(adapted)
         trainer(adapted, data, replace(BOX, steps=3)).run()
-        moved = [name for name in adapted.trained if ".beside_mlp.spatial." in name or ".beside_mlp.mix." in name]
+        moved = [
+            name
+            for name in adapted.trained
+            if ".beside_mlp.spatial." in name or ".beside_mlp.mix." in name
+        ]
         assert moved
         assert all(not torch.equal(before[name], adapted.trained[name]) for name in moved)
 
@@ -85,10 +99,16 @@ class TestCounts:
 
     def layers(self, family: str, size: str, layers: str = "dense") -> int:
         engine = self.engine(family, size)
-        return SamMed2d(layers=layers).parameters(engine) - SamMed2d(layers="none").parameters(engine)
+        return SamMed2d(layers=layers).parameters(engine) - SamMed2d(layers="none").parameters(
+            engine
+        )
 
     def test_published_layers_of_vit_b(self) -> None:
-        assert self.layers("sam", "vit-b") == 180_504_576 == 12 * (2 * 768 * 192 + 25 * 768**2 + 2 * 768)
+        assert (
+            self.layers("sam", "vit-b")
+            == 180_504_576
+            == 12 * (2 * 768 * 192 + 25 * 768**2 + 2 * 768)
+        )
 
     @pytest.mark.parametrize(
         ("size", "millions"), [("tiny", 58.5), ("small", 73.6), ("base+", 147.8), ("large", 453.7)]
@@ -110,7 +130,9 @@ class TestCounts:
         assert made == layer_size(SimpleNamespace(width=48), light=light)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("family", FAMILIES)
-    @pytest.mark.parametrize("method", [PRESET, SamMed2d(whole=True), SamMed2d(prompts=False)], ids=["p", "w", "n"])
+    @pytest.mark.parametrize(
+        "method", [PRESET, SamMed2d(whole=True), SamMed2d(prompts=False)], ids=["p", "w", "n"]
+    )
     def test_what_is_declared_is_trained(self, family: str, method: SamMed2d) -> None:
         made = sum(item.numel() for item in put(method, family).trained.values())
         assert made == method.parameters(make_engine(family))
@@ -145,8 +167,12 @@ class TestChance:
         assert (self.truth != found)[rows, columns].all()
         assert (labels == self.truth[rows, columns]).all()
         wrong = int((self.truth != found).sum())
-        counts = np.unique(np.ravel_multi_index((rows, columns), self.truth.shape), return_counts=True)[1]
-        assert len(counts) == wrong  # uniform, with replacement: each pixel came, none far too often
+        counts = np.unique(
+            np.ravel_multi_index((rows, columns), self.truth.shape), return_counts=True
+        )[1]
+        assert (
+            len(counts) == wrong
+        )  # uniform, with replacement: each pixel came, none far too often
         assert counts.max() < 3 * 10_000 / wrong
 
     def test_without_error_points_are_not_to_be_used(self) -> None:
@@ -162,7 +188,12 @@ class TestChance:
         assert (shifts.min(), shifts.max()) == (-5, 4)  # [-m, m - 1] with m = min(5, 12 // 2)
         small = np.zeros_like(self.truth)
         small[5:8, 5:20] = True
-        shifts = np.array([shifted_box(small, rng, largest=False) for _ in range(1000)]) - [5, 5, 20, 8]
+        shifts = np.array([shifted_box(small, rng, largest=False) for _ in range(1000)]) - [
+            5,
+            5,
+            20,
+            8,
+        ]
         assert (shifts.min(), shifts.max()) == (-1, 0)
         dot = np.zeros_like(self.truth)
         dot[3, 4] = True
@@ -199,7 +230,13 @@ class TestPasses:
         for step in range(18):
             before = {name: item.detach().clone() for name, item in adapted.trained.items()}
             run._step(run._batch(step))
-            steps.append({name for name, item in adapted.trained.items() if not torch.equal(item, before[name])})
+            steps.append(
+                {
+                    name
+                    for name, item in adapted.trained.items()
+                    if not torch.equal(item, before[name])
+                }
+            )
         for step, moved in enumerate(steps):
             assert any(name.startswith("mask_decoder.") for name in moved)
             opening = step % 9 == 0
@@ -216,13 +253,19 @@ class TestPasses:
         adapted = put(PRESET)
         before = snapshot(adapted)
         trainer(adapted, data, replace(BOX, steps=10, batch=1)).run()
-        frozen = {name for name in before if "vision_encoder." in name and ".beside_mlp." not in name}
+        frozen = {
+            name for name in before if "vision_encoder." in name and ".beside_mlp." not in name
+        }
         after = snapshot(adapted)
         assert all(torch.equal(before[name], after[name]) for name in frozen)
 
-    def test_pictures_stay_for_nine_steps_and_survive_a_stop(self, data: Data, tmp_path: Path) -> None:
+    def test_pictures_stay_for_nine_steps_and_survive_a_stop(
+        self, data: Data, tmp_path: Path
+    ) -> None:
         def run(folder: Path | None = None) -> Any:
-            made = trainer(put(PRESET), data, replace(BOX, steps=12, batch=1, validate_every=12), folder)
+            made = trainer(
+                put(PRESET), data, replace(BOX, steps=12, batch=1, validate_every=12), folder
+            )
             made.validate = lambda _: {"dice": 0.5}
             return made
 
@@ -244,17 +287,29 @@ class TestPasses:
         for deep, passes in ((1, 1), (2, 3)):
             adapted = put(SamMed2d(passes=passes, deep=deep), "mini")
             adapted.method.loss(adapted, [sampler(adapted, data).example(0, 0)])["loss"].backward()
-            grads = [item.grad for name, item in adapted.trained.items() if ".beside_mlp.norm.weight" in name]
+            grads = [
+                item.grad
+                for name, item in adapted.trained.items()
+                if ".beside_mlp.norm.weight" in name
+            ]
             assert all(float(grad.abs().max()) > 0 for grad in grads)
             assert all(item.requires_grad for item in adapted.trained.values())
 
     @pytest.mark.slow
     # the focal loss weighs background three times as much, which costs the edges of coarse masks a little
     @pytest.mark.parametrize(("family", "wanted"), [("sam", 0.95), ("sam2", 0.92)])
-    def test_clicks_help_on_pictures_learnt_by_heart(self, family: str, wanted: float, data: Data) -> None:
+    def test_clicks_help_on_pictures_learnt_by_heart(
+        self, family: str, wanted: float, data: Data
+    ) -> None:
         adapted = put(SamMed2d(), family)
         settings = replace(
-            BOX, steps=150, batch=4, rate=2e-3, average=0.9, prompts=((1.0, "click.random"),), validate_every=100
+            BOX,
+            steps=150,
+            batch=4,
+            rate=2e-3,
+            average=0.9,
+            prompts=((1.0, "click.random"),),
+            validate_every=100,
         )
         trainer(adapted, data, settings).run()
         rounds = clicked(adapted.engine, data, 5)
@@ -276,7 +331,10 @@ def clicked(engine: Any, data: Data, rounds: int) -> list[float]:
         xy, positive = np.zeros((0, 2)), np.zeros(0, bool)
         for k in range(rounds):
             more, labels = error_points(truth, found, 1, rng)
-            xy, positive = np.concatenate([xy, more[labels >= 0]]), np.concatenate([positive, labels[labels >= 0] == 1])
+            xy, positive = (
+                np.concatenate([xy, more[labels >= 0]]),
+                np.concatenate([positive, labels[labels >= 0] == 1]),
+            )
             many = engine.multimask(len(xy) if previous is None else 99, tracking=False)
             decoded = engine.decode(features, [Hint(xy, positive, None, previous)], multimask=many)
             low = decoded.logits[0, int(decoded.iou[0].argmax())]
@@ -330,4 +388,6 @@ class TestUse:
         assert float(pixels[0, 2, 64, 64]) == pytest.approx((200 - 103.53) / 57.375, rel=1e-5)
         assert engine.to_frame(torch.randn(2, 32, 32), (64, 100)).shape == (2, 64, 100)
         large = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 200, 1).repeat(3, 2)
-        assert float(engine.pixels(large)[0, 0, 1, 0]) == pytest.approx((2 - 123.675) / 58.395, rel=1e-5)
+        assert float(engine.pixels(large)[0, 0, 1, 0]) == pytest.approx(
+            (2 - 123.675) / 58.395, rel=1e-5
+        )

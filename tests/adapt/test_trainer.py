@@ -18,17 +18,19 @@ from adapting import BOX, answers, attached, sampler, trainer
 from safetensors.torch import load_file
 
 from segscope.adapt import METHODS
-from segscope.adapt.cache import FeatureStore, variants
-from segscope.adapt.data import Data
-from segscope.adapt.examples import on_grid
+from segscope.adapt.data.sampler import on_grid
+from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted
-from segscope.adapt.trainer import SKIPS, Estimate, Trainer, _schedule
+from segscope.adapt.training.feature_cache import FeatureStore, variants
+from segscope.adapt.training.trainer import SKIPS, Estimate, Trainer, _schedule
 from segscope.errors import SegscopeError, UsageError
 from segscope.load import load
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_killed_run_goes_on_to_the_same_weights(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_weights(
+    folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     killed, given = tmp_path / "killed", ("decoder", folder, tiny_checkpoint)
     whole = train(*given, tmp_path / "whole")
     process, said = elsewhere(*given, killed)
@@ -43,7 +45,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(folder: Path, tiny_checkpoint:
     with pytest.raises(UsageError, match="another training"):
         train(*given, killed, resume=True, rate=1e-5)
     resumed = train(*given, killed, resume=True)
-    one, other = (load_file(place / "weights.safetensors") for place in (tmp_path / "whole", killed))
+    one, other = (
+        load_file(place / "weights.safetensors") for place in (tmp_path / "whole", killed)
+    )
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     figures = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.outcome.progress.rows]
@@ -80,7 +84,9 @@ def test_the_folder_is_a_model(folder: Path, tiny_checkpoint: Path, tmp_path: Pa
     assert result.record.figures["after"] == result.after >= result.before
     rows = list(csv.DictReader((tmp_path / "run" / "curve.csv").read_text().splitlines()))
     assert rows[0]["step"] == "0.0"
-    assert float(rows[-1]["val dice"]) == pytest.approx(result.outcome.progress.rows[-1]["val dice"])
+    assert float(rows[-1]["val dice"]) == pytest.approx(
+        result.outcome.progress.rows[-1]["val dice"]
+    )
     assert (tmp_path / "run" / "curve.png").read_bytes()[:4] == b"\x89PNG"
     assert sorted(path.name for path in (tmp_path / "run").iterdir() if "events" not in path.name) == [
         "adaptation.json", "curve.csv", "curve.png", "weights.safetensors"
@@ -93,7 +99,9 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(data: Data) -> None:
         adapted = attached(METHODS["full"], "sam2")
         work = trainer(adapted, data, replace(BOX, accumulate=parts))
         work._gradients(work._batch(0))
-        grads.append({name: item.grad for name, item in adapted.trained.items() if item.grad is not None})
+        grads.append(
+            {name: item.grad for name, item in adapted.trained.items() if item.grad is not None}
+        )
     assert grads[0].keys() == grads[1].keys()
     for name, grad in grads[0].items():
         assert torch.allclose(grad, grads[1][name], rtol=1e-3, atol=1e-5)
@@ -111,14 +119,18 @@ def test_a_probe_changes_nothing(data: Data) -> None:
 
 
 def test_a_budget_of_time_is_kept(data: Data) -> None:
-    work = trainer(attached(METHODS["decoder"], "mini"), data, replace(BOX, steps=10**6, minutes=0.02))
+    work = trainer(
+        attached(METHODS["decoder"], "mini"), data, replace(BOX, steps=10**6, minutes=0.02)
+    )
     outcome = work.run()
     assert outcome.why == "time"
     assert outcome.progress.seconds < 10
     assert "val dice" in outcome.progress.rows[-1]
 
 
-def test_steps_without_a_finite_gradient_are_left_out(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_without_a_finite_gradient_are_left_out(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind = METHODS["decoder"]
     adapted = attached(kind, "sam2")
     broken: set[int] = set()
@@ -141,11 +153,19 @@ def test_steps_without_a_finite_gradient_are_left_out(data: Data, monkeypatch: p
 
 
 def test_a_run_without_gain_stops_early(data: Data) -> None:
-    work = trainer(attached(METHODS["decoder"], "sam2"), data, replace(BOX, steps=50, validate_every=1, patience=3))
+    work = trainer(
+        attached(METHODS["decoder"], "sam2"),
+        data,
+        replace(BOX, steps=50, validate_every=1, patience=3),
+    )
     figures = iter([0.5, 0.6, 0.6, 0.4, 0.6, 0.9])
     work.validate = lambda _adapted: {"dice": next(figures)}
     outcome = work.run()
-    assert (outcome.why, outcome.progress.step, outcome.progress.best["step"]) == ("patience", 4, 1.0)
+    assert (outcome.why, outcome.progress.step, outcome.progress.best["step"]) == (
+        "patience",
+        4,
+        1.0,
+    )
 
 
 def test_the_rate_rises_and_falls() -> None:

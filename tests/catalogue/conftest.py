@@ -34,7 +34,11 @@ def served() -> Iterator[Served]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             state.asked.append((self.command, self.path, dict(self.headers)))
-            found: Any = state.answers.get(parts.path) or state.below(parts.path) or (404, {}, b"nothing here")
+            found: Any = (
+                state.answers.get(parts.path)
+                or state.below(parts.path)
+                or (404, {}, b"nothing here")
+            )
             status, headers, body = found(parse_qs(parts.query)) if callable(found) else found
             if headers.get("ETag") and self.headers.get("If-None-Match") == headers["ETag"]:
                 status, body = 304, b""
@@ -53,7 +57,9 @@ def served() -> Iterator[Served]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.root = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     yield state
     server.shutdown()
@@ -73,7 +79,9 @@ def run(served: Served, tmp_path: Path) -> Callable[..., Report]:
 
     def once(*which: str, day: str = "2026-05-02", offline: bool = False, **more: Any) -> Report:
         fetcher = Near(tmp_path / "cache", offline=offline, sleep=lambda _seconds: None)
-        settings = Settings(tmp_path / "papers", day, which or ("upstream",), served.addresses(), **more)
+        settings = Settings(
+            tmp_path / "papers", day, which or ("upstream",), served.addresses(), **more
+        )
         return update(settings, fetcher)
 
     return once

@@ -16,7 +16,9 @@ class Served:
     """What the server answers, by path: (status, headers, body) or a function of the query; what it was asked."""
 
     root: str = ""
-    answers: dict[str, Answer | Callable[[dict[str, list[str]]], Answer]] = field(default_factory=dict)
+    answers: dict[str, Answer | Callable[[dict[str, list[str]]], Answer]] = field(
+        default_factory=dict
+    )
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def text(self, path: str, body: str | bytes, **headers: str) -> None:
@@ -25,23 +27,41 @@ class Served:
 
     def below(self, path: str) -> Answer | None:
         """The answer of everything below a folder, "/folder/*"."""
-        found = self.answers.get(f"{path.rpartition('/')[0]}/*") or self.answers.get(f"/{path.split('/')[1]}/*")
+        found = self.answers.get(f"{path.rpartition('/')[0]}/*") or self.answers.get(
+            f"/{path.split('/')[1]}/*"
+        )
         return found if isinstance(found, tuple) else None
 
     def addresses(self) -> Addresses:
-        return Addresses(f"{self.root}/README.md", f"{self.root}/arxiv", f"{self.root}/crossref", f"{self.root}/pubmed")
+        return Addresses(
+            f"{self.root}/README.md",
+            f"{self.root}/arxiv",
+            f"{self.root}/crossref",
+            f"{self.root}/pubmed",
+        )
 
 
 def markdown(rows: list[Row], *more: str) -> str:
     """The list as it is written: three tables under headings."""
-    heads = {"sam2": "SAM 2 Adaptions", "sam": "Foundation Models / SAM", "datasets": "Large-Scale Datasets"}
+    heads = {
+        "sam2": "SAM 2 Adaptions",
+        "sam": "Foundation Models / SAM",
+        "datasets": "Large-Scale Datasets",
+    }
     lines = ["# A list", "", "![picture](https://example.org/a.png)", ""]
     for table, head in heads.items():
         last = "Dataset" if table == "datasets" else "Code"
-        lines += [f'## {head}. <div id="{table}"></div>', "", f"|Date|Authors|Title|{last}|", "|---|---|---|---|"]
+        lines += [
+            f'## {head}. <div id="{table}"></div>',
+            "",
+            f"|Date|Authors|Title|{last}|",
+            "|---|---|---|---|",
+        ]
         for row in (each for each in rows if each.table == table):
             code = f"[{last}]({row.code})" if row.code else "None"
-            lines.append(f"|{row.date.replace('-', '')}|{row.authors}|{row.title} [(paper)]({row.url})|{code}|")
+            lines.append(
+                f"|{row.date.replace('-', '')}|{row.authors}|{row.title} [(paper)]({row.url})|{code}|"
+            )
         lines += [line for line in more if table == "sam2"]
         lines += ["", ""]
     return "\n".join(lines)
@@ -51,12 +71,16 @@ def atom(*entries: dict[str, str]) -> str:
     """An answer of arXiv."""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom" '
-        'xmlns:arxiv="http://arxiv.org/schemas/atom"><title>query</title>' + "".join(map(_entry, entries)) + "</feed>"
+        'xmlns:arxiv="http://arxiv.org/schemas/atom"><title>query</title>'
+        + "".join(map(_entry, entries))
+        + "</feed>"
     )
 
 
 def _entry(values: dict[str, str]) -> str:
-    authors = "".join(f"<author><name>{name}</name></author>" for name in values["authors"].split("; "))
+    authors = "".join(
+        f"<author><name>{name}</name></author>" for name in values["authors"].split("; ")
+    )
     more = f"<arxiv:doi>{values['doi']}</arxiv:doi>" if "doi" in values else ""
     comment = f"<arxiv:comment>{values['comment']}</arxiv:comment>" if "comment" in values else ""
     return (

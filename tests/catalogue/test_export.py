@@ -41,7 +41,9 @@ def test_bibtex_comes_back_whole(records: list[Record]) -> None:
 
 def test_what_tex_would_stumble_over_is_escaped() -> None:
     text = bibtex([ODD])
-    entry = bibtexparser.parse_string(text, append_middleware=[LatexDecodingMiddleware()]).entries[0]
+    entry = bibtexparser.parse_string(text, append_middleware=[LatexDecodingMiddleware()]).entries[
+        0
+    ]
     title = entry.fields_dict["title"].value.replace("{", "").replace("}", "")
     assert "50% of α-SAM & braces: a_b #1" in title
     assert entry.fields_dict["author"].value.endswith("and others")

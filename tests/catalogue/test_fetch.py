@@ -39,7 +39,9 @@ def test_what_did_not_change_is_not_sent_again(served: Served, fetcher: Fetcher)
     assert fetcher.get(f"{served.root}/a") == b"new"
 
 
-def test_a_fresh_answer_is_not_asked_for_and_a_damaged_one_is(served: Served, fetcher: Fetcher, tmp_path: Path) -> None:
+def test_a_fresh_answer_is_not_asked_for_and_a_damaged_one_is(
+    served: Served, fetcher: Fetcher, tmp_path: Path
+) -> None:
     served.text("/a", "whole")
     fetcher.fresh_s = 3600
     fetcher.get(f"{served.root}/a")
@@ -49,7 +51,9 @@ def test_a_fresh_answer_is_not_asked_for_and_a_damaged_one_is(served: Served, fe
     assert fetcher.get(f"{served.root}/a") == b"whole"
 
 
-def test_requests_of_one_host_keep_their_distance(served: Served, fetcher: Fetcher, waits: list[float]) -> None:
+def test_requests_of_one_host_keep_their_distance(
+    served: Served, fetcher: Fetcher, waits: list[float]
+) -> None:
     served.text("/a", "x")
     for _ in range(3):
         fetcher.get(f"{served.root}/a", every_s=3.0)
@@ -69,7 +73,11 @@ def test_a_busy_server_is_asked_again_after_the_wait_it_names(
 def test_a_wait_may_be_named_by_date_and_a_long_one_is_not_waited(
     served: Served, fetcher: Fetcher, waits: list[float]
 ) -> None:
-    served.answers["/a"] = (503, {"Retry-After": email.utils.formatdate(time.time() + 3600, usegmt=True)}, b"")
+    served.answers["/a"] = (
+        503,
+        {"Retry-After": email.utils.formatdate(time.time() + 3600, usegmt=True)},
+        b"",
+    )
     with pytest.raises(FetchError, match="left for another time"):
         fetcher.get(f"{served.root}/a")
     assert waits == []
@@ -87,7 +95,9 @@ def test_it_gives_up_in_time_and_says_why(served: Served, fetcher: Fetcher) -> N
         fetcher.get("http://127.0.0.1:9/", every_s=0)
 
 
-def test_redirects_are_followed_but_not_in_circles_or_out_of_the_web(served: Served, fetcher: Fetcher) -> None:
+def test_redirects_are_followed_but_not_in_circles_or_out_of_the_web(
+    served: Served, fetcher: Fetcher
+) -> None:
     served.text("/b", "moved")
     served.answers["/a"] = (302, {"Location": "/b"}, b"")
     assert fetcher.get(f"{served.root}/a") == b"moved"
@@ -109,7 +119,9 @@ def test_offline_takes_the_cache_and_asks_nobody(served: Served, fetcher: Fetche
     assert len(served.asked) == 1
 
 
-def test_too_much_is_left(served: Served, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_is_left(
+    served: Served, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("segscope.catalogue.fetch.MOST_BYTES", 10)
     served.text("/a", "x" * 11)
     with pytest.raises(FetchError, match="more than"):
@@ -118,7 +130,12 @@ def test_too_much_is_left(served: Served, fetcher: Fetcher, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("answer", "dead"),
-    [((200, {}, b""), False), ((404, {}, b""), True), ((410, {}, b""), True), ((403, {}, b""), False)],
+    [
+        ((200, {}, b""), False),
+        ((404, {}, b""), True),
+        ((410, {}, b""), True),
+        ((403, {}, b""), False),
+    ],
 )
 def test_only_a_link_that_its_server_denies_is_dead(
     answer: tuple[int, dict[str, str], bytes], dead: bool, served: Served, fetcher: Fetcher

@@ -68,7 +68,10 @@ def test_people() -> None:
         (Author("Ferreira", "D. L."), Author("Arnaout", "R.")),
         False,
     )
-    assert identify.authors("M. Li and G. Yang et al.") == ((Author("Li", "M."), Author("Yang", "G.")), True)
+    assert identify.authors("M. Li and G. Yang et al.") == (
+        (Author("Li", "M."), Author("Yang", "G.")),
+        True,
+    )
     assert identify.authors("") == ((), False)
     assert identify.author("Jun Ma") == identify.author("Ma, Jun")
     assert identify.same_person(Author("Gutiérrez", "J. D."), Author("Gutierrez", "Juan"))

@@ -13,17 +13,32 @@ from segscope.catalogue.upstream import Row, record_of
 LONG = "A long title about the segmentation of organs with prompts"
 
 
-def made(title: str = LONG, url: str = "", by: str = "J. Doe et al.", date: str = "2024-05", code: str = "") -> Record:
+def made(
+    title: str = LONG,
+    url: str = "",
+    by: str = "J. Doe et al.",
+    date: str = "2024-05",
+    code: str = "",
+) -> Record:
     return record_of(Row(date, by, title, url, code, "sam"), "2026-01-01")[0]
 
 
 def test_a_preprint_and_its_published_version_are_one_work() -> None:
-    preprint = made(f"Foo: {LONG}", "https://arxiv.org/abs/2405.00001", date="2024-05", code="https://github.com/a/b")
+    preprint = made(
+        f"Foo: {LONG}",
+        "https://arxiv.org/abs/2405.00001",
+        date="2024-05",
+        code="https://github.com/a/b",
+    )
     published = made(LONG, "https://link.springer.com/article/10.1007/s1", date="2025-02")
     works, report = join([published, preprint])
     [work] = works
     assert work.id == "arxiv:2405.00001"
-    assert (work.doi, work.date, work.urls["code"]) == ("10.1007/s1", "2024-05", "https://github.com/a/b")
+    assert (work.doi, work.date, work.urls["code"]) == (
+        "10.1007/s1",
+        "2024-05",
+        "https://github.com/a/b",
+    )
     assert work.urls["paper"].startswith("https://link.springer.com")
     assert len(work.listed) == 2
     assert set(work.aliases) == {"doi:10.1007/s1", f"Foo: {LONG}"}
@@ -39,16 +54,24 @@ def test_a_preprint_and_its_published_version_are_one_work() -> None:
         (made(), made(f"{LONG}s"), True),
         (made(), made(f"{LONG}s", by="R. Roe"), False),
         (made(f"A: {LONG}"), made(LONG, date="2020-01"), False),
-        (made("SemiSAM: Exploring consistency with few labels"), made("SemiSAM+: Rethinking consistency"), False),
+        (
+            made("SemiSAM: Exploring consistency with few labels"),
+            made("SemiSAM+: Rethinking consistency"),
+            False,
+        ),
     ],
 )
-def test_titles_and_first_authors_decide_without_identifiers(one: Record, other: Record, same: bool) -> None:
+def test_titles_and_first_authors_decide_without_identifiers(
+    one: Record, other: Record, same: bool
+) -> None:
     assert same_work(one, other) is same
 
 
 def test_an_identifier_of_two_works_is_taken_from_both_and_reported() -> None:
     url = "https://arxiv.org/abs/2405.00001"
-    works, report = join([made(url=url), made("Quite another thing altogether for cells", url, by="R. Roe")])
+    works, report = join(
+        [made(url=url), made("Quite another thing altogether for cells", url, by="R. Roe")]
+    )
     assert [work.arxiv for work in works] == [None, None]
     assert all(work.id.startswith("sam4mis:") for work in works)
     assert [finding.kind for finding in report.findings] == ["disputed identifier"]
@@ -79,8 +102,19 @@ def known(source: str, at: str, **values: object) -> Record:
 
 
 def test_better_sources_win_and_worse_ones_only_fill_gaps() -> None:
-    ours = known("arxiv", "2026-01-01", date="2024-05-03", authors=(Author("Doe", "Jane"), Author("Roe", "Rita")))
-    theirs = known("sam4mis", "2026-02-01", date="2024-06", authors=(Author("Doe", "J."),), arxiv=Arxiv("2405.00001"))
+    ours = known(
+        "arxiv",
+        "2026-01-01",
+        date="2024-05-03",
+        authors=(Author("Doe", "Jane"), Author("Roe", "Rita")),
+    )
+    theirs = known(
+        "sam4mis",
+        "2026-02-01",
+        date="2024-06",
+        authors=(Author("Doe", "J."),),
+        arxiv=Arxiv("2405.00001"),
+    )
     both = updated(ours, theirs)
     assert (both.date, len(both.authors), both.arxiv) == ("2024-05-03", 2, Arxiv("2405.00001"))
     assert updated(both, theirs) == both
@@ -96,6 +130,8 @@ def test_what_a_person_fixed_stays() -> None:
 def test_authors_and_whether_others_are_left_out_go_together() -> None:
     listed = made(url="https://arxiv.org/abs/2405.00001")
     assert listed.more_authors
-    full = updated(listed, known("arxiv", "2026-02-01", authors=(Author("Doe", "Jane"), Author("Roe", "Rita"))))
+    full = updated(
+        listed, known("arxiv", "2026-02-01", authors=(Author("Doe", "Jane"), Author("Roe", "Rita")))
+    )
     assert not full.more_authors
     assert updated(full, listed) == full

@@ -16,7 +16,9 @@ from segscope.catalogue.store import Catalogue, snapshot
 from segscope.catalogue.trends import plot, trends
 from segscope.errors import UsageError
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 EVIL = Record("arxiv:2401.00001", "</script><img src=x onerror=alert(1)>", date="2024-01")
 
 
@@ -33,7 +35,14 @@ def many() -> list[Record]:
 
 
 def dom(path: Path, fragment: str) -> str:
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{path}#{fragment}"]
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--dump-dom",
+        f"file://{path}#{fragment}",
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -59,11 +68,15 @@ for (const words of ["liver", "segment anything", "breast ultrasound", "a", "3d 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
 def test_it_filters_2000_records_in_100_ms(many: list[Record], tmp_path: Path) -> None:
     page = render(many, {many[0].id: [("segscope papers", True)]}, "made up")
-    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)  # it would not let the typist in
+    page = re.sub(
+        r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page
+    )  # it would not let the typist in
     path = tmp_path / "papers.html"
     path.write_text(page.replace("</body>", TYPIST), encoding="utf-8")
     text = dom(path, "")
-    taken = [float(ms) for ms in re.findall(r"\| ([\d.]+)", re.search(r"<title>(.*?)</title>", text)[1])]  # type: ignore[index]
+    taken = [
+        float(ms) for ms in re.findall(r"\| ([\d.]+)", re.search(r"<title>(.*?)</title>", text)[1])
+    ]  # type: ignore[index]
     assert len(taken) == 7
     assert sorted(taken)[3] < 100, taken
     assert re.search(r">[\d,]+ of 2,000 works<", text)
@@ -73,7 +86,8 @@ def test_it_filters_2000_records_in_100_ms(many: list[Record], tmp_path: Path) -
 def test_what_fits_is_shown_and_nothing_else_runs(tmp_path: Path) -> None:
     path = tmp_path / "papers.html"
     path.write_text(
-        render([*snapshot(), EVIL], {"arxiv:2304.12620": [("segscope x", True)]}, "shipped"), encoding="utf-8"
+        render([*snapshot(), EVIL], {"arxiv:2304.12620": [("segscope x", True)]}, "shipped"),
+        encoding="utf-8",
     )
     text = dom(path, 'q="medical+sam+adapter"')
     assert f"1 of {len(snapshot()) + 1} works" in text
@@ -85,7 +99,9 @@ def test_what_fits_is_shown_and_nothing_else_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_trends_are_drawn(suffix: str, tmp_path: Path) -> None:
     found = trends(snapshot())
-    assert found["works"] == sum(year["works"] for year in found["years"].values()) == len(snapshot())
+    assert (
+        found["works"] == sum(year["works"] for year in found["years"].values()) == len(snapshot())
+    )
     plot(found, tmp_path / f"trends{suffix}")
     assert (tmp_path / f"trends{suffix}").stat().st_size > 10_000
     assert len(list(tmp_path.iterdir())) == 1

@@ -38,7 +38,8 @@ def test_conditions_narrow(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("2025", (2025, 2025)), ("2023-2024", (2023, 2024)), ("2024-", (2024, 9999))]
+    ("text", "found"),
+    [("2025", (2025, 2025)), ("2023-2024", (2023, 2024)), ("2024-", (2024, 9999))],
 )
 def test_years(text: str, found: tuple[int, int]) -> None:
     assert years(text) == found
@@ -111,11 +112,15 @@ def test_what_breaks_the_schema_is_refused(value: object) -> None:
         from_json(value)  # type: ignore[arg-type]
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "deep" / "a.jsonl"
     assert write(path, "one")
     assert not write(path, "one")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(SegscopeError, match="No space left"):
         write(path, "two")
     assert path.read_text() == "one"

@@ -30,9 +30,13 @@ def test_the_list_has_52_370_and_3_rows(rows: list[Row]) -> None:
 
 
 def test_every_row_is_in_exactly_one_record(rows: list[Row], records: list[store.Record]) -> None:
-    listed = Counter((entry.table, entry.date, entry.url) for record in records for entry in record.listed)
+    listed = Counter(
+        (entry.table, entry.date, entry.url) for record in records for entry in record.listed
+    )
     assert set(listed) == {(row.table, row.date, row.url) for row in rows}
-    titles = {store.identify.fold(text) for record in records for text in (record.title, *record.aliases)}
+    titles = {
+        store.identify.fold(text) for record in records for text in (record.title, *record.aliases)
+    }
     assert {store.identify.fold(row.title) for row in rows} <= titles
 
 
@@ -47,9 +51,13 @@ def test_the_rows_are_at_most_417_and_3_works_and_what_was_merged_is_said(rows: 
     assert len(said) == len(merged) == 7
 
 
-def test_links_that_two_works_share_join_neither(rows: list[Row], records: list[store.Record]) -> None:
+def test_links_that_two_works_share_join_neither(
+    rows: list[Row], records: list[store.Record]
+) -> None:
     _, report = snapshot.build(rows, [], {})
-    disputed = {finding.where for finding in report.findings if finding.kind == "disputed identifier"}
+    disputed = {
+        finding.where for finding in report.findings if finding.kind == "disputed identifier"
+    }
     assert disputed == {"arxiv:2412.08575", "doi:10.1007/978-3-032-04937-7_19"}
     catalogue = store.Catalogue(records)
     assert catalogue.find("2412.08575").title.startswith("Annotation-Efficient Task Guidance")
@@ -57,10 +65,14 @@ def test_links_that_two_works_share_join_neither(rows: list[Row], records: list[
     assert catalogue.find("Segment Anything Model for Gastric Cancer").doi == ""
 
 
-def test_the_shipped_file_is_what_its_sources_give(rows: list[Row], records: list[store.Record]) -> None:
+def test_the_shipped_file_is_what_its_sources_give(
+    rows: list[Row], records: list[store.Record]
+) -> None:
     works, _ = snapshot.build(rows, *snapshot.sources())
     text = (resources.files("segscope.catalogue") / "data" / "records.jsonl").read_text("utf-8")
-    assert store.lines(works) == text, "run python -m segscope.catalogue.snapshot tests/catalogue/data/rows.jsonl"
+    assert store.lines(works) == text, (
+        "run python -m segscope.catalogue.snapshot tests/catalogue/data/rows.jsonl"
+    )
     assert len(text.encode()) < 1_000_000
     assert [from_json(json.loads(json.dumps(to_json(record)))) for record in records] == records
 
@@ -72,19 +84,25 @@ def test_every_field_says_where_it_comes_from(records: list[store.Record]) -> No
                 continue
             origins = [f"urls.{key}" for key in record.urls] if name == "urls" else [name]
             assert set(origins) <= set(record.provenance), record.id
-        assert all(origin.confidence for origin in record.provenance.values() if origin.source == "rule")
+        assert all(
+            origin.confidence for origin in record.provenance.values() if origin.source == "rule"
+        )
 
 
 def test_records_follow_the_vocabularies_and_hold_no_abstracts(records: list[store.Record]) -> None:
     check_terms(records)
     assert all(
-        len(str(to_json(record).get(name, ""))) < 400 for record in records for name in ("title", "licence_note")
+        len(str(to_json(record).get(name, ""))) < 400
+        for record in records
+        for name in ("title", "licence_note")
     )
     assert max(len(json.dumps(to_json(record))) for record in records) < 3000
 
 
 @pytest.mark.parametrize("identifier", NAMED)
-def test_what_the_field_rests_on_is_there_and_linked(identifier: str, records: list[store.Record]) -> None:
+def test_what_the_field_rests_on_is_there_and_linked(
+    identifier: str, records: list[store.Record]
+) -> None:
     record = store.Catalogue(records).get(identifier)
     assert record is not None
     assert links()[record.id]

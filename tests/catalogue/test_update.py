@@ -37,7 +37,9 @@ def listed(served: Served, rows: list[Row]) -> Callable[..., None]:
     return serve
 
 
-def test_the_list_of_the_snapshot_brings_nothing_new(run: Run, listed: Callable[..., None], tmp_path: Path) -> None:
+def test_the_list_of_the_snapshot_brings_nothing_new(
+    run: Run, listed: Callable[..., None], tmp_path: Path
+) -> None:
     listed()
     report = run()
     assert (report.added, report.changed, report.failed) == ([], [], [])
@@ -45,7 +47,9 @@ def test_the_list_of_the_snapshot_brings_nothing_new(run: Run, listed: Callable[
     assert report.records == len(store.snapshot())
 
 
-def test_a_new_row_is_a_new_record_once(run: Run, listed: Callable[..., None], served: Served, tmp_path: Path) -> None:
+def test_a_new_row_is_a_new_record_once(
+    run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
+) -> None:
     served.text("/p", "")
     served.text("/c", "")
     listed(NEW.format(url=f"{served.root}/p", code=f"{served.root}/c"))
@@ -82,18 +86,26 @@ def test_planted_faults_are_reported_and_nothing_is_lost(
         served.text(name, "<!doctype html><html><body>Down for maintenance</body></html>")
     served.answers["/pubmed/esearch.fcgi"] = (500, {}, b"")
     report = run("upstream", "arxiv", "crossref", "pubmed", limit=3)
-    found = {kind: [each for each in report.findings if each.kind == kind] for kind in kinds(report)}
+    found = {
+        kind: [each for each in report.findings if each.kind == kind] for kind in kinds(report)
+    }
     lines = served.answers["/README.md"][2].decode().splitlines()  # type: ignore[index]
     at = {
         word: next(f"line {n}" for n, text in enumerate(lines, 1) if word in text)
         for word in ("few", "forgot", "2056", "long be")
     }
     assert [each.where for each in found["malformed row"]] == [at["few"], at["forgot"]]
-    assert any(each.where.startswith("sam4mis:") and "2 rows" in each.what for each in found["duplicate"])
+    assert any(
+        each.where.startswith("sam4mis:") and "2 rows" in each.what for each in found["duplicate"]
+    )
     assert [each.what for each in found["dead link"] if "/gone: status 404" in each.what]
     assert {each.where for each in found["wrong date"]} == {at["2056"], at["long be"]}
     assert any("arxiv:2304.12620" in each.where for each in found["disputed identifier"])
-    assert {each.where for each in found["feed down"]} == {"arxiv", "crossref", "pubmed"} == set(report.failed)
+    assert (
+        {each.where for each in found["feed down"]}
+        == {"arxiv", "crossref", "pubmed"}
+        == set(report.failed)
+    )
     assert "HTML" in next(each.what for each in found["feed down"] if each.where == "arxiv")
     catalogue = store.load(tmp_path / "papers")
     assert len(report.added) == 5
@@ -137,7 +149,11 @@ def test_arxiv_fills_records_and_queues_finds(run: Run, served: Served, tmp_path
         "summary": "We tried CT, MRI and dermoscopy.",
     }
     known = {"id": "2408.08870v1", "title": "Something else", "authors": "Ann Other"}
-    fits = {"id": "2605.01234v1", "title": "Promptable segmentation of CT with SAM 3", "authors": "Jane Doe"}
+    fits = {
+        "id": "2605.01234v1",
+        "title": "Promptable segmentation of CT with SAM 3",
+        "authors": "Jane Doe",
+    }
     other = {
         "id": "2605.04321v1",
         "title": "Satellite images of crops",
@@ -159,7 +175,11 @@ def test_arxiv_fills_records_and_queues_finds(run: Run, served: Served, tmp_path
     assert record.modality == ("CT", "MR", "dermoscopy")
     assert record.guessed("modality") == 0.6
     assert "dermoscopy." not in (tmp_path / "papers" / "records.jsonl").read_text()
-    assert any("Something else" in each.what for each in report.findings if each.kind == "disputed identifier")
+    assert any(
+        "Something else" in each.what
+        for each in report.findings
+        if each.kind == "disputed identifier"
+    )
     assert kinds(report).count("not found") > 200
     assert report.queued == ["arxiv:2605.01234"]
     assert len(store.load(tmp_path / "papers")) == len(store.snapshot())
@@ -167,7 +187,9 @@ def test_arxiv_fills_records_and_queues_finds(run: Run, served: Served, tmp_path
     again = run("arxiv", day="2026-05-03")
     assert (again.added, again.changed, again.queued) == ([], [], [])
     assert files(tmp_path) == before
-    assert len(served.asked) - asked == 1  # works that were asked about are not asked about again so soon
+    assert (
+        len(served.asked) - asked == 1
+    )  # works that were asked about are not asked about again so soon
     with pytest.raises(UsageError, match="not in the queue"):
         accept(tmp_path / "papers", ["arxiv:1"])
     accept(tmp_path / "papers", ["all"])
@@ -178,9 +200,14 @@ def test_arxiv_fills_records_and_queues_finds(run: Run, served: Served, tmp_path
 def test_crossref_and_pubmed_resolve_what_has_no_preprint(
     run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
 ) -> None:
-    listed("|202605|J. Doe et al.|Masks of rare things in old films, a study [(paper)](https://x.example.org/1)|None|")
+    listed(
+        "|202605|J. Doe et al.|Masks of rare things in old films, a study [(paper)](https://x.example.org/1)|None|"
+    )
     title = "Masks of rare things in old films, a study"
-    items = [work("10.1/other", "Another", "Doe", "Jane", 2026), work("10.1/it", title, "Doe", "Jane", 2026)]
+    items = [
+        work("10.1/other", "Another", "Doe", "Jane", 2026),
+        work("10.1/it", title, "Doe", "Jane", 2026),
+    ]
     served.text("/crossref", json.dumps({"message": {"items": items}}))
     served.answers["/pubmed/esearch.fcgi"] = lambda query: (
         200, {}, json.dumps({"esearchresult": {"idlist": ["77"] if "10.1/it" in query["term"][0] else []}}).encode()
@@ -213,7 +240,9 @@ def test_offline_changes_nothing_and_says_so(
     assert len(store.load(tmp_path / "papers")) == len(store.snapshot())
 
 
-def test_a_damaged_file_of_ours_is_named_and_left(run: Run, listed: Callable[..., None], tmp_path: Path) -> None:
+def test_a_damaged_file_of_ours_is_named_and_left(
+    run: Run, listed: Callable[..., None], tmp_path: Path
+) -> None:
     listed()
     (tmp_path / "papers").mkdir()
     path = tmp_path / "papers" / "records.jsonl"
@@ -228,7 +257,9 @@ def test_a_persons_override_always_wins_and_can_be_taken_back(
 ) -> None:
     folder = tmp_path / "papers"
     folder.mkdir()
-    (folder / "overrides.toml").write_text('["arxiv:2304.12620"]\nmodality = ["CT"]\nurls = {code = ""}\n')
+    (folder / "overrides.toml").write_text(
+        '["arxiv:2304.12620"]\nmodality = ["CT"]\nurls = {code = ""}\n'
+    )
     listed()
     run()
     record = store.load(folder).find("2304.12620")
@@ -238,7 +269,9 @@ def test_a_persons_override_always_wins_and_can_be_taken_back(
     assert "code" in store.load(folder).find("2304.12620").urls
 
 
-@pytest.mark.parametrize("text", ["[]", '{"arxiv": 3}', '{"crossref": {"arxiv:2304.12620": 7}}', "{", ""])
+@pytest.mark.parametrize(
+    "text", ["[]", '{"arxiv": 3}', '{"crossref": {"arxiv:2304.12620": 7}}', "{", ""]
+)
 def test_a_damaged_file_of_what_was_asked_only_costs_asking_again(
     text: str, run: Run, served: Served, tmp_path: Path
 ) -> None:

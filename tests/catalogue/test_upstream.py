@@ -35,7 +35,9 @@ def test_what_was_written_is_read_back(rows: list[Row]) -> None:
         ("||Y. Z et al.|A title that is long enough [(paper)](https://a.org/x)|None|", "wrong date", True),
     ],
 )  # fmt: skip
-def test_a_broken_row_is_reported_with_its_line_and_the_others_are_read(line: str, kind: str, kept: bool) -> None:
+def test_a_broken_row_is_reported_with_its_line_and_the_others_are_read(
+    line: str, kind: str, kept: bool
+) -> None:
     found, findings = parse(table(GOOD, line, GOOD))
     assert [(each.kind, each.where) for each in findings] == [(kind, "line 5")]
     assert len(found) == 2 + kept
@@ -44,7 +46,11 @@ def test_a_broken_row_is_reported_with_its_line_and_the_others_are_read(line: st
 
 
 def test_other_tables_and_prose_are_passed_over() -> None:
-    found, _ = parse("# x\n|a|b|\n|---|---|\n|1|2|\n\nprose | with | bars\n" + table(GOOD) + "\n\n## y\n|q|w|e|r|\n")
+    found, _ = parse(
+        "# x\n|a|b|\n|---|---|\n|1|2|\n\nprose | with | bars\n"
+        + table(GOOD)
+        + "\n\n## y\n|q|w|e|r|\n"
+    )
     assert [row.table for row in found] == ["sam2"]
 
 
@@ -64,9 +70,16 @@ def test_a_date_a_month_from_the_arxiv_id_is_usual_and_more_is_not() -> None:
 
 def test_links_go_where_they_belong() -> None:
     def urls(code: str, table: str) -> dict[str, str]:
-        return dict(record_of(Row("2024-01", "A. B", "A title", "https://a.org/x", code, table), "2026-01-01")[0].urls)
+        return dict(
+            record_of(
+                Row("2024-01", "A. B", "A title", "https://a.org/x", code, table), "2026-01-01"
+            )[0].urls
+        )
 
-    assert urls("www.github.com/a/b.git", "sam") == {"paper": "https://a.org/x", "code": "https://github.com/a/b"}
+    assert urls("www.github.com/a/b.git", "sam") == {
+        "paper": "https://a.org/x",
+        "code": "https://github.com/a/b",
+    }
     assert urls("https://a.github.io/b/", "sam")["project"] == "https://a.github.io/b"
     assert urls("https://openxlab.org.cn/d", "datasets")["data"] == "https://openxlab.org.cn/d"
     assert urls("None", "sam") == {"paper": "https://a.org/x"}
@@ -74,13 +87,16 @@ def test_links_go_where_they_belong() -> None:
 
 def test_tags_come_from_the_title_surely_from_the_abstract_less_so_and_never_from_nothing() -> None:
     record, _ = record_of(
-        Row("2025-01", "A. B", "LoRA for echocardiography videos with SAM 2", "", "", "sam"), "2026-01-01"
+        Row("2025-01", "A. B", "LoRA for echocardiography videos with SAM 2", "", "", "sam"),
+        "2026-01-01",
     )
     assert (record.modality, record.dimension, record.adaptation, record.base_model) == (
         ("US",), ("video",), ("LoRA",), ("SAM2",),
     )  # fmt: skip
     assert record.guessed("modality") == 0.9
-    plain, _ = record_of(Row("2025-01", "A. B", "Something about organs", "", "", "sam"), "2026-01-01")
+    plain, _ = record_of(
+        Row("2025-01", "A. B", "Something about organs", "", "", "sam"), "2026-01-01"
+    )
     assert plain.modality == plain.base_model == ()
     richer = tagged(plain, "2026-01-02", abstract="We use CT scans and MRI.")
     assert richer.modality == ("CT", "MR")

@@ -45,7 +45,18 @@ def adapted(folder: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPa
 
 
 def command(folder: Path, base: Path, out: Path, *more: str, method: str = "decoder") -> list[str]:
-    usual = ["--data", str(folder), "--base", str(base), "--out", str(out), "--device", "cpu", "--steps", "4"]
+    usual = [
+        "--data",
+        str(folder),
+        "--base",
+        str(base),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--steps",
+        "4",
+    ]
     return ["adapt", method, *usual, *more]
 
 
@@ -65,7 +76,18 @@ def test_the_list_names_every_method(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_folder_works_as_a_model_everywhere(adapted: Path, folder: Path, tmp_path: Path) -> None:
     picture, mask = str(folder / "images" / "0.png"), tmp_path / "mask.png"
-    argv = ["segment", picture, "-o", str(mask), "--model", str(adapted), "--box", "10,10,50,50", "--device", "cpu"]
+    argv = [
+        "segment",
+        picture,
+        "-o",
+        str(mask),
+        "--model",
+        str(adapted),
+        "--box",
+        "10,10,50,50",
+        "--device",
+        "cpu",
+    ]
     assert main(argv) == 0
     assert ss.read(mask).size_hw == (64, 64)
     engine = ss.load(adapted, device="cpu")
@@ -91,7 +113,15 @@ def test_an_adaptation_becomes_one_file(
 def test_the_result_is_json_on_demand(
     folder: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = command(folder, tiny_checkpoint, tmp_path / "probe", "--json", "--minutes", "1", method="linear-probe")
+    argv = command(
+        folder,
+        tiny_checkpoint,
+        tmp_path / "probe",
+        "--json",
+        "--minutes",
+        "1",
+        method="linear-probe",
+    )
     assert main(argv) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["steps"] == 4
@@ -103,8 +133,21 @@ def test_the_result_is_json_on_demand(
     assert logits.shape == (2, 40, 50)
 
 
-def test_settings_of_the_method_and_prompts_can_be_chosen(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
-    more = ("--set", "rank=2", "--set", "decoder=no", "--prompt", "clicks:2", "--few", "4", "--precision", "bfloat16")
+def test_settings_of_the_method_and_prompts_can_be_chosen(
+    folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    more = (
+        "--set",
+        "rank=2",
+        "--set",
+        "decoder=no",
+        "--prompt",
+        "clicks:2",
+        "--few",
+        "4",
+        "--precision",
+        "bfloat16",
+    )
     assert main(command(folder, tiny_checkpoint, tmp_path / "lora", *more, method="lora")) == 0
     record = json.loads((tmp_path / "lora" / "adaptation.json").read_text())
     assert record["method"]["settings"]["rank"] == 2
@@ -138,9 +181,13 @@ def test_wrong_requests_are_refused_before_training(
 
 
 def test_a_base_of_a_family_that_a_method_cannot_adapt(
-    folder: Path, tiny_checkpoint: Path, tmp_path: Path, ends: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    ends: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from segscope.adapt.decoder import Decoder
+    from segscope.adapt.methods.decoder import Decoder
 
     monkeypatch.setattr(Decoder, "families", ("sam",))
     message = ends(command(folder, tiny_checkpoint, tmp_path / "out"))
@@ -163,8 +210,18 @@ def test_a_base_that_changed_is_refused(
     tensors["mask_decoder.iou_token.weight"] += 1
     save_file(tensors, base, metadata)
     record = json.loads((moved / "adaptation.json").read_text())
-    argv = ["segment", str(folder / "images" / "0.png"), "-o", str(tmp_path / "m.png"), "--box", "1,1,9,9"]
-    for source, reason in ((str(base), "another checkpoint"), (str(tmp_path / "gone.pt"), "no file")):
+    argv = [
+        "segment",
+        str(folder / "images" / "0.png"),
+        "-o",
+        str(tmp_path / "m.png"),
+        "--box",
+        "1,1,9,9",
+    ]
+    for source, reason in (
+        (str(base), "another checkpoint"),
+        (str(tmp_path / "gone.pt"), "no file"),
+    ):
         record["base"]["source"] = source
         (moved / "adaptation.json").write_text(json.dumps(record))
         assert reason in ends([*argv, "--model", str(moved)])
@@ -172,7 +229,9 @@ def test_a_base_that_changed_is_refused(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_polite_end_leaves_a_run_to_go_on_with(folder: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_polite_end_leaves_a_run_to_go_on_with(
+    folder: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     out, steps = tmp_path / "out", []
     argv = [text if text != "4" else "100000" for text in command(folder, tiny_checkpoint, out)]
     for number, more in ((signal.SIGTERM, []), (signal.SIGINT, ["--resume"])):

@@ -19,7 +19,7 @@ from segscope.cli.app import main
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judging in this process spares the start of others."""
-    monkeypatch.setattr("segscope.cli.adapt_compare.usual_workers", lambda _device: 1)
+    monkeypatch.setattr("segscope.cli.compare.usual_workers", lambda _device: 1)
 
 
 @pytest.fixture(scope="module")
@@ -33,26 +33,50 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(labels).save(place / f"{number}_mask.png")
         target = {"path": f"{number}_mask.png", "kind": "semantic"}
         split = "val" if number > 5 else "train"
-        items.append({"id": f"p{number}", "image": f"{number}.png", "targets": [target], "split": split})
-    listing = {"name": "ellipses", "labels": {"1": "large body", "2": "bright spot"}, "items": items}
+        items.append(
+            {"id": f"p{number}", "image": f"{number}.png", "targets": [target], "split": split}
+        )
+    listing = {
+        "name": "ellipses",
+        "labels": {"1": "large body", "2": "bright spot"},
+        "items": items,
+    }
     (place / "dataset.json").write_text(json.dumps(listing))
     return place
 
 
 def command(data: Path, base: Path, out: Path, *methods: str, steps: int = 2) -> list[str]:
-    usual = ["--data", str(data), "--base", str(base), "--out", str(out), "--device", "cpu", "--steps", str(steps)]
+    usual = [
+        "--data",
+        str(data),
+        "--base",
+        str(base),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--steps",
+        str(steps),
+    ]
     return ["adapt", "compare", *methods, *usual]
 
 
 def test_losers_and_refused_methods_stand_in_the_table(
-    pictures: Path, tiny_checkpoint: Path, tmp_path: Path, ends: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    pictures: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    ends: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     usual = command(pictures, tiny_checkpoint, out, "decoder", "linear-probe", "knowsam")
     assert main([*usual, "--labels", "body"]) == 0
     table = (out / "comparison.md").read_text()
     assert table.splitlines()[2] in capsys.readouterr().out
-    rows = {row["method"]: row for row in csv.DictReader((out / "comparison.csv").read_text().splitlines())}
+    rows = {
+        row["method"]: row
+        for row in csv.DictReader((out / "comparison.csv").read_text().splitlines())
+    }
     assert list(rows) == ["decoder", "linear-probe", "knowsam"]
     decoder, probe, knowsam = rows.values()
     assert "learns from cases without truth" in knowsam["failed"]
@@ -70,7 +94,12 @@ def test_losers_and_refused_methods_stand_in_the_table(
     judged = list(csv.DictReader((out / "judged" / "rows.csv").read_text().splitlines()))
     assert {row["label"] for row in judged} == {"large body"}
     assert {row["case"] for row in judged} == {"p6", "p7", "p8"}
-    assert {row["model"] for row in judged} == {"sam2.1-tiny", "decoder", "linear-probe", "untrained linear-probe"}
+    assert {row["model"] for row in judged} == {
+        "sam2.1-tiny",
+        "decoder",
+        "linear-probe",
+        "untrained linear-probe",
+    }
 
     # finished methods stay, others may join; other settings may not
     weights = out / "decoder" / "weights.safetensors"
@@ -85,16 +114,26 @@ def test_losers_and_refused_methods_stand_in_the_table(
     assert again[0]["after"] == pytest.approx(float(decoder["after"]))
 
 
-def test_volumes_are_judged_from_one_box_and_from_a_box_on_each_slice(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_volumes_are_judged_from_one_box_and_from_a_box_on_each_slice(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     place = tmp_path / "volumes"
     place.mkdir()
     for number in range(3):
         drawn = [ellipse(np.random.default_rng(number), side=64) for _ in range(4)]
         scan, truth = (np.stack(part) for part in zip(*drawn, strict=True))
-        np.savez(place / f"{number}.npz", imgs=scan[..., 0], gts=truth, spacing=np.array([1.0, 1.0, 2.0]))
-    assert main([*command(place, tiny_checkpoint, tmp_path / "out", "decoder"), "--cases", "1"]) == 0
+        np.savez(
+            place / f"{number}.npz", imgs=scan[..., 0], gts=truth, spacing=np.array([1.0, 1.0, 2.0])
+        )
+    assert (
+        main([*command(place, tiny_checkpoint, tmp_path / "out", "decoder"), "--cases", "1"]) == 0
+    )
     rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").read_text().splitlines()))
-    assert [row["prompt"] for row in rows] == ["box.jitter", "box.jitter, other frames", "box.jitter@uniform=10"]
+    assert [row["prompt"] for row in rows] == [
+        "box.jitter",
+        "box.jitter, other frames",
+        "box.jitter@uniform=10",
+    ]
     assert rows[0]["low"] == ""  # one patient has no interval
 
 
@@ -104,11 +143,23 @@ def test_what_no_method_can_do_is_refused(
     out = tmp_path / "out"
     assert "near: decoder" in ends(command(pictures, tiny_checkpoint, out, "lora", "decodr"))
     for _ in range(2):  # nothing is left that would stand in the way
-        assert "label in" in ends([*command(pictures, tiny_checkpoint, out, "lora", "decoder"), "--labels", "kidney"])
-    assert "patients to train on" in ends([*command(pictures, tiny_checkpoint, out, "lora"), "--few", "50"])
-    assert "--set is for one" in ends([*command(pictures, tiny_checkpoint, out, "lora"), "--set", "rank=2"])
-    assert "no comparison to go on with" in ends([*command(pictures, tiny_checkpoint, out / "x", "lora"), "--resume"])
+        assert "label in" in ends(
+            [*command(pictures, tiny_checkpoint, out, "lora", "decoder"), "--labels", "kidney"]
+        )
+    assert "patients to train on" in ends(
+        [*command(pictures, tiny_checkpoint, out, "lora"), "--few", "50"]
+    )
+    assert "--set is for one" in ends(
+        [*command(pictures, tiny_checkpoint, out, "lora"), "--set", "rank=2"]
+    )
+    assert "no comparison to go on with" in ends(
+        [*command(pictures, tiny_checkpoint, out / "x", "lora"), "--resume"]
+    )
     (tmp_path / "file").write_text("")
     assert "is a file" in ends(command(pictures, tiny_checkpoint, tmp_path / "file", "lora"))
-    assert "compare lora decoder" in ends(["adapt", "lora", "decoder", "--data", str(pictures), "--out", str(out)])
-    assert "--cases" in ends(["adapt", "lora", "--cases", "2", "--data", str(pictures), "--out", str(out)])
+    assert "compare lora decoder" in ends(
+        ["adapt", "lora", "decoder", "--data", str(pictures), "--out", str(out)]
+    )
+    assert "--cases" in ends(
+        ["adapt", "lora", "--cases", "2", "--data", str(pictures), "--out", str(out)]
+    )

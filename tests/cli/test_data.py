@@ -22,7 +22,10 @@ def folder(tmp_path: Path) -> Path:
             coarse = Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8))
             labels = np.zeros((48, 48), np.uint8)
             labels[10:30, 10:30] = 255
-            for kind, picture in (("images", coarse.resize((48, 48))), ("masks", Image.fromarray(labels))):
+            for kind, picture in (
+                ("images", coarse.resize((48, 48))),
+                ("masks", Image.fromarray(labels)),
+            ):
                 (tmp_path / split / kind).mkdir(parents=True, exist_ok=True)
                 picture.save(tmp_path / split / kind / f"{name}.png")
     return tmp_path
@@ -60,7 +63,9 @@ def test_a_faulty_set(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert each["file"] in each["message"]
 
 
-def test_many_findings_of_a_kind_are_cut_short(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_findings_of_a_kind_are_cut_short(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for mask in folder.glob("*/masks/*.png"):
         Image.new("L", (48, 48)).save(mask)
     assert main(["data", "check", str(folder)]) == 0

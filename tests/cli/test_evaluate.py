@@ -28,7 +28,18 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_command_gives_report_rows_and_summary(
     pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["evaluate", str(pairs), "--prompt", "box", "--objects", "1", "--workers", "1", "-o", str(tmp_path / "r")]
+    command = [
+        "evaluate",
+        str(pairs),
+        "--prompt",
+        "box",
+        "--objects",
+        "1",
+        "--workers",
+        "1",
+        "-o",
+        str(tmp_path / "r"),
+    ]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "dice" in said
@@ -61,7 +72,12 @@ def test_the_protocols_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_wrong_requests_end_with_2_and_leave_nothing(
-    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: object, more: list[str], said: str
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: object,
+    more: list[str],
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert said in ends(["evaluate", str(pairs), *more])  # type: ignore[operator]

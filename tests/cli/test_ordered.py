@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segscope.cli.ordered import Request, _in_order, gather
+from segscope.cli.prompt_options import Request, _in_order, gather
 from segscope.errors import PromptError, UsageError
 from segscope.prompts import Box, MaskPrompt, Point
 
@@ -26,7 +26,16 @@ def asked(*words: str, default_frame: int | None = 0) -> Request:
 
 def test_prompts_belong_to_the_object_before_them() -> None:
     request = asked(
-        "--object", "liver", "--box", "1,2,3,4", "--object", "spleen", "--point", "5,6", "--negative", "7,8"
+        "--object",
+        "liver",
+        "--box",
+        "1,2,3,4",
+        "--object",
+        "spleen",
+        "--point",
+        "5,6",
+        "--negative",
+        "7,8",
     )
     assert request.prompts == [
         Box((1, 2, 3, 4), 0, 1),
@@ -44,14 +53,36 @@ def test_prompts_before_any_object_belong_to_object_1() -> None:
 
 def test_an_object_can_be_taken_up_again() -> None:
     request = asked(
-        "--object", "a", "--point", "1,1", "--object", "b", "--point", "2,2", "--object", "a", "--point", "3,3"
+        "--object",
+        "a",
+        "--point",
+        "1,1",
+        "--object",
+        "b",
+        "--point",
+        "2,2",
+        "--object",
+        "a",
+        "--point",
+        "3,3",
     )
     assert [prompt.object_id for prompt in request.prompts] == [1, 2, 1]
 
 
 def test_ids_can_be_given() -> None:
     request = asked(
-        "--object", "7=a", "--point", "1,1", "--object", "b", "--point", "2,2", "--object", "3", "--point", "3,3"
+        "--object",
+        "7=a",
+        "--point",
+        "1,1",
+        "--object",
+        "b",
+        "--point",
+        "2,2",
+        "--object",
+        "3",
+        "--point",
+        "3,3",
     )
     assert request.names == {7: "a", 8: "b", 3: ""}
 
@@ -89,7 +120,9 @@ def test_objects_that_cannot_be_meant(words: list[str]) -> None:
         asked(*words)
 
 
-@pytest.mark.parametrize("value", ["", "1", "1,2,3", "a,b", "nan,1", "1,2@", "1,2@x", "1,2@-1", "1,2@1.5", ",", "1;2"])
+@pytest.mark.parametrize(
+    "value", ["", "1", "1,2,3", "a,b", "nan,1", "1,2@", "1,2@x", "1,2@-1", "1,2@1.5", ",", "1;2"]
+)
 def test_points_that_cannot_be_meant(value: str) -> None:
     with pytest.raises(PromptError):
         asked("--point", value)

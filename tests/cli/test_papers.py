@@ -14,7 +14,7 @@ import pytest
 
 from segscope.catalogue.links import KINDS, links, records_of
 from segscope.catalogue.store import snapshot
-from segscope.cli import papers_links as papers
+from segscope.cli import papers_runs as papers
 from segscope.cli.app import main
 
 Ends = Callable[[list[str]], str]
@@ -39,14 +39,18 @@ def computing_s(*argv: str) -> float:
     taken = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "segscope", *argv], check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "segscope", *argv], check=True, capture_output=True, timeout=60
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return min(taken)
 
 
 def test_a_filtered_list_comes_at_once() -> None:
-    whole = computing_s("papers", "list", "--year", "2025", "--modality", "ultrasound", "--has-code")
+    whole = computing_s(
+        "papers", "list", "--year", "2025", "--modality", "ultrasound", "--has-code"
+    )
     start = computing_s("--version")
     assert whole - start < 0.1
     assert whole < 0.6  # 0.23 s on an idle machine
@@ -57,7 +61,9 @@ def test_the_list_imports_nothing_heavy() -> None:
         "import sys; from segscope.cli.app import main; main(['papers', 'list', '--year', '2025']);"
         "print('heavy:', sorted({'torch', 'numpy', 'matplotlib', 'bibtexparser'} & set(sys.modules)))"
     )
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
     assert out.splitlines()[-1] == "heavy: []"
 
 
@@ -69,7 +75,9 @@ def test_list_as_json_and_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 of 0 papers" in said(["list", "--queue"], capsys)
 
 
-def test_show_tells_what_runs_here_and_what_does_not_yet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_tells_what_runs_here_and_what_does_not_yet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     text = said(["show", "2412.01240"], capsys)
     assert "segscope evaluate DATASET --protocol context-dependent" in text
     assert "not yet" not in text
@@ -81,17 +89,25 @@ def test_show_tells_what_runs_here_and_what_does_not_yet(capsys: pytest.CaptureF
     assert len(found["related"]) == 5
 
 
-@pytest.mark.parametrize(("style", "mark"), [("bibtex", "@misc{"), ("ris", "TY  - "), ("csl", '"type"')])
-def test_bib_of_names_and_of_filters(style: str, mark: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("style", "mark"), [("bibtex", "@misc{"), ("ris", "TY  - "), ("csl", '"type"')]
+)
+def test_bib_of_names_and_of_filters(
+    style: str, mark: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = said(["bib", "2304.12620", "2408.08870", "--format", style], capsys)
     assert text.count(mark) == 2
     assert len(json.loads(said(["bib", "--modality", "PET", "--json"], capsys))) == 2
-    assert said(["bib", "2304.12620", "--format", style, "-o", "a.bib"], capsys).startswith("a.bib: 1")
+    assert said(["bib", "2304.12620", "--format", style, "-o", "a.bib"], capsys).startswith(
+        "a.bib: 1"
+    )
     assert mark in Path("a.bib").read_text()
 
 
 def test_stats_page_and_check(capsys: pytest.CaptureFixture[str]) -> None:
-    assert json.loads(said(["stats", "--json", "--plot", "t.svg"], capsys))["works"] == len(snapshot())
+    assert json.loads(said(["stats", "--json", "--plot", "t.svg"], capsys))["works"] == len(
+        snapshot()
+    )
     assert Path("t.svg").stat().st_size
     assert f"{len(snapshot())} papers" in said(["page", "-o", "p.html"], capsys)
     assert "Medical SAM Adapter" in Path("p.html").read_text()
@@ -99,9 +115,15 @@ def test_stats_page_and_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["errors"] == []
 
 
-def test_check_finds_what_does_not_agree(own_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_finds_what_does_not_agree(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own_folder.mkdir()
-    twice = {"id": "doi:10.1/x", "title": "Something of our own about cells", "arxiv": {"id": "2304.12620"}}
+    twice = {
+        "id": "doi:10.1/x",
+        "title": "Something of our own about cells",
+        "arxiv": {"id": "2304.12620"},
+    }
     (own_folder / "records.jsonl").write_text(json.dumps({**twice, "modality": ["smell"]}) + "\n")
     (own_folder / "overrides.toml").write_text('["arxiv:2304.99999"]\ndate = "2023-01"\n')
     text = said(["check"], capsys, code=1)
@@ -126,15 +148,30 @@ def test_cards_protocols_and_methods_lead_back_to_records() -> None:
         families = {"sam-vit-b", "sam2.1-tiny"}
         for key in papers.members(kind):
             stem = key.startswith(("sam-vit", "sam2"))
-            assert records_of(kind, key) or key in own or (kind == "model" and stem and key not in families), key
+            assert (
+                records_of(kind, key)
+                or key in own
+                or (kind == "model" and stem and key not in families)
+            ), key
     assert records_of("method", "med-sa") == ["arxiv:2304.12620"]
 
 
 def test_update_from_addresses_that_are_down_fails_well_and_keeps_everything(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Path("feeds.toml").write_text('upstream = "http://127.0.0.1:9/README.md"\narxiv = "http://127.0.0.1:9/a"\n')
-    command = ["update", "--only", "upstream", "--only", "arxiv", "--feeds", "feeds.toml", "--offline"]
+    Path("feeds.toml").write_text(
+        'upstream = "http://127.0.0.1:9/README.md"\narxiv = "http://127.0.0.1:9/a"\n'
+    )
+    command = [
+        "update",
+        "--only",
+        "upstream",
+        "--only",
+        "arxiv",
+        "--feeds",
+        "feeds.toml",
+        "--offline",
+    ]
     found = json.loads(said([*command, "--json"], capsys, code=1))
     assert found["failed"] == ["upstream", "arxiv"]
     assert found["records"] == len(snapshot())
@@ -160,7 +197,9 @@ def test_wrong_requests_end_well(argv: list[str], words: str, ends: Ends) -> Non
 
 
 def test_the_documentation_s_commands_work(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"(<!-- not run[^\n]*-->\n)?```(\w*)\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    blocks = re.findall(
+        r"(<!-- not run[^\n]*-->\n)?```(\w*)\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL
+    )
     assert len(blocks) == 6
     for skipped, language, block in blocks:
         if language == "python":

@@ -33,7 +33,16 @@ def run(inputs: Any, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def test_a_picture(run: Run, inputs: Any, tmp_path: Path) -> None:
-    result = run("segment", inputs.png, "-o", str(tmp_path / "m.png"), "--object", "cell", "--box", "5,5,30,30")
+    result = run(
+        "segment",
+        inputs.png,
+        "-o",
+        str(tmp_path / "m.png"),
+        "--object",
+        "cell",
+        "--box",
+        "5,5,30,30",
+    )
     assert result["objects"][0]["name"] == "cell"
     written = ss.read(tmp_path / "m.png")[0]
     assert written.shape == (40, 50)
@@ -43,7 +52,18 @@ def test_a_picture(run: Run, inputs: Any, tmp_path: Path) -> None:
 
 def test_a_volume_comes_back_on_its_grid(run: Run, inputs: Any, tmp_path: Path) -> None:
     out = tmp_path / "m.nii.gz"
-    result = run("segment", inputs.nii, "-o", str(out), "--box", "5,5,30,30@2", "--object", "3=b", "--point", "9,9@4")
+    result = run(
+        "segment",
+        inputs.nii,
+        "-o",
+        str(out),
+        "--box",
+        "5,5,30,30@2",
+        "--object",
+        "3=b",
+        "--point",
+        "9,9@4",
+    )
     given, made = nibabel.load(inputs.nii), nibabel.load(out)
     assert made.shape == given.shape
     assert np.array_equal(made.affine, given.affine)
@@ -52,7 +72,9 @@ def test_a_volume_comes_back_on_its_grid(run: Run, inputs: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_another_axis_comes_back_on_the_stored_grid(run: Run, inputs: Any, tmp_path: Path, axis: int) -> None:
+def test_another_axis_comes_back_on_the_stored_grid(
+    run: Run, inputs: Any, tmp_path: Path, axis: int
+) -> None:
     out = tmp_path / "m.nii.gz"
     result = run("segment", inputs.nii, "-o", str(out), "--axis", str(axis), "--box", "2,1,20,5@9",
                  "--overlay", str(tmp_path / "o.png"))  # fmt: skip
@@ -61,13 +83,35 @@ def test_another_axis_comes_back_on_the_stored_grid(run: Run, inputs: Any, tmp_p
 
 
 def test_a_dicom_series(run: Run, inputs: Any, tmp_path: Path) -> None:
-    run("segment", inputs.series, "-o", str(tmp_path / "m.nii.gz"), "--object", "canal", "--box", "47,41,71,62@1")
+    run(
+        "segment",
+        inputs.series,
+        "-o",
+        str(tmp_path / "m.nii.gz"),
+        "--object",
+        "canal",
+        "--box",
+        "47,41,71,62@1",
+    )
     stack = ss.read(inputs.series)
-    assert ss.read_masks(tmp_path / "m.nii.gz", like=stack).shape_zyx == stack.shape_zyx == (3, 128, 128)
+    assert (
+        ss.read_masks(tmp_path / "m.nii.gz", like=stack).shape_zyx
+        == stack.shape_zyx
+        == (3, 128, 128)
+    )
 
 
 def test_dicom_seg_carries_the_name(run: Run, inputs: Any, tmp_path: Path) -> None:
-    run("segment", inputs.series, "-o", str(tmp_path / "m.dcm"), "--object", "canal", "--box", "47,41,71,62@1")
+    run(
+        "segment",
+        inputs.series,
+        "-o",
+        str(tmp_path / "m.dcm"),
+        "--object",
+        "canal",
+        "--box",
+        "47,41,71,62@1",
+    )
     masks = ss.read_masks(tmp_path / "m.dcm", like=ss.read(inputs.series))
     assert list(masks.names.values()) == ["canal"]
 
@@ -85,7 +129,7 @@ def test_overlay_and_record(run: Run, inputs: Any, tmp_path: Path) -> None:
 
 
 def test_a_video_with_a_film_as_overlay(run: Run, tmp_path: Path) -> None:
-    from segscope.io.video import write_video
+    from segscope.io.video.reader import write_video
     from segscope.phantom import clip
 
     frames, _ = clip(seed=1, frames=5, size_hw=(64, 80))
@@ -124,13 +168,29 @@ def test_a_mask_is_carried(run: Run, inputs: Any, tmp_path: Path) -> None:
     labels = np.zeros((50, 40, 6), np.uint8)
     labels[10:20, 10:20, 3] = 1
     nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "given.nii.gz")
-    run("segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--mask", str(tmp_path / "given.nii.gz"))
+    run(
+        "segment",
+        inputs.nii,
+        "-o",
+        str(tmp_path / "m.nii.gz"),
+        "--mask",
+        str(tmp_path / "given.nii.gz"),
+    )
     made = np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj)
     assert np.array_equal(made[..., 3], labels[..., 3])
 
 
 def test_direction(run: Run, inputs: Any, tmp_path: Path) -> None:
-    run("segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--box", "5,5,30,30@3", "--direction", "forward")
+    run(
+        "segment",
+        inputs.nii,
+        "-o",
+        str(tmp_path / "m.nii.gz"),
+        "--box",
+        "5,5,30,30@3",
+        "--direction",
+        "forward",
+    )
     assert not np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj)[..., :3].any()
 
 
@@ -140,7 +200,14 @@ def test_a_folder_of_pictures_as_output(run: Run, inputs: Any, tmp_path: Path) -
 
 
 def test_everything(run: Run, inputs: Any, tmp_path: Path) -> None:
-    result = run("everything", inputs.png, "-o", str(tmp_path / "m.tif"), "--overlay", str(tmp_path / "o.png"))
+    result = run(
+        "everything",
+        inputs.png,
+        "-o",
+        str(tmp_path / "m.tif"),
+        "--overlay",
+        str(tmp_path / "o.png"),
+    )
     assert (tmp_path / "o.png").exists()
     assert len(result["objects"]) == len(np.unique(ss.read(tmp_path / "m.tif")[0])) - 1
 
@@ -169,7 +236,18 @@ def test_ctrl_c_leaves_nothing(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("segscope.predict.segment", interrupted)
-    code = main(["segment", inputs.png, "-o", str(tmp_path / "m.png"), "--model", str(inputs.tiny), "--box", "5,5,9,9"])
+    code = main(
+        [
+            "segment",
+            inputs.png,
+            "-o",
+            str(tmp_path / "m.png"),
+            "--model",
+            str(inputs.tiny),
+            "--box",
+            "5,5,9,9",
+        ]
+    )
     assert code == 130
     assert "stopped" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -196,7 +274,16 @@ def test_faults_of_ours_are_one_paragraph(
         raise error
 
     monkeypatch.setattr("segscope.predict.segment", failing)
-    argv = ["segment", inputs.png, "-o", str(tmp_path / "m.png"), "--model", str(inputs.tiny), "--box", "5,5,9,9"]
+    argv = [
+        "segment",
+        inputs.png,
+        "-o",
+        str(tmp_path / "m.png"),
+        "--model",
+        str(inputs.tiny),
+        "--box",
+        "5,5,9,9",
+    ]
     assert main(argv) == 1
     said = capsys.readouterr().err
     assert words in said

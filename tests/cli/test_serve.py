@@ -18,11 +18,11 @@ import pytest
 
 from segscope.cli.annotate import project_of
 from segscope.cli.app import main
-from segscope.serve.images import Choice
-from segscope.serve.intake import images_at, take_in
-from segscope.serve.running import Door, Known, _listen
+from segscope.serve.project.images import Choice
+from segscope.serve.project.ingest import images_at, take_in
+from segscope.serve.project.workspace import Workspace
+from segscope.serve.server import Door, Known, _listen
 from segscope.serve.settings import Settings
-from segscope.serve.workspace import Workspace
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,9 @@ def test_help_imports_no_server(capsys: pytest.CaptureFixture[str]) -> None:
         "import sys; from segscope.cli.app import main; main(['serve', '--help']); main(['annotate', '--help']);"
         "print('heavy:', sorted({'torch', 'fastapi', 'numpy', 'uvicorn'} & set(sys.modules)))"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
     assert said.splitlines()[-1] == "heavy: []"
 
 
@@ -80,7 +82,14 @@ def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
     shutil.copy(data / "good.png", data / "old.segscope" / "x.png")
     assert not second.exists()
     found = [path.relative_to(data).as_posix() for path in images_at(data)]
-    assert found == ["broken.png", "good.png", "more/deep/good.png", "series", "volume.nii.gz", "volume.npy"]
+    assert found == [
+        "broken.png",
+        "good.png",
+        "more/deep/good.png",
+        "series",
+        "volume.nii.gz",
+        "volume.npy",
+    ]
     with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
         taken, left = take_in(workspace, [data], lambda *_: None)
         names = [case["name"] for case in workspace.cases.listed()]
@@ -112,7 +121,17 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
     data = tmp_path / "data"
     data.mkdir()
     shutil.copy(inputs.png, data)
-    argv = [sys.executable, "-m", "segscope", "annotate", str(data), "--no-browser", "--json", "--device", "cpu"]
+    argv = [
+        sys.executable,
+        "-m",
+        "segscope",
+        "annotate",
+        str(data),
+        "--no-browser",
+        "--json",
+        "--device",
+        "cpu",
+    ]
     seen, doors = [], []
     for end in (signal.SIGKILL, signal.SIGINT):
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -124,7 +143,9 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
             said += line
         told = json.loads(said)
         assert told["page"] == f"{told['url']}#token={told['token']}"
-        request = urllib.request.Request(f"{told['url']}v1/cases", headers={"Authorization": f"Bearer {told['token']}"})
+        request = urllib.request.Request(
+            f"{told['url']}v1/cases", headers={"Authorization": f"Bearer {told['token']}"}
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             seen.append(json.load(answer))
         doors.append((told["url"], told["token"]))

@@ -12,7 +12,7 @@ import pytest
 from evaluate_load import mini
 from PIL import Image
 
-from segscope.io.cases import DataSet, datasets
+from segscope.io.datasets.reading import DataSet, datasets
 from segscope.models.engine import Engine
 from segscope.phantom import clip, picture, stack
 
@@ -47,7 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = root / "sequences"
     place.mkdir()
     for name, array in {"v": grey, "v_mask": (bodies == large).astype(np.uint8)}.items():
-        nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([1.0, 1, 3, 1])), place / f"{name}.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([1.0, 1, 3, 1])),
+            place / f"{name}.nii.gz",
+        )
     frames, labels = clip(seed=1, frames=5, size_hw=(64, 80))
     for at in range(5):
         save(place / "clip" / f"{at}.png", frames[at])
@@ -57,12 +60,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"id": "volume", "image": "v.nii.gz", "targets": [{"path": "v_mask.nii.gz", **binary}], "split": "test"},
         {"id": "clip", "image": "clip", "targets": [{"path": "truth", **binary}], "split": "test"},
     ])  # fmt: skip
-    (root / "index.json").write_text(json.dumps({"datasets": [{"name": "pictures"}, {"name": "sequences"}]}))
+    (root / "index.json").write_text(
+        json.dumps({"datasets": [{"name": "pictures"}, {"name": "sequences"}]})
+    )
     return root
 
 
 def _list(place: Path, name: str, items: list[dict[str, Any]]) -> None:
-    (place / "dataset.json").write_text(json.dumps({"name": name, "modality": "mixed", "items": items}))
+    (place / "dataset.json").write_text(
+        json.dumps({"name": name, "modality": "mixed", "items": items})
+    )
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segscope.errors import ReadError, UsageError
-from segscope.evaluate.ledger import Ledger
+from segscope.evaluate.results_log import Ledger
 
 
 def test_a_ledger_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from segscope.evaluate.play import Round, overlap, play
+from segscope.evaluate.case_runner import objects
 from segscope.evaluate.protocol import Protocol, Setting
-from segscope.evaluate.tasks import objects
-from segscope.io.cases import DataSet, read_image
+from segscope.evaluate.rollout import Round, overlap, play
+from segscope.io.datasets.reading import DataSet, read_image
 from segscope.models.engine import Engine
-from segscope.predict.interaction import Interaction
+from segscope.session.interaction import Interaction
 from segscope.simulate.plan import Plan
 
 Scene = tuple[Interaction, np.ndarray]
@@ -34,14 +34,20 @@ def scenes(sets: list[DataSet], engine: Engine) -> Iterator[dict[str, Scene]]:
 
 def rounds(scene: Scene, plan: str, setting: Setting | None = None, **more: object) -> list[Round]:
     work, truth = scene
-    return list(play(work, Plan.parse(plan), truth, np.random.default_rng(0), setting or Setting(), **more))
+    return list(
+        play(work, Plan.parse(plan), truth, np.random.default_rng(0), setting or Setting(), **more)
+    )
 
 
 def test_each_round_is_an_answer_and_prompts_add_up(scenes: dict[str, Scene]) -> None:
     found = rounds(scenes["picture"], "box+clicks:3")
     assert [state.number for state in found] == [1, 2, 3, 4]
     assert [state.prompts for state in found] == [1, 2, 3, 4]
-    assert all(0 <= state.true_iou <= 1 and state.seconds > 0 for state in found if state.true_iou is not None)
+    assert all(
+        0 <= state.true_iou <= 1 and state.seconds > 0
+        for state in found
+        if state.true_iou is not None
+    )
 
 
 def test_plays_do_not_see_each_other_and_share_what_was_encoded(scenes: dict[str, Scene]) -> None:
@@ -75,16 +81,22 @@ def test_several_boxes_are_answered_one_by_one_and_united(scenes: dict[str, Scen
 
 def test_the_oracle_is_never_worse_at_the_first_click(scenes: dict[str, Scene]) -> None:
     _, truth = scenes["picture"]
-    predicted, oracle = (rounds(scenes["picture"], "clicks:1", choose=way)[0] for way in ("predicted", "oracle"))
+    predicted, oracle = (
+        rounds(scenes["picture"], "clicks:1", choose=way)[0] for way in ("predicted", "oracle")
+    )
     assert overlap(oracle.found, truth) >= overlap(predicted.found, truth)
 
 
 @pytest.mark.parametrize("kind", ["volume", "video"])
-def test_a_mask_stays_as_it_was_given_and_is_carried_on(scenes: dict[str, Scene], kind: str) -> None:
+def test_a_mask_stays_as_it_was_given_and_is_carried_on(
+    scenes: dict[str, Scene], kind: str
+) -> None:
     _, truth = scenes[kind]
     state = rounds(scenes[kind], "mask")[0]
     (frame,) = state.prompted
-    assert frame == (int(truth.sum((1, 2)).argmax()) if kind == "volume" else int(truth.any((1, 2)).argmax()))
+    assert frame == (
+        int(truth.sum((1, 2)).argmax()) if kind == "volume" else int(truth.any((1, 2)).argmax())
+    )
     assert np.array_equal(state.found[frame], truth[frame])
     assert state.found.any((1, 2)).sum() > 1
 
@@ -104,7 +116,9 @@ def test_frames_by_themselves_are_corrected_by_themselves(scenes: dict[str, Scen
 def test_online_leaves_earlier_frames_as_they_were(scenes: dict[str, Scene]) -> None:
     work, truth = scenes["video"]
     hard = truth.copy()
-    hard[2:] = np.roll(truth[2:], 20, axis=1)  # the object is elsewhere from frame 2 on: the answer there is bad
+    hard[2:] = np.roll(
+        truth[2:], 20, axis=1
+    )  # the object is elsewhere from frame 2 on: the answer there is bad
     scene = (work, hard)
     found = rounds(scene, "clicks:4@first", Setting(mode="online"))
     assert len(found) > 1
@@ -118,7 +132,11 @@ def test_offline_corrects_the_worst_frame_with_several_clicks(scenes: dict[str, 
     _, truth = scenes["volume"]
     found = rounds(scenes["volume"], "clicks:3@worst", Setting(clicks=3))
     assert 1 <= found[0].prompts <= 3
-    worst = {int(frame) for frame in range(len(truth)) if not np.array_equal(found[0].found[frame], truth[frame])}
+    worst = {
+        int(frame)
+        for frame in range(len(truth))
+        if not np.array_equal(found[0].found[frame], truth[frame])
+    }
     assert len(found) == 1 or (found[1].prompted - found[0].prompted) <= worst
     assert all(later.prompts <= earlier.prompts + 3 for earlier, later in pairwise(found))
 

@@ -11,12 +11,14 @@ from evaluate_load import mini
 from segscope.evaluate.protocol import default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.run import evaluate
-from segscope.io.cases import DataSet
+from segscope.io.datasets.reading import DataSet
 
 
 @pytest.fixture(scope="module")
 def page(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> str:
-    protocol = replace(default(["box", "clicks:2", "everything"]), objects=1, degrade=("none", "dark:5"))
+    protocol = replace(
+        default(["box", "clicks:2", "everything"]), objects=1, degrade=("none", "dark:5")
+    )
     odd = [replace(each, name=f"<{each.name}>") for each in sets]
     result = evaluate(odd, ["mini"], protocol, tmp_path_factory.mktemp("report"), mini)
     return write_report(result, odd, protocol, mini).read_text()
@@ -44,7 +46,14 @@ def test_it_is_whole_html_and_needs_no_network(page: str) -> None:
 
 
 def test_it_shows_what_was_measured(page: str) -> None:
-    for text in ("Overview", "Clicks", "Data sets", "Disturbed pictures", "Without prompts", "Worst and median cases"):
+    for text in (
+        "Overview",
+        "Clicks",
+        "Data sets",
+        "Disturbed pictures",
+        "Without prompts",
+        "Worst and median cases",
+    ):
         assert text in page
     assert page.count("data:image/png;base64,") == 4  # two sets
     assert page.count("<svg") >= 4

@@ -15,12 +15,12 @@ from evaluate_load import bright, mini
 
 from segscope.errors import UsageError
 from segscope.evaluate import run as running
-from segscope.evaluate.play import Round
+from segscope.evaluate.case_runner import _apart
 from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.report import write_report
+from segscope.evaluate.rollout import Round
 from segscope.evaluate.run import evaluate, leaks
-from segscope.evaluate.tasks import _apart
-from segscope.io.cases import DataSet
+from segscope.io.datasets.reading import DataSet
 from segscope.models.engine import Engine
 
 TIMES = ("seconds", "task_seconds", "peak_bytes")
@@ -29,7 +29,9 @@ PROTOCOL = replace(default(["box.jitter", "clicks:2"]), objects=2, seed=5)
 
 def figures(rows: list[dict[str, Any]]) -> list[str]:
     """Rows without what a clock says; as text, so that NaN equals NaN."""
-    return [json.dumps({key: value for key, value in row.items() if key not in TIMES}) for row in rows]
+    return [
+        json.dumps({key: value for key, value in row.items() if key not in TIMES}) for row in rows
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def once(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> runni
     return evaluate(sets, ["mini"], PROTOCOL, tmp_path_factory.mktemp("once"), mini)
 
 
-def test_every_case_object_and_prompt_has_its_row(once: running.Evaluation, sets: list[DataSet]) -> None:
+def test_every_case_object_and_prompt_has_its_row(
+    once: running.Evaluation, sets: list[DataSet]
+) -> None:
     asked = {(row["dataset"], row["case"], row.get("prompt")) for row in once.rows}
     for case in sets[0].cases:
         prompts = ("box.jitter", "clicks:2")
@@ -54,7 +58,9 @@ def test_processes_and_order_do_not_change_a_figure(
     turned = [replace(dataset, cases=dataset.cases[::-1]) for dataset in sets[::-1]]
     other = evaluate(turned, ["mini"], PROTOCOL, tmp_path / "two", mini, workers=2)
     assert figures(other.rows) == figures(once.rows)
-    assert json.dumps(other.summary.as_dict()["lines"]) == json.dumps(once.summary.as_dict()["lines"])
+    assert json.dumps(other.summary.as_dict()["lines"]) == json.dumps(
+        once.summary.as_dict()["lines"]
+    )
 
 
 def test_an_interrupted_run_goes_on_and_gives_the_same(
@@ -73,16 +79,23 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(
         evaluate(sets, ["mini"], PROTOCOL, tmp_path / "half", mini)
     assert not (tmp_path / "half" / "summary.json").exists()
     done: list[str] = []
-    monkeypatch.setattr(running, "run_task", lambda task, *rest: done.append(task.key) or real(task, *rest))
+    monkeypatch.setattr(
+        running, "run_task", lambda task, *rest: done.append(task.key) or real(task, *rest)
+    )
     again = evaluate(sets, ["mini"], PROTOCOL, tmp_path / "half", mini)
     assert len(done) == 3
     assert figures(again.rows) == figures(once.rows)
 
 
-def test_another_seed_draws_other_boxes(once: running.Evaluation, sets: list[DataSet], tmp_path: Path) -> None:
+def test_another_seed_draws_other_boxes(
+    once: running.Evaluation, sets: list[DataSet], tmp_path: Path
+) -> None:
     other = evaluate(sets[:1], ["mini"], replace(PROTOCOL, seed=6), tmp_path / "seed", mini)
     same = [row for row in once.rows if row["dataset"] == "pictures"]
-    boxes = [[row["dice"] for row in rows if row.get("prompt") == "box.jitter"] for rows in (same, other.rows)]
+    boxes = [
+        [row["dice"] for row in rows if row.get("prompt") == "box.jitter"]
+        for rows in (same, other.rows)
+    ]
     assert boxes[0] != boxes[1]
 
 
@@ -92,7 +105,9 @@ def test_prompts_without_chance_are_given_once(sets: list[DataSet], tmp_path: Pa
     assert [row["prompt"] for row in rows] == ["box", *["box.jitter"] * 3]
 
 
-def test_pictures_of_other_patients_stand_in_for_a_prompt(sets: list[DataSet], tmp_path: Path) -> None:
+def test_pictures_of_other_patients_stand_in_for_a_prompt(
+    sets: list[DataSet], tmp_path: Path
+) -> None:
     protocol = replace(PROTOCOL, picture=replace(PROTOCOL.picture, prompts=(), context=5))
     rows = evaluate(sets[:1], ["mini"], protocol, tmp_path / "context", mini).rows
     assert [(row["case"], row["prompt"], row["prompts"]) for row in rows] == [
@@ -129,11 +144,19 @@ def test_the_files_say_the_same(once: running.Evaluation) -> None:
     assert {"torch", "numpy", "segscope"} <= summary["header"]["versions"].keys()
 
 
-def test_a_case_that_cannot_be_read_is_told_and_the_others_go_on(sets: list[DataSet], tmp_path: Path) -> None:
+def test_a_case_that_cannot_be_read_is_told_and_the_others_go_on(
+    sets: list[DataSet], tmp_path: Path
+) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"\x89PNG no picture")
     cases = (replace(sets[0].cases[0], image=bad), sets[0].cases[1])
-    result = evaluate([replace(sets[0], cases=cases)], ["mini"], replace(PROTOCOL, objects=1), tmp_path / "out", mini)
+    result = evaluate(
+        [replace(sets[0], cases=cases)],
+        ["mini"],
+        replace(PROTOCOL, objects=1),
+        tmp_path / "out",
+        mini,
+    )
     (failed,) = result.summary.failed
     assert failed["case"] == "p0"
     assert "bad.png" in failed["failed"]
@@ -170,12 +193,16 @@ def test_prompted_and_other_frames_are_judged_apart(once: running.Evaluation) ->
     rows = [row for row in once.rows if row.get("prompt") == "box.jitter"]
     tracked = [row for row in rows if row["kind"] != "picture"]
     assert tracked
-    assert all(0 <= row[f"dice@{part}"] <= 1 for row in tracked for part in ("prompted", "propagated"))
+    assert all(
+        0 <= row[f"dice@{part}"] <= 1 for row in tracked for part in ("prompted", "propagated")
+    )
     for row in tracked:
         if row["kind"] == "volume":  # all frames count, so the whole lies between its parts
             low, high = sorted((row["dice@prompted"], row["dice@propagated"]))
             assert low - 1e-9 <= row["dice"] <= high + 1e-9
-    assert all(row["dice"] == row["dice@propagated"] for row in tracked if row["kind"] == "video")  # as asked for
+    assert all(
+        row["dice"] == row["dice@propagated"] for row in tracked if row["kind"] == "video"
+    )  # as asked for
     assert not any("dice@propagated" in row for row in rows if row["kind"] == "picture")
     assert {"dice@prompted", "dice@propagated"} <= {
         name for line in once.summary.lines if line["kind"] == "volume" for name in line["metrics"]
@@ -190,4 +217,6 @@ def test_frames_with_nothing_to_find_have_no_figure() -> None:
     assert row["dice@prompted"] == 1
     assert math.isnan(row["dice@propagated"])
     truth[2, 2:6, 2:4] = True
-    assert _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)["dice@propagated"] == pytest.approx(2 / 3)
+    assert _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)[
+        "dice@propagated"
+    ] == pytest.approx(2 / 3)

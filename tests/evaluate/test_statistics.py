@@ -38,7 +38,10 @@ def test_the_interval_is_about_that_of_theory():
 
 def test_many_values_of_a_patient_do_not_narrow_the_interval():
     values = np.random.default_rng(0).normal(0.8, 0.1, 20)
-    once, often = summary(values, range(20)), summary(np.repeat(values, 50), np.repeat(range(20), 50))
+    once, often = (
+        summary(values, range(20)),
+        summary(np.repeat(values, 50), np.repeat(range(20), 50)),
+    )
     assert often.interval.low == pytest.approx(once.interval.low)
     assert often.interval.high == pytest.approx(once.interval.high)
 
@@ -52,7 +55,9 @@ def test_the_interval_does_not_depend_on_the_order_of_rows():
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    intervals = [bootstrap(rng.normal(0, 1, 40), np.mean, resamples=500, seed=seed) for seed in range(300)]
+    intervals = [
+        bootstrap(rng.normal(0, 1, 40), np.mean, resamples=500, seed=seed) for seed in range(300)
+    ]
     assert np.mean([one.low <= 0 <= one.high for one in intervals]) == pytest.approx(0.95, abs=0.04)
 
 
@@ -84,7 +89,9 @@ def test_a_comparison_pairs_what_both_were_asked():
     second = {key: float(value) for key, value in zip(keys, rng.random(50), strict=True)}
     first = {key: value + float(rng.normal(0.05, 0.04)) for key, value in second.items()}
     groups = {key: key[0] for key in keys}
-    expected = [np.mean([first[key] - second[key] for key in keys[i : i + 2]]) for i in range(0, 50, 2)]
+    expected = [
+        np.mean([first[key] - second[key] for key in keys[i : i + 2]]) for i in range(0, 50, 2)
+    ]
     first["extra", 1, "box"] = 1.0
     first[keys[0]] = math.nan
     expected[0] = first[keys[1]] - second[keys[1]]
@@ -94,7 +101,10 @@ def test_a_comparison_pairs_what_both_were_asked():
     assert result.interval.low <= result.median_difference <= result.interval.high
     assert result.p == pytest.approx(stats.wilcoxon(expected).pvalue)
     turned = compare(second, first, groups)
-    assert (turned.median_difference, turned.p) == (pytest.approx(-result.median_difference), pytest.approx(result.p))
+    assert (turned.median_difference, turned.p) == (
+        pytest.approx(-result.median_difference),
+        pytest.approx(result.p),
+    )
 
 
 def test_equal_models_do_not_differ():
@@ -149,7 +159,10 @@ def test_means_are_taken_from_the_inside_out():
     # left: (0.5 + 1) / 2; right: (0.2 + 0.4) / 2
     assert overall == pytest.approx((0.75 + 0.3) / 2)
     assert by_class == {"kidney": pytest.approx(0.525)}
-    assert nested_mean([0, 1, 1, 1], [1, 2, 3, 1], ["a", "a", "a", "b"])[1] == {"a": pytest.approx(2 / 3), "b": 1}
+    assert nested_mean([0, 1, 1, 1], [1, 2, 3, 1], ["a", "a", "a", "b"])[1] == {
+        "a": pytest.approx(2 / 3),
+        "b": 1,
+    }
     assert nested_mean([math.nan], ["a"]) == (pytest.approx(math.nan, nan_ok=True), {})
     with pytest.raises(UsageError):
         nested_mean([1.0], [])

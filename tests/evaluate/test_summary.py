@@ -44,13 +44,19 @@ def test_objects_of_a_patient_come_first_then_patients_then_sets() -> None:
 
 
 def test_classes_of_a_patient_count_the_same() -> None:
-    rows = [row(0.0, label="cell", object=f"0:{k}") for k in range(9)] + [row(1.0, label="nucleus", object="0:10")]
+    rows = [row(0.0, label="cell", object=f"0:{k}") for k in range(9)] + [
+        row(1.0, label="nucleus", object="0:10")
+    ]
     (line,) = lines(rows, dataset="one")
     assert line["metrics"]["dice"]["mean"] == pytest.approx(0.5)
 
 
 def test_empty_truth_leaves_the_mean_and_is_counted() -> None:
-    rows = [row(0.5), row(math.nan, case="d", group="h", outcome="false_alarm"), row(0.0, case="e", outcome="missed")]
+    rows = [
+        row(0.5),
+        row(math.nan, case="d", group="h", outcome="false_alarm"),
+        row(0.0, case="e", outcome="missed"),
+    ]
     (line,) = lines(rows, dataset="one")
     assert (line["n_valid"], line["n_missed"], line["n_false_alarm"]) == (2, 1, 1)
     assert line["metrics"]["dice"]["mean"] == pytest.approx(0.25)
@@ -68,11 +74,16 @@ def test_the_interval_over_sets_holds_the_mean() -> None:
 def test_curves_hold_the_last_value_and_count_clicks() -> None:
     two, three = (0.5, 0.95), (0.1, 0.2, 0.3)
     rows = [row(value, prompt="clicks:3", round=k) for k, value in enumerate(two, 1)]
-    rows += [row(value, prompt="clicks:3", round=k, case="d", group="h") for k, value in enumerate(three, 1)]
+    rows += [
+        row(value, prompt="clicks:3", round=k, case="d", group="h")
+        for k, value in enumerate(three, 1)
+    ]
     (curve,) = [c for c in summarise(rows, HEADER, [], {}).curves if c["dataset"] == "one"]
     assert curve["dice"] == pytest.approx([0.3, 0.575, 0.625])
     assert curve["noc@0.9"] == pytest.approx((2 + 3) / 2)
-    assert curve["auc"] == pytest.approx(((0.5 + 0.95) / 2 + 0.95 + (0.1 + 0.2) / 2 + (0.2 + 0.3) / 2) / 2 / 2)
+    assert curve["auc"] == pytest.approx(
+        ((0.5 + 0.95) / 2 + 0.95 + (0.1 + 0.2) / 2 + (0.2 + 0.3) / 2) / 2 / 2
+    )
 
 
 def test_models_are_compared_on_what_both_were_asked() -> None:
@@ -98,7 +109,12 @@ def test_strata() -> None:
         (line["by"], line["stratum"]): line["metrics"]["dice"]["mean"]
         for line in summarise(rows, HEADER, [], {}).strata
     }
-    assert found == {("modality", "CT"): 0.2, ("modality", "MR"): 0.8, ("size", "small"): 0.2, ("size", "large"): 0.8}
+    assert found == {
+        ("modality", "CT"): 0.2,
+        ("modality", "MR"): 0.8,
+        ("size", "small"): 0.2,
+        ("size", "large"): 0.8,
+    }
 
 
 def test_calibration_looks_at_first_answers() -> None:

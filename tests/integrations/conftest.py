@@ -26,7 +26,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         sys.executable, "-m", "segscope", "serve", "--project", str(tmp_path_factory.mktemp("served") / "project"),
         "--port", "0", "--token", TOKEN, "--device", "cpu", "--facade", "none", "--json",
     ]  # fmt: skip
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True)
+    process = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True
+    )
     assert process.stdout is not None
     said = ""
     while not said.endswith("}\n"):

@@ -7,13 +7,18 @@ import socket
 import numpy as np
 import pytest
 
-from segscope.client import Canvas, Client, MaskPart, transport
+from segscope.client import Canvas, Client, MaskPart
+from segscope.client import client as client_client
 
 
 def test_an_array_comes_with_its_place(client: Client, volume: np.ndarray) -> None:
     affine = np.array([[0, 0.8, 0, 3], [-0.7, 0, 0, 4], [0, 0, 2.5, 5], [0, 0, 0, 1.0]])
     image = client.upload_array(volume, affine=affine, name="../a: b")
-    assert (image.kind, image.shape_zyx, image.spacing_zyx_mm) == ("volume", (7, 60, 80), (2.5, 0.8, 0.7))
+    assert (image.kind, image.shape_zyx, image.spacing_zyx_mm) == (
+        "volume",
+        (7, 60, 80),
+        (2.5, 0.8, 0.7),
+    )
     assert np.allclose(image.about["affine"], affine)
     assert np.array_equal(client.volume(image.image_id), volume)
     assert client.upload_array(volume, affine=affine).image_id == image.image_id
@@ -40,14 +45,18 @@ def test_a_canvas_follows_its_session(client: Client, volume: np.ndarray) -> Non
         assert np.argwhere(canvas.labels[0] == 5).tolist() == [[3, 4], [4, 4]]
 
 
-def test_a_connection_that_was_closed_meanwhile_is_made_anew(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_was_closed_meanwhile_is_made_anew(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.health()
-    client._local.connection.sock.shutdown(socket.SHUT_WR)  # sending breaks: the server never sees the request
+    client._local.connection.sock.shutdown(
+        socket.SHUT_WR
+    )  # sending breaks: the server never sees the request
     assert client.json("PATCH", "/v1/project", {"name": "again"})["name"] == "again"
     before = client._local.connection
     client.health()
     assert client._local.connection is before
-    monkeypatch.setattr(transport, "_REST_S", 0.0)
+    monkeypatch.setattr(client_client, "_REST_S", 0.0)
     client.health()
     assert client._local.connection is not before
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari_segscope.prompts import Drawn, changed, painted, spread, to_drawn, to_prompts, without_layer
+from napari_segscope.prompts import (
+    Drawn,
+    changed,
+    painted,
+    spread,
+    to_drawn,
+    to_prompts,
+    without_layer,
+)
 from napari_segscope.work import MASKS, POINTS, SHAPES, Work, pixels_of
 
 from segscope.client import Client
@@ -20,12 +28,16 @@ SIZE = (60, 80)
 
 def test_pixel_centres_lie_on_halves() -> None:
     drawn = Drawn(points=np.array([[3.0, 10.0, 20.0]]), positive=[False], point_objects=[2])
-    assert to_prompts(drawn, SIZE) == {(3, 2): [{"type": "point", "xy": [20.5, 10.5], "positive": False}]}
+    assert to_prompts(drawn, SIZE) == {
+        (3, 2): [{"type": "point", "xy": [20.5, 10.5], "positive": False}]
+    }
 
 
 def test_a_rectangle_round_pixels_is_their_box() -> None:
     corners = np.array([(1, 9.5, 19.5), (1, 9.5, 29.5), (1, 14.5, 29.5), (1, 14.5, 19.5)])
-    drawn = Drawn(shapes=[corners], kinds=["rectangle"], shape_objects=[1], shape_positive=[True], widths=[1])
+    drawn = Drawn(
+        shapes=[corners], kinds=["rectangle"], shape_objects=[1], shape_positive=[True], widths=[1]
+    )
     assert to_prompts(drawn, SIZE) == {(1, 1): [{"type": "box", "xyxy": [20, 10, 30, 15]}]}
 
 
@@ -60,7 +72,10 @@ def test_there_and_back() -> None:
 
 def test_masks_have_no_layer() -> None:
     mask = {"type": "mask", "bits": "x", "size_hw": [2, 2]}
-    prompts = {(0, 1): [mask, {"type": "box", "xyxy": [2, 3, 9, 11]}], (1, 1): [{"type": "point", "xy": [1, 1]}]}
+    prompts = {
+        (0, 1): [mask, {"type": "box", "xyxy": [2, 3, 9, 11]}],
+        (1, 1): [{"type": "point", "xy": [1, 1]}],
+    }
     assert without_layer(prompts) == {(0, 1): [mask]}
     assert len(to_drawn(prompts).shapes) == 1
 
@@ -88,8 +103,12 @@ def test_layers_of_one_slice_have_two_axes() -> None:
 
 
 def test_pixels() -> None:
-    def layer(data: np.ndarray, rgb: bool = False, scale: tuple[float, ...] = (3.0, 0.5, -0.5)) -> Any:
-        return SimpleNamespace(data=data, rgb=rgb, ndim=data.ndim - rgb, scale=scale, multiscale=False)
+    def layer(
+        data: np.ndarray, rgb: bool = False, scale: tuple[float, ...] = (3.0, 0.5, -0.5)
+    ) -> Any:
+        return SimpleNamespace(
+            data=data, rgb=rgb, ndim=data.ndim - rgb, scale=scale, multiscale=False
+        )
 
     data, spacing = pixels_of(layer(np.zeros((4, 5, 6), np.int16)))
     assert (data.shape, spacing) == ((4, 5, 6), [3.0, 0.5, 0.5])
@@ -142,19 +161,27 @@ def image(volume: np.ndarray) -> Any:
     )  # fmt: skip
 
 
-def rectangle(work: Work, frame: int, x0: float, y0: float, x1: float, y1: float, object_id: int) -> None:
+def rectangle(
+    work: Work, frame: int, x0: float, y0: float, x1: float, y1: float, object_id: int
+) -> None:
     corners = [(frame, y0, x0), (frame, y0, x1), (frame, y1, x1), (frame, y1, x0)]
     work.shapes.data.append(np.array(corners) - [0, 0.5, 0.5])
     work.shapes.shape_type.append("rectangle")
     work.shapes.edge_width.append(1.0)
     features = work.shapes.features
-    work.shapes.features = {"object": [*features["object"], object_id], "positive": [*features["positive"], True]}
+    work.shapes.features = {
+        "object": [*features["object"], object_id],
+        "positive": [*features["positive"], True],
+    }
 
 
 def dot(work: Work, frame: int, x: float, y: float, object_id: int, positive: bool = True) -> None:
     work.points.data = np.vstack([work.points.data, [frame, y - 0.5, x - 0.5]])
     features = work.points.features
-    work.points.features = {"object": [*features["object"], object_id], "positive": [*features["positive"], positive]}
+    work.points.features = {
+        "object": [*features["object"], object_id],
+        "positive": [*features["positive"], positive],
+    }
 
 
 def test_a_volume_from_boxes_to_undo(client: Client, image: Any) -> None:
@@ -203,7 +230,9 @@ def test_strokes_of_the_brush_stay_when_prompts_follow(client: Client, image: An
     work.send(work.drawn())
     dot(work, 2, 30, 30, 4, positive=False)
     work.send(work.drawn())
-    work.points.data = work.points.data[:1]  # the second one is taken away again: all are replaced, the mask is kept
+    work.points.data = work.points.data[
+        :1
+    ]  # the second one is taken away again: all are replaced, the mask is kept
     work.points.features = {key: value[:1] for key, value in work.points.features.items()}
     work.send(work.drawn())
     kinds = [item["type"] for item in work.session.prompts()[2, 4]]

@@ -34,7 +34,11 @@ def affine(kind: str) -> np.ndarray:
         found[:3, :3] = np.diag([0.7, -0.8, -2.5])
     else:
         directions = oblique()
-        found[:3, :3] = np.array([directions[:3], directions[3:], normal_of(directions)]).T * (0.7, 0.8, 2.5)
+        found[:3, :3] = np.array([directions[:3], directions[3:], normal_of(directions)]).T * (
+            0.7,
+            0.8,
+            2.5,
+        )
     return found
 
 
@@ -84,7 +88,9 @@ def test_what_lies_outside() -> None:
 
 
 @ALL
-def test_two_objects_through_the_volume(client: Client, volume: np.ndarray, kind: str, tmp_path: Path) -> None:
+def test_two_objects_through_the_volume(
+    client: Client, volume: np.ndarray, kind: str, tmp_path: Path
+) -> None:
     matrix = affine(kind)
     work = VolumeWork(client, volume, matrix, name="CT of s. b.", annotator=kind)
     region = to_ras(matrix, [(i, j, k) for i in (18.5, 40.5) for j in (18.5, 40.5) for k in (1, 5)])
@@ -190,7 +196,11 @@ def test_the_module_has_the_classes_that_slicer_looks_for() -> None:
         methods = {node.name for node in classes[name].body if isinstance(node, ast.FunctionDef)}
         inherited = {"layout"}
         for node in ast.walk(classes[name]):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "self"
+            ):
                 assigned = {
                     target.attr
                     for other in ast.walk(classes[name])
@@ -201,7 +211,11 @@ def test_the_module_has_the_classes_that_slicer_looks_for() -> None:
                 }
                 assert node.attr in methods | assigned | inherited, node.attr
         if name == "SegscopeWidget":
-            logic = {node.name for node in classes["SegscopeLogic"].body if isinstance(node, ast.FunctionDef)}
+            logic = {
+                node.name
+                for node in classes["SegscopeLogic"].body
+                if isinstance(node, ast.FunctionDef)
+            }
             used = {
                 node.attr for node in ast.walk(classes[name])
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.logic"
@@ -212,7 +226,9 @@ def test_the_module_has_the_classes_that_slicer_looks_for() -> None:
 def test_the_module_is_imported_with_stand_ins_for_slicer() -> None:
     base = type("Base", (), {"__init__": lambda self, *_: None, "setup": lambda self: None})
     names = ("", "Widget", "Logic", "Test")
-    bases = mock.Mock(**{f"ScriptedLoadableModule{name}": type(name or "Module", (base,), {}) for name in names})
+    bases = mock.Mock(
+        **{f"ScriptedLoadableModule{name}": type(name or "Module", (base,), {}) for name in names}
+    )
     stand_ins = {
         "qt": mock.MagicMock(), "vtk": mock.MagicMock(), "slicer": mock.MagicMock(),
         "slicer.ScriptedLoadableModule": bases,

@@ -13,7 +13,15 @@ from PIL import Image
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
-from segscope.io.cases import Target, cases, dataset, datasets, members, read_image, read_target
+from segscope.io.datasets.reading import (
+    Target,
+    cases,
+    dataset,
+    datasets,
+    members,
+    read_image,
+    read_target,
+)
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -35,7 +43,11 @@ class TestOwn:
         picture(tmp_path / "images/a.png"), picture(tmp_path / "masks/a.png", 255)
         item = {"id": "a", "image": "images/a.png", "split": "val", "group": "patient 3", "item_modality": "US",
                 "targets": [{"path": "masks/a.png", "label": "lesion", "kind": "binary"}]}  # fmt: skip
-        document = {"modality": "mixed", "labels": {"1": "core", "rim": 2, "0": "void"}, "items": [item]}
+        document = {
+            "modality": "mixed",
+            "labels": {"1": "core", "rim": 2, "0": "void"},
+            "items": [item],
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         (case,) = cases(tmp_path)
         assert (case.id, case.split, case.group, case.modality) == ("a", "val", "patient 3", "US")
@@ -46,7 +58,12 @@ class TestOwn:
 
     @pytest.mark.parametrize(
         "change",
-        [{"image": "gone.png"}, {"targets": [{"path": "gone.png"}]}, {"split": "later"}, {"id": None, "image": 3}],
+        [
+            {"image": "gone.png"},
+            {"targets": [{"path": "gone.png"}]},
+            {"split": "later"},
+            {"id": None, "image": 3},
+        ],
     )
     def test_items_that_lie(self, change: dict[str, object], tmp_path: Path) -> None:
         picture(tmp_path / "a.png")
@@ -57,7 +74,9 @@ class TestOwn:
 
     def test_two_of_one_name(self, tmp_path: Path) -> None:
         picture(tmp_path / "a.png")
-        (tmp_path / "dataset.json").write_text(json.dumps({"items": [{"id": "a", "image": "a.png"}] * 2}))
+        (tmp_path / "dataset.json").write_text(
+            json.dumps({"items": [{"id": "a", "image": "a.png"}] * 2})
+        )
         with pytest.raises(ReadError, match="twice"):
             cases(tmp_path)
 
@@ -74,10 +93,21 @@ class TestOwn:
                     "items": [{"id": "a", "image": "a.png", **more}]}  # fmt: skip
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         found = dataset(tmp_path)
-        assert (found.name, found.modality, found.licence, found.labels) == ("small", "US", "mixed", {1: "rim"})
+        assert (found.name, found.modality, found.licence, found.labels) == (
+            "small",
+            "US",
+            "mixed",
+            {1: "rim"},
+        )
         assert (found.layout, found.listing) == ("segscope", tmp_path / "dataset.json")
         (case,) = found.cases
-        assert (case.dataset, case.source, case.licence, case.group, case.fold) == ("small", "elsewhere", "CC0", "a", 2)
+        assert (case.dataset, case.source, case.licence, case.group, case.fold) == (
+            "small",
+            "elsewhere",
+            "CC0",
+            "a",
+            2,
+        )
         assert case.scribbles == (tmp_path / "a_0.png",)
         assert read_image(case).spacing_zyx_mm == pytest.approx((1, 0.0005, 0.00025))
 
@@ -85,7 +115,9 @@ class TestOwn:
     def test_a_folder_of_several(self, indexed: bool, tmp_path: Path) -> None:
         for name in ("one", "two"):
             picture(tmp_path / name / "a.png")
-            (tmp_path / name / "dataset.json").write_text(json.dumps({"items": [{"id": "a", "image": "a.png"}]}))
+            (tmp_path / name / "dataset.json").write_text(
+                json.dumps({"items": [{"id": "a", "image": "a.png"}]})
+            )
         if indexed:
             (tmp_path / "index.json").write_text(json.dumps({"datasets": [{"name": "two"}]}))
         wanted = ["two"] if indexed else ["one", "two"]
@@ -109,7 +141,10 @@ class TestOthers:
     def test_nnunet(self, tmp_path: Path) -> None:
         for number in ("0000", "0001"):
             volume(tmp_path / f"imagesTr/liver_001_{number}.nii.gz")
-        volume(tmp_path / "labelsTr/liver_001.nii.gz", 2), volume(tmp_path / "imagesTs/liver_002_0000.nii.gz")
+        (
+            volume(tmp_path / "labelsTr/liver_001.nii.gz", 2),
+            volume(tmp_path / "imagesTs/liver_002_0000.nii.gz"),
+        )
         document = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "liver": 1, "tumour": 2},
                     "numTraining": 1, "file_ending": ".nii.gz"}  # fmt: skip
         (tmp_path / "dataset.json").write_text(json.dumps(document))
@@ -141,9 +176,17 @@ class TestOthers:
         assert (case.id, case.modality, case.targets[0].names) == ("la_003", "MRI", {1: "atrium"})
 
     def test_nnunet_that_names_its_files(self, tmp_path: Path) -> None:
-        volume(tmp_path / "raw/a_t1.nii.gz"), volume(tmp_path / "raw/a_t2.nii.gz"), volume(tmp_path / "raw/a.nii.gz", 1)
+        (
+            volume(tmp_path / "raw/a_t1.nii.gz"),
+            volume(tmp_path / "raw/a_t2.nii.gz"),
+            volume(tmp_path / "raw/a.nii.gz", 1),
+        )
         files = {"images": ["raw/a_t1.nii.gz", "raw/a_t2.nii.gz"], "label": "raw/a.nii.gz"}
-        document = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"core": 1}, "dataset": {"a": files}}
+        document = {
+            "channel_names": {"0": "T1", "1": "T2"},
+            "labels": {"core": 1},
+            "dataset": {"a": files},
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         (case,) = cases(tmp_path)
         assert [file.name for file in case.files] == ["a_t1.nii.gz", "a_t2.nii.gz", "a.nii.gz"]
@@ -154,7 +197,12 @@ class TestOthers:
          ({"core": 1}, 1, "labelsTr/a.nii.gz", "has no mask a.nii.gz")],
     )  # fmt: skip
     def test_nnunet_that_lies(
-        self, labels: dict[str, object], channels: int, gone: str | None, message: str, tmp_path: Path
+        self,
+        labels: dict[str, object],
+        channels: int,
+        gone: str | None,
+        message: str,
+        tmp_path: Path,
     ) -> None:
         volume(tmp_path / "imagesTr/a_0000.nii.gz"), volume(tmp_path / "labelsTr/a.nii.gz", 1)
         document = {"channel_names": {str(n): f"T{n}" for n in range(channels)}, "labels": {"background": 0, **labels},
@@ -180,7 +228,9 @@ class TestOthers:
         assert [case.fold for case in found] == [0, 1]
         assert [len(case.targets) for case in found] == [1, 2]
         assert {case.modality for case in found} == {"CT"}
-        assert all(read_target(target, read_image(case)).runs for case in found for target in case.targets)
+        assert all(
+            read_target(target, read_image(case)).runs for case in found for target in case.targets
+        )
 
     @pytest.mark.parametrize("form", ["{split}/images/a.png", "images/{split}/a.png"])
     def test_pairs_below_folders_of_splits(self, form: str, tmp_path: Path) -> None:
@@ -194,7 +244,10 @@ class TestOthers:
     @pytest.mark.parametrize("ending", ["", "_mask", "_seg"])
     def test_pairs(self, ending: str, tmp_path: Path) -> None:
         for name in ("a", "b.2"):
-            picture(tmp_path / f"images/{name}.png"), picture(tmp_path / f"masks/{name}{ending}.png", 1)
+            (
+                picture(tmp_path / f"images/{name}.png"),
+                picture(tmp_path / f"masks/{name}{ending}.png", 1),
+            )
         assert [(case.id, case.targets[0].path.name) for case in cases(tmp_path)] == [
             ("a", f"a{ending}.png"), ("b.2", f"b.2{ending}.png")]  # fmt: skip
         picture(tmp_path / "images/c.png")
@@ -209,7 +262,13 @@ class TestOthers:
     def test_npz_with_boxes_and_without_truth(self, tmp_path: Path) -> None:
         voxels, boxes = np.zeros((3, 4, 5), np.uint8), np.array([{"z": 1}], object)
         (tmp_path / "val").mkdir()
-        np.savez(tmp_path / "a.npz", imgs=voxels, gts=voxels + 2, spacing=np.array([0.5, 0.5, 2]), boxes=boxes)
+        np.savez(
+            tmp_path / "a.npz",
+            imgs=voxels,
+            gts=voxels + 2,
+            spacing=np.array([0.5, 0.5, 2]),
+            boxes=boxes,
+        )
         np.savez(tmp_path / "val/b.npz", imgs=voxels, boxes=boxes)
         first, second = cases(tmp_path)
         assert read_image(first).spacing_zyx_mm == (2, 0.5, 0.5)
@@ -223,7 +282,9 @@ class TestOthers:
         with pytest.raises(UsageError, match="does not exist"):
             cases(tmp_path / "none")
 
-    @pytest.mark.parametrize("text", ["", "[]", "{", '{"items": 3}', '{"training": [{"label": "x"}]}'])
+    @pytest.mark.parametrize(
+        "text", ["", "[]", "{", '{"items": 3}', '{"training": [{"label": "x"}]}']
+    )
     def test_damaged_lists(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(ReadError):
@@ -232,5 +293,7 @@ class TestOthers:
 
 def test_instances_are_called_by_the_label(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 7)
-    masks = read_target(Target(tmp_path / "a.png", "nucleus", "instance"), io.read(picture(tmp_path / "b.png")))
+    masks = read_target(
+        Target(tmp_path / "a.png", "nucleus", "instance"), io.read(picture(tmp_path / "b.png"))
+    )
     assert masks.names == {7: "nucleus"}

@@ -18,10 +18,10 @@ from PIL import Image
 from scipy import ndimage
 
 from segscope.errors import UsageError
-from segscope.io.checking import check, person_of
-from segscope.io.checking_case import look
-from segscope.io.checks import BY_KIND
-from segscope.io.dataset import Case, Target
+from segscope.io.datasets.check import check, person_of
+from segscope.io.datasets.check_case import look
+from segscope.io.datasets.dataset import Case, Target
+from segscope.io.datasets.faults import BY_KIND
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 Items = dict[str, dict[str, Any]]
@@ -62,7 +62,9 @@ def folder(tmp_path: Path) -> Path:
          "targets": [{"path": f"masks/{name}.png", "label": "lesion", "kind": "binary"}]}
         for name, split in (("a", "train"), ("b", "train"), ("c", "val"))
     ]  # fmt: skip
-    (tmp_path / "dataset.json").write_text(json.dumps({"name": "small", "modality": "US", "items": items}))
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"name": "small", "modality": "US", "items": items})
+    )
     return tmp_path
 
 
@@ -88,7 +90,8 @@ def entry(name: str, **changes: object) -> Callable[[Path], None]:
 def copied(name: str, **changes: object) -> Callable[[Path], None]:
     """A second entry made of one."""
     return lambda folder: edited(
-        folder, lambda document, items: document["items"].append({**items[name], "id": "d", **changes})
+        folder,
+        lambda document, items: document["items"].append({**items[name], "id": "d", **changes}),
     )
 
 
@@ -134,12 +137,18 @@ LISTS: list[tuple[str, str, Callable[[Path], Any]]] = [
 def found_in(folder: Path, kind: str, file: str) -> None:
     findings = check(folder)
     assert {each.kind for each in findings} == {kind}, findings
-    assert all(each.severity == BY_KIND[kind].severity and each.remedy and each.why for each in findings)
+    assert all(
+        each.severity == BY_KIND[kind].severity and each.remedy and each.why for each in findings
+    )
     assert any(file in each.message for each in findings), findings
 
 
-@pytest.mark.parametrize(("kind", "file", "plant"), LISTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_fault_of_the_list(kind: str, file: str, plant: Callable[[Path], Any], folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "file", "plant"), LISTS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_fault_of_the_list(
+    kind: str, file: str, plant: Callable[[Path], Any], folder: Path
+) -> None:
     plant(folder)
     found_in(folder, kind, file)
 
@@ -162,7 +171,9 @@ def test_what_an_id_tells(identity: str, person: str | None) -> None:
     assert person_of(identity) == person
 
 
-def test_damage_in_one_set_does_not_hide_the_others(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_damage_in_one_set_does_not_hide_the_others(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     above = tmp_path_factory.mktemp("sets")
     shutil.copytree(folder, above / "first")
     shutil.copytree(folder, above / "second")
@@ -174,11 +185,16 @@ def test_damage_in_one_set_does_not_hide_the_others(folder: Path, tmp_path_facto
         check(folder, workers=0)
 
 
-def test_sets_are_compared_with_each_other(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_sets_are_compared_with_each_other(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     above = tmp_path_factory.mktemp("sets")
     for name in ("first", "second"):
         shutil.copytree(folder, above / name)
-    edited(above / "second", lambda document, items: [item.update(split="test") for item in items.values()])
+    edited(
+        above / "second",
+        lambda document, items: [item.update(split="test") for item in items.values()],
+    )
     assert [each.kind for each in check(above)] == ["image-leak"] * 3
 
 
@@ -208,7 +224,9 @@ def jpeg(folder: Path) -> None:
     entry("b", targets=[{"path": "masks/b.jpg", "label": "lesion"}])(folder)
 
 
-SPLIT = np.uint8(disk(10, 10, 5)) * 3 + np.uint8(disk(50, 50, 5)) * 3 + np.uint8(disk(10, 50, 5)) * 2
+SPLIT = (
+    np.uint8(disk(10, 10, 5)) * 3 + np.uint8(disk(50, 50, 5)) * 3 + np.uint8(disk(10, 50, 5)) * 2
+)
 PICTURES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("unreadable", "b.png", lambda folder: (folder / "images/b.png").write_bytes(b"\x89PNG\r\n")),
     ("unreadable", "b.png", lambda folder: (folder / "masks/b.png").write_bytes(b"\x89PNG\r\n")),
@@ -217,7 +235,11 @@ PICTURES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("colours", "b.png", mask(np.stack([disk(20), disk(40), disk(0)], 2).astype(np.uint8) * 255)),
     ("interpolated", "b.jpg", jpeg),
     ("several-values", "b.png", mask(np.uint8(disk(20)) * 128 + np.uint8(disk(50)) * 127)),
-    ("undeclared", "b.png", mask(np.uint8(disk()) * 4 + np.uint8(disk(0)), "semantic", {"1": "cup"})),
+    (
+        "undeclared",
+        "b.png",
+        mask(np.uint8(disk()) * 4 + np.uint8(disk(0)), "semantic", {"1": "cup"}),
+    ),
     ("absent-label", "dataset.json", mask(np.uint8(disk()), "semantic", {"1": "cup", "2": "disc"})),
     ("empty-mask", "b.png", mask(np.zeros((64, 64), np.uint8))),
     ("inverted", "b.png", mask(np.uint8(~disk(radius=5)) * 255)),
@@ -227,16 +249,24 @@ PICTURES: list[tuple[str, str, Callable[[Path], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "file", "plant"), PICTURES, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_fault_of_a_picture(kind: str, file: str, plant: Callable[[Path], Any], folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "file", "plant"), PICTURES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_fault_of_a_picture(
+    kind: str, file: str, plant: Callable[[Path], Any], folder: Path
+) -> None:
     plant(folder)
     found_in(folder, kind, file)
 
 
 @pytest.mark.parametrize("way", ["smooth", "jpeg", "resized"])
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.floats(20, 44), st.floats(20, 44), st.floats(8, 18))
-def test_soft_edges_are_found_whatever_made_them(way: str, tmp_path: Path, y: float, x: float, radius: float) -> None:
+def test_soft_edges_are_found_whatever_made_them(
+    way: str, tmp_path: Path, y: float, x: float, radius: float
+) -> None:
     sharp = np.uint8(disk(y, x, radius)) * 255
     if way == "smooth":
         soft = np.uint8(ndimage.gaussian_filter(sharp.astype(float), 1.0))
@@ -252,7 +282,9 @@ def test_soft_edges_are_found_whatever_made_them(way: str, tmp_path: Path, y: fl
     assert [each.kind for each in look(case).findings] == ["interpolated"]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(*[st.integers(0, 54)] * 2, st.integers(4, 10)), min_size=1, max_size=40))
 def test_many_objects_are_no_soft_edges(tmp_path: Path, boxes: list[tuple[int, int, int]]) -> None:
     labels = np.zeros((64, 64), np.uint16)
@@ -281,10 +313,14 @@ def volume(
     def plant(folder: Path) -> None:
         save_volume(folder / "images/v.nii.gz", voxels, affine)
         inside = INSIDE.astype(np.uint8) if labels is None else labels
-        save_volume(folder / "masks/v.nii.gz", inside, affine if mask_affine is None else mask_affine)
+        save_volume(
+            folder / "masks/v.nii.gz", inside, affine if mask_affine is None else mask_affine
+        )
         for file in ("images/b.png", "masks/b.png"):
             (folder / file).unlink()
-        entry("b", image="images/v.nii.gz", targets=[{"path": "masks/v.nii.gz", "label": "liver"}])(folder)
+        entry("b", image="images/v.nii.gz", targets=[{"path": "masks/v.nii.gz", "label": "liver"}])(
+            folder
+        )
 
     return plant
 
@@ -323,17 +359,29 @@ STACKS: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("grid", "v.nii.gz", volume(mask_affine=FAR)),
     ("grid", "v.nii.gz", volume(mask_affine=SHIFTED)),
     ("grid", "v.nii.gz", volume(labels=INSIDE[:, :60].astype(np.uint8), mask_affine=FAR)),
-    ("regridded", "v.nii.gz", volume(labels=INSIDE[..., ::-1].astype(np.uint8), mask_affine=flipped(NEAR))),
+    (
+        "regridded",
+        "v.nii.gz",
+        volume(labels=INSIDE[..., ::-1].astype(np.uint8), mask_affine=flipped(NEAR)),
+    ),
     ("fractional", "v.nii.gz", volume(labels=INSIDE * np.float32(0.5))),
     ("fractional", "v.nii.gz", volume(labels=INSIDE * np.int16(-1))),
     ("empty-mask", "v.nii.gz", volume(labels=np.zeros(INSIDE.shape, np.uint8))),
     ("frames", "truths/b", clip(5)),
-    ("unreadable", "truths/b", lambda folder: (clip(1)(folder), (folder / "truths/b/000.png").unlink())),
+    (
+        "unreadable",
+        "truths/b",
+        lambda folder: (clip(1)(folder), (folder / "truths/b/000.png").unlink()),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("kind", "file", "plant"), STACKS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_fault_of_a_stack(kind: str, file: str, plant: Callable[[Path], Any], folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "file", "plant"), STACKS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_fault_of_a_stack(
+    kind: str, file: str, plant: Callable[[Path], Any], folder: Path
+) -> None:
     plant(folder)
     found_in(folder, kind, file)
 
@@ -374,12 +422,17 @@ def test_objects_of_volumes_are_judged_in_three_dimensions(folder: Path) -> None
 def test_nnunet(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 6)):
         for channel in ("0000", "0001"):
-            save_volume(tmp_path / f"imagesTr/{name}_{channel}.nii.gz", VOXELS // 2 + np.uint8(seed + int(channel)))
+            save_volume(
+                tmp_path / f"imagesTr/{name}_{channel}.nii.gz",
+                VOXELS // 2 + np.uint8(seed + int(channel)),
+            )
         save_volume(tmp_path / f"labelsTr/{name}.nii.gz", INSIDE.astype(np.uint8))
     document = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "cord": 1}, "numTraining": 2,
                 "file_ending": ".nii.gz"}  # fmt: skip
     (tmp_path / "dataset.json").write_text(json.dumps(document))
-    assert [each.kind for each in check(tmp_path)] == ["near-duplicate"]  # brightness does not hide it
+    assert [each.kind for each in check(tmp_path)] == [
+        "near-duplicate"
+    ]  # brightness does not hide it
     save_volume(tmp_path / "imagesTr/b_0000.nii.gz", VOXELS[::-1])
     save_volume(tmp_path / "imagesTr/a_0001.nii.gz", VOXELS, FAR)
     (tmp_path / "imagesTr/b_0001.nii.gz").unlink()
@@ -396,9 +449,16 @@ def test_nnunet(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason="the development data are not beside this checkout")
 @pytest.mark.parametrize(
     ("name", "errors"),
-    [("mri_spine_sct", ["group-leak"]), ("video_known_motion", []), ("medscribble_dev", []), ("dicom_ct_liver", [])],
+    [
+        ("mri_spine_sct", ["group-leak"]),
+        ("video_known_motion", []),
+        ("medscribble_dev", []),
+        ("dicom_ct_liver", []),
+    ],
 )
 def test_real_sets(name: str, errors: list[str]) -> None:
     if not (DATA / name).is_dir():
         pytest.skip(f"{name} is absent")
-    assert [each.kind for each in check(DATA / name, fast=True) if each.severity == "error"] == errors
+    assert [
+        each.kind for each in check(DATA / name, fast=True) if each.severity == "error"
+    ] == errors

@@ -73,7 +73,9 @@ class TestPolygons:
         assert rasterised([[-5, -5, 30, -5, 30, 30, -5, 30]], (4, 5)).all()
         assert not rasterised([[10, 10, 20, 10, 20, 20]], (4, 5)).any()
 
-    @pytest.mark.parametrize("ring", [[], [1, 2, 3, 4], [0, 0, 1, 1, float("nan"), 2], [0, 0, 1, 1, 2]])
+    @pytest.mark.parametrize(
+        "ring", [[], [1, 2, 3, 4], [0, 0, 1, 1, float("nan"), 2], [0, 0, 1, 1, 2]]
+    )
     def test_what_is_no_ring_is_refused(self, ring: list[float]) -> None:
         with pytest.raises(ValueError, match="polygon"):
             rasterised([ring], (4, 5))
@@ -113,7 +115,9 @@ class TestFiles:
         labels[0, 2:5, 3:7] = 1
         io.write(Masks.from_labels(labels, names={1: "cell"}), tmp_path / "m.json")
         document = json.loads((tmp_path / "m.json").read_text())
-        (image,), (category,), (entry,) = (document[key] for key in ("images", "categories", "annotations"))
+        (image,), (category,), (entry,) = (
+            document[key] for key in ("images", "categories", "annotations")
+        )
         assert (image["width"], image["height"], image["file_name"]) == (9, 8, "m")
         assert (entry["bbox"], entry["area"], entry["iscrowd"]) == ([3, 2, 4, 3], 12, 0)
         assert (entry["image_id"], entry["category_id"]) == (image["id"], category["id"])
@@ -148,7 +152,9 @@ class TestFiles:
         with pytest.raises(ReadError):
             io.read_masks(foreign(tmp_path / "c.json", **changes), like)
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100000, '{"version": 1, "objects": []}', "\ufeff{}"])
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[]", "[" * 100000, '{"version": 1, "objects": []}', "\ufeff{}"]
+    )
     def test_other_json_is_refused(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "c.json").write_text(text)
         with pytest.raises(ReadError):

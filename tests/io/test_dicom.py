@@ -38,7 +38,9 @@ from segscope.stack import Stack
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
-def check_places(stack: Stack, positions: list[list[float]], orientation: tuple[float, ...]) -> None:
+def check_places(
+    stack: Stack, positions: list[list[float]], orientation: tuple[float, ...]
+) -> None:
     """Every voxel lies where the header of its own slice puts it."""
     assert stack.geometry is not None
     pixels = whole(stack)
@@ -50,7 +52,9 @@ def check_places(stack: Stack, positions: list[list[float]], orientation: tuple[
 
 
 class TestPlace:
-    @pytest.mark.parametrize("orientation", [AXIAL, oblique(), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)])
+    @pytest.mark.parametrize(
+        "orientation", [AXIAL, oblique(), (0, 1, 0, 0, 0, -1), (-1, 0, 0, 0, 1, 0)]
+    )
     @pytest.mark.parametrize("direction", [1, -1])
     def test_slices_are_sorted_along_their_normal_and_lie_where_headers_say(
         self, tmp_path: Path, orientation: tuple[float, ...], direction: int
@@ -68,7 +72,9 @@ class TestPlace:
         check_places(stack, positions, AXIAL)
         assert stack.meta["gantry_tilt_deg"] == pytest.approx(np.degrees(np.arctan2(1.1, 2.5)))
 
-    def test_rounded_positions_are_one_even_volume_with_the_deviation_noted(self, tmp_path: Path) -> None:
+    def test_rounded_positions_are_one_even_volume_with_the_deviation_noted(
+        self, tmp_path: Path
+    ) -> None:
         positions = along((0.0, 0.0, 0.75), 9)
         for place in positions:
             place[2] = round(place[2], 1)
@@ -124,14 +130,22 @@ class TestGapsAndDoubles:
 
     def test_a_mosaic_of_slices_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ReadError, match="mosaic"):
-            io.read(write_series(tmp_path / "s", along((0, 0, 2.0), 3), ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"]))
+            io.read(
+                write_series(
+                    tmp_path / "s",
+                    along((0, 0, 2.0), 3),
+                    ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"],
+                )
+            )
 
 
 class TestSeveralSeries:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         both = tmp_path / "both"
-        write_series(both / "a", along((0, 0, 2.0), 4), SeriesDescription="Abdomen thick", SeriesNumber=7)
+        write_series(
+            both / "a", along((0, 0, 2.0), 4), SeriesDescription="Abdomen thick", SeriesNumber=7
+        )
         write_series(both / "b", along((0, 0, 1.0), 6), SeriesDescription="Abdomen thin", SeriesNumber=3,
                      SeriesInstanceUID="1.2.3.99")  # fmt: skip
         return both
@@ -145,8 +159,12 @@ class TestSeveralSeries:
         assert "series=" in message
         assert "Test" not in message
 
-    @pytest.mark.parametrize(("choice", "count"), [("1", 6), ("2", 4), ("THICK", 4), ("1.2.3.99", 6)])
-    def test_are_chosen_by_number_description_or_uid(self, folder: Path, choice: str, count: int) -> None:
+    @pytest.mark.parametrize(
+        ("choice", "count"), [("1", 6), ("2", 4), ("THICK", 4), ("1.2.3.99", 6)]
+    )
+    def test_are_chosen_by_number_description_or_uid(
+        self, folder: Path, choice: str, count: int
+    ) -> None:
         assert len(io.read(folder, series=choice)) == count
 
     @pytest.mark.parametrize("choice", ["abdomen", "3", "liver", ""])
@@ -158,7 +176,9 @@ class TestSeveralSeries:
         folder = tmp_path / "scout"
         write_series(folder / "a", along((0, 0, 2.0), 3))
         write_series(folder / "b", along((2.0, 0, 0), 4), (0, 1, 0, 0, 0, -1))
-        with pytest.raises(UsageError, match=r"3 frames of 6 x 9, axial; 2: .*4 frames of 6 x 9, sagittal"):
+        with pytest.raises(
+            UsageError, match=r"3 frames of 6 x 9, axial; 2: .*4 frames of 6 x 9, sagittal"
+        ):
             io.read(folder)
         assert len(io.read(folder, series="2")) == 4
 
@@ -173,7 +193,11 @@ class TestSeveralSeries:
 class TestOverTime:
     def test_a_cine_of_one_slice_is_a_video_with_times(self, tmp_path: Path) -> None:
         each = [{"TriggerTime": 500.0 - 100 * number} for number in range(5)]
-        stack = io.read(write_series(tmp_path / "cine", along((0, 0, 0), 5), each=each, SOPClassUID=MR, Modality="MR"))
+        stack = io.read(
+            write_series(
+                tmp_path / "cine", along((0, 0, 0), 5), each=each, SOPClassUID=MR, Modality="MR"
+            )
+        )
         assert stack.kind == "video"
         assert stack.times_s == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
         assert whole(stack)[:, 0, 0].tolist() == [400, 300, 200, 100, 0]
@@ -182,7 +206,9 @@ class TestOverTime:
         positions = along((0, 0, 2.0), 3) * 2
         each = [{"AcquisitionTime": "120000.5"}] * 3 + [{"AcquisitionTime": "115959.25"}] * 3
         folder = write_series(tmp_path / "phases", positions, each=each)
-        with pytest.raises(UsageError, match=r"2 volumes at the same 3 positions \(they differ in AcquisitionTime"):
+        with pytest.raises(
+            UsageError, match=r"2 volumes at the same 3 positions \(they differ in AcquisitionTime"
+        ):
             io.read(folder)
         assert whole(io.read(folder, volume=0))[:, 0, 0].tolist() == [300, 400, 500]
         second = io.read(folder, volume=1)
@@ -236,12 +262,18 @@ class TestValues:
         assert np.array_equal(stack[0], pixels)
 
     def test_the_window_of_the_file_is_noted(self, tmp_path: Path) -> None:
-        stack = self.read_one(tmp_path, np.zeros((4, 4), np.int16), WindowCenter=[40, 500], WindowWidth=[400, 1500])
+        stack = self.read_one(
+            tmp_path, np.zeros((4, 4), np.int16), WindowCenter=[40, 500], WindowWidth=[400, 1500]
+        )
         assert stack.meta["window"] == (-160.0, 240.0)
 
     def test_a_modality_table_is_looked_up(self, tmp_path: Path) -> None:
         table = Dataset()
-        table.LUTDescriptor, table.LUTData, table.ModalityLUTType = [4, 0, 16], [10, 200, 3000, 40000], "US"
+        table.LUTDescriptor, table.LUTData, table.ModalityLUTType = (
+            [4, 0, 16],
+            [10, 200, 3000, 40000],
+            "US",
+        )
         table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
         pixels = np.array([[0, 1], [2, 3]], np.uint16)
         stack = self.read_one(tmp_path, pixels, PixelRepresentation=0, ModalityLUTSequence=[table])
@@ -252,7 +284,9 @@ class TestValues:
         [({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.3, 0.3]}, "PixelSpacing"),
          ({"ImagerPixelSpacing": [0.2, 0.1]}, "ImagerPixelSpacing")],
     )  # fmt: skip
-    def test_where_the_spacing_comes_from_is_noted(self, tmp_path: Path, tags: dict[str, Any], source: str) -> None:
+    def test_where_the_spacing_comes_from_is_noted(
+        self, tmp_path: Path, tags: dict[str, Any], source: str
+    ) -> None:
         stack = self.read_one(tmp_path, np.zeros((4, 4), np.int16), **tags)
         assert stack.meta["spacing_source"] == source
         assert stack.spacing_zyx_mm is not None
@@ -272,7 +306,9 @@ class TestMultiFrame:
 
     def test_an_enhanced_file_over_time_asks_which(self, tmp_path: Path) -> None:
         positions = along((0, 0, 2.0), 3) * 2
-        path = write_enhanced(tmp_path / "4d.dcm", positions, TemporalPositionIndex=[2, 2, 2, 1, 1, 1])
+        path = write_enhanced(
+            tmp_path / "4d.dcm", positions, TemporalPositionIndex=[2, 2, 2, 1, 1, 1]
+        )
         with pytest.raises(UsageError, match="2 volumes at the same 3 positions"):
             io.read(path)
         assert io.read(path, volume=0).meta["dicom_frames"] == (3, 4, 5)
@@ -306,10 +342,15 @@ class TestFolders:
         shutil.copy(sample("rtplan.dcm"), folder / "plan.dcm")
         stack = io.read(folder)
         assert len(stack) == 3
-        assert stack.meta["notes"] == ("1 files left out: not an image", "1 files left out: not DICOM")
+        assert stack.meta["notes"] == (
+            "1 files left out: not an image",
+            "1 files left out: not DICOM",
+        )
 
     def test_files_without_an_ending_are_found(self, tmp_path: Path) -> None:
-        folder = write_series(tmp_path / "series", along((0, 0, 2.0), 3), names=["IM1", "IM2", "IM3"])
+        folder = write_series(
+            tmp_path / "series", along((0, 0, 2.0), 3), names=["IM1", "IM2", "IM3"]
+        )
         assert len(io.read(folder)) == 3
 
     def test_a_folder_of_frames_stays_one_beside_a_folder_of_dicom(self, tmp_path: Path) -> None:

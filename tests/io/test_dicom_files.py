@@ -12,7 +12,7 @@ from dicom_making import along, sample, whole, write_series
 
 from segscope import io
 from segscope.errors import MissingExtra, ReadError, SegscopeError, UsageError
-from segscope.io import dicom_pixels
+from segscope.io.dicom import pixels as dicom_pixels
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -57,8 +57,12 @@ def _no_size(path: Path) -> None:
 
 
 class TestDamaged:
-    @pytest.mark.parametrize("damage", [_cut, _cut_header, _empty, _garbage, _text, _huge, _no_size])
-    def test_a_damaged_file_is_one_paragraph(self, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    @pytest.mark.parametrize(
+        "damage", [_cut, _cut_header, _empty, _garbage, _text, _huge, _no_size]
+    )
+    def test_a_damaged_file_is_one_paragraph(
+        self, tmp_path: Path, damage: Callable[[Path], None]
+    ) -> None:
         folder = write_series(tmp_path / "series", along((0, 0, 2.0), 3))
         damage(folder / "001.dcm")
         for path in (folder, folder / "001.dcm"):
@@ -114,7 +118,9 @@ class TestSamplesOfPydicom:
         with pytest.raises(ReadError, match="cut off"):
             io.read(sample("MR_truncated.dcm"))
 
-    @pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "reportsi.dcm", "waveform_ecg.dcm"])
+    @pytest.mark.parametrize(
+        "name", ["rtplan.dcm", "test-SR.dcm", "reportsi.dcm", "waveform_ecg.dcm"]
+    )
     def test_files_without_pictures_say_so(self, name: str) -> None:
         with pytest.raises(ReadError, match="not an image"):
             io.read(sample(name))
@@ -123,8 +129,12 @@ class TestSamplesOfPydicom:
         with pytest.raises(UsageError, match="read it as masks"):
             io.read(sample("liver_1frame.dcm"))
 
-    @pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm"])
-    def test_compressed_pixels_that_are_cut_off_are_refused(self, tmp_path: Path, name: str) -> None:
+    @pytest.mark.parametrize(
+        "name", ["MR_small_jp2klossless.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm"]
+    )
+    def test_compressed_pixels_that_are_cut_off_are_refused(
+        self, tmp_path: Path, name: str
+    ) -> None:
         data = sample(name).read_bytes()
         (tmp_path / "cut.dcm").write_bytes(data[: len(data) * 3 // 4])
         with pytest.raises(ReadError, match="cut off"):
@@ -143,8 +153,12 @@ class TestOtherDecoder:
     def refuse(self, *_: object, **__: object) -> None:
         raise RuntimeError("no decoder is available")
 
-    @pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm"])
-    def test_simpleitk_decodes_the_same_values(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        "name", ["MR_small_jp2klossless.dcm", "MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm"]
+    )
+    def test_simpleitk_decodes_the_same_values(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         pytest.importorskip("SimpleITK")
         wanted = io.read(sample(name))[0]
         monkeypatch.setattr("pydicom.pixels.pixel_array", self.refuse)
@@ -171,7 +185,9 @@ class TestOtherDecoder:
         stored = dicom_pixels.stored_pixels(io.read(tmp_path / "a.dcm").source.frames[0].file, 0)  # type: ignore[attr-defined]
         assert np.array_equal(found, stored.astype(int) - 1000)
 
-    def test_without_any_decoder_the_syntax_and_the_extra_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_any_decoder_the_syntax_and_the_extra_are_named(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("pydicom.pixels.pixel_array", self.refuse)
         monkeypatch.setitem(__import__("sys").modules, "SimpleITK", None)
         with pytest.raises(MissingExtra, match=r"JPEG 2000.*segscope\[itk\]"):
@@ -181,7 +197,11 @@ class TestOtherDecoder:
 class TestRealData:
     def test_series_agree_with_simpleitk_in_world_coordinates(self) -> None:
         itk = pytest.importorskip("SimpleITK")
-        for name in ("dicom_ct_liver/ct", "dicom_ct_pet_mr_rtstruct/CT", "dicom_ct_pet_mr_rtstruct/PET"):
+        for name in (
+            "dicom_ct_liver/ct",
+            "dicom_ct_pet_mr_rtstruct/CT",
+            "dicom_ct_pet_mr_rtstruct/PET",
+        ):
             folder = real(name)
             stack = io.read(folder)
             reader = itk.ImageSeriesReader()

@@ -30,9 +30,9 @@ from dicom_making import (
 from segscope import io
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.geometry import Geometry
-from segscope.io.contours import fill, outline
-from segscope.io.dicom_codes import codes_for
-from segscope.io.rtstruct import decimal
+from segscope.io.dicom.rtstruct import decimal
+from segscope.io.dicom.snomed import codes_for
+from segscope.io.polygons import fill, outline
 from segscope.masks import Masks
 from segscope.overlay import colour_of
 from segscope.stack import Stack
@@ -59,11 +59,15 @@ def labels() -> np.ndarray:
 
 
 def masks_of(stack: Stack, names: dict[int, str] | None = None) -> Masks:
-    return Masks.from_labels(labels(), names=names or {4: "Liver", 9: "needle"}, geometry=stack.geometry)
+    return Masks.from_labels(
+        labels(), names=names or {4: "Liver", 9: "needle"}, geometry=stack.geometry
+    )
 
 
 def series(folder: Path, orientation: tuple[float, ...] = AXIAL, **tags: Any) -> Stack:
-    return io.read(write_series(folder, along(normal_of(orientation) * 2.5, COUNT), orientation, **tags))
+    return io.read(
+        write_series(folder, along(normal_of(orientation) * 2.5, COUNT), orientation, **tags)
+    )
 
 
 def places_of(masks: Masks, object_id: int) -> np.ndarray:
@@ -80,7 +84,9 @@ def validate(path: Path) -> None:
     if tool is None:
         pytest.skip("dciodvfy (Debian package dicom3tools) is not installed")
     answer = subprocess.run([tool, str(path)], capture_output=True, text=True, check=False)
-    errors = [line for line in (answer.stdout + answer.stderr).splitlines() if line.startswith("Error")]
+    errors = [
+        line for line in (answer.stdout + answer.stderr).splitlines() if line.startswith("Error")
+    ]
     assert not errors, errors
 
 
@@ -97,7 +103,9 @@ class TestBothFormats:
         assert np.array_equal(found.labels, labels())
         assert found.names == {4: "Liver", 9: "needle"}
         for object_id in (4, 9):
-            np.testing.assert_allclose(places_of(found, object_id), places_of(masks, object_id), atol=1e-3)
+            np.testing.assert_allclose(
+                places_of(found, object_id), places_of(masks, object_id), atol=1e-3
+            )
 
     @BOTH
     @pytest.mark.parametrize(
@@ -130,11 +138,15 @@ class TestBothFormats:
         assert part.read_bytes() == before
 
     @BOTH
-    def test_a_full_disk_is_one_line(self, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_is_one_line(
+        self, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         stack = series(tmp_path / "ct")
 
         def full(*_: object, **__: object) -> None:  # as pydicom tells it
-            raise OSError("With tag (7fe0,0010) got exception: [Errno 28] No space left\nTraceback (most recent ...)")
+            raise OSError(
+                "With tag (7fe0,0010) got exception: [Errno 28] No space left\nTraceback (most recent ...)"
+            )
 
         monkeypatch.setattr(pydicom.Dataset, "save_as", full)
         with pytest.raises(WriteError, match=r"No space left$"):
@@ -150,7 +162,11 @@ class TestBothFormats:
     @BOTH
     def test_a_multi_frame_source_in_stored_disorder(self, tmp_path: Path, suffix: str) -> None:
         positions = along((0, 0, 2.5), COUNT)
-        stack = io.read(write_enhanced(tmp_path / "ct.dcm", [positions[number] for number in (4, 0, 5, 2, 1, 3)]))
+        stack = io.read(
+            write_enhanced(
+                tmp_path / "ct.dcm", [positions[number] for number in (4, 0, 5, 2, 1, 3)]
+            )
+        )
         io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
         assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels, labels())
         validate(tmp_path / f"out{suffix}")
@@ -162,27 +178,39 @@ class TestBothFormats:
         validate(tmp_path / f"out{suffix}")
 
     @BOTH
-    def test_real_scans_with_their_flaws_give_valid_files(self, tmp_path: Path, suffix: str) -> None:
+    def test_real_scans_with_their_flaws_give_valid_files(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
         for name in ("dicom_ct_liver/ct", "dicom_ct_pet_mr_rtstruct/MR_T1"):
             stack = io.read(real(name))
             found = np.zeros(stack.shape_zyx, np.uint16)
             found[1:3, 20:31, 25:40] = 2
-            io.write(Masks.from_labels(found, geometry=stack.geometry), tmp_path / f"out{suffix}", stack)
+            io.write(
+                Masks.from_labels(found, geometry=stack.geometry), tmp_path / f"out{suffix}", stack
+            )
             assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels, found)
             validate(tmp_path / f"out{suffix}")
 
     @BOTH
-    def test_masks_of_another_axis_are_put_back_on_the_slices(self, tmp_path: Path, suffix: str) -> None:
+    def test_masks_of_another_axis_are_put_back_on_the_slices(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
         stack = series(tmp_path / "ct")
         turned = stack.along(2)
         part = Masks.from_labels(np.moveaxis(labels() > 0, 2, 0).astype(np.uint8))
         masks = Masks(turned.shape_zyx, part.runs, {1: "one"}, geometry=turned.geometry, axis=2)
         io.write(masks, tmp_path / f"out{suffix}", turned)
-        assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels > 0, labels() > 0)
+        assert np.array_equal(
+            io.read_masks(tmp_path / f"out{suffix}", stack).labels > 0, labels() > 0
+        )
 
     @BOTH
-    def test_names_in_other_scripts_and_patients_in_other_alphabets(self, tmp_path: Path, suffix: str) -> None:
-        stack = series(tmp_path / "ct", SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jörg")
+    def test_names_in_other_scripts_and_patients_in_other_alphabets(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
+        stack = series(
+            tmp_path / "ct", SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jörg"
+        )
         names = {4: "Überlänge\\Łukasz 肝臓\n" + "x" * 80, 9: ""}
         io.write(masks_of(stack, names), tmp_path / f"out{suffix}", stack)
         found = io.read_masks(tmp_path / f"out{suffix}", stack).names
@@ -207,14 +235,21 @@ class TestBothFormats:
     def test_overlapping_objects_stay_whole(self, tmp_path: Path, suffix: str) -> None:
         stack = series(tmp_path / "ct")
         one, two = masks_of(stack), Masks.from_labels((labels() > 0).astype(np.uint8) * 2)
-        masks = Masks(stack.shape_zyx, {**one.runs, **two.runs}, {2: "all", 4: "a", 9: "b"}, geometry=stack.geometry)
+        masks = Masks(
+            stack.shape_zyx,
+            {**one.runs, **two.runs},
+            {2: "all", 4: "a", 9: "b"},
+            geometry=stack.geometry,
+        )
         io.write(masks, tmp_path / f"out{suffix}", stack)
         found = io.read_masks(tmp_path / f"out{suffix}", stack)
         for object_id in (2, 4, 9):
             assert np.array_equal(found.of(object_id), masks.of(object_id))
 
     @BOTH
-    def test_a_stack_that_is_not_dicom_is_refused_with_other_formats(self, tmp_path: Path, suffix: str) -> None:
+    def test_a_stack_that_is_not_dicom_is_refused_with_other_formats(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
         stack = Stack.from_array(np.zeros((COUNT, ROWS, COLUMNS), np.int16))
         for source in (stack, None):
             with pytest.raises(UsageError, match=r"seg\.nrrd"):
@@ -222,7 +257,9 @@ class TestBothFormats:
         assert not list(tmp_path.iterdir())
 
     @BOTH
-    def test_a_scan_that_is_gone_or_has_lost_its_numbers_is_refused(self, tmp_path: Path, suffix: str) -> None:
+    def test_a_scan_that_is_gone_or_has_lost_its_numbers_is_refused(
+        self, tmp_path: Path, suffix: str
+    ) -> None:
         stack = series(tmp_path / "ct")
         gone = Path(stack.meta["dicom_files"][2])
         data = pydicom.dcmread(gone)
@@ -243,14 +280,18 @@ class TestBothFormats:
         part.mkdir()
         for file in stack.meta["dicom_files"][:3]:
             shutil.copy(file, part)
-        between = io.read(write_series(tmp_path / "between", along((0, 0, 2.5), COUNT, (-12.5, 30.0, 8.5))))
+        between = io.read(
+            write_series(tmp_path / "between", along((0, 0, 2.5), COUNT, (-12.5, 30.0, 8.5)))
+        )
         for other in (io.read(part), between):
             with pytest.raises(ReadError, match="scan"):
                 io.read_masks(tmp_path / f"out{suffix}", other)
 
     @BOTH
     @pytest.mark.parametrize("keep", [0, 150, 900, 0.5, 0.97])
-    def test_a_cut_off_file_is_one_paragraph(self, tmp_path: Path, suffix: str, keep: float) -> None:
+    def test_a_cut_off_file_is_one_paragraph(
+        self, tmp_path: Path, suffix: str, keep: float
+    ) -> None:
         stack = series(tmp_path / "ct")
         path = tmp_path / f"out{suffix}"
         io.write(masks_of(stack), path, stack)
@@ -268,7 +309,9 @@ class TestSeg:
         found = io.read_masks(tmp_path / "out.dcm")
         assert found.shape_zyx == (5, ROWS, COLUMNS)
         for object_id in (4, 9):
-            np.testing.assert_allclose(places_of(found, object_id), places_of(masks, object_id), atol=1e-3)
+            np.testing.assert_allclose(
+                places_of(found, object_id), places_of(masks, object_id), atol=1e-3
+            )
 
     def test_highdicom_reads_it_in_the_same_place(self, tmp_path: Path) -> None:
         import highdicom
@@ -290,8 +333,14 @@ class TestSeg:
         first = data.SegmentSequence[0]
         assert first.SegmentedPropertyTypeCodeSequence[0].CodeValue == "108369006"
         assert first.SegmentAlgorithmType == "SEMIAUTOMATIC"
-        assert first.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "segscope sam2.1-tiny"
-        uids = {item.ReferencedSOPInstanceUID for item in data.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+        assert (
+            first.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName
+            == "segscope sam2.1-tiny"
+        )
+        uids = {
+            item.ReferencedSOPInstanceUID
+            for item in data.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+        }
         assert uids == set(stack.meta["dicom_uids"][1:])
         assert data.StudyInstanceUID == "1.2.3.1"
         assert data.FrameOfReferenceUID == "1.2.3.3"
@@ -309,10 +358,15 @@ class TestSeg:
         assert liver.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Lesion"
         assert liver.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
         for segment, rgb in ((liver, (0x30, 0x60, 0xC0)), (needle, colour_of(9))):
-            shown = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb(clip=True)
+            shown = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue).to_rgb(
+                clip=True
+            )
             assert np.abs(np.subtract(shown, rgb)).max() <= 1
         data = pydicom.dcmread(tmp_path / "out.rtstruct.dcm")
-        assert [tuple(roi.ROIDisplayColor) for roi in data.ROIContourSequence] == [(0x30, 0x60, 0xC0), colour_of(9)]
+        assert [tuple(roi.ROIDisplayColor) for roi in data.ROIContourSequence] == [
+            (0x30, 0x60, 0xC0),
+            colour_of(9),
+        ]
         said = data.RTROIObservationsSequence[0].RTROIIdentificationCodeSequence[0]
         assert (said.CodingSchemeDesignator, said.CodeValue) == ("SCT", "52988006")
 
@@ -330,7 +384,9 @@ class TestSeg:
     def test_a_clip_without_positions(self, tmp_path: Path) -> None:
         stack = io.read(write_clip(tmp_path / "clip.dcm", 5, (ROWS, COLUMNS), FrameTime=40.0))
         found = labels()[:5]
-        io.write(Masks.from_labels(found, names={4: "heart", 9: "valve"}), tmp_path / "out.dcm", stack)
+        io.write(
+            Masks.from_labels(found, names={4: "heart", 9: "valve"}), tmp_path / "out.dcm", stack
+        )
         back = io.read_masks(tmp_path / "out.dcm", stack)
         assert np.array_equal(back.labels, found)
         assert back.names == {4: "heart", 9: "valve"}
@@ -341,7 +397,9 @@ class TestRtStruct:
     def test_real_structure_sets_give_their_masks(self) -> None:
         for name in ("CT", "PET", "MR_T1"):
             stack = io.read(real(f"dicom_ct_pet_mr_rtstruct/{name}"))
-            found = io.read_masks(real(f"dicom_ct_pet_mr_rtstruct/masks/{name}_rtstruct.dcm"), stack)
+            found = io.read_masks(
+                real(f"dicom_ct_pet_mr_rtstruct/masks/{name}_rtstruct.dcm"), stack
+            )
             wanted = io.read_masks(real(f"dicom_ct_pet_mr_rtstruct/masks/{name}.nii.gz"), stack)
             assert np.array_equal(found.labels > 0, wanted.labels > 0)
 
@@ -364,11 +422,15 @@ class TestRtStruct:
         comb = np.zeros((1, 90, 90), np.uint8)
         comb[0, 0], comb[0, :, ::2] = 1, 1
         comb[0, 1:, 1::2] = rng.random((89, 45)) < 0.3
-        io.write(Masks.from_labels(comb, geometry=stack.geometry), tmp_path / "out.rtstruct.dcm", stack)
+        io.write(
+            Masks.from_labels(comb, geometry=stack.geometry), tmp_path / "out.rtstruct.dcm", stack
+        )
         assert (tmp_path / "out.rtstruct.dcm").stat().st_size > 2**16
         assert np.array_equal(io.read_masks(tmp_path / "out.rtstruct.dcm", stack).labels, comb)
 
-    @pytest.mark.parametrize("value", [0.0, -0.00001, 1 / 3, -1234.56789, 123456789.123456, -1e-9, 1e20])
+    @pytest.mark.parametrize(
+        "value", [0.0, -0.00001, 1 / 3, -1234.56789, 123456789.123456, -1e-9, 1e20]
+    )
     def test_decimal_strings_fit_into_16_characters(self, value: float) -> None:
         text = decimal(value)
         assert len(text) <= 16
@@ -382,7 +444,9 @@ class TestContours:
         mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
         found = outline(mask)
         assert np.array_equal(fill(found, (mask.shape[0], mask.shape[1])), mask)
-        alone = sum(fill([contour], (mask.shape[0], mask.shape[1])).astype(int) for contour in found)
+        alone = sum(
+            fill([contour], (mask.shape[0], mask.shape[1])).astype(int) for contour in found
+        )
         assert np.array_equal(alone + np.zeros(mask.shape), mask)
 
     def test_points_outside_the_picture_are_cut_off(self) -> None:
@@ -403,4 +467,6 @@ def test_labels_find_their_codes(label: str, kind: str) -> None:
 
 
 def test_geometry_of_nanometres_is_regular() -> None:
-    assert Geometry.from_spacing((4e-5, 4e-6, 4e-6)).spacing_zyx_mm == pytest.approx((4e-5, 4e-6, 4e-6))
+    assert Geometry.from_spacing((4e-5, 4e-6, 4e-6)).spacing_zyx_mm == pytest.approx(
+        (4e-5, 4e-6, 4e-6)
+    )

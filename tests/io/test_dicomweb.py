@@ -17,7 +17,7 @@ from orthanc import PASSWORD, USER, orthanc
 
 from segscope import io
 from segscope.errors import UsageError
-from segscope.io.dicomweb import Archive, ArchiveError
+from segscope.io.dicom.web import Archive, ArchiveError
 
 pytest.importorskip("dicomweb_client", reason="the extra serve is not installed")
 STUDY, SERIES = "1.2.3.1", "1.2.3.2"  # as write_series makes them
@@ -27,7 +27,9 @@ MANY = {"most_bytes": 2**24, "most_files": 100}
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dicom") / "series"
-    return write_series(folder, along(3.0 * normal_of(oblique()), 5), oblique(), SeriesDescription="made")
+    return write_series(
+        folder, along(3.0 * normal_of(oblique()), 5), oblique(), SeriesDescription="made"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,12 @@ def test_a_series_comes_back_as_it_went(archive: Archive, series: Path, tmp_path
     assert archive.studies(PatientID="nobody") == []
     assert archive.studies(PatientName="*est*") == archive.studies(PatientName="T?st*") == [study]
     found = archive.images(STUDY)
-    assert (found.uid, found.modality, found.description, found.instances) == (SERIES, "CT", "made", 5)
+    assert (found.uid, found.modality, found.description, found.instances) == (
+        SERIES,
+        "CT",
+        "made",
+        5,
+    )
     assert archive.images(STUDY, SERIES) == found
     assert archive.study_of(SERIES) == STUDY
     assert archive.study_of("1.2.3.99") is None
@@ -92,7 +99,11 @@ def test_credentials(tmp_path: Path, series: Path) -> None:
         assert USER not in archive.url
         archive.store(sorted(series.iterdir()))
         assert archive.images(STUDY).instances == 5
-        for wrong in (url, url.replace("://", "://tester:wrong@"), url.replace("://", "://:token@")):
+        for wrong in (
+            url,
+            url.replace("://", "://tester:wrong@"),
+            url.replace("://", "://:token@"),
+        ):
             with pytest.raises(ArchiveError, match=r"refuses .*credentials"):
                 Archive.at(wrong).series(STUDY)
 
@@ -165,13 +176,18 @@ def test_false_answers(liar: tuple[type[Liar], Archive], answer: Any, words: str
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((200, PARTS, b"\r\n--b\r\nContent-Type: application/dicom\r\n\r\nno dicom\r\n--b--"), "not as DICOMweb"),
+        (
+            (200, PARTS, b"\r\n--b\r\nContent-Type: application/dicom\r\n\r\nno dicom\r\n--b--"),
+            "not as DICOMweb",
+        ),
         ((200, {"Content-Type": "text/html"}, b"<html>"), "not as DICOMweb"),
         ((200, PARTS, b"\r\n--b\r\n\r\n" + b"x" * 2**20), "more than 100000 bytes"),
         ((200, PARTS, b"\r\n--b--\r\n"), "sent nothing"),
     ],
 )
-def test_false_series(liar: tuple[type[Liar], Archive], answer: Any, words: str, tmp_path: Path) -> None:
+def test_false_series(
+    liar: tuple[type[Liar], Archive], answer: Any, words: str, tmp_path: Path
+) -> None:
     server, archive = liar
     server.answer = answer
     with pytest.raises(ArchiveError, match=words):
@@ -193,7 +209,16 @@ def test_an_archive_that_is_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["pacs.example", "ftp://pacs.example/", "file:///etc", "http://", "http://h:99999/", "http://h/?a=1", ""]
+    "url",
+    [
+        "pacs.example",
+        "ftp://pacs.example/",
+        "file:///etc",
+        "http://",
+        "http://h:99999/",
+        "http://h/?a=1",
+        "",
+    ],
 )
 def test_what_is_no_root(url: str) -> None:
     with pytest.raises(UsageError, match="root of a DICOMweb archive"):
@@ -207,7 +232,9 @@ def test_what_is_no_uid(uid: str) -> None:
 
 
 def test_files_are_written_as_they_came(archive: Archive, series: Path, tmp_path: Path) -> None:
-    sent = {pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path) for path in series.iterdir()}
+    sent = {
+        pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path) for path in series.iterdir()
+    }
     for path in archive.fetch(STUDY, SERIES, tmp_path, **MANY):
         came = pydicom.dcmread(path)
         assert path.stem == came.SOPInstanceUID

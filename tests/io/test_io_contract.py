@@ -25,7 +25,9 @@ from segscope.io import base
 from segscope.masks import Masks
 from segscope.stack import Stack
 
-AFFINE = np.array([[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]])
+AFFINE = np.array(
+    [[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]]
+)
 VOLUME = np.random.default_rng(1).integers(-900, 900, (4, 9, 7)).astype(np.int16)
 SMALL = np.random.default_rng(2).integers(0, 255, (5, 24, 31)).astype(np.uint8)
 
@@ -47,7 +49,9 @@ def _nrrd(encoding: str) -> Callable[[Path], None]:
 def _metaimage(compressed: bool) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         sitk = pytest.importorskip("SimpleITK")
-        q, r = np.linalg.qr((LPS_TO_RAS @ AFFINE)[:3, :3])  # MetaImage keeps directions and spacings: no shear
+        q, r = np.linalg.qr(
+            (LPS_TO_RAS @ AFFINE)[:3, :3]
+        )  # MetaImage keeps directions and spacings: no shear
         image = sitk.GetImageFromArray(VOLUME)
         image.SetDirection((q * np.sign(np.diag(r))).ravel().tolist())
         image.SetSpacing((0.7, 0.8, 2.5))
@@ -57,7 +61,9 @@ def _metaimage(compressed: bool) -> Callable[[Path], None]:
 
 
 def _npz(path: Path) -> None:
-    np.savez_compressed(path, imgs=VOLUME, gts=(VOLUME > 0).astype(np.uint8), spacing=np.array([0.7, 0.8, 2.5]))
+    np.savez_compressed(
+        path, imgs=VOLUME, gts=(VOLUME > 0).astype(np.uint8), spacing=np.array([0.7, 0.8, 2.5])
+    )
 
 
 def _tiff(**options: Any) -> Callable[[Path], None]:
@@ -86,13 +92,19 @@ MEMBERS: dict[str, tuple[str, Callable[[Path], None], np.ndarray]] = {
     "ome": ("a.ome.tif", _tiff(metadata={"axes": "ZYX"}), SMALL),
     "ome deflated": ("a.ome.tif", _tiff(metadata={"axes": "ZYX"}, compression="zlib"), SMALL),
     "png": ("a.png", _picture(SMALL[0]), SMALL[:1]),
-    "png 16 bit": ("a.png", _picture(SMALL[0].astype(np.uint16) * 200), SMALL[:1].astype(np.uint16) * 200),
+    "png 16 bit": (
+        "a.png",
+        _picture(SMALL[0].astype(np.uint16) * 200),
+        SMALL[:1].astype(np.uint16) * 200,
+    ),
     "bmp": ("a.bmp", _picture(SMALL[0]), SMALL[:1]),
 }
 
 
 @pytest.fixture(params=MEMBERS, scope="module")
-def member(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+def member(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, np.ndarray]:
     name, make, array = MEMBERS[request.param]
     path = tmp_path_factory.mktemp("member") / name
     make(path)
@@ -128,7 +140,9 @@ class TestFormat:
     def test_the_path_is_remembered(self, member: tuple[Path, np.ndarray]) -> None:
         assert io.read(member[0]).path == member[0]
 
-    def test_a_file_cut_anywhere_is_refused(self, member: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    def test_a_file_cut_anywhere_is_refused(
+        self, member: tuple[Path, np.ndarray], tmp_path: Path
+    ) -> None:
         path, array = member
         whole = path.read_bytes()
         cut = tmp_path / path.name
@@ -139,7 +153,9 @@ class TestFormat:
                 assert str(cut) in outcome
                 assert len(outcome) < 700
             else:
-                np.testing.assert_array_equal(outcome, array)  # only what follows the pixels was lost
+                np.testing.assert_array_equal(
+                    outcome, array
+                )  # only what follows the pixels was lost
 
     def test_damaged_bytes_never_raise_anything_but_our_errors(
         self, member: tuple[Path, np.ndarray], tmp_path: Path
@@ -162,13 +178,17 @@ class TestFormat:
             with pytest.raises(UsageError):
                 io.read(member[0], **choice)
 
-    def test_text_under_this_name_is_refused(self, member: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    def test_text_under_this_name_is_refused(
+        self, member: tuple[Path, np.ndarray], tmp_path: Path
+    ) -> None:
         wrong = tmp_path / member[0].name
         wrong.write_text("Dear colleague, the scan is attached.\n" * 40)
         with pytest.raises(ReadError):
             frames_of(wrong)
 
-    def test_an_empty_file_is_refused(self, member: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    def test_an_empty_file_is_refused(
+        self, member: tuple[Path, np.ndarray], tmp_path: Path
+    ) -> None:
         (tmp_path / member[0].name).touch()
         with pytest.raises(ReadError, match="empty"):
             io.read(tmp_path / member[0].name)
@@ -231,7 +251,9 @@ def label_arrays(draw: st.DrawFn) -> np.ndarray:
 class TestMaskFormat:
     @pytest.mark.parametrize("ending", GRIDS)
     @given(labels=label_arrays(), data=st.data())
-    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     def test_grid_and_labels_come_back(
         self, ending: str, labels: np.ndarray, data: st.DataObject, tmp_path: Path
     ) -> None:
@@ -264,13 +286,17 @@ class TestMaskFormat:
         assert not io.read_masks(tmp_path / f"m{ending}").labels.any()
 
     @pytest.mark.parametrize("ending", ANY)
-    def test_masks_along_another_axis_are_stored_on_the_grid_of_the_file(self, ending: str, tmp_path: Path) -> None:
+    def test_masks_along_another_axis_are_stored_on_the_grid_of_the_file(
+        self, ending: str, tmp_path: Path
+    ) -> None:
         labels = np.random.default_rng(3).integers(0, 3, (3, 5, 6)).astype(np.uint16)
         stored = Stack.from_array(labels, affine=AFFINE, channels=False)
         for axis in (1, 2):
             turned = stored.along(axis)
             masks = Masks.from_labels(np.moveaxis(labels, axis, 0), geometry=turned.geometry)
-            masks = Masks(masks.shape_zyx, masks.runs, masks.names, geometry=turned.geometry, axis=axis)
+            masks = Masks(
+                masks.shape_zyx, masks.runs, masks.names, geometry=turned.geometry, axis=axis
+            )
             path = tmp_path / f"m{axis}{ending}"
             io.write(masks, path, turned)
             np.testing.assert_array_equal(io.read_masks(path, stored).labels, labels)
@@ -325,13 +351,18 @@ class TestMaskFormat:
         monkeypatch.setattr("segscope.io.base._sync", full)
         with pytest.raises(SegscopeError, match="No space left"):
             io.write(Masks.from_labels(SMALL * 0), path)
-        assert sorted((file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()) == before
+        assert (
+            sorted((file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file())
+            == before
+        )
 
     def test_the_scan_itself_is_never_overwritten(self, tmp_path: Path) -> None:
         _nifti(tmp_path / "scan.nii")
         before = (tmp_path / "scan.nii").read_bytes()
         with pytest.raises(UsageError, match="scan itself"):
-            io.write(Masks((4, 9, 7), {}, {}), tmp_path / "scan.nii", io.read(tmp_path / "scan.nii"))
+            io.write(
+                Masks((4, 9, 7), {}, {}), tmp_path / "scan.nii", io.read(tmp_path / "scan.nii")
+            )
         assert (tmp_path / "scan.nii").read_bytes() == before
 
     def test_a_frame_of_the_scan_is_never_overwritten(self, tmp_path: Path) -> None:
@@ -339,15 +370,23 @@ class TestMaskFormat:
         Image.fromarray(SMALL[0]).save(tmp_path / "scan" / "1.png")
         before = (tmp_path / "scan" / "1.png").read_bytes()
         with pytest.raises(UsageError, match="a part of it"):
-            io.write(Masks((1, 24, 31), {}, {}), tmp_path / "scan" / "1.png", io.read(tmp_path / "scan"))
+            io.write(
+                Masks((1, 24, 31), {}, {}), tmp_path / "scan" / "1.png", io.read(tmp_path / "scan")
+            )
         assert (tmp_path / "scan" / "1.png").read_bytes() == before
 
     def test_a_name_too_long_for_the_file_system_is_an_error_of_ours(self, tmp_path: Path) -> None:
         _nifti(tmp_path / "scan.nii")
         with pytest.raises(WriteError, match="too long"):
-            io.write(Masks((4, 9, 7), {}, {}), tmp_path / ("m" * 300 + ".nii"), io.read(tmp_path / "scan.nii"))
+            io.write(
+                Masks((4, 9, 7), {}, {}),
+                tmp_path / ("m" * 300 + ".nii"),
+                io.read(tmp_path / "scan.nii"),
+            )
 
-    def test_a_folder_that_cannot_be_replaced_comes_back(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_folder_that_cannot_be_replaced_comes_back(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         io.write(Masks.from_labels(SMALL), tmp_path / "m")
         before = sorted((file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file())
 
@@ -357,11 +396,18 @@ class TestMaskFormat:
         monkeypatch.setattr(Path, "replace", refused)
         with pytest.raises(WriteError, match="Input/output"):
             io.write(Masks.from_labels(SMALL * 0), tmp_path / "m")
-        assert sorted((file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file()) == before
+        assert (
+            sorted((file, file.read_bytes()) for file in tmp_path.rglob("*") if file.is_file())
+            == before
+        )
 
     def test_masks_of_another_stack_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="made on"):
-            io.write(Masks((4, 9, 7), {}, {}), tmp_path / "m.nii", Stack.from_array(VOLUME[:2], affine=AFFINE))
+            io.write(
+                Masks((4, 9, 7), {}, {}),
+                tmp_path / "m.nii",
+                Stack.from_array(VOLUME[:2], affine=AFFINE),
+            )
         moved = Geometry(AFFINE + np.eye(4, k=3) * 5)
         masks = Masks(VOLUME.shape, {}, {}, geometry=moved)
         with pytest.raises(UsageError, match="elsewhere"):
@@ -375,14 +421,23 @@ class TestMaskFormat:
 def overlapping() -> Masks:
     one, two, three = (np.zeros((2, 8, 8), bool) for _ in range(3))
     one[0, 1:5, 1:5] = two[0, 3:7, 3:7] = three[1, 0:2, 0:2] = True
-    parts = {number: Masks.from_labels(mask.astype(np.uint8)) for number, mask in enumerate((one, two, three), 1)}
-    runs = {(frame, number): run for number, part in parts.items() for (frame, _), run in part.runs.items()}
+    parts = {
+        number: Masks.from_labels(mask.astype(np.uint8))
+        for number, mask in enumerate((one, two, three), 1)
+    }
+    runs = {
+        (frame, number): run
+        for number, part in parts.items()
+        for (frame, _), run in part.runs.items()
+    }
     return Masks((2, 8, 8), runs, {1: "", 2: "", 3: ""}, geometry=Geometry(AFFINE))
 
 
 class TestGridOfTheStack:
     @pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)])
-    def test_masks_in_another_order_are_moved_by_whole_voxels(self, flips: tuple[int, ...], tmp_path: Path) -> None:
+    def test_masks_in_another_order_are_moved_by_whole_voxels(
+        self, flips: tuple[int, ...], tmp_path: Path
+    ) -> None:
         labels = np.random.default_rng(4).integers(0, 3, (4, 5, 6)).astype(np.uint8)
         stack = Stack.from_array(labels, affine=AFFINE, channels=False)
         change = np.eye(4)  # voxel index of the flipped and transposed file to that of the stack
@@ -399,16 +454,22 @@ class TestGridOfTheStack:
         labels[2:4, 3:5, 4:7] = 2
         shift = np.eye(4)
         shift[:3, 3] = (4, 3, 2)
-        nibabel.Nifti1Image(labels[2:4, 3:5, 4:7].transpose(2, 1, 0), AFFINE @ shift).to_filename(tmp_path / "m.nii")
+        nibabel.Nifti1Image(labels[2:4, 3:5, 4:7].transpose(2, 1, 0), AFFINE @ shift).to_filename(
+            tmp_path / "m.nii"
+        )
         stack = Stack.from_array(labels, affine=AFFINE, channels=False)
         np.testing.assert_array_equal(io.read_masks(tmp_path / "m.nii", stack).labels, labels)
 
     @pytest.mark.parametrize("change", [np.diag([2.0, 1, 1, 1]), np.eye(4) + np.eye(4, k=3) * 0.5])
     def test_another_grid_is_refused(self, change: np.ndarray, tmp_path: Path) -> None:
         labels = np.zeros((4, 5, 6), np.uint8)
-        nibabel.Nifti1Image(labels.transpose(2, 1, 0), AFFINE @ change).to_filename(tmp_path / "m.nii")
+        nibabel.Nifti1Image(labels.transpose(2, 1, 0), AFFINE @ change).to_filename(
+            tmp_path / "m.nii"
+        )
         with pytest.raises(ReadError, match=r"another grid.*Resample"):
-            io.read_masks(tmp_path / "m.nii", Stack.from_array(labels, affine=AFFINE, channels=False))
+            io.read_masks(
+                tmp_path / "m.nii", Stack.from_array(labels, affine=AFFINE, channels=False)
+            )
 
     def test_another_size_is_refused(self, tmp_path: Path) -> None:
         io.write(Masks((3, 5, 6), {}, {}), tmp_path / "m.npz")
@@ -444,7 +505,9 @@ class TestBombs:
 
 
 @pytest.mark.parametrize("text", ["64G", "-1", "0"])
-def test_a_limit_that_is_no_number_is_one_paragraph(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_is_no_number_is_one_paragraph(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEGSCOPE_MAX_BYTES", text)
     with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
         base._limit("SEGSCOPE_MAX_BYTES", 5)

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 from segscope import io
-from segscope.io.cases import Case, cases, read_target
+from segscope.io.datasets.reading import Case, cases, read_target
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 FOREIGN = ("dicom", "video", "heart_cine")  # their formats have tests of their own
 SETS = [
-    path.parent for path in sorted(DATA.glob("*/dataset.json")) if not any(name in path.parent.name for name in FOREIGN)
+    path.parent
+    for path in sorted(DATA.glob("*/dataset.json"))
+    if not any(name in path.parent.name for name in FOREIGN)
 ]
 
-pytestmark = pytest.mark.skipif(not SETS, reason="the development data are not beside this checkout")
+pytestmark = pytest.mark.skipif(
+    not SETS, reason="the development data are not beside this checkout"
+)
 
 
 @pytest.mark.parametrize("folder", SETS, ids=lambda folder: folder.name)
@@ -31,7 +35,9 @@ def test_a_case_of_every_set(folder: Path, tmp_path: Path) -> None:
     assert any(found.runs for found in masks)
     ending = ".nii.gz" if ".nii" in case.image.name else ".seg.nrrd" if stack.geometry else ".tif"
     io.write(masks[0], tmp_path / f"m{ending}", stack)
-    np.testing.assert_array_equal(io.read_masks(tmp_path / f"m{ending}", stack).labels, masks[0].labels)
+    np.testing.assert_array_equal(
+        io.read_masks(tmp_path / f"m{ending}", stack).labels, masks[0].labels
+    )
 
 
 @pytest.mark.parametrize("name", ["ct_mr_pet_sarcoma", "mri_cardiac_acdc", "mri_spine_sct"])
@@ -41,7 +47,10 @@ def test_volumes_agree_with_nibabel(name: str, tmp_path: Path) -> None:
     for case in cases(DATA / name)[:4]:
         stack, image = io.read(case.image), nibabel.load(case.image)
         np.testing.assert_allclose(
-            [stack[index] for index in range(len(stack))], np.asarray(image.dataobj).T, rtol=1e-6, atol=1e-3
+            [stack[index] for index in range(len(stack))],
+            np.asarray(image.dataobj).T,
+            rtol=1e-6,
+            atol=1e-3,
         )
         np.testing.assert_array_equal(stack.geometry.affine, image.affine)
         io.write(read_target(case.targets[0], stack), tmp_path / "m.nii.gz", stack)

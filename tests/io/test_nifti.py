@@ -17,12 +17,18 @@ from segscope import io
 from segscope.errors import ReadError, UsageError
 from segscope.masks import Masks
 
-AFFINE = np.array([[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]])
+AFFINE = np.array(
+    [[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]]
+)
 DATA = np.random.default_rng(0).integers(0, 1000, (7, 6, 5)).astype(np.int16)
 
 
 def make(
-    path: Path, data: np.ndarray = DATA, affine: Any = AFFINE, kind: Any = nibabel.Nifti1Image, **fields: Any
+    path: Path,
+    data: np.ndarray = DATA,
+    affine: Any = AFFINE,
+    kind: Any = nibabel.Nifti1Image,
+    **fields: Any,
 ) -> Path:
     image = kind(data, affine)
     for name, value in fields.items():
@@ -56,23 +62,36 @@ class TestGeometry:
         image = nibabel.Nifti1Image(DATA, None)
         image.set_qform(np.diag([-1.0, 2, 3, 1]), 1)
         image.to_filename(tmp_path / "a.nii")
-        np.testing.assert_allclose(io.read(tmp_path / "a.nii").geometry.affine, np.diag([-1.0, 2, 3, 1]), atol=1e-6)
+        np.testing.assert_allclose(
+            io.read(tmp_path / "a.nii").geometry.affine, np.diag([-1.0, 2, 3, 1]), atol=1e-6
+        )
 
     def test_voxel_sizes_alone_are_noted(self, tmp_path: Path) -> None:
-        path = edited(make(tmp_path / "a.nii"), sform_code=0, qform_code=0, pixdim=[1, 0.5, 0.6, 3, 0, 0, 0, 0])
+        path = edited(
+            make(tmp_path / "a.nii"),
+            sform_code=0,
+            qform_code=0,
+            pixdim=[1, 0.5, 0.6, 3, 0, 0, 0, 0],
+        )
         stack = io.read(path)
         np.testing.assert_allclose(stack.spacing_zyx_mm, (3, 0.6, 0.5), rtol=1e-6)
         assert "no orientation" in stack.meta["notes"][0]
 
     def test_a_singular_sform_falls_back_to_the_qform(self, tmp_path: Path) -> None:
-        path = edited(make(tmp_path / "a.nii"), sform_code=1, srow_x=0, srow_y=0, srow_z=0, qform_code=1)
+        path = edited(
+            make(tmp_path / "a.nii"), sform_code=1, srow_x=0, srow_y=0, srow_z=0, qform_code=1
+        )
         stack = io.read(path)
         assert "sform of the file is not usable" in stack.meta["notes"][0]
         assert stack.geometry is not None
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, 0, -1])
-    def test_no_usable_sizes_mean_no_geometry_rather_than_a_wrong_one(self, bad: float, tmp_path: Path) -> None:
-        path = edited(make(tmp_path / "a.nii"), sform_code=0, qform_code=0, pixdim=[1, bad, 1, 1, 0, 0, 0, 0])
+    def test_no_usable_sizes_mean_no_geometry_rather_than_a_wrong_one(
+        self, bad: float, tmp_path: Path
+    ) -> None:
+        path = edited(
+            make(tmp_path / "a.nii"), sform_code=0, qform_code=0, pixdim=[1, bad, 1, 1, 0, 0, 0, 0]
+        )
         stack = io.read(path)
         assert stack.geometry is None
         assert "no usable voxel sizes" in stack.meta["notes"][0]
@@ -82,7 +101,9 @@ class TestGeometry:
         image = nibabel.Nifti1Image(DATA, np.diag([2.0, 3, 4, 1]))
         image.header.set_xyzt_units(unit)
         image.to_filename(tmp_path / "a.nii")
-        np.testing.assert_allclose(io.read(tmp_path / "a.nii").spacing_zyx_mm, np.array([4, 3, 2]) * factor)
+        np.testing.assert_allclose(
+            io.read(tmp_path / "a.nii").spacing_zyx_mm, np.array([4, 3, 2]) * factor
+        )
 
 
 class TestValues:
@@ -95,7 +116,9 @@ class TestValues:
             np.testing.assert_array_equal(stack[frame], image.get_fdata()[..., frame].T)
         np.testing.assert_array_equal(stack.geometry.affine, image.affine)
 
-    @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", ">i2", ">f4"])
+    @pytest.mark.parametrize(
+        "dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", ">i2", ">f4"]
+    )
     def test_every_type_stays_what_it_is(self, dtype: str, tmp_path: Path) -> None:
         header = nibabel.Nifti1Header(endianness=">" if ">" in dtype else "<")
         image = nibabel.Nifti1Image(DATA.astype(dtype), AFFINE, header, dtype=np.dtype(dtype))
@@ -105,7 +128,9 @@ class TestValues:
         np.testing.assert_array_equal(stack[2], DATA.astype(dtype)[..., 2].T)
 
     @pytest.mark.parametrize(("slope", "inter"), [(2.0, 0.0), (1.0, -1024.0), (0.013, 5.5)])
-    def test_slope_and_intercept_are_applied(self, slope: float, inter: float, tmp_path: Path) -> None:
+    def test_slope_and_intercept_are_applied(
+        self, slope: float, inter: float, tmp_path: Path
+    ) -> None:
         path = edited(make(tmp_path / "a.nii.gz"), scl_slope=slope, scl_inter=inter)
         stack = io.read(path)
         assert stack.source.dtype == np.float32
@@ -135,7 +160,10 @@ class TestValues:
             io.read(make(tmp_path / "a.nii", DATA.astype(np.complex64)))
 
     def test_a_window_that_the_file_states_is_told(self, tmp_path: Path) -> None:
-        assert io.read(make(tmp_path / "a.nii", cal_min=-160, cal_max=240)).meta["window"] == (-160, 240)
+        assert io.read(make(tmp_path / "a.nii", cal_min=-160, cal_max=240)).meta["window"] == (
+            -160,
+            240,
+        )
         assert "window" not in io.read(make(tmp_path / "b.nii")).meta
 
     def test_a_packed_file_under_a_plain_name_is_read(self, tmp_path: Path) -> None:
@@ -153,10 +181,16 @@ class TestValues:
             np.testing.assert_array_equal(io.read(tmp_path / name)[3], DATA[..., 3].T)
 
     def test_header_and_data_in_capital_letters(self, tmp_path: Path) -> None:
-        nibabel.Nifti1Pair(np.full((6, 5, 4), 7, np.int16), np.eye(4)).to_filename(tmp_path / "a.hdr")
+        nibabel.Nifti1Pair(np.full((6, 5, 4), 7, np.int16), np.eye(4)).to_filename(
+            tmp_path / "a.hdr"
+        )
         for end in ("hdr", "img"):
             (tmp_path / f"a.{end}").rename(tmp_path / f"B.{end.upper()}")
-        assert io.read(tmp_path / "B.HDR")[3].tolist() == io.read(tmp_path / "B.IMG")[3].tolist() == [[7] * 6] * 5
+        assert (
+            io.read(tmp_path / "B.HDR")[3].tolist()
+            == io.read(tmp_path / "B.IMG")[3].tolist()
+            == [[7] * 6] * 5
+        )
 
     def test_analyze_is_refused(self, tmp_path: Path) -> None:
         make(tmp_path / "a.img", kind=nibabel.AnalyzeImage)
@@ -218,7 +252,9 @@ class TestLies:
         ],
     )
     @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-    def test_headers_that_cannot_be(self, name: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    def test_headers_that_cannot_be(
+        self, name: str, fields: dict[str, Any], tmp_path: Path
+    ) -> None:
         with pytest.raises(ReadError, match=r"a\.nii"):
             io.read(edited(make(tmp_path / name), **fields))
 
@@ -259,8 +295,10 @@ class TestLaziness:
         np.testing.assert_array_equal(stack[59], data[..., 59].T)
         np.testing.assert_array_equal(stack[0], data[..., 0].T)
 
-    def test_large_inflated_data_go_to_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("segscope.io.streams.KEPT_IN_MEMORY", 100)
+    def test_large_inflated_data_go_to_a_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("segscope.io.byte_sources.KEPT_IN_MEMORY", 100)
         stack = io.read(make(tmp_path / "a.nii.gz"))
         for frame in (3, 0, 4):
             np.testing.assert_array_equal(stack[frame], DATA[..., frame].T)
@@ -285,8 +323,12 @@ class TestLaziness:
 
 class TestMasks:
     @given(seed=st.integers(0, 2**31))
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_geometry_fields_are_those_of_the_source_to_the_bit(self, seed: int, tmp_path: Path) -> None:
+    @settings(
+        max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    def test_geometry_fields_are_those_of_the_source_to_the_bit(
+        self, seed: int, tmp_path: Path
+    ) -> None:
         random = np.random.default_rng(seed)
         kind = [nibabel.Nifti1Image, nibabel.Nifti2Image][seed % 2]
         turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
@@ -305,9 +347,15 @@ class TestMasks:
             np.testing.assert_array_equal(after.header[field], before.header[field], field)
         np.testing.assert_array_equal(after.affine, before.affine)
 
-    @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 4, 1), (6, 5, 4, 1, 1), (6, 5, 1, 3)])
-    def test_masks_have_as_many_axes_as_their_scan(self, shape: tuple[int, ...], tmp_path: Path) -> None:
-        nibabel.Nifti1Image(np.zeros(shape, np.int16), np.diag([2.0, 3, 4, 1])).to_filename(tmp_path / "a.nii.gz")
+    @pytest.mark.parametrize(
+        "shape", [(6, 5), (6, 5, 1), (6, 5, 4, 1), (6, 5, 4, 1, 1), (6, 5, 1, 3)]
+    )
+    def test_masks_have_as_many_axes_as_their_scan(
+        self, shape: tuple[int, ...], tmp_path: Path
+    ) -> None:
+        nibabel.Nifti1Image(np.zeros(shape, np.int16), np.diag([2.0, 3, 4, 1])).to_filename(
+            tmp_path / "a.nii.gz"
+        )
         stack = io.read(tmp_path / "a.nii.gz")
         labels = np.random.default_rng(0).integers(0, 3, stack.shape_zyx).astype(np.uint8)
         io.write(Masks.from_labels(labels), tmp_path / "m.nii.gz", stack)
@@ -317,7 +365,9 @@ class TestMasks:
         np.testing.assert_array_equal(io.read_masks(tmp_path / "m.nii.gz", stack).labels, labels)
 
     @pytest.mark.parametrize(("top", "dtype"), [(1, "u1"), (255, "u1"), (256, "u2"), (65535, "u2")])
-    def test_the_type_is_as_small_as_the_labels_allow(self, top: int, dtype: str, tmp_path: Path) -> None:
+    def test_the_type_is_as_small_as_the_labels_allow(
+        self, top: int, dtype: str, tmp_path: Path
+    ) -> None:
         labels = np.zeros((2, 3, 4), np.uint16)
         labels[1, 2, 3] = top
         io.write(Masks.from_labels(labels), tmp_path / "m.nii.gz")
@@ -329,6 +379,8 @@ class TestMasks:
         with pytest.raises(ReadError, match="whole numbers"):
             io.read_masks(make(tmp_path / "a.nii", DATA.astype(np.float32) / 7))
 
-    def test_a_picture_wider_than_a_first_version_header_takes_the_second(self, tmp_path: Path) -> None:
+    def test_a_picture_wider_than_a_first_version_header_takes_the_second(
+        self, tmp_path: Path
+    ) -> None:
         io.write(Masks((1, 2, 40000), {}, {}), tmp_path / "m.nii")
         assert isinstance(nibabel.load(tmp_path / "m.nii"), nibabel.Nifti2Image)

@@ -17,11 +17,15 @@ from segscope.masks import Masks
 from segscope.overlay import colour_of
 from segscope.stack import Stack
 
-RAS = np.array([[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]])
+RAS = np.array(
+    [[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]]
+)
 DATA = np.random.default_rng(0).integers(-900, 900, (7, 6, 5)).astype(np.int16)
 
 
-def make(path: Path, data: np.ndarray = DATA, affine: np.ndarray | None = None, **header: object) -> Path:
+def make(
+    path: Path, data: np.ndarray = DATA, affine: np.ndarray | None = None, **header: object
+) -> Path:
     """A file by pynrrd; `affine` in the space that the header names."""
     if affine is not None:
         directions = affine[:3, :3].T
@@ -54,7 +58,11 @@ class TestSpace:
         assert "does not say which way" in stack.meta["notes"][0]
 
     def test_units(self, tmp_path: Path) -> None:
-        stack = io.read(make(tmp_path / "a.nrrd", affine=RAS, space="RAS", **{"space units": ["um", "um", "um"]}))
+        stack = io.read(
+            make(
+                tmp_path / "a.nrrd", affine=RAS, space="RAS", **{"space units": ["um", "um", "um"]}
+            )
+        )
         np.testing.assert_allclose(stack.geometry.affine[:3], RAS[:3] * 1e-3)
 
     @pytest.mark.parametrize("header", [{}, {"axis mins": [1.0, 2.0, 3.0]}])
@@ -65,14 +73,29 @@ class TestSpace:
         stack = io.read(make(tmp_path / "a.nrrd", spacings=[0.5, 0.6, 3.0], **header))
         scan = sitk.ReadImage(str(tmp_path / "a.nrrd"))
         for ending in (".nii.gz", ".nrrd", ".mha"):
-            io.write(Masks.from_labels(np.ones(stack.shape_zyx, np.uint8)), tmp_path / f"m{ending}", stack)
+            io.write(
+                Masks.from_labels(np.ones(stack.shape_zyx, np.uint8)),
+                tmp_path / f"m{ending}",
+                stack,
+            )
             mask = sitk.ReadImage(str(tmp_path / f"m{ending}"))
             for place in ("GetOrigin", "GetSpacing", "GetDirection"):
-                np.testing.assert_allclose(getattr(mask, place)(), getattr(scan, place)(), atol=1e-6)
+                np.testing.assert_allclose(
+                    getattr(mask, place)(), getattr(scan, place)(), atol=1e-6
+                )
 
     def test_a_direction_of_nan_is_none(self, tmp_path: Path) -> None:
-        path = make(tmp_path / "a.nrrd", DATA[None], RAS, space="RAS", kinds=["list", *["domain"] * 3], encoding="raw")
-        path.write_bytes(path.read_bytes().replace(b"directions: none", b"directions: (nan,nan,nan)"))
+        path = make(
+            tmp_path / "a.nrrd",
+            DATA[None],
+            RAS,
+            space="RAS",
+            kinds=["list", *["domain"] * 3],
+            encoding="raw",
+        )
+        path.write_bytes(
+            path.read_bytes().replace(b"directions: none", b"directions: (nan,nan,nan)")
+        )
         stack = io.read(path)
         np.testing.assert_allclose(stack.geometry.affine, RAS)
         np.testing.assert_array_equal(stack[1], DATA[..., 1].T)
@@ -94,9 +117,15 @@ class TestSpace:
         for name in ("a.nrrd", "a.nhdr", "a.mha", "a.mhd", "a.nii.gz"):
             sitk.WriteImage(image, str(tmp_path / name))
             stack = io.read(tmp_path / name)
-            np.testing.assert_allclose(stack.geometry.affine, LPS_TO_RAS @ expected, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(
+                stack.geometry.affine, LPS_TO_RAS @ expected, atol=1e-6, err_msg=name
+            )
             np.testing.assert_array_equal([stack[i] for i in range(len(stack))], DATA)
-            io.write(Masks.from_labels((DATA > 0).astype(int)), tmp_path / f"m_{name}".replace("nhdr", "nrrd"), stack)
+            io.write(
+                Masks.from_labels((DATA > 0).astype(int)),
+                tmp_path / f"m_{name}".replace("nhdr", "nrrd"),
+                stack,
+            )
             back = sitk.ReadImage(str(tmp_path / f"m_{name}".replace("nhdr", "nrrd")))
             np.testing.assert_allclose(back.GetDirection(), image.GetDirection(), atol=1e-6)
             np.testing.assert_allclose(back.GetSpacing(), image.GetSpacing(), rtol=1e-6)
@@ -108,15 +137,23 @@ class TestAxes:
     def test_colours_come_first(self, tmp_path: Path) -> None:
         colours = np.random.default_rng(1).integers(0, 255, (3, 7, 6, 5)).astype(np.uint8)
         for kind in ("RGB-color", "vector"):
-            stack = io.read(make(tmp_path / "a.nrrd", colours, RAS, space="RAS", kinds=[kind, *["domain"] * 3]))
+            stack = io.read(
+                make(tmp_path / "a.nrrd", colours, RAS, space="RAS", kinds=[kind, *["domain"] * 3])
+            )
             assert stack.source.shape == (5, 6, 7, 3)
             np.testing.assert_array_equal(stack[2], colours[..., 2].transpose(2, 1, 0))
 
     def test_a_list_in_front_or_behind_is_volumes(self, tmp_path: Path) -> None:
         several = np.random.default_rng(1).integers(0, 99, (4, 7, 6, 5)).astype(np.int16)
-        front = make(tmp_path / "a.nrrd", several, RAS, space="RAS", kinds=["list", *["domain"] * 3])
+        front = make(
+            tmp_path / "a.nrrd", several, RAS, space="RAS", kinds=["list", *["domain"] * 3]
+        )
         behind = make(
-            tmp_path / "b.nrrd", np.moveaxis(several, 0, -1), RAS, space="RAS", kinds=[*["domain"] * 3, "list"]
+            tmp_path / "b.nrrd",
+            np.moveaxis(several, 0, -1),
+            RAS,
+            space="RAS",
+            kinds=[*["domain"] * 3, "list"],
         )
         for path in (front, behind):
             with pytest.raises(UsageError, match="4 volumes"):
@@ -148,11 +185,15 @@ class TestData:
         with pytest.raises(ReadError, match="not there"):
             io.read(tmp_path / "a.nhdr")
 
-    @pytest.mark.parametrize("name", ["../secret.raw", "/elsewhere/secret.raw", "sub/../../secret.raw"])
+    @pytest.mark.parametrize(
+        "name", ["../secret.raw", "/elsewhere/secret.raw", "sub/../../secret.raw"]
+    )
     def test_data_outside_the_folder_are_refused(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "in" / "sub").mkdir(parents=True)
         (tmp_path / "secret.raw").write_bytes(bytes(100))
-        nhdr = f"NRRD0004\ntype: uchar\ndimension: 2\nsizes: 2 2\nencoding: raw\ndata file: {name}\n"
+        nhdr = (
+            f"NRRD0004\ntype: uchar\ndimension: 2\nsizes: 2 2\nencoding: raw\ndata file: {name}\n"
+        )
         mhd = f"NDims = 2\nDimSize = 2 2\nElementType = MET_UCHAR\nElementDataFile = {name}\n"
         for file, text in (("a.nhdr", nhdr), ("a.mhd", mhd)):
             (tmp_path / "in" / file).write_text(text)
@@ -196,7 +237,9 @@ class TestSegments:
             f"Segment{n}_ID:=Segment_{n + 1}\nSegment{n}_Name:={name}\nSegment{n}_LabelValue:={value}\n"
             f"Segment{n}_Layer:={layer}\nSegment{n}_Color:=0.5 0.6 0.1\nSegment{n}_Extent:=0 4 0 3 0 2\n"
             f"Segment{n}_Tags:=TerminologyEntry:Segmentation category~SCT^85756007^Tissue|\n"
-            for n, (name, value, layer) in enumerate([("liver: left", 1, 0), ("tumour", 2, 0), ("vessel", 1, 1)])
+            for n, (name, value, layer) in enumerate(
+                [("liver: left", 1, 0), ("tumour", 2, 0), ("vessel", 1, 1)]
+            )
         )
         text = self.HEADER.format(dimension=4, sizes="2 5 4 3", none="none ", kinds="list ") + pairs
         data = gzip.compress(np.ascontiguousarray(layers.transpose(1, 2, 3, 0)).tobytes())
@@ -207,7 +250,8 @@ class TestSegments:
         np.testing.assert_array_equal(masks.of(2), layers[0] == 2)
         np.testing.assert_array_equal(masks.of(3), layers[1] == 1)
         np.testing.assert_allclose(
-            masks.geometry.affine, LPS_TO_RAS @ [[1, 0, 0, 1], [0, 1, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]]
+            masks.geometry.affine,
+            LPS_TO_RAS @ [[1, 0, 0, 1], [0, 1, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]],
         )
 
     def test_colours_and_codes_are_written(self, tmp_path: Path) -> None:
@@ -240,7 +284,10 @@ class TestSegments:
     def test_what_slicer_looks_for_is_written(self, tmp_path: Path) -> None:
         labels = np.zeros((3, 4, 5), np.uint8)
         labels[0, 0], labels[1, 1] = 1, 7
-        io.write(Masks.from_labels(labels, names={1: "liver", 7: ""}, geometry=Geometry(RAS)), tmp_path / "m.seg.nrrd")
+        io.write(
+            Masks.from_labels(labels, names={1: "liver", 7: ""}, geometry=Geometry(RAS)),
+            tmp_path / "m.seg.nrrd",
+        )
         data, header = nrrd.read(str(tmp_path / "m.seg.nrrd"))
         assert header["Segment0_Name"] == "liver"
         assert header["Segment1_Name"] == "object 7"
@@ -262,7 +309,9 @@ class TestSegments:
 class TestMetaImage:
     def test_four_axes_are_volumes(self, tmp_path: Path) -> None:
         several = np.random.default_rng(1).integers(0, 99, (3, 5, 6, 7)).astype("<i2")
-        text = "NDims = 4\nDimSize = 7 6 5 3\nElementSpacing = 0.5 0.6 3 1\nElementType = MET_SHORT\n"
+        text = (
+            "NDims = 4\nDimSize = 7 6 5 3\nElementSpacing = 0.5 0.6 3 1\nElementType = MET_SHORT\n"
+        )
         text += "ElementDataFile = LOCAL\n"
         (tmp_path / "a.mha").write_bytes(text.encode() + several.tobytes())
         with pytest.raises(UsageError, match="3 volumes"):
@@ -274,13 +323,31 @@ class TestMetaImage:
     @pytest.mark.parametrize(
         ("fields", "message"),
         [
-            ("NDims = 3\nDimSize = 60000 60000 60000\nElementType = MET_UCHAR\nElementDataFile = LOCAL", "GiB"),
+            (
+                "NDims = 3\nDimSize = 60000 60000 60000\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "GiB",
+            ),
             ("NDims = 3\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL", "agree"),
-            ("NDims = 2\nDimSize = 5 5\nElementType = MET_STRING\nElementDataFile = LOCAL", "MET_STRING"),
-            ("NDims = 2\nDimSize = 500 500\nElementType = MET_UCHAR\nElementDataFile = LOCAL", "cut off"),
-            ("NDims = 2\nDimSize = 5 5\nElementSpacing = 0 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL", "fit"),
-            ("NDims = 2\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LIST", "several files"),
-            ("NDims = 2\nBinaryData = False\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL", "text"),
+            (
+                "NDims = 2\nDimSize = 5 5\nElementType = MET_STRING\nElementDataFile = LOCAL",
+                "MET_STRING",
+            ),
+            (
+                "NDims = 2\nDimSize = 500 500\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "cut off",
+            ),
+            (
+                "NDims = 2\nDimSize = 5 5\nElementSpacing = 0 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "fit",
+            ),
+            (
+                "NDims = 2\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LIST",
+                "several files",
+            ),
+            (
+                "NDims = 2\nBinaryData = False\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "text",
+            ),
             ("NDims = 2\nDimSize = 5 5", "complete"),
         ],
     )
@@ -302,6 +369,10 @@ class TestMetaImage:
 
     def test_a_header_and_its_data_travel_together(self, tmp_path: Path) -> None:
         labels = (DATA > 0).astype(np.uint8).T
-        io.write(Masks.from_labels(labels), tmp_path / "m.mhd", Stack.from_array(labels, affine=RAS, channels=False))
+        io.write(
+            Masks.from_labels(labels),
+            tmp_path / "m.mhd",
+            Stack.from_array(labels, affine=RAS, channels=False),
+        )
         assert {file.name for file in tmp_path.iterdir()} == {"m.mhd", "m.zraw"}
         np.testing.assert_array_equal(io.read_masks(tmp_path / "m.mhd").labels, labels)

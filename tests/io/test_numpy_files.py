@@ -25,7 +25,9 @@ class TestShapes:
         [((6, 7), (1, 6, 7), "picture"), ((5, 6, 7), (5, 6, 7), "volume"), ((6, 7, 3), (1, 6, 7, 3), "picture"),
          ((5, 6, 7, 3), (5, 6, 7, 3), "volume")],
     )  # fmt: skip
-    def test_npy(self, shape: tuple[int, ...], expected: tuple[int, ...], kind: str, tmp_path: Path) -> None:
+    def test_npy(
+        self, shape: tuple[int, ...], expected: tuple[int, ...], kind: str, tmp_path: Path
+    ) -> None:
         array = np.random.default_rng(1).integers(0, 255, shape).astype(np.uint8)
         for order in "CF":
             np.save(tmp_path / "a.npy", np.asarray(array, order=order))
@@ -39,7 +41,9 @@ class TestShapes:
             io.read(tmp_path / "a.npy")
         np.testing.assert_array_equal(io.read(tmp_path / "a.npy", volume=1)[3], DATA[3] + 1)
 
-    @pytest.mark.parametrize("array", [np.zeros(5), np.zeros((2, 2, 2, 2, 2)), np.zeros((2, 2), "c8"), np.array(["a"])])
+    @pytest.mark.parametrize(
+        "array", [np.zeros(5), np.zeros((2, 2, 2, 2, 2)), np.zeros((2, 2), "c8"), np.array(["a"])]
+    )
     def test_what_is_no_picture_is_refused(self, array: np.ndarray, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", array)
         with pytest.raises(ReadError):
@@ -79,7 +83,9 @@ class TestSafety:
         with pytest.raises(ReadError, match="cut off"):
             io.read(tmp_path / "a.npy")
 
-    def test_an_array_of_zeros_that_inflates_a_thousandfold_is_refused(self, tmp_path: Path) -> None:
+    def test_an_array_of_zeros_that_inflates_a_thousandfold_is_refused(
+        self, tmp_path: Path
+    ) -> None:
         with (
             zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive,
             archive.open("imgs.npy", "w", force_zip64=True) as file,
@@ -95,7 +101,11 @@ class TestSafety:
 class TestCases:
     def test_picture_truth_and_spacing(self, tmp_path: Path) -> None:
         np.savez_compressed(
-            tmp_path / "a.npz", imgs=DATA, gts=LABELS, spacing=np.array([0.5, 0.6, 3.0]), boxes=np.zeros(4)
+            tmp_path / "a.npz",
+            imgs=DATA,
+            gts=LABELS,
+            spacing=np.array([0.5, 0.6, 3.0]),
+            boxes=np.zeros(4),
         )
         stack = io.read(tmp_path / "a.npz")
         np.testing.assert_array_equal(stack[1], DATA[1])
@@ -110,7 +120,9 @@ class TestCases:
             io.read(tmp_path / "b.npz")
 
     @pytest.mark.parametrize("spacing", [[0, 1, 1], [1, 1], [1, 1, np.nan], [-1, 1, 1]])
-    def test_a_spacing_that_cannot_be_is_refused(self, spacing: list[float], tmp_path: Path) -> None:
+    def test_a_spacing_that_cannot_be_is_refused(
+        self, spacing: list[float], tmp_path: Path
+    ) -> None:
         np.savez(tmp_path / "a.npz", imgs=DATA, spacing=np.array(spacing))
         with pytest.raises(ReadError, match="spacing"):
             io.read(tmp_path / "a.npz")
@@ -124,4 +136,6 @@ class TestCases:
 
     def test_masks_in_npy(self, tmp_path: Path) -> None:
         np.save(tmp_path / "m.npy", LABELS)
-        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.npy", Stack.from_array(DATA)).labels, LABELS)
+        np.testing.assert_array_equal(
+            io.read_masks(tmp_path / "m.npy", Stack.from_array(DATA)).labels, LABELS
+        )

@@ -26,7 +26,9 @@ def png_16_bit(path: Path, pixels: np.ndarray) -> None:
     head = struct.pack(">IIBBBBB", columns, rows, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     whole = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + whole)
@@ -44,7 +46,9 @@ class TestModes:
         image = Image.fromarray(LABELS).convert("P")
         image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255] + [9] * 756)
         image.save(tmp_path / "a.png")
-        np.testing.assert_array_equal(io.read(tmp_path / "a.png")[0], np.asarray(image.convert("RGB")))
+        np.testing.assert_array_equal(
+            io.read(tmp_path / "a.png")[0], np.asarray(image.convert("RGB"))
+        )
         np.testing.assert_array_equal(io.read_masks(tmp_path / "a.png").labels[0], LABELS)
 
     def test_one_bit_is_black_and_white(self, tmp_path: Path) -> None:
@@ -100,7 +104,9 @@ class TestModes:
     def test_a_photo_with_a_preview_behind_it_is_that_photo(self, tmp_path: Path) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
         preview = Image.fromarray(pixels[:12, :16])
-        Image.fromarray(pixels).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
+        Image.fromarray(pixels).save(
+            tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview]
+        )
         stack = io.read(tmp_path / "a.jpg")
         with Image.open(tmp_path / "a.jpg") as image:
             np.testing.assert_array_equal(stack[0], np.asarray(image))
@@ -113,7 +119,9 @@ class TestModes:
 
 class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_pictures_stand_upright_and_masks_lie_as_stored(self, orientation: int, tmp_path: Path) -> None:
+    def test_pictures_stand_upright_and_masks_lie_as_stored(
+        self, orientation: int, tmp_path: Path
+    ) -> None:
         exif = Image.Exif()
         exif[274] = orientation
         Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
@@ -173,7 +181,9 @@ class TestMasks:
         labels = np.stack([np.roll(LABELS, step, 1) for step in range(12)])
         io.write(Masks.from_labels(labels, names={1: "x"}), f"{tmp_path}/{name}")
         folder = tmp_path / name.rstrip("/")
-        assert sorted(file.name for file in folder.iterdir()) == [f"{frame:05d}.png" for frame in range(12)]
+        assert sorted(file.name for file in folder.iterdir()) == [
+            f"{frame:05d}.png" for frame in range(12)
+        ]
         back = io.read_masks(folder, Stack.from_array(np.zeros((12, 9, 14))))
         np.testing.assert_array_equal(back.labels, labels)
         assert back.names == {1: "x", 2: "", 3: ""}
@@ -194,7 +204,9 @@ class TestMasks:
 
     def test_frames_are_ordered_by_number(self, tmp_path: Path) -> None:
         for number in (1, 2, 10, 11, 100):
-            Image.fromarray(np.full((3, 4), number, np.uint8)).save(tmp_path / f"frame_{number}.png")
+            Image.fromarray(np.full((3, 4), number, np.uint8)).save(
+                tmp_path / f"frame_{number}.png"
+            )
         assert io.read_masks(tmp_path).labels[:, 0, 0].tolist() == [1, 2, 10, 11, 100]
 
     def test_frames_of_several_sizes_or_equal_numbers_are_refused(self, tmp_path: Path) -> None:

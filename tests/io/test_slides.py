@@ -30,7 +30,12 @@ def slide(tmp_path: Path) -> Path:
     with tifffile.TiffWriter(path) as file:
         for level in range(3):
             pixels = full[:: 2**level, :: 2**level]
-            kind = {"photometric": "rgb", "description": note, "metadata": None, "subfiletype": level > 0}
+            kind = {
+                "photometric": "rgb",
+                "description": note,
+                "metadata": None,
+                "subfiletype": level > 0,
+            }
             file.write(pixels, tile=(128, 128), **kind)
     return path
 
@@ -43,7 +48,9 @@ def test_the_most_detailed_level_is_read_when_it_fits(slide: Path) -> None:
     assert (stack.meta["level"], stack.meta["downsample"]) == (0, 1.0)
 
 
-def test_a_smaller_level_is_taken_and_noted_when_it_does_not(slide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_smaller_level_is_taken_and_noted_when_it_does_not(
+    slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(slides, "MOST_PIXELS", SIDE * SIDE // 2)
     stack = io.read(slide)
     assert stack.source.shape == (1, SIDE // 2, SIDE // 2 + 64, 3)

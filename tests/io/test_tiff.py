@@ -15,7 +15,7 @@ from PIL import Image
 from segscope import io
 from segscope.errors import MissingExtra, ReadError, SegscopeError, UsageError
 from segscope.geometry import Geometry
-from segscope.io import tiff
+from segscope.io.tiff import reader
 from segscope.masks import Masks
 
 RANDOM = np.random.default_rng(0)
@@ -61,7 +61,12 @@ class TestAxes:
     def test_five_axes_in_any_order(self, order: str, tmp_path: Path) -> None:
         data = TCZYX.transpose(["TCZYX".index(axis) for axis in order])
         options = {"imagej": True} if order == "TZCYX" else {}
-        path = make(tmp_path / ("a.tif" if options else "a.ome.tif"), np.ascontiguousarray(data), order, **options)
+        path = make(
+            tmp_path / ("a.tif" if options else "a.ome.tif"),
+            np.ascontiguousarray(data),
+            order,
+            **options,
+        )
         with pytest.raises(UsageError, match=r"3 time points.*volume"):
             io.read(path)
         stack = io.read(path, volume=2)
@@ -94,7 +99,9 @@ class TestColours:
     @pytest.mark.parametrize("planar", ["contig", "separate"])
     def test_rgb(self, planar: str, tmp_path: Path) -> None:
         data = RGB if planar == "contig" else np.moveaxis(RGB, -1, 0)
-        path = make(tmp_path / "a.tif", np.ascontiguousarray(data), photometric="rgb", planarconfig=planar)
+        path = make(
+            tmp_path / "a.tif", np.ascontiguousarray(data), photometric="rgb", planarconfig=planar
+        )
         np.testing.assert_array_equal(io.read(path)[0], RGB)
         np.testing.assert_array_equal(io.read(path, channel=2)[0], RGB[..., 2])
 
@@ -106,7 +113,9 @@ class TestColours:
     def test_a_palette_becomes_its_colours(self, tmp_path: Path) -> None:
         image = Image.fromarray(RGB).quantize(16)
         image.save(tmp_path / "a.tif")
-        np.testing.assert_array_equal(io.read(tmp_path / "a.tif")[0], np.asarray(image.convert("RGB")))
+        np.testing.assert_array_equal(
+            io.read(tmp_path / "a.tif")[0], np.asarray(image.convert("RGB"))
+        )
 
     def test_white_is_zero_is_turned_round(self, tmp_path: Path) -> None:
         path = make(tmp_path / "a.tif", 255 - RGB[..., 0], photometric="miniswhite")
@@ -131,13 +140,21 @@ class TestColours:
 class TestCompression:
     @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
     @pytest.mark.parametrize("pixels", [YX, RGB, RGB[..., 0]])
-    def test_what_pillow_can_decode_needs_no_extra(self, compression: str, pixels: np.ndarray, tmp_path: Path) -> None:
+    def test_what_pillow_can_decode_needs_no_extra(
+        self, compression: str, pixels: np.ndarray, tmp_path: Path
+    ) -> None:
         frames = [Image.fromarray(np.roll(pixels, step, 0)) for step in range(3)]
-        frames[0].save(tmp_path / "a.tif", compression=compression, save_all=True, append_images=frames[1:])
-        np.testing.assert_array_equal(whole(io.read(tmp_path / "a.tif")), [np.asarray(frame) for frame in frames])
+        frames[0].save(
+            tmp_path / "a.tif", compression=compression, save_all=True, append_images=frames[1:]
+        )
+        np.testing.assert_array_equal(
+            whole(io.read(tmp_path / "a.tif")), [np.asarray(frame) for frame in frames]
+        )
 
     def test_jpeg_in_tiff_has_its_colours(self, tmp_path: Path) -> None:
-        smooth = np.dstack(np.broadcast_arrays(np.arange(64)[:, None], np.arange(64)[None] * 2, 90)).astype(np.uint8)
+        smooth = np.dstack(
+            np.broadcast_arrays(np.arange(64)[:, None], np.arange(64)[None] * 2, 90)
+        ).astype(np.uint8)
         Image.fromarray(smooth).save(tmp_path / "a.tif", compression="jpeg", quality=95)
         assert np.abs(io.read(tmp_path / "a.tif")[0].astype(int) - smooth).max() < 12
 
@@ -157,13 +174,22 @@ class TestCompression:
 class TestScale:
     def test_imagej(self, tmp_path: Path) -> None:
         metadata = {"spacing": 2.5, "unit": "um", "finterval": 0.5}
-        path = make(tmp_path / "a.tif", ZYX, "ZYX", imagej=True, resolution=(4, 2), metadata=metadata)
+        path = make(
+            tmp_path / "a.tif", ZYX, "ZYX", imagej=True, resolution=(4, 2), metadata=metadata
+        )
         np.testing.assert_allclose(io.read(path).spacing_zyx_mm, (0.0025, 0.0005, 0.00025))
-        path = make(tmp_path / "b.tif", TYX, "TYX", imagej=True, resolution=(4, 2), metadata=metadata)
+        path = make(
+            tmp_path / "b.tif", TYX, "TYX", imagej=True, resolution=(4, 2), metadata=metadata
+        )
         np.testing.assert_allclose(io.read(path).times_s, [0, 0.5, 1])
 
     def test_ome(self, tmp_path: Path) -> None:
-        sizes = {"PhysicalSizeX": 0.3, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 400, "PhysicalSizeYUnit": "nm"}
+        sizes = {
+            "PhysicalSizeX": 0.3,
+            "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeY": 400,
+            "PhysicalSizeYUnit": "nm",
+        }
         metadata = {**sizes, "PhysicalSizeZ": 1, "PhysicalSizeZUnit": "mm",
                     "TimeIncrement": 20, "TimeIncrementUnit": "ms"}  # fmt: skip
         stack = io.read(make(tmp_path / "a.ome.tif", ZYX, "ZYX", metadata=metadata))
@@ -177,15 +203,24 @@ class TestScale:
         np.testing.assert_allclose(stack.times_s, [0, 0.7, 2.1])
 
     def test_without_a_slice_distance_there_is_no_geometry(self, tmp_path: Path) -> None:
-        path = make(tmp_path / "a.tif", ZYX, "ZYX", imagej=True, resolution=(4, 2), metadata={"unit": "um"})
+        path = make(
+            tmp_path / "a.tif", ZYX, "ZYX", imagej=True, resolution=(4, 2), metadata={"unit": "um"}
+        )
         stack = io.read(path)
         assert stack.geometry is None
         assert stack.meta["pixel_size_yx_mm"] == (0.0005, 0.00025)
         assert "distance of its slices" in stack.meta["notes"][0]
 
     def test_dots_per_inch_are_not_believed_and_centimetres_are(self, tmp_path: Path) -> None:
-        assert io.read(make(tmp_path / "a.tif", YX, resolution=(72, 72), resolutionunit="INCH")).geometry is None
-        stack = io.read(make(tmp_path / "b.tif", YX, resolution=(1000, 500), resolutionunit="CENTIMETER"))
+        assert (
+            io.read(
+                make(tmp_path / "a.tif", YX, resolution=(72, 72), resolutionunit="INCH")
+            ).geometry
+            is None
+        )
+        stack = io.read(
+            make(tmp_path / "b.tif", YX, resolution=(1000, 500), resolutionunit="CENTIMETER")
+        )
         np.testing.assert_allclose(stack.spacing_zyx_mm, (1, 0.02, 0.01))
 
 
@@ -228,11 +263,15 @@ class TestDamage:
 
 
 class TestReading:
-    def test_pages_are_read_when_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pages_are_read_when_asked_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         stack = io.read(make(tmp_path / "a.tif", ZYX, "ZYX", imagej=True, compression="zlib"))
         seen: list[int] = []
-        original = tiff.TiffFrames._plane
-        monkeypatch.setattr(tiff.TiffFrames, "_plane", lambda self, n: seen.append(n) or original(self, n))
+        original = reader.TiffFrames._plane
+        monkeypatch.setattr(
+            reader.TiffFrames, "_plane", lambda self, n: seen.append(n) or original(self, n)
+        )
         stack[3]
         assert seen == [3]
 
@@ -253,8 +292,12 @@ class TestMasks:
         self, kind: Any, compression: str | None, tmp_path: Path
     ) -> None:
         labels = np.zeros((2, 9, 17), kind)
-        labels[1, 2:5, 3:11] = 1  # tifffile stores truth values as white is zero; ImageJ does so with its masks
-        tifffile.imwrite(tmp_path / "m.tif", labels, photometric="miniswhite", compression=compression)
+        labels[1, 2:5, 3:11] = (
+            1  # tifffile stores truth values as white is zero; ImageJ does so with its masks
+        )
+        tifffile.imwrite(
+            tmp_path / "m.tif", labels, photometric="miniswhite", compression=compression
+        )
         np.testing.assert_array_equal(io.read_masks(tmp_path / "m.tif").labels, labels)
 
     def test_labels_in_a_fax_are_the_stored_bits(self, tmp_path: Path) -> None:
@@ -275,7 +318,10 @@ class TestMasks:
     @pytest.mark.parametrize("frames", [1, 2, 3, 4, 7])
     def test_axes_and_spacing_are_written(self, name: str, frames: int, tmp_path: Path) -> None:
         labels = RANDOM.integers(0, 3, (frames, 12, 10)).astype(np.uint8)
-        io.write(Masks.from_labels(labels, geometry=Geometry.from_spacing((2.5, 0.8, 0.7))), tmp_path / name)
+        io.write(
+            Masks.from_labels(labels, geometry=Geometry.from_spacing((2.5, 0.8, 0.7))),
+            tmp_path / name,
+        )
         with tifffile.TiffFile(tmp_path / name) as file:
             np.testing.assert_array_equal(file.asarray().reshape(labels.shape), labels)
             assert file.series[0].axes == ("ZYX" if frames > 1 else "YX")
@@ -290,8 +336,10 @@ class TestMasks:
             assert stack.kind == "video"
             np.testing.assert_allclose(stack.times_s, np.arange(4) * 0.04)
 
-    def test_large_stacks_become_bigtiff(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("segscope.io.tiff_write._CLASSIC_BYTES", 100)
+    def test_large_stacks_become_bigtiff(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("segscope.io.tiff.writer._CLASSIC_BYTES", 100)
         io.write(Masks.from_labels(np.ones((3, 12, 10), np.uint8)), tmp_path / "m.tif")
         with tifffile.TiffFile(tmp_path / "m.tif") as file:
             assert file.is_bigtiff

@@ -19,8 +19,8 @@ from PIL import Image
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
-from segscope.io import video
-from segscope.io.video import VideoFrames, write_video
+from segscope.io.video import reader
+from segscope.io.video.reader import VideoFrames, write_video
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 COUNT, SIZE_HW = 90, (48, 100)
@@ -28,7 +28,11 @@ COUNT, SIZE_HW = 90, (48, 100)
 KINDS: dict[str, dict[str, Any]] = {
     "b_frames.mp4": {"codec": "libx264", "b_frames": 2},
     "variable_rate.mp4": {"codec": "libx264", "b_frames": 2, "variable": True},
-    "open_groups.mp4": {"codec": "libx264", "b_frames": 2, "options": {"x264-params": "open-gop=1"}},
+    "open_groups.mp4": {
+        "codec": "libx264",
+        "b_frames": 2,
+        "options": {"x264-params": "open-gop=1"},
+    },
     "intra_refresh.mp4": {"codec": "libx264", "options": {"x264-params": "intra-refresh=1"}},
     "one_key_frame.mkv": {"codec": "libx264", "group": 250},
     "ten_bit.mkv": {"codec": "libx264", "pixels": "yuv420p10le"},
@@ -39,7 +43,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "no_times.avi": {"codec": "libx264", "b_frames": 2},
     "program_stream.mpg": {"codec": "mpeg2video", "form": "mpeg", "b_frames": 2},
     "transport_stream.ts": {"codec": "mpeg2video", "form": "mpegts", "b_frames": 2},
-    "vp8.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "8"}},
+    "vp8.webm": {
+        "codec": "libvpx",
+        "options": {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "8"},
+    },
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "lossless.mkv": {"codec": "ffv1"},
     "animated.gif": {"codec": "gif", "pixels": "rgb8"},
@@ -100,7 +107,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestEveryKind:
     def test_frames_are_right_in_order_and_at_random(self, clip: Path) -> None:
         stack = io.read(clip)
-        assert (stack.kind, stack.source.shape, stack.source.dtype) == ("video", (COUNT, *SIZE_HW, 3), np.uint8)
+        assert (stack.kind, stack.source.shape, stack.source.dtype) == (
+            "video",
+            (COUNT, *SIZE_HW, 3),
+            np.uint8,
+        )
         assert [number_in(stack[index]) for index in range(COUNT)] == list(range(COUNT))
         chance = random.Random(1)
         fresh = VideoFrames(clip)
@@ -137,7 +148,9 @@ class TestFiles:
         place = data.index(b"tkhd") + 4
         matrix = place + 40
         assert struct.unpack(">i", data[matrix : matrix + 4]) == (65536,)
-        data[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, SIZE_HW[0] << 16, 0, 1 << 30)
+        data[matrix : matrix + 36] = struct.pack(
+            ">9i", 0, 65536, 0, -65536, 0, 0, SIZE_HW[0] << 16, 0, 1 << 30
+        )
         (tmp_path / "turned.mp4").write_bytes(data)
         stack, straight = io.read(tmp_path / "turned.mp4"), io.read(plain)
         assert stack.size_hw == SIZE_HW[::-1]
@@ -146,7 +159,9 @@ class TestFiles:
     def test_frames_that_an_edit_list_cuts_away_are_not_there(self, tmp_path: Path) -> None:
         path = make(tmp_path / "cut.mp4", "libx264", b_frames=2, first_pts=-20)
         with av.open(str(path)) as container:
-            shown = [number_in(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+            shown = [
+                number_in(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)
+            ]
         stack = io.read(path)
         assert len(shown) == len(stack)
         assert [number_in(stack[index]) for index in range(len(stack))] == shown
@@ -161,8 +176,12 @@ class TestFiles:
             stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
             sound: Any = container.add_stream("pcm_s16le", rate=8000, layout="mono")
             for number in range(10):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
-                noise = av.AudioFrame.from_ndarray(np.zeros((1, 320), np.int16), format="s16", layout="mono")
+                container.mux(
+                    stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24"))
+                )
+                noise = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 320), np.int16), format="s16", layout="mono"
+                )
                 noise.rate, noise.pts = 8000, number * 320
                 container.mux(sound.encode(noise))
             container.mux(stream.encode(None))
@@ -176,16 +195,22 @@ class TestFiles:
             stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuvj420p"
             for number in range(300):
                 shown = 1 if 20 <= number < 280 else 2 + number % 5
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(shown), format="rgb24")))
+                container.mux(
+                    stream.encode(av.VideoFrame.from_ndarray(picture(shown), format="rgb24"))
+                )
             container.mux(stream.encode(None))
         frames = VideoFrames(path)
         for index in (150, 285, 3, 279, 280, 20, 19, 299):
             frames._kept.clear()
             assert number_in(frames[index]) == (1 if 20 <= index < 280 else 2 + index % 5)
 
-    def test_many_frames_take_little_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = make(tmp_path / "long.mp4", "libx264", count=3000, options={"preset": "ultrafast"}, group=50)
-        monkeypatch.setattr(video, "KEPT_BYTES", 10 * SIZE_HW[0] * SIZE_HW[1] * 3)
+    def test_many_frames_take_little_memory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = make(
+            tmp_path / "long.mp4", "libx264", count=3000, options={"preset": "ultrafast"}, group=50
+        )
+        monkeypatch.setattr(reader, "KEPT_BYTES", 10 * SIZE_HW[0] * SIZE_HW[1] * 3)
         frames = VideoFrames(path)
         for index in range(3000):
             assert number_in(frames[index]) == index
@@ -195,11 +220,15 @@ class TestFiles:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         frames = VideoFrames(make(tmp_path / "one_key.mkv", "libx264", group=250))
-        monkeypatch.setattr(video, "KEPT_BYTES", 16 * SIZE_HW[0] * SIZE_HW[1] * 3)
+        monkeypatch.setattr(reader, "KEPT_BYTES", 16 * SIZE_HW[0] * SIZE_HW[1] * 3)
         jumps: list[int | None] = []
         go = frames._decoder.frames_from
-        monkeypatch.setattr(frames._decoder, "frames_from", lambda key: jumps.append(key) or go(key))
-        assert [number_in(frames[index]) for index in range(COUNT - 1, -1, -1)] == list(range(COUNT - 1, -1, -1))
+        monkeypatch.setattr(
+            frames._decoder, "frames_from", lambda key: jumps.append(key) or go(key)
+        )
+        assert [number_in(frames[index]) for index in range(COUNT - 1, -1, -1)] == list(
+            range(COUNT - 1, -1, -1)
+        )
         assert len(jumps) < 10
         assert len(frames._kept) <= 16
 
@@ -233,13 +262,19 @@ class TestDamaged:
         [("b_frames.mp4", {"movflags": "faststart"}), ("one_key_frame.mkv", {}), ("program_stream.mpg", {}),
          ("motion_jpeg.avi", {}), ("transport_stream.ts", {}), ("vp9.webm", {})],
     )  # fmt: skip
-    def test_a_cut_off_video_gives_the_frames_that_decode(self, tmp_path: Path, name: str, mux: dict[str, str]) -> None:
+    def test_a_cut_off_video_gives_the_frames_that_decode(
+        self, tmp_path: Path, name: str, mux: dict[str, str]
+    ) -> None:
         path = make(tmp_path / name, **KINDS[name], mux=mux)
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
         stack = io.read(path)
         assert 20 < len(stack) < COUNT
         assert stack.times_s is not None
-        for index in (len(stack) - 1, 0, len(stack) // 2):  # among the last ones some may be missing
+        for index in (
+            len(stack) - 1,
+            0,
+            len(stack) // 2,
+        ):  # among the last ones some may be missing
             assert number_in(stack[index]) == round(stack.times_s[index] * 25)
 
     def test_a_video_without_its_index_is_refused(self, plain: Path, tmp_path: Path) -> None:
@@ -265,7 +300,9 @@ class TestDamaged:
         assert number_in(frames[71]) == 71
         assert number_in(frames[69]) == 69
 
-    def test_a_frame_missing_near_the_start_leaves_the_times_of_others(self, tmp_path: Path) -> None:
+    def test_a_frame_missing_near_the_start_leaves_the_times_of_others(
+        self, tmp_path: Path
+    ) -> None:
         stack = io.read(self.with_hole(tmp_path / "hole.avi", 40))
         assert len(stack) == COUNT - 1
         assert stack.times_s is not None
@@ -273,7 +310,9 @@ class TestDamaged:
             assert number_in(stack[index]) == round(stack.times_s[index] * 25)
         assert any("1 frames do not decode" in note for note in stack.meta["notes"])
 
-    @pytest.mark.parametrize("content", [b"", b"hello", bytes(5000), b"RIFF" + bytes(100), b"#EXTM3U\n/etc/passwd\n"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"hello", bytes(5000), b"RIFF" + bytes(100), b"#EXTM3U\n/etc/passwd\n"]
+    )
     def test_what_is_no_video_is_refused(self, tmp_path: Path, content: bytes) -> None:
         for suffix in (".mp4", ".avi", ".mpg", ".mkv"):
             path = tmp_path / f"bad{suffix}"
@@ -284,7 +323,9 @@ class TestDamaged:
 
     def test_a_playlist_opens_no_other_file(self, plain: Path, tmp_path: Path) -> None:
         path = tmp_path / "list.mp4"
-        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile:{plain}\n#EXT-X-ENDLIST\n")
+        path.write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile:{plain}\n#EXT-X-ENDLIST\n"
+        )
         with pytest.raises(ReadError):
             io.read(path)
         path.write_text(f"ffconcat version 1.0\nfile {plain}\n")
@@ -310,14 +351,18 @@ class TestDamaged:
 
 
 class TestFolders:
-    def fill(self, folder: Path, names: list[str], mode: str = "L", size: tuple[int, int] = (8, 6)) -> Path:
+    def fill(
+        self, folder: Path, names: list[str], mode: str = "L", size: tuple[int, int] = (8, 6)
+    ) -> Path:
         folder.mkdir(exist_ok=True)
         for number, name in enumerate(names):
             Image.new(mode, size, number if mode == "L" else (number, 0, 0)).save(folder / name)
         return folder
 
     def test_frames_come_in_the_order_of_their_numbers(self, tmp_path: Path) -> None:
-        stack = io.read(self.fill(tmp_path / "f", ["img1.png", "img2.png", "img10.png", "img11.bmp"]))
+        stack = io.read(
+            self.fill(tmp_path / "f", ["img1.png", "img2.png", "img10.png", "img11.bmp"])
+        )
         assert stack.kind == "video"
         assert stack.times_s is None
         assert [int(stack[index][0, 0]) for index in range(4)] == [0, 1, 2, 3]
@@ -360,7 +405,10 @@ class TestFolders:
             still = io.read(DATA / "us_heart_cine_unlabelled" / "patient0500_2CH.dcm")
             assert len(stack) == 15
             for index in (14, 0, 7):
-                near = [np.abs(stack[index][..., 0].astype(int) - still[other]).mean() for other in range(15)]
+                near = [
+                    np.abs(stack[index][..., 0].astype(int) - still[other]).mean()
+                    for other in range(15)
+                ]
                 assert int(np.argmin(near)) == index
 
 
@@ -405,7 +453,9 @@ class TestWriting:
         [([], 25), ([picture(0)], 0), ([picture(0)], float("nan")), ([picture(0).astype(float)], 25),
          ([picture(0)[..., 0]], 25), ([picture(0), picture(0)[:20]], 25)],
     )  # fmt: skip
-    def test_what_is_no_video_is_refused(self, tmp_path: Path, frames: list[np.ndarray], fps: float) -> None:
+    def test_what_is_no_video_is_refused(
+        self, tmp_path: Path, frames: list[np.ndarray], fps: float
+    ) -> None:
         with pytest.raises(UsageError):
             write_video(tmp_path / "out.mp4", frames, fps)
         assert not list(tmp_path.iterdir())

@@ -20,7 +20,9 @@ TYPES = {"t": "time", "c": "channel"}
 
 
 def pixels_of(axes: str) -> np.ndarray:
-    return np.arange(np.prod([SHAPE[axis] for axis in axes]), dtype=np.uint16).reshape([SHAPE[axis] for axis in axes])
+    return np.arange(np.prod([SHAPE[axis] for axis in axes]), dtype=np.uint16).reshape(
+        [SHAPE[axis] for axis in axes]
+    )
 
 
 def make(path: Path, axes: str, version: str = "0.5", units: dict[str, str] | None = None) -> Path:
@@ -48,7 +50,11 @@ def make(path: Path, axes: str, version: str = "0.5", units: dict[str, str] | No
 class TestVersions:
     def test_a_volume_has_its_values_and_place(self, tmp_path: Path, version: str) -> None:
         stack = io.read(make(tmp_path / "a.zarr", "zyx", version))
-        assert (stack.kind, stack.source.shape, stack.source.dtype) == ("volume", (4, 10, 12), np.uint16)
+        assert (stack.kind, stack.source.shape, stack.source.dtype) == (
+            "volume",
+            (4, 10, 12),
+            np.uint16,
+        )
         for index in range(4):
             assert np.array_equal(stack[index], pixels_of("zyx")[index])
         assert stack.spacing_zyx_mm == pytest.approx((2e-3, 5e-4, 2.5e-4))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from segscope.errors import UnknownName
 from segscope.memory import POLICIES, Fifo, Gated, MemoryPolicy, Past, Pruned, policy
-from segscope.memory.spool import Spool
+from segscope.memory.tensor_store import Spool
 
 
 def past(distance: int, iou: float = 0.9, presence: float = 5.0, direction: float = 0.0) -> Past:
@@ -22,7 +22,9 @@ directions: dict[int, float] = {}
 
 @pytest.mark.parametrize("entry", POLICIES, ids=lambda entry: entry.name)
 class TestEveryPolicy:
-    @given(distances=st.sets(st.integers(1, 30)), slots=st.integers(1, 8), seed=st.integers(0, 1000))
+    @given(
+        distances=st.sets(st.integers(1, 30)), slots=st.integers(1, 8), seed=st.integers(0, 1000)
+    )
     def test_ages_are_different_and_within_the_slots(
         self, entry: MemoryPolicy, distances: set[int], slots: int, seed: int
     ) -> None:
@@ -43,7 +45,10 @@ def test_fifo_leaves_gaps() -> None:
 
 
 def test_pruned_drops_what_is_most_like_the_newest() -> None:
-    items = [past(d, direction=direction) for d, direction in enumerate([0.0, 0.1, 3.0, 0.2, 2.0, 1.0], start=1)]
+    items = [
+        past(d, direction=direction)
+        for d, direction in enumerate([0.0, 0.1, 3.0, 0.2, 2.0, 1.0], start=1)
+    ]
     assert [age for age, _ in Pruned().choose(items, 6)] == [1, 3, 5, 6]
 
 

@@ -12,14 +12,16 @@ from engines import make_engine
 
 from segscope.memory import Past, SelfSorting
 from segscope.memory.sorted import most_different, outdated
-from segscope.predict import Interaction
 from segscope.prompts import Box
+from segscope.session import Interaction
 from segscope.stack import Stack
 
 VECTORS = {1: (1.0, 0.0), 2: (0.0, 1.0), 3: (0.8, 0.6), 4: (0.6, 0.8)}
 
 
-def entries(vectors: dict[int, tuple[float, ...]], iou: float = 0.9, now: tuple[float, ...] = ()) -> list[Past]:
+def entries(
+    vectors: dict[int, tuple[float, ...]], iou: float = 0.9, now: tuple[float, ...] = ()
+) -> list[Past]:
     """Frames whose memories are vectors, by distance; `now` is what the current frame looks like."""
 
     def cosine(a: tuple[float, ...], b: tuple[float, ...]) -> float:
@@ -55,7 +57,9 @@ def test_the_released_rule_replaces_as_by_hand() -> None:
     # entries x, y, z; the new one n is least like x (0.1), and z is most like x (0.9): z goes
     alike = [[1.0, 0.3, 0.9], [0.3, 1.0, 0.2], [0.9, 0.2, 1.0]]
     assert outdated([0.1, 0.5, 0.6], alike, 0.85, [0.9, 0.9, 0.9]) == 2
-    assert outdated([0.1, 0.5, 0.6], alike, 0.79, [0.9, 0.9, 0.9]) is None  # 0.79 is not above 0.9 - 0.1
+    assert (
+        outdated([0.1, 0.5, 0.6], alike, 0.79, [0.9, 0.9, 0.9]) is None
+    )  # 0.79 is not above 0.9 - 0.1
     assert outdated([0.95, 0.97, 0.96], alike, 0.99, [0.9, 0.9, 0.9]) is None  # as like x as z is
 
 
@@ -77,7 +81,11 @@ def test_what_looks_alike_is_recalled_more_often() -> None:
     vectors = {d: (1.0, 0.0) if d % 2 else (0.1, 1.0) for d in range(1, 13)}
     items = entries(vectors, now=(1.0, 0.0))
     odd = [
-        sum(item.distance % 2 for _, item in SelfSorting("x", ordered=False, seed=seed).choose(items, 4)) / 4
+        sum(
+            item.distance % 2
+            for _, item in SelfSorting("x", ordered=False, seed=seed).choose(items, 4)
+        )
+        / 4
         for seed in range(200)
     ]
     assert 0.75 < float(np.mean(odd)) < 1.0

@@ -27,7 +27,11 @@ def _blob(rng: np.random.Generator, shape: tuple[int, ...]) -> Mask:
         mask = ndimage.gaussian_filter(rng.normal(size=shape), 1.2) > 0.25
     else:
         mask = rng.random(shape) < 0.02
-        mask = ndimage.binary_dilation(mask, iterations=int(rng.integers(0, 3))) if mask.any() else mask
+        mask = (
+            ndimage.binary_dilation(mask, iterations=int(rng.integers(0, 3)))
+            if mask.any()
+            else mask
+        )
     if not mask.any():
         mask[tuple(rng.integers(0, shape))] = True
     return mask
@@ -40,7 +44,9 @@ def _pair(seed: int) -> tuple[Mask, Mask, tuple[float, ...]]:
     shape = tuple(rng.integers(5, 28 if axes == 2 else 15, axes).tolist())
     truth = _blob(rng, shape)
     if seed % 3:
-        found = np.roll(truth, rng.integers(-2, 3, axes), tuple(range(axes))) ^ (rng.random(shape) < 0.01)
+        found = np.roll(truth, rng.integers(-2, 3, axes), tuple(range(axes))) ^ (
+            rng.random(shape) < 0.01
+        )
     else:
         found = _blob(rng, shape)
     if seed % 10 == 0 or not found.any():

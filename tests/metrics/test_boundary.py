@@ -19,7 +19,10 @@ def _slow_contour(mask):
         for x in range(columns):
             # at the border a missing neighbour is replaced by the pixel beside it, so the last pixel has none
             right, below = min(x + 1, columns - 1), min(y + 1, rows - 1)
-            result[y, x] = any(mask[y, x] != other for other in (mask[y, right], mask[below, x], mask[below, right]))
+            result[y, x] = any(
+                mask[y, x] != other
+                for other in (mask[y, right], mask[below, x], mask[below, right])
+            )
     return result
 
 
@@ -57,7 +60,9 @@ def test_frames_without_the_object():
     assert contour_f(empty, empty) == 1
     assert contour_f(part, empty) == contour_f(empty, part) == 0
     assert contour_f(full, empty) == 1  # a mask that fills the frame has no contour, in DAVIS too
-    scores = region_contour(np.stack([empty, part, empty, part]), np.stack([empty, empty, part, part]))
+    scores = region_contour(
+        np.stack([empty, part, empty, part]), np.stack([empty, empty, part, part])
+    )
     assert (scores.j, scores.f, scores.mean) == (0.5, 0.5, 0.5)
 
 

@@ -21,7 +21,9 @@ def test_hand_computed_values():
         (2, pytest.approx(0.9), pytest.approx(0.7)),
     ]
     assert result.ece == pytest.approx(0.5 * 0 + 0.5 * 0.2)
-    assert result.pearson == pytest.approx(np.corrcoef([0.15, 0.25, 0.85, 0.95], [0.1, 0.3, 0.5, 0.9])[0, 1])
+    assert result.pearson == pytest.approx(
+        np.corrcoef([0.15, 0.25, 0.85, 0.95], [0.1, 0.3, 0.5, 0.9])[0, 1]
+    )
     assert result.spearman == pytest.approx(1)
 
 
@@ -39,7 +41,11 @@ def test_few_pairs_have_no_correlation(n):
 
 
 def test_predictions_beyond_0_and_1_are_in_the_outer_bins():
-    assert [row.n for row in calibration([-0.1, 0, 1, 1.02], [0, 0, 1, 1], bins=3).bins] == [2, 0, 2]
+    assert [row.n for row in calibration([-0.1, 0, 1, 1.02], [0, 0, 1, 1], bins=3).bins] == [
+        2,
+        0,
+        2,
+    ]
 
 
 def test_predictions_need_as_many_truths():

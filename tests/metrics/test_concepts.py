@@ -13,10 +13,20 @@ import pytest
 from scipy import ndimage
 
 from segscope.errors import UsageError
-from segscope.metrics import concepts, score
+from segscope.metrics import saliency, score
 
 STORED = Path(__file__).parent / "data" / "py_sod_metrics.npz"
-NAMES = ("mae", "s_measure", "e_measure", "e_mean", "e_max", "f_measure", "f_mean", "f_max", "weighted_f")
+NAMES = (
+    "mae",
+    "s_measure",
+    "e_measure",
+    "e_mean",
+    "e_max",
+    "f_measure",
+    "f_mean",
+    "f_max",
+    "weighted_f",
+)
 
 
 def picture(seed, shape=None):
@@ -33,13 +43,23 @@ def picture(seed, shape=None):
 
 def figures(library, found, truth):
     """What py_sod_metrics says, in the order of NAMES."""
-    measures = [getattr(library, name)() for name in ("MAE", "Smeasure", "Emeasure", "Fmeasure", "WeightedFmeasure")]
+    measures = [
+        getattr(library, name)()
+        for name in ("MAE", "Smeasure", "Emeasure", "Fmeasure", "WeightedFmeasure")
+    ]
     results = {}
     for measure in measures:
         measure.step(found, truth.astype(np.uint8) * 255)
         results |= measure.get_results()
     e, f = results["em"], results["fm"]
-    curves = e["adp"], e["curve"].mean(), e["curve"].max(), f["adp"], f["curve"].mean(), f["curve"].max()
+    curves = (
+        e["adp"],
+        e["curve"].mean(),
+        e["curve"].max(),
+        f["adp"],
+        f["curve"].mean(),
+        f["curve"].max(),
+    )
     return [results["mae"], results["sm"], *curves, results["wfm"]]
 
 
@@ -49,7 +69,9 @@ def _ours(found, truth):
 
 def test_figures_are_those_that_py_sod_metrics_gave():
     stored = np.load(STORED)
-    ours = [_ours(found, truth) for found, truth in zip(stored["found"], stored["truth"], strict=True)]
+    ours = [
+        _ours(found, truth) for found, truth in zip(stored["found"], stored["truth"], strict=True)
+    ]
     np.testing.assert_allclose(ours, stored["figures"], rtol=0, atol=1e-9)
 
 
@@ -60,7 +82,9 @@ def test_figures_are_those_that_py_sod_metrics_gives():
         found, truth = picture(1000 + seed)
         theirs = np.array(figures(library, found, truth))
         known = ~np.isnan(theirs)  # see the centre in the last column, below
-        np.testing.assert_allclose(np.array(_ours(found, truth))[known], theirs[known], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(
+            np.array(_ours(found, truth))[known], theirs[known], rtol=0, atol=1e-9
+        )
 
 
 def test_a_centre_in_the_last_column_leaves_no_gap():
@@ -68,7 +92,7 @@ def test_a_centre_in_the_last_column_leaves_no_gap():
     truth = np.zeros((4, 4), bool)
     truth[:, 3] = True
     # objects: 2 / (1 + 1) on both sides; quarters: each is like itself
-    assert concepts.s_measure(truth, truth) == pytest.approx(1)
+    assert saliency.s_measure(truth, truth) == pytest.approx(1)
 
 
 def test_nothing_to_find_is_not_good_but_unknown():
@@ -97,7 +121,9 @@ def test_hand_computed_values_of_half_an_object():
     truth[:4] = True
     found = np.zeros((10, 10), bool)
     found[:2] = True
-    values = score(found, truth, metrics=("mae", "ber", "f_measure", "f_max", "e_measure", "e_max")).values
+    values = score(
+        found, truth, metrics=("mae", "ber", "f_measure", "f_max", "e_measure", "e_max")
+    ).values
     assert values["mae"] == pytest.approx(0.2)
     assert values["ber"] == pytest.approx(0.25)
     # threshold min(2 * 0.2, 1): precision 1, recall 1/2, F = 1.3 * 0.5 / (0.3 + 0.5)
@@ -112,17 +138,19 @@ def test_a_volume_is_judged_on_its_frames_with_truth():
     found, truth = picture(4, (12, 14))
     stack = np.stack([found, found, found]) / 255
     truths = np.stack([truth, np.zeros_like(truth), truth])
-    assert score(stack, truths, metrics=NAMES).values == pytest.approx(score(found / 255, truth, metrics=NAMES).values)
+    assert score(stack, truths, metrics=NAMES).values == pytest.approx(
+        score(found / 255, truth, metrics=NAMES).values
+    )
 
 
 def test_a_map_of_a_full_truth_is_its_own_score():
     found = np.full((6, 7), 0.75)
     truth = np.ones((6, 7), bool)
-    assert concepts.s_measure(found, truth) == pytest.approx(0.75)
-    assert np.isnan(concepts.ber(found, truth))
+    assert saliency.s_measure(found, truth) == pytest.approx(0.75)
+    assert np.isnan(saliency.ber(found, truth))
 
 
 @pytest.mark.parametrize("found", [np.full((3, 3), 1.5), np.full((3, 3), np.nan), np.zeros((3, 4))])
 def test_other_maps_are_refused(found):
     with pytest.raises(UsageError):
-        concepts.mae(found, np.ones((3, 3), bool))
+        saliency.mae(found, np.ones((3, 3), bool))

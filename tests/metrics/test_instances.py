@@ -26,7 +26,11 @@ def test_hand_computed_scores(two_cells):
     half, strict, none = instance_scores(*two_cells, thresholds=(0.5, 0.7, 0.9))
     assert (half.tp, half.fp, half.fn) == (2, 1, 0)
     assert (half.precision, half.recall, half.f1) == (pytest.approx(2 / 3), 1, pytest.approx(0.8))
-    assert (half.ap, half.sq, half.pq) == (pytest.approx(2 / 3), pytest.approx(0.65), pytest.approx(0.52))
+    assert (half.ap, half.sq, half.pq) == (
+        pytest.approx(2 / 3),
+        pytest.approx(0.65),
+        pytest.approx(0.52),
+    )
     assert (strict.tp, strict.fp, strict.fn, strict.ap) == (1, 2, 1, 0.25)
     assert (strict.sq, strict.pq) == (pytest.approx(0.8), pytest.approx(0.8 * 2 / 5))
     assert (none.tp, none.ap, none.f1, none.sq, none.pq) == (0, 0, 0, 0, 0)
@@ -63,9 +67,15 @@ def test_overlapping_masks_are_matched_so_that_most_have_a_partner():
     pairs = overlaps(found, truth)
     chosen = match(pairs, 0.75)
     # IoU: (0, 0) 1, (0, 1) 0.857, (1, 0) 0.9, (1, 1) 0.762
-    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [(0, 0), (1, 1)]
+    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [
+        (0, 0),
+        (1, 1),
+    ]
     chosen = match(pairs, 0.8)
-    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [(0, 1), (1, 0)]
+    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [
+        (0, 1),
+        (1, 0),
+    ]
 
 
 def test_matching_is_the_best_of_all_matchings():
@@ -88,18 +98,29 @@ def test_matching_is_the_best_of_all_matchings():
 
 def test_pairs_are_those_of_the_definition():
     rng = np.random.default_rng(3)
-    found, truth = (ndimage.label(ndimage.gaussian_filter(rng.normal(size=(60, 70)), 2) > 0.05)[0] for _ in range(2))
+    found, truth = (
+        ndimage.label(ndimage.gaussian_filter(rng.normal(size=(60, 70)), 2) > 0.05)[0]
+        for _ in range(2)
+    )
     pairs = overlaps(found, truth)
     assert pairs.areas_found.tolist() == np.bincount(found.ravel())[1:].tolist()
-    assert len(pairs.iou) == len(np.unique(np.stack([found, truth])[:, (found > 0) & (truth > 0)], axis=1).T)
+    assert len(pairs.iou) == len(
+        np.unique(np.stack([found, truth])[:, (found > 0) & (truth > 0)], axis=1).T
+    )
     for one, two, value in zip(pairs.found + 1, pairs.truth + 1, pairs.iou, strict=True):
-        assert value == ((found == one) & (truth == two)).sum() / ((found == one) | (truth == two)).sum()
+        assert (
+            value
+            == ((found == one) & (truth == two)).sum() / ((found == one) | (truth == two)).sum()
+        )
 
 
 def test_nothing_found_and_nothing_there():
     empty, some = np.zeros((5, 5), int), np.eye(5, dtype=int)
     nothing = instance_scores(empty, empty)[0]
-    assert all(math.isnan(value) for value in (nothing.ap, nothing.f1, nothing.pq, aggregated_jaccard(empty, empty)))
+    assert all(
+        math.isnan(value)
+        for value in (nothing.ap, nothing.f1, nothing.pq, aggregated_jaccard(empty, empty))
+    )
     for missed in (instance_scores(empty, some)[0], instance_scores([], some)[0]):
         assert (missed.tp, missed.fn, missed.ap, missed.precision, missed.pq) == (0, 1, 0, 0, 0)
     assert instance_scores(some, [])[0].fp == 1

@@ -21,7 +21,13 @@ from segscope.metrics.surface import SurfaceDistances
 
 @pytest.mark.parametrize(
     ("curve", "expected"),
-    [([0.9], 1), ([0.5, 0.89, 0.9, 0.2], 3), ([0.1] * 30, 20), ([0.1] * 25 + [1.0], 20), ([math.nan, 0.95], 2)],
+    [
+        ([0.9], 1),
+        ([0.5, 0.89, 0.9, 0.2], 3),
+        ([0.1] * 30, 20),
+        ([0.1] * 25 + [1.0], 20),
+        ([math.nan, 0.95], 2),
+    ],
 )
 def test_clicks_needed(curve, expected):
     assert clicks_needed(curve, 0.9, limit=20) == expected
@@ -39,7 +45,9 @@ def test_area_is_the_mean_height():
     assert area([0, 1, 1], at=[0, 10, 40]) == pytest.approx((5 + 30) / 40)
 
 
-@pytest.mark.parametrize(("curve", "at"), [([], None), ([[1.0]], None), ([1, 2], [1, 1]), ([1, 2], [1])])
+@pytest.mark.parametrize(
+    ("curve", "at"), [([], None), ([[1.0]], None), ([1, 2], [1, 1]), ([1, 2], [1])]
+)
 def test_no_curve_has_no_area(curve, at):
     with pytest.raises(UsageError):
         area(curve, at)
@@ -96,5 +104,8 @@ def test_challenge_trusts_no_surface_of_a_poor_overlap():
         pytest.approx(2 / 7),
         SurfaceDistances.between(thin, truth).nsd(2),
     )
-    assert challenge_round(thin & (np.arange(12) < 5), truth, (1, 1, 1)) == (pytest.approx(36 / 234), 0)
+    assert challenge_round(thin & (np.arange(12) < 5), truth, (1, 1, 1)) == (
+        pytest.approx(36 / 234),
+        0,
+    )
     assert challenge_round(~truth & False, truth) == (0, 0)

@@ -11,7 +11,7 @@ import pytest
 
 from segscope.metrics import overlap
 from segscope.metrics.surface import SurfaceDistances
-from segscope.metrics.surfels import measures
+from segscope.metrics.surface_area import measures
 
 monai = pytest.importorskip("monai.metrics", reason="MONAI is not installed")
 torch = pytest.importorskip("torch")
@@ -36,11 +36,16 @@ def test_overlap_and_surface_scores_are_those_of_monai(seed, random_pair):
     _same(surfaces.hd, monai.compute_hausdorff_distance(one, two, **given))
     # MONAI finds the place of the percentile in single precision, which costs it up to 1e-5
     _same(surfaces.hd95, monai.compute_hausdorff_distance(one, two, percentile=95, **given), 1e-5)
-    directed = get_edge_surface_distance(one[0, 0], two[0, 0], spacing=list(spacing), symmetric=True)[1]
+    directed = get_edge_surface_distance(
+        one[0, 0], two[0, 0], spacing=list(spacing), symmetric=True
+    )[1]
     _same(surfaces.hd95, max(np.percentile(np.array(part.tolist()), 95) for part in directed))
     _same(surfaces.assd, monai.compute_average_surface_distance(one, two, symmetric=True, **given))
     for tolerance in (0.7, 1.9):
-        _same(surfaces.nsd(tolerance), monai.compute_surface_dice(one, two, [tolerance], use_subvoxels=True, **given))
+        _same(
+            surfaces.nsd(tolerance),
+            monai.compute_surface_dice(one, two, [tolerance], use_subvoxels=True, **given),
+        )
 
 
 def _same(value, reference, tolerance=1e-6):
@@ -48,7 +53,9 @@ def _same(value, reference, tolerance=1e-6):
     assert value == pytest.approx(float(reference), rel=tolerance, abs=tolerance)
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.7, 0.7), (0.31, 5.2, 1.7), (1.0, 2.5)])
+@pytest.mark.parametrize(
+    "spacing", [(1.0, 1.0, 1.0), (3.0, 0.7, 0.7), (0.31, 5.2, 1.7), (1.0, 2.5)]
+)
 def test_area_of_every_kind_of_cell_is_that_of_monai(spacing):
     table = np.array(get_code_to_measure_table(list(spacing), device="cpu")[0].tolist())
     bits = 2 ** len(spacing)

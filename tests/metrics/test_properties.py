@@ -52,7 +52,9 @@ def test_distances_grow_with_spacing(pair, spacing, factor):
     small, large = _values(*pair, spacing, DISTANCES), _values(*pair, wide, DISTANCES)
     assert large == pytest.approx({name: value * factor for name, value in small.items()})
     nsd = _values(*pair, wide, (f"nsd@{1.3 * factor!r}",))
-    assert next(iter(nsd.values())) == pytest.approx(_values(*pair, spacing, ("nsd@1.3",))["nsd@1.3"])
+    assert next(iter(nsd.values())) == pytest.approx(
+        _values(*pair, spacing, ("nsd@1.3",))["nsd@1.3"]
+    )
 
 
 @quick
@@ -69,7 +71,9 @@ def test_axes_may_be_turned(pair, spacing):
     names = ("hd", "hd95", "assd", "nsd@1")
     turned = [np.ascontiguousarray(mask.T) for mask in pair]
     around = spacing[-pair[0].ndim :][::-1]
-    assert score(*turned, around, metrics=names).values == pytest.approx(_values(*pair, spacing, names))
+    assert score(*turned, around, metrics=names).values == pytest.approx(
+        _values(*pair, spacing, names)
+    )
 
 
 @quick

@@ -14,7 +14,9 @@ from segscope.metrics.surface import SurfaceDistances
 RATIOS = ("dice", "iou", "precision", "recall", "nsd@1", "nsd@2", "boundary_iou", "j", "f", "j&f")
 DISTANCES = ("hd", "hd95", "assd")
 VOLUMES = ("volume", "volume_difference", "absolute_volume_difference", "false_positive_volume")
-SHAPES = pytest.mark.parametrize(("shape", "spacing"), [((8, 9, 10), (3.0, 1.0, 2.0)), ((9, 10), (1.0, 2.0))])
+SHAPES = pytest.mark.parametrize(
+    ("shape", "spacing"), [((8, 9, 10), (3.0, 1.0, 2.0)), ((9, 10), (1.0, 2.0))]
+)
 
 
 def _empty_and_part(shape):
@@ -27,8 +29,12 @@ def test_a_shift_by_one_slice_of_3_mm():
     """The figures on which MedPy, MONAI with `use_subvoxels` and surface-distance agree."""
     truth = np.zeros((20, 20, 20), bool)
     truth[5:12, 5:12, 5:12] = True
-    values = score(np.roll(truth, 1, axis=0), truth, (3, 1, 1), metrics=("dice", "hd95", "assd", "nsd@2")).values
-    assert values == pytest.approx({"dice": 0.857, "hd95": 3.0, "assd": 0.835, "nsd@2": 0.874}, abs=5e-4)
+    values = score(
+        np.roll(truth, 1, axis=0), truth, (3, 1, 1), metrics=("dice", "hd95", "assd", "nsd@2")
+    ).values
+    assert values == pytest.approx(
+        {"dice": 0.857, "hd95": 3.0, "assd": 0.835, "nsd@2": 0.874}, abs=5e-4
+    )
 
 
 def test_nsd_of_a_square_by_hand():
@@ -62,7 +68,9 @@ def test_a_false_alarm_has_a_volume_and_no_scores(shape, spacing):
 @SHAPES
 def test_a_complete_miss_costs_all_ratios_and_the_diagonal(shape, spacing):
     empty, part = _empty_and_part(shape)
-    scores = score(empty, part, spacing, metrics=(*RATIOS, *DISTANCES, *VOLUMES, "relative_volume_difference"))
+    scores = score(
+        empty, part, spacing, metrics=(*RATIOS, *DISTANCES, *VOLUMES, "relative_volume_difference")
+    )
     assert scores.case == "missed"
     assert {scores.values[name] for name in RATIOS} == {0}
     diagonal = math.sqrt(sum((size * step) ** 2 for size, step in zip(shape, spacing, strict=True)))
@@ -113,7 +121,9 @@ def test_every_perfect_mask_has_perfect_scores():
         assert values[name] == pytest.approx(1 if metric.higher_is_better else 0), name
 
 
-@pytest.mark.parametrize("name", ["dise", "nsd", "nsd@", "nsd@x", "nsd@-1", "nsd@inf", "dice@2", ""])
+@pytest.mark.parametrize(
+    "name", ["dise", "nsd", "nsd@", "nsd@x", "nsd@-1", "nsd@inf", "dice@2", ""]
+)
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(UsageError, match="no metric"):
         lookup(name)

@@ -56,7 +56,10 @@ _BACK = {  # from the names of transformers' modules to official ones, in this o
         (r"(memory_attention\.layers\.\d\.)mlp\.down_proj", r"\1linear2"),
         (r"spatial_perceiver\.layer_norm", "spatial_perceiver.norm"),
         (r"latents_1d", "latents"),
-        (r"cross_attention\.|self_attention\.", lambda m: "attn." if m[0][0] == "c" else "self_attn."),
+        (
+            r"cross_attention\.|self_attention\.",
+            lambda m: "attn." if m[0][0] == "c" else "self_attn.",
+        ),
         (r"layer_norm_input", "attn.norm_x"),
         (r"layer_norm_latents", "attn.norm_latents"),
         (r"layer_norm_self", "self_attn.norm"),
@@ -69,8 +72,14 @@ _BACK = {  # from the names of transformers' modules to official ones, in this o
         (r"(spatial_perceiver.*)\.o_proj", r"\1.to_out"),
         (r"\.o_proj", ".out_proj"),
         (r"mask_downsampler\.final_conv", "mask_downsampler.encoder.12"),
-        (r"mask_downsampler\.layers\.(\d)\.conv", lambda m: f"mask_downsampler.encoder.{3 * int(m[1])}"),
-        (r"mask_downsampler\.layers\.(\d)\.layer_norm", lambda m: f"mask_downsampler.encoder.{3 * int(m[1]) + 1}"),
+        (
+            r"mask_downsampler\.layers\.(\d)\.conv",
+            lambda m: f"mask_downsampler.encoder.{3 * int(m[1])}",
+        ),
+        (
+            r"mask_downsampler\.layers\.(\d)\.layer_norm",
+            lambda m: f"mask_downsampler.encoder.{3 * int(m[1]) + 1}",
+        ),
         (r"feature_projection", "pix_feat_proj"),
         (r"memory_encoder\.projection", "memory_encoder.out_proj"),
         (r"memory_fuser", "fuser"),
@@ -94,7 +103,10 @@ def to_official(family: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for key, value in state.items():
         if key == "prompt_encoder.point_embed.weight":
-            found |= {f"sam_prompt_encoder.point_embeddings.{i}.weight": value[i : i + 1].clone() for i in range(4)}
+            found |= {
+                f"sam_prompt_encoder.point_embeddings.{i}.weight": value[i : i + 1].clone()
+                for i in range(4)
+            }
             continue
         name = key
         for pattern, to in (*_BACK["common"], *_BACK["sam" if family == "sam" else "sam2"]):
@@ -109,7 +121,9 @@ def to_official(family: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def synthetic(name: str, shape: tuple[int, ...]) -> Tensor:
     """Numbers for one tensor, from its name: alive (order one) wherever the network looks."""
-    draw = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    draw = (
+        np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    )
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "num_batches_tracked":
         return torch.tensor(0)
@@ -119,7 +133,11 @@ def synthetic(name: str, shape: tuple[int, ...]) -> Tensor:
         draw = 0.05 * draw
     elif leaf == "weight" and len(shape) == 1:
         draw = 1 + 0.1 * draw
-    elif leaf == "weight" and "embed" not in name.split(".")[-2] and "token" not in name.split(".")[-2]:
+    elif (
+        leaf == "weight"
+        and "embed" not in name.split(".")[-2]
+        and "token" not in name.split(".")[-2]
+    ):
         draw = draw / np.sqrt(np.prod(shape[1:]))
     elif "gaussian" not in leaf:
         draw = 0.2 * draw

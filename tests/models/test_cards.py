@@ -2,7 +2,7 @@ import pytest
 
 from segscope.errors import UnknownName
 from segscope.models.build import NATIVE_SIZE, SIZES
-from segscope.models.cards import CARDS, card
+from segscope.models.model_cards import CARDS, card
 
 
 def test_names_are_unique_and_found() -> None:

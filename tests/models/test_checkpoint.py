@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from segscope.errors import CheckpointError, UnknownName, WriteError
 from segscope.models import weight_files
 from segscope.models.build import TEST_SIZE, build, fill
-from segscope.models.cards import card
 from segscope.models.checkpoint import network, read, recognise, save
-from segscope.models.keymaps import rename
+from segscope.models.key_renaming import rename
+from segscope.models.model_cards import card
 
 FAMILIES = ("sam", "sam2", "edgetam")
 TABLES = (
@@ -38,7 +38,9 @@ def write(path: Path, content: object, **options: object) -> Path:
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "sam3"])
-def test_a_test_network_is_the_same_at_every_call_and_filling_an_empty_one_gives_it_back(family: str) -> None:
+def test_a_test_network_is_the_same_at_every_call_and_filling_an_empty_one_gives_it_back(
+    family: str,
+) -> None:
     first, second = build(family, "test"), build(family, "test")
     filled = fill(build(family, "test", meta=True), dict(first.state_dict()))
     for other in (second, filled):
@@ -49,7 +51,9 @@ def test_a_test_network_is_the_same_at_every_call_and_filling_an_empty_one_gives
         assert all(torch.equal(value, state[name]) for name, value in first.state_dict().items())
 
 
-@pytest.mark.parametrize(("family", "size", "error"), [("sam9", "tiny", "family"), ("sam2", "tin", "near: tiny")])
+@pytest.mark.parametrize(
+    ("family", "size", "error"), [("sam9", "tiny", "family"), ("sam2", "tin", "near: tiny")]
+)
 def test_unknown_families_and_sizes(family: str, size: str, error: str) -> None:
     with pytest.raises(UnknownName, match=error):
         build(family, size)
@@ -64,11 +68,18 @@ def test_an_input_size_must_fit_the_encoder() -> None:
 
 
 @pytest.mark.parametrize(("table", "family", "size", "version"), TABLES)
-def test_official_key_tables_fit_without_a_rest(parity: Path, table: str, family: str, size: str, version: str) -> None:
+def test_official_key_tables_fit_without_a_rest(
+    parity: Path, table: str, family: str, size: str, version: str
+) -> None:
     shapes = json.loads((parity / f"{table}_keys.json").read_text())
     state = {key: torch.empty(tuple(shape), device="meta") for key, (_, shape) in shapes.items()}
     kind = recognise(state)
-    assert (kind.layout, kind.family, kind.size, kind.version) == ("official", family, size, version)
+    assert (kind.layout, kind.family, kind.size, kind.version) == (
+        "official",
+        family,
+        size,
+        version,
+    )
     found, dropped = rename(family, state)
     wanted = build(family, size, version=version or "2.1", meta=True).state_dict()
     assert found.keys() == wanted.keys()
@@ -78,7 +89,9 @@ def test_official_key_tables_fit_without_a_rest(parity: Path, table: str, family
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("wrap", ["bare", "model", "gpus", "legacy"])
-def test_official_files_load_in_every_wrapping(family: str, wrap: str, official, tmp_path: Path) -> None:
+def test_official_files_load_in_every_wrapping(
+    family: str, wrap: str, official, tmp_path: Path
+) -> None:
     state = official(family)
     content = {
         "bare": state,
@@ -99,8 +112,12 @@ def test_official_files_load_in_every_wrapping(family: str, wrap: str, official,
 
 
 @pytest.mark.parametrize(("version", "temporal"), [("2.0", False), ("2.1", True)])
-def test_sam_2_versions_are_told_apart(version: str, temporal: bool, official, tmp_path: Path) -> None:
-    found = read(write(tmp_path / "a.pt", {"model": official("sam2", version=version)}), input_size=128)
+def test_sam_2_versions_are_told_apart(
+    version: str, temporal: bool, official, tmp_path: Path
+) -> None:
+    found = read(
+        write(tmp_path / "a.pt", {"model": official("sam2", version=version)}), input_size=128
+    )
     assert found.version == version
     model = network(found)
     assert model.config.enable_temporal_pos_encoding_for_object_pointers is temporal
@@ -110,17 +127,24 @@ def test_sam_2_versions_are_told_apart(version: str, temporal: bool, official, t
 def test_preprocessing_constants_are_left_out_and_named(official, tmp_path: Path) -> None:
     state = official("sam") | {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
     found = read(write(tmp_path / "a.pth", state))
-    assert found.dropped == ("pixel_mean (no place in the network)", "pixel_std (no place in the network)")
+    assert found.dropped == (
+        "pixel_mean (no place in the network)",
+        "pixel_std (no place in the network)",
+    )
 
 
 def test_the_hash_follows_the_weights_and_not_the_file(official, tmp_path: Path) -> None:
     state = official("sam2")
     first = read(write(tmp_path / "a.pt", {"model": state, "epoch": 1}), input_size=128)
-    second = read(write(tmp_path / "b.pt", {"model": dict(reversed(state.items()))}), input_size=128)
+    second = read(
+        write(tmp_path / "b.pt", {"model": dict(reversed(state.items()))}), input_size=128
+    )
     save(first, tmp_path / "c.safetensors")
     state["no_mem_embed"] = state["no_mem_embed"] + 1
     other = read(write(tmp_path / "d.pt", {"model": state}), input_size=128)
-    assert first.weights_hash == second.weights_hash == read(tmp_path / "c.safetensors").weights_hash
+    assert (
+        first.weights_hash == second.weights_hash == read(tmp_path / "c.safetensors").weights_hash
+    )
     assert other.weights_hash != first.weights_hash
 
 
@@ -159,13 +183,17 @@ def test_the_card_of_a_released_file(
 def test_a_transformers_folder_loads(family: str, tmp_path: Path) -> None:
     state = {name: value.clone() for name, value in build(family, "test").state_dict().items()}
     twice = "prompt_encoder.shared_embedding.positional_embedding"
-    once = {name: value for name, value in state.items() if name != twice}  # written once, as shared tensors are
+    once = {
+        name: value for name, value in state.items() if name != twice
+    }  # written once, as shared tensors are
     names = sorted(once)
     for part, chosen in enumerate((names[::2], names[1::2])):
         save_file({name: once[name] for name in chosen}, tmp_path / f"model-{part}.safetensors")
     table = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(names)}
     (tmp_path / weight_files.INDEX).write_text(json.dumps({"weight_map": table}))
-    (tmp_path / "config.json").write_text(json.dumps({"prompt_encoder_config": {"image_size": TEST_SIZE[family]}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"prompt_encoder_config": {"image_size": TEST_SIZE[family]}})
+    )
     found = read(tmp_path)
     assert found.card.input_size == TEST_SIZE[family]
     loaded = network(found).state_dict()
@@ -174,7 +202,9 @@ def test_a_transformers_folder_loads(family: str, tmp_path: Path) -> None:
 
 
 def test_an_index_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
-    (tmp_path / weight_files.INDEX).write_text(json.dumps({"weight_map": {"a": "../../secret.safetensors"}}))
+    (tmp_path / weight_files.INDEX).write_text(
+        json.dumps({"weight_map": {"a": "../../secret.safetensors"}})
+    )
     with pytest.raises(CheckpointError, match="outside its folder"):
         read(tmp_path)
 
@@ -191,9 +221,13 @@ def test_conversion_says_where_the_weights_come_from(official, tmp_path: Path) -
     assert read(tmp_path / "out.safetensors").card.input_size == 128  # without asking again
 
 
-def test_a_conversion_that_fails_leaves_nothing(official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversion_that_fails_leaves_nothing(
+    official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = read(write(tmp_path / "a.pt", official("sam")))
-    monkeypatch.setattr("safetensors.torch.save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        "safetensors.torch.save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+    )
     with pytest.raises(WriteError, match="disk full"):
         save(found, tmp_path / "b.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
@@ -266,9 +300,15 @@ def test_damaged_files_are_refused(official, tmp_path: Path) -> None:
         ({"net.weight": torch.zeros(2)}, "another kind of network"),
         ({"anything": torch.zeros(2)}, "wanted those of SAM"),
         ({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(2)}, "MobileSAM"),
-        ({"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(77, 3, 7, 7)}, "width 77 with 0 blocks"),
         (
-            {"image_encoder.patch_embed.proj.weight": torch.zeros(768, 3, 16, 16), "a.Adapter.b": torch.zeros(1)},
+            {"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(77, 3, 7, 7)},
+            "width 77 with 0 blocks",
+        ),
+        (
+            {
+                "image_encoder.patch_embed.proj.weight": torch.zeros(768, 3, 16, 16),
+                "a.Adapter.b": torch.zeros(1),
+            },
             "SAM-Med2D",
         ),
         ({"a": torch.zeros(2).to_sparse()}, "sparse or quantised"),
@@ -284,9 +324,7 @@ def test_every_misfit_is_listed(official, tmp_path: Path) -> None:
     del state["no_mem_embed"]
     state["surplus"] = torch.zeros(1)
     state["no_obj_ptr"] = torch.zeros(1, 7)
-    message = (
-        r"1 missing \(no_memory_embedding\); 1 not known \(surplus\); 1 of another shape \(no_object_pointer \(1, 7\)"
-    )
+    message = r"1 missing \(no_memory_embedding\); 1 not known \(surplus\); 1 of another shape \(no_object_pointer \(1, 7\)"
     with pytest.raises(CheckpointError, match=message):
         read(write(tmp_path / "a.pt", state), input_size=128)
 

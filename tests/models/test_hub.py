@@ -11,7 +11,7 @@ from huggingface_hub import errors
 
 from segscope.errors import CheckpointError
 from segscope.models import hub
-from segscope.models.cards import CARDS, card
+from segscope.models.model_cards import CARDS, card
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -38,7 +38,9 @@ def refuse(error: Exception):
     """Functions of the hub's library that find nothing locally and meet `error` on the network."""
 
     def call(*_: object, local_files_only: bool = False, **__: object) -> str:
-        raise said(errors.LocalEntryNotFoundError, "not in the cache") if local_files_only else error
+        raise (
+            said(errors.LocalEntryNotFoundError, "not in the cache") if local_files_only else error
+        )
 
     return call
 
@@ -60,7 +62,9 @@ def test_weights_in_the_cache_are_found_without_network(tmp_path: Path) -> None:
         ("medsam", "wanglab/medsam-vit-base", "pytorch_model.bin"),
     ],
 )
-def test_official_files_serve_where_there_are_no_safetensors(name: str, repo: str, file: str, tmp_path: Path) -> None:
+def test_official_files_serve_where_there_are_no_safetensors(
+    name: str, repo: str, file: str, tmp_path: Path
+) -> None:
     folder = cached(tmp_path, repo, file)
     assert hub.fetch(card(name), tmp_path) == folder / file
     assert hub.commit(folder / file) == COMMIT
@@ -69,7 +73,10 @@ def test_official_files_serve_where_there_are_no_safetensors(name: str, repo: st
 @pytest.mark.usefixtures("no_network")
 def test_offline_says_what_to_do(tmp_path: Path) -> None:
     assert hub.find(card("edgetam"), tmp_path) is None
-    with pytest.raises(CheckpointError, match=r"switched off .*edgetam\.pt.*`segscope models fetch edgetam`.*`mini`"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"switched off .*edgetam\.pt.*`segscope models fetch edgetam`.*`mini`",
+    ):
         hub.fetch(card("edgetam"), tmp_path)
 
 
@@ -96,7 +103,11 @@ def said(kind: type[Exception], text: str) -> Exception:
     ],
 )
 def test_what_went_wrong_is_said_in_one_paragraph(
-    error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: Exception,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse(error))
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse(error))
@@ -108,7 +119,9 @@ def test_what_went_wrong_is_said_in_one_paragraph(
     assert "SAM License" in caplog.text  # the licence is said before anything is fetched
 
 
-def test_the_revision_of_the_card_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_revision_of_the_card_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = cached(tmp_path, "yonigozlan/EdgeTAM-hf", "model.safetensors")
     asked = {}
 

@@ -11,8 +11,8 @@ import torch
 from segscope.cli.app import main
 from segscope.errors import CheckpointError, UnknownName, UsageError
 from segscope.load import Name, load
-from segscope.models.cards import CARDS, plain_name
 from segscope.models.engine import Hint
+from segscope.models.model_cards import CARDS, plain_name
 from segscope.models.sam import SamEngine
 from segscope.models.sam2 import Sam2Engine
 
@@ -28,8 +28,12 @@ def files(official, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     return paths
 
 
-@pytest.mark.parametrize(("family", "make"), [("sam", SamEngine), ("sam2", Sam2Engine), ("edgetam", Sam2Engine)])
-def test_an_official_file_becomes_an_engine_that_works(family: str, make: type, files: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    ("family", "make"), [("sam", SamEngine), ("sam2", Sam2Engine), ("edgetam", Sam2Engine)]
+)
+def test_an_official_file_becomes_an_engine_that_works(
+    family: str, make: type, files: dict[str, Path]
+) -> None:
     engine = load(files[family], device="cpu", input_size=128)
     assert isinstance(engine, make)
     assert engine.input_size == 128
@@ -60,7 +64,9 @@ def test_numbers_can_be_asked_for(files: dict[str, Path]) -> None:
         load(files["sam"], device="cpu", dtype="int8")
 
 
-@pytest.mark.parametrize(("device", "message"), [("toaster", "no device 'toaster'"), ("cuda:63", "is not here")])
+@pytest.mark.parametrize(
+    ("device", "message"), [("toaster", "no device 'toaster'"), ("cuda:63", "is not here")]
+)
 def test_devices_that_are_not_there(device: str, message: str, files: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match=message):
         load(files["sam"], device=device)
@@ -123,15 +129,23 @@ def test_convert_says_what_it_left_out(
     said = json.loads(capsys.readouterr().out)
     engine = load(target, device="cpu")
     assert engine.input_size == 128
-    assert engine.weights_hash == said["weights_hash"] == load(files["sam2"], input_size=128).weights_hash
+    assert (
+        engine.weights_hash
+        == said["weights_hash"]
+        == load(files["sam2"], input_size=128).weights_hash
+    )
 
 
-def test_convert_refuses_what_is_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_refuses_what_is_no_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "page.pt").write_text("<html>")
     assert main(["models", "convert", str(tmp_path / "page.pt")]) == 1
     assert "is not a checkpoint" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["page.pt"]
-    assert main(["models", "convert", str(tmp_path / "page.pt"), "-o", str(tmp_path / "out.pt")]) == 2
+    assert (
+        main(["models", "convert", str(tmp_path / "page.pt"), "-o", str(tmp_path / "out.pt")]) == 2
+    )
 
 
 def test_an_engine_may_be_loaded_in_inference_mode(official, tmp_path: Path) -> None:
@@ -151,7 +165,15 @@ def test_the_types_know_every_card() -> None:
 
 
 def test_names_of_bases_are_told_from_those_of_adaptations() -> None:
-    names = ("mini", "mini+lora", "mini+lora+full", "sam2.1-base+", "sam2.1-base++lora", "tiny-sam+lora", "tiny")
+    names = (
+        "mini",
+        "mini+lora",
+        "mini+lora+full",
+        "sam2.1-base+",
+        "sam2.1-base++lora",
+        "tiny-sam+lora",
+        "tiny",
+    )
     assert [plain_name(name) for name in names] == [
         "mini", "mini", "mini", "sam2.1-base+", "sam2.1-base+", "tiny-sam", "tiny"
     ]  # fmt: skip

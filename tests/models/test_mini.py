@@ -34,7 +34,9 @@ def test_maps_have_strides_4_8_16(size):
 
 def test_weights_do_not_depend_on_the_size(model):
     other = build_mini(256)
-    assert {k: v.shape for k, v in other.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert {k: v.shape for k, v in other.state_dict().items()} == {
+        k: v.shape for k, v in model.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize("size", [80, 100, 528])
@@ -103,7 +105,9 @@ def test_mixed_objects_answer_as_alone(model, features):
     previous = torch.randn(2, 1, 32, 32)
     first, second = torch.tensor([True, False]), torch.tensor([False, True])
     with torch.no_grad():
-        mixed = model.decode(features, boxes=boxes, previous=previous, has_box=first, has_previous=second)[0]
+        mixed = model.decode(
+            features, boxes=boxes, previous=previous, has_box=first, has_previous=second
+        )[0]
         box = model.decode(features, boxes=boxes[:1])[0]
     assert torch.allclose(mixed[:1], box, atol=1e-4)
 

@@ -16,9 +16,9 @@ import torch
 
 from segscope.errors import UsageError
 from segscope.models.build import build, fill
-from segscope.models.cards import card
 from segscope.models.engine import NO_HINT, Decoded, Hint
-from segscope.models.keymaps import rename
+from segscope.models.key_renaming import rename
+from segscope.models.model_cards import card
 from segscope.models.sam import SamEngine, stretch
 
 STORED = np.load(Path(__file__).parent / "data" / "released.npz")
@@ -72,7 +72,9 @@ def test_masks_are_those_of_the_released_code(engine: SamEngine, name: str) -> N
     assert decoded.tokens is None
 
 
-@pytest.mark.parametrize(("name", "points", "multimask"), [("refine", (90, 70, 20, 20), False), ("mask", (), True)])
+@pytest.mark.parametrize(
+    ("name", "points", "multimask"), [("refine", (90, 70, 20, 20), False), ("mask", (), True)]
+)
 def test_earlier_logits_refine_as_in_the_released_code(
     engine: SamEngine, name: str, points: tuple[float, ...], multimask: bool
 ) -> None:
@@ -101,7 +103,9 @@ def test_medsam_has_its_own_rule_for_pictures_and_masks(medsam: SamEngine) -> No
 def test_stretching_is_scikit_images(shape: tuple[int, int, int]) -> None:
     transform = pytest.importorskip("skimage.transform")
     picture = np.random.default_rng(0).integers(10, 240, shape, np.uint8)
-    wanted = transform.resize(picture, (96, 96), order=3, preserve_range=True, anti_aliasing=True).astype(np.uint8)
+    wanted = transform.resize(
+        picture, (96, 96), order=3, preserve_range=True, anti_aliasing=True
+    ).astype(np.uint8)
     np.testing.assert_array_equal(stretch(picture, 96), wanted)
 
 
@@ -124,7 +128,9 @@ def test_objects_with_different_numbers_of_points_answer_as_if_alone(engine: Sam
 def test_earlier_logits_of_another_size_are_resized(engine: SamEngine) -> None:
     features = engine.encode(STORED["img"])
     for side in (32, 64):
-        decoded = engine.decode(features, [hint(9, 9, previous=torch.zeros(side, side))], multimask=False)
+        decoded = engine.decode(
+            features, [hint(9, 9, previous=torch.zeros(side, side))], multimask=False
+        )
         assert decoded.logits.shape == (1, 1, 32, 32)
 
 
@@ -132,20 +138,30 @@ def test_a_mask_of_the_picture_is_padded_like_the_picture(engine: SamEngine) -> 
     features = engine.encode(np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8))
     given, padded = torch.full((64, 128), -10.0), torch.full((32, 32), -10.0)
     given[40:, 60:100] = padded[10:16, 15:25] = 10.0
-    wanted, found = (engine.decode(features, [hint(9, 9, previous=one)], multimask=False) for one in (padded, given))
+    wanted, found = (
+        engine.decode(features, [hint(9, 9, previous=one)], multimask=False)
+        for one in (padded, given)
+    )
     torch.testing.assert_close(found.logits, wanted.logits)
     torch.testing.assert_close(engine.to_frame(given, (64, 128)), given)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 400), (400, 3), (128, 128), (127, 300)])
-def test_any_picture_size_gives_masks_of_that_size(engine: SamEngine, size: tuple[int, int]) -> None:
+def test_any_picture_size_gives_masks_of_that_size(
+    engine: SamEngine, size: tuple[int, int]
+) -> None:
     features = engine.encode(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
     decoded = engine.decode(features, [hint(0.5, 0.5)], multimask=False)
     assert engine.to_frame(decoded.logits, size).shape == (1, 1, *size)
 
 
 def test_candidates_are_asked_for_a_lone_click_only(engine: SamEngine, medsam: SamEngine) -> None:
-    assert [engine.multimask(clicks, tracking=False) for clicks in (0, 1, 2, 3)] == [False, True, False, False]
+    assert [engine.multimask(clicks, tracking=False) for clicks in (0, 1, 2, 3)] == [
+        False,
+        True,
+        False,
+        False,
+    ]
     assert not medsam.multimask(1, tracking=False)
 
 
@@ -165,7 +181,9 @@ def test_there_is_no_memory(engine: SamEngine) -> None:
 
 def test_half_precision_keeps_prompts_exact(official) -> None:
     state, _ = rename("sam", official("sam"))
-    half = SamEngine(fill(build("sam", "test", meta=True), state), card("sam-vit-b"), dtype=torch.bfloat16)
+    half = SamEngine(
+        fill(build("sam", "test", meta=True), state), card("sam-vit-b"), dtype=torch.bfloat16
+    )
     with torch.no_grad():
         features = half.encode(STORED["img"])
         decoded = half.decode(features, [hint(90, 70)], multimask=True)
@@ -179,5 +197,7 @@ def test_gradients_reach_prompt_and_encoder(official) -> None:
     engine = SamEngine(fill(build("sam", "test", meta=True), state), card("sam-vit-b"))
     decoded = engine.decode(engine.encode(STORED["img"]), [hint(90, 70)], multimask=True)
     decoded.logits.square().sum().backward()
-    silent = [name for name, item in engine.model.vision_encoder.named_parameters() if item.grad is None]
+    silent = [
+        name for name, item in engine.model.vision_encoder.named_parameters() if item.grad is None
+    ]
     assert silent == []

@@ -113,7 +113,9 @@ def test_bodies_of_a_stack_go_on_from_slice_to_slice(family):
     assert found
     for value in found:
         held = np.flatnonzero((labels == value).any((1, 2)))
-        assert len(held) == held[-1] - held[0] + 1 or family is stacks.bodies  # one body may cover another for a while
+        assert (
+            len(held) == held[-1] - held[0] + 1 or family is stacks.bodies
+        )  # one body may cover another for a while
 
 
 def test_stacks_are_grey_seeded_and_show_their_bodies():

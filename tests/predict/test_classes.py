@@ -6,7 +6,8 @@ from evaluate_load import Bright
 
 from segscope.errors import Cancelled, UsageError
 from segscope.models.segmenter import Segmenter
-from segscope.predict import Interaction, everything
+from segscope.predict import everything
+from segscope.session import Interaction
 from segscope.stack import Stack
 
 
@@ -32,4 +33,6 @@ def test_it_takes_no_prompts() -> None:
 
 def test_it_can_be_stopped() -> None:
     with pytest.raises(Cancelled):
-        everything(Stack.from_array(np.zeros((8, 9), np.uint8)), Bright("bright"), cancel=lambda: True)
+        everything(
+            Stack.from_array(np.zeros((8, 9), np.uint8)), Bright("bright"), cancel=lambda: True
+        )

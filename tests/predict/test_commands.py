@@ -11,9 +11,9 @@ import pytest
 from segscope.errors import PromptError, UsageError, WriteError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
-from segscope.predict import Interaction, history, saved
-from segscope.predict.journal import Journal
 from segscope.prompts import Box, MaskPrompt, Point
+from segscope.session import Interaction, snapshot, undo
+from segscope.session.command_log import Journal
 from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
@@ -21,7 +21,9 @@ CLICK = Point(20, 30)
 
 
 def same(one: Masks, other: Masks) -> bool:
-    return one.runs.keys() == other.runs.keys() and all(np.array_equal(one.runs[k], other.runs[k]) for k in one.runs)
+    return one.runs.keys() == other.runs.keys() and all(
+        np.array_equal(one.runs[k], other.runs[k]) for k in one.runs
+    )
 
 
 def resumed(log: Path, clip: Stack, engine: Engine, state: Path | None = None) -> Masks:
@@ -35,7 +37,9 @@ def log(tmp_path: Path) -> Path:
 
 
 class TestChoosing:
-    def test_the_chosen_candidate_is_the_answer(self, engine: Engine, clip: Stack, log: Path) -> None:
+    def test_the_chosen_candidate_is_the_answer(
+        self, engine: Engine, clip: Stack, log: Path
+    ) -> None:
         with Interaction(clip, engine, log=log) as work:
             first = work.add(CLICK)
             assert first.candidates
@@ -57,7 +61,9 @@ class TestChoosing:
 
 
 class TestReplacing:
-    def test_a_moved_point_is_as_if_it_had_been_there_from_the_start(self, engine: Engine, clip: Stack) -> None:
+    def test_a_moved_point_is_as_if_it_had_been_there_from_the_start(
+        self, engine: Engine, clip: Stack
+    ) -> None:
         with Interaction(clip, engine) as work:
             work.add(CLICK)
             work.add(Point(5, 5, positive=False))
@@ -66,7 +72,9 @@ class TestReplacing:
         with Interaction(clip, engine) as other:
             assert np.array_equal(other.add(Point(24, 31)).mask, moved.mask)
 
-    def test_without_prompts_what_tracking_left_shows_again(self, sam2: Engine, clip: Stack, log: Path) -> None:
+    def test_without_prompts_what_tracking_left_shows_again(
+        self, sam2: Engine, clip: Stack, log: Path
+    ) -> None:
         with Interaction(clip, sam2, log=log) as work:
             work.add(DISC)
             list(work.propagate("forward"))
@@ -86,10 +94,14 @@ class TestReplacing:
 
 
 class TestAccepting:
-    def test_accepted_masks_stay_as_they_were_shown(self, engine: Engine, clip: Stack, log: Path) -> None:
+    def test_accepted_masks_stay_as_they_were_shown(
+        self, engine: Engine, clip: Stack, log: Path
+    ) -> None:
         with Interaction(clip, engine, log=log) as work:
             work.add(MaskPrompt(clip[0] > 100))
-            work.add(MaskPrompt(clip[0] > 180, object_id=2))  # the same strength: the lower id has shared pixels
+            work.add(
+                MaskPrompt(clip[0] > 180, object_id=2)
+            )  # the same strength: the lower id has shared pixels
             shown = work.masks().labels[0]
             work.accept(0, [1, 2])
             assert np.array_equal(work.masks().labels[0], shown)
@@ -111,7 +123,9 @@ class TestAccepting:
             work.describe(2, colour=None)
             assert work.tracks[2].about == {"locked": True}
 
-    def test_acceptance_ends_with_a_change_and_can_be_taken_back(self, sam2: Engine, clip: Stack) -> None:
+    def test_acceptance_ends_with_a_change_and_can_be_taken_back(
+        self, sam2: Engine, clip: Stack
+    ) -> None:
         with Interaction(clip, sam2) as work:
             work.add(DISC)
             list(work.propagate("forward"))
@@ -126,7 +140,9 @@ class TestAccepting:
             assert work.tracks[1].accepted == {4}
 
 
-def test_a_preview_is_the_answer_to_come_and_changes_nothing(engine: Engine, clip: Stack, log: Path) -> None:
+def test_a_preview_is_the_answer_to_come_and_changes_nothing(
+    engine: Engine, clip: Stack, log: Path
+) -> None:
     with Interaction(clip, engine, log=log) as work:
         work.add(CLICK)
         list(work.propagate("forward", within=(0, 3)))
@@ -153,7 +169,11 @@ def test_a_command_that_cannot_be_written_is_not_done(
             raise WriteError("no space left")
 
         monkeypatch.setattr(Journal, "append", full)
-        steps: list[Callable[[], object]] = [lambda: work.add(CLICK), lambda: work.remove(1), work.undo]
+        steps: list[Callable[[], object]] = [
+            lambda: work.add(CLICK),
+            lambda: work.remove(1),
+            work.undo,
+        ]
         for step in steps:
             with pytest.raises(WriteError):
                 step()
@@ -165,7 +185,9 @@ def test_a_command_that_cannot_be_written_is_not_done(
         assert same(work.masks(), masks)
 
 
-def test_a_propagation_that_was_cancelled_at_once_replays(sam2: Engine, clip: Stack, log: Path) -> None:
+def test_a_propagation_that_was_cancelled_at_once_replays(
+    sam2: Engine, clip: Stack, log: Path
+) -> None:
     with Interaction(clip, sam2, log=log) as work:
         work.add(DISC)
         list(work.propagate("forward"))
@@ -179,7 +201,9 @@ def test_a_propagation_that_was_cancelled_at_once_replays(sam2: Engine, clip: St
 
 
 class TestSavedState:
-    def test_it_stands_for_its_commands(self, engine: Engine, clip: Stack, tmp_path: Path, log: Path) -> None:
+    def test_it_stands_for_its_commands(
+        self, engine: Engine, clip: Stack, tmp_path: Path, log: Path
+    ) -> None:
         state = tmp_path / "state.safetensors"
         with Interaction(clip, engine, log=log) as work:
             work.add(CLICK)
@@ -188,7 +212,10 @@ class TestSavedState:
             list(work.propagate("forward"))
             work.save_state(state)
             states = [work.masks()]
-            for step in (lambda: work.add(Point(40, 30, frame=5)), lambda: list(work.propagate("both"))):
+            for step in (
+                lambda: work.add(Point(40, 30, frame=5)),
+                lambda: list(work.propagate("both")),
+            ):
                 step()
                 states.append(work.masks())
             encoded = work.encoded_frames
@@ -226,14 +253,14 @@ class TestSavedState:
         assert same(resumed(log, clip, sam2, state), masks)
 
     def test_a_digest_tells_commands_apart(self) -> None:
-        assert saved.digest([{"do": "undo"}]) != saved.digest([{"do": "redo"}])
+        assert snapshot.digest([{"do": "undo"}]) != snapshot.digest([{"do": "redo"}])
 
 
 def test_undo_goes_back_past_the_states_that_are_kept(
     sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "KEPT_STATES", 3)
-    monkeypatch.setattr(history, "KEPT_EVERY", 4)
+    monkeypatch.setattr(undo, "KEPT_STATES", 3)
+    monkeypatch.setattr(undo, "KEPT_EVERY", 4)
     with Interaction(clip, sam2) as work:
         states = [work.masks()]
         for number in range(11):

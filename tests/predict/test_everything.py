@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from segscope.errors import Cancelled, UsageError
+from segscope.inference.crop import View
 from segscope.masks import encode_runs
 from segscope.models.engine import Engine
 from segscope.predict import Grid, everything
 from segscope.predict.everything import _distinct, _flatten, _Found, _Search, _windows
-from segscope.predict.view import View
 from segscope.prompts import Box
 from segscope.stack import Stack
 
@@ -48,10 +48,17 @@ def _fields(grid: Grid) -> dict[str, object]:
 
 def test_duplicates_go_and_whole_objects_stay() -> None:
     kept = _distinct(
-        [found(square(10, 10, 12), 0.8), found(square(10, 11, 12), 0.95), found(square(40, 5, 9), 0.5)], 0.5
+        [
+            found(square(10, 10, 12), 0.8),
+            found(square(10, 11, 12), 0.95),
+            found(square(40, 5, 9), 0.5),
+        ],
+        0.5,
     )
     assert [item.iou for item in kept] == [0.95, 0.5]
-    kept = _distinct([found(square(10, 10, 12), 0.99, touches=True), found(square(10, 11, 12), 0.6)], 0.5)
+    kept = _distinct(
+        [found(square(10, 10, 12), 0.99, touches=True), found(square(10, 11, 12), 0.6)], 0.5
+    )
     assert [item.iou for item in kept] == [0.6]
 
 
@@ -89,10 +96,14 @@ def test_windows_become_finer_while_they_show_more(
     monkeypatch.setattr(sys.modules[_Search.__module__], "_look", look)
     told: list[tuple[int, int]] = []
     grid = Grid(crops=2, finer=1.6, least_window=30)
-    items = _Search(None, grid, lambda *at: told.append(at), None).on(np.zeros((*size_hw, 3), np.uint8), 0)  # type: ignore[arg-type]
+    items = _Search(None, grid, lambda *at: told.append(at), None).on(
+        np.zeros((*size_hw, 3), np.uint8), 0
+    )  # type: ignore[arg-type]
     assert {item.box[:2] for item in items} == set(squares)
     assert len(looked) == len(set(looked))
-    finest = max(len(_windows(size_hw, k)) for k in (2, 4, 8) if set(_windows(size_hw, k)) <= set(looked))
+    finest = max(
+        len(_windows(size_hw, k)) for k in (2, 4, 8) if set(_windows(size_hw, k)) <= set(looked)
+    )
     assert finest == crops**2
     assert told[-1] == (len(looked), len(looked))
     assert all(done <= total for done, total in told)

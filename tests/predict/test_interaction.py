@@ -17,8 +17,9 @@ import torch
 from segscope.errors import PromptError, ReadError, UsageError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
-from segscope.predict import Interaction, StopRules, segment
+from segscope.predict import StopRules
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
+from segscope.session import Interaction, segment
 from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
@@ -30,7 +31,11 @@ def run(work: Interaction, **options: Any) -> list[tuple[int, int]]:
 
 
 def same(one: Masks, other: Masks) -> bool:
-    return np.array_equal(one.labels, other.labels) and one.scores == other.scores and one.names == other.names
+    return (
+        np.array_equal(one.labels, other.labels)
+        and one.scores == other.scores
+        and one.names == other.names
+    )
 
 
 class TestEveryEngine:
@@ -38,7 +43,11 @@ class TestEveryEngine:
 
     def test_answers_have_the_size_of_the_frame(self, engine: Engine, clip: Stack) -> None:
         with Interaction(clip, engine) as work:
-            for prompt in (DISC, Point(65, 12, object_id=2), Scribble(((18, 30), (22, 30)), object_id=3)):
+            for prompt in (
+                DISC,
+                Point(65, 12, object_id=2),
+                Scribble(((18, 30), (22, 30)), object_id=3),
+            ):
                 found = work.add(prompt)
                 assert found.mask.shape == found.logits.shape == clip.size_hw
                 assert found.mask.dtype == bool
@@ -68,7 +77,9 @@ class TestEveryEngine:
         first, second = (segment(clip, engine, [DISC, SPOT]) for _ in range(2))
         assert same(first, second)
 
-    def test_every_frame_is_answered_once_for_every_object(self, engine: Engine, clip: Stack) -> None:
+    def test_every_frame_is_answered_once_for_every_object(
+        self, engine: Engine, clip: Stack
+    ) -> None:
         with Interaction(clip, engine) as work:
             work.add(Box((10, 20, 42, 40), frame=3), Box((59, 6, 71, 18), frame=5, object_id=2))
             seen = run(work, direction="both")
@@ -86,7 +97,9 @@ class TestEveryEngine:
             assert np.array_equal(work.masks().mask(2, 1), mask)
 
     @pytest.mark.parametrize("frames", [1, 2])
-    def test_logits_of_a_given_mask_lie_where_the_mask_lies(self, engine: Engine, frames: int) -> None:
+    def test_logits_of_a_given_mask_lie_where_the_mask_lies(
+        self, engine: Engine, frames: int
+    ) -> None:
         mask = np.zeros((60, 80), bool)
         mask[32:56, 48:76] = True
         with Interaction(Stack.from_array(np.zeros((frames, 60, 80), np.uint8)), engine) as work:
@@ -132,7 +145,9 @@ def test_highest_logit_wins_a_shared_pixel(sam2: Engine, clip: Stack) -> None:
     assert np.array_equal(labels[shared] == 1, (one.logits >= two.logits)[shared])
 
 
-def test_each_click_goes_on_from_the_latest_answer(sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_click_goes_on_from_the_latest_answer(
+    sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     previous, decode = [], sam2.decode
 
     def watched(features: Any, hints: Any, **options: Any) -> Any:
@@ -150,7 +165,11 @@ def test_each_click_goes_on_from_the_latest_answer(sam2: Engine, clip: Stack, mo
 
 def test_corrections_do_not_see_each_other_before_tracking(sam2: Engine, clip: Stack) -> None:
     answers = []
-    for others in ([], [Point(30, 40, frame=3)], [Point(70, 50, positive=False), Point(30, 40, frame=3)]):
+    for others in (
+        [],
+        [Point(30, 40, frame=3)],
+        [Point(70, 50, positive=False), Point(30, 40, frame=3)],
+    ):
         with Interaction(clip, sam2) as work:
             work.add(DISC)
             run(work, direction="forward")
@@ -217,7 +236,9 @@ class TestPropagation:
             run(work, direction="forward")
             assert work.masks().area(7, 1) == work.frame_mask(7, 1).mask.sum()  # type: ignore[union-attr]
 
-    def test_leaving_the_loop_keeps_what_was_found(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
+    def test_leaving_the_loop_keeps_what_was_found(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
         log = tmp_path / "log.jsonl"
         with Interaction(clip, sam2, log=log) as work:
             work.add(DISC)
@@ -242,11 +263,19 @@ class TestPropagation:
     @pytest.mark.parametrize("memory", ["fifo", "pruned", "gated"])
     def test_memory_policies_track(self, sam2: Engine, memory: str) -> None:
         frames = np.random.default_rng(0).integers(0, 255, (12, 32, 32), dtype=np.uint8)
-        masks = segment(Stack.from_array(frames, times_s=np.arange(12)), sam2, [Box((5, 5, 20, 20))], memory=memory)
+        masks = segment(
+            Stack.from_array(frames, times_s=np.arange(12)),
+            sam2,
+            [Box((5, 5, 20, 20))],
+            memory=memory,
+        )
         assert len(masks.scores) == 12
 
     def test_nothing_to_propagate(self, sam2: Engine, clip: Stack) -> None:
-        with Interaction(clip, sam2) as work, pytest.raises(PromptError, match="nothing to propagate"):
+        with (
+            Interaction(clip, sam2) as work,
+            pytest.raises(PromptError, match="nothing to propagate"),
+        ):
             work.propagate()
 
 
@@ -275,7 +304,9 @@ class TestUndo:
                 assert same(work.masks(), state)
             assert not work.redo()
 
-    def test_undone_steps_survive_a_restart(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
+    def test_undone_steps_survive_a_restart(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
         log = tmp_path / "log.jsonl"
         with Interaction(clip, sam2, log=log) as work:
             work.add(DISC)
@@ -327,14 +358,18 @@ class TestLog:
         with pytest.raises(UsageError, match="another image"):
             Interaction.resume(log, other, sam2)
 
-    def test_an_existing_log_is_not_overwritten(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
+    def test_an_existing_log_is_not_overwritten(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
         log = tmp_path / "log.jsonl"
         log.write_text("mine")
         with pytest.raises(UsageError, match="exists"):
             Interaction(clip, sam2, log=log)
         assert log.read_text() == "mine"
 
-    def test_a_refused_prompt_changes_nothing(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
+    def test_a_refused_prompt_changes_nothing(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
         log = tmp_path / "log.jsonl"
         with Interaction(clip, sam2, log=log) as work:
             before = log.read_bytes()
@@ -344,14 +379,16 @@ class TestLog:
             assert log.read_bytes() == before
 
     @pytest.mark.slow
-    def test_kill_at_any_moment_leaves_a_log_that_resumes(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
+    def test_kill_at_any_moment_leaves_a_log_that_resumes(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
         script = textwrap.dedent(
             """
             import sys
             sys.path[:0] = [sys.argv[2]]
             import numpy as np, torch
             from engines import make_engine
-            from segscope.predict import Interaction
+            from segscope.session import Interaction
             from segscope.prompts import Point
             from segscope.stack import Stack
             torch.set_num_threads(1)
@@ -370,14 +407,25 @@ class TestLog:
         np.save(frames, np.stack([clip[i] for i in range(8)]))
         for attempt in range(6):
             log = tmp_path / f"log{attempt}.jsonl"
-            command = [sys.executable, "-c", script, str(log), str(Path(__file__).parents[1]), str(frames)]
+            command = [
+                sys.executable,
+                "-c",
+                script,
+                str(log),
+                str(Path(__file__).parents[1]),
+                str(frames),
+            ]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
                 assert process.stdout is not None
                 assert process.stdout.readline() == b"ready\n"
                 time.sleep(0.3 + 0.37 * attempt)
                 process.send_signal(signal.SIGKILL)
-            whole = [json.loads(line) for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+            whole = [
+                json.loads(line)
+                for line in log.read_bytes().splitlines(keepends=True)
+                if line.endswith(b"\n")
+            ]
             with Interaction.resume(log, clip, sam2) as again:
                 assert len(again.log) == len(whole) - 1
                 again.add(DISC)

@@ -13,8 +13,8 @@ from engines import make_engine
 from segscope.errors import UsageError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
-from segscope.predict import Interaction, kept
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
+from segscope.session import Interaction, mask_delta
 from segscope.stack import Stack
 
 CLICK = Point(20, 30)
@@ -38,7 +38,9 @@ def newer(engine: Engine) -> Engine:
 
 
 def same(one: Masks, other: Masks) -> bool:
-    return one.runs.keys() == other.runs.keys() and all(np.array_equal(one.runs[k], other.runs[k]) for k in one.runs)
+    return one.runs.keys() == other.runs.keys() and all(
+        np.array_equal(one.runs[k], other.runs[k]) for k in one.runs
+    )
 
 
 def everything(work: Interaction) -> list[Masks]:
@@ -69,12 +71,20 @@ def everything(work: Interaction) -> list[Masks]:
 
 def about(work: Interaction) -> object:
     return {
-        i: (t.name, dict(t.about), t.anchors, t.accepted, {f: [type(p) for p in said] for f, said in t.prompts.items()})
+        i: (
+            t.name,
+            dict(t.about),
+            t.anchors,
+            t.accepted,
+            {f: [type(p) for p in said] for f, said in t.prompts.items()},
+        )
         for i, t in work.tracks.items()
     }
 
 
-def test_masks_and_their_history_stay(engine: Engine, newer: Engine, clip: Stack, tmp_path: Path) -> None:
+def test_masks_and_their_history_stay(
+    engine: Engine, newer: Engine, clip: Stack, tmp_path: Path
+) -> None:
     log = tmp_path / "log.jsonl"
     with Interaction(clip, engine, log=log) as work:
         states, said = everything(work), about(work)
@@ -97,7 +107,9 @@ def test_masks_and_their_history_stay(engine: Engine, newer: Engine, clip: Stack
         assert not first.foreign_steps
 
 
-def test_later_commands_are_the_new_networks(engine: Engine, newer: Engine, clip: Stack, tmp_path: Path) -> None:
+def test_later_commands_are_the_new_networks(
+    engine: Engine, newer: Engine, clip: Stack, tmp_path: Path
+) -> None:
     log, state = tmp_path / "log.jsonl", tmp_path / "state.safetensors"
     with Interaction(clip, engine, log=log) as work:
         states = everything(work)
@@ -137,15 +149,21 @@ def test_later_commands_are_the_new_networks(engine: Engine, newer: Engine, clip
 
 
 @pytest.mark.parametrize("saved", [True, False])
-def test_logs_without_masks(engine: Engine, newer: Engine, clip: Stack, tmp_path: Path, saved: bool) -> None:
+def test_logs_without_masks(
+    engine: Engine, newer: Engine, clip: Stack, tmp_path: Path, saved: bool
+) -> None:
     """Logs of earlier versions: a saved state has the masks; without one they are answered anew, and that is said."""
     log, state = tmp_path / "log.jsonl", tmp_path / "state.safetensors"
     with Interaction(clip, engine, log=log) as work:
         states = everything(work)
         work.save_state(state)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    log.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "kept"}) + "\n" for line in lines))
-    with Interaction.resume(log, clip, newer, state=state if saved else None, other_weights=True) as again:
+    log.write_text(
+        "".join(json.dumps({k: v for k, v in line.items() if k != "kept"}) + "\n" for line in lines)
+    )
+    with Interaction.resume(
+        log, clip, newer, state=state if saved else None, other_weights=True
+    ) as again:
         assert same(again.masks(), states[-1]) is saved or not saved
         assert bool(again.answered_anew) is not saved
         again.add(Point(50, 20, 1, 4))
@@ -182,4 +200,4 @@ def test_a_record_holds_what_changed_only(clip: Stack, tmp_path: Path) -> None:
     *_, eighth, name = [json.loads(line)["kept"] for line in log.read_text().splitlines()[1:]]
     assert "8" in eighth["objects"]
     assert name["objects"] == {"1": {"name": "one"}}
-    assert kept.agree(name, {"runs": name["runs"]})
+    assert mask_delta.agree(name, {"runs": name["runs"]})

@@ -13,13 +13,15 @@ import torch
 
 import segscope as ss
 from segscope.models.engine import Engine, Hint
-from segscope.predict import Interaction
+from segscope.session import Interaction
 
 PARITY = Path(__file__).parents[3] / "shared" / "parity"
 TOLERANCE = 1e-3
 REFERENCE = PARITY / "sam21_tiny_512_ref.npz"
 
-pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason="reference outputs are not beside this checkout")
+pytestmark = pytest.mark.skipif(
+    not REFERENCE.exists(), reason="reference outputs are not beside this checkout"
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,8 @@ def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], E
     finally:
         sys.path.remove(str(PARITY))
     state = {
-        key: torch.from_numpy(np.asarray(value)) for key, value in synth_state(PARITY / "sam21_tiny_keys.json").items()
+        key: torch.from_numpy(np.asarray(value))
+        for key, value in synth_state(PARITY / "sam21_tiny_keys.json").items()
     }
     folder = tmp_path_factory.mktemp("weights")
 
@@ -54,7 +57,9 @@ def engine(make_engine: Callable[[float], Engine]) -> Engine:
     return make_engine(0.0)
 
 
-def compare(work: Interaction, reference: Any, prefix: str, objects: dict[str, int] | None = None) -> int:
+def compare(
+    work: Interaction, reference: Any, prefix: str, objects: dict[str, int] | None = None
+) -> int:
     """Compare low-resolution logits and presence scores of all frames that the reference holds; how many there were."""
     compared = 0
     for frame in range(len(work.stack)):
@@ -100,13 +105,20 @@ def test_pictures(engine: Engine, reference: Any) -> None:
         for name, (asked, multimask) in cases.items():
             found = engine.decode(features, [asked], multimask=multimask)
             logits = found.logits[0].clamp(-32, 32).numpy()
-            assert np.abs(logits - reference[f"im_{name}_low"].reshape(logits.shape)).max() < TOLERANCE, name
-            assert np.abs(found.iou[0].numpy() - reference[f"im_{name}_iou"].ravel()).max() < TOLERANCE, name
+            assert (
+                np.abs(logits - reference[f"im_{name}_low"].reshape(logits.shape)).max() < TOLERANCE
+            ), name
+            assert (
+                np.abs(found.iou[0].numpy() - reference[f"im_{name}_iou"].ravel()).max() < TOLERANCE
+            ), name
 
 
 def test_objects_in_one_batch_answer_as_alone(engine: Engine, reference: Any) -> None:
     one, two = np.ones(1, bool), np.array([True, False])
-    hints = [Hint(np.array([[150.0, 140.0]]), one), Hint(np.array([[90.0, 80.0], [10.0, 12.0]]), two)]
+    hints = [
+        Hint(np.array([[150.0, 140.0]]), one),
+        Hint(np.array([[90.0, 80.0], [10.0, 12.0]]), two),
+    ]
     with torch.inference_mode():
         features = engine.encode(reference["img"])
         together = engine.decode(features, hints, multimask=False)
@@ -157,7 +169,10 @@ def test_one_click(engine: Engine, reference: Any) -> None:
 @pytest.mark.slow
 def test_two_objects(engine: Engine, reference: Any) -> None:
     with Interaction(ss.Stack.from_array(reference["video10"]), engine) as work:
-        work.add(ss.Point(82, 84, frame=2, object_id=1), ss.Box((140, 95, 185, 145), frame=2, object_id=2))
+        work.add(
+            ss.Point(82, 84, frame=2, object_id=1),
+            ss.Box((140, 95, 185, 145), frame=2, object_id=2),
+        )
         run(work, direction="forward")
         assert compare(work, reference, "v2_", {"_0": 1, "_1": 2}) == 16
 

@@ -10,11 +10,13 @@ import torch
 from engines import make_engine
 from transformers.models.edgetam_video.modeling_edgetam_video import EdgeTamVideoInferenceSession
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
-from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
+from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
+    Sam3TrackerVideoInferenceSession,
+)
 
 from segscope.models.sam2 import Sam2Engine
-from segscope.predict import Interaction
 from segscope.prompts import Point
+from segscope.session import Interaction
 from segscope.stack import Stack
 
 SESSIONS: dict[str, Any] = {
@@ -37,7 +39,9 @@ def test_a_click_carried_forward(family: str) -> None:
             pass
         ours = [work._scene.spool.get(work._tracks[1].answers[i].logits) for i in range(10)]
     side = engine.input_size
-    cpu = dict.fromkeys(("inference_device", "inference_state_device", "video_storage_device"), "cpu")
+    cpu = dict.fromkeys(
+        ("inference_device", "inference_state_device", "video_storage_device"), "cpu"
+    )
     session = SESSIONS[family](
         video=torch.cat([engine.pixels(frame, video=True) for frame in frames]),
         video_height=60,
@@ -47,10 +51,15 @@ def test_a_click_carried_forward(family: str) -> None:
     )
     session.obj_id_to_idx(1)
     click = torch.tensor([[[[30 * side / 80, 20 * side / 60]]]])
-    session.add_point_inputs(0, 0, {"point_coords": click, "point_labels": torch.ones(1, 1, 1, dtype=torch.int32)})
+    session.add_point_inputs(
+        0, 0, {"point_coords": click, "point_labels": torch.ones(1, 1, 1, dtype=torch.int32)}
+    )
     session.obj_with_new_inputs = [1]
     engine.model(session, frame_idx=0)
-    theirs = [found.pred_masks for found in engine.model.propagate_in_video_iterator(session, start_frame_idx=0)]
+    theirs = [
+        found.pred_masks
+        for found in engine.model.propagate_in_video_iterator(session, start_frame_idx=0)
+    ]
     assert len(theirs) == 10
     for mine, other in zip(ours, theirs, strict=True):
         assert (mine - other.reshape(mine.shape)).abs().max() < TOLERANCE[family]

@@ -6,13 +6,14 @@ from engines import make_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segscope.inference.crop import OUTSIDE, View
 from segscope.masks import FrameMask
 from segscope.models.engine import Hint
-from segscope.predict import Interaction, StopRules
-from segscope.predict.prompted import _Candidate, _ranked
-from segscope.predict.stopping import StopWatch
-from segscope.predict.view import OUTSIDE, View
+from segscope.predict import StopRules
+from segscope.predict.prompted_frame import _Candidate, _ranked
+from segscope.predict.stop_rules import StopWatch
 from segscope.prompts import Box, MaskPrompt, Point
+from segscope.session import Interaction
 from segscope.stack import Stack
 
 FRAMES = st.tuples(st.integers(1, 300), st.integers(1, 300))
@@ -28,7 +29,9 @@ def boxes_on_frames(draw: st.DrawFn) -> tuple[tuple[float, float, float, float],
 
 class TestView:
     @given(case=boxes_on_frames(), factor=st.floats(1.2, 4))
-    def test_a_window_lies_inside_the_frame_and_holds_its_box(self, case: tuple, factor: float) -> None:
+    def test_a_window_lies_inside_the_frame_and_holds_its_box(
+        self, case: tuple, factor: float
+    ) -> None:
         box, frame_hw = case
         view = View.around(box, frame_hw, factor=factor)
         assert 0 <= view.x0 < view.x1 <= frame_hw[1]
@@ -84,7 +87,9 @@ def memory_view(work: Interaction, object_id: int, frame: int) -> View:
 
 
 def test_objects_far_apart_have_windows_of_their_own_and_are_tracked_as_if_alone() -> None:
-    frames = np.stack([np.where(disc(20 + i) | disc(180 - i), 200, 50).astype(np.uint8) for i in range(4)])
+    frames = np.stack(
+        [np.where(disc(20 + i) | disc(180 - i), 200, 50).astype(np.uint8) for i in range(4)]
+    )
     stack = Stack.from_array(frames, times_s=np.arange(4))
     left, right = MaskPrompt(disc(20)), MaskPrompt(disc(180), object_id=2)
     found = {}
@@ -129,7 +134,13 @@ def frame_mask(area: int, presence: float = 5.0, score: float = 0.9) -> FrameMas
 class TestStopRules:
     def test_two_frames_without_the_object(self) -> None:
         watch = StopWatch(StopRules(), None)
-        assert [watch.see(frame_mask(a)) != "" for a in (500, 0, 400, 0, 0)] == [False, False, False, False, True]
+        assert [watch.see(frame_mask(a)) != "" for a in (500, 0, 400, 0, 0)] == [
+            False,
+            False,
+            False,
+            False,
+            True,
+        ]
 
     def test_the_distance_counts_where_slices_are_thin(self) -> None:
         watch = StopWatch(StopRules(), 0.5)
@@ -162,14 +173,23 @@ def _candidate(box: tuple[int, int, int, int], view: View, score: float) -> _Can
 
 
 def test_windows_that_agree_outvote_one_that_is_surer() -> None:
-    whole, half, quarter = View.whole((64, 64)), View(16, 16, 48, 48, (64, 64)), View(24, 24, 40, 40, (64, 64))
+    whole, half, quarter = (
+        View.whole((64, 64)),
+        View(16, 16, 48, 48, (64, 64)),
+        View(24, 24, 40, 40, (64, 64)),
+    )
     agreeing = [_candidate((26, 26, 38, 38), view, 0.7) for view in (whole, half, quarter)]
     surer = _candidate((2, 2, 62, 62), whole, 0.75)
     assert _ranked([surer, *agreeing], (64, 64))[0] is not surer
-    assert _ranked([surer, agreeing[0]], (64, 64))[0] is surer  # one window: the predicted IoU alone
+    assert (
+        _ranked([surer, agreeing[0]], (64, 64))[0] is surer
+    )  # one window: the predicted IoU alone
 
 
 def test_a_mask_that_its_window_cuts_comes_after_one_that_lies_inside() -> None:
     whole, quarter = View.whole((64, 64)), View(24, 24, 40, 40, (64, 64))
-    cut, inside = _candidate((10, 10, 54, 54), quarter, 0.8), _candidate((10, 10, 54, 54), whole, 0.8)
+    cut, inside = (
+        _candidate((10, 10, 54, 54), quarter, 0.8),
+        _candidate((10, 10, 54, 54), whole, 0.8),
+    )
     assert [item.view for item in _ranked([cut, inside], (64, 64))] == [whole, quarter]

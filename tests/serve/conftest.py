@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 
 import segscope as ss
 from segscope.serve.app import create_app
-from segscope.serve.guard import Guard
+from segscope.serve.project.workspace import Workspace
+from segscope.serve.security import Guard
 from segscope.serve.settings import Settings
-from segscope.serve.workspace import Workspace
 
 TOKEN = "let-me-in"
 BASE = "http://127.0.0.1:8000"
@@ -44,7 +44,9 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(picture).save(folder / "cells.png")
     (folder / "clip").mkdir()
     for number in range(3):
-        Image.fromarray(np.roll(picture, 4 * number, axis=1)).save(folder / "clip" / f"{number}.png")
+        Image.fromarray(np.roll(picture, 4 * number, axis=1)).save(
+            folder / "clip" / f"{number}.png"
+        )
     return folder
 
 
@@ -74,7 +76,9 @@ class Server:
 
     def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """A request below the session; its JSON."""
-        answer = self.http.request(method, f"/v1/sessions/{self.session_id}{path}", json=body, headers=self.headers)
+        answer = self.http.request(
+            method, f"/v1/sessions/{self.session_id}{path}", json=body, headers=self.headers
+        )
         assert answer.status_code == status, (answer.status_code, answer.text)
         return answer.json() if answer.content else None
 
@@ -95,7 +99,9 @@ class Server:
         return np.frombuffer(answer.content, about["dtype"]).reshape(about["shape"])
 
     def socket(self) -> Any:
-        return self.http.websocket_connect(f"ws://127.0.0.1:8000/v1/sessions/{self.session_id}/live")
+        return self.http.websocket_connect(
+            f"ws://127.0.0.1:8000/v1/sessions/{self.session_id}/live"
+        )
 
 
 @pytest.fixture
@@ -107,7 +113,9 @@ def serve(tmp_path: Path, scans: Path, engine: Any) -> Iterator[Callable[..., Se
         for client in running:
             client.__exit__(None, None, None)
         running.clear()
-        settings = Settings(tmp_path / "project", (scans,), token=TOKEN, device="cpu", prefetch=False)
+        settings = Settings(
+            tmp_path / "project", (scans,), token=TOKEN, device="cpu", prefetch=False
+        )
         settings = replace(settings, **changes)
         workspace = Workspace(settings)
         workspace.engines._loaded["mini"] = engine

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 import segscope as ss
 from segscope.client import Answer
-from segscope.io.cases import dataset, read_image, read_target
+from segscope.io.datasets.reading import dataset, read_image, read_target
 
 from .conftest import BASE, Server
 
@@ -51,7 +51,9 @@ class TestProject:
 
     def test_the_whole_is_described(self, server: Server) -> None:
         paths = server.http.get("/v1/openapi.json").json()["paths"]
-        assert {"/v1/images", "/v1/sessions/{session_id}/predict", "/v1/jobs/{job_id}"} <= set(paths)
+        assert {"/v1/images", "/v1/sessions/{session_id}/predict", "/v1/jobs/{job_id}"} <= set(
+            paths
+        )
 
     def test_the_page_is_there_without_the_built_app(self, server: Server) -> None:
         assert "segscope" in server.http.get("/", headers={"Authorization": ""}).text
@@ -59,7 +61,9 @@ class TestProject:
 
 
 class TestImages:
-    def test_a_reference_and_an_upload_of_the_same_bytes_are_one(self, server: Server, scans: Path) -> None:
+    def test_a_reference_and_an_upload_of_the_same_bytes_are_one(
+        self, server: Server, scans: Path
+    ) -> None:
         image_id = server.image()
         with (scans / "ct.nii.gz").open("rb") as file:
             answer = server.http.post("/v1/images", files={"file": ("other name.nii.gz", file)})
@@ -87,17 +91,26 @@ class TestImages:
             answer = server.http.get(f"{base}/frames/3?format={kind}")
             assert answer.headers["content-type"] == f"image/{kind}"
             assert Image.open(io.BytesIO(answer.content)).size == (80, 60)
-        assert Image.open(io.BytesIO(server.http.get(f"{base}/thumbnail?size=32").content)).width == 32
+        assert (
+            Image.open(io.BytesIO(server.http.get(f"{base}/thumbnail?size=32").content)).width == 32
+        )
 
     def test_arrays_are_packed_for_other_machines_only(self, server: Server) -> None:
         path = f"/v1/images/{server.image()}/volume"
-        here = TestClient(server.app, base_url=BASE, client=("127.0.0.1", 5000), headers=server.http.headers)
+        here = TestClient(
+            server.app, base_url=BASE, client=("127.0.0.1", 5000), headers=server.http.headers
+        )
         assert server.http.get(path).headers["Content-Encoding"] == "gzip"
         assert "Content-Encoding" not in here.get(path).headers
-        assert here.get(path, headers={"X-Forwarded-For": "10.0.0.7"}).headers["Content-Encoding"] == "gzip"
+        assert (
+            here.get(path, headers={"X-Forwarded-For": "10.0.0.7"}).headers["Content-Encoding"]
+            == "gzip"
+        )
         assert here.get(path).content == server.http.get(path).content
 
-    def test_an_uploaded_scan_is_decoded_elsewhere_and_gives_the_same(self, server: Server, tmp_path: Path) -> None:
+    def test_an_uploaded_scan_is_decoded_elsewhere_and_gives_the_same(
+        self, server: Server, tmp_path: Path
+    ) -> None:
         values = np.arange(5 * 6 * 4, dtype=np.int16).reshape(5, 6, 4)
         path = tmp_path / "up.nii.gz"
         nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 2.0, 3.0, 1.0])), path)
@@ -119,7 +132,9 @@ class TestImages:
                 archive.write(path, f"study/{path.name}")
         second = server.http.post("/v1/images", files={"file": ("study.zip", packed.getvalue())})
         assert second.json()["shape_zyx"] == first.json()["shape_zyx"]
-        session = server.http.post("/v1/sessions", json={"image_id": first.json()["image_id"]}).json()
+        session = server.http.post(
+            "/v1/sessions", json={"image_id": first.json()["image_id"]}
+        ).json()
         server.session_id, server.headers["X-Lease"] = session["session_id"], session["lease"]
         server.do("predict", frame=1, boxes=[[30, 30, 70, 70]])
         for name in ("dicom-seg", "rtstruct"):
@@ -136,7 +151,9 @@ class TestImages:
         ]
         assert len(server.http.get("/v1/roots/0/files?path=clip").json()) == 3
 
-    def test_a_file_that_changed_is_noticed(self, serve: Callable[..., Server], tmp_path: Path) -> None:
+    def test_a_file_that_changed_is_noticed(
+        self, serve: Callable[..., Server], tmp_path: Path
+    ) -> None:
         root = tmp_path / "root"
         root.mkdir()
         Image.new("L", (20, 20), 9).save(root / "a.png")
@@ -171,13 +188,19 @@ class TestCommands:
         ]
         server.do("predict", frame=3, object_id=2, prompts=prompts)
         found = server.ask("GET", "/prompts")
-        assert [(entry["id"], len(entry["prompts"])) for entry in found["objects"]] == [(1, 2), (2, 2), (4, 1)]
+        assert [(entry["id"], len(entry["prompts"])) for entry in found["objects"]] == [
+            (1, 2),
+            (2, 2),
+            (4, 1),
+        ]
         assert len(server.ask("GET", "/prompts?object_id=2&frame=3")["objects"]) == 1
 
     def test_hover_keeps_nothing_and_foretells(self, server: Server) -> None:
         server.open("cells.png")
         before = (
-            server.ask("GET", "/log") if False else server.http.get(f"/v1/sessions/{server.session_id}/log").content
+            server.ask("GET", "/log")
+            if False
+            else server.http.get(f"/v1/sessions/{server.session_id}/log").content
         )
         seen = server.do("hover", points=[[35, 20, 1]], multimask=True)
         assert server.http.get(f"/v1/sessions/{server.session_id}/log").content == before
@@ -210,8 +233,12 @@ class TestCommands:
     def test_replace_and_clear(self, server: Server) -> None:
         server.open("cells.png")
         server.do("predict", points=[[35, 20, 1]])
-        server.do("replace", frame=0, object_id=1, prompts=[{"type": "box", "xyxy": [20, 10, 50, 30]}])
-        assert [p["type"] for p in server.ask("GET", "/prompts")["objects"][0]["prompts"]] == ["box"]
+        server.do(
+            "replace", frame=0, object_id=1, prompts=[{"type": "box", "xyxy": [20, 10, 50, 30]}]
+        )
+        assert [p["type"] for p in server.ask("GET", "/prompts")["objects"][0]["prompts"]] == [
+            "box"
+        ]
         server.do("clear", frame=0, object_id=1)
         assert not server.labels().any()
 
@@ -250,7 +277,10 @@ class TestCommands:
         rows, columns = np.nonzero(whole)
         halves = ((rows.min(), 1), (int(np.median(rows)), 2), (rows.max(), 3))
         for row, number in halves:
-            stroke = {"xy": [[int(columns.min()), int(row)], [int(columns.max()), int(row)]], "width": 3}
+            stroke = {
+                "xy": [[int(columns.min()), int(row)], [int(columns.max()), int(row)]],
+                "width": 3,
+            }
             server.do("paint", frame=0, object_id=number, strokes=[stroke])
         server.ask("PATCH", "/objects/1", {"locked": True})
         server.do("accept", frames=[0], object_ids=[2])
@@ -281,7 +311,12 @@ class TestObjects:
         code = {"scheme": "SCT", "value": "10200004", "meaning": "Liver"}
         server.ask("PATCH", "/objects/1", {"visible": False, "comment": "odd", "code": code})
         row = server.ask("GET", "/state")["objects"][0]
-        assert (row["visible"], row["comment"], row["code"], row["label"]) == (False, "odd", code, "liver tumour")
+        assert (row["visible"], row["comment"], row["code"], row["label"]) == (
+            False,
+            "odd",
+            code,
+            "liver tumour",
+        )
         assert server.ask("DELETE", "/objects/1")["removed"] == [1]
         server.do("undo")
         assert server.ask("GET", "/state")["objects"][0]["label"] == "liver tumour"
@@ -373,7 +408,9 @@ class TestReviewAndCases:
         server.do("predict", frame=3, boxes=[BOX])
         server.propagate()
         rows = server.ask("GET", "/review?count=4")
-        assert [row["doubt"] for row in rows] == sorted((row["doubt"] for row in rows), reverse=True)
+        assert [row["doubt"] for row in rows] == sorted(
+            (row["doubt"] for row in rows), reverse=True
+        )
         assert 3 not in {row["frame"] for row in rows}
         server.do("accept", frames=[rows[0]["frame"]])
         assert server.ask("GET", "/review")[0]["frame"] != rows[0]["frame"]
@@ -393,13 +430,23 @@ class TestReviewAndCases:
             assert answer.status_code == 201
         first, second = http.get("/v1/cases").json()
         assert http.get("/v1/cases/next").json()["case_id"] == first["case_id"]
-        done = http.patch(f"/v1/cases/{first['case_id']}", json={"state": "done", "annotator": "anna"})
+        done = http.patch(
+            f"/v1/cases/{first['case_id']}", json={"state": "done", "annotator": "anna"}
+        )
         assert done.json()["state"] == "done"
-        assert http.get(f"/v1/cases/next?after={first['case_id']}").json()["case_id"] == second["case_id"]
+        assert (
+            http.get(f"/v1/cases/next?after={first['case_id']}").json()["case_id"]
+            == second["case_id"]
+        )
         assert [case["name"] for case in http.get("/v1/cases?state=done").json()] == ["ct.nii.gz"]
         http.patch(f"/v1/cases/{second['case_id']}", json={"state": "skip"})
         assert http.get("/v1/cases/next").status_code == 404
-        assert http.get("/v1/project").json()["cases"] == {"todo": 0, "done": 1, "skip": 1, "flag": 0}
+        assert http.get("/v1/project").json()["cases"] == {
+            "todo": 0,
+            "done": 1,
+            "skip": 1,
+            "flag": 0,
+        }
         assert http.post("/v1/cases", json={}).status_code == 422
 
 
@@ -430,7 +477,9 @@ def test_what_was_annotated_becomes_a_data_set(server: Server) -> None:
 
 class TestExport:
     @pytest.mark.parametrize("name", ["nifti", "nrrd", "nrrd-seg", "mha", "tiff", "npz", "coco"])
-    def test_it_equals_what_was_shown(self, server: Server, tmp_path: Path, scans: Path, name: str) -> None:
+    def test_it_equals_what_was_shown(
+        self, server: Server, tmp_path: Path, scans: Path, name: str
+    ) -> None:
         server.open()
         server.do("predict", frame=3, boxes=[BOX])
         server.do("predict", frame=3, object_id=2, boxes=[[30, 30, 60, 50]])
@@ -447,7 +496,9 @@ class TestExport:
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".png"))
             assert len(names) == 7
-            assert np.array_equal(np.asarray(Image.open(archive.open(names[3]))), server.labels()[3])
+            assert np.array_equal(
+                np.asarray(Image.open(archive.open(names[3]))), server.labels()[3]
+            )
 
     def test_some_objects_only(self, server: Server) -> None:
         server.open()
@@ -463,7 +514,9 @@ class TestExport:
         assert answer.status_code == 422
         assert "DICOM" in answer.json()["detail"]
 
-    def test_the_log_makes_the_masks_again(self, server: Server, tmp_path: Path, scans: Path, engine: Any) -> None:
+    def test_the_log_makes_the_masks_again(
+        self, server: Server, tmp_path: Path, scans: Path, engine: Any
+    ) -> None:
         server.open()
         server.do("predict", frame=3, boxes=[BOX])
         server.propagate()

@@ -13,7 +13,7 @@ import pytest
 from dicom_making import SPACING, along, normal_of, oblique, world_lps, write_series
 from orthanc import orthanc
 
-from segscope.io.dicomweb import Archive
+from segscope.io.dicom.web import Archive
 
 from .conftest import Server
 
@@ -29,7 +29,11 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     pixels = rng.integers(0, 60, (6, 48, 64)).astype(np.int16)
     pixels[1:5, 12:30, 20:44] += 400
     folder = write_series(
-        tmp_path_factory.mktemp("made") / "series", POSITIONS, oblique(), pixels=pixels, SeriesDescription="liver"
+        tmp_path_factory.mktemp("made") / "series",
+        POSITIONS,
+        oblique(),
+        pixels=pixels,
+        SeriesDescription="liver",
     )
     with orthanc(tmp_path_factory.mktemp("orthanc")) as url:
         archive = Archive.at(url)
@@ -56,20 +60,32 @@ def test_a_case_from_the_archive(clinic: Server, pacs: Archive) -> None:
     assert "secret" not in project.text
     (case,) = clinic.http.get("/v1/cases").json()
     image = clinic.http.get(f"/v1/images/{case['image_id']}").json()
-    assert (image["name"], image["origin"], image["shape_zyx"]) == ("CT liver", "upload", [6, 48, 64])
+    assert (image["name"], image["origin"], image["shape_zyx"]) == (
+        "CT liver",
+        "upload",
+        [6, 48, 64],
+    )
     again = clinic.http.post("/v1/images/reference", json={"dicomweb": STUDY}).json()
     assert again["image_id"] == image["image_id"]
     (study,) = clinic.http.get("/v1/dicomweb/0/studies?patient_id=T1&modality=CT").json()
     assert study["uid"] == STUDY
     assert clinic.http.get("/v1/dicomweb/0/studies?patient_id=T2").json() == []
     rows = clinic.http.get(f"/v1/dicomweb/0/studies/{STUDY}/series").json()
-    assert rows[0] == {"uid": SERIES, "modality": "CT", "description": "liver", "instances": 6, "images": True}
+    assert rows[0] == {
+        "uid": SERIES,
+        "modality": "CT",
+        "description": "liver",
+        "instances": 6,
+        "images": True,
+    }
     names = [path.name for path in (clinic.workspace.settings.project / "uploads").iterdir()]
     assert names == [image["image_id"]]
 
 
 @pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
-def test_masks_lie_on_the_same_voxels(clinic: Server, pacs: Archive, kind: str, tmp_path: Path) -> None:
+def test_masks_lie_on_the_same_voxels(
+    clinic: Server, pacs: Archive, kind: str, tmp_path: Path
+) -> None:
     clinic.do("predict", frame=2, object_id=1, boxes=[(19, 11, 45, 31)])
     clinic.propagate()
     clinic.ask("PATCH", "/objects/1", {"label": "liver"})
@@ -82,7 +98,9 @@ def test_masks_lie_on_the_same_voxels(clinic: Server, pacs: Archive, kind: str, 
     if kind == "dicom-seg":
         assert farthest(path, labels) < 0.01
     if shutil.which("dciodvfy"):
-        said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, errors="replace").stderr
+        said = subprocess.run(
+            ["dciodvfy", str(path)], capture_output=True, text=True, errors="replace"
+        ).stderr
         assert not [line for line in said.splitlines() if line.startswith("Error")], said
 
 
@@ -147,7 +165,9 @@ def test_ohif_names_images_by_their_series(serve: Callable[..., Server], pacs: A
     server = serve(dicomweb=(pacs.url,), facades=("monailabel",))
     answer = server.http.post(
         f"/monailabel/infer/mini_2d?image={SERIES}&output=image",
-        data={"params": '{"foreground": [[30, 20, 2]], "label": "liver", "result_compress": false}'},
+        data={
+            "params": '{"foreground": [[30, 20, 2]], "label": "liver", "result_compress": false}'
+        },
     )
     assert answer.status_code == 200, answer.text
     assert answer.content.startswith(b"NRRD")

@@ -15,7 +15,11 @@ import pytest
 
 from .conftest import TOKEN, Server
 
-TEXT = (Path(__file__).parents[2] / "docs" / "annotate.md").read_text(encoding="utf-8").replace("\\|", "|")
+TEXT = (
+    (Path(__file__).parents[2] / "docs" / "annotate.md")
+    .read_text(encoding="utf-8")
+    .replace("\\|", "|")
+)
 SPAN = re.compile(
     r"`((?:GET|POST|PUT|PATCH|DELETE) )?((?:/v1|\.\.\.)/[^`\s]*)(?: (\{[^`]*\}))?`(?:,? (?:\| )?`(\{[^`]*\}))?"
 )
@@ -41,13 +45,23 @@ class Asked(NamedTuple):
 def requests() -> Iterator[Asked]:
     method = "GET"
     spans = SPAN.findall(TEXT)
-    for (said, path, body, beside), following in zip(spans, [*spans[1:], ("GET", "", "", "")], strict=True):
+    for (said, path, body, beside), following in zip(
+        spans, [*spans[1:], ("GET", "", "", "")], strict=True
+    ):
         method = said.strip() or method
-        if "dicomweb" in path or "dicomweb" in body + beside or path.endswith(("/v1/", "/live", "/openapi.json")):
+        if (
+            "dicomweb" in path
+            or "dicomweb" in body + beside
+            or path.endswith(("/v1/", "/live", "/openapi.json"))
+        ):
             continue  # tested with an archive in test_dicomweb.py, and in test_live.py
-        found = body or beside or ("" if following[0] else following[3])  # "`POST a`, `b` | `{body}`"
+        found = (
+            body or beside or ("" if following[0] else following[3])
+        )  # "`POST a`, `b` | `{body}`"
         takes = method in ("POST", "PUT", "PATCH") and not path.endswith("heartbeat")
-        yield Asked(method, path.replace("...", "/v1/sessions/{id}", 1), found or None if takes else None)
+        yield Asked(
+            method, path.replace("...", "/v1/sessions/{id}", 1), found or None if takes else None
+        )
 
 
 def whole() -> list[Asked]:
@@ -85,7 +99,11 @@ def pattern(path: str) -> str:
 
 def fields(schema: dict[str, Any], api: dict[str, Any]) -> set[str]:
     name = schema.get("$ref", "").rpartition("/")[2]
-    return set(api["components"]["schemas"][name]["properties"]) if name else set(schema.get("properties", ()))
+    return (
+        set(api["components"]["schemas"][name]["properties"])
+        if name
+        else set(schema.get("properties", ()))
+    )
 
 
 @pytest.fixture
@@ -106,7 +124,9 @@ def large(serve: Callable[..., Server], tmp_path: Path) -> Server:
 def test_the_document_and_the_server_name_the_same_requests(server: Server) -> None:
     api = server.http.get("/v1/openapi.json").json()
     there = {
-        (method.upper(), pattern(path)): call for path, calls in api["paths"].items() for method, call in calls.items()
+        (method.upper(), pattern(path)): call
+        for path, calls in api["paths"].items()
+        for method, call in calls.items()
     }
     documented = {(asked.method, pattern(asked.path)) for asked in requests()}
     assert documented <= set(there)
@@ -125,7 +145,9 @@ def test_every_request_of_the_document_is_served(large: Server) -> None:
            "case_id": large.http.post("/v1/cases", json={"image_id": large.image_id}).json()["case_id"]}  # fmt: skip
     skipped = []
     # what ends something comes last
-    for asked in sorted(whole(), key=lambda asked: (asked.method == "DELETE", asked.path[-13:] == "sessions/{id}")):
+    for asked in sorted(
+        whole(), key=lambda asked: (asked.method == "DELETE", asked.path[-13:] == "sessions/{id}")
+    ):
         if asked.path in ("/v1/images", "/v1/sessions") and asked.method == "POST":
             skipped.append(asked.path)  # the fixture did both
             continue
@@ -139,7 +161,10 @@ def test_every_request_of_the_document_is_served(large: Server) -> None:
         if asked.path.endswith("/login"):
             body = {"token": TOKEN}
         if asked.method == "PATCH" and asked.path.endswith("/objects/{object_id}"):
-            body = {key: VALUES[key] for key in ("label", "colour", "code", "locked", "visible", "comment")}
+            body = {
+                key: VALUES[key]
+                for key in ("label", "colour", "code", "locked", "visible", "comment")
+            }
         if asked.path.endswith(("/predict", "/correct", "/hover")):
             body = {"frame": 60, "object_id": 1, "boxes": [[212, 180, 271, 240]]}
         if body and body.get("image_id") == "IMAGE":
@@ -165,7 +190,9 @@ def test_bodies_and_answers_that_are_shown(large: Server) -> None:
     opened = next(block for block in blocks if "liveness_s" in block)
     part = next(block for block in blocks if "data" in block)
     large.session_id, large.headers["X-Lease"] = "", ""
-    answer = large.http.post("/v1/sessions", json={"image_id": large.image_id, "take_over": True}).json()
+    answer = large.http.post(
+        "/v1/sessions", json={"image_id": large.image_id, "take_over": True}
+    ).json()
     assert set(answer) == set(opened)
     large.session_id, large.headers["X-Lease"] = answer["session_id"], answer["lease"]
     answer = large.do("predict", **prompts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from segscope.serve.engines import Turnstile, Urgency
+from segscope.serve.sessions.model_pool import Turnstile, Urgency
 
 
 def wait_for(turnstile: Turnstile, count: int) -> None:
@@ -23,7 +23,13 @@ def test_the_most_urgent_goes_first_and_equals_in_order() -> None:
     threads = []
     with turnstile:
         for number, (name, urgency) in enumerate(
-            [("ahead", Urgency.AHEAD), ("track", Urgency.TRACK), ("one", Urgency.CLICK), ("two", Urgency.CLICK)], 1
+            [
+                ("ahead", Urgency.AHEAD),
+                ("track", Urgency.TRACK),
+                ("one", Urgency.CLICK),
+                ("two", Urgency.CLICK),
+            ],
+            1,
         ):
             threads.append(threading.Thread(target=work, args=(name, urgency)))
             threads[-1].start()

@@ -43,7 +43,9 @@ def valid(path: Path) -> None:
     if tool is None:
         pytest.skip("dciodvfy (Debian package dicom3tools) is not installed")
     said = subprocess.run([tool, str(path)], capture_output=True, text=True, check=False)
-    assert not [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")]
+    assert not [
+        line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")
+    ]
 
 
 def annotated(server: Server) -> Any:
@@ -51,8 +53,18 @@ def annotated(server: Server) -> Any:
     server.open("ct")
     frames, (rows, columns) = len(server.labels()), server.labels().shape[1:]
     middle = frames // 2
-    server.do("predict", frame=middle, object_id=1, boxes=[[columns * 0.3, rows * 0.2, columns * 0.7, rows * 0.6]])
-    server.do("predict", frame=middle, object_id=2, boxes=[[columns * 0.5, rows * 0.4, columns * 0.9, rows * 0.8]])
+    server.do(
+        "predict",
+        frame=middle,
+        object_id=1,
+        boxes=[[columns * 0.3, rows * 0.2, columns * 0.7, rows * 0.6]],
+    )
+    server.do(
+        "predict",
+        frame=middle,
+        object_id=2,
+        boxes=[[columns * 0.5, rows * 0.4, columns * 0.9, rows * 0.8]],
+    )
     server.propagate(rules=None)
     stroke = {"xy": [[columns * 0.1, rows * 0.9], [columns * 0.6, rows * 0.3]], "width": 4}
     server.do("paint", frame=0, object_id=5, strokes=[stroke])
@@ -87,9 +99,10 @@ def test_exports_hold_the_voxels_that_were_shown(
                 colour_of(5),
             ]
         else:
-            assert [segment.SegmentedPropertyTypeCodeSequence[0].CodeValue for segment in data.SegmentSequence][1] == (
-                "52988006"
-            )
+            assert [
+                segment.SegmentedPropertyTypeCodeSequence[0].CodeValue
+                for segment in data.SegmentSequence
+            ][1] == ("52988006")
             assert "RecommendedDisplayCIELabValue" in data.SegmentSequence[0]
         valid(path)
 

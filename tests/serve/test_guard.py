@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
-from segscope.serve.guard import HEADERS
+from segscope.serve.security import HEADERS
 from segscope.serve.settings import Limits
 
 from .conftest import BASE, TOKEN, Server
@@ -27,7 +27,9 @@ def refused(answer: Any, status: int) -> str:
 
 
 class TestToken:
-    @pytest.mark.parametrize("path", ["/v1/project", "/v1/images", "/v1/openapi.json", "/v1/nothing"])
+    @pytest.mark.parametrize(
+        "path", ["/v1/project", "/v1/images", "/v1/openapi.json", "/v1/nothing"]
+    )
     def test_nothing_without_it(self, server: Server, path: str) -> None:
         assert "Bearer" in refused(server.http.get(path, headers=NOBODY), 401)
         refused(server.http.get(path, headers={"Authorization": "Bearer wrong"}), 401)
@@ -60,12 +62,16 @@ class TestToken:
         for said in (b"Bearer \xff\xfe", b"Basic abc", b"Bearer", b"Bearer  "):
             refused(server.http.get("/v1/project", headers={"Authorization": said}), 401)
 
-    def test_without_a_token_everybody_on_this_machine_is_in(self, serve: Callable[..., Server]) -> None:
+    def test_without_a_token_everybody_on_this_machine_is_in(
+        self, serve: Callable[..., Server]
+    ) -> None:
         assert serve(token=None).http.get("/v1/project").status_code == 200
 
 
 class TestHostAndOrigin:
-    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "evil.example:8000", "[::1"])
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "127.0.0.1.evil.example", "", "evil.example:8000", "[::1"]
+    )
     def test_foreign_names_of_the_server(self, server: Server, host: str) -> None:
         refused(server.http.get("/v1/project", headers={"Host": host}), 400)
         refused(server.http.get("/", headers={"Host": host}), 400)
@@ -77,7 +83,14 @@ class TestHostAndOrigin:
 
     @pytest.mark.parametrize(
         "origin",
-        ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000", "garbage", "http://["],
+        [
+            "http://evil.example",
+            "null",
+            "http://127.0.0.1:9999",
+            "http://localhost:8000",
+            "garbage",
+            "http://[",
+        ],
     )
     def test_pages_of_other_origins(self, server: Server, origin: str) -> None:
         refused(server.http.post("/v1/cases", json={}, headers={"Origin": origin}), 403)
@@ -89,7 +102,11 @@ class TestHostAndOrigin:
     def test_pages_that_were_allowed(self, serve: Callable[..., Server]) -> None:
         origin = "https://ohif.example"
         http = serve(origins=(origin,)).http
-        asked = {"Origin": origin, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-lease"}
+        asked = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "PUT",
+            "Access-Control-Request-Headers": "x-lease",
+        }
         before = http.options("/v1/project", headers={**asked, **NOBODY})
         assert before.status_code == 204
         assert before.headers["access-control-allow-origin"] == origin
@@ -97,10 +114,18 @@ class TestHostAndOrigin:
         assert before.headers["access-control-allow-headers"] == "x-lease"
         answer = http.get("/v1/project", headers={"Origin": origin})
         assert answer.headers["access-control-allow-origin"] == origin
-        assert http.options("/v1/project", headers={**asked, "Origin": "http://evil.example"}).status_code == 403
+        assert (
+            http.options(
+                "/v1/project", headers={**asked, "Origin": "http://evil.example"}
+            ).status_code
+            == 403
+        )
 
     def test_nobody_is_allowed_unasked(self, server: Server) -> None:
-        assert "access-control-allow-origin" not in server.http.get("/v1/project", headers={"Origin": BASE}).headers
+        assert (
+            "access-control-allow-origin"
+            not in server.http.get("/v1/project", headers={"Origin": BASE}).headers
+        )
 
 
 class TestLengths:
@@ -108,7 +133,9 @@ class TestLengths:
         server = serve(limits=Limits(body_bytes=1000, upload_bytes=5000))
         refused(server.http.post("/v1/login", content=b"x" * 1001), 413)
         refused(server.http.post("/v1/images", content=b"x" * 5001), 413)
-        refused(server.http.post("/v1/login", content=b"", headers={"Content-Length": "nonsense"}), 413)
+        refused(
+            server.http.post("/v1/login", content=b"", headers={"Content-Length": "nonsense"}), 413
+        )
 
     def test_a_body_that_does_not_say(self, serve: Callable[..., Server]) -> None:
         server = serve(limits=Limits(body_bytes=1000, upload_bytes=5000))
@@ -142,7 +169,9 @@ class TestSocket:
             with server.http.websocket_connect(
                 f"ws://127.0.0.1:8000/v1/sessions/{server.session_id}/live", headers=NOBODY
             ) as socket:
-                socket.send_json({"type": "hello", "lease": server.headers["X-Lease"], "token": token})
+                socket.send_json(
+                    {"type": "hello", "lease": server.headers["X-Lease"], "token": token}
+                )
                 said = socket.receive_json()
                 assert (said["type"] == "hello") == welcome
                 if not welcome:
@@ -156,7 +185,9 @@ class TestSocket:
         for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
             with (
                 pytest.raises(WebSocketDisconnect),
-                server.http.websocket_connect(f"ws://127.0.0.1:8000{url}", headers=headers) as socket,
+                server.http.websocket_connect(
+                    f"ws://127.0.0.1:8000{url}", headers=headers
+                ) as socket,
             ):
                 socket.receive_json()
 

@@ -35,7 +35,9 @@ class TestPaths:
             (0, "x" * 3000), (0, "~/x"), (0, "."), (0, "file:///etc/passwd"), (0, "clip\n/0.png"),
         ],
     )  # fmt: skip
-    def test_only_below_the_roots(self, serve: Callable[..., Server], tmp_path: Path, root: int, path: str) -> None:
+    def test_only_below_the_roots(
+        self, serve: Callable[..., Server], tmp_path: Path, root: int, path: str
+    ) -> None:
         base = tmp_path / "base"
         (base / "clip").mkdir(parents=True)
         Image.new("L", (9, 9)).save(tmp_path / "secret.png")
@@ -52,7 +54,12 @@ class TestPaths:
         assert server.http.get("/v1/images").json() == []
 
     def test_files_of_the_project_are_not_served(self, server: Server) -> None:
-        for path in ("/../project.sqlite", "/%2e%2e/app.py", "/..%2f..%2fapp.py", "/static/../app.py"):
+        for path in (
+            "/../project.sqlite",
+            "/%2e%2e/app.py",
+            "/..%2f..%2fapp.py",
+            "/static/../app.py",
+        ):
             answer = server.http.get(path)
             assert b"SQLite" not in answer.content
             assert b"create_app" not in answer.content
@@ -69,13 +76,17 @@ def png(width: int, height: int) -> bytes:
     """A PNG that declares a size and holds zeros in next to no bytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = zlib.compressobj(9)
     line = bytes(1 + width)
     data = b"".join(rows.compress(line) for _ in range(min(height, 3000))) + rows.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def nifti(shape: tuple[int, ...], voxels: int) -> bytes:
@@ -177,10 +188,24 @@ def mutants(seed: int, count: int) -> Iterator[tuple[str, bytes]]:
         ".png": PICTURE,
         ".nii.gz": nifti((8, 8, 3), 384),
         ".npy": volume.getvalue(),
-        ".nrrd": b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n\n" + bytes(64),
+        ".nrrd": b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n\n"
+        + bytes(64),
         ".zip": archive(("a.png", PICTURE)),
     }
-    suffixes = [*good, ".tif", ".dcm", ".mp4", ".mha", ".jpg", ".npz", ".avi", ".nii", ".gif", ".bmp", ".webp"]
+    suffixes = [
+        *good,
+        ".tif",
+        ".dcm",
+        ".mp4",
+        ".mha",
+        ".jpg",
+        ".npz",
+        ".avi",
+        ".nii",
+        ".gif",
+        ".bmp",
+        ".webp",
+    ]
     for _ in range(count):
         data = bytearray(chance.choice(list(good.values())))
         for _ in range(chance.randint(1, 12)):
@@ -198,7 +223,11 @@ def test_two_hundred_hostile_uploads(serve: Callable[..., Server]) -> None:
         refuse(server, name, data)
     for name, data in mutants(0, 175):
         answer = server.http.post("/v1/images", files={"file": (name, data)})
-        assert answer.status_code in (201, *range(400, 500)), (name, answer.status_code, answer.text)
+        assert answer.status_code in (201, *range(400, 500)), (
+            name,
+            answer.status_code,
+            answer.text,
+        )
         assert "Traceback" not in answer.text
     assert psutil.Process().memory_info().rss - memory < 500 * MIB
     known = {row["image_id"] for row in server.http.get("/v1/images").json()}
@@ -206,17 +235,19 @@ def test_two_hundred_hostile_uploads(serve: Callable[..., Server]) -> None:
     assert server.http.get("/v1/health").status_code == 200
 
 
-def test_a_decoder_that_hangs_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_decoder_that_hangs_is_ended(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from segscope.errors import ReadError
-    from segscope.serve import decoder
+    from segscope.serve.project import sandboxed_reader
 
     path = tmp_path / "a.png"
     path.write_bytes(PICTURE)
     with pytest.raises(ReadError, match="within the bounds"):
-        decoder.foreign_stack(path, {}, Limits(decoder_s=0.01))
+        sandboxed_reader.foreign_stack(path, {}, Limits(decoder_s=0.01))
     with pytest.raises(ReadError, match=r"bounds|memory"):
-        decoder.foreign_stack(path, {}, Limits(decoder_bytes=40 * MIB))
-    frames = decoder.ForeignFrames(path, {}, Limits())
+        sandboxed_reader.foreign_stack(path, {}, Limits(decoder_bytes=40 * MIB))
+    frames = sandboxed_reader.ForeignFrames(path, {}, Limits())
     frames._child.kill()  # type: ignore[union-attr]
     assert frames[0].shape == (16, 16)  # a new child took over
     frames.close()
@@ -248,7 +279,11 @@ def test_any_request_is_survived(server: Server) -> None:
     }  # fmt: skip
 
     def some(name: str) -> Any:
-        return chance.choice(known.get(name) or [chance.choice(JUNK)]) if chance.random() < 0.6 else chance.choice(JUNK)
+        return (
+            chance.choice(known.get(name) or [chance.choice(JUNK)])
+            if chance.random() < 0.6
+            else chance.choice(JUNK)
+        )
 
     asked = 0
     for path, operations in spec["paths"].items():
@@ -264,7 +299,9 @@ def test_any_request_is_survived(server: Server) -> None:
                 body = None
                 content = operation.get("requestBody", {}).get("content", {})
                 if "application/json" in content:
-                    fields = shape_of(spec, content["application/json"]["schema"]).get("properties", {})
+                    fields = shape_of(spec, content["application/json"]["schema"]).get(
+                        "properties", {}
+                    )
                     body = {name: some(name) for name in fields if chance.random() < 0.6}
                     body = body if chance.random() < 0.9 else chance.choice(JUNK)
                 if "logout" in path or (method == "delete" and "session" in path):
@@ -295,6 +332,10 @@ def test_bodies_that_are_no_json(server: Server) -> None:
         b'{"points": [[Infinity, 1, 1]]}',
     ):
         answer = server.http.post(base, content=content, headers=server.headers)
-        assert 400 <= answer.status_code < 500, (content[:20], answer.status_code, answer.text[:200])
+        assert 400 <= answer.status_code < 500, (
+            content[:20],
+            answer.status_code,
+            answer.text[:200],
+        )
     for method in ("TRACE", "PUT", "BREW"):
         assert server.http.request(method, base).status_code in (404, 405)

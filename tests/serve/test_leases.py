@@ -62,7 +62,9 @@ def test_rest_and_silence_end_it(serve: Callable[..., Server]) -> None:
 def test_when_all_places_are_taken(serve: Callable[..., Server]) -> None:
     server = serve(leases=1)
     server.open(annotator="anna")
-    answer = server.http.post("/v1/sessions", json={"image_id": server.image_id, "annotator": "ben"})
+    answer = server.http.post(
+        "/v1/sessions", json={"image_id": server.image_id, "annotator": "ben"}
+    )
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
     server.ask("DELETE", "", status=204)

@@ -40,7 +40,9 @@ class Talk:
                 continue
             said = json.loads(got["text"])
             self.news.append(said)
-            if said["type"] == kind and all(said.get(key) == value for key, value in fields.items()):
+            if said["type"] == kind and all(
+                said.get(key) == value for key, value in fields.items()
+            ):
                 return said
 
     def say(self, kind: str, **fields: Any) -> None:
@@ -95,7 +97,9 @@ def test_only_the_latest_hover_is_answered(server: Server) -> None:
         assert server.ask("GET", "/state")["commands"] == 0
 
 
-@pytest.mark.parametrize("key", ["replace", "choose", "clear", "paint", "accept", "redo", "correct"])
+@pytest.mark.parametrize(
+    "key", ["replace", "choose", "clear", "paint", "accept", "redo", "correct"]
+)
 def test_every_command_is_understood(server: Server, key: str) -> None:
     server.open("cells.png")
     bodies: dict[str, dict[str, Any]] = {
@@ -121,7 +125,15 @@ def test_wrong_messages_are_answered(server: Server) -> None:
     server.open()
     with server.socket() as socket:
         talk = Talk(server, socket)
-        for text in ("nonsense", "[]", "1", '{"type": "fly"}', '{"type": 7}', "{}", '{"type":"predict","frame":-1}'):
+        for text in (
+            "nonsense",
+            "[]",
+            "1",
+            '{"type": "fly"}',
+            '{"type": 7}',
+            "{}",
+            '{"type":"predict","frame":-1}',
+        ):
             socket.send_text(text)
             said = talk.until("error")
             assert said["status"] == 422
@@ -157,18 +169,26 @@ def test_a_lost_lease_is_told(server: Server) -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 names = st.sampled_from(
     ["frame", "object_id", "points", "boxes", "prompts", "index", "frames", "seq", "within", "bits"]
 )
-kinds = st.sampled_from(["predict", "hover", "paint", "accept", "choose", "replace", "clear", "undo", "propagate"])
+kinds = st.sampled_from(
+    ["predict", "hover", "paint", "accept", "choose", "replace", "clear", "undo", "propagate"]
+)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(kinds, st.dictionaries(names, json_values, max_size=4)), max_size=8))
-def test_any_message_is_survived(server: Server, messages: list[tuple[str, dict[str, Any]]]) -> None:
+def test_any_message_is_survived(
+    server: Server, messages: list[tuple[str, dict[str, Any]]]
+) -> None:
     if not server.session_id:
         server.open("cells.png")
     with server.socket() as socket:

@@ -35,9 +35,13 @@ class Monai:
         assert answer.status_code == status, (path, answer.status_code, answer.text[:300])
         return answer
 
-    def infer(self, model: str, params: dict[str, Any], **query: Any) -> tuple[dict[str, Any], np.ndarray]:
+    def infer(
+        self, model: str, params: dict[str, Any], **query: Any
+    ) -> tuple[dict[str, Any], np.ndarray]:
         """As 3D Slicer does: params in a form, params and a mask file back."""
-        answer = self.ask("POST", f"/infer/{model}", params=query, data={"params": json.dumps(params)})
+        answer = self.ask(
+            "POST", f"/infer/{model}", params=query, data={"params": json.dumps(params)}
+        )
         parts = parts_of(answer)
         name, data = parts["image"]
         assert name.endswith(".nrrd")
@@ -79,7 +83,9 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 def sent(monai: Monai, scans: Path) -> str:
     files = [("files", ("ct.nii.gz", (scans / "ct.nii.gz").read_bytes()))]
-    return str(monai.ask("PUT", "/session/", params={"expiry": 99999}, files=files).json()["session_id"])
+    return str(
+        monai.ask("PUT", "/session/", params={"expiry": 99999}, files=files).json()["session_id"]
+    )
 
 
 class TestAsSlicerDoes:
@@ -97,7 +103,15 @@ class TestAsSlicerDoes:
         session = sent(monai, scans)
         told = monai.ask("GET", f"/session/{session}?update_ts=true").json()
         assert told["expiry"] == 3600
-        assert set(told) == {"name", "path", "image", "meta", "create_ts", "last_access_ts", "expiry"}
+        assert set(told) == {
+            "name",
+            "path",
+            "image",
+            "meta",
+            "create_ts",
+            "last_access_ts",
+            "expiry",
+        }
         assert "/" not in told["path"]
         params = {
             "label": "tumour", "foreground": [[30, 30, 3]], "background": [[5, 5, 3]], "slice": 3, "reset_state": True,
@@ -118,11 +132,15 @@ class TestAsSlicerDoes:
         session = sent(monai, scans)
         _, labels = monai.infer("mini_3d", {"roi": ROI}, session_id=session)
         assert iou(labels > 0, block()) > 0.7
-        _, labels = monai.infer("mini_3d", {"foreground": [[30, 30, 3], [30, 30, 2]]}, session_id=session)
+        _, labels = monai.infer(
+            "mini_3d", {"foreground": [[30, 30, 3], [30, 30, 2]]}, session_id=session
+        )
         assert (labels > 0).any(axis=(1, 2)).sum() > 2
 
     def test_without_prompts_an_empty_mask_comes_back(self, monai: Monai, scans: Path) -> None:
-        _, labels = monai.infer("mini_3d", {"foreground": [], "background": []}, session_id=sent(monai, scans))
+        _, labels = monai.infer(
+            "mini_3d", {"foreground": [], "background": []}, session_id=sent(monai, scans)
+        )
         assert labels.shape == (7, 60, 80)
         assert not labels.any()
 
@@ -133,25 +151,40 @@ class TestAsSlicerDoes:
         )  # fmt: skip
         path = tmp_path / "m.nii.gz"
         path.write_bytes(answer.content)
-        assert np.array_equal(ss.read(path).geometry.affine, ss.read(scans / "ct.nii.gz").geometry.affine)  # type: ignore[union-attr]
+        assert np.array_equal(
+            ss.read(path).geometry.affine, ss.read(scans / "ct.nii.gz").geometry.affine
+        )  # type: ignore[union-attr]
 
 
 class TestOthers:
     def test_ohif_gets_plain_nrrd_of_a_series(self, monai: Monai, inputs: Any) -> None:
-        files = [("files", (path.name, path.read_bytes())) for path in sorted(Path(inputs.series).iterdir())]
-        monai.ask("PUT", "/session/", files=files)
-        uid = monai.server.workspace.images.stack(monai.server.http.get("/v1/images").json()[0]["image_id"]).meta[
-            "series_uid"
+        files = [
+            ("files", (path.name, path.read_bytes()))
+            for path in sorted(Path(inputs.series).iterdir())
         ]
-        params = {"roi": [30, 70, 30, 70, 0, 2], "result_compress": False, "restore_label_idx": False}
+        monai.ask("PUT", "/session/", files=files)
+        uid = monai.server.workspace.images.stack(
+            monai.server.http.get("/v1/images").json()[0]["image_id"]
+        ).meta["series_uid"]
+        params = {
+            "roi": [30, 70, 30, 70, 0, 2],
+            "result_compress": False,
+            "restore_label_idx": False,
+        }
         answer = monai.ask(
-            "POST", "/infer/mini_3d", params={"image": uid, "output": "image"}, data={"params": json.dumps(params)}
+            "POST",
+            "/infer/mini_3d",
+            params={"image": uid, "output": "image"},
+            data={"params": json.dumps(params)},
         )
         assert b"encoding: raw" in answer.content[:400]
         assert nrrd_of(answer.content).any()
         params["label_info"] = [{"name": "liver", "idx": 1}]
         answer = monai.ask(
-            "POST", "/infer/mini_3d", params={"image": uid, "output": "dicom_seg"}, data={"params": json.dumps(params)}
+            "POST",
+            "/infer/mini_3d",
+            params={"image": uid, "output": "dicom_seg"},
+            data={"params": json.dumps(params)},
         )
         assert answer.headers["content-type"] == "application/dicom"
         assert answer.content[128:132] == b"DICM"
@@ -170,7 +203,11 @@ class TestOthers:
         data = (scans / "cells.png").read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         monai.ask("HEAD", "/datastore/image", 404, params={"image": "cells"})
-        body = {"location": [100, 200], "size": [96, 64], "params": {"foreground": [[35, 20]], "background": []}}
+        body = {
+            "location": [100, 200],
+            "size": [96, 64],
+            "params": {"foreground": [[35, 20]], "background": []},
+        }
         answer = monai.ask(
             "POST", "/infer/wsi_v2/mini_2d?output=asap", files={"file": ("patch.png", data)},
             data={"wsi": json.dumps(body)},
@@ -182,14 +219,20 @@ class TestOthers:
         assert min(y for _, y in places) >= 200
         assert root.find("AnnotationGroups/Group") is not None
         monai.ask("PUT", "/datastore/", files={"file": ("cells.png", data)})
-        monai.ask("HEAD", "/datastore/image", params={"image": "cells", "check_sum": f"SHA256:{digest}"})
-        monai.ask("HEAD", "/datastore/image", 404, params={"image": "cells", "check_sum": "SHA256:00"})
+        monai.ask(
+            "HEAD", "/datastore/image", params={"image": "cells", "check_sum": f"SHA256:{digest}"}
+        )
+        monai.ask(
+            "HEAD", "/datastore/image", 404, params={"image": "cells", "check_sum": "SHA256:00"}
+        )
         box = {"location": [20, 10], "size": [30, 20], "params": {}}
         answer = monai.ask("POST", "/infer/wsi/mini_2d?output=asap&image=cells", json=box)
         assert b"<Coordinate " in answer.content
 
     def test_pages_of_allowed_origins_may_ask(self, serve: Callable[..., Server]) -> None:
-        monai = Monai(serve(facades=("monailabel",), facade_token=False, origins=("http://ohif.example",)))
+        monai = Monai(
+            serve(facades=("monailabel",), facade_token=False, origins=("http://ohif.example",))
+        )
         answer = monai.ask("GET", "/info/", headers={"Origin": "http://ohif.example"})
         assert answer.headers["access-control-allow-origin"] == "http://ohif.example"
 
@@ -197,14 +240,23 @@ class TestOthers:
 class TestDatastore:
     def test_images_and_labels_are_kept(self, monai: Monai, scans: Path) -> None:
         data = (scans / "ct.nii.gz").read_bytes()
-        image = monai.ask("PUT", "/datastore/image?image=x", files={"file": ("ct.nii.gz", data)}).json()["image"]
+        image = monai.ask(
+            "PUT", "/datastore/image?image=x", files={"file": ("ct.nii.gz", data)}
+        ).json()["image"]
         assert monai.ask("GET", f"/datastore/image?image={image}").content == data
-        assert monai.ask("GET", f"/datastore/image/info?image={image}").json()["shape_zyx"] == [7, 60, 80]
+        assert monai.ask("GET", f"/datastore/image/info?image={image}").json()["shape_zyx"] == [
+            7,
+            60,
+            80,
+        ]
         assert monai.ask("POST", "/activelearning/first", json={}).json()["id"] == image
         notes = {"label_info": [{"name": "tumour", "idx": 1}], "client_id": "me"}
         label = {"label": ("label.nrrd", b"NRRD...")}
         said = monai.ask(
-            "PUT", f"/datastore/label?image={image}", files=label, data={"params": json.dumps(notes)}
+            "PUT",
+            f"/datastore/label?image={image}",
+            files=label,
+            data={"params": json.dumps(notes)},
         ).json()
         assert said == {"image": image, "label": image}
         assert monai.ask("GET", f"/datastore/label?label={image}&tag=final").content == b"NRRD..."
@@ -230,13 +282,19 @@ class TestDatastore:
 
     def test_raw_labels_of_ohif(self, monai: Monai, scans: Path) -> None:
         data = (scans / "ct.nii.gz").read_bytes()
-        image = monai.ask("PUT", "/datastore/image", files={"file": ("ct.nii.gz", data)}).json()["image"]
+        image = monai.ask("PUT", "/datastore/image", files={"file": ("ct.nii.gz", data)}).json()[
+            "image"
+        ]
         labels = block().astype(np.uint8)
         raw = labels.T.tobytes(order="F")  # (x, y, z), x running fastest
-        monai.ask("PUT", f"/datastore/label?image={image}&tag=final", files={"label": ("label.bin", raw)})
+        monai.ask(
+            "PUT", f"/datastore/label?image={image}&tag=final", files={"label": ("label.bin", raw)}
+        )
         kept = monai.ask("GET", f"/datastore/label?label={image}").content
         assert np.array_equal(nrrd_of(kept), labels)
-        monai.ask("PUT", f"/datastore/label?image={image}", 422, files={"label": ("label.bin", raw[:-1])})
+        monai.ask(
+            "PUT", f"/datastore/label?image={image}", 422, files={"label": ("label.bin", raw[:-1])}
+        )
 
 
 class TestRefusals:
@@ -249,7 +307,10 @@ class TestRefusals:
         ):  # fmt: skip
             monai.ask("POST", f"/infer/mini_3d?session_id={session}", 422, data={"params": params})
         monai.ask(
-            "POST", f"/infer/mini_2d?session_id={session}", 422, data={"params": '{"slice": 99, "roi": [1,2,3,4]}'}
+            "POST",
+            f"/infer/mini_2d?session_id={session}",
+            422,
+            data={"params": '{"slice": 99, "roi": [1,2,3,4]}'},
         )
         monai.ask("POST", "/infer/mini_3d", 422)
         monai.ask("POST", f"/infer/nothing_3d?session_id={session}", 404)
@@ -260,7 +321,11 @@ class TestRefusals:
         for tag in ("../x", "a/b", "", "."):
             status = 200 if not tag else 422
             monai.ask(
-                "PUT", "/datastore/label", status, params={"image": image, "tag": tag}, files={"label": ("x", b"1")}
+                "PUT",
+                "/datastore/label",
+                status,
+                params={"image": image, "tag": tag},
+                files={"label": ("x", b"1")},
             )
         assert gzip.decompress((scans / "ct.nii.gz").read_bytes())
 

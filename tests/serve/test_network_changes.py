@@ -59,7 +59,9 @@ def test_masks_stay_and_the_client_is_told(serve: Callable[..., Server], newer: 
     after = second.labels()
     assert np.array_equal(after[3], labels[3])  # accepted
     log = second.http.get(f"/v1/sessions/{second.session_id}/log").text.splitlines()
-    assert [json.loads(line)["engine"]["weights"] for line in log if '"engine"' in line][1:] == ["newer"]
+    assert [json.loads(line)["engine"]["weights"] for line in log if '"engine"' in line][1:] == [
+        "newer"
+    ]
     third = serve()
     third.workspace.engines._loaded["mini"] = newer
     third.open(take_over=True)

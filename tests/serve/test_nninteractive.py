@@ -33,7 +33,9 @@ class running:
         self.socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_config=None, lifespan="off", ws="websockets-sansio")
         self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True
+        )
 
     def __enter__(self) -> str:
         self.thread.start()
@@ -103,7 +105,9 @@ def test_several_objects_one_after_the_other(session: Any, url: str) -> None:
         session.reset_interactions()
         assert not target.any()
     http = httpx.Client(
-        base_url=url.removesuffix("/nninteractive"), headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
+        base_url=url.removesuffix("/nninteractive"),
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=60,
     )
     with http:
         (row,) = http.get("/v1/sessions", params={"annotator": "nninteractive"}).json()
@@ -143,7 +147,9 @@ def test_leases(session: Any, url: str) -> None:
         start(session)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
 def test_without_the_token(url: str) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         remote.nnInteractiveRemoteInferenceSession(url, api_key="wrong")
@@ -159,7 +165,9 @@ class TestDrawn:
         assert iou(target > 0, truth()) > 0.6
         first = target.copy()
         crop = np.ones((1, 2, 8), bool)
-        session.add_scribble_interaction(crop, include_interaction=False, interaction_bbox=[[3, 4], [12, 14], [17, 25]])
+        session.add_scribble_interaction(
+            crop, include_interaction=False, interaction_bbox=[[3, 4], [12, 14], [17, 25]]
+        )
         assert session.undo()
         assert np.array_equal(target, first)
         assert session.undo()
@@ -168,7 +176,9 @@ class TestDrawn:
     def test_a_scribble_across_the_slices(self, session: Any) -> None:
         target = start(session)
         crop = np.ones((4, 1, 2), np.uint8)
-        session.add_scribble_interaction(crop, include_interaction=True, interaction_bbox=[[1, 5], [17, 18], [24, 26]])
+        session.add_scribble_interaction(
+            crop, include_interaction=True, interaction_bbox=[[1, 5], [17, 18], [24, 26]]
+        )
         assert all(target[at].any() for at in range(1, 5))
         assert session.undo()
         assert not target.any()
@@ -243,7 +253,9 @@ DAMAGED = {
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_arrays(url: str, data: bytes) -> None:
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as http:
+    with httpx.Client(
+        base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
+    ) as http:
         http.headers["X-Lease-Token"] = http.post("/claim").json()["lease_token"]
         for path in ("/set_image", "/add_initial_seg_interaction", "/add_scribble_interaction"):
             answer = http.post(path, content=data)

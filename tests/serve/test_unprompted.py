@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import segscope as ss
-from segscope.adapt import folder, method
+from segscope.adapt import method, saved
 from segscope.cli.app import main
 
 from .conftest import Server
@@ -27,11 +27,13 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("models") / "tissues"
     base = ss.load("mini", device="cpu", dtype="float32")
     chosen = method("linear-probe")()
-    adapted = folder.attach(chosen, base, CLASSES)
+    adapted = saved.attach(chosen, base, CLASSES)
     drawn = torch.Generator().manual_seed(1)
-    tensors = {name: torch.randn(item.shape, generator=drawn) for name, item in adapted.tensors().items()}
+    tensors = {
+        name: torch.randn(item.shape, generator=drawn) for name, item in adapted.tensors().items()
+    }
     place.mkdir()
-    folder.write(place, folder.Record(chosen, folder.base_of(base, "mini"), CLASSES), tensors)
+    saved.write(place, saved.Record(chosen, saved.base_of(base, "mini"), CLASSES), tensors)
     return place
 
 
@@ -60,11 +62,17 @@ def test_models_say_what_they_find(server: Server) -> None:
     assert rows["mini"]["prompts"]
 
 
-def test_a_damaged_adaptation_is_named_and_not_available(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_damaged_adaptation_is_named_and_not_available(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "adaptation.json").write_text("{")
-    (row,) = [r for r in serve(models={"broken": str(broken)}).http.get("/v1/models").json() if r["name"] == "broken"]
+    (row,) = [
+        r
+        for r in serve(models={"broken": str(broken)}).http.get("/v1/models").json()
+        if r["name"] == "broken"
+    ]
     assert not row["available"]
     assert "copy the folder again" in row["note"]
     assert str(tmp_path) not in row["note"]
@@ -92,9 +100,15 @@ def test_what_is_there_stays(server: Server) -> None:
     drawn = server.labels()
     everything(server, model="tissues", whole=True)
     after = server.labels()
-    assert names(server) == {5: "block", 6: "", 7: "wall"}  # the class goes to the object that has its name
+    assert names(server) == {
+        5: "block",
+        6: "",
+        7: "wall",
+    }  # the class goes to the object that has its name
     assert np.array_equal(after[drawn > 0], drawn[drawn > 0])
-    assert np.array_equal(after[2] == 5, drawn[2] == 5)  # a mask of the class that is there is not changed
+    assert np.array_equal(
+        after[2] == 5, drawn[2] == 5
+    )  # a mask of the class that is there is not changed
     assert (after[1] == 5).any()
     again = everything(server, model="tissues", whole=True)
     assert again["result"]["objects"] == []
@@ -119,7 +133,9 @@ def test_objects_without_names_are_looked_for_on_one_frame(server: Server) -> No
     server.do("everything", 404, frame=0, model="none-such")
 
 
-def test_a_server_does_not_start_with_it(probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_does_not_start_with_it(
+    probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = ["serve", "--model", str(probe), "--project", str(tmp_path / "project"), "--port", "0"]
     assert main(argv) == 2
     said = capsys.readouterr().err
@@ -130,11 +146,17 @@ def test_a_server_does_not_start_with_it(probe: Path, tmp_path: Path, capsys: py
 def test_monai_label_has_it_among_the_automatic_ones(server: Server, probe: Path) -> None:
     monai = Monai(server)
     about = monai.ask("GET", "/info/").json()["models"]["tissues"]
-    assert (about["type"], about["labels"], about["dimension"]) == ("segmentation", list(CLASSES), 3)
+    assert (about["type"], about["labels"], about["dimension"]) == (
+        "segmentation",
+        list(CLASSES),
+        3,
+    )
     server.image()
     said, found = monai.infer("tissues", {"result_extension": ".nrrd"}, image="ct")
     assert said["label_names"] == {"wall": 1, "block": 2}
-    alone = ss.everything(ss.read(server.workspace.settings.roots[0] / "ct.nii.gz"), ss.load(probe, device="cpu"))
+    alone = ss.everything(
+        ss.read(server.workspace.settings.roots[0] / "ct.nii.gz"), ss.load(probe, device="cpu")
+    )
     assert np.array_equal(found, np.stack(list(alone.iter_labels())))
 
 

@@ -21,7 +21,8 @@ def _pixel() -> Masks:
 
 def _volume() -> Masks:
     return (
-        np.stack([disc((30, 40), 14, 18, radius) for radius in (0, 3, 6, 9, 7, 4)]) & (np.arange(6) > 0)[:, None, None]
+        np.stack([disc((30, 40), 14, 18, radius) for radius in (0, 3, 6, 9, 7, 4)])
+        & (np.arange(6) > 0)[:, None, None]
     )
 
 

@@ -55,7 +55,9 @@ def test_edges_move_as_far_as_each_kind_says(options: dict, least: float, most: 
 
 
 @given(st.tuples(*[st.floats(0, 30)] * 4), st.tuples(*[st.floats(-60, 60)] * 4))
-def test_moved_boxes_stay_boxes_on_the_frame(corners: tuple[float, ...], by: tuple[float, ...]) -> None:
+def test_moved_boxes_stay_boxes_on_the_frame(
+    corners: tuple[float, ...], by: tuple[float, ...]
+) -> None:
     x, y, wide, high = corners
     box = moved(Box((x, y, x + wide + 1, y + high + 1), 2, 3), np.array(by), (40, 50))
     x0, y0, x1, y1 = box.xyxy
@@ -71,5 +73,8 @@ def test_the_box_of_a_volume_is_that_of_the_middle_slice_with_both_ends() -> Non
     box, before, after = make("box3d.mid", truth)
     assert box == Box.around(truth[4], 4)
     assert isinstance(before, MaskPrompt)
-    assert [(end.frame, bool(end.mask.any())) for end in (before, after)] == [(1, False), (7, False)]
+    assert [(end.frame, bool(end.mask.any())) for end in (before, after)] == [
+        (1, False),
+        (7, False),
+    ]
     assert [prompt.frame for prompt in make("box3d.mid", truth[2:7])] == [2]

@@ -77,7 +77,9 @@ def test_empty_mask_and_unequal_shapes_are_refused():
 pairs = st.tuples(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95), st.floats(0, 3))
 
 
-def blobs(shape: tuple[int, ...], seed: int, share: float, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+def blobs(
+    shape: tuple[int, ...], seed: int, share: float, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     fields = (ndimage.gaussian_filter(rng.random(shape), sigma) for _ in range(2))
     truth, found = (field > np.quantile(field, share) for field in fields)
@@ -94,7 +96,9 @@ def brute_depth(mask: np.ndarray) -> np.ndarray:
     return deep
 
 
-def brute_rt(truth: np.ndarray, found: np.ndarray, clicked: set[tuple[int, int]]) -> tuple[int, int, bool] | None:
+def brute_rt(
+    truth: np.ndarray, found: np.ndarray, clicked: set[tuple[int, int]]
+) -> tuple[int, int, bool] | None:
     missed, surplus = brute_depth(truth & ~found), brute_depth(found & ~truth)
     for place in clicked:
         missed[place] = surplus[place] = 0
@@ -113,9 +117,13 @@ def test_rt_is_the_rule_of_ritm(case: tuple[int, float, float], shape: tuple[int
     before: tuple[Point, ...] = ()
     clicked: set[tuple[int, int]] = set()
     for _ in range(6):
-        made = SIMULATORS["click.rt"].make(Target(truth[None], found[None], given=before), np.random.default_rng(0))
+        made = SIMULATORS["click.rt"].make(
+            Target(truth[None], found[None], given=before), np.random.default_rng(0)
+        )
         wanted = brute_rt(truth, found, clicked)
-        assert [(p.y - 0.5, p.x - 0.5, p.positive) for p in made] == ([] if wanted is None else [wanted])
+        assert [(p.y - 0.5, p.x - 0.5, p.positive) for p in made] == (
+            [] if wanted is None else [wanted]
+        )
         if wanted is None:
             break
         clicked.add(wanted[:2])
@@ -124,7 +132,9 @@ def test_rt_is_the_rule_of_ritm(case: tuple[int, float, float], shape: tuple[int
 
 @settings(max_examples=25, deadline=None)
 @given(pairs, st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7)))
-def test_cc3d_is_the_rule_of_the_challenge(case: tuple[int, float, float], shape: tuple[int, int, int]) -> None:
+def test_cc3d_is_the_rule_of_the_challenge(
+    case: tuple[int, float, float], shape: tuple[int, int, int]
+) -> None:
     truth, found = blobs(shape, *case)
     made = SIMULATORS["click.cc3d"].make(Target(truth, found), np.random.default_rng(case[0]))
     wrong = truth ^ found
@@ -151,14 +161,20 @@ def grown(mask: np.ndarray) -> list[set[tuple[int, ...]]]:
         while queue:
             at = queue.pop()
             group.add(at)
-            near = {other for other in left if max(abs(a - b) for a, b in zip(at, other, strict=True)) == 1}
+            near = {
+                other
+                for other in left
+                if max(abs(a - b) for a, b in zip(at, other, strict=True)) == 1
+            }
             left -= near
             queue += near
         groups.append(group)
     return groups
 
 
-@pytest.mark.parametrize("name", ["click.rt", "click.cc3d", "click.center", "click.random", "click.border"])
+@pytest.mark.parametrize(
+    "name", ["click.rt", "click.cc3d", "click.center", "click.random", "click.border"]
+)
 def test_no_pixel_is_clicked_twice(name: str) -> None:
     rng = np.random.default_rng(0)
     truth, found = blobs((3, 9, 11), 5, 0.5, 1.5)
@@ -166,7 +182,9 @@ def test_no_pixel_is_clicked_twice(name: str) -> None:
     for _ in range(20):
         for frame in range(3):
             before += SIMULATORS[name].make(Target(truth, found, frame, given=tuple(before)), rng)
-    places = [(click.frame, int(click.y), int(click.x)) for click in before if isinstance(click, Point)]
+    places = [
+        (click.frame, int(click.y), int(click.x)) for click in before if isinstance(click, Point)
+    ]
     assert len(places) == len(set(places)) > 20
     assert all(truth[place] != found[place] for place in places)
 
@@ -176,14 +194,22 @@ def test_clicks_of_other_objects_and_frames_and_at_the_edge_do_not_count() -> No
     click = Point(0.5, 0.5)
     for before, left in (((), 1), ((Point(1.0, 1.0),), 0), ((replace(click, object_id=2),), 1),
                          ((replace(click, frame=1),), 1), ((click,), 0)):  # fmt: skip
-        assert len(SIMULATORS["click.rt"].make(Target(truth, ~truth, given=before), np.random.default_rng(0))) == left
+        assert (
+            len(
+                SIMULATORS["click.rt"].make(
+                    Target(truth, ~truth, given=before), np.random.default_rng(0)
+                )
+            )
+            == left
+        )
 
 
 def test_rounds_of_several_clicks_take_one_to_three() -> None:
     truth, found = blobs((40, 40), 1, 0.6, 2)
     for name in ("click.center", "click.random", "click.border"):
         counts = {
-            len(SIMULATORS[name].make(Target(truth[None], found[None]), np.random.default_rng(k))) for k in range(30)
+            len(SIMULATORS[name].make(Target(truth[None], found[None]), np.random.default_rng(k)))
+            for k in range(30)
         }
         assert counts == {1, 2, 3}
 

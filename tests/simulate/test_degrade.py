@@ -9,7 +9,7 @@ import pytest
 
 from segscope.errors import UnknownName, UsageError
 from segscope.phantom import picture, volume
-from segscope.simulate.degrade import DEGRADATIONS, Degraded, degrade
+from segscope.simulate.corrupt import DEGRADATIONS, Degraded, degrade
 from segscope.stack import FrameSource, Stack
 
 CT = volume(0, (9, 48, 64))[0]
@@ -34,7 +34,12 @@ def worse(array: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndar
 
 def distance(array: np.ndarray, name: str, severity: int) -> float:
     return float(
-        np.mean([np.abs(worse(array, name, severity, seed).astype(float) - array).mean() for seed in range(4)])
+        np.mean(
+            [
+                np.abs(worse(array, name, severity, seed).astype(float) - array).mean()
+                for seed in range(4)
+            ]
+        )
     )
 
 

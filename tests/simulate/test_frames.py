@@ -71,7 +71,9 @@ def test_iou_of_frames() -> None:
     assert ious(TRUTH, FOUND).tolist() == pytest.approx([0, 1, 1, 1, 6 / 9, 1, 0.25, 0, 1])
 
 
-@pytest.mark.parametrize("text", ["uniform=0", "uniform=1.5", "below=2", "below=nan", "first=3", "below=", "worst=x"])
+@pytest.mark.parametrize(
+    "text", ["uniform=0", "uniform=1.5", "below=2", "below=nan", "first=3", "below=", "worst=x"]
+)
 def test_wrong_values_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         FrameRule.parse(text)

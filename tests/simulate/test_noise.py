@@ -9,7 +9,12 @@ from segscope.prompts import Box, MaskPrompt, Point, Scribble, check_prompts
 from segscope.simulate.noise import JITTERS, Noise
 
 TRUTH = disc((60, 80), 30, 40, 10)[None]  # its box has sides of 21
-CLEAN = [Point(40.5, 30.5), Box.around(TRUTH[0]), Scribble(((35.0, 30.0), (45.0, 31.0))), MaskPrompt(TRUTH[0])]
+CLEAN = [
+    Point(40.5, 30.5),
+    Box.around(TRUTH[0]),
+    Scribble(((35.0, 30.0), (45.0, 31.0))),
+    MaskPrompt(TRUTH[0]),
+]
 
 
 def test_without_noise_prompts_stay_and_nothing_is_drawn() -> None:
@@ -19,7 +24,9 @@ def test_without_noise_prompts_stay_and_nothing_is_drawn() -> None:
     assert JITTERS == (0, 0.05, 0.1, 0.2)
 
 
-@pytest.mark.parametrize(("noise", "reach"), [(Noise(jitter=0.2), 4.2), (Noise(jitter_px=3), 3), (Noise(0.1, 2), 4.1)])
+@pytest.mark.parametrize(
+    ("noise", "reach"), [(Noise(jitter=0.2), 4.2), (Noise(jitter_px=3), 3), (Noise(0.1, 2), 4.1)]
+)
 def test_jitter_reaches_as_far_as_it_says(noise: Noise, reach: float) -> None:
     moves = []
     for seed in range(200):
@@ -55,7 +62,10 @@ def test_wrong_clicks_land_on_the_other_side_and_keep_their_sign() -> None:
     assert 10 < np.hypot(inside.x - 40.5, inside.y - 30.5) < 12
     assert not outside.positive
     assert TRUTH[0, int(outside.y), int(outside.x)]
-    assert Noise(wrong=1).apply(clicks[:1], np.ones_like(TRUTH), np.random.default_rng(0)) == clicks[:1]
+    assert (
+        Noise(wrong=1).apply(clicks[:1], np.ones_like(TRUTH), np.random.default_rng(0))
+        == clicks[:1]
+    )
 
 
 def test_wrong_clicks_are_as_frequent_as_asked() -> None:
@@ -64,7 +74,9 @@ def test_wrong_clicks_are_as_frequent_as_asked() -> None:
     assert 200 < sum(click != clicks[0] for click in made) < 300
 
 
-@pytest.mark.parametrize("values", [{"jitter": 1.5}, {"jitter": float("nan")}, {"wrong": -0.1}, {"late": -1}])
+@pytest.mark.parametrize(
+    "values", [{"jitter": 1.5}, {"jitter": float("nan")}, {"wrong": -0.1}, {"late": -1}]
+)
 def test_noise_beyond_its_limits_is_refused(values: dict) -> None:
     with pytest.raises(UsageError):
         Noise(**values)

@@ -42,7 +42,13 @@ WRITTEN = {
     "box@first": Plan("box.tight", frames=FrameRule("first")),
     "clicks:3@uniform=3": Plan(corrections="click.rt", rounds=3, frames=FrameRule("uniform", 3)),
     " click.random : 4 , most=1 , wrong=0.25 , late=2 @ below=0.8 ": Plan(
-        "click.random", (("most", 1),), "click.random", (("most", 1),), 4, FrameRule("below", 0.8), Noise(0, 0, 0.25, 2)
+        "click.random",
+        (("most", 1),),
+        "click.random",
+        (("most", 1),),
+        4,
+        FrameRule("below", 0.8),
+        Noise(0, 0, 0.25, 2),
     ),
     "box+click.random:2,most=1": Plan("box.tight", (), "click.random", (("most", 1),), 3),
 }
@@ -55,7 +61,12 @@ def test_what_users_write(text: str) -> None:
 
 
 def test_the_canonical_text_is_short() -> None:
-    short = ["clicks:5", "points:3,negatives=2", "box:jitter=0.1+clicks:3@largest", "box3d.mid+clicks.cc3d:5"]
+    short = [
+        "clicks:5",
+        "points:3,negatives=2",
+        "box:jitter=0.1+clicks:3@largest",
+        "box3d.mid+clicks.cc3d:5",
+    ]
     assert [str(Plan.parse(text)) for text in short] == short
     assert str(Plan.parse("click.rt:5,jitter=0@uniform")) == "clicks:5@uniform=3"
     assert str(Plan.parse("box.jitter:share=0.2,kind=a")) == "box.jitter:share=0.2"
@@ -159,11 +170,19 @@ VOLUME = OBJECTS["volume"]
 
 
 def test_first_prompts_stand_on_the_frames_of_the_rule() -> None:
-    for text, frames in (("box", [3]), ("box@edge", [1, 5]), ("box@uniform=2", [1, 3]), ("clicks@worst", [1])):
+    for text, frames in (
+        ("box", [3]),
+        ("box@edge", [1, 5]),
+        ("box@uniform=2", [1, 3]),
+        ("clicks@worst", [1]),
+    ):
         prompts = Plan.parse(text).first(VOLUME, RNG(0), object_id=4)
         assert [prompt.frame for prompt in prompts] == frames
         assert {prompt.object_id for prompt in prompts} == {4}
-    assert [p.frame for p in Plan.parse("box@first").first(VOLUME, RNG(0), frames=[0, 2, 5])] == [2, 5]
+    assert [p.frame for p in Plan.parse("box@first").first(VOLUME, RNG(0), frames=[0, 2, 5])] == [
+        2,
+        5,
+    ]
 
 
 @pytest.mark.parametrize("name", SIMULATORS)
@@ -180,7 +199,13 @@ def test_corrections_stand_where_the_rule_says() -> None:
     found[2] = False
     found[4] = np.roll(found[4], 3, 1)
     found[0, 0, :9] = True
-    for rule, frames in (("", [2]), ("@worst", [2]), ("@largest", []), ("@uniform=5", [2, 4]), ("@below=0.5", [2])):
+    for rule, frames in (
+        ("", [2]),
+        ("@worst", [2]),
+        ("@largest", []),
+        ("@uniform=5", [2, 4]),
+        ("@below=0.5", [2]),
+    ):
         prompts = Plan.parse(f"box+clicks:3{rule}").correct(VOLUME, found, RNG(0), [])
         assert [prompt.frame for prompt in prompts] == frames
     (click,) = Plan.parse("box+clicks").correct(VOLUME, found, RNG(0), [], frame=0, object_id=9)
@@ -226,9 +251,17 @@ def test_an_interaction_of_twenty_rounds_never_clicks_a_pixel_twice() -> None:
 
 def test_plans_are_deterministic_beforethe_generator() -> None:
     found = np.roll(VOLUME, 2, 2)
-    for text in ("click.random:3,jitter=0.1", "scribble.line:2@uniform=2", "mask.morph:2", "box.jitter+lasso"):
+    for text in (
+        "click.random:3,jitter=0.1",
+        "scribble.line:2@uniform=2",
+        "mask.morph:2",
+        "box.jitter+lasso",
+    ):
         plan = Plan.parse(text)
-        first, again = ([plan.first(VOLUME, rng), plan.correct(VOLUME, found, rng, [])] for rng in (RNG(1), RNG(1)))
+        first, again = (
+            [plan.first(VOLUME, rng), plan.correct(VOLUME, found, rng, [])]
+            for rng in (RNG(1), RNG(1))
+        )
         assert first == again
 
 

@@ -24,7 +24,12 @@ def parts_and_holes(mask: np.ndarray) -> tuple[int, int]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.tuples(st.integers(1, 30), st.integers(1, 30)), st.floats(0, 0.95), st.floats(0, 3))
+@given(
+    st.integers(0, 10**6),
+    st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    st.floats(0, 0.95),
+    st.floats(0, 3),
+)
 def test_a_skeleton_keeps_parts_and_holes_and_cannot_be_thinned(
     seed: int, shape: tuple[int, int], share: float, sigma: float
 ) -> None:
@@ -76,22 +81,30 @@ def test_strokes_stay_inside_all_along(name: str, object_: str) -> None:
             assert isinstance(stroke, Scribble)
             for point in stroke.points():
                 assert truth[frame, int(point.y), int(point.x)]
-            for point in stroke.points(40):  # between the vertices too, but for a corner that is cut
+            for point in stroke.points(
+                40
+            ):  # between the vertices too, but for a corner that is cut
                 y, x = int(point.y), int(point.x)
                 assert truth[frame, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].any()
 
 
 def test_strokes_along_the_middle_are_long_also_in_large_objects() -> None:
-    truth = disc((300, 500), 150, 250, 500)[None] & (np.abs(np.arange(300) - 150) < 80)[None, :, None]
+    truth = (
+        disc((300, 500), 150, 250, 500)[None] & (np.abs(np.arange(300) - 150) < 80)[None, :, None]
+    )
     strokes = SIMULATORS["scribble.center"].make(Target(truth), np.random.default_rng(0))
     xs = [x for stroke in strokes for x, _ in stroke.xy]
     assert max(xs) - min(xs) > 200
 
 
 def test_strokes_on_thin_objects_are_thin() -> None:
-    (stroke, *_) = SIMULATORS["scribble.center"].make(Target(OBJECTS["line"]), np.random.default_rng(0))
+    (stroke, *_) = SIMULATORS["scribble.center"].make(
+        Target(OBJECTS["line"]), np.random.default_rng(0)
+    )
     assert stroke.width == 1
-    (stroke, *_) = SIMULATORS["scribble.line"].make(Target(OBJECTS["whole frame"]), np.random.default_rng(0))
+    (stroke, *_) = SIMULATORS["scribble.line"].make(
+        Target(OBJECTS["whole frame"]), np.random.default_rng(0)
+    )
     assert stroke.width <= 3
 
 

@@ -13,11 +13,17 @@ from segscope.simulate import SHORT, SIMULATORS, Simulator, Target, simulator
 from segscope.simulate.frames import FrameRule
 from segscope.simulate.options import OPTIONS
 
-DRAWS = {name for name in SIMULATORS if name.startswith("scribble") or name in ("lasso", "mask.morph", "box.jitter")}
+DRAWS = {
+    name
+    for name in SIMULATORS
+    if name.startswith("scribble") or name in ("lasso", "mask.morph", "box.jitter")
+}
 DRAWS |= {"click.cc3d", "click.center", "click.random", "click.border"}
 
 
-def target(truth: NDArray[np.bool_], found: NDArray[np.bool_] | None = None, given: tuple[Prompt, ...] = ()) -> Target:
+def target(
+    truth: NDArray[np.bool_], found: NDArray[np.bool_] | None = None, given: tuple[Prompt, ...] = ()
+) -> Target:
     return Target(truth, found, FrameRule("largest").choose(truth)[0], 7, given)
 
 
@@ -37,7 +43,9 @@ class TestSimulator:
     def row(self, name: str) -> Simulator:
         return SIMULATORS[name]
 
-    def test_first_prompts_lie_on_the_object(self, row: Simulator, truth: NDArray[np.bool_], name: str) -> None:
+    def test_first_prompts_lie_on_the_object(
+        self, row: Simulator, truth: NDArray[np.bool_], name: str
+    ) -> None:
         at = target(truth)
         for seed in range(5):
             prompts = row.make(at, np.random.default_rng(seed))
@@ -48,8 +56,12 @@ class TestSimulator:
                 assert {prompt.frame for prompt in prompts} <= {at.frame}
             assert_signs(prompts, truth)
 
-    def test_same_seed_same_prompts(self, row: Simulator, truth: NDArray[np.bool_], name: str, object_: str) -> None:
-        made = [row.make(target(truth), np.random.default_rng(seed)) for seed in (1, 1, *range(2, 12))]
+    def test_same_seed_same_prompts(
+        self, row: Simulator, truth: NDArray[np.bool_], name: str, object_: str
+    ) -> None:
+        made = [
+            row.make(target(truth), np.random.default_rng(seed)) for seed in (1, 1, *range(2, 12))
+        ]
         assert made[0] == made[1]
         if object_ == "parts" and name in DRAWS:
             assert any(made[0] != other for other in made)
@@ -80,7 +92,13 @@ def test_corrections_lie_on_errors(name: str, object_: str) -> None:
 
 
 def pixels(prompt: Prompt) -> list[tuple[int, int]]:
-    points = prompt.points() if isinstance(prompt, Scribble) else [prompt] if isinstance(prompt, Point) else []
+    points = (
+        prompt.points()
+        if isinstance(prompt, Scribble)
+        else [prompt]
+        if isinstance(prompt, Point)
+        else []
+    )
     return [(int(point.y), int(point.x)) for point in points]
 
 
@@ -138,25 +156,37 @@ def test_a_lasso_goes_round_the_object(object_: str) -> None:
 
 class TestPoints:
     def test_the_first_is_near_the_centroid_and_all_differ(self) -> None:
-        clicks = SIMULATORS["points.k"].make(target(OBJECTS["corner"]), np.random.default_rng(0), k=10)
+        clicks = SIMULATORS["points.k"].make(
+            target(OBJECTS["corner"]), np.random.default_rng(0), k=10
+        )
         ys, xs = np.nonzero(OBJECTS["corner"][0])
         assert len({(click.x, click.y) for click in clicks}) == 10
         assert np.hypot(clicks[0].x - 0.5 - xs.mean(), clicks[0].y - 0.5 - ys.mean()) < 1
 
     def test_small_objects_give_fewer(self) -> None:
-        clicks = SIMULATORS["points.k"].make(target(OBJECTS["pixel"]), np.random.default_rng(0), k=10, negatives=2)
+        clicks = SIMULATORS["points.k"].make(
+            target(OBJECTS["pixel"]), np.random.default_rng(0), k=10, negatives=2
+        )
         assert [click.positive for click in clicks] == [True, False, False]
 
     def test_negatives_are_far(self) -> None:
         truth = OBJECTS["corner"]
-        one, *two = SIMULATORS["points.k"].make(target(truth), np.random.default_rng(0), negatives=2)
-        gaps = [np.hypot(a.x - b.x, a.y - b.y) for a, b in ((one, two[0]), (one, two[1]), (two[0], two[1]))]
+        one, *two = SIMULATORS["points.k"].make(
+            target(truth), np.random.default_rng(0), negatives=2
+        )
+        gaps = [
+            np.hypot(a.x - b.x, a.y - b.y)
+            for a, b in ((one, two[0]), (one, two[1]), (two[0], two[1]))
+        ]
         assert min(gaps) > 15
         assert not [p for p in SIMULATORS["points.k"].make(target(OBJECTS["whole frame"]), np.random.default_rng(0),
                                                            negatives=2) if not p.positive]  # fmt: skip
 
     def test_top_takes_the_largest_parts(self) -> None:
         make = SIMULATORS["points.top"].make
-        clicks = [(click.x, click.y) for click in make(target(OBJECTS["parts"]), np.random.default_rng(0), k=3)]
+        clicks = [
+            (click.x, click.y)
+            for click in make(target(OBJECTS["parts"]), np.random.default_rng(0), k=3)
+        ]
         assert clicks == [(35.5, 25.5), (8.5, 8.5), (5.5, 34.5)]
         assert len(make(target(OBJECTS["parts"]), np.random.default_rng(0))) == 1

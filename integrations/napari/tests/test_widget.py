@@ -113,7 +113,7 @@ def test_layers_and_prompts_follow_each_other() -> None:
 
 
 def test_the_client_comes_along() -> None:
-    assert Canvas.__module__ in ("napari_segscope._client.canvas", "segscope.client.canvas")
+    assert Canvas.__module__ in ("napari_segscope._client.label_map", "segscope.client.label_map")
 
 
 def test_no_server() -> None:

@@ -32,7 +32,9 @@ class Segscope(ScriptedLoadableModule):
         parent.categories = ["Segmentation"]
         parent.dependencies = []
         parent.contributors = ["The segscope authors"]
-        parent.helpText = "Boxes, points and scribbles to masks of several objects, carried through the volume."
+        parent.helpText = (
+            "Boxes, points and scribbles to masks of several objects, carried through the volume."
+        )
         parent.acknowledgementText = "Apache-2.0"
 
 
@@ -47,7 +49,9 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
         self.timer.setInterval(POLL_MS)
         self.timer.connect("timeout()", self.onTimer)
         self.buildPanel()
-        self.shortcuts = [self.shortcut(*pair) for pair in (("g", self.onPropagate), ("ctrl+z", self.onUndo))]
+        self.shortcuts = [
+            self.shortcut(*pair) for pair in (("g", self.onPropagate), ("ctrl+z", self.onUndo))
+        ]
 
     def buildPanel(self):
         form = qt.QFormLayout()
@@ -64,7 +68,9 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
         self.meaning.addItems([name for name, _ in KINDS])
         self.label = qt.QLineEdit()
         self.progress = qt.QProgressBar()
-        self.said = qt.QLabel("Start `segscope serve`, write its address and token above, choose a volume.")
+        self.said = qt.QLabel(
+            "Start `segscope serve`, write its address and token above, choose a volume."
+        )
         self.said.wordWrap = True
         rows = (
             ("Server", self.url), ("Token", self.token), ("Volume", self.volumes),
@@ -114,7 +120,9 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
         if node is None:
             self.said.text = "Choose a volume first."
             return
-        self.attempt(lambda: self.logic.begin(self.url.text.strip(), self.token.text.strip() or None, node))
+        self.attempt(
+            lambda: self.logic.begin(self.url.text.strip(), self.token.text.strip() or None, node)
+        )
 
     def onNewObject(self):
         self.object.value = self.logic.freeObject()
@@ -192,9 +200,13 @@ class SegscopeLogic(ScriptedLoadableModuleLogic):
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
         affine = slicer.util.arrayFromVTKMatrix(matrix)
-        self.work = VolumeWork(Client(url, token), slicer.util.arrayFromVolume(node), affine, name=node.GetName())
+        self.work = VolumeWork(
+            Client(url, token), slicer.util.arrayFromVolume(node), affine, name=node.GetName()
+        )
         self.volume = node
-        self.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{node.GetName()} segscope")
+        self.segmentation = slicer.mrmlScene.AddNewNodeByClass(
+            "vtkMRMLSegmentationNode", f"{node.GetName()} segscope"
+        )
         self.segmentation.CreateDefaultDisplayNodes()
         self.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
         return set(range(self.work.shape_kji[0]))
@@ -218,9 +230,14 @@ class SegscopeLogic(ScriptedLoadableModuleLogic):
             segments.GetSegment(segment_id).SetColor(*rgb)
             segments.GetSegment(segment_id).SetName(name or f"object {number}")
             mask = self.work.mask(number)
-            slicer.util.updateSegmentBinaryLabelmapFromArray(mask, self.segmentation, segment_id, self.volume)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(
+                mask, self.segmentation, segment_id, self.volume
+            )
         for segment_id in list(segments.GetSegmentIDs()):
-            if segment_id.startswith("segscope_") and int(segment_id.rpartition("_")[2]) not in known:
+            if (
+                segment_id.startswith("segscope_")
+                and int(segment_id.rpartition("_")[2]) not in known
+            ):
                 segments.RemoveSegment(segment_id)
 
     def name(self, number, label):
@@ -228,18 +245,26 @@ class SegscopeLogic(ScriptedLoadableModuleLogic):
         return {0}
 
     def freeObject(self):
-        return 1 if self.work is None else max([0, *(number for number, _, _ in self.work.objects())]) + 1
+        return (
+            1
+            if self.work is None
+            else max([0, *(number for number, _, _ in self.work.objects())]) + 1
+        )
 
     def frameInView(self):
         """The slice of the volume that the red view shows."""
-        offset_to_ras = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
+        offset_to_ras = (
+            slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
+        )
         centre = [offset_to_ras.GetElement(row, 3) for row in range(3)]
         return frame_of(to_ijk(self.work.ijk_to_ras, centre)[2], self.work.shape_kji[0])
 
     def takePainted(self, number):
         """A slice of a segment as it was painted with Slicer's own tools."""
         frame = self.frameInView()
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, f"segscope_{number}", self.volume)
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(
+            self.segmentation, f"segscope_{number}", self.volume
+        )
         return self.work.set_mask(frame, number, np.asarray(mask)[frame] > 0)
 
     def place(self, kind, then):

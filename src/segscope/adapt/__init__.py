@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from segscope.adapt.biosam2 import BioSam2
-from segscope.adapt.db_sam import DbSam
-from segscope.adapt.decoder import Decoder
-from segscope.adapt.full import Full
-from segscope.adapt.knowsam import KnowSam
-from segscope.adapt.linear_probe import LinearProbe
-from segscope.adapt.lora import Lora
-from segscope.adapt.med_sa import MedSa
-from segscope.adapt.medsam2 import MedSam2
 from segscope.adapt.method import Adapted, Method
-from segscope.adapt.sam2_unet import Sam2Unet
-from segscope.adapt.sam_med2d import SamMed2d
+from segscope.adapt.methods.biosam2 import BioSam2
+from segscope.adapt.methods.db_sam.method import DbSam
+from segscope.adapt.methods.decoder import Decoder
+from segscope.adapt.methods.full import Full
+from segscope.adapt.methods.knowsam.method import KnowSam
+from segscope.adapt.methods.linear_probe import LinearProbe
+from segscope.adapt.methods.lora import Lora
+from segscope.adapt.methods.med_sa.method import MedSa
+from segscope.adapt.methods.medsam2 import MedSam2
+from segscope.adapt.methods.sam2_unet.method import Sam2Unet
+from segscope.adapt.methods.sam_med2d.method import SamMed2d
 from segscope.errors import UnknownName
 
 __all__ = ["METHODS", "Adapted", "Method", "method"]
@@ -47,5 +47,7 @@ def method(name: str) -> type[Method]:
         UnknownName: there is none; the message lists near names.
     """
     if name not in METHODS:
-        raise UnknownName("method of adaptation", name, METHODS, "`segscope adapt --list` lists all.")
+        raise UnknownName(
+            "method of adaptation", name, METHODS, "`segscope adapt --list` lists all."
+        )
     return METHODS[name]

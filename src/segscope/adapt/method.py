@@ -17,7 +17,7 @@ All the rest has defaults. What the trainer promises:
     Buffers that training changes (statistics of batch norms) stand in `adapted.statistics` and are saved as well.
   * Modules stay in evaluation mode, so dropout is off and batch norms keep their statistics; those in `adapted.noisy`
     are switched to training mode for steps only.
-  * `loss` gets `Example`s (see `segscope.adapt.examples`): a picture or a clip as the network shall see it, truth,
+  * `loss` gets `Example`s (see `segscope.adapt.data.sampler`): a picture or a clip as the network shall see it, truth,
     drawn prompts, and a generator of its own for all further chance. It returns the MEAN over the examples, so that any
     split of a batch over accumulation and processes gives the same gradient. torch's own generator is seeded at every
     step. Keep no state between steps, or keep it in `adapted.memo` (tensors and plain values), which is saved and
@@ -45,15 +45,15 @@ import torch
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.cards import Card
 from segscope.models.engine import Engine, Features
+from segscope.models.model_cards import Card
 from segscope.models.segmenter import Segmenter
 
 if TYPE_CHECKING:
-    from segscope.adapt.cache import FeatureStore
-    from segscope.adapt.data import Gathered
-    from segscope.adapt.examples import Example
-    from segscope.adapt.settings import Settings
+    from segscope.adapt.data.sampler import Example
+    from segscope.adapt.data.training_set import Gathered
+    from segscope.adapt.training.feature_cache import FeatureStore
+    from segscope.adapt.training.settings import Settings
 
 Dims = Literal["2d", "3d", "video"]
 Terms = dict[str, Tensor]
@@ -98,7 +98,11 @@ class Adapted:
         found = None if self.store is None or example.key is None else self.store.get(example.key)
         if found is None:
             # packed layers, which run where there are no gradients, take no autocast numbers on a CPU
-            exact = torch.autocast("cpu", enabled=False) if self.engine.device.type == "cpu" else nullcontext()
+            exact = (
+                torch.autocast("cpu", enabled=False)
+                if self.engine.device.type == "cpu"
+                else nullcontext()
+            )
             with torch.no_grad(), exact:
                 found = self.method.encode(self, example)
             if self.store is not None and example.key is not None:
@@ -140,7 +144,7 @@ class Method:
         promptable: whether the result answers prompts.
         identity: whether it begins as its base, exactly.
         standalone: whether the result works without the base. It is then loaded by `attach` on a
-            `segscope.adapt.standalone.Absent`, which must make exactly what `deployed` keeps.
+            `segscope.adapt.networks.no_base.Absent`, which must make exactly what `deployed` keeps.
         frames: frames of one example.
         unlabelled: examples without truth in a batch, beside those with.
     """
@@ -179,7 +183,7 @@ class Method:
 
     def settings(self, card: Card, frames: int) -> Settings:
         """How to train it: rate, batch, steps ... for a base and a number of training frames."""
-        from segscope.adapt.settings import Settings
+        from segscope.adapt.training.settings import Settings
 
         return Settings(steps=min(2000, max(200, 12 * frames)))
 
@@ -203,13 +207,13 @@ class Method:
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         """Loss of some examples: by default what prompts and corrections on single frames give."""
-        from segscope.adapt.prompting import prompted_loss
+        from segscope.adapt.losses.interactive import prompted_loss
 
         return prompted_loss(adapted, batch)
 
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
         """Figures on validation cases; "dice" decides which weights are kept."""
-        from segscope.adapt.validate import validate
+        from segscope.adapt.validation.frames import validate
 
         return validate(adapted, cases)
 
@@ -219,7 +223,9 @@ class Method:
         Raises:
             UsageError: the method adds what no plain network holds.
         """
-        raise UsageError(f"{self.name} cannot be merged into its base: it adds modules that a plain network lacks")
+        raise UsageError(
+            f"{self.name} cannot be merged into its base: it adds modules that a plain network lacks"
+        )
 
     def deployed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Those of the trained tensors that a saved adaptation holds: all, but for teachers and the like."""
@@ -241,11 +247,20 @@ class Method:
         known = {item.name for item in dataclasses.fields(cls)}
         strange = sorted(set(values) - known)
         if strange:
-            raise UsageError(f"{cls.name} has no setting {', '.join(strange)}; it has {', '.join(sorted(known))}")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            raise UsageError(
+                f"{cls.name} has no setting {', '.join(strange)}; it has {', '.join(sorted(known))}"
+            )
+        return cls(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.items()
+            }
+        )
 
 
-def release(root: nn.Module, prefixes: Iterable[str], but: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+def release(
+    root: nn.Module, prefixes: Iterable[str], but: Iterable[str] = ()
+) -> dict[str, nn.Parameter]:
     """Let parameters ask for gradients.
 
     Args:
@@ -258,7 +273,9 @@ def release(root: nn.Module, prefixes: Iterable[str], but: Iterable[str] = ()) -
     """
     chosen, left = tuple(prefixes), tuple(but)
     found = {
-        name: item for name, item in root.named_parameters() if name.startswith(chosen) and not name.startswith(left)
+        name: item
+        for name, item in root.named_parameters()
+        if name.startswith(chosen) and not name.startswith(left)
     }
     for item in found.values():
         item.requires_grad_(True)
@@ -269,7 +286,9 @@ def count(root: nn.Module, prefixes: Iterable[str], but: Iterable[str] = ()) -> 
     """Numbers in the parameters that `release` would let train."""
     chosen, left = tuple(prefixes), tuple(but)
     return sum(
-        item.numel() for name, item in root.named_parameters() if name.startswith(chosen) and not name.startswith(left)
+        item.numel()
+        for name, item in root.named_parameters()
+        if name.startswith(chosen) and not name.startswith(left)
     )
 
 

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 FACTOR = 1.8  # side of the window in longer sides of a box, at inference
-FACTORS = (1.4, 2.3)  # the same while training: people draw boxes loosely, and corrections see other windows
+FACTORS = (
+    1.4,
+    2.3,
+)  # the same while training: people draw boxes loosely, and corrections see other windows
 SHARES = (1.0, 0.5, 0.25, 0.125)  # of the frame's sides, for clicks
 CLIP = (2.0, 3.2)  # for clips: tracking leaves room to move
 LEAST = 16

@@ -44,11 +44,17 @@ def keys(records: Sequence[Record]) -> list[str]:
     found: list[str] = []
     taken: set[str] = set()
     for record in records:
-        words = [word for word in re.findall(r"[a-z0-9]+", _ascii(record.title).lower()) if word not in _SMALL]
+        words = [
+            word
+            for word in re.findall(r"[a-z0-9]+", _ascii(record.title).lower())
+            if word not in _SMALL
+        ]
         family = re.sub(r"[^a-z]", "", _ascii(record.first).lower()) or "anonymous"
         stem = f"{family}{record.year or ''}{words[0] if words else 'work'}"
         key = next(
-            key for key in (stem, *(f"{stem}{_letters(at)}" for at in range(1, len(records) + 1))) if key not in taken
+            key
+            for key in (stem, *(f"{stem}{_letters(at)}" for at in range(1, len(records) + 1)))
+            if key not in taken
         )
         taken.add(key)
         found.append(key)
@@ -60,7 +66,9 @@ def _letters(number: int) -> str:
     return chr(ord("a") + number) if number < 26 else f"z{number - 24}"
 
 
-_UNDECOMPOSED = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae"})
+_UNDECOMPOSED = str.maketrans(
+    {"ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae"}
+)
 
 
 def _ascii(text: str) -> str:
@@ -91,9 +99,14 @@ def bibtex(records: Sequence[Record], *, preprint: bool = False) -> str:
     for key, record in zip(keys(records), records, strict=True):
         venue, kind = _venue(record, preprint)
         entry, name, *_ = _TYPES[kind]
-        names = [escape(", ".join(filter(None, (person.family, person.given)))) for person in record.authors]
+        names = [
+            escape(", ".join(filter(None, (person.family, person.given))))
+            for person in record.authors
+        ]
         values = {
-            "author": " and ".join([*names, *(["others"] if record.more_authors and names else [])]),
+            "author": " and ".join(
+                [*names, *(["others"] if record.more_authors and names else [])]
+            ),
             "title": _braced(escape(record.title)),
             name: escape(venue),
             "year": str(record.year or ""),
@@ -101,7 +114,11 @@ def bibtex(records: Sequence[Record], *, preprint: bool = False) -> str:
             "eprint": record.arxiv.id if record.arxiv else "",
             "archiveprefix": "arXiv" if record.arxiv else "",
             "doi": "" if kind == "preprint" and record.arxiv else record.doi.replace("_", r"\_"),
-            "url": _url(f"https://arxiv.org/abs/{record.arxiv.id}" if preprint and record.arxiv else record.url),
+            "url": _url(
+                f"https://arxiv.org/abs/{record.arxiv.id}"
+                if preprint and record.arxiv
+                else record.url
+            ),
         }
         fields = [model.Field(field, value) for field, value in values.items() if value]
         entries.append(model.Entry(entry, key, fields))
@@ -122,7 +139,13 @@ def _escaper() -> Callable[[str], str]:
 
 
 def _url(url: str) -> str:
-    return url.replace("\\", "%5C").replace("{", "%7B").replace("}", "%7D").replace("%", r"\%").replace("#", r"\#")
+    return (
+        url.replace("\\", "%5C")
+        .replace("{", "%7B")
+        .replace("}", "%7D")
+        .replace("%", r"\%")
+        .replace("#", r"\#")
+    )
 
 
 def _braced(title: str) -> str:
@@ -143,7 +166,9 @@ def ris(records: Sequence[Record], *, preprint: bool = False) -> str:
         entry = {
             "type_of_reference": _TYPES[kind][2],
             "title": record.title,
-            "authors": [", ".join(filter(None, (person.family, person.given))) for person in record.authors],
+            "authors": [
+                ", ".join(filter(None, (person.family, person.given))) for person in record.authors
+            ],
             "year": str(record.year or ""),
             "date": "/".join(record.date.split("-")) if len(record.date) > 4 else "",
             "journal_name" if kind == "journal" else "secondary_title": venue,

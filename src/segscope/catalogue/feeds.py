@@ -78,7 +78,9 @@ def arxiv_answers(body: bytes, day: str) -> list[Answer]:
     for entry in root.findall("a:entry", ATOM):
         where = xmlsafe.text(entry.find("a:id", ATOM))
         if "/api/errors" in where:
-            raise xmlsafe.XmlError(f"arXiv says: {xmlsafe.text(entry.find('a:summary', ATOM))[:200]}")
+            raise xmlsafe.XmlError(
+                f"arXiv says: {xmlsafe.text(entry.find('a:summary', ATOM))[:200]}"
+            )
         if identifier := identify.arxiv_id(where):
             answers.append(_arxiv_answer(entry, where, identifier, day))
     return answers
@@ -88,12 +90,19 @@ def _arxiv_answer(entry: Element, where: str, identifier: str, day: str) -> Answ
     version = re.search(r"v(\d+)$", where)
     primary = entry.find("x:primary_category", ATOM)
     terms = [each.get("term", "") for each in entry.findall("a:category", ATOM)]
-    kept = tuple(term for term in dict.fromkeys(terms) if re.fullmatch(r"[a-z-]+(\.[A-Za-z-]+)?", term))
+    kept = tuple(
+        term for term in dict.fromkeys(terms) if re.fullmatch(r"[a-z-]+(\.[A-Za-z-]+)?", term)
+    )
     arxiv = Arxiv(
-        identifier, int(version[1]) if version else 0, primary.get("term", "") if primary is not None else "", kept
+        identifier,
+        int(version[1]) if version else 0,
+        primary.get("term", "") if primary is not None else "",
+        kept,
     )
     people = tuple(
-        identify.author(xmlsafe.text(each)) for each in entry.findall("a:author/a:name", ATOM) if xmlsafe.text(each)
+        identify.author(xmlsafe.text(each))
+        for each in entry.findall("a:author/a:name", ATOM)
+        if xmlsafe.text(each)
     )
     published = xmlsafe.text(entry.find("a:published", ATOM))[:10]
     values: dict[str, Any] = {
@@ -137,7 +146,11 @@ def crossref_answers(body: bytes, day: str) -> list[Answer]:
     if not isinstance(message, dict):
         raise ReadError("Crossref's answer has no message")
     items = message.get("items", [message] if message.get("DOI") else [])
-    return [answer for item in items if isinstance(item, dict) and (answer := _crossref_answer(item, day))]
+    return [
+        answer
+        for item in items
+        if isinstance(item, dict) and (answer := _crossref_answer(item, day))
+    ]
 
 
 def _crossref_answer(item: Mapping[str, Any], day: str) -> Answer | None:
@@ -145,7 +158,11 @@ def _crossref_answer(item: Mapping[str, Any], day: str) -> Answer | None:
     if not doi.startswith("10.") or not title:
         return None
     people = tuple(
-        Author(str(each["family"]), str(each.get("given", "")), str(each.get("ORCID", "")).rpartition("/")[2])
+        Author(
+            str(each["family"]),
+            str(each.get("given", "")),
+            str(each.get("ORCID", "")).rpartition("/")[2],
+        )
         for each in item.get("author", [])
         if each.get("family")
     )
@@ -167,8 +184,14 @@ def _words(value: Any) -> str:
 
 
 def _parts(parts: Any) -> str:
-    numbers = [number for number in (parts[0] if isinstance(parts, list) and parts else []) if isinstance(number, int)]
-    date = "-".join(f"{number:04d}" if at == 0 else f"{number:02d}" for at, number in enumerate(numbers[:3]))
+    numbers = [
+        number
+        for number in (parts[0] if isinstance(parts, list) and parts else [])
+        if isinstance(number, int)
+    ]
+    date = "-".join(
+        f"{number:04d}" if at == 0 else f"{number:02d}" for at, number in enumerate(numbers[:3])
+    )
     return date if DATE.fullmatch(date) else ""
 
 
@@ -208,7 +231,9 @@ def pubmed_answers(body: bytes, day: str) -> list[Answer]:
         XmlError: not PubMed's XML.
     """
     root = xmlsafe.parse(body, "PubmedArticleSet", named_type=True)
-    return [answer for each in root.findall("PubmedArticle") if (answer := _pubmed_answer(each, day))]
+    return [
+        answer for each in root.findall("PubmedArticle") if (answer := _pubmed_answer(each, day))
+    ]
 
 
 def _pubmed_answer(article: Element, day: str) -> Answer | None:
@@ -222,7 +247,10 @@ def _pubmed_answer(article: Element, day: str) -> Answer | None:
         for each in article.findall(f"{inner}AuthorList/Author")
         if (family := xmlsafe.text(each.find("LastName")))
     )
-    ids = {each.get("IdType"): xmlsafe.text(each) for each in article.findall("PubmedData/ArticleIdList/ArticleId")}
+    ids = {
+        each.get("IdType"): xmlsafe.text(each)
+        for each in article.findall("PubmedData/ArticleIdList/ArticleId")
+    }
     journal = xmlsafe.text(article.find(f"{inner}Journal/Title"))
     doi = ids.get("doi", "").lower()
     values = {
@@ -236,7 +264,8 @@ def _pubmed_answer(article: Element, day: str) -> Answer | None:
     headings = "; ".join(xmlsafe.text(each) for each in article.iter("DescriptorName"))
     abstract = xmlsafe.text(article.find(f"{inner}Abstract"))
     return Answer(
-        _made(f"doi:{doi}" if doi else identify.slug(title, ""), values, "pubmed", day), f"{headings}. {abstract}"
+        _made(f"doi:{doi}" if doi else identify.slug(title, ""), values, "pubmed", day),
+        f"{headings}. {abstract}",
     )
 
 
@@ -245,9 +274,17 @@ def _pubmed_date(element: Element | None) -> str:
         return ""
     year, month, day = (xmlsafe.text(element.find(name)) for name in ("Year", "Month", "Day"))
     number = (
-        MONTHS.index(month[:3].lower()) + 1 if month[:3].lower() in MONTHS else int(month) if month.isdecimal() else 0
+        MONTHS.index(month[:3].lower()) + 1
+        if month[:3].lower() in MONTHS
+        else int(month)
+        if month.isdecimal()
+        else 0
     )
-    date = year + (f"-{number:02d}" if number else "") + (f"-{int(day):02d}" if number and day.isdecimal() else "")
+    date = (
+        year
+        + (f"-{number:02d}" if number else "")
+        + (f"-{int(day):02d}" if number and day.isdecimal() else "")
+    )
     return date if DATE.fullmatch(date) else ""
 
 
@@ -255,7 +292,11 @@ def _json(body: bytes, whose: str) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
-        what = "HTML" if body[:200].lstrip().lower().startswith((b"<!doctype", b"<html")) else "something else"
+        what = (
+            "HTML"
+            if body[:200].lstrip().lower().startswith((b"<!doctype", b"<html"))
+            else "something else"
+        )
         raise ReadError(f"{what} came instead of {whose}'s JSON; try again later") from error
     if not isinstance(found, dict):
         raise ReadError(f"{whose}'s answer is no JSON object")

@@ -39,7 +39,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     max_redirections = 5
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
         if not newurl.startswith(("http://", "https://")) or (
             req.full_url.startswith("https://") and not newurl.startswith("https://")
         ):
@@ -110,7 +112,9 @@ class Fetcher:
         self, url: str, method: str, headers: Mapping[str, str], every_s: float, tries: int = TRIES
     ) -> tuple[int, Mapping[str, str], bytes]:
         opener = urllib.request.build_opener(_Redirects)
-        request = urllib.request.Request(url, method=method, headers={**headers, "User-Agent": self._agent()})
+        request = urllib.request.Request(
+            url, method=method, headers={**headers, "User-Agent": self._agent()}
+        )
         why: FetchError = FetchError(f"{url} was not asked")
         for attempt in range(tries):
             self._wait(urlsplit(url).netloc, every_s)
@@ -120,8 +124,14 @@ class Fetcher:
                 with opener.open(request, timeout=TIMEOUT_S) as answer:
                     body = answer.read(MOST_BYTES + 1)
                     if len(body) > MOST_BYTES:
-                        raise FetchError(f"{url} sent more than {MOST_BYTES >> 20} MiB; it was left")
-                    return answer.status, {key.lower(): value for key, value in answer.headers.items()}, body
+                        raise FetchError(
+                            f"{url} sent more than {MOST_BYTES >> 20} MiB; it was left"
+                        )
+                    return (
+                        answer.status,
+                        {key.lower(): value for key, value in answer.headers.items()},
+                        body,
+                    )
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code == 304:
@@ -132,9 +142,13 @@ class Fetcher:
                     raise why from error
                 pause = max(pause, _retry_after(error.headers.get("Retry-After")))
             except (OSError, HTTPException, ValueError) as error:
-                why = FetchError(f"{url} cannot be reached ({getattr(error, 'reason', None) or error})")
+                why = FetchError(
+                    f"{url} cannot be reached ({getattr(error, 'reason', None) or error})"
+                )
             if pause > LONGEST_WAIT_S:
-                raise FetchError(f"{why}; it asks to wait {pause:.0f} s, so it was left for another time")
+                raise FetchError(
+                    f"{why}; it asks to wait {pause:.0f} s, so it was left for another time"
+                )
             if attempt + 1 < tries:
                 self.sleep(pause)
         raise why
@@ -146,7 +160,7 @@ class Fetcher:
         self._last[host] = self.clock()
 
     def _agent(self) -> str:
-        from segscope import __version__
+        from segscope._version import __version__
 
         contact = f"; mailto:{self.contact}" if self.contact else ""
         return f"segscope/{__version__} (papers of an open-source segmentation tool{contact})"

@@ -14,7 +14,14 @@ from segscope.catalogue.record import Author, Code, Venue
 _ARXIV = re.compile(r"(?<![\d.])(\d{4}\.\d{4,5})(?:v(\d+))?(?!\d)")
 _DOI = re.compile(r"10\.\d{4,9}/[^\s?#\"<>]+")
 _DOI_TAIL = re.compile(r"(/meta|/full|/abstract|\.short|\.full|\.abstract|\.pdf|v\d+|[.,;)])+$")
-CODE_HOSTS = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "gitee.com", "huggingface.co")
+CODE_HOSTS = (
+    "github.com",
+    "gitlab.com",
+    "bitbucket.org",
+    "codeberg.org",
+    "gitee.com",
+    "huggingface.co",
+)
 _TRACKING = re.compile(r"(?i)^(casa_token|journalcode|utm_\w+)=")
 NATURE = {
     "s41467": "Nature Communications",
@@ -45,11 +52,17 @@ def doi_of(url: str) -> str:
     if found:
         return _DOI_TAIL.sub("", found[0]).lower()
     parts = urlsplit(url)
-    if parts.netloc.endswith("nature.com") and (name := re.search(r"/articles/(s\d{5}-[\w-]+)", parts.path)):
+    if parts.netloc.endswith("nature.com") and (
+        name := re.search(r"/articles/(s\d{5}-[\w-]+)", parts.path)
+    ):
         return f"10.1038/{name[1].lower()}"
-    if parts.netloc.endswith(("biorxiv.org", "medrxiv.org")) and (name := re.search(r"\d{4}\.\d\d\.\d\d\.\d+", url)):
+    if parts.netloc.endswith(("biorxiv.org", "medrxiv.org")) and (
+        name := re.search(r"\d{4}\.\d\d\.\d\d\.\d+", url)
+    ):
         return f"10.1101/{name[0]}"
-    if parts.netloc.endswith("preprints.org") and (name := re.search(r"/manuscript/(\d+\.\d+)/v(\d+)", url)):
+    if parts.netloc.endswith("preprints.org") and (
+        name := re.search(r"/manuscript/(\d+\.\d+)/v(\d+)", url)
+    ):
         return f"10.20944/preprints{name[1]}.v{name[2]}"
     return ""
 
@@ -57,7 +70,9 @@ def doi_of(url: str) -> str:
 @lru_cache(maxsize=16384)
 def fold(title: str) -> str:
     """A title as it is compared: NFKC, lower case, letters and digits only."""
-    return "".join(letter for letter in unicodedata.normalize("NFKC", title).lower() if letter.isalnum())
+    return "".join(
+        letter for letter in unicodedata.normalize("NFKC", title).lower() if letter.isalnum()
+    )
 
 
 def main_title(title: str) -> str:
@@ -77,7 +92,9 @@ def alike(one: str, other: str) -> float:
 
 def slug(title: str, first_author: str) -> str:
     """A stable id for works that have no identifier of their own."""
-    return f"sam4mis:{hashlib.sha256(f'{fold(title)}|{fold(first_author)}'.encode()).hexdigest()[:10]}"
+    return (
+        f"sam4mis:{hashlib.sha256(f'{fold(title)}|{fold(first_author)}'.encode()).hexdigest()[:10]}"
+    )
 
 
 def authors(cell: str) -> tuple[tuple[Author, ...], bool]:
@@ -94,7 +111,10 @@ def author(name: str) -> Author:
         family, _, given = (part.strip() for part in name.partition(","))
         return Author(family, given)
     words = name.split()
-    names = [" ".join(f"{letter}." for letter in word[:-1]) if _initials(word) else word for word in words[:-1]]
+    names = [
+        " ".join(f"{letter}." for letter in word[:-1]) if _initials(word) else word
+        for word in words[:-1]
+    ]
     return Author(words[-1], " ".join(names))
 
 
@@ -108,7 +128,11 @@ def same_person(one: Author | None, other: Author | None) -> bool:
         return one is other
     if fold(_ascii(one.family)) != fold(_ascii(other.family)):
         return False
-    return not one.given or not other.given or _ascii(one.given)[0].lower() == _ascii(other.given)[0].lower()
+    return (
+        not one.given
+        or not other.given
+        or _ascii(one.given)[0].lower() == _ascii(other.given)[0].lower()
+    )
 
 
 def _ascii(text: str) -> str:
@@ -130,7 +154,9 @@ def link(url: str) -> str:
     if host.removeprefix("www.") in CODE_HOSTS:
         host = host.removeprefix("www.")
     query = "&".join(item for item in parts.query.split("&") if item and not _TRACKING.match(item))
-    return urlunsplit((parts.scheme, host, parts.path.removesuffix("/").removesuffix(".git"), query, ""))
+    return urlunsplit(
+        (parts.scheme, host, parts.path.removesuffix("/").removesuffix(".git"), query, "")
+    )
 
 
 def paper_link(url: str) -> str:
@@ -155,13 +181,19 @@ def venue_of(url: str) -> Venue | None:
                  "papers.ssrn.com": "SSRN"}  # fmt: skip
     if host in preprints:
         return Venue(preprints[host], "preprint")
-    if host == "openaccess.thecvf.com" and (found := re.search(r"/content/([A-Z]+)(\d{4})(W?)/", path)):
+    if host == "openaccess.thecvf.com" and (
+        found := re.search(r"/content/([A-Z]+)(\d{4})(W?)/", path)
+    ):
         name = f"{found[1]} {found[2]}"
         return Venue(f"{name} Workshops", "workshop") if found[3] else Venue(name, "conference")
     if host == "papers.miccai.org" and (found := re.search(r"/miccai-(\d{4})/", path)):
         return Venue(f"MICCAI {found[1]}", "conference")
     if host == "spiedigitallibrary.org" and "conference-proceedings" in path:
         return Venue("Proceedings of SPIE", "conference")
-    if host == "nature.com" and (found := re.search(r"/articles/(s\d{5})-", path)) and found[1] in NATURE:
+    if (
+        host == "nature.com"
+        and (found := re.search(r"/articles/(s\d{5})-", path))
+        and found[1] in NATURE
+    ):
         return Venue(NATURE[found[1]], "journal")
     return None

@@ -40,7 +40,9 @@ class Link:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.level not in LEVELS:
-            raise RecordError(f"a link of {self.record} has kind {self.kind!r}, level {self.level!r}")
+            raise RecordError(
+                f"a link of {self.record} has kind {self.kind!r}, level {self.level!r}"
+            )
 
 
 @cache
@@ -56,4 +58,9 @@ def links() -> Mapping[str, tuple[Link, ...]]:
 
 def records_of(kind: str, key: str) -> list[str]:
     """Ids of the records that a member of a table goes back to: the way back from a card, method or protocol."""
-    return [link.record for each in links().values() for link in each if (link.kind, link.key) == (kind, key)]
+    return [
+        link.record
+        for each in links().values()
+        for link in each
+        if (link.kind, link.key) == (kind, key)
+    ]

@@ -45,7 +45,9 @@ def same_work(one: Record, other: Record) -> bool:
 
 def may_share(one: Record, other: Record) -> bool:
     """Whether two records that name the same identifier may: the title, or the first author, must agree."""
-    return identify.alike(one.title, other.title) > LIKE or identify.same_person(_first(one), _first(other))
+    return identify.alike(one.title, other.title) > LIKE or identify.same_person(
+        _first(one), _first(other)
+    )
 
 
 def _first(record: Record) -> Any:
@@ -69,7 +71,9 @@ def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
         return at
 
     for one, other in _pairs(records):
-        if same_work(records[one], records[other]) or identifiers(records[one]) & identifiers(records[other]):
+        if same_work(records[one], records[other]) or identifiers(records[one]) & identifiers(
+            records[other]
+        ):
             parent[max(root(one), root(other))] = min(root(one), root(other))
     groups: dict[int, list[Record]] = defaultdict(list)
     for at, record in enumerate(records):
@@ -79,7 +83,9 @@ def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
         if len(group) > 1:
             report.joined.append(tuple(record.id for record in group))
             links = ", ".join(row.url for row in work.listed)
-            report.findings.append(Finding("duplicate", work.id, f"{len(group)} rows are one work: {links}"))
+            report.findings.append(
+                Finding("duplicate", work.id, f"{len(group)} rows are one work: {links}")
+            )
     report.findings += near(works)
     return works, report
 
@@ -94,7 +100,11 @@ def _pairs(records: Sequence[Record]) -> Iterator[tuple[int, int]]:
     """Pairs worth comparing: a common identifier, title, or first author."""
     blocks: dict[str, list[int]] = defaultdict(list)
     for at, record in enumerate(records):
-        keys = {identify.fold(record.title), f"by {identify.fold(record.first)}", *identifiers(record)}
+        keys = {
+            identify.fold(record.title),
+            f"by {identify.fold(record.first)}",
+            *identifiers(record),
+        }
         for key in keys:
             blocks[key].append(at)
     yield from {pair for block in blocks.values() for pair in combinations(block, 2)}
@@ -112,7 +122,9 @@ def _without_disputed(records: Sequence[Record], report: Merging) -> list[Record
     }
     for identifier, claimants in sorted(disputed.items()):
         titles = " and ".join(sorted({repr(record.title[:70]) for record in claimants}))
-        report.findings.append(Finding("disputed identifier", identifier, f"claimed by {titles}; taken by none"))
+        report.findings.append(
+            Finding("disputed identifier", identifier, f"claimed by {titles}; taken by none")
+        )
     return [without_identifier(record, disputed) for record in records]
 
 
@@ -144,10 +156,15 @@ def combined(group: Sequence[Record]) -> Record:
     for record in ordered:
         result = filled(result, record)
     ids = sorted(
-        {record.id for record in group}, key=lambda text: (not text.startswith("arxiv:"), "sam4mis" in text, text)
+        {record.id for record in group},
+        key=lambda text: (not text.startswith("arxiv:"), "sam4mis" in text, text),
     )
     listed = tuple(dict.fromkeys(row for record in group for row in record.listed))
-    titles = [record.title for record in group if identify.fold(record.title) != identify.fold(result.title)]
+    titles = [
+        record.title
+        for record in group
+        if identify.fold(record.title) != identify.fold(result.title)
+    ]
     aliases = tuple(dict.fromkeys([*ids[1:], *titles, *result.aliases]))
     return replace(result, id=ids[0], listed=listed, aliases=aliases)
 
@@ -170,7 +187,9 @@ def updated(record: Record, other: Record) -> Record:
     return _taking(record, other, better)
 
 
-def _taking(record: Record, other: Record, wanted: Callable[[Origin | None, Origin], bool]) -> Record:
+def _taking(
+    record: Record, other: Record, wanted: Callable[[Origin | None, Origin], bool]
+) -> Record:
     changes: dict[str, Any] = {}
     origins = dict(record.provenance)
     urls = dict(record.urls)

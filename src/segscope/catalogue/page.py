@@ -19,10 +19,18 @@ from segscope.catalogue.vocabulary import vocabulary
 from segscope.errors import MissingExtra
 
 FACETS = ("task", "modality", "dimension", "base_model", "adaptation")
-KNOWN_AS = {"none": "no training", "none-auto": "no prompt", "US": "ultrasound", "MR": "MRI", "multi": "several"}
+KNOWN_AS = {
+    "none": "no training",
+    "none-auto": "no prompt",
+    "US": "ultrasound",
+    "MR": "MRI",
+    "multi": "several",
+}
 
 
-def render(records: Sequence[Record], runs: Mapping[str, Sequence[tuple[str, bool]]], subtitle: str) -> str:
+def render(
+    records: Sequence[Record], runs: Mapping[str, Sequence[tuple[str, bool]]], subtitle: str
+) -> str:
     """The page.
 
     Args:
@@ -30,10 +38,15 @@ def render(records: Sequence[Record], runs: Mapping[str, Sequence[tuple[str, boo
         runs: commands by record id, and whether they are there yet.
         subtitle: where the records come from, and from when they are.
     """
-    template = (resources.files("segscope.catalogue") / "templates" / "page.html").read_text("utf-8")
+    template = (resources.files("segscope.catalogue") / "templates" / "page.html").read_text(
+        "utf-8"
+    )
     cited = _cited(records)
     data = {
-        "records": [_entry(record, runs.get(record.id, ()), text) for record, text in zip(records, cited, strict=True)],
+        "records": [
+            _entry(record, runs.get(record.id, ()), text)
+            for record, text in zip(records, cited, strict=True)
+        ],
         "facets": {facet: [entry.name for entry in vocabulary()[facet]] for facet in FACETS},
         "names": KNOWN_AS,
     }
@@ -41,7 +54,9 @@ def render(records: Sequence[Record], runs: Mapping[str, Sequence[tuple[str, boo
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     page = template.replace("{{subtitle}}", html.escape(subtitle))
     policy = f"default-src 'none'; script-src {_hashed(page, 'script')}; style-src {_hashed(page, 'style')}; "
-    return page.replace("{{policy}}", f"{policy}base-uri 'none'; form-action 'none'").replace("{{data}}", text)
+    return page.replace("{{policy}}", f"{policy}base-uri 'none'; form-action 'none'").replace(
+        "{{data}}", text
+    )
 
 
 def _hashed(page: str, element: str) -> str:
@@ -64,7 +79,9 @@ def _entry(record: Record, runs: Sequence[tuple[str, bool]], cited: str) -> dict
     guessed = [tag for tag in TAGS if record.guessed(tag) is not None]
     names = ", ".join(str(author) for author in record.authors[:8])
     others = " et al." if record.more_authors or len(record.authors) > 8 else ""
-    where = record.venue.name if record.venue else f"arXiv:{record.arxiv.id}" if record.arxiv else ""
+    where = (
+        record.venue.name if record.venue else f"arXiv:{record.arxiv.id}" if record.arxiv else ""
+    )
     entry = {
         "id": record.id,
         "title": record.title,

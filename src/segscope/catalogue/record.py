@@ -123,16 +123,24 @@ class Record:
 
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
-            raise RecordError(f"the id {self.id!r} is none; wanted arxiv:..., doi:10... or sam4mis: and ten hex digits")
+            raise RecordError(
+                f"the id {self.id!r} is none; wanted arxiv:..., doi:10... or sam4mis: and ten hex digits"
+            )
         if not self.title.strip():
             raise RecordError(f"{self.id} has no title")
         if self.date and not DATE.fullmatch(self.date):
-            raise RecordError(f"{self.id} has the date {self.date!r}; wanted 2024, 2024-08 or 2024-08-01")
+            raise RecordError(
+                f"{self.id} has the date {self.date!r}; wanted 2024, 2024-08 or 2024-08-01"
+            )
         if self.venue and self.venue.type not in VENUES:
-            raise RecordError(f"{self.id} has a venue of type {self.venue.type!r}; known: {', '.join(VENUES[1:])}")
+            raise RecordError(
+                f"{self.id} has a venue of type {self.venue.type!r}; known: {', '.join(VENUES[1:])}"
+            )
         for key, url in self.urls.items():
             if key not in URLS or not url.startswith(("https://", "http://")):
-                raise RecordError(f"{self.id} has the link {key} = {url!r}; wanted one of {', '.join(URLS)}, http(s)")
+                raise RecordError(
+                    f"{self.id} has the link {key} = {url!r}; wanted one of {', '.join(URLS)}, http(s)"
+                )
 
     @property
     def year(self) -> int | None:
@@ -187,9 +195,13 @@ def from_json(value: Mapping[str, Any]) -> Record:
         RecordError: unknown or missing fields, wrong types, ids, dates, links.
     """
     if not isinstance(value, Mapping) or not {"id", "title"} <= value.keys():
-        raise RecordError(f"not a record: wanted an object with id and title, got {str(value)[:80]!r}")
+        raise RecordError(
+            f"not a record: wanted an object with id and title, got {str(value)[:80]!r}"
+        )
     if unknown := value.keys() - _FIELDS:
-        raise RecordError(f"{value['id']} has fields that no record has: {', '.join(sorted(unknown))}")
+        raise RecordError(
+            f"{value['id']} has fields that no record has: {', '.join(sorted(unknown))}"
+        )
     given: dict[str, Any] = {}
     try:
         for key, item in value.items():
@@ -227,7 +239,9 @@ def to_json(record: Record) -> dict[str, Any]:
 
 def with_origin(record: Record, origin: Origin, **values: Any) -> Record:
     """The record with some fields set, and where they came from."""
-    return replace(record, **values, provenance={**record.provenance, **dict.fromkeys(values, origin)})
+    return replace(
+        record, **values, provenance={**record.provenance, **dict.fromkeys(values, origin)}
+    )
 
 
 def _frozen(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +251,9 @@ def _frozen(item: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(thing: Any) -> dict[str, Any]:
     pairs = ((entry.name, getattr(thing, entry.name)) for entry in fields(thing))
     return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in pairs if value not in ("", 0, ())
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in pairs
+        if value not in ("", 0, ())
     }
 
 

@@ -42,7 +42,9 @@ class Query:
             return False
         if self.ids is not None and record.id not in self.ids:
             return False
-        return all(set(getattr(record, tag)) & set(terms) for tag, terms in self.tags.items() if terms)
+        return all(
+            set(getattr(record, tag)) & set(terms) for tag, terms in self.tags.items() if terms
+        )
 
 
 def search(records: Iterable[Record], query: Query) -> list[Record]:
@@ -50,7 +52,11 @@ def search(records: Iterable[Record], query: Query) -> list[Record]:
     wanted = [plain(quoted or word) for quoted, word in re.findall(r'"([^"]+)"|(\S+)', query.words)]
     found = [record for record in records if query.accepts(record)]
     if wanted:
-        found = [record for record in found if all(word in text for text in (haystack(record),) for word in wanted)]
+        found = [
+            record
+            for record in found
+            if all(word in text for text in (haystack(record),) for word in wanted)
+        ]
     if query.sort == "title":
         found.sort(key=lambda record: plain(record.title))
     elif query.sort == "author":
@@ -64,7 +70,11 @@ def haystack(record: Record) -> str:
     tags = [term for tag in TAGS for term in getattr(record, tag)]
     venue = [record.venue.name] if record.venue else []
     code = [record.code.repo] if record.code else []
-    return plain(" ".join([record.title, *names, *tags, *venue, *code, record.id, record.doi, *record.aliases]))
+    return plain(
+        " ".join(
+            [record.title, *names, *tags, *venue, *code, record.id, record.doi, *record.aliases]
+        )
+    )
 
 
 def plain(text: str) -> str:
@@ -97,7 +107,10 @@ def related(record: Record, records: Sequence[Record], number: int = 5) -> list[
 
     def nearness(other: Record) -> float:
         shared = own & features[other.id]
-        return sum(log(len(records) / spread[feature]) for feature in shared) / (6 + len(features[other.id])) ** 0.5
+        return (
+            sum(log(len(records) / spread[feature]) for feature in shared)
+            / (6 + len(features[other.id])) ** 0.5
+        )
 
     ranked = sorted((each for each in records if each.id != record.id), key=nearness, reverse=True)
     return [each for each in ranked[:number] if nearness(each) > 0]

@@ -55,7 +55,14 @@ def rows_of(path: Path) -> list[Row]:
     """Rows of a file with {date, authors, title, url, code, table} a line."""
     values = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     return [
-        Row(value["date"], value["authors"], value["title"], value["url"], value["code"] or "", value["table"])
+        Row(
+            value["date"],
+            value["authors"],
+            value["title"],
+            value["url"],
+            value["code"] or "",
+            value["table"],
+        )
         for value in values
     ]
 
@@ -63,4 +70,6 @@ def rows_of(path: Path) -> list[Row]:
 if __name__ == "__main__":
     works, merging = build(rows_of(Path(sys.argv[1])), *sources())
     write(Path(__file__).with_name("data") / SNAPSHOT, lines(works))
-    sys.stdout.write("".join(f"{finding}\n" for finding in merging.findings) + f"{len(works)} works\n")
+    sys.stdout.write(
+        "".join(f"{finding}\n" for finding in merging.findings) + f"{len(works)} works\n"
+    )

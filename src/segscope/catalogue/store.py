@@ -75,7 +75,9 @@ class Catalogue:
         if not matching:
             raise UnknownName("paper", name, self.records, "`segscope papers list WORDS` searches.")
         several = "; ".join(f"{record.id} {record.title[:50]}" for record in matching[:5])
-        raise UsageError(f"{len(matching)} papers have {name!r} in their title: {several}. Name one by its id.")
+        raise UsageError(
+            f"{len(matching)} papers have {name!r} in their title: {several}. Name one by its id."
+        )
 
 
 def default_folder() -> Path:
@@ -136,7 +138,9 @@ def read(path: Path) -> list[Record]:
 def lines(records: Iterable[Record]) -> str:
     """JSON lines, sorted by id, so that equal records make equal files."""
     ordered = sorted(records, key=lambda record: record.id)
-    return "".join(f"{json.dumps(to_json(record), ensure_ascii=False, sort_keys=True)}\n" for record in ordered)
+    return "".join(
+        f"{json.dumps(to_json(record), ensure_ascii=False, sort_keys=True)}\n" for record in ordered
+    )
 
 
 def write(path: Path, text: str) -> bool:
@@ -181,13 +185,20 @@ def parse_overrides(text: str, where: str) -> dict[str, dict[str, Any]]:
     except tomllib.TOMLDecodeError as error:
         raise ReadError(f"{where} is not TOML: {error}") from error
     if wrong := [key for key, value in found.items() if not isinstance(value, dict)]:
-        raise ReadError(f'{where}: {wrong[0]} stands outside a record; wanted ["arxiv:2408.00756"] above it')
+        raise ReadError(
+            f'{where}: {wrong[0]} stands outside a record; wanted ["arxiv:2408.00756"] above it'
+        )
     return found
 
 
-def overridden(records: Iterable[Record], fixes: Mapping[str, Mapping[str, Any]], day: str = "") -> list[Record]:
+def overridden(
+    records: Iterable[Record], fixes: Mapping[str, Mapping[str, Any]], day: str = ""
+) -> list[Record]:
     """Records with a person's fixes; fixes of records that do not exist are passed over (`papers check` names them)."""
-    return [_fixed(record, fixes[record.id], day) if record.id in fixes else record for record in records]
+    return [
+        _fixed(record, fixes[record.id], day) if record.id in fixes else record
+        for record in records
+    ]
 
 
 def _fixed(record: Record, fix: Mapping[str, Any], day: str) -> Record:

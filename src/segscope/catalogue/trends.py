@@ -36,10 +36,14 @@ def trends(records: Sequence[Record]) -> dict[str, Any]:
             }
             for year in years
         },
-        "months": {month: _families([r for r in records if r.date[:7] == month]) for month in months},
+        "months": {
+            month: _families([r for r in records if r.date[:7] == month]) for month in months
+        },
         "tags": tags,
         "adaptation_by_year": {
-            str(year): dict(_counted([r for r in records if r.year == year], "adaptation").most_common())
+            str(year): dict(
+                _counted([r for r in records if r.year == year], "adaptation").most_common()
+            )
             for year in years
         },
         "modality_by_dimension": {
@@ -55,7 +59,10 @@ def _counted(records: Iterable[Record], tag: str) -> Counter[str]:
 
 def family(record: Record) -> str:
     """The newest generation of SAM that a work is about; "other" where none is known."""
-    return next((name for name, terms in reversed(FAMILIES.items()) if set(terms) & set(record.base_model)), "other")
+    return next(
+        (name for name, terms in reversed(FAMILIES.items()) if set(terms) & set(record.base_model)),
+        "other",
+    )
 
 
 def _families(records: Iterable[Record]) -> dict[str, int]:
@@ -74,7 +81,9 @@ def plot(found: dict[str, Any], path: Path) -> None:
         raise UsageError(f"the picture {path.name!r} must end in .png, .svg or .pdf")
     months = [month for month in found["months"] if month >= SINCE]
     if not months:
-        raise UsageError(f"none of these works has a date with a month since {SINCE}; there is nothing to draw")
+        raise UsageError(
+            f"none of these works has a date with a month since {SINCE}; there is nothing to draw"
+        )
     require("matplotlib", "report", "draw the trends")
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -113,10 +122,14 @@ def _undated(path: Path) -> dict[str, None]:
 def _months(axes: Any, found: dict[str, Any], drawn: Sequence[str]) -> None:
     months = _all_months(drawn)
     below = [0] * len(months)
-    for colour, name in zip(("#0072b2", "#e69f00", "#d55e00", "#b8bec4"), (*FAMILIES, "other"), strict=True):
+    for colour, name in zip(
+        ("#0072b2", "#e69f00", "#d55e00", "#b8bec4"), (*FAMILIES, "other"), strict=True
+    ):
         heights = [found["months"].get(month, {}).get(name, 0) for month in months]
         if any(heights):
-            axes.bar(range(len(months)), heights, bottom=below, color=colour, label=name, width=0.85)
+            axes.bar(
+                range(len(months)), heights, bottom=below, color=colour, label=name, width=0.85
+            )
         below = [low + high for low, high in zip(below, heights, strict=True)]
     firsts = [at for at, month in enumerate(months) if month.endswith("-01")] or [0]
     axes.set_xticks(firsts, [months[at][:4] for at in firsts])
@@ -147,7 +160,12 @@ def _adaptations(axes: Any, found: dict[str, Any]) -> None:
     for colour, name in zip(COLOURS, names, strict=False):
         counts = [found["adaptation_by_year"][year].get(name, 0) for year in years]
         axes.plot(
-            years, counts, color=colour, marker="o", markersize=4, label="no training" if name == "none" else name
+            years,
+            counts,
+            color=colour,
+            marker="o",
+            markersize=4,
+            label="no training" if name == "none" else name,
         )
     axes.set_ylim(bottom=0)
     axes.set_title("Ways of adapting, where the title tells", fontsize=10, loc="left")
@@ -158,7 +176,9 @@ def _adaptations(axes: Any, found: dict[str, Any]) -> None:
 def _heat(axes: Any, found: dict[str, Any]) -> None:
     dimensions = ("2D", "2.5D", "3D", "video")
     names = list(found["tags"]["modality"])[:12]
-    table = [[found["modality_by_dimension"][name].get(each, 0) for each in dimensions] for name in names]
+    table = [
+        [found["modality_by_dimension"][name].get(each, 0) for each in dimensions] for name in names
+    ]
     if not table:
         axes.set_axis_off()
         return
@@ -167,7 +187,13 @@ def _heat(axes: Any, found: dict[str, Any]) -> None:
     for row, counts in enumerate(table):
         for column, count in enumerate(counts):
             axes.text(
-                column, row, count or "", ha="center", va="center", fontsize=8, color="w" if count > most / 2 else "k"
+                column,
+                row,
+                count or "",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="w" if count > most / 2 else "k",
             )
     axes.set_xticks(range(len(dimensions)), dimensions)
     axes.set_yticks(range(len(names)), names)

@@ -69,7 +69,9 @@ class Report:
         return {**asdict(self), "findings": [asdict(finding) for finding in self.findings]}
 
 
-def update(settings: Settings, fetcher: Fetcher, progress: Advance = lambda _done, _total: None) -> Report:
+def update(
+    settings: Settings, fetcher: Fetcher, progress: Advance = lambda _done, _total: None
+) -> Report:
     """Ask the feeds and write what they brought.
 
     Raises:
@@ -115,14 +117,19 @@ class _Run:
         rows, findings = upstream.parse(body.decode("utf-8", errors="replace"))
         made = [upstream.record_of(row, self.settings.day) for row in rows]
         works, merging = join([record for record, _ in made])
-        self.report.findings += [*findings, *(each for _, found in made for each in found), *merging.findings]
+        self.report.findings += [
+            *findings,
+            *(each for _, found in made for each in found),
+            *merging.findings,
+        ]
         for work in works:
             self.take(work)
         seen = {identify.fold(row.title) for row in rows}
         gone = [
             record.id
             for record in self.before.values()
-            if record.listed and not {identify.fold(text) for text in (record.title, *record.aliases)} & seen
+            if record.listed
+            and not {identify.fold(text) for text in (record.title, *record.aliases)} & seen
         ]
         if rows and gone:
             said = f"{len(gone)} works stand no longer in the list, or under another title; kept: {', '.join(gone[:5])}"
@@ -145,7 +152,9 @@ class _Run:
                     self.enrich(self.named(f"arxiv:{identifier}"), answers[identifier])
                 else:
                     self.note(
-                        "not found", f"arxiv:{identifier}", "arXiv knows no such work; the record was kept as it is"
+                        "not found",
+                        f"arxiv:{identifier}",
+                        "arXiv knows no such work; the record was kept as it is",
                     )
                 asked[identifier] = self.settings.day
         for answer in self._arxiv(feeds.arxiv_newest(base, NEWEST)):
@@ -163,10 +172,20 @@ class _Run:
         base = self.settings.addresses.crossref
 
         def ask(record: Record) -> list[Answer]:
-            url = feeds.crossref_by_doi(base, record.doi) if record.doi else feeds.crossref_by_title(base, record)
-            return self._json(url, feeds.CROSSREF_EVERY_S, lambda body: feeds.crossref_answers(body, self.settings.day))
+            url = (
+                feeds.crossref_by_doi(base, record.doi)
+                if record.doi
+                else feeds.crossref_by_title(base, record)
+            )
+            return self._json(
+                url,
+                feeds.CROSSREF_EVERY_S,
+                lambda body: feeds.crossref_answers(body, self.settings.day),
+            )
 
-        for record in self._unasked("crossref", lambda record: not (record.arxiv and not record.doi)):
+        for record in self._unasked(
+            "crossref", lambda record: not (record.arxiv and not record.doi)
+        ):
             self._matched("crossref", record, ask)
 
     def pubmed(self) -> None:
@@ -180,9 +199,15 @@ class _Run:
         wanted = list(found)
         for start in range(0, len(wanted), feeds.PUBMED_BATCH):
             url = feeds.pubmed_fetch(base, wanted[start : start + feeds.PUBMED_BATCH])
-            answers = self._json(url, feeds.PUBMED_EVERY_S, lambda body: feeds.pubmed_answers(body, self.settings.day))
+            answers = self._json(
+                url,
+                feeds.PUBMED_EVERY_S,
+                lambda body: feeds.pubmed_answers(body, self.settings.day),
+            )
             for answer in answers:
-                held = self.records[found[answer.record.pmid]] if answer.record.pmid in found else None
+                held = (
+                    self.records[found[answer.record.pmid]] if answer.record.pmid in found else None
+                )
                 if held and self.is_it(held, answer.record):
                     self.enrich(held, answer)
 
@@ -211,12 +236,16 @@ class _Run:
 
     def _unasked(self, feed: str, wanted: Callable[[Record], bool]) -> list[Record]:
         asked = self.state.setdefault(feed, {})
-        return [r for r in self.records.values() if wanted(r) and self.due(asked.get(r.id))][: self.settings.limit]
+        return [r for r in self.records.values() if wanted(r) and self.due(asked.get(r.id))][
+            : self.settings.limit
+        ]
 
     def due(self, day: str | None) -> bool:
         """Whether something that was last asked for on a day may be asked for again."""
         try:
-            return (date.fromisoformat(self.settings.day) - date.fromisoformat(day or "")).days >= AGAIN_DAYS
+            return (
+                date.fromisoformat(self.settings.day) - date.fromisoformat(day or "")
+            ).days >= AGAIN_DAYS
         except (TypeError, ValueError):  # never, or the file of what was asked is damaged
             return True
 
@@ -226,7 +255,9 @@ class _Run:
         except FetchError as error:
             if getattr(error, "status", 0) != 404:
                 raise
-            self.note("not found", record.id, f"{feed} does not know it; the record was kept as it is")
+            self.note(
+                "not found", record.id, f"{feed} does not know it; the record was kept as it is"
+            )
             answers = []
         self.state[feed][record.id] = self.settings.day
         for answer in answers:
@@ -240,12 +271,14 @@ class _Run:
             if may_share(record, other):
                 return True
             self.note(
-                "disputed identifier", record.id, f"{record.doi} is {other.title[:70]!r} there; nothing was taken"
+                "disputed identifier",
+                record.id,
+                f"{record.doi} is {other.title[:70]!r} there; nothing was taken",
             )
             return False
-        return identify.same_person(*(each.authors[0] if each.authors else None for each in (record, other))) and (
-            same_work(record, other)
-        )
+        return identify.same_person(
+            *(each.authors[0] if each.authors else None for each in (record, other))
+        ) and (same_work(record, other))
 
     def named(self, name: str) -> Record:
         return next(r for r in self.records.values() if r.arxiv and f"arxiv:{r.arxiv.id}" == name)
@@ -254,17 +287,34 @@ class _Run:
         """Put into a record what a feed knows better."""
         new = answer.record
         if new.arxiv and not may_share(record, new):
-            said = f"arXiv calls it {new.title[:70]!r} by {new.byline}; the record was kept as it is"
+            said = (
+                f"arXiv calls it {new.title[:70]!r} by {new.byline}; the record was kept as it is"
+            )
             self.note("disputed identifier", record.id, said)
             return
         if answer.withdrawn:
-            self.note("withdrawn", record.id, "arXiv says that it was withdrawn; the record was kept")
-        if record.date and new.date and _months(record.date, new.date) > 1 and new.provenance["date"].source == "arxiv":
-            self.note("wrong date", record.id, f"{record.date} here, {new.date} at arXiv, which was taken")
+            self.note(
+                "withdrawn", record.id, "arXiv says that it was withdrawn; the record was kept"
+            )
+        if (
+            record.date
+            and new.date
+            and _months(record.date, new.date) > 1
+            and new.provenance["date"].source == "arxiv"
+        ):
+            self.note(
+                "wrong date", record.id, f"{record.date} here, {new.date} at arXiv, which was taken"
+            )
         if record.arxiv and new.date and not new.arxiv:  # the first publication counts
-            new = replace(new, provenance={key: value for key, value in new.provenance.items() if key != "date"})
+            new = replace(
+                new,
+                provenance={key: value for key, value in new.provenance.items() if key != "date"},
+            )
         if record.doi and new.doi and record.doi != new.doi:
-            new = replace(new, provenance={key: value for key, value in new.provenance.items() if key != "doi"})
+            new = replace(
+                new,
+                provenance={key: value for key, value in new.provenance.items() if key != "doi"},
+            )
         better = updated(record, replace(new, listed=(), aliases=()))
         self.put(upstream.tagged(better, self.settings.day, abstract=answer.abstract))
 
@@ -293,7 +343,9 @@ class _Run:
                 said = f"{name} is {held.title[:60]!r} here, and {work.title[:60]!r} in the list"
                 self.note("disputed identifier", held.id, said)
                 return self.same(without_identifier(work, names))
-        return next((record for record in self.records.values() if same_work(record, work)), None), work
+        return next(
+            (record for record in self.records.values() if same_work(record, work)), None
+        ), work
 
     def consider(self, answer: Answer) -> None:
         """A find of the search: into the queue, unless it is known or not of the field."""
@@ -311,7 +363,9 @@ class _Run:
 
     def failed(self, name: str, error: Exception) -> None:
         self.report.failed.append(name)
-        self.note("feed down", name, f"{str(error).rstrip('.')}. Nothing that it gave before was lost.")
+        self.note(
+            "feed down", name, f"{str(error).rstrip('.')}. Nothing that it gave before was lost."
+        )
 
     def finish(self) -> Report:
         """Write what differs from the snapshot, the queue, what was asked, and the report."""
@@ -319,7 +373,9 @@ class _Run:
         folder, report = self.settings.folder, self.report
         shipped = {record.id: record for record in store.snapshot()}
         report.added = [name for name in self.records if name not in self.before]
-        report.changed = [name for name, record in self.before.items() if self.records[name] != record]
+        report.changed = [
+            name for name, record in self.before.items() if self.records[name] != record
+        ]
         report.records, report.requests = len(self.records), self.fetcher.asked
         report.findings = list(dict.fromkeys(report.findings))
         brought = [record for record in self.records.values() if shipped.get(record.id) != record]
@@ -339,7 +395,9 @@ def accept(folder: Path, names: Iterable[str]) -> list[Record]:
     queue = {record.id: record for record in store.read(folder / store.QUEUE)}
     chosen = list(queue) if "all" in (names := list(names)) else names
     if missing := [name for name in chosen if name not in queue]:
-        raise UsageError(f"{missing[0]!r} is not in the queue; `segscope papers list --queue` shows what is")
+        raise UsageError(
+            f"{missing[0]!r} is not in the queue; `segscope papers list --queue` shows what is"
+        )
     brought = {record.id: record for record in store.read(folder / store.BROUGHT)}
     brought |= {name: queue.pop(name) for name in chosen}
     store.write(folder / store.BROUGHT, store.lines(brought.values()))
@@ -350,7 +408,10 @@ def accept(folder: Path, names: Iterable[str]) -> list[Record]:
 _WORDS = (
     (r"segment[- ]?anything|\bSAM ?[23]\b|\bSAM\b|medsam", 1.5),
     (r"promptable|interactive segment|prompt", 0.5),
-    (r"medical|biomedical|clinical|radiolog|patholog|microscop|endoscop|surg|ultrasound|\bCT\b|\bMRI?\b", 1.0),
+    (
+        r"medical|biomedical|clinical|radiolog|patholog|microscop|endoscop|surg|ultrasound|\bCT\b|\bMRI?\b",
+        1.0,
+    ),
     (r"segment", 0.25),
     (r"remote sensing|satellite|agricultur|crop|autonomous driving|industrial", -1.5),
 )
@@ -361,7 +422,13 @@ def relevance(answer: Answer) -> float:
     title, abstract = answer.record.title, answer.abstract
     return math.fsum(
         weight
-        * (1.0 if re.search(words, title, re.IGNORECASE) else 0.5 if re.search(words, abstract, re.IGNORECASE) else 0)
+        * (
+            1.0
+            if re.search(words, title, re.IGNORECASE)
+            else 0.5
+            if re.search(words, abstract, re.IGNORECASE)
+            else 0
+        )
         for words, weight in _WORDS
     )
 
@@ -377,4 +444,8 @@ def _state(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values()) else {}
+    return (
+        found
+        if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values())
+        else {}
+    )

@@ -16,7 +16,10 @@ from segscope.catalogue.vocabulary import tags_in
 
 SOURCE = "sam4mis"
 TABLES = ("sam2", "sam", "datasets")
-SURE, LIKELY = 0.9, 0.6  # a word of the title; a word of the abstract, or of the table that a row stands in
+SURE, LIKELY = (
+    0.9,
+    0.6,
+)  # a word of the title; a word of the abstract, or of the table that a row stands in
 
 _LINK = re.compile(r"\[([^\[\]]*)\]\(\s*<?([^()\s>]*(?:\([^()\s]*\)[^()\s>]*)*)>?[^()]*\)")
 _RULE = re.compile(r"^[\s|:-]+$")
@@ -56,7 +59,13 @@ def parse(markdown: str) -> tuple[list[Row], list[Finding]]:
             findings += found
             rows += [row] if row else []
     if not rows:
-        findings.append(Finding("no rows", "list", "no table with Date, Authors, Title was found; nothing was changed"))
+        findings.append(
+            Finding(
+                "no rows",
+                "list",
+                "no table with Date, Authors, Title was found; nothing was changed",
+            )
+        )
     return rows, findings
 
 
@@ -73,7 +82,13 @@ def _row(cells: list[str], table: str, line: int) -> tuple[Row | None, list[Find
         if len(full) > 4 and _date(full[0]):  # a bar in the title
             full = [*full[:2], " | ".join(full[2:-1]), full[-1]]
         if len(full) not in (3, 4):
-            return None, [Finding("malformed row", where, f"{len(cells)} cells, wanted 4; left out: {_short(cells)}")]
+            return None, [
+                Finding(
+                    "malformed row",
+                    where,
+                    f"{len(cells)} cells, wanted 4; left out: {_short(cells)}",
+                )
+            ]
         said = f"{len(cells)} cells, wanted 4; read as: {_short(cells)}"
         findings.append(Finding("malformed row", where, said))
         cells = [*full, ""][:4]
@@ -83,11 +98,18 @@ def _row(cells: list[str], table: str, line: int) -> tuple[Row | None, list[Find
     if len(identify.fold(title)) < _SHORT and link and "paper" not in link[1].lower():
         title = link[1].strip()  # the title itself is the link
     if len(identify.fold(title)) < _SHORT:
-        return None, [*findings, Finding("malformed row", where, f"no title; left out: {_short(cells)}")]
+        return None, [
+            *findings,
+            Finding("malformed row", where, f"no title; left out: {_short(cells)}"),
+        ]
     date = _date(date_cell)
     if not date:
         findings.append(
-            Finding("wrong date", where, f"{date_cell!r} is no year and month; {title[:60]!r} kept without")
+            Finding(
+                "wrong date",
+                where,
+                f"{date_cell!r} is no year and month; {title[:60]!r} kept without",
+            )
         )
     code = found[2] if (found := _LINK.search(code_cell)) else ""
     return Row(date, people, title, link[2] if link else "", code, table, line), findings
@@ -116,7 +138,9 @@ def record_of(row: Row, day: str) -> tuple[Record, list[Finding]]:
     urls = {"paper": paper} if paper else {}
     if code:
         is_code = identify.repository(code) is not None
-        urls["data" if row.table == "datasets" and not is_code else "code" if is_code else "project"] = code
+        urls[
+            "data" if row.table == "datasets" and not is_code else "code" if is_code else "project"
+        ] = code
     listing = Listing(row.table, row.date, row.url)
     title = row.title
     origin = Origin(SOURCE, day)
@@ -158,7 +182,9 @@ def tagged(record: Record, day: str, *, table: str = "", abstract: str = "") -> 
     A tag that a person or a source gave is left alone.
     """
     in_title, in_abstract = tags_in(record.title), tags_in(abstract) if abstract else {}
-    by_table = {"sam2": {"base_model": ("SAM2",)}, "datasets": {"task": ("dataset",)}}.get(table, {})
+    by_table = {"sam2": {"base_model": ("SAM2",)}, "datasets": {"task": ("dataset",)}}.get(
+        table, {}
+    )
     for tag, terms in {**by_table, **in_abstract, **in_title}.items():
         had = record.provenance.get(tag)
         sure = SURE if tag in in_title else LIKELY

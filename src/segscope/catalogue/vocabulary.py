@@ -28,7 +28,8 @@ def vocabulary() -> Mapping[str, tuple[Term, ...]]:
     """Terms of each tag, in order."""
     text = (resources.files("segscope.catalogue") / "data" / "vocabulary.toml").read_text("utf-8")
     return {
-        tag: tuple(_term(name, value) for name, value in terms.items()) for tag, terms in tomllib.loads(text).items()
+        tag: tuple(_term(name, value) for name, value in terms.items())
+        for tag, terms in tomllib.loads(text).items()
     }
 
 
@@ -58,7 +59,11 @@ def _plain(word: str) -> str:
 @cache
 def _compiled() -> Mapping[str, tuple[tuple[str, re.Pattern[str]], ...]]:
     return {
-        tag: tuple((entry.name, re.compile("|".join(entry.rules), re.IGNORECASE)) for entry in terms if entry.rules)
+        tag: tuple(
+            (entry.name, re.compile("|".join(entry.rules), re.IGNORECASE))
+            for entry in terms
+            if entry.rules
+        )
         for tag, terms in vocabulary().items()
     }
 
@@ -66,7 +71,10 @@ def _compiled() -> Mapping[str, tuple[tuple[str, re.Pattern[str]], ...]]:
 @lru_cache(maxsize=4096)
 def tags_in(text: str) -> Mapping[str, tuple[str, ...]]:
     """What the rules find in a text, by tag; tags without a find are left out."""
-    found = {tag: tuple(name for name, rule in rules if rule.search(text)) for tag, rules in _compiled().items()}
+    found = {
+        tag: tuple(name for name, rule in rules if rule.search(text))
+        for tag, rules in _compiled().items()
+    }
     return {tag: terms for tag, terms in found.items() if terms}
 
 

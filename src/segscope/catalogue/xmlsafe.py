@@ -25,8 +25,12 @@ def parse(body: bytes, root: str, *, named_type: bool = False) -> ElementTree.El
         XmlError: anything else than such a document.
     """
     head = body[:2000].lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")) or (b"<html" in head and b"<?xml" not in head[:5]):
-        raise XmlError("HTML came instead of XML, probably a page for people that says why; try again later")
+    if head.startswith((b"<!doctype html", b"<html")) or (
+        b"<html" in head and b"<?xml" not in head[:5]
+    ):
+        raise XmlError(
+            "HTML came instead of XML, probably a page for people that says why; try again later"
+        )
     scan = expat.ParserCreate()
 
     def doctype(_name: str, _system: str | None, _public: str | None, declares: int) -> None:

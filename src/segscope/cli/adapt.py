@@ -16,9 +16,9 @@ from segscope.cli.segment import Device
 from segscope.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from segscope.adapt.data import Choice
+    from segscope.adapt.data.training_set import Choice
     from segscope.adapt.method import Method
-    from segscope.adapt.run import Prepared, Result
+    from segscope.adapt.training.run import Prepared, Result
     from segscope.models.engine import Engine
 
 COMPARED_MINUTES = 3.0
@@ -26,31 +26,50 @@ COMPARED_MINUTES = 3.0
 
 def adapt(
     methods: list[str] | None = typer.Argument(
-        None, metavar="METHOD", help="How; --list shows the methods. `compare METHOD ...` tries several, or all."
+        None,
+        metavar="METHOD",
+        help="How; --list shows the methods. `compare METHOD ...` tries several, or all.",
     ),
-    data: list[Path] | None = typer.Option(None, help="Folder or list of a data set with masks; may be repeated."),
+    data: list[Path] | None = typer.Option(
+        None, help="Folder or list of a data set with masks; may be repeated."
+    ),
     base: str = typer.Option("mini", help="Model or checkpoint file to begin with."),
     labels: str | None = typer.Option(
         None, metavar="A,B", help="Only things with these names, or unique parts of them."
     ),
-    few: int = typer.Option(0, min=0, help="Train on so many patients, drawn by the seed; 0 for all."),
+    few: int = typer.Option(
+        0, min=0, help="Train on so many patients, drawn by the seed; 0 for all."
+    ),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the adaptation."),
-    steps: int | None = typer.Option(None, min=1, help="Steps of training. Default: by method and number of pictures."),
+    steps: int | None = typer.Option(
+        None, min=1, help="Steps of training. Default: by method and number of pictures."
+    ),
     minutes: float | None = typer.Option(
         None, min=0.01, help="Time for training; the number of steps follows from it."
     ),
     batch: int | None = typer.Option(None, min=1, help="Pictures a step."),
-    accumulate: int | None = typer.Option(None, min=1, help="Parts that a batch is worked through in, to save memory."),
+    accumulate: int | None = typer.Option(
+        None, min=1, help="Parts that a batch is worked through in, to save memory."
+    ),
     rate: float | None = typer.Option(None, min=1e-9, help="Highest learning rate."),
-    patience: int | None = typer.Option(None, min=0, help="Stop after so many validations without gain; 0 for never."),
+    patience: int | None = typer.Option(
+        None, min=0, help="Stop after so many validations without gain; 0 for never."
+    ),
     precision: str | None = typer.Option(None, help="auto, float32 or bfloat16."),
     seed: int | None = typer.Option(None, help="All chance follows from it."),
     least: int = typer.Option(16, min=1, help="Leave out things with fewer pixels on a frame."),
     prompts: list[str] | None = typer.Option(
-        None, "--prompt", metavar="PLAN", help="What to train for, as in `segscope evaluate`; may be repeated."
+        None,
+        "--prompt",
+        metavar="PLAN",
+        help="What to train for, as in `segscope evaluate`; may be repeated.",
     ),
-    setting: list[str] | None = typer.Option(None, "--set", metavar="NAME=VALUE", help="A setting of the method."),
-    cases: int = typer.Option(0, min=0, help="With compare: judge at most so many validation cases; 0 for all."),
+    setting: list[str] | None = typer.Option(
+        None, "--set", metavar="NAME=VALUE", help="A setting of the method."
+    ),
+    cases: int = typer.Option(
+        0, min=0, help="With compare: judge at most so many validation cases; 0 for all."
+    ),
     resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run in --out."),
     device: Device = typer.Option(Device.auto, help="Where to train."),
     list_methods: bool = typer.Option(False, "--list", help="List the methods."),
@@ -68,14 +87,20 @@ def adapt(
         _list(as_json)
         return
     if not methods:
-        raise UsageError("name a method; `segscope adapt --list` shows them. `decoder` is a good start")
+        raise UsageError(
+            "name a method; `segscope adapt --list` shows them. `decoder` is a good start"
+        )
     compared = methods[0] == "compare"
     if len(methods) > 1 and not compared:
-        raise UsageError(f"one method at a time; `segscope adapt compare {' '.join(methods)}` tries several")
+        raise UsageError(
+            f"one method at a time; `segscope adapt compare {' '.join(methods)}` tries several"
+        )
     if cases and not compared:
         raise UsageError("--cases is for `segscope adapt compare`, which judges with the evaluator")
     if not data:
-        raise UsageError("name a data set with masks: --data FOLDER (`segscope data list FOLDER` shows what one holds)")
+        raise UsageError(
+            "name a data set with masks: --data FOLDER (`segscope data list FOLDER` shows what one holds)"
+        )
     if out is None:
         raise UsageError("name a folder for the adaptation: --out my-model")
     changes: dict[str, Any] = {
@@ -104,7 +129,7 @@ def adapt(
         as_json=as_json,
     )
     if compared:
-        from segscope.cli.adapt_compare import compare
+        from segscope.cli.compare import compare
 
         compare(asked, methods[1:], cases)
     else:
@@ -130,9 +155,9 @@ class Adapt:
 
     def run(self) -> None:
         from segscope.adapt import method as named
-        from segscope.adapt.run import Request, check_out
-        from segscope.adapt.run import adapt as train
-        from segscope.io.cases import dataset
+        from segscope.adapt.training.run import Request, check_out
+        from segscope.adapt.training.run import adapt as train
+        from segscope.io.datasets.reading import dataset
 
         kind = named(self.method)
         check_out(self.out.expanduser(), self.resume)
@@ -140,17 +165,26 @@ class Adapt:
         engine = self.fresh()
         chosen = _with(kind.suited(engine.card), self.own)
         request = Request(
-            engine, self.source, chosen, sets, self.choice, self.out.expanduser(), self.changes, self.resume
+            engine,
+            self.source,
+            chosen,
+            sets,
+            self.choice,
+            self.out.expanduser(),
+            self.changes,
+            self.resume,
         )
         with console.progress("training", quiet=self.as_json) as advance:
-            result = train(request, about=self._about, say=lambda done, total, _row: advance(done, total))
+            result = train(
+                request, about=self._about, say=lambda done, total, _row: advance(done, total)
+            )
         self._say(result)
         if result.record is None:
             self._stopped(result)
 
     @property
     def choice(self) -> Choice:
-        from segscope.adapt.data import Choice
+        from segscope.adapt.data.training_set import Choice
 
         return Choice(self.labels, self.few, self.least, int(self.changes.get("seed", 0)))
 
@@ -158,7 +192,7 @@ class Adapt:
         """The base, loaded anew."""
         import torch
 
-        from segscope.adapt.ranks import local_device
+        from segscope.adapt.training.distributed import local_device
         from segscope.load import load
 
         wanted: Any = self.device
@@ -175,7 +209,7 @@ class Adapt:
     def _about(self, ready: Prepared) -> None:
         if self.as_json:
             return
-        from segscope.adapt.run import example_counts
+        from segscope.adapt.training.run import example_counts
 
         for line in example_counts(ready.data):
             console.say(line)
@@ -206,9 +240,13 @@ class Adapt:
             )
             return
         best = int(result.outcome.progress.best["step"])
-        console.say(f"validation Dice {result.before:.3f} before, {result.after:.3f} after (step {best})")
+        console.say(
+            f"validation Dice {result.before:.3f} before, {result.after:.3f} after (step {best})"
+        )
         if result.record is not None and not best:
-            console.say("no step was better than the base: the adaptation is the base itself. Try more data or steps")
+            console.say(
+                "no step was better than the base: the adaptation is the base itself. Try more data or steps"
+            )
         if result.record is not None:
             command = "segment" if result.record.method.promptable else "everything"
             console.say(f"use it: segscope {command} PICTURE --model {result.out}")
@@ -229,7 +267,9 @@ def _with(method: Method, own: Sequence[str]) -> Method:
         name, equals, value = text.partition("=")
         known = {item.name: getattr(method, item.name) for item in dataclasses.fields(method)}
         if not equals or name not in known:
-            raise UnknownName(f"setting of {method.name}", name, known or ["(none)"], "Wanted: --set NAME=VALUE.")
+            raise UnknownName(
+                f"setting of {method.name}", name, known or ["(none)"], "Wanted: --set NAME=VALUE."
+            )
         changes[name] = _read(name, value, known[name])
     return dataclasses.replace(method, **changes)
 

@@ -18,20 +18,26 @@ from segscope.cli.serve import Dicomweb, MoreModels, default_project, named
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.serve.running import Door
+    from segscope.serve.server import Door
     from segscope.serve.settings import Settings
 
 ENDING = ".segscope"
 
 
 def annotate(
-    paths: list[Path] = typer.Argument(..., metavar="PATH...", help="Pictures, volumes, videos, or folders of them."),
+    paths: list[Path] = typer.Argument(
+        ..., metavar="PATH...", help="Pictures, volumes, videos, or folders of them."
+    ),
     project: Path | None = typer.Option(
-        None, metavar="DIR", help="Where the work is kept; default beside the data, as NAME.segscope."
+        None,
+        metavar="DIR",
+        help="Where the work is kept; default beside the data, as NAME.segscope.",
     ),
     dicomweb: list[str] = Dicomweb,
     port: int = typer.Option(0, min=0, max=65535, help="Port; 0 takes a free one."),
-    model: str = typer.Option("mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."),
+    model: str = typer.Option(
+        "mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."
+    ),
     more: list[str] = MoreModels,
     no_browser: bool = typer.Option(False, "--no-browser", help="Only print where the page is."),
     device: Device = typer.Option(Device.auto, help="Where the network runs."),
@@ -42,7 +48,7 @@ def annotate(
     The work is saved after every action. Ending the program, or losing it, loses nothing: the same command goes on
     where it was.
     """
-    from segscope.serve.running import Door, Known
+    from segscope.serve.server import Door, Known
     from segscope.serve.settings import Settings
 
     found = [path.expanduser().resolve() for path in paths]
@@ -60,7 +66,9 @@ def annotate(
         device=device.value,
         token=known.token,
     )
-    Annotate(settings, tuple(found), Door(port=port, usual=known.port), not no_browser, as_json).run()
+    Annotate(
+        settings, tuple(found), Door(port=port, usual=known.port), not no_browser, as_json
+    ).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,8 @@ class Annotate:
     as_json: bool
 
     def run(self) -> None:
-        from segscope.serve.intake import take_in
-        from segscope.serve.running import run
+        from segscope.serve.project.ingest import take_in
+        from segscope.serve.server import run
 
         def prepare(workspace: object) -> None:
             with console.progress("looking through the data", quiet=self.as_json) as advance:
@@ -85,18 +93,27 @@ class Annotate:
             if len(left) > 5:
                 console.complain(f"left out: {len(left) - 5} more")
             if not taken:
-                raise UsageError("there is nothing to annotate: no picture, volume or video was found at these paths")
+                raise UsageError(
+                    "there is nothing to annotate: no picture, volume or video was found at these paths"
+                )
 
         run(self.settings, self.door, self._say, prepare=prepare)
 
     def _say(self, url: str) -> None:
-        from segscope.serve.running import Known
+        from segscope.serve.server import Known
 
         assert self.settings.token is not None
         Known(self.settings.token, urlsplit(url).port or 0).keep(self.settings.project)
         page = f"{url}#token={self.settings.token}"
         if self.as_json:
-            console.say_json({"url": url, "page": page, "token": self.settings.token, "project": self.settings.project})
+            console.say_json(
+                {
+                    "url": url,
+                    "page": page,
+                    "token": self.settings.token,
+                    "project": self.settings.project,
+                }
+            )
         else:
             console.say(f"work is kept in {self.settings.project}")
             console.say(f"page: {page}")
@@ -112,7 +129,11 @@ def project_of(paths: list[Path]) -> Path:
     """Beside the data, or in the user's data folder where that cannot be written or the data lie apart."""
     first = paths[0]
     beside = first.parent / f"{first.name}{ENDING}"
-    if len(paths) == 1 and (beside.is_dir() or os.access(first.parent, os.W_OK)) and first.parent != first:
+    if (
+        len(paths) == 1
+        and (beside.is_dir() or os.access(first.parent, os.W_OK))
+        and first.parent != first
+    ):
         return beside
     name = hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()[:12]
     return default_project(f"{first.name or 'data'}-{name}")

@@ -27,7 +27,7 @@ from segscope.cli import (
     segment,
     serve,
 )
-from segscope.cli.ordered import Ordered
+from segscope.cli.prompt_options import Ordered
 from segscope.errors import SegscopeError
 
 INTERRUPTED = 130
@@ -49,7 +49,7 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and end."),
 ) -> None:
     if version:
-        from segscope import __version__
+        from segscope._version import __version__
 
         typer.echo(f"segscope {__version__}")
         raise typer.Exit
@@ -74,7 +74,9 @@ app.command("bench")(bench.bench)
 def run() -> None:
     """Entry point of the `segscope` program."""
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # libraries warn about files; what a user must know is said by our messages
+        warnings.simplefilter(
+            "ignore"
+        )  # libraries warn about files; what a user must know is said by our messages
     # threads that wait by spinning made tracking many times slower on a machine that other programs use as well
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminated)
@@ -115,8 +117,15 @@ def _verdict(error: Exception) -> tuple[int, str]:
     if isinstance(error, SegscopeError):
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # the parser's own: unknown option, missing value
-        return 2, f"{error.format_message()} `segscope --help` and `segscope COMMAND --help` list what there is."
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
+        return (
+            2,
+            f"{error.format_message()} `segscope --help` and `segscope COMMAND --help` list what there is.",
+        )
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in str(error).lower()
+        or "can't allocate" in str(error)
+    ):
         return 1, (
             "not enough memory for this. Choose a smaller model (`segscope models`), fewer objects at once, or one "
             f"channel or time point of the input. ({type(error).__name__}: {error})"

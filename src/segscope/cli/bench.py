@@ -14,13 +14,19 @@ from segscope.cli.segment import Device
 
 
 def bench(
-    model: str = typer.Option("mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."),
+    model: str = typer.Option(
+        "mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."
+    ),
     frames: int = typer.Option(24, min=3, help="Frames of the video that is tracked."),
     side: int = typer.Option(512, min=64, help="Rows and columns of its frames."),
     against: bool = typer.Option(
-        False, "--against", help="Also track with sam2.1-tiny (random weights, 512 px) here and in transformers."
+        False,
+        "--against",
+        help="Also track with sam2.1-tiny (random weights, 512 px) here and in transformers.",
     ),
-    rounds: int = typer.Option(2, min=1, help="Rounds of the comparison; the fastest of each counts."),
+    rounds: int = typer.Option(
+        2, min=1, help="Rounds of the comparison; the fastest of each counts."
+    ),
     device: Device = typer.Option(Device.auto, help="Where the network runs."),
     as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
 ) -> None:
@@ -41,7 +47,12 @@ class Bench:
     as_json: bool
 
     def run(self) -> None:
-        figures: dict[str, Any] = {"machine": _machine(), "model": self.model, "frames": self.frames, "side": self.side}
+        figures: dict[str, Any] = {
+            "machine": _machine(),
+            "model": self.model,
+            "frames": self.frames,
+            "side": self.side,
+        }
         figures |= self._engine()
         if self.against:
             figures["against_transformers"] = self._against()
@@ -52,47 +63,54 @@ class Bench:
             console.say(line)
 
     def _engine(self) -> dict[str, Any]:
-        from segscope.cli import measure
+        from segscope.cli import bench_timings
         from segscope.load import load
 
         engine = load(self.model, device=self.device)
-        stack = measure.clip(self.frames, self.side)
+        stack = bench_timings.clip(self.frames, self.side)
         with console.progress("measuring", quiet=self.as_json) as advance:
-            figures: dict[str, Any] = {"weights": engine.weights_hash, "input_size": engine.input_size}
-            figures["encode_ms"] = round(1000 * measure.encoding(engine, stack), 1)
+            figures: dict[str, Any] = {
+                "weights": engine.weights_hash,
+                "input_size": engine.input_size,
+            }
+            figures["encode_ms"] = round(1000 * bench_timings.encoding(engine, stack), 1)
             advance(1, 4)
-            figures["click_ms"] = round(1000 * measure.click(engine, stack), 1)
+            figures["click_ms"] = round(1000 * bench_timings.click(engine, stack), 1)
             advance(2, 4)
-            one = measure.tracking(engine, stack, 1)
+            one = bench_timings.tracking(engine, stack, 1)
             advance(3, 4)
-            eight = measure.tracking(engine, stack, 8)
+            eight = bench_timings.tracking(engine, stack, 8)
             advance(4, 4)
         figures["track_1_frames_per_s"] = round(1 / one, 2)
         figures["track_8_frames_per_s"] = round(1 / eight, 2)
         figures["eight_over_one"] = round(eight / one, 2)
-        figures["peak_mib"] = round(measure.peak_bytes() / 2**20)
+        figures["peak_mib"] = round(bench_timings.peak_bytes() / 2**20)
         return figures
 
     def _against(self) -> dict[str, Any]:
         """Two networks of one make, ours prepared as always, in turn, so that a busy machine disturbs all alike."""
-        from segscope.cli import measure
+        from segscope.cli import bench_timings
         from segscope.models.build import build, quiet
-        from segscope.models.cards import card
+        from segscope.models.model_cards import card
         from segscope.models.sam2 import Sam2Engine
 
         with quiet():
             network: Any = build("sam2", "tiny", 512)
-            engine = Sam2Engine(build("sam2", "tiny", 512), card("sam2.1-tiny"), weights_hash="random")
-        stack = measure.clip(self.frames, 512)
+            engine = Sam2Engine(
+                build("sam2", "tiny", 512), card("sam2.1-tiny"), weights_hash="random"
+            )
+        stack = bench_timings.clip(self.frames, 512)
         best: dict[str, float] = {}
         with console.progress("comparing", quiet=self.as_json) as advance:
             for number in range(self.rounds):
                 taken = {
-                    "transformers": measure.transformers_tracking(network, stack),
-                    "fifo": measure.tracking(engine, stack, 1),
-                    "pruned": measure.tracking(engine, stack, 1, "pruned"),
+                    "transformers": bench_timings.transformers_tracking(network, stack),
+                    "fifo": bench_timings.tracking(engine, stack, 1),
+                    "pruned": bench_timings.tracking(engine, stack, 1, "pruned"),
                 }
-                best = {name: min(seconds, best.get(name, seconds)) for name, seconds in taken.items()}
+                best = {
+                    name: min(seconds, best.get(name, seconds)) for name, seconds in taken.items()
+                }
                 advance(number + 1, self.rounds)
         return {
             "network": "sam2.1-tiny, random weights, 512 px, cpu",

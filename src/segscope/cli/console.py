@@ -23,7 +23,8 @@ def complain(message: str, *, exit_code: int = 1, as_json: bool = False) -> None
 def printable(text: str) -> str:
     """Text on one line, without control characters that a file name or header may have brought."""
     return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in " ".join(text.split())
+        character if character.isprintable() else repr(character)[1:-1]
+        for character in " ".join(text.split())
     )
 
 

@@ -32,7 +32,7 @@ def list_sets(
     as_json: bool = JSON,
 ) -> None:
     """Sets, cases, objects, modalities and splits of a data set, or of a folder of several."""
-    from segscope.io.cases import datasets
+    from segscope.io.datasets.reading import datasets
 
     sets = datasets(path)
     cases = [case for each in sets for case in each.cases]
@@ -58,10 +58,14 @@ def list_sets(
     if as_json:
         console.say_json(rows)
         return
-    console.say(f"{'name':<28} {'cases':>6} {'objects':>8} {'groups':>7}  {'train/val/test':<16} modality")
+    console.say(
+        f"{'name':<28} {'cases':>6} {'objects':>8} {'groups':>7}  {'train/val/test':<16} modality"
+    )
     for row in rows:
         splits = "/".join(str(row["splits"].get(split, 0)) for split in ("train", "val", "test"))
-        modalities = "; ".join(row["modalities"][:3]) + (" ..." if len(row["modalities"]) > 3 else "")
+        modalities = "; ".join(row["modalities"][:3]) + (
+            " ..." if len(row["modalities"]) > 3 else ""
+        )
         shown = "-" if fast else row["objects"]
         console.say(
             f"{row['name']:<28} {row['cases']:>6} {shown:>8} {row['groups']:>7}  {splits:<16} {modalities or '-'}"
@@ -72,14 +76,16 @@ def list_sets(
 def check(
     path: Path = PATH,
     workers: int = typer.Option(1, help="Processes that read cases."),
-    fast: bool = typer.Option(False, "--fast", help="Three frames of each image only; no search for split objects."),
+    fast: bool = typer.Option(
+        False, "--fast", help="Three frames of each image only; no search for split objects."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Look for what would spoil training or figures; exit code 1 when there are errors.
 
     Files that cannot be read, masks on another grid, wrong label values, duplicates, patients in several splits ...
     """
-    from segscope.io.checking import by_kind, check
+    from segscope.io.datasets.check import by_kind, check
 
     total = 0
     with console.progress("checking", quiet=as_json) as advance:
@@ -91,9 +97,16 @@ def check(
 
         found = check(path, workers=workers, fast=fast, advance=told)
     counts = Counter(entry.severity for entry in found)
-    said = {"cases": total, "errors": counts["error"], "warnings": counts["warning"], "notes": counts["info"]}
+    said = {
+        "cases": total,
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "notes": counts["info"],
+    }
     if as_json:
-        console.say_json({**said, "findings": [{**asdict(entry), "why": entry.why} for entry in found]})
+        console.say_json(
+            {**said, "findings": [{**asdict(entry), "why": entry.why} for entry in found]}
+        )
     else:
         for kind, entries in by_kind(found):
             console.say(f"{kind.severity}: {kind.what} ({kind.kind}, {len(entries)})")
@@ -109,9 +122,11 @@ def check(
 
 def _objects(case: Any) -> int:
     """Objects in the truths of a case."""
-    from segscope.io.cases import read_image, read_target
+    from segscope.io.datasets.reading import read_image, read_target
 
     if not case.targets:
         return 0
     stack = read_image(case)
-    return sum(len({label for _, label in read_target(target, stack).runs}) for target in case.targets)
+    return sum(
+        len({label for _, label in read_target(target, stack).runs}) for target in case.targets
+    )

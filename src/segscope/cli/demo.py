@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segscope.cli import console, job
+from segscope.cli import console, segment_output
 from segscope.cli.segment import Device, Segment
 from segscope.errors import MissingExtra, SegscopeError
 
@@ -69,14 +69,16 @@ def _volume(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
 
     voxels, labels, spacing = phantom.volume()
     path = folder / "phantom_volume.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(np.transpose(voxels), Geometry.from_spacing(spacing).affine), path)
+    nibabel.save(
+        nibabel.Nifti1Image(np.transpose(voxels), Geometry.from_spacing(spacing).affine), path
+    )
     return path, labels
 
 
 def _clip(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
     """A phantom video as MP4."""
     from segscope import phantom
-    from segscope.io.video import write_video
+    from segscope.io.video.reader import write_video
 
     frames, labels = phantom.clip()
     path = folder / "phantom_clip.mp4"
@@ -152,9 +154,15 @@ SCENES = (
 
 
 def demo(
-    out: Path = typer.Option(Path("demo"), "--out", help="Folder for masks and overlays; made if missing."),
-    model: str = typer.Option("mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."),
-    only: list[str] = typer.Option([], metavar="NAME", help="Only this scene; may be given several times."),
+    out: Path = typer.Option(
+        Path("demo"), "--out", help="Folder for masks and overlays; made if missing."
+    ),
+    model: str = typer.Option(
+        "mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."
+    ),
+    only: list[str] = typer.Option(
+        [], metavar="NAME", help="Only this scene; may be given several times."
+    ),
     device: Device = typer.Option(Device.auto, help="Where the network runs."),
     as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
 ) -> None:
@@ -192,9 +200,13 @@ class Demo:
             console.say_json({"out": str(self.out), "scenes": results})
         else:
             took = time.perf_counter() - start
-            console.say(f"\n{len(results) - len(failed)} of {len(results)} done in {took:.1f} s. Look into {self.out}/")
+            console.say(
+                f"\n{len(results) - len(failed)} of {len(results)} done in {took:.1f} s. Look into {self.out}/"
+            )
         if failed:
-            raise SegscopeError(f"{len(failed)} of {len(results)} scenes failed; the first: {failed[0]['error']}")
+            raise SegscopeError(
+                f"{len(failed)} of {len(results)} scenes failed; the first: {failed[0]['error']}"
+            )
 
     def _show(self, scene: Scene, inputs: Path, engine: Any) -> dict[str, Any]:
         """Segment one scene and say what came out; a failure does not stop the others."""
@@ -203,10 +215,13 @@ class Demo:
         try:
             source, truth = scene.source(inputs)
             options = list(scene.options) or prompts_from(truth)
-            outputs = job.Outputs(
-                self.out / f"{scene.name}{scene.masks}", self.out / f"{scene.name}_overlay{scene.overlay}"
+            outputs = segment_output.Outputs(
+                self.out / f"{scene.name}{scene.masks}",
+                self.out / f"{scene.name}_overlay{scene.overlay}",
             )
-            work = Segment(source, outputs, self.model, options, device=self.device, as_json=self.as_json)
+            work = Segment(
+                source, outputs, self.model, options, device=self.device, as_json=self.as_json
+            )
             if not self.as_json:
                 console.say(f"  {work.command()}")
             masks, result = work.execute(engine)
@@ -215,7 +230,9 @@ class Demo:
             if not self.as_json:
                 work.report(result)
                 if truth is not None:
-                    console.say(f"  Dice with the known truth: {result['dice']:.3f} (mean over objects)")
+                    console.say(
+                        f"  Dice with the known truth: {result['dice']:.3f} (mean over objects)"
+                    )
         except MissingExtra as error:
             if not self.as_json:
                 console.say(f"  left out: {error}")
@@ -237,7 +254,10 @@ def prompts_from(truth: Any) -> list[tuple[str, str]]:
         area = (truth == value).sum(axis=(1, 2))
         frame = 0 if truth.shape[0] == 1 or area[0] else int(area.argmax())
         x0, y0, x1, y1 = Box.around(truth[frame] == value).xyxy
-        options += [("--object", f"{value}=part {value}"), ("--box", f"{x0:g},{y0:g},{x1:g},{y1:g}@{frame}")]
+        options += [
+            ("--object", f"{value}=part {value}"),
+            ("--box", f"{x0:g},{y0:g},{x1:g},{y1:g}@{frame}"),
+        ]
     return options
 
 

@@ -70,12 +70,14 @@ def examine() -> Report:
         try:
             check(report)
         except Exception as error:  # one broken part must not hide the others
-            report.problems.append(f"the check {check.__name__[1:]!r} itself failed: {type(error).__name__}: {error}")
+            report.problems.append(
+                f"the check {check.__name__[1:]!r} itself failed: {type(error).__name__}: {error}"
+            )
     return report
 
 
 def _program(report: Report) -> None:
-    from segscope import __version__
+    from segscope._version import __version__
 
     report.facts["program"] = {
         "segscope": __version__,
@@ -111,7 +113,9 @@ def _packages(report: Report) -> None:
             )
     report.facts["packages"] = found
     report.facts["extras"] = {
-        module: "yes" if util.find_spec(module) else f"no; {purpose}: pip install 'segscope[{extra}]'"
+        module: "yes"
+        if util.find_spec(module)
+        else f"no; {purpose}: pip install 'segscope[{extra}]'"
         for module, (extra, purpose) in EXTRAS.items()
     }
 
@@ -137,7 +141,9 @@ def _devices(report: Report) -> None:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
-            devices[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+            devices[f"cuda:{index}"] = (
+                f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+            )
     elif torch.version.cuda is not None and shutil.which("nvidia-smi"):
         report.problems.append(
             f"this torch was built for CUDA {torch.version.cuda} and a graphics driver is there, but torch sees no "
@@ -147,7 +153,9 @@ def _devices(report: Report) -> None:
         devices["mps"] = "Apple GPU"
     report.facts["devices"] = devices
     if not torch.isfinite(torch.ones(8, 8) @ torch.ones(8, 8)).all():
-        report.problems.append("a small multiplication on the CPU gave wrong numbers; the torch build is broken.")
+        report.problems.append(
+            "a small multiplication on the CPU gave wrong numbers; the torch build is broken."
+        )
 
 
 def _weights(report: Report) -> None:
@@ -166,17 +174,26 @@ def _caches(report: Report) -> None:
     from huggingface_hub import constants
 
     hub = Path(constants.HF_HUB_CACHE)
-    held = sum(file.stat().st_size for file in hub.rglob("*") if file.is_file() and not file.is_symlink())
+    held = sum(
+        file.stat().st_size for file in hub.rglob("*") if file.is_file() and not file.is_symlink()
+    )
     report.facts["places"] = {
         "downloaded weights": f"{hub} ({held / 2**20:.0f} MiB)",
         "offline": "yes (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "no",
         "temporary files": tempfile.gettempdir(),
         "python": sys.prefix,
     }
-    for name, place in (("weights are kept", hub), ("temporary files go", Path(tempfile.gettempdir()))):
+    for name, place in (
+        ("weights are kept", hub),
+        ("temporary files go", Path(tempfile.gettempdir())),
+    ):
         there = next(folder for folder in (place, *place.parents) if folder.is_dir())
         if not os.access(there, os.W_OK):
-            report.problems.append(f"the folder where {name} cannot be written: {there}. Change its rights or move it.")
+            report.problems.append(
+                f"the folder where {name} cannot be written: {there}. Change its rights or move it."
+            )
         elif shutil.disk_usage(there).free < LEAST_FREE_BYTES:
             free = shutil.disk_usage(there).free / 2**20
-            report.problems.append(f"only {free:.0f} MiB are free where {name} ({there}); make room.")
+            report.problems.append(
+                f"only {free:.0f} MiB are free where {name} ({there}); make room."
+            )

@@ -21,24 +21,40 @@ PROMPTS = ["box", "clicks:5"]
 
 
 def evaluate(
-    datasets: list[Path] | None = typer.Argument(None, metavar="DATASET...", help="Folders or lists of data sets."),
-    model: list[str] = typer.Option(["mini"], help="Model, checkpoint file or adaptation folder; may be repeated."),
+    datasets: list[Path] | None = typer.Argument(
+        None, metavar="DATASET...", help="Folders or lists of data sets."
+    ),
+    model: list[str] = typer.Option(
+        ["mini"], help="Model, checkpoint file or adaptation folder; may be repeated."
+    ),
     prompt: list[str] | None = typer.Option(
         None,
         help="What is given: box, box.jitter, points:3, clicks:5, scribble, mask, everything, box+clicks:3, "
         "box@largest ...; may be repeated. Default: box and clicks:5.",
     ),
-    protocol: str | None = typer.Option(None, metavar="NAME|FILE.toml", help="A published protocol, or your own file."),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for report.html, rows.csv, summary.json."),
+    protocol: str | None = typer.Option(
+        None, metavar="NAME|FILE.toml", help="A published protocol, or your own file."
+    ),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="Folder for report.html, rows.csv, summary.json."
+    ),
     split: str | None = typer.Option(None, help="Only cases of this split: train, val or test."),
     cases: int = typer.Option(0, min=0, help="At most so many cases of each set; 0 for all."),
-    objects: int | None = typer.Option(None, min=0, help="At most so many objects of a case; 0 for all."),
-    kind: list[str] | None = typer.Option(None, help="Only sets with these words in their name; may be repeated."),
-    seed: int | None = typer.Option(None, help="All chance follows from it. Default: the protocol's, 0."),
+    objects: int | None = typer.Option(
+        None, min=0, help="At most so many objects of a case; 0 for all."
+    ),
+    kind: list[str] | None = typer.Option(
+        None, help="Only sets with these words in their name; may be repeated."
+    ),
+    seed: int | None = typer.Option(
+        None, help="All chance follows from it. Default: the protocol's, 0."
+    ),
     seeds: int | None = typer.Option(None, min=1, help="Draws of prompts that hold chance."),
     workers: int = typer.Option(0, min=0, help="Processes; 0 for one a core, or one on a GPU."),
     device: Device = typer.Option(Device.auto, help="Where the networks run."),
-    list_protocols: bool = typer.Option(False, "--list", help="List the protocols that come with segscope."),
+    list_protocols: bool = typer.Option(
+        False, "--list", help="List the protocols that come with segscope."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
 ) -> None:
     """Judge models on data with masks, with simulated prompts; an interrupted run goes on where it was.
@@ -50,7 +66,9 @@ def evaluate(
         _list(as_json)
         return
     if not datasets:
-        raise UsageError("name at least one data set: a folder with dataset.json, an nnU-Net folder, a datalist ...")
+        raise UsageError(
+            "name at least one data set: a folder with dataset.json, an nnU-Net folder, a datalist ..."
+        )
     if out is None:
         raise UsageError("name a folder for the results: --out report")
     if split not in (None, "train", "val", "test"):
@@ -59,7 +77,9 @@ def evaluate(
     Evaluate(
         datasets,
         model,
-        _protocol(protocol, prompt, {key: value for key, value in changes.items() if value is not None}),
+        _protocol(
+            protocol, prompt, {key: value for key, value in changes.items() if value is not None}
+        ),
         out,
         split=split,
         cases=cases,
@@ -87,7 +107,9 @@ def _list(as_json: bool) -> None:
         console.say_json({name: protocol.as_dict() for name, protocol in known.items()})
         return
     for name, protocol in known.items():
-        console.say(f"{name:<22} {protocol.name}{f' ({protocol.source})' if protocol.source else ''}")
+        console.say(
+            f"{name:<22} {protocol.name}{f' ({protocol.source})' if protocol.source else ''}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +132,15 @@ class Evaluate:
 
         from segscope.evaluate.report import write_report
         from segscope.evaluate.run import evaluate as judge
-        from segscope.io.cases import datasets
+        from segscope.io.datasets.reading import datasets
         from segscope.load import load
 
         found = [each for path in self.datasets for each in datasets(path)]
-        found = [each for each in found if not self.names or any(name in each.name for name in self.names)]
+        found = [
+            each
+            for each in found
+            if not self.names or any(name in each.name for name in self.names)
+        ]
         if not found:
             raise UsageError(f"no data set has {' or '.join(self.names)} in its name")
         loading = partial(load, device=self.device)
@@ -144,7 +170,9 @@ class Evaluate:
         for text in result.summary.warnings:
             console.say(f"mind: {text}")
         for row in result.summary.failed[:5]:
-            console.say(f"could not be judged: {row['dataset']} / {row['case']} ({row['model']}): {row['failed']}")
+            console.say(
+                f"could not be judged: {row['dataset']} / {row['case']} ({row['model']}): {row['failed']}"
+            )
         console.say(f"report: {report}")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from segscope.cli import console
 from segscope.errors import UsageError
-from segscope.models.cards import CARDS, Card, card
+from segscope.models.model_cards import CARDS, Card, card
 
 app = typer.Typer(help="Models: list, show, fetch, convert.", invoke_without_command=True)
 
@@ -35,12 +35,18 @@ def _list(as_json: bool) -> None:
     if as_json:
         console.say_json(rows)
         return
-    console.say(f"{'name':<14} {'million':>8} {'input px':>9}  {'memory':<7} {'here':<5} licence of the weights")
+    console.say(
+        f"{'name':<14} {'million':>8} {'input px':>9}  {'memory':<7} {'here':<5} licence of the weights"
+    )
     for entry, row in zip(CARDS, rows, strict=True):
         size = f"{entry.parameters:.1f}" if entry.parameters else "-"
         memory, here = ("yes" if entry.memory else "no"), ("yes" if row["here"] else "no")
-        console.say(f"{entry.name:<14} {size:>8} {entry.input_size:>9}  {memory:<7} {here:<5} {entry.licence}")
-    console.say("`segscope models show NAME` tells more; a checkpoint file or folder works in the place of a name.")
+        console.say(
+            f"{entry.name:<14} {size:>8} {entry.input_size:>9}  {memory:<7} {here:<5} {entry.licence}"
+        )
+    console.say(
+        "`segscope models show NAME` tells more; a checkpoint file or folder works in the place of a name."
+    )
 
 
 @app.command()
@@ -64,7 +70,9 @@ def show(name: str = typer.Argument(help="A model's name."), as_json: bool = JSO
 @app.command()
 def fetch(
     name: str = typer.Argument(help="A model's name."),
-    cache: Path | None = typer.Option(None, help="Cache folder; default that of the hub (HF_HOME)."),
+    cache: Path | None = typer.Option(
+        None, help="Cache folder; default that of the hub (HF_HOME)."
+    ),
     as_json: bool = JSON,
 ) -> None:
     """Bring the weights of a model to this machine."""
@@ -77,7 +85,9 @@ def fetch(
         where = hub.fetch(entry, cache)
         commit = hub.commit(where)
     if as_json:
-        console.say_json({"name": name, "weights": where, "commit": commit, "licence": entry.licence})
+        console.say_json(
+            {"name": name, "weights": where, "commit": commit, "licence": entry.licence}
+        )
         return
     console.say(f"{name}: {where}")
     console.say(f"licence of the weights: {entry.licence}")
@@ -94,12 +104,19 @@ def convert(
         "-o",
         help="Default: the source's name, with .safetensors; a folder for what is an adaptation.",
     ),
-    name: str | None = typer.Option(None, "--card", help="Model it belongs to, where its file name does not tell."),
-    input_size: int | None = typer.Option(None, help="Side of the input in pixels, where the file does not tell."),
-    base: str | None = typer.Option(
-        None, help="For Med-SA, SAM-Med2D, SAM2-UNet: the model it was trained on. Default: that of the authors."
+    name: str | None = typer.Option(
+        None, "--card", help="Model it belongs to, where its file name does not tell."
     ),
-    classes: str | None = typer.Option(None, metavar="A,B", help="For SAM2-UNet, KnowSAM: what its outputs mean."),
+    input_size: int | None = typer.Option(
+        None, help="Side of the input in pixels, where the file does not tell."
+    ),
+    base: str | None = typer.Option(
+        None,
+        help="For Med-SA, SAM-Med2D, SAM2-UNet: the model it was trained on. Default: that of the authors.",
+    ),
+    classes: str | None = typer.Option(
+        None, metavar="A,B", help="For SAM2-UNet, KnowSAM: what its outputs mean."
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing output."),
     as_json: bool = JSON,
 ) -> None:
@@ -114,7 +131,7 @@ def convert(
     if output is not None and output.suffix in SUFFIXES:
         _file(output, overwrite)
     if source.is_file():
-        from segscope.adapt.published import look
+        from segscope.adapt.convert import look
 
         method = look(source)[1]
         if method is not None:
@@ -146,37 +163,57 @@ def convert(
 
 
 def _adaptation(
-    source: Path, method: str, output: Path | None, base: str | None, classes: str | None, as_json: bool
+    source: Path,
+    method: str,
+    output: Path | None,
+    base: str | None,
+    classes: str | None,
+    as_json: bool,
 ) -> None:
     """A published adaptation to a folder."""
     import torch
 
-    from segscope.adapt.folder import is_adaptation
-    from segscope.adapt.published import READERS
-    from segscope.adapt.published import convert as take
+    from segscope.adapt.convert import READERS
+    from segscope.adapt.convert import convert as take
+    from segscope.adapt.saved import is_adaptation
     from segscope.load import load
 
     target = output or source.with_suffix("")
     if target.suffix == ".safetensors":
-        raise UsageError(f"{source.name!r} is an adaptation by {method}, which becomes a folder; name one by --output.")
+        raise UsageError(
+            f"{source.name!r} is an adaptation by {method}, which becomes a folder; name one by --output."
+        )
     if target.is_file() or is_adaptation(target):
         raise UsageError(f"{str(target)!r} exists; name another folder with --output.")
     name = base or READERS[method].base
     where = Path(name).expanduser()
     if is_adaptation(where):
-        raise UsageError(f"--base {name} is an adaptation itself; name the plain network that it stands on")
+        raise UsageError(
+            f"--base {name} is an adaptation itself; name the plain network that it stands on"
+        )
     engine = load(name, device="cpu", dtype=torch.float32)
     names = [part.strip() for part in (classes or "").split(",") if part.strip()]
     record = take(source, engine, str(where.resolve()) if where.exists() else name, target, names)
     if as_json:
-        console.say_json({"method": method, "base": record.base["name"], "classes": record.classes, "output": target})
+        console.say_json(
+            {
+                "method": method,
+                "base": record.base["name"],
+                "classes": record.classes,
+                "output": target,
+            }
+        )
         return
-    console.say(f"{target}: {method} on {record.base['name']}, classes: {', '.join(record.classes)}")
+    console.say(
+        f"{target}: {method} on {record.base['name']}, classes: {', '.join(record.classes)}"
+    )
 
 
 @app.command()
 def merge(
-    source: Path = typer.Argument(help="Folder of an adaptation: lora, decoder, full, biosam2, medsam2."),
+    source: Path = typer.Argument(
+        help="Folder of an adaptation: lora, decoder, full, biosam2, medsam2."
+    ),
     output: Path | None = typer.Option(
         None, "--output", "--out", "-o", help="Default: the folder's name, .safetensors."
     ),
@@ -191,9 +228,13 @@ def merge(
     found = merged(source.expanduser())
     save(found, target)
     if as_json:
-        console.say_json({"card": found.card.name, "weights_hash": found.weights_hash, "output": target})
+        console.say_json(
+            {"card": found.card.name, "weights_hash": found.weights_hash, "output": target}
+        )
         return
-    console.say(f"{target}: {found.card.name}, {len(found.tensors)} tensors, hash {found.weights_hash}")
+    console.say(
+        f"{target}: {found.card.name}, {len(found.tensors)} tensors, hash {found.weights_hash}"
+    )
 
 
 def _file(target: Path, overwrite: bool) -> Path:
@@ -218,7 +259,10 @@ def _here(entry: Card) -> Path | None:
 
 
 def _plain(entry: Card) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(entry).items()}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(entry).items()
+    }
 
 
 def _yes_no(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from segscope.cli import console
-from segscope.cli.papers_links import ready, runs
+from segscope.cli.papers_runs import ready, runs
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from segscope.catalogue.search import Query
     from segscope.catalogue.store import Catalogue
 
-app = typer.Typer(help="Papers: list, show, bib, stats, page, update, check.", invoke_without_command=True)
+app = typer.Typer(
+    help="Papers: list, show, bib, stats, page, update, check.", invoke_without_command=True
+)
 
 
 class Order(enum.StrEnum):
@@ -37,16 +39,27 @@ class CiteAs(enum.StrEnum):
 
 
 JSON = typer.Option(False, "--json", help="Result as JSON on stdout.")
-FOLDER = typer.Option(None, help="Where updates are kept. Default: SEGSCOPE_PAPERS, else the place for a user's data.")
+FOLDER = typer.Option(
+    None, help="Where updates are kept. Default: SEGSCOPE_PAPERS, else the place for a user's data."
+)
 WORDS = typer.Argument(
-    None, metavar="WORDS...", help='Words in title, authors, tags, venue, id; "several words" as one.'
+    None,
+    metavar="WORDS...",
+    help='Words in title, authors, tags, venue, id; "several words" as one.',
 )
 YEAR = typer.Option(None, help="2025, 2024-2025 or 2024-.")
-MODALITY = typer.Option(None, help="CT, MR, ultrasound, endoscopy, microscopy ...; may be repeated: one of them.")
+MODALITY = typer.Option(
+    None, help="CT, MR, ultrasound, endoscopy, microscopy ...; may be repeated: one of them."
+)
 DIMENSION = typer.Option(None, help="2D, 2.5D, 3D or video; may be repeated.")
 BASE_MODEL = typer.Option(None, help="SAM, SAM2, SAM3, MedSAM ...; may be repeated.")
-ADAPTATION = typer.Option(None, help="none, adapter, LoRA, decoder, prompt-tuning ...; may be repeated.")
-TASK = typer.Option(None, help="zero-shot-eval, semi-sup, few-shot, interactive, dataset, review ...; may be repeated.")
+ADAPTATION = typer.Option(
+    None, help="none, adapter, LoRA, decoder, prompt-tuning ...; may be repeated."
+)
+TASK = typer.Option(
+    None,
+    help="zero-shot-eval, semi-sup, few-shot, interactive, dataset, review ...; may be repeated.",
+)
 HAS_CODE = typer.Option(False, "--has-code", help="Only with a link to code or a project page.")
 SUPPORTED = typer.Option(False, "--supported", help="Only what runs here.")
 OUT = typer.Option(None, "--out", "-o", help="File to write.")
@@ -72,7 +85,9 @@ def list_papers(
     supported: bool = SUPPORTED,
     sort: Order = typer.Option(Order.date, help="Order; date is newest first."),
     limit: int = typer.Option(0, min=0, help="At most so many; 0 for all."),
-    queue: bool = typer.Option(False, "--queue", help="What updates found and nobody accepted yet."),
+    queue: bool = typer.Option(
+        False, "--queue", help="What updates found and nobody accepted yet."
+    ),
     folder: Path | None = FOLDER,
     as_json: bool = JSON,
 ) -> None:
@@ -97,7 +112,9 @@ def list_papers(
     for record in shown:
         _line(record)
     cut = f", {len(shown)} shown" if len(shown) < len(found) else ""
-    console.say(f"{len(found)} of {len(catalogue)} papers{cut}. `segscope papers show ID` tells more.")
+    console.say(
+        f"{len(found)} of {len(catalogue)} papers{cut}. `segscope papers show ID` tells more."
+    )
 
 
 def _query(
@@ -115,10 +132,14 @@ def _query(
     if any(tags.values()):
         from segscope.catalogue.vocabulary import term
 
-        meant = {tag: tuple(term(tag, word) for word in given) for tag, given in tags.items() if given}
+        meant = {
+            tag: tuple(term(tag, word) for word in given) for tag, given in tags.items() if given
+        }
     ids = None
     if supported:
-        ids = frozenset(record.id for record in catalogue if any(ready for _, ready in runs(record.id)))
+        ids = frozenset(
+            record.id for record in catalogue if any(ready for _, ready in runs(record.id))
+        )
     text = " ".join(f'"{word}"' if " " in word else word for word in words or ())
     return Query(text, years(year) if year else None, meant, has_code, ids, sort)
 
@@ -126,7 +147,9 @@ def _query(
 def _line(record: Record) -> None:
     marks = "code" if record.has_code else ""
     tags = ", ".join((*record.modality, *record.dimension))
-    console.say(f"{record.date or '?':<10} {record.byline:<22.22} {console.printable(record.title)}")
+    console.say(
+        f"{record.date or '?':<10} {record.byline:<22.22} {console.printable(record.title)}"
+    )
     console.say(f"{'':<10} {record.id:<22} {'; '.join(filter(None, (tags, marks)))}".rstrip())
 
 
@@ -149,15 +172,21 @@ def show(
     ]
     near = related(record, list(catalogue))
     if as_json:
-        console.say_json({**_plain(record), "runs_here": here, "related": [each.id for each in near]})
+        console.say_json(
+            {**_plain(record), "runs_here": here, "related": [each.id for each in near]}
+        )
         return
     console.say(console.printable(record.title))
     for what, value in _facts(record):
         console.say(f"  {what:<11} {console.printable(value)}")
     if not here:
-        console.say("  here        nothing of it yet; near it: `segscope evaluate --list`, `segscope models`")
+        console.say(
+            "  here        nothing of it yet; near it: `segscope evaluate --list`, `segscope models`"
+        )
     for each in here:
-        console.say(f"  here        {each['level']}{'' if each['ready'] else ', not yet'}: {each['command']}")
+        console.say(
+            f"  here        {each['level']}{'' if each['ready'] else ', not yet'}: {each['command']}"
+        )
     for other in near[:3]:
         console.say(f"  related     {other.id}  {console.printable(other.title)}")
 
@@ -183,16 +212,25 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         guess = f" (guessed, {sure:.0%} sure)" if sure is not None else ""
         facts.append((tag.replace("_", " "), ", ".join(getattr(record, tag)) + guess))
     facts.append(
-        ("sources", ", ".join({"sam4mis": "the list SAM4MIS", "rule": "rules"}.get(each, each) for each in sources))
+        (
+            "sources",
+            ", ".join(
+                {"sam4mis": "the list SAM4MIS", "rule": "rules"}.get(each, each) for each in sources
+            ),
+        )
     )
     return [(what, value) for what, value in facts if value]
 
 
 @app.command()
 def bib(
-    names: list[str] | None = typer.Argument(None, metavar="[ID]...", help="Papers; without any, all that fit."),
+    names: list[str] | None = typer.Argument(
+        None, metavar="[ID]...", help="Papers; without any, all that fit."
+    ),
     style: CiteAs = typer.Option(CiteAs.bibtex, "--format", help="Form of the citations."),
-    preprint: bool = typer.Option(False, "--preprint", help="Cite arXiv also where a published version is known."),
+    preprint: bool = typer.Option(
+        False, "--preprint", help="Cite arXiv also where a published version is known."
+    ),
     words: str = typer.Option("", "--words", help="Words in title, authors, tags, as in `list`."),
     year: str | None = YEAR,
     modality: list[str] | None = MODALITY,
@@ -222,7 +260,9 @@ def bib(
     query = _query(catalogue, [words] if words else None, year, tags, has_code, supported)
     records = [catalogue.find(name) for name in names] if names else search(catalogue, query)
     if not records:
-        raise UsageError("no paper fits; `segscope papers list` with fewer conditions shows what there is")
+        raise UsageError(
+            "no paper fits; `segscope papers list` with fewer conditions shows what there is"
+        )
     makers = {CiteAs.bibtex: bibtex, CiteAs.ris: ris, CiteAs.csl: csl_text}
     text = makers[CiteAs.csl if as_json else style](records, preprint=preprint)
     if out is None:
@@ -292,13 +332,21 @@ def update(
     limit: int = typer.Option(
         50, min=1, help="Most papers that Crossref and PubMed are asked about, each, in one run."
     ),
-    links: bool = typer.Option(True, "--links/--no-links", help="Look whether the links of new papers are alive."),
+    links: bool = typer.Option(
+        True, "--links/--no-links", help="Look whether the links of new papers are alive."
+    ),
     offline: bool = typer.Option(
         False, "--offline", help="Only from the cache; ask nobody.", envvar="SEGSCOPE_OFFLINE"
     ),
-    contact: str = typer.Option("", help="Your e-mail address, told to the servers.", envvar="SEGSCOPE_CONTACT"),
-    feeds: Path | None = typer.Option(None, help="TOML file with other addresses: upstream, arxiv, crossref, pubmed."),
-    accept: list[str] | None = typer.Option(None, help="Take this paper from the queue (or `all`), and ask nobody."),
+    contact: str = typer.Option(
+        "", help="Your e-mail address, told to the servers.", envvar="SEGSCOPE_CONTACT"
+    ),
+    feeds: Path | None = typer.Option(
+        None, help="TOML file with other addresses: upstream, arxiv, crossref, pubmed."
+    ),
+    accept: list[str] | None = typer.Option(
+        None, help="Take this paper from the queue (or `all`), and ask nobody."
+    ),
     folder: Path | None = FOLDER,
     as_json: bool = JSON,
 ) -> None:
@@ -383,7 +431,9 @@ def check(
         with console.progress("asking", quiet=as_json) as advance:
             notes += dead_links(folder, advance)
     if as_json:
-        console.say_json({"errors": [str(each) for each in findings], "notes": [str(each) for each in notes]})
+        console.say_json(
+            {"errors": [str(each) for each in findings], "notes": [str(each) for each in notes]}
+        )
     else:
         for each in (*findings, *notes):
             console.say(console.printable(str(each)))

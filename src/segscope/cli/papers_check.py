@@ -14,8 +14,8 @@ from segscope.catalogue.merge import identifiers, near, same_work
 from segscope.catalogue.record import RecordError
 from segscope.catalogue.store import OVERRIDES, Catalogue, default_folder, load, overrides
 from segscope.catalogue.vocabulary import check_terms
-from segscope.cli.papers_links import members
-from segscope.models.cards import CARDS
+from segscope.cli.papers_runs import members
+from segscope.models.model_cards import CARDS
 
 
 def inspect(folder: Path | None) -> tuple[list[Finding], list[Finding]]:
@@ -25,8 +25,13 @@ def inspect(folder: Path | None) -> tuple[list[Finding], list[Finding]]:
     errors = [*_terms(catalogue), *_duplicates(catalogue), *_links(catalogue), *_papers(catalogue)]
     for name in overrides(place / OVERRIDES):
         if name not in catalogue.records:
-            errors.append(Finding("override", name, "no such record; mend the id or take the override away"))
-    notes = [Finding("not yet", each.record, f"{each.command} ({each.kind} {each.key})") for each in _missing()]
+            errors.append(
+                Finding("override", name, "no such record; mend the id or take the override away")
+            )
+    notes = [
+        Finding("not yet", each.record, f"{each.command} ({each.kind} {each.key})")
+        for each in _missing()
+    ]
     return errors, notes + near(list(catalogue))
 
 
@@ -63,7 +68,9 @@ def _links(catalogue: Catalogue) -> Iterator[Finding]:
 
 
 def _missing() -> list[Link]:
-    return [link for each in links().values() for link in each if link.key not in members(link.kind)]
+    return [
+        link for each in links().values() for link in each if link.key not in members(link.kind)
+    ]
 
 
 def _papers(catalogue: Catalogue) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segscope.cli import console, job
-from segscope.cli.ordered import KEY, Request, gather, merge
+from segscope.cli import console, segment_output
+from segscope.cli.prompt_options import KEY, Request, gather, merge
 from segscope.errors import PromptError, UsageError
 
 if TYPE_CHECKING:
@@ -39,30 +39,52 @@ class Device(StrEnum):
 
 def segment(
     context: typer.Context,
-    source: Path = typer.Argument(..., metavar="INPUT", help="Picture, volume, DICOM folder or video."),
-    output: Path = typer.Option(
-        ..., "-o", "--output", help="Masks; the ending names the format, no ending a folder of PNGs."
+    source: Path = typer.Argument(
+        ..., metavar="INPUT", help="Picture, volume, DICOM folder or video."
     ),
-    model: str = typer.Option("mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."),
+    output: Path = typer.Option(
+        ...,
+        "-o",
+        "--output",
+        help="Masks; the ending names the format, no ending a folder of PNGs.",
+    ),
+    model: str = typer.Option(
+        "mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."
+    ),
     box: list[str] = typer.Option([], metavar="X0,Y0,X1,Y1[@FRAME]", help="Box around the object."),
     point: list[str] = typer.Option([], metavar="X,Y[@FRAME]", help="Click on the object."),
     negative: list[str] = typer.Option([], metavar="X,Y[@FRAME]", help="Click beside the object."),
-    mask: list[str] = typer.Option([], metavar="FILE[@FRAME]", help="Mask of the object on one frame."),
+    mask: list[str] = typer.Option(
+        [], metavar="FILE[@FRAME]", help="Mask of the object on one frame."
+    ),
     object_: list[str] = typer.Option(
-        [], "--object", metavar="[ID=]NAME", help="Prompts after it belong to this object; without it, object 1."
+        [],
+        "--object",
+        metavar="[ID=]NAME",
+        help="Prompts after it belong to this object; without it, object 1.",
     ),
     prompts: Path | None = typer.Option(None, metavar="FILE.json", help="Prompt file."),
-    everything: bool = typer.Option(False, "--everything", help="No prompts: every object of a picture."),
+    everything: bool = typer.Option(
+        False, "--everything", help="No prompts: every object of a picture."
+    ),
     axis: int = typer.Option(0, min=0, max=2, help="Axis of (z, y, x) that the slices run along."),
     window: str | None = typer.Option(
-        None, metavar="PRESET|W,L|pLOW,HIGH", help="Intensities shown to the model; default: by modality."
+        None,
+        metavar="PRESET|W,L|pLOW,HIGH",
+        help="Intensities shown to the model; default: by modality.",
     ),
     direction: Direction | None = typer.Option(
         None, help="From prompted frames; default: volumes both, videos forward."
     ),
-    memory: str = typer.Option("fifo", metavar="POLICY", help="What the tracker keeps: fifo, pruned ..."),
-    overlay: Path | None = typer.Option(None, metavar="FILE.png|.mp4", help="Masks drawn over the input."),
-    record: Path | None = typer.Option(None, metavar="FILE.json", help="What made the masks: model, window, prompts."),
+    memory: str = typer.Option(
+        "fifo", metavar="POLICY", help="What the tracker keeps: fifo, pruned ..."
+    ),
+    overlay: Path | None = typer.Option(
+        None, metavar="FILE.png|.mp4", help="Masks drawn over the input."
+    ),
+    record: Path | None = typer.Option(
+        None, metavar="FILE.json", help="What made the masks: model, window, prompts."
+    ),
     device: Device = typer.Option(Device.auto, help="Where the network runs."),
     series: str | None = typer.Option(None, help="Which DICOM series of a folder."),
     volume: int | None = typer.Option(None, help="Which time point of a 4D file, from 0."),
@@ -76,7 +98,7 @@ def segment(
     """
     Segment(
         source.expanduser(),
-        job.Outputs(output.expanduser(), overlay, record),
+        segment_output.Outputs(output.expanduser(), overlay, record),
         model,
         context.meta[KEY],
         prompts=prompts,
@@ -98,7 +120,7 @@ class Segment:
     """One run of `segscope segment`; fields are its options."""
 
     source: Path
-    outputs: job.Outputs
+    outputs: segment_output.Outputs
     model: str = "mini"
     options: Sequence[tuple[str, str]] = ()
     prompts: Path | None = None
@@ -123,7 +145,15 @@ class Segment:
 
     def command(self) -> str:
         """The command line that does the same."""
-        words = ["segscope", "segment", str(self.source), "-o", str(self.outputs.masks), "--model", self.model]
+        words = [
+            "segscope",
+            "segment",
+            str(self.source),
+            "-o",
+            str(self.outputs.masks),
+            "--model",
+            self.model,
+        ]
         words += [word for option in self.options for word in option]
         if self.outputs.overlay is not None:
             words += ["--overlay", str(self.outputs.overlay)]
@@ -131,14 +161,14 @@ class Segment:
 
     def execute(self, engine: Engine | None = None) -> tuple[Masks, dict[str, Any]]:
         """The masks, written, and the summary of the run. Without an engine, `model` is loaded."""
-        clock = job.Clock()
+        clock = segment_output.Clock()
         self._check_options()
         with clock.measure("read"):
             stack = self._read()
         self.outputs.check(self.source, stack)
         request = self._request(stack)
         if not self.as_json:
-            console.say(f"{self.source}: {job.describe(stack)}")
+            console.say(f"{self.source}: {segment_output.describe(stack)}")
             for note in stack.meta.get("notes", ()):
                 console.say(f"  note: {note}")
         masks = self._segment(stack, request, engine, clock)
@@ -149,15 +179,23 @@ class Segment:
 
     def report(self, result: Mapping[str, Any]) -> None:
         """The summary for people."""
-        job.say_objects(result["objects"], result["shape_zyx"][0])
-        files = [path for path in (self.outputs.masks, self.outputs.overlay, self.outputs.record) if path is not None]
+        segment_output.say_objects(result["objects"], result["shape_zyx"][0])
+        files = [
+            path
+            for path in (self.outputs.masks, self.outputs.overlay, self.outputs.record)
+            if path is not None
+        ]
         took = ", ".join(f"{part} {value:.1f} s" for part, value in result["seconds"].items())
         console.say(f"  wrote {', '.join(map(str, files))} ({took})")
 
     def _check_options(self) -> None:
         if self.everything and (self.options or self.prompts):
             raise UsageError("--everything takes no prompts; leave out one of the two")
-        if not self.everything and not self.prompts and all(option == "--object" for option, _ in self.options):
+        if (
+            not self.everything
+            and not self.prompts
+            and all(option == "--object" for option, _ in self.options)
+        ):
             raise UsageError(
                 "no prompt: give --box X0,Y0,X1,Y1, --point X,Y, --mask FILE or --prompts FILE.json (with @FRAME in a "
                 "volume), or --everything for all objects of a picture"
@@ -180,12 +218,19 @@ class Segment:
 
         request = Request()
         if self.prompts is not None:
-            merge(request, *load_prompts(self.prompts.expanduser(), lambda path: _mask_of(path, None, stack)[0]))
+            merge(
+                request,
+                *load_prompts(
+                    self.prompts.expanduser(), lambda path: _mask_of(path, None, stack)[0]
+                ),
+            )
         default = None if stack.kind == "volume" and len(stack) > 1 else 0
         gather(self.options, request, default, lambda path, frame: _mask_of(path, frame, stack))
         check_prompts(request.prompts, stack.shape_zyx)
         if not self.everything and not request.prompts:
-            raise UsageError(f"{self.prompts} holds no prompt; add a box, a point or a mask to one of its objects")
+            raise UsageError(
+                f"{self.prompts} holds no prompt; add a box, a point or a mask to one of its objects"
+            )
         empty = set(request.names) - {prompt.object_id for prompt in request.prompts}
         if empty:
             raise PromptError(
@@ -193,7 +238,9 @@ class Segment:
             )
         return request
 
-    def _segment(self, stack: Stack, request: Request, engine: Engine | None, clock: job.Clock) -> Masks:
+    def _segment(
+        self, stack: Stack, request: Request, engine: Engine | None, clock: segment_output.Clock
+    ) -> Masks:
         from segscope import predict
 
         if engine is None:
@@ -201,7 +248,10 @@ class Segment:
 
             with clock.measure("load"):
                 engine = load(self.model, device=self.device)
-        with clock.measure("segment"), console.progress("segmenting", quiet=self.as_json) as advance:
+        with (
+            clock.measure("segment"),
+            console.progress("segmenting", quiet=self.as_json) as advance,
+        ):
             if self.everything:
                 return predict.everything(stack, engine, window=self.window, progress=advance)
             return predict.segment(
@@ -216,7 +266,7 @@ class Segment:
             )
 
     def _summary(self, masks: Masks, stack: Stack) -> dict[str, Any]:
-        from segscope import __version__
+        from segscope._version import __version__
 
         return {
             "segscope": __version__,
@@ -226,7 +276,7 @@ class Segment:
             "shape_zyx": list(stack.shape_zyx),
             "axis": stack.axis,
             "model": self.model,
-            "objects": job.objects_of(masks),
+            "objects": segment_output.objects_of(masks),
         }
 
 
@@ -243,7 +293,9 @@ def _mask_of(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bo
         masks = io.read_masks(path, like=stack)
         held = sorted({index for (index, _), runs in masks.runs.items() if runs[1::2].sum()})
         if frame is None and len(held) != 1:
-            raise PromptError(f"{path} holds masks on {len(held)} frames; say which one is meant: {path}@FRAME")
+            raise PromptError(
+                f"{path} holds masks on {len(held)} frames; say which one is meant: {path}@FRAME"
+            )
         frame = held[0] if frame is None else frame
         at = frame
     else:

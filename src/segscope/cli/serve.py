@@ -16,7 +16,7 @@ from segscope.cli.segment import Device
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.serve.running import Door
+    from segscope.serve.server import Door
     from segscope.serve.settings import Settings
 
 FACADES = ("monailabel", "nninteractive")
@@ -32,32 +32,51 @@ Dicomweb = typer.Option(
 )
 
 MoreModels = typer.Option(
-    [], "--add-model", metavar="NAME=PATH", help="A further checkpoint or adaptation to work with; repeatable."
+    [],
+    "--add-model",
+    metavar="NAME=PATH",
+    help="A further checkpoint or adaptation to work with; repeatable.",
 )
 
 
 def serve(
-    root: list[Path] = typer.Option([], metavar="DIR", help="Folder below which clients may name files; repeatable."),
+    root: list[Path] = typer.Option(
+        [], metavar="DIR", help="Folder below which clients may name files; repeatable."
+    ),
     project: Path | None = typer.Option(
         None, metavar="DIR", help="Where the work is kept; default in the user's data folder."
     ),
     dicomweb: list[str] = Dicomweb,
-    host: str = typer.Option("127.0.0.1", help="Address to listen on; other machines reach it only when you name one."),
+    host: str = typer.Option(
+        "127.0.0.1", help="Address to listen on; other machines reach it only when you name one."
+    ),
     port: int = typer.Option(8484, min=0, max=65535, help="Port; 0 takes a free one."),
     token: str | None = typer.Option(
-        None, envvar="SEGSCOPE_TOKEN", help="What clients must know; default a new one, which is printed."
+        None,
+        envvar="SEGSCOPE_TOKEN",
+        help="What clients must know; default a new one, which is printed.",
     ),
-    no_token: bool = typer.Option(False, "--no-token", help="Let every program on this machine in (loopback only)."),
+    no_token: bool = typer.Option(
+        False, "--no-token", help="Let every program on this machine in (loopback only)."
+    ),
     model: str = typer.Option("mini", help="Model of sessions that name none."),
     more: list[str] = MoreModels,
     facade: list[str] = typer.Option(
         list(FACADES), help="Further protocols: monailabel, nninteractive, or none; repeatable."
     ),
-    allow_host: list[str] = typer.Option([], metavar="NAME", help="A name of this machine that clients use."),
-    allow_origin: list[str] = typer.Option([], metavar="URL", help="A web page elsewhere that may talk to it (OHIF)."),
+    allow_host: list[str] = typer.Option(
+        [], metavar="NAME", help="A name of this machine that clients use."
+    ),
+    allow_origin: list[str] = typer.Option(
+        [], metavar="URL", help="A web page elsewhere that may talk to it (OHIF)."
+    ),
     leases: int = typer.Option(32, min=1, help="Most sessions that are worked on at a time."),
-    idle: float = typer.Option(3600.0, min=10, metavar="SECONDS", help="A session is given up after so long a rest."),
-    ssl_certfile: Path | None = typer.Option(None, exists=True, dir_okay=False, help="Certificate for HTTPS."),
+    idle: float = typer.Option(
+        3600.0, min=10, metavar="SECONDS", help="A session is given up after so long a rest."
+    ),
+    ssl_certfile: Path | None = typer.Option(
+        None, exists=True, dir_okay=False, help="Certificate for HTTPS."
+    ),
     ssl_keyfile: Path | None = typer.Option(None, exists=True, dir_okay=False, help="Its key."),
     device: Device = typer.Option(Device.auto, help="Where the networks run."),
     as_json: bool = typer.Option(False, "--json", help="Say where it listens as JSON on stdout."),
@@ -66,8 +85,8 @@ def serve(
 
     3D Slicer and OHIF find MONAI Label below /monailabel/, nnInteractive's clients theirs below /nninteractive/.
     """
-    from segscope.serve.guard import is_loopback
-    from segscope.serve.running import Door
+    from segscope.serve.security import is_loopback
+    from segscope.serve.server import Door
     from segscope.serve.settings import Settings
 
     loopback = is_loopback(host)
@@ -107,7 +126,7 @@ class Serve:
     as_json: bool
 
     def run(self) -> None:
-        from segscope.serve.running import run
+        from segscope.serve.server import run
 
         run(self.settings, self.door, self._say)
 
@@ -115,14 +134,18 @@ class Serve:
         token = self.settings.token
         page = url if token is None else f"{url}#token={token}"
         if self.as_json:
-            console.say_json({"url": url, "page": page, "token": token, "project": self.settings.project})
+            console.say_json(
+                {"url": url, "page": page, "token": token, "project": self.settings.project}
+            )
         else:
             console.say(f"project:  {self.settings.project}")
             console.say(f"page:     {page}")
             if token is not None:
                 console.say(f"programs: {url} with the token {token}")
             for name in self.settings.facades:
-                console.say(f"{name}: {url}{name}{'' if self.settings.facade_token else ' (no token needed)'}")
+                console.say(
+                    f"{name}: {url}{name}{'' if self.settings.facade_token else ' (no token needed)'}"
+                )
             console.say("Ctrl-C ends it; nothing is lost.")
         sys.stdout.flush()
 

@@ -13,10 +13,10 @@ with Client("http://127.0.0.1:8484", token="...") as server:
 ```
 """
 
-from .canvas import Canvas
-from .parts import Answer, Image, MaskPart, pack, unpack
+from .client import Client, LeaseExpired, NotReachable, ServerError
+from .label_map import Canvas
 from .session import Session
-from .transport import Client, LeaseExpired, NotReachable, ServerError
+from .types import Answer, Image, MaskPart, pack, unpack
 
 __all__ = [
     "Answer",

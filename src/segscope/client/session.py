@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import numpy as np
 from numpy.typing import NDArray
 
-from .parts import Answer, MaskPart, pack
-from .transport import Client, NotReachable, ServerError
+from .client import Client, NotReachable, ServerError
+from .types import Answer, MaskPart, pack
 
 Point = tuple[float, float, int]
 Box = tuple[float, float, float, float]
@@ -37,7 +37,10 @@ class Session:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -76,12 +79,16 @@ class Session:
         """Where to look next."""
         return self._json("GET", f"/review?count={count}")
 
-    def export(self, format_name: str, path: str | Path, objects: Sequence[int] | None = None) -> Path:
+    def export(
+        self, format_name: str, path: str | Path, objects: Sequence[int] | None = None
+    ) -> Path:
         """Write the masks to a file, exactly as shown."""
         query = {"format": format_name}
         if objects is not None:
             query["objects"] = ",".join(map(str, objects))
-        _, data = self.client.ask("GET", f"/v1/sessions/{self.session_id}/export?{urlencode(query)}", None, {})
+        _, data = self.client.ask(
+            "GET", f"/v1/sessions/{self.session_id}/export?{urlencode(query)}", None, {}
+        )
         Path(path).write_bytes(data)
         return Path(path)
 
@@ -89,7 +96,11 @@ class Session:
         self, format_name: str = "dicom-seg", root: int = 0, objects: Sequence[int] | None = None
     ) -> dict[str, str]:
         """Send the masks to a DICOMweb archive of the server, also as "rtstruct"; the UIDs they have there."""
-        body = {"root": root, "format": format_name, "objects": None if objects is None else list(objects)}
+        body = {
+            "root": root,
+            "format": format_name,
+            "objects": None if objects is None else list(objects),
+        }
         return self._json("POST", "/dicomweb", body)
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -122,7 +133,9 @@ class Session:
 
     def replace(self, frame: int, object_id: int, prompts: Sequence[Mapping[str, Any]]) -> Answer:
         """Other prompts in the place of those of an object on a frame."""
-        return self._answer("replace", {"frame": frame, "object_id": object_id, "prompts": list(prompts)})
+        return self._answer(
+            "replace", {"frame": frame, "object_id": object_id, "prompts": list(prompts)}
+        )
 
     def choose(self, frame: int, object_id: int, index: int) -> Answer:
         """Another of the candidates."""
@@ -148,7 +161,9 @@ class Session:
     ) -> Answer:
         """A stroke of a round brush."""
         strokes = [{"xy": [list(pair) for pair in xy], "width": width}]
-        return self._answer("paint", {"frame": frame, "object_id": object_id, "strokes": strokes, "erase": erase})
+        return self._answer(
+            "paint", {"frame": frame, "object_id": object_id, "strokes": strokes, "erase": erase}
+        )
 
     def accept(self, frames: Sequence[int], *, accepted: bool = True) -> Answer:
         """Freeze what is shown on frames, or thaw it."""
@@ -180,7 +195,9 @@ class Session:
         """
         yield from self._parts(self._json("POST", "/propagate", options)["job_id"])
 
-    def everything(self, frame: int = 0, *, model: str | None = None, whole: bool = False) -> list[int]:
+    def everything(
+        self, frame: int = 0, *, model: str | None = None, whole: bool = False
+    ) -> list[int]:
         """Find objects without prompts, where there are none yet; ids of those that were made or grew.
 
         Args:
@@ -191,10 +208,15 @@ class Session:
         Raises:
             ServerError: it failed.
         """
-        job = self._json("POST", "/everything", {"frame": frame, "model": model, "whole": whole})["job_id"]
+        job = self._json("POST", "/everything", {"frame": frame, "model": model, "whole": whole})[
+            "job_id"
+        ]
         for _ in self._parts(job):
             pass
-        return [int(number) for number in self.client.json("GET", f"/v1/jobs/{job}")["result"]["objects"]]
+        return [
+            int(number)
+            for number in self.client.json("GET", f"/v1/jobs/{job}")["result"]["objects"]
+        ]
 
     def _parts(self, job: str) -> Iterator[MaskPart]:
         """Masks of a job as they are found; leaving the loop cancels it."""

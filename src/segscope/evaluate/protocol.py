@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from segscope.errors import ReadError, UnknownName, UsageError
 from segscope.metrics import lookup
-from segscope.simulate.degrade import DEGRADATIONS
+from segscope.simulate.corrupt import DEGRADATIONS
 from segscope.simulate.plan import Plan
 from segscope.stack import Kind
 
@@ -128,7 +128,11 @@ def default(prompts: Iterable[str] = ("box",)) -> Protocol:
 def names() -> list[str]:
     """Protocols that come with the package."""
     folder = resources.files("segscope.evaluate") / "protocols"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
 
 
 def read_protocol(name_or_path: str | Path) -> Protocol:
@@ -141,14 +145,18 @@ def read_protocol(name_or_path: str | Path) -> Protocol:
     """
     path = Path(name_or_path).expanduser()
     if str(name_or_path) in names():
-        text = (resources.files("segscope.evaluate") / "protocols" / f"{name_or_path}.toml").read_text("utf-8")
+        text = (
+            resources.files("segscope.evaluate") / "protocols" / f"{name_or_path}.toml"
+        ).read_text("utf-8")
     elif path.is_file():
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ReadError(f"{path} cannot be read as a protocol: {error}") from error
     else:
-        raise UnknownName("protocol", str(name_or_path), names(), "Name one of these, or a TOML file.")
+        raise UnknownName(
+            "protocol", str(name_or_path), names(), "Name one of these, or a TOML file."
+        )
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -160,7 +168,8 @@ def _protocol(values: Mapping[str, Any], where: str) -> Protocol:
     base = Protocol()
     given: dict[str, Any] = dict(values)
     settings: dict[str, Any] = {
-        kind: _setting(base.setting(kind), given.pop(kind, {}), f"{where} [{kind}]") for kind in KINDS
+        kind: _setting(base.setting(kind), given.pop(kind, {}), f"{where} [{kind}]")
+        for kind in KINDS
     }
     _known(given, Protocol, where, KINDS)
     given |= settings
@@ -172,7 +181,9 @@ def _protocol(values: Mapping[str, Any], where: str) -> Protocol:
 
 def _setting(base: Setting, values: Mapping[str, Any], where: str) -> Setting:
     _known(values, Setting, where)
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
     if "prompts" in given:
         given["prompts"] = tuple(Plan.parse(text) for text in given["prompts"])
     return replace(base, **given)
@@ -209,15 +220,23 @@ def check(protocol: Protocol) -> None:
         ):
             for value in found:
                 if value not in cast("tuple[Any, ...]", allowed):
-                    raise UsageError(f"[{kind}] has {value!r}; wanted one of {', '.join(map(str, allowed))}")
+                    raise UsageError(
+                        f"[{kind}] has {value!r}; wanted one of {', '.join(map(str, allowed))}"
+                    )
         if setting.clicks < 1:
             raise UsageError(f"[{kind}] clicks is 1 or more, got {setting.clicks}")
         if setting.context < 0 or (setting.context and kind != "picture"):
-            raise UsageError(f"[{kind}] context is a number of example pictures, and for pictures only")
+            raise UsageError(
+                f"[{kind}] context is a number of example pictures, and for pictures only"
+            )
         if kind != "picture" and "oracle" in setting.choose:
-            raise UsageError(f"[{kind}] choose: the oracle picks among masks of a picture; sequences have one answer")
+            raise UsageError(
+                f"[{kind}] choose: the oracle picks among masks of a picture; sequences have one answer"
+            )
     if not any(protocol.setting(kind).prompts for kind in KINDS) and not protocol.picture.context:
-        raise UsageError("the protocol gives no prompts; add for instance prompts = ['box'] under [picture]")
+        raise UsageError(
+            "the protocol gives no prompts; add for instance prompts = ['box'] under [picture]"
+        )
 
 
 def parse_degrade(text: str) -> tuple[str, int] | None:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from segscope._optional import require
-from segscope.evaluate import figures
-from segscope.evaluate.ledger import Row
+from segscope.evaluate import plots as evaluate_plots
+from segscope.evaluate.examples import FOUND, TRUTH, worst_and_median
 from segscope.evaluate.protocol import KINDS, Protocol
+from segscope.evaluate.results_log import Row
 from segscope.evaluate.run import Evaluation, Load
-from segscope.evaluate.shown import FOUND, TRUTH, worst_and_median
 from segscope.evaluate.summary import ALL, Line, described, last_rounds, metrics_of
-from segscope.io.base import atomic
-from segscope.io.cases import DataSet
+from segscope.files import atomic
+from segscope.io.datasets.reading import DataSet
 from segscope.overlay import colour_of
 
 MOST_BOXES = 24  # in a figure of box plots
@@ -26,7 +26,9 @@ MOST_BOXES = 24  # in a figure of box plots
 Tag = str
 
 
-def write_report(result: Evaluation, datasets: Sequence[DataSet], protocol: Protocol, load: Load) -> Path:
+def write_report(
+    result: Evaluation, datasets: Sequence[DataSet], protocol: Protocol, load: Load
+) -> Path:
     """Write report.html into the folder of an evaluation.
 
     Worst and median cases are played again from their seeds to be drawn.
@@ -46,7 +48,11 @@ def write_report(result: Evaluation, datasets: Sequence[DataSet], protocol: Prot
 
 
 def _context(
-    result: Evaluation, datasets: Sequence[DataSet], protocol: Protocol, load: Load, mark: Callable[[str], Any]
+    result: Evaluation,
+    datasets: Sequence[DataSet],
+    protocol: Protocol,
+    load: Load,
+    mark: Callable[[str], Any],
 ) -> dict[str, Any]:
     summary = result.summary
     last = last_rounds(result.rows)
@@ -103,7 +109,9 @@ def _context(
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _table(head: Sequence[str], body: Iterable[Sequence[Any]], caption: str = "", text: int = 1) -> Tag:
+def _table(
+    head: Sequence[str], body: Iterable[Sequence[Any]], caption: str = "", text: int = 1
+) -> Tag:
     """HTML of a table; the first `text` columns are text. Cells that are tuples are (html, class)."""
     rows = list(body)
     if not rows:
@@ -128,7 +136,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def _with_interval(figure: Mapping[str, float]) -> tuple[str, str]:
-    interval = "" if math.isnan(figure["low"]) else f" <small>{figure['low']:.3f} to {figure['high']:.3f}</small>"
+    interval = (
+        ""
+        if math.isnan(figure["low"])
+        else f" <small>{figure['low']:.3f} to {figure['high']:.3f}</small>"
+    )
     return f"{number(figure['mean'])}{interval}", ""
 
 
@@ -151,15 +163,22 @@ def _overview(lines: Sequence[Line]) -> Iterator[Tag]:
                 [
                     line["model"],
                     _prompt(line),
-                    *(_with_interval(line["metrics"][name]) if name in line["metrics"] else "–" for name in names),
+                    *(
+                        _with_interval(line["metrics"][name]) if name in line["metrics"] else "–"
+                        for name in names
+                    ),
                     line["n_valid"],
                     line["n_patients"],
                     line["n_missed"],
-                    "–" if line["n_failures"] is None else f"{line['n_failures'] / max(line['n_valid'], 1):.0%}",
+                    "–"
+                    if line["n_failures"] is None
+                    else f"{line['n_failures'] / max(line['n_valid'], 1):.0%}",
                 ]
                 for line in chosen
             ),
-            f"{kind.capitalize()}s; lengths in {'/'.join(sorted({line['unit'] for line in chosen}))}" if chosen else "",
+            f"{kind.capitalize()}s; lengths in {'/'.join(sorted({line['unit'] for line in chosen}))}"
+            if chosen
+            else "",
             text=2,
         )
 
@@ -183,7 +202,9 @@ def _sets(lines: Sequence[Line]) -> Iterator[Tag]:
             for name in names:
                 counts = max(found[key]["n_valid"] for key in found if key[0] == name)
                 cells = [
-                    _with_interval(found[name, prompt]["metrics"][metric]) if (name, prompt) in found else "–"
+                    _with_interval(found[name, prompt]["metrics"][metric])
+                    if (name, prompt) in found
+                    else "–"
                     for prompt in prompts
                 ]
                 body.append([name, counts, *cells])
@@ -229,7 +250,9 @@ def _strata(lines: Sequence[Line]) -> Iterator[Tag]:
             for stratum in dict.fromkeys(line["stratum"] for line in here):
                 own = [found[stratum, prompt] for prompt in prompts if (stratum, prompt) in found]
                 cells = [
-                    _with_interval(found[stratum, prompt]["metrics"][metric]) if (stratum, prompt) in found else "–"
+                    _with_interval(found[stratum, prompt]["metrics"][metric])
+                    if (stratum, prompt) in found
+                    else "–"
                     for prompt in prompts
                 ]
                 body.append([stratum, max(line["n_valid"] for line in own), *cells])
@@ -237,7 +260,16 @@ def _strata(lines: Sequence[Line]) -> Iterator[Tag]:
 
 
 def _everything(lines: Sequence[Line]) -> Tag:
-    names = ["ap@50", "f1@50", "precision@50", "recall@50", "pq", "ap@75", "aji", "oracle_union_dice"]
+    names = [
+        "ap@50",
+        "f1@50",
+        "precision@50",
+        "recall@50",
+        "pq",
+        "ap@75",
+        "aji",
+        "oracle_union_dice",
+    ]
     return _table(
         ["model", "data set", "pictures", *(name.replace("_", " ") for name in names)],
         (
@@ -251,7 +283,11 @@ def _everything(lines: Sequence[Line]) -> Tag:
 
 def _drops(lines: Sequence[Line]) -> Tag:
     chosen = [line for line in lines if line["dataset"] == ALL]
-    base = {(line["model"], _prompt(line), line["kind"]): line for line in chosen if line["degrade"] == "none"}
+    base = {
+        (line["model"], _prompt(line), line["kind"]): line
+        for line in chosen
+        if line["degrade"] == "none"
+    }
     body = []
     for line in chosen:
         name = next(iter(line["metrics"]))
@@ -269,7 +305,10 @@ def _challenge(lines: Sequence[Line]) -> Tag:
     head = ["data set", "model", "cases", *(name.replace("_", " ") for name in names)]
     return _table(
         head,
-        ([line["dataset"], line["model"], line["n"], *(number(line[name]) for name in names)] for line in lines),
+        (
+            [line["dataset"], line["model"], line["n"], *(number(line[name]) for name in names)]
+            for line in lines
+        ),
         text=2,
     )
 
@@ -311,7 +350,7 @@ def _curve_figures(curves: Sequence[Line]) -> Iterator[str]:
     chosen = [line for line in _plain(curves) if line["dataset"] == ALL]
     for kind, prompt in dict.fromkeys((line["kind"], line["prompt"]) for line in chosen):
         lines = [line for line in chosen if (line["kind"], line["prompt"]) == (kind, prompt)]
-        yield figures.curves(lines, f"{prompt}, {kind}s")
+        yield evaluate_plots.curves(lines, f"{prompt}, {kind}s")
 
 
 def _box_figures(last: Sequence[Row]) -> Iterator[str]:
@@ -332,9 +371,11 @@ def _box_figures(last: Sequence[Row]) -> Iterator[str]:
                 if split in (None, row["prompt"]):
                     series = row["prompt"] if split is None else row["model"]
                     values.setdefault(row["dataset"], {}).setdefault(series, []).append(row[metric])
-            yield figures.boxes(values, f"{models[0] if split is None else split}, {kind}s", metric)
+            yield evaluate_plots.boxes(
+                values, f"{models[0] if split is None else split}, {kind}s", metric
+            )
 
 
 def _reliability_figures(lines: Sequence[Line]) -> Iterator[str]:
     for model in dict.fromkeys(line["model"] for line in lines):
-        yield figures.reliability([line for line in lines if line["model"] == model], model)
+        yield evaluate_plots.reliability([line for line in lines if line["model"] == model], model)

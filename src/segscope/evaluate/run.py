@@ -15,18 +15,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from segscope import __version__
 from segscope._optional import require
+from segscope._version import __version__
 from segscope.errors import SegscopeError, UsageError
-from segscope.evaluate.ledger import Ledger, Row
+from segscope.evaluate.case_runner import Task, chance, run_task
 from segscope.evaluate.protocol import Protocol
+from segscope.evaluate.results_log import Ledger, Row
 from segscope.evaluate.summary import Summary, summarise
-from segscope.evaluate.tasks import Task, chance, run_task
-from segscope.io.base import atomic
-from segscope.io.cases import Case, DataSet
+from segscope.files import atomic
+from segscope.io.datasets.reading import Case, DataSet
 from segscope.models.engine import Engine
+from segscope.models.identity import engine_identity
 from segscope.models.segmenter import Segmenter
-from segscope.predict.journal import engine_identity
 
 Load = Callable[[str], Engine | Segmenter]
 Progress = Callable[[int, int], None]
@@ -66,7 +66,7 @@ def evaluate(
     on the CPU, so the figures are the same for any number of workers, any order, and after an interruption.
 
     Args:
-        datasets: from `segscope.io.cases.datasets`.
+        datasets: from `segscope.io.datasets.reading.datasets`.
         models: names or paths that `load` knows.
         protocol: what is asked; see `read_protocol`.
         out: folder for the results; an interrupted evaluation of the same settings goes on there.
@@ -84,7 +84,9 @@ def evaluate(
         raise UsageError(f"workers is 1 or more, got {workers}")
     repeated = {model for model in models if list(models).count(model) > 1}
     if not models or repeated:
-        raise UsageError(f"name each model once, and at least one; got {', '.join(models) or 'none'}")
+        raise UsageError(
+            f"name each model once, and at least one; got {', '.join(models) or 'none'}"
+        )
     tasks = [
         Task(model, dataset.name, case, _examples(dataset, case, protocol))
         for dataset in datasets
@@ -93,7 +95,9 @@ def evaluate(
     ]
     if not tasks:
         which = f" of split {split}" if split else ""
-        raise UsageError(f"no cases with a truth{which} in {', '.join(d.name for d in datasets) or 'the data'}")
+        raise UsageError(
+            f"no cases with a truth{which} in {', '.join(d.name for d in datasets) or 'the data'}"
+        )
     engines = {model: load(model) for model in models}
     folder = Path(out).expanduser()
     if folder.exists() and not folder.is_dir():
@@ -108,7 +112,9 @@ def evaluate(
         "versions": versions(),
     }
     ledger = Ledger(folder / LEDGER, header)
-    todo = sorted((task for task in tasks if task.key not in ledger.done), key=_weight, reverse=True)
+    todo = sorted(
+        (task for task in tasks if task.key not in ledger.done), key=_weight, reverse=True
+    )
     _work(todo, engines, protocol, ledger, load, workers, progress, len(tasks))
     wanted = {task.key for task in tasks}
     rows = [row for key in sorted(wanted) for row in ledger.done[key]]
@@ -138,7 +144,11 @@ def _examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple[Case, .
 def _weight(task: Task) -> int:
     """Bytes of the input: long cases come first, so that no worker is left alone with one at the end."""
     path = task.case.image
-    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    return sum(
+        file.stat().st_size
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.is_file()
+    )
 
 
 def leaks(datasets: Sequence[DataSet], engine: Engine | Segmenter) -> list[str]:
@@ -205,7 +215,9 @@ def _work(
             torch.set_num_threads(before)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(todo)), context, _prepare, (load, protocol, 1)) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(todo)), context, _prepare, (load, protocol, 1)
+    ) as pool:
         waiting: dict[Future[list[Row]], Task] = {pool.submit(_do, task): task for task in todo}
         try:
             for future in as_completed(waiting):
@@ -233,7 +245,11 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """Where they were computed."""
-    return {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
 
 
 def _write(folder: Path, rows: Sequence[Row], summary: Summary) -> None:
@@ -241,7 +257,9 @@ def _write(folder: Path, rows: Sequence[Row], summary: Summary) -> None:
     with atomic(folder / TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
-        writer.writerows({key: "" if value != value else value for key, value in row.items()} for row in rows)
+        writer.writerows(
+            {key: "" if value != value else value for key, value in row.items()} for row in rows
+        )
     arrow = require("pyarrow", "report", "write Parquet")
     parquet = require("pyarrow.parquet", "report", "write Parquet")
     table = arrow.table({column: [row.get(column) for row in rows] for column in columns})

@@ -95,7 +95,9 @@ class Counts:
         return self.n_false_alarm / empty if empty else math.nan
 
 
-def summary(values: ArrayLike, groups: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+def summary(
+    values: ArrayLike, groups: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Summary:
     """Mean, median, SD and interval of the mean.
 
     Args:
@@ -150,7 +152,9 @@ def compare(
 def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """The same comparisons with `p_holm`, taken as one family."""
     adjusted = holm([comparison.p for comparison in comparisons])
-    return tuple(replace(one, p_holm=float(p)) for one, p in zip(comparisons, adjusted, strict=True))
+    return tuple(
+        replace(one, p_holm=float(p)) for one, p in zip(comparisons, adjusted, strict=True)
+    )
 
 
 def holm(p: ArrayLike) -> Array:
@@ -175,11 +179,16 @@ def bootstrap(
     """
     values = np.asarray(units, float)
     if len(values) < LEAST_GROUPS:
-        return Interval(math.nan, math.nan, f"{len(values)} patients; an interval needs {LEAST_GROUPS}")
+        return Interval(
+            math.nan, math.nan, f"{len(values)} patients; an interval needs {LEAST_GROUPS}"
+        )
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(values))
     drawn = [
-        statistic(values[rng.integers(0, len(values), (min(rows, resamples - start), len(values)))], axis=1)
+        statistic(
+            values[rng.integers(0, len(values), (min(rows, resamples - start), len(values)))],
+            axis=1,
+        )
         for start in range(0, resamples, rows)
     ]
     low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
@@ -199,7 +208,9 @@ def counts(cases: Iterable[str]) -> Counts:
     return Counts(of.total(), of["both"] + of["missed"], of["missed"], of["false_alarm"])
 
 
-def nested_mean(values: ArrayLike, *levels: Sequence[Hashable]) -> tuple[float, dict[Hashable, float]]:
+def nested_mean(
+    values: ArrayLike, *levels: Sequence[Hashable]
+) -> tuple[float, dict[Hashable, float]]:
     """Means of means: over equal places, then over the first level, over the second ...
 
     `nested_mean(dice, volume, object, class)` averages what one volume gives for an object, then the volumes of each
@@ -218,15 +229,21 @@ def nested_mean(values: ArrayLike, *levels: Sequence[Hashable]) -> tuple[float, 
     """
     scores = np.asarray(values, float).ravel()
     if not levels or any(len(level) != len(scores) for level in levels):
-        raise UsageError(f"{len(scores)} values need levels as long, got {[len(level) for level in levels]}")
-    table: dict[tuple[Hashable, ...], float] = _means(zip(zip(*levels, strict=True), scores.tolist(), strict=True))
+        raise UsageError(
+            f"{len(scores)} values need levels as long, got {[len(level) for level in levels]}"
+        )
+    table: dict[tuple[Hashable, ...], float] = _means(
+        zip(zip(*levels, strict=True), scores.tolist(), strict=True)
+    )
     for _ in levels[1:]:
         table = _means((key[1:], value) for key, value in table.items())
     members = {key[0]: value for key, value in table.items()}
     return (float(np.mean(list(members.values()))) if members else math.nan), members
 
 
-def spread(values: ArrayLike, groups: Sequence[Hashable], seeds: Sequence[Hashable]) -> tuple[float, float]:
+def spread(
+    values: ArrayLike, groups: Sequence[Hashable], seeds: Sequence[Hashable]
+) -> tuple[float, float]:
     """SD between patients (each averaged over seeds) and SD of the set's mean between seeds of the prompts.
 
     Returns:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import UsageError
 from segscope.evaluate import statistics
-from segscope.evaluate.ledger import Row
+from segscope.evaluate.results_log import Row
 from segscope.metrics import METRICS, Metric, lookup
 from segscope.metrics.calibration import calibration
 from segscope.metrics.interactive import CLICK_ROUNDS, area, challenge_scores, clicks_needed, held
@@ -24,8 +24,12 @@ RESAMPLES = 2000  # of the mean over sets; that of one set takes statistics.RESA
 PLAY = ("model", "dataset", "case", "object", "prompt", "choose", "degrade", "seed")
 NOC_AT = (0.85, 0.9)
 APART = {
-    "dice@prompted": replace(METRICS["dice"], text="dice of the frames that were prompted, together"),
-    "dice@propagated": replace(METRICS["dice"], text="dice of all other frames, which tracking reached, together"),
+    "dice@prompted": replace(
+        METRICS["dice"], text="dice of the frames that were prompted, together"
+    ),
+    "dice@propagated": replace(
+        METRICS["dice"], text="dice of all other frames, which tracking reached, together"
+    ),
 }
 """What is measured besides where stacks are tracked: a prompted frame must not hide what memory is worth."""
 
@@ -120,14 +124,18 @@ def metrics_of(rows: Sequence[Row]) -> list[str]:
 def mean(rows: Sequence[Row], name: str) -> statistics.Summary:
     """Of last rounds, of one or several data sets, by patient."""
     # the same patient number in two sets is two patients
-    return statistics.summary(*_patients([{**row, "group": (row["dataset"], row["group"])} for row in rows], name))
+    return statistics.summary(
+        *_patients([{**row, "group": (row["dataset"], row["group"])} for row in rows], name)
+    )
 
 
 def gain(before: Sequence[Row], after: Sequence[Row], name: str) -> statistics.Summary:
     """The same of the second less the first, where both were asked the same."""
     known = {(row["dataset"], *_key(row)): row[name] for row in before}
     pairs = [(row, known.get((row["dataset"], *_key(row)))) for row in after]
-    return mean([{**row, name: row[name] - other} for row, other in pairs if other is not None], name)
+    return mean(
+        [{**row, name: row[name] - other} for row, other in pairs if other is not None], name
+    )
 
 
 def described(name: str) -> Metric:
@@ -195,7 +203,9 @@ def _lines(last: Sequence[Row]) -> list[Line]:
         sets = _by(rows, "dataset")
         figures = {dataset: _figures(members) for (dataset,), members in sets.items()}
         lines += [{**head, "dataset": dataset, **figures[dataset]} for dataset in figures]
-        lines.append({**head, "dataset": ALL, **_overall(list(sets.values()), list(figures.values()))})
+        lines.append(
+            {**head, "dataset": ALL, **_overall(list(sets.values()), list(figures.values()))}
+        )
     return lines
 
 
@@ -242,7 +252,13 @@ def _overall(sets: Sequence[Sequence[Row]], figures: Sequence[Line]) -> Line:
             continue
         means = [figure["metrics"][name]["mean"] for figure in figures if name in figure["metrics"]]
         low, high = _between(sets, name)
-        line["metrics"][name] = {"mean": _mean(means), "low": low, "high": high, "median": math.nan, "sd": math.nan}
+        line["metrics"][name] = {
+            "mean": _mean(means),
+            "low": low,
+            "high": high,
+            "median": math.nan,
+            "sd": math.nan,
+        }
     return line
 
 
@@ -252,7 +268,9 @@ def _between(sets: Sequence[Sequence[Row]], name: str) -> tuple[float, float]:
     drawn = []
     for rows in sets:
         values, groups = _patients(rows, name)
-        means = np.sort([_mean(values[[g == group for g in groups]]) for group in dict.fromkeys(groups)])
+        means = np.sort(
+            [_mean(values[[g == group for g in groups]]) for group in dict.fromkeys(groups)]
+        )
         means = means[~np.isnan(means)]
         if len(means):
             drawn.append(means[rng.integers(0, len(means), (RESAMPLES, len(means)))].mean(1))
@@ -280,7 +298,10 @@ def _curves(played: Sequence[Row]) -> list[Line]:
             name: np.mean([curve[name] for curve in each.values()], axis=0).tolist()
             for name in ("dice", "auc", *(f"noc@{at}" for at in NOC_AT))
         }
-        lows, highs = zip(*(_between([_held(r, k) for r in sets.values()], "dice") for k in range(rounds)), strict=True)
+        lows, highs = zip(
+            *(_between([_held(r, k) for r in sets.values()], "dice") for k in range(rounds)),
+            strict=True,
+        )
         lines.append({**head, "dataset": ALL, **mean, "low": list(lows), "high": list(highs)})
     return lines
 
@@ -304,7 +325,9 @@ def _curve(rows: Sequence[Row], rounds: int) -> Line:
         "low": [found.interval.low for found in at_round],
         "high": [found.interval.high for found in at_round],
         "auc": _mean(area(curve) for curve in table),
-        **{f"noc@{at}": _mean(clicks_needed(curve, at, rounds) for curve in table) for at in NOC_AT},
+        **{
+            f"noc@{at}": _mean(clicks_needed(curve, at, rounds) for curve in table) for at in NOC_AT
+        },
     }
 
 
@@ -360,7 +383,9 @@ def _strata(last: Sequence[Row]) -> list[Line]:
         marked = [{**row, "stratum": of(row)} for row in plain]
         if len({row["stratum"] for row in marked}) < 2:
             continue
-        for (kind, stratum, model, prompt), rows in _by(marked, "kind", "stratum", "model", "prompt").items():
+        for (kind, stratum, model, prompt), rows in _by(
+            marked, "kind", "stratum", "model", "prompt"
+        ).items():
             head = {"by": by, "stratum": stratum, "kind": kind, "model": model, "prompt": prompt}
             # the same patient number in two sets is two patients
             unique = [{**row, "group": (row["dataset"], row["group"])} for row in rows]
@@ -371,17 +396,32 @@ def _strata(last: Sequence[Row]) -> list[Line]:
 def _calibration(played: Sequence[Row]) -> list[Line]:
     """Of the first answer to each prompt."""
     lines = []
-    first = [row for row in played if row["round"] == 1 and row["true_iou"] is not None and row["degrade"] == "none"]
+    first = [
+        row
+        for row in played
+        if row["round"] == 1 and row["true_iou"] is not None and row["degrade"] == "none"
+    ]
     for (model, prompt, choose), rows in _by(first, "model", "prompt", "choose").items():
         if prompt.startswith("mask") or choose != "predicted":
             continue  # a mask that was given is the answer
-        found = calibration([row["predicted_iou"] for row in rows], [row["true_iou"] for row in rows])
+        found = calibration(
+            [row["predicted_iou"] for row in rows], [row["true_iou"] for row in rows]
+        )
         lines.append({"model": model, "prompt": prompt, **asdict(found)})
     return lines
 
 
 def _everything(whole: Sequence[Row]) -> list[Line]:
-    names = ("ap@50", "f1@50", "precision@50", "recall@50", "pq", "ap@75", "aji", "oracle_union_dice")
+    names = (
+        "ap@50",
+        "f1@50",
+        "precision@50",
+        "recall@50",
+        "pq",
+        "ap@75",
+        "aji",
+        "oracle_union_dice",
+    )
     lines = []
     for (model, degrade), rows in _by(whole, "model", "degrade").items():
         each = []
@@ -404,15 +444,21 @@ def _challenge(played: Sequence[Row]) -> list[Line]:
             plays = _plays(case)
             boxed = not prompt.startswith("click")
             dice, nsd = (
-                np.array([held([row[name] for row in play], CLICK_ROUNDS + boxed) for play in plays]).T
+                np.array(
+                    [held([row[name] for row in play], CLICK_ROUNDS + boxed) for play in plays]
+                ).T
                 for name in ("challenge_dice", "challenge_nsd")
             )
             if not boxed:
-                dice, nsd = (np.vstack([np.full(table.shape[1], np.nan), table]) for table in (dice, nsd))
+                dice, nsd = (
+                    np.vstack([np.full(table.shape[1], np.nan), table]) for table in (dice, nsd)
+                )
             seconds = sum(row["seconds"] for play in plays for row in play)
             scores.append(asdict(challenge_scores(dice, nsd, seconds)))
         means = {name: _mean(score[name] for score in scores) for name in scores[0]}
-        lines.append({"dataset": dataset, "model": model, "prompt": prompt, "n": len(scores), **means})
+        lines.append(
+            {"dataset": dataset, "model": model, "prompt": prompt, "n": len(scores), **means}
+        )
     return lines
 
 
@@ -421,7 +467,11 @@ def _costs(rows: Sequence[Row]) -> list[Line]:
     for (model,), members in _by(rows, "model").items():
         answered = [row for row in members if "seconds" in row]
         for kind in sorted({row["kind"] for row in answered}):
-            firsts = [r["seconds"] for r in answered if r["kind"] == kind and r["round"] == 1 and r["object"] != "all"]
+            firsts = [
+                r["seconds"]
+                for r in answered
+                if r["kind"] == kind and r["round"] == 1 and r["object"] != "all"
+            ]
             later = [r["seconds"] for r in answered if r["kind"] == kind and r["round"] > 1]
             lines.append(
                 {
@@ -429,7 +479,9 @@ def _costs(rows: Sequence[Row]) -> list[Line]:
                     "kind": kind,
                     "first_seconds": float(np.median(firsts)) if firsts else math.nan,
                     "later_seconds": float(np.median(later)) if later else math.nan,
-                    "peak_bytes": max((row["peak_bytes"] for row in members if "peak_bytes" in row), default=0),
+                    "peak_bytes": max(
+                        (row["peak_bytes"] for row in members if "peak_bytes" in row), default=0
+                    ),
                 }
             )
     return lines

@@ -7,67 +7,63 @@ from dataclasses import replace
 from pathlib import Path
 
 from segscope.errors import ReadError, UsageError, WriteError
-from segscope.io import (
-    coco,
-    dicom,
-    dicom_masks,
-    dicom_write,
-    metaimage,
-    nifti,
-    nrrd,
-    numpy_files,
-    picture,
-    seg_nrrd,
-    slides,
-    tiff,
-    tiff_write,
-    video,
-    zarr_files,
-)
-from segscope.io.base import Format, MaskFormat, ReadOptions, reason_of, suffix_of
-from segscope.io.streams import reading
+from segscope.files import reason_of
+from segscope.io import coco, metaimage, nifti, numpy_files, picture, slides, zarr_files
+from segscope.io.base import Format, MaskFormat, ReadOptions, suffix_of
+from segscope.io.byte_sources import reading
+from segscope.io.dicom import reader as dicom_reader
+from segscope.io.dicom import seg_reader, seg_writer
+from segscope.io.nrrd import reader as nrrd_reader
+from segscope.io.nrrd import segmentation
+from segscope.io.tiff import reader as tiff_reader
+from segscope.io.tiff import writer
+from segscope.io.video import reader as video_reader
 from segscope.masks import Masks
 from segscope.stack import Stack
 
 FORMATS: tuple[Format, ...] = (
     *nifti.FORMATS,
-    *nrrd.FORMATS,
+    *nrrd_reader.FORMATS,
     *metaimage.FORMATS,
     *numpy_files.FORMATS,
     *zarr_files.FORMATS,
     *slides.FORMATS,
-    *tiff.FORMATS,
-    *dicom.FORMATS,
-    *video.FORMATS,
+    *tiff_reader.FORMATS,
+    *dicom_reader.FORMATS,
+    *video_reader.FORMATS,
     *picture.FORMATS,
 )
 """The first that recognises a path reads it."""
 
 MASK_FORMATS: tuple[MaskFormat, ...] = (
     *nifti.MASK_FORMATS,
-    *seg_nrrd.MASK_FORMATS,
+    *segmentation.MASK_FORMATS,
     *metaimage.MASK_FORMATS,
     *picture.MASK_FORMATS,
-    *tiff_write.MASK_FORMATS,
+    *writer.MASK_FORMATS,
     *numpy_files.MASK_FORMATS,
     *coco.MASK_FORMATS,
-    *dicom_write.MASK_FORMATS,
+    *seg_writer.MASK_FORMATS,
 )
 """The one with the longest suffix that fits writes."""
 
 _MASK_READERS: tuple[tuple[tuple[str, ...], Callable[[Path, Stack | None], Masks]], ...] = (
     (nifti.Nifti.suffixes, nifti.read_masks),
-    (nrrd.SUFFIXES, seg_nrrd.read_masks),
+    (nrrd_reader.SUFFIXES, segmentation.read_masks),
     (metaimage.SUFFIXES, metaimage.read_masks),
     (numpy_files.SUFFIXES, numpy_files.read_masks),
-    (tiff.SUFFIXES, tiff_write.read_masks),
+    (tiff_reader.SUFFIXES, writer.read_masks),
     (picture.SUFFIXES, picture.read_masks),
     ((".json",), coco.read_masks),
 )
 
 
 def read(
-    path: str | Path, *, series: str | None = None, volume: int | None = None, channel: int | None = None
+    path: str | Path,
+    *,
+    series: str | None = None,
+    volume: int | None = None,
+    channel: int | None = None,
 ) -> Stack:
     """The picture, volume or video at a path, as frames with geometry; lazily where the format allows.
 
@@ -129,11 +125,13 @@ def _mask_reader(path: Path) -> Callable[[Path, Stack | None], Masks]:
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
                 return reader
-        if any(entry.recognises(path) for entry in dicom.FORMATS):
-            return dicom_masks.read_masks
+        if any(entry.recognises(path) for entry in dicom_reader.FORMATS):
+            return seg_reader.read_masks
     elif not any(entry.recognises(path) for entry in zarr_files.FORMATS):
         return picture.read_masks
-    raise UsageError(f"{path} is of no kind that holds masks. Known: {', '.join(_writable())}, a folder of PNGs.")
+    raise UsageError(
+        f"{path} is of no kind that holds masks. Known: {', '.join(_writable())}, a folder of PNGs."
+    )
 
 
 def _writable() -> list[str]:
@@ -206,9 +204,17 @@ def _fitted(masks: Masks, path: Path, source: Stack) -> Masks:
             f"{source.shape_zyx} along axis {source.axis}; give the stack that they were made on"
         )
     if path.exists() and any(file.exists() and path.samefile(file) for file in _files_of(source)):
-        raise UsageError(f"{path} is the scan itself, or a part of it, and would be lost; name another file")
-    if masks.geometry is not None and source.geometry is not None and not masks.geometry.same_grid(source.geometry):
-        raise UsageError("these masks lie elsewhere in the world than the source; give the stack they were made on")
+        raise UsageError(
+            f"{path} is the scan itself, or a part of it, and would be lost; name another file"
+        )
+    if (
+        masks.geometry is not None
+        and source.geometry is not None
+        and not masks.geometry.same_grid(source.geometry)
+    ):
+        raise UsageError(
+            "these masks lie elsewhere in the world than the source; give the stack they were made on"
+        )
     return replace(
         masks,
         geometry=source.geometry if masks.geometry is None else masks.geometry,

@@ -1,17 +1,13 @@
-"""What file formats share: their shape, limits on untrusted sizes, and writing that never half-writes."""
+"""What file formats share: their protocol and the limits on untrusted sizes."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from segscope.errors import ReadError, UsageError, WriteError
+from segscope.errors import ReadError, UsageError
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -19,7 +15,9 @@ from segscope.stack import Stack
 def _limit(name: str, usual: int) -> int:
     text = os.environ.get(name, "")
     if text and not (text.isdecimal() and int(text) > 0):
-        raise UsageError(f"{name} is {text!r} in the environment; wanted a whole number above 0, or leave it unset")
+        raise UsageError(
+            f"{name} is {text!r} in the environment; wanted a whole number above 0, or leave it unset"
+        )
     return int(text) if text else usual
 
 
@@ -101,7 +99,9 @@ def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> 
         ReadError: an axis that is not positive, or more bytes or pixels than the limits.
     """
     if any(int(length) <= 0 for length in shape):
-        raise ReadError(f"{path} declares an empty size {tuple(map(int, shape))}; the file is damaged or not an image")
+        raise ReadError(
+            f"{path} declares an empty size {tuple(map(int, shape))}; the file is damaged or not an image"
+        )
     total = bytes_per_value
     for length in shape:
         total *= int(length)
@@ -119,63 +119,3 @@ def suffix_of(path: Path, known: tuple[str, ...]) -> str | None:
     name = path.name.lower()
     matching = [suffix for suffix in known if name.endswith(suffix)]
     return max(matching, key=len, default=None)
-
-
-@contextmanager
-def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path` and rename it when the block ends well; remove it otherwise.
-
-    The temporary name keeps the suffix of `path`. A file is synced to disk before the rename, so after a crash there is
-    the old file or the new one.
-
-    Raises:
-        UsageError: the folder of `path` does not exist, or `path` is a folder where a file is wanted.
-        WriteError: the file system refuses.
-    """
-    parent = path.parent
-    if not parent.is_dir():
-        raise UsageError(f"the folder {parent} does not exist; make it first")
-    if path.is_dir() and not folder:
-        raise UsageError(f"{path} is a folder; name a file")
-    try:
-        holder = Path(tempfile.mkdtemp(prefix=".segscope-", dir=parent))
-    except OSError as error:
-        raise WriteError(f"cannot write beside {path}: {error.strerror or error}") from error
-    part = holder / path.name
-    try:
-        if folder:
-            part.mkdir()
-        yield part
-        _sync(part)
-        if folder and path.exists():
-            _replace_folder(path, part, holder / "replaced")
-        else:
-            part.replace(path)
-        _sync(parent)
-    except OSError as error:
-        raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
-
-
-def _replace_folder(path: Path, part: Path, aside: Path) -> None:
-    """Put `part` in the place of the folder `path`, which comes back if that fails."""
-    path.rename(aside)
-    try:
-        part.replace(path)
-    except OSError:
-        aside.rename(path)
-        raise
-
-
-def reason_of(error: OSError) -> str:
-    """Why the file system refused, in one line; pydicom puts a whole traceback into the text of its errors."""
-    return error.strerror or str(error).partition("\n")[0]
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
-from segscope.io.base import FitsAll, atomic, check_declared
-from segscope.io.labels import on_grid_of
+from segscope.files import atomic
+from segscope.io.base import FitsAll, check_declared
+from segscope.io.byte_sources import check_file, reading
+from segscope.io.label_frames import on_grid_of
 from segscope.io.outlines import outlines, rasterised
-from segscope.io.streams import check_file, reading
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.stack import Stack
 
@@ -76,7 +77,9 @@ def mask_of(segmentation: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     if isinstance(segmentation, list):
         return rasterised(segmentation, size_hw)
     if not isinstance(segmentation, Mapping) or list(segmentation.get("size", [])) != list(size_hw):
-        raise ValueError(f"a segmentation has the size of its picture {size_hw}, got {str(segmentation)[:80]}")
+        raise ValueError(
+            f"a segmentation has the size of its picture {size_hw}, got {str(segmentation)[:80]}"
+        )
     counts = segmentation["counts"]
     counts = expand_counts(counts) if isinstance(counts, str) else [int(count) for count in counts]
     if any(count < 0 for count in counts) or sum(counts) != size_hw[0] * size_hw[1]:
@@ -95,7 +98,9 @@ class CocoMasks(FitsAll):
         write_coco(masks, path, source)
 
 
-def write_coco(masks: Masks, path: Path, source: Stack | None = None, *, polygons: bool = False) -> None:
+def write_coco(
+    masks: Masks, path: Path, source: Stack | None = None, *, polygons: bool = False
+) -> None:
     """Write COCO JSON.
 
     Args:
@@ -118,9 +123,14 @@ def write_coco(masks: Masks, path: Path, source: Stack | None = None, *, polygon
         mask = masks.mask(frame, object_id)
         if mask.any():
             category = categories.index(masks.names[object_id] or "object") + 1
-            annotations.append(_annotation(len(annotations) + 1, mask, frame, object_id, category, polygons))
+            annotations.append(
+                _annotation(len(annotations) + 1, mask, frame, object_id, category, polygons)
+            )
     document = {
-        "info": {"description": "segscope masks", "objects": {str(key): masks.names[key] for key in masks.object_ids}},
+        "info": {
+            "description": "segscope masks",
+            "objects": {str(key): masks.names[key] for key in masks.object_ids},
+        },
         "images": images,
         "categories": [{"id": number, "name": text} for number, text in enumerate(categories, 1)],
         "annotations": annotations,
@@ -133,7 +143,12 @@ def _annotation(
     number: int, mask: NDArray[np.bool_], frame: int, object_id: int, category: int, polygons: bool
 ) -> dict[str, Any]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+    box = [
+        int(columns[0]),
+        int(rows[0]),
+        int(columns[-1] - columns[0] + 1),
+        int(rows[-1] - rows[0] + 1),
+    ]
     rings = outlines(mask) if polygons else None
     return {
         "id": number, "image_id": frame + 1, "category_id": category, "object_id": object_id, "iscrowd": 0,
@@ -149,28 +164,38 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
     """
     with reading(path, "a COCO file"):
         if check_file(path) > _MOST_BYTES:
-            raise ReadError(f"{path} is larger than {_MOST_BYTES // 2**20} MiB; split it by picture first")
+            raise ReadError(
+                f"{path} is larger than {_MOST_BYTES // 2**20} MiB; split it by picture first"
+            )
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or not all(
             isinstance(document.get(key), list) for key in ("images", "annotations")
         ):
-            raise ReadError(f"{path} is JSON without COCO's lists images and annotations; give a mask file")
+            raise ReadError(
+                f"{path} is JSON without COCO's lists images and annotations; give a mask file"
+            )
         return on_grid_of(_masks(path, document, like), like, path)
 
 
 def _masks(path: Path, document: dict[str, Any], like: Stack | None) -> Masks:
     images = document["images"]
-    ours = all("frame" in image for image in images) and all("object_id" in entry for entry in document["annotations"])
+    ours = all("frame" in image for image in images) and all(
+        "object_id" in entry for entry in document["annotations"]
+    )
     if not ours:
         images = [{**_picture_of(path, images, like), "frame": 0}]
     frames = {image["id"]: int(image["frame"]) for image in images}
     sizes = {(int(image["height"]), int(image["width"])) for image in images}
     if len(sizes) != 1 or sorted(frames.values()) != list(range(len(images))):
-        raise ReadError(f"{path} holds pictures of the sizes {sorted(sizes)[:4]}; masks of one stack have one size")
+        raise ReadError(
+            f"{path} holds pictures of the sizes {sorted(sizes)[:4]}; masks of one stack have one size"
+        )
     size = sizes.pop()
     shape = (len(images), *size)
     check_declared(path, shape, 1)
-    categories = {entry.get("id"): str(entry.get("name", "")) for entry in document.get("categories", [])}
+    categories = {
+        entry.get("id"): str(entry.get("name", "")) for entry in document.get("categories", [])
+    }
     runs: dict[tuple[int, int], Runs] = {}
     names: dict[int, str] = {}
     for entry in document["annotations"]:

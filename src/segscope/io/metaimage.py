@@ -12,10 +12,10 @@ from typing import IO, Any
 import numpy as np
 
 from segscope.errors import ReadError, UsageError
+from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.base import ReadOptions, atomic, check_declared, suffix_of
-from segscope.io.labels import label_frames, label_type, masks_of_stack, on_grid_of
-from segscope.io.streams import (
+from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.byte_sources import (
     Bytes,
     InflatedBytes,
     RawFrames,
@@ -26,6 +26,7 @@ from segscope.io.streams import (
     reading,
     refuse_options,
 )
+from segscope.io.label_frames import label_frames, label_type, masks_of_stack, on_grid_of
 from segscope.masks import Masks
 from segscope.stack import Kind, Stack
 
@@ -63,7 +64,9 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             line = file.readline(_MAX_HEADER)
             name, equals, value = line.decode("utf-8", "replace").partition("=")
             if not line or file.tell() > _MAX_HEADER or (not equals and line.strip()):
-                raise ReadError(f"{path} has no complete MetaImage header; it is cut off, damaged or not MetaImage")
+                raise ReadError(
+                    f"{path} has no complete MetaImage header; it is cut off, damaged or not MetaImage"
+                )
             if equals:
                 fields[name.strip().lower()] = value.strip()
         end = file.tell()
@@ -80,21 +83,31 @@ def _yes(fields: dict[str, str], *names: str) -> bool:
 def _stack(path: Path, fields: dict[str, str], end: int, options: ReadOptions) -> Stack:
     sizes = [int(value) for value in fields["dimsize"].split()]
     if len(sizes) != int(fields["ndims"]) or not 2 <= len(sizes) <= 4 or min(sizes) < 1:
-        raise ReadError(f"{path} declares the sizes {sizes} in {fields['ndims']} dimensions; wanted 2 to 4 that agree")
+        raise ReadError(
+            f"{path} declares the sizes {sizes} in {fields['ndims']} dimensions; wanted 2 to 4 that agree"
+        )
     x, y, z, volumes = (*sizes, *[1] * (4 - len(sizes)))
     channels = int(fields.get("elementnumberofchannels", "1"))
     code = _TYPES.get(fields["elementtype"].upper().removesuffix("_ARRAY"))
     if code is None or not 1 <= channels <= 64:
-        raise ReadError(f"{path} holds {channels} values of type {fields['elementtype']}; wanted plain numbers")
-    stored = np.dtype((">" if _yes(fields, "binarydatabyteordermsb", "elementbyteordermsb") else "<") + code)
+        raise ReadError(
+            f"{path} holds {channels} values of type {fields['elementtype']}; wanted plain numbers"
+        )
+    stored = np.dtype(
+        (">" if _yes(fields, "binarydatabyteordermsb", "elementbyteordermsb") else "<") + code
+    )
     check_declared(path, (volumes * z, y, x, channels), stored.itemsize)
     refuse_options(path, options, *(["volume"] if volumes > 1 else []))
     volume = choose(path, options.volume, volumes, "volumes", "volume")
     shape = (z, y, x) if channels == 1 else (z, y, x, channels)
     one = int(np.prod(shape, dtype=np.int64)) * stored.itemsize
-    frames = RawFrames(path, _data(path, fields, end, one * volumes), stored, shape, start=volume * one)
+    frames = RawFrames(
+        path, _data(path, fields, end, one * volumes), stored, shape, start=volume * one
+    )
     kind: Kind = "picture" if z == 1 else "volume"
-    modality = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US"}.get(fields.get("modality", "").upper())
+    modality = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US"}.get(
+        fields.get("modality", "").upper()
+    )
     return Stack(frames, kind, modality, _geometry(path, fields, len(sizes)), path=path)
 
 
@@ -124,16 +137,28 @@ def _numbers(fields: dict[str, str], *names: str) -> list[float]:
 def _geometry(path: Path, fields: dict[str, str], dims: int) -> Geometry | None:
     """Affine from spacing, directions (one triple an axis) and offset; None when no spacing is stated."""
     spacing = _numbers(fields, "elementspacing", "elementsize")
-    matrix = _numbers(fields, "transformmatrix", "orientation", "rotation") or np.eye(dims).ravel().tolist()
+    matrix = (
+        _numbers(fields, "transformmatrix", "orientation", "rotation")
+        or np.eye(dims).ravel().tolist()
+    )
     offset = _numbers(fields, "offset", "position", "origin") or [0.0] * dims
     if not spacing and "offset" not in fields:
         return None
     spacing = spacing or [1.0] * dims
-    if len(matrix) != dims * dims or len(offset) != dims or len(spacing) != dims or min(spacing) <= 0:
-        raise ReadError(f"{path} has a spacing, offset or matrix that does not fit {dims} dimensions; it is damaged")
+    if (
+        len(matrix) != dims * dims
+        or len(offset) != dims
+        or len(spacing) != dims
+        or min(spacing) <= 0
+    ):
+        raise ReadError(
+            f"{path} has a spacing, offset or matrix that does not fit {dims} dimensions; it is damaged"
+        )
     space = min(3, dims)
     affine = np.eye(4)
-    affine[:space, :space] = (np.reshape(matrix, (dims, dims))[:space, :space] * np.array(spacing[:space])[:, None]).T
+    affine[:space, :space] = (
+        np.reshape(matrix, (dims, dims))[:space, :space] * np.array(spacing[:space])[:, None]
+    ).T
     affine[:space, 3] = offset[:space]
     return Geometry(LPS_TO_RAS @ affine)
 

@@ -18,10 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError, WriteError
+from segscope.files import atomic
 from segscope.geometry import Geometry
-from segscope.io.base import FitsAll, ReadOptions, atomic, check_declared, suffix_of
-from segscope.io.labels import label_frames, label_type, masks_of_stack, on_grid_of
-from segscope.io.streams import Bytes, InflatedBytes, PlainBytes, RawFrames, check_file, choose, reading, refuse_options
+from segscope.io.base import FitsAll, ReadOptions, check_declared, suffix_of
+from segscope.io.byte_sources import (
+    Bytes,
+    InflatedBytes,
+    PlainBytes,
+    RawFrames,
+    check_file,
+    choose,
+    reading,
+    refuse_options,
+)
+from segscope.io.label_frames import label_frames, label_type, masks_of_stack, on_grid_of
 from segscope.masks import Masks
 from segscope.stack import Kind, Stack
 
@@ -65,7 +75,9 @@ def _read(path: Path, options: ReadOptions) -> Stack:
     data = _data(data_path, header, frame_bytes * z * t, single=header_path == data_path)
     slope, intercept = _scaling(path, header)
     shape = (t if clip else z, y, x) if channels == 1 else (t if clip else z, y, x, channels)
-    frames = RawFrames(path, data, dtype, shape, start=volume * z * frame_bytes, slope=slope, intercept=intercept)
+    frames = RawFrames(
+        path, data, dtype, shape, start=volume * z * frame_bytes, slope=slope, intercept=intercept
+    )
     kind: Kind = "video" if clip else "picture" if z == 1 else "volume"
     geometry = _geometry(header, lengths, notes)
     meta: dict[str, Any] = {"source_header": header}
@@ -110,7 +122,9 @@ def _header(path: Path) -> Any:
         with _opened(path) as file:
             raw = file.read(540)
     except (EOFError, zlib.error) as error:
-        raise ReadError(f"{path} ends inside its header; it is cut off, copy or export it again") from error
+        raise ReadError(
+            f"{path} ends inside its header; it is cut off, copy or export it again"
+        ) from error
     sizes = [struct.unpack(order + "i", raw[:4])[0] for order in "<>"] if len(raw) >= 348 else []
     if 348 in sizes and raw[344:347] in (b"n+1", b"ni1"):
         return nibabel.Nifti1Header.from_fileobj(  # type: ignore[no-untyped-call]
@@ -125,7 +139,9 @@ def _header(path: Path) -> Any:
             f"{path} is an Analyze 7.5 file, which does not say left from right; convert it to NIfTI with the "
             "program that wrote it"
         )
-    raise ReadError(f"{path} does not start with a NIfTI header ({len(raw)} bytes seen); it is damaged or not NIfTI")
+    raise ReadError(
+        f"{path} does not start with a NIfTI header ({len(raw)} bytes seen); it is damaged or not NIfTI"
+    )
 
 
 def _lengths(path: Path, header: Any) -> tuple[int, int, int, int]:
@@ -133,7 +149,9 @@ def _lengths(path: Path, header: Any) -> tuple[int, int, int, int]:
     dim = [int(value) for value in header["dim"]]
     axes = dim[0]
     if not 1 <= axes <= 7 or any(length <= 0 for length in dim[1 : axes + 1]):
-        raise ReadError(f"{path} declares the size {dim}; a NIfTI file has 1 to 7 axes of at least 1. It is damaged.")
+        raise ReadError(
+            f"{path} declares the size {dim}; a NIfTI file has 1 to 7 axes of at least 1. It is damaged."
+        )
     lengths = dim[1 : axes + 1] + [1] * (7 - axes)
     if any(length > 1 for length in lengths[4:]):
         raise ReadError(
@@ -151,7 +169,9 @@ def _voxel_type(path: Path, header: Any) -> tuple[np.dtype[Any], int]:
     try:
         dtype = np.dtype(header.get_data_dtype())
     except HeaderDataError as error:
-        raise ReadError(f"{path} declares data type {code}, which is unknown; it is damaged") from error
+        raise ReadError(
+            f"{path} declares data type {code}, which is unknown; it is damaged"
+        ) from error
     if dtype.names:
         return np.dtype(np.uint8), len(dtype.names)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -167,7 +187,9 @@ def _scaling(path: Path, header: Any) -> tuple[float, float]:
     if slope == 0 or not np.isfinite(slope):
         return 1.0, 0.0  # the standard: no scaling
     if not np.isfinite(intercept):
-        raise ReadError(f"{path} scales by {slope} with the intercept {intercept}; its header is damaged")
+        raise ReadError(
+            f"{path} scales by {slope} with the intercept {intercept}; its header is damaged"
+        )
     return slope, intercept
 
 
@@ -176,7 +198,9 @@ def _data(path: Path, header: Any, total: int, *, single: bool) -> Bytes:
     offset = float(header["vox_offset"])
     least = int(header["sizeof_hdr"]) if single else 0
     if not np.isfinite(offset) or not least <= offset < 2**31:
-        raise ReadError(f"{path} places its data at byte {offset}; wanted at least {least}. The header is damaged.")
+        raise ReadError(
+            f"{path} places its data at byte {offset}; wanted at least {least}. The header is damaged."
+        )
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(-min(4, size), io.SEEK_END)
@@ -211,9 +235,13 @@ def _geometry(header: Any, lengths: tuple[int, ...], notes: list[str]) -> Geomet
     for form in ("sform", "qform"):
         if codes[form] > 0:
             try:
-                affine: NDArray[np.float64] = header.get_sform() if form == "sform" else header.get_qform()
+                affine: NDArray[np.float64] = (
+                    header.get_sform() if form == "sform" else header.get_qform()
+                )
                 return Geometry(scale @ affine)
-            except Exception as error:  # nibabel raises several kinds on a quaternion or matrix of rubbish
+            except (
+                Exception
+            ) as error:  # nibabel raises several kinds on a quaternion or matrix of rubbish
                 notes.append(f"the {form} of the file is not usable ({error})")
     if not (np.isfinite(pixdim[1:4]).all() and (pixdim[1:4] > 0).all()):
         notes.append("the file states no usable voxel sizes; distances and volumes are unknown")
@@ -249,7 +277,9 @@ class NiftiMasks(FitsAll):
         header = _label_header(masks, source)
         with atomic(path) as part, part.open("wb") as file:
             if path.name.lower().endswith(".gz"):
-                with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
+                with gzip.GzipFile(
+                    filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0
+                ) as packed:
                     _write_voxels(packed, header, masks, path)
             else:
                 _write_voxels(file, header, masks, path)
@@ -285,9 +315,13 @@ def _label_header(masks: Masks, source: Stack | None) -> Any:
         header.set_sform(affine, code=1)
         header.set_qform(affine, code=1, strip_shears=True)
         if not np.allclose(header.get_qform(), affine, atol=1e-3):
-            header["qform_code"] = 0  # sheared or stretched beyond float32: only the sform tells the truth
+            header["qform_code"] = (
+                0  # sheared or stretched beyond float32: only the sform tells the truth
+            )
         if not np.allclose(header.get_sform(), affine, rtol=1e-4, atol=1e-3):
-            raise WriteError("the geometry of these masks does not fit into a NIfTI header; write .nrrd or .mha")
+            raise WriteError(
+                "the geometry of these masks does not fit into a NIfTI header; write .nrrd or .mha"
+            )
         header.set_xyzt_units("mm", "sec" if masks.times_s is not None else None)
     return header
 

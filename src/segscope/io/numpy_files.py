@@ -15,10 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
+from segscope.files import atomic
 from segscope.geometry import Geometry
-from segscope.io.base import FitsAll, ReadOptions, atomic, check_declared, suffix_of
-from segscope.io.labels import label_frames, label_type, masks_from_frames, names_of, note_of, on_grid_of, one_bit
-from segscope.io.streams import check_file, choose, plain, reading, refuse_options
+from segscope.io.base import FitsAll, ReadOptions, check_declared, suffix_of
+from segscope.io.byte_sources import check_file, choose, plain, reading, refuse_options
+from segscope.io.label_frames import (
+    label_frames,
+    label_type,
+    masks_from_frames,
+    names_of,
+    note_of,
+    on_grid_of,
+    one_bit,
+)
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -47,13 +56,21 @@ class NumpyFile:
                 return _stack(path, array, options, _geometry(path, archive))
 
 
-def _stack(path: Path, array: NDArray[Any], options: ReadOptions, geometry: Geometry | None) -> Stack:
+def _stack(
+    path: Path, array: NDArray[Any], options: ReadOptions, geometry: Geometry | None
+) -> Stack:
     several = array.ndim == 4 and array.shape[-1] > 4
     refuse_options(path, options, *(["volume"] if several else []))
-    if several:  # four axes without colours: time points of a volume, or somebody's channels; let them say
-        array = array[choose(path, options.volume, array.shape[0], "volumes (first axis)", "volume")]
+    if (
+        several
+    ):  # four axes without colours: time points of a volume, or somebody's channels; let them say
+        array = array[
+            choose(path, options.volume, array.shape[0], "volumes (first axis)", "volume")
+        ]
     if array.ndim not in (2, 3, 4):
-        raise ReadError(f"{path} holds an array of shape {array.shape}; wanted (frame, row, column[, channel])")
+        raise ReadError(
+            f"{path} holds an array of shape {array.shape}; wanted (frame, row, column[, channel])"
+        )
     stack = Stack.from_array(array if array.dtype != np.float16 else array.astype(np.float32))
     return replace(stack, path=path, geometry=geometry)
 
@@ -66,9 +83,13 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np
     elif version == (2, 0):
         shape, columns_first, dtype = np.lib.format.read_array_header_2_0(file)
     else:
-        raise ReadError(f"{path} is of version {version} of the numpy format; wanted 1.0 or 2.0. Save it again.")
+        raise ReadError(
+            f"{path} is of version {version} of the numpy format; wanted 1.0 or 2.0. Save it again."
+        )
     if dtype.kind not in "buif" or dtype.itemsize > 8:
-        raise ReadError(f"{path} holds values of type {dtype}; wanted whole or real numbers (objects are never loaded)")
+        raise ReadError(
+            f"{path} holds values of type {dtype}; wanted whole or real numbers (objects are never loaded)"
+        )
     frame = (1,) * (3 - len(shape)) + shape
     check_declared(path, frame if len(shape) > 1 else (1, 1, *shape), dtype.itemsize)
     return shape, columns_first, dtype
@@ -83,7 +104,11 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
-    return [entry.filename.removesuffix(".npy") for entry in archive.infolist() if entry.filename.endswith(".npy")]
+    return [
+        entry.filename.removesuffix(".npy")
+        for entry in archive.infolist()
+        if entry.filename.endswith(".npy")
+    ]
 
 
 def _choose(path: Path, archive: zipfile.ZipFile, wanted: Sequence[str]) -> str:
@@ -93,7 +118,9 @@ def _choose(path: Path, archive: zipfile.ZipFile, wanted: Sequence[str]) -> str:
             return name
     if len(names) == 1:
         return names[0]
-    raise ReadError(f"{path} holds the arrays {', '.join(names[:10]) or '(none)'}; wanted one called {wanted[0]}")
+    raise ReadError(
+        f"{path} holds the arrays {', '.join(names[:10]) or '(none)'}; wanted one called {wanted[0]}"
+    )
 
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -120,7 +147,9 @@ def _fill(path: Path, file: IO[bytes], flat: NDArray[Any]) -> None:
     while done < len(target):
         chunk = file.read(min(2**22, len(target) - done))
         if not chunk:
-            raise ReadError(f"{path} ends early: {done} of {len(target)} bytes; copy or export it again")
+            raise ReadError(
+                f"{path} ends early: {done} of {len(target)} bytes; copy or export it again"
+            )
         target[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
         done += len(chunk)
     if file.read(1):  # reading to the end also compares the checksum
@@ -135,7 +164,9 @@ def _geometry(path: Path, archive: zipfile.ZipFile) -> Geometry | None:
         return None
     spacing = [float(value) for value in _member(path, archive, "spacing").ravel()]
     if len(spacing) != 3 or not all(np.isfinite(value) and value > 0 for value in spacing):
-        raise ReadError(f"{path} has the spacing {spacing}; wanted three positive millimetres (x, y, frame)")
+        raise ReadError(
+            f"{path} has the spacing {spacing}; wanted three positive millimetres (x, y, frame)"
+        )
     return Geometry.from_spacing((spacing[2], spacing[1], spacing[0]))
 
 
@@ -152,14 +183,20 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
             if names:
                 masks = replace(masks, names=dict(sorted({**masks.names, **names}.items())))
             # `spacing` alone is no place in the world: compare by shape then
-            placed = masks if "affine" in _names(archive) or like is None else replace(masks, geometry=None)
+            placed = (
+                masks
+                if "affine" in _names(archive) or like is None
+                else replace(masks, geometry=None)
+            )
             return on_grid_of(placed if names else one_bit(placed), like, path)
 
 
 def _labels(path: Path, array: NDArray[Any], geometry: Geometry | None) -> Masks:
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3:
-        raise ReadError(f"{path} holds an array of shape {array.shape}; masks are (frame, row, column)")
+        raise ReadError(
+            f"{path} holds an array of shape {array.shape}; masks are (frame, row, column)"
+        )
     shape = (array.shape[0], array.shape[1], array.shape[2])
     return masks_from_frames(path, array, shape, geometry=geometry)
 
@@ -174,12 +211,18 @@ class NpzMasks(FitsAll):
         masks = masks.on_stored_grid()
         note = note_of(masks.names).encode()
         if len(note) > 65535:
-            raise UsageError(f"the names of {len(masks.names)} objects do not fit into {path}; write .json instead")
+            raise UsageError(
+                f"the names of {len(masks.names)} objects do not fit into {path}; write .json instead"
+            )
         kind = label_type(masks)
         with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.comment = note
             with _new_member(archive, "gts") as file:
-                head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": masks.shape_zyx}
+                head = {
+                    "descr": np.lib.format.dtype_to_descr(kind),
+                    "fortran_order": False,
+                    "shape": masks.shape_zyx,
+                }
                 np.lib.format.write_array_header_1_0(file, head)
                 for frame in label_frames(masks, path):
                     file.write(frame.tobytes())
@@ -189,7 +232,9 @@ class NpzMasks(FitsAll):
                     ("affine", masks.geometry.affine),
                 ):
                     with _new_member(archive, name) as file:
-                        np.lib.format.write_array(file, np.ascontiguousarray(value), allow_pickle=False)
+                        np.lib.format.write_array(
+                            file, np.ascontiguousarray(value), allow_pickle=False
+                        )
 
 
 def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:

@@ -43,7 +43,9 @@ def _ring(follow: dict[tuple[int, int], list[tuple[int, int]]]) -> list[tuple[in
 
 
 def _take(
-    follow: dict[tuple[int, int], list[tuple[int, int]]], at: tuple[int, int], heading: tuple[int, int] | None
+    follow: dict[tuple[int, int], list[tuple[int, int]]],
+    at: tuple[int, int],
+    heading: tuple[int, int] | None,
 ) -> tuple[int, int]:
     ways = follow[at]
     chosen = 0

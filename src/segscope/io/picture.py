@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
-from segscope.io.base import ReadOptions, atomic, check_declared, suffix_of
-from segscope.io.labels import label_frames, masks_from_frames, names_of, note_of, on_grid_of, one_bit
-from segscope.io.streams import check_file, reading, refuse_options
+from segscope.files import atomic
+from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.label_frames import (
+    label_frames,
+    masks_from_frames,
+    names_of,
+    note_of,
+    on_grid_of,
+    one_bit,
+)
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -47,14 +55,18 @@ def _decode(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
     meta: dict[str, Any] = {}
     with _opened(path) as image:
         several = getattr(image, "n_frames", 1)
-        if several > 1 and image.format == "MPO":  # a phone's photo, with previews or a depth map behind it
+        if (
+            several > 1 and image.format == "MPO"
+        ):  # a phone's photo, with previews or a depth map behind it
             meta["notes"] = (f"the file holds {several} pictures: the first is shown",)
         elif several > 1:
             raise ReadError(
                 f"{path} is animated ({image.n_frames} frames); convert it to a video or to a folder of frames"
             )
         orientation = int(image.getexif().get(_ORIENTATION, 1))
-        pixels = _deep_colour(path, image.size) if _is_deep_colour(path) else _pixels(path, image, meta)
+        pixels = (
+            _deep_colour(path, image.size) if _is_deep_colour(path) else _pixels(path, image, meta)
+        )
     if 2 <= orientation <= 8:
         meta["exif_orientation"] = orientation
         pixels = np.ascontiguousarray(upright(pixels, orientation))
@@ -101,7 +113,9 @@ def _pixels(path: Path, image: Any, meta: dict[str, Any]) -> NDArray[Any]:
         return np.array(image.convert("L"))
     if mode.startswith("I"):
         pixels = np.asarray(image)
-        fits = pixels.dtype.kind == "i" and pixels.size and pixels.min() >= 0 and pixels.max() <= 65535
+        fits = (
+            pixels.dtype.kind == "i" and pixels.size and pixels.min() >= 0 and pixels.max() <= 65535
+        )
         return pixels.astype(np.uint16 if fits else pixels.dtype.newbyteorder("="))
     if mode in ("LA", "RGBA"):
         return _without_alpha(np.array(image), meta)
@@ -124,7 +138,12 @@ def _is_deep_colour(path: Path) -> bool:
     """Whether it is a PNG of 16 bits with colours or alpha, which Pillow would silently cut to 8 bits."""
     with path.open("rb") as file:
         head = file.read(26)
-    return head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26 and head[24] == 16 and head[25] in (2, 4, 6)
+    return (
+        head[:8] == b"\x89PNG\r\n\x1a\n"
+        and len(head) == 26
+        and head[24] == 16
+        and head[25] in (2, 4, 6)
+    )
 
 
 def _deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
@@ -133,7 +152,9 @@ def _deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
     with av.open(str(path), format="png_pipe") as container:
         frame = next(container.decode(video=0))
         if (frame.width, frame.height) != size:
-            raise ReadError(f"{path} has {size} pixels by one decoder and {(frame.width, frame.height)} by another")
+            raise ReadError(
+                f"{path} has {size} pixels by one decoder and {(frame.width, frame.height)} by another"
+            )
         pixels: NDArray[np.uint16] = frame.to_ndarray(format="rgb48le").astype(np.uint16)
     return pixels
 
@@ -178,7 +199,11 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 
         masks = masks_from_frames(path, frames(), (len(files), first.shape[0], first.shape[1]))
         # only files of ours carry names; theirs may mean an object number 255
-        masks = replace(masks, names=dict(sorted({**masks.names, **names}.items()))) if names else one_bit(masks)
+        masks = (
+            replace(masks, names=dict(sorted({**masks.names, **names}.items())))
+            if names
+            else one_bit(masks)
+        )
         return on_grid_of(masks, like, path)
 
 
@@ -187,7 +212,9 @@ def _labels(path: Path) -> tuple[NDArray[Any], dict[int, str]]:
 
     with _opened(path) as image:
         if image.format in ("JPEG", "MPO"):
-            raise ReadError(f"{path} is a JPEG, whose loss makes false labels; threshold it and save the masks as PNG")
+            raise ReadError(
+                f"{path} is a JPEG, whose loss makes false labels; threshold it and save the masks as PNG"
+            )
         names = names_of(getattr(image, "text", {}).get("segscope"))
         brightest = _brightest(image)
         if image.mode == "P":
@@ -220,15 +247,23 @@ def frame_files(folder: Path) -> list[Path]:
     Raises:
         ReadError: none, or two with one number.
     """
-    files = [file for file in folder.iterdir() if file.suffix.lower() == ".png" and not file.name.startswith(".")]
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() == ".png" and not file.name.startswith(".")
+    ]
     if not files:
-        raise ReadError(f"{folder} holds no PNG files; masks of a clip are a folder with one PNG a frame")
+        raise ReadError(
+            f"{folder} holds no PNG files; masks of a clip are a folder with one PNG a frame"
+        )
     numbers: dict[int, Path] = {}
     for file in sorted(files):
         found = _NUMBER.search(file.stem)
         number = int(found[1]) if found else -1
         if number in numbers:
-            raise ReadError(f"{folder} holds {numbers[number].name} and {file.name} for one frame; number them apart")
+            raise ReadError(
+                f"{folder} holds {numbers[number].name} and {file.name} for one frame; number them apart"
+            )
         numbers[number] = file
     return [numbers[number] for number in sorted(numbers)]
 

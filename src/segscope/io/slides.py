@@ -12,7 +12,7 @@ from segscope._optional import require
 from segscope.errors import ReadError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, check_declared, suffix_of
-from segscope.io.streams import check_file, reading, refuse_options
+from segscope.io.byte_sources import check_file, reading, refuse_options
 from segscope.stack import Stack
 
 MOST_PIXELS = 2**25
@@ -43,7 +43,11 @@ class Slide:
         openslide = require("openslide", "wsi", "read whole slides")
         with reading(path, _WHAT), openslide.OpenSlide(str(path)) as slide:
             sizes = [(height, width) for width, height in slide.level_dimensions]
-            fitting = [level for level, (rows, columns) in enumerate(sizes) if rows * columns <= MOST_PIXELS]
+            fitting = [
+                level
+                for level, (rows, columns) in enumerate(sizes)
+                if rows * columns <= MOST_PIXELS
+            ]
             if not fitting:
                 raise ReadError(
                     f"{path}: the smallest level has {sizes[-1][0]} x {sizes[-1][1]} pixels, more than one picture can "
@@ -51,11 +55,18 @@ class Slide:
                 )
             level = min(fitting, key=lambda number: -sizes[number][0] * sizes[number][1])
             factor = float(slide.level_downsamples[level])
-            meta: dict[str, Any] = {"level": level, "level_sizes_hw": tuple(sizes), "downsample": factor, "notes": ()}
+            meta: dict[str, Any] = {
+                "level": level,
+                "level_sizes_hw": tuple(sizes),
+                "downsample": factor,
+                "notes": (),
+            }
             pitch = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
             background = "#" + slide.properties.get("openslide.background-color", "ffffff")
         if level:
-            meta["notes"] = (f"level {level} of {len(sizes)} is read, {factor:.4g} times smaller than the scan",)
+            meta["notes"] = (
+                f"level {level} of {len(sizes)} is read, {factor:.4g} times smaller than the scan",
+            )
         geometry = _geometry(pitch, factor)
         return Stack(SlideFrame(path, level, sizes[level], background), "picture", "microscopy", geometry, None, path,
                      meta=meta)  # fmt: skip
@@ -66,7 +77,9 @@ def _geometry(pitch: list[str | None], factor: float) -> Geometry | None:
         y, x = (float(value or 0) * 1e-3 * factor for value in pitch)
     except ValueError:
         return None
-    return Geometry.from_spacing((1.0, y, x)) if np.isfinite([y, x]).all() and min(y, x) > 0 else None
+    return (
+        Geometry.from_spacing((1.0, y, x)) if np.isfinite([y, x]).all() and min(y, x) > 0 else None
+    )
 
 
 class SlideFrame:

@@ -13,7 +13,7 @@ from segscope._optional import require
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, check_declared
-from segscope.io.streams import choose, reading, refuse_options
+from segscope.io.byte_sources import choose, reading, refuse_options
 from segscope.stack import Kind, Stack
 
 _MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -46,34 +46,56 @@ class OmeZarr:
             node = zarr.open(str(path), mode="r")
             array, axes, scale, shift, units = _image(path, node)
             source = ZarrFrames(path, array, axes, options)
-            return _stack(path, source, dict(zip(axes, zip(scale, shift, units, strict=True), strict=True)))
+            return _stack(
+                path, source, dict(zip(axes, zip(scale, shift, units, strict=True), strict=True))
+            )
 
 
 def _image(path: Path, node: Any) -> tuple[Any, list[str], list[float], list[float], list[str]]:
     """Array of full resolution, axis names, and scale, shift and unit of each axis."""
     if not hasattr(node, "keys"):
         if node.ndim not in (2, 3):
-            raise ReadError(f"{path} is a zarr array with {node.ndim} axes; without OME metadata 2 or 3 can be read")
-        return node, ["z", "y", "x"][-node.ndim :], [1.0] * node.ndim, [0.0] * node.ndim, [""] * node.ndim
+            raise ReadError(
+                f"{path} is a zarr array with {node.ndim} axes; without OME metadata 2 or 3 can be read"
+            )
+        return (
+            node,
+            ["z", "y", "x"][-node.ndim :],
+            [1.0] * node.ndim,
+            [0.0] * node.ndim,
+            [""] * node.ndim,
+        )
     attributes = dict(node.attrs)
     described = attributes.get("ome", attributes).get("multiscales")
     if not described:
         inside = ", ".join(sorted(node.keys())[:8])
-        raise UsageError(f"{path} is a zarr group without an image of its own; name one inside it ({inside})")
+        raise UsageError(
+            f"{path} is a zarr group without an image of its own; name one inside it ({inside})"
+        )
     image = described[0]
     axes = [axis if isinstance(axis, str) else str(axis["name"]) for axis in image.get("axes", [])]
     level = image["datasets"][0]
     inner = str(level["path"])
     if ".." in Path(inner).parts or Path(inner).is_absolute():
-        raise ReadError(f"{path} names a level outside itself ({inner}); it is damaged or made to deceive")
+        raise ReadError(
+            f"{path} names a level outside itself ({inner}); it is damaged or made to deceive"
+        )
     array = node[inner]
     axes = axes or ["t", "c", "z", "y", "x"][-array.ndim :]
     known = len(set(axes)) == len(axes) == array.ndim and set(axes) <= set("tczyx")
     if not known or axes[-2:] != ["y", "x"]:
-        raise ReadError(f"{path} has axes {axes} for {array.ndim} dimensions; wanted are some of t, c, z and then y, x")
-    units = [str(axis.get("unit", "")) if isinstance(axis, dict) else "" for axis in image.get("axes", [])]
+        raise ReadError(
+            f"{path} has axes {axes} for {array.ndim} dimensions; wanted are some of t, c, z and then y, x"
+        )
+    units = [
+        str(axis.get("unit", "")) if isinstance(axis, dict) else ""
+        for axis in image.get("axes", [])
+    ]
     scale, shift = [1.0] * len(axes), [0.0] * len(axes)
-    for step in (*level.get("coordinateTransformations", []), *image.get("coordinateTransformations", [])):
+    for step in (
+        *level.get("coordinateTransformations", []),
+        *image.get("coordinateTransformations", []),
+    ):
         factors = [float(value) for value in step.get(step.get("type"), [])] or None
         if step.get("type") == "scale" and factors and len(factors) == len(axes):
             scale = [a * b for a, b in zip(scale, factors, strict=True)]
@@ -98,7 +120,9 @@ class ZarrFrames:
         if np.dtype(array.dtype).kind not in "buif":
             raise ReadError(f"{path} holds {array.dtype}; pictures are numbers")
         size = dict(zip(axes, array.shape, strict=True))
-        check_declared(path, (math.prod(array.shape[:-2]), *array.shape[-2:]), np.dtype(array.dtype).itemsize)
+        check_declared(
+            path, (math.prod(array.shape[:-2]), *array.shape[-2:]), np.dtype(array.dtype).itemsize
+        )
         check_declared(path, (1, 1, *array.chunks), np.dtype(array.dtype).itemsize)
         self._fixed: dict[str, int] = {}
         self.running = "z" if size.get("z", 1) > 1 or size.get("t", 1) == 1 else "t"
@@ -145,8 +169,12 @@ def _stack(path: Path, source: ZarrFrames, axes: dict[str, tuple[float, float, s
     known = [axes[axis][2] in _MILLIMETRES for axis in "xyz" if axis in axes]
     if all(known) and all(math.isfinite(scale) and scale > 0 for scale, _, _ in size):
         millimetres = [_MILLIMETRES.get(unit, 1.0) for _, _, unit in size]
-        affine = np.diag([*(scale * unit for (scale, _, _), unit in zip(size, millimetres, strict=True)), 1.0])
-        affine[:3, 3] = [shift * unit for (_, shift, _), unit in zip(size, millimetres, strict=True)]
+        affine = np.diag(
+            [*(scale * unit for (scale, _, _), unit in zip(size, millimetres, strict=True)), 1.0]
+        )
+        affine[:3, 3] = [
+            shift * unit for (_, shift, _), unit in zip(size, millimetres, strict=True)
+        ]
         geometry = Geometry(affine)
     else:
         meta["notes"] = ("the file names no unit of length for its axes: millimetres are unknown",)
@@ -157,7 +185,9 @@ def _stack(path: Path, source: ZarrFrames, axes: dict[str, tuple[float, float, s
         if unit in _SECONDS and scale > 0:
             times = np.arange(len(source), dtype=np.float64) * (scale * _SECONDS[unit])
         if "y" in axes and all(known):
-            meta["pixel_spacing_mm"] = tuple(axes[axis][0] * _MILLIMETRES[axes[axis][2]] for axis in "yx")
+            meta["pixel_spacing_mm"] = tuple(
+                axes[axis][0] * _MILLIMETRES[axes[axis][2]] for axis in "yx"
+            )
     return Stack(source, kind, "microscopy", geometry, times, path, meta=meta)
 
 

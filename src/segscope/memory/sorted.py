@@ -63,7 +63,9 @@ class SelfSorting:
         if len(sure) <= self.size:
             return sure
         if self.rule == "total":
-            alike = [[1.0 if one is other else one.similarity(other) for other in sure] for one in sure]
+            alike = [
+                [1.0 if one is other else one.similarity(other) for other in sure] for one in sure
+            ]
             return [sure[k] for k in most_different(alike, self.size)]
         held: list[Past] = []
         for item in reversed(sure):  # as they came
@@ -71,7 +73,9 @@ class SelfSorting:
                 held.append(item)
                 continue
             alike = [[one.similarity(other) for other in held] for one in held]
-            out = outdated([item.similarity(one) for one in held], alike, item.iou, [one.iou for one in held])
+            out = outdated(
+                [item.similarity(one) for one in held], alike, item.iou, [one.iou for one in held]
+            )
             if out is not None:
                 held = [*held[:out], *held[out + 1 :], item]
         return sorted(held, key=lambda item: item.distance)
@@ -80,7 +84,9 @@ class SelfSorting:
         """`count` of the items, by chance in proportion to likeness."""
         weights = np.array([max(item.likeness(), 1e-3) for item in items])
         rng = np.random.default_rng((self.seed, *(item.distance for item in items)))
-        chosen = rng.choice(len(items), min(count, len(items)), replace=False, p=weights / weights.sum())
+        chosen = rng.choice(
+            len(items), min(count, len(items)), replace=False, p=weights / weights.sum()
+        )
         return [items[k] for k in chosen.tolist()]
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import UnknownName, UsageError
-from segscope.metrics import boundary, concepts, overlap
+from segscope.metrics import boundary, overlap, saliency
 from segscope.metrics.overlap import Mask, as_masks
 from segscope.metrics.surface import SurfaceDistances
 
@@ -77,7 +77,9 @@ class Pair:
     def diagonal(self) -> float:
         """Of the whole image, in mm or pixels."""
         spacing = self.spacing or (1.0,) * self.truth.ndim
-        return math.hypot(*(size * step for size, step in zip(self.truth.shape, spacing, strict=True)))
+        return math.hypot(
+            *(size * step for size, step in zip(self.truth.shape, spacing, strict=True))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,14 @@ def _length(measure: Callable[[Pair], float], text: str, source: str) -> Metric:
 
 
 def _volume(measure: Callable[[Pair], float], better: bool | None, low: float, text: str) -> Metric:
-    return Metric(measure, "volume", better, (low, math.inf), text, "count of voxels", without_truth=True)
+    return Metric(
+        measure, "volume", better, (low, math.inf), text, "count of voxels", without_truth=True
+    )
 
 
-def _concept(measure: Callable[[NDArray[Any], Mask], float], text: str, source: str, higher: bool = True) -> Metric:
+def _concept(
+    measure: Callable[[NDArray[Any], Mask], float], text: str, source: str, higher: bool = True
+) -> Metric:
     """A measure of pictures; for volumes and videos its mean over the frames that have truth and so a value."""
 
     def mean(pair: Pair) -> float:
@@ -147,11 +153,22 @@ METRICS: dict[str, Metric] = {
     "nsd@1": _nsd(1),  # any other tolerance may follow the @
     "nsd@2": _nsd(2),
     "hd": _length(lambda p: p.surfaces.hd, "largest distance between the surfaces", "Hausdorff"),
-    "hd95": _length(lambda p: p.surfaces.hd95, "larger of both directed 95th percentiles of distance", "as in MONAI"),
-    "assd": _length(lambda p: p.surfaces.assd, "mean distance over the voxels of both surfaces", "Heimann et al. 2009"),
+    "hd95": _length(
+        lambda p: p.surfaces.hd95,
+        "larger of both directed 95th percentiles of distance",
+        "as in MONAI",
+    ),
+    "assd": _length(
+        lambda p: p.surfaces.assd,
+        "mean distance over the voxels of both surfaces",
+        "Heimann et al. 2009",
+    ),
     "volume": _volume(lambda p: overlap.volume(p.found, p.spacing), None, 0, "|P|"),
     "volume_difference": _volume(
-        lambda p: overlap.volume_difference(p.found, p.truth, p.spacing), None, -math.inf, "|P| - |G|"
+        lambda p: overlap.volume_difference(p.found, p.truth, p.spacing),
+        None,
+        -math.inf,
+        "|P| - |G|",
     ),
     "relative_volume_difference": Metric(
         lambda p: overlap.relative_volume_difference(p.found, p.truth),
@@ -162,7 +179,10 @@ METRICS: dict[str, Metric] = {
         "definition",
     ),
     "absolute_volume_difference": _volume(
-        lambda p: abs(overlap.volume_difference(p.found, p.truth, p.spacing)), False, 0, "||P| - |G||"
+        lambda p: abs(overlap.volume_difference(p.found, p.truth, p.spacing)),
+        False,
+        0,
+        "||P| - |G||",
     ),
     "false_positive_volume": _volume(
         lambda p: overlap.volume(p.found & ~p.truth, p.spacing), False, 0, "|P outside G|"
@@ -172,19 +192,40 @@ METRICS: dict[str, Metric] = {
         "IoU of the bands inside the outlines, 2 % of the diagonal wide",
         "Cheng et al. 2021, arXiv:2103.16562",
     ),
-    "j": _part(lambda p: p.contours.j, "mean IoU of frames; a frame where both are empty counts 1", _DAVIS),
-    "f": _part(lambda p: p.contours.f, "mean F of contours; a frame where both are empty counts 1", _DAVIS),
+    "j": _part(
+        lambda p: p.contours.j, "mean IoU of frames; a frame where both are empty counts 1", _DAVIS
+    ),
+    "f": _part(
+        lambda p: p.contours.f, "mean F of contours; a frame where both are empty counts 1", _DAVIS
+    ),
     "j&f": _part(lambda p: p.contours.mean, "mean of j and f", _DAVIS),
-    "mae": _concept(concepts.mae, "mean |map - truth|", "Perazzi et al. 2012", higher=False),
-    "ber": _concept(concepts.ber, "mean error rate of object and background", "Vicente et al. 2016", higher=False),
-    "s_measure": _concept(concepts.s_measure, "likeness of structure", "Fan et al. 2017, arXiv:1708.00786"),
-    "e_measure": _concept(concepts.e_measure, "enhanced alignment at twice the map's mean", _FAN18),
-    "e_mean": _concept(lambda m, t: concepts.e_curve(m, t).mean(), "its mean over 256 thresholds", _FAN18),
-    "e_max": _concept(lambda m, t: concepts.e_curve(m, t).max(), "its maximum over 256 thresholds", _FAN18),
-    "f_measure": _concept(concepts.f_measure, "F, β² = 0.3, at twice the map's mean", _ACHANTA),
-    "f_mean": _concept(lambda m, t: concepts.f_curve(m, t).mean(), "its mean over 256 thresholds", _ACHANTA),
-    "f_max": _concept(lambda m, t: concepts.f_curve(m, t).max(), "its maximum over 256 thresholds", _ACHANTA),
-    "weighted_f": _concept(concepts.weighted_f, "F, β² = 1, weighted by place", "Margolin et al. 2014"),
+    "mae": _concept(saliency.mae, "mean |map - truth|", "Perazzi et al. 2012", higher=False),
+    "ber": _concept(
+        saliency.ber,
+        "mean error rate of object and background",
+        "Vicente et al. 2016",
+        higher=False,
+    ),
+    "s_measure": _concept(
+        saliency.s_measure, "likeness of structure", "Fan et al. 2017, arXiv:1708.00786"
+    ),
+    "e_measure": _concept(saliency.e_measure, "enhanced alignment at twice the map's mean", _FAN18),
+    "e_mean": _concept(
+        lambda m, t: saliency.e_curve(m, t).mean(), "its mean over 256 thresholds", _FAN18
+    ),
+    "e_max": _concept(
+        lambda m, t: saliency.e_curve(m, t).max(), "its maximum over 256 thresholds", _FAN18
+    ),
+    "f_measure": _concept(saliency.f_measure, "F, β² = 0.3, at twice the map's mean", _ACHANTA),
+    "f_mean": _concept(
+        lambda m, t: saliency.f_curve(m, t).mean(), "its mean over 256 thresholds", _ACHANTA
+    ),
+    "f_max": _concept(
+        lambda m, t: saliency.f_curve(m, t).max(), "its maximum over 256 thresholds", _ACHANTA
+    ),
+    "weighted_f": _concept(
+        saliency.weighted_f, "F, β² = 1, weighted by place", "Margolin et al. 2014"
+    ),
 }
 
 
@@ -219,7 +260,9 @@ def lookup(name: str) -> Metric:
         tolerance = math.nan
     if key == "nsd" and 0 <= tolerance < math.inf:
         return _nsd(tolerance)
-    raise UnknownName("metric", name, METRICS, "nsd takes a tolerance, as in nsd@0.5." if key == "nsd" else "")
+    raise UnknownName(
+        "metric", name, METRICS, "nsd takes a tolerance, as in nsd@0.5." if key == "nsd" else ""
+    )
 
 
 def score(
@@ -263,7 +306,9 @@ def _pair(found: NDArray[Any], truth: NDArray[Any], spacing_zyx_mm: Sequence[flo
     values = np.asarray(found)
     if values.dtype.kind == "f":
         if values.size and not (values.min() >= 0 and values.max() <= 1):
-            raise UsageError(f"a map holds values 0 to 1, this one spans {values.min():.4g} to {values.max():.4g}")
+            raise UsageError(
+                f"a map holds values 0 to 1, this one spans {values.min():.4g} to {values.max():.4g}"
+            )
         mask, true = as_masks(values > 0.5, truth)
     else:
         mask, true = as_masks(values, truth)
@@ -272,5 +317,7 @@ def _pair(found: NDArray[Any], truth: NDArray[Any], spacing_zyx_mm: Sequence[flo
     if spacing is not None:
         spacing = spacing[-2:] if mask.ndim == 2 and len(spacing) == 3 else spacing
         if len(spacing) != mask.ndim or not all(0 < step < math.inf for step in spacing):
-            raise UsageError(f"spacing holds {mask.ndim} positive millimetres, got {spacing_zyx_mm}")
+            raise UsageError(
+                f"spacing holds {mask.ndim} positive millimetres, got {spacing_zyx_mm}"
+            )
     return Pair(values, mask, true, spacing)

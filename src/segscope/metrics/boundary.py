@@ -46,8 +46,12 @@ def region_contour(found: Mask, truth: Mask, *, skip_ends: bool = False) -> Regi
     found, truth = (mask.reshape(-1, *mask.shape[-2:]) for mask in as_masks(found, truth))
     frames = range(1, len(truth) - 1) if skip_ends else range(len(truth))
     if not frames:
-        raise UsageError(f"J and F need a frame; of {len(truth)} none is left without the first and the last")
-    overlaps = [iou(found[i], truth[i]) if found[i].any() or truth[i].any() else 1.0 for i in frames]
+        raise UsageError(
+            f"J and F need a frame; of {len(truth)} none is left without the first and the last"
+        )
+    overlaps = [
+        iou(found[i], truth[i]) if found[i].any() or truth[i].any() else 1.0 for i in frames
+    ]
     contours = [contour_f(found[i], truth[i]) for i in frames]
     return RegionContour(float(np.mean(overlaps)), float(np.mean(contours)))
 
@@ -109,7 +113,9 @@ def endovis_iou(found: NDArray[Any], truth: NDArray[Any]) -> float:
     as_masks(found, truth)
     frames = zip(*(labels.reshape(-1, *truth.shape[-2:]) for labels in (found, truth)), strict=True)
     return _mean(
-        _mean(iou(one == label, two == label) for label in np.unique(two[two != 0])) for one, two in frames if two.any()
+        _mean(iou(one == label, two == label) for label in np.unique(two[two != 0]))
+        for one, two in frames
+        if two.any()
     )
 
 

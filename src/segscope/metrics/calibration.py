@@ -52,13 +52,21 @@ def calibration(predicted: ArrayLike, true: ArrayLike, *, bins: int = 10) -> Cal
     """
     guesses, truths = np.asarray(predicted, float).ravel(), np.asarray(true, float).ravel()
     if guesses.shape != truths.shape or bins < 1:
-        raise UsageError(f"as many predictions as true values and a bin, got {guesses.size}, {truths.size} and {bins}")
+        raise UsageError(
+            f"as many predictions as true values and a bin, got {guesses.size}, {truths.size} and {bins}"
+        )
     known = ~(np.isnan(guesses) | np.isnan(truths))
     guesses, truths = guesses[known], truths[known]
     # networks predict a little above 1 and below 0; these belong to the outer bins
     number = np.clip((guesses * bins).astype(int), 0, bins - 1)
     rows = tuple(
-        Bin(i / bins, (i + 1) / bins, int((number == i).sum()), _mean(guesses[number == i]), _mean(truths[number == i]))
+        Bin(
+            i / bins,
+            (i + 1) / bins,
+            int((number == i).sum()),
+            _mean(guesses[number == i]),
+            _mean(truths[number == i]),
+        )
         for i in range(bins)
     )
     varied = len(guesses) > 2 and min(np.ptp(guesses), np.ptp(truths)) > 1e-9

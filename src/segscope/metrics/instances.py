@@ -87,7 +87,9 @@ def overlaps(found: Objects, truth: Objects) -> Overlaps:
     members = [_members(objects, max(size, other)) for objects in (one, two)]
     shared = (members[0] @ members[1].T).tocoo()
     rows, columns = (places.astype(np.int64) for places in shared.coords)
-    return Overlaps(rows, columns, shared.data, np.diff(members[0].indptr), np.diff(members[1].indptr))
+    return Overlaps(
+        rows, columns, shared.data, np.diff(members[0].indptr), np.diff(members[1].indptr)
+    )
 
 
 def match(pairs: Overlaps, threshold: float = 0.5) -> NDArray[np.int64]:
@@ -98,7 +100,11 @@ def match(pairs: Overlaps, threshold: float = 0.5) -> NDArray[np.int64]:
     """
     good = np.flatnonzero(pairs.iou >= threshold)
     found, truth = pairs.found[good], pairs.truth[good]
-    alone = (np.bincount(found)[found] == 1) & (np.bincount(truth)[truth] == 1) if len(good) else np.zeros(0, bool)
+    alone = (
+        (np.bincount(found)[found] == 1) & (np.bincount(truth)[truth] == 1)
+        if len(good)
+        else np.zeros(0, bool)
+    )
     matches = [good[alone]]
     # at a threshold above 0.5 label maps leave nothing to decide; the rest is decided where objects compete
     for part in _competing(good[~alone], pairs):

@@ -49,11 +49,19 @@ def area(curve: ArrayLike, at: ArrayLike | None = None) -> float:
     values = _curve(curve)
     places = np.arange(len(values), dtype=float) if at is None else np.asarray(at, float)
     if places.shape != values.shape or (np.diff(places) <= 0).any():
-        raise UsageError(f"{len(values)} scores need as many ascending places, got {places.tolist()}")
-    return float(np.trapezoid(values, places) / np.ptp(places)) if len(values) > 1 else float(values[0])
+        raise UsageError(
+            f"{len(values)} scores need as many ascending places, got {places.tolist()}"
+        )
+    return (
+        float(np.trapezoid(values, places) / np.ptp(places))
+        if len(values) > 1
+        else float(values[0])
+    )
 
 
-def annotation_seconds(frames: int, clicks_a_frame: float, prompted: int, *, online: bool = False) -> float:
+def annotation_seconds(
+    frames: int, clicks_a_frame: float, prompted: int, *, online: bool = False
+) -> float:
     """Time of a person who prompts frames of a video, by SAM 2's model (arXiv:2408.00714).
 
     Watching 300 frames takes 30 s, finding the object on a frame 1 s, a click 1.5 s. Offline the whole video is watched
@@ -81,7 +89,9 @@ class ChallengeScores:
     nsd_first: float
 
 
-def challenge_round(found: Mask, truth: Mask, spacing_zyx_mm: Sequence[float] | None = None) -> tuple[float, float]:
+def challenge_round(
+    found: Mask, truth: Mask, spacing_zyx_mm: Sequence[float] | None = None
+) -> tuple[float, float]:
     """Dice and NSD of one class in one round: tolerance 2 in the unit of spacing, NSD 0 where Dice is at most 0.2."""
     overlap = dice(found, truth)
     if overlap <= 0.2:
@@ -89,7 +99,9 @@ def challenge_round(found: Mask, truth: Mask, spacing_zyx_mm: Sequence[float] | 
     return overlap, SurfaceDistances.between(found, truth, spacing_zyx_mm).nsd(CHALLENGE_TOLERANCE)
 
 
-def challenge_scores(dice_rounds: ArrayLike, nsd_rounds: ArrayLike, seconds: float = 0.0) -> ChallengeScores:
+def challenge_scores(
+    dice_rounds: ArrayLike, nsd_rounds: ArrayLike, seconds: float = 0.0
+) -> ChallengeScores:
     """Scores of one case from those of its rounds (`challenge_round`).
 
     Args:
@@ -102,7 +114,9 @@ def challenge_scores(dice_rounds: ArrayLike, nsd_rounds: ArrayLike, seconds: flo
     """
     table = np.stack([np.asarray(dice_rounds, float), np.asarray(nsd_rounds, float)])
     if table.ndim != 3 or table.shape[1] != CLICK_ROUNDS + 1:
-        raise UsageError(f"scores are (6, classes): a box round and five clicks; got {table.shape[1:]}")
+        raise UsageError(
+            f"scores are (6, classes): a box round and five clicks; got {table.shape[1:]}"
+        )
     table = table[:, :, ~np.isnan(table[0, 1:]).all(axis=0)]
     if not table.size:
         raise UsageError("no class has scores")
@@ -111,7 +125,9 @@ def challenge_scores(dice_rounds: ArrayLike, nsd_rounds: ArrayLike, seconds: flo
         table[:] = 0
     rounds = table.mean(axis=2)
     return ChallengeScores(
-        *np.trapezoid(rounds[:, 1:], axis=1).tolist(), *rounds[:, -1].tolist(), *rounds[:, 0].tolist()
+        *np.trapezoid(rounds[:, 1:], axis=1).tolist(),
+        *rounds[:, -1].tolist(),
+        *rounds[:, 0].tolist(),
     )
 
 

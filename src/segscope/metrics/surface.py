@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from segscope.metrics.overlap import Mask, as_masks
-from segscope.metrics.surfels import measures
+from segscope.metrics.surface_area import measures
 
 Distances = NDArray[np.float64]
 
@@ -46,7 +46,9 @@ class SurfaceDistances:
     spacing: tuple[float, ...]
 
     @classmethod
-    def between(cls, found: Mask, truth: Mask, spacing: Sequence[float] | None = None) -> SurfaceDistances:
+    def between(
+        cls, found: Mask, truth: Mask, spacing: Sequence[float] | None = None
+    ) -> SurfaceDistances:
         """Prepares two masks of one shape; without spacing, distances are in pixels."""
         found, truth = as_masks(found, truth)
         spacing = (1.0,) * found.ndim if spacing is None else tuple(map(float, spacing))
@@ -100,7 +102,11 @@ class SurfaceDistances:
         return bool(self.found.any() and self.truth.any())
 
     def _largest(self, percentile: float) -> float:
-        return float(max(np.percentile(one, percentile) for one in self.voxels)) if self._defined else np.nan
+        return (
+            float(max(np.percentile(one, percentile) for one in self.voxels))
+            if self._defined
+            else np.nan
+        )
 
 
 def surface_voxels(mask: Mask) -> Mask:
@@ -136,6 +142,8 @@ def _codes(mask: Mask) -> NDArray[np.uint8]:
 def _bounding_box(mask: Mask) -> tuple[slice, ...]:
     box = []
     for axis in range(mask.ndim):
-        at = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        at = np.flatnonzero(
+            mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis))
+        )
         box.append(slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0))
     return tuple(box)

@@ -73,7 +73,12 @@ SIZES: dict[str, tuple[str, ...]] = {
 
 
 def build(
-    family: str, size: str, input_size: int | None = None, *, version: str = "2.1", meta: bool = False
+    family: str,
+    size: str,
+    input_size: int | None = None,
+    *,
+    version: str = "2.1",
+    meta: bool = False,
 ) -> nn.Module:
     """A network of a family with random weights, in evaluation mode.
 
@@ -97,7 +102,9 @@ def build(
     # EdgeTAM cuts the stride-16 map into as many windows as it has latents: 16 x 16, 4 x 4 in the test network
     stride = {"sam3": 14, "edgetam": 64 if size == "test" else 256, "sam2": 32}.get(family, 16)
     if side <= 0 or side % stride:
-        raise CheckpointError(f"{family} wants an input size that is a multiple of {stride} pixels, got {side}.")
+        raise CheckpointError(
+            f"{family} wants an input size that is a multiple of {stride} pixels, got {side}."
+        )
     make = _MAKERS[family]
     if meta:
         with torch.device("meta"):
@@ -126,7 +133,9 @@ def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
         if waiting:
             # tables that no checkpoint holds (rotary frequencies, positions): the library computes them here
             _owner(model, path)._init_weights(module)
-    left = [name for name, item in [*model.named_parameters(), *model.named_buffers()] if item.is_meta]
+    left = [
+        name for name, item in [*model.named_parameters(), *model.named_buffers()] if item.is_meta
+    ]
     if left:
         raise AssertionError(f"without a value after loading: {left[:5]}")
     return model
@@ -165,7 +174,11 @@ def _stir(model: nn.Module) -> None:
             item.normal_(std=0.05)
         elif item.ndim == 1:  # scales of normalisations and layers
             item.normal_(mean=1.0, std=0.1)
-        elif name.endswith("weight") and "embed" not in name.split(".")[-2] and "token" not in name.split(".")[-2]:
+        elif (
+            name.endswith("weight")
+            and "embed" not in name.split(".")[-2]
+            and "token" not in name.split(".")[-2]
+        ):
             item.normal_(std=item[0].numel() ** -0.5)
         else:
             item.normal_(std=0.2)
@@ -286,7 +299,10 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
     )
     extra: dict[str, Any] = {}
     if test:
-        extra = {"memory_attention_mlp_hidden_size": 64, "perceiver_resampler_mlp_intermediate_size": 64}
+        extra = {
+            "memory_attention_mlp_hidden_size": 64,
+            "perceiver_resampler_mlp_intermediate_size": 64,
+        }
     latents = 16 if test else 256
     config = EdgeTamVideoConfig(
         vision_config=vision,
@@ -309,20 +325,33 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
     return model
 
 
-def _one_by_one(perceiver: Any, hidden: Tensor, position: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _one_by_one(
+    perceiver: Any, hidden: Tensor, position: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The library's perceiver for any number of objects: its own `forward` fails on more than one."""
     places = [None] * len(hidden) if position is None else position.expand_as(hidden).split(1)
-    parts = [type(perceiver).forward(perceiver, one, place) for one, place in zip(hidden.split(1), places, strict=True)]
+    parts = [
+        type(perceiver).forward(perceiver, one, place)
+        for one, place in zip(hidden.split(1), places, strict=True)
+    ]
     tokens, spots = zip(*parts, strict=True)
     return torch.cat(tokens), torch.cat(spots)
 
 
 def _sam(size: str, side: int, _: str) -> nn.Module:
-    from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+    from transformers import (
+        SamConfig,
+        SamMaskDecoderConfig,
+        SamModel,
+        SamPromptEncoderConfig,
+        SamVisionConfig,
+    )
 
     numbers, test = VIT[size], size == "test"
     width = 128 if test else 256
-    masks: dict[str, Any] = {"layer_norm_eps": 1e-5}  # as released; the library's 1e-6 moves logits by up to 6e-4
+    masks: dict[str, Any] = {
+        "layer_norm_eps": 1e-5
+    }  # as released; the library's 1e-6 moves logits by up to 6e-4
     if test:
         masks |= {"hidden_size": width, "mlp_dim": 64, "iou_head_hidden_dim": 32}
     config = SamConfig(
@@ -375,7 +404,13 @@ def _sam3(size: str, side: int, _: str) -> nn.Module:
         vision_config=vision,
         image_size=side,  # type: ignore[call-arg]
         memory_attention_rope_feat_sizes=[side // 14] * 2,
-        **_heads(size, side, Sam3TrackerVideoPromptEncoderConfig, Sam3TrackerVideoMaskDecoderConfig, patch=14),
+        **_heads(
+            size,
+            side,
+            Sam3TrackerVideoPromptEncoderConfig,
+            Sam3TrackerVideoMaskDecoderConfig,
+            patch=14,
+        ),
         **_narrow(size),
         **_shallow(size),
     )

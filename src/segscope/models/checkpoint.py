@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from segscope.errors import CheckpointError
 from segscope.models.build import HIERA, NATIVE_SIZE, VIT, build, fill
-from segscope.models.cards import CARDS, Card, card, plain_name
-from segscope.models.keymaps import rename, rename_hub
+from segscope.models.key_renaming import rename, rename_hub
+from segscope.models.model_cards import CARDS, Card, card, plain_name
 from segscope.models.weight_files import file_hash, read_tensors, tensor_hash, write_safetensors
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,9 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
     if dropped:
         log.info("%s: not used: %s", path.name, ", ".join(dropped))
     found = dataclasses.replace(found, input_size=side)
-    maker = next((RAW_MARKS[key] for key in aside if key in RAW_MARKS), metadata.get(f"{PREFIX}raw"))
+    maker = next(
+        (RAW_MARKS[key] for key in aside if key in RAW_MARKS), metadata.get(f"{PREFIX}raw")
+    )
     if kind.family == "sam2" and maker:
         found = _raw(found, maker)
     if f"{PREFIX}adapted" in metadata:
@@ -134,7 +136,11 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         f"{PREFIX}weights_hash": checkpoint.weights_hash,
         f"{PREFIX}source": checkpoint.source.name,
         f"{PREFIX}licence": found.licence,
-        **({f"{PREFIX}adapted": json.dumps([found.name, found.trained_on, found.note])} if plain != found.name else {}),
+        **(
+            {f"{PREFIX}adapted": json.dumps([found.name, found.trained_on, found.note])}
+            if plain != found.name
+            else {}
+        ),
         **({f"{PREFIX}raw": found.name.removesuffix(f"-{found.size}")} if found.raw else {}),
     }
     if checkpoint.source.is_file():
@@ -158,9 +164,18 @@ def recognise(state: Mapping[str, Tensor], name: str = "checkpoint") -> Kind:
         patch = "proj" if layout == "official" else "projection"
         hiera = trunk + ("trunk." if layout == "official" else "backbone.")
         if f"{hiera}patch_embed.{patch}.weight" in state:
-            return _hiera(state, layout, f"{hiera}patch_embed.{patch}.weight", f"{hiera}blocks.", name)
+            return _hiera(
+                state, layout, f"{hiera}patch_embed.{patch}.weight", f"{hiera}blocks.", name
+            )
         if f"{trunk}patch_embed.{patch}.weight" in state:
-            return _vit(state, layout, trunk, f"{trunk}patch_embed.{patch}.weight", f"{trunk}{layers}.", name)
+            return _vit(
+                state,
+                layout,
+                trunk,
+                f"{trunk}patch_embed.{patch}.weight",
+                f"{trunk}{layers}.",
+                name,
+            )
     stems = {
         "image_encoder.trunk.body.stem.conv1.c.weight": "official",
         "vision_encoder.backbone.timm_model.stem.conv1.c.weight": "transformers",
@@ -172,7 +187,9 @@ def recognise(state: Mapping[str, Tensor], name: str = "checkpoint") -> Kind:
         return Kind("transformers", "mini", "mini")
     for key in (f"{prefix}vision_encoder.{_SAM3_PATCH}" for prefix in ("", "detector_model.")):
         if key in state:
-            return Kind("transformers", "sam3", "tracker" if state[key].shape[0] == 1024 else "test")
+            return Kind(
+                "transformers", "sam3", "tracker" if state[key].shape[0] == 1024 else "test"
+            )
     raise CheckpointError(f"{name!r} is no checkpoint that can be loaded: {_stranger(state)}.")
 
 
@@ -183,8 +200,13 @@ def _stranger(state: Mapping[str, Tensor]) -> str:
         return "it looks like MobileSAM (TinyViT encoder), which has no engine here; use edgetam for a small network"
     if any(key.startswith(("detector.", "tracker.")) for key in keys):
         return "it looks like SAM 3's own file; give the folder with config.json and model.safetensors instead"
-    if any(key.startswith(("net.", "model.diffusion", "transformer.", "encoder.", "decoder.")) for key in keys):
-        return f"its {len(keys)} tensors ({', '.join(keys[:3])} ...) belong to another kind of network"
+    if any(
+        key.startswith(("net.", "model.diffusion", "transformer.", "encoder.", "decoder."))
+        for key in keys
+    ):
+        return (
+            f"its {len(keys)} tensors ({', '.join(keys[:3])} ...) belong to another kind of network"
+        )
     return (
         f"found {len(keys)} tensors ({', '.join(keys[:3])} ...); wanted those of SAM, SAM 2, SAM 2.1, EdgeTAM, MedSAM, "
         "MedSAM2 or one of our own files"
@@ -201,16 +223,23 @@ def _hiera(state: Mapping[str, Tensor], layout: str, patch: str, blocks: str, na
     width, depth = state[patch].shape[0], _count(state, blocks)
     for size, numbers in HIERA.items():
         if (numbers.width, sum(numbers.blocks)) == (width, depth):
-            newer = any(key.startswith(("obj_ptr_tpos_proj.", "temporal_positional_encoding_proj")) for key in state)
+            newer = any(
+                key.startswith(("obj_ptr_tpos_proj.", "temporal_positional_encoding_proj"))
+                for key in state
+            )
             return Kind(layout, "sam2", size, "2.1" if newer else "2.0")
     raise CheckpointError(
         f"{name!r} has a Hiera encoder of width {width} with {depth} blocks; SAM 2 comes as "
-        + ", ".join(f"{size} ({n.width}, {sum(n.blocks)})" for size, n in HIERA.items() if size != "test")
+        + ", ".join(
+            f"{size} ({n.width}, {sum(n.blocks)})" for size, n in HIERA.items() if size != "test"
+        )
         + ". A network of another shape cannot be loaded."
     )
 
 
-def _vit(state: Mapping[str, Tensor], layout: str, trunk: str, patch: str, layers: str, name: str) -> Kind:
+def _vit(
+    state: Mapping[str, Tensor], layout: str, trunk: str, patch: str, layers: str, name: str
+) -> Kind:
     if any(".Adapter." in key for key in state):
         raise CheckpointError(
             f"{name!r} looks like SAM-Med2D with its adapters, which no card describes; wanted a plain SAM encoder. "
@@ -233,7 +262,9 @@ def _with_metadata(kind: Kind, metadata: dict[str, str]) -> Kind:
     """Our own files say what they are; the tensors must agree in family, and decide the rest."""
     family = metadata.get(f"{PREFIX}family", kind.family)
     if family != kind.family:
-        raise CheckpointError(f"the file says that it is {family!r}, but its tensors are those of {kind.family!r}.")
+        raise CheckpointError(
+            f"the file says that it is {family!r}, but its tensors are those of {kind.family!r}."
+        )
     return kind
 
 
@@ -289,9 +320,13 @@ def _adapted(found: Card, text: str, name: str) -> Card:
     """The card of a base into which an adaptation was merged."""
     try:
         own, sets, note = json.loads(text)
-        return dataclasses.replace(found, name=str(own), trained_on=tuple(map(str, sets)), note=str(note))
+        return dataclasses.replace(
+            found, name=str(own), trained_on=tuple(map(str, sets)), note=str(note)
+        )
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{name!r} does not say what was merged into it ({error}); merge it again.") from error
+        raise CheckpointError(
+            f"{name!r} does not say what was merged into it ({error}); merge it again."
+        ) from error
 
 
 def _side(kind: Kind, found: Card, path: Path, metadata: dict[str, str], asked: int | None) -> int:
@@ -318,9 +353,13 @@ def _configured_side(folder: Path) -> int | None:
     try:
         content: Any = json.loads(config.read_text())
     except (ValueError, OSError) as error:
-        raise CheckpointError(f"{str(config)!r} cannot be read: {error}. Fetch the folder again.") from error
+        raise CheckpointError(
+            f"{str(config)!r} cannot be read: {error}. Fetch the folder again."
+        ) from error
     content = content.get("tracker_config") or content
-    side = (content.get("prompt_encoder_config") or {}).get("image_size") or content.get("image_size")
+    side = (content.get("prompt_encoder_config") or {}).get("image_size") or content.get(
+        "image_size"
+    )
     if isinstance(side, (list, tuple)):
         side = side[0]
     return side if isinstance(side, int) else None
@@ -351,7 +390,11 @@ def _check(tensors: dict[str, Tensor], kind: Kind, side: int, name: str) -> None
     ]
     faults = [
         f"{len(found)} {what} ({_few(found)})"
-        for found, what in ((missing, "missing"), (unused, "not known"), (shapes, "of another shape"))
+        for found, what in (
+            (missing, "missing"),
+            (unused, "not known"),
+            (shapes, "of another shape"),
+        )
         if found
     ]
     if faults:
@@ -360,7 +403,11 @@ def _check(tensors: dict[str, Tensor], kind: Kind, side: int, name: str) -> None
             f"{name!r} looks like {label} at {side} pixels, but its tensors do not fit: {'; '.join(faults)}. Nothing "
             "was loaded. Wanted: the whole network, unchanged; a saved adaptation is loaded by its folder."
         )
-    broken = [key for key, value in tensors.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    broken = [
+        key
+        for key, value in tensors.items()
+        if value.is_floating_point() and not bool(value.isfinite().all())
+    ]
     if broken:
         raise CheckpointError(
             f"{name!r} holds numbers that are not finite in {len(broken)} tensors ({_few(broken)}): the training that "

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.models.cards import Card
+from segscope.models.model_cards import Card
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,9 @@ class Engine(Protocol):
     def multimask(self, clicks: int, *, tracking: bool) -> bool:
         """Whether three candidates are asked for: `clicks` points (a box is two), or none while `tracking`."""
 
-    def remember(self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]) -> list[Memory]:
+    def remember(
+        self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]
+    ) -> list[Memory]:
         """Memories of O objects whose chosen masks are `decoded` (M = 1); prompted masks are binarised first."""
 
     def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:

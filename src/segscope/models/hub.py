@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segscope.errors import CheckpointError
-from segscope.models.cards import Card
+from segscope.models.model_cards import Card
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,18 @@ def fetch(card: Card, cache: Path | None = None) -> Path:
             f"(HF_HUB_OFFLINE). {_instead(card)}"
         )
     log.warning(
-        "fetching %s from %s, revision %s. Licence of the weights: %s", card.name, card.hub, card.revision, card.licence
+        "fetching %s from %s, revision %s. Licence of the weights: %s",
+        card.name,
+        card.hub,
+        card.revision,
+        card.licence,
     )
     try:
         found = _get(card, cache, offline=False)
     except Exception as error:
-        raise CheckpointError(f"the weights of {card.name} {_why(card, error)} {_instead(card)}") from error
+        raise CheckpointError(
+            f"the weights of {card.name} {_why(card, error)} {_instead(card)}"
+        ) from error
     log.info("%s is at %s", card.name, found)
     return found
 
@@ -71,15 +77,23 @@ def is_offline() -> bool:
     """Whether the user or the hub's library has switched the network off."""
     from huggingface_hub import constants
 
-    asked = (os.environ.get(name, "").upper() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-    return bool(constants.HF_HUB_OFFLINE) or any(value in {"1", "ON", "YES", "TRUE"} for value in asked)
+    asked = (
+        os.environ.get(name, "").upper() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+    return bool(constants.HF_HUB_OFFLINE) or any(
+        value in {"1", "ON", "YES", "TRUE"} for value in asked
+    )
 
 
 def _get(card: Card, cache: Path | None, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    where: dict[str, Any] = {"repo_id": str(card.hub), "revision": card.revision, "cache_dir": cache}
+    where: dict[str, Any] = {
+        "repo_id": str(card.hub),
+        "revision": card.revision,
+        "cache_dir": cache,
+    }
     if card.file is not None:
         return Path(hf_hub_download(filename=card.file, local_files_only=offline, **where))
     folder = Path(snapshot_download(allow_patterns=list(WANTED), local_files_only=offline, **where))

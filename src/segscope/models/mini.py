@@ -64,7 +64,9 @@ class _Norm(nn.BatchNorm2d):
 
 
 def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inside, outside, 3, stride, 1, bias=False), _Norm(outside), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inside, outside, 3, stride, 1, bias=False), _Norm(outside), nn.ReLU(inplace=True)
+    )
 
 
 class _Residual(nn.Module):
@@ -98,7 +100,9 @@ class _Block(nn.Module):
         batch, width, rows, columns = x.shape
         tokens = x.flatten(2).transpose(1, 2)
         q, k, v = (
-            self.qkv(self.norm1(tokens)).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+            self.qkv(self.norm1(tokens))
+            .view(batch, -1, 3, self.heads, width // self.heads)
+            .permute(2, 0, 3, 1, 4)
         )
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
         tokens = tokens + self.out(mixed)
@@ -109,12 +113,16 @@ class _Block(nn.Module):
 class MiniEncoder(nn.Module):
     """Picture to maps at strides 4, 8, 16 with WIDTH/8, WIDTH/4, WIDTH channels: what SAM 2's decoder takes."""
 
-    def __init__(self, widths: tuple[int, int, int] = ENCODER_WIDTHS, blocks: int = ENCODER_BLOCKS) -> None:
+    def __init__(
+        self, widths: tuple[int, int, int] = ENCODER_WIDTHS, blocks: int = ENCODER_BLOCKS
+    ) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.stem = nn.Sequential(_conv(3, fine, 2), _conv(fine, fine, 2), _Residual(fine))
         self.stage8 = nn.Sequential(_conv(fine, middle, 2), _Residual(middle), _Residual(middle))
-        self.stage16 = nn.Sequential(_conv(middle, coarse, 2), *[_Block(coarse, coarse // 64) for _ in range(blocks)])
+        self.stage16 = nn.Sequential(
+            _conv(middle, coarse, 2), *[_Block(coarse, coarse // 64) for _ in range(blocks)]
+        )
         self.norm = nn.GroupNorm(1, coarse)
         self.coarse = nn.Conv2d(coarse, WIDTH, 1)
         self.down8, self.down4 = nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)
@@ -186,7 +194,9 @@ def prompt_maps(
     round_y = (2 * at - y0 - y1) / (y1 - y0).clamp(min=1)
     inner = 1 - (round_x[:, None, :] ** 2 + round_y[:, :, None] ** 2 + 1e-6).sqrt()
     boxed = has_box.float()[:, None, None]
-    clicked = (labels >= 0).any(1).float() if points.shape[1] else has_box.new_zeros(len(points)).float()
+    clicked = (
+        (labels >= 0).any(1).float() if points.shape[1] else has_box.new_zeros(len(points)).float()
+    )
     maps = [
         *clicks,
         torch.tanh(inside) * boxed,
@@ -303,7 +313,14 @@ class MiniModel(Sam2VideoModel):
             logits (O, 4, S/4, S/4), predicted IoU (O, 4) from 0 to 1, object score (O, 1) logit.
         """
         return self.decode_tokens(
-            features, points, labels, boxes, previous, has_box=has_box, has_previous=has_previous, ellipse=ellipse
+            features,
+            points,
+            labels,
+            boxes,
+            previous,
+            has_box=has_box,
+            has_previous=has_previous,
+            ellipse=ellipse,
         )[:3]
 
     def decode_tokens(
@@ -323,8 +340,14 @@ class MiniModel(Sam2VideoModel):
         reference = features[-1]
         objects = len(given[0]) if given else len(reference)
         if points is None or labels is None:
-            points, labels = reference.new_zeros(objects, 0, 2), reference.new_zeros((objects, 0), dtype=torch.long)
-        no, yes = points.new_zeros(objects, dtype=torch.bool), points.new_ones(objects, dtype=torch.bool)
+            points, labels = (
+                reference.new_zeros(objects, 0, 2),
+                reference.new_zeros((objects, 0), dtype=torch.long),
+            )
+        no, yes = (
+            points.new_zeros(objects, dtype=torch.bool),
+            points.new_ones(objects, dtype=torch.bool),
+        )
         if boxes is None:
             boxes, has_box = points.new_zeros(objects, 4), no
         side = 4 * reference.shape[-1]
@@ -334,10 +357,14 @@ class MiniModel(Sam2VideoModel):
         has_previous = yes if has_previous is None else has_previous
         ellipse = yes if ellipse is None else ellipse
         tokens = self._prompt_tokens(points, labels.long(), boxes, has_box)
-        maps, flags = prompt_maps(4 * side, points, labels, boxes, has_box, previous, has_previous, ellipse)
+        maps, flags = prompt_maps(
+            4 * side, points, labels, boxes, has_box, previous, has_previous, ellipse
+        )
         return self._masks(self.mask_decoder, features, tokens, self.dense_branch(maps, flags))
 
-    def track_tokens(self, features: Sequence[Tensor], last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def track_tokens(
+        self, features: Sequence[Tensor], last: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Masks of O objects that are only tracked; as `decode_tokens`.
 
         Args:
@@ -347,13 +374,20 @@ class MiniModel(Sam2VideoModel):
         conditioned = features[-1]
         objects = len(conditioned)
         nothing = torch.full((objects, 1, 1), PADDING, device=conditioned.device)
-        tokens = self.prompt_encoder._embed_points(conditioned.new_zeros(objects, 1, 1, 2), nothing, pad=True)
+        tokens = self.prompt_encoder._embed_points(
+            conditioned.new_zeros(objects, 1, 1, 2), nothing, pad=True
+        )
         prior = self.where_tracked(conditioned)
         maps = torch.tanh(torch.cat([last, prior], 1) / 4)
         seen = (last > 0).flatten(1).any(1, keepdim=True).to(maps.dtype)
         found = self._masks(self.track_decoder, features, tokens, self.track_branch(maps, seen))
         logits, iou, score, tokens = found
-        signs = [*_peak_and_area(prior), *_peak_and_area(logits[:, :1]), iou[:, 0], _peak_and_area(last)[1]]
+        signs = [
+            *_peak_and_area(prior),
+            *_peak_and_area(logits[:, :1]),
+            iou[:, 0],
+            _peak_and_area(last)[1],
+        ]
         return logits, iou, score + self.track_presence(torch.stack(signs, 1)), tokens
 
     def position(self) -> Tensor:
@@ -366,7 +400,9 @@ class MiniModel(Sam2VideoModel):
         """(O, 1, S/4, S/4) logits of where objects roughly lie, from the map (O, WIDTH, S/16, S/16) after memory."""
         return F.pixel_shuffle(self.track_prior(conditioned), 4)
 
-    def _prompt_tokens(self, points: Tensor, labels: Tensor, boxes: Tensor, has_box: Tensor) -> Tensor:
+    def _prompt_tokens(
+        self, points: Tensor, labels: Tensor, boxes: Tensor, has_box: Tensor
+    ) -> Tensor:
         """(O, 1, max(N, CLICKS) + 3, WIDTH): clicks, two corners and SAM's closing "not a point".
 
         Padding is no neutral token to attention, so there is always as much of it as in training.
@@ -380,14 +416,20 @@ class MiniModel(Sam2VideoModel):
         return self.prompt_encoder._embed_points(points[:, None] - 0.5, labels[:, None], pad=True)
 
     def _masks(
-        self, decoder: Any, features: Sequence[Tensor], tokens: Tensor, dense: tuple[Tensor, Tensor, Tensor]
+        self,
+        decoder: Any,
+        features: Sequence[Tensor],
+        tokens: Tensor,
+        dense: tuple[Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """transformers' mask decoder, but all four masks at once."""
         fine, middle, coarse = (f + d for f, d in zip(features, dense, strict=True))
         coarse = coarse + self.prompt_encoder.no_mask_embed.weight[..., None, None]
         objects = max(len(coarse), len(tokens))
         coarse, fine, middle = (m.expand(objects, -1, -1, -1) for m in (coarse, fine, middle))
-        own = torch.cat([decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight])
+        own = torch.cat(
+            [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
+        )
         tokens = torch.cat([own.expand(objects, 1, -1, -1), tokens.expand(objects, -1, -1, -1)], 2)
         where = self.get_image_wide_positional_embeddings().expand(objects, -1, -1, -1)
         tokens, image = decoder.transformer(
@@ -397,7 +439,9 @@ class MiniModel(Sam2VideoModel):
             attention_similarity=None,
         )[:2]
         image = image.transpose(2, 3).reshape(coarse.shape)
-        image = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(image) + middle))
+        image = decoder.activation(
+            decoder.upscale_layer_norm(decoder.upscale_conv1(image) + middle)
+        )
         image = decoder.activation(decoder.upscale_conv2(image) + fine)
         mask_tokens = tokens[:, 0, 2 : 2 + decoder.num_mask_tokens]
         mixers = [mlp(mask_tokens[:, k]) for k, mlp in enumerate(decoder.output_hypernetworks_mlps)]
@@ -416,5 +460,7 @@ def _peak_and_area(logits: Tensor) -> tuple[Tensor, Tensor]:
 def build_mini(size: int = 256) -> MiniModel:
     """A `MiniModel` with random weights for square inputs of `size` pixels (a multiple of 16, 96 to 512)."""
     if size % 16 or not 96 <= size <= 512:
-        raise ValueError(f"mini takes an input size that is a multiple of 16 from 96 to 512, not {size}")
+        raise ValueError(
+            f"mini takes an input size that is a multiple of 16 from 96 to 512, not {size}"
+        )
     return MiniModel(_config(size)).eval()

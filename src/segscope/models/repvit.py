@@ -21,9 +21,13 @@ DEPTHS = (2, 2, 14, 2)
 class ConvNorm(nn.Sequential):
     """Convolution without bias, then BatchNorm."""
 
-    def __init__(self, inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
         super().__init__()
-        self.add_module("c", nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False))
+        self.add_module(
+            "c", nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False)
+        )
         self.add_module("bn", nn.BatchNorm2d(outside))
 
 
@@ -153,5 +157,8 @@ class RepVitBackbone(nn.Module):
         """Maps with channels last, finest first, as Hiera gives them."""
         maps = tuple(item.permute(0, 2, 3, 1) for item in self.timm_model(pixel_values))
         return SimpleNamespace(
-            last_hidden_state=maps[-1], intermediate_hidden_states=maps, hidden_states=None, attentions=None
+            last_hidden_state=maps[-1],
+            intermediate_hidden_states=maps,
+            hidden_states=None,
+            attentions=None,
         )

@@ -20,8 +20,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.cards import Card
 from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
+from segscope.models.model_cards import Card
 
 _OUTSIDE = -10.0  # logit of the padding where a mask of the picture is given
 _EDGE = 1e-6  # probabilities are kept this far from 0 and 1 before they become logits again
@@ -67,8 +67,12 @@ class SamEngine:
             scaled = (stretched - low) / max(float(high - low), 1e-8)
             return torch.from_numpy(scaled).to(self.device).permute(2, 0, 1)[None]
         height, width = self._inner(rgb.shape[0], rgb.shape[1])
-        resized = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
-        values = (resized.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        resized = np.asarray(
+            Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR)
+        )
+        values = (resized.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(
+            self.std, np.float32
+        )
         pixels = torch.from_numpy(values).to(self.device).permute(2, 0, 1)
         return F.pad(pixels, (0, side - width, 0, side - height))[None]
 
@@ -107,7 +111,12 @@ class SamEngine:
     # --- prompts to masks -------------------------------------------------------------------------------------------
 
     def decode(
-        self, features: Features, hints: Sequence[Hint], *, multimask: bool, conditioned: Tensor | None = None
+        self,
+        features: Features,
+        hints: Sequence[Hint],
+        *,
+        multimask: bool,
+        conditioned: Tensor | None = None,
     ) -> Decoded:
         """Masks of O objects; those with equally many points share a batch.
 
@@ -126,18 +135,26 @@ class SamEngine:
                 logits[i], iou[i] = masks[row], scores[row]
         return Decoded(torch.stack(logits), torch.stack(iou))
 
-    def _decode_batch(self, features: Features, hints: Sequence[Hint], multimask: bool) -> tuple[Tensor, Tensor]:
+    def _decode_batch(
+        self, features: Features, hints: Sequence[Hint], multimask: bool
+    ) -> tuple[Tensor, Tensor]:
         """Logits (O, M, row, column) and IoU (O, M) of hints of the same make."""
         first, count = hints[0], len(hints)
         scale = self._scale(features)
         points = labels = boxes = previous = None
         if len(first.points):
             points = self._tensor(np.stack([hint.points for hint in hints])[:, None] * scale)
-            labels = self._tensor(np.stack([hint.positive for hint in hints])[:, None].astype(np.float32))
+            labels = self._tensor(
+                np.stack([hint.positive for hint in hints])[:, None].astype(np.float32)
+            )
         if first.box is not None:
-            boxes = self._tensor(np.array([hint.box for hint in hints])[:, None] * np.tile(scale, 2))
+            boxes = self._tensor(
+                np.array([hint.box for hint in hints])[:, None] * np.tile(scale, 2)
+            )
         if first.previous is not None:
-            previous = torch.cat([self._padded(cast(Tensor, hint.previous), features.size_hw) for hint in hints])
+            previous = torch.cat(
+                [self._padded(cast(Tensor, hint.previous), features.size_hw) for hint in hints]
+            )
         # without points and box there is no sparse token at all, as in the released predictor
         sparse, dense = self.model.prompt_encoder(points, labels, boxes, previous)
         position = self.model.get_image_wide_positional_embeddings()
@@ -152,7 +169,11 @@ class SamEngine:
 
     def _decoders(self, logits: Tensor) -> bool:
         """Whether logits (..., row, column) have the decoder's shape, which covers the padded square."""
-        return logits.shape[-1] == logits.shape[-2] == 4 * self.model.prompt_encoder.image_embedding_size[0]
+        return (
+            logits.shape[-1]
+            == logits.shape[-2]
+            == 4 * self.model.prompt_encoder.image_embedding_size[0]
+        )
 
     def _padded(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """(1, 1, row, column) of the decoder's shape: its own logits as they are, others padded like the picture."""
@@ -174,7 +195,13 @@ class SamEngine:
 
     # --- no memory --------------------------------------------------------------------------------------------------
 
-    def remember(self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]) -> list[Memory]:  # noqa: ARG002
+    def remember(
+        self,
+        features: Features,  # noqa: ARG002
+        decoded: Decoded,  # noqa: ARG002
+        *,
+        prompted: Sequence[bool],  # noqa: ARG002
+    ) -> list[Memory]:
         """Raises UsageError: there is no memory."""
         self._no_memory()
 
@@ -199,7 +226,9 @@ class SamEngine:
         return {
             "family": self.card.family,
             "input_size": self.input_size,
-            "preprocessing": "stretched, minimum to maximum" if self.card.squash else "longest side, padded",
+            "preprocessing": "stretched, minimum to maximum"
+            if self.card.squash
+            else "longest side, padded",
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
             "torch": torch.__version__,
@@ -222,4 +251,6 @@ def stretch(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _bilinear(maps: Tensor, size_hw: Sequence[int]) -> Tensor:
-    return F.interpolate(maps, (int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=False)
+    return F.interpolate(
+        maps, (int(size_hw[0]), int(size_hw[1])), mode="bilinear", align_corners=False
+    )

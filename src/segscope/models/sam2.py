@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from segscope.models.cards import Card
 from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
-from segscope.models.lighten import can_share, lighten, memory_attention
+from segscope.models.fast_attention import can_share, lighten, memory_attention
+from segscope.models.model_cards import Card
 
 ABSENT = -1024.0
 """Logit of every pixel of an object that is not on the frame (SAM 2's value)."""
@@ -68,10 +68,15 @@ class Sam2Engine:
         """
         side = self.input_size
         if video:
-            resized = np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC))
+            resized = np.asarray(
+                Image.fromarray(rgb).resize((side, side), Image.Resampling.BICUBIC)
+            )
             pixels = torch.from_numpy(resized.copy()).to(self.device).permute(2, 0, 1).float() / 255
         else:
-            pixels = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1).float() / 255
+            pixels = (
+                torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device).permute(2, 0, 1).float()
+                / 255
+            )
             pixels = resize(pixels[None], (side, side))[0]
         return ((pixels - self._mean) / self._std)[None].to(self.dtype)
 
@@ -91,13 +96,22 @@ class Sam2Engine:
     def multimask(self, clicks: int, *, tracking: bool) -> bool:
         """SAM 2's rule: three candidates for one click and while tracking, one for a box or several clicks."""
         config = self.model.config
-        allowed = config.multimask_output_in_sam and (not tracking or config.multimask_output_for_tracking)
-        return bool(allowed and config.multimask_min_pt_num <= clicks <= config.multimask_max_pt_num)
+        allowed = config.multimask_output_in_sam and (
+            not tracking or config.multimask_output_for_tracking
+        )
+        return bool(
+            allowed and config.multimask_min_pt_num <= clicks <= config.multimask_max_pt_num
+        )
 
     # --- prompts to masks -------------------------------------------------------------------------------------------
 
     def decode(
-        self, features: Features, hints: Sequence[Hint], *, multimask: bool, conditioned: Tensor | None = None
+        self,
+        features: Features,
+        hints: Sequence[Hint],
+        *,
+        multimask: bool,
+        conditioned: Tensor | None = None,
     ) -> Decoded:
         """Masks of O objects; those with equally many points share a batch.
 
@@ -107,8 +121,12 @@ class Sam2Engine:
         if conditioned is None:
             conditioned = self.plain(features).expand(len(hints), -1, -1, -1)
         parts: list[Decoded | None] = [None] * len(hints)
-        for members in _groups((len(hint.points), hint.box is None, hint.previous is None) for hint in hints):
-            answer = self._decode_batch(features, [hints[i] for i in members], multimask, conditioned[members])
+        for members in _groups(
+            (len(hint.points), hint.box is None, hint.previous is None) for hint in hints
+        ):
+            answer = self._decode_batch(
+                features, [hints[i] for i in members], multimask, conditioned[members]
+            )
             for row, i in enumerate(members):
                 parts[i] = pick(answer, row)
         return stack_decoded([part for part in parts if part is not None])
@@ -117,15 +135,21 @@ class Sam2Engine:
         """(1, channel, row, column) last map for a frame that nothing is remembered of."""
         return features.maps[-1] + self.model.no_memory_embedding.reshape(1, -1, 1, 1)
 
-    def _decode_batch(self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor) -> Decoded:
+    def _decode_batch(
+        self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor
+    ) -> Decoded:
         previous = None
         if hints[0].previous is not None:
             grid = self.model.prompt_encoder.mask_input_size
-            previous = torch.stack([resize(cast(Tensor, hint.previous)[None, None], grid)[0] for hint in hints])
+            previous = torch.stack(
+                [resize(cast(Tensor, hint.previous)[None, None], grid)[0] for hint in hints]
+            )
         points, labels = self._tokens(features, hints)
         return self._heads(features, points, labels, previous, multimask, conditioned)
 
-    def _tokens(self, features: Features, hints: Sequence[Hint]) -> tuple[Tensor | None, Tensor | None]:
+    def _tokens(
+        self, features: Features, hints: Sequence[Hint]
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Points (O, 1, N, 2) in input pixels and labels (O, 1, N); a box is its two corners.
 
         No hint at all is one "not a point"; a mask alone has no sparse token, as in the released picture predictor.
@@ -135,7 +159,9 @@ class Sam2Engine:
             if first.previous is not None:
                 return None, None
             points = torch.zeros(len(hints), 1, 1, 2, device=self.device, dtype=self.dtype)
-            return points, torch.full(points.shape[:3], NOT_A_POINT, device=self.device, dtype=torch.int32)
+            return points, torch.full(
+                points.shape[:3], NOT_A_POINT, device=self.device, dtype=torch.int32
+            )
         height, width = features.size_hw
         scale = np.array([self.input_size / width, self.input_size / height])
         rows, labels = [], []
@@ -166,21 +192,32 @@ class Sam2Engine:
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense.expand(count, -1, -1, -1),
             multimask_output=multimask,
-            high_resolution_features=[item.expand(count, -1, -1, -1) for item in features.maps[:-1]],
+            high_resolution_features=[
+                item.expand(count, -1, -1, -1) for item in features.maps[:-1]
+            ],
         )
         return Decoded(masks[:, 0].float(), iou[:, 0].float(), score[:, 0, 0].float(), tokens[:, 0])
 
     # --- memory -----------------------------------------------------------------------------------------------------
 
-    def remember(self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]) -> list[Memory]:
+    def remember(
+        self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]
+    ) -> list[Memory]:
         """Memories of O objects from their chosen masks (M = 1)."""
         side = (self.input_size, self.input_size)
-        full = F.interpolate(decoded.logits[:, :1].float(), side, mode="bilinear", align_corners=False)
+        full = F.interpolate(
+            decoded.logits[:, :1].float(), side, mode="bilinear", align_corners=False
+        )
         grid = self.model.prompt_encoder.mask_input_size
-        full = resize(full, (4 * grid[0], 4 * grid[1]))  # differs from the input where the stride is not 16 (SAM 3)
+        full = resize(
+            full, (4 * grid[0], 4 * grid[1])
+        )  # differs from the input where the stride is not 16 (SAM 3)
         hard = torch.tensor(list(prompted), device=full.device)[:, None, None, None]
         inside = torch.where(hard, (full > 0).float(), torch.sigmoid(full))
-        inside = inside * self.model.config.sigmoid_scale_for_mem_enc + self.model.config.sigmoid_bias_for_mem_enc
+        inside = (
+            inside * self.model.config.sigmoid_scale_for_mem_enc
+            + self.model.config.sigmoid_bias_for_mem_enc
+        )
         picture = features.maps[-1].expand(len(full), -1, -1, -1)
         maps, position = self.model.memory_encoder(picture, inside.to(self.dtype))
         here = (cast(Tensor, decoded.object_score) > 0).to(self.dtype)
@@ -199,7 +236,9 @@ class Sam2Engine:
     def _compress(self, maps: Tensor, position: Tensor) -> Tensor:
         """(O, token, channel) memory tokens; their positions are the same on every frame and kept once."""
         if self.card.family == "edgetam":
-            tokens, place = self.model.spatial_perceiver(maps, position.to(maps.dtype).expand_as(maps))
+            tokens, place = self.model.spatial_perceiver(
+                maps, position.to(maps.dtype).expand_as(maps)
+            )
             place = place[0].reshape(-1, place.shape[-1])
         else:
             tokens, place = maps.flatten(2).transpose(1, 2), position[0].flatten(1).T
@@ -221,7 +260,9 @@ class Sam2Engine:
         memories = self.remember(features, answer, prompted=[True] * len(given))
         lost = cast(Tensor, self.model.no_object_pointer)[0]
         return answer, [
-            memory if bool(seen_here[i]) else Memory(memory.map, lost, memory.iou, memory.object_score)
+            memory
+            if bool(seen_here[i])
+            else Memory(memory.map, lost, memory.iou, memory.object_score)
             for i, memory in enumerate(memories)
         ]
 
@@ -229,7 +270,10 @@ class Sam2Engine:
         """The decoder's tokens for given masks (O, 1, side, side): on the plain map, as it left the encoder."""
         points = torch.zeros(len(given), 1, 1, 2, device=self.device, dtype=self.dtype)
         labels = torch.full(points.shape[:3], NOT_A_POINT, device=self.device, dtype=torch.int32)
-        hint = resize(self.model.mask_downsample(given.to(self.dtype)), self.model.prompt_encoder.mask_input_size)
+        hint = resize(
+            self.model.mask_downsample(given.to(self.dtype)),
+            self.model.prompt_encoder.mask_input_size,
+        )
         plain = features.maps[-1].expand(len(given), -1, -1, -1)
         return self._heads(features, points, labels, hint, False, plain)
 
@@ -237,7 +281,9 @@ class Sam2Engine:
         """(O, channel, row, column) last map, conditioned on each object's bank; equal bank sizes share a batch."""
         parts: list[Tensor | None] = [None] * len(banks)
         for members in _groups((len(bank.maps), len(bank.pointers)) for bank in banks):
-            for i, item in zip(members, self._attend_batch(features, [banks[i] for i in members]), strict=True):
+            for i, item in zip(
+                members, self._attend_batch(features, [banks[i] for i in members]), strict=True
+            ):
                 parts[i] = item
         return torch.stack([part for part in parts if part is not None])
 
@@ -248,9 +294,15 @@ class Sam2Engine:
         memory = torch.cat([memory, pointers]).to(self.dtype)
         place = torch.cat([place, pointer_place]).to(self.dtype)
         if can_share(self.model.memory_attention):
-            out = memory_attention(self.model.memory_attention, current, position, memory, place, len(pointers))
+            out = memory_attention(
+                self.model.memory_attention, current, position, memory, place, len(pointers)
+            )
         else:
-            extra = {"num_spatial_memory_tokens": len(banks[0].maps)} if self.card.family == "edgetam" else {}
+            extra = (
+                {"num_spatial_memory_tokens": len(banks[0].maps)}
+                if self.card.family == "edgetam"
+                else {}
+            )
             out = self.model.memory_attention(
                 current_vision_features=current.expand(-1, len(banks), -1),
                 current_vision_position_embeddings=position.expand(-1, len(banks), -1),
@@ -260,14 +312,23 @@ class Sam2Engine:
                 **extra,
             )
         out = out.reshape(len(banks), -1, current.shape[-1])
-        return cast(Tensor, out.transpose(1, 2).reshape(len(banks), -1, *features.maps[-1].shape[-2:]))
+        return cast(
+            Tensor, out.transpose(1, 2).reshape(len(banks), -1, *features.maps[-1].shape[-2:])
+        )
 
     def _bank_tokens(self, banks: Sequence[Bank]) -> tuple[Tensor, Tensor]:
         """Memory tokens and their positions (token, O, channel): place in the map + age, where there is one."""
-        ages = self.model.memory_temporal_positional_encoding.flatten(1)  # row age - 1; age 0 is the last row
-        tokens = [torch.cat([memory.map for _, memory in bank.maps]).to(self.dtype) for bank in banks]
+        ages = self.model.memory_temporal_positional_encoding.flatten(
+            1
+        )  # row age - 1; age 0 is the last row
+        tokens = [
+            torch.cat([memory.map for _, memory in bank.maps]).to(self.dtype) for bank in banks
+        ]
         spot = cast(Tensor, self._memory_position)
-        places = [torch.cat([spot if age is None else spot + ages[age - 1] for age, _ in bank.maps]) for bank in banks]
+        places = [
+            torch.cat([spot if age is None else spot + ages[age - 1] for age, _ in bank.maps])
+            for bank in banks
+        ]
         return torch.stack(tokens, dim=1), torch.stack(places, dim=1)
 
     def _pointer_tokens(self, banks: Sequence[Bank], channels: int) -> tuple[Tensor, Tensor]:
@@ -287,9 +348,13 @@ class Sam2Engine:
     def _pointer_positions(self, distance: Tensor, channels: int) -> Tensor:
         split = channels // self.model.mem_dim
         if not self.model.config.enable_temporal_pos_encoding_for_object_pointers:
-            return torch.zeros(len(distance) * split, self.model.mem_dim, device=self.device, dtype=self.dtype)
+            return torch.zeros(
+                len(distance) * split, self.model.mem_dim, device=self.device, dtype=self.dtype
+            )
         half = channels // 2
-        rate = 10000 ** (2 * (torch.arange(half, device=self.device, dtype=torch.float32) // 2) / half)
+        rate = 10000 ** (
+            2 * (torch.arange(half, device=self.device, dtype=torch.float32) // 2) / half
+        )
         angle = distance[:, None] / rate
         wave = torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.dtype)
         place = self.model.temporal_positional_encoding_projection_layer(wave)
@@ -314,7 +379,9 @@ def resize(maps: Tensor, size_hw: tuple[int, int] | Sequence[int]) -> Tensor:
     size = (int(size_hw[0]), int(size_hw[1]))
     if tuple(maps.shape[-2:]) == size:
         return maps
-    return F.interpolate(maps.float(), size, mode="bilinear", align_corners=False, antialias=True).to(maps.dtype)
+    return F.interpolate(
+        maps.float(), size, mode="bilinear", align_corners=False, antialias=True
+    ).to(maps.dtype)
 
 
 def pick(decoded: Decoded, row: int, mask: int | None = None) -> Decoded:
@@ -325,7 +392,9 @@ def pick(decoded: Decoded, row: int, mask: int | None = None) -> Decoded:
         # a single answer may come with one token whatever mask was picked inside the decoder
         tokens = tokens[row : row + 1, chosen if tokens.shape[1] > 1 else slice(None)]
     score = None if decoded.object_score is None else decoded.object_score[row : row + 1]
-    return Decoded(decoded.logits[row : row + 1, chosen], decoded.iou[row : row + 1, chosen], score, tokens)
+    return Decoded(
+        decoded.logits[row : row + 1, chosen], decoded.iou[row : row + 1, chosen], score, tokens
+    )
 
 
 def stack_decoded(parts: Sequence[Decoded]) -> Decoded:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.models.cards import Card
+from segscope.models.model_cards import Card
 
 
 @runtime_checkable

@@ -38,7 +38,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[st
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise CheckpointError(f"no file {str(path)!r}. `segscope models` lists what can be loaded by name.")
+        raise CheckpointError(
+            f"no file {str(path)!r}. `segscope models` lists what can be loaded by name."
+        )
     head = _head(path)
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return _read_pickle(path, zipped=head[:1] == b"P")
@@ -63,14 +65,18 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     temporary = ""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
             temporary = file.name
         save_file(whole, temporary, metadata)
         os.replace(temporary, path)
     except Exception as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise WriteError(f"cannot write {str(path)!r}: {error}. Choose a folder that exists and has room.") from error
+        raise WriteError(
+            f"cannot write {str(path)!r}: {error}. Choose a folder that exists and has room."
+        ) from error
 
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -113,11 +119,15 @@ def _read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[st
     try:
         names = sorted(set(json.loads((path / INDEX).read_text())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, OSError) as error:
-        raise CheckpointError(f"{INDEX} in {str(path)!r} cannot be read: {error}. Fetch the folder again.") from error
+        raise CheckpointError(
+            f"{INDEX} in {str(path)!r} cannot be read: {error}. Fetch the folder again."
+        ) from error
     tensors = {}
     for name in names:
         if Path(name).name != name:
-            raise CheckpointError(f"{INDEX} in {str(path)!r} points outside its folder: {name!r}. It is not used.")
+            raise CheckpointError(
+                f"{INDEX} in {str(path)!r} points outside its folder: {name!r}. It is not used."
+            )
         tensors.update(_read_safetensors(path / name)[0])
     return tensors, {}, []
 
@@ -127,18 +137,23 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path.name!r} is not a whole safetensors file: {error}. Copy or fetch it again."
         ) from error
 
 
-def _read_pickle(path: Path, *, zipped: bool) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+def _read_pickle(
+    path: Path, *, zipped: bool
+) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
     try:
         # the memory map is private to us: nothing we do to the weights reaches the file
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old pickle protocols; what cannot be read is an error below
+            warnings.simplefilter(
+                "ignore"
+            )  # about old pickle protocols; what cannot be read is an error below
             with torch.serialization.safe_globals(_numbers()):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
@@ -147,7 +162,15 @@ def _read_pickle(path: Path, *, zipped: bool) -> tuple[dict[str, Tensor], dict[s
             "not loaded. Wanted: a file with nothing but tensors and plain values. If you made it yourself, save only "
             "the state_dict: torch.save(model.state_dict(), path)."
         ) from error
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path.name!r} cannot be read as a PyTorch checkpoint: {reason}. It may be cut short, or be a program "
@@ -162,9 +185,16 @@ def _numbers() -> list[Any]:
 
     Only fixed-size numbers: a dtype of objects would not be made of these.
     """
-    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "float16", "int64", "int32", "bool")]
+    kinds = [
+        type(np.dtype(name)) for name in ("float64", "float32", "float16", "int64", "int32", "bool")
+    ]
     scalar: Any = np.float64(0).__reduce__()[0]
-    return [np.dtype, *kinds, (scalar, "numpy._core.multiarray.scalar"), (scalar, "numpy.core.multiarray.scalar")]
+    return [
+        np.dtype,
+        *kinds,
+        (scalar, "numpy._core.multiarray.scalar"),
+        (scalar, "numpy.core.multiarray.scalar"),
+    ]
 
 
 def _wishes(path: Path, zipped: bool) -> str:
@@ -173,7 +203,9 @@ def _wishes(path: Path, zipped: bool) -> str:
         return ""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # a hostile file may break the search too; the refusal stands without the names
+    except (
+        Exception
+    ):  # a hostile file may break the search too; the refusal stands without the names
         return ""
     return f" ({', '.join(names[:4])})" if names else ""
 
@@ -181,7 +213,9 @@ def _wishes(path: Path, zipped: bool) -> str:
 def _find_state(content: Any, name: str) -> tuple[dict[str, Tensor], list[str]]:
     """The dictionary of tensors inside what a checkpoint holds, and the entries beside it."""
     if not isinstance(content, dict):
-        raise CheckpointError(f"{name!r} holds a {type(content).__name__}, not a dictionary of named tensors.")
+        raise CheckpointError(
+            f"{name!r} holds a {type(content).__name__}, not a dictionary of named tensors."
+        )
     for key in ("model", "state_dict", "model_state_dict"):
         inner = content.get(key)
         if isinstance(inner, dict) and any(isinstance(value, Tensor) for value in inner.values()):
@@ -200,12 +234,16 @@ def _only_tensors(state: dict[Any, Any], name: str, aside: list[str]) -> dict[st
     tensors = {}
     for key, value in state.items():
         if not isinstance(key, str):
-            raise CheckpointError(f"{name!r} names a tensor with a {type(key).__name__}; wanted text.")
+            raise CheckpointError(
+                f"{name!r} names a tensor with a {type(key).__name__}; wanted text."
+            )
         if not isinstance(value, Tensor):
             aside.append(key)
             continue
         if value.layout != torch.strided or value.is_quantized:
-            raise CheckpointError(f"{key!r} in {name!r} is a sparse or quantised tensor; wanted plain numbers.")
+            raise CheckpointError(
+                f"{key!r} in {name!r} is a sparse or quantised tensor; wanted plain numbers."
+            )
         tensors[key] = value
     wrapped = [key for key in tensors if key.startswith("module.")]
     if len(wrapped) == len(tensors):  # saved from several GPUs at once

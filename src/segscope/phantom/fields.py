@@ -34,13 +34,19 @@ def smooth(rng: np.random.Generator, shape: tuple[int, ...], cells: float) -> Ar
 
 def grid(shape: tuple[int, ...]) -> list[Array]:
     """Coordinates of pixel centres, one array an axis, each broadcastable to `shape`."""
-    return list(np.meshgrid(*[np.arange(s, dtype=np.float32) for s in shape], indexing="ij", sparse=True))
+    return list(
+        np.meshgrid(*[np.arange(s, dtype=np.float32) for s in shape], indexing="ij", sparse=True)
+    )
 
 
 def warp(labels: NDArray, rng: np.random.Generator, cells: float, reach: float) -> NDArray:
     """Bend a (row, column) map, or planes of it, by a smooth displacement of about `reach` pixels; nearest value."""
     rows, columns = labels.shape[-2:]
     y, x = grid((rows, columns))
-    y = np.clip(np.rint(y + reach * smooth(rng, (rows, columns), cells)), 0, rows - 1).astype(np.intp)
-    x = np.clip(np.rint(x + reach * smooth(rng, (rows, columns), cells)), 0, columns - 1).astype(np.intp)
+    y = np.clip(np.rint(y + reach * smooth(rng, (rows, columns), cells)), 0, rows - 1).astype(
+        np.intp
+    )
+    x = np.clip(np.rint(x + reach * smooth(rng, (rows, columns), cells)), 0, columns - 1).astype(
+        np.intp
+    )
     return labels[..., y, x]

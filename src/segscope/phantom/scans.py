@@ -40,7 +40,9 @@ def volume(
     z, y, x = (axis / side for axis, side in zip(grid(shape), shape, strict=True))
     bend = [0.012 * smooth(rng, shape, 5) for _ in range(3)]
     trunk = ((y - 0.52) / 0.36) ** 2 + ((x - 0.5) / 0.44) ** 2 + 0 * z
-    values = np.where(trunk < 1, 40.0, -1000.0) + np.where((trunk > 0.84) & (trunk < 1), -130.0, 0.0)
+    values = np.where(trunk < 1, 40.0, -1000.0) + np.where(
+        (trunk > 0.84) & (trunk < 1), -130.0, 0.0
+    )
     labels = np.zeros(shape, np.uint8)
     for label, hounsfield, centre, half in _ORGANS:
         centre = [c + rng.uniform(-0.012, 0.012) for c in centre]
@@ -81,7 +83,10 @@ def clip(
     rng = np.random.default_rng(seed)
     rows, columns = size_hw
     y, x = grid(size_hw)
-    ground = np.stack([smooth(rng, size_hw, 9) for _ in range(3)], -1) * 9 + 0.5 * smooth(rng, size_hw, 60)[..., None]
+    ground = (
+        np.stack([smooth(rng, size_hw, 9) for _ in range(3)], -1) * 9
+        + 0.5 * smooth(rng, size_hw, 60)[..., None]
+    )
     ground = ground * 1.2 + np.array([105, 70, 62])
     colours = np.array([[214, 150, 128], [92, 128, 186], [226, 214, 142]], float)
     texture = smooth(rng, size_hw, 40)
@@ -101,11 +106,18 @@ def clip(
             cy = (home[k, 0] + 0.09 * np.sin(turn + phase[k, 0])) * rows
             cx = (home[k, 1] + 0.07 * np.cos(0.8 * turn + phase[k, 1])) * columns
             angle = np.arctan2(y - cy, x - cx)
-            wobble = 1 + 0.14 * np.cos(2 * angle + phase[k, 2] + turn) + 0.07 * np.cos(3 * angle - phase[k, 3] - turn)
+            wobble = (
+                1
+                + 0.14 * np.cos(2 * angle + phase[k, 2] + turn)
+                + 0.07 * np.cos(3 * angle - phase[k, 3] - turn)
+            )
             distance = np.hypot(y - cy, x - cx) / (radius[k] * wobble)
             inside = distance < 1
             labels[t][inside] = k + 1
-            shade = colours[k] * (1.06 - 0.22 * np.clip(distance, 0, 1)[..., None] ** 2) + 5 * texture[..., None]
+            shade = (
+                colours[k] * (1.06 - 0.22 * np.clip(distance, 0, 1)[..., None] ** 2)
+                + 5 * texture[..., None]
+            )
             picture[inside] = shade[inside]
         pictures[t] = np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
     return pictures, labels

@@ -45,7 +45,9 @@ def _texture(rng: np.random.Generator, planes: Planes, contrast: float) -> Field
         elif style == 2:
             y, x = grid(shape)
             turn = rng.uniform(0, np.pi)
-            field = np.sin((np.cos(turn) * x + np.sin(turn) * y) * rng.uniform(0.15, 1.0) + 1.5 * field)
+            field = np.sin(
+                (np.cos(turn) * x + np.sin(turn) * y) * rng.uniform(0.15, 1.0) + 1.5 * field
+            )
         elif style == 3:
             field = (field > rng.uniform(0.8, 1.6)) * 2.0
         out += region * (strength * contrast * field).astype(np.float32)
@@ -62,11 +64,25 @@ def _walls(rng: np.random.Generator, planes: Planes, contrast: float) -> Field:
     inside = labels > 0
     out = np.zeros(labels.shape, np.float32)
     if rng.random() < 0.35:
-        out += rng.choice([-1.5, 1.0, 1.5]) * contrast * np.exp(-((distance / rng.uniform(0.7, 2.5)) ** 2))
+        out += (
+            rng.choice([-1.5, 1.0, 1.5])
+            * contrast
+            * np.exp(-((distance / rng.uniform(0.7, 2.5)) ** 2))
+        )
     if rng.random() < 0.2:
-        out += ~inside * rng.choice([-1, 1]) * contrast * np.exp(-(((distance - 3) / rng.uniform(1.5, 4)) ** 2))
+        out += (
+            ~inside
+            * rng.choice([-1, 1])
+            * contrast
+            * np.exp(-(((distance - 3) / rng.uniform(1.5, 4)) ** 2))
+        )
     if rng.random() < 0.3:
-        out += inside * rng.uniform(-0.7, 0.7) * contrast * (1 - np.exp(-distance / rng.uniform(3, 15)))
+        out += (
+            inside
+            * rng.uniform(-0.7, 0.7)
+            * contrast
+            * (1 - np.exp(-distance / rng.uniform(3, 15)))
+        )
     return out
 
 
@@ -75,9 +91,15 @@ def _ground(rng: np.random.Generator, shape: tuple[int, int], contrast: float) -
     out = np.zeros(shape, np.float32)
     if rng.random() < 0.5:
         field = smooth(rng, shape, rng.uniform(2, 8))
-        out += contrast * rng.uniform(0.2, 0.9) * (np.digitize(field, np.sort(rng.normal(0, 1, 3))) - 1.5)
+        out += (
+            contrast
+            * rng.uniform(0.2, 0.9)
+            * (np.digitize(field, np.sort(rng.normal(0, 1, 3))) - 1.5)
+        )
     if rng.random() < 0.25:
-        out += contrast * rng.uniform(-1, 1) * (np.abs(smooth(rng, shape, rng.uniform(3, 12))) < 0.08)
+        out += (
+            contrast * rng.uniform(-1, 1) * (np.abs(smooth(rng, shape, rng.uniform(3, 12))) < 0.08)
+        )
     return ndimage.gaussian_filter(out, rng.uniform(0.3, 2)) if out.any() else out
 
 
@@ -89,14 +111,20 @@ def _scan(rng: np.random.Generator, picture: Field, contrast: float) -> Field:
     if rng.random() < 0.5:
         picture = ndimage.gaussian_filter(picture, rng.uniform(0.4, 2.2))
     if rng.random() < 0.22:
-        grain = smooth(rng, shape, rng.uniform(50, 120)) + 1j * smooth(rng, shape, rng.uniform(50, 120))
-        picture = picture * (1 + rng.uniform(0.3, 1) * (np.abs(grain).astype(np.float32) - 1.25) * 0.7)
+        grain = smooth(rng, shape, rng.uniform(50, 120)) + 1j * smooth(
+            rng, shape, rng.uniform(50, 120)
+        )
+        picture = picture * (
+            1 + rng.uniform(0.3, 1) * (np.abs(grain).astype(np.float32) - 1.25) * 0.7
+        )
         if rng.random() < 0.5:
             shadow = smooth(rng, (1, shape[1]), 8) > 1.1
             depth = np.clip((grid(shape)[0] - rng.uniform(0, shape[0])) / 20, 0, 1)
             picture = picture * (1 - 0.6 * depth * shadow)
     else:
-        picture = picture + rng.uniform(0, 0.35) * contrast * rng.standard_normal(shape, dtype=np.float32)
+        picture = picture + rng.uniform(0, 0.35) * contrast * rng.standard_normal(
+            shape, dtype=np.float32
+        )
     if rng.random() < 0.08:
         y, x = grid(shape)
         outside = np.hypot(y / shape[0] - 0.5, x / shape[1] - 0.5) > rng.uniform(0.5, 0.62)
@@ -114,7 +142,9 @@ def _colour(rng: np.random.Generator, picture: Field, planes: Planes) -> NDArray
         path[0], path[2] = path[0] * 0.5, 0.5 + 0.5 * path[2]
         rgb = np.stack([np.interp(picture, [0, 0.5, 1], path[:, k]) for k in range(3)], -1)
         if rng.random() < 0.5:
-            tint = rng.normal(0, 0.08, (int(planes.max()) + 1, 3)) * rng.choice([0, 1], p=[0.3, 0.7])
+            tint = rng.normal(0, 0.08, (int(planes.max()) + 1, 3)) * rng.choice(
+                [0, 1], p=[0.3, 0.7]
+            )
             rgb = rgb + ndimage.gaussian_filter(tint[planes[0]], (0.7, 0.7, 0))
         rgb = rgb + 0.03 * np.stack([smooth(rng, picture.shape, 4) for _ in range(3)], -1)
     return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
@@ -141,7 +171,9 @@ def scene(rng: np.random.Generator, size: int = 256) -> tuple[NDArray[np.uint8],
     return _colour(rng, _scan(rng, picture, contrast).astype(np.float32), planes), planes
 
 
-def picture(seed: int = 0, size_hw: tuple[int, int] = (256, 256)) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def picture(
+    seed: int = 0, size_hw: tuple[int, int] = (256, 256)
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """A random biomedical-looking picture with instance labels.
 
     Args:

@@ -31,7 +31,8 @@ def _star(rng: np.random.Generator, rough: float) -> Callable[[NDArray], NDArray
     size = rough * rng.standard_normal(5) / orders
     phase = rng.uniform(0, 2 * np.pi, 5)
     return lambda angle: np.maximum(
-        1 + sum(a * np.cos(k * angle + p) for a, k, p in zip(size, orders, phase, strict=True)), 0.25
+        1 + sum(a * np.cos(k * angle + p) for a, k, p in zip(size, orders, phase, strict=True)),
+        0.25,
     )
 
 
@@ -104,7 +105,9 @@ def organs(rng: np.random.Generator, side: int) -> Planes:
         rng.uniform(0.02, 0.09) for _ in range(rng.integers(0, 9))
     ]
     for label, share in enumerate(sizes, 1):
-        window, distance = _place(rng, side, rng.uniform(0.1, 0.9, 2) * side, share * side, rng.uniform(0.02, 0.28))
+        window, distance = _place(
+            rng, side, rng.uniform(0.1, 0.9, 2) * side, share * side, rng.uniform(0.02, 0.28)
+        )
         inside = distance < 1
         parts[window][inside] = label
         if share > 0.12:
@@ -114,7 +117,9 @@ def organs(rng: np.random.Generator, side: int) -> Planes:
 
 def islands(rng: np.random.Generator, side: int) -> Planes:
     """Connected parts of thresholded noise: irregular lesions, glands, colonies."""
-    field = smooth(rng, (side, side), rng.uniform(2.5, 14)) + rng.uniform(0, 0.4) * smooth(rng, (side, side), 25)
+    field = smooth(rng, (side, side), rng.uniform(2.5, 14)) + rng.uniform(0, 0.4) * smooth(
+        rng, (side, side), 25
+    )
     labels, count = ndimage.label(field > np.quantile(field, rng.uniform(0.45, 0.93)))
     area = np.bincount(labels.ravel(), minlength=count + 1)
     labels[area[labels] < 25] = 0
@@ -126,7 +131,9 @@ def mosaic(rng: np.random.Generator, side: int) -> Planes:
     count = int(np.exp(rng.uniform(np.log(6), np.log(90))))
     y, x = np.broadcast_arrays(*grid((side, side)))
     reach = side / np.sqrt(count) * rng.uniform(0.05, 0.4)
-    at = np.stack([y + reach * smooth(rng, (side, side), 8), x + reach * smooth(rng, (side, side), 8)], -1)
+    at = np.stack(
+        [y + reach * smooth(rng, (side, side), 8), x + reach * smooth(rng, (side, side), 8)], -1
+    )
     seeds = rng.uniform(-0.05, 1.05, (count, 2)) * side
     distance, nearest = cKDTree(seeds).query(at.reshape(-1, 2), k=2)
     labels = nearest[:, 0] + 1
@@ -141,7 +148,9 @@ def regions(rng: np.random.Generator, side: int) -> Planes:
     """Large regions that share borders: the largest of several smooth fields."""
     count = int(rng.integers(2, 6))
     pitch = rng.uniform(1.5, 6)
-    winner = np.argmax([smooth(rng, (side, side), pitch) + rng.uniform(-0.4, 0.4) for _ in range(count)], 0)
+    winner = np.argmax(
+        [smooth(rng, (side, side), pitch) + rng.uniform(-0.4, 0.4) for _ in range(count)], 0
+    )
     labels = np.zeros((side, side), np.int64)
     total = 0
     for k in range(1, count):
@@ -159,9 +168,13 @@ def tubes(rng: np.random.Generator, side: int) -> Planes:
     for label in range(1, int(rng.integers(2, 9))):
         steps = int(side * rng.uniform(0.3, 1.3))
         heading = (
-            rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.09, steps)) + rng.normal(0, 0.01) * np.arange(steps)
+            rng.uniform(0, 2 * np.pi)
+            + np.cumsum(rng.normal(0, 0.09, steps))
+            + rng.normal(0, 0.01) * np.arange(steps)
         )
-        path = rng.uniform(0, side, 2) + np.cumsum(np.stack([np.sin(heading), np.cos(heading)], 1), 0)
+        path = rng.uniform(0, side, 2) + np.cumsum(
+            np.stack([np.sin(heading), np.cos(heading)], 1), 0
+        )
         width = side * np.exp(rng.uniform(np.log(0.008), np.log(0.055)))
         line = np.ones((side, side), bool)
         at = np.rint(path).astype(int)
@@ -178,12 +191,19 @@ def hearts(rng: np.random.Generator, side: int) -> Planes:
     """A heart cut along its short axis: a hollow body with a thick wall, a crescent that clings to it, others by."""
     parts, wholes = np.zeros((side, side), np.uint16), np.zeros((side, side), np.uint16)
     for label in range(4, 4 + int(rng.integers(0, 5))):
-        window, distance = _place(rng, side, rng.uniform(0, 1, 2) * side, side * rng.uniform(0.04, 0.2), 0.2)
+        window, distance = _place(
+            rng, side, rng.uniform(0, 1, 2) * side, side * rng.uniform(0.04, 0.2), 0.2
+        )
         parts[window][distance < 1] = label
-    centre, radius = rng.uniform(0.3, 0.7, 2) * side, side * np.exp(rng.uniform(np.log(0.07), np.log(0.27)))
+    centre, radius = (
+        rng.uniform(0.3, 0.7, 2) * side,
+        side * np.exp(rng.uniform(np.log(0.07), np.log(0.27))),
+    )
     angle, away = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0.85, 1.35)
     beside = centre + away * np.array([np.sin(angle), np.cos(angle)])
-    window, distance = _place(rng, side, beside, radius * rng.uniform(0.75, 1.25), rng.uniform(0.05, 0.2))
+    window, distance = _place(
+        rng, side, beside, radius * rng.uniform(0.75, 1.25), rng.uniform(0.05, 0.2)
+    )
     parts[window][distance < 1] = 3
     window, distance = _place(rng, side, centre, radius, rng.uniform(0.02, 0.1))
     gap = rng.choice([1.0, 1.08])

@@ -26,7 +26,9 @@ def bodies(rng: np.random.Generator, shape: Shape) -> Labels:
         half = side * np.exp(rng.uniform(np.log(0.04), np.log(0.3), 2))
         long = slices * np.exp(rng.uniform(np.log(0.12), np.log(1.2)))
         lean = [slope * side / slices * (z - centre[0]) for slope in rng.uniform(-0.5, 0.5, 2)]
-        distance = ((z - centre[0]) / long) ** 2 + ((y + bend[0] - centre[1] - lean[0]) / half[0]) ** 2
+        distance = ((z - centre[0]) / long) ** 2 + (
+            (y + bend[0] - centre[1] - lean[0]) / half[0]
+        ) ** 2
         distance = distance + ((x + bend[1] - centre[2] - lean[1]) / half[1]) ** 2
         label += 1
         labels[distance < 1] = label
@@ -53,12 +55,16 @@ def tubes(rng: np.random.Generator, shape: Shape) -> Labels:
     label = 0
     for _ in range(int(rng.integers(1, 7))):
         first, last = sorted(rng.integers(0, slices + 1, 2)) if rng.random() < 0.6 else (0, slices)
-        path = rng.uniform(0.1, 0.9, 2) * side + np.cumsum(rng.normal(0, 0.012 * side, (slices, 2)), 0)
+        path = rng.uniform(0.1, 0.9, 2) * side + np.cumsum(
+            rng.normal(0, 0.012 * side, (slices, 2)), 0
+        )
         width = side * np.exp(rng.uniform(np.log(0.025), np.log(0.12)))
         width = width * (1 + 0.3 * smooth(rng, (slices,), rng.uniform(2, 5)))
         wide = np.exp(rng.normal(0, 0.2))
         across = [(axis - path[:, k, None, None]) for k, axis in enumerate((y, x))]
-        distance = np.hypot(across[0] * wide, across[1] / wide) / np.maximum(width, 1.5)[:, None, None]
+        distance = (
+            np.hypot(across[0] * wide, across[1] / wide) / np.maximum(width, 1.5)[:, None, None]
+        )
         distance[: int(first)], distance[int(last) :] = 9, 9
         label += 2
         labels[distance < 1] = label - 1
@@ -91,7 +97,9 @@ def _look(rng: np.random.Generator, labels: Labels) -> NDArray[np.uint8]:
     picture = np.where(labels > 0, level[labels], ground).astype(np.float32)
     for region in (labels > 0, labels == 0):
         strength = rng.uniform(0, 0.4) * contrast
-        picture += region * (strength * smooth(rng, shape, np.exp(rng.uniform(np.log(8), np.log(50)))))
+        picture += region * (
+            strength * smooth(rng, shape, np.exp(rng.uniform(np.log(8), np.log(50))))
+        )
     picture = ndimage.gaussian_filter(picture, (rng.uniform(0, 0.5), *[rng.uniform(0.3, 1.4)] * 2))
     picture *= 1 + rng.uniform(0, 0.15) * smooth(rng, shape, 2)
     picture += rng.uniform(0, 0.35) * contrast * rng.standard_normal(shape, dtype=np.float32)
@@ -101,7 +109,9 @@ def _look(rng: np.random.Generator, labels: Labels) -> NDArray[np.uint8]:
     return np.rint(grey * 255).astype(np.uint8)
 
 
-def stack(rng: np.random.Generator, shape: Shape = (20, 160, 160)) -> tuple[NDArray[np.uint8], Labels]:
+def stack(
+    rng: np.random.Generator, shape: Shape = (20, 160, 160)
+) -> tuple[NDArray[np.uint8], Labels]:
     """A random volume of grey values with exact labels.
 
     Args:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from segscope.predict.everything import Grid, everything
-from segscope.predict.interaction import Interaction
-from segscope.predict.run import segment
-from segscope.predict.stopping import StopRules
+from segscope.predict.stop_rules import StopRules
 
-__all__ = ["Grid", "Interaction", "StopRules", "everything", "segment"]
+__all__ = ["Grid", "StopRules", "everything"]

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope import __version__
+from segscope._version import __version__
 from segscope.errors import Cancelled, UsageError
+from segscope.inference.crop import View
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
 from segscope.models.engine import Engine, Hint
+from segscope.models.identity import engine_identity
 from segscope.models.segmenter import Segmenter
-from segscope.predict.classes import find_classes
-from segscope.predict.journal import engine_identity
-from segscope.predict.view import View
+from segscope.predict.semantic import find_classes
 from segscope.prompts import Box
 from segscope.render import Renderer
 from segscope.stack import Stack
@@ -88,7 +88,7 @@ def everything(
 ) -> Masks:
     """Instance masks of every frame of a stack, found frame by frame (objects are not linked between frames).
 
-    A network that needs no prompt gives its classes instead, see `segscope.predict.classes`.
+    A network that needs no prompt gives its classes instead, see `segscope.predict.semantic`.
 
     Args:
         stack: usually a picture.
@@ -109,14 +109,18 @@ def everything(
         return find_classes(stack, engine, window=window, progress=progress, cancel=cancel)
     grid = grid or (WINDOWED if engine.card.zoom else Grid())
     if min(grid.points, grid.finer_points, grid.batch, grid.crops) < 1 or grid.least_window < 2:
-        raise UsageError("a grid has at least one point, one click in a batch, one crop and windows of 2 pixels")
+        raise UsageError(
+            "a grid has at least one point, one click in a batch, one crop and windows of 2 pixels"
+        )
     frames = Renderer(stack, window)
     search = _Search(engine, grid, progress, cancel)
     runs: dict[tuple[int, int], Runs] = {}
     scores: dict[tuple[int, int], float] = {}
     for frame in range(len(stack)):
         found = search.on(frames[frame], len(stack) - frame - 1)
-        for item, mask in _flatten(_distinct(found, grid.most_overlap), stack.size_hw, grid.least_pixels):
+        for item, mask in _flatten(
+            _distinct(found, grid.most_overlap), stack.size_hw, grid.least_pixels
+        ):
             object_id = len(runs) + 1
             if object_id > 65535:
                 raise UsageError("more than 65,535 objects; look at fewer frames at a time")
@@ -129,7 +133,9 @@ def everything(
         "everything": asdict(grid),
     }
     names = {object_id: "" for _, object_id in runs}
-    return Masks(stack.shape_zyx, runs, names, scores, stack.geometry, stack.times_s, record, stack.axis)
+    return Masks(
+        stack.shape_zyx, runs, names, scores, stack.geometry, stack.times_s, record, stack.axis
+    )
 
 
 @dataclass(slots=True)
@@ -160,16 +166,22 @@ class _Search:
             if max(finer[0].size_hw) < grid.least_window:
                 break
             # one window of each row, spread over the columns
-            sample = [finer[row * crops + ((crops // 2 + 1) * row + 1) % crops] for row in range(crops)]
+            sample = [
+                finer[row * crops + ((crops // 2 + 1) * row + 1) % crops] for row in range(crops)
+            ]
             more = self._looked(rgb, sample, grid, later)
             if not found and not more:
                 continue  # all may be smaller still
             if _gain(found, more, sample, grid.most_overlap) < grid.finer:
                 break
-            found += more + self._looked(rgb, [view for view in finer if view not in sample], inner, later)
+            found += more + self._looked(
+                rgb, [view for view in finer if view not in sample], inner, later
+            )
         return found
 
-    def _looked(self, rgb: NDArray[np.uint8], views: Sequence[View], grid: Grid, later: int) -> list[_Found]:
+    def _looked(
+        self, rgb: NDArray[np.uint8], views: Sequence[View], grid: Grid, later: int
+    ) -> list[_Found]:
         found: list[_Found] = []
         for number, view in enumerate(views, start=1):
             if self.cancel is not None and self.cancel():
@@ -190,11 +202,14 @@ def _windows(frame_hw: tuple[int, int], crops: int) -> list[View]:
     return [View(x, y, x + w, y + h, frame_hw) for y in rows for x in columns]
 
 
-def _gain(before: list[_Found], more: list[_Found], views: Sequence[View], most_overlap: float) -> float:
+def _gain(
+    before: list[_Found], more: list[_Found], views: Sequence[View], most_overlap: float
+) -> float:
     """How many times as many objects there are in windows with what they show as without; sure ones count more."""
     known, all_ = _distinct(before, most_overlap), _distinct(before + more, most_overlap)
     without, with_ = (
-        sum(item.iou for view in views for item in items if view.holds_middle(item.box)) for items in (known, all_)
+        sum(item.iou for view in views for item in items if view.holds_middle(item.box))
+        for items in (known, all_)
     )
     return (with_ + 0.5) / (without + 0.5)
 
@@ -205,7 +220,9 @@ def _look(engine: Engine, rgb: NDArray[np.uint8], view: View, grid: Grid) -> lis
     height, width = view.size_hw
     across = max(1, round(grid.points * width / max(height, width)))
     down = max(1, round(grid.points * height / max(height, width)))
-    x, y = np.meshgrid((np.arange(across) + 0.5) * width / across, (np.arange(down) + 0.5) * height / down)
+    x, y = np.meshgrid(
+        (np.arange(across) + 0.5) * width / across, (np.arange(down) + 0.5) * height / down
+    )
     clicks = np.column_stack([x.ravel(), y.ravel()])
     one = np.ones(1, bool)
     found = []
@@ -236,7 +253,9 @@ def _describe(mask: NDArray[np.bool_], view: View, iou: float, grid: Grid) -> _F
     height, width = view.size_hw
     # cut by the edge of a window that is not the edge of the frame: another view holds the whole of it
     cut = (x0 == 0 and view.x0 > 0) or (y0 == 0 and view.y0 > 0)
-    cut |= (x1 == width and view.x1 < view.frame_hw[1]) or (y1 == height and view.y1 < view.frame_hw[0])
+    cut |= (x1 == width and view.x1 < view.frame_hw[1]) or (
+        y1 == height and view.y1 < view.frame_hw[0]
+    )
     full = np.zeros(view.frame_hw, bool)
     full[view.y0 : view.y1, view.x0 : view.x1] = mask
     box = (x0 + view.x0, y0 + view.y0, x1 + view.x0, y1 + view.y0)
@@ -262,7 +281,9 @@ def _distinct(found: list[_Found], most_overlap: float) -> list[_Found]:
     return kept
 
 
-def _flatten(kept: list[_Found], size_hw: tuple[int, int], least_pixels: int) -> list[tuple[_Found, NDArray[np.bool_]]]:
+def _flatten(
+    kept: list[_Found], size_hw: tuple[int, int], least_pixels: int
+) -> list[tuple[_Found, NDArray[np.bool_]]]:
     """Disjoint masks, small over large, in reading order; what is left too small is dropped."""
     owner = np.full(size_hw, -1, np.int64)
     for number, item in sorted(enumerate(kept), key=lambda pair: -pair[1].area):

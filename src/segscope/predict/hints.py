@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.models.engine import Hint
-from segscope.predict.scene import GIVEN
+from segscope.predict.state import GIVEN
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
 CLICKS_PER_SCRIBBLE = 5

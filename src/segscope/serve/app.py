@@ -9,11 +9,21 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
-from segscope import __version__
-from segscope.serve import monailabel, nninteractive, problems
-from segscope.serve.guard import Guard
-from segscope.serve.routes import commands, common, dicomweb, images, live, project, sessions
-from segscope.serve.workspace import Workspace
+from segscope._version import __version__
+from segscope.serve.api import (
+    dependencies,
+    error_responses,
+    routes_commands,
+    routes_dicomweb,
+    routes_images,
+    routes_project,
+    routes_sessions,
+    websocket,
+)
+from segscope.serve.compat.monailabel import routes_infer
+from segscope.serve.compat.nninteractive import routes
+from segscope.serve.project.workspace import Workspace
+from segscope.serve.security import Guard
 
 STATIC = Path(__file__).with_name("static")
 
@@ -49,14 +59,14 @@ def create_app(workspace: Workspace) -> Guard:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.workspace = workspace
-    api = APIRouter(prefix="/v1", responses=common.PROBLEMS)
-    for part in (project, images, sessions, commands, dicomweb):
+    api = APIRouter(prefix="/v1", responses=dependencies.PROBLEMS)
+    for part in (routes_project, routes_images, routes_sessions, routes_commands, routes_dicomweb):
         api.include_router(part.router)
     app.include_router(api)
-    app.include_router(live.router, prefix="/v1")
+    app.include_router(websocket.router, prefix="/v1")
     _add_facades(app, workspace)
     _add_page(app)
-    problems.install(app)
+    error_responses.install(app)
     guard = Guard(app, workspace.settings)
     app.state.failures = guard.failures
     return guard
@@ -64,11 +74,11 @@ def create_app(workspace: Workspace) -> Guard:
 
 def _add_facades(app: FastAPI, workspace: Workspace) -> None:
     if "monailabel" in workspace.settings.facades:
-        app.state.monailabel = monailabel.Desk(workspace)
-        app.include_router(monailabel.router, prefix="/monailabel")
+        app.state.monailabel = routes_infer.Desk(workspace)
+        app.include_router(routes_infer.router, prefix="/monailabel")
     if "nninteractive" in workspace.settings.facades:
-        app.state.nninteractive = nninteractive.Desk(workspace)
-        app.include_router(nninteractive.router, prefix="/nninteractive")
+        app.state.nninteractive = routes.Desk(workspace)
+        app.include_router(routes.router, prefix="/nninteractive")
 
 
 def _add_page(app: FastAPI) -> None:

@@ -12,7 +12,7 @@ from segscope.errors import (
     UsageError,
     WriteError,
 )
-from segscope.io.dicomweb import ArchiveError
+from segscope.io.dicom.web import ArchiveError
 
 
 class ServeError(SegscopeError):

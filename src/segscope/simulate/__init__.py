@@ -15,7 +15,7 @@ from typing import Any
 from segscope.errors import UnknownName
 from segscope.prompts import Prompt
 from segscope.simulate import boxes, clicks, masks, points, scribbles
-from segscope.simulate.target import Target
+from segscope.simulate.annotation_target import Target
 
 __all__ = ["SHORT", "SIMULATORS", "Simulator", "Target", "simulator"]
 
@@ -49,26 +49,52 @@ class Simulator:
 
 
 SIMULATORS = {
-    "click.rt": Simulator(clicks.rt, "deepest pixel of the deeper error", "RITM; SAM, SAM 2", corrects=True),
-    "click.cc3d": Simulator(
-        clicks.cc3d, "deepest voxel of the largest error in 3D", "CVPR 2025 challenge", corrects=True, whole=True
+    "click.rt": Simulator(
+        clicks.rt, "deepest pixel of the deeper error", "RITM; SAM, SAM 2", corrects=True
     ),
-    "click.center": Simulator(clicks.center, "centres of the largest errors", "ScribblePrompt", corrects=True),
-    "click.random": Simulator(clicks.anywhere, "anywhere in the errors", "ScribblePrompt", corrects=True),
-    "click.border": Simulator(clicks.border, "near the edges of the errors", "ScribblePrompt", corrects=True),
+    "click.cc3d": Simulator(
+        clicks.cc3d,
+        "deepest voxel of the largest error in 3D",
+        "CVPR 2025 challenge",
+        corrects=True,
+        whole=True,
+    ),
+    "click.center": Simulator(
+        clicks.center, "centres of the largest errors", "ScribblePrompt", corrects=True
+    ),
+    "click.random": Simulator(
+        clicks.anywhere, "anywhere in the errors", "ScribblePrompt", corrects=True
+    ),
+    "click.border": Simulator(
+        clicks.border, "near the edges of the errors", "ScribblePrompt", corrects=True
+    ),
     "points.k": Simulator(
-        points.points, "one near the centroid, others inside, negatives far outside", "Sengupta 2024", "k"
+        points.points,
+        "one near the centroid, others inside, negatives far outside",
+        "Sengupta 2024",
+        "k",
     ),
     "points.top": Simulator(points.top, "centres of the k largest parts", "Dong 2024", "k"),
     "box.tight": Simulator(boxes.tight, "tight box of the object", "SAM"),
-    "box.multi": Simulator(boxes.multi, "tight box of each part", "context-dependent concepts 2024; Dong 2024"),
-    "box.jitter": Simulator(
-        boxes.jitter, "box loosened in one of five published ways", "MedSAM2; CVPR 2025; ScribblePrompt"
+    "box.multi": Simulator(
+        boxes.multi, "tight box of each part", "context-dependent concepts 2024; Dong 2024"
     ),
-    "box3d.mid": Simulator(boxes.middle, "box of the middle slice, and both ends", "CVPR 2025 challenge", whole=True),
-    "scribble.line": Simulator(scribbles.line, "line between two pixels inside", "ScribblePrompt", corrects=True),
+    "box.jitter": Simulator(
+        boxes.jitter,
+        "box loosened in one of five published ways",
+        "MedSAM2; CVPR 2025; ScribblePrompt",
+    ),
+    "box3d.mid": Simulator(
+        boxes.middle, "box of the middle slice, and both ends", "CVPR 2025 challenge", whole=True
+    ),
+    "scribble.line": Simulator(
+        scribbles.line, "line between two pixels inside", "ScribblePrompt", corrects=True
+    ),
     "scribble.center": Simulator(
-        scribbles.center, "strokes along the skeleton", "ScribblePrompt; nnInteractive", corrects=True
+        scribbles.center,
+        "strokes along the skeleton",
+        "ScribblePrompt; nnInteractive",
+        corrects=True,
     ),
     "scribble.contour": Simulator(
         scribbles.contour, "strokes along the eroded outline", "ScribblePrompt", corrects=True
@@ -76,7 +102,10 @@ SIMULATORS = {
     "lasso": Simulator(masks.lasso, "what a hand encircles", "nnInteractive", corrects=True),
     "mask.gt": Simulator(masks.exact, "the true mask", "SAM 2", corrects=True),
     "mask.morph": Simulator(
-        masks.morph, "the true mask eroded or dilated", "context-dependent concepts 2024", corrects=True
+        masks.morph,
+        "the true mask eroded or dilated",
+        "context-dependent concepts 2024",
+        corrects=True,
     ),
     "everything": Simulator(masks.everything, "no prompt: masks of everything", "SAM"),
 }

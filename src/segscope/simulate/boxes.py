@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.prompts import Box, MaskPrompt, Prompt
+from segscope.simulate.annotation_target import Rng, Target
 from segscope.simulate.regions import parts
-from segscope.simulate.target import Rng, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ JITTERS = {
     "b": Jitter(pixels=20),  # MedSAM2
     "c": Jitter(pixels=5, at=256),  # CVPR 2025 challenge
     "d": Jitter(pixels=20, at=128, outward=False),  # ScribblePrompt
-    "e": Jitter(share=0.1, at=512, outward=False, most=20, own=True),  # training of MedSAM2 (Toronto)
+    "e": Jitter(
+        share=0.1, at=512, outward=False, most=20, own=True
+    ),  # training of MedSAM2 (Toronto)
 }
 
 
@@ -52,7 +54,12 @@ def multi(target: Target, _rng: Rng) -> list[Prompt]:
 
 
 def jitter(
-    target: Target, rng: Rng, *, kind: str = "a", pixels: float | None = None, share: float | None = None
+    target: Target,
+    rng: Rng,
+    *,
+    kind: str = "a",
+    pixels: float | None = None,
+    share: float | None = None,
 ) -> list[Prompt]:
     """The tight box with its edges moved; `pixels` or `share` replace how far `kind` would go."""
     rule = JITTERS[kind]
@@ -97,5 +104,7 @@ def middle(target: Target, _rng: Rng) -> list[Prompt]:
     frame = int(labelled[len(labelled) // 2])
     beyond = [int(labelled[0]) - 1, int(labelled[-1]) + 1]
     nothing = np.zeros(target.truth.shape[1:], bool)
-    ends = [MaskPrompt(nothing, end, target.object_id) for end in beyond if 0 <= end < len(target.truth)]
+    ends = [
+        MaskPrompt(nothing, end, target.object_id) for end in beyond if 0 <= end < len(target.truth)
+    ]
     return [Box.around(target.truth[frame], frame, target.object_id), *ends]

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from segscope.prompts import Prompt
+from segscope.simulate.annotation_target import Rng, Target
 from segscope.simulate.regions import Mask, bounds, deepest, depth, parts
-from segscope.simulate.target import Rng, Target
 
 BAND = 0.25  # width of the band along an edge, as a share of the deepest place; at least one pixel
 
@@ -56,7 +56,11 @@ def corrective_click(predicted: Mask, truth: Mask) -> tuple[float, float, bool]:
     if predicted.shape != truth.shape:
         raise ValueError(f"masks differ in shape: {predicted.shape} and {truth.shape}")
     missed, surplus = truth & ~predicted, predicted & ~truth
-    parts = [(largest_part(wrong), positive) for wrong, positive in ((missed, True), (surplus, False)) if wrong.any()]
+    parts = [
+        (largest_part(wrong), positive)
+        for wrong, positive in ((missed, True), (surplus, False))
+        if wrong.any()
+    ]
     part, positive = max(parts, key=lambda item: int(item[0].sum())) if parts else (truth, True)
     return *interior_point(part), positive
 

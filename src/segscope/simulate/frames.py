@@ -63,12 +63,24 @@ def _below(truth: Masks, found: Masks, limit: float) -> list[int]:
 
 RULES = {
     "first": Rule(lambda truth, *_: [int(present(truth)[0])], "first frame with the object"),
-    "edge": Rule(lambda truth, *_: sorted({int(present(truth)[i]) for i in (0, -1)}), "both ends of its extent"),
-    "centre": Rule(lambda truth, *_: [int(present(truth)[len(present(truth)) // 2])], "middle frame with the object"),
-    "largest": Rule(lambda truth, *_: [int(truth.sum(axis=(1, 2)).argmax())], "frame with most of it"),
+    "edge": Rule(
+        lambda truth, *_: sorted({int(present(truth)[i]) for i in (0, -1)}),
+        "both ends of its extent",
+    ),
+    "centre": Rule(
+        lambda truth, *_: [int(present(truth)[len(present(truth)) // 2])],
+        "middle frame with the object",
+    ),
+    "largest": Rule(
+        lambda truth, *_: [int(truth.sum(axis=(1, 2)).argmax())], "frame with most of it"
+    ),
     "uniform": Rule(_uniform, "k frames i * (T // k) of the T with the object", 3, (1, 10_000)),
-    "worst": Rule(_worst, "frame of lowest IoU, the most wrong pixels among equals (offline)", judges=True),
-    "below": Rule(_below, "first frame of an IoU below the value (online)", 0.75, (0, 1), judges=True),
+    "worst": Rule(
+        _worst, "frame of lowest IoU, the most wrong pixels among equals (offline)", judges=True
+    ),
+    "below": Rule(
+        _below, "first frame of an IoU below the value (online)", 0.75, (0, 1), judges=True
+    ),
 }
 
 
@@ -89,13 +101,17 @@ class FrameRule:
         rule = RULES[self.name]
         if rule.default is None:
             if self.value is not None:
-                raise UsageError(f"the frame rule {self.name!r} takes no value, got {self.value!r}; leave it out")
+                raise UsageError(
+                    f"the frame rule {self.name!r} takes no value, got {self.value!r}; leave it out"
+                )
             return
         value, (low, high) = rule.default if self.value is None else self.value, rule.limits
         whole = isinstance(rule.default, int)
         if not low <= value <= high or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
-            raise UsageError(f"the frame rule {self.name!r} takes {kind} from {low} to {high}, got {self.value!r}")
+            raise UsageError(
+                f"the frame rule {self.name!r} takes {kind} from {low} to {high}, got {self.value!r}"
+            )
         object.__setattr__(self, "value", int(value) if whole else float(value))
 
     @classmethod

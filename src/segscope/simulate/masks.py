@@ -6,8 +6,8 @@ import numpy as np
 from scipy import ndimage
 
 from segscope.prompts import MaskPrompt, Prompt
+from segscope.simulate.annotation_target import Rng, Target
 from segscope.simulate.regions import Mask, depth, smooth
-from segscope.simulate.target import Rng, Target
 
 
 def exact(target: Target, _rng: Rng) -> list[Prompt]:
@@ -15,7 +15,9 @@ def exact(target: Target, _rng: Rng) -> list[Prompt]:
     return [_prompt(target, target.mask)]
 
 
-def morph(target: Target, rng: Rng, *, iterations: int | None = None, way: str = "either") -> list[Prompt]:
+def morph(
+    target: Target, rng: Rng, *, iterations: int | None = None, way: str = "either"
+) -> list[Prompt]:
     """The true mask eroded or dilated by as many pixels as `iterations` says (1 to 5, drawn); never to nothing."""
     times = int(rng.integers(1, 6)) if iterations is None else iterations
     erode = way == "erode" or (way == "either" and rng.random() < 0.5)

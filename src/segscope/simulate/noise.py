@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from segscope.errors import UsageError
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
+from segscope.simulate.annotation_target import Rng
 from segscope.simulate.boxes import moved, short_side
 from segscope.simulate.regions import Mask
-from segscope.simulate.target import Rng
 
 JITTERS = (0.0, 0.05, 0.1, 0.2)  # shares at which robustness is reported
 
@@ -34,8 +34,15 @@ class Noise:
     late: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.jitter <= 1 and 0 <= self.wrong <= 1 and 0 <= self.jitter_px <= 1000 and self.late >= 0):
-            raise UsageError(f"jitter and wrong are 0 to 1, jitter_px is 0 to 1000, late counts frames; got {self}")
+        if not (
+            0 <= self.jitter <= 1
+            and 0 <= self.wrong <= 1
+            and 0 <= self.jitter_px <= 1000
+            and self.late >= 0
+        ):
+            raise UsageError(
+                f"jitter and wrong are 0 to 1, jitter_px is 0 to 1000, late counts frames; got {self}"
+            )
 
     def apply(self, prompts: Sequence[Prompt], truth: NDArray[np.bool_], rng: Rng) -> list[Prompt]:
         """The prompts with errors in them; nothing is drawn where no error is asked for.
@@ -47,7 +54,10 @@ class Noise:
         """
         made = list(prompts)
         if self.jitter or self.jitter_px:
-            made = [_shaken(prompt, self._reach(truth[prompt.frame]), truth.shape[1:], rng) for prompt in made]
+            made = [
+                _shaken(prompt, self._reach(truth[prompt.frame]), truth.shape[1:], rng)
+                for prompt in made
+            ]
         if self.wrong:
             made = [
                 _across(prompt, truth[prompt.frame])

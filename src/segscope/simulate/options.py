@@ -35,7 +35,11 @@ class Option:
             return value
         try:
             number = float(value)
-            if not self.words and self.low <= number <= self.high and not (self.whole and number != int(number)):
+            if (
+                not self.words
+                and self.low <= number <= self.high
+                and not (self.whole and number != int(number))
+            ):
                 return int(number) if self.whole else number
         except ValueError:
             pass
@@ -59,7 +63,9 @@ OPTIONS = {
 }
 
 
-def check_options(owner: str, items: Iterable[tuple[str, Value]], known: Iterable[str]) -> dict[str, Value]:
+def check_options(
+    owner: str, items: Iterable[tuple[str, Value]], known: Iterable[str]
+) -> dict[str, Value]:
     """Options by name, checked and in order of their names.
 
     Raises:

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from segscope.errors import UsageError
 from segscope.prompts import Prompt
 from segscope.simulate import SHORT, simulator
+from segscope.simulate.annotation_target import Rng, Target
 from segscope.simulate.frames import FrameRule
 from segscope.simulate.noise import Noise
 from segscope.simulate.options import Value, check_options
-from segscope.simulate.target import Rng, Target
 
 Masks = NDArray[np.bool_]  # (frame, row, column)
 Options = tuple[tuple[str, Value], ...]
@@ -77,7 +77,9 @@ class Plan:
         if later is not None:
             object.__setattr__(self, "correction_options", _fit(later, self.correction_options))
             if not simulator(later).corrects:
-                raise UsageError(f"{later!r} cannot correct; clicks, scribbles, masks and lasso can")
+                raise UsageError(
+                    f"{later!r} cannot correct; clicks, scribbles, masks and lasso can"
+                )
         elif self.correction_options:
             raise UsageError("a plan without corrections has no correction_options; leave them out")
         low, high = (1, 1) if later is None else (2, MOST_ROUNDS)
@@ -86,8 +88,14 @@ class Plan:
                 f"rounds are 1 without corrections, 2 to {MOST_ROUNDS} with them; got {self.rounds} "
                 f"{'without' if later is None else 'with'}"
             )
-        if self.frames is not None and simulator(self.opening).whole and (later is None or simulator(later).whole):
-            raise UsageError(f"{self.opening!r} chooses its frame itself; leave out '@{self.frames}'")
+        if (
+            self.frames is not None
+            and simulator(self.opening).whole
+            and (later is None or simulator(later).whole)
+        ):
+            raise UsageError(
+                f"{self.opening!r} chooses its frame itself; leave out '@{self.frames}'"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Plan:
@@ -101,11 +109,15 @@ class Plan:
         first, then = _read(before), _read(after) if plus else None
         if then is None and first.number is not None:
             if not simulator(first.name).corrects:
-                raise UsageError(f"{before!r}: {first.name!r} takes no number; corrections are written 'box+clicks:3'")
+                raise UsageError(
+                    f"{before!r}: {first.name!r} takes no number; corrections are written 'box+clicks:3'"
+                )
             own = tuple(item for item in first.items if item[0] not in NOISE)
             then = _Step(first.name, first.number - 1, own) if first.number > 1 else None
         elif first.number is not None:
-            raise UsageError(f"{text!r}: the number of corrections stands after +, as in 'clicks+scribble:3'")
+            raise UsageError(
+                f"{text!r}: the number of corrections stands after +, as in 'clicks+scribble:3'"
+            )
         checked = check_options(first.name, first.items, [*simulator(first.name).options, *NOISE])
         noise: dict[str, Any] = {name: checked.pop(name) for name in NOISE if name in checked}
         return cls(
@@ -119,7 +131,10 @@ class Plan:
         )
 
     def __str__(self) -> str:
-        items = (*self.options, *((name, value) for name, value in asdict(self.noise).items() if value))
+        items = (
+            *self.options,
+            *((name, value) for name, value in asdict(self.noise).items() if value),
+        )
         rule = "" if self.frames is None else f"@{self.frames}"
         if self.corrections is None:
             return _write(self.opening, items) + rule
@@ -128,7 +143,9 @@ class Plan:
         correction = _write(self.corrections, self.correction_options, self.rounds - 1)
         return f"{_write(self.opening, items)}+{correction}{rule}"
 
-    def first(self, truth: Masks, rng: Rng, *, object_id: int = 1, frames: Sequence[int] | None = None) -> list[Prompt]:
+    def first(
+        self, truth: Masks, rng: Rng, *, object_id: int = 1, frames: Sequence[int] | None = None
+    ) -> list[Prompt]:
         """The prompts of round 0.
 
         Args:
@@ -177,7 +194,9 @@ class Plan:
         target = Target(truth, found, 0, object_id, tuple(given))
         if row.whole:
             return self.noise.apply(row.make(target, rng, **options), truth, rng)
-        chosen = (self.frames or FrameRule("worst")).choose(truth, found) if frame is None else [frame]
+        chosen = (
+            (self.frames or FrameRule("worst")).choose(truth, found) if frame is None else [frame]
+        )
         prompts: list[Prompt] = []
         for at in sorted({self._later(at, truth, found) for at in chosen}):
             if (truth[at] != found[at]).any():
@@ -225,15 +244,23 @@ def _write(name: str, options: Iterable[tuple[str, Value]], number: int | None =
     row, values = simulator(name), dict(options)
     if row.number is not None:
         number = int(values.pop(row.number, row.options[row.number]))
-    short = next((short for short, long in SHORT.items() if long == name), name.replace("click.", "clicks."))
-    after = ([] if number is None else [str(number)]) + [f"{key}={value}" for key, value in values.items()]
+    short = next(
+        (short for short, long in SHORT.items() if long == name), name.replace("click.", "clicks.")
+    )
+    after = ([] if number is None else [str(number)]) + [
+        f"{key}={value}" for key, value in values.items()
+    ]
     return f"{short}:{','.join(after)}" if after else short
 
 
 def _fit(name: str, options: Options) -> Options:
     """The options that differ from their defaults, checked."""
     known = simulator(name).options
-    return tuple((key, value) for key, value in check_options(name, options, known).items() if value != known[key])
+    return tuple(
+        (key, value)
+        for key, value in check_options(name, options, known).items()
+        if value != known[key]
+    )
 
 
 def _check_masks(truth: Masks, found: Masks | None = None) -> None:

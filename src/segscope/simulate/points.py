@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.prompts import Prompt
+from segscope.simulate.annotation_target import Rng, Target
 from segscope.simulate.regions import deepest, parts
-from segscope.simulate.target import Rng, Target
 
 CANDIDATES = 64  # places outside that are looked at for each far negative
 
@@ -23,7 +23,9 @@ def points(target: Target, rng: Rng, *, k: int = 1, negatives: int = 0) -> list[
     return clicks + [target.click(row, column, positive=False) for row, column in outside]
 
 
-def _far(pool: NDArray[np.intp], places: NDArray[np.intp], count: int, rng: Rng) -> NDArray[np.intp]:
+def _far(
+    pool: NDArray[np.intp], places: NDArray[np.intp], count: int, rng: Rng
+) -> NDArray[np.intp]:
     """`count` places (row, column) of a pool, each the farthest of some candidates from all chosen before."""
     start = len(places)
     for _ in range(min(count, len(pool))):

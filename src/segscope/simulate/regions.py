@@ -16,7 +16,9 @@ def bounds(mask: Mask) -> Window | None:
     """The window that just holds a mask of any dimension; None for an empty one."""
     window = []
     for axis in range(mask.ndim):
-        at = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        at = np.flatnonzero(
+            mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis))
+        )
         if not len(at):
             return None
         window.append(slice(int(at[0]), int(at[-1]) + 1))
@@ -42,7 +44,9 @@ def depth(mask: Mask) -> NDArray[np.float64]:
     return deep
 
 
-def deepest(mask: Mask, avoid: Iterable[tuple[int, int]] = (), at_least: float = 0.0) -> tuple[float, int, int]:
+def deepest(
+    mask: Mask, avoid: Iterable[tuple[int, int]] = (), at_least: float = 0.0
+) -> tuple[float, int, int]:
     """Depth, row and column of the deepest pixel of a mask (row, column) that is not one to avoid.
 
     Ties go to the first in reading order. The depth is 0 where no pixel is left, and where none reaches `at_least`

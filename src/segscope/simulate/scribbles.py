@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segscope.prompts import Prompt, Scribble
+from segscope.simulate.annotation_target import Rng, Target
 from segscope.simulate.regions import Mask, bounds, depth
 from segscope.simulate.skeleton import Line, lines, thin
-from segscope.simulate.target import Rng, Target
 
 Depth = NDArray[np.float64]
 
@@ -42,7 +42,9 @@ def _chord(region: Mask, _deep: Depth, rng: Rng) -> list[Line]:
 
 
 def _bone(region: Mask, deep: Depth, _rng: Rng) -> list[Line]:
-    step = 1 + int(deep.max() / 32)  # a thick object is thinned on a coarser grid, in a fraction of the time
+    step = 1 + int(
+        deep.max() / 32
+    )  # a thick object is thinned on a coarser grid, in a fraction of the time
     rows, columns = bounds(region) or (slice(0), slice(0))
     bone = thin(region[rows, columns][::step, ::step])
     return [_straight(found * step + (rows.start, columns.start)) for found in lines(bone, STROKES)]
@@ -58,23 +60,37 @@ def _straight(corners: NDArray[np.intp]) -> Line:
     runs = [corners[:1]]
     for start, end in pairwise(corners):
         steps = max(int(np.abs(end - start).max()), 1)
-        runs.append(np.rint(start + (end - start) * (np.arange(1, steps + 1) / steps)[:, None]).astype(np.intp))
+        runs.append(
+            np.rint(start + (end - start) * (np.arange(1, steps + 1) / steps)[:, None]).astype(
+                np.intp
+            )
+        )
     return np.concatenate(runs)
 
 
-def _draw(target: Target, rng: Rng, trace: Callable[[Mask, Depth, Rng], list[Line]]) -> list[Prompt]:
+def _draw(
+    target: Target, rng: Rng, trace: Callable[[Mask, Depth, Rng], list[Line]]
+) -> list[Prompt]:
     """Traced lines as strokes that stay inside the region: interrupted, warped, the longest few."""
     region, positive = target.region()
     if not region.any():
         return []
     deep = depth(region)
-    runs = sorted((run for one in trace(region, deep, rng) for run in _broken(one, deep, rng)), key=len, reverse=True)
+    runs = sorted(
+        (run for one in trace(region, deep, rng) for run in _broken(one, deep, rng)),
+        key=len,
+        reverse=True,
+    )
     strokes: list[Prompt] = []
     for run in runs[:STROKES] or [np.argwhere(deep == deep.max())[:1]]:
         room = deep[tuple(run.T)]
         xy = (run + _bends(len(run), rng) * (0.5 * (room - 1))[:, None] + 0.5)[:, ::-1]
         width = min(max(float(2 * room.min() - 1), 1.0), WIDTH)
-        strokes.append(Scribble(tuple(map(tuple, xy.tolist())), target.frame, target.object_id, positive, width))
+        strokes.append(
+            Scribble(
+                tuple(map(tuple, xy.tolist())), target.frame, target.object_id, positive, width
+            )
+        )
     return strokes
 
 
@@ -96,4 +112,6 @@ def _bends(count: int, rng: Rng) -> NDArray[np.float64]:
     """
     knots = 2 + int(count / WAVE)
     at = np.linspace(0, knots - 1, count)
-    return np.column_stack([np.interp(at, np.arange(knots), rng.uniform(-1, 1, knots)) for _ in range(2)]) / np.sqrt(2)
+    return np.column_stack(
+        [np.interp(at, np.arange(knots), rng.uniform(-1, 1, knots)) for _ in range(2)]
+    ) / np.sqrt(2)

@@ -9,7 +9,16 @@ from segscope.simulate.regions import Mask, parts
 
 Line = NDArray[np.intp]  # (n, 2): row, column of touching pixels, in order
 
-RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))  # neighbours, once round
+RING = (
+    (0, 1),
+    (-1, 1),
+    (-1, 0),
+    (-1, -1),
+    (0, -1),
+    (1, -1),
+    (1, 0),
+    (1, 1),
+)  # neighbours, once round
 
 
 def _removable() -> NDArray[np.bool_]:
@@ -20,7 +29,9 @@ def _removable() -> NDArray[np.bool_]:
     """
     rings = (np.arange(256)[:, None] >> np.arange(8)) & 1
     empty = 1 - rings
-    number = sum(empty[:, k] - empty[:, k] * empty[:, k + 1] * empty[:, (k + 2) % 8] for k in (0, 2, 4, 6))
+    number = sum(
+        empty[:, k] - empty[:, k] * empty[:, k + 1] * empty[:, (k + 2) % 8] for k in (0, 2, 4, 6)
+    )
     return np.asarray((number == 1) & (rings.sum(axis=1) > 1))
 
 

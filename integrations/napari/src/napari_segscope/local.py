@@ -28,7 +28,9 @@ class LocalServer:
         if project is not None:
             argv += ["--project", str(project)]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - not a pipe: nobody reads it, it would fill up
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        self._process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=self._errors, text=True
+        )
         said = ""
         assert self._process.stdout is not None
         for line in self._process.stdout:

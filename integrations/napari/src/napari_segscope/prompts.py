@@ -49,7 +49,9 @@ def spread(data: NDArray[Any], frames: int) -> NDArray[Any]:
     if data.shape[1] == 2 and frames == 1:
         return np.hstack([np.zeros((len(data), 1)), data])
     if data.shape[1] != 3:
-        raise ValueError(f"prompts have (frame, y, x), this layer has {data.shape[1]} axes; remove it and start again")
+        raise ValueError(
+            f"prompts have (frame, y, x), this layer has {data.shape[1]} axes; remove it and start again"
+        )
     return data
 
 
@@ -57,13 +59,24 @@ def to_prompts(drawn: Drawn, size_hw: tuple[int, int]) -> dict[Place, list[Promp
     """Prompts by frame and object, in the order they were drawn; what lies outside of the frame is cut or left out."""
     found: dict[Place, list[Prompt]] = {}
     for corners, kind, object_id, positive, width in zip(
-        drawn.shapes, drawn.kinds, drawn.shape_objects, drawn.shape_positive, drawn.widths, strict=True
+        drawn.shapes,
+        drawn.kinds,
+        drawn.shape_objects,
+        drawn.shape_positive,
+        drawn.widths,
+        strict=True,
     ):
         place = (int(np.round(corners[:, 0].mean())), int(object_id))
-        prompt = _box(corners, size_hw) if kind == "rectangle" else _scribble(corners, size_hw, bool(positive), width)
+        prompt = (
+            _box(corners, size_hw)
+            if kind == "rectangle"
+            else _scribble(corners, size_hw, bool(positive), width)
+        )
         if prompt is not None:
             found.setdefault(place, []).append(prompt)
-    for (frame, y, x), positive, object_id in zip(drawn.points, drawn.positive, drawn.point_objects, strict=True):
+    for (frame, y, x), positive, object_id in zip(
+        drawn.points, drawn.positive, drawn.point_objects, strict=True
+    ):
         xy = [_rounded(x + 0.5), _rounded(y + 0.5)]
         if 0 <= xy[0] < size_hw[1] and 0 <= xy[1] < size_hw[0]:
             prompt = {"type": "point", "xy": xy, "positive": bool(positive)}
@@ -84,26 +97,49 @@ def to_drawn(prompts: Mapping[Place, Iterable[Prompt]]) -> Drawn:
                 point_objects.append(object_id)
             elif item["type"] == "box":
                 x0, y0, x1, y1 = (value - 0.5 for value in item["xyxy"])
-                shapes.append(np.array([(frame, y0, x0), (frame, y0, x1), (frame, y1, x1), (frame, y1, x0)]))
+                shapes.append(
+                    np.array([(frame, y0, x0), (frame, y0, x1), (frame, y1, x1), (frame, y1, x0)])
+                )
                 rows.append(("rectangle", object_id, True, 1.0))
             elif item["type"] == "scribble":
                 shapes.append(np.array([(frame, y - 0.5, x - 0.5) for x, y in item["xy"]]))
-                rows.append(("path", object_id, bool(item.get("positive", True)), float(item.get("width", 3))))
+                rows.append(
+                    (
+                        "path",
+                        object_id,
+                        bool(item.get("positive", True)),
+                        float(item.get("width", 3)),
+                    )
+                )
     kinds, objects, signs, widths = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Drawn(
-        np.array(points, np.float64).reshape(-1, 3), positive, point_objects, shapes, kinds, objects, signs, widths
+        np.array(points, np.float64).reshape(-1, 3),
+        positive,
+        point_objects,
+        shapes,
+        kinds,
+        objects,
+        signs,
+        widths,
     )
 
 
 def without_layer(prompts: Mapping[Place, Iterable[Prompt]]) -> dict[Place, list[Prompt]]:
     """Prompts that layers do not show: masks that were painted or taken over."""
-    masks = {place: [item for item in items if item["type"] == "mask"] for place, items in prompts.items()}
+    masks = {
+        place: [item for item in items if item["type"] == "mask"]
+        for place, items in prompts.items()
+    }
     return {place: items for place, items in masks.items() if items}
 
 
-def changed(before: Mapping[Place, list[Prompt]], after: Mapping[Place, list[Prompt]]) -> list[Place]:
+def changed(
+    before: Mapping[Place, list[Prompt]], after: Mapping[Place, list[Prompt]]
+) -> list[Place]:
     """Places whose prompts are others than they were."""
-    return sorted(place for place in {*before, *after} if before.get(place, []) != after.get(place, []))
+    return sorted(
+        place for place in {*before, *after} if before.get(place, []) != after.get(place, [])
+    )
 
 
 def painted(before: NDArray[Any], after: NDArray[Any]) -> dict[int, NDArray[np.bool_]]:
@@ -120,7 +156,9 @@ def _box(corners: NDArray[Any], size_hw: tuple[int, int]) -> Prompt | None:
     return {"type": "box", "xyxy": [_rounded(value) for value in (x0, y0, x1, y1)]}
 
 
-def _scribble(corners: NDArray[Any], size_hw: tuple[int, int], positive: bool, width: float) -> Prompt | None:
+def _scribble(
+    corners: NDArray[Any], size_hw: tuple[int, int], positive: bool, width: float
+) -> Prompt | None:
     xy = corners[:, :0:-1] + 0.5
     inside = ((xy >= 0) & (xy < size_hw[::-1])).all(axis=1)
     if not inside.any():

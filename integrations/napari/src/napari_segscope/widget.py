@@ -27,7 +27,9 @@ from .client import Client, LeaseExpired, ServerError
 from .local import LocalServer, NoServer
 from .work import Work
 
-SETTLED_MS = 150  # after the last change of a layer: a dragged point is sent once, where it was dropped
+SETTLED_MS = (
+    150  # after the last change of a layer: a dragged point is sent once, where it was dropped
+)
 KEYS = {"t": "turn", "n": "next_object", "g": "propagate", "z": "undo", "Shift-Z": "redo"}
 
 
@@ -77,7 +79,9 @@ class SegscopeWidget(QWidget):
         form = QFormLayout()
         form.addRow("server", self.url)
         form.addRow("token", self.token)
-        form.addRow(_row(_button("Connect", self.connect_to), _button("Start one here", self.start_here)))
+        form.addRow(
+            _row(_button("Connect", self.connect_to), _button("Start one here", self.start_here))
+        )
         form.addRow("image", self.images)
         form.addRow(_button("Segment this image", self.open_image))
         form.addRow("object", self.object)
@@ -95,7 +99,9 @@ class SegscopeWidget(QWidget):
         chosen = self.images.currentText()
         self.images.clear()
         # judged by name: napari itself is not needed to import this module
-        self.images.addItems([layer.name for layer in self.viewer.layers if type(layer).__name__ == "Image"])
+        self.images.addItems(
+            [layer.name for layer in self.viewer.layers if type(layer).__name__ == "Image"]
+        )
         self.images.setCurrentText(chosen)
 
     # --- the server -------------------------------------------------------------------------------------------------
@@ -112,7 +118,9 @@ class SegscopeWidget(QWidget):
 
     def _connected(self, client: Client, told: dict[str, Any]) -> None:
         self.client = client
-        self.said.setText(f"Connected to segscope {told['version']}, model {told['model']}. Choose an image.")
+        self.said.setText(
+            f"Connected to segscope {told['version']}, model {told['model']}. Choose an image."
+        )
 
     def start_here(self) -> None:
         """Start a server on this machine."""
@@ -131,20 +139,29 @@ class SegscopeWidget(QWidget):
             return
         self._leave()
         try:  # adds layers, which belongs into this thread
-            self.work = Work(self.viewer, self.viewer.layers[self.images.currentText()], self.client)
+            self.work = Work(
+                self.viewer, self.viewer.layers[self.images.currentText()], self.client
+            )
         except (ServerError, ValueError) as error:
             self.said.setText(str(error))
             return
         work = self.work
         work.points.events.data.connect(self._changed)
         work.shapes.events.data.connect(self._changed)
-        for layer in (self.viewer, work.points, work.shapes, work.labels):  # keys of layers hide those of the viewer
+        for layer in (
+            self.viewer,
+            work.points,
+            work.shapes,
+            work.labels,
+        ):  # keys of layers hide those of the viewer
             for key, name in KEYS.items():
                 layer.bind_key(key, self._key(name), overwrite=True)
         self.viewer.layers.selection.active = work.points
         work.points.mode = "add"
         self._choose()
-        self.said.setText("Click points, draw rectangles and paths; N is the next object, G carries on, Z goes back.")
+        self.said.setText(
+            "Click points, draw rectangles and paths; N is the next object, G carries on, Z goes back."
+        )
 
     def _key(self, name: str) -> Callable[[Any], None]:
         def pressed(_: Any) -> None:
@@ -208,7 +225,11 @@ class SegscopeWidget(QWidget):
         work = self.work
         if work is not None:
             frame = self.frame()
-            self._do("redo" if redo else "undo", lambda: work.undo(frame, redo=redo), lambda _: work.refresh())
+            self._do(
+                "redo" if redo else "undo",
+                lambda: work.undo(frame, redo=redo),
+                lambda _: work.refresh(),
+            )
 
     # --- propagation ------------------------------------------------------------------------------------------------
 

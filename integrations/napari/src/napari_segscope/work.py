@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .client import Canvas, Client, Session
-from .prompts import Drawn, Place, Prompt, changed, painted, spread, to_drawn, to_prompts, without_layer
+from .prompts import (
+    Drawn,
+    Place,
+    Prompt,
+    changed,
+    painted,
+    spread,
+    to_drawn,
+    to_prompts,
+    without_layer,
+)
 
 POINTS, SHAPES, MASKS = "segscope points", "segscope boxes and scribbles", "segscope masks"
 HERE, NOT_HERE, BOX = "#2ca02c", "#d62728", "#ffbf00"
@@ -23,7 +33,15 @@ class Work:
         positive: whether new points and scribbles mean "here".
     """
 
-    def __init__(self, viewer: Any, layer: Any, client: Client, *, annotator: str = "napari", model: str | None = None):
+    def __init__(
+        self,
+        viewer: Any,
+        layer: Any,
+        client: Client,
+        *,
+        annotator: str = "napari",
+        model: str | None = None,
+    ):
         """Send the image, open the session, and add the layers.
 
         Raises:
@@ -33,7 +51,9 @@ class Work:
         self.viewer, self.image = viewer, layer
         data, spacing = pixels_of(layer)
         image = client.upload_array(data, spacing_zyx_mm=spacing, name=layer.name)
-        self.session: Session = client.open(image.image_id, annotator=annotator, model=model, take_over=True)
+        self.session: Session = client.open(
+            image.image_id, annotator=annotator, model=model, take_over=True
+        )
         self.canvas = Canvas(self.session)
         self.frames, *size = image.shape_zyx
         self.size_hw = (size[0], size[1])
@@ -52,13 +72,19 @@ class Work:
     # --- layers -----------------------------------------------------------------------------------------------------
 
     def _add_layers(self) -> None:
-        placed = {"scale": self.image.scale, "translate": self.image.translate, "affine": self.image.affine}
+        placed = {
+            "scale": self.image.scale,
+            "translate": self.image.translate,
+            "affine": self.image.affine,
+        }
         for name in (MASKS, SHAPES, POINTS):
             if name in self.viewer.layers:
                 self.viewer.layers.remove(name)
         ndim = 2 if self.flat else 3
         self.labels = self.viewer.add_labels(self._shown(), name=MASKS, opacity=0.5, **placed)
-        self.shapes = self.viewer.add_shapes(ndim=ndim, name=SHAPES, face_color="transparent", edge_color=BOX, **placed)
+        self.shapes = self.viewer.add_shapes(
+            ndim=ndim, name=SHAPES, face_color="transparent", edge_color=BOX, **placed
+        )
         self.points = self.viewer.add_points(ndim=ndim, name=POINTS, size=6, **placed)
         for layer in (self.shapes, self.points):
             layer.features = {"object": np.zeros(0, int), "positive": np.zeros(0, bool)}
@@ -75,7 +101,9 @@ class Work:
 
     def redraw(self) -> None:
         """Show the masks as they are now. From the thread of the viewer only."""
-        self.labels.data = self._shown().copy()  # a copy: strokes of the brush are told from what the server said
+        self.labels.data = (
+            self._shown().copy()
+        )  # a copy: strokes of the brush are told from what the server said
 
     # --- prompts ----------------------------------------------------------------------------------------------------
 
@@ -127,14 +155,22 @@ class Work:
         try:
             cut = slice(1, None) if self.flat else slice(None)
             self.points.data = drawn.points[:, cut]
-            self.points.features = {"object": list(drawn.point_objects), "positive": list(drawn.positive)}
+            self.points.features = {
+                "object": list(drawn.point_objects),
+                "positive": list(drawn.positive),
+            }
             self.points.face_color = [HERE if here else NOT_HERE for here in drawn.positive] or HERE
             self.shapes.data = []
             if drawn.shapes:
                 self.shapes.add(
-                    [item[:, cut] for item in drawn.shapes], shape_type=list(drawn.kinds), edge_width=list(drawn.widths)
+                    [item[:, cut] for item in drawn.shapes],
+                    shape_type=list(drawn.kinds),
+                    edge_width=list(drawn.widths),
                 )
-            self.shapes.features = {"object": list(drawn.shape_objects), "positive": list(drawn.shape_positive)}
+            self.shapes.features = {
+                "object": list(drawn.shape_objects),
+                "positive": list(drawn.shape_positive),
+            }
             self.set_defaults()
         finally:
             self._settling = False
@@ -168,7 +204,9 @@ class Work:
 def _columns(layer: Any, count: int) -> tuple[list[bool], list[int]]:
     """Signs and objects of a layer's prompts."""
     features = layer.features
-    return [bool(value) for value in features["positive"][:count]], [int(value) for value in features["object"][:count]]
+    return [bool(value) for value in features["positive"][:count]], [
+        int(value) for value in features["object"][:count]
+    ]
 
 
 def pixels_of(layer: Any) -> tuple[NDArray[Any], list[float] | None]:

@@ -52,7 +52,10 @@ def point_on_slice(
 
 
 def box_on_slice(
-    ijk_to_ras: ArrayLike, corners_ras: ArrayLike, shape_kji: Sequence[int], frame: int | None = None
+    ijk_to_ras: ArrayLike,
+    corners_ras: ArrayLike,
+    shape_kji: Sequence[int],
+    frame: int | None = None,
 ) -> tuple[int, tuple[float, float, float, float]]:
     """Slice and box (x0, y0, x1, y1) of the corners of a region, in whatever order and direction; cut at the frame.
 
@@ -74,5 +77,7 @@ def box_on_slice(
     x0, x1 = np.clip((x0, x1), 0, columns)
     y0, y1 = np.clip((y0, y1), 0, rows)
     if x1 - x0 < 1 or y1 - y0 < 1:
-        raise ValueError("less than a voxel of the region lies inside of the volume; place it round the object")
+        raise ValueError(
+            "less than a voxel of the region lies inside of the volume; place it round the object"
+        )
     return chosen, (float(x0), float(y0), float(x1), float(y1))

@@ -37,7 +37,9 @@ class VolumeWork:
             ServerError: the server refuses.
         """
         if array_kji.ndim != 3:
-            raise ValueError(f"this volume has the shape {array_kji.shape}; wanted one number a voxel, no colours")
+            raise ValueError(
+                f"this volume has the shape {array_kji.shape}; wanted one number a voxel, no colours"
+            )
         self.shape_kji = tuple(array_kji.shape)
         self.ijk_to_ras = np.asarray(ijk_to_ras, np.float64)
         image = client.upload_array(array_kji, affine=self.ijk_to_ras, name=name)
@@ -53,7 +55,9 @@ class VolumeWork:
     def add_point(self, ras: Sequence[float], object_id: int, *, positive: bool = True) -> set[int]:
         """A click."""
         frame, (x, y) = point_on_slice(self.ijk_to_ras, ras, self.shape_kji)
-        return self.canvas.take(self.session.predict(frame, object_id, points=[(x, y, int(positive))]))
+        return self.canvas.take(
+            self.session.predict(frame, object_id, points=[(x, y, int(positive))])
+        )
 
     def add_box(self, corners_ras: ArrayLike, object_id: int, frame: int | None = None) -> set[int]:
         """The part of a region on a slice."""
@@ -61,7 +65,12 @@ class VolumeWork:
         return self.canvas.take(self.session.predict(chosen, object_id, boxes=[box]))
 
     def add_scribble(
-        self, path_ras: Sequence[Sequence[float]], object_id: int, *, positive: bool = True, width: float = 3.0
+        self,
+        path_ras: Sequence[Sequence[float]],
+        object_id: int,
+        *,
+        positive: bool = True,
+        width: float = 3.0,
     ) -> set[int]:
         """A stroke on one slice.
 
@@ -71,7 +80,9 @@ class VolumeWork:
         places = [point_on_slice(self.ijk_to_ras, ras, self.shape_kji) for ras in path_ras]
         frames = {frame for frame, _ in places}
         if len(frames) != 1:
-            raise ValueError("a scribble lies on one slice of the volume; draw it in the view of its slices")
+            raise ValueError(
+                "a scribble lies on one slice of the volume; draw it in the view of its slices"
+            )
         xy = [list(pair) for _, pair in places]
         prompt = {"type": "scribble", "xy": xy, "positive": positive, "width": float(width)}
         return self.canvas.take(self.session.predict(frames.pop(), object_id, prompts=[prompt]))
@@ -86,10 +97,14 @@ class VolumeWork:
 
     # --- masks ------------------------------------------------------------------------------------------------------
 
-    def propagate(self, objects: Sequence[int] | None = None, **options: Any) -> Iterator[tuple[int, int, int]]:
+    def propagate(
+        self, objects: Sequence[int] | None = None, **options: Any
+    ) -> Iterator[tuple[int, int, int]]:
         """Carry objects both ways; (slice, slices done, slices). Leaving the loop cancels, and keeps what was found."""
         seen: set[int] = set()
-        for frame in self.canvas.propagate(objects=None if objects is None else list(objects), **options):
+        for frame in self.canvas.propagate(
+            objects=None if objects is None else list(objects), **options
+        ):
             seen.add(frame)
             yield frame, len(seen), self.shape_kji[0]
 
@@ -99,7 +114,10 @@ class VolumeWork:
 
     def objects(self) -> list[tuple[int, str, str]]:
         """Number, name and colour of each object."""
-        return [(row["object_id"], row["label"], row["colour"]) for row in self.session.state()["objects"]]
+        return [
+            (row["object_id"], row["label"], row["colour"])
+            for row in self.session.state()["objects"]
+        ]
 
     def name(self, object_id: int, label: str) -> None:
         """Say what an object is."""

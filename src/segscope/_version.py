@@ -1,0 +1,3 @@
+"""The version of segscope."""
+
+__version__ = "0.1.0"

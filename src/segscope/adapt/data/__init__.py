@@ -1,0 +1,1 @@
+"""Training data: cases of a data set, sampled and augmented."""

@@ -1,0 +1,1 @@
+"""Losses: masks, interactive clicks, clips, chunks of slices."""

@@ -1,0 +1,310 @@
+"""Modules of DB-SAM on maps with channels last, (B, row, column, channel)."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+REDUCE = 4  # of channels, in gates and in the fusion
+GROW = 4  # of channels, inside a feed-forward
+
+
+class ChannelAttentionBlock(nn.Module):
+    """CAB: x + PW(SE(DW(LN(x)))); the last layer is zero at the start (section 2.2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.depthwise = nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False)
+        self.squeeze = nn.Conv2d(width, width // REDUCE, 1, bias=False)
+        self.excite = nn.Conv2d(width // REDUCE, width, 1, bias=False)
+        self.pointwise = nn.Conv2d(width, width, 1, bias=False)
+        nn.init.zeros_(self.pointwise.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = F.gelu(self.depthwise(self.norm(x).permute(0, 3, 1, 2)))
+        gate = self.excite(F.gelu(self.squeeze(found.mean((2, 3), keepdim=True)))).sigmoid()
+        return x + self.pointwise(found * gate).permute(0, 2, 3, 1)
+
+
+class ConvBranch(nn.Module):
+    """Two 3x3 and three 1x1 convolutions: a small picture to the encoder's map, with little depth and much detail.
+
+    The public code has SyncBatchNorm, which one picture a batch gives nothing to count; here groups of a picture's own
+    channels are normalised.
+
+    Args:
+        width: channels of the encoder's map; inside a sixth and a third of it.
+        factor: sides of the picture in places of the map: 8, 4, 2 or 1.
+    """
+
+    def __init__(self, width: int, factor: int = 4) -> None:
+        super().__init__()
+        self.factor = factor
+        first, second = {8: (4, 2), 4: (2, 2), 2: (2, 1), 1: (1, 1)}[factor]
+        narrow, middle = (max(8, width // share // 8 * 8) for share in (6, 3))
+        layers: list[nn.Module] = []
+        for inside, outside, kernel, stride in (
+            (3, narrow, 3, first),
+            (narrow, narrow, 1, 1),
+            (narrow, middle, 3, second),
+            (middle, middle, 1, 1),
+        ):
+            layers.append(nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False))
+            layers += [nn.GroupNorm(math.gcd(32, outside), outside), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(middle, width, 1))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, pixels: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """Map (B, row, column, width) of `size_hw` from pictures (B, 3, row, column) of any size."""
+        size = [self.factor * side for side in size_hw]
+        small = F.interpolate(
+            pixels.float(), size, mode="bilinear", align_corners=False, antialias=True
+        )
+        return self.norm(self.layers(small.to(pixels.dtype)).permute(0, 2, 3, 1))
+
+
+class DeformableAttention(nn.Module):
+    """Attention of each place to a few places of other maps, whose offsets it chooses ("Deformable DETR", 2010.04159).
+
+    Offsets begin on rays, one for each head; weights begin equal.
+
+    Args:
+        width, heads: channels, and groups of them.
+        points: places a head looks at, on each map.
+        levels: maps.
+        dropout: of attention weights.
+    """
+
+    def __init__(
+        self, width: int, heads: int, points: int = 4, levels: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.heads, self.points, self.levels = heads, points, levels
+        self.sampling_offsets = nn.Linear(width, heads * levels * points * 2)
+        self.attention_weights = nn.Linear(width, heads * levels * points)
+        self.value_proj, self.output_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.sampling_offsets, self.attention_weights):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
+        rays = torch.stack([angle.cos(), angle.sin()], -1)
+        rays = rays / rays.abs().amax(-1, keepdim=True)
+        reach = torch.arange(1, points + 1, dtype=torch.float32)
+        with torch.no_grad():
+            start = rays[:, None, None] * reach[:, None]
+            self.sampling_offsets.bias.copy_(start.expand(heads, levels, points, 2).flatten())
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, query: Tensor, values: Sequence[Tensor]) -> Tensor:
+        """(B, row, column, channel) queries and `levels` such maps of any size to (B, row, column, channel)."""
+        batch, rows, columns, width = query.shape
+        shape = (batch, rows * columns, self.heads, self.levels)
+        offsets = self.sampling_offsets(query).float().view(*shape, self.points, 2)
+        weights = self.attention_weights(query).float().view(*shape[:3], -1).softmax(-1)
+        weights = self.dropout(weights).view(*shape, self.points)
+        found: Tensor | None = None
+        for level, value in enumerate(values):
+            size = value.new_tensor([value.shape[2], value.shape[1]], dtype=torch.float32)
+            spots = (
+                _centres(rows, columns, query.device)[:, None, None]
+                + offsets[:, :, :, level] / size
+            )
+            maps = (
+                self.value_proj(value)
+                .float()
+                .unflatten(-1, (self.heads, -1))
+                .permute(0, 3, 4, 1, 2)
+                .flatten(0, 1)
+            )
+            grid = (2 * spots - 1).transpose(1, 2).flatten(0, 1)
+            seen = F.grid_sample(
+                maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+            )
+            share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
+            part = (seen * share).sum(-1)
+            found = part if found is None else found + part
+        assert found is not None
+        merged = found.view(batch, width, rows, columns).permute(0, 2, 3, 1)
+        return self.output_proj(merged.to(query.dtype))
+
+
+def _centres(rows: int, columns: int, device: torch.device) -> Tensor:
+    """(row * column, 2) x, y of the centres of a map's places, 0 to 1."""
+    y = (torch.arange(rows, device=device) + 0.5) / rows
+    x = (torch.arange(columns, device=device) + 0.5) / columns
+    return torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flip(-1).flatten(0, 1)
+
+
+class MixFeedForward(nn.Module):
+    """Linear, depthwise 3x3, GELU, linear. Its file is missing in the public code; sizes are those of the call."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.grow, self.shrink = nn.Linear(width, GROW * width), nn.Linear(GROW * width, width)
+        self.depthwise = nn.Conv2d(GROW * width, GROW * width, 3, 1, 1, groups=GROW * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = self.depthwise(self.grow(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.shrink(F.gelu(mixed))
+
+
+class CrossAttention(nn.Module):
+    """One direction of BCA: deformable attention to the other branch, and a feed-forward.
+
+    Args:
+        dropout: of attention and what it adds.
+        drop_path: share of pictures that an addition is left out of, while training.
+    """
+
+    def __init__(
+        self, width: int, heads: int, points: int, levels: int, dropout: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.query_norm, self.value_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = DeformableAttention(width, heads, points, levels, dropout)
+        self.ffn_pre_norm, self.mlp = nn.LayerNorm(width), MixFeedForward(width)
+        self.dropout, self.drop_path = nn.Dropout(dropout), drop_path
+
+    def forward(
+        self, x: Tensor, values: Sequence[Tensor], scales: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """A map with what it found in others; `scales` (channel,) each weigh what the two parts add."""
+        one, two = scales or (1.0, 1.0)
+        seen = self.attn(self.query_norm(x), [self.value_norm(value) for value in values])
+        x = x + one * self._path(self.dropout(seen))
+        return x + two * self._path(self.mlp(self.ffn_pre_norm(x)))
+
+    def _path(self, x: Tensor) -> Tensor:
+        if not self.training or not self.drop_path:
+            return x
+        kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_path
+        return x * kept / (1 - self.drop_path)
+
+
+class BilateralCrossAttention(nn.Module):
+    """BCA: both branches look at each other as they were before (section 2.3).
+
+    What the encoder's branch gets is weighed by channel, from zero, so that a frozen encoder is not disturbed at once.
+    """
+
+    def __init__(
+        self, width: int, heads: int, points: int, levels: int, dropout: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.vit = CrossAttention(width, heads, points, levels, dropout, drop_path)
+        self.conv = CrossAttention(width, heads, points, 1, dropout, drop_path)
+        self.gamma_attention, self.gamma_ffn = (
+            nn.Parameter(torch.zeros(width)),
+            nn.Parameter(torch.zeros(width)),
+        )
+
+    def forward(self, x: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Map of the encoder and maps of the convolutions, to the same."""
+        found = self.vit(x, others, (self.gamma_attention, self.gamma_ffn))
+        back = self.conv(torch.cat(list(others)), [x.repeat(len(others), 1, 1, 1)])
+        return found, list(back.chunk(len(others)))
+
+
+class VitConvFusion(nn.Module):
+    """F = F_d * M + F_s * (1 - M), M = sigmoid(FC(F_d) + FC(F_s)) at each place (section 2.4), weighed from zero.
+
+    As the paper's figure has it (M weighs the encoder, GELU, no norm); the public code has M weigh the convolutions.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.vit, self.conv = (
+            nn.Sequential(
+                nn.Linear(width, width // REDUCE), nn.GELU(), nn.Linear(width // REDUCE, width)
+            )
+            for _ in range(2)
+        )
+        self.gamma = nn.Parameter(torch.zeros(width))
+
+    def share(self, x: Tensor, other: Tensor) -> Tensor:
+        """M, 0 to 1: how much of the encoder's map stays."""
+        return (self.vit(x) + self.conv(other)).sigmoid()
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return x + self.gamma * ((1 - self.share(x, other)) * (other - x))
+
+
+class Stream(threading.local):
+    """The convolutions' branch of the picture that is being encoded, one for each thread.
+
+    Attributes:
+        pixels: the picture, as the encoder was given it.
+        maps: its maps, once they are asked for.
+    """
+
+    pixels: Tensor | None = None
+    maps: list[Tensor] | None = None
+
+    def begin(self, pixels: Tensor) -> None:
+        self.pixels, self.maps = pixels, None
+
+    def end(self) -> None:
+        """Hold nothing of a picture that is through."""
+        self.pixels = self.maps = None
+
+
+class StageEnd(nn.Module):
+    """What follows a stage of the encoder: CAB, BCA and, after the last, the fusion; each may be missing.
+
+    Args:
+        width, heads: of the encoder's map.
+        cab, bca, fusion: what there is.
+        last: whether it is the last that meets the branch of convolutions.
+        points, levels, dropout, drop_path: see `CrossAttention`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        cab: bool,
+        bca: bool,
+        fusion: bool,
+        last: bool = False,
+        points: int = 4,
+        levels: int = 1,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.last = last
+        self.cab = ChannelAttentionBlock(width) if cab else None
+        self.bca = (
+            BilateralCrossAttention(width, heads, points, levels, dropout, drop_path)
+            if bca
+            else None
+        )
+        self.fusion = VitConvFusion(width) if fusion else None
+
+    def forward(
+        self, x: Tensor, stream: Stream | None = None, branch: Sequence[nn.Module] = ()
+    ) -> Tensor:
+        """(B, row, column, channel) to the same; the stream moves on as well."""
+        if self.cab is not None:
+            x = self.cab(x)
+        if stream is None or self.bca is None:
+            return x
+        if stream.maps is None:
+            assert stream.pixels is not None
+            stream.maps = [each(stream.pixels, (x.shape[1], x.shape[2])) for each in branch]
+        x, stream.maps = self.bca(x, stream.maps)
+        if self.fusion is not None:
+            x = self.fusion(x, torch.stack(stream.maps).mean(0))
+        if self.last:
+            stream.end()
+        return x

@@ -1,0 +1,62 @@
+"""Decoder: the mask decoder learns, the image encoder stays; the cheapest way to adapt, and often enough.
+
+MedSAM ("Segment anything in medical images", 10.1038/s41467-024-44824-z) showed how far SAM's decoder and encoder go
+when they are trained on medical pictures with boxes; here the encoder is left as it is, so each view of a picture is
+encoded once and a laptop will do. SAM 2's high-resolution convolutions stay too: they are part of encoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from segscope.adapt.method import Adapted, Method, count, network, release
+from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION, PLACES, prompts
+from segscope.adapt.training.settings import Settings
+from segscope.models.engine import Engine
+from segscope.models.model_cards import Card
+
+
+@dataclass(frozen=True)
+class Decoder(Method):
+    """Train the mask decoder.
+
+    Attributes:
+        prompts: whether what encodes prompts is trained as well.
+    """
+
+    name: ClassVar[str] = "decoder"
+    about: ClassVar[str] = "mask decoder; the image encoder stays as it is"
+    when: ClassVar[str] = "First choice on a laptop, and with few pictures."
+    paper: ClassVar[str] = "10.1038/s41467-024-44824-z"
+
+    prompts: bool = False
+
+    @classmethod
+    def suited(cls, card: Card) -> Decoder:
+        # mini reads prompts from maps sooner than from tokens, and those convolutions are small
+        return cls(prompts=card.family == "mini")
+
+    def settings(self, card: Card, frames: int) -> Settings:
+        steps = min(2000, max(300, 15 * frames))
+        return Settings(steps=steps, rate=1e-3 if card.family == "mini" else 1e-4)
+
+    @property
+    def frozen_encoder(self) -> bool:
+        return True
+
+    def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
+        root = network(engine)
+        return Adapted(
+            self, engine, root, release(root, self._chosen(engine), (*HIGH_RESOLUTION, *PLACES))
+        )
+
+    def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
+        return count(network(engine), self._chosen(engine), (*HIGH_RESOLUTION, *PLACES))
+
+    def merge(self, adapted: Adapted) -> Engine:
+        return adapted.engine
+
+    def _chosen(self, engine: Engine) -> tuple[str, ...]:
+        return (*DECODER, *prompts(engine.card.family)) if self.prompts else DECODER

@@ -1,0 +1,57 @@
+"""Full: image encoder, prompt encoder and mask decoder learn, the encoder slower than the rest.
+
+What memory was trained on changes with the encoder, so judge tracking again afterwards; memory itself is not trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from segscope.adapt.method import Adapted, Method, count, network, release
+from segscope.adapt.networks.parameter_groups import DECODER, ENCODER, PLACES, prompts
+from segscope.adapt.training.settings import Settings
+from segscope.models.engine import Engine
+from segscope.models.model_cards import Card
+
+
+@dataclass(frozen=True)
+class Full(Method):
+    """Train the whole way from picture and prompt to mask.
+
+    Attributes:
+        encoder_rate: learning rate of the image encoder, as a factor.
+        prompts: whether what encodes prompts is trained as well.
+    """
+
+    name: ClassVar[str] = "full"
+    about: ClassVar[str] = "image encoder, prompt encoder and mask decoder"
+    when: ClassVar[str] = (
+        "Hundreds of pictures, or a kind of picture that is very far from the base's."
+    )
+
+    encoder_rate: float = 0.1
+    prompts: bool = True
+
+    @classmethod
+    def suited(cls, card: Card) -> Full:
+        return cls(encoder_rate=0.3 if card.family == "mini" else 0.1)
+
+    def settings(self, card: Card, frames: int) -> Settings:
+        steps = min(3000, max(300, 15 * frames))
+        return Settings(steps=steps, rate=3e-4 if card.family == "mini" else 1e-4)
+
+    def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
+        root = network(engine)
+        trained = release(root, self._chosen(engine), PLACES)
+        return Adapted(self, engine, root, trained, rates=dict.fromkeys(ENCODER, self.encoder_rate))
+
+    def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
+        return count(network(engine), self._chosen(engine), PLACES)
+
+    def merge(self, adapted: Adapted) -> Engine:
+        return adapted.engine
+
+    def _chosen(self, engine: Engine) -> tuple[str, ...]:
+        return (*ENCODER, *DECODER, *(prompts(engine.card.family) if self.prompts else ()))

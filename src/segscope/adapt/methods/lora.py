@@ -1,0 +1,162 @@
+"""LoRA: low-rank additions to the attention of the image encoder, by peft, and the mask decoder whole.
+
+"LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685): a frozen layer W x becomes
+W x + (alpha / r) B A x with B zero at the start. That of SAM's encoder with a decoder trained whole is "SAMed"
+(arXiv 2304.13785). EdgeTAM's encoder has no attention; there the 1x1 convolutions that mix channels get the additions.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from segscope._optional import require
+from segscope.adapt.losses.clip import clip_loss
+from segscope.adapt.losses.interactive import prompted_loss
+from segscope.adapt.method import Adapted, Method, Terms, count, network, release
+from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION
+from segscope.adapt.training.settings import Settings
+from segscope.errors import UsageError
+from segscope.models.engine import Engine
+from segscope.models.model_cards import Card
+
+ENCODERS = {
+    "sam": r"vision_encoder\.layers\.\d+\.attn\.(qkv|proj)",
+    "sam2": r"vision_encoder\.backbone\.blocks\.\d+\.attn\.(qkv|proj)",
+    "edgetam": r"vision_encoder\.backbone\.timm_model\..*\.channel_mixer\.conv[12]\.c",
+    "mini": r"vision_encoder\.stage16\.\d+\.(qkv|out)",
+}
+MEMORY = r"memory_attention\.layers\.\d+\.(self_attn|cross_attn_image)\.[qkvo]_proj"
+WHERE = ("encoder", "memory")
+ADAPTER = "default"  # peft's name of an unnamed adapter
+
+
+@dataclass(frozen=True)
+class Lora(Method):
+    """Train low-rank additions.
+
+    Attributes:
+        rank: of each addition.
+        alpha: additions are scaled by alpha / rank.
+        where: "encoder", "memory" (attention to memory; learns from clips) or both.
+        decoder: whether the mask decoder is trained as well, whole.
+        clip: frames of a clip, where memory learns.
+    """
+
+    name: ClassVar[str] = "lora"
+    about: ClassVar[str] = "low-rank additions to attention, and the mask decoder"
+    when: ClassVar[str] = (
+        "The decoder alone is not enough; small files, and it merges into the base."
+    )
+    paper: ClassVar[str] = "arXiv:2106.09685"
+    dims: ClassVar = ("2d", "video")
+
+    rank: int = 8
+    alpha: float = 16.0
+    where: tuple[str, ...] = ("encoder",)
+    decoder: bool = True
+    clip: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.where or set(self.where) - set(WHERE):
+            raise UsageError(
+                f"LoRA goes into {' and '.join(WHERE)}, got {', '.join(self.where) or 'nothing'}"
+            )
+        if self.rank < 1 or self.alpha <= 0 or self.clip < 2:
+            raise UsageError("the rank is 1 or more, alpha above 0, a clip 2 frames or more")
+
+    def settings(self, card: Card, frames: int) -> Settings:
+        steps = min(2500, max(300, 15 * frames))
+        return Settings(steps=steps, rate=1e-3 if card.family == "mini" else 3e-4)
+
+    @property
+    def frozen_encoder(self) -> bool:
+        return "encoder" not in self.where
+
+    @property
+    def frames(self) -> int:
+        return self.clip if "memory" in self.where else 1
+
+    def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
+        peft = require("peft", "train", "adapt with LoRA")
+        root = network(engine)
+        targets = [f"network.{name}" for name, _ in _layers(root, self._pattern(engine))]
+        config = peft.LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=0.0,
+            bias="none",
+            target_modules=targets,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft's remarks on settings that are not ours
+            # in a plain module, or peft asks the library for input embeddings, which EdgeTAM's encoder has none of
+            peft.inject_adapter_in_model(config, nn.ModuleDict({"network": root}))
+        root.requires_grad_(False).eval()
+        trained = {name: item for name, item in root.named_parameters() if ".lora_" in name}
+        for item in trained.values():
+            item.requires_grad_(True)
+        if "memory" in self.where:
+            _plainly(root.memory_attention)
+        if self.decoder:
+            trained |= release(root, DECODER, HIGH_RESOLUTION)
+        # what was trained before learns slower than additions, which start from nothing
+        return Adapted(self, engine, root, trained, rates=dict.fromkeys(DECODER, 0.3))
+
+    def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
+        root = network(engine)
+        found = 0
+        for _, layer in _layers(root, self._pattern(engine)):
+            ends = (
+                (layer.in_features, layer.out_features)
+                if isinstance(layer, nn.Linear)
+                else layer.weight.shape[:2]
+            )
+            found += self.rank * (ends[0] + ends[1])
+        return found + (count(root, DECODER, HIGH_RESOLUTION) if self.decoder else 0)
+
+    def loss(self, adapted: Adapted, batch: Sequence[Any]) -> Terms:
+        return (
+            clip_loss(adapted, batch) if "memory" in self.where else prompted_loss(adapted, batch)
+        )
+
+    @torch.no_grad()
+    def merge(self, adapted: Adapted) -> Engine:
+        for name, layer in list(adapted.root.named_modules()):
+            if hasattr(layer, "get_delta_weight"):
+                base: Any = layer.base_layer
+                base.weight.add_(layer.get_delta_weight(ADAPTER))  # type: ignore[operator]
+                owner, _, last = name.rpartition(".")
+                setattr(adapted.root.get_submodule(owner), last, base)
+        return adapted.engine
+
+    def _pattern(self, engine: Engine) -> str:
+        family = engine.card.family
+        if "memory" in self.where and not engine.slots:
+            raise UsageError(
+                f"{engine.card.name} has no memory to adapt; LoRA can go into its encoder"
+            )
+        parts = {"encoder": ENCODERS[family], "memory": MEMORY}
+        return "|".join(parts[name] for name in self.where)
+
+
+def _layers(root: nn.Module, pattern: str) -> Iterator[tuple[str, Any]]:
+    for name, layer in root.named_modules():
+        if re.fullmatch(pattern, name):
+            yield name, layer
+
+
+def _plainly(attention: nn.Module) -> None:
+    """Let memory attention run as the library wrote it.
+
+    The faster form in `models.lighten` multiplies the weights of neighbouring layers, past the additions; it takes
+    modules of the library's own type only.
+    """
+    kind = type(attention)
+    attention.__class__ = type(f"Adapted{kind.__name__}", (kind,), {})

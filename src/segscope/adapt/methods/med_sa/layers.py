@@ -1,0 +1,218 @@
+"""Modules of Med-SA, and how they are put into image encoders and mask decoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segscope.adapt.networks.encoder_blocks import Attend
+from segscope.models.engine import Engine
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
+
+
+class Bottleneck(nn.Module):
+    """Linear d to h, activation, Linear h to d, times `scale`: what is added to maps or tokens (..., d).
+
+    Args:
+        zero: start from nothing (the second layer is zero); else as torch draws layers.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        inside: int,
+        *,
+        scale: float = 1.0,
+        activation: str = "gelu",
+        zero: bool = True,
+    ):
+        super().__init__()
+        self.scale, self.activation = scale, activation
+        self.down, self.up = nn.Linear(width, inside), nn.Linear(inside, width)
+        if zero:
+            nn.init.zeros_(self.up.weight)
+            nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.up(_ACTIVATIONS[self.activation](self.down(x)))
+
+
+class AcrossDepth(nn.Module):
+    """SD-Trans: the block's own frozen attention once more, along depth at each place, then an adapter (section 3.2).
+
+    The D slices of a batch are one chunk; at each place their D tokens are laid out as a small map, so that attention
+    with positions in rows and columns can run. Attention without positions gets a code of the slice, zero at the start.
+
+    Args:
+        adapter: of the block's width.
+        code: slices that the code has rows for, resized for chunks of another length; 0 for none.
+    """
+
+    def __init__(self, adapter: Bottleneck, code: int = 0) -> None:
+        super().__init__()
+        self.adapter = adapter
+        self.code = nn.Parameter(torch.zeros(code, adapter.down.in_features)) if code else None
+
+    def forward(self, attend: Attend, normed: Tensor, depth: int = 0) -> Tensor:
+        """What is added to attention's answers.
+
+        Args:
+            attend: attention with its projection, on (N, row, column, channel).
+            normed: (N x D, row, column, channel), slices in order, D running fastest.
+            depth: D; 0: all of the batch.
+        """
+        depth = depth or len(normed)
+        _, rows, columns, width = normed.shape
+        # whole maps, not windows: windows of one slice would be taken for slices
+        tokens = normed.view(-1, depth, rows, columns, width).permute(0, 2, 3, 1, 4)
+        if self.code is not None:
+            code = self.code.T[None]
+            if depth != len(self.code):
+                code = F.interpolate(code, depth, mode="linear", align_corners=False)
+            tokens = tokens + code[0].T
+        found = attend(tokens.reshape(-1, *grid(depth), width)).view(
+            -1, rows, columns, depth, width
+        )
+        return self.adapter(found).permute(0, 3, 1, 2, 4).reshape(normed.shape)
+
+
+def grid(depth: int) -> tuple[int, int]:
+    """Rows and columns of the small map that D tokens are laid out as: the squarest with fewer rows than columns."""
+    rows = max(
+        (k for k in range(1, math.isqrt(depth) + 1) if depth % k == 0 and k < depth // k), default=1
+    )
+    return rows, depth // rows
+
+
+class HyperPrompt(nn.Module):
+    """HyP-Adpt: an adapter whose inner matrix is made from the object's prompt (section 3.3).
+
+    The paper does not say how prompts are reduced to one vector. Here: the mean of an object's prompt tokens, padding
+    left out, to h numbers, to an h x h matrix that is added to the identity; then LayerNorm and ReLU, as there. The
+    last layer and the matrix are zero at the start; an object without prompt keeps the identity.
+
+    Args:
+        width: of the tokens.
+        inside: h.
+        nothing: embedding of "not a point", which pads prompts.
+    """
+
+    def __init__(self, width: int, inside: int, nothing: nn.Embedding) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, inside), nn.Linear(inside, width)
+        self.prompt, self.matrix = nn.Linear(width, inside), nn.Linear(inside, inside * inside)
+        self.norm = nn.LayerNorm(inside)
+        self._nothing = (nothing,)  # in a tuple: it is the prompt encoder's, not a part of this
+        for layer in (self.up, self.matrix):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, prompts: Tensor) -> Tensor:
+        """What is added to tokens (B, P, N, d) of P objects with prompt tokens (B, P, K, d)."""
+        padding = self._nothing[0].weight.to(prompts)
+        real = ((prompts != padding) & (prompts != 0)).any(-1, keepdim=True)
+        mean = (prompts * real).sum(2) / real.sum(2).clamp(min=1)
+        change = self.matrix(self.prompt(mean)) * real.any(2)
+        inside = self.down(x)
+        side = inside.shape[-1]
+        mixed = inside + inside @ change.unflatten(-1, (side, side))
+        return self.up(F.relu(self.norm(mixed)))
+
+
+def grow_decoder(
+    engine: Engine, *, hyper: bool, ratio: float, scale: float, activation: str
+) -> list[str]:
+    """Put three adapters into each layer of the mask decoder's transformer (section 3.3).
+
+    (i) after tokens looked at the picture, with `hyper` steered by the prompt; (ii) beside the MLP; (iii) after the
+    picture looked at the tokens and the residual, with another residual before the norm.
+
+    Returns:
+        Beginnings of their parameters' names.
+    """
+    model: Any = engine.model  # type: ignore[attr-defined]
+    decoder, made = model.mask_decoder, []
+    own = 1 + decoder.mask_tokens.num_embeddings + int(hasattr(decoder, "obj_score_token"))
+    for number, layer in enumerate(decoder.transformer.layers):
+        width = layer.layer_norm1.normalized_shape[0]
+        inside = narrow(width, ratio)
+        device = layer.layer_norm1.weight.device
+        first: nn.Module = (
+            HyperPrompt(width, inside, model.prompt_encoder.not_a_point_embed)
+            if hyper
+            else Bottleneck(width, inside, activation=activation)
+        )
+        layer.prompt_adapter = first.to(device)
+        layer.mlp_adapter = Bottleneck(width, inside, scale=scale, activation=activation).to(device)
+        layer.image_adapter = Bottleneck(width, inside, activation=activation).to(device)
+        layer.own_tokens = own
+        layer.forward = MethodType(_two_way, layer)
+        made += [
+            f"mask_decoder.transformer.layers.{number}.{name}_adapter."
+            for name in ("prompt", "mlp", "image")
+        ]
+    return made
+
+
+def _two_way(
+    self: Any,
+    queries: Tensor,
+    keys: Tensor,
+    query_point_embedding: Tensor,
+    key_point_embedding: Tensor,
+    attention_similarity: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Layer of the decoder's transformer with adapters: tokens (B, P, N, d), picture (B, 1 or P, row * column, d)."""
+    if self.skip_first_layer_pe:
+        queries = self.self_attn(query=queries, key=queries, value=queries)[0]
+    else:
+        query = queries + query_point_embedding
+        queries = queries + self.self_attn(query=query, key=query, value=queries)[0]
+    queries = self.layer_norm1(queries)
+
+    key = keys + key_point_embedding
+    found = self.cross_attn_token_to_image(
+        query=queries + query_point_embedding,
+        key=key,
+        value=keys,
+        attention_similarity=attention_similarity,
+    )[0]
+    if isinstance(self.prompt_adapter, HyperPrompt):
+        found = found + self.prompt_adapter(found, query_point_embedding[:, :, self.own_tokens :])
+    else:
+        found = found + self.prompt_adapter(found)
+    queries = self.layer_norm2(queries + found)
+    queries = self.layer_norm3(queries + self.mlp(queries) + self.mlp_adapter(queries))
+
+    back = self.cross_attn_image_to_token(
+        query=key, key=queries + query_point_embedding, value=queries
+    )[0]
+    keys = keys + back
+    keys = self.layer_norm4(keys + self.image_adapter(keys))
+    return queries, keys, back
+
+
+def narrow(width: int, ratio: float) -> int:
+    """Inner width of an adapter."""
+    return max(1, round(width * ratio))
+
+
+def bottleneck_size(width: int, ratio: float) -> int:
+    """Numbers in a Bottleneck: 2dh + h + d."""
+    inside = narrow(width, ratio)
+    return 2 * width * inside + inside + width
+
+
+def hyper_size(width: int, ratio: float) -> int:
+    """Numbers in a HyperPrompt."""
+    inside = narrow(width, ratio)
+    linear = width * inside + inside
+    return 2 * linear + inside * width + width + (inside + 1) * inside**2 + 2 * inside

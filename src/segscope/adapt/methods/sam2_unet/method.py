@@ -1,0 +1,322 @@
+"""SAM2-UNet: a U-Net without prompts on a frozen image encoder with small adapters.
+
+"SAM2-UNet: Segment Anything 2 Makes Strong Encoder for Natural and Medical Image Segmentation" (arXiv 2408.08870,
+section 3). Encoder at strides 4 to 32, an adapter before each block, a receptive field block for each map, three steps
+up, a head at each. Where the public code departs from the paper, the paper's formula is the default and the code's way
+a setting: it weights cross-entropy with weights that cancel (`bce="plain"`), draws adapters at random
+(`init="default"`; users met losses that were not finite) and stretches each answer to its own range before it is judged
+(`protocol="sod"`). Its fourth step up is never used and left out here. `Sam2Unet.published()` sets all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segscope.adapt.data.sampler import Example
+from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.losses.mask_losses import class_loss
+from segscope.adapt.method import Adapted, Method, Terms
+from segscope.adapt.methods.sam2_unet.layers import INITS, Net
+from segscope.adapt.networks import encoder_trunk, sliding_window
+from segscope.adapt.networks.encoder_trunk import Fit, Trunk
+from segscope.adapt.training.settings import Settings
+from segscope.adapt.validation.frames import MOST
+from segscope.adapt.validation.frames import validate as usual
+from segscope.errors import UsageError
+from segscope.models.engine import Engine, Features
+from segscope.models.model_cards import Card
+
+NATIVE = 352
+"""Side of the published networks' input."""
+
+CHOICES = {
+    "init": INITS,
+    "bce": ("weighted", "plain"),
+    "edges": ("hard", "soft"),
+    "output": ("softmax", "sigmoid"),
+    "fit": ("squash", "letterbox"),
+    "protocol": ("plain", "sod"),
+}
+
+
+@dataclass(frozen=True)
+class Sam2Unet(Method):
+    """Train adapters, receptive field blocks and decoder.
+
+    Attributes:
+        side: of the square input, a multiple of 32.
+        adapters: width of the adapters; 0 for none, so that the encoder stays frozen and its maps are kept.
+        width: channels of the decoder.
+        init: of adapters: "zero" (they begin as nothing), "trunc_normal" (0.02, of the follow-up arXiv 2508.03566) or
+            "default" (as published).
+        bce: "weighted" towards edges, as the paper has it, or "plain", as its code computes it.
+        edges: "soft" resizes truth by cubic splines and keeps what lies between 0 and 1, as published; not for softmax.
+        output: several classes exclude each other ("softmax"), or each is judged by itself ("sigmoid").
+        fit: pictures are squashed to the square (as published) or keep their shape ("letterbox").
+        tiles: windows along the longer side of a picture, for large pictures with small things; 1 shows it whole.
+        protocol: "sod" also validates as the published evaluation does.
+    """
+
+    name: ClassVar[str] = "sam2-unet"
+    about: ClassVar[str] = "adapters in the encoder and a U-Net decoder; no prompts"
+    when: ClassVar[str] = (
+        "Masks without prompts from a hundred pictures or more; the first choice for that."
+    )
+    paper: ClassVar[str] = "arXiv:2408.08870"
+    promptable: ClassVar[bool] = False
+    identity: ClassVar[bool] = False
+
+    side: int = NATIVE
+    adapters: int = 32
+    width: int = 64
+    init: str = "zero"
+    bce: str = "weighted"
+    edges: str = "hard"
+    output: str = "softmax"
+    fit: str = "squash"
+    tiles: int = 1
+    protocol: str = "plain"
+
+    def __post_init__(self) -> None:
+        encoder_trunk.check_side(self.side)
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} is {' or '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.adapters < 0 or self.width < 1 or self.tiles < 1:
+            raise UsageError(
+                "adapters are 0 wide or more, the decoder 1 or more; a picture has 1 tile or more"
+            )
+
+    @classmethod
+    def suited(cls, card: Card) -> Sam2Unet:
+        return cls(
+            side=max(
+                encoder_trunk.STRIDE,
+                min(NATIVE, card.input_size) // encoder_trunk.STRIDE * encoder_trunk.STRIDE,
+            )
+        )
+
+    @classmethod
+    def published(cls, side: int = NATIVE) -> Sam2Unet:
+        """As the public code trains and judges it."""
+        return cls(
+            side, init="default", bce="plain", edges="soft", output="sigmoid", protocol="sod"
+        )
+
+    def settings(self, card: Card, frames: int) -> Settings:
+        # 20 rounds of batches of 12 are published; few pictures need more rounds
+        return Settings(
+            steps=min(3000, max(300, 10 * frames)), rate=1e-3, decay=5e-4, batch=4, average=0.97
+        )
+
+    @property
+    def frozen_encoder(self) -> bool:
+        return self.adapters == 0 and self.tiles == 1
+
+    def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
+        if not classes:
+            raise UsageError(
+                "a network without prompts needs the names of the classes that it shall tell apart"
+            )
+        net = self._net(encoder_trunk.trunk(engine), classes).to(engine.device).eval()
+        result = Unet(engine, net, self, tuple(classes))
+        trained, statistics = dict(net.named_parameters()), dict(net.named_buffers())
+        return Adapted(self, engine, net, trained, statistics, noisy=(net,), result=result)
+
+    def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
+        with torch.device("meta"):
+            net = self._net(encoder_trunk.trunk(engine), classes)
+        return sum(item.numel() for item in net.parameters())
+
+    def encode(self, adapted: Adapted, example: Example) -> list[Features]:
+        unet = _unet(adapted)
+        return [
+            Features(tuple(unet.maps(unet.pixels(frame)[0])), frame.shape[:2])
+            for frame in example.rgb
+        ]
+
+    def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
+        unet = _unet(adapted)
+        shown = [self._shown(example) for example in batch]
+        if self.frozen_encoder:
+            each = [adapted.features(example)[example.at].maps for example in batch]
+            maps = [torch.cat(same) for same in zip(*each, strict=True)]
+        else:
+            maps = unet.maps(torch.cat([unet.pixels(rgb)[0] for rgb, _ in shown]))
+        outputs = unet.net(maps)
+        truth = torch.cat(
+            [self._truth(rgb.shape[:2], classes, outputs[0]) for rgb, classes in shown]
+        )
+        losses = [self._judged(logits, truth) for logits in outputs]
+        return {"loss": torch.stack(losses).sum(0).mean(), "final": losses[0].detach().mean()}
+
+    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+        figures = usual(adapted, cases)
+        return figures | (sod_figures(_unet(adapted), cases) if self.protocol == "sod" else {})
+
+    # --- parts ---------------------------------------------------------------------------------------------------
+
+    def outputs(self, classes: Sequence[str]) -> int:
+        """Channels of a head: background has its own where several classes exclude each other."""
+        return len(classes) + 1 if self.exclusive(classes) else len(classes)
+
+    def exclusive(self, classes: Sequence[str]) -> bool:
+        return self.output == "softmax" and len(classes) > 1
+
+    def _net(self, trunk: Trunk, classes: Sequence[str]) -> Net:
+        return Net(trunk, self.outputs(classes), self.width, self.adapters, self.init)
+
+    def _shown(self, example: Example) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Picture (row, column, 3) and class map of what is trained on: the whole frame, or a window of it."""
+        rgb, classes = example.rgb[example.at], example.classes[example.at]
+        if self.tiles == 1:
+            return rgb, classes
+        share, at = sliding_window.share(self.tiles), example.rng.random(2).tolist()
+        return sliding_window.cut(rgb, share, at), sliding_window.cut(classes, share, at)
+
+    def _truth(
+        self, size_hw: tuple[int, ...], classes: NDArray[np.int64], outputs: Tensor
+    ) -> Tensor:
+        """A class map (row, column) of a picture laid over the input; 0 outside of the picture.
+
+        Returns:
+            (1, channel, side, side) from 0 to 1 for outputs judged by themselves; else (1, side, side) numbers.
+        """
+        inner = encoder_trunk.inner_size((size_hw[0], size_hw[1]), self.side, self._fit)
+        rest = (0, self.side - inner[1], 0, self.side - inner[0])
+        numbers, names = torch.from_numpy(classes).to(outputs.device)[None], outputs.shape[1]
+        if self.output == "softmax" and names > 1:
+            whole = F.interpolate(numbers[None].float(), inner, mode="nearest-exact")
+            return F.pad(whole, rest)[0].long()
+        planes = torch.stack([numbers == k for k in range(1, names + 1)], 1).float()
+        if self.edges == "soft":
+            return F.pad(
+                F.interpolate(planes, inner, mode="bicubic", antialias=True).clamp(0, 1), rest
+            )
+        return F.pad(F.interpolate(planes, inner, mode="nearest-exact"), rest)
+
+    def _judged(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """(B,) losses of one output (B, channel, side, side) against `_truth`."""
+        if truth.ndim == 3:
+            return class_loss(logits, truth)
+        return structure_loss(logits, truth, plain=self.bce == "plain").mean(1)
+
+    @property
+    def _fit(self) -> Fit:
+        return "letterbox" if self.fit == "letterbox" else "squash"
+
+
+class Unet:
+    """Trunk and decoder as a `segscope.models.segmenter.Segmenter`."""
+
+    def __init__(
+        self, engine: Engine, net: Net, method: Sam2Unet, classes: tuple[str, ...]
+    ) -> None:
+        self.engine, self.net, self.method, self.classes = engine, net, method, classes
+        self.trunk = encoder_trunk.trunk(engine)
+        self.card = replace(engine.card, prompts=(), memory=False, zoom=False)
+        self.device, self.dtype, self.input_size = engine.device, engine.dtype, method.side
+        self.weights_hash = engine.weights_hash
+
+    def pixels(self, rgb: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
+        """As `segscope.adapt.networks.encoder_trunk.pixels`."""
+        values, inner = encoder_trunk.pixels(self.engine, rgb, self.input_size, self.method._fit)
+        return values.to(self.dtype), inner
+
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """Maps of the encoder with its adapters."""
+        return self.trunk.maps(pixels, tuple(self.net.adapters))
+
+    @torch.no_grad()
+    def predict(self, rgb: NDArray[np.uint8]) -> Tensor:
+        def one(part: NDArray[np.uint8]) -> Tensor:
+            values, inner = self.pixels(part)
+            final = self.net(self.maps(values))[0].float()[..., : inner[0], : inner[1]]
+            return F.interpolate(final, part.shape[:2], mode="bilinear", align_corners=False)[0]
+
+        found = (
+            one(rgb)
+            if self.method.tiles == 1
+            else sliding_window.blend(rgb, self.method.tiles, one)
+        )
+        if self.method.exclusive(self.classes):
+            return found
+        return torch.cat([torch.zeros_like(found[:1]), found])
+
+    def settings(self) -> dict[str, Any]:
+        own = {"input_size": self.input_size, "classes": list(self.classes)}
+        return {**self.engine.settings(), **own}
+
+
+def structure_loss(logits: Tensor, truth: Tensor, *, plain: bool = False) -> Tensor:
+    """Cross-entropy + 1 - IoU, both weighted towards edges: w = 1 + 5 |mean of 31 x 31 - truth|.
+
+    The loss of "F3Net" (arXiv 1911.11445, section 3.4), which the paper takes. Its code hands the weights to a mean
+    that has already been taken, so that they cancel; `plain` computes that.
+
+    Args:
+        logits: (..., row, column).
+        truth: the same shape, 0 to 1.
+
+    Returns:
+        (...) losses.
+    """
+    logits = logits.float()
+    flat = truth.reshape(-1, 1, *truth.shape[-2:])
+    edge = (F.avg_pool2d(flat, 31, 1, 15) - flat).abs().view_as(truth)
+    weight = 1 + 5 * edge
+    cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    cross = cross.mean((-2, -1)) if plain else (weight * cross).sum((-2, -1)) / weight.sum((-2, -1))
+    inside = logits.sigmoid()
+    both, sizes = (weight * inside * truth).sum((-2, -1)), (weight * (inside + truth)).sum((-2, -1))
+    return cross + 1 - (both + 1) / (sizes - both + 1)
+
+
+def sod_scores(values: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> tuple[float, float]:
+    """Mean Dice and mean IoU over 256 thresholds of an answer stretched to its own range, in 8 bits.
+
+    The published evaluation (that of salient objects). It flatters unsure answers and knows no empty truth, which
+    scores 0; to be compared with published figures only.
+
+    Args:
+        values: (row, column) probabilities.
+        truth: (row, column).
+    """
+    low, high = float(values.min()), float(values.max())
+    bits = np.round(255 * (values - low) / max(high - low, 1e-8)).astype(np.uint8)
+    # how many pixels lie at or above each threshold, of all and of the truth
+    found, both = (
+        np.bincount(part, minlength=256)[::-1].cumsum() for part in (bits.ravel(), bits[truth])
+    )
+    sizes = found + int(truth.sum())
+    return float(np.mean(2 * both / sizes)), float(np.mean(both / (sizes - both)))
+
+
+def sod_figures(segmenter: Unet, cases: Gathered, most: int = MOST) -> dict[str, float]:
+    """`sod_scores` over evenly spaced frames and their classes."""
+    scores = []
+    step = max(1, -(-len(cases.items) // most))
+    for item in cases.items[::step]:
+        scan = cases.scans[item.case]
+        truth = cases.class_map(scan.planes[:, item.frame : item.frame + 1], scan.names)[0]
+        logits = segmenter.predict(scan.rgb[item.frame])
+        exclusive = segmenter.method.exclusive(segmenter.classes)
+        shares = (logits.softmax(0) if exclusive else logits.sigmoid()).cpu().numpy()
+        scores += [
+            sod_scores(shares[k], truth == k) for k in range(1, len(shares)) if (truth == k).any()
+        ]
+    dice, iou = np.mean(scores, axis=0) if scores else (0.0, 0.0)
+    return {"sod dice": float(dice), "sod iou": float(iou)}
+
+
+def _unet(adapted: Adapted) -> Unet:
+    assert isinstance(adapted.result, Unet)
+    return adapted.result

@@ -1,0 +1,31 @@
+"""Standalone: adaptations whose result works without the base they were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from segscope.models.model_cards import CARDS, Card
+
+
+class Absent:
+    """Stands where a base would, for `Method.attach` of a finished adaptation; its network is empty.
+
+    Args:
+        base: what the record says of the base.
+        device: where to compute.
+    """
+
+    slots = pointer_limit = 0
+    hands_on = False
+
+    def __init__(self, base: Mapping[str, Any], device: torch.device | str) -> None:
+        self.model = nn.Module()
+        self.device, self.dtype = torch.device(device), torch.float32
+        self.input_size, self.weights_hash = int(base["input_size"]), str(base["weights_hash"])
+        name, family = str(base["name"]), str(base["family"])
+        known = next((entry for entry in CARDS if entry.name == name), None)
+        self.card = known or Card(name, family, str(base["size"]), self.input_size, "unknown", "")  # type: ignore[arg-type]

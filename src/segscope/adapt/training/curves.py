@@ -1,0 +1,82 @@
+"""Curves: what was measured while training, as a table, a picture, and TensorBoard events where that is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segscope._optional import require
+from segscope.errors import MissingExtra
+from segscope.files import atomic
+
+Row = dict[str, float]
+TABLE, PICTURE = "curve.csv", "curve.png"
+
+
+def write_table(rows: Sequence[Row], folder: Path) -> None:
+    """curve.csv: a line for each logged step; figures that a step lacks are empty."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with atomic(folder / TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_picture(rows: Sequence[Row], folder: Path, title: str) -> bool:
+    """curve.png: loss and validation Dice over steps. Without matplotlib there is none, and False comes back."""
+    try:
+        require("matplotlib", "report", "draw curves").use("Agg")
+        plots = require("matplotlib.pyplot", "report", "draw curves")
+    except MissingExtra:
+        return False
+    figure, left = plots.subplots(figsize=(7, 4))
+    try:
+        left.plot(*_line(rows, "loss"), color="tab:blue", linewidth=1)
+        left.set_xlabel("step")
+        left.set_ylabel("training loss", color="tab:blue")
+        right = left.twinx()
+        right.plot(*_line(rows, "val dice"), color="tab:red", marker="o", markersize=3)
+        right.set_ylabel("validation Dice", color="tab:red")
+        right.set_ylim(0, 1)
+        left.set_title(title)
+        figure.tight_layout()
+        with atomic(folder / PICTURE) as part:
+            figure.savefig(part, dpi=110, metadata={"Software": None})
+    finally:
+        plots.close(figure)
+    return True
+
+
+def _line(rows: Sequence[Row], column: str) -> tuple[list[float], list[float]]:
+    held = [row for row in rows if column in row]
+    return [row["step"] for row in held], [row[column] for row in held]
+
+
+class Events:
+    """TensorBoard events, if one of its writers is installed; else nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writer: Any = None
+        for package, module in (
+            ("tensorboard", "torch.utils.tensorboard"),
+            ("tensorboardX", "tensorboardX"),
+        ):
+            try:
+                importlib.import_module(package)
+                self._writer = importlib.import_module(module).SummaryWriter(str(folder))
+                return
+            except ImportError:
+                continue
+
+    def add(self, row: Row) -> None:
+        if self._writer is not None:
+            for name, value in row.items():
+                if name != "step":
+                    self._writer.add_scalar(name, value, int(row["step"]))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,1 @@
+"""Scores of an adapted network on validation cases."""

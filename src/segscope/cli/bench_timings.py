@@ -1,0 +1,135 @@
+"""The measurements behind `segscope bench`: seconds and bytes of an engine at work."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segscope.models.engine import Engine
+from segscope.prompts import Box, Point
+from segscope.render import Renderer
+from segscope.session import Interaction
+from segscope.stack import Stack
+
+Seconds = float
+
+
+def clip(frames: int, side: int) -> Stack:
+    """A generated video of square frames."""
+    from segscope import phantom
+
+    pictures, _ = phantom.clip(seed=0, frames=frames, size_hw=(side, side))
+    return Stack.from_array(pictures, times_s=np.arange(frames) / 25)
+
+
+def boxes(count: int, side: int) -> list[Box]:
+    """Boxes of different objects on frame 0, spread over the frame."""
+    across = int(np.ceil(np.sqrt(count)))
+    step = side / across
+    corners = [(place % across * step, place // across * step) for place in range(count)]
+    return [
+        Box((x + 0.2 * step, y + 0.2 * step, x + 0.8 * step, y + 0.8 * step), 0, number)
+        for number, (x, y) in enumerate(corners, 1)
+    ]
+
+
+def median(work: Callable[[], Any], times: int) -> Seconds:
+    """Median of `times` runs after one that is not counted."""
+    work()
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def encoding(engine: Engine, stack: Stack, times: int = 7) -> Seconds:
+    """One frame through the encoder, resizing included."""
+    rgb = Renderer(stack)[0]
+    return median(lambda: engine.encode(rgb), times)
+
+
+def click(engine: Engine, stack: Stack, times: int = 15) -> Seconds:
+    """A further click on a picture that is encoded already, up to the mask in pixels of the frame."""
+    picture = Stack.from_array(stack[0])
+    side = picture.size_hw[0]
+    places = iter(
+        np.random.default_rng(0).uniform(0.35 * side, 0.65 * side, (times + 1, 2)).tolist()
+    )
+    with Interaction(picture, engine) as work:
+        work.add(Box((0.3 * side, 0.3 * side, 0.7 * side, 0.7 * side)))
+
+        def add() -> None:
+            x, y = next(places)
+            work.add(Point(x, y))
+            work.undo()  # so that each click is the second prompt, not the sixteenth
+
+        return median(add, times)
+
+
+def tracking(engine: Engine, stack: Stack, objects: int, memory: str = "fifo") -> Seconds:
+    """Seconds a frame while objects are carried through a video, encoding included."""
+    with Interaction(stack, engine, memory=memory) as work:
+        work.add(*boxes(objects, stack.size_hw[0]))
+        start = time.perf_counter()
+        frames = {found.frame for found in work.propagate("forward")}
+        return (time.perf_counter() - start) / max(1, len(frames - {0}))
+
+
+def transformers_tracking(model: Any, stack: Stack) -> Seconds:
+    """Seconds a frame of transformers' own video session on the same network, one object, encoding included."""
+    from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+
+    side = model.config.image_size
+    session = Sam2VideoInferenceSession(
+        video=_pixels(stack, side),
+        video_height=stack.size_hw[0],
+        video_width=stack.size_hw[1],
+        dtype=torch.float32,
+    )
+    index = session.obj_id_to_idx(1)
+    x0, y0, x1, y1 = (
+        value * side / stack.size_hw[0] for value in boxes(1, stack.size_hw[0])[0].xyxy
+    )
+    session.add_point_inputs(
+        index,
+        0,
+        {
+            "point_coords": torch.tensor([[[[x0, y0], [x1, y1]]]], dtype=torch.float32),
+            "point_labels": torch.tensor([[[2, 3]]], dtype=torch.int32),
+        },
+    )
+    session.obj_with_new_inputs = [1]
+    model(inference_session=session, frame_idx=0)
+    start = time.perf_counter()
+    frames = sum(1 for _ in model.propagate_in_video_iterator(session, start_frame_idx=1))
+    return (time.perf_counter() - start) / frames
+
+
+def _pixels(stack: Stack, side: int) -> torch.Tensor:
+    """All frames as the session wants them, prepared beforehand: that time is not counted against it."""
+    from PIL import Image
+
+    frames = Renderer(stack)
+    resized: list[NDArray[np.uint8]] = [
+        np.asarray(Image.fromarray(frames[index]).resize((side, side), Image.Resampling.BILINEAR))
+        for index in range(len(stack))
+    ]
+    pixels = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
+    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+    return (pixels - mean[:, None, None]) / std[:, None, None]
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024

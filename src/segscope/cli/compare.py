@@ -1,0 +1,69 @@
+"""`segscope adapt compare`: several methods under one budget, a table and a report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from segscope.cli import console
+from segscope.cli.evaluate import usual_workers
+from segscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from segscope.cli.adapt import Adapt
+
+
+def compare(asked: Adapt, methods: Sequence[str], cases: int) -> None:
+    """Train and judge; without methods, all of them."""
+    from functools import partial
+
+    from segscope.adapt import METHODS
+    from segscope.evaluate.compare import TABLE, Contest, run_contest, table
+    from segscope.io.datasets.reading import dataset
+    from segscope.load import load
+
+    if asked.own:
+        raise UsageError(
+            "--set is for one method; compare trains each with the settings that suit the base"
+        )
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError("compare works in one process; start it without torchrun")
+    contest = Contest(
+        asked.source,
+        tuple(dict.fromkeys(methods)) or tuple(METHODS),
+        tuple(dataset(path) for path in asked.data),
+        asked.choice,
+        asked.changes,
+        asked.out.expanduser(),
+        cases,
+    )
+    with console.progress("comparing", quiet=asked.as_json) as advance:
+        result = run_contest(
+            contest,
+            partial(load, device=asked.device),
+            asked.fresh,
+            resume=asked.resume,
+            workers=usual_workers(asked.device),
+            tell=(lambda _text: None) if asked.as_json else console.say,
+            progress=advance,
+        )
+    if result.stopped:
+        code = 128 + result.stopped
+        console.complain(
+            "stopped; the same command with --resume goes on from there", exit_code=code
+        )
+        raise typer.Exit(code)
+    if asked.as_json:
+        lines = [dataclasses.asdict(line) for line in result.lines]
+        rows = [
+            {key: None if value != value else value for key, value in line.items()}
+            for line in lines
+        ]
+        console.say_json({"folder": contest.out, "report": result.report, "rows": rows})
+        return
+    console.say(table(result.lines))
+    console.say(f"table: {contest.out / TABLE}.md, .csv, .json; report: {result.report}")

@@ -1,0 +1,72 @@
+"""Writing files: atomic and on disk when a call returns, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segscope.errors import UsageError, WriteError
+
+
+@contextmanager
+def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path` and rename it when the block ends well; remove it otherwise.
+
+    The temporary name keeps the suffix of `path`. A file is synced to disk before the rename, so after a crash there is
+    the old file or the new one.
+
+    Raises:
+        UsageError: the folder of `path` does not exist, or `path` is a folder where a file is wanted.
+        WriteError: the file system refuses.
+    """
+    parent = path.parent
+    if not parent.is_dir():
+        raise UsageError(f"the folder {parent} does not exist; make it first")
+    if path.is_dir() and not folder:
+        raise UsageError(f"{path} is a folder; name a file")
+    try:
+        holder = Path(tempfile.mkdtemp(prefix=".segscope-", dir=parent))
+    except OSError as error:
+        raise WriteError(f"cannot write beside {path}: {error.strerror or error}") from error
+    part = holder / path.name
+    try:
+        if folder:
+            part.mkdir()
+        yield part
+        _sync(part)
+        if folder and path.exists():
+            _replace_folder(path, part, holder / "replaced")
+        else:
+            part.replace(path)
+        _sync(parent)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def _replace_folder(path: Path, part: Path, aside: Path) -> None:
+    """Put `part` in the place of the folder `path`, which comes back if that fails."""
+    path.rename(aside)
+    try:
+        part.replace(path)
+    except OSError:
+        aside.rename(path)
+        raise
+
+
+def reason_of(error: OSError) -> str:
+    """Why the file system refused, in one line; pydicom puts a whole traceback into the text of its errors."""
+    return error.strerror or str(error).partition("\n")[0]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

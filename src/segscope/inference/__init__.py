@@ -1,0 +1,1 @@
+"""The inference rules that prediction, training and validation share."""

@@ -1,0 +1,1 @@
+"""DICOM: series, SEG, RTSTRUCT, DICOMweb."""

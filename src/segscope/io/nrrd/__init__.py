@@ -1,0 +1,1 @@
+"""NRRD and 3D Slicer segmentations."""

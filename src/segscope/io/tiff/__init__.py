@@ -1,0 +1,1 @@
+"""TIFF, with OME and ImageJ metadata."""

@@ -1,0 +1,114 @@
+"""Images: what there is, new ones, and their pixels."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+
+from segscope.serve.api import schemas
+from segscope.serve.api.dependencies import Space, array, referred
+from segscope.serve.project.images import PICTURE_FORMATS, Choice, checked
+
+router = APIRouter()
+
+FOR_EVER = "private, max-age=31536000, immutable"  # an image is named by its content
+Axis = Annotated[int, Query(ge=0, le=2, description="axis of (z, y, x) that frames run along")]
+Window = Annotated[
+    str | None, Query(max_length=100, description="preset, WIDTH,LEVEL or pLOW,HIGH")
+]
+Frame = Annotated[int, Query(ge=0)]
+
+
+@router.get("/images")
+def images(space: Space) -> list[schemas.Image]:
+    """Images of the project."""
+    return [schemas.Image(**row) for row in space.images.listed()]
+
+
+@router.post("/images", status_code=201)
+def upload(
+    space: Space,
+    file: Annotated[
+        list[UploadFile], File(description="one file, the files of a series, or a zip")
+    ],
+    series: Annotated[str | None, Form(max_length=200)] = None,
+    volume: Annotated[int | None, Form(ge=0)] = None,
+    channel: Annotated[int | None, Form(ge=0)] = None,
+) -> schemas.Image:
+    """Take an image; the same content gives the same `image_id`."""
+    space.settings.project.joinpath("uploads").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix="incoming-", dir=space.settings.project / "uploads"
+    ) as folder:
+        files = []
+        for number, part in enumerate(file):
+            target = Path(folder) / str(number)
+            with target.open("wb") as out:
+                shutil.copyfileobj(part.file, out, 2**20)
+            files.append((part.filename or "upload", target))
+        return schemas.Image(**space.images.upload(files, Choice(series, volume, channel)))
+
+
+@router.post("/images/reference", status_code=201)
+def refer(body: schemas.Reference, space: Space) -> schemas.Image:
+    """An image below a root, where it lies, or a copy of one in a DICOMweb archive."""
+    return schemas.Image(**referred(space, body))
+
+
+@router.get("/roots/{root}/files")
+def files(
+    root: int, space: Space, path: Annotated[str, Query(max_length=4000)] = ""
+) -> list[schemas.Entry]:
+    """What a folder below a root holds that can be opened."""
+    return [schemas.Entry(**row) for row in space.images.files(root, path)]
+
+
+@router.get("/images/{image_id}")
+def image(image_id: str, space: Space) -> schemas.Image:
+    """One image."""
+    return schemas.Image(**space.images.about(image_id))
+
+
+@router.get("/images/{image_id}/frames/{frame}", response_class=Response)
+def picture(
+    image_id: str,
+    frame: int,
+    space: Space,
+    axis: Axis = 0,
+    window: Window = None,
+    format: Annotated[Literal["png", "jpeg", "webp"], Query()] = "png",  # noqa: A002 - name of the parameter
+) -> Response:
+    """A frame as the network sees it, through one window for the whole stack."""
+    data = space.images.picture(image_id, frame, axis, window, format)
+    return Response(data, media_type=PICTURE_FORMATS[format], headers={"Cache-Control": FOR_EVER})
+
+
+@router.get("/images/{image_id}/raw/{frame}", response_class=Response)
+def raw(image_id: str, frame: int, request: Request, space: Space, axis: Axis = 0) -> Response:
+    """Stored numbers of a frame."""
+    stack = space.images.stack(image_id, axis)
+    return array(stack[checked(frame, len(stack))], request, FOR_EVER)
+
+
+@router.get("/images/{image_id}/volume", response_class=Response)
+def volume(
+    image_id: str, request: Request, space: Space, step: Annotated[int, Query(ge=1, le=64)] = 1
+) -> Response:
+    """Stored numbers of the whole stack, every `step`-th along each axis."""
+    return array(space.images.volume(image_id, step), request, FOR_EVER, step=step)
+
+
+@router.get("/images/{image_id}/thumbnail", response_class=Response)
+def thumbnail(
+    image_id: str, space: Space, size: Annotated[int, Query(ge=16, le=1024)] = 128
+) -> Response:
+    """A small picture of the middle frame."""
+    return Response(
+        space.images.thumbnail(image_id, size),
+        media_type="image/png",
+        headers={"Cache-Control": FOR_EVER},
+    )

@@ -1,0 +1,1 @@
+"""Interfaces of other servers, for their clients."""

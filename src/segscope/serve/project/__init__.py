@@ -1,0 +1,1 @@
+"""What a project stores on disk: images, worklist, database, exports."""

@@ -1,1 +1,0 @@
-"""Routes of the native API, one file a subject."""

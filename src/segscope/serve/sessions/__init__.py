@@ -1,0 +1,1 @@
+"""Open annotation sessions: registry, leases, jobs, events, models."""

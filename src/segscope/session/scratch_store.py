@@ -1,0 +1,28 @@
+"""Preview: what prompts would give, without keeping anything."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segscope.memory.tensor_store import Spool, Ticket
+
+
+class Scratch(Spool):
+    """Reads a spool, and keeps what is put into it in memory until it is dropped."""
+
+    def __init__(self, base: Spool) -> None:
+        self._base = base
+        self._new: dict[int, Tensor] = {}
+
+    def put(self, tensor: Tensor) -> Ticket:
+        ticket = Ticket(-1 - len(self._new), tuple(tensor.shape), tensor.dtype)
+        self._new[ticket.offset] = tensor.detach()
+        return ticket
+
+    def get(self, ticket: Ticket, device: torch.device | str = "cpu") -> Tensor:
+        found = self._new.get(ticket.offset)
+        return self._base.get(ticket, device) if found is None else found.to(device)
+
+    def close(self) -> None:
+        self._new.clear()
