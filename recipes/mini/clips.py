@@ -38,7 +38,9 @@ class Stack:
         self.area = np.stack([np.bincount(frame.ravel(), minlength=count) for frame in self.labels])
 
     def span(self, rng: np.random.Generator, need: int) -> tuple[int, int]:
-        """First frame and direction (1 or -1) of `need` frames; half of them go past the end of some object."""
+        """First frame and direction (1 or -1) of `need` frames; half of them go past the end of
+        some object.
+        """
         step = int(rng.choice([1, -1]))
         start = int(rng.integers(len(self.frames) - need + 1))
         if rng.random() < 0.5:
@@ -147,13 +149,19 @@ def from_stack(
     if ending and rng.random() < 0.7:
         chosen = sorted(chosen, key=lambda k: k not in ending)
     chosen = chosen[:objects]
-    y0, y1, x0, x1 = 0, rows, 0, columns
+    y0 = 0
+    y1 = rows
+    x0 = 0
+    x1 = columns
     if rng.random() < 0.65 and min(rows, columns) > 64:  # a fixed window on the first object
         ys, xs = (labels[0] == chosen[0]).nonzero(as_tuple=True)
         side = int(max(ys.max() - ys.min(), xs.max() - xs.min(), 24) * rng.uniform(2, 4))
-        cy, cx = int(ys.float().mean()), int(xs.float().mean())
-        y0, x0 = max(0, cy - side // 2), max(0, cx - side // 2)
-        y1, x1 = min(rows, y0 + side), min(columns, x0 + side)
+        cy = int(ys.float().mean())
+        cx = int(xs.float().mean())
+        y0 = max(0, cy - side // 2)
+        x0 = max(0, cx - side // 2)
+        y1 = min(rows, y0 + side)
+        x1 = min(columns, x0 + side)
     images = (
         torch.from_numpy(np.ascontiguousarray(stack.frames[pick][:, y0:y1, x0:x1]))
         .permute(0, 3, 1, 2)
@@ -164,11 +172,15 @@ def from_stack(
     small = labels[:, yi][:, :, xi]
     masks = torch.stack([small == k for k in chosen])
     keep = masks[:, 0].flatten(1).sum(1) >= 30
-    return Clip(_resize(images, size).permute(0, 2, 3, 1), masks[keep]) if keep.any() else None
+    if keep.any():
+        return Clip(_resize(images, size).permute(0, 2, 3, 1), masks[keep])
+    return None
 
 
 class Motion:
-    """A smooth path of affine maps and bends: where each output pixel of frame t looks in the still."""
+    """A smooth path of affine maps and bends: where each output pixel of frame t looks in the
+    still.
+    """
 
     def __init__(self, rng: np.random.Generator, length: int, size: int, fast: float) -> None:
         steps = np.arange(length)
@@ -181,7 +193,8 @@ class Motion:
         self.bend = [
             torch.from_numpy(smooth(rng, (size, size), rng.uniform(2, 5))) for _ in range(2)
         ]
-        self.phase, self.reach = rng.uniform(0, 2 * np.pi, 2), 0.012 * fast * rng.random()
+        self.phase = rng.uniform(0, 2 * np.pi, 2)
+        self.reach = 0.012 * fast * rng.random()
         self.wave = rng.uniform(0.3, 1.2)
 
     def at(self, t: int, size: int) -> tuple[Tensor, Tensor]:
@@ -192,20 +205,26 @@ class Motion:
             self.reach * (np.sin(self.wave * t + p) - np.sin(p)) * b
             for p, b in zip(self.phase, self.bend, strict=True)
         ]
-        u, v = u - self.shift[t, 0] + sway[0], v - self.shift[t, 1] + sway[1]
-        cos, sin = np.cos(self.turn[t]) / self.scale[t], np.sin(self.turn[t]) / self.scale[t]
+        u = u - self.shift[t, 0] + sway[0]
+        v = v - self.shift[t, 1] + sway[1]
+        cos = np.cos(self.turn[t]) / self.scale[t]
+        sin = np.sin(self.turn[t]) / self.scale[t]
         return cos * u - sin * v, sin * u + cos * v
 
 
 def _look(
     scene: Prepared, plane: int, view: tuple[float, float, float, float], u: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Picture and labels of a still at view coordinates; beyond its border the edge goes on, without labels."""
+    """Picture and labels of a still at view coordinates; beyond its border the edge goes on,
+    without labels.
+    """
     rows, columns = scene.levels[0].shape[1:]
     cx, cy, wide, high = view
-    x, y = cx + u * wide, cy + v * high
+    x = cx + u * wide
+    y = cy + v * high
     within = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
-    x, y = x.clamp(0, columns - 0.01), y.clamp(0, rows - 0.01)
+    x = x.clamp(0, columns - 0.01)
+    y = y.clamp(0, rows - 0.01)
     level = int(
         np.clip(round(np.log2(max(np.sqrt(wide * high) / len(u), 1e-3))), 0, len(scene.levels) - 1)
     )
@@ -216,24 +235,26 @@ def _look(
 def from_still(
     rng: np.random.Generator, below: Prepared, above: Prepared, length: int, size: int, objects: int
 ) -> Clip | None:
-    """A still in motion; in most clips an object of another still moves over it, and in some it hides for a while."""
+    """A still in motion; in most clips an object of another still moves over it, and in some it
+    hides for a while.
+    """
     plane, label, _, box, _ = below.objects[rng.integers(len(below.objects))]
     rows, columns = below.levels[0].shape[1:]
     side = max(box[2] - box[0], box[3] - box[1], 24) * rng.uniform(1.5, 4)
-    wide, high = min(side, columns), min(side, rows)
+    wide = min(side, columns)
+    high = min(side, rows)
     cx = np.clip((box[0] + box[2]) / 2, wide / 2, columns - wide / 2)
     cy = np.clip((box[1] + box[3]) / 2, high / 2, rows - high / 2)
-    path, hop = (
-        Motion(rng, length, size, rng.choice([0.3, 1.0, 1.6])),
-        Motion(rng, length, size, rng.choice([0.5, 1.0, 2.0])),
-    )
+    path = Motion(rng, length, size, rng.choice([0.3, 1.0, 1.6]))
+    hop = Motion(rng, length, size, rng.choice([0.5, 1.0, 2.0]))
     over = rng.random() < 0.75
     plane2, label2, _, box2, _ = above.objects[rng.integers(len(above.objects))]
     size2 = max(box2[2] - box2[0], box2[3] - box2[1], 16) * rng.uniform(1.6, 5)
     view2 = ((box2[0] + box2[2]) / 2, (box2[1] + box2[3]) / 2, size2, size2)
     at2 = rng.uniform(-0.3, 0.3, 2)
     hide = range(*sorted(rng.integers(1, length + 1, 2))) if rng.random() < 0.3 else range(0)
-    images, maps = [], []
+    images = []
+    maps = []
     for t in range(length):
         image, labels = _look(below, plane, (cx, cy, wide, high), *path.at(t, size))
         if over and t not in hide:
@@ -244,7 +265,8 @@ def from_still(
                 & ((u - float(at2[0])).abs() < 0.5)
                 & ((v - float(at2[1])).abs() < 0.5)
             )
-            image, labels = torch.where(inside, patch, image), torch.where(inside, -1, labels)
+            image = torch.where(inside, patch, image)
+            labels = torch.where(inside, -1, labels)
         images.append(image)
         maps.append(labels)
     noisy = _jitter(rng, torch.cat(images, 1)).view(3, length, size, size).permute(1, 2, 3, 0)
@@ -274,7 +296,10 @@ class ClipSampler:
         made: list[Prepared],
         seed: int,
     ) -> None:
-        self.stacks, self.made_up, self.stills, self.made = stacks, made_up, stills, made
+        self.stacks = stacks
+        self.made_up = made_up
+        self.stills = stills
+        self.made = made
         sources = [s.source for s in stacks]
         weight = np.array([1 / np.sqrt(sources.count(s)) / len(set(sources)) for s in sources])
         self.weight = weight / weight.sum()
@@ -310,13 +335,17 @@ class ClipSampler:
 
 
 class ClipStream(IterableDataset):
-    """One batch of clips a step, drawn by the number of the step; sizes as the settings say of that step.
+    """One batch of clips a step, drawn by the number of the step; sizes as the settings say of that
+    step.
 
-    With `seconds` in the settings, sizes follow `steps` all the same: nobody knows here how late it is.
+    With `seconds` in the settings, sizes follow `steps` all the same: nobody knows here how late it
+    is.
     """
 
     def __init__(self, sampler: ClipSampler, settings: Settings) -> None:
-        self.sampler, self.settings, self.first = sampler, settings, 0
+        self.sampler = sampler
+        self.settings = settings
+        self.first = 0
 
     def __iter__(self) -> Iterator[Clips]:
         info = get_worker_info()

@@ -1,6 +1,7 @@
 """Development data as flat pictures with label planes: what both training and evaluation read.
 
-A `Scene` is one picture, slice or frame. Its planes are label maps; targets that may overlap lie in different planes.
+A `Scene` is one picture, slice or frame. Its planes are label maps; targets that may overlap lie in
+different planes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-#: trained kinds left out for reasons of their own: pseudo labels, made from other sets, masks off the array grid, and a
+#: trained kinds left out for reasons of their own: pseudo labels, made from other sets, masks off
+#: the array grid, and a
 #: group that stands on both sides of the split
 LEFT_OUT = (
     "video_phase_contrast_t98g",
@@ -50,7 +52,9 @@ class Scene:
 
 
 def to_8bit(values: NDArray, modality: str = "") -> NDArray[np.uint8]:
-    """A window for CT (-160 to 240), the 0.5 and 99.5 percentiles for everything that is not 8 bit yet."""
+    """A window for CT (-160 to 240), the 0.5 and 99.5 percentiles for everything that is not 8 bit
+    yet.
+    """
     if values.dtype == np.uint8:
         return values
     values = values.astype(np.float32)
@@ -147,7 +151,8 @@ def _parts(mask: NDArray[np.bool_]) -> NDArray[np.uint16]:
 def _planes(
     masks: list[NDArray], kinds: list[str], names: list[str]
 ) -> tuple[list[NDArray], list[str]]:
-    planes, meanings = [], []
+    planes = []
+    meanings = []
     for mask, kind, name in zip(masks, kinds, names, strict=True):
         if kind == "binary":
             whole = _binary(mask)
@@ -161,7 +166,8 @@ def _planes(
             planes.append((mask if mask.ndim == 2 else mask[..., 0]).astype(np.uint16))
             meanings.append(name)
     if "axon" in names and "myelin" in names:  # each axon's own sheath: real rings
-        axon, myelin = masks[names.index("axon")], _binary(masks[names.index("myelin")])
+        axon = masks[names.index("axon")]
+        myelin = _binary(masks[names.index("myelin")])
         distance, (y, x) = ndimage.distance_transform_edt(axon == 0, return_indices=True)
         planes.append(np.where(myelin & (distance < 25), axon[y, x], 0).astype(np.uint16))
         meanings.append("sheath")
@@ -175,15 +181,15 @@ def index(root: Path) -> dict[str, dict]:
 
 
 def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator[Scene]:
-    """Scenes of one data set; at most `most` slices or frames of an item. `split` None takes all items."""
+    """Scenes of one data set; at most `most` slices or frames of an item. `split` None takes all
+    items.
+    """
     folder = root / name
     for item in json.loads((folder / "dataset.json").read_text())["items"]:
         if (split and item["split"] != split) or f"{name}/{item['id']}" in LEFT_OUT_ITEMS:
             continue
-        kinds, labels = (
-            [t["kind"] for t in item["targets"]],
-            [str(t["label"]) for t in item["targets"]],
-        )
+        kinds = [t["kind"] for t in item["targets"]]
+        labels = [str(t["label"]) for t in item["targets"]]
         for where, picture, masks in _views(folder, item, most):
             planes, names = _planes(masks, kinds, labels)
             if name == "video_larynx_surgery":
@@ -201,10 +207,13 @@ def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator
 def stack_items(
     root: Path, name: str, split: str | None
 ) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int32]]]:
-    """(source, frames (t, row, column, 3), labels (t, row, column)) of volumes and videos, along the coarsest axis."""
+    """(source, frames (t, row, column, 3), labels (t, row, column)) of volumes and videos, along
+    the coarsest axis.
+    """
     folder = root / name
     for item in json.loads((folder / "dataset.json").read_text())["items"]:
-        image, target = folder / item["image"], folder / item["targets"][0]["path"]
+        image = folder / item["image"]
+        target = folder / item["targets"][0]["path"]
         if (split and item["split"] != split) or (
             f"{name}/{item['id']}" in LEFT_OUT_ITEMS and split == "train"
         ):

@@ -1,9 +1,11 @@
 """Measure `mini` on a stored list of objects: box, jittered box, corrections, clicks.
 
-    python recipes/mini/evaluate.py --data DIR --weights FILE [--size 256] [--which unseen|val] [--out FILE.json]
+    python recipes/mini/evaluate.py --data DIR --weights FILE [--size 256] [--which unseen|val]
+    [--out FILE.json]
 
-Every object of `cases.json` (drawn once, seeded, from sets never trained on, and from `val` items of trained ones) is
-answered through windows as the product does. Dice at full resolution, mean over objects of a set, then over sets.
+Every object of `cases.json` (drawn once, seeded, from sets never trained on, and from `val` items
+of trained ones) is answered through windows as the product does. Dice at full resolution, mean over
+objects of a set, then over sets.
 """
 
 from __future__ import annotations
@@ -75,7 +77,9 @@ def draw_cases(root: Path, seed: int = 0) -> dict[str, list]:
 def box_rounds(
     viewer: Viewer, truth: NDArray[np.bool_], box: tuple, gate: float, clicks: int = 3
 ) -> dict[str, float]:
-    """A box, and corrections on it. The gated answer, where it is the ellipse, is what corrections start from."""
+    """A box, and corrections on it. The gated answer, where it is the ellipse, is what corrections
+    start from.
+    """
     prior = ellipse(box, viewer.frame_hw)
     view = around(box, viewer.frame_hw)
     logits, iou = viewer.answer(view, box=box)
@@ -84,10 +88,12 @@ def box_rounds(
     if iou[0] < gate:
         full = np.where(prior, 4.0, -4.0).astype(np.float32)
     out["gated"] = dice(full > 0, truth)
-    points, labels = np.zeros((0, 2)), np.zeros(0, np.int64)
+    points = np.zeros((0, 2))
+    labels = np.zeros(0, np.int64)
     for k in range(clicks):
         x, y, positive = corrective_click(full > 0, truth)
-        points, labels = np.vstack([points, [x, y]]), np.append(labels, int(positive))
+        points = np.vstack([points, [x, y]])
+        labels = np.append(labels, int(positive))
         x0, y0, x1, y1 = view
         if not (x0 <= x < x1 and y0 <= y < y1):
             view = around(bounds(prior, points), viewer.frame_hw)
@@ -100,7 +106,8 @@ def box_rounds(
 def click_rounds(viewer: Viewer, truth: NDArray[np.bool_], clicks: int = 5) -> dict[str, float]:
     """A lone click answered by the window and mask of highest predicted IoU, then corrections."""
     x, y, _ = corrective_click(np.zeros_like(truth), truth)
-    points, labels = np.array([[x, y]]), np.ones(1, np.int64)
+    points = np.array([[x, y]])
+    labels = np.ones(1, np.int64)
     views = [at_click(x, y, share, viewer.frame_hw) for share in SHARES]
     viewer.features(views)
     tried = []
@@ -119,7 +126,8 @@ def click_rounds(viewer: Viewer, truth: NDArray[np.bool_], clicks: int = 5) -> d
     out["oracle window"] = max(real[k] for k in per_view)
     for k in range(1, clicks):
         x, y, positive = corrective_click(full > 0, truth)
-        points, labels = np.vstack([points, [x, y]]), np.append(labels, int(positive))
+        points = np.vstack([points, [x, y]])
+        labels = np.append(labels, int(positive))
         view = around(bounds(full > 0, points), viewer.frame_hw)
         logits, iou = viewer.answer(view, points, labels, previous=viewer.cut(view, full))
         full = viewer.paste(view, logits[0])

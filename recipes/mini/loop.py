@@ -30,9 +30,11 @@ class Settings:
     steps: int = 7000
     #: leave after this step, as if interrupted; 0 to go on to the end
     stop_at: int = 0
-    #: end after so many seconds, and let rates and sizes follow the time instead of the steps; 0 not to
+    #: end after so many seconds, and let rates and sizes follow the time instead of the steps; 0
+    #: not to
     seconds: float = 0.0
-    #: processes that make scenes or clips while the device computes; 0 makes `made_up` scenes before, and no more
+    #: processes that make scenes or clips while the device computes; 0 makes `made_up` scenes
+    #: before, and no more
     workers: int = 0
     seed: int = 1
     made_up: int = 6000
@@ -65,7 +67,8 @@ class Average:
     """Running average of weights and batch statistics."""
 
     def __init__(self, model: nn.Module, rate: float) -> None:
-        self.rate, self.steps = rate, 0
+        self.rate = rate
+        self.steps = 0
         self.values = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     @torch.no_grad()
@@ -129,7 +132,8 @@ class Loop:
         place = settings.out / f"{settings.stage}.log"
         logging.basicConfig(filename=place, level=logging.INFO, format="%(asctime)s %(message)s")
         torch.manual_seed(settings.seed)
-        self.settings, self.device = settings, torch.device(settings.device)
+        self.settings = settings
+        self.device = torch.device(settings.device)
         self.models = {size: build_mini(size).to(self.device) for _, size, _ in settings.sizes}
         share_weights(list(self.models.values()))
         self.model = next(iter(self.models.values()))
@@ -143,7 +147,10 @@ class Loop:
             groups, lr=settings.rate, fused=self.device.type == "cuda"
         )
         self.average = Average(self.model, settings.average)
-        self.step, self.seen, self.began, self.saved = 0, 0, time.time(), time.time()
+        self.step = 0
+        self.seen = 0
+        self.began = time.time()
+        self.saved = time.time()
         self.notes: dict[str, list[Tensor]] = {}
         if settings.resume and self.state.exists():
             self.load()
@@ -160,8 +167,10 @@ class Loop:
         saved = torch.load(self.state, weights_only=True, map_location=self.device)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.average.values, self.average.steps = saved["average"], saved["step"]
-        self.step, self.seen = saved["step"], saved["seen"]
+        self.average.values = saved["average"]
+        self.average.steps = saved["step"]
+        self.step = saved["step"]
+        self.seen = saved["seen"]
 
     def save(self) -> None:
         state = {
@@ -188,11 +197,9 @@ class Loop:
     def share(self) -> float:
         """How much of the run is done, from 0 to 1."""
         limit = self.settings.seconds
-        return (
-            min(1.0, (time.time() - self.began) / limit)
-            if limit
-            else self.step / self.settings.steps
-        )
+        if limit:
+            return min(1.0, (time.time() - self.began) / limit)
+        return self.step / self.settings.steps
 
     def steps(self) -> Iterator[tuple[int, int, float]]:
         """(input size, pictures, share of the run) of each step that is still to do."""
@@ -222,7 +229,8 @@ class Loop:
                 p.grad = torch.where(norm.isfinite(), p.grad, 0.0)
         self.optimizer.step()
         self.average.update(self.model)
-        self.step, self.seen = self.step + 1, self.seen + count
+        self.step = self.step + 1
+        self.seen = self.seen + count
         if self.step % self.settings.log_every == 0:
             means = " ".join(
                 f"{k} {torch.stack(v).nanmean():.3f}" for k, v in sorted(self.notes.items())

@@ -22,7 +22,8 @@ def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def true_iou(logits: Tensor, truth: Tensor, outside: Tensor) -> Tensor:
     """IoU (O, M) of the masks with the whole object, its part outside the window counted as missed."""
-    answer, truth = logits > 0, truth[:, None]
+    answer = logits > 0
+    truth = truth[:, None]
     both = (answer & truth).sum((-2, -1)).float()
     return both / ((answer | truth).sum((-2, -1)).float() + outside[:, None]).clamp(min=1)
 
@@ -37,7 +38,8 @@ def round_loss(
         iou: (O, 4) predicted.
         truth: (O, row, column) bool.
         outside: (O,) area outside the window.
-        lone: (O,) bool: a first, lone click, answered by the best of masks 1 to 3 (mask 0 learns the average answer).
+        lone: (O,) bool: a first, lone click, answered by the best of masks 1 to 3 (mask 0 learns
+            the average answer).
         judged: (O,) bool: only the predicted IoU is taught; the prompt does not say what is meant.
 
     Returns:

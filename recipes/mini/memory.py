@@ -1,7 +1,9 @@
-"""Stage `memory`: the image part stays as it is; what remembers, attends and hands on learns on short clips.
+"""Stage `memory`: the image part stays as it is; what remembers, attends and hands on learns on
+short clips.
 
-A bank is handled as in SAM 2: prompted frames at temporal position 0, up to six recent ones at 1 to 6, object pointers
-with temporal codes, masks as sigmoid * 20 - 10 (binarised where prompted), a code for "absent".
+A bank is handled as in SAM 2: prompted frames at temporal position 0, up to six recent ones at 1 to
+6, object pointers with temporal codes, masks as sigmoid * 20 - 10 (binarised where prompted), a
+code for "absent".
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
         for part in (layer.self_attn.o_proj, layer.cross_attn_image.o_proj, layer.linear2):
             nn.init.normal_(part.weight, std=0.02)
             nn.init.zeros_(part.bias)
-        # equal query and key biases make rotary attention look at the same place (one to two tokens wide) at first
+        # equal query and key biases make rotary attention look at the same place (one to two tokens
+        # wide) at first
         nn.init.constant_(layer.cross_attn_image.q_proj.bias, sharp)
         nn.init.constant_(layer.cross_attn_image.k_proj.bias, sharp)
     tokens = coarse.flatten(2).transpose(1, 2).reshape(-1, WIDTH)
@@ -78,7 +81,8 @@ def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
     score.weight.data.mul_(0.2)
     nn.init.zeros_(score.bias)
     # the neighbouring frame's answer and the prior are read at first as an earlier answer is
-    branch, known = model.track_branch, model.dense_branch
+    branch = model.track_branch
+    known = model.dense_branch
     branch.load_state_dict(known.state_dict() | {
         "first.weight": known.first.weight[:, 4:].repeat(1, 2, 1, 1) / 2,
         "flags.weight": known.flags.weight[:, 1:2],
@@ -101,10 +105,12 @@ def attend(
 ) -> Tensor:
     """(O, WIDTH, row, column) map of `frame` (1 or O maps), conditioned on the bank."""
     objects = bank[0].map.shape[0]
-    shape, device = bank[0].map.shape, bank[0].map.device
+    shape = bank[0].map.shape
+    device = bank[0].map.device
     place = model.memory_encoder.position_encoding(shape, device, torch.float32)[0].flatten(1).T
     ages = model.memory_temporal_positional_encoding.flatten(1)
-    tokens, places = [], []
+    tokens = []
+    places = []
     for item in bank:
         age = 0 if item.prompted else frame - item.frame
         if 0 <= age < model.num_maskmem:
@@ -166,8 +172,11 @@ def remember(
 def first_answer(
     kind: str, rng: Generator, model: MiniModel, features: list[Tensor], masks: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Frame 0 by box, click or given mask: chosen logits (O, S/4, S/4), tokens (O, WIDTH), score (O, 1)."""
-    size, count = masks.shape[-1], len(masks)
+    """Frame 0 by box, click or given mask: chosen logits (O, S/4, S/4), tokens (O, WIDTH), score
+    (O, 1).
+    """
+    size = masks.shape[-1]
+    count = len(masks)
     rows = torch.arange(count, device=masks.device)
     if kind == "mask":
         given = F.interpolate(
@@ -176,7 +185,8 @@ def first_answer(
         _, _, score, tokens = model.decode_tokens(features, previous=given)
         return given[:, 0], tokens[:, 0], score
     if kind == "click":
-        points, labels = interior_points(rng, masks)[:, None] + 0.5, rows.new_ones(count, 1)
+        points = interior_points(rng, masks)[:, None] + 0.5
+        labels = rows.new_ones(count, 1)
         logits, iou, score, tokens = model.decode_tokens(features, points, labels)
         best = 1 + iou[:, 1:].argmax(1)
         return logits[rows, best].detach(), tokens[rows, best], score
@@ -186,8 +196,11 @@ def first_answer(
 
 def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor:
     """Prompt frame 0, track the rest; in some batches one later frame is corrected by a click."""
-    rng, draw = loop.rng(), np.random.default_rng((loop.settings.seed, loop.step))
-    length, objects, owner = clips.images.shape[1], len(clips.masks), clips.owner
+    rng = loop.rng()
+    draw = np.random.default_rng((loop.settings.seed, loop.step))
+    length = clips.images.shape[1]
+    objects = len(clips.masks)
+    owner = clips.owner
     with torch.no_grad(), loop.settings.half():
         maps = model.encode(normalise(clips.images.flatten(0, 1)))
     longest = int(draw.integers(min(length, POINTERS), POINTERS + 1))
@@ -208,17 +221,16 @@ def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor
                 [*frames[t][:2], coarse], low[:, None].detach()
             )
             prior = upsample(model.where_tracked(coarse))[:, 0]
-        fine, iou, score, tokens = (
-            upsample(logits[:, :1])[:, 0],
-            iou.float(),
-            score.float(),
-            tokens.float(),
-        )
+        fine = upsample(logits[:, :1])[:, 0]
+        iou = iou.float()
+        score = score.float()
+        tokens = tokens.float()
         here = truth[:, t].flatten(1).any(1)
         present = here.float()
         roughly, _ = mask_loss(prior, truth[:, t])
         main, dice = mask_loss(fine, truth[:, t])
-        # where an object is gone the mask has to be empty (Dice says nothing there), and presence counts double
+        # where an object is gone the mask has to be empty (Dice says nothing there), and presence
+        # counts double
         loss = loss + ((main + 0.5 * roughly) * torch.where(here, 1.0, 0.5)).mean()
         loss = loss + 0.5 * F.binary_cross_entropy_with_logits(score[:, 0], present, 2 - present)
         real = true_iou(fine[:, None], truth[:, t], torch.zeros_like(present))
@@ -228,7 +240,9 @@ def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor
         loop.note("gone", ((score[:, 0] < 0) * (1 - present)).sum() / (1 - present).sum())
         loop.note("score", ((score[:, 0] > 0) == here).float().mean())
         seen = (score[:, 0] > 0) if trust else here
-        low, token, prompted = logits[:, 0].float(), tokens[:, 0], t == corrected
+        low = logits[:, 0].float()
+        token = tokens[:, 0]
+        prompted = t == corrected
         if prompted:  # objects that are not there get none
             spot, sign = corrective_clicks(rng, fine > 0, truth[:, t])
             with loop.settings.half():
@@ -253,7 +267,9 @@ def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor
 
 @dataclass(eq=False)
 class Pair:
-    """Two frames as memory sees them: last maps (2, WIDTH, row, column), first answers and masks of both frames."""
+    """Two frames as memory sees them: last maps (2, WIDTH, row, column), first answers and masks of
+    both frames.
+    """
 
     coarse: Tensor
     logits: Tensor
@@ -276,19 +292,28 @@ def pairs(loop: Loop, model: MiniModel, sampler: ClipSampler, count: int) -> lis
 
 
 def warm_up(loop: Loop, model: MiniModel, sampler: ClipSampler, steps: int) -> None:
-    """Before clips: carry a mask from one frame to the next by memory alone, without decoder, on kept features.
+    """Before clips: carry a mask from one frame to the next by memory alone, without decoder, on
+    kept features.
 
-    Ten times as cheap a step as a clip, and what clips need first. Both frames are shifted by whole tokens at random.
+    Ten times as cheap a step as a clip, and what clips need first. Both frames are shifted by whole
+    tokens at random.
     """
     kept = pairs(loop, model, sampler, 300)
     optimizer = torch.optim.AdamW(loop.parameters, lr=2e-3, weight_decay=0.01)
-    rng, total, side = sampler.rng, [], model.image_size // 16
+    rng = sampler.rng
+    total = []
+    side = model.image_size // 16
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1.0, (step + 1) / 30) * (1 - 0.8 * step / steps)
-        coarse, later, logits, tokens, truth = [], [], [], [], []
+        coarse = []
+        later = []
+        logits = []
+        tokens = []
+        truth = []
         for k in rng.integers(len(kept), size=6):
-            pair, objects = kept[k], len(kept[k].logits)
+            pair = kept[k]
+            objects = len(kept[k].logits)
             shift = rng.integers(-side // 4, side // 4 + 1, 2)
             more = shift + rng.integers(-1, 2, 2) * int(rng.random() < 0.3)
             for out, maps, where in (

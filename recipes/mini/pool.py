@@ -1,7 +1,9 @@
-"""Scenes on the training device: crops of them with objects, drawn a batch at a time, on a CPU as on a GPU.
+"""Scenes on the training device: crops of them with objects, drawn a batch at a time, on a CPU as
+on a GPU.
 
-Pixels and labels of all scenes lie flat, one after the other, at their own sizes; tables say where each begins. Nothing
-here waits for the device, so that a GPU is never idle for want of a decision on the CPU.
+Pixels and labels of all scenes lie flat, one after the other, at their own sizes; tables say where
+each begins. Nothing here waits for the device, so that a GPU is never idle for want of a decision
+on the CPU.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ class Batch:
         truth: (B * O, S/2, S/2) bool.
         boxes: (B * O, 4) tight boxes in input pixels.
         outside: (B * O,) area of the object outside the window, in pixels of `truth`.
-        vague: (B * O,) bool, a box does not say what is meant (thin structures all over the frame); the answer to one
-            teaches only what its predicted IoU should have been.
+        vague: (B * O,) bool, a box does not say what is meant (thin structures all over the frame);
+            the answer to one teaches only what its predicted IoU should have been.
     """
 
     images: Tensor
@@ -58,8 +60,8 @@ class Pool:
     Attributes:
         pixels: (T, 3) uint8; places (N, LEVELS, 3) offset, rows, columns of each level in them.
         labels: (U,) int16; planes (N, PLANES) offset of each label plane.
-        objects: (K, 9) float64, rows sorted by scene, plane and label, see SCENE to VAGUE; keys (K,) the same as one
-            number; first and count (N,) rows of a scene.
+        objects: (K, 9) float64, rows sorted by scene, plane and label, see SCENE to VAGUE; keys
+            (K,) the same as one number; first and count (N,) rows of a scene.
         chances: (K,) how often each object is the one a crop is about.
     """
 
@@ -72,9 +74,15 @@ class Pool:
     @classmethod
     def of(cls, scenes: list[Scene], device: torch.device) -> Pool:
         """All of `scenes`, with the chances of sampler.source_weights."""
-        made, tables = cls(device), [tabulate(scene) for scene in scenes]
+        made = cls(device)
+        tables = [tabulate(scene) for scene in scenes]
         chance = source_weights(scenes, tables)
-        pixels, labels, places, planes, rows, chances = [], [], [], [], [], []
+        pixels = []
+        labels = []
+        places = []
+        planes = []
+        rows = []
+        chances = []
         at = label_at = 0
         for k, (scene, table) in enumerate(zip(scenes, tables, strict=True)):
             where = []
@@ -93,8 +101,10 @@ class Pool:
             rows.append(np.column_stack([np.full(len(kept), k), kept]))
             often = table.often[table.rows[:, 0] < PLANES]
             chances.append(chance[k] * often / max(often.sum(), 1e-9))
-        made.pixels, made.labels = torch.cat(pixels).to(device), torch.cat(labels).to(device)
-        made.places, made.planes = torch.tensor(places).to(device), torch.tensor(planes).to(device)
+        made.pixels = torch.cat(pixels).to(device)
+        made.labels = torch.cat(labels).to(device)
+        made.places = torch.tensor(places).to(device)
+        made.planes = torch.tensor(planes).to(device)
         made.objects = torch.from_numpy(np.concatenate(rows).astype(np.float64)).to(device)
         made.chances = torch.from_numpy(np.concatenate(chances)).to(device)
         made.index()
@@ -110,7 +120,9 @@ class Pool:
         self.count = torch.searchsorted(column, scene, right=True) - self.first
 
     def draw(self, rng: Generator, count: int, size: int) -> Batch:
-        """`count` crops of `size` pixels with OBJECTS objects each (the main one again where there are fewer)."""
+        """`count` crops of `size` pixels with OBJECTS objects each (the main one again where there
+        are fewer).
+        """
         more = count + count // 3 + 2
         rand = lambda *shape: torch.rand(*shape, generator=rng, device=self.device)  # noqa: E731
         row = torch.searchsorted(self.running, rand(more).double() * self.running[-1]).clamp(
@@ -118,7 +130,8 @@ class Pool:
         )
         main = self.objects[row]
         scene = main[:, SCENE].long()
-        rows, columns = self.places[scene, 0, 1], self.places[scene, 0, 2]
+        rows = self.places[scene, 0, 1]
+        columns = self.places[scene, 0, 2]
         x, y, scale = _view(rng, main, rows, columns, size)
         labels = self._labels(main, x, y, 0.0)
         least = max(30.0, 0.0015 * size**2)
@@ -142,17 +155,24 @@ class Pool:
         return Batch(jitter(rng, images), truth, boxes, outside, (known[:, VAGUE] > 0) | fills)
 
     def _labels(self, main: Tensor, x: Tensor, y: Tensor, shift: float) -> Tensor:
-        """(n, S, S) labels under frame coordinates, or under the pixels that lie `shift` before them."""
+        """(n, S, S) labels under frame coordinates, or under the pixels that lie `shift` before
+        them.
+        """
         scene = main[:, SCENE].long()
-        offset, place = self.planes[scene, main[:, PLANE].long()], self.places[scene, 0]
-        rows, columns = place[:, 1, None, None], place[:, 2, None, None]
+        offset = self.planes[scene, main[:, PLANE].long()]
+        place = self.places[scene, 0]
+        rows = place[:, 1, None, None]
+        columns = place[:, 2, None, None]
         xi = torch.minimum((x - shift).floor().long().clamp(min=0), columns - 1)
         yi = torch.minimum((y - shift).floor().long().clamp(min=0), rows - 1)
         return self.labels[offset[:, None, None] + yi * columns + xi].int()
 
     def _masks(self, main: Tensor, chosen: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """(n, OBJECTS, S, S) masks, smooth where the view magnifies: each object interpolated between its pixels."""
-        wx, wy = (x - 0.5) - (x - 0.5).floor(), (y - 0.5) - (y - 0.5).floor()
+        """(n, OBJECTS, S, S) masks, smooth where the view magnifies: each object interpolated
+        between its pixels.
+        """
+        wx = (x - 0.5) - (x - 0.5).floor()
+        wy = (y - 0.5) - (y - 0.5).floor()
         total = torch.zeros(*chosen.shape, *x.shape[1:], device=x.device)
         for down in (0.0, 1.0):
             for right in (0.0, 1.0):
@@ -162,15 +182,20 @@ class Pool:
         return total >= 0.5
 
     def _pixels(self, rng: Generator, scene: Tensor, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """Bilinear (n, 3, S, S) float values at frame coordinates, of the level that suits the scale."""
+        """Bilinear (n, 3, S, S) float values at frame coordinates, of the level that suits the
+        scale.
+        """
         wobble = torch.rand(len(scene), generator=rng, device=self.device) * 0.55 - 0.3
         level = (scale.clamp(min=1e-3).log2() + wobble).round().long().clamp(0, LEVELS - 1)
-        place, full = self.places[scene, level], self.places[scene, 0]
+        place = self.places[scene, level]
+        full = self.places[scene, 0]
         offset, rows, columns = (place[:, k, None, None] for k in range(3))
         fx = x * (columns / full[:, 2, None, None]) - 0.5
         fy = y * (rows / full[:, 1, None, None]) - 0.5
-        x0, y0 = fx.floor(), fy.floor()
-        wx, wy = (fx - x0)[..., None], (fy - y0)[..., None]
+        x0 = fx.floor()
+        y0 = fy.floor()
+        wx = (fx - x0)[..., None]
+        wy = (fy - y0)[..., None]
         xs = [torch.minimum((x0.long() + k).clamp(min=0), columns - 1) for k in (0, 1)]
         ys = [
             torch.minimum((y0.long() + k).clamp(min=0), rows - 1) * columns + offset for k in (0, 1)
@@ -184,8 +209,11 @@ class Pool:
         return torch.lerp(upper, lower, wy).permute(0, 3, 1, 2)
 
     def _others(self, rng: Generator, main: Tensor, labels: Tensor, least: float) -> Tensor:
-        """(n, OBJECTS) labels: the main one, two found under random pixels, one of the scene's table."""
-        n, flat = len(labels), labels.flatten(1)
+        """(n, OBJECTS) labels: the main one, two found under random pixels, one of the scene's
+        table.
+        """
+        n = len(labels)
+        flat = labels.flatten(1)
         at = torch.randint(flat.shape[1], (n, 2 * 6), generator=rng, device=self.device)
         under = flat.gather(1, at).view(n, 2, 6)
         good = (under > 0) & (under != main[:, None, None, LABEL])
@@ -202,7 +230,9 @@ class Pool:
         )
 
     def _find(self, main: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the objects of (n, M) labels in the planes of the main ones, and whether there are such."""
+        """Rows of the objects of (n, M) labels in the planes of the main ones, and whether there
+        are such.
+        """
         keys = _key(main[:, SCENE, None].long(), main[:, PLANE, None].long(), labels.long())
         at = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
         return self.objects[at], self.keys[at] == keys
@@ -211,16 +241,22 @@ class Pool:
 class Ring(Pool):
     """Made-up scenes of one size; new ones take the place of the oldest."""
 
-    SIDE, MOST = 256, 24
+    SIDE = 256
+    MOST = 24
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         super().__init__(device)
-        side, self.capacity, self.filled, self.next = self.SIDE, capacity, 0, 0
-        fine, half = side * side, (side // 2) ** 2
+        side = self.SIDE
+        self.capacity = capacity
+        self.filled = 0
+        self.next = 0
+        fine = side * side
+        half = (side // 2) ** 2
         self.pixels = torch.zeros(capacity * (fine + half), 3, dtype=torch.uint8, device=device)
         self.labels = torch.zeros(capacity * 2 * fine, dtype=torch.int16, device=device)
         slot = torch.arange(capacity, device=device)
-        zero, full = slot * (fine + half), torch.full_like(slot, side)
+        zero = slot * (fine + half)
+        full = torch.full_like(slot, side)
         large = torch.stack([zero, full, full], 1)
         small = torch.stack([zero + fine, full // 2, full // 2], 1)
         self.places = torch.stack([large, small, small, small], 1)
@@ -230,7 +266,9 @@ class Ring(Pool):
         self.chances = torch.zeros(capacity, self.MOST, dtype=torch.float64, device=device)
 
     def put(self, images: Tensor, planes: Tensor, rows: Tensor, often: Tensor) -> None:
-        """Take in n scenes: (n, 256, 256, 3) uint8, (n, 2, 256, 256) int16, (n, MOST, 8) and (n, MOST), see `pack`."""
+        """Take in n scenes: (n, 256, 256, 3) uint8, (n, 2, 256, 256) int16, (n, MOST, 8) and (n,
+        MOST), see `pack`.
+        """
         n = min(len(images), self.capacity - self.next)
         self._write(
             *(part[:n].to(self.device, non_blocking=True) for part in (images, planes, rows, often))
@@ -239,7 +277,8 @@ class Ring(Pool):
             self.put(images[n:], planes[n:], rows[n:], often[n:])
 
     def _write(self, images: Tensor, planes: Tensor, rows: Tensor, often: Tensor) -> None:
-        n, side = len(images), self.SIDE
+        n = len(images)
+        side = self.SIDE
         slots = slice(self.next, self.next + n)
         half = (
             F.avg_pool2d(images.permute(0, 3, 1, 2).float(), 2)
@@ -257,17 +296,18 @@ class Ring(Pool):
             [number[:, None, None].expand(-1, self.MOST, 1), rows.double()], 2
         )
         self.chances[slots] = often.double() / often.double().sum(1, keepdim=True).clamp(min=1e-9)
-        self.filled, self.next = max(self.filled, self.next + n), (self.next + n) % self.capacity
+        self.filled = max(self.filled, self.next + n)
+        self.next = (self.next + n) % self.capacity
 
     def view(self) -> Pool:
         """What is there now, ready to draw from."""
         out = Pool(self.device)
-        out.pixels, out.labels = self.pixels, self.labels
-        out.places, out.planes = self.places[: self.filled], self.planes[: self.filled]
-        out.objects, out.chances = (
-            self.objects[: self.filled].flatten(0, 1),
-            self.chances[: self.filled].flatten(),
-        )
+        out.pixels = self.pixels
+        out.labels = self.labels
+        out.places = self.places[: self.filled]
+        out.planes = self.planes[: self.filled]
+        out.objects = self.objects[: self.filled].flatten(0, 1)
+        out.chances = self.chances[: self.filled].flatten()
         out.index()
         return out
 
@@ -312,24 +352,28 @@ def _view(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Frame coordinates x, y (n, size, size) of each view, and frame pixels per view pixel (n,).
 
-    A window round the object as for boxes, of any size as for clicks, too near (the network has to know that it sees
-    only a part), or the whole frame; shifted, turned, flipped, bent.
+    A window round the object as for boxes, of any size as for clicks, too near (the network has to
+    know that it sees only a part), or the whole frame; shifted, turned, flipped, bent.
     """
-    device, n = rows.device, len(main)
+    device = rows.device
+    n = len(main)
     rand = lambda *shape: torch.rand(*shape, generator=rng, device=device)  # noqa: E731
     randn = lambda *shape: torch.randn(*shape, generator=rng, device=device)  # noqa: E731
     x0, y0, x1, y1 = (main[:, k].float() for k in (X0, Y0, X1, Y1))
-    rows, columns = rows.float(), columns.float()
+    rows = rows.float()
+    columns = columns.float()
     longest = torch.maximum(x1 - x0, y1 - y0).clamp(min=8)
     most = torch.maximum(rows, columns)
-    draw, u = rand(n), rand(n)
+    draw = rand(n)
+    u = rand(n)
     low = (0.7 * longest).clamp(min=16)
     high = torch.maximum(most, low + 1)
     side = torch.where(draw < 0.50, longest * (1.2 + 1.4 * u), low * (high / low) ** u)
     side = torch.where((draw >= 0.50) & (draw < 0.58), longest * 0.15 * 8.0**u, side)
     side = torch.where(draw >= 0.92, most, side)
     aspect = (0.15 * randn(n)).exp()
-    wide, tall = (side * aspect).clamp(min=16), (side / aspect).clamp(min=16)
+    wide = (side * aspect).clamp(min=16)
+    tall = (side / aspect).clamp(min=16)
     slack = torch.where(rand(n) < 0.5, 0.3, 0.9)
     cx = (x0 + x1) / 2 + (rand(n) - 0.5) * (wide - (x1 - x0)).abs() * slack
     cy = (y0 + y1) / 2 + (rand(n) - 0.5) * (tall - (y1 - y0)).abs() * slack
@@ -341,14 +385,16 @@ def _view(
     turn = torch.where(rand(n) < 0.2, (rand(n) * 2 - 1) * torch.pi, 0.0)
     flip_x, flip_y = (torch.where(rand(n) < 0.5, -1.0, 1.0) for _ in range(2))
     base = (torch.arange(size, device=device) + 0.5) / size - 0.5
-    across, down = base.expand(n, size, size), base[:, None].expand(n, size, size)
+    across = base.expand(n, size, size)
+    down = base[:, None].expand(n, size, size)
     swap = (rand(n) < 0.3)[:, None, None]
     across, down = torch.where(swap, down, across), torch.where(swap, across, down)
     bent = torch.where(rand(n) < 0.3, 0.05 * rand(n), 0.0)[:, None, None, None]
     bend = F.interpolate(randn(n, 2, 4, 4), (size, size), mode="bicubic", align_corners=True) * bent
     across = (across * flip_x[:, None, None] + bend[:, 0]) * wide[:, None, None]
     down = (down * flip_y[:, None, None] + bend[:, 1]) * tall[:, None, None]
-    cos, sin = turn.cos()[:, None, None], turn.sin()[:, None, None]
+    cos = turn.cos()[:, None, None]
+    sin = turn.sin()[:, None, None]
     x = cx[:, None, None] + cos * across - sin * down
     y = cy[:, None, None] + sin * across + cos * down
     x = (columns[:, None, None] - (x.abs() - columns[:, None, None]).abs()).clamp(
@@ -360,7 +406,9 @@ def _view(
 
 def jitter(rng: Generator, images: Tensor) -> Tensor:
     """Colour, curves, shading, blur, coarseness and noise of (n, 3, S, S) pictures, 0 to 255."""
-    device, n, size = images.device, len(images), images.shape[-1]
+    device = images.device
+    n = len(images)
+    size = images.shape[-1]
     rand = lambda *shape: torch.rand(*shape, generator=rng, device=device)  # noqa: E731
     randn = lambda *shape: torch.randn(*shape, generator=rng, device=device)  # noqa: E731
     often = lambda share: (rand(n) < share)[:, None, None, None]  # noqa: E731

@@ -1,7 +1,8 @@
-"""Simulated prompts for many objects at once, on the training device: what an annotator would give, roughly.
+"""Simulated prompts for many objects at once, on the training device: what an annotator would give,
+roughly.
 
-Unlike segscope.simulate nothing looks for connected parts: the deepest place of an error stands for the middle of its
-largest part, which is the same nearly always and costs a thousandth.
+Unlike segscope.simulate nothing looks for connected parts: the deepest place of an error stands for
+the middle of its largest part, which is the same nearly always and costs a thousandth.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from segscope.models.mini import CLICKS, PADDING
 #: how far masks are worn down, in pixels of the mask, to tell how deep a place lies
 RADII = (1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 62)
 SCRIBBLED = 6  # clicks that stand for a scribble
-SHARE_HINT, SHARE_SCRIBBLE = 0.08, 0.06
+SHARE_HINT = 0.08
+SHARE_SCRIBBLE = 0.06
 
 
 def depth(masks: Tensor, border: float = 1.0) -> Tensor:
-    """Distance (larger of rows and columns, in steps) of places in (O, row, column) masks to the outside, 0 there.
+    """Distance (larger of rows and columns, in steps) of places in (O, row, column) masks to the
+    outside, 0 there.
 
     What lies beyond the border is outside where `border` is 1.
     """
-    outside, total, before = (
-        F.pad((~masks)[:, None].half(), (1, 1, 1, 1), value=border),
-        masks.half(),
-        0,
-    )
+    outside = F.pad((~masks)[:, None].half(), (1, 1, 1, 1), value=border)
+    total = masks.half()
+    before = 0
     for radius in RADII:
         if radius >= masks.shape[-1]:
             break
@@ -44,7 +45,9 @@ def depth(masks: Tensor, border: float = 1.0) -> Tensor:
 
 
 def places(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest value of each (O, row, column) map, and where it is: (O, 2) x, y centre of the first pixel (0, 0)."""
+    """Highest value of each (O, row, column) map, and where it is: (O, 2) x, y centre of the first
+    pixel (0, 0).
+    """
     best, at = values.flatten(1).max(1)
     columns = values.shape[-1]
     return best, torch.stack([at % columns, at // columns], 1).float()
@@ -65,7 +68,8 @@ def random_points(rng: Generator, masks: Tensor) -> Tensor:
 
 
 def corrective_clicks(rng: Generator, answer: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """(O, 2) points and (O,) signs 1 or 0: where the deepest error lies; in a fifth anywhere in an error.
+    """(O, 2) points and (O,) signs 1 or 0: where the deepest error lies; in a fifth anywhere in an
+    error.
 
     Where nothing is wrong, a positive click on the object.
     """
@@ -88,7 +92,8 @@ def corrective_clicks(rng: Generator, answer: Tensor, truth: Tensor) -> tuple[Te
 
 @dataclass(eq=False)
 class First:
-    """First prompts of O objects: a box, a mask to start from, a scribble (several clicks), or one click.
+    """First prompts of O objects: a box, a mask to start from, a scribble (several clicks), or one
+    click.
 
     Attributes:
         points, labels: (O, P, 2) and (O, P); label -10 is no click.
@@ -108,11 +113,14 @@ class First:
 
 def first_prompts(rng: Generator, batch: Batch, share_box: float) -> First:
     """Something about each object; boxes loosened, masks misshapen."""
-    truth, device, count = batch.truth, batch.truth.device, len(batch.truth)
+    truth = batch.truth
+    device = batch.truth.device
+    count = len(batch.truth)
     size = 2 * truth.shape[-1]
     rand = lambda *shape: torch.rand(*shape, generator=rng, device=device)  # noqa: E731
     draw = rand(count)
-    boxed, hinted = draw < share_box, draw > 1 - SHARE_HINT
+    boxed = draw < share_box
+    hinted = draw > 1 - SHARE_HINT
     scribbled = (draw <= 1 - SHARE_HINT) & (draw > 1 - SHARE_HINT - SHARE_SCRIBBLE)
     loose = torch.tensor([0.0, 0.07, 0.15], device=device)[(rand(count) * 3).long().clamp(max=2)][
         :, None
@@ -133,10 +141,8 @@ def first_prompts(rng: Generator, batch: Batch, share_box: float) -> First:
     points = torch.where(scribbled[:, None, None], 2 * line + 1, 2 * inner[:, None] + 1)
     alone = torch.arange(SCRIBBLED, device=device) == 0
     labels = torch.where(on_line | (with_click[:, None] & alone), 1, PADDING)
-    points, labels = (
-        F.pad(points, (0, 0, 0, CLICKS - SCRIBBLED)),
-        F.pad(labels, (0, CLICKS - SCRIBBLED), value=PADDING),
-    )
+    points = F.pad(points, (0, 0, 0, CLICKS - SCRIBBLED))
+    labels = F.pad(labels, (0, CLICKS - SCRIBBLED), value=PADDING)
     return First(points, labels, boxes, boxed, misshapen(rng, truth), hinted, clicked)
 
 
@@ -149,8 +155,11 @@ def add_clicks(points: Tensor, labels: Tensor, spot: Tensor, sign: Tensor) -> tu
 
 
 def misshapen(rng: Generator, masks: Tensor) -> Tensor:
-    """Logits +-10 (O, 1, row/2, column/2) of masks with another outline: worn down, grown, bumpy, shifted."""
-    device, count = masks.device, len(masks)
+    """Logits +-10 (O, 1, row/2, column/2) of masks with another outline: worn down, grown, bumpy,
+    shifted.
+    """
+    device = masks.device
+    count = len(masks)
     rand = lambda *shape: torch.rand(*shape, generator=rng, device=device)  # noqa: E731
     small = F.avg_pool2d(masks[:, None].float(), 2)[:, 0] >= 0.5
     signed = (depth(small, 0.0) - depth(~small, 0.0)).float()

@@ -1,6 +1,7 @@
 """Put the weights of both stages together as the file that the package ships.
 
-python recipes/mini/publish.py --image OUT/mini_image.safetensors [--memory OUT/mini_memory.safetensors] --out FILE
+python recipes/mini/publish.py --image OUT/mini_image.safetensors [--memory
+OUT/mini_memory.safetensors] --out FILE
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Scenes as training wants them: tables of their objects, how often each is drawn, and stills for clips."""
+"""Scenes as training wants them: tables of their objects, how often each is drawn, and stills for
+clips.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,14 @@ from torch import Tensor
 from segscope.phantom import scene as made_up
 
 #: share of draws where a source would otherwise have more; one-shape sets get less
-CAP, CAPS = (
-    0.12,
-    {
-        "mri_cardiac_sunnybrook": 0.012,
-        "mri_cardiac_sunnybrook_more": 0.02,
-        "us_fetal_head_hc18": 0.02,
-    },
-)
-#: how often an object with its box's centre outside it (ring, wall, crescent) is drawn, to other objects
+CAP = 0.12
+CAPS = {
+    "mri_cardiac_sunnybrook": 0.012,
+    "mri_cardiac_sunnybrook_more": 0.02,
+    "us_fetal_head_hc18": 0.02,
+}
+#: how often an object with its box's centre outside it (ring, wall, crescent) is drawn, to other
+#: objects
 HOLLOW = 3.0
 #: real rings, walls and crowded cells, of which there are few
 BOOST = {"em_sem_axons": 2.0, "mixed_permissive/mri_heart_hvsmr": 1.5, "phase_contrast_cells": 1.5}
@@ -43,16 +44,23 @@ class Table:
 
 
 def tabulate(scene: Scene) -> Table:
-    """Areas and boxes of the objects of a scene; vague is one that a box does not say: thin, all over the frame."""
-    found, often = [], []
+    """Areas and boxes of the objects of a scene; vague is one that a box does not say: thin, all
+    over the frame.
+    """
+    found = []
+    often = []
     rows, columns = scene.image.shape[:2]
     for k, plane in enumerate(scene.planes):
         area = np.bincount(plane.ravel())
         for label, where in enumerate(ndimage.find_objects(plane.astype(np.int32)), 1):
             if where is None or area[label] < 24:
                 continue
-            y0, y1, x0, x1 = where[0].start, where[0].stop, where[1].start, where[1].stop
-            high, wide = y1 - y0, x1 - x0
+            y0 = where[0].start
+            y1 = where[0].stop
+            x0 = where[1].start
+            x1 = where[1].stop
+            high = y1 - y0
+            wide = x1 - x0
             fill = area[label] / (high * wide)
             vague = (fill < 0.3 and high > 0.75 * rows and wide > 0.75 * columns) or fill < 0.12
             found.append((k, label, area[label], x0, y0, x1, y1, vague))
@@ -135,11 +143,16 @@ def _jitter(rng: np.random.Generator, image: Tensor) -> Tensor:
 
 
 def _sample(source: Tensor, x: Tensor, y: Tensor, rows: int, columns: int) -> Tensor:
-    """Bilinear values of an image level at frame coordinates, converting only the part that is looked at."""
+    """Bilinear values of an image level at frame coordinates, converting only the part that is
+    looked at.
+    """
     high, wide = source.shape[1:]
-    fx, fy = x * (wide / columns) - 0.5, y * (high / rows) - 0.5
-    x0, x1 = int(max(fx.min().floor(), 0)), int(min(fx.max().ceil() + 2, wide))
-    y0, y1 = int(max(fy.min().floor(), 0)), int(min(fy.max().ceil() + 2, high))
+    fx = x * (wide / columns) - 0.5
+    fy = y * (high / rows) - 0.5
+    x0 = int(max(fx.min().floor(), 0))
+    x1 = int(min(fx.max().ceil() + 2, wide))
+    y0 = int(max(fy.min().floor(), 0))
+    y1 = int(min(fy.max().ceil() + 2, high))
     part = source[:, y0:y1, x0:x1].float()
     grid = torch.stack(
         [(fx - x0 + 0.5) / part.shape[2] * 2 - 1, (fy - y0 + 0.5) / part.shape[1] * 2 - 1], -1

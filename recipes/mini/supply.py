@@ -1,4 +1,6 @@
-"""Made-up scenes without end, from processes of their own: phantoms, and pieces of real pictures as objects."""
+"""Made-up scenes without end, from processes of their own: phantoms, and pieces of real pictures as
+objects.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,13 @@ Packed = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def pieces(rng: np.random.Generator, image: NDArray[np.uint8]) -> Scene:
-    """A real picture (row, column, 3) whose objects are what hangs together by colour; its own masks are not used."""
+    """A real picture (row, column, 3) whose objects are what hangs together by colour; its own
+    masks are not used.
+    """
     rows, columns = image.shape[:2]
     side = int(min(rows, columns) * rng.uniform(0.35, 1.0))
-    y, x = rng.integers(rows - side + 1), rng.integers(columns - side + 1)
+    y = rng.integers(rows - side + 1)
+    x = rng.integers(columns - side + 1)
     at = ((np.arange(Ring.SIDE) + 0.5) * side / Ring.SIDE).astype(int)
     part = np.ascontiguousarray(image[y + at][:, x + at])
     scale = float(np.exp(rng.uniform(np.log(60), np.log(1500))))
@@ -54,7 +59,9 @@ class Stream(IterableDataset):
     def __init__(
         self, seed: int, pictures: list[NDArray[np.uint8]], share: float = SHARE_PIECES
     ) -> None:
-        self.seed, self.pictures, self.share = seed, pictures, share
+        self.seed = seed
+        self.pictures = pictures
+        self.share = share
 
     def __iter__(self) -> Iterator[Packed]:
         info = get_worker_info()
@@ -76,7 +83,8 @@ class Supply:
     """Fills a ring: from `workers` processes in the background without end, or once, without any."""
 
     def __init__(self, ring: Ring, stream: Stream, workers: int, at_once: int = 32) -> None:
-        self.ring, self.made = ring, 0
+        self.ring = ring
+        self.made = 0
         self.ready: queue.Queue[Packed] = queue.Queue(maxsize=64)
         if workers:
             pinned = ring.device.type == "cuda"

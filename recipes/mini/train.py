@@ -1,15 +1,17 @@
 """Train `mini`: stage `image` (encoder, prompts, decoder), then stage `memory` (see memory.py).
 
-Stage `decoder` is stage `image` with the encoder left as it is, so that what memory learned stays good.
+Stage `decoder` is stage `image` with the encoder left as it is, so that what memory learned stays
+good.
 
-    python recipes/mini/train.py image --data DIR --out DIR [--device cuda --workers 15 --seconds 600]
-    python recipes/mini/train.py decoder --data DIR --out DIR --start mini.safetensors
+    python recipes/mini/train.py image --data DIR --out DIR [--device cuda --workers 15 --seconds
+    600] python recipes/mini/train.py decoder --data DIR --out DIR --start mini.safetensors
     python recipes/mini/train.py memory --data DIR --out DIR --start OUT/mini_image.safetensors
 
-Each step draws from a generator of its own, so that a run which was interrupted and resumed (`--resume`) ends with the
-same weights as one that was not: weights, their average, optimiser and step are in OUT/state_*.pt. (With `--workers`
-made-up scenes come as fast as processes make them, and with `--seconds` rates follow the clock; then two runs differ.)
-`--start` begins from the weights of an earlier run.
+Each step draws from a generator of its own, so that a run which was interrupted and resumed
+(`--resume`) ends with the same weights as one that was not: weights, their average, optimiser and
+step are in OUT/state_*.pt. (With `--workers` made-up scenes come as fast as processes make them,
+and with `--seconds` rates follow the clock; then two runs differ.) `--start` begins from the
+weights of an earlier run.
 """
 
 from __future__ import annotations
@@ -42,13 +44,17 @@ def upsample(logits: Tensor) -> Tensor:
 
 def image_loss(loop: Loop, model: MiniModel, rng: Generator, batch: Batch) -> Tensor:
     """A first prompt on every object, then corrections with earlier logits."""
-    settings, device = loop.settings, batch.truth.device
+    settings = loop.settings
+    device = batch.truth.device
     frozen = settings.stage == "decoder"
     with settings.half(), torch.set_grad_enabled(not frozen):
         maps = model.encode(normalise(batch.images.permute(0, 2, 3, 1)))
     features = [m.repeat_interleave(OBJECTS, 0) for m in maps]
     first = first_prompts(rng, batch, settings.share_box)
-    points, labels, boxes, has_box = first.points, first.labels, first.boxes, first.has_box
+    points = first.points
+    labels = first.labels
+    boxes = first.boxes
+    has_box = first.has_box
     # the same in all processes and after resuming, and known without waiting for the device
     rounds = 1 + int(
         np.random.default_rng((settings.seed, loop.step)).choice(
@@ -57,14 +63,16 @@ def image_loss(loop: Loop, model: MiniModel, rng: Generator, batch: Batch) -> Te
     )
     chance = lambda share: torch.rand(len(boxes), generator=rng, device=device) < share  # noqa: E731
     given = {"has_box": has_box, "ellipse": chance(0.85)}
-    previous, loss = first.hints, torch.zeros((), device=device)
+    previous = first.hints
+    loss = torch.zeros((), device=device)
     for k in range(rounds):
         keep = chance(0.9) if k else first.has_hint
         with settings.half():
             logits, iou, score = model.decode(
                 features, points, labels, boxes, previous, has_previous=keep, **given
             )
-        fine, iou = upsample(logits), iou.float()
+        fine = upsample(logits)
+        iou = iou.float()
         lone = first.lone if k == 0 else torch.zeros_like(has_box)
         judged = has_box & batch.vague if k == 0 else torch.zeros_like(has_box)
         part, best, dice = round_loss(
@@ -102,7 +110,8 @@ def _image_parameters(model: MiniModel) -> list[Tensor]:
 
 def run_image(settings: Settings, scenes: list[Scene]) -> None:
     """Real scenes and made-up ones, in proportion `share_real`."""
-    frozen, device = settings.stage == "decoder", torch.device(settings.device)
+    frozen = settings.stage == "decoder"
+    device = torch.device(settings.device)
     began = time.time()
     stream = Stream(settings.seed, [s.image for s in scenes])
     ring = Ring(settings.made_up, device)
@@ -126,7 +135,8 @@ def run_image(settings: Settings, scenes: list[Scene]) -> None:
             made = ring.view()
         model = loop.models[size].train()
         model.vision_encoder.train(not frozen)
-        rng, share = loop.rng(), round(count * settings.share_real)
+        rng = loop.rng()
+        share = round(count * settings.share_real)
         parts = [pool.draw(rng, n, size) for pool, n in ((real, share), (made, count - share)) if n]
         batch = Batch(
             *(torch.cat([getattr(p, name) for p in parts]) for name in Batch.__dataclass_fields__)

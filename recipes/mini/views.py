@@ -21,7 +21,9 @@ SHARES = (1.0, 0.5, 0.25, 0.125)
 def around(
     box: tuple[float, float, float, float], frame_hw: tuple[int, int], margin: float = MARGIN
 ) -> View:
-    """A square view of `margin` times the longer side of `box`, pushed into the frame and cut to it."""
+    """A square view of `margin` times the longer side of `box`, pushed into the frame and cut to
+    it.
+    """
     x0, y0, x1, y1 = box
     side = max(margin * max(x1 - x0, y1 - y0), 16)
     return _inside((x0 + x1) / 2, (y0 + y1) / 2, side, side, frame_hw)
@@ -36,7 +38,8 @@ def at_click(x: float, y: float, share: float, frame_hw: tuple[int, int]) -> Vie
 
 def _inside(cx: float, cy: float, wide: float, high: float, frame_hw: tuple[int, int]) -> View:
     rows, columns = frame_hw
-    wide, high = min(int(np.ceil(wide)), columns), min(int(np.ceil(high)), rows)
+    wide = min(int(np.ceil(wide)), columns)
+    high = min(int(np.ceil(high)), rows)
     x0 = int(np.clip(round(cx - wide / 2), 0, columns - wide))
     y0 = int(np.clip(round(cy - high / 2), 0, rows - high))
     return x0, y0, x0 + wide, y0 + high
@@ -44,7 +47,8 @@ def _inside(cx: float, cy: float, wide: float, high: float, frame_hw: tuple[int,
 
 def ellipse(box: tuple[float, float, float, float], frame_hw: tuple[int, int]) -> NDArray[np.bool_]:
     x0, y0, x1, y1 = box
-    y, x = np.arange(frame_hw[0])[:, None] + 0.5, np.arange(frame_hw[1])[None] + 0.5
+    y = np.arange(frame_hw[0])[:, None] + 0.5
+    x = np.arange(frame_hw[1])[None] + 0.5
     return ((2 * x - x0 - x1) / max(x1 - x0, 1)) ** 2 + (
         (2 * y - y0 - y1) / max(y1 - y0, 1)
     ) ** 2 < 1
@@ -54,7 +58,9 @@ class Viewer:
     """One picture and a model: answers prompts through views."""
 
     def __init__(self, model: MiniModel, size: int, image: NDArray[np.uint8]) -> None:
-        self.model, self.size, self.image = model, size, torch.from_numpy(np.array(image))
+        self.model = model
+        self.size = size
+        self.image = torch.from_numpy(np.array(image))
         self.frame_hw = image.shape[:2]
         self.kept: dict[View, list[Tensor]] = {}
 
@@ -91,7 +97,9 @@ class Viewer:
         box: tuple[float, float, float, float] | None = None,
         previous: Tensor | None = None,
     ) -> tuple[Tensor, NDArray[np.float32]]:
-        """(4, S/4, S/4) logits and 4 predicted IoU. `points` are pixel centres (0, 0 first); `box` is in edges."""
+        """(4, S/4, S/4) logits and 4 predicted IoU. `points` are pixel centres (0, 0 first); `box`
+        is in edges.
+        """
         given = {}
         if points is not None and len(points):
             given = {
@@ -130,5 +138,6 @@ def bounds(
     """Box (edges) round a mask and points."""
     ys, xs = np.nonzero(mask)
     if points is not None and len(points):
-        xs, ys = np.concatenate([xs, points[:, 0]]), np.concatenate([ys, points[:, 1]])
+        xs = np.concatenate([xs, points[:, 0]])
+        ys = np.concatenate([ys, points[:, 1]])
     return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)

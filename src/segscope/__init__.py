@@ -97,7 +97,9 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `segscope.load` the function: importing `segscope/load.py` would otherwise put the module in its place."""
+    """Keeps `segscope.load` the function: importing `segscope/load.py` would otherwise put the
+    module in its place.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType) and _HOME.get(name) == name:

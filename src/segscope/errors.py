@@ -7,13 +7,17 @@ from collections.abc import Iterable
 
 
 class SegscopeError(Exception):
-    """Base of all errors that segscope raises on purpose. `exit_code` is what the command line ends with."""
+    """Base of all errors that segscope raises on purpose. `exit_code` is what the command line ends
+    with.
+    """
 
     exit_code = 1
 
 
 class UsageError(SegscopeError):
-    """The request itself is wrong: an unknown name, a prompt outside the frame, an option that does not fit."""
+    """The request itself is wrong: an unknown name, a prompt outside the frame, an option that does
+    not fit.
+    """
 
     exit_code = 2
 

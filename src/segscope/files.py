@@ -14,13 +14,15 @@ from segscope.errors import UsageError, WriteError
 
 @contextmanager
 def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path` and rename it when the block ends well; remove it otherwise.
+    """Give a temporary path beside `path` and rename it when the block ends well; remove it
+    otherwise.
 
-    The temporary name keeps the suffix of `path`. A file is synced to disk before the rename, so after a crash there is
-    the old file or the new one.
+    The temporary name keeps the suffix of `path`. A file is synced to disk before the rename, so
+    after a crash there is the old file or the new one.
 
     Raises:
-        UsageError: the folder of `path` does not exist, or `path` is a folder where a file is wanted.
+        UsageError: the folder of `path` does not exist, or `path` is a folder where a file is
+            wanted.
         WriteError: the file system refuses.
     """
     parent = path.parent
@@ -60,7 +62,9 @@ def _replace_folder(path: Path, part: Path, aside: Path) -> None:
 
 
 def reason_of(error: OSError) -> str:
-    """Why the file system refused, in one line; pydicom puts a whole traceback into the text of its errors."""
+    """Why the file system refused, in one line; pydicom puts a whole traceback into the text of its
+    errors.
+    """
     return error.strerror or str(error).partition("\n")[0]
 
 

@@ -1,9 +1,9 @@
 """Axes, spacing, affine: index to world and back. The one page where they are defined.
 
-Arrays are (frame, row, column[, channel]) = (z, y, x). A voxel index (x, y, frame) counts from 0 and names the centre
-of a voxel; the affine maps it to millimetres in RAS+ world coordinates (as NIfTI does; DICOM and NRRD files that speak
-LPS are converted when read and written). Pixel coordinates of prompts are continuous: pixel i covers [i, i + 1), its
-centre is i + 0.5.
+Arrays are (frame, row, column[, channel]) = (z, y, x). A voxel index (x, y, frame) counts from 0
+and names the centre of a voxel; the affine maps it to millimetres in RAS+ world coordinates (as
+NIfTI does; DICOM and NRRD files that speak LPS are converted when read and written). Pixel
+coordinates of prompts are continuous: pixel i covers [i, i + 1), its centre is i + 0.5.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Geometry:
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ValueError(f"an affine is a finite 4 x 4 matrix, got shape {affine.shape}")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
-        # judged by directions: voxels of a few nanometres have a volume of 1e-16 mm3 and are no less regular
+        # judged by directions: voxels of a few nanometres have a volume of 1e-16 mm3 and are no
+        # less regular
         if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
             raise ValueError("an affine has three independent axes; this one is singular")
         affine.setflags(write=False)
@@ -50,7 +51,9 @@ class Geometry:
         return (float(z), float(y), float(x))
 
     def transposed(self, axis: int) -> Geometry:
-        """Geometry of the array after `numpy.moveaxis(array, axis, 0)`, `axis` counted in (z, y, x)."""
+        """Geometry of the array after `numpy.moveaxis(array, axis, 0)`, `axis` counted in (z, y,
+        x).
+        """
         columns = [2, 1, 0]  # columns of the affine in (z, y, x) order
         columns.insert(0, columns.pop(axis))
         affine = self.affine.copy()
@@ -62,8 +65,8 @@ class Geometry:
 
         Args:
             other: the geometry to compare with.
-            tolerance: largest difference of a voxel step in voxels (0.1 voxel over 500 slices by default); the first
-                voxel may lie a hundred times as far off.
+            tolerance: largest difference of a voxel step in voxels (0.1 voxel over 500 slices by
+                default); the first voxel may lie a hundred times as far off.
         """
         voxel = np.linalg.norm(self.affine[:3, :3], axis=0)
         difference = np.linalg.norm(self.affine[:3] - other.affine[:3], axis=0)

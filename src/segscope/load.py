@@ -70,16 +70,16 @@ def load(
     """A network, ready to use.
 
     Args:
-        name_or_path: name of a card (`segscope models` lists them), an official .pt or .pth file, a safetensors file,
-            a folder with config.json and model.safetensors, or an adaptation's folder. Weights of a card that are not
-            on this machine are fetched from the hub.
+        name_or_path: name of a card (`segscope models` lists them), an official .pt or .pth file, a
+            safetensors file, a folder with config.json and model.safetensors, or an adaptation's
+            folder. Weights of a card that are not on this machine are fetched from the hub.
         device: "auto" (CUDA, else Apple's MPS, else the CPU), or as torch names it.
         dtype: default float32 on CPU and MPS; on CUDA bfloat16 where it is supported, else float16.
         input_size: side of the square input in pixels, where it is to differ from the card's.
 
     Returns:
-        The engine, in evaluation mode; its parameters do not ask for gradients. An adaptation that needs no prompts
-        gives a `segscope.models.segmenter.Segmenter` instead.
+        The engine, in evaluation mode; its parameters do not ask for gradients. An adaptation that
+        needs no prompts gives a `segscope.models.segmenter.Segmenter` instead.
 
     Raises:
         UnknownName: neither a card nor a file.
@@ -230,7 +230,9 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
     if dtype is None:
         if device.type != "cuda":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        if torch.cuda.is_bf16_supported():
+            return torch.bfloat16
+        return torch.float16
     known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype in known.values():
         return dtype  # type: ignore[return-value]

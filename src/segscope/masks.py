@@ -1,7 +1,7 @@
 """Masks: what was found, object by object and frame by frame, and what made it.
 
-Masks are held as run lengths, so that a long video or a large volume with many objects costs little memory; arrays are
-made when asked for, frame by frame for those who write them.
+Masks are held as run lengths, so that a long video or a large volume with many objects costs little
+memory; arrays are made when asked for, frame by frame for those who write them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def encode_runs(mask: NDArray[np.bool_]) -> Runs:
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     bounds = np.concatenate([[0], edges, [flat.size]])
     runs = np.diff(bounds).astype(np.uint32)
-    return np.concatenate([np.zeros(1, np.uint32), runs]) if flat.size and flat[0] else runs
+    if flat.size and flat[0]:
+        return np.concatenate([np.zeros(1, np.uint32), runs])
+    return runs
 
 
 def decode_runs(runs: Runs, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -45,9 +47,12 @@ class FrameMask:
         mask: (row, column) bool, of the frame's size.
         logits: (row, column) float32 of the frame's size; above 0 is inside.
         score: IoU that the network predicts for this mask, 0 to 1; 1 for a mask that a person gave.
-        object_score: logit of "the object is on this frame", or None where the family has no such head.
-        candidates: further masks that the prompts may mean, best first: (mask logits, predicted IoU) pairs.
-        note: why this answer was given when it is not the network's own ("gate: ellipse", "stopped: ...").
+        object_score: logit of "the object is on this frame", or None where the family has no such
+            head.
+        candidates: further masks that the prompts may mean, best first: (mask logits, predicted
+            IoU) pairs.
+        note: why this answer was given when it is not the network's own ("gate: ellipse", "stopped:
+            ...").
     """
 
     frame: int
@@ -73,7 +78,8 @@ class Masks:
         times_s: of the stack.
         record: what made them: model, weights hash, window, prompts, versions.
         axis: axis of the stored array that the frames run along (see `Stack.axis`).
-        about: what else is said of objects: `colour` ("#rrggbb"), `code` ({"scheme", "value", "meaning"}).
+        about: what else is said of objects: `colour` ("#rrggbb"), `code` ({"scheme", "value",
+            "meaning"}).
     """
 
     shape_zyx: tuple[int, int, int]
@@ -101,7 +107,8 @@ class Masks:
         times_s: NDArray[np.float64] | None = None,
         record: Mapping[str, Any] | None = None,
     ) -> Masks:
-        """Masks of a label array (frame, row, column) or (row, column) of whole numbers, 0 = background.
+        """Masks of a label array (frame, row, column) or (row, column) of whole numbers, 0 =
+        background.
 
         Raises:
             UsageError: negative, fractional or too large labels, or another shape.
@@ -137,11 +144,9 @@ class Masks:
     def mask(self, frame: int, object_id: int) -> NDArray[np.bool_]:
         """Mask (row, column) of one object on one frame."""
         runs = self.runs.get((frame, object_id))
-        return (
-            np.zeros(self.shape_zyx[1:], bool)
-            if runs is None
-            else decode_runs(runs, self.shape_zyx[1:])
-        )
+        if runs is None:
+            return np.zeros(self.shape_zyx[1:], bool)
+        return decode_runs(runs, self.shape_zyx[1:])
 
     def frame_labels(self, frame: int) -> NDArray[np.uint16]:
         """Label map (row, column) of one frame. Where masks overlap, the highest object id shows."""
@@ -180,7 +185,9 @@ class Masks:
     def area(self, frame: int, object_id: int) -> int:
         """Pixels of one object on one frame."""
         runs = self.runs.get((frame, object_id))
-        return 0 if runs is None else int(runs[1::2].sum())
+        if runs is None:
+            return 0
+        return int(runs[1::2].sum())
 
     def on_stored_grid(self) -> Masks:
         """The same masks as frames along axis 0 of the stored array."""

@@ -1,4 +1,6 @@
-"""Masks and prompts drawn over what the model saw: one frame, a sheet of slices, the frames of a video."""
+"""Masks and prompts drawn over what the model saw: one frame, a sheet of slices, the frames of a
+video.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 Rgb = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-# told apart with any of the common colour-vision deficiencies, and visible on grey (after Okabe and Ito)
+# told apart with any of the common colour-vision deficiencies, and visible on grey (after Okabe and
+# Ito)
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
     (240, 150, 20),
@@ -72,7 +75,8 @@ def overlay(
 
     Args:
         rgb: (row, column, 3) uint8.
-        masks: label map (row, column), 0 = background; or a mask (row, column) for each object id, which may overlap.
+        masks: label map (row, column), 0 = background; or a mask (row, column) for each object id,
+            which may overlap.
         prompts: those of this frame; their frame number is not looked at.
         names: written beside the objects when given.
         scale: enlargement of the result.
@@ -83,10 +87,8 @@ def overlay(
         (row, column, 3) uint8 of the enlarged size.
     """
     each = masks if isinstance(masks, Mapping) else _split(np.asarray(masks))
-    height, width = (
-        max(1, round(rgb.shape[0] * scale * aspect)),
-        max(1, round(rgb.shape[1] * scale)),
-    )
+    height = max(1, round(rgb.shape[0] * scale * aspect))
+    width = max(1, round(rgb.shape[1] * scale))
     same = (height, width) == rgb.shape[:2]
     base = (
         rgb
@@ -124,14 +126,16 @@ def sheet(
     anatomical: bool = False,
     at_most: int = 12,
 ) -> Rgb:
-    """One picture of a whole result: key frames with masks, prompts, frame numbers, a scale and a legend.
+    """One picture of a whole result: key frames with masks, prompts, frame numbers, a scale and a
+    legend.
 
     Args:
         frames: rendered frames of the stack that `masks` belong to.
         masks: what to show.
         prompts: all prompts; each is drawn on its frame.
         note: a line for the foot, for instance the window.
-        anatomical: whether to write on the left and upper edge which side of the patient lies there.
+        anatomical: whether to write on the left and upper edge which side of the patient lies
+            there.
         at_most: most frames shown.
     """
     prompts = list(prompts)
@@ -162,7 +166,9 @@ def sheet(
 
 
 def video(frames: Frames, masks: Masks, prompts: Iterable[Prompt] = ()) -> Iterator[Rgb]:
-    """Every frame with its masks and prompts, for a film; sides are even, as video codecs want them."""
+    """Every frame with its masks and prompts, for a film; sides are even, as video codecs want
+    them.
+    """
     prompts = list(prompts)
     rows, columns = masks.shape_zyx[1:]
     aspect, _ = _pixel(masks)
@@ -176,7 +182,9 @@ def video(frames: Frames, masks: Masks, prompts: Iterable[Prompt] = ()) -> Itera
 
 
 def key_frames(masks: Masks, prompts: Sequence[Prompt] = (), at_most: int = 12) -> list[int]:
-    """The frames that tell most: prompted ones, first and last with an object, the rest evenly between."""
+    """The frames that tell most: prompted ones, first and last with an object, the rest evenly
+    between.
+    """
     held = sorted({frame for (frame, _), runs in masks.runs.items() if runs[1::2].sum()})
     given = sorted({prompt.frame for prompt in prompts if 0 <= prompt.frame < masks.shape_zyx[0]})
     area = {
@@ -184,7 +192,8 @@ def key_frames(masks: Masks, prompts: Sequence[Prompt] = (), at_most: int = 12) 
     }
     must = ([max(held, key=lambda frame: area[frame]), held[0], held[-1]] if held else []) + given
     chosen = set(list(dict.fromkeys(must))[:at_most]) or {0}
-    low, high = (min(chosen), max(chosen))
+    low = min(chosen)
+    high = max(chosen)
     if len(chosen) < at_most and high > low:
         steps = np.linspace(low, high, at_most).round().astype(int).tolist()
         # frames nearest to the even steps, until the sheet is full
@@ -254,7 +263,8 @@ def _text(
 def _write_beside(
     draw: ImageDraw.ImageDraw, mask: NDArray[np.bool_], name: str, colour: Colour
 ) -> None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
     size = max(11, min(mask.shape) // 32)
     _text(draw, (float(columns[0]), max(0.0, float(rows[0]) - 1.4 * size)), name, colour, size)
 
@@ -335,7 +345,8 @@ def _scale_bar(picture: Rgb, mm_per_pixel: float) -> Rgb:
     length = max(step * power for step in (1, 2, 5) if step * power <= target)
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
-    x, y = 8, picture.shape[0] - 10
+    x = 8
+    y = picture.shape[0] - 10
     end = x + length / mm_per_pixel
     draw.line((x, y, end, y), fill=(0, 0, 0), width=5)
     draw.line((x, y, end, y), fill=INK, width=3)
@@ -363,7 +374,8 @@ def _grid(tiles: Sequence[Rgb], across: int) -> Rgb:
     down = math.ceil(len(tiles) / across)
     page = np.full((down * (height + gap) - gap, across * (width + gap) - gap, 3), PAPER, np.uint8)
     for place, tile in enumerate(tiles):
-        top, left = place // across * (height + gap), place % across * (width + gap)
+        top = place // across * (height + gap)
+        left = place % across * (width + gap)
         page[top : top + height, left : left + width] = tile
     return page
 
@@ -376,7 +388,8 @@ def _with_foot(page: Rgb, masks: Masks, note: str) -> Rgb:
     ]
     more = len(entries) - 12
     width = max(page.shape[1], 320)
-    font, step = _font(14), 22
+    font = _font(14)
+    step = 22
     lines: list[list[tuple[int | None, str]]] = [[]]
     used = 8.0
     for object_id, text in [*entries[:12], *([(0, f"and {more} more")] if more > 0 else [])]:
@@ -391,7 +404,8 @@ def _with_foot(page: Rgb, masks: Masks, note: str) -> Rgb:
     foot = Image.new("RGB", (width, 8 + step * len(lines)), PAPER)
     draw = ImageDraw.Draw(foot)
     for row, line in enumerate(lines):
-        x, y = 8.0, 5 + row * step
+        x = 8.0
+        y = 5 + row * step
         for known, text in line:
             if known is not None:
                 draw.rectangle((x, y + 2, x + 12, y + 14), fill=colour_of(known))
@@ -411,11 +425,12 @@ def _name(masks: Masks, object_id: int) -> str:
 def _size(masks: Masks, object_id: int) -> str:
     """How much of the stack an object takes, in the unit that fits."""
     areas = [int(runs[1::2].sum()) for (_, other), runs in masks.runs.items() if other == object_id]
-    pixels, frames = sum(areas), sum(area > 0 for area in areas)
+    pixels = sum(areas)
+    frames = sum(area > 0 for area in areas)
     if masks.geometry is not None and masks.shape_zyx[0] > 1:
         return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm) / 1000:.3g} ml"
     if masks.geometry is not None:
         return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]):.4g} sq mm"
-    return (
-        f"{pixels:,} px" if masks.shape_zyx[0] == 1 else f"on {frames} frame{'s' * (frames != 1)}"
-    )
+    if masks.shape_zyx[0] == 1:
+        return f"{pixels:,} px"
+    return f"on {frames} frame{'s' * (frames != 1)}"

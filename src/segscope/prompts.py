@@ -1,7 +1,8 @@
 """Prompts: what a person, or the simulator, says about an object on a frame.
 
-x runs right along columns, y runs down along rows, in pixels of the stored frame; pixel i covers [i, i + 1) and the
-centre of the first pixel is (0.5, 0.5). Frames and objects are named by number: frames count from 0, objects from 1.
+x runs right along columns, y runs down along rows, in pixels of the stored frame; pixel i covers
+[i, i + 1) and the centre of the first pixel is (0.5, 0.5). Frames and objects are named by number:
+frames count from 0, objects from 1.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box `xyxy` = (x0, y0, x1, y1), half-open: the tight box of a mask is (xmin, ymin, xmax + 1, ymax + 1)."""
+    """A box `xyxy` = (x0, y0, x1, y1), half-open: the tight box of a mask is (xmin, ymin, xmax + 1,
+    ymax + 1).
+    """
 
     xyxy: tuple[float, float, float, float]
     frame: int = 0
@@ -86,7 +89,8 @@ class Box:
         Raises:
             PromptError: the mask is empty.
         """
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        rows = np.flatnonzero(mask.any(axis=1))
+        columns = np.flatnonzero(mask.any(axis=0))
         if not len(rows):
             raise PromptError("an empty mask has no box")
         return cls((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), frame, object_id)
@@ -94,7 +98,9 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Scribble:
-    """A stroke through `xy` = ((x, y), ...), `width` pixels wide, on the object or (not positive) beside it."""
+    """A stroke through `xy` = ((x, y), ...), `width` pixels wide, on the object or (not positive)
+    beside it.
+    """
 
     xy: tuple[tuple[float, float], ...]
     frame: int = 0
@@ -138,11 +144,12 @@ class Scribble:
 class MaskPrompt:
     """A mask (row, column) of the frame's size.
 
-    It is taken as the answer on its frame and remembered (SAM 2's rule for videos); with `refine` it is a hint that
-    the network may improve (SAM's rule for pictures).
+    It is taken as the answer on its frame and remembered (SAM 2's rule for videos); with `refine`
+    it is a hint that the network may improve (SAM's rule for pictures).
 
     Attributes:
-        score: how sure whoever made it is, 0 to 1. A person is (1); below, a network made it and nobody has seen it.
+        score: how sure whoever made it is, 0 to 1. A person is (1); below, a network made it and
+            nobody has seen it.
     """
 
     mask: NDArray[np.bool_]

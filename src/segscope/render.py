@@ -1,4 +1,6 @@
-"""Stack to the 8-bit RGB that model and annotator see: one window for a whole stack, chosen once and recorded."""
+"""Stack to the 8-bit RGB that model and annotator see: one window for a whole stack, chosen once
+and recorded.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,10 @@ AUTOMATIC = (0.5, 99.5)
 """Percentiles used when nothing better is known."""
 
 PROJECTIONS = ("CR", "DX", "MG", "RF", "XA", "RG", "IO", "PX")
-"""X-ray modalities, whose files carry the window that they are meant to be read with. CT gets the same preset whatever
-format it comes in, and MR and ultrasound carry windows of single slices, so theirs are not taken."""
+"""X-ray modalities, whose files carry the window that they are meant to be read with. CT gets the
+same preset whatever format it comes in, and MR and ultrasound carry windows of single slices, so
+theirs are not taken.
+"""
 
 SAMPLED_FRAMES = 64
 SAMPLED_PIXELS = 65_536
@@ -39,7 +43,8 @@ SAMPLED_PIXELS = 65_536
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 GREY = ((1.0, 1.0, 1.0),)
 MIXES: Mapping[int, tuple[tuple[float, float, float], ...]] = {
-    # colours (red, green, blue) of channels that are not red, green and blue; told apart by most eyes
+    # colours (red, green, blue) of channels that are not red, green and blue; told apart by most
+    # eyes
     1: GREY,
     2: ((0.0, 1.0, 0.0), (1.0, 0.0, 1.0)),
     3: IDENTITY,
@@ -97,7 +102,9 @@ class Window:
 
     def _scale(self, plane: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
         if plane.dtype == np.uint8 and (low, high) == (0.0, 255.0):
-            return 255 - plane if self.inverted else np.ascontiguousarray(plane)
+            if self.inverted:
+                return 255 - plane
+            return np.ascontiguousarray(plane)
         wide = plane.dtype.itemsize > 4 or plane.dtype in (np.int32, np.uint32)
         values: NDArray[np.floating[Any]] = plane.astype(np.float64 if wide else np.float32)
         np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
@@ -105,7 +112,9 @@ class Window:
         values *= 255.0 / (high - low)
         np.clip(values, 0, 255, out=values)
         shown = np.rint(values, out=values).astype(np.uint8)
-        return 255 - shown if self.inverted else shown
+        if self.inverted:
+            return 255 - shown
+        return shown
 
     def record(self) -> dict[str, Any]:
         """What a result keeps; `choose` with it gives this window again."""
@@ -134,8 +143,8 @@ class Renderer:
 
         Args:
             stack: what is shown; at most 64 of its frames are read here.
-            window: name of a preset, "WIDTH,LEVEL", "pLOW,HIGH" (percentiles), the record of an earlier window, or
-                None for what suits the modality and type of the stack.
+            window: name of a preset, "WIDTH,LEVEL", "pLOW,HIGH" (percentiles), the record of an
+                earlier window, or None for what suits the modality and type of the stack.
 
         Raises:
             UsageError: a window that cannot be meant.
@@ -267,11 +276,15 @@ def _own_window(stack: Stack) -> tuple[float, float] | None:
         low, high = (float(value) for value in stack.meta.get("window", ()))
     except (TypeError, ValueError):
         return None
-    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
+    if math.isfinite(low) and math.isfinite(high) and low < high:
+        return (low, high)
+    return None
 
 
 def _sample(stack: Stack, channels: Sequence[int]) -> NDArray[Any]:
-    """Finite values (channel, value) from frames spread over the stack; not finite in any channel: left out."""
+    """Finite values (channel, value) from frames spread over the stack; not finite in any channel:
+    left out.
+    """
     picked = np.unique(
         np.linspace(0, len(stack) - 1, min(len(stack), SAMPLED_FRAMES)).round().astype(int)
     )
@@ -294,7 +307,8 @@ def _percentiles(
     stack: Stack, channels: Sequence[int], low: float, high: float
 ) -> tuple[tuple[list[float], list[float]], str]:
     values = _sample(stack, channels)
-    # three channels that are not microscopy are one colour picture: apart, they would change its colours
+    # three channels that are not microscopy are one colour picture: apart, they would change its
+    # colours
     joint = len(channels) == 3 and stack.modality != "microscopy"
     groups = [values.ravel()] * len(channels) if joint else list(values)
     ends: tuple[list[float], list[float]] = ([], [])
@@ -309,7 +323,9 @@ def _percentiles(
 
 
 def _looks_like_ct(stack: Stack) -> bool:
-    """Whether unknown values are Hounsfield units: signed, from air (-1000) up to more than soft tissue."""
+    """Whether unknown values are Hounsfield units: signed, from air (-1000) up to more than soft
+    tissue.
+    """
     if (
         stack.source.dtype.kind not in "if"
         or len(stack.source.shape) != 3

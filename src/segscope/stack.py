@@ -21,7 +21,8 @@ Kind = Literal["picture", "volume", "video"]
 class FrameSource(Protocol):
     """Frames by number, read when asked for.
 
-    Promises: `source[i]` is the raw frame i as an array (row, column[, channel]) of `dtype`, the same each time, for
+    Promises: `source[i]` is the raw frame i as an array (row, column[, channel]) of `dtype`, the
+        same each time, for
     0 <= i < len(source); `shape` is (frame, row, column[, channel]) and costs no decoding.
     """
 
@@ -43,12 +44,15 @@ class Stack:
     Attributes:
         source: the frames; a numpy array (frame, row, column[, channel]) is a source.
         kind: "picture" (one frame), "volume" (slices) or "video" (frames with times).
-        modality: "CT", "MR", "PT", "US", "XA", "microscopy", "endoscopy", "photo" ... or None when unknown.
+        modality: "CT", "MR", "PT", "US", "XA", "microscopy", "endoscopy", "photo" ... or None when
+            unknown.
         geometry: where the voxels lie, or None (pictures and videos without a scale).
         times_s: time of each frame in seconds for videos, or None.
         path: the file or folder it was read from, or None.
-        axis: axis of the stored array (z, y, x) that the frames run along; 0 unless `along` was used.
-        meta: what the reader found and writers or windows may need (for instance "window", "dicom_files").
+        axis: axis of the stored array (z, y, x) that the frames run along; 0 unless `along` was
+            used.
+        meta: what the reader found and writers or windows may need (for instance "window",
+            "dicom_files").
     """
 
     source: FrameSource
@@ -84,13 +88,15 @@ class Stack:
         """Stack from memory.
 
         Args:
-            array: (row, column), (frame, row, column), (row, column, channel) or (frame, row, column, channel).
+            array: (row, column), (frame, row, column), (row, column, channel) or (frame, row,
+                column, channel).
             spacing_zyx_mm: distances of voxel centres in millimetres.
             affine: (4, 4) voxel index (x, y, frame) to RAS+ millimetres; excludes `spacing_zyx_mm`.
             times_s: time of each frame; makes it a video.
             modality: see `Stack`.
-            channels: whether the last axis holds channels. Default: yes for four axes, and for three axes of uint8
-                whose last axis is 3 or 4 long; say False for a volume that is 3 or 4 voxels wide.
+            channels: whether the last axis holds channels. Default: yes for four axes, and for
+                three axes of uint8 whose last axis is 3 or 4 long; say False for a volume that is 3
+                or 4 voxels wide.
 
         Raises:
             UsageError: the array has no such layout, is empty, or is not numeric.
@@ -142,10 +148,13 @@ class Stack:
 
     @property
     def spacing_zyx_mm(self) -> tuple[float, float, float] | None:
-        return None if self.geometry is None else self.geometry.spacing_zyx_mm
+        if self.geometry is None:
+            return None
+        return self.geometry.spacing_zyx_mm
 
     def along(self, axis: int) -> Stack:
-        """The same voxels as frames along `axis` of (z, y, x): 1 gives frames (z, x), 2 gives frames (z, y).
+        """The same voxels as frames along `axis` of (z, y, x): 1 gives frames (z, x), 2 gives
+        frames (z, y).
 
         Masks made on such a stack are put back on the stored grid (`Masks.on_stored_grid`).
         """

@@ -76,7 +76,8 @@ def prompt_from_json(
         PromptError: an unknown type, a missing or malformed field.
     """
     try:
-        kind, frame = item["type"], _whole(item.get("frame", 0), "frame")
+        kind = item["type"]
+        frame = _whole(item.get("frame", 0), "frame")
         positive = _flag(item.get("positive", True), "positive")
         if kind == "point":
             x, y = item["xy"]
@@ -121,7 +122,9 @@ def _whole(value: Any, name: str) -> int:
 
 def _shorten(item: object) -> str:
     text = str(item)
-    return text if len(text) < 200 else text[:200] + "..."
+    if len(text) < 200:
+        return text
+    return text[:200] + "..."
 
 
 def prompts_to_json(

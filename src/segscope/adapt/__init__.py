@@ -1,6 +1,7 @@
 """Adaptation: a loaded network to one that fits a kind of picture better, or needs no prompts.
 
-`METHODS` is the table of ways to do it, one file each; `segscope.adapt.method` says what a method is.
+`METHODS` is the table of ways to do it, one file each; `segscope.adapt.method` says what a method
+is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Published checkpoints of methods: recognised by the names of their tensors, written as adaptations of a base.
+"""Published checkpoints of methods: recognised by the names of their tensors, written as
+adaptations of a base.
 
-`READERS` is the table; a method that reads its published files adds a row. Nothing in a file is run.
+`READERS` is the table; a method that reads its published files adds a row. Nothing in a file is
+run.
 """
 
 from __future__ import annotations

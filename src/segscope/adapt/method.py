@@ -1,33 +1,39 @@
-"""Method: one way of adapting a network to a data set. This page is the contract; each method is one file beside it.
+"""Method: one way of adapting a network to a data set. This page is the contract; each method is
+one file beside it.
 
-A method is a frozen dataclass: its fields are its settings (plain values: numbers, words, tuples of them), its class
-attributes say what it is, and three functions say what it does:
+A method is a frozen dataclass: its fields are its settings (plain values: numbers, words, tuples of
+them), its class attributes say what it is, and three functions say what it does:
 
-    attach(engine, classes) -> Adapted   puts modules into the engine's network IN PLACE and says what trains
-    loss(adapted, batch) -> Terms        the differentiable loss of a list of examples
-    parameters(engine) -> int            how many numbers attach will train, from widths and counts alone
+    attach(engine, classes) -> Adapted   puts modules into the engine's network IN PLACE and says
+    what trains loss(adapted, batch) -> Terms        the differentiable loss of a list of examples
+    parameters(engine) -> int            how many numbers attach will train, from widths and counts
+    alone
 
 All the rest has defaults. What the trainer promises:
 
-  * `engine` is freshly loaded in float32, in evaluation mode, and asks for no gradients. `attach` runs under a seed of
-    its own, so new tensors may be drawn with torch's generator; the same call re-creates a saved adaptation, into which
-    the saved tensors are then loaded, so what `attach` makes may depend on nothing but settings, engine and classes.
-  * Parameters are named by their path from `adapted.root` (the engine's network unless the method says otherwise).
-    Exactly `adapted.trained` asks for gradients, is optimised, averaged and saved; all else stays bit by bit as it was.
-    Buffers that training changes (statistics of batch norms) stand in `adapted.statistics` and are saved as well.
-  * Modules stay in evaluation mode, so dropout is off and batch norms keep their statistics; those in `adapted.noisy`
-    are switched to training mode for steps only.
-  * `loss` gets `Example`s (see `segscope.adapt.data.sampler`): a picture or a clip as the network shall see it, truth,
-    drawn prompts, and a generator of its own for all further chance. It returns the MEAN over the examples, so that any
-    split of a batch over accumulation and processes gives the same gradient. torch's own generator is seeded at every
-    step. Keep no state between steps, or keep it in `adapted.memo` (tensors and plain values), which is saved and
-    restored.
-  * `adapted.features(example)` encodes the frames of an example. Where `frozen_encoder` is true they are computed
-    without gradients, and kept and reused between steps; it may be true only if no trained tensor takes part in
-    `engine.encode`. (In SAM 2 `mask_decoder.conv_s0` and `conv_s1` do.)
+  * `engine` is freshly loaded in float32, in evaluation mode, and asks for no gradients. `attach`
+    runs under a seed of its own, so new tensors may be drawn with torch's generator; the same call
+    re-creates a saved adaptation, into which the saved tensors are then loaded, so what `attach`
+    makes may depend on nothing but settings, engine and classes.
+  * Parameters are named by their path from `adapted.root` (the engine's network unless the method
+    says otherwise). Exactly `adapted.trained` asks for gradients, is optimised, averaged and saved;
+    all else stays bit by bit as it was. Buffers that training changes (statistics of batch norms)
+    stand in `adapted.statistics` and are saved as well.
+  * Modules stay in evaluation mode, so dropout is off and batch norms keep their statistics; those
+    in `adapted.noisy` are switched to training mode for steps only.
+  * `loss` gets `Example`s (see `segscope.adapt.data.sampler`): a picture or a clip as the network
+    shall see it, truth, drawn prompts, and a generator of its own for all further chance. It
+    returns the MEAN over the examples, so that any split of a batch over accumulation and processes
+    gives the same gradient. torch's own generator is seeded at every step. Keep no state between
+    steps, or keep it in `adapted.memo` (tensors and plain values), which is saved and restored.
+  * `adapted.features(example)` encodes the frames of an example. Where `frozen_encoder` is true
+    they are computed without gradients, and kept and reused between steps; it may be true only if
+    no trained tensor takes part in `engine.encode`. (In SAM 2 `mask_decoder.conv_s0` and `conv_s1`
+    do.)
   * With `identity` the adapted network gives the base's logits exactly before the first step.
-  * Prompt-free methods set `promptable = False`; `attach` puts a `segscope.models.segmenter.Segmenter` into
-    `Adapted.result`, examples hold whole frames with class maps, and validation is the mean Dice of the classes.
+  * Prompt-free methods set `promptable = False`; `attach` puts a
+    `segscope.models.segmenter.Segmenter` into `Adapted.result`, examples hold whole frames with
+    class maps, and validation is the mean Dice of the classes.
 
 To add a method: write its file, add its class to `METHODS` in `segscope/adapt/__init__.py`, and
 `tests/adapt/test_methods.py` runs it with every family that it names.
@@ -57,7 +63,9 @@ if TYPE_CHECKING:
 
 Dims = Literal["2d", "3d", "video"]
 Terms = dict[str, Tensor]
-"""Parts of a loss by name; "loss" is the whole, whose gradient is taken, the others are for the curves."""
+"""Parts of a loss by name; "loss" is the whole, whose gradient is taken, the others are for the
+curves.
+"""
 
 
 @dataclass(eq=False)
@@ -70,13 +78,14 @@ class Adapted:
         root: module from which parameters are named; `engine.model` unless the method made its own.
         trained: what is optimised and saved, by path from `root`.
         statistics: buffers that training changes, by path from `root`; saved, not optimised.
-        rates: factors of the learning rate by the beginning of a name; the longest that fits counts, 1 without one.
+        rates: factors of the learning rate by the beginning of a name; the longest that fits
+            counts, 1 without one.
         noisy: modules in training mode during steps.
         result: what `segscope.load` gives: an engine, or a Segmenter.
         memo: state that a method carries from step to step.
         store: kept features of frozen encoders; None computes them anew each time.
-        progress: share of the run that is done, 0 to below 1; the trainer sets it before each step. 1 outside of steps,
-            so that a probe measures what a late step costs.
+        progress: share of the run that is done, 0 to below 1; the trainer sets it before each step.
+            1 outside of steps, so that a probe measures what a late step costs.
     """
 
     method: Method
@@ -97,7 +106,8 @@ class Adapted:
             return self.method.encode(self, example)
         found = None if self.store is None or example.key is None else self.store.get(example.key)
         if found is None:
-            # packed layers, which run where there are no gradients, take no autocast numbers on a CPU
+            # packed layers, which run where there are no gradients, take no autocast numbers on a
+            # CPU
             exact = (
                 torch.autocast("cpu", enabled=False)
                 if self.engine.device.type == "cpu"
@@ -112,7 +122,9 @@ class Adapted:
     @property
     def model(self) -> Engine | Segmenter:
         """What the adaptation is used as."""
-        return self.engine if self.result is None else self.result
+        if self.result is None:
+            return self.engine
+        return self.result
 
     def tensors(self) -> dict[str, Tensor]:
         """What a saved adaptation holds."""
@@ -127,7 +139,9 @@ class Adapted:
     def rate(self, name: str) -> float:
         """Factor of the learning rate of a parameter."""
         fitting = [prefix for prefix in self.rates if name.startswith(prefix)]
-        return self.rates[max(fitting, key=len)] if fitting else 1.0
+        if fitting:
+            return self.rates[max(fitting, key=len)]
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +153,8 @@ class Method:
         about: what it trains, in a few words.
         when: when to choose it, one sentence.
         paper: arXiv id or DOI; empty where it is common practice.
-        dims: what it learns from: pictures and single slices ("2d"), slices with neighbours ("3d"), clips ("video").
+        dims: what it learns from: pictures and single slices ("2d"), slices with neighbours ("3d"),
+            clips ("video").
         families: which bases it can adapt.
         promptable: whether the result answers prompts.
         identity: whether it begins as its base, exactly.
@@ -159,14 +174,15 @@ class Method:
     identity: ClassVar[bool] = True
     standalone: ClassVar[bool] = False
 
-    # --- what a method must say ----------------------------------------------------------------------------------
+    # --- what a method must say ------------------------------------------------------------------
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         """Put the method's modules into an engine's network and let the right parameters train.
 
         Args:
             engine: fresh; changed in place.
-            classes: names of the data set's classes, in order; prompt-free methods make an output for each.
+            classes: names of the data set's classes, in order; prompt-free methods make an output
+                for each.
         """
         raise NotImplementedError
 
@@ -174,7 +190,7 @@ class Method:
         """How many numbers `attach` will train on a fresh engine."""
         raise NotImplementedError
 
-    # --- what it may say -----------------------------------------------------------------------------------------
+    # --- what it may say -------------------------------------------------------------------------
 
     @classmethod
     def suited(cls, card: Card) -> Method:
@@ -228,10 +244,12 @@ class Method:
         )
 
     def deployed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Those of the trained tensors that a saved adaptation holds: all, but for teachers and the like."""
+        """Those of the trained tensors that a saved adaptation holds: all, but for teachers and the
+        like.
+        """
         return tensors
 
-    # --- as files --------------------------------------------------------------------------------------------------
+    # --- as files --------------------------------------------------------------------------------
 
     def as_dict(self) -> dict[str, Any]:
         """Settings as plain values."""
@@ -271,7 +289,8 @@ def release(
     Returns:
         The parameters by name.
     """
-    chosen, left = tuple(prefixes), tuple(but)
+    chosen = tuple(prefixes)
+    left = tuple(but)
     found = {
         name: item
         for name, item in root.named_parameters()
@@ -284,7 +303,8 @@ def release(
 
 def count(root: nn.Module, prefixes: Iterable[str], but: Iterable[str] = ()) -> int:
     """Numbers in the parameters that `release` would let train."""
-    chosen, left = tuple(prefixes), tuple(but)
+    chosen = tuple(prefixes)
+    left = tuple(but)
     return sum(
         item.numel()
         for name, item in root.named_parameters()

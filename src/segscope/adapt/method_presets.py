@@ -10,7 +10,8 @@ from segscope.errors import UnknownName
 
 
 def apply(method: Any, presets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give settings of a frozen dataclass that still have their defaults the values of its `preset`.
+    """Give settings of a frozen dataclass that still have their defaults the values of its
+    `preset`.
 
     Raises:
         UnknownName: no such preset.

@@ -1,7 +1,7 @@
 """Salvage: tensors out of a PyTorch file that also holds objects, such as a pickled optimiser.
 
-No code of a file runs: names other than those that tensors are made of stand for an object that takes anything and does
-nothing, and what was to be built with them is left out.
+No code of a file runs: names other than those that tensors are made of stand for an object that
+takes anything and does nothing, and what was to be built with them is left out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class _Unpickler(pickle.Unpickler):
             and isinstance(getattr(torch, name, None), torch.dtype)
         ):
             known = getattr(torch, name)
-        return _Inert if known is None else known
+        if known is None:
+            return _Inert
+        return known
 
 
 def _load(file: Any, **options: Any) -> Any:
@@ -67,7 +69,8 @@ def _load(file: Any, **options: Any) -> Any:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors of a checkpoint, by name, and what beside them is not used; objects in it are dropped.
+    """Tensors of a checkpoint, by name, and what beside them is not used; objects in it are
+    dropped.
 
     Raises:
         CheckpointError: no checkpoint, damaged, or without tensors.

@@ -1,7 +1,8 @@
-"""Folder: a saved adaptation. Trained tensors, what they fit on, what they were made from, and how good they were.
+"""Folder: a saved adaptation. Trained tensors, what they fit on, what they were made from, and how
+good they were.
 
-adaptation.json       method, settings, base and its hash, classes, data card, training, figures, versions
-weights.safetensors   the trained tensors only, by their path in the network
+adaptation.json       method, settings, base and its hash, classes, data card, training, figures,
+versions weights.safetensors   the trained tensors only, by their path in the network
 curve.csv, curve.png  how the training went
 """
 
@@ -29,11 +30,14 @@ from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.models.weight_files import read_tensors, tensor_hash, write_safetensors
 
-RECORD, WEIGHTS = "adaptation.json", "weights.safetensors"
+RECORD = "adaptation.json"
+WEIGHTS = "weights.safetensors"
 FORMAT = 1
 
 LoadBase = Callable[[str, int, bool], Engine]
-"""Gives the engine of a base: its name or path, the side of its input, and whether it has to compute in float32."""
+"""Gives the engine of a base: its name or path, the side of its input, and whether it has to
+compute in float32.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Record:
 
     Attributes:
         method: settings and all.
-        base: name, source (a card's name or a path), family, size, version, input_size, weights_hash.
+        base: name, source (a card's name or a path), family, size, version, input_size,
+            weights_hash.
         classes: names, in order.
         data: see `segscope.adapt.data.training_set`.
         training: settings of the run and how it ended.
@@ -280,7 +285,8 @@ def attach(method: Method, engine: Engine, classes: tuple[str, ...], seed: int =
 
 def named(adapted: Adapted, record: Record) -> Engine | Segmenter:
     """The result with its own name and hash, and the data sets it has seen."""
-    model, engine = adapted.model, adapted.engine
+    model = adapted.model
+    engine = adapted.engine
     seen = tuple(str(name) for name in record.data.get("sets", ()))
     parts = (
         engine.weights_hash,

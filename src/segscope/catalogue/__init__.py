@@ -1,4 +1,6 @@
-"""The literature as data: records with provenance, search, export, trends, a page, and feeds that keep it alive."""
+"""The literature as data: records with provenance, search, export, trends, a page, and feeds that
+keep it alive.
+"""
 
 from __future__ import annotations
 

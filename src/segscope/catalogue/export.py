@@ -40,7 +40,9 @@ _TYPES = {  # of venue: BibTeX entry and the field of its name, RIS, CSL
 
 
 def keys(records: Sequence[Record]) -> list[str]:
-    """Citation keys, family + year + word of the title, letters and digits only; "b", "c" ... where they repeat."""
+    """Citation keys, family + year + word of the title, letters and digits only; "b", "c" ... where
+    they repeat.
+    """
     found: list[str] = []
     taken: set[str] = set()
     for record in records:
@@ -63,7 +65,9 @@ def keys(records: Sequence[Record]) -> list[str]:
 
 def _letters(number: int) -> str:
     """ "b" of 1, "c" of 2 ... "z", then "z2", "z3" ..."""
-    return chr(ord("a") + number) if number < 26 else f"z{number - 24}"
+    if number < 26:
+        return chr(ord("a") + number)
+    return f"z{number - 24}"
 
 
 _UNDECOMPOSED = str.maketrans(
@@ -80,7 +84,9 @@ def _venue(record: Record, preprint: bool) -> tuple[str, str]:
     """Name and type of where a work is cited from."""
     if record.arxiv and (preprint or record.venue is None):
         return f"arXiv preprint arXiv:{record.arxiv.id}", "preprint"
-    return (record.venue.name, record.venue.type) if record.venue else ("", "")
+    if record.venue:
+        return (record.venue.name, record.venue.type)
+    return ("", "")
 
 
 def bibtex(records: Sequence[Record], *, preprint: bool = False) -> str:

@@ -1,4 +1,6 @@
-"""Answers of arXiv (Atom), Crossref (JSON) and PubMed (JSON and XML) to records, and how they are asked."""
+"""Answers of arXiv (Atom), Crossref (JSON) and PubMed (JSON and XML) to records, and how they are
+asked.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,10 @@ from segscope.catalogue.record import DATE, Arxiv, Author, Origin, Record, Venue
 from segscope.errors import ReadError
 
 ATOM = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/atom"}
-ARXIV_BATCH, ARXIV_EVERY_S = 100, 3.0
-CROSSREF_EVERY_S, PUBMED_EVERY_S = 0.5, 0.4
+ARXIV_BATCH = 100
+ARXIV_EVERY_S = 3.0
+CROSSREF_EVERY_S = 0.5
+PUBMED_EVERY_S = 0.4
 PUBMED_BATCH = 100
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 CROSSREF_TYPES = {"journal-article": "journal", "proceedings-article": "conference", "book-chapter": "conference",
@@ -47,7 +51,7 @@ class Answer:
     withdrawn: bool = field(default=False)
 
 
-# --- arXiv ----------------------------------------------------------------------------------------------------------
+# --- arXiv ---------------------------------------------------------------------------------------
 
 
 def arxiv_by_id(base: str, ids: Sequence[str]) -> str:
@@ -123,7 +127,7 @@ def _made(identifier: str, values: Mapping[str, Any], source: str, day: str) -> 
     return with_origin(record, Origin(source, day), **given)
 
 
-# --- Crossref -------------------------------------------------------------------------------------------------------
+# --- Crossref ------------------------------------------------------------------------------------
 
 
 def crossref_by_doi(base: str, doi: str) -> str:
@@ -154,7 +158,8 @@ def crossref_answers(body: bytes, day: str) -> list[Answer]:
 
 
 def _crossref_answer(item: Mapping[str, Any], day: str) -> Answer | None:
-    doi, title = str(item.get("DOI", "")).lower(), _words(next(iter(item.get("title") or []), ""))
+    doi = str(item.get("DOI", "")).lower()
+    title = _words(next(iter(item.get("title") or []), ""))
     if not doi.startswith("10.") or not title:
         return None
     people = tuple(
@@ -192,10 +197,12 @@ def _parts(parts: Any) -> str:
     date = "-".join(
         f"{number:04d}" if at == 0 else f"{number:02d}" for at, number in enumerate(numbers[:3])
     )
-    return date if DATE.fullmatch(date) else ""
+    if DATE.fullmatch(date):
+        return date
+    return ""
 
 
-# --- PubMed ---------------------------------------------------------------------------------------------------------
+# --- PubMed --------------------------------------------------------------------------------------
 
 
 def pubmed_search(base: str, record: Record) -> str:
@@ -285,7 +292,9 @@ def _pubmed_date(element: Element | None) -> str:
         + (f"-{number:02d}" if number else "")
         + (f"-{int(day):02d}" if number and day.isdecimal() else "")
     )
-    return date if DATE.fullmatch(date) else ""
+    if DATE.fullmatch(date):
+        return date
+    return ""
 
 
 def _json(body: bytes, whose: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Asking other people's servers politely: one at a time, slowly, not again for what is known, and saying who asks."""
+"""Asking other people's servers politely: one at a time, slowly, not again for what is known, and
+saying who asks.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,9 @@ class Fetcher:
             status = getattr(error, "status", 0)
             if status in (404, 410):
                 return f"status {status}"
-            return "" if status else str(error)
+            if status:
+                return ""
+            return str(error)
         return ""
 
     def _ask(

@@ -38,7 +38,9 @@ def arxiv_id(text: str) -> str:
     if "arxiv" not in text.lower() and not _ARXIV.fullmatch(text.strip()):
         return ""
     found = _ARXIV.search(text)
-    return found[1] if found else ""
+    if found:
+        return found[1]
+    return ""
 
 
 def arxiv_month(identifier: str) -> str:
@@ -76,18 +78,25 @@ def fold(title: str) -> str:
 
 
 def main_title(title: str) -> str:
-    """The folded title without the name of a method before its first colon; the whole where little would remain."""
+    """The folded title without the name of a method before its first colon; the whole where little
+    would remain.
+    """
     name, colon, rest = title.partition(":")
-    return fold(rest) if colon and len(name.split()) <= 3 and len(fold(rest)) >= 25 else fold(title)
+    if colon and len(name.split()) <= 3 and len(fold(rest)) >= 25:
+        return fold(rest)
+    return fold(title)
 
 
 def alike(one: str, other: str) -> float:
     """Likeness of two titles, 0 to 1."""
-    a, b = fold(one), fold(other)
+    a = fold(one)
+    b = fold(other)
     if a == b:
         return 1.0
     matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
-    return matcher.ratio() if matcher.quick_ratio() > 0.9 else matcher.quick_ratio() * 0.9
+    if matcher.quick_ratio() > 0.9:
+        return matcher.ratio()
+    return matcher.quick_ratio() * 0.9
 
 
 def slug(title: str, first_author: str) -> str:
@@ -98,7 +107,9 @@ def slug(title: str, first_author: str) -> str:
 
 
 def authors(cell: str) -> tuple[tuple[Author, ...], bool]:
-    """People of a cell such as "DL. Ferreira and R. Arnaout" or "C. Zhai et al.", and whether others are left out."""
+    """People of a cell such as "DL. Ferreira and R. Arnaout" or "C. Zhai et al.", and whether
+    others are left out.
+    """
     text = " ".join(cell.split())
     names = re.sub(r"\bet\.? al\.?", "", text).strip(" ,")
     people = tuple(author(name) for name in re.split(r"\s+and\s+|\s*,\s*", names) if name)
@@ -123,7 +134,9 @@ def _initials(word: str) -> bool:
 
 
 def same_person(one: Author | None, other: Author | None) -> bool:
-    """Whether two authors may be one: equal family names, and first names that begin alike where both are known."""
+    """Whether two authors may be one: equal family names, and first names that begin alike where
+    both are known.
+    """
     if one is None or other is None:
         return one is other
     if fold(_ascii(one.family)) != fold(_ascii(other.family)):
@@ -141,7 +154,9 @@ def _ascii(text: str) -> str:
 
 
 def link(url: str) -> str:
-    """A link with a scheme, without tracking, fragments, `.git` and trailing slash; "" when it is none."""
+    """A link with a scheme, without tracking, fragments, `.git` and trailing slash; "" when it is
+    none.
+    """
     text = url.strip()
     if not text or text.lower() in ("none", "n/a", "-", "coming soon"):
         return ""
@@ -162,7 +177,9 @@ def link(url: str) -> str:
 def paper_link(url: str) -> str:
     """A link to a work; arXiv's in the form that does not change with versions."""
     identifier = arxiv_id(url)
-    return f"https://arxiv.org/abs/{identifier}" if identifier else link(url)
+    if identifier:
+        return f"https://arxiv.org/abs/{identifier}"
+    return link(url)
 
 
 def repository(url: str) -> Code | None:
@@ -176,7 +193,8 @@ def repository(url: str) -> Code | None:
 
 def venue_of(url: str) -> Venue | None:
     """Where a work appeared, where its link says so; None unknown."""
-    host, path = urlsplit(url).netloc.removeprefix("www."), urlsplit(url).path
+    host = urlsplit(url).netloc.removeprefix("www.")
+    path = urlsplit(url).path
     preprints = {"biorxiv.org": "bioRxiv", "medrxiv.org": "medRxiv", "preprints.org": "Preprints.org",
                  "papers.ssrn.com": "SSRN"}  # fmt: skip
     if host in preprints:
@@ -185,7 +203,9 @@ def venue_of(url: str) -> Venue | None:
         found := re.search(r"/content/([A-Z]+)(\d{4})(W?)/", path)
     ):
         name = f"{found[1]} {found[2]}"
-        return Venue(f"{name} Workshops", "workshop") if found[3] else Venue(name, "conference")
+        if found[3]:
+            return Venue(f"{name} Workshops", "workshop")
+        return Venue(name, "conference")
     if host == "papers.miccai.org" and (found := re.search(r"/miccai-(\d{4})/", path)):
         return Venue(f"MICCAI {found[1]}", "conference")
     if host == "spiedigitallibrary.org" and "conference-proceedings" in path:

@@ -57,7 +57,9 @@ def links() -> Mapping[str, tuple[Link, ...]]:
 
 
 def records_of(kind: str, key: str) -> list[str]:
-    """Ids of the records that a member of a table goes back to: the way back from a card, method or protocol."""
+    """Ids of the records that a member of a table goes back to: the way back from a card, method or
+    protocol.
+    """
     return [
         link.record
         for each in links().values()

@@ -1,4 +1,6 @@
-"""De-duplication: which records are one work, and one record of several. Nothing is dropped without being reported."""
+"""De-duplication: which records are one work, and one record of several. Nothing is dropped without
+being reported.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ class Merging:
 def same_work(one: Record, other: Record) -> bool:
     """Whether two records without a common identifier are one work.
 
-    Equal titles that are long; equal titles of one first author; nearly equal titles, or equal ones but for the name of
-    the method before the colon, of one first author within two years.
+    Equal titles that are long; equal titles of one first author; nearly equal titles, or equal ones
+    but for the name of the method before the colon, of one first author within two years.
     """
     same_title = identify.fold(one.title) == identify.fold(other.title)
     if same_title and len(identify.fold(one.title)) >= LONG:
@@ -44,20 +46,25 @@ def same_work(one: Record, other: Record) -> bool:
 
 
 def may_share(one: Record, other: Record) -> bool:
-    """Whether two records that name the same identifier may: the title, or the first author, must agree."""
+    """Whether two records that name the same identifier may: the title, or the first author, must
+    agree.
+    """
     return identify.alike(one.title, other.title) > LIKE or identify.same_person(
         _first(one), _first(other)
     )
 
 
 def _first(record: Record) -> Any:
-    return record.authors[0] if record.authors else None
+    if record.authors:
+        return record.authors[0]
+    return None
 
 
 def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
     """Distinct works among records, in the order of their first appearance.
 
-    An identifier that several works claim is taken from all of them and reported: one of the rows has a wrong link, and
+    An identifier that several works claim is taken from all of them and reported: one of the rows
+        has a wrong link, and
     which one cannot be told from the list.
     """
     report = Merging()
@@ -146,7 +153,9 @@ def without_identifier(record: Record, disputed: Iterable[str]) -> Record:
 
 
 def combined(group: Sequence[Record]) -> Record:
-    """One record of several: the earliest date, the published version's venue and link, every identifier and row."""
+    """One record of several: the earliest date, the published version's venue and link, every
+    identifier and row.
+    """
     if len(group) == 1:
         return group[0]
     ordered = sorted(group, key=lambda record: (record.date or "9", record.id), reverse=True)
@@ -175,7 +184,9 @@ def filled(record: Record, other: Record) -> Record:
 
 
 def updated(record: Record, other: Record) -> Record:
-    """The record, with what it lacks and what the other knows better: from a better source, or the same and newer."""
+    """The record, with what it lacks and what the other knows better: from a better source, or the
+    same and newer.
+    """
 
     def better(had: Origin | None, new: Origin) -> bool:
         if had is None:
@@ -217,7 +228,9 @@ def _taking(
 
 
 def near(works: Sequence[Record]) -> list[Finding]:
-    """Works that may be one, for a person to look at: titles alike, or alike but for the method's name."""
+    """Works that may be one, for a person to look at: titles alike, or alike but for the method's
+    name.
+    """
     found = []
     by_main: dict[str, list[Record]] = defaultdict(list)
     by_name: dict[str, list[Record]] = defaultdict(list)

@@ -1,4 +1,6 @@
-"""One page of HTML with all records: searchable, works from a file without a network, loads nothing from anywhere."""
+"""One page of HTML with all records: searchable, works from a file without a network, loads nothing
+from anywhere.
+"""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ class Record:
     Attributes:
         id: "arxiv:2408.00756", "doi:10...", or "sam4mis:" with ten hex digits; it never changes.
         authors: in order; the list of others is cut where `more_authors`.
-        date: ISO, as precise as known ("2024", "2024-08" or "2024-08-01"), of the first publication; "" unknown.
+        date: ISO, as precise as known ("2024", "2024-08" or "2024-08-01"), of the first
+            publication; "" unknown.
         venue: of the published version where there is one.
         urls: keys of URLS.
         task ... prompts: terms of the vocabularies.
@@ -144,7 +145,9 @@ class Record:
 
     @property
     def year(self) -> int | None:
-        return int(self.date[:4]) if self.date else None
+        if self.date:
+            return int(self.date[:4])
+        return None
 
     @property
     def has_code(self) -> bool:
@@ -156,31 +159,35 @@ class Record:
         """Where to read it."""
         if "paper" in self.urls:
             return self.urls["paper"]
-        return (
-            f"https://doi.org/{self.doi}"
-            if self.doi
-            else f"https://arxiv.org/abs/{self.arxiv.id}"
-            if self.arxiv
-            else ""
-        )
+        if self.doi:
+            return f"https://doi.org/{self.doi}"
+        if self.arxiv:
+            return f"https://arxiv.org/abs/{self.arxiv.id}"
+        return ""
 
     @property
     def first(self) -> str:
         """Family name of the first author, "" unknown."""
-        return self.authors[0].family if self.authors else ""
+        if self.authors:
+            return self.authors[0].family
+        return ""
 
     @property
     def byline(self) -> str:
         """Authors in a few words."""
         names = [author.family for author in self.authors]
         if self.more_authors or len(names) > 3:
-            return f"{names[0]} et al." if names else ""
+            if names:
+                return f"{names[0]} et al."
+            return ""
         return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
     def guessed(self, name: str) -> float | None:
         """How sure the rule is that filled a field; None where a source or a person said it."""
         origin = self.provenance.get(name)
-        return origin.confidence if origin and origin.source == "rule" else None
+        if origin and origin.source == "rule":
+            return origin.confidence
+        return None
 
 
 _FIELDS = {entry.name for entry in fields(Record)}
@@ -219,7 +226,9 @@ def from_json(value: Mapping[str, Any]) -> Record:
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """JSON of a record: empty fields left out, provenance as [source, day] or [source, day, confidence]."""
+    """JSON of a record: empty fields left out, provenance as [source, day] or [source, day,
+    confidence].
+    """
     found: dict[str, Any] = {}
     for entry in fields(Record):
         value = getattr(record, entry.name)

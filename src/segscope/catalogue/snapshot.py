@@ -1,4 +1,5 @@
-"""Makes the snapshot that the package ships, of rows of the list, works added by hand, and overrides.
+"""Makes the snapshot that the package ships, of rows of the list, works added by hand, and
+overrides.
 
 `python -m segscope.catalogue.snapshot ROWS.jsonl` writes it; a test holds it against its sources.
 """
@@ -36,7 +37,9 @@ def build(rows: Iterable[Row], added: Iterable[Mapping[str, Any]], fixes: Mappin
 
 
 def _by_hand(value: Mapping[str, Any], day: str) -> Record:
-    """A work that somebody wrote down: its fields are "manual", the tags it lacks come from its title."""
+    """A work that somebody wrote down: its fields are "manual", the tags it lacks come from its
+    title.
+    """
     record = from_json(value)
     given = {name: getattr(record, name) for name in value if name not in ("id", "urls")}
     record = with_origin(record, Origin("manual", day), **given)

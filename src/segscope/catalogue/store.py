@@ -1,4 +1,6 @@
-"""Where records are: the snapshot in the package, what updates brought to the user's folder, the user's overrides."""
+"""Where records are: the snapshot in the package, what updates brought to the user's folder, the
+user's overrides.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ class Catalogue:
         text = name.strip()
         if text in self.records:
             return self.records[text]
-        arxiv, doi = identify.arxiv_id(text), identify.doi_of(text)
+        arxiv = identify.arxiv_id(text)
+        doi = identify.doi_of(text)
         for key in (text.lower(), f"arxiv:{arxiv}" if arxiv else "", f"doi:{doi}" if doi else ""):
             if found := self.names.get(key, key if key in self.records else ""):
                 return self.records[found]
@@ -81,7 +84,9 @@ class Catalogue:
 
 
 def default_folder() -> Path:
-    """Where updates are kept (environment SEGSCOPE_PAPERS, else the system's place for a user's data)."""
+    """Where updates are kept (environment SEGSCOPE_PAPERS, else the system's place for a user's
+    data).
+    """
     if given := os.environ.get("SEGSCOPE_PAPERS"):
         return Path(given)
     from platformdirs import user_data_path
@@ -90,7 +95,8 @@ def default_folder() -> Path:
 
 
 def load(folder: Path | None = None) -> Catalogue:
-    """The catalogue as it is now: snapshot, what was brought, overrides of the user; an override always wins.
+    """The catalogue as it is now: snapshot, what was brought, overrides of the user; an override
+    always wins.
 
     Raises:
         ReadError: a file in the folder that does not follow the schema; it names file and line.
@@ -194,7 +200,9 @@ def parse_overrides(text: str, where: str) -> dict[str, dict[str, Any]]:
 def overridden(
     records: Iterable[Record], fixes: Mapping[str, Mapping[str, Any]], day: str = ""
 ) -> list[Record]:
-    """Records with a person's fixes; fixes of records that do not exist are passed over (`papers check` names them)."""
+    """Records with a person's fixes; fixes of records that do not exist are passed over (`papers
+    check` names them).
+    """
     return [
         _fixed(record, fixes[record.id], day) if record.id in fixes else record
         for record in records

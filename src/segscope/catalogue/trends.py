@@ -19,7 +19,9 @@ SINCE = "2023"  # the year of SAM; earlier works are counted and not drawn
 
 
 def trends(records: Sequence[Record]) -> dict[str, Any]:
-    """Counts of works: by year, by month and family, by tag, adaptation by year, modality by dimension, with code."""
+    """Counts of works: by year, by month and family, by tag, adaptation by year, modality by
+    dimension, with code.
+    """
     years = sorted({record.year for record in records if record.year})
     months = sorted({record.date[:7] for record in records if len(record.date) >= 7})
     tags = {tag: dict(_counted(records, tag).most_common()) for tag in TAGS}
@@ -110,13 +112,11 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 def _undated(path: Path) -> dict[str, None]:
     """No date in the file, so that equal works make equal pictures."""
-    return (
-        {"CreationDate": None}
-        if path.suffix.lower() == ".pdf"
-        else {"Date": None}
-        if path.suffix.lower() == ".svg"
-        else {}
-    )
+    if path.suffix.lower() == ".pdf":
+        return {"CreationDate": None}
+    if path.suffix.lower() == ".svg":
+        return {"Date": None}
+    return {}
 
 
 def _months(axes: Any, found: dict[str, Any], drawn: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
-"""Bringing the catalogue up to date: the list, then arXiv, Crossref and PubMed for what it leaves out.
+"""Bringing the catalogue up to date: the list, then arXiv, Crossref and PubMed for what it leaves
+out.
 
-Every step works on what the steps before gave; a feed that is down costs what it would have brought, and nothing else.
-Records are never removed. A second run without news changes nothing.
+Every step works on what the steps before gave; a feed that is down costs what it would have
+brought, and nothing else. Records are never removed. A second run without news changes nothing.
 """
 
 from __future__ import annotations
@@ -103,14 +104,16 @@ class _Run:
     """Records while they are brought up to date."""
 
     def __init__(self, settings: Settings, fetcher: Fetcher) -> None:
-        self.settings, self.fetcher, self.report = settings, fetcher, Report()
+        self.settings = settings
+        self.fetcher = fetcher
+        self.report = Report()
         self.before = store.known(settings.folder)
         self.records = dict(self.before)
         self.queue = {record.id: record for record in store.read(settings.folder / store.QUEUE)}
         self.state = _state(settings.folder / STATE)
         self.index = store.Catalogue(self.records.values())
 
-    # --- steps ------------------------------------------------------------------------------------------------------
+    # --- steps -----------------------------------------------------------------------------------
 
     def upstream(self) -> None:
         body = self.fetcher.get(self.settings.addresses.upstream, accept="text/plain")
@@ -224,7 +227,7 @@ class _Run:
                 if why := self.fetcher.alive(url):
                     self.note("dead link", record.id, f"{key} {url}: {why}; the link was kept")
 
-    # --- what steps share -------------------------------------------------------------------------------------------
+    # --- what steps share ------------------------------------------------------------------------
 
     def _json(self, url: str, every_s: float, parse: Callable[[bytes], Any]) -> Any:
         body = self.fetcher.get(url, every_s=every_s)
@@ -329,7 +332,9 @@ class _Run:
         self.put(updated(found, replace(work, aliases=(*work.aliases, *names))))
 
     def same(self, work: Record) -> tuple[Record | None, Record]:
-        """The record of a work, and the work without identifiers that are another's, which is reported."""
+        """The record of a work, and the work without identifiers that are another's, which is
+        reported.
+        """
         names = [
             work.id,
             *([f"doi:{work.doi}"] if work.doi else []),
@@ -370,13 +375,15 @@ class _Run:
     def finish(self) -> Report:
         """Write what differs from the snapshot, the queue, what was asked, and the report."""
         check_terms(self.records.values())
-        folder, report = self.settings.folder, self.report
+        folder = self.settings.folder
+        report = self.report
         shipped = {record.id: record for record in store.snapshot()}
         report.added = [name for name in self.records if name not in self.before]
         report.changed = [
             name for name, record in self.before.items() if self.records[name] != record
         ]
-        report.records, report.requests = len(self.records), self.fetcher.asked
+        report.records = len(self.records)
+        report.requests = self.fetcher.asked
         report.findings = list(dict.fromkeys(report.findings))
         brought = [record for record in self.records.values() if shipped.get(record.id) != record]
         store.write(folder / store.BROUGHT, store.lines(brought))
@@ -419,7 +426,8 @@ _WORDS = (
 
 def relevance(answer: Answer) -> float:
     """How well a find fits the field: words of the title count twice those of the abstract."""
-    title, abstract = answer.record.title, answer.abstract
+    title = answer.record.title
+    abstract = answer.abstract
     return math.fsum(
         weight
         * (
@@ -444,8 +452,6 @@ def _state(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return (
-        found
-        if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values())
-        else {}
-    )
+    if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values()):
+        return found
+    return {}

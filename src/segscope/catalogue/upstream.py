@@ -1,6 +1,7 @@
 """The Markdown list YichiZhang98/SAM4MIS: its tables to rows, its rows to records.
 
-Only bibliographic facts are taken: date, authors, title, links. The list has no licence of its own for its prose.
+Only bibliographic facts are taken: date, authors, title, links. The list has no licence of its own
+for its prose.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ def parse(markdown: str) -> tuple[list[Row], list[Finding]]:
     """Rows of all literature tables, and what could not be read as such."""
     rows: list[Row] = []
     findings: list[Finding] = []
-    table, heading = "", ""
+    table = ""
+    heading = ""
     for number, line in enumerate(markdown.splitlines(), 1):
         text = line.strip()
         if text.startswith("#"):
-            heading, table = text, ""
+            heading = text
+            table = ""
         if not text.startswith("|"):
             table = "" if text else table
             continue
@@ -72,11 +75,14 @@ def parse(markdown: str) -> tuple[list[Row], list[Finding]]:
 def _table(heading: str, head: Sequence[str]) -> str:
     if "dataset" in head[-1]:
         return "datasets"
-    return "sam2" if re.search(r"SAM ?[23]", heading) else "sam"
+    if re.search(r"SAM ?[23]", heading):
+        return "sam2"
+    return "sam"
 
 
 def _row(cells: list[str], table: str, line: int) -> tuple[Row | None, list[Finding]]:
-    where, findings = f"line {line}", []
+    where = f"line {line}"
+    findings = []
     if len(cells) != 4:
         full = [cell for cell in cells if cell]
         if len(full) > 4 and _date(full[0]):  # a bar in the title
@@ -117,20 +123,27 @@ def _row(cells: list[str], table: str, line: int) -> tuple[Row | None, list[Find
 
 def _date(cell: str) -> str:
     found = re.fullmatch(r"(20[12]\d)[-./]?(0[1-9]|1[0-2])", cell.strip())
-    return f"{found[1]}-{found[2]}" if found else ""
+    if found:
+        return f"{found[1]}-{found[2]}"
+    return ""
 
 
 def _short(cells: Sequence[str]) -> str:
     text = " | ".join(cells)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    if len(text) <= 100:
+        return text
+    return f"{text[:97]}..."
 
 
 def record_of(row: Row, day: str) -> tuple[Record, list[Finding]]:
     """The record of one row; findings about its date."""
     people, more = identify.authors(row.authors)
-    arxiv, doi = identify.arxiv_id(row.url), identify.doi_of(row.url)
-    paper, code = identify.paper_link(row.url), identify.link(row.code)
-    findings, date = [], row.date
+    arxiv = identify.arxiv_id(row.url)
+    doi = identify.doi_of(row.url)
+    paper = identify.paper_link(row.url)
+    code = identify.link(row.code)
+    findings = []
+    date = row.date
     if arxiv and date != identify.arxiv_month(arxiv):
         date, found = _settled(row, arxiv)
         findings += [found] if found else []
@@ -165,7 +178,9 @@ def record_of(row: Row, day: str) -> tuple[Record, list[Finding]]:
 
 
 def _settled(row: Row, arxiv: str) -> tuple[str, Finding | None]:
-    """The date where the list and the arXiv id differ: a month is usual around its end, more is an error."""
+    """The date where the list and the arXiv id differ: a month is usual around its end, more is an
+    error.
+    """
     month = identify.arxiv_month(arxiv)
     if not row.date:
         return month, None
@@ -177,11 +192,13 @@ def _settled(row: Row, arxiv: str) -> tuple[str, Finding | None]:
 
 
 def tagged(record: Record, day: str, *, table: str = "", abstract: str = "") -> Record:
-    """The record with the tags that rules find: in the title, else in the abstract (which is not kept), else by table.
+    """The record with the tags that rules find: in the title, else in the abstract (which is not
+    kept), else by table.
 
     A tag that a person or a source gave is left alone.
     """
-    in_title, in_abstract = tags_in(record.title), tags_in(abstract) if abstract else {}
+    in_title = tags_in(record.title)
+    in_abstract = tags_in(abstract) if abstract else {}
     by_table = {"sam2": {"base_model": ("SAM2",)}, "datasets": {"task": ("dataset",)}}.get(
         table, {}
     )

@@ -1,4 +1,6 @@
-"""Controlled vocabularies: the terms of each tag, other words for them, and the rules that find them in titles."""
+"""Controlled vocabularies: the terms of each tag, other words for them, and the rules that find
+them in titles.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from segscope.errors import UnknownName
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term: what people call it, and regular expressions that betray it, without regard to case unless they say."""
+    """One term: what people call it, and regular expressions that betray it, without regard to case
+    unless they say.
+    """
 
     name: str
     aliases: tuple[str, ...] = ()

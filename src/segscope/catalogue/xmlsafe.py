@@ -18,8 +18,8 @@ def parse(body: bytes, root: str, *, named_type: bool = False) -> ElementTree.El
 
     Args:
         root: the local name that the root element must have.
-        named_type: allow `<!DOCTYPE name PUBLIC ...>` without declarations of its own, as PubMed sends; the file that
-            it names is never fetched.
+        named_type: allow `<!DOCTYPE name PUBLIC ...>` without declarations of its own, as PubMed
+            sends; the file that it names is never fetched.
 
     Raises:
         XmlError: anything else than such a document.
@@ -55,4 +55,6 @@ def parse(body: bytes, root: str, *, named_type: bool = False) -> ElementTree.El
 
 def text(element: ElementTree.Element | None) -> str:
     """All text below an element, white space collapsed."""
-    return " ".join("".join(element.itertext()).split()) if element is not None else ""
+    if element is not None:
+        return " ".join("".join(element.itertext()).split())
+    return ""

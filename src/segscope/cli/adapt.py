@@ -77,11 +77,14 @@ def adapt(
 ) -> None:
     """Adapt a model to your own kind of pictures, from a data set with masks.
 
-    The folder that it leaves is a model: `segscope segment PICTURE --model FOLDER`. An interrupted run goes on with
-    --resume and ends with the same weights. Several GPUs: start it with `torchrun -m segscope adapt ...`.
+    The folder that it leaves is a model: `segscope segment PICTURE --model FOLDER`. An interrupted
+        run goes on with
+    --resume and ends with the same weights. Several GPUs: start it with `torchrun -m segscope adapt
+    ...`.
 
-    `segscope adapt compare METHOD ...` trains several under one budget, --minutes each (default 3), and judges all by
-    `segscope evaluate` on the validation cases; a table and a report end up in --out.
+    `segscope adapt compare METHOD ...` trains several under one budget, --minutes each (default 3),
+    and judges all by `segscope evaluate` on the validation cases; a table and a report end up in
+    --out.
     """
     if list_methods:
         _list(as_json)
@@ -202,9 +205,13 @@ class Adapt:
 
     @property
     def source(self) -> str:
-        """The base as an adaptation names it: a card, or a whole path, so that it is found from anywhere."""
+        """The base as an adaptation names it: a card, or a whole path, so that it is found from
+        anywhere.
+        """
         path = Path(self.base).expanduser()
-        return str(path.resolve()) if path.exists() else self.base
+        if path.exists():
+            return str(path.resolve())
+        return self.base
 
     def _about(self, ready: Prepared) -> None:
         if self.as_json:
@@ -261,7 +268,9 @@ class Adapt:
 
 
 def _with(method: Method, own: Sequence[str]) -> Method:
-    """A method with settings NAME=VALUE in place of its own; values are read as what the setting holds now."""
+    """A method with settings NAME=VALUE in place of its own; values are read as what the setting
+    holds now.
+    """
     changes: dict[str, Any] = {}
     for text in own:
         name, equals, value = text.partition("=")

@@ -1,4 +1,6 @@
-"""`segscope annotate`: a browser page for segmenting the pictures, volumes and videos at some paths."""
+"""`segscope annotate`: a browser page for segmenting the pictures, volumes and videos at some
+paths.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def annotate(
 ) -> None:
     """Annotate in the browser; everything stays on this machine.
 
-    The work is saved after every action. Ending the program, or losing it, loses nothing: the same command goes on
+    The work is saved after every action. Ending the program, or losing it, loses nothing: the same
+        command goes on
     where it was.
     """
     from segscope.serve.server import Door, Known
@@ -126,7 +129,9 @@ class Annotate:
 
 
 def project_of(paths: list[Path]) -> Path:
-    """Beside the data, or in the user's data folder where that cannot be written or the data lie apart."""
+    """Beside the data, or in the user's data folder where that cannot be written or the data lie
+    apart.
+    """
     first = paths[0]
     beside = first.parent / f"{first.name}{ENDING}"
     if (

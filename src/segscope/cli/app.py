@@ -77,7 +77,8 @@ def run() -> None:
         warnings.simplefilter(
             "ignore"
         )  # libraries warn about files; what a user must know is said by our messages
-    # threads that wait by spinning made tracking many times slower on a machine that other programs use as well
+    # threads that wait by spinning made tracking many times slower on a machine that other programs
+    # use as well
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main())
@@ -90,15 +91,20 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; what went wrong is one paragraph on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug, as_json = "--debug" in arguments, "--json" in arguments
+    debug = "--debug" in arguments
+    as_json = "--json" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = app(arguments, prog_name="segscope", standalone_mode=False)
         if code == INTERRUPTED:  # the parser's word for Ctrl-C
             raise KeyboardInterrupt
-        return code if isinstance(code, int) else 0
+        if isinstance(code, int):
+            return code
+        return 0
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, int):
+            return end.code
+        return int(end.code is not None)
     except (KeyboardInterrupt, typer.Abort):
         console.complain("stopped before it was done; nothing half-written is left")
         return INTERRUPTED

@@ -1,4 +1,6 @@
-"""`segscope bench`: how fast encoding, clicking and tracking are here, and against transformers' own video session."""
+"""`segscope bench`: how fast encoding, clicking and tracking are here, and against transformers'
+own video session.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,9 @@ class Bench:
         return figures
 
     def _against(self) -> dict[str, Any]:
-        """Two networks of one make, ours prepared as always, in turn, so that a busy machine disturbs all alike."""
+        """Two networks of one make, ours prepared as always, in turn, so that a busy machine
+        disturbs all alike.
+        """
         from segscope.cli import bench_timings
         from segscope.models.build import build, quiet
         from segscope.models.model_cards import card

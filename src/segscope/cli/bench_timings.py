@@ -86,7 +86,9 @@ def tracking(engine: Engine, stack: Stack, objects: int, memory: str = "fifo") -
 
 
 def transformers_tracking(model: Any, stack: Stack) -> Seconds:
-    """Seconds a frame of transformers' own video session on the same network, one object, encoding included."""
+    """Seconds a frame of transformers' own video session on the same network, one object, encoding
+    included.
+    """
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     side = model.config.image_size
@@ -116,7 +118,9 @@ def transformers_tracking(model: Any, stack: Stack) -> Seconds:
 
 
 def _pixels(stack: Stack, side: int) -> torch.Tensor:
-    """All frames as the session wants them, prepared beforehand: that time is not counted against it."""
+    """All frames as the session wants them, prepared beforehand: that time is not counted against
+    it.
+    """
     from PIL import Image
 
     frames = Renderer(stack)
@@ -125,11 +129,14 @@ def _pixels(stack: Stack, side: int) -> torch.Tensor:
         for index in range(len(stack))
     ]
     pixels = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
-    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+    mean = torch.tensor((0.485, 0.456, 0.406))
+    std = torch.tensor((0.229, 0.224, 0.225))
     return (pixels - mean[:, None, None]) / std[:, None, None]
 
 
 def peak_bytes() -> int:
     """Largest resident memory of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if sys.platform == "darwin" else used * 1024
+    if sys.platform == "darwin":
+        return used
+    return used * 1024

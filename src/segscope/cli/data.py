@@ -83,7 +83,8 @@ def check(
 ) -> None:
     """Look for what would spoil training or figures; exit code 1 when there are errors.
 
-    Files that cannot be read, masks on another grid, wrong label values, duplicates, patients in several splits ...
+    Files that cannot be read, masks on another grid, wrong label values, duplicates, patients in
+    several splits ...
     """
     from segscope.io.datasets.check import by_kind, check
 

@@ -1,4 +1,6 @@
-"""`segscope demo`: real pictures that came with installed packages, and generated ones, segmented in front of you."""
+"""`segscope demo`: real pictures that came with installed packages, and generated ones, segmented
+in front of you.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Scene:
     Attributes:
         name: of its files.
         what: for people.
-        source: makes or finds the input, given a folder for what it makes; also gives the truth where it is known.
+        source: makes or finds the input, given a folder for what it makes; also gives the truth
+            where it is known.
         options: prompts as on the command line; those of the phantoms come from their truth.
         masks: ending of the masks.
         overlay: ending of the overlay.
@@ -166,7 +169,9 @@ def demo(
     device: Device = typer.Option(Device.auto, help="Where the network runs."),
     as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
 ) -> None:
-    """Segment real and generated input that needs no download, and leave masks and overlays to look at."""
+    """Segment real and generated input that needs no download, and leave masks and overlays to look
+    at.
+    """
     Demo(out.expanduser(), model, tuple(only), device.value, as_json).run()
 
 

@@ -1,4 +1,6 @@
-"""`segscope doctor`: what is installed, what it can use, and what is wrong with it, one paragraph a problem."""
+"""`segscope doctor`: what is installed, what it can use, and what is wrong with it, one paragraph a
+problem.
+"""
 
 from __future__ import annotations
 

@@ -57,10 +57,11 @@ def evaluate(
     ),
     as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
 ) -> None:
-    """Judge models on data with masks, with simulated prompts; an interrupted run goes on where it was.
+    """Judge models on data with masks, with simulated prompts; an interrupted run goes on where it
+    was.
 
-    Writes a report for people (report.html, one file that works offline), every figure (rows.csv, rows.parquet) and
-    means with intervals (summary.json).
+    Writes a report for people (report.html, one file that works offline), every figure (rows.csv,
+    rows.parquet) and means with intervals (summary.json).
     """
     if list_protocols:
         _list(as_json)
@@ -181,4 +182,6 @@ def usual_workers(device: str) -> int:
     import torch
 
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    return len(os.sched_getaffinity(0)) if on_cpu and hasattr(os, "sched_getaffinity") else 1
+    if on_cpu and hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return 1

@@ -1,4 +1,6 @@
-"""`segscope models`: what can be loaded, what it is, where its weights come from, and their conversion."""
+"""`segscope models`: what can be loaded, what it is, where its weights come from, and their
+conversion.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def _list(as_json: bool) -> None:
     )
     for entry, row in zip(CARDS, rows, strict=True):
         size = f"{entry.parameters:.1f}" if entry.parameters else "-"
-        memory, here = ("yes" if entry.memory else "no"), ("yes" if row["here"] else "no")
+        memory = "yes" if entry.memory else "no"
+        here = "yes" if row["here"] else "no"
         console.say(
             f"{entry.name:<14} {size:>8} {entry.input_size:>9}  {memory:<7} {here:<5} {entry.licence}"
         )
@@ -78,7 +81,8 @@ def fetch(
     """Bring the weights of a model to this machine."""
     entry = card(name)
     if entry.family == "mini":
-        where, commit = _here(entry), None
+        where = _here(entry)
+        commit = None
     else:
         from segscope.models import hub
 
@@ -120,11 +124,12 @@ def convert(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing output."),
     as_json: bool = JSON,
 ) -> None:
-    """Published checkpoint to a file or folder that every command takes as a model; complete or not at all.
+    """Published checkpoint to a file or folder that every command takes as a model; complete or not
+    at all.
 
-    Whole networks (SAM, SAM 2, EdgeTAM, MedSAM, MedSAM2, BioSAM-2, MedSAM-2) become a safetensors file with what it is
-    written into it; Med-SA, SAM-Med2D, SAM2-UNet and KnowSAM become folders as `segscope adapt` leaves them. Which of
-    these a file is, its tensors tell.
+    Whole networks (SAM, SAM 2, EdgeTAM, MedSAM, MedSAM2, BioSAM-2, MedSAM-2) become a safetensors
+    file with what it is written into it; Med-SA, SAM-Med2D, SAM2-UNet and KnowSAM become folders as
+    `segscope adapt` leaves them. Which of these a file is, its tensors tell.
     """
     from segscope.load import SUFFIXES
 
@@ -220,7 +225,9 @@ def merge(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing output."),
     as_json: bool = JSON,
 ) -> None:
-    """Adaptation and its base to one file: a plain network that needs the folder and the base no more."""
+    """Adaptation and its base to one file: a plain network that needs the folder and the base no
+    more.
+    """
     target = _file(output or source.with_name(f"{source.resolve().name}.safetensors"), overwrite)
     from segscope.load import merged
     from segscope.models.checkpoint import save
@@ -252,7 +259,9 @@ def _here(entry: Card) -> Path | None:
         from importlib import resources
 
         path = Path(str(resources.files("segscope") / "weights" / "mini.safetensors"))
-        return path if path.is_file() else None
+        if path.is_file():
+            return path
+        return None
     from segscope.models import hub
 
     return hub.find(entry)
@@ -266,4 +275,6 @@ def _plain(entry: Card) -> dict[str, Any]:
 
 
 def _yes_no(value: Any) -> Any:
-    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return {True: "yes", False: "no"}.get(value, value)
+    return value

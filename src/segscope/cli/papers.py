@@ -159,7 +159,9 @@ def show(
     folder: Path | None = FOLDER,
     as_json: bool = JSON,
 ) -> None:
-    """Everything known of a paper, how to run something like it here, and where each fact comes from."""
+    """Everything known of a paper, how to run something like it here, and where each fact comes
+    from.
+    """
     from segscope.catalogue.links import LEVELS, links
     from segscope.catalogue.search import related
     from segscope.catalogue.store import load
@@ -352,9 +354,10 @@ def update(
 ) -> None:
     """Bring the papers up to date: the list they come from, arXiv, Crossref, PubMed.
 
-    What it brings goes to the user's folder, never into the package. Nothing is removed; what could not be read, and
-    what looks wrong, is reported. New finds of the arXiv search wait in a queue (`list --queue`) until they are
-    accepted. Exit code 1 when a feed did not answer; what the others gave is kept.
+    What it brings goes to the user's folder, never into the package. Nothing is removed; what could
+    not be read, and what looks wrong, is reported. New finds of the arXiv search wait in a queue
+    (`list --queue`) until they are accepted. Exit code 1 when a feed did not answer; what the
+    others gave is kept.
     """
     from datetime import UTC, datetime
 
@@ -423,7 +426,9 @@ def check(
     folder: Path | None = FOLDER,
     as_json: bool = JSON,
 ) -> None:
-    """Look whether records, tags, links to what runs here, and model cards agree; exit code 1 when they do not."""
+    """Look whether records, tags, links to what runs here, and model cards agree; exit code 1 when
+    they do not.
+    """
     from segscope.cli.papers_check import dead_links, inspect
 
     findings, notes = inspect(folder)

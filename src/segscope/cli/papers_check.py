@@ -74,7 +74,9 @@ def _missing() -> list[Link]:
 
 
 def _papers(catalogue: Catalogue) -> Iterator[Finding]:
-    """Papers that model cards, methods and protocols name must be in the catalogue, and those of methods lead back."""
+    """Papers that model cards, methods and protocols name must be in the catalogue, and those of
+    methods lead back.
+    """
     from segscope.adapt import METHODS
 
     named = {f"card {card.name}": card.paper for card in CARDS if card.paper}

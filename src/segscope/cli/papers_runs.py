@@ -1,4 +1,6 @@
-"""Which members the tables of segscope have that papers link to: looked up when asked, since some of them are slow."""
+"""Which members the tables of segscope have that papers link to: looked up when asked, since some
+of them are slow.
+"""
 
 from __future__ import annotations
 

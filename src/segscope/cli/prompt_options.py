@@ -1,7 +1,7 @@
 """Prompts of a command line in the order in which they stand there.
 
-Option parsers collect the values of each option apart; here the order across options has a meaning, because prompts
-after `--object` belong to that object.
+Option parsers collect the values of each option apart; here the order across options has a meaning,
+because prompts after `--object` belong to that object.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def gather(
 
 
 def _object(value: str, request: Request) -> int:
-    """The id that `[ID=]NAME` means: the one given, that of a name already used, or the next free one."""
+    """The id that `[ID=]NAME` means: the one given, that of a name already used, or the next free
+    one.
+    """
     number, equals, name = value.partition("=")
     if not equals:
         number, name = (value, "") if value.strip().isdecimal() else ("", value)

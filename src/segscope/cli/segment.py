@@ -93,8 +93,9 @@ def segment(
 ) -> None:
     """Segment objects from boxes, clicks, masks or a prompt file.
 
-    x runs right along columns, y down along rows, in pixels of the stored frame, the first pixel's centre is 0.5,0.5.
-    Frames count from 0. An existing output is replaced once the new one is complete.
+    x runs right along columns, y down along rows, in pixels of the stored frame, the first pixel's
+    centre is 0.5,0.5. Frames count from 0. An existing output is replaced once the new one is
+    complete.
     """
     Segment(
         source.expanduser(),
@@ -283,8 +284,8 @@ class Segment:
 def _mask_of(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:
     """The mask that a file holds for one frame, and that frame.
 
-    A single picture goes to any frame; a file as deep as the stack gives its frame, which must be named unless only
-    one holds something.
+    A single picture goes to any frame; a file as deep as the stack gives its frame, which must be
+    named unless only one holds something.
     """
     from segscope import io
 

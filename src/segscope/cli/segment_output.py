@@ -1,4 +1,6 @@
-"""What `segment`, `everything` and `demo` share: opening the input, checking and writing the outputs, the summary."""
+"""What `segment`, `everything` and `demo` share: opening the input, checking and writing the
+outputs, the summary.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,8 @@ class Outputs:
         """Refuse, before any work, what could not be written or would destroy something.
 
         Raises:
-            UsageError: an unknown ending, a format that does not fit, a missing folder, the input itself, or the same
-                file twice.
+            UsageError: an unknown ending, a format that does not fit, a missing folder, the input
+                itself, or the same file twice.
         """
         from segscope import io
 
@@ -140,7 +142,9 @@ def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prom
 
 def _window_of(masks: Masks) -> Mapping[str, Any] | None:
     window = masks.record.get("window")
-    return window if isinstance(window, Mapping) else None
+    if isinstance(window, Mapping):
+        return window
+    return None
 
 
 def _frames_per_second(stack: Stack) -> float:
@@ -148,7 +152,9 @@ def _frames_per_second(stack: Stack) -> float:
     if stack.times_s is None or len(stack) < 2:
         return 10.0
     seconds = float(stack.times_s[-1] - stack.times_s[0])
-    return min(120.0, max(1.0, (len(stack) - 1) / seconds)) if seconds > 0 else 25.0
+    if seconds > 0:
+        return min(120.0, max(1.0, (len(stack) - 1) / seconds))
+    return 25.0
 
 
 def describe(stack: Stack) -> str:

@@ -83,7 +83,8 @@ def serve(
 ) -> None:
     """Serve the annotation page and its interface to other programs, until interrupted.
 
-    3D Slicer and OHIF find MONAI Label below /monailabel/, nnInteractive's clients theirs below /nninteractive/.
+    3D Slicer and OHIF find MONAI Label below /monailabel/, nnInteractive's clients theirs below
+    /nninteractive/.
     """
     from segscope.serve.security import is_loopback
     from segscope.serve.server import Door
@@ -109,7 +110,8 @@ def serve(
         hosts=_hosts(host, allow_host, loopback),
         origins=tuple(origin.rstrip("/") for origin in allow_origin),
         facades=facades,
-        # clients of these protocols often cannot show a token; on loopback it is wanted only when one was chosen
+        # clients of these protocols often cannot show a token; on loopback it is wanted only when
+        # one was chosen
         facade_token=not loopback or bool(token),
         idle_s=idle,
         leases=leases,

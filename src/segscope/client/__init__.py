@@ -1,4 +1,5 @@
-"""Client of the annotation server: typed, without torch. Needs numpy and the standard library, nothing else.
+"""Client of the annotation server: typed, without torch. Needs numpy and the standard library,
+nothing else.
 
 ```python
 from segscope.client import Client

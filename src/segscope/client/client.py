@@ -38,7 +38,8 @@ class ServerError(Exception):
 
     def __init__(self, status: int, detail: str, kind: str = "") -> None:
         super().__init__(detail)
-        self.status, self.kind = status, kind
+        self.status = status
+        self.kind = kind
 
 
 class LeaseExpired(ServerError):
@@ -62,10 +63,12 @@ class Client:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"the address of a server is http://HOST:PORT, got {url!r}")
-        self._secure, self._host = parts.scheme == "https", parts.hostname
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname
         self._port = parts.port or (443 if self._secure else 80)
         self._base = parts.path.rstrip("/")
-        self._token, self._timeout_s = token, timeout_s
+        self._token = token
+        self._timeout_s = timeout_s
         self._local = threading.local()
 
     def __enter__(self) -> Self:
@@ -86,7 +89,7 @@ class Client:
             connection.close()
             self._local.connection = None
 
-    # --- what the server has ----------------------------------------------------------------------------------------
+    # --- what the server has ---------------------------------------------------------------------
 
     def health(self) -> dict[str, Any]:
         """Whether it is up; needs no token."""
@@ -111,7 +114,9 @@ class Client:
         )
 
     def studies(self, root: int = 0, **filters: str) -> list[dict[str, Any]]:
-        """Studies of a DICOMweb archive of the server; filters: patient_id, patient_name, date, modality, limit."""
+        """Studies of a DICOMweb archive of the server; filters: patient_id, patient_name, date,
+        modality, limit.
+        """
         return self.json("GET", f"/v1/dicomweb/{root}/studies?{urlencode(filters)}")
 
     def fetch(self, study: str, series: str | None = None, root: int = 0) -> Image:
@@ -142,7 +147,8 @@ class Client:
 
         Args:
             array: numbers; colours are the last axis, three or four of them.
-            spacing_zyx_mm: of a volume; without it, and without an affine, several frames are a video.
+            spacing_zyx_mm: of a volume; without it, and without an affine, several frames are a
+                video.
             affine: (4, 4) from voxel index (x, y, frame) to RAS+ millimetres.
             name: what the image is called in the work list.
         """
@@ -181,7 +187,7 @@ class Client:
         body = {"image_id": image_id, "annotator": annotator, "take_over": take_over, **options}
         return Session(self, self.json("POST", "/v1/sessions", body))
 
-    # --- talking ----------------------------------------------------------------------------------------------------
+    # --- talking ---------------------------------------------------------------------------------
 
     def json(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
@@ -190,7 +196,9 @@ class Client:
         data = None if body is None else json.dumps(body).encode()
         said = {**(headers or {}), **({} if data is None else {"Content-Type": "application/json"})}
         answer = self.ask(method, path, data, said)[1]
-        return json.loads(answer) if answer else None
+        if answer:
+            return json.loads(answer)
+        return None
 
     def array(self, path: str) -> NDArray[Any]:
         """A request whose answer is an array."""
@@ -231,7 +239,8 @@ class Client:
             if connection is not None and time.monotonic() - self._local.used > _REST_S:
                 self.close()
                 connection = None
-            kept, sent = connection is not None, False
+            kept = connection is not None
+            sent = False
             if connection is None:
                 connection = self._local.connection = self._connect()
             try:
@@ -244,7 +253,8 @@ class Client:
                 self._local.used = time.monotonic()
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                # a connection that lay idle may be closed by the server: what it never saw may be sent again
+                # a connection that lay idle may be closed by the server: what it never saw may be
+                # sent again
                 unseen = not sent or isinstance(error, http.client.RemoteDisconnected)
                 if kept and attempt == 1 and (method == "GET" or unseen):
                     continue
@@ -304,7 +314,9 @@ class _Form:
 def _fail(status: int, data: bytes) -> NoReturn:
     try:
         said = json.loads(data)
-        detail, kind = str(said["detail"]), str(said.get("kind", ""))
+        detail = str(said["detail"])
+        kind = str(said.get("kind", ""))
     except (ValueError, KeyError, TypeError):
-        detail, kind = data[:300].decode(errors="replace"), ""
+        detail = data[:300].decode(errors="replace")
+        kind = ""
     raise (LeaseExpired if status == 410 else ServerError)(status, detail, kind)

@@ -45,7 +45,9 @@ class Canvas:
             region[part.pixels] = part.object_id
 
     def propagate(self, **options: Any) -> Iterator[int]:
-        """Carry objects as `Session.propagate` does; frames that were changed. Leaving the loop cancels."""
+        """Carry objects as `Session.propagate` does; frames that were changed. Leaving the loop
+        cancels.
+        """
         for part in self.session.propagate(**options):
             self.put(part)
             yield part.frame

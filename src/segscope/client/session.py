@@ -22,7 +22,9 @@ Box = tuple[float, float, float, float]
 
 
 class Session:
-    """The work of one annotator on one image. Leaving the block gives the lease back; the work is on the server."""
+    """The work of one annotator on one image. Leaving the block gives the lease back; the work is
+    on the server.
+    """
 
     def __init__(self, client: Client, opened: Mapping[str, Any]) -> None:
         self.client = client
@@ -51,7 +53,7 @@ class Session:
             with contextlib.suppress(ServerError):  # it ends by itself, too
                 self._json("DELETE", "")
 
-    # --- looking ----------------------------------------------------------------------------------------------------
+    # --- looking ---------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Everything but pixels."""
@@ -95,7 +97,9 @@ class Session:
     def store(
         self, format_name: str = "dicom-seg", root: int = 0, objects: Sequence[int] | None = None
     ) -> dict[str, str]:
-        """Send the masks to a DICOMweb archive of the server, also as "rtstruct"; the UIDs they have there."""
+        """Send the masks to a DICOMweb archive of the server, also as "rtstruct"; the UIDs they
+        have there.
+        """
         body = {
             "root": root,
             "format": format_name,
@@ -103,7 +107,7 @@ class Session:
         }
         return self._json("POST", "/dicomweb", body)
 
-    # --- commands ---------------------------------------------------------------------------------------------------
+    # --- commands --------------------------------------------------------------------------------
 
     def predict(
         self,
@@ -186,7 +190,8 @@ class Session:
         return Answer.of(self._json("DELETE", f"/objects/{object_id}?force={str(force).lower()}"))
 
     def propagate(self, **options: Any) -> Iterator[MaskPart]:
-        """Carry objects from frame to frame; parts come as they are found. Leaving the loop cancels.
+        """Carry objects from frame to frame; parts come as they are found. Leaving the loop
+        cancels.
 
         Options: objects, direction, start, within, rules; see docs/annotate.md.
 
@@ -198,7 +203,8 @@ class Session:
     def everything(
         self, frame: int = 0, *, model: str | None = None, whole: bool = False
     ) -> list[int]:
-        """Find objects without prompts, where there are none yet; ids of those that were made or grew.
+        """Find objects without prompts, where there are none yet; ids of those that were made or
+        grew.
 
         Args:
             frame: to look at.

@@ -34,7 +34,9 @@ class Image:
 
 @dataclass(frozen=True)
 class MaskPart:
-    """Part of an object's mask: `pixels` (row, column) replace what was inside `bbox` (x0, y0, x1, y1)."""
+    """Part of an object's mask: `pixels` (row, column) replace what was inside `bbox` (x0, y0, x1,
+    y1).
+    """
 
     frame: int
     object_id: int

@@ -1,4 +1,6 @@
-"""One task: all prompts on all objects of one case with one model; what a worker does and what it gives back."""
+"""One task: all prompts on all objects of one case with one model; what a worker does and what it
+gives back.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ class Thing:
     """One object to be found.
 
     Attributes:
-        target: number of the truth file within the case, and id in it (and the part, where parts are objects).
+        target: number of the truth file within the case, and id in it (and the part, where parts
+            are objects).
         label: what it is.
         truth: (frame, row, column) bool.
     """
@@ -99,7 +102,9 @@ def run_task(task: Task, engine: Engine | Segmenter, protocol: Protocol) -> list
 
 def rules_for(protocol: Protocol, kind: str) -> StopRules | None:
     """When tracking ends by itself, as `segscope.segment` has it."""
-    return StopRules() if protocol.stop_rules and kind == "volume" else None
+    if protocol.stop_rules and kind == "volume":
+        return StopRules()
+    return None
 
 
 def peak_bytes() -> int:
@@ -167,7 +172,9 @@ def _rows(
 def _unprompted(
     stack: Stack, things: list[Thing], engine: Segmenter, protocol: Protocol
 ) -> Iterator[Row]:
-    """A row a class of a network that needs no prompt; one class is taken for one class whatever their names."""
+    """A row a class of a network that needs no prompt; one class is taken for one class whatever
+    their names.
+    """
     truths = classes_of(things)
     began = time.perf_counter()
     found = classes_found(stack, engine, truths)
@@ -254,10 +261,13 @@ def _judge(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
     frames = [
         frame for frame in every if _counts(frame, state, len(truth), stack.kind, setting)
     ] or list(every)
-    found, true = state.found[frames], truth[frames]
+    found = state.found[frames]
+    true = truth[frames]
     spacing: tuple[float, ...] | None = stack.spacing_zyx_mm
     if stack.kind == "picture":
-        found, true, spacing = found[0], true[0], None if spacing is None else spacing[1:]
+        found = found[0]
+        true = true[0]
+        spacing = None if spacing is None else spacing[1:]
     scores = score(found, true, spacing, metrics=setting.metrics)
     return {
         "round": state.number,
@@ -293,7 +303,9 @@ def _counts(frame: int, state: Round, frames: int, kind: str, setting: Setting) 
 
 
 def _everything(stack: Stack, things: list[Thing], engine: Engine) -> Row:
-    """One row for the whole picture: how well objects are found, and what an oracle would make of the masks."""
+    """One row for the whole picture: how well objects are found, and what an oracle would make of
+    the masks.
+    """
     began = time.perf_counter()
     masks = everything(stack, engine)
     seconds = time.perf_counter() - began
@@ -322,7 +334,9 @@ def _everything(stack: Stack, things: list[Thing], engine: Engine) -> Row:
 
 
 def oracle_union(found: NDArray[np.uint16], truth: NDArray[np.bool_]) -> float:
-    """Dice of all masks together that lie in the truth with more than 90 % of their area (arXiv 2412.01240, "auto")."""
+    """Dice of all masks together that lie in the truth with more than 90 % of their area (arXiv
+    2412.01240, "auto").
+    """
     area = np.bincount(found.ravel(), minlength=int(found.max()) + 1)
     inside = np.bincount(found[truth], minlength=len(area))
     kept = (inside > 0.9 * area) & (np.arange(len(area)) > 0)

@@ -1,7 +1,9 @@
-"""Contest: several ways of adapting one base to one data set, under one budget, judged by one evaluation.
+"""Contest: several ways of adapting one base to one data set, under one budget, judged by one
+evaluation.
 
-Each method trains in a folder of its own, on the same patients by the same seed. Then the base and all adaptations are
-judged on the same validation cases; networks without prompts are held against themselves as they were before training.
+Each method trains in a folder of its own, on the same patients by the same seed. Then the base and
+all adaptations are judged on the same validation cases; networks without prompts are held against
+themselves as they were before training.
 """
 
 from __future__ import annotations
@@ -32,14 +34,19 @@ from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.simulate.plan import Plan
 
-NAME, TABLE, JUDGED, UNTRAINED = "contest.json", "comparison", "judged", "untrained"
+NAME = "contest.json"
+TABLE = "comparison"
+JUDGED = "judged"
+UNTRAINED = "untrained"
 
 BOX = "box.jitter"
 SLICES = "box.jitter@uniform=10"
 """What volumes are given besides a box on their largest slice."""
 
 PROPAGATED = "dice@propagated"
-"""Where a box is on one slice of a volume, the others are also judged by themselves: that is what memory is worth."""
+"""Where a box is on one slice of a volume, the others are also judged by themselves: that is what
+memory is worth.
+"""
 
 MOST_OBJECTS = 8
 """Objects of a case that are judged, drawn by the seed."""
@@ -162,7 +169,8 @@ def run_contest(
     tell: Callable[[str], None] = lambda _text: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Result:
-    """Train all, judge all, and leave comparison.md, .csv and .json, and the report, in `contest.out`.
+    """Train all, judge all, and leave comparison.md, .csv and .json, and the report, in
+    `contest.out`.
 
     A method that cannot adapt the base, or fails, becomes a row with the reason.
 
@@ -170,7 +178,8 @@ def run_contest(
         contest: what is asked for.
         load: gives what is judged; called in workers, so it must be importable.
         fresh: gives the base for training, in float32.
-        resume: go on in a folder that holds a contest of the same settings; finished methods are kept, others added.
+        resume: go on in a folder that holds a contest of the same settings; finished methods are
+            kept, others added.
         workers: processes that judge.
         tell: gets a line about each method when it has ended.
         progress: called with (steps or cases done, all).
@@ -260,7 +269,9 @@ def _begin(contest: Contest, fresh: Callable[[], Engine], resume: bool) -> None:
 def _train(
     contest: Contest, name: str, fresh: Callable[[], Engine], progress: Callable[[int, int], None]
 ) -> str | int:
-    """Train one method: "" when its adaptation is there, else the reason why not; the number of a signal."""
+    """Train one method: "" when its adaptation is there, else the reason why not; the number of a
+    signal.
+    """
     out = contest.out / name
     if saved.is_adaptation(out):
         return ""
@@ -283,7 +294,9 @@ def _train(
         Exception
     ) as error:  # one method's trouble, such as want of memory, is not that of the others
         return f"{type(error).__name__}: {error}"
-    return "" if result.record is not None else result.outcome.number
+    if result.record is not None:
+        return ""
+    return result.outcome.number
 
 
 def _judge(
@@ -295,7 +308,9 @@ def _judge(
     workers: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Evaluation, Path]:
-    """One evaluation of the base, the adaptations, and of networks without prompts as they were before training."""
+    """One evaluation of the base, the adaptations, and of networks without prompts as they were
+    before training.
+    """
     places = {_base(done): contest.base}
     for name, record in done.items():
         places[name] = str(contest.out / name)
@@ -367,7 +382,7 @@ def _untrained(
     return place
 
 
-# --- tables ---------------------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------
 
 
 def _lines(
@@ -383,7 +398,8 @@ def _lines(
             continue
         record = done[name]
         against = _base(done) if record.method.promptable else f"{UNTRAINED} {name}"
-        training, best = record.training, record.figures["best"]
+        training = record.training
+        best = record.figures["best"]
         for (model, prompt), after in rows.items():
             if model != name:
                 continue

@@ -1,4 +1,6 @@
-"""Worst and median cases as pictures: played again from their seeds, what was found and the truth drawn on top."""
+"""Worst and median cases as pictures: played again from their seeds, what was found and the truth
+drawn on top.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ FOUND, TRUTH = 1, 2  # object ids, for their colours
 def worst_and_median(
     last: Sequence[Row], datasets: Sequence[DataSet], protocol: Protocol, load: Load
 ) -> Iterator[dict[str, Any]]:
-    """Of each data set and model, by the first metric and the first prompt of the kind: title and pictures."""
+    """Of each data set and model, by the first metric and the first prompt of the kind: title and
+    pictures.
+    """
     for model in dict.fromkeys(row["model"] for row in last):
         drawn: list[dict[str, str]] = []
         engine = None
@@ -99,12 +103,16 @@ def _picture(row: Row, dataset: DataSet, engine: Any, protocol: Protocol) -> str
     things = objects(case, stack, protocol)
     if isinstance(engine, Segmenter):
         truths = classes_of(things)
-        found, truth = classes_found(stack, engine, truths)[row["label"]], truths[row["label"]]
+        found = classes_found(stack, engine, truths)[row["label"]]
+        truth = truths[row["label"]]
     else:
         thing = next(thing for thing in things if thing.target == row["object"])
-        found, truth = _again(row, dataset, stack, thing, engine, protocol), thing.truth
+        found = _again(row, dataset, stack, thing, engine, protocol)
+        truth = thing.truth
     frame = int(truth.sum((1, 2)).argmax())
-    rgb, one, two = Renderer(stack, None)[frame], found[frame], truth[frame]
+    rgb = Renderer(stack, None)[frame]
+    one = found[frame]
+    two = truth[frame]
     x0, y0, x1, y1 = (int(value) for value in Box.around(one | two).xyxy)
     margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
     cut = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]

@@ -1,4 +1,6 @@
-"""In-context: no prompt on the picture itself, but others with their masks before it, as frames of a made-up video."""
+"""In-context: no prompt on the picture itself, but others with their masks before it, as frames of
+a made-up video.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ def in_context(
 ) -> Iterator[Row]:
     """Rows of the in-context rule of arXiv 2412.01240, one a class.
 
-    The examples that show the class are the first frames, each prompted with its true mask; the picture is the last
-    one, and is tracked.
+    The examples that show the class are the first frames, each prompted with its true mask; the
+    picture is the last one, and is tracked.
 
     Args:
         stack: the picture.
@@ -80,7 +82,9 @@ _kept: dict[tuple[str, str], tuple[Rgb, dict[str, Mask]]] = {}
 
 
 def _shown(case: Case) -> tuple[Rgb, dict[str, Mask]]:
-    """What the network sees of an example, and the mask of each class in it; those of one data set are kept."""
+    """What the network sees of an example, and the mask of each class in it; those of one data set
+    are kept.
+    """
     key = (case.dataset, case.id)
     if key not in _kept:
         if any(dataset != case.dataset for dataset, _ in _kept):
@@ -108,4 +112,6 @@ def _resized(array: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     way = Image.Resampling.NEAREST if array.dtype == bool else Image.Resampling.BILINEAR
     values = array.astype(np.uint8) * 255 if array.dtype == bool else array
     made = np.asarray(Image.fromarray(values).resize(size_hw[::-1], way))
-    return made > 127 if array.dtype == bool else made
+    if array.dtype == bool:
+        return made > 127
+    return made

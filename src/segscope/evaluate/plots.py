@@ -1,4 +1,6 @@
-"""Figures of the report: SVG that takes the colour of the page, so that it reads in light and dark and prints well."""
+"""Figures of the report: SVG that takes the colour of the page, so that it reads in light and dark
+and prints well.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +117,8 @@ def reliability(lines: Sequence[Mapping[str, Any]], title: str) -> str:
     most = max((row["n"] for line in lines for row in line["bins"]), default=1)
     for colour, line in zip(COLOURS, lines, strict=False):
         filled = [row for row in line["bins"] if row["n"]]
-        x, y = [row["predicted"] for row in filled], [row["true"] for row in filled]
+        x = [row["predicted"] for row in filled]
+        y = [row["true"] for row in filled]
         sizes = [8 + 60 * row["n"] / max(most, 1) for row in filled]
         axes.plot(x, y, color=colour, linewidth=1, label=line["prompt"])
         axes.scatter(x, y, s=sizes, color=colour, linewidth=0)

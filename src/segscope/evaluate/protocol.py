@@ -1,4 +1,6 @@
-"""Protocol: which prompts are given, how often, and how the answers are judged; a value read from a TOML file."""
+"""Protocol: which prompts are given, how often, and how the answers are judged; a value read from a
+TOML file.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +37,19 @@ class Setting:
     Attributes:
         prompts: what is given, one after the other, each from scratch.
         metrics: names of `segscope.metrics.METRICS`.
-        choose: which of several masks for a lone click counts: "predicted" is what the product answers (the network's
-            own estimate), "oracle" the best by the truth (arXiv 2412.01240); labelled in every table. Pictures only.
-        mode: "track" carries the object through all frames after each round, corrected frames counting everywhere;
-            "online" goes through once, is stopped at the first frame of an IoU below 0.75, corrected there, and goes on
-            (arXiv 2408.00714, section 6.1); "frames" answers the prompted frames only and judges those.
-        clicks: answers to a frame before tracking begins: the first prompts and corrective clicks on the same frame.
+        choose: which of several masks for a lone click counts: "predicted" is what the product
+            answers (the network's own estimate), "oracle" the best by the truth (arXiv 2412.01240);
+            labelled in every table. Pictures only.
+        mode: "track" carries the object through all frames after each round, corrected frames
+            counting everywhere; "online" goes through once, is stopped at the first frame of an IoU
+            below 0.75, corrected there, and goes on (arXiv 2408.00714, section 6.1); "frames"
+            answers the prompted frames only and judges those.
+        clicks: answers to a frame before tracking begins: the first prompts and corrective clicks
+            on the same frame.
         direction: of tracking; None goes both ways through volumes and forward through videos.
         skip: frames that do not count: none; the prompted ones; first and last (DAVIS, SA-V).
-        context: pictures of other patients, with their masks, that stand before the picture as frames of a video in the
-            place of a prompt; 0 for none. Pictures only.
+        context: pictures of other patients, with their masks, that stand before the picture as
+            frames of a video in the place of a prompt; 0 for none. Pictures only.
         stop_iou: no more corrections once the IoU is this good; 0 to give all rounds.
     """
 
@@ -76,7 +81,8 @@ class Protocol:
         labels: only objects with these names; empty for all.
         degrade: "none", or a disturbance and its severity, "gaussian_blur:3".
         stop_rules: whether tracking through volumes may end by itself, as it does for users.
-        cvpr25: also give the scores of the CVPR 2025 challenge (arXiv 2510.03189) for rounds of one click.
+        cvpr25: also give the scores of the CVPR 2025 challenge (arXiv 2510.03189) for rounds of one
+            click.
     """
 
     name: str = "default"

@@ -1,4 +1,6 @@
-"""Report: one HTML page for people, that works without a network: tables, figures, worst and median cases."""
+"""Report: one HTML page for people, that works without a network: tables, figures, worst and median
+cases.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,7 @@ def _context(
     }
 
 
-# --- tables ---------------------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------
 
 
 def _table(
@@ -132,7 +134,9 @@ def _table(
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number for a table; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}f}"
 
 
 def _with_interval(figure: Mapping[str, float]) -> tuple[str, str]:
@@ -145,7 +149,9 @@ def _with_interval(figure: Mapping[str, float]) -> tuple[str, str]:
 
 
 def _prompt(line: Mapping[str, Any]) -> str:
-    return f"{line['prompt']} (oracle)" if line["choose"] == "oracle" else str(line["prompt"])
+    if line["choose"] == "oracle":
+        return f"{line['prompt']} (oracle)"
+    return str(line["prompt"])
 
 
 def _plain(lines: Iterable[Line]) -> Iterator[Line]:
@@ -189,7 +195,9 @@ def _titled(name: str) -> str:
 
 
 def _sets(lines: Sequence[Line]) -> Iterator[Tag]:
-    """The first metric: a row for each data set, a column for each prompt; a table for each model and kind."""
+    """The first metric: a row for each data set, a column for each prompt; a table for each model
+    and kind.
+    """
     for kind in KINDS:
         of_kind = [line for line in _plain(lines) if line["kind"] == kind]
         for model in dict.fromkeys(line["model"] for line in of_kind):
@@ -343,7 +351,7 @@ def _definitions(names: Sequence[str]) -> Tag:
     return _table(["metric", "what it is", "source"], body, text=3)
 
 
-# --- figures --------------------------------------------------------------------------------------------------------
+# --- figures -------------------------------------------------------------------------------------
 
 
 def _curve_figures(curves: Sequence[Line]) -> Iterator[str]:
@@ -354,7 +362,9 @@ def _curve_figures(curves: Sequence[Line]) -> Iterator[str]:
 
 
 def _box_figures(last: Sequence[Row]) -> Iterator[str]:
-    """By data set: models side by side for each prompt, or prompts side by side where one model has few of them."""
+    """By data set: models side by side for each prompt, or prompts side by side where one model has
+    few of them.
+    """
     plain = [row for row in last if row["degrade"] == "none" and row["choose"] == "predicted"]
     for kind in KINDS:
         rows = [row for row in plain if row["kind"] == kind]

@@ -1,4 +1,6 @@
-"""Ledger: what was measured so far, a line of JSON for each finished case; an interrupted run goes on from it."""
+"""Ledger: what was measured so far, a line of JSON for each finished case; an interrupted run goes
+on from it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Play: one prompt plan on one object, round by round, as an annotator would; what was answered, and what it cost."""
+"""Play: one prompt plan on one object, round by round, as an annotator would; what was answered,
+and what it cost.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class Round:
 
     Attributes:
         number: from 1.
-        found: (frame, row, column) bool; where nothing is tracked, frames that were not prompted are empty.
+        found: (frame, row, column) bool; where nothing is tracked, frames that were not prompted
+            are empty.
         prompted: frames that were prompted so far.
         score: predicted IoU of the frame prompted last.
         true_iou: IoU on that frame; None where the frame holds nothing of the object.
@@ -58,8 +61,8 @@ def play(
 
     Args:
         start: an interaction on the stack, for what it has encoded; it is not changed.
-        plan: what is given first, and how it is corrected. Without a frame rule it begins on the largest slice of a
-            volume and the first frame of a video that shows the object.
+        plan: what is given first, and how it is corrected. Without a frame rule it begins on the
+            largest slice of a volume and the first frame of a video that shows the object.
         truth: (frame, row, column) bool, not empty.
         rng: all chance of this play.
         setting: how the stack is tracked, and when to stop.
@@ -138,7 +141,9 @@ class _Player:
                 if after < len(self.truth)
                 else []
             )
-            return self._correct(after + frames[0]) if frames else []
+            if frames:
+                return self._correct(after + frames[0])
+            return []
         if self.setting.mode == "frames":
             return [prompt for frame in sorted(self.prompted) for prompt in self._correct(frame)]
         return self._correct(None)
@@ -156,11 +161,9 @@ class _Player:
 
     def _corrective(self) -> Plan:
         """The plan itself, or clicks where it has no corrections."""
-        return (
-            self.plan
-            if self.plan.corrections
-            else replace(Plan.parse("clicks:2"), noise=self.plan.noise)
-        )
+        if self.plan.corrections:
+            return self.plan
+        return replace(Plan.parse("clicks:2"), noise=self.plan.noise)
 
     def _say(self, prompts: Sequence[Prompt]) -> FrameMask:
         answer = self.work.add(*self._united(prompts))
@@ -172,7 +175,9 @@ class _Player:
         return answer
 
     def _united(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """Several boxes for one object on one frame (`box.multi`) as the union of their answers: a mask."""
+        """Several boxes for one object on one frame (`box.multi`) as the union of their answers: a
+        mask.
+        """
         said: list[Prompt] = [prompt for prompt in prompts if not isinstance(prompt, Box)]
         boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
         for frame in dict.fromkeys(box.frame for box in boxes):
@@ -217,4 +222,6 @@ def _mask(answer: FrameMask, truth: NDArray[np.bool_], choose: Choice) -> NDArra
 def overlap(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """IoU; 1 where both are empty."""
     union = int((found | truth).sum())
-    return int((found & truth).sum()) / union if union else 1.0
+    if union:
+        return int((found & truth).sum()) / union
+    return 1.0

@@ -1,4 +1,6 @@
-"""Run: models on data sets by a protocol, in several processes, resumable; the figures depend on none of that."""
+"""Run: models on data sets by a protocol, in several processes, resumable; the figures depend on
+none of that.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ from segscope.models.segmenter import Segmenter
 
 Load = Callable[[str], Engine | Segmenter]
 Progress = Callable[[int, int], None]
-LEDGER, TABLE, PARQUET, SUMMARY = "rows.jsonl", "rows.csv", "rows.parquet", "summary.json"
+LEDGER = "rows.jsonl"
+TABLE = "rows.csv"
+PARQUET = "rows.parquet"
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,17 @@ def evaluate(
 ) -> Evaluation:
     """Judge models on data sets.
 
-    Every prompt follows from the seed, the case, the object and the plan, and every process computes with one thread
-    on the CPU, so the figures are the same for any number of workers, any order, and after an interruption.
+    Every prompt follows from the seed, the case, the object and the plan, and every process
+    computes with one thread on the CPU, so the figures are the same for any number of workers, any
+    order, and after an interruption.
 
     Args:
         datasets: from `segscope.io.datasets.reading.datasets`.
         models: names or paths that `load` knows.
         protocol: what is asked; see `read_protocol`.
         out: folder for the results; an interrupted evaluation of the same settings goes on there.
-        load: gives the engine of a model; `segscope.load`. It is called in each worker, so it must be importable.
+        load: gives the engine of a model; `segscope.load`. It is called in each worker, so it must
+            be importable.
         workers: processes.
         split: only cases of this split ("train", "val", "test").
         cases: at most so many cases of a set, evenly spaced in its order; 0 for all.
@@ -142,7 +149,9 @@ def _examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple[Case, .
 
 
 def _weight(task: Task) -> int:
-    """Bytes of the input: long cases come first, so that no worker is left alone with one at the end."""
+    """Bytes of the input: long cases come first, so that no worker is left alone with one at the
+    end.
+    """
     path = task.case.image
     return sum(
         file.stat().st_size
@@ -167,7 +176,7 @@ def _plain(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-# --- the work -------------------------------------------------------------------------------------------------------
+# --- the work ------------------------------------------------------------------------------------
 
 _worker: dict[str, Any] = {}
 
@@ -234,7 +243,7 @@ def _work(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-# --- results --------------------------------------------------------------------------------------------------------
+# --- results -------------------------------------------------------------------------------------
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """From scores to statements: means with intervals, comparisons of two models, counts of failures.
 
-The unit is the patient (or the video), never the slice: values of one patient are averaged first, and resampling draws
-patients. NaN values (nothing to find) are left out and counted. numpy and scipy only.
+The unit is the patient (or the video), never the slice: values of one patient are averaged first,
+and resampling draws patients. NaN values (nothing to find) are left out and counted. numpy and
+scipy only.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How often there was something to find (valid), and how often that or the opposite went wrong altogether."""
+    """How often there was something to find (valid), and how often that or the opposite went wrong
+    altogether.
+    """
 
     n: int
     n_valid: int
@@ -92,7 +95,9 @@ class Counts:
     def false_positive_rate(self) -> float:
         """False alarms among the cases with nothing to find; NaN without such cases."""
         empty = self.n - self.n_valid
-        return self.n_false_alarm / empty if empty else math.nan
+        if empty:
+            return self.n_false_alarm / empty
+        return math.nan
 
 
 def summary(
@@ -158,7 +163,9 @@ def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def holm(p: ArrayLike) -> Array:
-    """Holm's step-down correction: p values that may all be held against one level. NaN stays and is not counted."""
+    """Holm's step-down correction: p values that may all be held against one level. NaN stays and
+    is not counted.
+    """
     values = np.asarray(p, float)
     result = np.full(values.shape, np.nan)
     order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
@@ -199,7 +206,9 @@ def failure_rate(values: ArrayLike, threshold: float = 0.5) -> float:
     """Part of the values below `threshold` (Dice below 0.5 is a failure); NaN values are left out."""
     scores = np.asarray(values, float)
     scores = scores[~np.isnan(scores)]
-    return float((scores < threshold).mean()) if len(scores) else math.nan
+    if len(scores):
+        return float((scores < threshold).mean())
+    return math.nan
 
 
 def counts(cases: Iterable[str]) -> Counts:
@@ -213,16 +222,17 @@ def nested_mean(
 ) -> tuple[float, dict[Hashable, float]]:
     """Means of means: over equal places, then over the first level, over the second ...
 
-    `nested_mean(dice, volume, object, class)` averages what one volume gives for an object, then the volumes of each
-    object, the objects of each class, and the classes. `nested_mean(j, object, video)` is the J of SAM 2's tables from
-    values of frames.
+    `nested_mean(dice, volume, object, class)` averages what one volume gives for an object, then
+    the volumes of each object, the objects of each class, and the classes. `nested_mean(j, object,
+    video)` is the J of SAM 2's tables from values of frames.
 
     Args:
         values: NaN values are left out.
         levels: place of each value on each level, innermost first.
 
     Returns:
-        The mean over the last level, and the mean of each of its members; NaN and {} without values.
+        The mean over the last level, and the mean of each of its members; NaN and {} without
+        values.
 
     Raises:
         UsageError: no level, or one of another length.
@@ -244,7 +254,8 @@ def nested_mean(
 def spread(
     values: ArrayLike, groups: Sequence[Hashable], seeds: Sequence[Hashable]
 ) -> tuple[float, float]:
-    """SD between patients (each averaged over seeds) and SD of the set's mean between seeds of the prompts.
+    """SD between patients (each averaged over seeds) and SD of the set's mean between seeds of the
+    prompts.
 
     Returns:
         NaN in place of an SD with fewer than two patients or seeds.
@@ -256,7 +267,9 @@ def spread(
 
 
 def _sd(values: Array) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    if len(values) > 1:
+        return float(values.std(ddof=1))
+    return math.nan
 
 
 def _group_means(values: Array, groups: Sequence[Hashable]) -> tuple[Array, int]:

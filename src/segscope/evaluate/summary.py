@@ -1,4 +1,6 @@
-"""Summary: from rows to the figures that are reported, the same numbers for people and for summary.json."""
+"""Summary: from rows to the figures that are reported, the same numbers for people and for
+summary.json.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ APART = {
         METRICS["dice"], text="dice of all other frames, which tracking reached, together"
     ),
 }
-"""What is measured besides where stacks are tracked: a prompted frame must not hide what memory is worth."""
+"""What is measured besides where stacks are tracked: a prompted frame must not hide what memory is
+worth.
+"""
 
 Line = dict[str, Any]
 
@@ -45,9 +49,10 @@ class Summary:
         machine: where it ran.
         warnings: what to know before believing a figure.
         failed: cases that could not be judged, with the reason.
-        lines: one for each data set (and `ALL`), model, prompt, choice of mask and disturbance: counts and, for each
-            metric, mean, median, SD and 95 % interval over patients.
-        curves: Dice by round of prompts, with its normalised area and the clicks needed for Dice 0.85 and 0.90.
+        lines: one for each data set (and `ALL`), model, prompt, choice of mask and disturbance:
+            counts and, for each metric, mean, median, SD and 95 % interval over patients.
+        curves: Dice by round of prompts, with its normalised area and the clicks needed for Dice
+            0.85 and 0.90.
         comparisons: each pair of models on the same cases and prompts.
         strata: lines by modality and by size.
         calibration: predicted against true IoU by model and prompt.
@@ -118,7 +123,9 @@ def summarise(
 
 def metrics_of(rows: Sequence[Row]) -> list[str]:
     """Names of the metrics of rows of one kind of stack, in the order in which they were asked for."""
-    return [key for key in rows[0] if is_metric(key)] if rows else []
+    if rows:
+        return [key for key in rows[0] if is_metric(key)]
+    return []
 
 
 def mean(rows: Sequence[Row], name: str) -> statistics.Summary:
@@ -144,7 +151,9 @@ def described(name: str) -> Metric:
     Raises:
         UsageError: no such metric.
     """
-    return APART[name] if name in APART else lookup(name)
+    if name in APART:
+        return APART[name]
+    return lookup(name)
 
 
 def is_metric(name: str) -> bool:
@@ -179,7 +188,9 @@ def _by(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
 
 
 def _patients(rows: Sequence[Row], name: str) -> tuple[NDArray[np.float64], list[Hashable]]:
-    """Scores of each patient and class, and the patient of each: objects and seeds of one class are averaged."""
+    """Scores of each patient and class, and the patient of each: objects and seeds of one class are
+    averaged.
+    """
     table: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in rows:
         table[row["group"], row["label"]].append(row[name])
@@ -190,10 +201,12 @@ def _patients(rows: Sequence[Row], name: str) -> tuple[NDArray[np.float64], list
 
 def _mean(values: Iterable[float]) -> float:
     kept = [value for value in values if not math.isnan(value)]
-    return math.fsum(kept) / len(kept) if kept else math.nan
+    if kept:
+        return math.fsum(kept) / len(kept)
+    return math.nan
 
 
-# --- lines ----------------------------------------------------------------------------------------------------------
+# --- lines ---------------------------------------------------------------------------------------
 
 
 def _lines(last: Sequence[Row]) -> list[Line]:
@@ -232,7 +245,8 @@ def _figures(rows: Sequence[Row]) -> Line:
             "sd": found.sd,
         }
     if len({row["seed"] for row in rows}) > 1:
-        groups, seeds = [row["group"] for row in rows], [row["seed"] for row in rows]
+        groups = [row["group"] for row in rows]
+        seeds = [row["seed"] for row in rows]
         patients, between = statistics.spread([row[names[0]] for row in rows], groups, seeds)
         figures |= {"sd_patients": patients, "sd_seeds": between}
     return figures
@@ -280,7 +294,7 @@ def _between(sets: Sequence[Sequence[Row]], name: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-# --- curves ---------------------------------------------------------------------------------------------------------
+# --- curves --------------------------------------------------------------------------------------
 
 
 def _curves(played: Sequence[Row]) -> list[Line]:
@@ -331,14 +345,16 @@ def _curve(rows: Sequence[Row], rounds: int) -> Line:
     }
 
 
-# --- comparisons, strata, calibration -------------------------------------------------------------------------------
+# --- comparisons, strata, calibration ------------------------------------------------------------
 
 
 def _comparisons(last: Sequence[Row]) -> list[Line]:
     """Each pair of models, on what both were asked."""
-    heads, found = [], []
+    heads = []
+    found = []
     for key, rows in _by(last, "kind", "dataset", "prompt", "choose", "degrade").items():
-        models, names = _by(rows, "model"), metrics_of(rows)[:1]
+        models = _by(rows, "model")
+        names = metrics_of(rows)[:1]
         for (one,), (two,) in itertools.combinations(models, 2):
             groups: dict[Hashable, Hashable] = {_key(row): row["group"] for row in rows}
             head = dict(zip(("kind", "dataset", "prompt", "choose", "degrade"), key, strict=True))
@@ -370,7 +386,11 @@ def _keyed(rows: Iterable[Row], name: str) -> dict[Hashable, float]:
 
 def size_of(pixels: int) -> str:
     """Size class of an object on the frame where it is largest (limits of COCO)."""
-    return "small" if pixels < 32**2 else "medium" if pixels < 96**2 else "large"
+    if pixels < 32**2:
+        return "small"
+    if pixels < 96**2:
+        return "medium"
+    return "large"
 
 
 def _strata(last: Sequence[Row]) -> list[Line]:

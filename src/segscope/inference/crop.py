@@ -22,7 +22,9 @@ OUTSIDE = -10.0  # logit of pixels that a window does not show
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Pixels [x0, x1) x [y0, y1) of a frame of `frame_hw`; `mirrored` ones are seen right side left."""
+    """Pixels [x0, x1) x [y0, y1) of a frame of `frame_hw`; `mirrored` ones are seen right side
+    left.
+    """
 
     x0: int
     y0: int
@@ -44,7 +46,8 @@ class View:
         factor: float = 1.8,
         least: int = 16,
     ) -> View:
-        """A square window `factor` times as long as the longer side of a box, shifted to stay inside the frame.
+        """A square window `factor` times as long as the longer side of a box, shifted to stay
+        inside the frame.
 
         Where the frame is shorter than the window on one side, the window takes that whole side.
         """
@@ -56,7 +59,9 @@ class View:
     def share(
         cls, xyxy: Sequence[float], frame_hw: tuple[int, int], share: float, *, least: int = 16
     ) -> View:
-        """A window of the frame's shape and `share` of its sides around the centre of a box, inside the frame."""
+        """A window of the frame's shape and `share` of its sides around the centre of a box, inside
+        the frame.
+        """
         x0, y0, x1, y1 = xyxy
         wide, high = (max(share * side, least) for side in frame_hw[::-1])
         return cls._centred((x0 + x1) / 2, (y0 + y1) / 2, wide, high, frame_hw)
@@ -93,20 +98,27 @@ class View:
 
     def holds_middle(self, xyxy: Sequence[float]) -> bool:
         """Whether the middle of a box lies inside."""
-        x, y = (xyxy[0] + xyxy[2]) / 2, (xyxy[1] + xyxy[3]) / 2
+        x = (xyxy[0] + xyxy[2]) / 2
+        y = (xyxy[1] + xyxy[3]) / 2
         return self.x0 <= x < self.x1 and self.y0 <= y < self.y1
 
     def cut(self, frame: NDArray[np.generic]) -> NDArray[np.generic]:
         """The window's part of an array (row, column, ...)."""
         part = frame[self.y0 : self.y1, self.x0 : self.x1]
-        return part[:, ::-1].copy() if self.mirrored else part
+        if self.mirrored:
+            return part[:, ::-1].copy()
+        return part
 
     def shift(self, hint: Hint) -> Hint:
         """A hint in frame pixels as one in pixels of the window; boxes are clipped to it."""
-        box, points = hint.box, hint.points - [self.x0, self.y0]
+        box = hint.box
+        points = hint.points - [self.x0, self.y0]
         height, width = self.size_hw
         if box is not None and not self.is_whole:
-            x0, y0, x1, y1 = box[0] - self.x0, box[1] - self.y0, box[2] - self.x0, box[3] - self.y0
+            x0 = box[0] - self.x0
+            y0 = box[1] - self.y0
+            x1 = box[2] - self.x0
+            y1 = box[3] - self.y0
             box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
         if self.mirrored:
             points = points * [-1, 1] + [width, 0]
@@ -128,7 +140,9 @@ class FeatureCache:
     def __init__(
         self, engine: Engine, frames: Renderer, *, video: bool, limit_bytes: int = 64 * 2**20
     ) -> None:
-        self.engine, self.frames, self.video = engine, frames, video
+        self.engine = engine
+        self.frames = frames
+        self.video = video
         self._depth = min(getattr(engine, "depth", 1), len(frames))
         self.encoded = 0
         self._limit = limit_bytes
@@ -160,7 +174,9 @@ class FeatureCache:
         return found
 
     def _encode(self, frame: int, view: View) -> list[tuple[int, Features]]:
-        """Features of a frame; with an engine that sees slices together, of all slices of its chunk."""
+        """Features of a frame; with an engine that sees slices together, of all slices of its
+        chunk.
+        """
         depth = self._depth
         with torch.inference_mode():
             if depth == 1:
@@ -172,5 +188,6 @@ class FeatureCache:
                 np.ascontiguousarray(view.cut(self.frames[k])) for k in range(start, start + depth)
             ]
             found = self.engine.encode_together(cuts)  # type: ignore[attr-defined]
-        # the last chunk of a stack reaches back to be whole; the slices that it borrows belong to the one before
+        # the last chunk of a stack reaches back to be whole; the slices that it borrows belong to
+        # the one before
         return [(start + k, each) for k, each in enumerate(found) if start + k >= first]

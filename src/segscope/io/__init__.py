@@ -65,7 +65,8 @@ def read(
     volume: int | None = None,
     channel: int | None = None,
 ) -> Stack:
-    """The picture, volume or video at a path, as frames with geometry; lazily where the format allows.
+    """The picture, volume or video at a path, as frames with geometry; lazily where the format
+    allows.
 
     Args:
         path: a file, a folder with a DICOM series or with frames.
@@ -107,8 +108,8 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
 
     Args:
         path: where they are.
-        like: the stack they belong to; they come back on exactly its grid (flipped or turned by whole voxels when
-            the file stores them in another order).
+        like: the stack they belong to; they come back on exactly its grid (flipped or turned by
+            whole voxels when the file stores them in another order).
 
     Raises:
         UsageError: nothing there, or no known format.
@@ -139,12 +140,14 @@ def _writable() -> list[str]:
 
 
 def write(masks: Masks, path: str | Path, source: Stack | None = None) -> None:
-    """Write masks in the format that the suffix of `path` names; a folder (no suffix, or ends in /) gets PNGs.
+    """Write masks in the format that the suffix of `path` names; a folder (no suffix, or ends in /)
+    gets PNGs.
 
     Args:
         masks: what to write, on the grid of `source`.
         path: the new file; nothing half-written is ever left there.
-        source: the stack they were made on. NIfTI headers, DICOM references and EXIF orientation come from it.
+        source: the stack they were made on. NIfTI headers, DICOM references and EXIF orientation
+            come from it.
 
     Raises:
         UsageError: an unknown suffix, a format that does not fit, or the file of the source itself.
@@ -165,7 +168,8 @@ def check_output(path: str | Path, source: Stack) -> None:
     """Refuse a file that masks of a stack could not be written to, before they are made.
 
     Raises:
-        UsageError: an unknown suffix, a format that does not fit the stack, or a file that has to stay.
+        UsageError: an unknown suffix, a format that does not fit the stack, or a file that has to
+            stay.
     """
     path = Path(path).expanduser()
     empty = Masks(source.shape_zyx, {}, {}, {}, source.geometry, source.times_s, {}, source.axis)

@@ -18,14 +18,20 @@ def _limit(name: str, usual: int) -> int:
         raise UsageError(
             f"{name} is {text!r} in the environment; wanted a whole number above 0, or leave it unset"
         )
-    return int(text) if text else usual
+    if text:
+        return int(text)
+    return usual
 
 
 MAX_BYTES = _limit("SEGSCOPE_MAX_BYTES", 64 * 2**30)
-"""Most bytes that a file may declare for its decoded whole before it is refused (environment SEGSCOPE_MAX_BYTES)."""
+"""Most bytes that a file may declare for its decoded whole before it is refused (environment
+SEGSCOPE_MAX_BYTES).
+"""
 
 MAX_FRAME_PIXELS = _limit("SEGSCOPE_MAX_FRAME_PIXELS", 2**28)
-"""Most pixels that one frame may declare, about 16,000 x 16,000 (environment SEGSCOPE_MAX_FRAME_PIXELS)."""
+"""Most pixels that one frame may declare, about 16,000 x 16,000 (environment
+SEGSCOPE_MAX_FRAME_PIXELS).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,8 @@ class ReadOptions:
     """Choices that a path may leave open.
 
     Attributes:
-        series: which DICOM series of a folder (SeriesInstanceUID, its number in the listing from 1, or part of its
-            description); None when there is only one.
+        series: which DICOM series of a folder (SeriesInstanceUID, its number in the listing from 1,
+            or part of its description); None when there is only one.
         volume: which time point of a 4D file, from 0; None when there is only one.
         channel: which channel of a microscopy file, from 0; None for all.
     """
@@ -45,7 +51,8 @@ class ReadOptions:
 
 
 class Format(Protocol):
-    """One family of files. The table FORMATS in `io/__init__.py` lists them; the first that recognises a path reads it.
+    """One family of files. The table FORMATS in `io/__init__.py` lists them; the first that
+    recognises a path reads it.
 
     `recognises` looks at the name and, where names lie, at the first bytes; it opens nothing else.
     `read` returns a lazy stack where the file allows it. Both treat the file as untrusted.
@@ -65,8 +72,8 @@ class Format(Protocol):
 class MaskFormat(Protocol):
     """One kind of file that masks are written to, chosen by suffix.
 
-    `check` refuses what `write` could not do; it is asked before masks are made, with masks of the right shape that
-    hold nothing. `write` gets the final path and is atomic.
+    `check` refuses what `write` could not do; it is asked before masks are made, with masks of the
+    right shape that hold nothing. `write` gets the final path and is atomic.
     """
 
     @property

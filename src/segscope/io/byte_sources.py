@@ -104,7 +104,9 @@ class Bytes(Protocol):
 
 @dataclass(frozen=True)
 class PlainBytes:
-    """Stored bytes from `offset` on. The file is opened for each read: nothing is held, forks and threads are safe."""
+    """Stored bytes from `offset` on. The file is opened for each read: nothing is held, forks and
+    threads are safe.
+    """
 
     path: Path
     offset: int
@@ -122,7 +124,8 @@ class PlainBytes:
 
 
 class InflatedBytes:
-    """Data of a zlib, gzip or bzip2 stream; each byte is inflated once, and only as far as was asked for.
+    """Data of a zlib, gzip or bzip2 stream; each byte is inflated once, and only as far as was
+    asked for.
 
     Args:
         path: the file.
@@ -144,7 +147,10 @@ class InflatedBytes:
                 f"{path} declares {total} bytes of data, more than its {size} bytes can hold even when compressed; "
                 "it is cut off or its header is damaged"
             )
-        self.path, self.total, self._skip, self._at = path, total, skip, offset
+        self.path = path
+        self.total = total
+        self._skip = skip
+        self._at = offset
         self._new: Callable[[], Any] = (
             bz2.BZ2Decompressor if codec == "bzip2" else lambda: zlib.decompressobj(47)
         )
@@ -241,15 +247,14 @@ class RawFrames:
         slope: float = 1.0,
         intercept: float = 0.0,
     ) -> None:
-        self._path, self._data, self._stored, self._start, self._pick = (
-            path,
-            data,
-            stored,
-            start,
-            pick,
-        )
+        self._path = path
+        self._data = data
+        self._stored = stored
+        self._start = start
+        self._pick = pick
         self._frame_shape = shape[1:]
-        self._slope, self._intercept = slope, intercept
+        self._slope = slope
+        self._intercept = intercept
         self._scaled = (slope, intercept) != (1.0, 0.0)
         small = stored.itemsize <= 2 or stored == np.float32
         scaled_type = np.dtype(np.float32 if small else np.float64)

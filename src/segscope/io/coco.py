@@ -1,4 +1,6 @@
-"""COCO JSON: one picture a frame, one annotation an object and frame, as compressed run lengths or polygons."""
+"""COCO JSON: one picture a frame, one annotation an object and frame, as compressed run lengths or
+polygons.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def expand_counts(text: str) -> list[int]:
     counts: list[int] = []
     position = 0
     while position < len(text):
-        value, shift, more = 0, 0, True
+        value = 0
+        shift = 0
+        more = True
         while more:
             if position >= len(text) or shift > 60:
                 raise ValueError("the run lengths end within a number")
@@ -89,7 +93,9 @@ def mask_of(segmentation: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 class CocoMasks(FitsAll):
-    """COCO instance annotations; overlapping objects are all kept. `object_id` and `frame` are extra fields of ours."""
+    """COCO instance annotations; overlapping objects are all kept. `object_id` and `frame` are
+    extra fields of ours.
+    """
 
     name = "COCO annotations"
     suffixes = (".json",)
@@ -107,8 +113,9 @@ def write_coco(
         masks: what to write.
         path: the new file.
         source: names the pictures.
-        polygons: outlines along pixel edges instead of run lengths where an object has no hole (COCO polygons cannot
-            have one); both give back the same pixels here, other readers may round polygons by a pixel.
+        polygons: outlines along pixel edges instead of run lengths where an object has no hole
+            (COCO polygons cannot have one); both give back the same pixels here, other readers may
+            round polygons by a pixel.
     """
     masks = masks.on_stored_grid()
     frames, rows, columns = masks.shape_zyx
@@ -142,7 +149,8 @@ def write_coco(
 def _annotation(
     number: int, mask: NDArray[np.bool_], frame: int, object_id: int, category: int, polygons: bool
 ) -> dict[str, Any]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
     box = [
         int(columns[0]),
         int(rows[0]),
@@ -159,8 +167,8 @@ def _annotation(
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
     """Masks of a COCO file.
 
-    A file of ours gives back its objects and frames. In others every annotation is an object of its own, and of
-    several pictures the one is taken whose file name is that of `like`.
+    A file of ours gives back its objects and frames. In others every annotation is an object of its
+    own, and of several pictures the one is taken whose file name is that of `like`.
     """
     with reading(path, "a COCO file"):
         if check_file(path) > _MOST_BYTES:

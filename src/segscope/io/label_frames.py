@@ -26,7 +26,9 @@ def label_type(masks: Masks) -> np.dtype[Any]:
 
 
 def label_frames(masks: Masks, path: Path) -> Iterator[NDArray[Any]]:
-    """Label maps frame by frame in `label_type`; says so when overlapping masks do not fit into one map."""
+    """Label maps frame by frame in `label_type`; says so when overlapping masks do not fit into one
+    map.
+    """
     kind = label_type(masks)
     said = False
     for index, labels in enumerate(masks.iter_labels()):
@@ -80,7 +82,9 @@ def masks_of_stack(stack: Stack, names: Mapping[int, str] | None = None) -> Mask
 
 
 def one_bit(masks: Masks) -> Masks:
-    """The same masks; where 255 is the only label, as pictures of one object have it, it becomes object 1."""
+    """The same masks; where 255 is the only label, as pictures of one object have it, it becomes
+    object 1.
+    """
     if set(masks.names) != {255}:
         return masks
     return replace(
@@ -102,7 +106,8 @@ def note_of(names: Mapping[int, str]) -> str:
 
 
 def on_grid_of(masks: Masks, like: Stack | None, path: Path) -> Masks:
-    """Masks on the grid of `like`: as they are, or flipped, turned, cropped and padded by the two affines.
+    """Masks on the grid of `like`: as they are, or flipped, turned, cropped and padded by the two
+    affines.
 
     Voxels are moved whole, never interpolated. `like` may run along another axis than the file.
 
@@ -142,13 +147,13 @@ def _by_shape(masks: Masks, like: Stack, path: Path) -> Masks:
 def _whole_steps(
     wanted: Geometry, masks: Masks, like: Stack, path: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Voxel index of the masks for voxel index (x, y, frame) of the stack: step @ index + shift, in whole numbers."""
+    """Voxel index of the masks for voxel index (x, y, frame) of the stack: step @ index + shift, in
+    whole numbers.
+    """
     assert masks.geometry is not None
     between = np.linalg.inv(masks.geometry.affine) @ wanted.affine
-    step, shift = (
-        np.round(between[:3, :3]).astype(np.int64),
-        np.round(between[:3, 3]).astype(np.int64),
-    )
+    step = np.round(between[:3, :3]).astype(np.int64)
+    shift = np.round(between[:3, 3]).astype(np.int64)
     corners = np.array(
         np.meshgrid(*[(0, length - 1) for length in like.shape_zyx[::-1]], indexing="ij")
     ).reshape(3, -1)
@@ -178,7 +183,8 @@ def _gather(
         int(np.flatnonzero(step[:, column])[0]) for column in range(3)
     ]  # source axis (x, y, z) of each axis
     source = volume.transpose(2, 1, 0)  # (x, y, z)
-    picks, inside = [], []
+    picks = []
+    inside = []
     for column, source_axis in enumerate(from_axis):
         indices = step[source_axis, column] * np.arange(shape_zyx[2 - column]) + shift[source_axis]
         inside.append((indices >= 0) & (indices < source.shape[source_axis]))

@@ -41,7 +41,9 @@ _TYPES = {
 
 
 class MetaImage:
-    """Reads lazily: frames of raw data cost their bytes, of compressed data the inflation up to them, once."""
+    """Reads lazily: frames of raw data cost their bytes, of compressed data the inflation up to
+    them, once.
+    """
 
     name = "MetaImage"
     suffixes = SUFFIXES
@@ -135,7 +137,9 @@ def _numbers(fields: dict[str, str], *names: str) -> list[float]:
 
 
 def _geometry(path: Path, fields: dict[str, str], dims: int) -> Geometry | None:
-    """Affine from spacing, directions (one triple an axis) and offset; None when no spacing is stated."""
+    """Affine from spacing, directions (one triple an axis) and offset; None when no spacing is
+    stated.
+    """
     spacing = _numbers(fields, "elementspacing", "elementsize")
     matrix = (
         _numbers(fields, "transformmatrix", "orientation", "rotation")
@@ -198,7 +202,9 @@ class MetaImageMasks:
 
 
 def _check_replaceable(path: Path, data: Path) -> None:
-    """A data file is replaced together with the header that names it, and never that of another header."""
+    """A data file is replaced together with the header that names it, and never that of another
+    header.
+    """
     if data.exists() and not (path.exists() and _fields(path)[0]["elementdatafile"] == data.name):
         raise UsageError(
             f"{data} exists already and may hold the voxels of another file; name the masks differently, or write .mha"
@@ -206,7 +212,8 @@ def _check_replaceable(path: Path, data: Path) -> None:
 
 
 def _deflate(masks: Masks, path: Path, file: IO[bytes]) -> int:
-    deflater, size = zlib.compressobj(6), 0
+    deflater = zlib.compressobj(6)
+    size = 0
     for frame in label_frames(masks, path):
         size += file.write(deflater.compress(frame.astype(frame.dtype.newbyteorder("<")).tobytes()))
     return size + file.write(deflater.flush())

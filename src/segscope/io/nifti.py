@@ -81,7 +81,8 @@ def _read(path: Path, options: ReadOptions) -> Stack:
     kind: Kind = "video" if clip else "picture" if z == 1 else "volume"
     geometry = _geometry(header, lengths, notes)
     meta: dict[str, Any] = {"source_header": header}
-    low, high = float(header["cal_min"]), float(header["cal_max"])
+    low = float(header["cal_min"])
+    high = float(header["cal_max"])
     if np.isfinite([low, high]).all() and high > low:
         meta["window"] = (low, high)
     if notes:
@@ -183,7 +184,8 @@ def _voxel_type(path: Path, header: Any) -> tuple[np.dtype[Any], int]:
 
 
 def _scaling(path: Path, header: Any) -> tuple[float, float]:
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    slope = float(header["scl_slope"])
+    intercept = float(header["scl_inter"])
     if slope == 0 or not np.isfinite(slope):
         return 1.0, 0.0  # the standard: no scaling
     if not np.isfinite(intercept):
@@ -220,7 +222,9 @@ def _data(path: Path, header: Any, total: int, *, single: bool) -> Bytes:
 
 
 def _geometry(header: Any, lengths: tuple[int, ...], notes: list[str]) -> Geometry | None:
-    """sform, else qform, else voxel sizes; a form that is not a usable matrix is passed over and noted."""
+    """sform, else qform, else voxel sizes; a form that is not a usable matrix is passed over and
+    noted.
+    """
     header = header.copy()
     pixdim = header["pixdim"]
     if pixdim[0] not in (-1, 1):
@@ -252,7 +256,8 @@ def _geometry(header: Any, lengths: tuple[int, ...], notes: list[str]) -> Geomet
 
 def _times(header: Any, count: int) -> NDArray[np.float64] | None:
     unit = _SECONDS.get(int(header["xyzt_units"]) & 56)
-    step, first = float(header["pixdim"][4]), float(header["toffset"])
+    step = float(header["pixdim"][4])
+    first = float(header["toffset"])
     if unit is None or not np.isfinite(step) or step <= 0:
         return None
     first = first if np.isfinite(first) else 0.0
@@ -267,7 +272,9 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 
 
 class NiftiMasks(FitsAll):
-    """Label volume on the grid of the stack. A NIfTI source lends its header, so the geometry is equal to the bit."""
+    """Label volume on the grid of the stack. A NIfTI source lends its header, so the geometry is
+    equal to the bit.
+    """
 
     name = "NIfTI label volume"
     suffixes = SUFFIXES

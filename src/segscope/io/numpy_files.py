@@ -1,6 +1,8 @@
-"""NPY and NPZ: arrays (frame, row, column[, channel]), and cases with `imgs`, `gts` and `spacing` as MedSAM has them.
+"""NPY and NPZ: arrays (frame, row, column[, channel]), and cases with `imgs`, `gts` and `spacing`
+as MedSAM has them.
 
-`spacing` in an NPZ is (x, y, frame) in millimetres, as SimpleITK's GetSpacing gives it to those who make such files.
+`spacing` in an NPZ is (x, y, frame) in millimetres, as SimpleITK's GetSpacing gives it to those who
+make such files.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _WHAT = "a numpy file"
 
 
 class NumpyFile:
-    """`.npy` is mapped, not loaded; of `.npz` only the picture is inflated. Nothing is ever unpickled."""
+    """`.npy` is mapped, not loaded; of `.npz` only the picture is inflated. Nothing is ever
+    unpickled.
+    """
 
     name = "numpy"
     suffixes = SUFFIXES
@@ -100,7 +104,9 @@ def _mapped(path: Path) -> NDArray[Any]:
         shape, _, dtype = _read_header(path, file)
         plain(path, file.tell(), int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
@@ -139,11 +145,14 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         flat = np.empty(count, dtype)
         _fill(path, file, flat)
     array = flat.reshape(shape, order="F" if columns_first else "C")
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    if array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _fill(path: Path, file: IO[bytes], flat: NDArray[Any]) -> None:
-    target, done = flat.view(np.uint8), 0
+    target = flat.view(np.uint8)
+    done = 0
     while done < len(target):
         chunk = file.read(min(2**22, len(target) - done))
         if not chunk:
@@ -171,7 +180,9 @@ def _geometry(path: Path, archive: zipfile.ZipFile) -> Geometry | None:
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label array (`gts`, `segs`, `labels` ...). Where 255 is the only label it becomes object 1."""
+    """Masks of a label array (`gts`, `segs`, `labels` ...). Where 255 is the only label it becomes
+    object 1.
+    """
     with reading(path, "a numpy file with masks"):
         check_file(path)
         if suffix_of(path, SUFFIXES) == ".npy":
@@ -202,7 +213,9 @@ def _labels(path: Path, array: NDArray[Any], geometry: Geometry | None) -> Masks
 
 
 class NpzMasks(FitsAll):
-    """Labels as `gts` (frame, row, column), `spacing` (x, y, frame) and `affine`; names in the archive's comment."""
+    """Labels as `gts` (frame, row, column), `spacing` (x, y, frame) and `affine`; names in the
+    archive's comment.
+    """
 
     name = "NPZ labels"
     suffixes = (".npz",)

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[list[float]] | None:
-    """Rings [x0, y0, x1, y1, ...] around the parts of a mask, in pixel edges; None when a part has a hole."""
+    """Rings [x0, y0, x1, y1, ...] around the parts of a mask, in pixel edges; None when a part has
+    a hole.
+    """
     follow: dict[tuple[int, int], list[tuple[int, int]]] = {}
     padded = np.pad(mask, 1)
-    # edges run with the inside on their right: a ring around a part turns one way, around a hole the other way
+    # edges run with the inside on their right: a ring around a part turns one way, around a hole
+    # the other way
     for (dy, dx), (first, last) in {
         (-1, 0): ((0, 0), (1, 0)), (1, 0): ((1, 1), (0, 1)), (0, -1): ((0, 1), (0, 0)), (0, 1): ((1, 0), (1, 1)),
     }.items():  # fmt: skip
@@ -32,9 +35,12 @@ def outlines(mask: NDArray[np.bool_]) -> list[list[float]] | None:
 
 
 def _ring(follow: dict[tuple[int, int], list[tuple[int, int]]]) -> list[tuple[int, int]]:
-    """Take one closed ring of edges out; where two meet in a corner, turn right, so that parts stay apart."""
+    """Take one closed ring of edges out; where two meet in a corner, turn right, so that parts stay
+    apart.
+    """
     start = min(follow)
-    ring, here = [start], _take(follow, start, None)
+    ring = [start]
+    here = _take(follow, start, None)
     while here != start:
         ring.append(here)
         before = ring[-2]
@@ -61,7 +67,8 @@ def _take(
 def _corners(ring: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """The points of a ring where it turns."""
     points = np.array(ring)
-    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    before = points - np.roll(points, 1, axis=0)
+    after = np.roll(points, -1, axis=0) - points
     return [ring[i] for i in np.flatnonzero((before != after).any(axis=1)).tolist()]
 
 
@@ -81,7 +88,9 @@ def rasterised(rings: Sequence[Any], size_hw: tuple[int, int]) -> NDArray[np.boo
 
 
 def _inside(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Even-odd rule row by row: a pixel centre is inside when an odd number of edges lies left of it."""
+    """Even-odd rule row by row: a pixel centre is inside when an odd number of edges lies left of
+    it.
+    """
     rows, columns = size_hw
     crossings = np.zeros((rows, columns + 1), np.int32)
     ends = np.roll(points, -1, axis=0)
@@ -89,7 +98,8 @@ def _inside(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np
         if y0 == y1:
             continue
         low, high = sorted((y0, y1))
-        first, last = max(0, int(np.ceil(low - 0.5))), min(rows, int(np.ceil(high - 0.5)))
+        first = max(0, int(np.ceil(low - 0.5)))
+        last = min(rows, int(np.ceil(high - 0.5)))
         at = np.arange(first, last)
         x = x0 + (at + 0.5 - y0) * (x1 - x0) / (y1 - y0)
         np.add.at(crossings, (at, np.clip(np.ceil(x - 0.5), 0, columns).astype(np.int64)), 1)

@@ -35,7 +35,9 @@ _NUMBER = re.compile(r"(\d+)\D*$")
 
 
 class Picture:
-    """One picture as the camera meant it: upright by its EXIF orientation, colours as RGB, 16 bits kept."""
+    """One picture as the camera meant it: upright by its EXIF orientation, colours as RGB, 16 bits
+    kept.
+    """
 
     name = "picture"
     suffixes = SUFFIXES
@@ -74,7 +76,9 @@ def _decode(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
 
 
 class _opened:
-    """A Pillow image whose declared size was checked; refuses decompression bombs, which Pillow only warns of."""
+    """A Pillow image whose declared size was checked; refuses decompression bombs, which Pillow
+    only warns of.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -127,7 +131,8 @@ def _pixels(path: Path, image: Any, meta: dict[str, Any]) -> NDArray[Any]:
 
 
 def _without_alpha(pixels: NDArray[np.uint8], meta: dict[str, Any]) -> NDArray[np.uint8]:
-    colour, alpha = pixels[..., :-1], pixels[..., -1:]
+    colour = pixels[..., :-1]
+    alpha = pixels[..., -1:]
     if alpha.min() < 255:
         meta["notes"] = ("transparent parts are shown on black",)
         colour = (colour.astype(np.uint32) * alpha // 255).astype(np.uint8)
@@ -135,7 +140,9 @@ def _without_alpha(pixels: NDArray[np.uint8], meta: dict[str, Any]) -> NDArray[n
 
 
 def _is_deep_colour(path: Path) -> bool:
-    """Whether it is a PNG of 16 bits with colours or alpha, which Pillow would silently cut to 8 bits."""
+    """Whether it is a PNG of 16 bits with colours or alpha, which Pillow would silently cut to 8
+    bits.
+    """
     with path.open("rb") as file:
         head = file.read(26)
     return (
@@ -229,9 +236,13 @@ def _labels(path: Path) -> tuple[NDArray[Any], dict[int, str]]:
 
 
 def _brightest(image: Any) -> int | None:
-    """The number of full brightness in a PNM file, by which Pillow stretches values to 8 or 16 bits; else None."""
+    """The number of full brightness in a PNM file, by which Pillow stretches values to 8 or 16
+    bits; else None.
+    """
     arguments = image.tile[0][3] if image.format == "PPM" and image.tile[0][0] == "ppm" else None
-    return int(arguments[1]) if isinstance(arguments, tuple) else None
+    if isinstance(arguments, tuple):
+        return int(arguments[1])
+    return None
 
 
 def _grey_of(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -320,7 +331,9 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is a label frame with the note of this program; frames of a clip may have the same names."""
+    """Whether a file is a label frame with the note of this program; frames of a clip may have the
+    same names.
+    """
     from PIL import Image
 
     if not re.fullmatch(r"\d{5,}\.png", path.name):

@@ -1,6 +1,7 @@
 """Outlines of masks and masks of outlines, along the edges of pixels: exact both ways.
 
-Points are (x, y) in pixel index coordinates: the centre of the first pixel is (0, 0), its corners are at -0.5 and 0.5.
+Points are (x, y) in pixel index coordinates: the centre of the first pixel is (0, 0), its corners
+are at -0.5 and 0.5.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ Points = NDArray[np.float64]
 def fill(contours: list[Points], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """Mask (row, column) of the pixels whose centres lie inside closed outlines.
 
-    A pixel inside an even number of outlines is outside (holes; even-odd rule), whatever their direction.
+    A pixel inside an even number of outlines is outside (holes; even-odd rule), whatever their
+    direction.
 
     Args:
         contours: each (n, 2) of x, y; the last point joins the first.
@@ -23,11 +25,13 @@ def fill(contours: list[Points], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     rows, columns = size_hw
     changes = np.zeros((rows, columns + 1), np.int32)
     for points in contours:
-        start, end = points, np.roll(points, -1, axis=0)
+        start = points
+        end = np.roll(points, -1, axis=0)
         upward = (start[:, 1] <= end[:, 1])[
             :, None
         ]  # both directions of one edge give bit-identical crossings
-        low, high = np.where(upward, start, end), np.where(upward, end, start)
+        low = np.where(upward, start, end)
+        high = np.where(upward, end, start)
         first = np.clip(np.ceil(low[:, 1]), 0, rows).astype(np.int64)
         stop = np.clip(np.ceil(high[:, 1]), 0, rows).astype(np.int64)
         lengths = stop - first
@@ -44,10 +48,11 @@ def fill(contours: list[Points], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def outline(mask: NDArray[np.bool_]) -> list[Points]:
-    """Closed outlines of a mask along the edges of its pixels; each hole is joined to the outline around it.
+    """Closed outlines of a mask along the edges of its pixels; each hole is joined to the outline
+    around it.
 
-    The joint is a channel of no width, walked once in and once out, so that readers which fill every contour get the
-    hole right (DICOM PS3.3 C.8.8.6.3, the keyhole technique).
+    The joint is a channel of no width, walked once in and once out, so that readers which fill
+    every contour get the hole right (DICOM PS3.3 C.8.8.6.3, the keyhole technique).
 
     Returns:
         One (n, 2) array of x, y for each connected part, without repeating the first point.
@@ -64,7 +69,8 @@ def outline(mask: NDArray[np.bool_]) -> list[Points]:
 
 
 def _loops(mask: NDArray[np.bool_]) -> list[Points]:
-    """Corner points of all borders, the inside on one side; outer borders have positive area, holes negative.
+    """Corner points of all borders, the inside on one side; outer borders have positive area, holes
+    negative.
 
     Where two pixels touch at a corner only, the border keeps them apart.
     """
@@ -76,10 +82,12 @@ def _loops(mask: NDArray[np.bool_]) -> list[Points]:
             # corner (x, y) of the padded grid is the upper left one of pixel (x, y) of the mask
             into = change[y, x] > 0
             if axis == 0:
-                a, b = (x - 1, y), (x, y)
+                a = (x - 1, y)
+                b = (x, y)
                 edge = (a, b) if into else (b, a)
             else:
-                a, b = (x, y - 1), (x, y)
+                a = (x, y - 1)
+                b = (x, y)
                 edge = (b, a) if into else (a, b)
             following.setdefault(edge[0], []).append(edge[1])
     loops = []
@@ -92,9 +100,12 @@ def _loops(mask: NDArray[np.bool_]) -> list[Points]:
 def _walk(
     start: tuple[int, int], following: dict[tuple[int, int], list[tuple[int, int]]]
 ) -> Points:
-    """Follow edges from `start` until it is met again, turning towards the inside where there is a choice."""
+    """Follow edges from `start` until it is met again, turning towards the inside where there is a
+    choice.
+    """
     path = [start]
-    at, before = start, (0, 0)
+    at = start
+    before = (0, 0)
     while True:
         choices = following[at]
         pick = 0
@@ -110,25 +121,30 @@ def _walk(
             break
         path.append(at)
     points = np.array(path, np.float64)
-    ahead, behind = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
+    ahead = np.roll(points, -1, axis=0) - points
+    behind = points - np.roll(points, 1, axis=0)
     corners = np.abs(ahead[:, 0] * behind[:, 1] - ahead[:, 1] * behind[:, 0]) > 0.5
     return points[corners] - 0.5
 
 
 def _area(loop: Points) -> float:
-    x, y = loop[:, 0], loop[:, 1]
+    x = loop[:, 0]
+    y = loop[:, 1]
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
 
 
 def _contains(outer: Points, hole: Points) -> bool:
     """Whether the pixel on the hole's side of its first edge lies inside the outer border."""
-    low, high = outer.min(axis=0), outer.max(axis=0)
+    low = outer.min(axis=0)
+    high = outer.max(axis=0)
     if (hole.min(axis=0) < low).any() or (hole.max(axis=0) > high).any():
         return False
     # the topmost edge of a hole has the hole below it: a point just below its middle is in the hole
     top = hole[np.lexsort((hole[:, 0], hole[:, 1]))[0]]
-    x, y = top[0] + 0.5, top[1] + 0.5
-    start, end = outer, np.roll(outer, -1, axis=0)
+    x = top[0] + 0.5
+    y = top[1] + 0.5
+    start = outer
+    end = np.roll(outer, -1, axis=0)
     crossing = (start[:, 1] <= y) != (end[:, 1] <= y)
     left = start[:, 0] < x  # edges are upright where they cross a row
     return bool(np.count_nonzero(crossing & left) % 2)

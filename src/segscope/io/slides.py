@@ -32,7 +32,8 @@ class Slide:
         return path.is_file() and suffix_of(path, _SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
-        """Open one level as a picture; `meta` says which one and how much smaller than the scan it is.
+        """Open one level as a picture; `meta` says which one and how much smaller than the scan it
+        is.
 
         Raises:
             ReadError: damaged, not a slide, or no level is small enough.
@@ -77,9 +78,9 @@ def _geometry(pitch: list[str | None], factor: float) -> Geometry | None:
         y, x = (float(value or 0) * 1e-3 * factor for value in pitch)
     except ValueError:
         return None
-    return (
-        Geometry.from_spacing((1.0, y, x)) if np.isfinite([y, x]).all() and min(y, x) > 0 else None
-    )
+    if np.isfinite([y, x]).all() and min(y, x) > 0:
+        return Geometry.from_spacing((1.0, y, x))
+    return None
 
 
 class SlideFrame:
@@ -94,7 +95,10 @@ class SlideFrame:
 
     def __init__(self, path: Path, level: int, size_hw: tuple[int, int], background: str) -> None:
         check_declared(path, (1, *size_hw, 3), 1)
-        self.path, self.level, self._size, self._background = path, level, size_hw, background
+        self.path = path
+        self.level = level
+        self._size = size_hw
+        self._background = background
 
     @property
     def shape(self) -> tuple[int, ...]:

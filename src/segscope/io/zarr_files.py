@@ -1,4 +1,6 @@
-"""OME-Zarr 0.4 and 0.5 (and plain zarr arrays) in, chunk by chunk. The metadata are JSON and are read here."""
+"""OME-Zarr 0.4 and 0.5 (and plain zarr arrays) in, chunk by chunk. The metadata are JSON and are
+read here.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,8 @@ def _image(path: Path, node: Any) -> tuple[Any, list[str], list[float], list[flo
         str(axis.get("unit", "")) if isinstance(axis, dict) else ""
         for axis in image.get("axes", [])
     ]
-    scale, shift = [1.0] * len(axes), [0.0] * len(axes)
+    scale = [1.0] * len(axes)
+    shift = [0.0] * len(axes)
     for step in (
         *level.get("coordinateTransformations", []),
         *image.get("coordinateTransformations", []),
@@ -106,7 +109,8 @@ def _image(path: Path, node: Any) -> tuple[Any, list[str], list[float], list[flo
 
 
 class ZarrFrames:
-    """Frames (row, column[, channel]) of a zarr array as a `FrameSource`; a frame loads the chunks it touches.
+    """Frames (row, column[, channel]) of a zarr array as a `FrameSource`; a frame loads the chunks
+    it touches.
 
     Args:
         path: named in messages.
@@ -116,7 +120,9 @@ class ZarrFrames:
     """
 
     def __init__(self, path: Path, array: Any, axes: list[str], options: ReadOptions) -> None:
-        self.path, self.axes, self._array = path, axes, array
+        self.path = path
+        self.axes = axes
+        self._array = array
         if np.dtype(array.dtype).kind not in "buif":
             raise ReadError(f"{path} holds {array.dtype}; pictures are numbers")
         size = dict(zip(axes, array.shape, strict=True))
@@ -158,7 +164,9 @@ class ZarrFrames:
         places = tuple(chosen.get(axis, slice(None)) for axis in self.axes)
         with reading(self.path, _WHAT):
             pixels = np.asarray(self._array[places]).astype(self.dtype, copy=False)
-        return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)) if pixels.ndim == 3 else pixels
+        if pixels.ndim == 3:
+            return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+        return pixels
 
 
 def _stack(path: Path, source: ZarrFrames, axes: dict[str, tuple[float, float, str]]) -> Stack:
@@ -180,7 +188,8 @@ def _stack(path: Path, source: ZarrFrames, axes: dict[str, tuple[float, float, s
         meta["notes"] = ("the file names no unit of length for its axes: millimetres are unknown",)
     kind: Kind = "picture" if len(source) == 1 else "volume"
     if source.running == "t":
-        kind, geometry = "video", None
+        kind = "video"
+        geometry = None
         scale, _, unit = axes["t"]
         if unit in _SECONDS and scale > 0:
             times = np.arange(len(source), dtype=np.float64) * (scale * _SECONDS[unit])

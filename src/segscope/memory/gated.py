@@ -10,7 +10,8 @@ from segscope.memory.policy import Past
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The nearest frames with the object present and a predicted IoU above `least_iou`, aged by their order.
+    """The nearest frames with the object present and a predicted IoU above `least_iou`, aged by
+    their order.
 
     A stretch of doubtful frames is looked past, up to `reach` times the usual distance.
     """

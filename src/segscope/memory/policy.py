@@ -15,7 +15,8 @@ class Past:
         distance: frames between it and the current one, at least 1.
         iou: predicted IoU of its mask, 0 to 1.
         object_score: logit of "the object was there".
-        similarity: cosine similarity of its memory with that of another `Past`, mean over positions.
+        similarity: cosine similarity of its memory with that of another `Past`, mean over
+            positions.
         likeness: cosine similarity of the features of its frame with those of the current one.
     """
 
@@ -32,8 +33,8 @@ class MemoryPolicy(Protocol):
     Attributes:
         name: what users type.
         reach: how many frames back it wants to see, in units of the family's slots.
-        ordered: whether frames follow each other; if not, only prompted frames give object pointers, which carry
-            distances.
+        ordered: whether frames follow each other; if not, only prompted frames give object
+            pointers, which carry distances.
     """
 
     name: str

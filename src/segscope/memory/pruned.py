@@ -1,4 +1,6 @@
-"""Efficient frame pruning: drop what says the same as the newest frame (SurgSAM-2, arXiv 2408.07931, section 3)."""
+"""Efficient frame pruning: drop what says the same as the newest frame (SurgSAM-2, arXiv
+2408.07931, section 3).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from segscope.memory.policy import Past
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """SAM 2's frames without the `drop` that are most similar to the newest, once all places are filled.
+    """SAM 2's frames without the `drop` that are most similar to the newest, once all places are
+    filled.
 
     The paper keeps four tracked frames and the prompted one; here every prompted frame is kept.
     """

@@ -1,11 +1,13 @@
-"""Self-sorting memory bank of MedSAM-2 (Oxford), arXiv 2408.00874: keep what is sure and diverse, recall what is alike.
+"""Self-sorting memory bank of MedSAM-2 (Oxford), arXiv 2408.00874: keep what is sure and diverse,
+recall what is alike.
 
-The paper: a frame enters the bank if its predicted IoU c_t is above c_thresh; of all entries the K with the largest
-total dissimilarity D_i = sum over j of 1 - cos(E_i, E_j) stay; for the next picture, entries are drawn with
-probabilities in proportion to their similarity with its features. The released code differs: no threshold, K = 16, and
-a full bank changes by a rule on pairs (`outdated`), so that its content depends on the order of the pictures; and for
-volumes it has no such bank at all. Here the paper's rule is the default, taken over all candidates at once, so that the
-bank is the same for every order; `rule="pairs"` is the code's.
+The paper: a frame enters the bank if its predicted IoU c_t is above c_thresh; of all entries the K
+with the largest total dissimilarity D_i = sum over j of 1 - cos(E_i, E_j) stay; for the next
+picture, entries are drawn with probabilities in proportion to their similarity with its features.
+The released code differs: no threshold, K = 16, and a full bank changes by a rule on pairs
+(`outdated`), so that its content depends on the order of the pictures; and for volumes it has no
+such bank at all. Here the paper's rule is the default, taken over all candidates at once, so that
+the bank is the same for every order; `rule="pairs"` is the code's.
 
 Not to be confused with MedSAM2 (Toronto), arXiv 2504.03600, which keeps SAM 2's memory.
 """
@@ -25,12 +27,13 @@ from segscope.memory.policy import Past
 class SelfSorting:
     """A bank of sure and diverse frames, from which those like the current one are drawn.
 
-    The paper draws with replacement; a frame that is drawn twice would only weigh more, so here no frame is. The draw
-    follows from the bank alone: the same stack gives the same masks.
+    The paper draws with replacement; a frame that is drawn twice would only weigh more, so here no
+    frame is. The draw follows from the bank alone: the same stack gives the same masks.
 
     Attributes:
-        ordered: frames follow each other (volumes, videos): the nearest frame of the bank is always attended to, and
-            ages follow the order of frames. Otherwise frames are pictures of a set: ages follow likeness, the most
+        ordered: frames follow each other (volumes, videos): the nearest frame of the bank is always
+            attended to, and ages follow the order of frames. Otherwise frames are pictures of a
+                set: ages follow likeness, the most
             alike first, and object pointers, which carry distances, are left to prompted pictures.
         size: K, entries of the bank.
         least_iou: c_thresh; the paper's number is not known here, half is the gate's.
@@ -91,7 +94,9 @@ class SelfSorting:
 
 
 def most_different(alike: Sequence[Sequence[float]], size: int) -> list[int]:
-    """The `size` entries with the largest total dissimilarity to all others, in their order; `alike[i][j]` is cos."""
+    """The `size` entries with the largest total dissimilarity to all others, in their order;
+    `alike[i][j]` is cos.
+    """
     # rounded, or entries that are equally different would be told apart by the order of summation
     total = [round(sum(1 - cosine for cosine in row), 9) for row in alike]
     return sorted(sorted(range(len(total)), key=lambda k: (-total[k], k))[:size])
@@ -104,10 +109,12 @@ def outdated(
     ious: Sequence[float],
     slack: float = 0.1,
 ) -> int | None:
-    """Which entry of a full bank a new one takes the place of, by the rule of the released code; None for none.
+    """Which entry of a full bank a new one takes the place of, by the rule of the released code;
+    None for none.
 
-    Let a be the entry least similar to the new one and b the entry most similar to a. The new one replaces b if it is
-    less similar to a than b is, and its predicted IoU is above that of b less `slack`.
+    Let a be the entry least similar to the new one and b the entry most similar to a. The new one
+    replaces b if it is less similar to a than b is, and its predicted IoU is above that of b less
+    `slack`.
 
     Args:
         to_new: similarity of each entry with the new one; two entries at least.
@@ -116,4 +123,6 @@ def outdated(
     """
     a = min(range(len(to_new)), key=lambda k: to_new[k])
     b = max((k for k in range(len(to_new)) if k != a), key=lambda k: alike[a][k])
-    return b if to_new[a] < alike[a][b] and new_iou > ious[b] - slack else None
+    if to_new[a] < alike[a][b] and new_iou > ious[b] - slack:
+        return b
+    return None

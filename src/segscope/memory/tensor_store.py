@@ -1,4 +1,6 @@
-"""Spool: tensors of past frames on disk, with the latest kept in memory, so that long videos cost constant memory."""
+"""Spool: tensors of past frames on disk, with the latest kept in memory, so that long videos cost
+constant memory.
+"""
 
 from __future__ import annotations
 

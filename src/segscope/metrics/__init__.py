@@ -1,7 +1,7 @@
 """Numbers from two masks: what was found and what is true.
 
-`score` compares one object; `METRICS` lists what it can measure. Curves of clicks are in `interactive`, sets of objects
-in `instances`, predicted IoU in `calibration`. numpy and scipy only.
+`score` compares one object; `METRICS` lists what it can measure. Curves of clicks are in
+`interactive`, sets of objects in `instances`, predicted IoU in `calibration`. numpy and scipy only.
 
 Example:
     >>> import numpy as np
@@ -70,8 +70,12 @@ class Pair:
     @cached_property
     def case(self) -> Case:
         if self.truth.any():
-            return "both" if self.found.any() else "missed"
-        return "false_alarm" if self.found.any() else "true_negative"
+            if self.found.any():
+                return "both"
+            return "missed"
+        if self.found.any():
+            return "false_alarm"
+        return "true_negative"
 
     @property
     def diagonal(self) -> float:
@@ -88,13 +92,14 @@ class Metric:
 
     Attributes:
         function: of a pair.
-        unit: "" for ratios; "length" is mm, or pixels without spacing; "volume" is mm³ (mm² for one picture), or the
-            number of voxels without spacing.
+        unit: "" for ratios; "length" is mm, or pixels without spacing; "volume" is mm³ (mm² for one
+            picture), or the number of voxels without spacing.
         higher_is_better: None where 0 is best, or nothing is.
         range: least and greatest value.
         text: what it is.
         source: where it is defined.
-        missed: value when something is there and nothing was found; "computed" leaves it to the function.
+        missed: value when something is there and nothing was found; "computed" leaves it to the
+            function.
         without_truth: whether it has a meaning when there is nothing to find; it is NaN otherwise.
     """
 
@@ -130,13 +135,17 @@ def _volume(measure: Callable[[Pair], float], better: bool | None, low: float, t
 def _concept(
     measure: Callable[[NDArray[Any], Mask], float], text: str, source: str, higher: bool = True
 ) -> Metric:
-    """A measure of pictures; for volumes and videos its mean over the frames that have truth and so a value."""
+    """A measure of pictures; for volumes and videos its mean over the frames that have truth and so
+    a value.
+    """
 
     def mean(pair: Pair) -> float:
         maps, truths = (array.reshape(-1, *array.shape[-2:]) for array in (pair.map, pair.truth))
         values = [measure(one, two) for one, two in zip(maps, truths, strict=True) if two.any()]
         known = [value for value in values if not math.isnan(value)]
-        return float(np.mean(known)) if known else math.nan
+        if known:
+            return float(np.mean(known))
+        return math.nan
 
     return Metric(mean, "", higher, (0, 1), text, source)
 
@@ -235,8 +244,8 @@ class Scores:
 
     Attributes:
         values: by name of the metric; NaN where it has no meaning.
-        case: "both" has something to find and found; "missed": nothing was found; "false_alarm": there was nothing to
-            find; "true_negative": neither.
+        case: "both" has something to find and found; "missed": nothing was found; "false_alarm":
+            there was nothing to find; "true_negative": neither.
         unit: of lengths; volumes are mm³ (mm² for a picture) or numbers of voxels.
     """
 
@@ -274,19 +283,22 @@ def score(
 ) -> Scores:
     """Compares what was found of one object with the truth.
 
-    Empty masks follow one rule. Nothing to find: scores are NaN, so that they leave the mean, and volumes tell how much
-    was found in error. Something to find and nothing found: ratios are 0, distances the diagonal of the image.
+    Empty masks follow one rule. Nothing to find: scores are NaN, so that they leave the mean, and
+        volumes tell how much
+    was found in error. Something to find and nothing found: ratios are 0, distances the diagonal of
+        the image.
 
     Args:
-        found: (row, column) or (frame, row, column); bool or whole numbers (not 0 is inside), or float 0 to 1 (above
-            0.5 is inside; s_measure and its like use the values).
+        found: (row, column) or (frame, row, column); bool or whole numbers (not 0 is inside), or
+            float 0 to 1 (above 0.5 is inside; s_measure and its like use the values).
         truth: the same shape, not 0 is inside.
-        spacing_zyx_mm: distances of voxel centres; of three the last two count for (row, column). Without it lengths
-            are in pixels.
+        spacing_zyx_mm: distances of voxel centres; of three the last two count for (row, column).
+            Without it lengths are in pixels.
         metrics: names from METRICS.
 
     Raises:
-        UsageError: shapes, values or spacing that do not fit, an unknown metric (near ones are named).
+        UsageError: shapes, values or spacing that do not fit, an unknown metric (near ones are
+            named).
     """
     rows = {name: lookup(name) for name in metrics}
     pair = _pair(found, truth, spacing_zyx_mm)
@@ -298,7 +310,9 @@ def _value(pair: Pair, metric: Metric) -> float:
     if not metric.without_truth and pair.case in ("false_alarm", "true_negative"):
         return math.nan
     if pair.case == "missed" and metric.missed != "computed":
-        return 0.0 if metric.missed == "zero" else pair.diagonal
+        if metric.missed == "zero":
+            return 0.0
+        return pair.diagonal
     return metric.function(pair)
 
 

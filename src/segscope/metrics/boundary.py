@@ -18,7 +18,9 @@ from segscope.metrics.surface import nearest
 
 @dataclass(frozen=True, slots=True)
 class RegionContour:
-    """J (overlap of regions) and F (agreement of contours) of one object in one video, means over its frames."""
+    """J (overlap of regions) and F (agreement of contours) of one object in one video, means over
+    its frames.
+    """
 
     j: float
     f: float
@@ -32,8 +34,9 @@ class RegionContour:
 def region_contour(found: Mask, truth: Mask, *, skip_ends: bool = False) -> RegionContour:
     """J and F of one object as in SAM 2's evaluation of videos (DAVIS, SA-V).
 
-    On a frame where both masks are empty J = F = 1, where one is empty J = F = 0 (`segscope.metrics.score` gives 0 to a
-    video in which nothing was found at all). Means over objects, then over videos, give the figures that are published
+    On a frame where both masks are empty J = F = 1, where one is empty J = F = 0
+    (`segscope.metrics.score` gives 0 to a video in which nothing was found at all). Means over
+    objects, then over videos, give the figures that are published
     (`segscope.evaluate.statistics.nested_mean`).
 
     Args:
@@ -57,27 +60,34 @@ def region_contour(found: Mask, truth: Mask, *, skip_ends: bool = False) -> Regi
 
 
 def contour_f(found: Mask, truth: Mask, *, radius: int | None = None) -> float:
-    """F of DAVIS (Perazzi et al. 2016): precision and recall of 1-pixel contours, matched within a disc.
+    """F of DAVIS (Perazzi et al. 2016): precision and recall of 1-pixel contours, matched within a
+    disc.
 
     Args:
         found, truth: (row, column) bool.
         radius: of the disc in pixels; 0.8 % of the diagonal, rounded up, unless given.
 
     Returns:
-        0 to 1; 1 when neither mask has a contour (both empty, or both fill the frame), 0 when one has none.
+        0 to 1; 1 when neither mask has a contour (both empty, or both fill the frame), 0 when one
+        has none.
     """
     found, truth = as_masks(found, truth)
     radius = math.ceil(0.008 * math.hypot(*truth.shape)) if radius is None else radius
-    found, truth = contour(found), contour(truth)
+    found = contour(found)
+    truth = contour(truth)
     if not found.any() or not truth.any():
         return float(found.any() == truth.any())
     precision = float(np.mean(nearest(found, truth, (1, 1)) <= radius))
     recall = float(np.mean(nearest(truth, found, (1, 1)) <= radius))
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    if precision + recall:
+        return 2 * precision * recall / (precision + recall)
+    return 0.0
 
 
 def contour(mask: Mask) -> Mask:
-    """Pixels that differ from their right, lower or lower right neighbour; the frame's border is no contour."""
+    """Pixels that differ from their right, lower or lower right neighbour; the frame's border is no
+    contour.
+    """
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     return (mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:])
 
@@ -85,8 +95,9 @@ def contour(mask: Mask) -> Mask:
 def boundary_iou(found: Mask, truth: Mask, *, width: float = 0.02) -> float:
     """IoU of the bands inside the outlines (Cheng et al. 2021, arXiv:2103.16562).
 
-    A band holds the pixels of a mask that leave it within d steps to the eight neighbours, d = `width` of the frame's
-    diagonal, rounded, at least 1; beyond the frame is outside. Bands are made frame by frame and counted together.
+    A band holds the pixels of a mask that leave it within d steps to the eight neighbours, d =
+    `width` of the frame's diagonal, rounded, at least 1; beyond the frame is outside. Bands are
+    made frame by frame and counted together.
 
     Returns:
         0 to 1; NaN when both masks are empty.
@@ -102,7 +113,8 @@ def _band(mask: Mask, steps: int) -> Mask:
 
 
 def endovis_iou(found: NDArray[Any], truth: NDArray[Any]) -> float:
-    """IoU of the EndoVis challenges: mean over the objects of a frame's truth, then over frames that have any.
+    """IoU of the EndoVis challenges: mean over the objects of a frame's truth, then over frames
+    that have any.
 
     Args:
         found, truth: label maps (frame, row, column) or (row, column), 0 = background.
@@ -121,4 +133,6 @@ def endovis_iou(found: NDArray[Any], truth: NDArray[Any]) -> float:
 
 def _mean(values: Iterable[float]) -> float:
     values = list(values)
-    return float(np.mean(values)) if values else math.nan
+    if values:
+        return float(np.mean(values))
+    return math.nan

@@ -13,7 +13,9 @@ from segscope.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Predictions from `low` up to `high`: how many, their mean, and the mean of the true values (NaN when none)."""
+    """Predictions from `low` up to `high`: how many, their mean, and the mean of the true values
+    (NaN when none).
+    """
 
     low: float
     high: float
@@ -31,7 +33,8 @@ class Calibration:
         pearson, spearman: correlations; NaN for fewer than 3 pairs or where one side does not vary.
         mae: mean absolute error.
         bias: mean of predicted less true; positive for a network that thinks too well of itself.
-        ece: mean distance of bins from the diagonal, weighted with their numbers (expected calibration error).
+        ece: mean distance of bins from the diagonal, weighted with their numbers (expected
+            calibration error).
         bins: the reliability curve.
     """
 
@@ -45,18 +48,21 @@ class Calibration:
 
 
 def calibration(predicted: ArrayLike, true: ArrayLike, *, bins: int = 10) -> Calibration:
-    """Compares predicted with true IoU, both 0 to 1, one pair a mask; pairs with a NaN are left out.
+    """Compares predicted with true IoU, both 0 to 1, one pair a mask; pairs with a NaN are left
+    out.
 
     Raises:
         UsageError: the numbers of values differ, or no bin is wanted.
     """
-    guesses, truths = np.asarray(predicted, float).ravel(), np.asarray(true, float).ravel()
+    guesses = np.asarray(predicted, float).ravel()
+    truths = np.asarray(true, float).ravel()
     if guesses.shape != truths.shape or bins < 1:
         raise UsageError(
             f"as many predictions as true values and a bin, got {guesses.size}, {truths.size} and {bins}"
         )
     known = ~(np.isnan(guesses) | np.isnan(truths))
-    guesses, truths = guesses[known], truths[known]
+    guesses = guesses[known]
+    truths = truths[known]
     # networks predict a little above 1 and below 0; these belong to the outer bins
     number = np.clip((guesses * bins).astype(int), 0, bins - 1)
     rows = tuple(
@@ -83,4 +89,6 @@ def calibration(predicted: ArrayLike, true: ArrayLike, *, bins: int = 10) -> Cal
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else np.nan
+    if len(values):
+        return float(values.mean())
+    return np.nan

@@ -1,7 +1,8 @@
-"""Many objects at once, as "segment everything" finds them: which belongs to which, and how good the set is.
+"""Many objects at once, as "segment everything" finds them: which belongs to which, and how good
+the set is.
 
-Objects are given as label maps (0 = background) or as lists of masks, which may overlap. Only pairs that touch are
-held, so thousands of cells cost little.
+Objects are given as label maps (0 = background) or as lists of masks, which may overlap. Only pairs
+that touch are held, so thousands of cells cost little.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Overlaps:
     """Pairs of objects that share pixels, one entry a pair.
 
     Attributes:
-        found, truth: place of the pair's objects among all that were found, and among all true ones.
+        found, truth: place of the pair's objects among all that were found, and among all true
+            ones.
         shared: pixels that the pair shares.
         areas_found, areas_truth: pixels of every object, touched or not.
     """
@@ -52,7 +54,8 @@ class Overlaps:
 
 @dataclass(frozen=True, slots=True)
 class InstanceScores:
-    """Detection at one IoU threshold. Ratios are NaN where there is neither a true nor a found object.
+    """Detection at one IoU threshold. Ratios are NaN where there is neither a true nor a found
+    object.
 
     Attributes:
         threshold: least IoU of a match.
@@ -93,20 +96,23 @@ def overlaps(found: Objects, truth: Objects) -> Overlaps:
 
 
 def match(pairs: Overlaps, threshold: float = 0.5) -> NDArray[np.int64]:
-    """One-to-one matches of at least IoU `threshold`: as many as possible, and of these the best in all.
+    """One-to-one matches of at least IoU `threshold`: as many as possible, and of these the best in
+    all.
 
     Returns:
         (n,) places of the matches among the entries of `pairs`, ascending.
     """
     good = np.flatnonzero(pairs.iou >= threshold)
-    found, truth = pairs.found[good], pairs.truth[good]
+    found = pairs.found[good]
+    truth = pairs.truth[good]
     alone = (
         (np.bincount(found)[found] == 1) & (np.bincount(truth)[truth] == 1)
         if len(good)
         else np.zeros(0, bool)
     )
     matches = [good[alone]]
-    # at a threshold above 0.5 label maps leave nothing to decide; the rest is decided where objects compete
+    # at a threshold above 0.5 label maps leave nothing to decide; the rest is decided where objects
+    # compete
     for part in _competing(good[~alone], pairs):
         rows, row = np.unique(pairs.found[part], return_inverse=True)
         columns, column = np.unique(pairs.truth[part], return_inverse=True)
@@ -128,10 +134,12 @@ def instance_scores(
 
 
 def aggregated_jaccard(found: Objects, truth: Objects) -> float:
-    """AJI (Kumar et al. 2017): every true object takes the object of best IoU, which may serve several.
+    """AJI (Kumar et al. 2017): every true object takes the object of best IoU, which may serve
+    several.
 
     Returns:
-        0 to 1: pixels shared over pixels of either, objects that serve none included; NaN without any object.
+        0 to 1: pixels shared over pixels of either, objects that serve none included; NaN without
+            any object.
     """
     pairs = overlaps(found, truth)
     order = np.lexsort((-pairs.iou, pairs.truth))
@@ -140,13 +148,16 @@ def aggregated_jaccard(found: Objects, truth: Objects) -> float:
     missed = pairs.areas_truth.sum() - pairs.areas_truth[served].sum()
     surplus = np.delete(pairs.areas_found, pairs.found[best]).sum()
     whole = pairs.union[best].sum() + missed + surplus
-    return float(pairs.shared[best].sum() / whole) if whole else math.nan
+    if whole:
+        return float(pairs.shared[best].sum() / whole)
+    return math.nan
 
 
 def _scores(pairs: Overlaps, threshold: float) -> InstanceScores:
     matches = match(pairs, threshold)
     tp = len(matches)
-    fp, fn = len(pairs.areas_found) - tp, len(pairs.areas_truth) - tp
+    fp = len(pairs.areas_found) - tp
+    fn = len(pairs.areas_truth) - tp
     nothing = tp + fp + fn == 0
     f1 = math.nan if nothing else 2 * tp / (2 * tp + fp + fn)
     sq = float(pairs.iou[matches].mean()) if tp else math.nan if nothing else 0.0
@@ -165,14 +176,19 @@ def _scores(pairs: Overlaps, threshold: float) -> InstanceScores:
 
 
 def _ratio(part: int, whole: int, nothing: bool) -> float:
-    return math.nan if nothing else part / whole if whole else 0.0
+    if nothing:
+        return math.nan
+    if whole:
+        return part / whole
+    return 0.0
 
 
 def _competing(entries: NDArray[np.int64], pairs: Overlaps) -> list[NDArray[np.int64]]:
     """Entries split into groups that have no object in common."""
     if not len(entries):
         return []
-    found, truth = pairs.found[entries], pairs.truth[entries] + len(pairs.areas_found)
+    found = pairs.found[entries]
+    truth = pairs.truth[entries] + len(pairs.areas_found)
     size = len(pairs.areas_found) + len(pairs.areas_truth)
     graph = sparse.coo_array((np.ones(len(entries)), (found, truth)), shape=(size, size))
     group = csgraph.connected_components(graph, directed=False)[1][found]
@@ -181,7 +197,9 @@ def _competing(entries: NDArray[np.int64], pairs: Overlaps) -> list[NDArray[np.i
 
 
 def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | NDArray[Any], int]:
-    """Flat masks' pixels one by one, or a flat label map, and the number of pixels (0 when there is no mask)."""
+    """Flat masks' pixels one by one, or a flat label map, and the number of pixels (0 when there is
+    no mask).
+    """
     if isinstance(objects, np.ndarray) and objects.dtype != bool:
         if objects.dtype.kind not in "iu" or (objects.size and objects.min() < 0):
             raise UsageError(f"a label map holds whole numbers from 0, got {objects.dtype}")
@@ -196,7 +214,8 @@ def _members(objects: list[NDArray[np.int64]] | NDArray[Any], size: int) -> spar
     """Sparse (object, pixel), 1 where the pixel belongs to the object."""
     if isinstance(objects, list):
         row = np.repeat(np.arange(len(objects)), [len(one) for one in objects])
-        pixels, count = np.concatenate([*objects, np.zeros(0, np.int64)]), len(objects)
+        pixels = np.concatenate([*objects, np.zeros(0, np.int64)])
+        count = len(objects)
     else:
         pixels = np.flatnonzero(objects)
         labels, row = np.unique(objects[pixels], return_inverse=True)

@@ -19,7 +19,8 @@ CHALLENGE_SECONDS_A_CLASS = 90.0
 
 
 def clicks_needed(curve: ArrayLike, threshold: float, limit: int) -> int:
-    """NoC: the first click after which the score is at least `threshold`; `limit` when none of the first is.
+    """NoC: the first click after which the score is at least `threshold`; `limit` when none of the
+    first is.
 
     Args:
         curve: score after click 1, 2, ...; NaN never reaches a threshold.
@@ -27,7 +28,9 @@ def clicks_needed(curve: ArrayLike, threshold: float, limit: int) -> int:
         limit: clicks that are allowed, and the price of failing.
     """
     reached = np.flatnonzero(_curve(curve)[:limit] >= threshold)
-    return int(reached[0]) + 1 if len(reached) else limit
+    if len(reached):
+        return int(reached[0]) + 1
+    return limit
 
 
 def held(curve: ArrayLike, length: int) -> NDArray[np.float64]:
@@ -37,7 +40,8 @@ def held(curve: ArrayLike, length: int) -> NDArray[np.float64]:
 
 
 def area(curve: ArrayLike, at: ArrayLike | None = None) -> float:
-    """Area under a curve by trapezoids over its span, 0 to 1 for scores 0 to 1 (the mean height of the curve).
+    """Area under a curve by trapezoids over its span, 0 to 1 for scores 0 to 1 (the mean height of
+    the curve).
 
     Args:
         curve: scores in order.
@@ -52,11 +56,9 @@ def area(curve: ArrayLike, at: ArrayLike | None = None) -> float:
         raise UsageError(
             f"{len(values)} scores need as many ascending places, got {places.tolist()}"
         )
-    return (
-        float(np.trapezoid(values, places) / np.ptp(places))
-        if len(values) > 1
-        else float(values[0])
-    )
+    if len(values) > 1:
+        return float(np.trapezoid(values, places) / np.ptp(places))
+    return float(values[0])
 
 
 def annotation_seconds(
@@ -64,8 +66,8 @@ def annotation_seconds(
 ) -> float:
     """Time of a person who prompts frames of a video, by SAM 2's model (arXiv:2408.00714).
 
-    Watching 300 frames takes 30 s, finding the object on a frame 1 s, a click 1.5 s. Offline the whole video is watched
-    again for each prompted frame, online once.
+    Watching 300 frames takes 30 s, finding the object on a frame 1 s, a click 1.5 s. Offline the
+    whole video is watched again for each prompted frame, online once.
     """
     watching = 30 * frames / 300
     return watching * (1 if online else prompted) + (1 + 1.5 * clicks_a_frame) * prompted
@@ -73,7 +75,8 @@ def annotation_seconds(
 
 @dataclass(frozen=True, slots=True)
 class ChallengeScores:
-    """Figures of the CVPR 2025 challenge for interactive 3D segmentation, means over the classes that are present.
+    """Figures of the CVPR 2025 challenge for interactive 3D segmentation, means over the classes
+    that are present.
 
     Attributes:
         dice_auc, nsd_auc: areas over the five click rounds with unit steps, not normalised: 0 to 4.
@@ -92,7 +95,9 @@ class ChallengeScores:
 def challenge_round(
     found: Mask, truth: Mask, spacing_zyx_mm: Sequence[float] | None = None
 ) -> tuple[float, float]:
-    """Dice and NSD of one class in one round: tolerance 2 in the unit of spacing, NSD 0 where Dice is at most 0.2."""
+    """Dice and NSD of one class in one round: tolerance 2 in the unit of spacing, NSD 0 where Dice
+    is at most 0.2.
+    """
     overlap = dice(found, truth)
     if overlap <= 0.2:
         return overlap, 0.0
@@ -105,8 +110,8 @@ def challenge_scores(
     """Scores of one case from those of its rounds (`challenge_round`).
 
     Args:
-        dice_rounds, nsd_rounds: (6, classes): after the box, then after 1 to 5 clicks. NaN in the first row: no box.
-            A column of NaN: that class is not in this case.
+        dice_rounds, nsd_rounds: (6, classes): after the box, then after 1 to 5 clicks. NaN in the
+            first row: no box. A column of NaN: that class is not in this case.
         seconds: time of the whole run; above 90 s a class everything is 0.
 
     Raises:

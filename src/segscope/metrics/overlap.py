@@ -20,7 +20,8 @@ def as_masks(found: NDArray[Any], truth: NDArray[Any]) -> tuple[Mask, Mask]:
     Raises:
         UsageError: the shapes differ, or they are neither (row, column) nor (frame, row, column).
     """
-    found, truth = np.asarray(found), np.asarray(truth)
+    found = np.asarray(found)
+    truth = np.asarray(truth)
     if found.shape != truth.shape or found.ndim not in (2, 3):
         raise UsageError(
             f"two masks of one shape (row, column) or (frame, row, column) are compared, got {found.shape} "
@@ -69,4 +70,6 @@ def _count(mask: Mask) -> int:
 
 
 def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
+    if whole:
+        return part / whole
+    return math.nan

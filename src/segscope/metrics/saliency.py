@@ -1,8 +1,10 @@
-"""Measures of salient, camouflaged and other context-dependent objects, on masks or on maps of values 0 to 1.
+"""Measures of salient, camouflaged and other context-dependent objects, on masks or on maps of
+values 0 to 1.
 
-Each takes one picture: `found` (row, column), bool or float 0 to 1, and `truth` (row, column) bool. They agree with
-py_sod_metrics where that is sound. An empty truth gives NaN for all of them (a small false alarm would otherwise score
-about 0.9), and a map that is 0 everywhere scores 0 where higher is better.
+Each takes one picture: `found` (row, column), bool or float 0 to 1, and `truth` (row, column) bool.
+They agree with py_sod_metrics where that is sound. An empty truth gives NaN for all of them (a
+small false alarm would otherwise score about 0.9), and a map that is 0 everywhere scores 0 where
+higher is better.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from segscope.errors import UsageError
 from segscope.metrics.overlap import Mask
 
 Map = NDArray[np.float64]
-# hits, false alarms, pixels of the truth, pixels of the picture -> score; the first two are numbers or arrays
+# hits, false alarms, pixels of the truth, pixels of the picture -> score; the first two are numbers
+# or arrays
 OfCounts = Callable[[Any, Any, int, int], Any]
 
 BETA2 = 0.3
@@ -32,7 +35,8 @@ def as_map(found: NDArray[Any], truth: NDArray[Any]) -> tuple[Map, Mask]:
     Raises:
         UsageError: another shape, or values that are not 0 to 1.
     """
-    values, truth = np.asarray(found, np.float64), np.asarray(truth).astype(bool, copy=False)
+    values = np.asarray(found, np.float64)
+    truth = np.asarray(truth).astype(bool, copy=False)
     if values.shape != truth.shape or truth.ndim != 2 or not truth.size:
         raise UsageError(
             f"a map and its truth share one shape (row, column), got {values.shape} and {truth.shape}"
@@ -47,11 +51,15 @@ def as_map(found: NDArray[Any], truth: NDArray[Any]) -> tuple[Map, Mask]:
 def mae(found: NDArray[Any], truth: Mask) -> float:
     """Mean absolute error, 0 to 1, lower is better."""
     values, truth = as_map(found, truth)
-    return float(np.abs(values - truth).mean()) if truth.any() else math.nan
+    if truth.any():
+        return float(np.abs(values - truth).mean())
+    return math.nan
 
 
 def ber(found: NDArray[Any], truth: Mask) -> float:
-    """Balanced error rate of the map above 0.5, 0 to 1, lower is better; NaN too when all is object."""
+    """Balanced error rate of the map above 0.5, 0 to 1, lower is better; NaN too when all is
+    object.
+    """
     values, truth = as_map(found, truth)
     if not truth.any() or truth.all():
         return math.nan
@@ -60,7 +68,9 @@ def ber(found: NDArray[Any], truth: Mask) -> float:
 
 
 def s_measure(found: NDArray[Any], truth: Mask) -> float:
-    """Structure measure (Fan et al. 2017, arXiv:1708.00786): half of it likeness of objects, half of quarters."""
+    """Structure measure (Fan et al. 2017, arXiv:1708.00786): half of it likeness of objects, half
+    of quarters.
+    """
     values, truth = as_map(found, truth)
     if not truth.any():
         return math.nan
@@ -79,7 +89,9 @@ def _object_likeness(values: Map) -> float:
 
 
 def _quarter_likeness(values: Map, truth: Mask) -> float:
-    """Structural similarity of the four quarters around the centre of the truth, weighted with their area."""
+    """Structural similarity of the four quarters around the centre of the truth, weighted with
+    their area.
+    """
     y, x = (int(at) + 1 for at in np.argwhere(truth).mean(axis=0).round())
     quarters = [
         (rows, columns)
@@ -96,7 +108,8 @@ def _quarter_likeness(values: Map, truth: Mask) -> float:
 
 
 def _similarity(values: Map, truth: Mask) -> float:
-    a, b = values.mean(), truth.mean()
+    a = values.mean()
+    b = truth.mean()
     count = max(values.size - 1, 1)
     spread = (np.sum((values - a) ** 2) + np.sum((truth - b) ** 2)) / count
     above = 4 * a * b * np.sum((values - a) * (truth - b)) / count
@@ -109,13 +122,16 @@ def _similarity(values: Map, truth: Mask) -> float:
 def e_measure(found: NDArray[Any], truth: Mask) -> float:
     """Enhanced alignment measure (Fan et al. 2018, arXiv:1805.10421) at twice the map's mean.
 
-    The sum over N pixels is divided by N - 1 as in the authors' code, so that a perfect mask scores N/(N-1).
+    The sum over N pixels is divided by N - 1 as in the authors' code, so that a perfect mask scores
+    N/(N-1).
     """
     return _adaptive(found, truth, _alignment)
 
 
 def e_curve(found: NDArray[Any], truth: Mask) -> Map:
-    """E-measure of the map at or above 0, 1, ... 255 of 255, (256,); its mean and its maximum are in use."""
+    """E-measure of the map at or above 0, 1, ... 255 of 255, (256,); its mean and its maximum are
+    in use.
+    """
     return _curve(found, truth, _alignment)
 
 
@@ -146,7 +162,8 @@ def weighted_f(found: NDArray[Any], truth: Mask) -> float:
     missed = np.minimum(error, smooth)[truth]
     surplus = (error * (2 - 0.5 ** (distance / 5)))[~truth].sum()
     hit = truth.sum() - missed.sum()
-    precision, recall = hit / (hit + surplus + _TINY), 1 - missed.mean()
+    precision = hit / (hit + surplus + _TINY)
+    recall = 1 - missed.mean()
     return float(2 * precision * recall / (precision + recall + _TINY))
 
 
@@ -185,7 +202,8 @@ def _f(hits: Any, alarms: Any, positives: int, _: int) -> Any:
 
 
 def _alignment(hits: Any, alarms: Any, positives: int, size: int) -> Any:
-    found, true = (hits + alarms) / size, positives / size
+    found = (hits + alarms) / size
+    true = positives / size
     if positives == size:
         return found * size / max(size - 1, 1)
     misses = positives - hits

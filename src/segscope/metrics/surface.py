@@ -1,8 +1,9 @@
 """Distances between the surfaces of two masks: HD, HD95, ASSD, normalised surface Dice.
 
-Two surfaces are in use, as in the published tools. HD, HD95 and ASSD are taken between surface voxels (inside, with a
-neighbour across a face that is outside; the border of the image counts as outside). NSD is taken between surface
-elements between the voxels, weighted with their area (Nikolov et al. 2018, arXiv:1809.04430).
+Two surfaces are in use, as in the published tools. HD, HD95 and ASSD are taken between surface
+voxels (inside, with a neighbour across a face that is outside; the border of the image counts as
+outside). NSD is taken between surface elements between the voxels, weighted with their area
+(Nikolov et al. 2018, arXiv:1809.04430).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ Distances = NDArray[np.float64]
 class SurfaceDistances:
     """Distances between two surfaces, computed once for all measures.
 
-    Every measure is NaN when a mask is empty; `segscope.metrics.score` applies the policy for these.
+    Every measure is NaN when a mask is empty; `segscope.metrics.score` applies the policy for
+    these.
 
     Attributes:
         found, truth: the part of the masks that holds both, with one voxel of background around it.
@@ -62,13 +64,19 @@ class SurfaceDistances:
 
     @property
     def hd95(self) -> float:
-        """The larger of the two directed 95th percentiles, interpolated linearly (MONAI; MedPy pools both)."""
+        """The larger of the two directed 95th percentiles, interpolated linearly (MONAI; MedPy
+        pools both).
+        """
         return self._largest(95)
 
     @property
     def assd(self) -> float:
-        """Average symmetric surface distance: sum of both directed distances over the number of surface voxels."""
-        return float(np.concatenate(self.voxels).mean()) if self._defined else np.nan
+        """Average symmetric surface distance: sum of both directed distances over the number of
+        surface voxels.
+        """
+        if self._defined:
+            return float(np.concatenate(self.voxels).mean())
+        return np.nan
 
     def nsd(self, tolerance: float) -> float:
         """Area of both surfaces within `tolerance` of the other one, as a part of all area; 0 to 1."""
@@ -81,13 +89,18 @@ class SurfaceDistances:
 
     @cached_property
     def voxels(self) -> tuple[Distances, Distances]:
-        """Distance of each surface voxel found to the true surface, and of each true one to the surface found."""
-        found, truth = surface_voxels(self.found), surface_voxels(self.truth)
+        """Distance of each surface voxel found to the true surface, and of each true one to the
+        surface found.
+        """
+        found = surface_voxels(self.found)
+        truth = surface_voxels(self.truth)
         return nearest(found, truth, self.spacing), nearest(truth, found, self.spacing)
 
     @cached_property
     def elements(self) -> tuple[tuple[Distances, NDArray[np.float64]], ...]:
-        """Distance to the other surface and area of each surface element: of what was found, then of the truth."""
+        """Distance to the other surface and area of each surface element: of what was found, then
+        of the truth.
+        """
         full = 2 ** (2**self.found.ndim) - 1
         codes = _codes(self.found), _codes(self.truth)
         found, truth = ((code > 0) & (code < full) for code in codes)
@@ -102,11 +115,9 @@ class SurfaceDistances:
         return bool(self.found.any() and self.truth.any())
 
     def _largest(self, percentile: float) -> float:
-        return (
-            float(max(np.percentile(one, percentile) for one in self.voxels))
-            if self._defined
-            else np.nan
-        )
+        if self._defined:
+            return float(max(np.percentile(one, percentile) for one in self.voxels))
+        return np.nan
 
 
 def surface_voxels(mask: Mask) -> Mask:

@@ -1,9 +1,11 @@
-"""Area of the surface that passes between voxel centres, for each way that eight of them can lie in and out.
+"""Area of the surface that passes between voxel centres, for each way that eight of them can lie in
+and out.
 
-Between eight neighbouring voxel centres the surface is that of marching cubes with vertices in the middle of the edges.
-Two rules settle what marching cubes leaves open, and give the areas of DeepMind's surface-distance to the last digit
-(and so of MONAI with `use_subvoxels=True`): the smaller part, inside or outside, is cut off corner by corner where a
-face is ambiguous; and a polygon is cut into the triangles that have the largest area in all on the unit cube.
+Between eight neighbouring voxel centres the surface is that of marching cubes with vertices in the
+middle of the edges. Two rules settle what marching cubes leaves open, and give the areas of
+DeepMind's surface-distance to the last digit (and so of MONAI with `use_subvoxels=True`): the
+smaller part, inside or outside, is cut off corner by corner where a face is ambiguous; and a
+polygon is cut into the triangles that have the largest area in all on the unit cube.
 """
 
 from __future__ import annotations
@@ -52,13 +54,16 @@ def _length(code: int, spacing: tuple[float, ...]) -> float:
     (a, b), (c, d) = inside
     if a != c and b != d:
         return 2 * half_diagonal
-    return spacing[1] if a == c else spacing[0]
+    if a == c:
+        return spacing[1]
+    return spacing[0]
 
 
 @lru_cache(maxsize=1)
 def _surface() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Code (n,) and vertices (n, 3, 3) on the unit cube of all triangles."""
-    codes, triangles = [], []
+    codes = []
+    triangles = []
     for code in range(1, 255):
         inside = {corner for i, corner in enumerate(CUBE) if code >> i & 1}
         for polygon in _polygons(inside if len(inside) <= 4 else set(CUBE) - inside):
@@ -82,7 +87,9 @@ def _polygons(inside: set[Corner]) -> Iterator[NDArray[np.float64]]:
 
 
 def _segments(inside: set[Corner]) -> Iterator[tuple[Corner, Corner]]:
-    """Lines on the faces of the cube, from edge to edge; the middle of an edge is the sum of its ends."""
+    """Lines on the faces of the cube, from edge to edge; the middle of an edge is the sum of its
+    ends.
+    """
     for axis, side in product(range(3), (0, 1)):
         ring = [
             (*square[:axis], side, *square[axis:]) for square in ((0, 0), (0, 1), (1, 1), (1, 0))

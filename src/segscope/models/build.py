@@ -1,9 +1,10 @@
 """Networks without weights: one explicit transformers configuration for each family and size.
 
-Nothing is left to the library's defaults where a family's released configuration says otherwise: transformers gives an
-`EdgeTamVideoConfig()` a Hiera encoder, and changing `image_size` alone leaves four other sizes behind.
-Sizes from the released configurations of SAM (arXiv 2304.02643), SAM 2 (2408.00714), EdgeTAM (2501.07256) and SAM 3
-(2511.16719). Size `"test"` is a small random network of the same make, for tests.
+Nothing is left to the library's defaults where a family's released configuration says otherwise:
+transformers gives an `EdgeTamVideoConfig()` a Hiera encoder, and changing `image_size` alone leaves
+four other sizes behind. Sizes from the released configurations of SAM (arXiv 2304.02643), SAM 2
+(2408.00714), EdgeTAM (2501.07256) and SAM 3 (2511.16719). Size `"test"` is a small random network
+of the same make, for tests.
 """
 
 from __future__ import annotations
@@ -84,9 +85,10 @@ def build(
 
     Args:
         family: "sam", "sam2", "edgetam" or "sam3".
-        size: one of `SIZES[family]`; "test" is small and, unlike the others, the same at every call.
-        input_size: side of the square input in pixels, a multiple of the encoder's stride; default: what it was
-            trained at.
+        size: one of `SIZES[family]`; "test" is small and, unlike the others, the same at every
+            call.
+        input_size: side of the square input in pixels, a multiple of the encoder's stride; default:
+            what it was trained at.
         version: "2.0" or "2.1"; counts for sam2 only.
         meta: parameters without memory, to be filled by `fill`.
 
@@ -99,7 +101,8 @@ def build(
     if size not in SIZES[family]:
         raise UnknownName(f"size of {family}", size, SIZES[family])
     side = input_size or (TEST_SIZE if size == "test" else NATIVE_SIZE)[family]
-    # EdgeTAM cuts the stride-16 map into as many windows as it has latents: 16 x 16, 4 x 4 in the test network
+    # EdgeTAM cuts the stride-16 map into as many windows as it has latents: 16 x 16, 4 x 4 in the
+    # test network
     stride = {"sam3": 14, "edgetam": 64 if size == "test" else 256, "sam2": 32}.get(family, 16)
     if side <= 0 or side % stride:
         raise CheckpointError(
@@ -131,7 +134,8 @@ def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
         for name in waiting:
             setattr(module, name, torch.empty_like(module.get_buffer(name), device="cpu"))
         if waiting:
-            # tables that no checkpoint holds (rotary frequencies, positions): the library computes them here
+            # tables that no checkpoint holds (rotary frequencies, positions): the library computes
+            # them here
             _owner(model, path)._init_weights(module)
     left = [
         name for name, item in [*model.named_parameters(), *model.named_buffers()] if item.is_meta
@@ -166,7 +170,9 @@ def quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def _stir(model: nn.Module) -> None:
-    """Give a test network values at which every path is alive: logits of order one, objects mostly present."""
+    """Give a test network values at which every path is alive: logits of order one, objects mostly
+    present.
+    """
     for name, item in model.named_parameters():
         if name.endswith("pred_obj_score_head.proj_out.bias"):
             item.fill_(2.0)
@@ -184,13 +190,14 @@ def _stir(model: nn.Module) -> None:
             item.normal_(std=0.2)
 
 
-# --- families -------------------------------------------------------------------------------------------------------
+# --- families ------------------------------------------------------------------------------------
 
 
 def _heads(size: str, side: int, prompts: type, masks: type, patch: int = 16) -> dict[str, Any]:
     """Configurations of prompt encoder and mask decoder for the families with memory.
 
-    Objects and not dictionaries: transformers 5.17 reads a dictionary for the decoder as one for the prompt encoder.
+    Objects and not dictionaries: transformers 5.17 reads a dictionary for the decoder as one for
+        the prompt encoder.
     """
     if size != "test":
         made = prompts(image_size=side, patch_size=patch), masks()
@@ -283,7 +290,8 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
 
     test = size == "test"
     widths = (8, 16, 24, 32) if test else repvit.WIDTHS
-    # SAM 2's vision model has the same neck; with EdgeTAM's own the library asks for timm, or for the network (5.17)
+    # SAM 2's vision model has the same neck; with EdgeTAM's own the library asks for timm, or for
+    # the network (5.17)
     stand_in = Sam2HieraDetConfig(
         hidden_size=8,
         blocks_per_stage=[1, 1, 1, 1],
@@ -347,7 +355,8 @@ def _sam(size: str, side: int, _: str) -> nn.Module:
         SamVisionConfig,
     )
 
-    numbers, test = VIT[size], size == "test"
+    numbers = VIT[size]
+    test = size == "test"
     width = 128 if test else 256
     masks: dict[str, Any] = {
         "layer_norm_eps": 1e-5

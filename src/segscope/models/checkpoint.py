@@ -1,8 +1,9 @@
 """A checkpoint of the SAM family: what it is, whether it fits, and the network with its weights.
 
-Recognises official files (SAM, SAM 2, SAM 2.1, EdgeTAM and their fine-tunes), our own safetensors and folders as
-transformers writes them, by names and shapes of tensors. Every tensor of a file is used or named as left out, and every
-tensor of the network is filled from the file: nothing is guessed.
+Recognises official files (SAM, SAM 2, SAM 2.1, EdgeTAM and their fine-tunes), our own safetensors
+and folders as transformers writes them, by names and shapes of tensors. Every tensor of a file is
+used or named as left out, and every tensor of the network is filled from the file: nothing is
+guessed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ log = logging.getLogger(__name__)
 _SAM3_PATCH = "backbone.embeddings.patch_embeddings.projection.weight"
 PREFIX = "segscope."  # of our entries in the metadata of safetensors files
 RAW_MARKS = {"path_helper": "biosam2", "parameter": "medsam-2-oxford"}
-"""Entries beside the weights that the trainers of BioSAM-2 and of MedSAM-2 (Oxford, in 2D) leave, and no other."""
+"""Entries beside the weights that the trainers of BioSAM-2 and of MedSAM-2 (Oxford, in 2D) leave,
+and no other.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Checkpoint:
         version: as `build` takes it.
         tensors: under the names of the transformers module.
         dropped: what was in the file and is not used, with the reason in each entry.
-        weights_hash: SHA-256 of the tensors, first 16 hex digits; the same for an official file and its conversion.
+        weights_hash: SHA-256 of the tensors, first 16 hex digits; the same for an official file and
+            its conversion.
         source: path that was read.
     """
 
@@ -75,13 +79,16 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
     """Read and check a checkpoint.
 
     Args:
-        path: an official .pt or .pth file, a safetensors file, or a folder with config.json and model.safetensors.
-        input_size: side of the input in pixels. SAM 2 files do not tell it (MedSAM2's look like SAM 2.1's): default
-            what the file's metadata, its configuration or its name says, else the family's.
+        path: an official .pt or .pth file, a safetensors file, or a folder with config.json and
+            model.safetensors.
+        input_size: side of the input in pixels. SAM 2 files do not tell it (MedSAM2's look like SAM
+            2.1's): default what the file's metadata, its configuration or its name says, else the
+            family's.
         name: card that the file belongs to, where the file's name does not show it.
 
     Raises:
-        CheckpointError: not a checkpoint, damaged, unsafe, of no known family, or its tensors do not fit.
+        CheckpointError: not a checkpoint, damaged, unsafe, of no known family, or its tensors do
+            not fit.
         UnknownName: no card of that name.
     """
     path = Path(path)
@@ -110,7 +117,9 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
 
 
 def network(checkpoint: Checkpoint) -> nn.Module:
-    """The network of a checkpoint, in evaluation mode; its parameters are the checkpoint's tensors, not copies."""
+    """The network of a checkpoint, in evaluation mode; its parameters are the checkpoint's tensors,
+    not copies.
+    """
     found = checkpoint.card
     if found.family == "mini":
         from segscope.models.mini import build_mini
@@ -123,8 +132,11 @@ def network(checkpoint: Checkpoint) -> nn.Module:
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint as safetensors with what is known of it in the metadata. Complete or not at all."""
-    found, plain = checkpoint.card, plain_name(checkpoint.card.name)
+    """Write a checkpoint as safetensors with what is known of it in the metadata. Complete or not
+    at all.
+    """
+    found = checkpoint.card
+    plain = plain_name(checkpoint.card.name)
     metadata = {
         "format": "pt",
         f"{PREFIX}layout": "1",
@@ -148,7 +160,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     write_safetensors(checkpoint.tensors, path, metadata)
 
 
-# --- what is it? ----------------------------------------------------------------------------------------------------
+# --- what is it? ---------------------------------------------------------------------------------
 
 
 def recognise(state: Mapping[str, Tensor], name: str = "checkpoint") -> Kind:
@@ -220,7 +232,8 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _hiera(state: Mapping[str, Tensor], layout: str, patch: str, blocks: str, name: str) -> Kind:
-    width, depth = state[patch].shape[0], _count(state, blocks)
+    width = state[patch].shape[0]
+    depth = _count(state, blocks)
     for size, numbers in HIERA.items():
         if (numbers.width, sum(numbers.blocks)) == (width, depth):
             newer = any(
@@ -245,7 +258,8 @@ def _vit(
             f"{name!r} looks like SAM-Med2D with its adapters, which no card describes; wanted a plain SAM encoder. "
             "`segscope models convert` makes an adaptation of such a file, which can be loaded."
         )
-    width, depth = state[patch].shape[0], _count(state, layers)
+    width = state[patch].shape[0]
+    depth = _count(state, layers)
     position = state.get(f"{trunk}pos_embed")
     side = int(position.shape[1]) * 16 if position is not None and position.ndim == 4 else None
     for size, numbers in VIT.items():
@@ -269,7 +283,9 @@ def _with_metadata(kind: Kind, metadata: dict[str, str]) -> Kind:
 
 
 def _card_for(kind: Kind, path: Path, metadata: dict[str, str], name: str | None) -> Card:
-    """The card of a checkpoint: as asked for, as the metadata or the file's name says, or by its kind."""
+    """The card of a checkpoint: as asked for, as the metadata or the file's name says, or by its
+    kind.
+    """
     written = metadata.get(f"{PREFIX}card")
     known = written in {entry.name for entry in CARDS}
     if name is not None or known:
@@ -362,10 +378,12 @@ def _configured_side(folder: Path) -> int | None:
     )
     if isinstance(side, (list, tuple)):
         side = side[0]
-    return side if isinstance(side, int) else None
+    if isinstance(side, int):
+        return side
+    return None
 
 
-# --- does it fit? ---------------------------------------------------------------------------------------------------
+# --- does it fit? --------------------------------------------------------------------------------
 
 
 def _wanted(kind: Kind, side: int) -> dict[str, torch.Size]:

@@ -1,8 +1,9 @@
 """Engine: what prediction asks of a network, whatever its family.
 
-Encode once, prompt many: `encode` is the costly step and its result serves every prompt and every object on a frame.
-Coordinates given to an engine are pixels of the picture that was encoded, as prompts have them; an engine scales them
-to its input itself. `predict` knows engines only through this file.
+Encode once, prompt many: `encode` is the costly step and its result serves every prompt and every
+object on a frame. Coordinates given to an engine are pixels of the picture that was encoded, as
+prompts have them; an engine scales them to its input itself. `predict` knows engines only through
+this file.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Features:
     """A picture as the decoder sees it.
 
     Attributes:
-        maps: feature maps (1, channel, row, column), highest resolution first; the last one is what memory conditions.
+        maps: feature maps (1, channel, row, column), highest resolution first; the last one is what
+            memory conditions.
         size_hw: rows and columns of the picture that was encoded.
         position: positional encoding of the last map (1, channel, row, column), or None.
     """
@@ -47,8 +49,8 @@ class Hint:
         positive: (N,) bool.
         box: (x0, y0, x1, y1) or None.
         previous: (row, column) float32 low-resolution logits of an earlier answer, or None.
-        last: (row, column) float32 logits of the answer on the neighbouring frame, while tracking with an engine that
-            `hands_on`; else None.
+        last: (row, column) float32 logits of the answer on the neighbouring frame, while tracking
+            with an engine that `hands_on`; else None.
     """
 
     points: NDArray[np.float64]
@@ -74,7 +76,8 @@ class Decoded:
         logits: (O, M, row, column) at the decoder's resolution.
         iou: (O, M) predicted IoU.
         object_score: (O,) logit of "the object is here", or None.
-        tokens: (O, M, channel) mask tokens, from which memory makes object pointers; None without memory.
+        tokens: (O, M, channel) mask tokens, from which memory makes object pointers; None without
+            memory.
     """
 
     logits: Tensor
@@ -88,11 +91,13 @@ class Memory:
     """What is remembered of one object on one frame.
 
     Attributes:
-        map: (channel, row, column) memory features (bfloat16), or (token, channel) where the family compresses them.
+        map: (channel, row, column) memory features (bfloat16), or (token, channel) where the family
+            compresses them.
         pointer: (channel,) object pointer.
         iou: predicted IoU of the mask it was made from.
         object_score: logit of "the object is there".
-        position: positional encoding of `map` where it is not the family's constant one; None otherwise.
+        position: positional encoding of `map` where it is not the family's constant one; None
+            otherwise.
     """
 
     map: Tensor
@@ -107,10 +112,11 @@ class Bank:
     """Memories of one object for one frame, as a policy chose them.
 
     Attributes:
-        maps: (age, memory) pairs; age 0 for prompted frames, else the distance in frames, 1 to `slots` - 1, or None for
-            pictures between which there is no time.
+        maps: (age, memory) pairs; age 0 for prompted frames, else the distance in frames, 1 to
+            `slots` - 1, or None for pictures between which there is no time.
         pointers: (distance, memory) pairs for the object pointers.
-        longest: normaliser of pointer distances: the smaller of stack length and the family's pointer limit.
+        longest: normaliser of pointer distances: the smaller of stack length and the family's
+            pointer limit.
     """
 
     maps: Sequence[tuple[int | None, Memory]]
@@ -126,7 +132,8 @@ class Engine(Protocol):
         device, dtype: where and how it computes.
         input_size: side of the square input in pixels.
         weights_hash: SHA-256 of the weights, first 16 hex digits; part of every record.
-        slots, pointer_limit: memory frames and object pointers that tracking uses; 0 for families without memory.
+        slots, pointer_limit: memory frames and object pointers that tracking uses; 0 for families
+            without memory.
         hands_on: whether tracking also shows the decoder the answer on the neighbouring frame.
     """
 
@@ -140,7 +147,9 @@ class Engine(Protocol):
     hands_on: bool
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
-        """Features of a picture (row, column, 3). `video` picks the resampling that the family uses on videos."""
+        """Features of a picture (row, column, 3). `video` picks the resampling that the family uses
+        on videos.
+        """
 
     def decode(
         self,
@@ -154,24 +163,34 @@ class Engine(Protocol):
 
         Args:
             features: of the frame.
-            hints: one for each object; objects are batched, and may have different numbers of points.
+            hints: one for each object; objects are batched, and may have different numbers of
+                points.
             multimask: three candidates instead of one.
-            conditioned: (O, channel, row, column) last map after `attend`; default: the plain picture's.
+            conditioned: (O, channel, row, column) last map after `attend`; default: the plain
+                picture's.
         """
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(..., row, column) logits of the decoder at the size of the encoded picture, by the family's rule."""
+        """(..., row, column) logits of the decoder at the size of the encoded picture, by the
+        family's rule.
+        """
 
     def multimask(self, clicks: int, *, tracking: bool) -> bool:
-        """Whether three candidates are asked for: `clicks` points (a box is two), or none while `tracking`."""
+        """Whether three candidates are asked for: `clicks` points (a box is two), or none while
+        `tracking`.
+        """
 
     def remember(
         self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]
     ) -> list[Memory]:
-        """Memories of O objects whose chosen masks are `decoded` (M = 1); prompted masks are binarised first."""
+        """Memories of O objects whose chosen masks are `decoded` (M = 1); prompted masks are
+        binarised first.
+        """
 
     def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:
-        """Take (O, 1, row, column) masks of 0 and 1, of the encoded picture's size, as answers, and remember them."""
+        """Take (O, 1, row, column) masks of 0 and 1, of the encoded picture's size, as answers, and
+        remember them.
+        """
 
     def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:
         """(O, channel, row, column) last map of the frame, conditioned on each object's bank."""

@@ -1,14 +1,18 @@
-"""The same functions with less arithmetic: exact up to rounding, switched on for every SAM 2 family network.
+"""The same functions with less arithmetic: exact up to rounding, switched on for every SAM 2 family
+network.
 
 What transformers' modules compute for nothing, or could compute from less:
-  * image encoder attention makes a softmax across heads that nobody reads, and works on the padding of its windows;
+  * image encoder attention makes a softmax across heads that nobody reads, and works on the padding
+    of its windows;
   * sine positions and the resized position table are the same for every frame of a size;
-  * memory attention projects 64-channel memories to 256-channel values. Attention weights sum to one, so
-    softmax(q k') (W m + b) = W (softmax(q k') m) + b, and W merges with the output projection: the core then carries 64
-    channels, and no value is written. Rotary positions keep keys from the same treatment;
+  * memory attention projects 64-channel memories to 256-channel values. Attention weights sum to
+    one, so softmax(q k') (W m + b) = W (softmax(q k') m) + b, and W merges with the output
+    projection: the core then carries 64 channels, and no value is written. Rotary positions keep
+        keys from the same treatment;
   * its first layer does the same work for every object on a frame;
-  * on a CPU, linear layers read weights that oneDNN packed once (1.15 to 1.3 times the speed of the default on AVX-512,
-    measured with torch 2.13); networks above `PACK_AT_MOST` parameters keep one copy of their weights instead.
+  * on a CPU, linear layers read weights that oneDNN packed once (1.15 to 1.3 times the speed of the
+    default on AVX-512, measured with torch 2.13); networks above `PACK_AT_MOST` parameters keep one
+    copy of their weights instead.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ QUERY_BLOCK = 256  # rows of attention weights held at once; keeps them in cache
 
 
 def lighten(model: nn.Module) -> nn.Module:
-    """Replace the wasteful parts of a SAM 2 family network in place; parameters and state dict stay as they are."""
+    """Replace the wasteful parts of a SAM 2 family network in place; parameters and state dict stay
+    as they are.
+    """
     pack = sum(item.numel() for item in model.parameters()) <= PACK_AT_MOST and _can_pack()
     for module in model.modules():
         match type(module).__name__:
@@ -56,7 +62,9 @@ def linear(
 
 
 def _added(found: Tensor, residual: Tensor | None) -> Tensor:
-    return found if residual is None else residual + found
+    if residual is None:
+        return found
+    return residual + found
 
 
 def _packed_linear(
@@ -88,7 +96,9 @@ def _packed_linear(
 
 def _version(tensor: Tensor) -> int:
     """How often a tensor was changed in place; one made in inference mode does not count that."""
-    return 0 if tensor.is_inference() else tensor._version
+    if tensor.is_inference():
+        return 0
+    return tensor._version
 
 
 def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
@@ -99,11 +109,14 @@ def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
 
 
 def hiera_mixed(block: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-    """What a block of Hiera keeps of a map (B, row, column, channel), and what attention adds, before its projection.
+    """What a block of Hiera keeps of a map (B, row, column, channel), and what attention adds,
+    before its projection.
 
-    Windows are padded after the projection to queries, keys and values (of zeros it is the bias) instead of before.
+    Windows are padded after the projection to queries, keys and values (of zeros it is the bias)
+    instead of before.
     """
-    attention, window = block.attn, block.window_size
+    attention = block.attn
+    window = block.window_size
     x = block.layer_norm1(hidden_states)
     residual = (
         hidden_states if block.dim == block.dim_out else _pool(block.proj(x), block.query_stride)
@@ -111,7 +124,8 @@ def hiera_mixed(block: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
     height, width = x.shape[1:3]
     qkv = attention.qkv(x)
     if window:
-        down, across = -(-height // window), -(-width // window)
+        down = -(-height // window)
+        across = -(-width // window)
         if (down * window, across * window) != (height, width):
             padded = attention.qkv.bias.expand(len(x), down * window, across * window, -1).clone()
             padded[:, :height, :width] = qkv
@@ -139,7 +153,8 @@ def hiera_mlp(block: Any, x: Tensor, normed: Tensor) -> Tensor:
 
 
 def _windows(attention: Any, qkv: Tensor) -> Tensor:
-    """Attention inside each map (N, row, column, 3 x channel); queries are max-pooled where a stage begins.
+    """Attention inside each map (N, row, column, 3 x channel); queries are max-pooled where a stage
+    begins.
 
     Returns:
         (N, head, row, column, channel of the head).
@@ -212,7 +227,9 @@ class _SameTable:
 
 
 def can_share(attention: Any) -> bool:
-    """Whether memory attention has the shape that `memory_attention` below computes: SAM 2's, with one head."""
+    """Whether memory attention has the shape that `memory_attention` below computes: SAM 2's, with
+    one head.
+    """
     if type(attention).__name__ not in (
         "Sam2VideoMemoryAttention",
         "Sam3TrackerVideoMemoryAttention",
@@ -228,8 +245,8 @@ def memory_attention(
 ) -> Tensor:
     """SAM 2's memory attention for many objects on one frame.
 
-    The first self-attention and its queries see no object yet and are computed once; values are absorbed where memories
-    have fewer channels than the head.
+    The first self-attention and its queries see no object yet and are computed once; values are
+    absorbed where memories have fewer channels than the head.
 
     Args:
         attention: transformers' module.
@@ -272,7 +289,9 @@ def _cross(
     if cross.head_dim <= memory.shape[-1]:
         value = cross.v_proj(memory)
         # the fast kernels want a head axis
-        q, k, value = q.expand(len(k), -1, -1)[:, None], k[:, None], value[:, None]
+        q = q.expand(len(k), -1, -1)[:, None]
+        k = k[:, None]
+        value = value[:, None]
         return cross.o_proj(F.scaled_dot_product_attention(q, k, value, scale=cross.scaling)[:, 0])
     k = k.transpose(1, 2)
     blocks = (q * cross.scaling).split(QUERY_BLOCK, dim=1)

@@ -1,7 +1,8 @@
-"""Weights from the model hub, at the user's first use: one card to one file or folder on this machine.
+"""Weights from the model hub, at the user's first use: one card to one file or folder on this
+machine.
 
-What is in the cache is used without asking the network, so a revision once fetched stays. `HF_HUB_OFFLINE=1` forbids
-the network, `HF_HOME` moves the cache.
+What is in the cache is used without asking the network, so a revision once fetched stays.
+`HF_HUB_OFFLINE=1` forbids the network, `HF_HOME` moves the cache.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def fetch(card: Card, cache: Path | None = None) -> Path:
         cache: folder laid out as the hub's cache; default the hub's own (`HF_HOME`).
 
     Raises:
-        CheckpointError: no such place, not reachable, not allowed; the message says what to do instead.
+        CheckpointError: no such place, not reachable, not allowed; the message says what to do
+            instead.
     """
     if card.hub is None:
         raise CheckpointError(f"{card.name} cannot be fetched. {_instead(card)}")

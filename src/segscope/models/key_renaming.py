@@ -1,8 +1,9 @@
 """Names of tensors: official checkpoints to transformers' modules.
 
-One ordered table of rewriting rules for each family, applied to every key; what a rule cannot say (one tensor that
-becomes two, four that become one) stands in `rename`. The tables were written from the key lists of the released files
-and of transformers' modules, and are held to both by tests: no key may be missing, unused or of another shape.
+One ordered table of rewriting rules for each family, applied to every key; what a rule cannot say
+(one tensor that becomes two, four that become one) stands in `rename`. The tables were written from
+the key lists of the released files and of transformers' modules, and are held to both by tests: no
+key may be missing, unused or of another shape.
 """
 
 from __future__ import annotations
@@ -207,11 +208,12 @@ _IMAGE = "shared_image_embedding.positional_embedding"
 def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors of a transformers folder under the names of the module; returns as `rename` does.
 
-    SAM 3's folder also holds the concept detector, which the tracker does not use. A table that the module keeps twice
-    may have been written once.
+    SAM 3's folder also holds the concept detector, which the tracker does not use. A table that the
+    module keeps twice may have been written once.
     """
     rules = [(re.compile(pattern), to) for pattern, to in _HUB.get(family, ())]
-    found, dropped = {}, []
+    found = {}
+    dropped = []
     for key, value in state.items():
         name = key
         for pattern, to in rules:

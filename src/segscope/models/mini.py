@@ -1,11 +1,12 @@
 """`mini`: segscope's own small network of the SAM 2 family, with weights in the package.
 
-`MiniModel` is transformers' `Sam2VideoModel` at width 128 with another encoder and one more input: prompts are also
-drawn as maps (clicks, box, ellipse of the box, earlier answer) that small convolutions add to the features, which small
-networks learn from far sooner than from prompt tokens alone. Memory works exactly as in SAM 2.
+`MiniModel` is transformers' `Sam2VideoModel` at width 128 with another encoder and one more input:
+prompts are also drawn as maps (clicks, box, ellipse of the box, earlier answer) that small
+convolutions add to the features, which small networks learn from far sooner than from prompt tokens
+alone. Memory works exactly as in SAM 2.
 
-Normalisation: `normalise`, on pictures already resized (antialiased bilinear, squashed) to the square input.
-Weights do not depend on the input size; any multiple of 16 from 96 to 512 will do.
+Normalisation: `normalise`, on pictures already resized (antialiased bilinear, squashed) to the
+square input. Weights do not depend on the input size; any multiple of 16 from 96 to 512 will do.
 """
 
 from __future__ import annotations
@@ -26,19 +27,25 @@ from transformers.models.sam2_video.configuration_sam2_video import (
 WIDTH = 128
 ENCODER_WIDTHS = (32, 64, 256)
 ENCODER_BLOCKS = 7
-#: memory slots (prompted frames and the last three) and object pointers; SAM 2 has 7 and 16, these keep objects cheap
-SLOTS, POINTERS = 4, 8
-#: below this predicted IoU of mask 0 a box is answered by its inscribed ellipse (see recipes/mini/README.md)
+#: memory slots (prompted frames and the last three) and object pointers; SAM 2 has 7 and 16, these
+#: keep objects cheap
+SLOTS = 4
+POINTERS = 8
+#: below this predicted IoU of mask 0 a box is answered by its inscribed ellipse (see
+#: recipes/mini/README.md)
 GATE_IOU = 0.1
 #: a click (x, y) is drawn as a disc whose spread is this share of the input side
 CLICK_SPREAD = 0.025
-PADDING, NOT_A_POINT, CORNERS = -10, -1, (2, 3)
+PADDING = -10
+NOT_A_POINT = -1
+CORNERS = (2, 3)
 #: places for clicks among the prompt tokens
 CLICKS = 10
 
 
 def normalise(rgb: Tensor) -> Tensor:
-    """Pictures as the encoder wants them: each one's own mean and deviation over pixels and channels taken out.
+    """Pictures as the encoder wants them: each one's own mean and deviation over pixels and
+    channels taken out.
 
     Args:
         rgb: (B, row, column, 3) values 0 to 255, uint8 or float.
@@ -88,9 +95,12 @@ class _Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.local = nn.Conv2d(width, width, 3, 1, 1, groups=width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.grow, self.shrink = nn.Linear(width, grow * width), nn.Linear(grow * width, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.grow = nn.Linear(width, grow * width)
+        self.shrink = nn.Linear(grow * width, width)
         for layer in (self.out, self.shrink):
             nn.init.zeros_(layer.bias)
             nn.init.normal_(layer.weight, std=0.01)
@@ -111,7 +121,9 @@ class _Block(nn.Module):
 
 
 class MiniEncoder(nn.Module):
-    """Picture to maps at strides 4, 8, 16 with WIDTH/8, WIDTH/4, WIDTH channels: what SAM 2's decoder takes."""
+    """Picture to maps at strides 4, 8, 16 with WIDTH/8, WIDTH/4, WIDTH channels: what SAM 2's
+    decoder takes.
+    """
 
     def __init__(
         self, widths: tuple[int, int, int] = ENCODER_WIDTHS, blocks: int = ENCODER_BLOCKS
@@ -125,8 +137,10 @@ class MiniEncoder(nn.Module):
         )
         self.norm = nn.GroupNorm(1, coarse)
         self.coarse = nn.Conv2d(coarse, WIDTH, 1)
-        self.down8, self.down4 = nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)
-        self.middle, self.fine = nn.Conv2d(middle, WIDTH // 4, 1), nn.Conv2d(fine, WIDTH // 8, 1)
+        self.down8 = nn.Conv2d(coarse, middle, 1)
+        self.down4 = nn.Conv2d(middle, fine, 1)
+        self.middle = nn.Conv2d(middle, WIDTH // 4, 1)
+        self.fine = nn.Conv2d(fine, WIDTH // 8, 1)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.stem
@@ -141,7 +155,9 @@ class MiniEncoder(nn.Module):
 
 
 class DenseBranch(nn.Module):
-    """Maps at stride 4, and flags as a bias, to what is added to the features at strides 4, 8 and 16."""
+    """Maps at stride 4, and flags as a bias, to what is added to the features at strides 4, 8 and
+    16.
+    """
 
     def __init__(self, maps: int, flags: int) -> None:
         super().__init__()
@@ -149,7 +165,8 @@ class DenseBranch(nn.Module):
         self.flags = nn.Linear(flags, 16)
         self.to8 = nn.Conv2d(16, 32, 3, 2, 1)
         self.to16 = nn.Conv2d(32, 64, 3, 2, 1)
-        self.add4, self.add8 = nn.Conv2d(16, WIDTH // 8, 1), nn.Conv2d(32, WIDTH // 4, 1)
+        self.add4 = nn.Conv2d(16, WIDTH // 8, 1)
+        self.add8 = nn.Conv2d(32, WIDTH // 4, 1)
         self.add16 = nn.Conv2d(64, WIDTH, 1)
 
     def forward(self, maps: Tensor, flags: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,7 +189,8 @@ def prompt_maps(
     """Draw prompts at stride 4. See `MiniModel.decode`.
 
     Returns:
-        maps (O, 5, size/4, size/4): clicks + and -, box, ellipse of the box, earlier logits; and flags (O, 3): box,
+        maps (O, 5, size/4, size/4): clicks + and -, box, ellipse of the box, earlier logits; and
+            flags (O, 3): box,
         earlier logits, clicks.
     """
     side = size // 4
@@ -188,7 +206,8 @@ def prompt_maps(
         for sign in (1, 0)
     ]
     x0, y0, x1, y1 = (boxes[:, k, None] for k in range(4))
-    inside_x, inside_y = torch.minimum(at - x0, x1 - at), torch.minimum(at - y0, y1 - at)
+    inside_x = torch.minimum(at - x0, x1 - at)
+    inside_y = torch.minimum(at - y0, y1 - at)
     inside = torch.minimum(inside_x[:, None, :], inside_y[:, :, None]) / (0.06 * size)
     round_x = (2 * at - x0 - x1) / (x1 - x0).clamp(min=1)
     round_y = (2 * at - y0 - y1) / (y1 - y0).clamp(min=1)
@@ -257,7 +276,9 @@ def _config(size: int) -> Sam2VideoConfig:
 
 
 class MiniModel(Sam2VideoModel):
-    """SAM 2's video model at width 128 with a small encoder and dense prompts. See the module's text."""
+    """SAM 2's video model at width 128 with a small encoder and dense prompts. See the module's
+    text.
+    """
 
     def __init__(self, config: Sam2VideoConfig) -> None:
         super().__init__(config)
@@ -266,13 +287,15 @@ class MiniModel(Sam2VideoModel):
         # SAM places points and pixels by one and the same random matrix; transformers draws two
         where = self.shared_image_embedding.positional_embedding
         self.prompt_encoder.shared_embedding.positional_embedding.copy_(where)
-        # where an object is only tracked, the map that memory conditioned says where it roughly lies (4 x 4 values a
+        # where an object is only tracked, the map that memory conditioned says where it roughly
+        # lies (4 x 4 values a
         # token); together with the answer on the neighbouring frame it is drawn as prompts are
         self.track_prior = nn.Conv2d(WIDTH, 16, 1)
         self.track_branch = DenseBranch(maps=2, flags=1)
         # a decoder of its own lets tracking learn without touching the answers to prompts
         self.track_decoder = copy.deepcopy(self.mask_decoder)
-        # whether the object is still there is told by how sure prior and answer are, sooner than by a token
+        # whether the object is still there is told by how sure prior and answer are, sooner than by
+        # a token
         self.track_presence = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
         nn.init.zeros_(self.track_presence[2].weight)
 
@@ -297,17 +320,19 @@ class MiniModel(Sam2VideoModel):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Masks of O objects. Differentiable.
 
-        Mask 0 answers boxes, several clicks, earlier logits and tracking; masks 1 to 3 are three readings of a lone
-        click, to be chosen by predicted IoU.
+        Mask 0 answers boxes, several clicks, earlier logits and tracking; masks 1 to 3 are three
+        readings of a lone click, to be chosen by predicted IoU.
 
         Args:
-            features: three maps from `encode`, of batch 1 or O; the last may be conditioned on memory.
+            features: three maps from `encode`, of batch 1 or O; the last may be conditioned on
+                memory.
             points: (O, N, 2) x, y in input pixels, centre of the first pixel (0.5, 0.5).
             labels: (O, N) 1 positive, 0 negative, -10 padding.
             boxes: (O, 4) x0, y0, x1, y1 in input pixels.
             previous: (O, 1, S/4, S/4) logits of an earlier answer, or of a given mask (+-10).
             has_box, has_previous: (O,) bool; which objects those inputs hold for. Default: all.
-            ellipse: (O,) bool, false hides the ellipse of the box (used in training). Default: all true.
+            ellipse: (O,) bool, false hides the ellipse of the box (used in training). Default: all
+                true.
 
         Returns:
             logits (O, 4, S/4, S/4), predicted IoU (O, 4) from 0 to 1, object score (O, 1) logit.
@@ -335,24 +360,24 @@ class MiniModel(Sam2VideoModel):
         has_previous: Tensor | None = None,
         ellipse: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """As `decode`, and the mask tokens (O, 4, WIDTH) that `object_pointer_proj` makes object pointers from."""
+        """As `decode`, and the mask tokens (O, 4, WIDTH) that `object_pointer_proj` makes object
+        pointers from.
+        """
         given = [item for item in (points, boxes, previous) if item is not None]
         reference = features[-1]
         objects = len(given[0]) if given else len(reference)
         if points is None or labels is None:
-            points, labels = (
-                reference.new_zeros(objects, 0, 2),
-                reference.new_zeros((objects, 0), dtype=torch.long),
-            )
-        no, yes = (
-            points.new_zeros(objects, dtype=torch.bool),
-            points.new_ones(objects, dtype=torch.bool),
-        )
+            points = reference.new_zeros(objects, 0, 2)
+            labels = reference.new_zeros((objects, 0), dtype=torch.long)
+        no = points.new_zeros(objects, dtype=torch.bool)
+        yes = points.new_ones(objects, dtype=torch.bool)
         if boxes is None:
-            boxes, has_box = points.new_zeros(objects, 4), no
+            boxes = points.new_zeros(objects, 4)
+            has_box = no
         side = 4 * reference.shape[-1]
         if previous is None:
-            previous, has_previous = points.new_zeros(objects, 1, side, side), no
+            previous = points.new_zeros(objects, 1, side, side)
+            has_previous = no
         has_box = yes if has_box is None else has_box
         has_previous = yes if has_previous is None else has_previous
         ellipse = yes if ellipse is None else ellipse
@@ -368,8 +393,10 @@ class MiniModel(Sam2VideoModel):
         """Masks of O objects that are only tracked; as `decode_tokens`.
 
         Args:
-            features: three maps from `encode`, the last one (O, WIDTH, S/16, S/16) conditioned on memory.
-            last: (O, 1, S/4, S/4) logits of each object on the neighbouring frame, far below zero where it was absent.
+            features: three maps from `encode`, the last one (O, WIDTH, S/16, S/16) conditioned on
+                memory.
+            last: (O, 1, S/4, S/4) logits of each object on the neighbouring frame, far below zero
+                where it was absent.
         """
         conditioned = features[-1]
         objects = len(conditioned)
@@ -391,13 +418,17 @@ class MiniModel(Sam2VideoModel):
         return logits, iou, score + self.track_presence(torch.stack(signs, 1)), tokens
 
     def position(self) -> Tensor:
-        """(1, WIDTH, S/16, S/16) sine encoding that memory attention adds to the last map, as SAM 2's neck makes it."""
+        """(1, WIDTH, S/16, S/16) sine encoding that memory attention adds to the last map, as SAM
+        2's neck makes it.
+        """
         make = type(self.memory_encoder.position_encoding)(WIDTH // 2, normalize=True)
         side = self.image_size // 16
         return make((1, WIDTH, side, side), self.no_memory_embedding.device, torch.float32)
 
     def where_tracked(self, conditioned: Tensor) -> Tensor:
-        """(O, 1, S/4, S/4) logits of where objects roughly lie, from the map (O, WIDTH, S/16, S/16) after memory."""
+        """(O, 1, S/4, S/4) logits of where objects roughly lie, from the map (O, WIDTH, S/16, S/16)
+        after memory.
+        """
         return F.pixel_shuffle(self.track_prior(conditioned), 4)
 
     def _prompt_tokens(
@@ -412,7 +443,8 @@ class MiniModel(Sam2VideoModel):
         spare = max(0, CLICKS - points.shape[1])
         points = torch.cat([F.pad(points, (0, 0, 0, spare)), boxes.view(-1, 2, 2)], 1)
         labels = torch.cat([F.pad(labels, (0, spare), value=PADDING), corners], 1)
-        # transformers adds half a pixel to what it takes for pixel indices; ours are edge coordinates already
+        # transformers adds half a pixel to what it takes for pixel indices; ours are edge
+        # coordinates already
         return self.prompt_encoder._embed_points(points[:, None] - 0.5, labels[:, None], pad=True)
 
     def _masks(
@@ -451,14 +483,18 @@ class MiniModel(Sam2VideoModel):
 
 
 def _peak_and_area(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of the 16 highest of (O, 1, row, column) logits, within +-2, and the root of the share they cover."""
+    """Mean of the 16 highest of (O, 1, row, column) logits, within +-2, and the root of the share
+    they cover.
+    """
     flat = logits.flatten(1)
     peak = (flat.topk(16, dim=1).values.mean(1) / 4).clamp(-2, 2)
     return peak, (flat.sigmoid().mean(1) + 1e-4).sqrt()
 
 
 def build_mini(size: int = 256) -> MiniModel:
-    """A `MiniModel` with random weights for square inputs of `size` pixels (a multiple of 16, 96 to 512)."""
+    """A `MiniModel` with random weights for square inputs of `size` pixels (a multiple of 16, 96 to
+    512).
+    """
     if size % 16 or not 96 <= size <= 512:
         raise ValueError(
             f"mini takes an input size that is a multiple of 16 from 96 to 512, not {size}"

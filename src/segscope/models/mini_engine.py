@@ -1,4 +1,6 @@
-"""Engine of `mini`: SAM 2's, with its own pictures and its own way of giving prompts to the decoder."""
+"""Engine of `mini`: SAM 2's, with its own pictures and its own way of giving prompts to the
+decoder.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class MiniEngine(Sam2Engine):
 
     Attributes:
         gate_iou: below this predicted IoU the ellipse of a box is the better answer.
-        mirrors: a box alone is looked at mirrored, too, and the mean is the answer (0.005 Dice more).
+        mirrors: a box alone is looked at mirrored, too, and the mean is the answer (0.005 Dice
+            more).
     """
 
     gate_iou: float = mini.GATE_IOU

@@ -24,14 +24,18 @@ class Card:
         version: of the family where it has several ("2.0", "2.1").
         hub: hub id of weights in the family's transformers layout or of an official file, or None.
         revision: git revision of the hub repository that is loaded.
-        file: name of the official checkpoint file in `hub`, for repositories that hold no safetensors.
-        files: names under which the official checkpoint is known, so that a local file finds its card.
+        file: name of the official checkpoint file in `hub`, for repositories that hold no
+            safetensors.
+        files: names under which the official checkpoint is known, so that a local file finds its
+            card.
         prompts: kinds of prompts it understands.
         memory: whether it tracks by memory.
         trained_on: data sets, for warnings about leakage; lower case, without spaces.
         zoom: whether it answers best in a window around the prompt.
-        squash: whether pictures are stretched to the square input, min-max scaled, instead of padded (MedSAM).
-        raw: whether pixels are divided by 255 and nothing else (BioSAM-2, MedSAM-2 of Oxford in 2D).
+        squash: whether pictures are stretched to the square input, min-max scaled, instead of
+            padded (MedSAM).
+        raw: whether pixels are divided by 255 and nothing else (BioSAM-2, MedSAM-2 of Oxford in
+            2D).
         gated: whether the hub gives the weights only to accounts whose request was accepted.
         parameters: number of parameters in millions.
         note: one sentence for `segscope models show`.
@@ -210,7 +214,9 @@ def card(name: str) -> Card:
 
 
 def plain_name(name: str) -> str:
-    """Name of the base of "base+method", as adaptations are called; other names as they are ("sam2-base+")."""
+    """Name of the base of "base+method", as adaptations are called; other names as they are
+    ("sam2-base+").
+    """
     known = {entry.name for entry in CARDS}
     while name not in known and "+" in name:
         name = name.rpartition("+")[0]

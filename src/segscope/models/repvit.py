@@ -1,9 +1,11 @@
-"""RepViT-M1, the image encoder of EdgeTAM, without timm (which cannot be imported where torchvision is missing).
+"""RepViT-M1, the image encoder of EdgeTAM, without timm (which cannot be imported where torchvision
+is missing).
 
-"RepViT: Revisiting Mobile CNN From ViT Perspective" (arXiv 2307.09283), in the training-time form in which EdgeTAM's
-weights are released: every depthwise layer is a 3x3 branch, a 1x1 branch and an identity. Names of parameters are
-those of timm's feature extractor inside transformers' wrapper (`timm_model.stem.conv1.c.weight` ...), so both EdgeTAM's
-own file and its transformers conversion load.
+"RepViT: Revisiting Mobile CNN From ViT Perspective" (arXiv 2307.09283), in the training-time form
+in which EdgeTAM's weights are released: every depthwise layer is a 3x3 branch, a 1x1 branch and an
+identity. Names of parameters are those of timm's feature extractor inside transformers' wrapper
+(`timm_model.stem.conv1.c.weight` ...), so both EdgeTAM's own file and its transformers conversion
+load.
 """
 
 from __future__ import annotations
@@ -147,7 +149,9 @@ class RepVit(nn.Module):
 
 
 class RepVitBackbone(nn.Module):
-    """In the place of the encoder inside transformers' SAM 2 vision model, whose neck EdgeTAM shares."""
+    """In the place of the encoder inside transformers' SAM 2 vision model, whose neck EdgeTAM
+    shares.
+    """
 
     def __init__(self, widths: Sequence[int] = WIDTHS, depths: Sequence[int] = DEPTHS) -> None:
         super().__init__()

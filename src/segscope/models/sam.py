@@ -1,8 +1,9 @@
 """SAM and MedSAM: pictures without memory, over the modules of transformers' `SamModel`.
 
-Follows "Segment Anything" (arXiv 2304.02643) and its released predictor; MedSAM ("Segment anything in medical images",
-10.1038/s41467-024-44824-z) is the same network with its own rule for pictures and masks. The image encoder computes in
-the engine's dtype; prompts and masks, which cost little, in float32: half precision moves clicks by pixels.
+Follows "Segment Anything" (arXiv 2304.02643) and its released predictor; MedSAM ("Segment anything
+in medical images", 10.1038/s41467-024-44824-z) is the same network with its own rule for pictures
+and masks. The image encoder computes in the engine's dtype; prompts and masks, which cost little,
+in float32: half precision moves clicks by pixels.
 """
 
 from __future__ import annotations
@@ -47,23 +48,28 @@ class SamEngine:
     ) -> None:
         self.model = cast(Any, model.to(device=device, dtype=torch.float32).eval())
         self.model.vision_encoder.to(dtype)
-        self.card, self.dtype, self.weights_hash = card, dtype, weights_hash
+        self.card = card
+        self.dtype = dtype
+        self.weights_hash = weights_hash
         self.device = torch.device(device)
         self.input_size = int(self.model.config.vision_config.image_size)
 
-    # --- pictures ---------------------------------------------------------------------------------------------------
+    # --- pictures --------------------------------------------------------------------------------
 
     def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
         """(1, 3, side, side) float32 input of the encoder.
 
-        SAM: longest side to the input size with Pillow's bilinear filter (which antialiases), mean and standard
-        deviation, zeros to the right and below. MedSAM: stretched to the square by cubic splines, minimum and maximum
+        SAM: longest side to the input size with Pillow's bilinear filter (which antialiases), mean
+            and standard
+        deviation, zeros to the right and below. MedSAM: stretched to the square by cubic splines,
+            minimum and maximum
         to 0 and 1.
         """
         side = self.input_size
         if self.card.squash:
             stretched = stretch(rgb, side).astype(np.float32)
-            low, high = stretched.min(), stretched.max()
+            low = stretched.min()
+            high = stretched.max()
             scaled = (stretched - low) / max(float(high - low), 1e-8)
             return torch.from_numpy(scaled).to(self.device).permute(2, 0, 1)[None]
         height, width = self._inner(rgb.shape[0], rgb.shape[1])
@@ -89,9 +95,11 @@ class SamEngine:
         return Features((found,), (rgb.shape[0], rgb.shape[1]))
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(..., row, column) logits at the size of the encoded picture; those that are not the decoder's cover it.
+        """(..., row, column) logits at the size of the encoded picture; those that are not the
+        decoder's cover it.
 
-        SAM enlarges to the square input, cuts the padding away and resizes what is left. MedSAM resizes probabilities.
+        SAM enlarges to the square input, cuts the padding away and resizes what is left. MedSAM
+        resizes probabilities.
         """
         flat = logits.reshape(-1, 1, *logits.shape[-2:]).float()
         if self.card.squash:
@@ -108,7 +116,7 @@ class SamEngine:
         """Three candidates for one click, one otherwise; MedSAM was trained to give one."""
         return clicks == 1 and not self.card.squash
 
-    # --- prompts to masks -------------------------------------------------------------------------------------------
+    # --- prompts to masks ------------------------------------------------------------------------
 
     def decode(
         self,
@@ -120,7 +128,8 @@ class SamEngine:
     ) -> Decoded:
         """Masks of O objects; those with equally many points share a batch.
 
-        Padding would not do: an "ignore" token still takes part in attention and changes the answer.
+        Padding would not do: an "ignore" token still takes part in attention and changes the
+            answer.
         """
         if conditioned is not None:
             self._no_memory()
@@ -139,7 +148,8 @@ class SamEngine:
         self, features: Features, hints: Sequence[Hint], multimask: bool
     ) -> tuple[Tensor, Tensor]:
         """Logits (O, M, row, column) and IoU (O, M) of hints of the same make."""
-        first, count = hints[0], len(hints)
+        first = hints[0]
+        count = len(hints)
         scale = self._scale(features)
         points = labels = boxes = previous = None
         if len(first.points):
@@ -168,7 +178,9 @@ class SamEngine:
         return masks[:, 0], iou[:, 0]
 
     def _decoders(self, logits: Tensor) -> bool:
-        """Whether logits (..., row, column) have the decoder's shape, which covers the padded square."""
+        """Whether logits (..., row, column) have the decoder's shape, which covers the padded
+        square.
+        """
         return (
             logits.shape[-1]
             == logits.shape[-2]
@@ -176,7 +188,9 @@ class SamEngine:
         )
 
     def _padded(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(1, 1, row, column) of the decoder's shape: its own logits as they are, others padded like the picture."""
+        """(1, 1, row, column) of the decoder's shape: its own logits as they are, others padded
+        like the picture.
+        """
         logits = logits.to(self.device).float()[None, None]
         if self._decoders(logits):
             return logits
@@ -193,7 +207,7 @@ class SamEngine:
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
 
-    # --- no memory --------------------------------------------------------------------------------------------------
+    # --- no memory -------------------------------------------------------------------------------
 
     def remember(
         self,
@@ -239,8 +253,9 @@ class SamEngine:
 def stretch(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """A picture (row, column, 3) stretched to (side, side, 3) as MedSAM's release does it.
 
-    Cubic splines after a Gaussian filter where it shrinks (standard deviation half of the factor less one), cut to the
-    picture's range and to whole numbers: scikit-image's `resize` with order 3 and antialiasing, in SciPy.
+    Cubic splines after a Gaussian filter where it shrinks (standard deviation half of the factor
+    less one), cut to the picture's range and to whole numbers: scikit-image's `resize` with order 3
+    and antialiasing, in SciPy.
     """
     factors = np.array([rgb.shape[0] / side, rgb.shape[1] / side, 1.0])
     values = rgb.astype(np.float64)

@@ -1,9 +1,10 @@
-"""SAM 2, SAM 2.1, EdgeTAM and the SAM 3 tracker: one engine over the modules that transformers gives them.
+"""SAM 2, SAM 2.1, EdgeTAM and the SAM 3 tracker: one engine over the modules that transformers
+gives them.
 
-Follows "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.00714) and its released code; EdgeTAM (2501.07256)
-compresses the memory maps with its perceiver. Only modules are used (encoder, prompt encoder, mask decoder, memory
-attention, memory encoder); sessions, banks and tracking are `predict`'s and `memory`'s. Nothing here switches gradients
-off, so the same code trains.
+Follows "SAM 2: Segment Anything in Images and Videos" (arXiv 2408.00714) and its released code;
+EdgeTAM (2501.07256) compresses the memory maps with its perceiver. Only modules are used (encoder,
+prompt encoder, mask decoder, memory attention, memory encoder); sessions, banks and tracking are
+`predict`'s and `memory`'s. Nothing here switches gradients off, so the same code trains.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ NOT_A_POINT, CORNERS = -1, (2, 3)  # labels of SAM's prompt encoder
 
 
 class Sam2Engine:
-    """Engine of the SAM 2 families. See `segscope.models.engine.Engine` for what the methods promise."""
+    """Engine of the SAM 2 families. See `segscope.models.engine.Engine` for what the methods
+    promise.
+    """
 
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
@@ -48,7 +51,9 @@ class Sam2Engine:
         weights_hash: str = "",
     ) -> None:
         self.model = cast(Any, lighten(model.to(device=device, dtype=dtype).eval()))
-        self.card, self.dtype, self.weights_hash = card, dtype, weights_hash
+        self.card = card
+        self.dtype = dtype
+        self.weights_hash = weights_hash
         self.device = torch.device(device)
         self.input_size = int(self.model.config.image_size)
         self.slots = int(self.model.num_maskmem)
@@ -58,13 +63,14 @@ class Sam2Engine:
         self._mean = torch.tensor(mean, device=self.device)[:, None, None]
         self._std = torch.tensor(std, device=self.device)[:, None, None]
 
-    # --- pictures ---------------------------------------------------------------------------------------------------
+    # --- pictures --------------------------------------------------------------------------------
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:
         """(1, 3, side, side) input of the encoder.
 
-        The released code resizes pictures as floats with an antialiased bilinear filter, and video frames as bytes with
-        a bicubic one; logits differ by up to 0.2 between them, so each keeps its rule.
+        The released code resizes pictures as floats with an antialiased bilinear filter, and video
+        frames as bytes with a bicubic one; logits differ by up to 0.2 between them, so each keeps
+        its rule.
         """
         side = self.input_size
         if video:
@@ -94,7 +100,9 @@ class Sam2Engine:
         return full.reshape(*logits.shape[:-2], *size_hw)
 
     def multimask(self, clicks: int, *, tracking: bool) -> bool:
-        """SAM 2's rule: three candidates for one click and while tracking, one for a box or several clicks."""
+        """SAM 2's rule: three candidates for one click and while tracking, one for a box or several
+        clicks.
+        """
         config = self.model.config
         allowed = config.multimask_output_in_sam and (
             not tracking or config.multimask_output_for_tracking
@@ -103,7 +111,7 @@ class Sam2Engine:
             allowed and config.multimask_min_pt_num <= clicks <= config.multimask_max_pt_num
         )
 
-    # --- prompts to masks -------------------------------------------------------------------------------------------
+    # --- prompts to masks ------------------------------------------------------------------------
 
     def decode(
         self,
@@ -115,7 +123,8 @@ class Sam2Engine:
     ) -> Decoded:
         """Masks of O objects; those with equally many points share a batch.
 
-        Padding would not do: the prompt encoder has a label for "ignore", but such a token still takes part in
+        Padding would not do: the prompt encoder has a label for "ignore", but such a token still
+            takes part in
         attention and changes the answer.
         """
         if conditioned is None:
@@ -152,7 +161,8 @@ class Sam2Engine:
     ) -> tuple[Tensor | None, Tensor | None]:
         """Points (O, 1, N, 2) in input pixels and labels (O, 1, N); a box is its two corners.
 
-        No hint at all is one "not a point"; a mask alone has no sparse token, as in the released picture predictor.
+        No hint at all is one "not a point"; a mask alone has no sparse token, as in the released
+        picture predictor.
         """
         first = hints[0]
         if first.clicks == 0:
@@ -164,7 +174,8 @@ class Sam2Engine:
             )
         height, width = features.size_hw
         scale = np.array([self.input_size / width, self.input_size / height])
-        rows, labels = [], []
+        rows = []
+        labels = []
         for hint in hints:
             corners = np.zeros((0, 2)) if hint.box is None else np.reshape(hint.box, (2, 2))
             rows.append(np.concatenate([corners, hint.points]) * scale)
@@ -198,7 +209,7 @@ class Sam2Engine:
         )
         return Decoded(masks[:, 0].float(), iou[:, 0].float(), score[:, 0, 0].float(), tokens[:, 0])
 
-    # --- memory -----------------------------------------------------------------------------------------------------
+    # --- memory ----------------------------------------------------------------------------------
 
     def remember(
         self, features: Features, decoded: Decoded, *, prompted: Sequence[bool]
@@ -234,14 +245,17 @@ class Sam2Engine:
         ]
 
     def _compress(self, maps: Tensor, position: Tensor) -> Tensor:
-        """(O, token, channel) memory tokens; their positions are the same on every frame and kept once."""
+        """(O, token, channel) memory tokens; their positions are the same on every frame and kept
+        once.
+        """
         if self.card.family == "edgetam":
             tokens, place = self.model.spatial_perceiver(
                 maps, position.to(maps.dtype).expand_as(maps)
             )
             place = place[0].reshape(-1, place.shape[-1])
         else:
-            tokens, place = maps.flatten(2).transpose(1, 2), position[0].flatten(1).T
+            tokens = maps.flatten(2).transpose(1, 2)
+            place = position[0].flatten(1).T
         if self._memory_position is None:
             self._memory_position = place.detach().to(self.dtype)
         return cast(Tensor, tokens)
@@ -267,7 +281,9 @@ class Sam2Engine:
         ]
 
     def _look_at_masks(self, features: Features, given: Tensor) -> Decoded:
-        """The decoder's tokens for given masks (O, 1, side, side): on the plain map, as it left the encoder."""
+        """The decoder's tokens for given masks (O, 1, side, side): on the plain map, as it left the
+        encoder.
+        """
         points = torch.zeros(len(given), 1, 1, 2, device=self.device, dtype=self.dtype)
         labels = torch.full(points.shape[:3], NOT_A_POINT, device=self.device, dtype=torch.int32)
         hint = resize(
@@ -278,7 +294,9 @@ class Sam2Engine:
         return self._heads(features, points, labels, hint, False, plain)
 
     def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:
-        """(O, channel, row, column) last map, conditioned on each object's bank; equal bank sizes share a batch."""
+        """(O, channel, row, column) last map, conditioned on each object's bank; equal bank sizes
+        share a batch.
+        """
         parts: list[Tensor | None] = [None] * len(banks)
         for members in _groups((len(bank.maps), len(bank.pointers)) for bank in banks):
             for i, item in zip(
@@ -288,7 +306,8 @@ class Sam2Engine:
         return torch.stack([part for part in parts if part is not None])
 
     def _attend_batch(self, features: Features, banks: Sequence[Bank]) -> Tensor:
-        current, position = _flatten(features.maps[-1]), _flatten(cast(Tensor, features.position))
+        current = _flatten(features.maps[-1])
+        position = _flatten(cast(Tensor, features.position))
         memory, place = self._bank_tokens(banks)
         pointers, pointer_place = self._pointer_tokens(banks, current.shape[-1])
         memory = torch.cat([memory, pointers]).to(self.dtype)
@@ -317,7 +336,9 @@ class Sam2Engine:
         )
 
     def _bank_tokens(self, banks: Sequence[Bank]) -> tuple[Tensor, Tensor]:
-        """Memory tokens and their positions (token, O, channel): place in the map + age, where there is one."""
+        """Memory tokens and their positions (token, O, channel): place in the map + age, where
+        there is one.
+        """
         ages = self.model.memory_temporal_positional_encoding.flatten(
             1
         )  # row age - 1; age 0 is the last row
@@ -337,7 +358,8 @@ class Sam2Engine:
         if not banks[0].pointers:
             nothing = torch.zeros(0, len(banks), width, device=self.device, dtype=self.dtype)
             return nothing, nothing
-        tokens, places = [], []
+        tokens = []
+        places = []
         for bank in banks:
             pointers = torch.stack([memory.pointer for _, memory in bank.pointers])
             tokens.append(pointers.reshape(-1, width))
@@ -375,7 +397,9 @@ class Sam2Engine:
 
 
 def resize(maps: Tensor, size_hw: tuple[int, int] | Sequence[int]) -> Tensor:
-    """(N, C, row, column) floats at another size: bilinear, antialiased when it shrinks; unchanged if it fits."""
+    """(N, C, row, column) floats at another size: bilinear, antialiased when it shrinks; unchanged
+    if it fits.
+    """
     size = (int(size_hw[0]), int(size_hw[1]))
     if tuple(maps.shape[-2:]) == size:
         return maps

@@ -1,4 +1,6 @@
-"""Segmenter: a network that needs no prompt. The other thing, beside an Engine, that `segscope.load` may give."""
+"""Segmenter: a network that needs no prompt. The other thing, beside an Engine, that
+`segscope.load` may give.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Segmenter(Protocol):
     classes: tuple[str, ...]
 
     def predict(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """(C + 1, row, column) float32 logits of a picture (row, column, 3), at its size; the largest is the class."""
+        """(C + 1, row, column) float32 logits of a picture (row, column, 3), at its size; the
+        largest is the class.
+        """
 
     def settings(self) -> dict[str, Any]:
         """What must be the same for the same answers: family, input size, dtype, library versions."""

@@ -1,6 +1,7 @@
 """Files with weights, read without trusting them: bytes on disk to named tensors.
 
-A `.pt` or `.pth` file is a pickle and may hold code; only PyTorch's restricted unpickler reads it, which runs none.
+A `.pt` or `.pth` file is a pickle and may hold code; only PyTorch's restricted unpickler reads it,
+which runs none.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[st
     """Tensors of a file or of a folder with safetensors files.
 
     Returns:
-        The tensors by name (memory-mapped where the format allows), the file's metadata, and the names of entries
-        beside the weights (an optimizer's, counters), which are not used.
+        The tensors by name (memory-mapped where the format allows), the file's metadata, and the
+        names of entries beside the weights (an optimizer's, counters), which are not used.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, damaged, or a pickle with code in it.
@@ -80,7 +81,9 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[
 
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, first 16 hex digits: the same in whatever file they came."""
+    """SHA-256 over names, types, shapes and bytes, first 16 hex digits: the same in whatever file
+    they came.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
@@ -181,7 +184,8 @@ def _read_pickle(
 
 
 def _numbers() -> list[Any]:
-    """What NumPy numbers are made of in a pickle, under the names of NumPy 1 and 2: trainers leave figures as such.
+    """What NumPy numbers are made of in a pickle, under the names of NumPy 1 and 2: trainers leave
+    figures as such.
 
     Only fixed-size numbers: a dtype of objects would not be made of these.
     """
@@ -207,7 +211,9 @@ def _wishes(path: Path, zipped: bool) -> str:
         Exception
     ):  # a hostile file may break the search too; the refusal stands without the names
         return ""
-    return f" ({', '.join(names[:4])})" if names else ""
+    if names:
+        return f" ({', '.join(names[:4])})"
+    return ""
 
 
 def _find_state(content: Any, name: str) -> tuple[dict[str, Tensor], list[str]]:

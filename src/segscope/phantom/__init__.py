@@ -1,4 +1,6 @@
-"""Made-up biomedical scenes with exact masks, for demos, tests and training `mini`. numpy and scipy only, seeded."""
+"""Made-up biomedical scenes with exact masks, for demos, tests and training `mini`. numpy and scipy
+only, seeded.
+"""
 
 from segscope.phantom.scans import clip, volume
 from segscope.phantom.scenes import picture, scene

@@ -27,8 +27,9 @@ def volume(
         shape: slices, rows, columns.
 
     Returns:
-        Hounsfield-like values (z, y, x), labels of the same shape (0 ground; 1 liver-like, 2 and 3 a pair of
-        kidneys, 4 spleen-like, 5 a dark lesion inside 1), and spacing (z, y, x) in millimetres.
+        Hounsfield-like values (z, y, x), labels of the same shape (0 ground; 1 liver-like, 2 and 3
+        a pair of kidneys, 4 spleen-like, 5 a dark lesion inside 1), and spacing (z, y, x) in
+        millimetres.
 
     Example:
         >>> from segscope.phantom import volume
@@ -64,7 +65,8 @@ def volume(
 def clip(
     seed: int = 0, frames: int = 24, size_hw: tuple[int, int] = (192, 256)
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Three soft bodies that move and deform over a textured ground; the third is out of sight for a while.
+    """Three soft bodies that move and deform over a textured ground; the third is out of sight for
+    a while.
 
     Args:
         seed: same seed, same clip.

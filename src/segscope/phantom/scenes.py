@@ -1,4 +1,6 @@
-"""Pictures of label maps: intensity, texture, walls, shading, ground, speckle, shadow, blur, noise and colour."""
+"""Pictures of label maps: intensity, texture, walls, shading, ground, speckle, shadow, blur, noise
+and colour.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def _levels(rng: np.random.Generator, planes: Planes) -> tuple[Field, float]:
         objects = objects[rng.integers(0, min(3, count), count)]
     kind = rng.random(count)
     level = np.full(planes.shape[1:], ground, np.float32)
-    whole, part = planes[1], planes[0]
+    whole = planes[1]
+    part = planes[0]
     level = np.where(whole > 0, objects[whole], level)
     own = (part > 0) & (part != whole)
     inner = np.where(kind > 0.5, ground, 2 * objects - ground)
@@ -32,7 +35,9 @@ def _levels(rng: np.random.Generator, planes: Planes) -> tuple[Field, float]:
 
 
 def _texture(rng: np.random.Generator, planes: Planes, contrast: float) -> Field:
-    """Texture that differs between the ground and objects, at a strength that leaves the contrast readable."""
+    """Texture that differs between the ground and objects, at a strength that leaves the contrast
+    readable.
+    """
     shape = planes.shape[1:]
     inside = planes[1] > 0
     out = np.zeros(shape, np.float32)
@@ -100,7 +105,9 @@ def _ground(rng: np.random.Generator, shape: tuple[int, int], contrast: float) -
         out += (
             contrast * rng.uniform(-1, 1) * (np.abs(smooth(rng, shape, rng.uniform(3, 12))) < 0.08)
         )
-    return ndimage.gaussian_filter(out, rng.uniform(0.3, 2)) if out.any() else out
+    if out.any():
+        return ndimage.gaussian_filter(out, rng.uniform(0.3, 2))
+    return out
 
 
 def _scan(rng: np.random.Generator, picture: Field, contrast: float) -> Field:

@@ -1,8 +1,8 @@
 """Label maps: what lies where. Each family draws the objects of one kind of biomedical picture.
 
-A family takes a generator and a side length and returns two planes (2, side, side) uint16: plane 0 holds the parts
-(nucleus, wall, cell), plane 1 the wholes that the parts make up (cell with its nucleus, ring with its lumen). Where
-nothing is nested the planes are equal.
+A family takes a generator and a side length and returns two planes (2, side, side) uint16: plane 0
+holds the parts (nucleus, wall, cell), plane 1 the wholes that the parts make up (cell with its
+nucleus, ring with its lumen). Where nothing is nested the planes are equal.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def _place(
     rng: np.random.Generator, side: int, centre: NDArray, radius: float, rough: float
 ) -> tuple[tuple[slice, slice], NDArray]:
     """One blob: the window it lies in, and its relative distance there (below 1 is inside)."""
-    stretch, turn = np.exp(rng.normal(0, 0.25)), rng.uniform(0, np.pi)
+    stretch = np.exp(rng.normal(0, 0.25))
+    turn = rng.uniform(0, np.pi)
     reach = int(radius * 2.6) + 2
     y0, x0 = np.maximum(np.floor(centre).astype(int) - reach, 0)
     y1, x1 = np.minimum(np.floor(centre).astype(int) + reach + 1, side)
@@ -100,7 +101,8 @@ def nested(rng: np.random.Generator, side: int) -> Planes:
 
 def organs(rng: np.random.Generator, side: int) -> Planes:
     """A few large bodies, some wider than the view, and some small ones on or between them."""
-    parts, wholes = np.zeros((side, side), np.uint16), np.zeros((side, side), np.uint16)
+    parts = np.zeros((side, side), np.uint16)
+    wholes = np.zeros((side, side), np.uint16)
     sizes = [rng.uniform(0.14, 0.6) for _ in range(rng.integers(1, 5))] + [
         rng.uniform(0.02, 0.09) for _ in range(rng.integers(0, 9))
     ]
@@ -188,18 +190,20 @@ def tubes(rng: np.random.Generator, side: int) -> Planes:
 
 
 def hearts(rng: np.random.Generator, side: int) -> Planes:
-    """A heart cut along its short axis: a hollow body with a thick wall, a crescent that clings to it, others by."""
-    parts, wholes = np.zeros((side, side), np.uint16), np.zeros((side, side), np.uint16)
+    """A heart cut along its short axis: a hollow body with a thick wall, a crescent that clings to
+    it, others by.
+    """
+    parts = np.zeros((side, side), np.uint16)
+    wholes = np.zeros((side, side), np.uint16)
     for label in range(4, 4 + int(rng.integers(0, 5))):
         window, distance = _place(
             rng, side, rng.uniform(0, 1, 2) * side, side * rng.uniform(0.04, 0.2), 0.2
         )
         parts[window][distance < 1] = label
-    centre, radius = (
-        rng.uniform(0.3, 0.7, 2) * side,
-        side * np.exp(rng.uniform(np.log(0.07), np.log(0.27))),
-    )
-    angle, away = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0.85, 1.35)
+    centre = rng.uniform(0.3, 0.7, 2) * side
+    radius = side * np.exp(rng.uniform(np.log(0.07), np.log(0.27)))
+    angle = rng.uniform(0, 2 * np.pi)
+    away = radius * rng.uniform(0.85, 1.35)
     beside = centre + away * np.array([np.sin(angle), np.cos(angle)])
     window, distance = _place(
         rng, side, beside, radius * rng.uniform(0.75, 1.25), rng.uniform(0.05, 0.2)

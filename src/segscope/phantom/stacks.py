@@ -1,4 +1,6 @@
-"""Volumes of made-up bodies: organs, islands and tubes that begin, change, touch and end from slice to slice."""
+"""Volumes of made-up bodies: organs, islands and tubes that begin, change, touch and end from slice
+to slice.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ Labels = NDArray[np.uint16]
 def bodies(rng: np.random.Generator, shape: Shape) -> Labels:
     """Bent ellipsoids; some hold a smaller one, some have a wall."""
     z, y, x = grid(shape)
-    slices, side = shape[0], min(shape[1:])
+    slices = shape[0]
+    side = min(shape[1:])
     bend = [rng.uniform(0, 0.08) * side * smooth(rng, shape, rng.uniform(2, 6)) for _ in range(2)]
     labels = np.zeros(shape, np.uint16)
     label = 0
@@ -50,7 +53,8 @@ def islands(rng: np.random.Generator, shape: Shape) -> Labels:
 def tubes(rng: np.random.Generator, shape: Shape) -> Labels:
     """Round tubes that run through the slices and wander, widen and end; some have a wall."""
     _, y, x = grid(shape)
-    slices, side = shape[0], min(shape[1:])
+    slices = shape[0]
+    side = min(shape[1:])
     labels = np.zeros(shape, np.uint16)
     label = 0
     for _ in range(int(rng.integers(1, 7))):
@@ -81,7 +85,9 @@ FAMILIES: tuple[tuple[Callable[[np.random.Generator, Shape], Labels], float], ..
 
 
 def _look(rng: np.random.Generator, labels: Labels) -> NDArray[np.uint8]:
-    """Grey values 0 to 255: levels of bodies, textures, soft ground, blur, bias and noise, the same on all slices."""
+    """Grey values 0 to 255: levels of bodies, textures, soft ground, blur, bias and noise, the same
+    on all slices.
+    """
     shape = labels.shape
     count = int(labels.max()) + 1
     contrast = rng.uniform(0.08, 0.4)
@@ -119,7 +125,8 @@ def stack(
         shape: slices, rows, columns.
 
     Returns:
-        Grey values and labels, both of `shape`; 0 is ground. A label stays with its body through all slices.
+        Grey values and labels, both of `shape`; 0 is ground. A label stays with its body through
+        all slices.
 
     Example:
         >>> import numpy as np

@@ -1,7 +1,8 @@
 """Everything: masks of all objects of a picture without prompts, from a grid of clicks.
 
-Follows the automatic mask generator of "Segment Anything" (arXiv 2304.02643, section 5 and appendix): three candidates
-for each click, kept by predicted IoU and stability, duplicates removed by their boxes.
+Follows the automatic mask generator of "Segment Anything" (arXiv 2304.02643, section 5 and
+appendix): three candidates for each click, kept by predicted IoU and stability, duplicates removed
+by their boxes.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ class Grid:
     Attributes:
         points: clicks along the longer side of a view.
         least_iou: predicted IoU below which a mask is dropped.
-        least_stability: share of the mask that must stay when the threshold moves from -`offset` to `offset`.
+        least_stability: share of the mask that must stay when the threshold moves from -`offset` to
+            `offset`.
         offset: see above, in logits.
         most_overlap: IoU of boxes above which the less sure of two masks is dropped.
         least_pixels: smaller masks are dropped.
         most_share: masks that fill more than this share of the frame are background and dropped.
-        crops: windows along each side that are looked at besides the whole frame, for small objects; 1 for none.
-        finer: windows of half the side are looked through next, and so on, as long as a sample of them shows this many
-            times as many objects as were found there before; 0 for never.
+        crops: windows along each side that are looked at besides the whole frame, for small
+            objects; 1 for none.
+        finer: windows of half the side are looked through next, and so on, as long as a sample of
+            them shows this many times as many objects as were found there before; 0 for never.
         finer_points: as `points`, in these windows, but for the sample.
         least_window: pixels; smaller windows are not looked through.
         batch: clicks decoded at once.
@@ -62,9 +65,12 @@ class Grid:
     batch: int = 64
 
 
-#: for engines that look through windows (mini): fewer clicks in each, and a network that is less sure of itself; chosen
-#: by F1 at IoU 0.5 on validation pictures of seven sets (0.05 with the thresholds of SAM, 0.48 with these); `finer` on
-#: pictures of cells and axons of about 1024 x 1024 (four validation pictures: 0.07 without, 0.33 with)
+#: for engines that look through windows (mini): fewer clicks in each, and a network that is less
+#: sure of itself; chosen
+#: by F1 at IoU 0.5 on validation pictures of seven sets (0.05 with the thresholds of SAM, 0.48 with
+#: these); `finer` on
+#: pictures of cells and axons of about 1024 x 1024 (four validation pictures: 0.07 without, 0.33
+#: with)
 WINDOWED = Grid(points=12, least_iou=0.5, least_stability=0.7, most_overlap=0.3, crops=2, finer=1.6)
 
 
@@ -86,7 +92,8 @@ def everything(
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Masks:
-    """Instance masks of every frame of a stack, found frame by frame (objects are not linked between frames).
+    """Instance masks of every frame of a stack, found frame by frame (objects are not linked
+    between frames).
 
     A network that needs no prompt gives its classes instead, see `segscope.predict.semantic`.
 
@@ -95,11 +102,13 @@ def everything(
         engine: from `segscope.load`.
         grid: how to look; None uses `Grid()`, or `WINDOWED` for engines that zoom.
         window: see `segscope.render.Renderer`.
-        progress: called with (views done, views to do); these become more where finer windows show more.
+        progress: called with (views done, views to do); these become more where finer windows show
+            more.
         cancel: asked before each view.
 
     Returns:
-        masks without overlaps: a pixel goes to the smaller object. Ids run from 1 through all frames.
+        masks without overlaps: a pixel goes to the smaller object. Ids run from 1 through all
+            frames.
 
     Raises:
         UsageError: a grid without points, or more than 65,535 objects.
@@ -154,7 +163,8 @@ class _Search:
 
     def on(self, rgb: NDArray[np.uint8], frames_left: int) -> list[_Found]:
         """What is found on a frame (row, column, 3), with its duplicates."""
-        grid, size_hw = self.grid, (rgb.shape[0], rgb.shape[1])
+        grid = self.grid
+        size_hw = (rgb.shape[0], rgb.shape[1])
         crops = grid.crops
         views = [View.whole(size_hw), *(_windows(size_hw, crops) if crops > 1 else ())]
         later = len(views) * frames_left
@@ -194,9 +204,12 @@ class _Search:
 
 
 def _windows(frame_hw: tuple[int, int], crops: int) -> list[View]:
-    """Windows, `crops` along each side, row by row; they overlap by a third, so that what one cuts another holds."""
+    """Windows, `crops` along each side, row by row; they overlap by a third, so that what one cuts
+    another holds.
+    """
     height, width = frame_hw
-    h, w = min(height, round(height / crops * 4 / 3)), min(width, round(width / crops * 4 / 3))
+    h = min(height, round(height / crops * 4 / 3))
+    w = min(width, round(width / crops * 4 / 3))
     rows, columns = (np.linspace(0, whole - part, crops).round().astype(int).tolist() for whole, part in
                      ((height, h), (width, w)))  # fmt: skip
     return [View(x, y, x + w, y + h, frame_hw) for y in rows for x in columns]
@@ -205,8 +218,11 @@ def _windows(frame_hw: tuple[int, int], crops: int) -> list[View]:
 def _gain(
     before: list[_Found], more: list[_Found], views: Sequence[View], most_overlap: float
 ) -> float:
-    """How many times as many objects there are in windows with what they show as without; sure ones count more."""
-    known, all_ = _distinct(before, most_overlap), _distinct(before + more, most_overlap)
+    """How many times as many objects there are in windows with what they show as without; sure ones
+    count more.
+    """
+    known = _distinct(before, most_overlap)
+    all_ = _distinct(before + more, most_overlap)
     without, with_ = (
         sum(item.iou for view in views for item in items if view.holds_middle(item.box))
         for items in (known, all_)
@@ -229,7 +245,8 @@ def _look(engine: Engine, rgb: NDArray[np.uint8], view: View, grid: Grid) -> lis
     for start in range(0, len(clicks), grid.batch):
         hints = [Hint(point[None], one) for point in clicks[start : start + grid.batch]]
         decoded = engine.decode(features, hints, multimask=True)
-        logits, iou = decoded.logits.flatten(0, 1), decoded.iou.flatten()
+        logits = decoded.logits.flatten(0, 1)
+        iou = decoded.iou.flatten()
         keep = (iou >= grid.least_iou) & (_stability(logits, grid.offset) >= grid.least_stability)
         for low, score in zip(logits[keep], iou[keep].tolist(), strict=True):
             mask = (engine.to_frame(low, view.size_hw) > 0).cpu().numpy()
@@ -241,7 +258,8 @@ def _look(engine: Engine, rgb: NDArray[np.uint8], view: View, grid: Grid) -> lis
 
 def _stability(logits: Tensor, offset: float) -> Tensor:
     """IoU of each mask thresholded at `offset` and at -`offset`."""
-    inner, outer = (logits > offset).flatten(1).sum(1), (logits > -offset).flatten(1).sum(1)
+    inner = (logits > offset).flatten(1).sum(1)
+    outer = (logits > -offset).flatten(1).sum(1)
     return inner / outer.clamp(min=1)
 
 
@@ -251,7 +269,8 @@ def _describe(mask: NDArray[np.bool_], view: View, iou: float, grid: Grid) -> _F
         return None
     x0, y0, x1, y1 = Box.around(mask).xyxy
     height, width = view.size_hw
-    # cut by the edge of a window that is not the edge of the frame: another view holds the whole of it
+    # cut by the edge of a window that is not the edge of the frame: another view holds the whole of
+    # it
     cut = (x0 == 0 and view.x0 > 0) or (y0 == 0 and view.y0 > 0)
     cut |= (x1 == width and view.x1 < view.frame_hw[1]) or (
         y1 == height and view.y1 < view.frame_hw[0]
@@ -275,7 +294,8 @@ def _distinct(found: list[_Found], most_overlap: float) -> list[_Found]:
         if not alive[i]:
             continue
         kept.append(ranked[i])
-        low, high = np.maximum(boxes[i, :2], boxes[:, :2]), np.minimum(boxes[i, 2:], boxes[:, 2:])
+        low = np.maximum(boxes[i, :2], boxes[:, :2])
+        high = np.minimum(boxes[i, 2:], boxes[:, 2:])
         shared = np.prod(np.clip(high - low, 0, None), axis=1)
         alive &= shared / (areas[i] + areas - shared) <= most_overlap
     return kept

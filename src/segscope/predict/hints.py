@@ -24,7 +24,8 @@ class Request:
     Attributes:
         given: a mask to be taken as it is, or None.
         hint: points and box, in frame pixels, without previous logits.
-        start: (row, column) float32 logits of the frame's size to start from (a mask to refine), or None.
+        start: (row, column) float32 logits of the frame's size to start from (a mask to refine), or
+            None.
         score: of the mask that is given.
     """
 
@@ -45,7 +46,9 @@ def request(prompts: Sequence[Prompt]) -> Request:
     for prompt in prompts:
         match prompt:
             case MaskPrompt():
-                base, box, points = prompt, None, []
+                base = prompt
+                box = None
+                points = []
             case Box():
                 box = prompt.xyxy
             case Scribble():
@@ -70,7 +73,9 @@ def mask_logits(mask: NDArray[np.bool_]) -> Tensor:
 
 
 def hard_stop(prompts: Sequence[Prompt]) -> bool:
-    """Whether the prompts say that the object is not on the frame: negative ones only, or an empty mask."""
+    """Whether the prompts say that the object is not on the frame: negative ones only, or an empty
+    mask.
+    """
     if not prompts:
         return False
     last = prompts[-1]

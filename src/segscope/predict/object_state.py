@@ -45,7 +45,8 @@ class Answer:
         object_score: logit of presence, or None.
         memory: what tracking may attend to, or None (families without memory).
         note: why the answer is not the network's own.
-        candidates: all masks that the prompts may mean, best first; empty where there was no choice.
+        candidates: all masks that the prompts may mean, best first; empty where there was no
+            choice.
         chosen: which of them this is.
     """
 
@@ -71,10 +72,13 @@ class Track:
         answers: masks by frame.
         anchors: frames that tracking never overwrites: prompted and confirmed ones.
         settled: the anchors when tracking last began; corrections are decoded from what these say.
-        replaced: answers that prompts have replaced since then; for corrections of other frames they still count.
+        replaced: answers that prompts have replaced since then; for corrections of other frames
+            they still count.
         passed: direction in which tracking last went over a frame: True for backwards.
-        accepted: anchors that a person has looked at and accepted; they win over other objects where masks overlap.
-        about: what else is said of the object (colour, code, comment ...); `locked` is heeded as `accepted` is.
+        accepted: anchors that a person has looked at and accepted; they win over other objects
+            where masks overlap.
+        about: what else is said of the object (colour, code, comment ...); `locked` is heeded as
+            `accepted` is.
     """
 
     name: str = ""
@@ -104,12 +108,17 @@ class Track:
 
     def settle(self) -> None:
         """Tracking begins: from here on every answer counts as it is now."""
-        self.settled, self.replaced = self.anchors, {}
+        self.settled = self.anchors
+        self.replaced = {}
 
     def known(self, frame: int) -> Answer | None:
         """The answer on a frame as tracking last saw or left it."""
         return self.replaced.get(frame, self.answers.get(frame))
 
     def tracked(self, frame: int) -> Answer | None:
-        """The answer that tracking left on a frame, or None where it went by a prompt or never came."""
-        return self.known(frame) if frame in self.passed and frame not in self.settled else None
+        """The answer that tracking left on a frame, or None where it went by a prompt or never
+        came.
+        """
+        if frame in self.passed and frame not in self.settled:
+            return self.known(frame)
+        return None

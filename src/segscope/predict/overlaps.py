@@ -17,7 +17,9 @@ OVERLAPS: tuple[Overlap, ...] = ("highest", "keep")
 
 
 def check_overlap(overlap: str) -> None:
-    """Raise UsageError unless it is "highest" (a pixel goes to the object with the highest logit) or "keep"."""
+    """Raise UsageError unless it is "highest" (a pixel goes to the object with the highest logit)
+    or "keep".
+    """
     if overlap not in OVERLAPS:
         raise UsageError(f"an overlap policy is {' or '.join(OVERLAPS)}, got {overlap!r}")
 
@@ -61,7 +63,8 @@ def compose(
 def settled(
     scene: Scene, tracks: Mapping[int, Track], frame: int, overlap: Overlap
 ) -> dict[int, Runs]:
-    """Masks on a frame by object, as they are shown and written: those with pixels, overlaps settled.
+    """Masks on a frame by object, as they are shown and written: those with pixels, overlaps
+    settled.
 
     Accepted and locked masks keep their pixels; of the others, the highest logit has a shared one.
     """
@@ -81,7 +84,9 @@ def settled(
 
 
 def _highest(scene: Scene, answers: Mapping[int, Answer], kept: Set[int]) -> dict[int, Runs]:
-    """Masks after each shared pixel went to the object with the highest logit there (the lower id where they tie)."""
+    """Masks after each shared pixel went to the object with the highest logit there (the lower id
+    where they tie).
+    """
     size_hw = scene.stack.size_hw
     masks = np.stack([decode_runs(answer.runs, size_hw) for answer in answers.values()])
     shared = masks.sum(axis=0, dtype=np.uint16) > 1

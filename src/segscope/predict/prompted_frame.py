@@ -41,8 +41,9 @@ def answer_prompts(
     """Answer new prompts of one object on one frame, and make the frame an anchor of its track.
 
     Args:
-        new: prompts just made; those made before on this frame still count, and so does the answer so far. A frame
-            that tracking has passed is decoded from what memory makes of it, a fresh one from the picture alone.
+        new: prompts just made; those made before on this frame still count, and so does the answer
+            so far. A frame that tracking has passed is decoded from what memory makes of it, a
+            fresh one from the picture alone.
     """
     before = track.answers.get(frame)
     prompts = (*track.prompts.get(frame, ()), *new)
@@ -74,9 +75,11 @@ def _take(
     presence = GIVEN if mask.any() else -GIVEN
     if scene.remembers and not scene.engine.card.zoom:
         decoded, (memory,) = scene.remember_masks(frame, [mask])
-        low, view = decoded.logits[0, 0], scene.view
+        low = decoded.logits[0, 0]
+        view = scene.view
     else:
-        low, view = mask_logits(mask), View.whole(scene.stack.size_hw)
+        low = mask_logits(mask)
+        view = View.whole(scene.stack.size_hw)
         longest = max(mask.shape)
         if longest > 1024:  # kept only to be refined later
             size = [max(1, round(side * 1024 / longest)) for side in mask.shape]
@@ -164,7 +167,7 @@ def gate_absent(decoded: Decoded) -> Decoded:
     return replace(decoded, logits=torch.where(here, decoded.logits, ABSENT))
 
 
-# --- zoom: a window around what is asked for ------------------------------------------------------------------------
+# --- zoom: a window around what is asked for -----------------------------------------------------
 
 
 def _zoomed(
@@ -174,7 +177,8 @@ def _zoomed(
     start = asked.start
     if start is None and before is not None:
         start = torch.from_numpy(scene.logits(before))
-    note, box = "", asked.hint.box
+    note = ""
+    box = asked.hint.box
     if box is not None and not len(asked.hint.points) and start is None:
         view = View.around(box, scene.stack.size_hw, factor=ZOOM_BOX)
         ranked = _both_ways(scene, frame, view, asked.hint)
@@ -198,7 +202,9 @@ def _zoomed(
 
 
 class _Candidate(NamedTuple):
-    """One mask that was found: logits (row, column) of a view, predicted IoU, and logit of presence."""
+    """One mask that was found: logits (row, column) of a view, predicted IoU, and logit of
+    presence.
+    """
 
     low: Tensor
     view: View
@@ -226,7 +232,9 @@ def _look(
 
 
 def _both_ways(scene: Scene, frame: int, view: View, hint: Hint) -> list[_Candidate]:
-    """Masks of a box alone, best first: the mean of what the network answers as it is and, if told to, mirrored."""
+    """Masks of a box alone, best first: the mean of what the network answers as it is and, if told
+    to, mirrored.
+    """
     found = _look(scene, frame, view, hint, None)
     if getattr(scene.engine, "mirrors", False):
         other = _look(scene, frame, replace(view, mirrored=True), hint, None)
@@ -238,12 +246,13 @@ def _both_ways(scene: Scene, frame: int, view: View, hint: Hint) -> list[_Candid
 
 
 def _ranked(found: list[_Candidate], size_hw: tuple[int, int]) -> list[_Candidate]:
-    """Best first: by predicted IoU within one window; among several by the overlap that can be expected.
+    """Best first: by predicted IoU within one window; among several by the overlap that can be
+    expected.
 
-    Windows answer a lone click with masks of different extent, and predicted IoU alone compares them badly. The
-    expected IoU of a mask is its mean IoU with all masks found, each as likely as the fourth power of its predicted IoU
-    says (minimum Bayes risk). Being cut by its window speaks against a mask. Both numbers were chosen on the validation
-    pictures of mini's recipe.
+    Windows answer a lone click with masks of different extent, and predicted IoU alone compares
+    them badly. The expected IoU of a mask is its mean IoU with all masks found, each as likely as
+    the fourth power of its predicted IoU says (minimum Bayes risk). Being cut by its window speaks
+    against a mask. Both numbers were chosen on the validation pictures of mini's recipe.
     """
     if len({item.view for item in found}) == 1:
         return sorted(found, key=lambda item: item.score, reverse=True)
@@ -262,7 +271,8 @@ def _ranked(found: list[_Candidate], size_hw: tuple[int, int]) -> list[_Candidat
         )
         mask[y0 : y0 + shape[0], x0 : x0 + shape[1]] = part[: rows - y0, : columns - x0]
     flat = masks.flatten(1)
-    both, area = flat @ flat.T, flat.sum(1)
+    both = flat @ flat.T
+    area = flat.sum(1)
     overlap = both / (area[:, None] + area - both).clamp(min=1)
     own = torch.tensor([max(item.score, 1e-3) for item in found])
     worth = overlap @ (own**4 / (own**4).sum()) - 0.6 * torch.tensor([_cut(item) for item in found])
@@ -271,7 +281,8 @@ def _ranked(found: list[_Candidate], size_hw: tuple[int, int]) -> list[_Candidat
 
 def _cut(item: _Candidate) -> float:
     """Share of the window's border inside the frame that the mask runs over."""
-    mask, view = item.low > 0, item.view
+    mask = item.low > 0
+    view = item.view
     height, width = view.frame_hw
     sides = (
         (view.x0 > 0, mask[:, 0]),
@@ -280,7 +291,9 @@ def _cut(item: _Candidate) -> float:
         (view.y1 < height, mask[-1]),
     )
     inner = [line for inside, line in sides if inside]
-    return float(torch.cat(inner).float().mean()) if inner else 0.0
+    if inner:
+        return float(torch.cat(inner).float().mean())
+    return 0.0
 
 
 def _views(scene: Scene, hint: Hint, start: Tensor | None) -> list[View]:
@@ -317,6 +330,7 @@ def _ellipse(view: View, box: tuple[float, float, float, float], like: Tensor) -
     height, width = view.size_hw
     x = view.x0 + (torch.arange(columns, device=like.device) + 0.5) * width / columns
     y = view.y0 + (torch.arange(rows, device=like.device) + 0.5) * height / rows
-    dx, dy = (x - (x0 + x1) / 2) / ((x1 - x0) / 2), (y - (y0 + y1) / 2) / ((y1 - y0) / 2)
+    dx = (x - (x0 + x1) / 2) / ((x1 - x0) / 2)
+    dy = (y - (y0 + y1) / 2) / ((y1 - y0) / 2)
     radius = torch.sqrt(dx[None, :] ** 2 + dy[:, None] ** 2)
     return ((1 - radius) * 20).clamp(-4.0, 4.0)

@@ -23,7 +23,8 @@ class Span:
 
     Attributes:
         direction: "forward", "backward", or both ways from each object's first prompted frame.
-        start: frame to begin at; None for the first prompted frame (the last one when going backward).
+        start: frame to begin at; None for the first prompted frame (the last one when going
+            backward).
         within: first and last frame that may change, both included; None for the whole stack.
         rules: when to stop an object; None never to.
     """
@@ -52,7 +53,8 @@ def propagate(
 ) -> Iterator[list[FrameMask]]:
     """Frame after frame, the answers of all objects on it; kept in the tracks.
 
-    Frames that were prompted or confirmed keep their answers. Stops before the next frame when `cancelled()`.
+    Frames that were prompted or confirmed keep their answers. Stops before the next frame when
+    `cancelled()`.
 
     Raises:
         PromptError: no object was prompted.
@@ -155,7 +157,9 @@ class _Pass:
 def _passes(
     tracks: dict[int, Track], anchors: list[int], span: Span, low: int, high: int
 ) -> Iterator[_Pass]:
-    """The ways to go. Forward alone tracks every object from the first prompt (`anchors`) of any, as SAM 2 does."""
+    """The ways to go. Forward alone tracks every object from the first prompt (`anchors`) of any,
+    as SAM 2 does.
+    """
 
     def one(
         frames: range, begins: dict[int, int], reverse: bool, working: dict[int, Track]
@@ -177,7 +181,8 @@ def _passes(
         }
         begins = {i: min(max(begin, low), high) for i, begin in begins.items()}
         yield one(range(min(begins.values()), high + 1), begins, False, tracks)
-        # the way back starts from the prompts alone; memories of the way out would speak for the wrong side
+        # the way back starts from the prompts alone; memories of the way out would speak for the
+        # wrong side
         back = {i: _fresh(track) for i, track in tracks.items()}
         below = {i: begin - 1 for i, begin in begins.items()}
         yield one(range(max(below.values()), low - 1, -1), below, True, back)

@@ -21,7 +21,9 @@ from segscope.render import Renderer
 from segscope.stack import Stack
 
 GIVEN = 10.0
-"""Logit inside a mask of which nothing else is known; outside, minus that: as SAM 2 writes masks into its logits."""
+"""Logit inside a mask of which nothing else is known; outside, minus that: as SAM 2 writes masks
+into its logits.
+"""
 ABSENT = -1024.0
 """Logit of every pixel of an object that is not on a frame (SAM 2's value)."""
 
@@ -65,7 +67,7 @@ class Scene:
         """Whether answers become memories: a sequence, and an engine that tracks by memory."""
         return self.engine.slots > 0 and len(self.stack) > 1
 
-    # --- answers ----------------------------------------------------------------------------------------------------
+    # --- answers ---------------------------------------------------------------------------------
 
     def answer(
         self,
@@ -82,7 +84,8 @@ class Scene:
 
         Args:
             low: (row, column) logits as the decoder gives them.
-            given: the exact mask where a person gave it; else the mask is where the logits are above 0.
+            given: the exact mask where a person gave it; else the mask is where the logits are
+                above 0.
         """
         full = self.on_frame(low, view)
         mask = full > 0 if given is None else given
@@ -95,7 +98,8 @@ class Scene:
 
     def keep(self, memory: Memory) -> Remembered:
         """Put a memory made in the tracking view into the spool."""
-        map_, pointer = self.spool.put(memory.map), self.spool.put(memory.pointer)
+        map_ = self.spool.put(memory.map)
+        pointer = self.spool.put(memory.pointer)
         return Remembered(map_, pointer, memory.iou, memory.object_score, self.view)
 
     def on_frame(self, low: Tensor, view: View) -> NDArray[np.float32]:
@@ -136,7 +140,7 @@ class Scene:
             answer.note,
         )
 
-    # --- memory -----------------------------------------------------------------------------------------------------
+    # --- memory ----------------------------------------------------------------------------------
 
     def remember_masks(
         self, frame: int, masks: Sequence[NDArray[np.bool_]]
@@ -150,8 +154,8 @@ class Scene:
         """What one object's tracking attends to on a frame.
 
         Args:
-            anchors: the prompted frames that count; all of them take part in the maps, those already passed in the
-                pointers.
+            anchors: the prompted frames that count; all of them take part in the maps, those
+                already passed in the pointers.
         """
         step = -1 if reverse else 1
         slots = self.engine.slots - 1
@@ -178,7 +182,9 @@ class Scene:
     def _seen(self, answer: Answer | None) -> Remembered | None:
         """The memory of an answer, if it shows what tracking looks at now."""
         memory = None if answer is None else answer.memory
-        return memory if memory is not None and memory.view == self.view else None
+        if memory is not None and memory.view == self.view:
+            return memory
+        return None
 
     def _past(
         self, track: Track, frame: int, step: int, reach: int
@@ -213,7 +219,9 @@ class Scene:
         return found
 
     def _look(self, frame: int) -> Tensor:
-        """Features of a frame in the tracking view, averaged in cells; taken while the frame is there."""
+        """Features of a frame in the tracking view, averaged in cells; taken while the frame is
+        there.
+        """
         key = (frame, self.view)
         if key not in self.looks:
             while len(self.looks) >= LOOKS:

@@ -12,14 +12,16 @@ from segscope.masks import FrameMask
 class StopRules:
     """Rules that end tracking of an object in one direction.
 
-    Trackers go on past the end of an organ (arXiv 2408.11210, 2505.01854); these rules end it early.
+    Trackers go on past the end of an organ (arXiv 2408.11210, 2505.01854); these rules end it
+    early.
 
     Attributes:
         absent_frames: stop after this many frames in a row without the object ...
         absent_mm: ... or after this distance, whichever is longer; 0 where there is no geometry.
-        vanish: stop when the area falls below this share of its largest so far and is shrinking; 0 to never.
-        doubt: stop when the predicted IoU stays, for `absent_frames` frames, below this share of what it was on the
-            first tracked frame; 0 to never.
+        vanish: stop when the area falls below this share of its largest so far and is shrinking; 0
+            to never.
+        doubt: stop when the predicted IoU stays, for `absent_frames` frames, below this share of
+            what it was on the first tracked frame; 0 to never.
     """
 
     absent_frames: int = 2
@@ -58,7 +60,8 @@ class StopWatch:
         if self.doubted >= self.rules.absent_frames:
             return f"stopped: predicted IoU down from {self.sure:.2f} to {found.score:.2f}"
         shrinking = area < self.last
-        self.largest, self.last = max(self.largest, area), area
+        self.largest = max(self.largest, area)
+        self.last = area
         if 0 < area < self.rules.vanish * self.largest and shrinking:
             return f"stopped: down to {area / self.largest:.1%} of its largest area"
         return ""

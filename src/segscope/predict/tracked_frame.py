@@ -1,4 +1,6 @@
-"""Carry objects from frame to frame: one step for many objects, by memory or by handing the mask on."""
+"""Carry objects from frame to frame: one step for many objects, by memory or by handing the mask
+on.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,9 @@ def _recall(scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool
 
 
 def _last(scene: Scene, answer: Answer | None) -> torch.Tensor:
-    """Logits (row, column) of the neighbouring frame in the tracking view; absent everywhere if it has no answer."""
+    """Logits (row, column) of the neighbouring frame in the tracking view; absent everywhere if it
+    has no answer.
+    """
     if answer is None:
         return torch.full((1, 1), ABSENT, device=scene.engine.device)
     return _seen_in(scene, answer, scene.view)
@@ -118,7 +122,9 @@ def _seen_in(scene: Scene, answer: Answer, view: View) -> torch.Tensor:
 
 
 def _hand_on(scene: Scene, frame: int, before: Answer) -> tuple[Decoded, View]:
-    """Without memory: box and logits of the neighbouring frame become the prompts, in a window where engines zoom."""
+    """Without memory: box and logits of the neighbouring frame become the prompts, in a window
+    where engines zoom.
+    """
     hint = handed_on(scene.mask(before))
     view = scene.view
     if scene.engine.card.zoom and hint.box is not None:

@@ -1,4 +1,6 @@
-"""Framing: what tracking looks at where engines zoom: a window for objects that lie together, widened as they move."""
+"""Framing: what tracking looks at where engines zoom: a window for objects that lie together,
+widened as they move.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ EDGE = 0.03  # an object this near to the edge of the window, in sides of it, ha
 def groups(scene: Scene, tracks: Mapping[int, Track]) -> list[tuple[Scene, dict[int, Track]]]:
     """Before tracking: objects that share a window, each group with the scene seen through its own.
 
-    The memories of all anchors are made in it. Engines that do not zoom have one group and look at the whole frame.
+    The memories of all anchors are made in it. Engines that do not zoom have one group and look at
+    the whole frame.
     """
     if not scene.engine.card.zoom:
         settle(scene, tracks)
@@ -133,7 +136,8 @@ def _window(scene: Scene, masks: Iterable[NDArray[np.bool_]], now: View | None) 
     view = View.around(union, frame_hw, factor=ROOM, least=scene.engine.input_size // 4)
     if max(view.size_hw) > WHOLE * max(frame_hw):
         return View.whole(frame_hw)
-    # a window chosen before is kept while it serves: what is encoded and remembered in it stays good
+    # a window chosen before is kept while it serves: what is encoded and remembered in it stays
+    # good
     if (
         now is not None
         and not now.is_whole

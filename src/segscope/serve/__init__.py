@@ -1,1 +1,3 @@
-"""The annotation server: a workspace on disk, and the doors through which programs and people reach it."""
+"""The annotation server: a workspace on disk, and the doors through which programs and people reach
+it.
+"""

@@ -29,7 +29,9 @@ class NotFound(ServeError):
 
 
 class Busy(ServeError):
-    """Something else is under way there, or someone else works there, or it is finished and must not change."""
+    """Something else is under way there, or someone else works there, or it is finished and must
+    not change.
+    """
 
     status = 409
 
@@ -88,5 +90,9 @@ def status_of(error: SegscopeError) -> int:
     if isinstance(error, ServeError):
         return error.status
     if isinstance(error, ArchiveError):
-        return 404 if error.missing else 413 if error.too_large else 502
+        if error.missing:
+            return 404
+        if error.too_large:
+            return 413
+        return 502
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)

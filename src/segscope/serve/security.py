@@ -26,7 +26,9 @@ log = logging.getLogger("segscope.serve.access")
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 GUARDED = ("/v1/", "/monailabel/", "/nninteractive/")
-"""Where a token is needed. The page itself is the same for everybody, and what it shows comes from there."""
+"""Where a token is needed. The page itself is the same for everybody, and what it shows comes from
+there.
+"""
 OPEN = ("/v1/health", "/v1/login")
 
 HEADERS = {
@@ -43,10 +45,13 @@ UPLOADS = ("/v1/images", "/monailabel/", "/nninteractive/")
 
 
 class Guard:
-    """Checks host, origin, token and length of requests, and adds headers to answers (ASGI middleware)."""
+    """Checks host, origin, token and length of requests, and adds headers to answers (ASGI
+    middleware).
+    """
 
     def __init__(self, app: App, settings: Settings) -> None:
-        self.app, self.settings = app, settings
+        self.app = app
+        self.settings = settings
         self.failures = Failures(settings.limits.failures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +97,7 @@ class Guard:
             took = 1000 * (time.perf_counter() - start)
             log.info("%s %s %d %.1f ms", scope.get("method", "WS"), route, status, took)
 
-    # --- checks -----------------------------------------------------------------------------------------------------
+    # --- checks ----------------------------------------------------------------------------------
 
     def _check(self, scope: Scope, headers: _Headers) -> None:
         if not self._known_host(headers.get("host")):
@@ -159,9 +164,11 @@ class Guard:
 
     def _limit(self, scope: Scope) -> int:
         limits = self.settings.limits
-        return limits.upload_bytes if scope["path"].startswith(UPLOADS) else limits.body_bytes
+        if scope["path"].startswith(UPLOADS):
+            return limits.upload_bytes
+        return limits.body_bytes
 
-    # --- answers ----------------------------------------------------------------------------------------------------
+    # --- answers ---------------------------------------------------------------------------------
 
     def _answer_headers(self, headers: _Headers) -> list[tuple[bytes, bytes]]:
         made = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
@@ -214,7 +221,8 @@ class _Body:
     """The body of a request, which may be longer than it says, or say nothing."""
 
     def __init__(self, limit: int, receive: Receive) -> None:
-        self.limit, self._receive = limit, receive
+        self.limit = limit
+        self._receive = receive
         self.too_large = False
         self._seen = 0
 
@@ -236,7 +244,8 @@ class Failures:
     """Wrong tokens by address, so that nobody can try many."""
 
     def __init__(self, most: int, within_s: float = 60.0) -> None:
-        self._most, self._within_s = most, within_s
+        self._most = most
+        self._within_s = within_s
         self._seen: OrderedDict[str, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -275,7 +284,9 @@ class _Headers:
             cookie = SimpleCookie(self.get("cookie") or "").get(cookie_name(self.get("host")))
         except CookieError:
             return None
-        return None if cookie is None else cookie.value
+        if cookie is None:
+            return None
+        return cookie.value
 
 
 def cookie_name(host: str | None) -> str:
@@ -306,13 +317,17 @@ def _host_name(host: str | None) -> str | None:
         return None
     host = host.lower()
     if host.startswith("["):
-        return host.partition("]")[0] + "]" if "]" in host else None
+        if "]" in host:
+            return host.partition("]")[0] + "]"
+        return None
     return host.partition(":")[0]
 
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return str(client[0]) if client else "?"
+    if client:
+        return str(client[0])
+    return "?"
 
 
 async def _say(

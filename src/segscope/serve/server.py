@@ -1,4 +1,6 @@
-"""Running a server: the socket, the threads of torch, what is printed, and a lock so that a project has one server."""
+"""Running a server: the socket, the threads of torch, what is printed, and a lock so that a project
+has one server.
+"""
 
 from __future__ import annotations
 
@@ -83,18 +85,18 @@ class Known:
                 else 0
             )
             found = json.loads(path.read_text(encoding="utf-8"))
-            token, port = str(found["token"]), int(found["port"])
+            token = str(found["token"])
+            port = int(found["port"])
         except (OSError, ValueError, KeyError, TypeError):
             return cls(secrets.token_urlsafe(24))
-        return (
-            cls(token, port)
-            if len(token) >= 32 and not others
-            else cls(secrets.token_urlsafe(24), port)
-        )
+        if len(token) >= 32 and not others:
+            return cls(token, port)
+        return cls(secrets.token_urlsafe(24), port)
 
     def keep(self, project: Path) -> None:
         """Write it into the project, for its owner's eyes only."""
-        path, part = project / "door.json", project / f"door.json.{secrets.token_hex(4)}"
+        path = project / "door.json"
+        part = project / f"door.json.{secrets.token_hex(4)}"
         try:
             with open(
                 os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"

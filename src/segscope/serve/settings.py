@@ -44,9 +44,11 @@ class Settings:
     Attributes:
         project: folder of the workspace; made if need be.
         roots: folders below which clients may name files.
-        dicomweb: roots of the archives that clients may open series from and store results in, with credentials.
+        dicomweb: roots of the archives that clients may open series from and store results in, with
+            credentials.
         model: what sessions use that name none.
-        models: further models by name: checkpoint files and adaptation folders, as `segscope.load` takes them.
+        models: further models by name: checkpoint files and adaptation folders, as `segscope.load`
+            takes them.
         device: as `segscope.load` takes it.
         token: what clients must know; None lets everybody in (loopback only).
         hosts: names under which the server may be asked, besides loopback's.

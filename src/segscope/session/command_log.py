@@ -169,12 +169,16 @@ def read_journal(path: Path) -> tuple[Command, list[Command], int]:
 
 
 def steps(header: Command, lines: Sequence[Command]) -> tuple[list[Step], list[Step], Command, int]:
-    """Steps that count after all undos and redos, those that could be redone (latest undone last), engine and era."""
+    """Steps that count after all undos and redos, those that could be redone (latest undone last),
+    engine and era.
+    """
     done: list[Step] = []
     undone: list[Step] = []
-    maker, era = header.get("engine", {}), 0
+    maker = header.get("engine", {})
+    era = 0
     for line in lines:
-        maker, era = line.get("engine", maker), era + ("engine" in line)
+        maker = line.get("engine", maker)
+        era = era + ("engine" in line)
         if line.get("do") == "undo" and done:
             undone.append(done.pop())
         elif line.get("do") == "redo" and undone:

@@ -1,4 +1,6 @@
-"""Commands: what a line of the log does to the tracks, when a person asks for it and when a log is replayed."""
+"""Commands: what a line of the log does to the tracks, when a person asks for it and when a log is
+replayed.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def _own(tracks: Tracks, command: Command) -> None:
 
 
 def answer(scene: Scene, tracks: Tracks, prompts: Sequence[Prompt]) -> FrameMask:
-    """Answer prompts, those of one object on one frame together; gives the answer to the last one's."""
+    """Answer prompts, those of one object on one frame together; gives the answer to the last
+    one's.
+    """
     groups: dict[tuple[int, int], list[Prompt]] = {}
     for prompt in prompts:
         groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
@@ -88,7 +92,8 @@ def answer(scene: Scene, tracks: Tracks, prompts: Sequence[Prompt]) -> FrameMask
 
 def span_of(command: Command) -> Span:
     """What a `propagate` command asks for."""
-    within, rules = command["within"], command["rules"]
+    within = command["within"]
+    rules = command["rules"]
     return Span(
         command["direction"],
         command["start"],
@@ -145,7 +150,8 @@ def _choose(scene: Scene, tracks: Tracks, frame: int, object_id: int, index: int
 
 
 def _describe(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) -> None:
-    object_id, about = command["object"], command["about"]
+    object_id = command["object"]
+    about = command["about"]
     track = tracks.setdefault(object_id, Track())
     track.name = track.name if command["name"] is None else command["name"]
     if about.get("locked") and not track.locked:
@@ -179,7 +185,9 @@ def _accept(
 def _keep_as_shown(
     scene: Scene, tracks: Tracks, frame: int, object_ids: Iterable[int], overlap: Overlap
 ) -> None:
-    """Pixels that were shown as another object's stay that object's: accepting a mask does not change the picture."""
+    """Pixels that were shown as another object's stay that object's: accepting a mask does not
+    change the picture.
+    """
     shown = settled(scene, tracks, frame, overlap)
     nothing = encode_runs(np.zeros(scene.stack.size_hw, bool))
     for object_id in object_ids:

@@ -80,7 +80,8 @@ class Interaction(History):
             )
         check_overlap(overlap)
         chosen = policy(memory)
-        self.stack, self.engine = stack, engine
+        self.stack = stack
+        self.engine = engine
         scene = Scene.of(stack, engine, Renderer(stack, window), chosen)
         header: Command = {
             "version": __version__,
@@ -107,18 +108,24 @@ class Interaction(History):
         """An interaction on the same stack that begins anew and shares what was encoded so far."""
         again = copy.copy(self)
         again._scene = replace(self._scene, spool=Spool(), view=View.whole(self.stack.size_hw))
-        again._tracks, again._done, again._undone, again._settled = {}, [], [], {}
-        again._stop, again._running, again._journal = threading.Event(), False, None
-        again._new_era, again.answered_anew = False, 0
+        again._tracks = {}
+        again._done = []
+        again._undone = []
+        again._settled = {}
+        again._stop = threading.Event()
+        again._running = False
+        again._journal = None
+        again._new_era = False
+        again.answered_anew = 0
         return again
 
-    # --- commands ---------------------------------------------------------------------------------------------------
+    # --- commands --------------------------------------------------------------------------------
 
     def add(self, *prompts: Prompt) -> FrameMask:
         """Add prompts and answer them; prompts of one object on one frame are answered together.
 
-        On a frame with an answer they refine it; on a tracked frame they correct it and make it a frame that later
-        propagation starts from.
+        On a frame with an answer they refine it; on a tracked frame they correct it and make it a
+        frame that later propagation starts from.
 
         Returns:
             the answer to the last prompt's object and frame.
@@ -137,7 +144,8 @@ class Interaction(History):
         """What `add` would answer, without doing it: for the mask under a pointer that moves.
 
         Args:
-            instead: the prompts stand in the place of those of their object on their frame, as in `replace`.
+            instead: the prompts stand in the place of those of their object on their frame, as in
+                `replace`.
         """
         if not prompts:
             raise PromptError("preview at least one prompt")
@@ -149,7 +157,8 @@ class Interaction(History):
         return commands.answer(scene, tracks, prompts)
 
     def replace(self, frame: int, object_id: int, prompts: Sequence[Prompt]) -> FrameMask | None:
-        """Put other prompts in the place of all those of an object on a frame: one was moved, or taken away.
+        """Put other prompts in the place of all those of an object on a frame: one was moved, or
+        taken away.
 
         Returns:
             the answer, or None without prompts.
@@ -198,7 +207,8 @@ class Interaction(History):
         self._run({"do": "rename", "object": object_id, "name": name})
 
     def describe(self, object_id: int, *, name: str | None = None, **about: Any) -> None:
-        """Say more of an object: colour, code, comment ... (plain JSON values; None takes one back), and its label.
+        """Say more of an object: colour, code, comment ... (plain JSON values; None takes one
+        back), and its label.
 
         `locked=True` means that it is finished: where masks overlap, its pixels stay its own.
         """
@@ -219,7 +229,8 @@ class Interaction(History):
         self._run({"do": "confirm", "frame": frame, "object": object_id})
 
     def accept(self, frame: int, object_ids: Iterable[int], *, accepted: bool = True) -> None:
-        """Confirm masks of a frame, as they are shown, in one step; they win where others overlap. Or take that back.
+        """Confirm masks of a frame, as they are shown, in one step; they win where others overlap.
+        Or take that back.
 
         Raises:
             UsageError: an object has no mask there.
@@ -240,11 +251,12 @@ class Interaction(History):
     ) -> Iterator[FrameMask]:
         """Carry objects through the frames; answers come as they are found.
 
-        Prompted and confirmed frames are never overwritten. `cancel` stops it within one frame, and so does leaving the
-        loop; what was found is kept, and the whole is one step for `undo`.
+        Prompted and confirmed frames are never overwritten. `cancel` stops it within one frame, and
+        so does leaving the loop; what was found is kept, and the whole is one step for `undo`.
 
         Args:
-            direction: "both" goes forward from each object's first prompt and then backward from it.
+            direction: "both" goes forward from each object's first prompt and then backward from
+                it.
             start: frame to begin at instead of the prompted one.
             within: first and last frame that may change; see `interval`.
             objects: ids to carry; None for all.
@@ -272,7 +284,9 @@ class Interaction(History):
         return self._propagating(command, span, chosen)
 
     def interval(self, frame: int, object_id: int) -> tuple[int, int]:
-        """Frames between the neighbouring prompted or confirmed frames of an object, for `propagate(within=...)`."""
+        """Frames between the neighbouring prompted or confirmed frames of an object, for
+        `propagate(within=...)`.
+        """
         anchors = self._known(object_id).anchors
         low = max((at + 1 for at in anchors if at < frame), default=0)
         high = min((at - 1 for at in anchors if at > frame), default=len(self.stack) - 1)
@@ -282,7 +296,7 @@ class Interaction(History):
         """Stop a propagation before its next frame; may be called from another thread."""
         self._stop.set()
 
-    # --- results ----------------------------------------------------------------------------------------------------
+    # --- results ---------------------------------------------------------------------------------
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -308,7 +322,9 @@ class Interaction(History):
         self._scene.features.get(frame, View.whole(self.stack.size_hw))
 
     def shown(self, frame: int) -> dict[int, Runs]:
-        """Run lengths by object on a frame as `masks` has them: overlaps settled, objects without pixels left out."""
+        """Run lengths by object on a frame as `masks` has them: overlaps settled, objects without
+        pixels left out.
+        """
         return self._shown(self._tracks, frame)
 
     def rendered(self, frame: int) -> NDArray[np.uint8]:
@@ -318,7 +334,9 @@ class Interaction(History):
     def frame_mask(self, frame: int, object_id: int) -> FrameMask | None:
         """The answer of an object on a frame, or None."""
         answer = self._known(object_id).answers.get(frame)
-        return None if answer is None else self._scene.frame_mask(frame, object_id, answer)
+        if answer is None:
+            return None
+        return self._scene.frame_mask(frame, object_id, answer)
 
     def masks(self) -> Masks:
         """All answers so far, overlaps settled."""
@@ -346,9 +364,11 @@ class Interaction(History):
             "commands": others,
             "notes": notes,
         }
-        return {**found, "earlier_engines": self.earlier_engines} if self.foreign_steps else found
+        if self.foreign_steps:
+            return {**found, "earlier_engines": self.earlier_engines}
+        return found
 
-    # --- saving and replay ------------------------------------------------------------------------------------------
+    # --- saving and replay -----------------------------------------------------------------------
 
     @classmethod
     def resume(
@@ -363,17 +383,18 @@ class Interaction(History):
     ) -> Interaction:
         """Re-create an interaction from its log, and go on writing to it.
 
-        Every command is run again, so the masks are the same on the same machine; a propagation that had not ended
-        when the program died is not in the log and is simply asked for again. Where another machine computes other
-        masks, those of the log count, as with `other_weights`.
+        Every command is run again, so the masks are the same on the same machine; a propagation
+        that had not ended when the program died is not in the log and is simply asked for again.
+        Where another machine computes other masks, those of the log count, as with `other_weights`.
 
         Args:
             path: the log.
             stack, engine: as they were.
             progress: called with (commands done, commands to do).
-            state: a file of `save_state` to begin from, where it fits the log; otherwise it is not used.
-            other_weights: open it although another network made it. Masks are taken as the log has them, later
-                prompts are answered by this engine, and `changed` says so.
+            state: a file of `save_state` to begin from, where it fits the log; otherwise it is not
+                used.
+            other_weights: open it although another network made it. Masks are taken as the log has
+                them, later prompts are answered by this engine, and `changed` says so.
 
         Raises:
             ReadError: not a log, or damaged.
@@ -399,7 +420,7 @@ class Interaction(History):
         work._journal = Journal.continued(path, good)
         return work
 
-    # --- the work itself --------------------------------------------------------------------------------------------
+    # --- the work itself -------------------------------------------------------------------------
 
     def _propagating(
         self, command: Command, span: Span, chosen: Sequence[int]

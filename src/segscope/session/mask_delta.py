@@ -1,7 +1,7 @@
 """What a command led to, as its line in the log says it: masks as they were shown.
 
-With it a log can be opened when the network that made it is gone: the masks stay, byte for byte, and later prompts
-start from them as from masks that a person gave.
+With it a log can be opened when the network that made it is gone: the masks stay, byte for byte,
+and later prompts start from them as from masks that a person gave.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def difference(
 
     Args:
         shown: masks of tracks on a frame, overlaps settled.
-        whole: say everything that is there now, because the lines before do not say what they led to.
+        whole: say everything that is there now, because the lines before do not say what they led
+            to.
     """
     before = {} if whole else before
     was: dict[int, Mapping[int, Runs]] = {}
@@ -52,7 +53,8 @@ def difference(
         if object_id not in after:
             objects[str(object_id)] = None
             continue
-        old, new = before.get(object_id), after[object_id]
+        old = before.get(object_id)
+        new = after[object_id]
         item = {} if new is old else _about(old or Track(), new, _prompts_of(command, object_id))
         answers = {}
         for frame in sorted(now):
@@ -89,7 +91,8 @@ def apply(
     """Make the changes of `difference`; tracks that change are copied."""
     if kept["whole"]:
         tracks.clear()
-    runs, at = _runs(kept), 0
+    runs = _runs(kept)
+    at = 0
     nothing = encode_runs(np.zeros(size_hw, bool))
     for key, item in kept["objects"].items():
         object_id = int(key)
@@ -97,7 +100,8 @@ def apply(
             tracks.pop(object_id, None)
             continue
         track = tracks[object_id] = tracks[object_id].copy() if object_id in tracks else Track()
-        track.name, track.about = item.get("name", track.name), item.get("about", track.about)
+        track.name = item.get("name", track.name)
+        track.about = item.get("about", track.about)
         track.anchors = frozenset(item.get("anchors", track.anchors))
         track.accepted = frozenset(item.get("accepted", track.accepted))
         for frame in item.get("gone", ()):
@@ -126,7 +130,9 @@ def masked(
 
 
 def bare(tracks: Tracks, size_hw: tuple[int, int], shown: Shown) -> None:
-    """Leave of tracks what `apply` would have made: masks as shown, nothing that only their network understands."""
+    """Leave of tracks what `apply` would have made: masks as shown, nothing that only their network
+    understands.
+    """
     nothing = encode_runs(np.zeros(size_hw, bool))
     frames = {frame: shown(tracks, frame) for track in tracks.values() for frame in track.answers}
     for object_id, track in tracks.items():
@@ -156,11 +162,14 @@ def agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def changed_frames(before: Mapping[int, Track], after: Mapping[int, Track]) -> set[int]:
-    """Frames on which masks may look different; a track that a command left alone is the same object."""
+    """Frames on which masks may look different; a track that a command left alone is the same
+    object.
+    """
     frames: set[int] = set()
     nothing = Track()
     for object_id in {*before, *after}:
-        old, new = before.get(object_id, nothing), after.get(object_id, nothing)
+        old = before.get(object_id, nothing)
+        new = after.get(object_id, nothing)
         if old is new:
             continue
         if new.locked != old.locked:
@@ -202,7 +211,9 @@ def _about(old: Track, new: Track, said: Sequence[Prompt]) -> dict[str, Any]:
 def _more(
     old: Sequence[Prompt], new: Sequence[Prompt], frame: int, said: Sequence[Prompt]
 ) -> list[Any]:
-    """How many of the prompts on a frame were there before, and the rest; None for those of the command."""
+    """How many of the prompts on a frame were there before, and the rest; None for those of the
+    command.
+    """
     count = 0
     while count < min(len(old), len(new)) and old[count] is new[count]:
         count += 1

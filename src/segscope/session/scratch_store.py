@@ -22,7 +22,9 @@ class Scratch(Spool):
 
     def get(self, ticket: Ticket, device: torch.device | str = "cpu") -> Tensor:
         found = self._new.get(ticket.offset)
-        return self._base.get(ticket, device) if found is None else found.to(device)
+        if found is None:
+            return self._base.get(ticket, device)
+        return found.to(device)
 
     def close(self) -> None:
         self._new.clear()

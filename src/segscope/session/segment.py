@@ -38,13 +38,16 @@ def segment(
     Args:
         stack: from `segscope.read` or `Stack.from_array`.
         engine: from `segscope.load`.
-        prompts: of any kind, on any frames, for any objects. Those of one object on one frame are answered together.
+        prompts: of any kind, on any frames, for any objects. Those of one object on one frame are
+            answered together.
         names: labels of objects by id.
         direction: None goes both ways through a volume and forward through a video.
-        memory: which past frames are attended to: "fifo", "pruned", "gated", or an object of your own.
+        memory: which past frames are attended to: "fifo", "pruned", "gated", or an object of your
+            own.
         window: intensities shown, see `segscope.render.Renderer`; None chooses by modality.
         overlap: "highest" gives shared pixels to the object with the highest logit, "keep" to all.
-        rules: when tracking of an object ends; "auto" uses `StopRules()` for volumes and none for videos.
+        rules: when tracking of an object ends; "auto" uses `StopRules()` for volumes and none for
+            videos.
         progress: called with (frames done, frames to do at most).
         cancel: asked before each frame.
 

@@ -1,4 +1,6 @@
-"""A saved state: what a log led to, so that a long one need not be run again. Only a copy; the log stays the truth."""
+"""A saved state: what a log led to, so that a long one need not be run again. Only a copy; the log
+stays the truth.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def digest(commands: Sequence[Command]) -> str:
 def save(
     path: Path, scene: Scene, tracks: Mapping[int, Track], commands: Sequence[Command], era: int
 ) -> None:
-    """Write a state and the commands that it is the result of, with the era of the log (`Step.era`) that it is of.
+    """Write a state and the commands that it is the result of, with the era of the log (`Step.era`)
+    that it is of.
 
     Raises:
         WriteError: the file system refuses; what was there stays.
@@ -59,10 +62,12 @@ def save(
 def load(
     path: Path, scene: Scene, tracks: dict[int, Track], commands: Sequence[Command], era: int
 ) -> int:
-    """Fill `tracks` (empty before) from a saved state of this era that a beginning of `commands` leads to.
+    """Fill `tracks` (empty before) from a saved state of this era that a beginning of `commands`
+    leads to.
 
     Returns:
-        how many of the commands it stands for; 0 when it does not fit or cannot be read, and nothing is changed then.
+        how many of the commands it stands for; 0 when it does not fit or cannot be read, and
+        nothing is changed then.
     """
     from safetensors import safe_open
 
@@ -169,7 +174,8 @@ class _Reader:
     """Tracks of what a `_Writer` wrote; tensors go into the spool of the scene."""
 
     def __init__(self, scene: Scene, file: Any, answers: Sequence[Mapping[str, Any]]) -> None:
-        self.scene, self.file = scene, file
+        self.scene = scene
+        self.file = file
         self._tickets: dict[str, Ticket] = {}
         runs = file.get_tensor("runs").numpy().view(np.uint32)
         self._answers = [self._answer(item, runs) for item in answers]
@@ -200,7 +206,8 @@ class _Reader:
         memory = item["memory"]
         remembered = None
         if memory is not None:
-            map_, pointer = self._ticket(memory["map"]), self._ticket(memory["pointer"])
+            map_ = self._ticket(memory["map"])
+            pointer = self._ticket(memory["pointer"])
             view = _view_of(memory["view"])
             remembered = Remembered(map_, pointer, memory["iou"], memory["object_score"], view)
         return Answer(

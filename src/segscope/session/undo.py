@@ -1,4 +1,6 @@
-"""History: the commands on a scene in order, with undo, redo, and the log on disk that is the truth of them."""
+"""History: the commands on a scene in order, with undo, redo, and the log on disk that is the truth
+of them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class History:
     """
 
     def __init__(self, scene: Scene, header: Command, overlap: Overlap, log: Path | None) -> None:
-        self._scene, self._header, self.overlap = scene, header, overlap
+        self._scene = scene
+        self._header = header
+        self.overlap = overlap
         self._tracks: Tracks = {}
         self._done: list[
             tuple[Step, State | None]
@@ -82,7 +86,9 @@ class History:
         return True
 
     def redo(self) -> bool:
-        """Do again what was undone last; False when there is nothing, or something else was done since."""
+        """Do again what was undone last; False when there is nothing, or something else was done
+        since.
+        """
         if not self._undone:
             return False
         self._idle()
@@ -136,16 +142,20 @@ class History:
             journal.append({**step.command, **led, **by})
 
     def save_state(self, path: Path | str) -> None:
-        """Write what the commands led to, so that `resume` need not run them again. The log stays the truth."""
+        """Write what the commands led to, so that `resume` need not run them again. The log stays
+        the truth.
+        """
         if not self._new_era:  # until its first command a new era has nothing of its own
             snapshot.save(Path(path), self._scene, self._tracks, self.log, self._era)
 
-    # --- beginning from a log ---------------------------------------------------------------------------------------
+    # --- beginning from a log --------------------------------------------------------------------
 
     def _continue(
         self, found: Found, state: Path | None, progress: Progress | None, other_weights: bool
     ) -> str:
-        """Come to where a log ends; how its engine differs from this one, where that is not allowed."""
+        """Come to where a log ends; how its engine differs from this one, where that is not
+        allowed.
+        """
         done, undone, maker, self._era = found
         change = differs(maker, self._scene.engine)
         if change and not other_weights:
@@ -181,9 +191,12 @@ class History:
         return True
 
     def _take_over(self, done: list[Step], state: Path | None, progress: Progress | None) -> None:
-        """Take the masks of a log that another engine or machine made; the next command begins an era."""
+        """Take the masks of a log that another engine or machine made; the next command begins an
+        era.
+        """
         self._restore(({}, View.whole(self._scene.stack.size_hw)))
-        self._new_era, size_hw = True, self._scene.stack.size_hw
+        self._new_era = True
+        size_hw = self._scene.stack.size_hw
         first = max(
             (number for number, step in enumerate(done) if step.kept and step.kept["whole"]),
             default=0,
@@ -206,7 +219,7 @@ class History:
             if progress is not None:
                 progress(number, len(done))
 
-    # --- how a command is done --------------------------------------------------------------------------------------
+    # --- how a command is done -------------------------------------------------------------------
 
     def _replay(self, command: Command) -> FrameMask | None:
         return commands.run(self._scene, self._tracks, command, self.overlap)
@@ -219,7 +232,9 @@ class History:
             self._replay(step.command)
 
     def _shown(self, tracks: Mapping[int, Track], frame: int) -> dict[int, Runs]:
-        """Masks on a frame with overlaps settled; the latest are kept, as they are asked for more than once."""
+        """Masks on a frame with overlaps settled; the latest are kept, as they are asked for more
+        than once.
+        """
         look = [
             (object_id, track.answers[frame], track.locked, frame in track.accepted)
             for object_id, track in tracks.items()
@@ -230,7 +245,9 @@ class History:
         return self._settled[frame][1]
 
     def _rebuild(self) -> None:
-        """Find the state before the latest command by running the commands since the last known state again."""
+        """Find the state before the latest command by running the commands since the last known
+        state again.
+        """
         now = self._state()
         first = max(
             (number for number, (_, before) in enumerate(self._done) if before is not None),
@@ -272,7 +289,8 @@ class History:
         except BaseException:
             self._restore(before)
             raise
-        self._era, self._new_era = step.era, False
+        self._era = step.era
+        self._new_era = False
         self._done.append((step, before))
         self._undone.clear()
         old = len(self._done) - 1 - KEPT_STATES

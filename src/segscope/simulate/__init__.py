@@ -1,7 +1,8 @@
 """Prompts that nobody made: truth and current masks to clicks, boxes and scribbles.
 
-`segscope.simulate.plan` puts these simulators together to what happens in one interaction, `degrade` makes pictures
-worse. numpy and scipy only; all randomness comes from a generator that is passed in.
+`segscope.simulate.plan` puts these simulators together to what happens in one interaction,
+`degrade` makes pictures worse. numpy and scipy only; all randomness comes from a generator that is
+passed in.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Simulator:
     """One row of the table.
 
     Attributes:
-        make: (target, rng, **options) to prompts; the options are its keyword-only parameters. It needs an object on
-            the target's frame or, where it corrects, an error.
+        make: (target, rng, **options) to prompts; the options are its keyword-only parameters. It
+            needs an object on the target's frame or, where it corrects, an error.
         about: what it does.
         origin: where the rule comes from.
         number: the option that a bare number stands for.

@@ -37,14 +37,18 @@ class Target:
         return self.truth[self.frame]
 
     def errors(self) -> tuple[Mask, Mask]:
-        """What is missed and what is surplus on the frame, both (row, column); at first the whole object is missed."""
+        """What is missed and what is surplus on the frame, both (row, column); at first the whole
+        object is missed.
+        """
         if self.found is None:
             return self.mask, np.zeros_like(self.mask)
         found = self.found[self.frame]
         return self.mask & ~found, found & ~self.mask
 
     def region(self) -> tuple[Mask, bool]:
-        """Where a stroke goes, and its sign: the object at first, then the largest part of the larger error."""
+        """Where a stroke goes, and its sign: the object at first, then the largest part of the
+        larger error.
+        """
         missed, surplus = self.errors()
         if self.found is None:
             return missed, True

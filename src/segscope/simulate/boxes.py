@@ -15,10 +15,12 @@ from segscope.simulate.regions import parts
 
 @dataclass(frozen=True, slots=True)
 class Jitter:
-    """How far each edge may go: up to `share` of the box's short side, plus `pixels`, but at most `most` pixels.
+    """How far each edge may go: up to `share` of the box's short side, plus `pixels`, but at most
+    `most` pixels.
 
-    Pixels are meant on frames whose longer side is `at` pixels, and grow with the frame; None: as they are.
-    `outward`: edges only ever move out. `own`: the share is of the side that the edge moves along.
+    Pixels are meant on frames whose longer side is `at` pixels, and grow with the frame; None: as
+    they are. `outward`: edges only ever move out. `own`: the share is of the side that the edge
+    moves along.
     """
 
     share: float = 0.0
@@ -46,7 +48,9 @@ def tight(target: Target, _rng: Rng) -> list[Prompt]:
 
 
 def multi(target: Target, _rng: Rng) -> list[Prompt]:
-    """The tight box of each 8-connected part, largest first; the answer is meant to be the union of their masks."""
+    """The tight box of each 8-connected part, largest first; the answer is meant to be the union of
+    their masks.
+    """
     return [
         Box((columns.start, rows.start, columns.stop, rows.stop), target.frame, target.object_id)
         for (rows, columns), _ in parts(target.mask)
@@ -87,7 +91,8 @@ def moved(box: Box, by_xyxy: NDArray[np.float64], size_hw: tuple[int, ...]) -> B
         low, high = np.clip(edges[[axis, axis + 2]], 0, side)
         if high - low < 1:
             middle = np.clip((low + high) / 2, 0.5, side - 0.5)
-            low, high = middle - 0.5, middle + 0.5
+            low = middle - 0.5
+            high = middle + 0.5
         edges[[axis, axis + 2]] = low, high
     x0, y0, x1, y1 = edges.tolist()
     return Box((x0, y0, x1, y1), box.frame, box.object_id)
@@ -96,7 +101,8 @@ def moved(box: Box, by_xyxy: NDArray[np.float64], size_hw: tuple[int, ...]) -> B
 def middle(target: Target, _rng: Rng) -> list[Prompt]:
     """A 3D box: the 2D box of the middle slice that has the object, and where it ends.
 
-    The ends are said with empty masks on the slices beyond, where there are such: propagation stops at them.
+    The ends are said with empty masks on the slices beyond, where there are such: propagation stops
+        at them.
     """
     labelled = np.flatnonzero(target.truth.any(axis=(1, 2)))
     if not len(labelled):

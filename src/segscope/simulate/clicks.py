@@ -1,4 +1,5 @@
-"""Clicks that a patient annotator would make: where to point first, and where to correct. numpy and scipy only.
+"""Clicks that a patient annotator would make: where to point first, and where to correct. numpy and
+scipy only.
 
 The functions above the line are the bare rules, with pixel indices; those below it make prompts.
 """
@@ -16,7 +17,8 @@ BAND = 0.25  # width of the band along an edge, as a share of the deepest place;
 
 
 def interior_point(mask: Mask) -> tuple[float, float]:
-    """The pixel of `mask` (row, column) farthest from everything outside it, the picture's border included.
+    """The pixel of `mask` (row, column) farthest from everything outside it, the picture's border
+    included.
 
     Returns:
         x, y in pixels, centre of the first pixel (0, 0). Ties go to the first in reading order.
@@ -43,8 +45,8 @@ def corrective_click(predicted: Mask, truth: Mask) -> tuple[float, float, bool]:
         truth: (row, column) the reference.
 
     Returns:
-        x, y in pixels, centre of the first pixel (0, 0), and whether the click is positive (truth was missed). Where
-        nothing is wrong, the most interior point of the truth, positive.
+        x, y in pixels, centre of the first pixel (0, 0), and whether the click is positive (truth
+        was missed). Where nothing is wrong, the most interior point of the truth, positive.
 
     Example:
         >>> import numpy as np
@@ -55,7 +57,8 @@ def corrective_click(predicted: Mask, truth: Mask) -> tuple[float, float, bool]:
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"masks differ in shape: {predicted.shape} and {truth.shape}")
-    missed, surplus = truth & ~predicted, predicted & ~truth
+    missed = truth & ~predicted
+    surplus = predicted & ~truth
     parts = [
         (largest_part(wrong), positive)
         for wrong, positive in ((missed, True), (surplus, False))
@@ -72,19 +75,24 @@ def random_point(mask: Mask, rng: np.random.Generator) -> tuple[float, float]:
     return float(x), float(y)
 
 
-# --- simulators: Target -> prompts ----------------------------------------------------------------------------------
+# --- simulators: Target -> prompts ---------------------------------------------------------------
 
 
 def rt(target: Target, _rng: Rng) -> list[Prompt]:
-    """Where the deeper of the two errors, missed or surplus, is deepest; never the same pixel twice."""
+    """Where the deeper of the two errors, missed or surplus, is deepest; never the same pixel
+    twice.
+    """
     missed, surplus = target.errors()
     clicked = target.clicked()
     deep, row, column = deepest(missed, clicked)
     positive = True
     other = deepest(surplus, clicked, at_least=deep)  # an equal depth counts as surplus, as in RITM
     if other[0] > 0:
-        (deep, row, column), positive = other, False
-    return [target.click(row, column, positive)] if deep > 0 else []
+        (deep, row, column) = other
+        positive = False
+    if deep > 0:
+        return [target.click(row, column, positive)]
+    return []
 
 
 def cc3d(target: Target, rng: Rng) -> list[Prompt]:
@@ -113,7 +121,8 @@ def center(target: Target, rng: Rng, *, most: int = 3) -> list[Prompt]:
     found: list[tuple[int, Prompt]] = []
     for wrong, positive in zip(target.errors(), (True, False), strict=True):
         for (rows, columns), part in parts(wrong, most):
-            y, x = rows.start, columns.start
+            y = rows.start
+            x = columns.start
             deep, row, column = deepest(part, [(row - y, column - x) for row, column in clicked])
             if deep > 0:
                 found.append((int(part.sum()), target.click(row + y, column + x, positive)))

@@ -1,7 +1,8 @@
 """Pictures made worse: what a robustness test does to frames before a network sees them.
 
 worse = degrade(frame, "smoke", severity=3, rng=np.random.default_rng(0))
-hazy = replace(stack, source=Degraded(stack.source, "smoke", severity=3, seed=0))      # lazily, frame by frame
+hazy = replace(stack, source=Degraded(stack.source, "smoke", severity=3, seed=0))      # lazily,
+frame by frame
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ class Degradation:
     """One row of DEGRADATIONS.
 
     Attributes:
-        apply: (image, amount, fixed, free) to an image (row, column, channel) of values around 0 to 1, of which it
-            may not change the input. `fixed` draws the same on all frames of a stack, `free` anew on each.
+        apply: (image, amount, fixed, free) to an image (row, column, channel) of values around 0 to
+            1, of which it may not change the input. `fixed` draws the same on all frames of a
+            stack, `free` anew on each.
         amounts: of severities 1 to 5.
         about: what it is, and what the amount means.
-        mixed: instead of `apply` for what is done to neighbouring frames: (frame, amount, count of frames) to the
-            frames whose mean stands in its place.
+        mixed: instead of `apply` for what is done to neighbouring frames: (frame, amount, count of
+            frames) to the frames whose mean stands in its place.
     """
 
     apply: Callable[[Image, float, Rng, Rng], Image] | None
@@ -42,7 +44,8 @@ class Degradation:
     mixed: Callable[[int, int, int], list[int]] | None = None
 
 
-#: the first three are those of SegSTRONG-C; lengths in pixels are meant on frames whose shorter side is 256
+#: the first three are those of SegSTRONG-C; lengths in pixels are meant on frames whose shorter
+#: side is 256
 DEGRADATIONS = {
     "smoke": Degradation(
         corruptions.smoke,
@@ -113,13 +116,15 @@ def degrade(
     """A frame, or a stack of frames, made worse.
 
     Args:
-        array: (row, column), (row, column, channel), (frame, row, column) or (frame, row, column, channel).
+        array: (row, column), (row, column, channel), (frame, row, column) or (frame, row, column,
+            channel).
         severity: 1 to 5; 0 changes nothing.
-        stack: whether the first axis is frames. Default: with four axes, and with three of which the last is longer
-            than 4.
+        stack: whether the first axis is frames. Default: with four axes, and with three of which
+            the last is longer than 4.
 
     Returns:
-        An array of the same shape and dtype; 8-bit values stay within 0 to 255, others within the range they had.
+        An array of the same shape and dtype; 8-bit values stay within 0 to 255, others within the
+        range they had.
 
     Raises:
         UsageError: unknown name or severity, or a single frame where neighbours are needed.
@@ -131,14 +136,17 @@ def degrade(
         raise UsageError(
             f"{name!r} is done to neighbouring slices and needs a stack, got shape {array.shape}"
         )
-    return np.stack([source[frame] for frame in range(len(source))]) if stack else source[0]
+    if stack:
+        return np.stack([source[frame] for frame in range(len(source))])
+    return source[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Degraded:
     """Frames made worse when they are read: a `segscope.stack.FrameSource`.
 
-    A frame comes out the same whenever it is read: what is drawn depends on the seed and its number only. Smoke,
+    A frame comes out the same whenever it is read: what is drawn depends on the seed and its number
+        only. Smoke,
     streaks, gain and the like stand still from frame to frame; noise does not.
     """
 
@@ -193,13 +201,17 @@ class Degraded:
 
 def _ends(frame: NDArray[Any]) -> tuple[float, float]:
     known = frame[np.isfinite(frame)]
-    return (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if known.size:
+        return (float(known.min()), float(known.max()))
+    return (0.0, 0.0)
 
 
 def _like(
     frame: NDArray[Any], values: NDArray[np.float64], low: float, high: float
 ) -> NDArray[Any]:
-    """Values as the dtype of a frame and within its range; what was not finite in the frame stays so."""
+    """Values as the dtype of a frame and within its range; what was not finite in the frame stays
+    so.
+    """
     least, most = _ends(frame)
     values = np.clip(values, min(low, least), max(high, most))
     if frame.dtype.kind != "f":

@@ -1,7 +1,9 @@
-"""What makes pictures worse: one function an effect, named and graded in `segscope.simulate.corrupt`.
+"""What makes pictures worse: one function an effect, named and graded in
+`segscope.simulate.corrupt`.
 
-Each takes an image (row, column, channel) of values around 0 (black) to 1 (white), an amount, and two generators: one
-that draws the same on all frames of a stack, and one that draws anew on each. Each returns a new image.
+Each takes an image (row, column, channel) of values around 0 (black) to 1 (white), an amount, and
+two generators: one that draws the same on all frames of a stack, and one that draws anew on each.
+Each returns a new image.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def _pixels(image: Image, at_256: float) -> float:
     return at_256 * min(image.shape[:2]) / 256
 
 
-# --- the scene ------------------------------------------------------------------------------------------------------
+# --- the scene -----------------------------------------------------------------------------------
 
 
 def smoke(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
@@ -55,7 +57,7 @@ def dark(image: Image, amount: float, _fixed: Rng, _free: Rng) -> Image:
     return image * (1 - amount)
 
 
-# --- the camera -----------------------------------------------------------------------------------------------------
+# --- the camera ----------------------------------------------------------------------------------
 
 
 def blur(image: Image, amount: float, _fixed: Rng, _free: Rng) -> Image:
@@ -66,7 +68,8 @@ def blur(image: Image, amount: float, _fixed: Rng, _free: Rng) -> Image:
 def motion(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
     """The mean of copies along a line, between pixels too."""
     rows, columns, _ = image.shape
-    length, angle = _pixels(image, amount), fixed.uniform(0, np.pi)
+    length = _pixels(image, amount)
+    angle = fixed.uniform(0, np.pi)
     reach = int(np.ceil(length / 2)) + 1
     along = reach + np.outer(
         (np.sin(angle), np.cos(angle)), np.linspace(-length / 2, length / 2, 4 * reach + 1)
@@ -101,7 +104,7 @@ def _decoded(layer: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     return np.asarray(Picture.open(held))
 
 
-# --- noise ----------------------------------------------------------------------------------------------------------
+# --- noise ---------------------------------------------------------------------------------------
 
 
 def gaussian(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
@@ -113,10 +116,8 @@ def poisson(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
 
 
 def rician(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
-    real, imaginary = (
-        image + free.normal(0, amount, image.shape),
-        free.normal(0, amount, image.shape),
-    )
+    real = image + free.normal(0, amount, image.shape)
+    imaginary = free.normal(0, amount, image.shape)
     return np.hypot(real, imaginary)
 
 
@@ -125,7 +126,7 @@ def speckle(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
     return image * free.gamma(amount**-2, amount**2, image.shape)
 
 
-# --- the scanner ----------------------------------------------------------------------------------------------------
+# --- the scanner ---------------------------------------------------------------------------------
 
 
 def bias(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
@@ -137,7 +138,8 @@ def streaks(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
     rows, columns, _ = image.shape
     y, x = fixed.uniform(0.25, 0.75, 2) * (rows, columns)
     down, right = np.mgrid[:rows, :columns].astype(float) + 0.5
-    distance, angle = np.hypot(down - y, right - x), np.arctan2(down - y, right - x)
+    distance = np.hypot(down - y, right - x)
+    angle = np.arctan2(down - y, right - x)
     rays = np.cos(BEAMS * angle + fixed.uniform(0, 2 * np.pi)) * np.cos(
         2 * angle + fixed.uniform(0, 2 * np.pi)
     )
@@ -145,7 +147,9 @@ def streaks(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
 
 
 def window(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
-    """Seen through a window whose level and width are off by `amount` of the width, each either way."""
+    """Seen through a window whose level and width are off by `amount` of the width, each either
+    way.
+    """
     level, width = fixed.choice((-1, 1), 2) * amount
     return np.clip((image - 0.5 - level) / (1 + width) + 0.5, 0, 1)
 

@@ -51,9 +51,12 @@ def _uniform(truth: Masks, _found: Masks, count: float) -> list[int]:
 
 def _worst(truth: Masks, found: Masks, _value: float) -> list[int]:
     """Frames with the object come first; one without is chosen when all of those are right."""
-    iou, wrong = ious(truth, found), (truth ^ found).sum(axis=(1, 2))
+    iou = ious(truth, found)
+    wrong = (truth ^ found).sum(axis=(1, 2))
     absent = ~truth.any(axis=(1, 2)) | (wrong == 0)
-    return [int(np.lexsort((-wrong, iou, absent))[0])] if wrong.any() else []
+    if wrong.any():
+        return [int(np.lexsort((-wrong, iou, absent))[0])]
+    return []
 
 
 def _below(truth: Masks, found: Masks, limit: float) -> list[int]:
@@ -105,7 +108,8 @@ class FrameRule:
                     f"the frame rule {self.name!r} takes no value, got {self.value!r}; leave it out"
                 )
             return
-        value, (low, high) = rule.default if self.value is None else self.value, rule.limits
+        value = rule.default if self.value is None else self.value
+        (low, high) = rule.limits
         whole = isinstance(rule.default, int)
         if not low <= value <= high or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
@@ -124,7 +128,9 @@ class FrameRule:
             raise UsageError(f"a frame rule is written name or name=number, got {text!r}") from None
 
     def __str__(self) -> str:
-        return self.name if self.value is None else f"{self.name}={self.value!r}"
+        if self.value is None:
+            return self.name
+        return f"{self.name}={self.value!r}"
 
     @property
     def judges(self) -> bool:
@@ -134,8 +140,8 @@ class FrameRule:
     def choose(self, truth: Masks, found: Masks | None = None) -> list[int]:
         """The frames to prompt, in order.
 
-        All rules choose frames where the object is, but for "worst" when these are all right. A rule that judges
-        answers chooses the first frame with the object while there is none.
+        All rules choose frames where the object is, but for "worst" when these are all right. A
+        rule that judges answers chooses the first frame with the object while there is none.
 
         Args:
             truth: (frame, row, column).

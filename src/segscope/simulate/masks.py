@@ -18,7 +18,9 @@ def exact(target: Target, _rng: Rng) -> list[Prompt]:
 def morph(
     target: Target, rng: Rng, *, iterations: int | None = None, way: str = "either"
 ) -> list[Prompt]:
-    """The true mask eroded or dilated by as many pixels as `iterations` says (1 to 5, drawn); never to nothing."""
+    """The true mask eroded or dilated by as many pixels as `iterations` says (1 to 5, drawn); never
+    to nothing.
+    """
     times = int(rng.integers(1, 6)) if iterations is None else iterations
     erode = way == "erode" or (way == "either" and rng.random() < 0.5)
     if not erode:
@@ -33,7 +35,8 @@ def morph(
 
 
 def lasso(target: Target, rng: Rng, *, wobble: float = 0.05) -> list[Prompt]:
-    """What a hand encircles: the filled outline, somewhat outside and wavering by `wobble` of the object's size.
+    """What a hand encircles: the filled outline, somewhat outside and wavering by `wobble` of the
+    object's size.
 
     Size is the root of the area. It is a hint to improve, whatever the stack.
     """
@@ -46,7 +49,9 @@ def lasso(target: Target, rng: Rng, *, wobble: float = 0.05) -> list[Prompt]:
 
 
 def _prompt(target: Target, mask: Mask) -> MaskPrompt:
-    """A mask as the answer on a frame of a stack (SAM 2's rule), as a hint to improve on a lone picture (SAM's)."""
+    """A mask as the answer on a frame of a stack (SAM 2's rule), as a hint to improve on a lone
+    picture (SAM's).
+    """
     return MaskPrompt(mask, target.frame, target.object_id, refine=len(target.truth) == 1)
 
 

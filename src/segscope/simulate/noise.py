@@ -22,7 +22,8 @@ class Noise:
     """How far from perfect a simulated person is.
 
     Attributes:
-        jitter: share of the object's size by which coordinates err, each way. Size is the short side of its box.
+        jitter: share of the object's size by which coordinates err, each way. Size is the short
+            side of its box.
         jitter_px: the same in pixels, on top of it.
         wrong: probability that a click lands on the wrong side of the object's outline.
         late: frames by which a correction comes late; without effect on pictures.
@@ -89,9 +90,12 @@ def _shaken(prompt: Prompt, reach: float, size_hw: tuple[int, ...], rng: Rng) ->
 
 
 def _shifted(mask: Mask, rows: int, columns: int) -> Mask:
-    """A mask moved over the frame; as it was if nothing would be left, which would say that nothing is there."""
+    """A mask moved over the frame; as it was if nothing would be left, which would say that nothing
+    is there.
+    """
     ys, xs = np.nonzero(mask)
-    ys, xs = ys + rows, xs + columns
+    ys = ys + rows
+    xs = xs + columns
     kept = (ys >= 0) & (ys < mask.shape[0]) & (xs >= 0) & (xs < mask.shape[1])
     if not kept.any():
         return mask
@@ -101,7 +105,9 @@ def _shifted(mask: Mask, rows: int, columns: int) -> Mask:
 
 
 def _across(point: Point, mask: Mask) -> Point:
-    """A click moved to the nearest pixel of the side that it does not mean; as it was if there is none."""
+    """A click moved to the nearest pixel of the side that it does not mean; as it was if there is
+    none.
+    """
     wrong = np.argwhere(mask != point.positive)
     if not len(wrong):
         return point

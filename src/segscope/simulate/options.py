@@ -40,7 +40,9 @@ class Option:
                 and self.low <= number <= self.high
                 and not (self.whole and number != int(number))
             ):
-                return int(number) if self.whole else number
+                if self.whole:
+                    return int(number)
+                return number
         except ValueError:
             pass
         raise UsageError(f"the option {name!r} ({self.about}) takes {self.wanted()}, got {value!r}")
@@ -69,7 +71,8 @@ def check_options(
     """Options by name, checked and in order of their names.
 
     Raises:
-        UsageError: an option that `owner` does not have, one given twice, or a value that it does not take.
+        UsageError: an option that `owner` does not have, one given twice, or a value that it does
+            not take.
     """
     known = list(known)
     found: dict[str, Value] = {}

@@ -1,17 +1,17 @@
 """Plan: what a simulated person does in one interaction, read from a line of text.
 
-    clicks:5                                   a click, then corrections, until there were five answers
-    box+clicks:3                               a box, then three rounds of corrective clicks
+    clicks:5                                   a click, then corrections, until there were five
+    answers box+clicks:3                               a box, then three rounds of corrective clicks
     points:3,negatives=2                       three points on the object, two beside it
     box.jitter:kind=b,pixels=10@largest        a loose box on the frame with most of the object
-    mask:jitter_px=2@uniform=3                 the true mask, misplaced by up to two pixels, on three frames
-    box3d.mid+clicks.cc3d:5                    round 0 and rounds 1 to 5 of the CVPR 2025 challenge
-    clicks:8@worst                             first click on the first frame, corrections on the worst
-    everything                                 no prompt
+    mask:jitter_px=2@uniform=3                 the true mask, misplaced by up to two pixels, on
+    three frames box3d.mid+clicks.cc3d:5                    round 0 and rounds 1 to 5 of the CVPR
+    2025 challenge clicks:8@worst                             first click on the first frame,
+    corrections on the worst everything                                 no prompt
 
-In words: what comes first, after + what corrects, after @ on which frames. After a colon stand a number (of points for
-`points`, of answers else; after + of corrections) and options name=value, of which the first step also takes those of
-`segscope.simulate.noise.Noise`, for the whole plan.
+In words: what comes first, after + what corrects, after @ on which frames. After a colon stand a
+number (of points for `points`, of answers else; after + of corrections) and options name=value, of
+which the first step also takes those of `segscope.simulate.noise.Noise`, for the whole plan.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class Plan:
         """
         body, at, rule = text.partition("@")
         before, plus, after = body.partition("+")
-        first, then = _read(before), _read(after) if plus else None
+        first = _read(before)
+        then = _read(after) if plus else None
         if then is None and first.number is not None:
             if not simulator(first.name).corrects:
                 raise UsageError(
@@ -153,10 +154,12 @@ class Plan:
             frames: where to prompt, in place of the plan's rule.
 
         Returns:
-            Prompts on frames where the object is; none for an object that is nowhere, and none for "everything".
+            Prompts on frames where the object is; none for an object that is nowhere, and none for
+            "everything".
         """
         _check_masks(truth)
-        row, options = simulator(self.opening), dict(self.options)
+        row = simulator(self.opening)
+        options = dict(self.options)
         if frames is None:
             frames = [0] if row.whole else (self.frames or FrameRule("largest")).choose(truth)
         prompts: list[Prompt] = []
@@ -180,17 +183,20 @@ class Plan:
         Args:
             truth: (frame, row, column) bool.
             found: the answer so far, of the same shape.
-            given: all earlier prompts; pixels clicked before are not clicked again (but for errors of the hand).
+            given: all earlier prompts; pixels clicked before are not clicked again (but for errors
+                of the hand).
             frame: where to correct, in place of the plan's rule.
 
         Returns:
-            Prompts on frames where something is wrong. None if nothing is, if the rule finds no frame worth a
-            correction, if every wrong pixel was clicked before, or if the plan has no corrections.
+            Prompts on frames where something is wrong. None if nothing is, if the rule finds no
+            frame worth a correction, if every wrong pixel was clicked before, or if the plan has no
+            corrections.
         """
         _check_masks(truth, found)
         if self.corrections is None:
             return []
-        row, options = simulator(self.corrections), dict(self.correction_options)
+        row = simulator(self.corrections)
+        options = dict(self.correction_options)
         target = Target(truth, found, 0, object_id, tuple(given))
         if row.whole:
             return self.noise.apply(row.make(target, rng, **options), truth, rng)
@@ -204,7 +210,9 @@ class Plan:
         return self.noise.apply(prompts, truth, rng)
 
     def _later(self, frame: int, truth: Masks, found: Masks) -> int:
-        """The frame on which somebody who is late corrects what went wrong on `frame`: one that is wrong as well."""
+        """The frame on which somebody who is late corrects what went wrong on `frame`: one that is
+        wrong as well.
+        """
         late = range(frame + self.noise.late, len(truth)) if self.noise.late else ()
         return next((at for at in late if (truth[at] != found[at]).any()), frame)
 
@@ -241,7 +249,8 @@ def _read(text: str) -> _Step:
 
 
 def _write(name: str, options: Iterable[tuple[str, Value]], number: int | None = None) -> str:
-    row, values = simulator(name), dict(options)
+    row = simulator(name)
+    values = dict(options)
     if row.number is not None:
         number = int(values.pop(row.number, row.options[row.number]))
     short = next(
@@ -250,7 +259,9 @@ def _write(name: str, options: Iterable[tuple[str, Value]], number: int | None =
     after = ([] if number is None else [str(number)]) + [
         f"{key}={value}" for key, value in values.items()
     ]
-    return f"{short}:{','.join(after)}" if after else short
+    if after:
+        return f"{short}:{','.join(after)}"
+    return short
 
 
 def _fit(name: str, options: Options) -> Options:

@@ -13,7 +13,9 @@ CANDIDATES = 64  # places outside that are looked at for each far negative
 
 
 def points(target: Target, rng: Rng, *, k: int = 1, negatives: int = 0) -> list[Prompt]:
-    """One point near the centroid and k - 1 drawn from the object; `negatives` far from them and from each other."""
+    """One point near the centroid and k - 1 drawn from the object; `negatives` far from them and
+    from each other.
+    """
     inside = np.argwhere(target.mask)
     nearest = int(np.argmin(((inside - inside.mean(axis=0)) ** 2).sum(axis=1)))
     others = rng.choice(len(inside), min(k, len(inside)), replace=False)
@@ -26,7 +28,9 @@ def points(target: Target, rng: Rng, *, k: int = 1, negatives: int = 0) -> list[
 def _far(
     pool: NDArray[np.intp], places: NDArray[np.intp], count: int, rng: Rng
 ) -> NDArray[np.intp]:
-    """`count` places (row, column) of a pool, each the farthest of some candidates from all chosen before."""
+    """`count` places (row, column) of a pool, each the farthest of some candidates from all chosen
+    before.
+    """
     start = len(places)
     for _ in range(min(count, len(pool))):
         some = pool[rng.integers(len(pool), size=CANDIDATES)]

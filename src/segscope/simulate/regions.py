@@ -26,7 +26,9 @@ def bounds(mask: Mask) -> Window | None:
 
 
 def parts(mask: Mask, most: int | None = None) -> Iterator[tuple[Window, Mask]]:
-    """Connected parts, corners included (8- or 26-connected), largest first: each a window and its mask in it."""
+    """Connected parts, corners included (8- or 26-connected), largest first: each a window and its
+    mask in it.
+    """
     labels, _ = ndimage.label(mask, np.ones((3,) * mask.ndim))
     windows = ndimage.find_objects(labels)
     sizes = np.bincount(labels.ravel())[1:]
@@ -35,7 +37,9 @@ def parts(mask: Mask, most: int | None = None) -> Iterator[tuple[Window, Mask]]:
 
 
 def depth(mask: Mask) -> NDArray[np.float64]:
-    """Distance in pixels of each pixel of a mask to the nearest one outside; beyond the frame's edge is outside."""
+    """Distance in pixels of each pixel of a mask to the nearest one outside; beyond the frame's
+    edge is outside.
+    """
     deep = np.zeros(mask.shape)
     window = bounds(mask)
     if window is not None:
@@ -49,21 +53,25 @@ def deepest(
 ) -> tuple[float, int, int]:
     """Depth, row and column of the deepest pixel of a mask (row, column) that is not one to avoid.
 
-    Ties go to the first in reading order. The depth is 0 where no pixel is left, and where none reaches `at_least`
-    (which may save the work).
+    Ties go to the first in reading order. The depth is 0 where no pixel is left, and where none
+    reaches `at_least` (which may save the work).
     """
     window = bounds(mask)
     if window is None or (min(side.stop - side.start for side in window) + 1) / 2 < at_least:
         return 0.0, 0, 0
-    top, left = window[0].start, window[1].start
+    top = window[0].start
+    left = window[1].start
     deep = ndimage.distance_transform_edt(np.pad(mask[window], 1))
     for row, column in avoid:
-        row, column = row - top + 1, column - left + 1
+        row = row - top + 1
+        column = column - left + 1
         if 0 <= row < deep.shape[0] and 0 <= column < deep.shape[1]:
             deep[row, column] = 0
     row, column = divmod(int(np.argmax(deep)), deep.shape[1])
     value = float(deep[row, column])
-    return (value, row - 1 + top, column - 1 + left) if value >= at_least else (0.0, 0, 0)
+    if value >= at_least:
+        return (value, row - 1 + top, column - 1 + left)
+    return (0.0, 0, 0)
 
 
 def _blend(length: int, knots: int) -> NDArray[np.float64]:
@@ -78,7 +86,9 @@ def _blend(length: int, knots: int) -> NDArray[np.float64]:
 
 
 def smooth(rng: np.random.Generator, size_hw: tuple[int, int], cells: float) -> NDArray[np.float64]:
-    """A smooth random field (row, column) from -1 to 1 with about `cells` bumps along the longer side."""
+    """A smooth random field (row, column) from -1 to 1 with about `cells` bumps along the longer
+    side.
+    """
     knots = [2 + int(np.ceil(cells * side / max(size_hw))) for side in size_hw]
     rows, columns = (_blend(side, count) for side, count in zip(size_hw, knots, strict=True))
     return rows @ rng.uniform(-1, 1, knots) @ columns.T

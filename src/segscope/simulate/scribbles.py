@@ -1,4 +1,6 @@
-"""Strokes inside an object or an error: straight, along the middle, along the edge; broken and warped like a hand's."""
+"""Strokes inside an object or an error: straight, along the middle, along the edge; broken and
+warped like a hand's.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,8 @@ def _broken(one: Line, deep: Depth, rng: Rng) -> list[Line]:
 def _bends(count: int, rng: Rng) -> NDArray[np.float64]:
     """Smooth offsets (count, 2) of at most one pixel.
 
-    Half the room around a pixel times such an offset leads to no pixel outside: room counts to the nearest of them.
+    Half the room around a pixel times such an offset leads to no pixel outside: room counts to the
+        nearest of them.
     """
     knots = 2 + int(count / WAVE)
     at = np.linspace(0, knots - 1, count)

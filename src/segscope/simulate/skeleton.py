@@ -22,10 +22,11 @@ RING = (
 
 
 def _removable() -> NDArray[np.bool_]:
-    """For each pattern of eight neighbours (bit k = RING[k] is set): the pixel is no end and holds nothing together.
+    """For each pattern of eight neighbours (bit k = RING[k] is set): the pixel is no end and holds
+    nothing together.
 
-    The latter is Yokoi's connectivity number for 8-connected objects being one: removing such a pixel changes neither
-    the parts nor the holes.
+    The latter is Yokoi's connectivity number for 8-connected objects being one: removing such a
+    pixel changes neither the parts nor the holes.
     """
     rings = (np.arange(256)[:, None] >> np.arange(8)) & 1
     empty = 1 - rings
@@ -41,8 +42,8 @@ REMOVABLE = _removable()
 def thin(mask: Mask) -> Mask:
     """The skeleton of a mask: lines in it with as many 8-connected parts and as many holes.
 
-    Pixels are peeled off layer by layer in four interleaved grids. No two pixels of a grid touch, so that removing
-    them at once is removing them one by one.
+    Pixels are peeled off layer by layer in four interleaved grids. No two pixels of a grid touch,
+    so that removing them at once is removing them one by one.
     """
     image = np.pad(mask, 1).astype(np.uint8)
     rows, columns = image.shape
@@ -61,7 +62,9 @@ def thin(mask: Mask) -> Mask:
 
 
 def lines(pixels: Mask, most: int) -> list[Line]:
-    """Up to `most` lines through thin pixels: the longest of the largest part, then of what is left beside it."""
+    """Up to `most` lines through thin pixels: the longest of the largest part, then of what is left
+    beside it.
+    """
     left = pixels.copy()
     found: list[Line] = []
     while len(found) < most and left.any():

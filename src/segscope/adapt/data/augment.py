@@ -1,6 +1,7 @@
 """Augmentation: a change is drawn into a value, then applied to frames and labels alike.
 
-On torch alone: torchvision cannot be installed beside the CPU build of torch that is used here without replacing it.
+On torch alone: torchvision cannot be installed beside the CPU build of torch that is used here
+without replacing it.
 """
 
 from __future__ import annotations
@@ -47,20 +48,24 @@ class Change:
     def move(
         self, rgb: NDArray[np.uint8], planes: NDArray[np.uint16]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        """Frames (F, row, column, 3) and labels (P, F, row, column) with the geometric part applied.
+        """Frames (F, row, column, 3) and labels (P, F, row, column) with the geometric part
+        applied.
 
         What lies beyond the edge is mirrored, in frames and labels alike.
         """
         if self.mirror:
-            rgb, planes = rgb[:, :, ::-1], planes[..., ::-1]
+            rgb = rgb[:, :, ::-1]
+            planes = planes[..., ::-1]
         if self.quarters:
             rgb = np.rot90(rgb, self.quarters, (1, 2))
             planes = np.rot90(planes, self.quarters, (2, 3))
-        rgb, planes = np.ascontiguousarray(rgb), np.ascontiguousarray(planes)
+        rgb = np.ascontiguousarray(rgb)
+        planes = np.ascontiguousarray(planes)
         if self.turn == 0 and self.zoom == 1 and self.shift_xy == (0.0, 0.0):
             return rgb, planes
         height, width = rgb.shape[1:3]
-        cos, sin = math.cos(self.turn) / self.zoom, math.sin(self.turn) / self.zoom
+        cos = math.cos(self.turn) / self.zoom
+        sin = math.sin(self.turn) / self.zoom
         # grid_sample counts both sides from -1 to 1, so a turn on an oblong frame needs their ratio
         matrix = torch.tensor(
             [
@@ -83,7 +88,9 @@ class Change:
         )
 
     def shade(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Frames (F, row, column, 3) with the intensity part applied; all frames alike but for the noise."""
+        """Frames (F, row, column, 3) with the intensity part applied; all frames alike but for the
+        noise.
+        """
         if (self.gamma, self.gain, self.offset, self.blur, self.noise) == (1.0, 1.0, 0.0, 0.0, 0.0):
             return rgb
         table = self.gain * (np.arange(256, dtype=np.float32) / 255) ** self.gamma + self.offset

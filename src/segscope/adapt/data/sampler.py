@@ -1,7 +1,9 @@
-"""Examples: what one place of a batch trains on; a pure function of seed, step and place, so resumed runs see the same.
+"""Examples: what one place of a batch trains on; a pure function of seed, step and place, so
+resumed runs see the same.
 
-An example is drawn in two parts. The view (augmentation, window) follows from the frame and a variant number, so that
-frozen encoders need to see each view once; the prompts follow from step and place.
+An example is drawn in two parts. The view (augmentation, window) follows from the frame and a
+variant number, so that frozen encoders need to see each view once; the prompts follow from step and
+place.
 """
 
 from __future__ import annotations
@@ -27,20 +29,23 @@ LEAST = 6
 """Pixels on the grid below which a thing in a window is not asked for."""
 
 INSIDE = 0.6
-"""Share of a thing that a window must show for it to be asked for, unless the window was made for it."""
+"""Share of a thing that a window must show for it to be asked for, unless the window was made for
+it.
+"""
 
 
 @dataclass(eq=False)
 class Example:
     """A picture or a clip, truth, and what is said about it.
 
-    The grid is the frame or window reduced to at most `Sampler.grid` pixels on the longer side. Truth and prompts are
-    on it, so `Features` used with them should say `size_hw=example.grid_hw`; `adapted.features` leaves that to
-    `on_grid`.
+    The grid is the frame or window reduced to at most `Sampler.grid` pixels on the longer side.
+    Truth and prompts are on it, so `Features` used with them should say `size_hw=example.grid_hw`;
+    `adapted.features` leaves that to `on_grid`.
 
     Attributes:
         rgb: (F, row, column, 3) uint8, what the engine encodes.
-        truth: (O, F, row, column) bool on the grid; at least one object is on frame `at`. No objects without truth.
+        truth: (O, F, row, column) bool on the grid; at least one object is on frame `at`. No
+            objects without truth.
         labels: what each object is.
         classes: (F, row, column) int64 on the grid: 0 background, k + 1 for class k.
         plans: of each object.
@@ -107,7 +112,9 @@ class Sampler:
         return max(len(self.labelled.items) / self.settings.batch, more)
 
     def example(self, step: int, place: int) -> Example:
-        """What step `step` (from 0) trains on at `place` of its batch; the first `settings.batch` places have truth."""
+        """What step `step` (from 0) trains on at `place` of its batch; the first `settings.batch`
+        places have truth.
+        """
         batch = self.settings.batch
         source, turn = (
             (self.labelled, step * batch + place)
@@ -117,7 +124,8 @@ class Sampler:
         number = self._shuffled(len(source.items), turn)
         rng = np.random.default_rng((self.settings.seed, 4, step, place))
         variant = int(rng.integers(self.variants)) if self.variants else None
-        # a view that no thing survives, which small things at an edge may meet, is drawn anew; at last unchanged
+        # a view that no thing survives, which small things at an edge may meet, is drawn anew; at
+        # last unchanged
         for attempt in range(4):
             made = self._view(source, number, variant, attempt, rng)
             if made is not None:
@@ -148,9 +156,11 @@ class Sampler:
         change = augment.draw(fixed, self.settings.augment if attempt < 3 else 0.0)
         rgb, planes = change.move(scan.rgb[frames], scan.planes[:, frames])
         shown = window.whole(rgb.shape[1:3])
-        chosen, own = None, None
+        chosen = None
+        own = None
         if self.promptable and item.things and self.zoom:
-            chosen, own = item.things[int(fixed.integers(len(item.things)))], self._plan(fixed)
+            chosen = item.things[int(fixed.integers(len(item.things)))]
+            own = self._plan(fixed)
             found = self._window(planes, chosen, own, first, fixed)
             if found is None:
                 return None
@@ -198,7 +208,9 @@ class Sampler:
         first: int,
         rng: np.random.Generator,
     ) -> window.Window | None:
-        """Where to look for a thing, as its prompts would have it; None when the change moved it out of sight."""
+        """Where to look for a thing, as its prompts would have it; None when the change moved it
+        out of sight.
+        """
         masks = planes[thing.plane] == thing.value
         here = masks[first]
         if here.sum() < LEAST:
@@ -224,7 +236,9 @@ class Sampler:
     def _things(
         self, item: Item, planes: NDArray[np.uint16], chosen: Thing | None, rng: np.random.Generator
     ) -> list[Thing]:
-        """Things to ask for on the prompted frame (plane, row, column) of the grid; the chosen one first."""
+        """Things to ask for on the prompted frame (plane, row, column) of the grid; the chosen one
+        first.
+        """
         seen = []
         for thing in item.things:
             area = int((planes[thing.plane] == thing.value).sum())
@@ -258,24 +272,30 @@ def _clip(item: Item, length: int, frames: int, rng: np.random.Generator) -> tup
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _held(planes: NDArray[np.uint16], thing: Thing) -> bool:
-    """Whether a window shows a thing that it was not made for well enough: it does not run out of it on two sides."""
+    """Whether a window shows a thing that it was not made for well enough: it does not run out of
+    it on two sides.
+    """
     x0, y0, x1, y1 = _box(planes[thing.plane] == thing.value)
     height, width = planes.shape[-2:]
     return (x0 == 0) + (y0 == 0) + (x1 == width) + (y1 == height) < 2
 
 
 def reduce(planes: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
-    """Labels (..., row, column) with at most `side` pixels on the longer side, by nearest neighbours."""
+    """Labels (..., row, column) with at most `side` pixels on the longer side, by nearest
+    neighbours.
+    """
     height, width = planes.shape[-2:]
     scale = min(1.0, side / max(height, width))
     if scale == 1.0:
         return np.ascontiguousarray(planes)
-    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    rows = max(1, round(height * scale))
+    columns = max(1, round(width * scale))
     down = ((np.arange(rows) + 0.5) * height / rows).astype(int)
     across = ((np.arange(columns) + 0.5) * width / columns).astype(int)
     return np.ascontiguousarray(planes[..., down[:, None], across])
@@ -287,7 +307,9 @@ def on_grid(features: Sequence[Any], example: Example) -> list[Any]:
 
 
 def reduced_rgb(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
-    """(F, 3, side, side) float 0 to 1: frames squashed to a square, for networks that take no engine's pixels."""
+    """(F, 3, side, side) float 0 to 1: frames squashed to a square, for networks that take no
+    engine's pixels.
+    """
     pixels = torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 255
     return F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
 

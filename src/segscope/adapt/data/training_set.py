@@ -1,6 +1,7 @@
 """Training data: the cases of a data set as frames with things on them, split by patient.
 
-Scans are rendered as at inference, through one window for the stack, and kept in memory as far as a limit goes.
+Scans are rendered as at inference, through one window for the stack, and kept in memory as far as a
+limit goes.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Scan:
 
     Attributes:
         rgb: (frame, row, column, 3) uint8, as the network sees it.
-        planes: (plane, frame, row, column) numbers of objects, one plane for each truth file; 0 is background.
+        planes: (plane, frame, row, column) numbers of objects, one plane for each truth file; 0 is
+            background.
         names: label of each (plane, number).
     """
 
@@ -103,8 +105,10 @@ class Scans:
         side: longer sides of frames are reduced to so many pixels.
         limit_bytes: memory for scans.
         """
-        self.cases, self.side = tuple(cases), side
-        self._limit, self._held = limit_bytes, 0
+        self.cases = tuple(cases)
+        self.side = side
+        self._limit = limit_bytes
+        self._held = 0
         self._kept: OrderedDict[int, Scan] = OrderedDict()
 
     def __getitem__(self, case: int) -> Scan:
@@ -125,7 +129,8 @@ class Gathered:
     Attributes:
         scans: the cases.
         items: frames in a fixed order.
-        classes: names of the labels that count, in order; class k + 1 of a class map is `classes[k]`.
+        classes: names of the labels that count, in order; class k + 1 of a class map is
+            `classes[k]`.
     """
 
     scans: Scans
@@ -143,7 +148,9 @@ class Gathered:
     def class_map(
         self, planes: NDArray[Any], names: dict[tuple[int, int], str]
     ) -> NDArray[np.int64]:
-        """(plane, frame, row, column) numbers of objects as (frame, row, column) numbers of classes."""
+        """(plane, frame, row, column) numbers of objects as (frame, row, column) numbers of
+        classes.
+        """
         out = np.zeros(planes.shape[1:], np.int64)
         for (plane, value), label in names.items():
             if label in self.classes:
@@ -192,7 +199,8 @@ def gather(
     Args:
         sets: from `segscope.io.datasets.reading.dataset`.
         choice: labels, number of patients ...
-        side: longer sides of frames are reduced to so many pixels, which loses nothing that the network would see.
+        side: longer sides of frames are reduced to so many pixels, which loses nothing that the
+            network would see.
         empty: whether frames without any thing count as well, for methods without prompts.
         unlabelled: whether cases without truth are read too.
         progress: called with (cases read, cases to read).
@@ -205,10 +213,12 @@ def gather(
         [case for each in sets for case in each.cases], choice, name
     )
     given = (train_cases, val_cases, more if unlabelled else [])
-    todo, done = sum(map(len, given)), 0
+    todo = sum(map(len, given))
+    done = 0
     parts: list[tuple[Scans, list[Item]]] = []
     for cases in given:
-        scans, items = Scans(cases, side), list[Item]()
+        scans = Scans(cases, side)
+        items = list[Item]()
         for number in range(len(cases)):
             items += _items(scans, number, choice.least_pixels)
             done += 1
@@ -232,7 +242,9 @@ def gather(
 
 
 def read_scan(case: Case, side: int) -> Scan:
-    """A case in memory, its frames reduced to `side` pixels on the longer side where they are larger."""
+    """A case in memory, its frames reduced to `side` pixels on the longer side where they are
+    larger.
+    """
     stack = read_image(case)
     frames = Renderer(stack)
     size = _reduced(stack.size_hw, side)
@@ -282,13 +294,15 @@ def _items(scans: Scans, number: int, least: int) -> list[Item]:
     return [Item(number, frame, tuple(on), labelled) for frame, on in enumerate(things)]
 
 
-# --- who is in which part ---------------------------------------------------------------------------------------------
+# --- who is in which part ------------------------------------------------------------------------
 
 
 def split(
     cases: list[Case], choice: Choice, name: str
 ) -> tuple[list[Case], list[Case], list[Case]]:
-    """Cases to train on, to validate on, and without truth; a patient is in one of the first two only."""
+    """Cases to train on, to validate on, and without truth; a patient is in one of the first two
+    only.
+    """
     known = [case for case in cases if case.targets]
     unlabelled = [case for case in cases if not case.targets and case.split == "train"]
     if not known:

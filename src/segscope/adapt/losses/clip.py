@@ -1,7 +1,8 @@
-"""Clips to loss: objects prompted on one frame are tracked through the others, with gradients through memory.
+"""Clips to loss: objects prompted on one frame are tracked through the others, with gradients
+through memory.
 
-Follows the training of "SAM 2" (arXiv 2408.00714, section 4.2) in its simplest form: one prompted frame, the others are
-tracked one by one from the memories of those before.
+Follows the training of "SAM 2" (arXiv 2408.00714, section 4.2) in its simplest form: one prompted
+frame, the others are tracked one by one from the memories of those before.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def clip_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights = USU
 
 
 def order(frames: int, at: int) -> list[tuple[int, int]]:
-    """(frame, the frame it is tracked from) of a clip prompted at `at`: on to the end, then back to the start."""
+    """(frame, the frame it is tracked from) of a clip prompted at `at`: on to the end, then back to
+    the start.
+    """
     return [(k, k - 1) for k in range(at + 1, frames)] + [(k, k + 1) for k in range(at - 1, -1, -1)]
 
 
@@ -76,9 +79,12 @@ def _bank(
     *,
     forward: bool,
 ) -> Bank:
-    """What one object's tracking attends to: the prompted frame, and the latest of those tracked on the same side."""
+    """What one object's tracking attends to: the prompted frame, and the latest of those tracked on
+    the same side.
+    """
     step = 1 if forward else -1
-    maps, pointers = [(0, memories[at][k])], [((frame - at) * step, memories[at][k])]
+    maps = [(0, memories[at][k])]
+    pointers = [((frame - at) * step, memories[at][k])]
     for distance in range(1, length):
         past = frame - distance * step
         if past == at or past not in memories or (past - at) * step < 0:

@@ -1,7 +1,8 @@
-"""Recall: what the objects of a clip are remembered by while they are carried from frame to frame, with gradients.
+"""Recall: what the objects of a clip are remembered by while they are carried from frame to frame,
+with gradients.
 
-The same banks as in prediction: prompted frames count from both sides, tracked ones only in the direction in which they
-were passed; pointers of prompted frames count once they were passed.
+The same banks as in prediction: prompted frames count from both sides, tracked ones only in the
+direction in which they were passed; pointers of prompted frames count once they were passed.
 """
 
 from __future__ import annotations
@@ -43,8 +44,11 @@ class Recall:
     answers: dict[int, Decoded] = field(default_factory=dict)
 
     def track(self, features: Features, frame: int, step: int) -> tuple[Decoded, Tensor]:
-        """Answers for a frame without prompts, tracked from frame - step, and the map they were decoded from."""
-        engine, banks = self.engine, self.banks(frame, step)
+        """Answers for a frame without prompts, tracked from frame - step, and the map they were
+        decoded from.
+        """
+        engine = self.engine
+        banks = self.banks(frame, step)
         seen = (
             again(engine.attend, features, banks)
             if self.thrifty
@@ -73,8 +77,8 @@ class Recall:
     def anchor(self, features: Features, frame: int, answer: Decoded) -> None:
         """Remember an answer (M = 1) to prompts.
 
-        Engines that look through windows answer prompts in windows of their own, so prediction hands their masks over
-        as masks; here too.
+        Engines that look through windows answer prompts in windows of their own, so prediction
+        hands their masks over as masks; here too.
         """
         if self.engine.card.zoom:
             masks = self.engine.to_frame(answer.logits[:, :1].detach(), features.size_hw) > 0

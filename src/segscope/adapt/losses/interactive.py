@@ -1,7 +1,8 @@
 """Prompts to loss: an opening prompt on each object, an answer, corrections, further answers.
 
-Follows the interactive training of "Segment Anything" (arXiv 2304.02643, appendix A): earlier logits come back as a
-prompt, corrections are clicked into the error, a lone click is answered by the best of three masks.
+Follows the interactive training of "Segment Anything" (arXiv 2304.02643, appendix A): earlier
+logits come back as a prompt, corrections are clicked into the error, a lone click is answered by
+the best of three masks.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> Hint:
     """Prompts of one object on one picture as an engine takes them.
 
     Args:
-        prompts: in the order they were made; the latest box counts, a mask supersedes what came before it.
+        prompts: in the order they were made; the latest box counts, a mask supersedes what came
+            before it.
         previous: (row, column) logits of an earlier answer; they come before a mask.
     """
     box: tuple[float, float, float, float] | None = None
@@ -50,7 +52,8 @@ def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> Hint:
     for prompt in prompts:
         match prompt:
             case MaskPrompt():
-                box, points = None, []
+                box = None
+                points = []
                 start = torch.from_numpy(
                     np.where(prompt.mask, np.float32(GIVEN), np.float32(-GIVEN))
                 )
@@ -77,7 +80,8 @@ def prompted_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights =
 def interactive(
     engine: Engine, features: Features, example: Example, weights: Weights = USUAL
 ) -> Terms:
-    """Loss of one picture: rounds of answers, each object as many as its plan has, all rounds alike.
+    """Loss of one picture: rounds of answers, each object as many as its plan has, all rounds
+    alike.
 
     Args:
         features: of the prompted frame, on the grid.
@@ -159,7 +163,8 @@ def answer_loss(
         truth: (O, row, column) bool on the grid of `size_hw`; an object may be absent.
 
     Returns:
-        (O,) losses, (O, row, column) masks answered with, and their (O, row, column) logits, both without gradient.
+        (O,) losses, (O, row, column) masks answered with, and their (O, row, column) logits, both
+        without gradient.
     """
     full = engine.to_frame(decoded.logits, size_hw)
     target = truth[:, None]
@@ -180,7 +185,9 @@ def answer_loss(
 
 def _dice(found: Tensor, truth: Tensor) -> float:
     sizes = float(found.sum() + truth.sum())
-    return 2 * float((found & truth).sum()) / sizes if sizes else 1.0
+    if sizes:
+        return 2 * float((found & truth).sum()) / sizes
+    return 1.0
 
 
 def best_of(decoded: Decoded) -> Decoded:

@@ -1,4 +1,6 @@
-"""Losses that methods share: masks, predicted IoU, presence, classes. Float32 whatever the network computes in."""
+"""Losses that methods share: masks, predicted IoU, presence, classes. Float32 whatever the network
+computes in.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def bce(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, truth: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Mean focal loss (arXiv 1708.02002) of each mask; (..., row, column) to (...). alpha below 0: no weighting."""
+    """Mean focal loss (arXiv 1708.02002) of each mask; (..., row, column) to (...). alpha below 0:
+    no weighting.
+    """
     logits = logits.float()
     truth = truth.to(logits).expand_as(logits)
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -28,7 +32,9 @@ def focal(logits: Tensor, truth: Tensor, *, alpha: float = 0.25, gamma: float = 
 def dice_loss(
     logits: Tensor, truth: Tensor, *, squared: bool = False, smooth: float = 1.0
 ) -> Tensor:
-    """1 - soft Dice of each mask; (..., row, column) to (...). `squared`: squares in the denominator."""
+    """1 - soft Dice of each mask; (..., row, column) to (...). `squared`: squares in the
+    denominator.
+    """
     logits = logits.float()
     truth = truth.to(logits).expand_as(logits)
     inside = logits.sigmoid()
@@ -45,7 +51,8 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
 @torch.no_grad()
 def true_iou(logits: Tensor, truth: Tensor) -> Tensor:
     """IoU of each thresholded mask with the truth; (..., row, column) to (...)."""
-    found, truth = logits > 0, truth.bool()
+    found = logits > 0
+    truth = truth.bool()
     both = (found & truth).sum((-2, -1)).float()
     return both / (found | truth).sum((-2, -1)).float().clamp(min=1)
 
@@ -76,5 +83,6 @@ def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
     cross = cross.sum(1) / known.flatten(1).sum(1).clamp(min=1)
     shares = logits.softmax(1)[:, 1:] * known[:, None]
     truth = torch.stack([classes == k for k in range(1, logits.shape[1])], 1).to(shares)
-    both, sizes = (shares * truth).sum((-2, -1)), shares.sum((-2, -1)) + truth.sum((-2, -1))
+    both = (shares * truth).sum((-2, -1))
+    sizes = shares.sum((-2, -1)) + truth.sum((-2, -1))
     return cross + (1 - (2 * both + 1) / (sizes + 1)).mean(1)

@@ -1,4 +1,6 @@
-"""Opening prompts to loss, without corrections: one decode for each object, as Med-SA and DB-SAM were trained."""
+"""Opening prompts to loss, without corrections: one decode for each object, as Med-SA and DB-SAM
+were trained.
+"""
 
 from __future__ import annotations
 

@@ -21,20 +21,26 @@ from segscope.models.engine import Engine, Features
 
 
 def see(engine: Engine, depth: int) -> None:
-    """Let prediction hand an engine `depth` neighbouring slices at a time; see `segscope.inference.crop`."""
+    """Let prediction hand an engine `depth` neighbouring slices at a time; see
+    `segscope.inference.crop`.
+    """
     held: Any = engine
-    held.depth, held.encode_together = depth, partial(encoder_blocks.encode_together, engine)
+    held.depth = depth
+    held.encode_together = partial(encoder_blocks.encode_together, engine)
 
 
 def chunk(frame: int, length: int, depth: int) -> range:
-    """The slices that pass the encoder together with one: the stack in chunks, the last one shifted to be whole."""
+    """The slices that pass the encoder together with one: the stack in chunks, the last one shifted
+    to be whole.
+    """
     depth = min(depth, length)
     start = min(frame // depth * depth, length - depth)
     return range(start, start + depth)
 
 
 def chunk_loss(adapted: Adapted, batch: Sequence[Example], measure: Measure | None = None) -> Terms:
-    """Mean loss of chunks: each object is prompted on every slice where it is, and not where it is not.
+    """Mean loss of chunks: each object is prompted on every slice where it is, and not where it is
+    not.
 
     Args:
         measure: of single masks for the opening prompts; None for answers and corrections as usual.
@@ -80,7 +86,9 @@ def _slice(example: Example, frame: int) -> Example | None:
 
 
 def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, float]:
-    """As `segscope.adapt.validation.frames.validate`, with the slices around each encoded together with it."""
+    """As `segscope.adapt.validation.frames.validate`, with the slices around each encoded together
+    with it.
+    """
     depth = getattr(adapted.engine, "depth", 1)
 
     def features(item: Item, shown: window.Window) -> Features:

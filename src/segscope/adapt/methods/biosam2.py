@@ -1,16 +1,20 @@
-"""BioSAM-2, arXiv 2408.03286: SAM 2 fine-tuned on one set of biomedical pictures, volumes or videos, still prompted.
+"""BioSAM-2, arXiv 2408.03286: SAM 2 fine-tuned on one set of biomedical pictures, volumes or
+videos, still prompted.
 
-Nothing is added to the network; what is trained differs between the paper and its code, and the presets offer both:
+Nothing is added to the network; what is trained differs between the paper and its code, and the
+presets offer both:
 
     paper   image encoder and mask decoder; prompt encoder and memory frozen; pictures one by one
-    code    mask decoder, memory attention and memory encoder; pictures attend to a bank of 16 earlier ones
-    video   the paper's parts and memory, on clips: the training of `medsam2` with this method's prompts
+    code    mask decoder, memory attention and memory encoder; pictures attend to a bank of 16
+    earlier ones video   the paper's parts and memory, on clips: the training of `medsam2` with this
+    method's prompts
 
-Where this differs from the code: a click is (x, y), not (row, column); pictures are normalised as SAM 2 does; the loss
-is SAM 2's (`objective="dicece"` is the code's); the rate falls. In `code` the newest entries of the bank keep a
-gradient, or the memory encoder would never learn; each class of things has a bank of its own; some pictures are
-answered without the bank, as the adaptation is used: at test time a bank would make results depend on the order of
-pictures and leak between patients. An empty bank is the network's own embedding for that, not zeros.
+Where this differs from the code: a click is (x, y), not (row, column); pictures are normalised as
+SAM 2 does; the loss is SAM 2's (`objective="dicece"` is the code's); the rate falls. In `code` the
+newest entries of the bank keep a gradient, or the memory encoder would never learn; each class of
+things has a bank of its own; some pictures are answered without the bank, as the adaptation is
+used: at test time a bank would make results depend on the order of pictures and leak between
+patients. An empty bank is the network's own embedding for that, not zeros.
 """
 
 from __future__ import annotations
@@ -50,7 +54,9 @@ MIX = tuple(
         f"click.random:{more + 1},most=1",
     )
 )
-"""Half boxes, half clicks anywhere in the object, with 0 to 7 corrections each; the code gives one prompt."""
+"""Half boxes, half clicks anywhere in the object, with 0 to 7 corrections each; the code gives one
+prompt.
+"""
 
 BANK = ("memory_attention.", "memory_encoder.", "spatial_perceiver.")
 
@@ -105,7 +111,8 @@ class BioSam2(Method):
         return cls(encoder_rate=0.3 if card.family == "mini" else 0.1)
 
     def settings(self, card: Card, frames: int) -> Settings:
-        mini, video = card.family == "mini", self.preset == "video"
+        mini = card.family == "mini"
+        video = self.preset == "video"
         return Settings(
             steps=min(3000, max(300, (5 if video else 15) * frames)),
             rate=3e-4 if mini else 1e-4,
@@ -121,7 +128,9 @@ class BioSam2(Method):
 
     @property
     def frames(self) -> int:
-        return self.clip if self.preset == "video" else 1
+        if self.preset == "video":
+            return self.clip
+        return 1
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         if self.preset == "video":
@@ -156,11 +165,9 @@ class BioSam2(Method):
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
-        return (
-            self._clips().validate(adapted, cases)
-            if self.preset == "video"
-            else super().validate(adapted, cases)
-        )
+        if self.preset == "video":
+            return self._clips().validate(adapted, cases)
+        return super().validate(adapted, cases)
 
     def _clips(self) -> MedSam2:
         """The training on clips that this one is a preset of; a picture is a clip of one frame."""
@@ -184,20 +191,26 @@ class BioSam2(Method):
 
 
 def dice_ce(engine: Engine, decoded: Decoded, truth: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """(O,) losses of the code: Dice with squares + cross-entropy of the first mask; IoU and presence are not taught."""
+    """(O,) losses of the code: Dice with squares + cross-entropy of the first mask; IoU and
+    presence are not taught.
+    """
     full = engine.to_frame(decoded.logits[:, :1], size_hw)[:, 0]
     return dice_loss(full, truth, squared=True) + bce(full, truth)
 
 
-# --- the bank of unrelated pictures -----------------------------------------------------------------------------------
+# --- the bank of unrelated pictures --------------------------------------------------------------
 
 Entry = dict[str, Any]
-"""A picture in a bank: "map" and "pointer" of its memory, "iou", "score"; while it is recent also "seen", "logits" and
-"tokens", from which the memory is made anew, with gradients. Plain values and tensors: it is saved with a run."""
+"""A picture in a bank: "map" and "pointer" of its memory, "iou", "score"; while it is recent also
+"seen", "logits" and "tokens", from which the memory is made anew, with gradients. Plain values and
+tensors: it is saved with a run.
+"""
 
 
 def banked_loss(adapted: Adapted, method: BioSam2, example: Example, judge: Judge) -> Terms:
-    """Loss of one picture whose objects attend to earlier pictures of their classes; it enters the banks."""
+    """Loss of one picture whose objects attend to earlier pictures of their classes; it enters the
+    banks.
+    """
     engine = adapted.engine
     banks = _opened(adapted, example)
     features = on_grid(adapted.features(example), example)[example.at]
@@ -224,16 +237,16 @@ def banked_loss(adapted: Adapted, method: BioSam2, example: Example, judge: Judg
                 method.recent,
             )
         found = engine.to_frame(answer.logits[:, 0], features.size_hw) > 0
-        both, sizes = (
-            (found & truth).flatten(1).sum(1),
-            found.flatten(1).sum(1) + truth.flatten(1).sum(1),
-        )
+        both = (found & truth).flatten(1).sum(1)
+        sizes = found.flatten(1).sum(1) + truth.flatten(1).sum(1)
         dice = (2 * both / sizes.clamp(min=1)).mean()
     return {"loss": losses.mean(), "dice": dice}
 
 
 def _opened(adapted: Adapted, example: Example) -> dict[str, list[Entry]]:
-    """The banks; emptied when a frame comes for the second time, which begins a new round through the data."""
+    """The banks; emptied when a frame comes for the second time, which begins a new round through
+    the data.
+    """
     seen: list[str] = adapted.memo.setdefault("seen", [])
     if example.source in seen:
         seen.clear()
@@ -272,7 +285,9 @@ def remembered(engine: Engine, entry: Entry) -> Memory:
 
 
 def enter(entries: list[Entry], new: Entry, size: int, recent: int) -> None:
-    """Put an entry into a bank of at most `size`, by the code's rule where it is full; older ones become plain."""
+    """Put an entry into a bank of at most `size`, by the code's rule where it is full; older ones
+    become plain.
+    """
     if len(entries) >= size:
         flat = torch.stack([entry["map"].float().flatten() for entry in (*entries, new)])
         flat = torch.nn.functional.normalize(flat, dim=1)
@@ -288,8 +303,12 @@ def enter(entries: list[Entry], new: Entry, size: int, recent: int) -> None:
 
 
 def legacy_pooled_dice(logits: Tensor, truth: Tensor, threshold: float = 0.5) -> float:
-    """The code's figure for (B, row, column): Dice from the IoU of all pixels of a batch, so that it depends on B."""
-    found, truth = logits > threshold, truth.bool()
-    both, either = float((found & truth).sum()), float((found | truth).sum())
+    """The code's figure for (B, row, column): Dice from the IoU of all pixels of a batch, so that
+    it depends on B.
+    """
+    found = logits > threshold
+    truth = truth.bool()
+    both = float((found & truth).sum())
+    either = float((found | truth).sum())
     iou = both / either if either else 1.0
     return 2 * iou / (1 + iou)

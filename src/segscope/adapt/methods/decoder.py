@@ -1,8 +1,10 @@
-"""Decoder: the mask decoder learns, the image encoder stays; the cheapest way to adapt, and often enough.
+"""Decoder: the mask decoder learns, the image encoder stays; the cheapest way to adapt, and often
+enough.
 
-MedSAM ("Segment anything in medical images", 10.1038/s41467-024-44824-z) showed how far SAM's decoder and encoder go
-when they are trained on medical pictures with boxes; here the encoder is left as it is, so each view of a picture is
-encoded once and a laptop will do. SAM 2's high-resolution convolutions stay too: they are part of encoding.
+MedSAM ("Segment anything in medical images", 10.1038/s41467-024-44824-z) showed how far SAM's
+decoder and encoder go when they are trained on medical pictures with boxes; here the encoder is
+left as it is, so each view of a picture is encoded once and a laptop will do. SAM 2's
+high-resolution convolutions stay too: they are part of encoding.
 """
 
 from __future__ import annotations
@@ -59,4 +61,6 @@ class Decoder(Method):
         return adapted.engine
 
     def _chosen(self, engine: Engine) -> tuple[str, ...]:
-        return (*DECODER, *prompts(engine.card.family)) if self.prompts else DECODER
+        if self.prompts:
+            return (*DECODER, *prompts(engine.card.family))
+        return DECODER

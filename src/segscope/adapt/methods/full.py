@@ -1,6 +1,7 @@
 """Full: image encoder, prompt encoder and mask decoder learn, the encoder slower than the rest.
 
-What memory was trained on changes with the encoder, so judge tracking again afterwards; memory itself is not trained.
+What memory was trained on changes with the encoder, so judge tracking again afterwards; memory
+itself is not trained.
 """
 
 from __future__ import annotations

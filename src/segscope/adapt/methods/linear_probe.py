@@ -1,7 +1,9 @@
-"""Linear probe: a 1x1 convolution from frozen features to classes; what a base sees, without any prompt.
+"""Linear probe: a 1x1 convolution from frozen features to classes; what a base sees, without any
+prompt.
 
-The smallest network that needs no prompt, and the yardstick for larger ones: how far are the classes told apart by the
-features as they are? All feature maps are taken, the coarser enlarged to the finest.
+The smallest network that needs no prompt, and the yardstick for larger ones: how far are the
+classes told apart by the features as they are? All feature maps are taken, the coarser enlarged to
+the finest.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ class LinearProbe(Method):
 
 
 class Head(nn.Module):
-    """Feature maps to classes: each map brought to its own mean and deviation, then one linear layer."""
+    """Feature maps to classes: each map brought to its own mean and deviation, then one linear
+    layer.
+    """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -105,7 +109,8 @@ def class_logits(engine: Engine, head: nn.Module, features: Features) -> Tensor:
     """(class, row, column) logits at the size of the encoded picture."""
     logits = head(features.maps)
     if engine.card.family == "sam" and not engine.card.squash:
-        # SAM's picture covers a part of the square; its own rule cuts the padding away from maps of the decoder's size
+        # SAM's picture covers a part of the square; its own rule cuts the padding away from maps of
+        # the decoder's size
         side = engine.input_size // 4
         square = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
         return engine.to_frame(square, features.size_hw)[0]
@@ -116,9 +121,13 @@ class Probe:
     """A base and a head, as a `segscope.models.segmenter.Segmenter`."""
 
     def __init__(self, engine: Engine, head: nn.Module, classes: tuple[str, ...]) -> None:
-        self.engine, self.head, self.classes = engine, head, classes
+        self.engine = engine
+        self.head = head
+        self.classes = classes
         self.card = replace(engine.card, prompts=(), memory=False, zoom=False)
-        self.device, self.dtype, self.input_size = engine.device, engine.dtype, engine.input_size
+        self.device = engine.device
+        self.dtype = engine.dtype
+        self.input_size = engine.input_size
         self.weights_hash = engine.weights_hash
 
     @torch.no_grad()

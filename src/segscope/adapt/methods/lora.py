@@ -1,8 +1,10 @@
-"""LoRA: low-rank additions to the attention of the image encoder, by peft, and the mask decoder whole.
+"""LoRA: low-rank additions to the attention of the image encoder, by peft, and the mask decoder
+whole.
 
 "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685): a frozen layer W x becomes
-W x + (alpha / r) B A x with B zero at the start. That of SAM's encoder with a decoder trained whole is "SAMed"
-(arXiv 2304.13785). EdgeTAM's encoder has no attention; there the 1x1 convolutions that mix channels get the additions.
+W x + (alpha / r) B A x with B zero at the start. That of SAM's encoder with a decoder trained whole
+is "SAMed" (arXiv 2304.13785). EdgeTAM's encoder has no attention; there the 1x1 convolutions that
+mix channels get the additions.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ class Lora(Method):
 
     @property
     def frames(self) -> int:
-        return self.clip if "memory" in self.where else 1
+        if "memory" in self.where:
+            return self.clip
+        return 1
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         peft = require("peft", "train", "adapt with LoRA")
@@ -96,7 +100,8 @@ class Lora(Method):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft's remarks on settings that are not ours
-            # in a plain module, or peft asks the library for input embeddings, which EdgeTAM's encoder has none of
+            # in a plain module, or peft asks the library for input embeddings, which EdgeTAM's
+            # encoder has none of
             peft.inject_adapter_in_model(config, nn.ModuleDict({"network": root}))
         root.requires_grad_(False).eval()
         trained = {name: item for name, item in root.named_parameters() if ".lora_" in name}
@@ -122,9 +127,9 @@ class Lora(Method):
         return found + (count(root, DECODER, HIGH_RESOLUTION) if self.decoder else 0)
 
     def loss(self, adapted: Adapted, batch: Sequence[Any]) -> Terms:
-        return (
-            clip_loss(adapted, batch) if "memory" in self.where else prompted_loss(adapted, batch)
-        )
+        if "memory" in self.where:
+            return clip_loss(adapted, batch)
+        return prompted_loss(adapted, batch)
 
     @torch.no_grad()
     def merge(self, adapted: Adapted) -> Engine:
@@ -155,8 +160,8 @@ def _layers(root: nn.Module, pattern: str) -> Iterator[tuple[str, Any]]:
 def _plainly(attention: nn.Module) -> None:
     """Let memory attention run as the library wrote it.
 
-    The faster form in `models.lighten` multiplies the weights of neighbouring layers, past the additions; it takes
-    modules of the library's own type only.
+    The faster form in `models.lighten` multiplies the weights of neighbouring layers, past the
+    additions; it takes modules of the library's own type only.
     """
     kind = type(attention)
     attention.__class__ = type(f"Adapted{kind.__name__}", (kind,), {})

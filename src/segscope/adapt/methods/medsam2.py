@@ -1,16 +1,19 @@
-"""MedSAM2 (Toronto), arXiv 2504.03600: SAM 2 learns to carry masks through volumes and videos, on clips of 8 frames.
+"""MedSAM2 (Toronto), arXiv 2504.03600: SAM 2 learns to carry masks through volumes and videos, on
+clips of 8 frames.
 
-Not MedSAM-2 (Oxford), whose memory bank is `segscope.memory.sorted`. From the released configuration: all of the
-network is trained, encoder included; clips of 8 frames; the first frame is prompted and in half of the clips one more;
-half of the prompts are masks, half loose boxes, which are then corrected by 7 clicks on one or two frames; a corrected
-frame stays a prompted one for memory; every answer is judged by 20 focal + Dice + IoU + presence, of three masks the
-best. AdamW at 5e-5, encoder at 3e-5 with a decay of 0.9 a layer, gradients cut at 0.1.
+Not MedSAM-2 (Oxford), whose memory bank is `segscope.memory.sorted`. From the released
+configuration: all of the network is trained, encoder included; clips of 8 frames; the first frame
+is prompted and in half of the clips one more; half of the prompts are masks, half loose boxes,
+which are then corrected by 7 clicks on one or two frames; a corrected frame stays a prompted one
+for memory; every answer is judged by 20 focal + Dice + IoU + presence, of three masks the best.
+AdamW at 5e-5, encoder at 3e-5 with a decay of 0.9 a layer, gradients cut at 0.1.
 
-Where this differs. The prompted frame may lie anywhere in the clip, which is then carried both ways, as prediction does
-from the key slice (`start="first"` is the release's way); clips run backwards half the time; stacks with fewer frames,
-and pictures, make shorter clips instead of none. A click "by the truth", one in ten, is one inside the true object. A
-given mask is its own answer and is not judged, except on a lone picture, where it is a hint to improve on. `mini` hands
-masks of prompted frames over as masks, as its prediction does, and its encoder is left as it is.
+Where this differs. The prompted frame may lie anywhere in the clip, which is then carried both
+ways, as prediction does from the key slice (`start="first"` is the release's way); clips run
+backwards half the time; stacks with fewer frames, and pictures, make shorter clips instead of none.
+A click "by the truth", one in ten, is one inside the true object. A given mask is its own answer
+and is not judged, except on a lone picture, where it is a hint to improve on. `mini` hands masks of
+prompted frames over as masks, as its prediction does, and its encoder is left as it is.
 """
 
 from __future__ import annotations
@@ -78,7 +81,8 @@ class MedSam2(Method):
         clip: frames of a clip.
         start: "any": the prompted frame lies anywhere in the clip; "first": it is the clip's first.
         second: how often one more frame is prompted at once.
-        corrected: most frames of a clip that are corrected, where the prompts say that there are corrections.
+        corrected: most frames of a clip that are corrected, where the prompts say that there are
+            corrections.
         by_truth: how often a correction is a click into the true object wherever the error is.
         encoder_rate: learning rate of the image encoder, as a factor.
         decoder_rate: the same for the decoder and what encodes prompts.
@@ -130,7 +134,9 @@ class MedSam2(Method):
     @classmethod
     def suited(cls, card: Card) -> MedSam2:
         # mini answers prompts well already, and tracking has a decoder of its own
-        return cls(parts=PARTS[1:], decoder_rate=0.3) if card.family == "mini" else cls()
+        if card.family == "mini":
+            return cls(parts=PARTS[1:], decoder_rate=0.3)
+        return cls()
 
     def settings(self, card: Card, frames: int) -> Settings:
         mini = card.family == "mini"
@@ -181,9 +187,11 @@ class MedSam2(Method):
 
     def script(self, example: Example) -> Script:
         """Draw what is said in a clip, from the example's own chance."""
-        rng, plan = example.rng, example.plans[0]
+        rng = example.rng
+        plan = example.plans[0]
         there: NDArray[np.bool_] = np.any(example.truth, axis=(2, 3))  # (object, frame)
-        first, length = example.at, len(example.rgb)
+        first = example.at
+        length = len(example.rgb)
         if self.start == "first":
             first = int(np.argmax(example.truth[0].sum((1, 2)) >= LEAST))
         objects = np.flatnonzero(there[:, first])
@@ -226,7 +234,8 @@ class MedSam2(Method):
         )
 
     def _rates(self, engine: Engine) -> dict[str, float]:
-        root, rate = network(engine), self.encoder_rate
+        root = network(engine)
+        rate = self.encoder_rate
         rates = dict.fromkeys(
             (*ENCODER, *HIGH_RESOLUTION), rate
         )  # the longest name that fits counts
@@ -248,10 +257,12 @@ class Script:
 
     Attributes:
         plan: of the prompts.
-        objects: which of the example's objects take part; all are there on the first prompted frame.
+        objects: which of the example's objects take part; all are there on the first prompted
+            frame.
         initial: frames that are prompted at once, the first one first.
         corrected: frames that are corrected.
-        order: (frame, direction) of the others as they are tracked; frames of `initial` among them are passed over.
+        order: (frame, direction) of the others as they are tracked; frames of `initial` among them
+            are passed over.
     """
 
     plan: Plan
@@ -276,7 +287,9 @@ class Walk:
     )  # by "prompted"
 
     def loss(self) -> Terms:
-        """Sum over answers, divided by the number of objects; Dice of tracked and of prompted frames apart."""
+        """Sum over answers, divided by the number of objects; Dice of tracked and of prompted
+        frames apart.
+        """
         self.features = on_grid(self.adapted.features(self.example), self.example)
         self.truth = torch.from_numpy(self.example.truth[list(self.script.objects)]).to(
             self.adapted.engine.device
@@ -302,7 +315,8 @@ class Walk:
         }
 
     def _prompted(self, frame: int) -> None:
-        features, engine = self.features[frame], self.adapted.engine
+        features = self.features[frame]
+        engine = self.adapted.engine
         given = [
             self.script.plan.first(self._mask(k, frame)[None], self.example.rng)
             for k in range(len(self.truth))
@@ -343,8 +357,12 @@ class Walk:
     def _correct(
         self, frame: int, answer: Decoded, given: list[list[Prompt]], seen: Tensor | None
     ) -> Decoded:
-        """An answer (M = 1) after all rounds of corrections; `seen` is the map that memory conditioned, if any."""
-        features, rng, plan = self.features[frame], self.example.rng, self.script.plan
+        """An answer (M = 1) after all rounds of corrections; `seen` is the map that memory
+        conditioned, if any.
+        """
+        features = self.features[frame]
+        rng = self.example.rng
+        plan = self.script.plan
         for _ in range(plan.rounds - 1):
             full = self.adapted.engine.to_frame(answer.logits[:, 0].detach(), features.size_hw) > 0
             going = []
@@ -405,10 +423,8 @@ class Walk:
         truth = self.truth[:, frame]
         if answer.object_score is not None and not prompted:
             found = found & (answer.object_score > 0)[:, None, None]
-        both, sizes = (
-            (found & truth).flatten(1).sum(1),
-            found.flatten(1).sum(1) + truth.flatten(1).sum(1),
-        )
+        both = (found & truth).flatten(1).sum(1)
+        sizes = found.flatten(1).sum(1) + truth.flatten(1).sum(1)
         self.dice[prompted] += torch.where(sizes > 0, 2 * both / sizes.clamp(min=1), 1.0).tolist()
 
     def _mask(self, k: int, frame: int) -> NDArray[np.bool_]:
@@ -418,11 +434,13 @@ class Walk:
 def answer_losses(
     engine: Engine, decoded: Decoded, truth: Tensor, size_hw: tuple[int, int]
 ) -> Tensor:
-    """SAM 2's loss of each answer: 20 focal + Dice of the best mask, error of all predicted IoU, and presence.
+    """SAM 2's loss of each answer: 20 focal + Dice of the best mask, error of all predicted IoU,
+    and presence.
 
     Args:
         decoded: O objects with M candidates.
-        truth: (O, row, column) bool on the grid of `size_hw`; where an object is absent only presence is judged.
+        truth: (O, row, column) bool on the grid of `size_hw`; where an object is absent only
+            presence is judged.
 
     Returns:
         (O,) losses.
@@ -433,6 +451,6 @@ def answer_losses(
     scores = (decoded.iou.float() - true_iou(full, target)).abs().mean(1)
     here = truth.flatten(1).any(1)
     loss = torch.where(here, masks + scores, 0.0)
-    return (
-        loss if decoded.object_score is None else loss + presence_loss(decoded.object_score, here)
-    )
+    if decoded.object_score is None:
+        return loss
+    return loss + presence_loss(decoded.object_score, here)

@@ -1,19 +1,21 @@
-"""Blocks of image encoders, alike for all families: where they are, and how modules are put inside them.
+"""Blocks of image encoders, alike for all families: where they are, and how modules are put inside
+them.
 
-A grown block keeps its own layers and their names. It asks up to three further children, which see maps with channels
-last and give what is added:
+A grown block keeps its own layers and their names. It asks up to three further children, which see
+maps with channels last and give what is added:
 
-    after_mixing(mixed)              to what attention (EdgeTAM: the depthwise layers) answered, before the residual
-    beside_mlp(normed)               to what the MLP answered to the same normed map
-    across_depth(attend, normed)     to attention's answer again, from other slices of the batch; see `med_sa_parts`
+    after_mixing(mixed)              to what attention (EdgeTAM: the depthwise layers) answered,
+    before the residual beside_mlp(normed)               to what the MLP answered to the same normed
+    map across_depth(attend, normed)     to attention's answer again, from other slices of the
+    batch; see `med_sa_parts`
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MethodType
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -59,7 +61,8 @@ class Place:
 
 def places(engine: Engine) -> list[Place]:
     """Blocks of an engine's image encoder, in order."""
-    model, family = network(engine), engine.card.family
+    model = network(engine)
+    family = engine.card.family
     encoder = model.vision_encoder
     if family == "sam":
         return [
@@ -150,23 +153,30 @@ def grow(place: Place, **children: nn.Module) -> None:
 
 def _more(block: Any, mixed: Tensor, normed: Tensor, attend: Attend | None = None) -> Tensor:
     """A map of attention's answers with what the children add."""
-    after, depth = getattr(block, "after_mixing", None), getattr(block, "across_depth", None)
+    after = getattr(block, "after_mixing", None)
+    depth = getattr(block, "across_depth", None)
     found = mixed if after is None else mixed + after(mixed)
-    return found if depth is None or attend is None else found + depth(attend, normed)
+    if depth is None or attend is None:
+        return found
+    return found + depth(attend, normed)
 
 
 def _beside(block: Any, x: Tensor, normed: Tensor) -> Tensor:
     child = getattr(block, "beside_mlp", None)
-    return x if child is None else x + child(normed)
+    if child is None:
+        return x
+    return x + child(normed)
 
 
 def _vit(self: Any, hidden_states: Tensor) -> Tensor:
     """Layer of SAM's encoder on a map (B, row, column, channel).
 
-    With `pad_first` windows are padded before the norm, as Med-SA's code has it: zeros become the norm's bias. With
-    `depth_in_windows` the windows of all slices stand in one row, of which each `len(B)` neighbours count as depth.
+    With `pad_first` windows are padded before the norm, as Med-SA's code has it: zeros become the
+    norm's bias. With `depth_in_windows` the windows of all slices stand in one row, of which each
+    `len(B)` neighbours count as depth.
     """
-    window, attend = self.window_size, lambda tokens: self.attn(hidden_states=tokens)[0]
+    window = self.window_size
+    attend = lambda tokens: self.attn(hidden_states=tokens)[0]
     size = hidden_states.shape[1:3]
     if not window:
         normed = self.layer_norm1(hidden_states)
@@ -255,8 +265,11 @@ def _mini(self: Any, x: Tensor) -> Tensor:
 
 
 def encode_together(engine: Engine, frames: Sequence[NDArray[np.uint8]]) -> list[Features]:
-    """Features of slices (row, column, 3) that pass the encoder as one batch, so that its blocks see all of them."""
-    model, held = network(engine), engine
+    """Features of slices (row, column, 3) that pass the encoder as one batch, so that its blocks
+    see all of them.
+    """
+    model = network(engine)
+    held = engine
     pixels: Any = held.pixels  # type: ignore[attr-defined]
     if engine.card.family != "sam":
         pixels = partial(held.pixels, video=False)  # type: ignore[attr-defined]
@@ -265,7 +278,8 @@ def encode_together(engine: Engine, frames: Sequence[NDArray[np.uint8]]) -> list
     if engine.card.family == "sam":
         maps = [model.vision_encoder(batch).last_hidden_state]
     elif engine.card.family == "mini":
-        maps, position = model.encode(batch), model.position().to(engine.dtype)
+        maps = model.encode(batch)
+        position = model.position().to(engine.dtype)
     else:
         found = model.get_image_features(batch, return_dict=True)
         maps = [_square(item) for item in found.fpn_hidden_states]

@@ -1,7 +1,9 @@
-"""Trunks: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter before each block.
+"""Trunks: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter before each
+block.
 
-For networks without prompts, which take the encoder and leave neck, prompt encoder, decoder and memory aside. The
-engine's modules run as they are and stay where they are, so nothing is put into its network.
+For networks without prompts, which take the encoder and leave neck, prompt encoder, decoder and
+memory aside. The engine's modules run as they are and stay where they are, so nothing is put into
+its network.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from segscope.models.mini import normalise
 from segscope.models.sam2 import resize
 
 STRIDE = 32
-"""Sides of the input are multiples of it: Hiera tiles a table of 8 x 8 positions over a map of stride 4."""
+"""Sides of the input are multiples of it: Hiera tiles a table of 8 x 8 positions over a map of
+stride 4.
+"""
 
 Fit = Literal["squash", "letterbox"]
 
@@ -72,7 +76,8 @@ class Trunk:
 
         Args:
             pixels: (B, 3, side, side), from `pixels`.
-            adapters: none, or one for each block, on channels-last maps; x becomes block(x + adapter(x)).
+            adapters: none, or one for each block, on channels-last maps; x becomes block(x +
+                adapter(x)).
 
         Raises:
             UsageError: sides that are not multiples of 32.
@@ -124,7 +129,8 @@ def pixels(
     Args:
         rgb: (row, column, 3).
         side: of the square input.
-        fit: "squash" both sides to `side`, or the longer one only and zeros to the right and below ("letterbox").
+        fit: "squash" both sides to `side`, or the longer one only and zeros to the right and below
+            ("letterbox").
 
     Returns:
         (1, 3, side, side) float32, and the rows and columns of it that the picture covers.
@@ -137,7 +143,8 @@ def pixels(
     if engine.card.family == "mini":
         values = normalise(values.permute(0, 2, 3, 1))
     elif engine.card.squash:  # MedSAM
-        low, high = values.amin(), values.amax()
+        low = values.amin()
+        high = values.amax()
         values = (values - low) / (high - low).clamp(min=1e-8)
     else:
         unit = 1.0 if engine.card.family == "sam" else 255.0  # SAM gives its mean in bytes
@@ -163,7 +170,9 @@ def _first(maps: Tensor) -> Tensor:
 
 
 def _hiera(encoder: Any) -> Trunk:
-    """SAM 2's four stages; their widths double. A stage's first block still takes the width of the stage before."""
+    """SAM 2's four stages; their widths double. A stage's first block still takes the width of the
+    stage before.
+    """
     net = encoder.backbone
 
     def start(values: Tensor) -> Tensor:
@@ -181,7 +190,8 @@ def _repvit(encoder: Any) -> Trunk:
     """EdgeTAM's four stages; what halves the resolution counts as a block."""
     net = encoder.backbone.timm_model
     blocks: list[Block] = []
-    widths, inside = [], int(net.stem.conv2.c.out_channels)
+    widths = []
+    inside = int(net.stem.conv2.c.out_channels)
     for number in range(net.count):
         stage = net.get_submodule(f"stages_{number}")
         width = int(stage.blocks[0].channel_mixer.conv2.c.out_channels)
@@ -221,7 +231,9 @@ def _mini(encoder: Any) -> Trunk:
 
 
 def _vit(encoder: Any) -> Trunk:
-    """SAM's one map, after its neck; positions are resized to the input, relative ones by the library."""
+    """SAM's one map, after its neck; positions are resized to the input, relative ones by the
+    library.
+    """
 
     def start(values: Tensor) -> Tensor:
         x = _last(encoder.patch_embed.projection(values))
@@ -239,7 +251,8 @@ def _vit(encoder: Any) -> Trunk:
     def finish(kept: list[Tensor]) -> list[Tensor]:
         return [encoder.neck(_last(kept[0]))]
 
-    count, width = len(encoder.layers), int(encoder.patch_embed.projection.out_channels)
+    count = len(encoder.layers)
+    width = int(encoder.patch_embed.projection.out_channels)
     blocks = tuple(Block(layer, width, k == count - 1) for k, layer in enumerate(encoder.layers))
     return Trunk(start, blocks, finish, (int(encoder.neck.conv2.out_channels),), last=True)
 

@@ -12,7 +12,8 @@ from segscope.models.model_cards import CARDS, Card
 
 
 class Absent:
-    """Stands where a base would, for `Method.attach` of a finished adaptation; its network is empty.
+    """Stands where a base would, for `Method.attach` of a finished adaptation; its network is
+    empty.
 
     Args:
         base: what the record says of the base.
@@ -24,8 +25,11 @@ class Absent:
 
     def __init__(self, base: Mapping[str, Any], device: torch.device | str) -> None:
         self.model = nn.Module()
-        self.device, self.dtype = torch.device(device), torch.float32
-        self.input_size, self.weights_hash = int(base["input_size"]), str(base["weights_hash"])
-        name, family = str(base["name"]), str(base["family"])
+        self.device = torch.device(device)
+        self.dtype = torch.float32
+        self.input_size = int(base["input_size"])
+        self.weights_hash = str(base["weights_hash"])
+        name = str(base["name"])
+        family = str(base["family"])
         known = next((entry for entry in CARDS if entry.name == name), None)
         self.card = known or Card(name, family, str(base["size"]), self.input_size, "unknown", "")  # type: ignore[arg-type]

@@ -15,12 +15,15 @@ PLACES = ("prompt_encoder.shared_embedding.", "shared_image_embedding.")
 
 def prompts(family: str) -> tuple[str, ...]:
     """Where prompts become numbers: in `mini` also as maps."""
-    return ("prompt_encoder.", "dense_branch.") if family == "mini" else ("prompt_encoder.",)
+    if family == "mini":
+        return ("prompt_encoder.", "dense_branch.")
+    return ("prompt_encoder.",)
 
 
 def encoder_maps(engine: Any) -> tuple[int, ...]:
     """Channels of the feature maps of an engine, finest first."""
-    model, family = engine.model, engine.card.family
+    model = engine.model
+    family = engine.card.family
     if family == "sam":
         return (int(model.config.vision_config.output_channels),)
     if family == "mini":

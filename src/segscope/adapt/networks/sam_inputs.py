@@ -1,8 +1,10 @@
-"""Other eyes for SAM: another side of the input, and pictures as published networks were shown them.
+"""Other eyes for SAM: another side of the input, and pictures as published networks were shown
+them.
 
 base    as the base sees them
 unit    stretched to the square, bilinear, 0 to 1, no mean taken out (Med-SA's public code)
-med2d   channels swapped, SAM's mean and deviation, stretched by nearest neighbours, or centred in zeros where the
+med2d   channels swapped, SAM's mean and deviation, stretched by nearest neighbours, or centred in
+zeros where the
         picture is smaller (SAM-Med2D's public loaders)
 """
 
@@ -23,7 +25,9 @@ from segscope.errors import UsageError
 from segscope.models.engine import Decoded, Engine, Features, Hint
 from segscope.models.sam import SamEngine
 
-BASE, UNIT, MED2D = "base", "unit", "med2d"
+BASE = "base"
+UNIT = "unit"
+MED2D = "med2d"
 
 
 def look(engine: Engine, rule: str, side: int = 0) -> None:
@@ -50,12 +54,15 @@ def look(engine: Engine, rule: str, side: int = 0) -> None:
 def resize(engine: SamEngine, side: int) -> None:
     """Give SAM another side of the input: tables of positions are resized, the rest stays.
 
-    Absolute positions bilinearly, relative ones of global attention linearly, as attention itself would.
+    Absolute positions bilinearly, relative ones of global attention linearly, as attention itself
+    would.
     """
     if side < 16 or side % 16:
         raise UsageError(f"SAM wants a side that is a multiple of 16 pixels, got {side}")
-    model, cells = engine.model, side // 16
-    encoder, prompts = model.vision_encoder, model.prompt_encoder
+    model = engine.model
+    cells = side // 16
+    encoder = model.vision_encoder
+    prompts = model.prompt_encoder
     with torch.no_grad():
         place = encoder.pos_embed.permute(0, 3, 1, 2)
         moved = F.interpolate(place, (cells, cells), mode="bilinear", align_corners=False)
@@ -86,7 +93,9 @@ def growth(engine: Engine, side: int) -> int:
     if not side:
         return 0
     encoder: Any = engine.model.vision_encoder  # type: ignore[attr-defined]
-    old, new, width = encoder.pos_embed.shape[1], side // 16, encoder.pos_embed.shape[-1]
+    old = encoder.pos_embed.shape[1]
+    new = side // 16
+    width = encoder.pos_embed.shape[-1]
     tables = sum(
         2 * 2 * (new - old) * layer.attn.rel_pos_h.shape[1]
         for layer in encoder.layers
@@ -113,7 +122,8 @@ class Med2dEngine(SamEngine):
     """SAM with pictures as SAM-Med2D has them.
 
     Attributes:
-        swapped: whether channels are given in the order blue, green, red, as its training read them.
+        swapped: whether channels are given in the order blue, green, red, as its training read
+            them.
     """
 
     swapped = True
@@ -137,9 +147,9 @@ class Med2dEngine(SamEngine):
         return (self.input_size - size_hw[0]) // 2, (self.input_size - size_hw[1]) // 2
 
     def _inner(self, height: int, width: int) -> tuple[int, int]:
-        return (
-            (height, width) if self._small((height, width)) else (self.input_size, self.input_size)
-        )
+        if self._small((height, width)):
+            return (height, width)
+        return (self.input_size, self.input_size)
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         if not self._small(size_hw) or logits.shape[-1] != self.input_size // 4:
@@ -176,7 +186,9 @@ def answer(engine: Engine, *, three: bool, shares: bool) -> None:
     kind: Any = type(engine)
 
     def multimask(self: Any, clicks: int, *, tracking: bool) -> bool:
-        return kind.multimask(self, clicks, tracking=tracking) if tracking else True
+        if tracking:
+            return kind.multimask(self, clicks, tracking=tracking)
+        return True
 
     def decode(self: Any, features: Features, hints: Sequence[Hint], **options: Any) -> Decoded:
         given = [

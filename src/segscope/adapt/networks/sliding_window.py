@@ -16,11 +16,15 @@ OVERLAP = 0.25
 
 def share(count: int) -> float:
     """Side of a window as a share of the picture's side, for `count` windows along it."""
-    return 1.0 if count == 1 else 1 / (count - OVERLAP * (count - 1))
+    if count == 1:
+        return 1.0
+    return 1 / (count - OVERLAP * (count - 1))
 
 
 def cut(picture: NDArray[Any], share: float, at: Sequence[float]) -> NDArray[Any]:
-    """A window (row, column, ...) of a share of both sides; `at` from 0 to 1 moves it from first to last place."""
+    """A window (row, column, ...) of a share of both sides; `at` from 0 to 1 moves it from first to
+    last place.
+    """
     spans = []
     for length, place in zip(picture.shape[:2], at, strict=True):
         side = max(1, round(share * length))
@@ -32,7 +36,9 @@ def cut(picture: NDArray[Any], share: float, at: Sequence[float]) -> NDArray[Any
 def blend(
     rgb: NDArray[np.uint8], count: int, predict: Callable[[NDArray[np.uint8]], Tensor]
 ) -> Tensor:
-    """(channel, row, column) logits of a picture from `count` x `count` windows; a window counts less near its edge."""
+    """(channel, row, column) logits of a picture from `count` x `count` windows; a window counts
+    less near its edge.
+    """
     total: Tensor | None = None
     weights: Tensor | None = None
     for place in ((down, across) for down in range(count) for across in range(count)):
@@ -45,10 +51,8 @@ def blend(
         ]
         weight = rise[0][:, None] * rise[1]
         if total is None or weights is None:
-            total, weights = (
-                part.new_zeros(len(part), *rgb.shape[:2]),
-                part.new_zeros(rgb.shape[:2]),
-            )
+            total = part.new_zeros(len(part), *rgb.shape[:2])
+            weights = part.new_zeros(rgb.shape[:2])
         total[:, y : y + height, x : x + width] += weight * part
         weights[y : y + height, x : x + width] += weight
     assert total is not None

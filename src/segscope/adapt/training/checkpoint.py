@@ -19,10 +19,13 @@ NAME = "state.pt"
 
 
 class Average:
-    """Running average of what trains. Young averages follow faster, so short runs are not held back by their start."""
+    """Running average of what trains. Young averages follow faster, so short runs are not held back
+    by their start.
+    """
 
     def __init__(self, adapted: Adapted, rate: float) -> None:
-        self.rate, self.steps = rate, 0
+        self.rate = rate
+        self.steps = 0
         self.values = {name: item.detach().clone() for name, item in adapted.tensors().items()}
 
     @torch.no_grad()

@@ -1,4 +1,6 @@
-"""Curves: what was measured while training, as a table, a picture, and TensorBoard events where that is installed."""
+"""Curves: what was measured while training, as a table, a picture, and TensorBoard events where
+that is installed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from segscope.errors import MissingExtra
 from segscope.files import atomic
 
 Row = dict[str, float]
-TABLE, PICTURE = "curve.csv", "curve.png"
+TABLE = "curve.csv"
+PICTURE = "curve.png"
 
 
 def write_table(rows: Sequence[Row], folder: Path) -> None:
@@ -26,7 +29,9 @@ def write_table(rows: Sequence[Row], folder: Path) -> None:
 
 
 def write_picture(rows: Sequence[Row], folder: Path, title: str) -> bool:
-    """curve.png: loss and validation Dice over steps. Without matplotlib there is none, and False comes back."""
+    """curve.png: loss and validation Dice over steps. Without matplotlib there is none, and False
+    comes back.
+    """
     try:
         require("matplotlib", "report", "draw curves").use("Agg")
         plots = require("matplotlib.pyplot", "report", "draw curves")

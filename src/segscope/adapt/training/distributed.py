@@ -31,8 +31,8 @@ class Ranks:
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum gradients over all processes, each of which has divided by the whole batch.
 
-        A parameter without gradient everywhere stays without one, so that the optimiser leaves it alone as it would in
-        one process.
+        A parameter without gradient everywhere stays without one, so that the optimiser leaves it
+        alone as it would in one process.
         """
         if self.world == 1:
             return
@@ -71,13 +71,16 @@ class Ranks:
 
 
 def _buckets(parameters: list[nn.Parameter], most: int = 2**24) -> Iterator[list[nn.Parameter]]:
-    """Parameters in groups of up to `most` numbers: one message for each of many small ones would cost more."""
+    """Parameters in groups of up to `most` numbers: one message for each of many small ones would
+    cost more.
+    """
     group: list[nn.Parameter] = []
     size = 0
     for item in parameters:
         if group and size + item.numel() > most:
             yield group
-            group, size = [], 0
+            group = []
+            size = 0
         group.append(item)
         size += item.numel()
     if group:

@@ -1,4 +1,6 @@
-"""Run: a data set, a base and a method to an adaptation; all that can be refused is refused before training starts."""
+"""Run: a data set, a base and a method to an adaptation; all that can be refused is refused before
+training starts.
+"""
 
 from __future__ import annotations
 
@@ -174,7 +176,8 @@ def prepare(
     validate: Validate | None = None,
 ) -> Prepared:
     """Read the data, attach the method, and measure what a step costs."""
-    base, method = request.base, request.method
+    base = request.base
+    method = request.method
     side = ZOOM_SIDE if base.card.zoom and method.promptable else 2 * base.input_size
     data = gather(
         request.sets,
@@ -216,7 +219,8 @@ def prepare(
 
 def _sampler(adapted: Adapted, data: Data, settings: Settings) -> Sampler:
     """Where examples come from; with kept features as many views of a frame as there is memory for."""
-    method, engine = adapted.method, adapted.engine
+    method = adapted.method
+    engine = adapted.engine
     plain = Sampler(
         data.train,
         data.unlabelled,
@@ -259,7 +263,8 @@ def _begin(
                 f"{request.out} holds a run with another {', '.join(changed)}; --resume goes on with the same command "
                 "only. Give the same options, or name another --out"
             )
-        trainer.steps, trainer.validations = steps, validations
+        trainer.steps = steps
+        trainer.validations = validations
         trainer.sampler = replace(trainer.sampler, variants=views)
         trainer.resume()
         return None
@@ -279,7 +284,8 @@ def _begin(
 
 def finish(ready: Prepared, outcome: Outcome) -> saved.Record | None:
     """Write curves, and the adaptation unless the run is to go on; the best weights are kept."""
-    out, progress = ready.request.out, outcome.progress
+    out = ready.request.out
+    progress = outcome.progress
     write_table(progress.rows, out)
     write_picture(progress.rows, out, f"{ready.adapted.method.name} on {ready.data.name}")
     if outcome.why == "signal":

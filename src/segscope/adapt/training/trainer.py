@@ -38,7 +38,9 @@ VALIDATIONS = 10
 """Validations of a run, besides that before it."""
 
 JUDGING = 0.25
-"""Share of a budget of time that validations may take; there are fewer where they would take more, but at least two."""
+"""Share of a budget of time that validations may take; there are fewer where they would take more,
+but at least two.
+"""
 
 ENCODING = 0.3
 """Share of it that encoding views for the first time may take, where features are kept."""
@@ -74,7 +76,9 @@ class Estimate:
         return self.steps * self.step_seconds + fresh + self.validations * self.validation_seconds
 
     def fitting(self, minutes: float) -> int:
-        """Most steps that fit into a budget, validations aside unless they would take most of it; at least 20."""
+        """Most steps that fit into a budget, validations aside unless they would take most of it;
+        at least 20.
+        """
         room = 0.95 * max(
             60 * minutes - self.validations * self.validation_seconds, 0.3 * 60 * minutes
         )
@@ -122,8 +126,12 @@ class Trainer:
         ranks: Ranks | None = None,
         validate: Validate | None = None,
     ) -> None:
-        self.adapted, self.data, self.sampler, self.settings = adapted, data, sampler, settings
-        self.folder, self.ranks = folder, ranks or Ranks()
+        self.adapted = adapted
+        self.data = data
+        self.sampler = sampler
+        self.settings = settings
+        self.folder = folder
+        self.ranks = ranks or Ranks()
         self.validate = validate or (lambda adapted: adapted.method.validate(adapted, data.val))
         self.device = adapted.engine.device
         self.bf16 = settings.precision == "bfloat16" or (
@@ -132,17 +140,21 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(_groups(adapted, settings), lr=settings.rate)
         self.average = Average(adapted, settings.average)
         self.progress = Progress()
-        self.steps, self.validations = settings.steps, VALIDATIONS
+        self.steps = settings.steps
+        self.validations = VALIDATIONS
         self._signal = 0
 
-    # --- before ----------------------------------------------------------------------------------------------------
+    # --- before ----------------------------------------------------------------------------------
 
     def plan(self) -> Estimate:
-        """Measure a step and a validation, without changing anything, and choose the number of steps."""
+        """Measure a step and a validation, without changing anything, and choose the number of
+        steps.
+        """
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         held = {name: item.detach().clone() for name, item in self.adapted.tensors().items()}
-        memo, kept = copy.deepcopy(self.adapted.memo), self.adapted.store is not None
+        memo = copy.deepcopy(self.adapted.memo)
+        kept = self.adapted.store is not None
         with torch.random.fork_rng():
             self._timed(0)  # warms up
             fresh = min(self._timed(step) for step in (1, 2))
@@ -160,7 +172,8 @@ class Trainer:
             self.ranks.agree(validation),
             _peak_bytes(self.device),
         )
-        steps, minutes = self.settings.steps, self.settings.minutes
+        steps = self.settings.steps
+        minutes = self.settings.minutes
         if minutes:
             affordable = int(JUDGING * 60 * minutes / max(estimate.validation_seconds, 1e-3))
             estimate = replace(estimate, validations=min(max(affordable, 3), 1 + VALIDATIONS))
@@ -168,11 +181,14 @@ class Trainer:
                 estimate = self._fewer_views(estimate, minutes)
             fit = estimate.fitting(minutes)
             steps = min(steps, fit) if steps else fit
-        self.steps, self.validations = steps, estimate.validations - 1
+        self.steps = steps
+        self.validations = estimate.validations - 1
         return replace(estimate, steps=steps)
 
     def _fewer_views(self, estimate: Estimate, minutes: float) -> Estimate:
-        """Where a budget would go into encoding view after view: so few of each frame that they come again."""
+        """Where a budget would go into encoding view after view: so few of each frame that they
+        come again.
+        """
         each = self.sampler.lap * max(estimate.fresh_seconds, 1e-6)
         count = max(1, min(self.sampler.variants, int(ENCODING * 60 * minutes / each)))
         self.sampler = replace(self.sampler, variants=count)
@@ -197,7 +213,7 @@ class Trainer:
         self.progress = found
         return True
 
-    # --- the loop --------------------------------------------------------------------------------------------------
+    # --- the loop --------------------------------------------------------------------------------
 
     def run(self, say: Callable[[int, int, Row], None] | None = None) -> Outcome:
         """Train to the end.
@@ -208,10 +224,12 @@ class Trainer:
         Raises:
             SegscopeError: gradients are not finite, again and again.
         """
-        progress, settings = self.progress, self.settings
+        progress = self.progress
+        settings = self.settings
         every = settings.validate_every or max(1, self.steps // self.validations)
         events = Events(self.folder) if self.folder is not None and self.ranks.first else None
-        began, saved = time.monotonic() - progress.seconds, time.monotonic()
+        began = time.monotonic() - progress.seconds
+        saved = time.monotonic()
         why = "done"
         with torch.random.fork_rng(), self._signals(), self._batches() as batches:
             if not progress.rows:
@@ -281,7 +299,9 @@ class Trainer:
         return {"step": float(progress.step + 1), **terms, "rate": rate, "gradient": norm}
 
     def _gradients(self, batch: list[Example]) -> dict[str, float]:
-        """Gradients of the mean loss over the whole batch; this process works through its share of it."""
+        """Gradients of the mean loss over the whole batch; this process works through its share of
+        it.
+        """
         size = -(-len(batch) // self.settings.accumulate)
         means: dict[str, float] = {}
         with _training(self.adapted.noisy):
@@ -297,7 +317,7 @@ class Trainer:
         self.ranks.average(self.adapted.trained.values())
         return {name: self.ranks.total(value) for name, value in means.items()}
 
-    # --- judging ---------------------------------------------------------------------------------------------------
+    # --- judging ---------------------------------------------------------------------------------
 
     def _validated(self) -> dict[str, float]:
         """Figures of the averaged weights, on the first process."""
@@ -326,7 +346,7 @@ class Trainer:
         else:
             progress.waited += 1
 
-    # --- examples --------------------------------------------------------------------------------------------------
+    # --- examples --------------------------------------------------------------------------------
 
     def _batch(self, step: int) -> list[Example]:
         """This process's examples of a step; chance follows from the step alone."""
@@ -363,7 +383,9 @@ class Trainer:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step that is going on, saved; a second one ends it at once."""
+        """Ctrl-C and SIGTERM end the run after the step that is going on, saved; a second one ends
+        it at once.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -396,7 +418,9 @@ def _groups(adapted: Adapted, settings: Settings) -> list[dict[str, object]]:
 
 
 def _schedule(step: int, steps: int, warm_up: float) -> float:
-    """Factor of the learning rate: a rise over a share of the steps, then half a cosine to a hundredth."""
+    """Factor of the learning rate: a rise over a share of the steps, then half a cosine to a
+    hundredth.
+    """
     warm = max(1, round(warm_up * steps))
     if step < warm:
         return (step + 1) / warm

@@ -1,6 +1,8 @@
-"""Validation while training: Dice of a jittered box on each thing, seen as at inference; of classes, without prompts.
+"""Validation while training: Dice of a jittered box on each thing, seen as at inference; of
+classes, without prompts.
 
-Lighter than the evaluator, which stands above this room: answers are single decodes, frames are judged one by one.
+Lighter than the evaluator, which stands above this room: answers are single decodes, frames are
+judged one by one.
 """
 
 from __future__ import annotations
@@ -125,7 +127,8 @@ def classes_dice(
 
     Args:
         cases: to validate on.
-        predict: number of a frame and its picture (row, column, 3) to logits (class, row, column) at its size.
+        predict: number of a frame and its picture (row, column, 3) to logits (class, row, column)
+            at its size.
         most: frames that are looked at.
     """
     count = len(cases.items)

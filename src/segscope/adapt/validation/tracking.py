@@ -1,7 +1,8 @@
-"""Validation of what is carried through stacks: Dice of the frames that nobody prompted, and of the prompted one apart.
+"""Validation of what is carried through stacks: Dice of the frames that nobody prompted, and of the
+prompted one apart.
 
-A loose box is given on the frame with most of an object, and carried both ways. Lighter than the evaluator: no stop
-rules, one window for a stack, and only the frames near the prompted one.
+A loose box is given on the frame with most of an object, and carried both ways. Lighter than the
+evaluator: no stop rules, one window for a stack, and only the frames near the prompted one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def validate_clips(
     """Mean Dice over objects, 0 to 1.
 
     Returns:
-        "dice" of tracked frames and "prompted" of the prompted ones; where there are no stacks, the usual figures.
+        "dice" of tracked frames and "prompted" of the prompted ones; where there are no stacks, the
+        usual figures.
     """
     found = list(objects(cases))
     if not found:
@@ -69,10 +71,13 @@ def objects(cases: Gathered) -> Iterator[tuple[int, int, int]]:
 def follow(
     adapted: Adapted, scan: Scan, plane: int, value: int, reach: int = REACH
 ) -> tuple[float, float]:
-    """Dice of one object: mean over tracked frames where it is or is claimed, and of the prompted frame."""
+    """Dice of one object: mean over tracked frames where it is or is claimed, and of the prompted
+    frame.
+    """
     truth = scan.planes[plane] == value
     at = int(truth.sum((1, 2)).argmax())
-    low, high = max(0, at - reach), min(len(truth), at + reach + 1)
+    low = max(0, at - reach)
+    high = min(len(truth), at + reach + 1)
     found = carry(adapted, scan.rgb[low:high], truth[low:high], at - low)
     each = [dice(mask, true) for mask, true in zip(found, truth[low:high], strict=True)]
     others = [score for k, score in enumerate(each) if k != at - low and not np.isnan(score)]
@@ -113,7 +118,9 @@ def carry(
 
 
 def _answer(adapted: Adapted, rgb: NDArray[np.uint8], shown: window.Window, box: Box) -> Decoded:
-    """What a box on a frame of a stack is answered by; the box in pixels of the frame, `rgb` what the window shows."""
+    """What a box on a frame of a stack is answered by; the box in pixels of the frame, `rgb` what
+    the window shows.
+    """
     engine = adapted.engine
     features: Features = engine.encode(rgb, video=True)
     x0, y0, x1, y1 = shown
@@ -122,7 +129,9 @@ def _answer(adapted: Adapted, rgb: NDArray[np.uint8], shown: window.Window, box:
     hint = hint_of([inside])
     found = engine.decode(features, [hint], multimask=engine.multimask(hint.clicks, tracking=False))
     answer = best_of(found)
-    return replace(answer, object_score=None) if engine.card.zoom else gated(answer)
+    if engine.card.zoom:
+        return replace(answer, object_score=None)
+    return gated(answer)
 
 
 def _pasted(
@@ -137,7 +146,9 @@ def _pasted(
 def _tracking_window(
     mask: NDArray[np.bool_], box: Box, size_hw: tuple[int, int], side: int
 ) -> window.Window:
-    """A window with room around a mask, at least a quarter of the input long; the frame where that is most of it."""
+    """A window with room around a mask, at least a quarter of the input long; the frame where that
+    is most of it.
+    """
     xyxy = Box.around(mask).xyxy if mask.any() else box.xyxy
     longest = max(xyxy[2] - xyxy[0], xyxy[3] - xyxy[1])
     wanted = max(ROOM * longest, side // 4)

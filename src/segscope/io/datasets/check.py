@@ -1,6 +1,8 @@
-"""A data set looked through before anything is trained or judged on it: files, grids, labels, duplicates, leaks.
+"""A data set looked through before anything is trained or judged on it: files, grids, labels,
+duplicates, leaks.
 
-`checks.CHECKS` lists what is looked for. Cases are read one at a time; what is kept of each are a few hundred bytes.
+`checks.CHECKS` lists what is looked for. Cases are read one at a time; what is kept of each are a
+few hundred bytes.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ Advance = Callable[[int, int], None]
 _Seen = tuple[Case, bytes, NDArray[np.uint64] | None]
 
 MOST_BITS = 12
-"""Perceptual hashes (256 bits) that differ in at most this many are taken for one picture. Measured on 1,900 pictures
-of 20 kinds: unrelated ones differ in 13 or more, four of five saved again smaller and as JPEG in at most 12."""
+"""Perceptual hashes (256 bits) that differ in at most this many are taken for one picture. Measured
+on 1,900 pictures of 20 kinds: unrelated ones differ in 13 or more, four of five saved again smaller
+and as JPEG in at most 12.
+"""
 
 _SUFFIXES = tuple(suffix for entry in FORMATS for suffix in entry.suffixes)
 _PERSON = re.compile(
@@ -45,7 +49,8 @@ _ORDER = {check.kind: place for place, check in enumerate(_IN_ORDER)}
 def check(
     path: str | Path, *, workers: int = 1, fast: bool = False, advance: Advance | None = None
 ) -> list[Finding]:
-    """Look through a data set, or the data sets of a folder, for what would spoil training or figures.
+    """Look through a data set, or the data sets of a folder, for what would spoil training or
+    figures.
 
     Args:
         path: what `cases.dataset` or `cases.datasets` reads.
@@ -54,7 +59,8 @@ def check(
         advance: told (cases done, cases in all) as it goes.
 
     Returns:
-        Findings, errors first, each severity in the order of `CHECKS`; none means that nothing is wrong.
+        Findings, errors first, each severity in the order of `CHECKS`; none means that nothing is
+        wrong.
 
     Raises:
         UsageError: nothing there, or no data set.
@@ -201,9 +207,13 @@ def _across(
 
 
 def person_of(identity: str) -> str | None:
-    """The part of an id that seems to name a patient or a scan: patient012 of patient012_frame01; None without one."""
+    """The part of an id that seems to name a patient or a scan: patient012 of patient012_frame01;
+    None without one.
+    """
     match = _PERSON.search(identity) or _PART.match(identity)
-    return match[1].lower() if match else None
+    if match:
+        return match[1].lower()
+    return None
 
 
 def _absent(found: DataSet, values: set[int]) -> Iterator[Finding]:

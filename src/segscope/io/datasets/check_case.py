@@ -1,4 +1,6 @@
-"""One case of a data set: everything that can be wrong with its image and its masks, and what to compare it by."""
+"""One case of a data set: everything that can be wrong with its image and its masks, and what to
+compare it by.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class Looked:
 
     Attributes:
         findings: its faults.
-        digest: of all pixels looked at; empty where they cannot be compared (unreadable or constant).
+        digest: of all pixels looked at; empty where they cannot be compared (unreadable or
+            constant).
         likeness: perceptual hash of the middle frame, four 64-bit words; None where there is none.
         values: labels found in its semantic masks.
     """
@@ -62,7 +65,8 @@ def look(case: Case, *, fast: bool = False) -> Looked:
 
     Args:
         case: its files exist.
-        fast: look at three frames of the image (first, middle, last), and not for objects in pieces.
+        fast: look at three frames of the image (first, middle, last), and not for objects in
+            pieces.
     """
     called = f"{case.dataset}: {case.id}"
     found: list[Finding] = []
@@ -84,7 +88,9 @@ def _intensities(
 ) -> tuple[bytes, NDArray[np.uint64] | None]:
     """Digest of the pixels and hash of the middle frame, one frame in memory at a time."""
     digest = hashlib.blake2b(digest_size=16)
-    low, high, bad = np.inf, -np.inf, 0
+    low = np.inf
+    high = -np.inf
+    bad = 0
     count = len(stack)
     likeness = None
     for index in sorted({0, count // 2, count - 1}) if fast else range(count):
@@ -95,7 +101,8 @@ def _intensities(
         finite = frame[np.isfinite(frame)] if frame.dtype.kind == "f" else frame
         bad += frame.size - finite.size
         if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+            low = min(low, float(finite.min()))
+            high = max(high, float(finite.max()))
         if index == count // 2:
             likeness = _likeness(frame)
     if bad:
@@ -121,7 +128,9 @@ def _grey(frame: NDArray[Any]) -> NDArray[Any]:
 
 
 def _likeness(frame: NDArray[Any]) -> NDArray[np.uint64] | None:
-    """Where a coarse grid grows brighter to the right, clearly: 256 bits that survive scaling and compression."""
+    """Where a coarse grid grows brighter to the right, clearly: 256 bits that survive scaling and
+    compression.
+    """
     from PIL import Image
 
     frame = np.nan_to_num(frame.astype(np.float32), posinf=0, neginf=0)
@@ -132,7 +141,9 @@ def _likeness(frame: NDArray[Any]) -> NDArray[np.uint64] | None:
         Image.fromarray(frame).resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX)
     )
     brighter = cells[:, 1:] > cells[:, :-1] + _CLEARLY * cells.std()
-    return np.packbits(brighter).view(np.uint64) if brighter.sum() >= _LEAST_BITS else None
+    if brighter.sum() >= _LEAST_BITS:
+        return np.packbits(brighter).view(np.uint64)
+    return None
 
 
 def _spacing(called: str, case: Case, stack: Stack) -> Iterator[Finding]:
@@ -205,7 +216,8 @@ def _truth(
     if not sizes:
         yield finding("empty-mask", called, target.path, "holds no object")
         return
-    # values of an edge that was smoothed lie scattered along it, a pixel or two each; objects and classes do not
+    # values of an edge that was smoothed lie scattered along it, a pixel or two each; objects and
+    # classes do not
     scattered = [label for label, size in sizes.items() if size < 2 * pieces[label]]
     if len(scattered) >= max(_LEAST_LEVELS, len(sizes) / 2):
         what = f"holds {len(sizes)} values, {len(scattered)} of them scattered over single pixels"
@@ -327,8 +339,8 @@ def _broken(called: str, file: Path, masks: Masks, is_volume: bool) -> Iterator[
 
 
 def _in_pieces(labels: NDArray[np.uint16]) -> Iterator[int]:
-    """Labels with a further piece that is not small, does not touch the border (beyond which it may be connected), and
-    lies more than twice as far from the largest piece as that is long."""
+    """Labels with a further piece that is not small, does not touch the border (beyond which it may
+    be connected), and lies more than twice as far from the largest piece as that is long."""
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         if box is None:
             continue

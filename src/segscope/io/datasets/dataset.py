@@ -1,4 +1,6 @@
-"""The nouns of data sets: DataSet, its Cases, their Targets. `cases.py` reads them, `layouts.py` knows how they lie."""
+"""The nouns of data sets: DataSet, its Cases, their Targets. `cases.py` reads them, `layouts.py`
+knows how they lie.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ Split = Literal["train", "val", "test"]
 TargetKind = Literal["binary", "semantic", "instance"]
 Layout = Literal["segscope", "nnU-Net", "datalist", "pairs", "npz"]
 Complain = Callable[[str, str, Path, str], None]
-"""Takes what is wrong with a list: kind of fault (see `checks.CHECKS`), id of the case, file, and one paragraph."""
+"""Takes what is wrong with a list: kind of fault (see `checks.CHECKS`), id of the case, file, and
+one paragraph.
+"""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One truth of a case. `kind`: binary = positive is inside; semantic = the value is the class, named in `names`;
-    instance = every positive value is one object."""
+    """One truth of a case. `kind`: binary = positive is inside; semantic = the value is the class,
+    named in `names`; instance = every positive value is one object."""
 
     path: Path
     label: str = ""
@@ -34,7 +38,8 @@ class Case:
         image: file or folder that `segscope.io.read` opens.
         targets: truths on the grid of the image; empty when there are none.
         split: "train", "val" or "test".
-        group: patient, volume or field; a group stays on one side of any split. The id where the list names none.
+        group: patient, volume or field; a group stays on one side of any split. The id where the
+            list names none.
         modality: as the list says it, or None.
         channels: further files of the same scan on the same grid (nnU-Net's _0001, _0002 ...).
         dataset: name of the set that lists it.

@@ -13,7 +13,8 @@ LEAST_PIXELS = 10
 MOST_MM = 50.0
 """A greater distance of pixels or slices is not plausible."""
 MOST_FOREGROUND = 0.9
-"""A mask of one object that covers more than this, and touches all borders, is taken for inverted."""
+"""A mask of one object that covers more than this, and touches all borders, is taken for inverted.
+"""
 ANISOTROPIC = 3.0
 """Slices that lie this many times as far apart as pixels are worth a note."""
 
@@ -35,7 +36,8 @@ class Finding:
 
     Attributes:
         kind: name of the `Check`.
-        severity: "error" (figures will be wrong or reading fails), "warning" (probably wrong) or "info".
+        severity: "error" (figures will be wrong or reading fails), "warning" (probably wrong) or
+            "info".
         case: data set and id of the case, as "set: id"; the set alone where it concerns all.
         file: the file at fault.
         message: the file, and what is wrong with it.
@@ -135,7 +137,9 @@ BY_KIND = {check.kind: check for check in CHECKS}
 
 
 def finding(kind: str, case: str, file: Path, what: str) -> Finding:
-    """A finding of a kind of `CHECKS`. `what` is a clause about the file, which the message names first."""
+    """A finding of a kind of `CHECKS`. `what` is a clause about the file, which the message names
+    first.
+    """
     check = BY_KIND[kind]
     text = what if str(file) in what else f"{file}: {what}"
     return Finding(kind, check.severity, case, file, text, check.remedy)

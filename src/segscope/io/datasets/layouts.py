@@ -1,4 +1,6 @@
-"""How data sets lie on disk: our dataset.json, nnU-Net folders, MONAI datalists, pairs matched by stem, .npz cases."""
+"""How data sets lie on disk: our dataset.json, nnU-Net folders, MONAI datalists, pairs matched by
+stem, .npz cases.
+"""
 
 from __future__ import annotations
 
@@ -35,18 +37,23 @@ _IN_MM = {"mm": 1.0, "um": 1e-3, "nm": 1e-6}
 
 def listed(listing: Path, complain: Complain) -> DataSet:
     """The data set of a JSON file."""
-    document, folder = json_object(listing), listing.parent
+    document = json_object(listing)
+    folder = listing.parent
     layout: Layout = "datalist"
     names = _names(listing, document.get("labels"))
     if "items" in document:
-        layout, found = "segscope", _own(listing, document, names, complain)
+        layout = "segscope"
+        found = _own(listing, document, names, complain)
     elif "labels" in document and "dataset" in document:
-        layout, found = "nnU-Net", _nnunet_list(listing, document, names, complain)
+        layout = "nnU-Net"
+        found = _nnunet_list(listing, document, names, complain)
     elif "labels" in document and (folder / "imagesTr").is_dir():
-        layout, found = "nnU-Net", _nnunet(listing, document, names, complain)
+        layout = "nnU-Net"
+        found = _nnunet(listing, document, names, complain)
     else:
         found = _datalist(listing, document, names, complain)
-    name, licence = document.get("name"), document.get("license") or document.get("licence") or ""
+    name = document.get("name")
+    licence = document.get("license") or document.get("licence") or ""
     name = str(name or folder.resolve().name)
     return DataSet(
         name, folder, tuple(found), layout, listing, _modality(document), str(licence), names
@@ -65,7 +72,9 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def _names(listing: Path, labels: object) -> dict[int, str]:
-    """Names by class number from {"1": "liver"} or {"liver": 1}; background and other remarks are left out."""
+    """Names by class number from {"1": "liver"} or {"liver": 1}; background and other remarks are
+    left out.
+    """
     names: dict[int, str] = {}
     for key, value in labels.items() if isinstance(labels, Mapping) else ():
         if str(key).isdecimal() and isinstance(value, str):
@@ -84,7 +93,9 @@ def _modality(document: Mapping[str, Any]) -> str | None:
     """What the list says of all its scans; the first channel where it names channels."""
     said = document.get("channel_names") or document.get("modality") or None
     said = next(iter(said.values()), None) if isinstance(said, Mapping) else said
-    return None if said is None else str(said)
+    if said is None:
+        return None
+    return str(said)
 
 
 def _own(
@@ -144,11 +155,15 @@ def _flat(value: object) -> list[str]:
     """The texts of a text, or of lists in lists."""
     if isinstance(value, list):
         return [text for part in value for text in _flat(part)]
-    return [value] if isinstance(value, str) else []
+    if isinstance(value, str):
+        return [value]
+    return []
 
 
 def _spacing(item: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """From spacing_nm [z, y, x], pixel_size_um [y, x], pixel_size_mm 0.2 and the like; a picture is 1 mm deep."""
+    """From spacing_nm [z, y, x], pixel_size_um [y, x], pixel_size_mm 0.2 and the like; a picture is
+    1 mm deep.
+    """
     for unit, in_mm in _IN_MM.items():
         value = item.get(f"spacing_{unit}") or item.get(f"pixel_size_{unit}")
         if value is not None:
@@ -168,7 +183,9 @@ def _stem(path: Path) -> str:
         *(end for e in MASK_FORMATS for end in e.suffixes),
     )
     suffix = suffix_of(path, known)
-    return path.name[: -len(suffix)] if suffix else path.stem
+    if suffix:
+        return path.name[: -len(suffix)]
+    return path.stem
 
 
 def files_of(folder: Path, ending: str = "") -> list[Path]:
@@ -184,7 +201,8 @@ def files_of(folder: Path, ending: str = "") -> list[Path]:
 def _nnunet(
     listing: Path, document: Mapping[str, Any], names: dict[int, str], complain: Complain
 ) -> Iterator[Case]:
-    folder, ending = listing.parent, str(document.get("file_ending", ""))
+    folder = listing.parent
+    ending = str(document.get("file_ending", ""))
     channels = document.get("channel_names") or document.get("modality")
     wanted = len(channels) if isinstance(channels, Mapping) else 1
     splits: tuple[tuple[str, Split], ...] = (("Tr", "train"), ("Val", "val"), ("Ts", "test"))
@@ -223,7 +241,9 @@ def _nnunet(
 def _nnunet_list(
     listing: Path, document: Mapping[str, Any], names: dict[int, str], complain: Complain
 ) -> Iterator[Case]:
-    """nnU-Net's dataset.json that names files anywhere: "dataset": {id: {"images": [...], "label": ...}}."""
+    """nnU-Net's dataset.json that names files anywhere: "dataset": {id: {"images": [...], "label":
+    ...}}.
+    """
     for identity, entry in document["dataset"].items():
         try:
             image, *others = (listing.parent / file for file in _flat(entry["images"]))
@@ -290,8 +310,10 @@ def _pairs(folder: Path, complain: Complain) -> Iterator[Case]:
 
 
 def _pair_folders(folder: Path) -> Iterator[tuple[Path, Path | None, Split, str]]:
-    """Folder of images, of their masks, split and start of the ids: images/ beside masks/, train/images/ beside
-    train/masks/, or images/train/ beside masks/train/. A test split may have no masks."""
+    """Folder of images, of their masks, split and start of the ids: images/ beside masks/,
+    train/images/ beside train/masks/, or images/train/ beside masks/train/. A test split may have
+    no masks.
+    """
     images, masks = _two(folder)
     if images and masks:
         inner = [
@@ -316,7 +338,9 @@ def _two(folder: Path) -> tuple[Path | None, Path | None]:
 
 
 def _npz(folder: Path) -> Iterator[Case]:
-    """Cases with `imgs`, and `gts` where there is truth, in a folder or in folders of it named by split."""
+    """Cases with `imgs`, and `gts` where there is truth, in a folder or in folders of it named by
+    split.
+    """
     for place in (
         folder,
         *(inner for inner in files_of(folder) if inner.is_dir() and inner.name.lower() in _SPLITS),

@@ -33,7 +33,9 @@ def cases(path: str | Path) -> list[Case]:
 
 
 def datasets(path: str | Path) -> list[DataSet]:
-    """The data sets of a folder that holds several (listed in index.json, or each with a dataset.json), or the one."""
+    """The data sets of a folder that holds several (listed in index.json, or each with a
+    dataset.json), or the one.
+    """
     return [dataset(member) for member in members(path)]
 
 
@@ -60,9 +62,11 @@ def dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
     """A data set.
 
     Args:
-        path: a folder with `dataset.json` (ours or nnU-Net's), a JSON datalist, a folder with images and masks in two
-            folders of it (also below folders named by split), or a folder of `.npz` cases with `imgs` and `gts`.
-        complain: gets what is wrong with the list, case by case, in the place of an exception at the first.
+        path: a folder with `dataset.json` (ours or nnU-Net's), a JSON datalist, a folder with
+            images and masks in two folders of it (also below folders named by split), or a folder
+            of `.npz` cases with `imgs` and `gts`.
+        complain: gets what is wrong with the list, case by case, in the place of an exception at
+            the first.
 
     Raises:
         UsageError: nothing there, none of these layouts, or a folder of several data sets.
@@ -91,7 +95,9 @@ def dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
 
 
 def read_image(case: Case) -> Stack:
-    """The scan of a case; where its file states no scale or no modality, which decides the window, with the list's."""
+    """The scan of a case; where its file states no scale or no modality, which decides the window,
+    with the list's.
+    """
     stack = read(case.image)
     if stack.geometry is None and case.spacing_zyx_mm is not None:
         stack = replace(stack, geometry=Geometry.from_spacing(case.spacing_zyx_mm))

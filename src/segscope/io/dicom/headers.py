@@ -1,6 +1,7 @@
 """DICOM headers as plain records: one `Frame` for each picture in a file, without touching pixels.
 
-Everything here comes from untrusted files: values that do not parse become None or a ReadError, never a guess.
+Everything here comes from untrusted files: values that do not parse become None or a ReadError,
+never a guess.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ _quiet_lock = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep pydicom's remarks on sloppy values off the terminal; what matters is checked by ourselves."""
+    """Keep pydicom's remarks on sloppy values off the terminal; what matters is checked by
+    ourselves.
+    """
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -123,7 +126,8 @@ def looks_like_dicom(path: Path) -> bool:
         return False
     if head[128:132] == b"DICM":
         return True
-    little, big = head[:2] in (b"\x02\x00", b"\x08\x00"), head[:2] in (b"\x00\x02", b"\x00\x08")
+    little = head[:2] in (b"\x02\x00", b"\x08\x00")
+    big = head[:2] in (b"\x00\x02", b"\x00\x08")
     group_length = head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x00\x01", b"\x05\x00", b"\x00\x05", b"\x08\x00",
                                  b"\x00\x08", b"\x16\x00", b"\x00\x16")  # fmt: skip
     return len(head) >= 12 and (little or big) and group_length
@@ -191,7 +195,9 @@ def read_frames(path: Path) -> list[Frame] | str:
 
 
 def _should_be_image(data: Any) -> bool:
-    """Whether a file without a size is a damaged image, rather than a plan, a report or a list of files."""
+    """Whether a file without a size is a damaged image, rather than a plan, a report or a list of
+    files.
+    """
     kind = data.get("SOPClassUID") or getattr(data, "file_meta", {}).get("MediaStorageSOPClassUID")
     return kind is None or "Image Storage" in getattr(kind, "name", "")
 
@@ -206,7 +212,9 @@ def number(value: Any) -> float | None:
         found = float(value)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    if math.isfinite(found):
+        return found
+    return None
 
 
 def vector(value: Any, length: int) -> Vector | None:
@@ -215,7 +223,9 @@ def vector(value: Any, length: int) -> Vector | None:
         numbers = tuple(float(part) for part in value)
     except (TypeError, ValueError):
         return None
-    return numbers if len(numbers) == length and all(map(math.isfinite, numbers)) else None
+    if len(numbers) == length and all(map(math.isfinite, numbers)):
+        return numbers
+    return None
 
 
 def plain_text(value: Any) -> str:
@@ -226,7 +236,8 @@ def plain_text(value: Any) -> str:
 
 def _file_of(path: Path, data: Any) -> DicomFile:
     syntax = _syntax_of(data)
-    samples, bits = int(data.get("SamplesPerPixel") or 1), int(data.get("BitsAllocated") or 0)
+    samples = int(data.get("SamplesPerPixel") or 1)
+    bits = int(data.get("BitsAllocated") or 0)
     frames = int(number(data.get("NumberOfFrames")) or 1)
     photometric = str(data.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
     if bits not in (1, 8, 16, 32, 64) or samples not in (1, 3):
@@ -239,7 +250,8 @@ def _file_of(path: Path, data: Any) -> DicomFile:
             f"{path} is a mosaic: all slices of a volume as tiles of one picture, placed by private elements. Convert "
             "it to NIfTI first (dcm2niix does it)."
         )
-    rows, columns = int(data.Rows or 0), int(data.Columns or 0)
+    rows = int(data.Rows or 0)
+    columns = int(data.Columns or 0)
     check_declared(
         path,
         (frames, rows, columns, 3 if photometric == "PALETTE COLOR" else samples),
@@ -263,7 +275,11 @@ def _syntax_of(data: Any) -> str:
     if named:
         return str(named)
     implicit, little = data.original_encoding
-    return NATIVE[0] if implicit else NATIVE[1] if little else NATIVE[2]
+    if implicit:
+        return NATIVE[0]
+    if little:
+        return NATIVE[1]
+    return NATIVE[2]
 
 
 def _check_size(
@@ -292,19 +308,24 @@ def _check_size(
 
 
 def _has_end_mark(path: Path, start: int) -> bool:
-    """Whether compressed pixels come to their sequence delimiter; decoders fill up what is missing without a word."""
+    """Whether compressed pixels come to their sequence delimiter; decoders fill up what is missing
+    without a word.
+    """
     with path.open("rb") as file:
         file.seek(max(start, path.stat().st_size - 2**16))
         return b"\xfe\xff\xdd\xe0" in file.read()
 
 
 def _clip_times(data: Any, frames: int) -> tuple[Vector | None, bool]:
-    """Seconds of each frame from the cine tags, and whether the file says that its frames follow in time."""
+    """Seconds of each frame from the cine tags, and whether the file says that its frames follow in
+    time.
+    """
     if frames < 2:
         return None, False
     steps = vector(data.get("FrameTimeVector"), frames)
     if steps is not None and all(step >= 0 for step in steps):
-        total, times = 0.0, []
+        total = 0.0
+        times = []
         for step in (0.0, *steps[1:]):
             total += step / 1000.0
             times.append(total)
@@ -339,27 +360,30 @@ def _spacing(data: Any) -> tuple[Vector | None, str]:
 
 
 def group_of(data: Any, index: int, name: str) -> Any:
-    """First item of a functional group of one frame: its own, else the shared one, else the data set itself."""
+    """First item of a functional group of one frame: its own, else the shared one, else the data
+    set itself.
+    """
     own = data.get("PerFrameFunctionalGroupsSequence") or []
     shared = data.get("SharedFunctionalGroupsSequence") or []
     for holder in (own[index : index + 1], shared[:1]):
         items = holder[0].get(name) if len(holder) else None
         if items:
             return items[0]
-    return data if not own else {}
+    if not own:
+        return data
+    return {}
 
 
 def _frame_of(file: DicomFile, data: Any, index: int) -> Frame:
-    measures, values = (
-        group_of(data, index, "PixelMeasuresSequence"),
-        group_of(data, index, "PixelValueTransformationSequence"),
-    )
+    measures = group_of(data, index, "PixelMeasuresSequence")
+    values = group_of(data, index, "PixelValueTransformationSequence")
     position = group_of(data, index, "PlanePositionSequence").get("ImagePositionPatient")
     orientation = group_of(data, index, "PlaneOrientationSequence").get("ImageOrientationPatient")
     if file.frames > 1 and not data.get("PerFrameFunctionalGroupsSequence"):
         position = None  # one position cannot be that of many frames
     spacing = _spacing(measures)[0] if measures is not data else _spacing(data)[0]
-    slope, intercept = number(values.get("RescaleSlope")), number(values.get("RescaleIntercept"))
+    slope = number(values.get("RescaleSlope"))
+    intercept = number(values.get("RescaleIntercept"))
     if slope == 0:
         raise ReadError(
             f"{file.path} has a RescaleSlope of 0, which makes all voxels equal; export the scan again"
@@ -375,7 +399,8 @@ def _frame_of(file: DicomFile, data: Any, index: int) -> Frame:
 
 
 def _window(values: Any) -> tuple[float, float] | None:
-    centre, width = number(values.get("WindowCenter")), number(values.get("WindowWidth"))
+    centre = number(values.get("WindowCenter"))
+    width = number(values.get("WindowWidth"))
     if centre is None or width is None or width <= 0:
         return None
     return (centre - width / 2, centre + width / 2)
@@ -391,10 +416,8 @@ def seconds_of(text: str) -> float | None:
 
 def _order_of(data: Any, index: int) -> dict[str, Any]:
     content = group_of(data, index, "FrameContentSequence")
-    heart, echo = (
-        group_of(data, index, "CardiacSynchronizationSequence"),
-        group_of(data, index, "MREchoSequence"),
-    )
+    heart = group_of(data, index, "CardiacSynchronizationSequence")
+    echo = group_of(data, index, "MREchoSequence")
     stamp = str(content.get("FrameAcquisitionDateTime") or data.get("AcquisitionDateTime") or "")
     clock = str(data.get("AcquisitionTime") or stamp[8:] or "").partition("+")[0]
     found = {

@@ -1,4 +1,6 @@
-"""DICOM pixels: one frame at a time, decoded when asked for, as values after the modality transform."""
+"""DICOM pixels: one frame at a time, decoded when asked for, as values after the modality
+transform.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ def _is_colour(file: DicomFile) -> bool:
 def common_type(frames: Sequence[Frame]) -> np.dtype[Any]:
     """The smallest type that holds every value of all frames after the modality transform exactly.
 
-    Fractional slopes give float32 (float64 for more than 24 stored bits), which rounds as any reader does.
+    Fractional slopes give float32 (float64 for more than 24 stored bits), which rounds as any
+    reader does.
     """
     kinds = {(frame.file, frame.slope, frame.intercept) for frame in frames}
     types = []
@@ -79,7 +82,8 @@ def common_type(frames: Sequence[Frame]) -> np.dtype[Any]:
             ends = (-(2 ** (file.bits_stored - 1)), 2 ** (file.bits_stored - 1) - 1)
             ends = ends if file.signed else (0, 2**file.bits_stored - 1)
             values = [ends[0] * slope + intercept, ends[1] * slope + intercept]
-            low, high = min(low, *values), max(high, *values)
+            low = min(low, *values)
+            high = max(high, *values)
             fractional |= not (float(slope).is_integer() and float(intercept).is_integer())
             types.append(_rescaled_type(low, high, fractional))
     return np.result_type(*types)
@@ -146,7 +150,9 @@ def stored_pixels(file: DicomFile, index: int) -> NDArray[Any]:
             pixels = _by_simpleitk(file, index, error)
         if header is not None and file.photometric == "PALETTE COLOR":
             colours = apply_color_lut(pixels, header)
-            return (colours >> 8).astype(np.uint8) if colours.dtype.itemsize == 2 else colours
+            if colours.dtype.itemsize == 2:
+                return (colours >> 8).astype(np.uint8)
+            return colours
         return pixels
 
 
@@ -155,7 +161,9 @@ def _is_native(syntax: str) -> bool:
 
 
 def _by_simpleitk(file: DicomFile, index: int, cause: Exception) -> NDArray[Any]:
-    """Decode one frame by GDCM. It gets a file of its own with that frame alone, so that it rescales nothing."""
+    """Decode one frame by GDCM. It gets a file of its own with that frame alone, so that it
+    rescales nothing.
+    """
     from pydicom.uid import UID
 
     try:
@@ -193,7 +201,8 @@ def _write_single(file: DicomFile, index: int, path: Path) -> None:
                  "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):  # fmt: skip
         if name in source:
             setattr(kept, name, source[name].value)
-    kept.SOPClassUID, kept.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    kept.SOPClassUID = SecondaryCaptureImageStorage
+    kept.SOPInstanceUID = generate_uid()
     kept.PixelData = encapsulate([get_frame(source.PixelData, index, number_of_frames=file.frames)])
     kept["PixelData"].VR = "OB"
     kept["PixelData"].is_undefined_length = True

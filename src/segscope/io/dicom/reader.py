@@ -1,4 +1,6 @@
-"""DICOM in: one file, a folder with a series, multi-frame files and clips; SEG and RTSTRUCT as masks."""
+"""DICOM in: one file, a folder with a series, multi-frame files and clips; SEG and RTSTRUCT as
+masks.
+"""
 
 from __future__ import annotations
 

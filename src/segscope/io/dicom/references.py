@@ -1,4 +1,6 @@
-"""The DICOM images that masks were drawn on, as writers need them: headers, references, identity of the patient."""
+"""The DICOM images that masks were drawn on, as writers need them: headers, references, identity of
+the patient.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _IDENTITY = (
     "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 _SHORT = ("StudyID", "AccessionNumber")
-_DATES, _TIMES, _SEXES = ("PatientBirthDate", "StudyDate"), ("StudyTime",), ("M", "F", "O", "")
+_DATES = ("PatientBirthDate", "StudyDate")
+_TIMES = ("StudyTime",)
+_SEXES = ("M", "F", "O", "")
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
@@ -38,9 +42,11 @@ def clean_label(name: str, object_id: int) -> str:
 
 
 def copy_identity(source: Any, target: Any) -> None:
-    """Copy patient and study, so that the new object files itself beside its scan; what is unknown stays empty.
+    """Copy patient and study, so that the new object files itself beside its scan; what is unknown
+    stays empty.
 
-    So does what is not valid (anonymisers leave such values): an archive may reject the whole file for it.
+    So does what is not valid (anonymisers leave such values): an archive may reject the whole file
+        for it.
     """
     for name in _IDENTITY:
         value = source.get(name)
@@ -84,7 +90,8 @@ class SourceImages:
             what: kind of the new file, for messages.
 
         Raises:
-            UsageError: it was not read from DICOM, its files are gone, or it has another grid than `masks`.
+            UsageError: it was not read from DICOM, its files are gone, or it has another grid than
+                `masks`.
         """
         files = () if source is None else source.meta.get("dicom_files", ())
         if source is None or not files:

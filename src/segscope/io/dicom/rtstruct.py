@@ -1,7 +1,8 @@
 """Structure sets of contours (DICOM RTSTRUCT): masks of them, and files of masks.
 
-Contours are written along the edges of pixels, one for each connected part of a slice, holes joined by a channel of no
-width; reading fills pixels whose centres lie inside. So a round trip gives the same voxels, oblique slices included.
+Contours are written along the edges of pixels, one for each connected part of a slice, holes joined
+by a channel of no width; reading fills pixels whose centres lie inside. So a round trip gives the
+same voxels, oblique slices included.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class RtStruct:
     suffixes = (".rtstruct.dcm",)
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        """Refuse a source that was not read from DICOM, has no places in the patient, or another grid."""
+        """Refuse a source that was not read from DICOM, has no places in the patient, or another
+        grid.
+        """
         with quiet():
             _placed(masks.on_stored_grid(), path, source)
 
@@ -140,7 +143,9 @@ def _structure_set(masks: Masks, images: SourceImages) -> Any:
     data.SpecificCharacterSet = "ISO_IR 192"
     copy_identity(images.first, data)
     data.Modality = "RTSTRUCT"
-    data.SeriesInstanceUID, data.SeriesNumber, data.InstanceNumber = generate_uid(), 1, 1
+    data.SeriesInstanceUID = generate_uid()
+    data.SeriesNumber = 1
+    data.InstanceNumber = 1
     data.SeriesDescription = "segscope contours"
     data.OperatorsName = ""
     data.SeriesDate = data.StructureSetDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
@@ -151,11 +156,9 @@ def _structure_set(masks: Masks, images: SourceImages) -> Any:
     data.FrameOfReferenceUID = images.frame_of_reference
     data.PositionReferenceIndicator = str(images.first.get("PositionReferenceIndicator") or "")
     data.ReferencedFrameOfReferenceSequence = [_references(images)]
-    data.StructureSetROISequence, data.ROIContourSequence, data.RTROIObservationsSequence = (
-        [],
-        [],
-        [],
-    )
+    data.StructureSetROISequence = []
+    data.ROIContourSequence = []
+    data.RTROIObservationsSequence = []
     for object_id in masks.object_ids:
         _add_roi(data, masks, object_id, images)
     return data
@@ -164,7 +167,9 @@ def _structure_set(masks: Masks, images: SourceImages) -> Any:
 def _references(images: SourceImages) -> Any:
     from pydicom.dataset import Dataset
 
-    series, study, frame = Dataset(), Dataset(), Dataset()
+    series = Dataset()
+    study = Dataset()
+    frame = Dataset()
     series.SeriesInstanceUID = images.first.SeriesInstanceUID
     series.ContourImageSequence = [images.reference(index) for index in images.one_frame_a_file()]
     study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
@@ -178,7 +183,9 @@ def _references(images: SourceImages) -> Any:
 def _add_roi(data: Any, masks: Masks, object_id: int, images: SourceImages) -> None:
     from pydicom.dataset import Dataset
 
-    roi, contours, seen = Dataset(), Dataset(), Dataset()
+    roi = Dataset()
+    contours = Dataset()
+    seen = Dataset()
     roi.ROINumber = object_id
     roi.ReferencedFrameOfReferenceUID = images.frame_of_reference
     roi.ROIName = clean_label(masks.names[object_id], object_id)
@@ -222,8 +229,12 @@ def _contour(points: NDArray[np.float64], frame: int, images: SourceImages) -> A
 
 
 def decimal(value: float) -> str:
-    """A decimal string of at most 16 characters, to a ten-thousandth of a millimetre where that fits."""
+    """A decimal string of at most 16 characters, to a ten-thousandth of a millimetre where that
+    fits.
+    """
     text = f"{value:.4f}".rstrip("0").rstrip(".")
     if len(text) > 16:
         text = f"{value:.9g}"
-    return "0" if text in ("-0", "") else text
+    if text in ("-0", ""):
+        return "0"
+    return text

@@ -1,7 +1,7 @@
 """Masks out of DICOM: segmentation objects (SEG) and structure sets of contours (RTSTRUCT).
 
-Both are put on the grid of a stack by millimetres, never by the order of frames: a SEG leaves empty frames out, and its
-frames may run the other way.
+Both are put on the grid of a stack by millimetres, never by the order of frames: a SEG leaves empty
+frames out, and its frames may run the other way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from segscope.masks import Masks, Runs, decode_runs, encode_runs
 from segscope.stack import Stack
 
 OBJECT_MARK = "segscope-object-"
-"""Starts the tracking identifier of a segment of ours; the object's number follows, as DICOM counts segments itself."""
+"""Starts the tracking identifier of a segment of ours; the object's number follows, as DICOM counts
+segments itself.
+"""
 
 _OFF_GRID = 0.15
 
@@ -43,7 +45,8 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 
     Args:
         path: the file.
-        like: the stack that they belong to. A SEG can be read without it, on a grid of its own that spans its frames.
+        like: the stack that they belong to. A SEG can be read without it, on a grid of its own that
+            spans its frames.
 
     Raises:
         UsageError: the file holds no masks, or an RTSTRUCT comes without `like`.
@@ -68,11 +71,9 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
 
     with reading(path, "a DICOM SEG"):
         header = read_header(path)
-        frames, rows, columns = (
-            int(header.get("NumberOfFrames", 1)),
-            int(header.Rows),
-            int(header.Columns),
-        )
+        frames = int(header.get("NumberOfFrames", 1))
+        rows = int(header.Rows)
+        columns = int(header.Columns)
         check_declared(path, (frames, rows, columns), 1)
         names = {
             int(item.SegmentNumber): plain_text(item.get("SegmentLabel"))
@@ -103,7 +104,9 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
 
 
 def _object_ids(header: Any) -> dict[int, int]:
-    """Object number of each segment: what our own writer left in the tracking identifiers, else the segment number."""
+    """Object number of each segment: what our own writer left in the tracking identifiers, else the
+    segment number.
+    """
     found = {
         int(item.SegmentNumber): str(item.get("TrackingID", "")) for item in header.SegmentSequence
     }
@@ -131,9 +134,12 @@ def _frame_pixels(data: Any, index: int, header: Any) -> NDArray[np.uint8]:
 
 
 def _unpacked(packed: bytes, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Frame `index` of packed bits. Frames follow each other without padding, so most begin inside a byte."""
+    """Frame `index` of packed bits. Frames follow each other without padding, so most begin inside
+    a byte.
+    """
     count = size_hw[0] * size_hw[1]
-    start, stop = index * count, (index + 1) * count
+    start = index * count
+    stop = (index + 1) * count
     if len(packed) * 8 < stop:
         raise ReadError(
             f"the pixels end before frame {index}; the file is cut off. Copy or export it again."
@@ -153,7 +159,9 @@ def _segment_of(header: Any, index: int) -> int:
 
 
 class _Place:
-    """Where a frame lies: index (x, y) to RAS millimetres, or nothing but references to source frames."""
+    """Where a frame lies: index (x, y) to RAS millimetres, or nothing but references to source
+    frames.
+    """
 
     def __init__(
         self,
@@ -161,7 +169,9 @@ class _Place:
         step_mm: float | None,
         sources: list[tuple[str, int]],
     ) -> None:
-        self.matrix, self.step_mm, self.sources = matrix, step_mm, sources
+        self.matrix = matrix
+        self.step_mm = step_mm
+        self.sources = sources
 
 
 def _place(path: Path, header: Any, index: int) -> _Place:
@@ -228,12 +238,15 @@ class _Target:
     def __init__(
         self, path: Path, grid: tuple[tuple[int, int, int], Geometry | None], like: Stack | None
     ) -> None:
-        self.path, (self.shape, self.geometry), self.like = path, grid, like
+        self.path = path
+        (self.shape, self.geometry) = grid
+        self.like = like
         self._runs: dict[tuple[int, int], Runs] = {}
         self._inverse = None if self.geometry is None else np.linalg.inv(self.geometry.affine)
         self._by_uid: dict[tuple[str, int], int] = {}
         if like is not None and like.axis == 0:
-            uids, frames = like.meta.get("dicom_uids", ()), like.meta.get("dicom_frames", ())
+            uids = like.meta.get("dicom_uids", ())
+            frames = like.meta.get("dicom_frames", ())
             self._by_uid = {
                 pair: index for index, pair in enumerate(zip(uids, frames, strict=False))
             }

@@ -31,7 +31,9 @@ class DicomSeg:
     suffixes = (".dcm",)
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        """Refuse a source that was not read from DICOM or has another grid; MissingExtra without highdicom."""
+        """Refuse a source that was not read from DICOM or has another grid; MissingExtra without
+        highdicom.
+        """
         require("highdicom", "dicom", "write DICOM SEG")
         with quiet():
             SourceImages.of(masks.on_stored_grid(), path, source, "SEG")
@@ -74,9 +76,11 @@ def _segmentation(masks: Masks, images: SourceImages, path: Path) -> Any:
 
 
 def _clip(masks: Masks, images: SourceImages) -> Any:
-    """A segmentation whose frames refer to frames of a clip by number, since they have no place in the patient.
+    """A segmentation whose frames refer to frames of a clip by number, since they have no place in
+    the patient.
 
-    highdicom makes it for a still picture; the kind of its source, the list of frames and their pixels are replaced.
+    highdicom makes it for a still picture; the kind of its source, the list of frames and their
+    pixels are replaced.
     """
     from pydicom.dataset import Dataset
     from pydicom.uid import SecondaryCaptureImageStorage
@@ -90,7 +94,8 @@ def _clip(masks: Masks, images: SourceImages) -> Any:
                    for number in [ids.index(object_id) + 1]) or [(1, 0)]  # fmt: skip
     bits = np.concatenate([masks.mask(frame, ids[number - 1]).ravel() for number, frame in pairs])
     packed = np.packbits(bits, bitorder="little").tobytes()
-    data.PixelData, data.NumberOfFrames = packed + b"\0" * (len(packed) % 2), len(pairs)
+    data.PixelData = packed + b"\0" * (len(packed) % 2)
+    data.NumberOfFrames = len(pairs)
     organisation = data.DimensionOrganizationSequence[0].DimensionOrganizationUID
     data.DimensionIndexSequence = [
         _dimension(organisation, 0x0062000B, 0x0062000A, "Segment"),
@@ -103,7 +108,8 @@ def _clip(masks: Masks, images: SourceImages) -> Any:
         group = copy.deepcopy(template)
         group.SegmentIdentificationSequence[0].ReferencedSegmentNumber = number
         content = Dataset()
-        content.StackID, content.InStackPositionNumber = "1", images.frames[frame] + 1
+        content.StackID = "1"
+        content.InStackPositionNumber = images.frames[frame] + 1
         content.DimensionIndexValues = [number, images.frames[frame] + 1]
         group.FrameContentSequence = [content]
         group.DerivationImageSequence[0].SourceImageSequence[
@@ -125,7 +131,8 @@ def _dimension(organisation: str, pointer: int, group: int, label: str) -> Any:
 
     item = Dataset()
     item.DimensionOrganizationUID = organisation
-    item.DimensionIndexPointer, item.FunctionalGroupPointer = pointer, group
+    item.DimensionIndexPointer = pointer
+    item.FunctionalGroupPointer = group
     item.DimensionDescriptionLabel = label
     return item
 
@@ -162,7 +169,8 @@ def _made(masks: Masks, sources: list[Any], pixels: NDArray[Any], omit_empty: bo
 def _sources(masks: Masks, images: SourceImages, path: Path) -> tuple[list[Any], list[int | None]]:
     """Headers of the source images, and for each of their frames the frame of the masks, or None.
 
-    Of single-frame files only those with a mask are taken, so that a large scan with a small lesion stays small.
+    Of single-frame files only those with a mask are taken, so that a large scan with a small lesion
+    stays small.
     """
     several = [
         file for file in images.headers if int(images.headers[file].get("NumberOfFrames") or 1) > 1

@@ -1,7 +1,7 @@
 """Frames of DICOM files to stacks: which belong together, in which order, and where they lie.
 
-Order comes from positions along the slice normal, never from file names or instance numbers; what cannot be ordered
-with certainty is refused with the numbers that show why.
+Order comes from positions along the slice normal, never from file names or instance numbers; what
+cannot be ordered with certainty is refused with the numbers that show why.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class Arranged:
 
 
 def group(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames that can form one stack: same series, size, colours, orientation and spacing; a clip is its own group.
+    """Frames that can form one stack: same series, size, colours, orientation and spacing; a clip
+    is its own group.
 
-    The groups come in the order of the listing that users choose from: series number, then UID, then first seen.
+    The groups come in the order of the listing that users choose from: series number, then UID,
+        then first seen.
     """
     groups: dict[tuple[Any, ...], list[list[Frame]]] = {}
     for frame in frames:
@@ -88,7 +90,8 @@ def _alike(one: Frame, other: Frame) -> bool:
 
 def describe(members: Sequence[Frame]) -> str:
     """One line of a listing: series number, modality, description, count and size. No patient data."""
-    file, frame = members[0].file, members[0]
+    file = members[0].file
+    frame = members[0]
     parts = [f"series {file.series_number}", file.modality or "modality unknown"]
     parts += [f"{file.description!r}"] if file.description else []
     parts.append(f"{len(members)} frame{'s' * (len(members) > 1)} of {file.rows} x {file.columns}")
@@ -103,11 +106,14 @@ def _plane_name(frame: Frame) -> str:
     assert frame.orientation is not None
     normal = np.abs(np.cross(frame.orientation[:3], frame.orientation[3:]))
     name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
-    return name if normal.max() > 0.999 else f"oblique {name}"
+    if normal.max() > 0.999:
+        return name
+    return f"oblique {name}"
 
 
 def select(path: Path, groups: list[list[Frame]], wanted: str | None) -> list[Frame]:
-    """The group that `wanted` names by its number in the listing, its SeriesInstanceUID or part of its description.
+    """The group that `wanted` names by its number in the listing, its SeriesInstanceUID or part of
+    its description.
 
     Raises:
         UsageError: several groups and no choice, or a choice that fits none or several.
@@ -159,7 +165,8 @@ def arrange(path: Path, members: list[Frame], options: ReadOptions) -> Arranged:
 def _without_copies(members: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
     """Drop second copies of a file (same SOPInstanceUID at the same place)."""
     seen: dict[tuple[str, int], Frame] = {}
-    kept, copies = [], 0
+    kept = []
+    copies = 0
     for frame in members:
         key = (frame.file.sop_uid, frame.index)
         if frame.file.sop_uid and key in seen and seen[key].position == frame.position:
@@ -231,7 +238,8 @@ def directions(path: Path, orientation: Sequence[float]) -> tuple[NDArray[np.flo
     Raises:
         ReadError: the six numbers are no pair of perpendicular unit vectors.
     """
-    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    row = np.array(orientation[:3])
+    column = np.array(orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1)) > 0.01 or abs(row @ column) > 0.01:
         raise ReadError(
@@ -317,7 +325,8 @@ def _volume(
     positions = np.array([frame.position for frame in frames])
     meta: dict[str, Any] = {}
     if len(frames) == 1:
-        first, step = positions[0], normal * (frames[0].thickness or 1.0)
+        first = positions[0]
+        step = normal * (frames[0].thickness or 1.0)
     else:
         first, step = _line(positions)
         away = np.linalg.norm(positions - first - np.arange(len(frames))[:, None] * step, axis=1)

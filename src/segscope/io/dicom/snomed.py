@@ -1,7 +1,7 @@
 """Labels in words to SNOMED CT codes, for segments that other systems can understand.
 
-A small table of what people outline most. A label that is not in it keeps its text and gets the general code of its
-kind: "Tissue" is what DICOM offers for "some anatomical thing".
+A small table of what people outline most. A label that is not in it keeps its text and gets the
+general code of its kind: "Tissue" is what DICOM offers for "some anatomical thing".
 """
 
 from __future__ import annotations
@@ -63,11 +63,14 @@ _TABLE = _table()
 
 
 def coded(label: str, code: Mapping[str, str] | None = None) -> tuple[Concept, Concept]:
-    """Category and type of an object, each as scheme, value and meaning; the type as it was chosen, or by its label."""
+    """Category and type of an object, each as scheme, value and meaning; the type as it was chosen,
+    or by its label.
+    """
     (category, meaning), (kind, kind_meaning) = codes_for(label)
     if code is None or not code.get("value") or not code.get("meaning"):
         return ("SCT", category, meaning), ("SCT", kind, kind_meaning)
-    scheme, value = code.get("scheme") or "SCT", code["value"]
+    scheme = code.get("scheme") or "SCT"
+    value = code["value"]
     known = [found for found, (number, _) in _TABLE.values() if scheme == "SCT" and number == value]
     category, meaning = known[0] if known else codes_for(code["meaning"])[0]
     return ("SCT", category, meaning), (scheme[:16], value[:16], code["meaning"][:64])

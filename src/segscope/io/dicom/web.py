@@ -44,7 +44,8 @@ class ArchiveError(SegscopeError):
 
     def __init__(self, message: str, *, missing: bool = False, too_large: bool = False) -> None:
         super().__init__(message)
-        self.missing, self.too_large = missing, too_large
+        self.missing = missing
+        self.too_large = too_large
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Archive:
 
     @classmethod
     def at(cls, url: str) -> Archive:
-        """The archive at a URL: https://HOST/ROOT, with USER:PASSWORD@ or :TOKEN@ before the host if need be.
+        """The archive at a URL: https://HOST/ROOT, with USER:PASSWORD@ or :TOKEN@ before the host
+        if need be.
 
         Raises:
             UsageError: not such a URL.
@@ -146,7 +148,9 @@ class Archive:
             rows = client.search_for_series(
                 search_filters={"SeriesInstanceUID": checked_uid(series)}
             )
-            return checked_uid(_text(rows[0], "0020000D")) if rows else None
+            if rows:
+                return checked_uid(_text(rows[0], "0020000D"))
+            return None
 
     def images(self, study: str, series: str | None = None) -> Series:
         """The series of a study that is named, or the only one with images.
@@ -176,10 +180,12 @@ class Archive:
     def fetch(
         self, study: str, series: str, folder: Path, *, most_bytes: int, most_files: int
     ) -> list[Path]:
-        """Put the instances of a series into a folder, as they are stored; a file each, named by its UID.
+        """Put the instances of a series into a folder, as they are stored; a file each, named by
+        its UID.
 
         Raises:
-            ArchiveError: it does not answer, refuses, does not hold them, or sends more than is allowed.
+            ArchiveError: it does not answer, refuses, does not hold them, or sends more than is
+                allowed.
             OSError: the disk refuses.
         """
         files: list[Path] = []
@@ -219,11 +225,14 @@ class Archive:
 
     @contextmanager
     def _client(self, most_bytes: int) -> Iterator[Any]:
-        """A client that reads so much an answer, follows no redirection and uses no proxy: nobody else is contacted."""
+        """A client that reads so much an answer, follows no redirection and uses no proxy: nobody
+        else is contacted.
+        """
         requests: Any = require("requests", "serve", "talk to a DICOMweb archive")
         web: Any = require("dicomweb_client.api", "serve", "talk to a DICOMweb archive")
         session = requests.Session()
-        session.trust_env, session.max_redirects = False, 0
+        session.trust_env = False
+        session.max_redirects = 0
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         headers = {}
         if self.credentials is not None:

@@ -1,7 +1,7 @@
 """NRRD (.nrrd, .nhdr): volumes in, label volumes in and out.
 
-(x, y, frame) are the first, second and third spatial axis of the file; nothing is turned, the affine travels. Segment
-names and layers of 3D Slicer's .seg.nrrd are in `seg_nrrd.py`.
+(x, y, frame) are the first, second and third spatial axis of the file; nothing is turned, the
+affine travels. Segment names and layers of 3D Slicer's .seg.nrrd are in `seg_nrrd.py`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class Layout:
 
 
 class Nrrd:
-    """Reads lazily: frames of raw data cost their bytes, of compressed data the inflation up to them, once."""
+    """Reads lazily: frames of raw data cost their bytes, of compressed data the inflation up to
+    them, once.
+    """
 
     name = "NRRD"
     suffixes = SUFFIXES
@@ -241,7 +243,8 @@ def data_of(path: Path, header: Header, layout: Layout) -> tuple[Bytes, np.dtype
 def _decoded(
     path: Path, offset: int, total: int, fields: dict[str, str], stored: np.dtype[Any]
 ) -> Bytes:
-    encoding, skip = fields["encoding"].lower(), int(fields.get("byteskip", "0"))
+    encoding = fields["encoding"].lower()
+    skip = int(fields.get("byteskip", "0"))
     size = check_file(path)
     for _ in range(int(fields.get("lineskip", "0"))):
         with path.open("rb") as file:
@@ -268,25 +271,30 @@ def _decoded(
 
 
 def _vector(text: str) -> NDArray[np.float64] | None:
-    """The numbers of a vector; None for "none", and for the nan that some programs write in its place."""
+    """The numbers of a vector; None for "none", and for the nan that some programs write in its
+    place.
+    """
     if text.strip().lower() == "none":
         return None
     values = np.array([float(value) for value in text.strip(" ()").split(",")])
-    return None if np.isnan(values).all() else values
+    if np.isnan(values).all():
+        return None
+    return values
 
 
 def _directions(header: Header) -> list[NDArray[np.float64] | None] | None:
     text = header.fields.get("spacedirections")
-    return (
-        None
-        if text is None
-        else [_vector(part) for part in re.findall(r"none|\([^)]*\)", text, re.IGNORECASE)]
-    )
+    if text is None:
+        return None
+    return [_vector(part) for part in re.findall(r"none|\([^)]*\)", text, re.IGNORECASE)]
 
 
 def geometry_of(header: Header, layout: Layout, notes: list[str]) -> Geometry | None:
-    """Affine to RAS millimetres by directions and origin, or by spacings alone; None when there are neither."""
-    fields, affine = header.fields, np.eye(4)
+    """Affine to RAS millimetres by directions and origin, or by spacings alone; None when there are
+    neither.
+    """
+    fields = header.fields
+    affine = np.eye(4)
     directions = _directions(header)
     units = {
         unit.lower()
@@ -313,8 +321,11 @@ def geometry_of(header: Header, layout: Layout, notes: list[str]) -> Geometry | 
 def _by_spacings(
     fields: dict[str, str], layout: Layout, scale: float, notes: list[str]
 ) -> Geometry | None:
-    """Axes along those of the world, which lies as ITK takes it, so that other programs find masks on their scan."""
-    spacings, starts = fields.get("spacings", "").split(), fields.get("axismins", "").split()
+    """Axes along those of the world, which lies as ITK takes it, so that other programs find masks
+    on their scan.
+    """
+    spacings = fields.get("spacings", "").split()
+    starts = fields.get("axismins", "").split()
     centers = fields.get("centers", fields.get("centerings", "")).lower().split()
     affine = np.eye(4)
     for column, axis in enumerate(layout.spatial):

@@ -1,4 +1,6 @@
-"""Masks in NRRD: plain label volumes, and 3D Slicer's .seg.nrrd with names, colours and layers for overlaps."""
+"""Masks in NRRD: plain label volumes, and 3D Slicer's .seg.nrrd with names, colours and layers for
+overlaps.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,11 @@ class _Segment:
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label volume, or of the segments of a .seg.nrrd with their names, on the grid of `like`.
+    """Masks of a label volume, or of the segments of a .seg.nrrd with their names, on the grid of
+    `like`.
 
-    An object has the label value of its segment; where layers use one value twice, objects are numbered from 1.
+    An object has the label value of its segment; where layers use one value twice, objects are
+    numbered from 1.
     """
     with reading(path, "an NRRD file with masks"):
         header = read_header(path)
@@ -96,7 +100,9 @@ def _masks(path: Path, header: Header, segments: Sequence[_Segment]) -> Masks:
 
 
 class NrrdMasks(FitsAll):
-    """Label volume in .nrrd; in .seg.nrrd segments with names as 3D Slicer reads them, in layers where they overlap."""
+    """Label volume in .nrrd; in .seg.nrrd segments with names as 3D Slicer reads them, in layers
+    where they overlap.
+    """
 
     name = "NRRD label volume"
     suffixes = (".seg.nrrd", ".nrrd")

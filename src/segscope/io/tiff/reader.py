@@ -1,4 +1,6 @@
-"""TIFF, TIFF stacks, ImageJ hyperstacks and OME-TIFF: axes are honoured or refused, pages are read when asked for."""
+"""TIFF, TIFF stacks, ImageJ hyperstacks and OME-TIFF: axes are honoured or refused, pages are read
+when asked for.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,17 @@ from segscope.stack import Kind, Stack
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm")
 _WHAT = "a TIFF file"
 _UPRIGHT = 1
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_WHITE_IS_ZERO = 0
+_BLACK_IS_ZERO = 1
+_RGB = 2
+_PALETTE = 3
+_YCBCR = 6
 
 
 class Tiff:
-    """Reads page by page. T is time, Z or unnamed pages are slices, C and S are channels; anything else is refused."""
+    """Reads page by page. T is time, Z or unnamed pages are slices, C and S are channels; anything
+    else is refused.
+    """
 
     name = "TIFF"
     suffixes = SUFFIXES
@@ -109,7 +117,8 @@ def _opened(path: Path) -> Iterator[Any]:
     complaints = _Complaints()
     logger = logging.getLogger("tifffile")
     logger.addHandler(complaints)
-    propagates, logger.propagate = logger.propagate, False
+    propagates = logger.propagate
+    logger.propagate = False
     try:
         with tifffile.TiffFile(path, _multifile=False) as tif:
             description = str(getattr(tif.pages[0], "description", "")) if len(tif.pages) else ""
@@ -177,7 +186,9 @@ def _split_axes(
     path: Path, series: Any, page: Any
 ) -> tuple[list[tuple[str, int]], tuple[int, int, int]]:
     """Axes before the page with their lengths, and (rows, columns, samples) of a page."""
-    axes, shape, tail = series.axes, series.shape, page.axes
+    axes = series.axes
+    shape = series.shape
+    tail = page.axes
     if tail not in ("YX", "YXS", "SYX") or not axes.endswith(tail):
         raise ReadError(
             f"{path} has the axes {axes} of {shape} with pages {tail}; wanted pages of rows and columns (YX). "
@@ -247,7 +258,8 @@ def _layout(
     channels, channel_step = named.get("C", (1, 0))
     refuse_options(path, options, "series", *(["channel"] if max(channels, samples) > 1 else []),
                    *(["volume"] if times > 1 else []))  # fmt: skip
-    first, picked = 0, None
+    first = 0
+    picked = None
     if options.channel is not None and channels > 1:
         first += choose(path, options.channel, channels, "channels", "channel") * channel_step
         channels = 1
@@ -287,7 +299,9 @@ class TiffFrames:
         *,
         as_stored: bool,
     ) -> None:
-        self._path, self._number, self._layout = path, number, layout
+        self._path = path
+        self._number = number
+        self._layout = layout
         self._photometric = int(page.photometric)
         self._planar = page.axes == "SYX"
         self._alpha = (
@@ -373,7 +387,8 @@ class TiffFrames:
         ):  # a forked worker must not share the file position
             import tifffile
 
-            self._tif, self._owner = tifffile.TiffFile(self._path, _multifile=False), os.getpid()
+            self._tif = tifffile.TiffFile(self._path, _multifile=False)
+            self._owner = os.getpid()
             weakref.finalize(self, self._tif.close)
         return self._tif
 
@@ -381,7 +396,9 @@ class TiffFrames:
 def _shown_type(stored: np.dtype[Any], palette: bool) -> np.dtype[Any]:
     if palette or stored.kind == "b":
         return np.dtype(np.uint8)
-    return np.dtype(np.float32) if stored == np.float16 else stored.newbyteorder("=")
+    if stored == np.float16:
+        return np.dtype(np.float32)
+    return stored.newbyteorder("=")
 
 
 def _needs_pillow(path: Path, page: Any) -> bool:

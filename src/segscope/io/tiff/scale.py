@@ -70,16 +70,23 @@ def _positive(value: object) -> float | None:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) and number > 0 else None
+    if math.isfinite(number) and number > 0:
+        return number
+    return None
 
 
 def _length(value: object, unit: object) -> float | None:
-    number, factor = _positive(value), _MM.get(str(unit).strip().lower().replace("\\u00b5", "µ"))
-    return None if number is None or factor is None else number * factor
+    number = _positive(value)
+    factor = _MM.get(str(unit).strip().lower().replace("\\u00b5", "µ"))
+    if number is None or factor is None:
+        return None
+    return number * factor
 
 
 def _pair(y: float | None, x: float | None) -> tuple[float, float] | None:
-    return None if y is None or x is None else (y, x)
+    if y is None or x is None:
+        return None
+    return (y, x)
 
 
 def _per_pixel(page: Any) -> tuple[float | None, float | None]:
@@ -104,11 +111,15 @@ def _imagej(metadata: Mapping[str, Any], page: Any) -> Scale:
 
 def _inverse(value: object) -> float | None:
     number = _positive(value)
-    return None if number is None else 1.0 / number
+    if number is None:
+        return None
+    return 1.0 / number
 
 
 def _by_tags(page: Any) -> tuple[float, float] | None:
-    """Pixel size by plain tags; only centimetres are believed, since inches are what printers are told."""
+    """Pixel size by plain tags; only centimetres are believed, since inches are what printers are
+    told.
+    """
     unit = page.tags.get("ResolutionUnit")
     if unit is None or int(unit.value) != _CENTIMETRE:
         return None

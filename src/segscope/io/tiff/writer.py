@@ -27,17 +27,22 @@ _CLASSIC_BYTES = 2**31
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label TIFF, by its stored numbers. Where 255 is the only label it becomes object 1."""
+    """Masks of a label TIFF, by its stored numbers. Where 255 is the only label it becomes object
+    1.
+    """
     stack = read_labels(path)
     with reading(path, "a TIFF file with masks"):
         masks = masks_of_stack(stack)
         masks = masks if "names" in stack.meta else one_bit(masks)
-        # a TIFF knows distances but no place in the world, so it cannot be compared with the grid of `like`
+        # a TIFF knows distances but no place in the world, so it cannot be compared with the grid
+        # of `like`
         return on_grid_of(masks if like is None else replace(masks, geometry=None), like, path)
 
 
 class LabelTiff(FitsAll):
-    """Label stack with axes ZYX (TYX for videos) and spacing, deflated; ImageJ's flavour, or OME if asked or large."""
+    """Label stack with axes ZYX (TYX for videos) and spacing, deflated; ImageJ's flavour, or OME if
+    asked or large.
+    """
 
     name = "label TIFF"
     suffixes = (".tif", ".tiff", ".ome.tif", ".ome.tiff")
@@ -68,16 +73,16 @@ class LabelTiff(FitsAll):
 
 
 def _axes(masks: Masks) -> str:
-    return "TYX" if masks.times_s is not None else "ZYX"
+    if masks.times_s is not None:
+        return "TYX"
+    return "ZYX"
 
 
 def _interval(masks: Masks) -> float | None:
     times = masks.times_s
-    return (
-        None
-        if times is None or len(times) < 2
-        else float((times[-1] - times[0]) / (len(times) - 1))
-    )
+    if times is None or len(times) < 2:
+        return None
+    return float((times[-1] - times[0]) / (len(times) - 1))
 
 
 def _imagej(masks: Masks) -> dict[str, Any]:

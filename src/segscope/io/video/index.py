@@ -1,7 +1,9 @@
-"""Which frames a video has, and when they are shown: the list of packets, checked against the decoder.
+"""Which frames a video has, and when they are shown: the list of packets, checked against the
+decoder.
 
-The first and the last frames are decoded to see that the decoder gives what the packets promise. Where it does not (no
-times in old AVI files, times in storage order), all frames are decoded once to learn their order.
+The first and the last frames are decoded to see that the decoder gives what the packets promise.
+Where it does not (no times in old AVI files, times in storage order), all frames are decoded once
+to learn their order.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ def index_video(path: Path) -> VideoIndex:
 
 
 def _describe(path: Path) -> tuple[dict[str, Any], float, tuple[int, float]]:
-    """Facts of the stream, the seconds of its unit of time, and how many frames and seconds the file declares.
+    """Facts of the stream, the seconds of its unit of time, and how many frames and seconds the
+    file declares.
 
     A stream may not be touched once its container is closed, so all is taken at once.
     """
@@ -114,13 +117,16 @@ def _is_whole(packets: Packets, unit: float, declared: tuple[int, float]) -> boo
     if packets.notes or not times:
         return False
     frames, seconds = declared
-    # some containers leave the count of frames unset or filled with nonsense: only a count that is near means something
+    # some containers leave the count of frames unset or filled with nonsense: only a count that is
+    # near means something
     fewer = len(packets.times) < frames < 4 * len(packets.times)
     return not fewer and (max(times) - min(times)) * unit > seconds * 0.98 - 1.0
 
 
 def _by_times(packets: Packets) -> NDArray[np.int64] | None:
-    """Number of the frame of each packet by presentation time; None when times are missing or doubled."""
+    """Number of the frame of each packet by presentation time; None when times are missing or
+    doubled.
+    """
     shown = [time for time, is_shown in zip(packets.times, packets.shown, strict=True) if is_shown]
     if None in shown or len(set(shown)) != len(shown):
         return None
@@ -133,10 +139,11 @@ def _by_times(packets: Packets) -> NDArray[np.int64] | None:
 def _checked(
     path: Path, packets: Packets, numbers: NDArray[np.int64] | None, *, whole: bool
 ) -> tuple[Any, NDArray[np.int64] | None]:
-    """The first frame, and the numbers as the decoder confirms them; None when it gives another order.
+    """The first frame, and the numbers as the decoder confirms them; None when it gives another
+    order.
 
-    Frames at both ends that do not decode are dropped. If some are missing among the first ones already (damage, or
-    packets that show nothing), everything is decoded to see which.
+    Frames at both ends that do not decode are dropped. If some are missing among the first ones
+    already (damage, or packets that show nothing), everything is decoded to see which.
     """
     decoder = Decoder(path, packets, np.arange(len(packets.times)) if numbers is None else numbers)
     with reading(path, "a video"):
@@ -146,7 +153,8 @@ def _checked(
         raise ReadError(
             f"{path}: no frame of this video decodes; it is damaged, or its codec is unknown here"
         )
-    first, head = found[0][1], [number for number, _ in found]
+    first = found[0][1]
+    head = [number for number, _ in found]
     if numbers is None or sorted(set(head)) != head:
         return first, None
     if head[-1] - head[0] == len(head) - 1:
@@ -158,7 +166,9 @@ def _checked(
 
 
 def _by_decoding(path: Path, packets: Packets, marks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of the frame of each packet, by decoding everything once and seeing in which order the marks come out."""
+    """Number of the frame of each packet, by decoding everything once and seeing in which order the
+    marks come out.
+    """
     decoder = Decoder(path, packets, marks)
     with reading(path, "a video"):
         order = [mark for mark, _ in decoder.frames_from(None)]
@@ -174,7 +184,9 @@ def _by_decoding(path: Path, packets: Packets, marks: NDArray[np.int64]) -> NDAr
 
 
 def _even_times(count: int, rate: float | None) -> NDArray[np.float64] | None:
-    return np.arange(count) / rate if rate else None
+    if rate:
+        return np.arange(count) / rate
+    return None
 
 
 def _without_lost_tail(

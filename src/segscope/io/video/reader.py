@@ -66,8 +66,8 @@ def _is_animated_gif(path: Path) -> bool:
 class VideoFrames:
     """Frames (row, column, 3) uint8 RGB of a video as a `FrameSource`.
 
-    Holds one open decoder and at most `KEPT_BYTES` of decoded frames, whatever the length of the video. Safe to use
-    from several threads; a copy sent to another process opens the file again.
+    Holds one open decoder and at most `KEPT_BYTES` of decoded frames, whatever the length of the
+    video. Safe to use from several threads; a copy sent to another process opens the file again.
 
     Args:
         path: the video.
@@ -114,7 +114,8 @@ class VideoFrames:
             if index in self._kept:
                 self._kept.move_to_end(index)
             else:
-                # a video can only be decoded forwards: on the way to a frame, those before it are what comes next
+                # a video can only be decoded forwards: on the way to a frame, those before it are
+                # what comes next
                 frame = self._find(
                     index, keep_from=index - self._room + 1 if stepping_back else index
                 )
@@ -125,7 +126,8 @@ class VideoFrames:
         """Let go of the file and of the frames that are kept; the next access opens it again."""
         with self._lock:
             self._decoder.close()
-            self._frames, self._at = iter(()), -1
+            self._frames = iter(())
+            self._at = -1
             self._kept.clear()
 
     @property
@@ -147,10 +149,14 @@ class VideoFrames:
                 f"{self.index.size_hw[0]} x {self.index.size_hw[1]}; the size changes inside the video. Cut it there."
             )
         pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        if turns:
+            return np.ascontiguousarray(np.rot90(pixels, turns))
+        return pixels
 
     def _find(self, index: int, keep_from: int) -> Any:
-        """The decoded frame: decoding on if no key frame lies between, else from key frames ever further back."""
+        """The decoded frame: decoding on if no key frame lies between, else from key frames ever
+        further back.
+        """
         if index in self._bad:
             raise self._missing(index)
         last = int(np.searchsorted(self.index.key_frames, index, side="right")) - 1
@@ -178,7 +184,8 @@ class VideoFrames:
         )
 
     def _from(self, key: int | None, index: int, keep_from: int) -> Any:
-        self._frames, self._at = self._decoder.frames_from(key), -1
+        self._frames = self._decoder.frames_from(key)
+        self._at = -1
         return self._forward(index, keep_from)
 
     def _forward(self, index: int, keep_from: int) -> Any:
@@ -317,7 +324,8 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> 
 
     Args:
         path: ends in .mp4.
-        frames: (row, column, 3) uint8 RGB, all of one size; odd sizes are padded by repeating the edge.
+        frames: (row, column, 3) uint8 RGB, all of one size; odd sizes are padded by repeating the
+            edge.
         fps: frames a second.
 
     Raises:
@@ -352,7 +360,8 @@ def _encode(path: Path, part: Path, frames: Iterable[NDArray[np.uint8]], rate: F
                         f"video frames are (row, column, 3) uint8 of one size, got {array.shape} of {array.dtype}"
                     )
                 if stream is None:
-                    shape, stream = array.shape, _stream(container, array.shape, rate)
+                    shape = array.shape
+                    stream = _stream(container, array.shape, rate)
                 padded = np.pad(array, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")))
             if stream is None:
@@ -367,7 +376,8 @@ def _stream(container: Any, shape: tuple[int, ...], rate: Fraction) -> Any:
 
     encoder = next((name for name in _ENCODERS if name in codecs_available), "mpeg4")
     stream = container.add_stream(encoder, rate=rate)
-    stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+    stream.height = shape[0] + shape[0] % 2
+    stream.width = shape[1] + shape[1] % 2
     stream.pix_fmt = "yuv420p"  # what every player shows
     if encoder == "libx264":
         stream.options = {"crf": "18", "preset": "veryfast"}

@@ -1,8 +1,9 @@
 """Packets of a video with their place in it, and frames decoded from any of them on.
 
-A container's own times are not to be trusted after a jump: MPEG program streams give frames the times of others then.
-So a packet is known by its content. All packets are listed once with a checksum; after a jump the checksums that come
-are found again in that list, and each packet is handed to the decoder under the number of its frame.
+A container's own times are not to be trusted after a jump: MPEG program streams give frames the
+times of others then. So a packet is known by its content. All packets are listed once with a
+checksum; after a jump the checksums that come are found again in that list, and each packet is
+handed to the decoder under the number of its frame.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _LONGEST_DOUBT = 64
 
 
 def open_video(path: Path) -> tuple[Any, Any]:
-    """Container and its video stream. Only local files in known containers: a playlist may name other files or hosts.
+    """Container and its video stream. Only local files in known containers: a playlist may name
+    other files or hosts.
 
     Raises:
         ReadError: not a video, damaged, or without pictures.
@@ -122,10 +124,12 @@ class Decoder:
         self._container = self._stream = None
 
     def frames_from(self, key: int | None) -> Iterator[tuple[int, Any]]:
-        """(number, frame) in the order of showing, from key packet number `key` or a little before it.
+        """(number, frame) in the order of showing, from key packet number `key` or a little before
+        it.
 
-        With None the file is opened afresh and decoded from its start. Frames that cannot be decoded are missing, and
-        so are frames before the first key packet that is met, which lack what they refer to.
+        With None the file is opened afresh and decoded from its start. Frames that cannot be
+        decoded are missing, and so are frames before the first key packet that is met, which lack
+        what they refer to.
         """
         from av.error import FFmpegError
 
@@ -144,7 +148,8 @@ class Decoder:
                 if key is not None and ordinal not in self.packets.starts:
                     continue
                 least = -1 if key is None else int(self.numbers[ordinal])
-            packet.pts, packet.dts = int(self.numbers[ordinal]), None
+            packet.pts = int(self.numbers[ordinal])
+            packet.dts = None
             yield from self._decode(packet, least)
         yield from self._decode(None, least or 0)
 
@@ -163,7 +168,8 @@ class Decoder:
         """Packets from where the container stands with their numbers in the list.
 
         Args:
-            known: number of the first packet where it is known (at the start of the file), else it is found.
+            known: number of the first packet where it is known (at the start of the file), else it
+                is found.
         """
         sums = self.packets.sums
         held: list[Any] = []
@@ -176,7 +182,8 @@ class Decoder:
             if places is None or not len(
                 places
             ):  # the first packet after a jump may be the rest of one
-                held, places = [], np.flatnonzero(sums == check)
+                held = []
+                places = np.flatnonzero(sums == check)
                 if not len(places):
                     places = None
                     continue

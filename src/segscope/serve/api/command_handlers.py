@@ -32,7 +32,9 @@ def prompts_of(request: command_schemas.Predict) -> list[Prompt]:
 
 
 def listed(items: Sequence[Mapping[str, Any]], frame: int, object_id: int) -> list[Prompt]:
-    """Prompts as prompt files have them; frame and object are those of the request unless they say otherwise."""
+    """Prompts as prompt files have them; frame and object are those of the request unless they say
+    otherwise.
+    """
     found = []
     for item in items:
         said = item.get("object", object_id)
@@ -238,7 +240,8 @@ def describe(
 
 def remove(workspace: Workspace, session_id: str, object_id: int, *, force: bool) -> Done:
     """Forget an object."""
-    start, request = time.perf_counter(), command_schemas.Command()
+    start = time.perf_counter()
+    request = command_schemas.Command()
     with workspace.sessions.use(session_id) as document:
         outcome = workspace.command(
             session_id, document, lambda d: d.remove(object_id, force=force)

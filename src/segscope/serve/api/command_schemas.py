@@ -122,7 +122,8 @@ class Everything(Here):
     """Find objects without prompts.
 
     Attributes:
-        model: a model of this server; default that of the session. One that takes no prompts finds its classes.
+        model: a model of this server; default that of the session. One that takes no prompts finds
+            its classes.
         whole: look at all frames; for such a model only.
     """
 

@@ -66,7 +66,9 @@ def referred(space: Workspace, reference: Reference) -> dict[str, Any]:
 
 
 def array(values: NDArray[Any], request: Request, cache: str = "no-store", **more: Any) -> Response:
-    """An array as the body of an answer: little-endian numbers, C order, described in the header X-Array."""
+    """An array as the body of an answer: little-endian numbers, C order, described in the header
+    X-Array.
+    """
     values = np.ascontiguousarray(values)
     values = values.astype(values.dtype.newbyteorder("<"), copy=False)
     about = {"dtype": str(values.dtype.newbyteorder("=")), "shape": list(values.shape), **more}
@@ -83,6 +85,8 @@ def array(values: NDArray[Any], request: Request, cache: str = "no-store", **mor
 
 
 def _is_near(request: Request) -> bool:
-    """Whether the client is on this machine, so that packing takes longer than sending; a proxy speaks for others."""
+    """Whether the client is on this machine, so that packing takes longer than sending; a proxy
+    speaks for others.
+    """
     proxied = {"forwarded", "x-forwarded-for", "via"} & set(request.headers)
     return request.client is not None and is_loopback(request.client.host) and not proxied

@@ -83,7 +83,7 @@ def flag(session_id: Leased, frame: int, body: command_schemas.Flag, space: Spac
     space.flag(session_id, frame, flagged=body.flagged, comment=body.comment)
 
 
-# --- objects --------------------------------------------------------------------------------------------------------
+# --- objects -------------------------------------------------------------------------------------
 
 
 @router.post("/sessions/{session_id}/objects", status_code=201)
@@ -112,7 +112,7 @@ def remove_object(
     return _answer(command_handlers.remove(space, session_id, object_id, force=force))
 
 
-# --- jobs -----------------------------------------------------------------------------------------------------------
+# --- jobs ----------------------------------------------------------------------------------------
 
 
 @router.post("/sessions/{session_id}/propagate", status_code=202)
@@ -152,7 +152,9 @@ def cancel(job_id: str, space: Space) -> schemas.Job:
 
 @router.get("/jobs/{job_id}/frames", response_class=StreamingResponse)
 def job_frames(job_id: str, space: Space) -> StreamingResponse:
-    """Masks as a job finds them: packets as on the socket, each after its length (4 bytes, big-endian)."""
+    """Masks as a job finds them: packets as on the socket, each after its length (4 bytes,
+    big-endian).
+    """
     found = space.jobs.get(job_id)
 
     def packets() -> Iterator[bytes]:

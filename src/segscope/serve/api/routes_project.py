@@ -76,7 +76,7 @@ def models(space: Space) -> list[schemas.Model]:
     return [schemas.Model(**row) for row in space.engines.listed()]
 
 
-# --- cases ----------------------------------------------------------------------------------------------------------
+# --- cases ---------------------------------------------------------------------------------------
 
 
 @router.get("/cases")

@@ -114,7 +114,9 @@ class Image(BaseModel):
 
 
 class Reference(Request):
-    """An image by its `path` below a root of the server, or `dicomweb`: STUDY/SERIES or STUDY of a DICOMweb root."""
+    """An image by its `path` below a root of the server, or `dicomweb`: STUDY/SERIES or STUDY of a
+    DICOMweb root.
+    """
 
     root: Annotated[int, Field(ge=0)] = 0
     path: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
@@ -267,7 +269,7 @@ class Doubt(BaseModel):
     why: str
 
 
-# --- cases ----------------------------------------------------------------------------------------------------------
+# --- cases ---------------------------------------------------------------------------------------
 
 
 class Case(BaseModel):

@@ -1,4 +1,6 @@
-"""The socket of a session: commands in, masks and news out, hover previews that give way to later ones."""
+"""The socket of a session: commands in, masks and news out, hover previews that give way to later
+ones.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ class _Talk:
     """One socket."""
 
     def __init__(self, websocket: WebSocket, session_id: str) -> None:
-        self.websocket, self.session_id = websocket, session_id
+        self.websocket = websocket
+        self.session_id = session_id
         self.space: Workspace = websocket.app.state.workspace
         self.lease: str | None = None
         self.out: asyncio.Queue[str | bytes | None] = asyncio.Queue()
@@ -158,7 +161,8 @@ class _Talk:
     async def _hover(self) -> None:
         """Answer the latest hover; those that came in between are dropped."""
         while self.hovering is not None:
-            message, self.hovering = self.hovering, None
+            message = self.hovering
+            self.hovering = None
             try:
                 request = command_schemas.Predict(**message)
                 done = await self._acting(
@@ -172,7 +176,8 @@ class _Talk:
                 self._put(self._problem(error, message.get("seq")))
 
     def _tell(self, reason: str, done: command_handlers.Done) -> None:
-        encoding, seq = done.request.encoding, done.request.seq
+        encoding = done.request.encoding
+        seq = done.request.seq
         for piece in (*done.outcome.changes, *done.outcome.candidates):
             header = {"type": "mask", "reason": reason, "seq": seq, **piece.header(encoding)}
             self.out.put_nowait(packet(header, piece.payload(encoding)))
@@ -229,4 +234,6 @@ class _Talk:
 
 def _text(message: dict[str, Any], name: str) -> str | None:
     value = message.get(name)
-    return value if isinstance(value, str) else None
+    if isinstance(value, str):
+        return value
+    return None

@@ -1,4 +1,6 @@
-"""Store: the SQLite file of a project. Rows are plain dictionaries; one connection, one writer at a time."""
+"""Store: the SQLite file of a project. Rows are plain dictionaries; one connection, one writer at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,7 @@ class Store:
         with self._lock:
             self._connection.close()
 
-    # --- rows -------------------------------------------------------------------------------------------------------
+    # --- rows ------------------------------------------------------------------------------------
 
     def rows(self, query: str, *values: Any) -> list[Row]:
         """Rows of a query, JSON columns decoded."""
@@ -103,10 +105,14 @@ class Store:
     def row(self, query: str, *values: Any) -> Row | None:
         """The first row of a query, or None."""
         found = self.rows(query, *values)
-        return found[0] if found else None
+        if found:
+            return found[0]
+        return None
 
     def insert(self, table: str, row: Mapping[str, Any], *, otherwise: str = "") -> int:
-        """Add a row; `otherwise` is SQL's conflict clause ("OR IGNORE", "OR REPLACE"). Gives its number."""
+        """Add a row; `otherwise` is SQL's conflict clause ("OR IGNORE", "OR REPLACE"). Gives its
+        number.
+        """
         keys = ", ".join(row)
         marks = ", ".join("?" * len(row))
         values = [_plain(key, value) for key, value in row.items()]
@@ -131,12 +137,14 @@ class Store:
         with self._write() as connection:
             connection.execute(f"DELETE FROM {table} WHERE {clause}", list(where.values()))
 
-    # --- what belongs to the whole ----------------------------------------------------------------------------------
+    # --- what belongs to the whole ---------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
         """A value of the project."""
         found = self.row("SELECT value FROM project WHERE key = ?", key)
-        return default if found is None else json.loads(found["value"])
+        if found is None:
+            return default
+        return json.loads(found["value"])
 
     def put(self, key: str, value: Any) -> None:
         """Keep a value of the project."""
@@ -151,7 +159,9 @@ def _row(row: sqlite3.Row) -> Row:
 
 
 def _plain(key: str, value: Any) -> Any:
-    return json.dumps(value) if key in _JSON and value is not None else value
+    if key in _JSON and value is not None:
+        return json.dumps(value)
+    return value
 
 
 def now() -> float:

@@ -26,7 +26,8 @@ def collect(
     progress: Callable[[int, int], None],
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Write the folder `dataset` of the project anew: dataset.json and masks; images stay where they are.
+    """Write the folder `dataset` of the project anew: dataset.json and masks; images stay where
+    they are.
 
     Args:
         workspace: the project.
@@ -76,7 +77,8 @@ def _item(workspace: Workspace, folder: Path, case: dict[str, Any]) -> Iterator[
     image = workspace.images.row(case["image_id"])
     for session in sessions:
         with workspace.sessions.use(session["session_id"]) as document:
-            masks, stack = document.masks(), document.work.stack
+            masks = document.masks()
+            stack = document.work.stack
         if not masks.runs or image["options"]:
             continue  # nothing was drawn, or a choice (a series, a time point) that a list of files cannot make
         targets = [

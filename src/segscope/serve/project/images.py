@@ -1,4 +1,6 @@
-"""Images of a project: named by the hash of their content, below the roots or uploaded, opened when first needed."""
+"""Images of a project: named by the hash of their content, below the roots or uploaded, opened when
+first needed.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ class Images:
     """The images of one project."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+        self._store = store
+        self._settings = settings
         self._uploads = settings.project / "uploads"
         self._uploads.mkdir(exist_ok=True)
         for left in self._uploads.glob("incoming-*"):  # uploads that a stop of the server cut off
@@ -59,7 +62,7 @@ class Images:
         self._renderers: OrderedDict[tuple[str, int, str], Renderer] = OrderedDict()
         self._lock = threading.RLock()
 
-    # --- what there is ----------------------------------------------------------------------------------------------
+    # --- what there is ---------------------------------------------------------------------------
 
     def listed(self) -> list[dict[str, Any]]:
         """All images, oldest first."""
@@ -82,7 +85,7 @@ class Images:
         """What clients are told of an image."""
         return _public(self.row(image_id))
 
-    # --- new ones ---------------------------------------------------------------------------------------------------
+    # --- new ones --------------------------------------------------------------------------------
 
     def refer(self, root: int, relative: str, choice: Choice = Choice()) -> dict[str, Any]:
         """The image at a path below a root."""
@@ -198,7 +201,7 @@ class Images:
             self._remember(self._open, (image_id, 0), stack)
         return self.about(image_id)
 
-    # --- looking at them --------------------------------------------------------------------------------------------
+    # --- looking at them -------------------------------------------------------------------------
 
     def stack(self, image_id: str, axis: int = 0) -> Stack:
         """The stack of an image along an axis.

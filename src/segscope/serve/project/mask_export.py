@@ -17,7 +17,9 @@ from segscope.stack import Stack
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One way out: ending of the file ("" for a folder of PNGs, sent as a zip), media type, for whom."""
+    """One way out: ending of the file ("" for a folder of PNGs, sent as a zip), media type, for
+    whom.
+    """
 
     suffix: str
     media_type: str

@@ -17,7 +17,8 @@ class Archives:
     """The archives of one server, by number."""
 
     def __init__(self, settings: Settings, images: Images) -> None:
-        self._settings, self._images = settings, images
+        self._settings = settings
+        self._images = images
         self._known = tuple(Archive.at(url) for url in settings.dicomweb)
 
     def listed(self) -> list[str]:

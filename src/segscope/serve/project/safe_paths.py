@@ -1,4 +1,6 @@
-"""Paths that clients may name: below a root, after every symbolic link; and what an uploaded archive may hold."""
+"""Paths that clients may name: below a root, after every symbolic link; and what an uploaded
+archive may hold.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def below(roots: Sequence[Path], root: int, relative: str) -> Path:
 
 
 def check_links(path: Path, base: Path) -> None:
-    """Refuse an image whose other files lie elsewhere: links in its folder, or beside it under its name.
+    """Refuse an image whose other files lie elsewhere: links in its folder, or beside it under its
+    name.
 
     Raises:
         Refused: a link leads outside of the root.
@@ -103,7 +106,9 @@ def files_below(path: Path) -> Iterator[Path]:
 
 
 def safe_name(name: str | None) -> str:
-    """The last part of a name that a client gave, with harmless characters only; what readers judge by is kept."""
+    """The last part of a name that a client gave, with harmless characters only; what readers judge
+    by is kept.
+    """
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     kept = "".join(
         character if character.isalnum() or character in "._- ()" else "_" for character in last

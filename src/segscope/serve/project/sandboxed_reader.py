@@ -1,7 +1,8 @@
 """Decoding of uploaded files in a process of its own, with bounds on memory and time.
 
-The child reads requests from its standard input, one JSON object a line, and answers with a line of JSON that may be
-followed by as many raw bytes as it names. Nothing that it says is unpickled or evaluated.
+The child reads requests from its standard input, one JSON object a line, and answers with a line of
+JSON that may be followed by as many raw bytes as it names. Nothing that it says is unpickled or
+evaluated.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _LONGEST_LINE = 2**26
 
 
 class ForeignFrames:
-    """Frames that a child process decodes (a FrameSource). A child that fails is replaced once a frame."""
+    """Frames that a child process decodes (a FrameSource). A child that fails is replaced once a
+    frame.
+    """
 
     def __init__(self, path: Path, options: Mapping[str, Any], limits: Limits) -> None:
         self._request = {
@@ -185,10 +188,12 @@ def _meta_of(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
 
 
-# --- the child ------------------------------------------------------------------------------------------------------
+# --- the child -----------------------------------------------------------------------------------
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ class Cases:
     """The work list of a project."""
 
     def __init__(self, store: Store, images: Images) -> None:
-        self._store, self._images = store, images
+        self._store = store
+        self._images = images
 
     def listed(self, state: str | None = None) -> list[dict[str, Any]]:
         """Cases in order, of one state if it is named."""

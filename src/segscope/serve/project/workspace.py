@@ -1,4 +1,6 @@
-"""Workspace: a project at work. Every door (the page, the clients, other programs' protocols) comes through here."""
+"""Workspace: a project at work. Every door (the page, the clients, other programs' protocols) comes
+through here.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ class Workspace:
         self.engines = Engines(
             settings.model, settings.models, settings.device, settings.project / "models"
         )
-        self.jobs, self.wires = Jobs(), Wires()
+        self.jobs = Jobs()
+        self.wires = Wires()
         self.sessions = Sessions(
             settings, self.store, self.images, self.engines, self.jobs, self.wires
         )
@@ -94,7 +97,7 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- the project ------------------------------------------------------------------------------------------------
+    # --- the project -----------------------------------------------------------------------------
 
     def project(self) -> dict[str, Any]:
         """What clients are told of it."""
@@ -130,7 +133,7 @@ class Workspace:
                 raise UsageError("two labels have the same number")
             self.store.put("labels", list(labels))
 
-    # --- sessions ---------------------------------------------------------------------------------------------------
+    # --- sessions --------------------------------------------------------------------------------
 
     def open_session(self, wanted: Wanted, *, take_over: bool = False) -> dict[str, Any]:
         """Find or make a session and lease it."""
@@ -219,7 +222,7 @@ class Workspace:
         with exported(masks, stack, format_name, f"{stem}_masks") as found:
             yield found
 
-    # --- commands ---------------------------------------------------------------------------------------------------
+    # --- commands --------------------------------------------------------------------------------
 
     def command(
         self, session_id: str, document: Document, step: Callable[[Document], Outcome | None]
@@ -305,7 +308,8 @@ class Workspace:
     def everything(
         self, session_id: str, frame: int, model: str | None = None, *, whole: bool = False
     ) -> Job:
-        """Find all objects of a frame without prompts and make them objects, where there are none yet.
+        """Find all objects of a frame without prompts and make them objects, where there are none
+        yet.
 
         Args:
             session_id: of the session.
@@ -314,7 +318,8 @@ class Workspace:
             whole: look at all frames.
 
         Raises:
-            UsageError: `whole` with a model that takes prompts, whose objects are not linked from frame to frame.
+            UsageError: `whole` with a model that takes prompts, whose objects are not linked from
+                frame to frame.
         """
         from segscope.models.segmenter import Segmenter
         from segscope.predict import everything
@@ -370,10 +375,12 @@ class Workspace:
 
         return self.jobs.start(Job("collect", ""), work)
 
-    # --- ahead of need ----------------------------------------------------------------------------------------------
+    # --- ahead of need ---------------------------------------------------------------------------
 
     def look_ahead(self, session_id: str, frame: int) -> None:
-        """Encode the frame in view and its neighbours in the background; a later call takes the place of this one."""
+        """Encode the frame in view and its neighbours in the background; a later call takes the
+        place of this one.
+        """
         if not self.settings.prefetch:
             return
         stop = threading.Event()
@@ -410,7 +417,7 @@ class Workspace:
         if self.settings.prefetch:
             threading.Thread(target=work, name="segscope-warm", daemon=True).start()
 
-    # --- news -------------------------------------------------------------------------------------------------------
+    # --- news ------------------------------------------------------------------------------------
 
     def _tell_job(self, job: Job) -> None:
         self.wires.tell(job.session_id, {"type": "job", **job.to_json()})

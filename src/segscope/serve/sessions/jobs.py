@@ -1,4 +1,6 @@
-"""Jobs: work that takes longer than a request, in threads of its own, and the wires on which news travel to clients."""
+"""Jobs: work that takes longer than a request, in threads of its own, and the wires on which news
+travel to clients.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ class Job:
 
     def end(self, state: State, detail: str = "") -> None:
         with self._news:
-            self.state, self.detail = state, detail
+            self.state = state
+            self.detail = detail
             self._news.notify_all()
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -176,7 +179,8 @@ class Jobs:
     def close(self, seconds: float = 10.0) -> None:
         """Cancel everything and wait a while."""
         with self._lock:
-            jobs, threads = list(self._jobs.values()), list(self._threads.values())
+            jobs = list(self._jobs.values())
+            threads = list(self._threads.values())
         for job in jobs:
             job.cancel()
         for thread in threads:

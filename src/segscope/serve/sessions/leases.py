@@ -31,8 +31,10 @@ class Leases:
     """All leases of a server. They outlive a restart: the clocks begin anew then."""
 
     def __init__(self, store: Store, *, idle_s: float, liveness_s: float, most: int) -> None:
-        self.idle_s, self.liveness_s = idle_s, liveness_s
-        self._store, self._most = store, most
+        self.idle_s = idle_s
+        self.liveness_s = liveness_s
+        self._store = store
+        self._most = most
         self._lock = threading.Lock()
         now = time.monotonic()
         self._leases = {

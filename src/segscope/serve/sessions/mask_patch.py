@@ -1,4 +1,6 @@
-"""Masks on their way between server and client: only the box that changed, in one of three encodings."""
+"""Masks on their way between server and client: only the box that changed, in one of three
+encodings.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ Bbox = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Piece:
-    """Part of an object's mask on a frame: it replaces what was inside `bbox` (x0, y0, x1, y1), and nothing outside.
+    """Part of an object's mask on a frame: it replaces what was inside `bbox` (x0, y0, x1, y1), and
+    nothing outside.
 
     `bbox` None means that nothing changed. `area` is that of the whole mask.
     """
@@ -45,11 +48,15 @@ class Piece:
             "area": self.area,
             "score": self.score,
         }
-        return said if self.candidate is None else {**said, "candidate": self.candidate}
+        if self.candidate is None:
+            return said
+        return {**said, "candidate": self.candidate}
 
     def payload(self, encoding: Encoding) -> bytes:
         """The pixels."""
-        return b"" if self.bbox is None else packed(self.pixels, encoding)
+        if self.bbox is None:
+            return b""
+        return packed(self.pixels, encoding)
 
     def to_json(self, encoding: Encoding) -> dict[str, Any]:
         """Header and pixels as JSON."""
@@ -133,7 +140,9 @@ def difference(
     size_hw: tuple[int, int],
     **more: Any,
 ) -> Piece | None:
-    """What a client must change to have the mask `after` in the place of `before`; None when they are the same."""
+    """What a client must change to have the mask `after` in the place of `before`; None when they
+    are the same.
+    """
     if before is None and after is None:
         return None
     if before is not None and after is not None and np.array_equal(before, after):
@@ -153,7 +162,8 @@ def _cut(
 
 def box_of(mask: NDArray[np.bool_]) -> Bbox | None:
     """Tight half-open box (x0, y0, x1, y1) of a mask, or None when it is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -166,7 +176,7 @@ def put(canvas: NDArray[np.bool_], piece: Piece) -> None:
         canvas[y0:y1, x0:x1] = piece.pixels
 
 
-# --- drawing --------------------------------------------------------------------------------------------------------
+# --- drawing -------------------------------------------------------------------------------------
 
 
 def drawn(

@@ -1,4 +1,6 @@
-"""Engines: each model is loaded once and shared; one thing at a time runs on a device, the most urgent first."""
+"""Engines: each model is loaded once and shared; one thing at a time runs on a device, the most
+urgent first.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Urgency(IntEnum):
 
 
 class Turnstile:
-    """A lock that lets the most urgent of those who wait in, and among equals the first; a thread may enter twice."""
+    """A lock that lets the most urgent of those who wait in, and among equals the first; a thread
+    may enter twice.
+    """
 
     def __init__(self) -> None:
         self._gate = threading.Condition()
@@ -101,7 +105,8 @@ class Engines:
     def __init__(
         self, default: str, more: Mapping[str, str], device: str, folder: Path | None = None
     ) -> None:
-        self._device, self._folder = device, folder
+        self._device = device
+        self._folder = folder
         self._more = dict(more)
         if _is_path(default):
             name = Path(default).name.removesuffix(".safetensors").removesuffix(".pt")
@@ -198,7 +203,9 @@ class Engines:
 
 
 def _classes(place: Path) -> tuple[tuple[str, ...], str]:
-    """What an adaptation finds without prompts (nothing where it takes prompts), and what is wrong with it."""
+    """What an adaptation finds without prompts (nothing where it takes prompts), and what is wrong
+    with it.
+    """
     from segscope.adapt.saved import is_adaptation, read_record
 
     if not is_adaptation(place):

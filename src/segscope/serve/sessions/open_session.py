@@ -1,4 +1,6 @@
-"""Document: an open session. Commands in, what changed on the screen out, once the command is on disk."""
+"""Document: an open session. Commands in, what changed on the screen out, once the command is on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ class Document:
     _shown: dict[int, Shown] = field(default_factory=dict)
     _carrying: bool = False
 
-    # --- looking ----------------------------------------------------------------------------------------------------
+    # --- looking ---------------------------------------------------------------------------------
 
     @property
     def frames(self) -> int:
@@ -127,9 +129,11 @@ class Document:
     def _score(self, frame: int, object_id: int) -> float | None:
         track = self.work.tracks.get(object_id)
         answer = None if track is None else track.answers.get(frame)
-        return None if answer is None else round(float(answer.score), 4)
+        if answer is None:
+            return None
+        return round(float(answer.score), 4)
 
-    # --- commands ---------------------------------------------------------------------------------------------------
+    # --- commands --------------------------------------------------------------------------------
 
     def add(
         self, prompts: Sequence[Prompt], *, force: bool = False, candidates: bool = False
@@ -215,13 +219,16 @@ class Document:
                 unseen(mask, frame, number, score)
                 for number, (mask, score) in enumerate(new, first)
             ]
-            return self.add(prompts) if prompts else Outcome()
+            if prompts:
+                return self.add(prompts)
+            return Outcome()
 
     def add_classes(self, found: Mapping[int, Masks]) -> Outcome:
-        """Classes by frame (in frame 0 of each) as objects: the one that has a class's name, or a new one. One step.
+        """Classes by frame (in frame 0 of each) as objects: the one that has a class's name, or a
+        new one. One step.
 
-        Pixels of objects stay theirs. Frames where the object of a class has a mask stay as they are, and so does an
-        object that is locked.
+        Pixels of objects stay theirs. Frames where the object of a class has a mask stay as they
+        are, and so does an object that is locked.
         """
         with self._lock:
             numbers = {
@@ -229,11 +236,13 @@ class Document:
                 for i, track in sorted(self.work.tracks.items(), reverse=True)
                 if track.name
             }
-            outcomes, prompts = list[Outcome](), list[Prompt]()
+            outcomes = list[Outcome]()
+            prompts = list[Prompt]()
             for frame, masks in sorted(found.items()):
                 free = self.labels(frame) == 0
                 for number in masks.object_ids:
-                    name, mask = masks.names[number], masks.mask(0, number) & free
+                    name = masks.names[number]
+                    mask = masks.mask(0, number) & free
                     track = self.work.tracks.get(numbers.get(name, 0))
                     kept = track is not None and (
                         track.locked or frame in track.answers or frame in track.accepted
@@ -246,7 +255,9 @@ class Document:
                     prompts.append(
                         unseen(mask, frame, numbers[name], masks.scores.get((0, number), 0.5))
                     )
-            return together([*outcomes, self.add(prompts)]) if prompts else Outcome()
+            if prompts:
+                return together([*outcomes, self.add(prompts)])
+            return Outcome()
 
     def accept(
         self, frames: Iterable[int], object_ids: Iterable[int] | None, *, accepted: bool = True
@@ -279,7 +290,9 @@ class Document:
                 done = self.work.redo() if redo else self.work.undo()
 
             outcome = self._do(step, set() if frame is None else {frame})
-            return outcome if done else None
+            if done:
+                return outcome
+            return None
 
     def describe(
         self, object_id: int, *, label: str | None = None, about: Mapping[str, Any] | None = None
@@ -307,7 +320,7 @@ class Document:
         taken = set(self.work.tracks)
         return next(number for number in range(1, 65536) if number not in taken)
 
-    # --- propagation ------------------------------------------------------------------------------------------------
+    # --- propagation -----------------------------------------------------------------------------
 
     def propagate(
         self, cancelled: Callable[[], bool], **options: Any
@@ -379,7 +392,7 @@ class Document:
         ]
         return [piece for piece in found if piece is not None]
 
-    # --- how a command is done --------------------------------------------------------------------------------------
+    # --- how a command is done -------------------------------------------------------------------
 
     @contextmanager
     def turn(self, urgency: Urgency) -> Iterator[float]:
@@ -449,7 +462,7 @@ class Document:
                 "a propagation is under way; let it end, or cancel it, before the next command"
             )
 
-    # --- keeping ----------------------------------------------------------------------------------------------------
+    # --- keeping ---------------------------------------------------------------------------------
 
     def save_state(self) -> None:
         """Spare a later opening the work of running the log again."""

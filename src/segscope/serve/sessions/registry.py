@@ -84,8 +84,12 @@ class Sessions:
         jobs: Jobs,
         wires: Wires,
     ) -> None:
-        self._settings, self._store, self._images, self._engines = settings, store, images, engines
-        self._jobs, self._wires = jobs, wires
+        self._settings = settings
+        self._store = store
+        self._images = images
+        self._engines = engines
+        self._jobs = jobs
+        self._wires = wires
         self._folder = settings.project / "sessions"
         self._folder.mkdir(exist_ok=True)
         self._slots: dict[str, _Slot] = {}
@@ -97,7 +101,7 @@ class Sessions:
         self._keeper = threading.Thread(target=self._keep, name="segscope-keeper", daemon=True)
         self._keeper.start()
 
-    # --- rows -------------------------------------------------------------------------------------------------------
+    # --- rows ------------------------------------------------------------------------------------
 
     def row(self, session_id: str) -> Row:
         """What the store knows of a session.
@@ -143,7 +147,7 @@ class Sessions:
         """The log of a session."""
         return self._folder / self.row(session_id)["id"] / "log.jsonl"
 
-    # --- beginning and ending ---------------------------------------------------------------------------------------
+    # --- beginning and ending --------------------------------------------------------------------
 
     def find_or_make(self, wanted: Wanted) -> tuple[Row, bool]:
         """The session that a client means, and whether it was there already.
@@ -211,10 +215,8 @@ class Sessions:
                 document.work.describe(object_id, name=track.name, **about)
         prompts = []
         for (frame, object_id), runs in masks.runs.items():
-            mask, score = (
-                decode_runs(runs, document.size_hw),
-                masks.scores.get((frame, object_id), 0.5),
-            )
+            mask = decode_runs(runs, document.size_hw)
+            score = masks.scores.get((frame, object_id), 0.5)
             looked_at = seen(tracks[object_id], frame)
             prompts.append(
                 MaskPrompt(mask, frame, object_id)
@@ -240,7 +242,7 @@ class Sessions:
             (self._folder / row["id"]).rename(trash / row["id"])
         self.leases.release(session_id)
 
-    # --- using ------------------------------------------------------------------------------------------------------
+    # --- using -----------------------------------------------------------------------------------
 
     @contextmanager
     def use(self, session_id: str) -> Iterator[Document]:
@@ -317,7 +319,7 @@ class Sessions:
             )
             return self._engines.get(None)
 
-    # --- memory -----------------------------------------------------------------------------------------------------
+    # --- memory ----------------------------------------------------------------------------------
 
     def _make_room(self, but: str | None) -> None:
         """Close the sessions that were not used for longest, until the rest fits."""

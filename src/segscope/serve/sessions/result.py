@@ -72,12 +72,15 @@ def candidates_of(found: FrameMask) -> tuple[Piece, ...]:
 
 
 def network_row(work: Interaction) -> dict[str, Any] | None:
-    """What clients are told where another network made what is shown; None where it is all the present one's."""
+    """What clients are told where another network made what is shown; None where it is all the
+    present one's.
+    """
     if not work.foreign_steps:
         return None
     here = engine_identity(work.engine)
     others = [f"{one.get('model')} {str(one.get('weights'))[:8]}" for one in work.earlier_engines]
-    steps, anew = work.foreign_steps, work.answered_anew
+    steps = work.foreign_steps
+    anew = work.answered_anew
     detail = (
         f"The network has changed: {steps} step{'s' * (steps != 1)} of this session {'were' if steps != 1 else 'was'} "
         f"made by {', '.join(others)}. What was drawn is as it was; new prompts are answered by {here['model']} "
@@ -98,9 +101,13 @@ def network_row(work: Interaction) -> dict[str, Any] | None:
 
 
 def stop_rules(said: str | Mapping[str, Any] | None, kind: str) -> StopRules | None:
-    """Rules as clients name them: "auto" (those of volumes, none for videos), None, or values by name."""
+    """Rules as clients name them: "auto" (those of volumes, none for videos), None, or values by
+    name.
+    """
     if said == "auto":
-        return StopRules() if kind == "volume" else None
+        if kind == "volume":
+            return StopRules()
+        return None
     if said is None:
         return None
     if isinstance(said, str):
@@ -148,7 +155,9 @@ def object_row(
 def _kind(track: Track, frame: int) -> str:
     if frame in track.prompts:
         return "prompted"
-    return "confirmed" if frame in track.anchors else "tracked"
+    if frame in track.anchors:
+        return "confirmed"
+    return "tracked"
 
 
 def _colour(object_id: int) -> str:

@@ -25,7 +25,8 @@ def queue(
         count: how many at most.
 
     Returns:
-        rows with frame, object_id, doubt (0 to 1) and why; what a person accepted or prompted is left out.
+        rows with frame, object_id, doubt (0 to 1) and why; what a person accepted or prompted is
+        left out.
     """
     rows: list[tuple[float, int, int, str]] = []
     for object_id, track in tracks.items():
@@ -53,7 +54,9 @@ def progress(tracks: Mapping[int, Track]) -> tuple[int, int]:
 
 
 def seen(track: Track, frame: int) -> bool:
-    """Whether a person accepted the mask, or had a hand in it; masks that a network found come as prompts too."""
+    """Whether a person accepted the mask, or had a hand in it; masks that a network found come as
+    prompts too.
+    """
     prompts = track.prompts.get(frame, ())
     return frame in track.accepted or any(
         not isinstance(item, MaskPrompt) or item.score == 1 for item in prompts
@@ -85,6 +88,7 @@ def _ratio(one: int, other: int) -> float:
 def _iou(one: Answer, other: Answer, size_hw: tuple[int, int]) -> float:
     if not one.area or not other.area:
         return float(one.area == other.area)
-    a, b = decode_runs(one.runs, size_hw), decode_runs(other.runs, size_hw)
+    a = decode_runs(one.runs, size_hw)
+    b = decode_runs(other.runs, size_hw)
     both = int(np.count_nonzero(a & b))
     return both / (one.area + other.area - both)

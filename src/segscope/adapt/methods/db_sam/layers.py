@@ -33,10 +33,11 @@ class ChannelAttentionBlock(nn.Module):
 
 
 class ConvBranch(nn.Module):
-    """Two 3x3 and three 1x1 convolutions: a small picture to the encoder's map, with little depth and much detail.
+    """Two 3x3 and three 1x1 convolutions: a small picture to the encoder's map, with little depth
+    and much detail.
 
-    The public code has SyncBatchNorm, which one picture a batch gives nothing to count; here groups of a picture's own
-    channels are normalised.
+    The public code has SyncBatchNorm, which one picture a batch gives nothing to count; here groups
+    of a picture's own channels are normalised.
 
     Args:
         width: channels of the encoder's map; inside a sixth and a third of it.
@@ -70,7 +71,8 @@ class ConvBranch(nn.Module):
 
 
 class DeformableAttention(nn.Module):
-    """Attention of each place to a few places of other maps, whose offsets it chooses ("Deformable DETR", 2010.04159).
+    """Attention of each place to a few places of other maps, whose offsets it chooses ("Deformable
+    DETR", 2010.04159).
 
     Offsets begin on rays, one for each head; weights begin equal.
 
@@ -85,10 +87,13 @@ class DeformableAttention(nn.Module):
         self, width: int, heads: int, points: int = 4, levels: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.heads, self.points, self.levels = heads, points, levels
+        self.heads = heads
+        self.points = points
+        self.levels = levels
         self.sampling_offsets = nn.Linear(width, heads * levels * points * 2)
         self.attention_weights = nn.Linear(width, heads * levels * points)
-        self.value_proj, self.output_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.value_proj = nn.Linear(width, width)
+        self.output_proj = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         for layer in (self.sampling_offsets, self.attention_weights):
             nn.init.zeros_(layer.weight)
@@ -105,7 +110,9 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, query: Tensor, values: Sequence[Tensor]) -> Tensor:
-        """(B, row, column, channel) queries and `levels` such maps of any size to (B, row, column, channel)."""
+        """(B, row, column, channel) queries and `levels` such maps of any size to (B, row, column,
+        channel).
+        """
         batch, rows, columns, width = query.shape
         shape = (batch, rows * columns, self.heads, self.levels)
         offsets = self.sampling_offsets(query).float().view(*shape, self.points, 2)
@@ -145,11 +152,14 @@ def _centres(rows: int, columns: int, device: torch.device) -> Tensor:
 
 
 class MixFeedForward(nn.Module):
-    """Linear, depthwise 3x3, GELU, linear. Its file is missing in the public code; sizes are those of the call."""
+    """Linear, depthwise 3x3, GELU, linear. Its file is missing in the public code; sizes are those
+    of the call.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.grow, self.shrink = nn.Linear(width, GROW * width), nn.Linear(GROW * width, width)
+        self.grow = nn.Linear(width, GROW * width)
+        self.shrink = nn.Linear(GROW * width, width)
         self.depthwise = nn.Conv2d(GROW * width, GROW * width, 3, 1, 1, groups=GROW * width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -169,15 +179,20 @@ class CrossAttention(nn.Module):
         self, width: int, heads: int, points: int, levels: int, dropout: float, drop_path: float
     ) -> None:
         super().__init__()
-        self.query_norm, self.value_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_norm = nn.LayerNorm(width)
+        self.value_norm = nn.LayerNorm(width)
         self.attn = DeformableAttention(width, heads, points, levels, dropout)
-        self.ffn_pre_norm, self.mlp = nn.LayerNorm(width), MixFeedForward(width)
-        self.dropout, self.drop_path = nn.Dropout(dropout), drop_path
+        self.ffn_pre_norm = nn.LayerNorm(width)
+        self.mlp = MixFeedForward(width)
+        self.dropout = nn.Dropout(dropout)
+        self.drop_path = drop_path
 
     def forward(
         self, x: Tensor, values: Sequence[Tensor], scales: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
-        """A map with what it found in others; `scales` (channel,) each weigh what the two parts add."""
+        """A map with what it found in others; `scales` (channel,) each weigh what the two parts
+        add.
+        """
         one, two = scales or (1.0, 1.0)
         seen = self.attn(self.query_norm(x), [self.value_norm(value) for value in values])
         x = x + one * self._path(self.dropout(seen))
@@ -193,7 +208,8 @@ class CrossAttention(nn.Module):
 class BilateralCrossAttention(nn.Module):
     """BCA: both branches look at each other as they were before (section 2.3).
 
-    What the encoder's branch gets is weighed by channel, from zero, so that a frozen encoder is not disturbed at once.
+    What the encoder's branch gets is weighed by channel, from zero, so that a frozen encoder is not
+    disturbed at once.
     """
 
     def __init__(
@@ -202,10 +218,8 @@ class BilateralCrossAttention(nn.Module):
         super().__init__()
         self.vit = CrossAttention(width, heads, points, levels, dropout, drop_path)
         self.conv = CrossAttention(width, heads, points, 1, dropout, drop_path)
-        self.gamma_attention, self.gamma_ffn = (
-            nn.Parameter(torch.zeros(width)),
-            nn.Parameter(torch.zeros(width)),
-        )
+        self.gamma_attention = nn.Parameter(torch.zeros(width))
+        self.gamma_ffn = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Map of the encoder and maps of the convolutions, to the same."""
@@ -215,9 +229,11 @@ class BilateralCrossAttention(nn.Module):
 
 
 class VitConvFusion(nn.Module):
-    """F = F_d * M + F_s * (1 - M), M = sigmoid(FC(F_d) + FC(F_s)) at each place (section 2.4), weighed from zero.
+    """F = F_d * M + F_s * (1 - M), M = sigmoid(FC(F_d) + FC(F_s)) at each place (section 2.4),
+    weighed from zero.
 
-    As the paper's figure has it (M weighs the encoder, GELU, no norm); the public code has M weigh the convolutions.
+    As the paper's figure has it (M weighs the encoder, GELU, no norm); the public code has M weigh
+    the convolutions.
     """
 
     def __init__(self, width: int) -> None:
@@ -250,7 +266,8 @@ class Stream(threading.local):
     maps: list[Tensor] | None = None
 
     def begin(self, pixels: Tensor) -> None:
-        self.pixels, self.maps = pixels, None
+        self.pixels = pixels
+        self.maps = None
 
     def end(self) -> None:
         """Hold nothing of a picture that is through."""
@@ -258,7 +275,8 @@ class Stream(threading.local):
 
 
 class StageEnd(nn.Module):
-    """What follows a stage of the encoder: CAB, BCA and, after the last, the fusion; each may be missing.
+    """What follows a stage of the encoder: CAB, BCA and, after the last, the fusion; each may be
+    missing.
 
     Args:
         width, heads: of the encoder's map.

@@ -1,15 +1,18 @@
-"""DB-SAM: channel attention between the stages of the image encoder, and a branch of convolutions beside it.
+"""DB-SAM: channel attention between the stages of the image encoder, and a branch of convolutions
+beside it.
 
-"DB-SAM: Delving into High Quality Universal Medical Image Segmentation" (arXiv 2410.04172, MICCAI 2024). Most of the
-paper's gain comes from its channel attention (CAB) at a tenth of the cost, so that is the default; `preset` adds the
-convolutions with bilateral cross-attention (BCA), and the fusion.
+"DB-SAM: Delving into High Quality Universal Medical Image Segmentation" (arXiv 2410.04172, MICCAI
+2024). Most of the paper's gain comes from its channel attention (CAB) at a tenth of the cost, so
+that is the default; `preset` adds the convolutions with bilateral cross-attention (BCA), and the
+fusion.
 
-The public code configures four branches and no CAB, and cannot run; this is the paper's version, `pyramid` adds the
-four resolutions. Where the paper would disturb a frozen encoder at the start, additions are weighed by channel from
-zero, and norms that would change it are left out. Drop path is 0.1; the paper's 0.3 is much for few blocks.
+The public code configures four branches and no CAB, and cannot run; this is the paper's version,
+`pyramid` adds the four resolutions. Where the paper would disturb a frozen encoder at the start,
+additions are weighed by channel from zero, and norms that would change it are left out. Drop path
+is 0.1; the paper's 0.3 is much for few blocks.
 
-On Hiera, EdgeTAM and `mini` CAB follows each stage, and each quarter of the stage at stride 16, where BCA and fusion
-are as well: later stages and the neck see what they found.
+On Hiera, EdgeTAM and `mini` CAB follows each stage, and each quarter of the stage at stride 16,
+where BCA and fusion are as well: later stages and the neck see what they found.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"parts": FULL, "drop_path": 0.3, "recipe": "paper"},
 }
 RECIPES = {"usual": MIX, "paper": ((1.0, "box.jitter:kind=c,pixels=20"),)}
-FACTORS, PYRAMID = (4,), (8, 4, 2, 1)
+FACTORS = (4,)
+PYRAMID = (8, 4, 2, 1)
 NECKS = {
     "mini": tuple(
         f"vision_encoder.{name}." for name in ("coarse", "middle", "fine", "down8", "down4")
@@ -57,14 +61,15 @@ class DbSam(Method):
     """Train channel attention, a branch of convolutions and the mask decoder.
 
     Attributes:
-        preset: "cab", "db-lite" (with convolutions and BCA), "db-full" (and fusion) or "paper" (as trained there);
-            settings that still have their defaults become the preset's.
+        preset: "cab", "db-lite" (with convolutions and BCA), "db-full" (and fusion) or "paper" (as
+            trained there); settings that still have their defaults become the preset's.
         parts: of "cab", "bca", "fusion"; fusion needs BCA.
         points: places that a head of BCA looks at.
         pyramid: convolutions at four resolutions instead of one.
         dropout, drop_path: inside BCA, while training.
         decoder: whether the mask decoder is trained as well.
-        neck: whether what leads from the encoder to the decoder is trained as well, at a tenth of the rate.
+        neck: whether what leads from the encoder to the decoder is trained as well, at a tenth of
+            the rate.
         recipe: what is trained for: "usual", or "paper" (boxes only, Dice + cross-entropy).
     """
 
@@ -111,8 +116,10 @@ class DbSam(Method):
         return not self.parts and not self.neck
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
-        root, prefixes = network(engine), []
-        stream, branch = Stream(), self._branch(engine).to(engine.device)
+        root = network(engine)
+        prefixes = []
+        stream = Stream()
+        branch = self._branch(engine).to(engine.device)
         for place, stage in self._stages(engine):
             place.block.stage_end = stage.to(engine.device)
             place.block.register_forward_hook(
@@ -149,7 +156,7 @@ class DbSam(Method):
             return single_decode.opening_loss(adapted, batch)
         return prompted_loss(adapted, batch)
 
-    # --- where -----------------------------------------------------------------------------------------------------
+    # --- where -----------------------------------------------------------------------------------
 
     def _old(self, engine: Engine) -> tuple[str, ...]:
         """Beginnings of what is trained of the base."""
@@ -158,7 +165,11 @@ class DbSam(Method):
 
     @property
     def _factors(self) -> tuple[int, ...]:
-        return () if "bca" not in self.parts else PYRAMID if self.pyramid else FACTORS
+        if "bca" not in self.parts:
+            return ()
+        if self.pyramid:
+            return PYRAMID
+        return FACTORS
 
     def _branch(self, engine: Engine) -> nn.ModuleList:
         """The branch of convolutions: one for each resolution, none without BCA."""
@@ -167,7 +178,8 @@ class DbSam(Method):
 
     def _stages(self, engine: Engine) -> list[tuple[encoder_blocks.Place, StageEnd]]:
         """Modules after the ends of stages."""
-        found, ends = [], self._ends(engine)
+        found = []
+        ends = self._ends(engine)
         last = max((k for k, (_, joint) in enumerate(ends) if joint), default=-1)
         for k, (place, joint) in enumerate(ends):
             bca = joint and "bca" in self.parts
@@ -190,7 +202,9 @@ class DbSam(Method):
         return found
 
     def _ends(self, engine: Engine) -> list[tuple[encoder_blocks.Place, bool]]:
-        """Last blocks of stages and of quarters of the stage at stride 16, and whether they are in that stage."""
+        """Last blocks of stages and of quarters of the stage at stride 16, and whether they are in
+        that stage.
+        """
         found: list[tuple[encoder_blocks.Place, bool]] = []
         every = encoder_blocks.places(engine)
         if engine.card.family == "mini":

@@ -1,10 +1,10 @@
 """Files that KnowSAM's public training code leaves: its students, under our names.
 
-No trained weights are published; who trains with that code gets `SGDL_best_model.pth` (students and fusion under
-`UNet.`, `VNet.` and `Discriminator.`) and `sam_best_model.pth` (the whole teacher). Students are read tensor by tensor
-in the order in which their layers are used, and every shape must be the expected one. The fusion's branches are taken
-to stand in the order agreement, certainty, logits; with two classes the first two have equal shapes, and no file can
-tell.
+No trained weights are published; who trains with that code gets `SGDL_best_model.pth` (students and
+fusion under `UNet.`, `VNet.` and `Discriminator.`) and `sam_best_model.pth` (the whole teacher).
+Students are read tensor by tensor in the order in which their layers are used, and every shape must
+be the expected one. The fusion's branches are taken to stand in the order agreement, certainty,
+logits; with two classes the first two have equal shapes, and no file can tell.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def read(
         raise CheckpointError(
             "the file has no convolutions under UNet.; it is no file of KnowSAM's students"
         )
-    width, outputs = int(layers[0].shape[0]), int(layers[-1].shape[0])
+    width = int(layers[0].shape[0])
+    outputs = int(layers[-1].shape[0])
     names = tuple(classes) or tuple(
         "object" if outputs == 2 else f"object {k}" for k in range(1, outputs)
     )

@@ -1,7 +1,9 @@
-"""Losses and mixing of KnowSAM, for any teacher and any students: each takes logits and gives one loss a picture.
+"""Losses and mixing of KnowSAM, for any teacher and any students: each takes logits and gives one
+loss a picture.
 
-arXiv 2412.13742, section 3. Where its public code errs for other than two classes (distillation and entropy count two
-columns, consistency keeps the last class only, and the second student's has no gradient), the formulas hold here.
+arXiv 2412.13742, section 3. Where its public code errs for other than two classes (distillation and
+entropy count two columns, consistency keeps the last class only, and the second student's has no
+gradient), the formulas hold here.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ SMOOTH = 1e-5
 def supervised(logits: Tensor, classes: Tensor) -> Tensor:
     """Cross-entropy + Dice with squares in the denominator, mean over all classes, background too.
 
-    The public code sums Dice over a batch; here each picture has its own, so that batches may be split.
+    The public code sums Dice over a batch; here each picture has its own, so that batches may be
+    split.
 
     Args:
         logits: (B, class, row, column).
@@ -33,7 +36,8 @@ def supervised(logits: Tensor, classes: Tensor) -> Tensor:
     cross = F.cross_entropy(logits, classes, reduction="none").mean((-2, -1))
     shares = logits.softmax(1)
     truth = F.one_hot(classes, logits.shape[1]).movedim(-1, 1).to(shares)
-    both, sizes = (shares * truth).sum((-2, -1)), (shares**2).sum((-2, -1)) + truth.sum((-2, -1))
+    both = (shares * truth).sum((-2, -1))
+    sizes = (shares**2).sum((-2, -1)) + truth.sum((-2, -1))
     return cross + 1 - ((2 * both + SMOOTH) / (sizes + SMOOTH)).mean(1)
 
 
@@ -45,13 +49,16 @@ def distil(
     Args:
         student, teacher: logits (B, class, row, column).
         temperature: T; logits are divided by it and the loss is multiplied by its square.
-        confidence: weight pixels by how sure the teacher is (1 - entropy / ln classes), so that its doubts teach less.
+        confidence: weight pixels by how sure the teacher is (1 - entropy / ln classes), so that its
+            doubts teach less.
 
     Returns:
         (B,) losses, 0 for equal logits.
     """
-    student, teacher = student.float(), teacher.detach().float()
-    to, wanted = F.log_softmax(student / temperature, 1), F.log_softmax(teacher / temperature, 1)
+    student = student.float()
+    teacher = teacher.detach().float()
+    to = F.log_softmax(student / temperature, 1)
+    wanted = F.log_softmax(teacher / temperature, 1)
     each = temperature**2 * F.kl_div(to, wanted, reduction="none", log_target=True).sum(1)
     if confidence:
         each = each * (1 - entropy(teacher.softmax(1)) / math.log(teacher.shape[1]))
@@ -59,12 +66,16 @@ def distil(
 
 
 def doubt(logits: Tensor) -> Tensor:
-    """(B,) mean entropy of pixels, 0 (sure) to 1 (all classes alike), of logits (B, class, row, column)."""
+    """(B,) mean entropy of pixels, 0 (sure) to 1 (all classes alike), of logits (B, class, row,
+    column).
+    """
     return entropy(logits.float().softmax(1)).mean((-2, -1)) / math.log(logits.shape[1])
 
 
 def consistency(logits: Tensor, other: Tensor) -> Tensor:
-    """(B,) cross-entropy of each class's probability with another student's, which gets no gradient."""
+    """(B,) cross-entropy of each class's probability with another student's, which gets no
+    gradient.
+    """
     shares = logits.float().softmax(1).clamp(1e-6, 1 - 1e-6)
     wanted = other.detach().float().softmax(1)
     # outside of autocast, where probabilities are not allowed in this loss
@@ -73,7 +84,9 @@ def consistency(logits: Tensor, other: Tensor) -> Tensor:
 
 
 def ramp(iteration: float, length: int = 50_000, steps: int = 200) -> float:
-    """Weight of consistency, 0.007 to 1: exp(-5 (1 - e)^2), e the share of `length` in `steps` steps."""
+    """Weight of consistency, 0.007 to 1: exp(-5 (1 - e)^2), e the share of `length` in `steps`
+    steps.
+    """
     done = min(int(iteration * steps / length), steps) / steps
     return math.exp(-5 * (1 - done) ** 2)
 
@@ -99,7 +112,8 @@ def certain_cells(doubts: Tensor, cells: int = 4, count: int = 5) -> Tensor:
 def mix(
     inside: Tensor, pictures: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Pictures and class maps with cells of others in their place: what is easy goes, what is hard stays.
+    """Pictures and class maps with cells of others in their place: what is easy goes, what is hard
+    stays.
 
     Args:
         inside: (B, row, column) bool, what is overwritten.

@@ -1,14 +1,17 @@
-"""KnowSAM: two small students learn from few labelled and many unlabelled pictures, taught by an adapted base.
+"""KnowSAM: two small students learn from few labelled and many unlabelled pictures, taught by an
+adapted base.
 
-"Learnable Prompting SAM-induced Knowledge Distillation for Semi-supervised Medical Image Segmentation" (arXiv
-2412.13742). Students of different make learn from each other; their fusion says where they are sure and prompts the
-teacher, whose softened answers they learn as well; late in training certain cells of labelled and unlabelled pictures
-change places. The result is students and fusion only: it needs neither prompts nor the base.
+"Learnable Prompting SAM-induced Knowledge Distillation for Semi-supervised Medical Image
+Segmentation" (arXiv 2412.13742). Students of different make learn from each other; their fusion
+says where they are sure and prompts the teacher, whose softened answers they learn as well; late in
+training certain cells of labelled and unlabelled pictures change places. The result is students and
+fusion only: it needs neither prompts nor the base.
 
-Chosen otherwise than the public code: losses hold for any number of classes and for each picture by itself, both
-students learn from each other, the fused logits come plain, adapters begin as nothing, AdamW trains all (the code has
-SGD for students), and since runs are far shorter than 50,000 iterations, the teacher's weight and that of sureness rise
-first (`warm`). `distil` and the other weights at 0 leave a part out; `KnowSam.supervised()` leaves out all.
+Chosen otherwise than the public code: losses hold for any number of classes and for each picture by
+itself, both students learn from each other, the fused logits come plain, adapters begin as nothing,
+AdamW trains all (the code has SGD for students), and since runs are far shorter than 50,000
+iterations, the teacher's weight and that of sureness rise first (`warm`). `distil` and the other
+weights at 0 leave a part out; `KnowSam.supervised()` leaves out all.
 """
 
 from __future__ import annotations
@@ -48,7 +51,9 @@ from segscope.models.model_cards import Card
 
 ROOT = "students."
 RAMP = 50_000
-"""Iterations over which the published weight of consistency rises; here they stand for the whole run."""
+"""Iterations over which the published weight of consistency rises; here they stand for the whole
+run.
+"""
 
 LOOKS = 16
 """Frames at which teacher and students are judged one by one."""
@@ -62,22 +67,26 @@ class KnowSam(Method):
         side: of the students' square input, a multiple of 16.
         students: two names of `STUDENTS`.
         width: of the students' finest layers.
-        without_truth: unlabelled pictures of a batch. As many as labelled ones are meant: half of the weight is theirs.
+        without_truth: unlabelled pictures of a batch. As many as labelled ones are meant: half of
+            the weight is theirs.
         distil: weight of the teacher's answers; 0 for no teacher.
-        pseudo: weight of the teacher's classes, taken as the truth of pictures that have none. Softened answers of all
-            pixels alike teach small things slowly, and only each student, not their fusion; the paper has pseudo-labels
-            in mixed pictures alone.
+        pseudo: weight of the teacher's classes, taken as the truth of pictures that have none.
+            Softened answers of all pixels alike teach small things slowly, and only each student,
+            not their fusion; the paper has pseudo-labels in mixed pictures alone.
         temperature: that they are softened by.
-        confidence: whether pixels of which the teacher is unsure teach less (the paper weights all alike).
+        confidence: whether pixels of which the teacher is unsure teach less (the paper weights all
+            alike).
         entropy: weight of being sure.
         consistency: weight of the students' agreement at the end; it rises over the run.
-        warm: share of the run over which the weights of teacher and sureness rise; as long as teacher and students know
-            nothing, both teach that all is background.
+        warm: share of the run over which the weights of teacher and sureness rise; as long as
+            teacher and students know nothing, both teach that all is background.
         mix_from: share of the run after which cells change places; 1 for never.
         holes: whether boxes are blacked out in what the students see.
-        encoder_ratio: inner width of the adapters in the encoder as a share; 0 for none, so that features are kept.
+        encoder_ratio: inner width of the adapters in the encoder as a share; 0 for none, so that
+            features are kept.
         prompt_width: of the layers that predict prompts; that of the embedding, 256, is published.
-        teacher_side: of the teacher's input, for SAM, whose tables are resized then; 0 for the base's own.
+        teacher_side: of the teacher's input, for SAM, whose tables are resized then; 0 for the
+            base's own.
         teacher_every: the teacher learns in every so many-th step only.
         teacher_rate: learning rate of the teacher as a share of the students'.
         published_head: fused logits pass norm and activation, as in the public code.
@@ -145,9 +154,12 @@ class KnowSam(Method):
     @classmethod
     def suited(cls, card: Card) -> KnowSam:
         if card.family == "mini":
-            # who adapts `mini` has no GPU: students cost an eighth, the teacher's features are kept, and steps are few.
-            # So the teacher learns fast and its classes stand for truth, mixing, which takes as long again, stays out,
-            # and being sure counts little; at the published temperature steps would go into the size of logits
+            # who adapts `mini` has no GPU: students cost an eighth, the teacher's features are
+            # kept, and steps are few.
+            # So the teacher learns fast and its classes stand for truth, mixing, which takes as
+            # long again, stays out,
+            # and being sure counts little; at the published temperature steps would go into the
+            # size of logits
             return cls(
                 side=128,
                 width=8,
@@ -189,7 +201,8 @@ class KnowSam(Method):
             raise UsageError(
                 "a network without prompts needs the names of the classes that it shall tell apart"
             )
-        root, students = network(engine), self._students(classes)
+        root = network(engine)
+        students = self._students(classes)
         teaching = self.distil > 0 and not isinstance(engine, Absent)
         if teaching:
             if self.teacher_side:
@@ -268,7 +281,7 @@ class KnowSam(Method):
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
         return usual(adapted, cases) | quality(adapted, cases)
 
-    # --- parts of the loss -----------------------------------------------------------------------------------------
+    # --- parts of the loss -----------------------------------------------------------------------
 
     def _semi(
         self, adapted: Adapted, answers: tuple[Tensor, Tensor, Tensor], teacher: Tensor | None
@@ -288,7 +301,9 @@ class KnowSam(Method):
 
     def _trust(self, adapted: Adapted) -> float:
         """0 to 1, how far the run is into its warm-up."""
-        return min(1.0, adapted.progress / self.warm) if self.warm else 1.0
+        if self.warm:
+            return min(1.0, adapted.progress / self.warm)
+        return 1.0
 
     def _taught(
         self,
@@ -333,7 +348,8 @@ class KnowSam(Method):
         weight = self.consistency * ramp(adapted.progress * RAMP, RAMP)
         sure = self._trust(adapted) * self.entropy
         losses = _told(answers, slice(None), truth)
-        guess, half = m.detach().argmax(1), slice(len(known), None)
+        guess = m.detach().argmax(1)
+        half = slice(len(known), None)
         late = torch.zeros_like(losses)
         for own, their in ((one, other), (other, one)):
             losses = losses + 0.5 * (sure * doubt(own) + weight * consistency(own, their))
@@ -348,17 +364,18 @@ class KnowSam(Method):
         )[0, 0].long()
 
     def _holes(self, picture: Tensor, example: Example) -> Tensor:
-        """A picture (channel, side, side) with boxes blacked out, more of them where there is no truth."""
+        """A picture (channel, side, side) with boxes blacked out, more of them where there is no
+        truth.
+        """
         chance, least, most = (0.5, 5, 8) if example.labelled else (0.7, 10, 20)
         if not self.holes or example.rng.random() >= chance:
             return picture
-        picture, longest = picture.clone(), max(2, self.side // 16)
+        picture = picture.clone()
+        longest = max(2, self.side // 16)
         for _ in range(int(example.rng.integers(least, most + 1))):
             high, wide = example.rng.integers(1, longest + 1, 2).tolist()
-            y, x = (
-                int(example.rng.integers(self.side - high)),
-                int(example.rng.integers(self.side - wide)),
-            )
+            y = int(example.rng.integers(self.side - high))
+            x = int(example.rng.integers(self.side - wide))
             picture[:, y : y + high, x : x + wide] = 0
         return picture
 
@@ -383,9 +400,13 @@ class Student:
     def __init__(
         self, engine: Engine, students: Students, method: KnowSam, classes: tuple[str, ...]
     ) -> None:
-        self.students, self.method, self.classes = students, method, classes
+        self.students = students
+        self.method = method
+        self.classes = classes
         self.card = replace(engine.card, prompts=(), memory=False, zoom=False)
-        self.device, self.dtype, self.input_size = engine.device, torch.float32, method.side
+        self.device = engine.device
+        self.dtype = torch.float32
+        self.input_size = method.side
         self.weights_hash = engine.weights_hash
 
     def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
@@ -414,7 +435,9 @@ class Student:
 
 @torch.no_grad()
 def quality(adapted: Adapted, cases: Gathered, most: int = LOOKS) -> dict[str, float]:
-    """Dice of teacher and students one by one, over the classes of evenly spaced frames: are pseudo-labels any good?"""
+    """Dice of teacher and students one by one, over the classes of evenly spaced frames: are
+    pseudo-labels any good?
+    """
     student = _student(adapted)
     scores: dict[str, list[float]] = {"u": [], "v": []}
     for k in (
@@ -425,7 +448,8 @@ def quality(adapted: Adapted, cases: Gathered, most: int = LOOKS) -> dict[str, f
     ):
         item = cases.items[k]
         scan = cases.scans[item.case]
-        rgb, size = scan.rgb[item.frame], scan.planes.shape[-2:]
+        rgb = scan.rgb[item.frame]
+        size = scan.planes.shape[-2:]
         truth = cases.class_map(scan.planes[:, item.frame : item.frame + 1], scan.names)[0]
         one, other, fused = student.students(student.pixels(rgb))
         found = {"u": one, "v": other}
@@ -454,7 +478,9 @@ def quality(adapted: Adapted, cases: Gathered, most: int = LOOKS) -> dict[str, f
 def _told(
     answers: tuple[Tensor, Tensor, Tensor], places: list[int] | slice, classes: Tensor
 ) -> Tensor:
-    """(B,) losses of pictures at some places of a batch: both students', each half, and their fusion's."""
+    """(B,) losses of pictures at some places of a batch: both students', each half, and their
+    fusion's.
+    """
     one, other, fused = (supervised(logits[places], classes) for logits in answers)
     return 0.5 * (one + other) + fused
 

@@ -1,8 +1,9 @@
-"""Networks of KnowSAM: two students of different make, their fusion, and prompts that are predicted.
+"""Networks of KnowSAM: two students of different make, their fusion, and prompts that are
+predicted.
 
-"Learnable Prompting SAM-induced Knowledge Distillation for Semi-supervised Medical Image Segmentation" (arXiv
-2412.13742, section 3). The students differ on purpose (norm, dropout and joined skips against none of them and added
-skips): where they agree, a third network trusts them.
+"Learnable Prompting SAM-induced Knowledge Distillation for Semi-supervised Medical Image
+Segmentation" (arXiv 2412.13742, section 3). The students differ on purpose (norm, dropout and
+joined skips against none of them and added skips): where they agree, a third network trusts them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Norm(nn.BatchNorm2d):
 
 
 class Unet(nn.Module):
-    """U-Net with batch norm, dropout and joined skips. 1 944 322 numbers for 3 channels, 2 classes, width 16."""
+    """U-Net with batch norm, dropout and joined skips. 1 944 322 numbers for 3 channels, 2 classes,
+    width 16.
+    """
 
     DROPS: ClassVar = (0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -57,7 +60,9 @@ class Unet(nn.Module):
         return nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, class, row, column) of pictures (B, channel, row, column) with sides that are multiples of 16."""
+        """Logits (B, class, row, column) of pictures (B, channel, row, column) with sides that are
+        multiples of 16.
+        """
         skips = []
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)
@@ -69,7 +74,9 @@ class Unet(nn.Module):
 
 
 class Vnet(nn.Module):
-    """V-Net in two dimensions: no norm, added skips. 3 265 986 numbers for 3 channels, 2 classes, width 16."""
+    """V-Net in two dimensions: no norm, added skips. 3 265 986 numbers for 3 channels, 2 classes,
+    width 16.
+    """
 
     DEPTHS: ClassVar = (1, 2, 3, 3, 3)
     BACK: ClassVar = (3, 3, 2, 1)
@@ -115,17 +122,21 @@ class Vnet(nn.Module):
 
 Make = Callable[[int, int], nn.Module]
 STUDENTS: dict[str, Make] = {"unet": Unet, "vnet": Vnet}
-"""Makers of students by name: (classes, width) to a network that gives logits of its input's size."""
+"""Makers of students by name: (classes, width) to a network that gives logits of its input's size.
+"""
 
 
 class Fusion(nn.Module):
-    """What two students say to what is answered, from where they agree, how sure they are, and their logits.
+    """What two students say to what is answered, from where they agree, how sure they are, and
+    their logits.
 
-    40 548 numbers for 2 classes with the published head, whose norm and activation squash negative logits.
+    40 548 numbers for 2 classes with the published head, whose norm and activation squash negative
+    logits.
 
     Args:
         classes: with background.
-        width: that of the students; 16 is published. At full size these layers cost more than both students.
+        width: that of the students; 16 is published. At full size these layers cost more than both
+            students.
         published_head: norm and LeakyReLU after the last layer, as in the public code.
     """
 
@@ -187,7 +198,8 @@ class Students(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of both students and fused ones, each (B, class, side, side)."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)  # a fifth faster on CPUs
-        one, other = self.u(pixels), self.v(pixels)
+        one = self.u(pixels)
+        other = self.v(pixels)
         return one, other, self.fusion(one, other)
 
 
@@ -196,7 +208,8 @@ class Prompts(nn.Module):
 
     Args:
         channels: of the embedding, and of tokens.
-        width: of the layers between; as many as `channels` are published, which makes 5.6 million for each class.
+        width: of the layers between; as many as `channels` are published, which makes 5.6 million
+            for each class.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -210,7 +223,8 @@ class Prompts(nn.Module):
             *self._block(width, width),
             nn.Conv2d(width, width, 1),
         )
-        self.grow, self.out = nn.Linear(width, 4 * width), nn.Linear(4 * width, 2 * channels)
+        self.grow = nn.Linear(width, 4 * width)
+        self.out = nn.Linear(4 * width, 2 * channels)
 
     @staticmethod
     def _block(inside: int, outside: int) -> list[nn.Module]:

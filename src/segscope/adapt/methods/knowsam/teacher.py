@@ -1,8 +1,10 @@
-"""The teacher of KnowSAM: a base with adapters that predicts its own prompts (arXiv 2412.13742, section 3.2).
+"""The teacher of KnowSAM: a base with adapters that predicts its own prompts (arXiv 2412.13742,
+section 3.2).
 
-A mask for each class: two tokens predicted from the image embedding stand where a box's corners would, and the
-students' fused logits are the mask prompt. No weight of the base changes. Unlike in the public code adapters begin as
-nothing, pictures are prepared as the base wants them, and SAM keeps its relative positions.
+A mask for each class: two tokens predicted from the image embedding stand where a box's corners
+would, and the students' fused logits are the mask prompt. No weight of the base changes. Unlike in
+the public code adapters begin as nothing, pictures are prepared as the base wants them, and SAM
+keeps its relative positions.
 """
 
 from __future__ import annotations
@@ -28,12 +30,10 @@ BESIDE = 0.5
 RATIO = 0.25
 """Inner width of the decoder's adapters as a share."""
 
-HEADS, SERIAL, PARALLEL, FINAL = (
-    "knowsam_prompts",
-    "serial_adapter",
-    "parallel_adapter",
-    "final_adapter",
-)
+HEADS = "knowsam_prompts"
+SERIAL = "serial_adapter"
+PARALLEL = "parallel_adapter"
+FINAL = "final_adapter"
 
 
 class Teacher:
@@ -73,14 +73,14 @@ def decode(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) ->
         tokens: (O, N, channel), in the place of clicks and corners.
         masks: (O, 1, row, column) logits.
     """
-    model, count = network(engine), len(tokens)
-    sparse, coarse = tokens[:, None], features.maps[-1]
+    model = network(engine)
+    count = len(tokens)
+    sparse = tokens[:, None]
+    coarse = features.maps[-1]
     if engine.card.family == "mini":
         grid = features.maps[0].shape[-2:]
-        no, nothing = (
-            torch.zeros(count, dtype=torch.bool, device=tokens.device),
-            tokens.new_zeros(count, 0, 2),
-        )
+        no = torch.zeros(count, dtype=torch.bool, device=tokens.device)
+        nothing = tokens.new_zeros(count, 0, 2)
         labels = torch.zeros(count, 0, dtype=torch.long, device=tokens.device)
         last = resize(masks.to(coarse.dtype), grid)
         drawn = prompt_maps(

@@ -1,7 +1,8 @@
-"""Published checkpoints of Med-SA and SAM-Med2D: whole networks of SAM in Meta's naming, with adapters in between.
+"""Published checkpoints of Med-SA and SAM-Med2D: whole networks of SAM in Meta's naming, with
+adapters in between.
 
-What stands in a file and differs from the base becomes a part of the adaptation, the frozen encoder too where it is not
-the base's: at another input size its tables of positions never are.
+What stands in a file and differs from the base becomes a part of the adaptation, the frozen encoder
+too where it is not the base's: at another input size its tables of positions never are.
 """
 
 from __future__ import annotations
@@ -136,7 +137,9 @@ class Parts:
     def __init__(
         self, network: dict[str, Tensor], adapters: dict[str, Tensor], base: dict[str, Tensor]
     ) -> None:
-        self.network, self.adapters, self.base = network, adapters, base
+        self.network = network
+        self.adapters = adapters
+        self.base = base
         self.side = 16 * int(network["vision_encoder.pos_embed"].shape[1])
 
     def same(self, prefix: str) -> bool:
@@ -168,13 +171,15 @@ def split(
         what: name of the method, for messages.
 
     Raises:
-        CheckpointError: a base of another make or size, a network for several classes, unknown tensors.
+        CheckpointError: a base of another make or size, a network for several classes, unknown
+            tensors.
     """
     if engine.card.family != "sam" or engine.card.squash:
         raise CheckpointError(
             f"{what} stands on SAM (sam-vit-b, -l or -h); {engine.card.name} is another network"
         )
-    adapters, rest = {}, {}
+    adapters = {}
+    rest = {}
     for key, item in state.items():
         if not re.search(mark, key):
             rest[key] = item
@@ -190,10 +195,8 @@ def split(
         raise CheckpointError(
             f"this file of {what} holds adapters only, without the network they were trained with"
         )
-    width, depth = (
-        network["vision_encoder.pos_embed"].shape[-1],
-        len({key for key in network if ".attn.qkv.w" in key}),
-    )
+    width = network["vision_encoder.pos_embed"].shape[-1]
+    depth = len({key for key in network if ".attn.qkv.w" in key})
     if (width, depth) != (own[0].width, len(own)):
         raise CheckpointError(
             f"this file of {what} stands on a ViT of width {width} with {depth} layers; {engine.card.name} has width "

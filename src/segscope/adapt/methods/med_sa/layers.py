@@ -18,7 +18,8 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F
 
 
 class Bottleneck(nn.Module):
-    """Linear d to h, activation, Linear h to d, times `scale`: what is added to maps or tokens (..., d).
+    """Linear d to h, activation, Linear h to d, times `scale`: what is added to maps or tokens
+    (..., d).
 
     Args:
         zero: start from nothing (the second layer is zero); else as torch draws layers.
@@ -34,8 +35,10 @@ class Bottleneck(nn.Module):
         zero: bool = True,
     ):
         super().__init__()
-        self.scale, self.activation = scale, activation
-        self.down, self.up = nn.Linear(width, inside), nn.Linear(inside, width)
+        self.scale = scale
+        self.activation = activation
+        self.down = nn.Linear(width, inside)
+        self.up = nn.Linear(inside, width)
         if zero:
             nn.init.zeros_(self.up.weight)
             nn.init.zeros_(self.up.bias)
@@ -45,10 +48,12 @@ class Bottleneck(nn.Module):
 
 
 class AcrossDepth(nn.Module):
-    """SD-Trans: the block's own frozen attention once more, along depth at each place, then an adapter (section 3.2).
+    """SD-Trans: the block's own frozen attention once more, along depth at each place, then an
+    adapter (section 3.2).
 
-    The D slices of a batch are one chunk; at each place their D tokens are laid out as a small map, so that attention
-    with positions in rows and columns can run. Attention without positions gets a code of the slice, zero at the start.
+    The D slices of a batch are one chunk; at each place their D tokens are laid out as a small map,
+    so that attention with positions in rows and columns can run. Attention without positions gets a
+    code of the slice, zero at the start.
 
     Args:
         adapter: of the block's width.
@@ -84,7 +89,9 @@ class AcrossDepth(nn.Module):
 
 
 def grid(depth: int) -> tuple[int, int]:
-    """Rows and columns of the small map that D tokens are laid out as: the squarest with fewer rows than columns."""
+    """Rows and columns of the small map that D tokens are laid out as: the squarest with fewer rows
+    than columns.
+    """
     rows = max(
         (k for k in range(1, math.isqrt(depth) + 1) if depth % k == 0 and k < depth // k), default=1
     )
@@ -94,9 +101,11 @@ def grid(depth: int) -> tuple[int, int]:
 class HyperPrompt(nn.Module):
     """HyP-Adpt: an adapter whose inner matrix is made from the object's prompt (section 3.3).
 
-    The paper does not say how prompts are reduced to one vector. Here: the mean of an object's prompt tokens, padding
-    left out, to h numbers, to an h x h matrix that is added to the identity; then LayerNorm and ReLU, as there. The
-    last layer and the matrix are zero at the start; an object without prompt keeps the identity.
+    The paper does not say how prompts are reduced to one vector. Here: the mean of an object's
+        prompt tokens, padding
+    left out, to h numbers, to an h x h matrix that is added to the identity; then LayerNorm and
+    ReLU, as there. The last layer and the matrix are zero at the start; an object without prompt
+    keeps the identity.
 
     Args:
         width: of the tokens.
@@ -106,8 +115,10 @@ class HyperPrompt(nn.Module):
 
     def __init__(self, width: int, inside: int, nothing: nn.Embedding) -> None:
         super().__init__()
-        self.down, self.up = nn.Linear(width, inside), nn.Linear(inside, width)
-        self.prompt, self.matrix = nn.Linear(width, inside), nn.Linear(inside, inside * inside)
+        self.down = nn.Linear(width, inside)
+        self.up = nn.Linear(inside, width)
+        self.prompt = nn.Linear(width, inside)
+        self.matrix = nn.Linear(inside, inside * inside)
         self.norm = nn.LayerNorm(inside)
         self._nothing = (nothing,)  # in a tuple: it is the prompt encoder's, not a part of this
         for layer in (self.up, self.matrix):
@@ -131,14 +142,16 @@ def grow_decoder(
 ) -> list[str]:
     """Put three adapters into each layer of the mask decoder's transformer (section 3.3).
 
-    (i) after tokens looked at the picture, with `hyper` steered by the prompt; (ii) beside the MLP; (iii) after the
-    picture looked at the tokens and the residual, with another residual before the norm.
+    (i) after tokens looked at the picture, with `hyper` steered by the prompt; (ii) beside the MLP;
+    (iii) after the picture looked at the tokens and the residual, with another residual before the
+    norm.
 
     Returns:
         Beginnings of their parameters' names.
     """
     model: Any = engine.model  # type: ignore[attr-defined]
-    decoder, made = model.mask_decoder, []
+    decoder = model.mask_decoder
+    made = []
     own = 1 + decoder.mask_tokens.num_embeddings + int(hasattr(decoder, "obj_score_token"))
     for number, layer in enumerate(decoder.transformer.layers):
         width = layer.layer_norm1.normalized_shape[0]
@@ -170,7 +183,9 @@ def _two_way(
     attention_similarity: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Layer of the decoder's transformer with adapters: tokens (B, P, N, d), picture (B, 1 or P, row * column, d)."""
+    """Layer of the decoder's transformer with adapters: tokens (B, P, N, d), picture (B, 1 or P,
+    row * column, d).
+    """
     if self.skip_first_layer_pe:
         queries = self.self_attn(query=queries, key=queries, value=queries)[0]
     else:

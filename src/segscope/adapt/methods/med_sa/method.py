@@ -1,14 +1,19 @@
-"""Med-SA: small adapters inside the blocks of the image encoder, across slices of volumes, and inside the decoder.
+"""Med-SA: small adapters inside the blocks of the image encoder, across slices of volumes, and
+inside the decoder.
 
-"Medical SAM Adapter" (arXiv 2304.12620, Medical Image Analysis 102, 2025, 103547). The public code has the encoder's
-adapters and trains the whole decoder; adapters in the decoder and the one that prompts steer (HyP-Adpt) stand in the
-paper only. Both are here: the default is the code's network, started from nothing and trained as everything here is.
+"Medical SAM Adapter" (arXiv 2304.12620, Medical Image Analysis 102, 2025, 103547). The public code
+has the encoder's adapters and trains the whole decoder; adapters in the decoder and the one that
+prompts steer (HyP-Adpt) stand in the paper only. Both are here: the default is the code's network,
+started from nothing and trained as everything here is.
 
 Where code and paper differ:
-  * SD-Trans: the code cuts windows first and takes windows of one slice for slices; here depth is always depth.
-  * Windows are padded after the norm, as SAM does; the code pads before it and so changes SAM even without adapters.
+  * SD-Trans: the code cuts windows first and takes windows of one slice for slices; here depth is
+    always depth.
+  * Windows are padded after the norm, as SAM does; the code pads before it and so changes SAM even
+    without adapters.
   * Adapters begin at zero; the code draws them at random.
-`legacy_depth_windows` and `legacy_pad_before_norm` bring the code's ways back, for files made by it.
+`legacy_depth_windows` and `legacy_pad_before_norm` bring the code's ways back, for files made by
+it.
 """
 
 from __future__ import annotations
@@ -70,10 +75,10 @@ class MedSa(Method):
     """Train adapters.
 
     Attributes:
-        preset: "code" (as the public code trains) or "paper" (decoder with adapters only, steered by prompts); settings
-            that still have their defaults become the preset's.
-        ratio: inner width of an adapter, as a share of the outer one. The paper's count of 13 million on ViT-H needs
-            1/16, the code has 1/4.
+        preset: "code" (as the public code trains) or "paper" (decoder with adapters only, steered
+            by prompts); settings that still have their defaults become the preset's.
+        ratio: inner width of an adapter, as a share of the outer one. The paper's count of 13
+            million on ViT-H needs 1/16, the code has 1/4.
         scale: of the adapter beside the MLP.
         activation: "gelu" (code) or "relu" (paper).
         space, mlp: whether there is an adapter after attention, and beside the MLP.
@@ -83,9 +88,11 @@ class MedSa(Method):
         zero: whether adapters begin as nothing.
         recipe: what is trained for, "usual", "code" or "paper".
         whole: whether the encoder itself is trained and saved as well; published files may need it.
-        pictures: "base" as the base sees them, or "unit": stretched to the square, 0 to 1, as the code does.
+        pictures: "base" as the base sees them, or "unit": stretched to the square, 0 to 1, as the
+            code does.
         side: of the square input, for SAM; 0 for the base's own.
-        legacy_depth_windows, legacy_pad_before_norm: two faults of the code, for files made by it; SAM only.
+        legacy_depth_windows, legacy_pad_before_norm: two faults of the code, for files made by it;
+            SAM only.
     """
 
     name: ClassVar[str] = "med-sa"
@@ -148,7 +155,8 @@ class MedSa(Method):
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         look(engine, self.pictures, self.side)
-        root, found = network(engine), self._places(engine)
+        root = network(engine)
+        found = self._places(engine)
         for place in found:
             children = self._children(place)
             encoder_blocks.grow(
@@ -179,7 +187,8 @@ class MedSa(Method):
         return {"mask_decoder.": 0.3, "vision_encoder.": 0.1, **dict.fromkeys(adapters, 1.0)}
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
-        found, model = 0, network(engine)
+        found = 0
+        model = network(engine)
         for place in self._places(engine):
             size = bottleneck_size(place.width, self.ratio)
             deep = self._deep(place)
@@ -213,13 +222,11 @@ class MedSa(Method):
         return prompted_loss(adapted, batch)
 
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
-        return (
-            super().validate(adapted, cases)
-            if self.depth == 1
-            else slice_chunks.validate(adapted, cases)
-        )
+        if self.depth == 1:
+            return super().validate(adapted, cases)
+        return slice_chunks.validate(adapted, cases)
 
-    # --- layers ----------------------------------------------------------------------------------------------------
+    # --- layers ----------------------------------------------------------------------------------
 
     def _places(self, engine: Engine) -> list[encoder_blocks.Place]:
         family = engine.card.family
@@ -236,7 +243,9 @@ class MedSa(Method):
         return encoder_blocks.places(engine)
 
     def _deep(self, place: encoder_blocks.Place) -> bool:
-        """Whether a block looks across slices: on coarse maps, and not where pooling would act on depth."""
+        """Whether a block looks across slices: on coarse maps, and not where pooling would act on
+        depth.
+        """
         return self.depth > 1 and place.stride == DEPTH_STRIDE and not place.begins
 
     def _children(self, place: encoder_blocks.Place) -> dict[str, nn.Module]:
@@ -257,7 +266,9 @@ class MedSa(Method):
 
 
 def _weighted(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy that counts the object's pixels twice, as the code has it in 2D; (O, row, column) to (O,)."""
+    """Cross-entropy that counts the object's pixels twice, as the code has it in 2D; (O, row,
+    column) to (O,).
+    """
     weight = logits.new_tensor(POSITIVE)
     each = nn.functional.binary_cross_entropy_with_logits(
         logits.float(), truth.float(), pos_weight=weight.float(), reduction="none"

@@ -1,7 +1,8 @@
 """Published checkpoints of SAM2-UNet: which trunk they stand on, and their tensors under our names.
 
-A file holds trunk and all: `encoder.*` (official names of SAM 2 with `.block` in between), the adapters as
-`prompt_learn`, `rfb1` to `rfb4`, `up1` to `up4` of which the last is never used, `side1`, `side2`, `head`.
+A file holds trunk and all: `encoder.*` (official names of SAM 2 with `.block` in between), the
+adapters as `prompt_learn`, `rfb1` to `rfb4`, `up1` to `up4` of which the last is never used,
+`side1`, `side2`, `head`.
 """
 
 from __future__ import annotations
@@ -92,10 +93,8 @@ def _name(key: str) -> str:
 
 def _same_trunk(state: Mapping[str, Tensor], engine: Engine) -> None:
     """Refuse a base whose encoder is not the one in the file, which was frozen when it was trained."""
-    width, depth = (
-        int(state[PATCH].shape[0]),
-        1 + max(int(key.split(".")[2]) for key in state if ".blocks." in key),
-    )
+    width = int(state[PATCH].shape[0])
+    depth = 1 + max(int(key.split(".")[2]) for key in state if ".blocks." in key)
     sizes = [
         size
         for size, numbers in HIERA.items()

@@ -1,4 +1,6 @@
-"""Modules of SAM2-UNet: adapter, receptive field block, step up, heads (arXiv 2408.08870, section 3)."""
+"""Modules of SAM2-UNet: adapter, receptive field block, step up, heads (arXiv 2408.08870, section
+3).
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,14 @@ class ConvNorm(nn.Sequential):
 
 
 class Adapter(nn.Module):
-    """Narrow and wide again, GELU after both; channels last. Its output is added to what it was given."""
+    """Narrow and wide again, GELU after both; channels last. Its output is added to what it was
+    given.
+    """
 
     def __init__(self, width: int, narrow: int, init: str) -> None:
         super().__init__()
-        self.down, self.up = nn.Linear(width, narrow), nn.Linear(narrow, width)
+        self.down = nn.Linear(width, narrow)
+        self.up = nn.Linear(narrow, width)
         if init == "trunc_normal":
             for layer in (self.down, self.up):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -83,18 +88,22 @@ class Up(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = ConvNorm(2 * width, width, 3), ConvNorm(width, width, 3)
+        self.first = ConvNorm(2 * width, width, 3)
+        self.second = ConvNorm(width, width, 3)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         x = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=True)
-        down, across = fine.shape[-2] - x.shape[-2], fine.shape[-1] - x.shape[-1]
+        down = fine.shape[-2] - x.shape[-2]
+        across = fine.shape[-1] - x.shape[-1]
         if down or across:
             x = F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
         return F.relu(self.second(F.relu(self.first(torch.cat([fine, x], 1)))))
 
 
 class Pyramid(nn.Module):
-    """One map of stride 16 to four of strides 4 to 32 (simple feature pyramid, arXiv 2203.16527, section 3)."""
+    """One map of stride 16 to four of strides 4 to 32 (simple feature pyramid, arXiv 2203.16527,
+    section 3).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -133,7 +142,9 @@ class Net(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(width, outputs, 1) for _ in range(3))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Logits (B, output, side, side) of the trunk's maps: the answer, then those of strides 8 and 16."""
+        """Logits (B, output, side, side) of the trunk's maps: the answer, then those of strides 8
+        and 16.
+        """
         given = maps if self.pyramid is None else self.pyramid(maps)
         *finer, x = [block(item) for block, item in zip(self.rfb, given, strict=True)]
         found = []

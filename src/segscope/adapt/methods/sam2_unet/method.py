@@ -1,11 +1,13 @@
 """SAM2-UNet: a U-Net without prompts on a frozen image encoder with small adapters.
 
-"SAM2-UNet: Segment Anything 2 Makes Strong Encoder for Natural and Medical Image Segmentation" (arXiv 2408.08870,
-section 3). Encoder at strides 4 to 32, an adapter before each block, a receptive field block for each map, three steps
-up, a head at each. Where the public code departs from the paper, the paper's formula is the default and the code's way
-a setting: it weights cross-entropy with weights that cancel (`bce="plain"`), draws adapters at random
-(`init="default"`; users met losses that were not finite) and stretches each answer to its own range before it is judged
-(`protocol="sod"`). Its fourth step up is never used and left out here. `Sam2Unet.published()` sets all of them.
+"SAM2-UNet: Segment Anything 2 Makes Strong Encoder for Natural and Medical Image Segmentation"
+(arXiv 2408.08870, section 3). Encoder at strides 4 to 32, an adapter before each block, a receptive
+field block for each map, three steps up, a head at each. Where the public code departs from the
+paper, the paper's formula is the default and the code's way a setting: it weights cross-entropy
+with weights that cancel (`bce="plain"`), draws adapters at random (`init="default"`; users met
+losses that were not finite) and stretches each answer to its own range before it is judged
+(`protocol="sod"`). Its fourth step up is never used and left out here. `Sam2Unet.published()` sets
+all of them.
 """
 
 from __future__ import annotations
@@ -53,15 +55,19 @@ class Sam2Unet(Method):
 
     Attributes:
         side: of the square input, a multiple of 32.
-        adapters: width of the adapters; 0 for none, so that the encoder stays frozen and its maps are kept.
+        adapters: width of the adapters; 0 for none, so that the encoder stays frozen and its maps
+            are kept.
         width: channels of the decoder.
-        init: of adapters: "zero" (they begin as nothing), "trunc_normal" (0.02, of the follow-up arXiv 2508.03566) or
-            "default" (as published).
+        init: of adapters: "zero" (they begin as nothing), "trunc_normal" (0.02, of the follow-up
+            arXiv 2508.03566) or "default" (as published).
         bce: "weighted" towards edges, as the paper has it, or "plain", as its code computes it.
-        edges: "soft" resizes truth by cubic splines and keeps what lies between 0 and 1, as published; not for softmax.
-        output: several classes exclude each other ("softmax"), or each is judged by itself ("sigmoid").
+        edges: "soft" resizes truth by cubic splines and keeps what lies between 0 and 1, as
+            published; not for softmax.
+        output: several classes exclude each other ("softmax"), or each is judged by itself
+            ("sigmoid").
         fit: pictures are squashed to the square (as published) or keep their shape ("letterbox").
-        tiles: windows along the longer side of a picture, for large pictures with small things; 1 shows it whole.
+        tiles: windows along the longer side of a picture, for large pictures with small things; 1
+            shows it whole.
         protocol: "sod" also validates as the published evaluation does.
     """
 
@@ -128,7 +134,8 @@ class Sam2Unet(Method):
             )
         net = self._net(encoder_trunk.trunk(engine), classes).to(engine.device).eval()
         result = Unet(engine, net, self, tuple(classes))
-        trained, statistics = dict(net.named_parameters()), dict(net.named_buffers())
+        trained = dict(net.named_parameters())
+        statistics = dict(net.named_buffers())
         return Adapted(self, engine, net, trained, statistics, noisy=(net,), result=result)
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
@@ -162,11 +169,13 @@ class Sam2Unet(Method):
         figures = usual(adapted, cases)
         return figures | (sod_figures(_unet(adapted), cases) if self.protocol == "sod" else {})
 
-    # --- parts ---------------------------------------------------------------------------------------------------
+    # --- parts -----------------------------------------------------------------------------------
 
     def outputs(self, classes: Sequence[str]) -> int:
         """Channels of a head: background has its own where several classes exclude each other."""
-        return len(classes) + 1 if self.exclusive(classes) else len(classes)
+        if self.exclusive(classes):
+            return len(classes) + 1
+        return len(classes)
 
     def exclusive(self, classes: Sequence[str]) -> bool:
         return self.output == "softmax" and len(classes) > 1
@@ -175,11 +184,15 @@ class Sam2Unet(Method):
         return Net(trunk, self.outputs(classes), self.width, self.adapters, self.init)
 
     def _shown(self, example: Example) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Picture (row, column, 3) and class map of what is trained on: the whole frame, or a window of it."""
-        rgb, classes = example.rgb[example.at], example.classes[example.at]
+        """Picture (row, column, 3) and class map of what is trained on: the whole frame, or a
+        window of it.
+        """
+        rgb = example.rgb[example.at]
+        classes = example.classes[example.at]
         if self.tiles == 1:
             return rgb, classes
-        share, at = sliding_window.share(self.tiles), example.rng.random(2).tolist()
+        share = sliding_window.share(self.tiles)
+        at = example.rng.random(2).tolist()
         return sliding_window.cut(rgb, share, at), sliding_window.cut(classes, share, at)
 
     def _truth(
@@ -188,11 +201,13 @@ class Sam2Unet(Method):
         """A class map (row, column) of a picture laid over the input; 0 outside of the picture.
 
         Returns:
-            (1, channel, side, side) from 0 to 1 for outputs judged by themselves; else (1, side, side) numbers.
+            (1, channel, side, side) from 0 to 1 for outputs judged by themselves; else (1, side,
+            side) numbers.
         """
         inner = encoder_trunk.inner_size((size_hw[0], size_hw[1]), self.side, self._fit)
         rest = (0, self.side - inner[1], 0, self.side - inner[0])
-        numbers, names = torch.from_numpy(classes).to(outputs.device)[None], outputs.shape[1]
+        numbers = torch.from_numpy(classes).to(outputs.device)[None]
+        names = outputs.shape[1]
         if self.output == "softmax" and names > 1:
             whole = F.interpolate(numbers[None].float(), inner, mode="nearest-exact")
             return F.pad(whole, rest)[0].long()
@@ -211,7 +226,9 @@ class Sam2Unet(Method):
 
     @property
     def _fit(self) -> Fit:
-        return "letterbox" if self.fit == "letterbox" else "squash"
+        if self.fit == "letterbox":
+            return "letterbox"
+        return "squash"
 
 
 class Unet:
@@ -220,10 +237,15 @@ class Unet:
     def __init__(
         self, engine: Engine, net: Net, method: Sam2Unet, classes: tuple[str, ...]
     ) -> None:
-        self.engine, self.net, self.method, self.classes = engine, net, method, classes
+        self.engine = engine
+        self.net = net
+        self.method = method
+        self.classes = classes
         self.trunk = encoder_trunk.trunk(engine)
         self.card = replace(engine.card, prompts=(), memory=False, zoom=False)
-        self.device, self.dtype, self.input_size = engine.device, engine.dtype, method.side
+        self.device = engine.device
+        self.dtype = engine.dtype
+        self.input_size = method.side
         self.weights_hash = engine.weights_hash
 
     def pixels(self, rgb: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
@@ -259,8 +281,8 @@ class Unet:
 def structure_loss(logits: Tensor, truth: Tensor, *, plain: bool = False) -> Tensor:
     """Cross-entropy + 1 - IoU, both weighted towards edges: w = 1 + 5 |mean of 31 x 31 - truth|.
 
-    The loss of "F3Net" (arXiv 1911.11445, section 3.4), which the paper takes. Its code hands the weights to a mean
-    that has already been taken, so that they cancel; `plain` computes that.
+    The loss of "F3Net" (arXiv 1911.11445, section 3.4), which the paper takes. Its code hands the
+    weights to a mean that has already been taken, so that they cancel; `plain` computes that.
 
     Args:
         logits: (..., row, column).
@@ -276,21 +298,24 @@ def structure_loss(logits: Tensor, truth: Tensor, *, plain: bool = False) -> Ten
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     cross = cross.mean((-2, -1)) if plain else (weight * cross).sum((-2, -1)) / weight.sum((-2, -1))
     inside = logits.sigmoid()
-    both, sizes = (weight * inside * truth).sum((-2, -1)), (weight * (inside + truth)).sum((-2, -1))
+    both = (weight * inside * truth).sum((-2, -1))
+    sizes = (weight * (inside + truth)).sum((-2, -1))
     return cross + 1 - (both + 1) / (sizes - both + 1)
 
 
 def sod_scores(values: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> tuple[float, float]:
-    """Mean Dice and mean IoU over 256 thresholds of an answer stretched to its own range, in 8 bits.
+    """Mean Dice and mean IoU over 256 thresholds of an answer stretched to its own range, in 8
+    bits.
 
-    The published evaluation (that of salient objects). It flatters unsure answers and knows no empty truth, which
-    scores 0; to be compared with published figures only.
+    The published evaluation (that of salient objects). It flatters unsure answers and knows no
+    empty truth, which scores 0; to be compared with published figures only.
 
     Args:
         values: (row, column) probabilities.
         truth: (row, column).
     """
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     bits = np.round(255 * (values - low) / max(high - low, 1e-8)).astype(np.uint8)
     # how many pixels lie at or above each threshold, of all and of the truth
     found, both = (

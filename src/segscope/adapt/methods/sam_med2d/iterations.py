@@ -1,7 +1,8 @@
 """Interactive training of SAM-Med2D: one opening pass, then passes on the errors of the one before.
 
-The passes of a picture follow each other either inside one loss (one step of the optimiser for all), or, as published,
-each in a step of its own; then a picture's encoding waits in `adapted.memo` between steps.
+The passes of a picture follow each other either inside one loss (one step of the optimiser for
+all), or, as published, each in a step of its own; then a picture's encoding waits in `adapted.memo`
+between steps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from segscope.adapt.methods.sam_med2d.layers import drawn, error_points, one_poi
 from segscope.errors import UsageError
 from segscope.models.engine import NO_HINT, Engine, Features, Hint
 
-FOCAL, PRESENCE, OTHERS = 20.0, 0.05, 0.1
+FOCAL = 20.0
+PRESENCE = 0.05
+OTHERS = 0.1
 POINTS = (1, 3, 5, 9)
 MANY = 99  # clicks
 
@@ -36,10 +39,11 @@ class Talk:
         passes: in all.
         deep: first passes whose gradient reaches the encoder.
         keep_points: whether clicks stay in later passes, else new ones take their place.
-        own: opening prompts drawn here as published (box of the largest part, or one click), else the example's.
+        own: opening prompts drawn here as published (box of the largest part, or one click), else
+            the example's.
         masks: objects drawn for a picture, with replacement; 0 for each of the example's once.
-        chosen: of three candidates, whether only the one with the highest predicted IoU learns, as published; else the
-            best one, the others a little, and every predicted IoU.
+        chosen: of three candidates, whether only the one with the highest predicted IoU learns, as
+            published; else the best one, the others a little, and every predicted IoU.
     """
 
     passes: int = 9
@@ -104,7 +108,8 @@ class Going:
 
 def passes_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms:
     """Mean loss of all passes of each picture."""
-    losses, dice = [], []
+    losses = []
+    dice = []
     for example in batch:
         going = _begin(adapted, example, talk)
         each = []
@@ -121,12 +126,14 @@ def passes_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms
 def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms:
     """Mean loss of one pass; pictures change only when their passes are through.
 
-    Several processes that are stopped amid the passes of a picture go on with the first one's pictures.
+    Several processes that are stopped amid the passes of a picture go on with the first one's
+    pictures.
 
     Raises:
         UsageError: the batch is worked through in parts.
     """
-    memo, seed = adapted.memo, torch.initial_seed()
+    memo = adapted.memo
+    seed = torch.initial_seed()
     if memo.get("seed") == seed:
         raise UsageError(
             "training with a step for each pass keeps pictures between steps; leave --accumulate at 1"
@@ -153,7 +160,8 @@ def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Ter
 def _begin(adapted: Adapted, example: Example, talk: Talk) -> Going:
     """A picture with its opening prompts; one click or box for all its objects, as published."""
     features = on_grid(adapted.features(example), example)[example.at]
-    rng, truth = example.rng, example.truth[:, example.at]
+    rng = example.rng
+    truth = example.truth[:, example.at]
     members = drawn(len(truth), talk.masks, rng)
     boxed = bool(rng.random() < 0.5)
     hints = []
@@ -217,7 +225,9 @@ def _next(
     talk: Talk,
     rng: np.random.Generator,
 ) -> Hint:
-    """What is said after an answer: its logits, and clicks into its errors unless they are to stand alone."""
+    """What is said after an answer: its logits, and clicks into its errors unless they are to stand
+    alone.
+    """
     previous = low.clamp(-CLAMP, CLAMP)
     if alone:
         # clicks of earlier passes are dropped with it: those that follow start from the mask again
@@ -228,9 +238,11 @@ def _next(
     real = (
         labels >= 0
     )  # points that are not to be used would stand for "not a point"; an engine takes none instead
-    xy, positive = xy[real], labels[real] == 1
+    xy = xy[real]
+    positive = labels[real] == 1
     if talk.keep_points:
-        xy, positive = np.concatenate([hint.points, xy]), np.concatenate([hint.positive, positive])
+        xy = np.concatenate([hint.points, xy])
+        positive = np.concatenate([hint.positive, positive])
     return Hint(xy, positive, hint.box if talk.keep_points else None, previous)
 
 
@@ -245,7 +257,9 @@ def _alike(engine: Engine, hints: Sequence[Hint]) -> Iterator[tuple[list[int], b
 
 
 def _of_candidates(logits: Tensor, truth: Tensor, iou: Tensor, *, chosen: bool) -> Tensor:
-    """Loss of each object (O,) from its candidates: logits (O, M, row, column), truth (O, row, column), iou (O, M)."""
+    """Loss of each object (O,) from its candidates: logits (O, M, row, column), truth (O, row,
+    column), iou (O, M).
+    """
     masks, scores = measure(logits, truth[:, None], iou)
     if chosen:
         best = iou.detach().argmax(1, keepdim=True)
@@ -255,11 +269,14 @@ def _of_candidates(logits: Tensor, truth: Tensor, iou: Tensor, *, chosen: bool) 
 
 
 def measure(logits: Tensor, truth: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
-    """20 x focal + Dice, and the squared error of the predicted IoU; each mask by itself, (..., row, column) to (...).
+    """20 x focal + Dice, and the squared error of the predicted IoU; each mask by itself, (...,
+    row, column) to (...).
 
-    The public code takes Dice and IoU of a whole batch as one volume, which teaches every candidate the same IoU.
+    The public code takes Dice and IoU of a whole batch as one volume, which teaches every candidate
+    the same IoU.
     """
-    inside, there = logits.detach().float().sigmoid(), truth.float()
+    inside = logits.detach().float().sigmoid()
+    there = truth.float()
     both = (inside * there).sum((-2, -1))
     true = both / (inside.sum((-2, -1)) + there.sum((-2, -1)) - both).clamp(min=1e-6)
     return FOCAL * focal(logits, truth) + dice_loss(logits, truth), (iou.float() - true) ** 2

@@ -1,4 +1,6 @@
-"""Adapter layers of SAM-Med2D, and the chance in its prompts: which masks, how far a box moves, where clicks fall."""
+"""Adapter layers of SAM-Med2D, and the chance in its prompts: which masks, how far a box moves,
+where clicks fall.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,17 @@ from segscope.simulate.regions import parts
 Rng = np.random.Generator
 Mask = NDArray[np.bool_]
 
-MOST_SHIFT, SHARE = 5, 0.5
+MOST_SHIFT = 5
+SHARE = 0.5
 """A box moves by at most so many pixels, and so much of its shorter side."""
 
 
 class AdapterLayer(nn.Module):
     """What is added beside the MLP of a block to its normed map (section 3.2).
 
-    A channel gate, a convolution to half the resolution and back, a skip around both, and a norm. `dense` is the
-    published layer; `light` is ours: a 1x1 bottleneck, then convolutions of each channel by itself.
+    A channel gate, a convolution to half the resolution and back, a skip around both, and a norm.
+    `dense` is the published layer; `light` is ours: a 1x1 bottleneck, then convolutions of each
+    channel by itself.
 
     Attributes:
         on: whether it takes part.
@@ -31,8 +35,8 @@ class AdapterLayer(nn.Module):
         """Args:
         width: channels C.
         light: whether convolutions keep channels apart.
-        zero: start from nothing, by a norm whose scale is zero; else as published, where the norm gives values of
-            order one at once.
+        zero: start from nothing, by a norm whose scale is zero; else as published, where the norm
+            gives values of order one at once.
         """
         super().__init__()
         self.on = True
@@ -83,7 +87,9 @@ def layer_size(place: Place, *, light: bool) -> int:
 
 def drawn(objects: int, count: int, rng: Rng) -> list[int]:
     """`count` objects with replacement; each once for a count of 0."""
-    return rng.integers(objects, size=count).tolist() if count else list(range(objects))
+    if count:
+        return rng.integers(objects, size=count).tolist()
+    return list(range(objects))
 
 
 def shifted_box(mask: Mask, rng: Rng | None, *, largest: bool) -> tuple[float, float, float, float]:
@@ -96,10 +102,17 @@ def shifted_box(mask: Mask, rng: Rng | None, *, largest: bool) -> tuple[float, f
     """
     if largest:
         rows, columns = next(parts(mask, 1))[0]
-        x0, y0, x1, y1 = columns.start, rows.start, columns.stop, rows.stop
+        x0 = columns.start
+        y0 = rows.start
+        x1 = columns.stop
+        y1 = rows.stop
     else:
-        down, across = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        x0, y0, x1, y1 = across[0], down[0], across[-1] + 1, down[-1] + 1
+        down = np.flatnonzero(mask.any(1))
+        across = np.flatnonzero(mask.any(0))
+        x0 = across[0]
+        y0 = down[0]
+        x1 = across[-1] + 1
+        y1 = down[-1] + 1
     reach = min(MOST_SHIFT, int(SHARE * min(x1 - x0, y1 - y0)))
     dx, dy = rng.integers(-reach, reach, 2).tolist() if rng is not None and reach else (0, 0)
     return float(x0 + dx), float(y0 + dy), float(x1 + dx), float(y1 + dy)
@@ -117,8 +130,8 @@ def error_points(
     """Clicks anywhere in what is wrong, with replacement.
 
     Returns:
-        x, y (count, 2), and labels (count,): 1 where the object was missed, 0 where it was claimed; -1 anywhere, not to
-        be used, if nothing is wrong.
+        x, y (count, 2), and labels (count,): 1 where the object was missed, 0 where it was claimed;
+        -1 anywhere, not to be used, if nothing is wrong.
     """
     wrong = truth != found
     if not wrong.any():

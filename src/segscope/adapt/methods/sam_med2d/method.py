@@ -1,11 +1,14 @@
-"""SAM-Med2D: adapter layers beside the MLPs of the image encoder, and training by nine passes of prompts.
+"""SAM-Med2D: adapter layers beside the MLPs of the image encoder, and training by nine passes of
+prompts.
 
-"SAM-Med2D" (arXiv 2308.16184). The published network is SAM ViT-B at 256 pixels with dense adapter layers, which hold
-twice as many numbers as the encoder itself; `light` layers, the default, hold a fraction and suit any encoder.
+"SAM-Med2D" (arXiv 2308.16184). The published network is SAM ViT-B at 256 pixels with dense adapter
+layers, which hold twice as many numbers as the encoder itself; `light` layers, the default, hold a
+fraction and suit any encoder.
 
-Unless `preset` is "sam-med2d" this differs from the public code: one step of the optimiser for all passes of a picture
-instead of nine, of which two reach the encoder; clicks stay, as they do in use; earlier answers come back as logits.
-Everywhere, Dice and IoU are of each mask, not of a batch; boxes are of the whole object unless the preset draws them.
+Unless `preset` is "sam-med2d" this differs from the public code: one step of the optimiser for all
+passes of a picture instead of nine, of which two reach the encoder; clicks stay, as they do in use;
+earlier answers come back as logits. Everywhere, Dice and IoU are of each mask, not of a batch;
+boxes are of the whole object unless the preset draws them.
 """
 
 from __future__ import annotations
@@ -55,8 +58,10 @@ class SamMed2d(Method):
     """Train adapter layers, prompt encoder and decoder.
 
     Attributes:
-        preset: "sam-med2d" for training as published; settings that still have their defaults become the preset's.
-        layers: "light", "dense" (as published: 25 C^2 numbers a block) or "none" (decoder and prompts only).
+        preset: "sam-med2d" for training as published; settings that still have their defaults
+            become the preset's.
+        layers: "light", "dense" (as published: 25 C^2 numbers a block) or "none" (decoder and
+            prompts only).
         adapters: "on", or "off" to leave trained layers out; see `switch`.
         zero: whether layers begin as nothing.
         prompts: whether what encodes prompts is trained as well, by the opening pass.
@@ -66,9 +71,11 @@ class SamMed2d(Method):
         keep_points: whether clicks stay in later passes, else new ones take their place.
         own_prompts: openings drawn as published, else by the prompts of the run.
         masks: objects drawn for a picture, with replacement; 0 for each once.
-        three: three candidates for every prompt, the best predicted one counts; else the base's own rule.
+        three: three candidates for every prompt, the best predicted one counts; else the base's own
+            rule.
         shares: earlier answers as shares from 0 to 1 (as published) instead of logits.
-        least_stride: layers go where a place of the map covers at least so many pixels; 8 leaves Hiera's first stage.
+        least_stride: layers go where a place of the map covers at least so many pixels; 8 leaves
+            Hiera's first stage.
         whole: whether the encoder itself is trained and saved as well; published files need it.
         pictures: "base" as the base sees them, or "med2d" as the public loaders give them.
         side: of the square input, for SAM; 0 for the base's own.
@@ -134,7 +141,8 @@ class SamMed2d(Method):
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         look(engine, self.pictures, self.side)
         answer(engine, three=self.three, shares=self.shares)
-        root, prefixes = network(engine), []
+        root = network(engine)
+        prefixes = []
         for place in self._places(engine):
             layer = AdapterLayer(place.width, light=self.layers == "light", zero=self.zero)
             layer.on = self.adapters == "on"
@@ -162,11 +170,9 @@ class SamMed2d(Method):
         talk = Talk(
             self.passes, self.deep, self.keep_points, self.own_prompts, self.masks, self.three
         )
-        return (
-            stepwise_loss(adapted, batch, talk)
-            if self.stepwise
-            else passes_loss(adapted, batch, talk)
-        )
+        if self.stepwise:
+            return stepwise_loss(adapted, batch, talk)
+        return passes_loss(adapted, batch, talk)
 
     def _places(self, engine: Engine) -> list[encoder_blocks.Place]:
         if self.layers == "none":
@@ -186,7 +192,8 @@ class SamMed2d(Method):
 
 
 def switch(engine: Engine, *, on: bool) -> None:
-    """Let the adapter layers of a loaded adaptation take part, or leave them out; decoder and prompts stay as trained.
+    """Let the adapter layers of a loaded adaptation take part, or leave them out; decoder and
+    prompts stay as trained.
 
     Published results are better without them on some kinds of pictures, so it is worth a try.
 

@@ -75,7 +75,9 @@ class Labels:
     def tags(self, image_id: str) -> list[str]:
         """Tags of the labels of an image."""
         folder = self._folder / safe_name(image_id)
-        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        if folder.is_dir():
+            return sorted(entry.name for entry in folder.iterdir())
+        return []
 
     def listing(self, info: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """All images with their labels, as the protocol lists them."""

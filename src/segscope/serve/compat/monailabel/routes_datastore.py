@@ -20,7 +20,7 @@ STRATEGIES = {
     "random": "any image without a final label",
 }
 
-# --- the data store -------------------------------------------------------------------------------------------------
+# --- the data store ------------------------------------------------------------------------------
 
 
 @router.get("/datastore")
@@ -82,7 +82,8 @@ def image_info(at: At, image: Name) -> dict[str, Any]:
 @router.put("/datastore/image/info")
 def put_image_info(at: At, image: Name, info: Text = None) -> dict[str, Any]:
     """Notes on images go to the work list's comment."""
-    row, notes = at.image(image), said(info)
+    row = at.image(image)
+    notes = said(info)
     case = at.workspace.cases.add(row["id"])
     at.workspace.cases.change(
         case["case_id"], comment=str(notes.get("comment", case["comment"]))[:4000]
@@ -100,8 +101,10 @@ def put_label(
     params: Text = None,
 ) -> dict[str, Any]:
     """Keep a label; raw bytes (OHIF's label.bin) become a file that others can read."""
-    row, notes = at.image(image), said(params)
-    name, data = label.filename or "label.nrrd", label.file.read()
+    row = at.image(image)
+    notes = said(params)
+    name = label.filename or "label.nrrd"
+    data = label.file.read()
     if name.endswith(".bin"):
         z, y, x = row["meta"]["shape_zyx"]
         name, data = at.written(labels_of(data, (z, y, x)), row, {"result_extension": ".nrrd"})
@@ -142,7 +145,7 @@ def dataset(at: At) -> Response:
     return Response(data, media_type="application/zip", headers=headers)
 
 
-# --- what to do next ------------------------------------------------------------------------------------------------
+# --- what to do next -----------------------------------------------------------------------------
 
 
 @router.post("/activelearning/{strategy}")

@@ -26,7 +26,7 @@ router = APIRouter(include_in_schema=False)
 router.include_router(routes_datastore.router)
 
 
-# --- what there is --------------------------------------------------------------------------------------------------
+# --- what there is -------------------------------------------------------------------------------
 
 
 @router.get("/info")
@@ -84,7 +84,7 @@ def token_valid(request: Request, at: At) -> dict[str, Any]:
     return {"username": "", "roles": ["*"]}
 
 
-# --- images for a while ---------------------------------------------------------------------------------------------
+# --- images for a while --------------------------------------------------------------------------
 
 
 @router.put("/session")
@@ -116,7 +116,7 @@ def leave(at: At, session_id: str) -> dict[str, Any]:
     return at.leave(session_id).info()
 
 
-# --- inference ------------------------------------------------------------------------------------------------------
+# --- inference -----------------------------------------------------------------------------------
 
 
 @router.post("/infer/{model}")
@@ -130,7 +130,9 @@ def infer(
     file: Annotated[UploadFile | None, File()] = None,
     label: Annotated[UploadFile | None, File()] = None,  # noqa: ARG001 - masks are not started from
 ) -> Response:
-    """A mask of the whole image from all prompts; always with a file, since 3D Slicer cannot do without one."""
+    """A mask of the whole image from all prompts; always with a file, since 3D Slicer cannot do
+    without one.
+    """
     asked = said(params)
     row = _image(at, image, session_id, file)
     start = time.perf_counter()
@@ -240,4 +242,6 @@ def _pair(value: Any, otherwise: tuple[float, float]) -> tuple[float, float]:
         and len(value) == 2
         and all(isinstance(item, (int, float)) for item in value)
     )
-    return (float(value[0]), float(value[1])) if good else otherwise
+    if good:
+        return (float(value[0]), float(value[1]))
+    return otherwise

@@ -1,4 +1,6 @@
-"""What MONAI Label's clients ask for: images by session or name, and masks from all prompts at once."""
+"""What MONAI Label's clients ask for: images by session or name, and masks from all prompts at
+once.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,7 @@ class Desk:
         self._works: OrderedDict[tuple[str, str], Interaction] = OrderedDict()
         self._lock = threading.Lock()
 
-    # --- images -----------------------------------------------------------------------------------------------------
+    # --- images ----------------------------------------------------------------------------------
 
     def enter(self, files: Sequence[tuple[str, Path]], expiry_s: float) -> Visit:
         """Take an image for a while."""
@@ -131,7 +133,9 @@ class Desk:
         return rows[0]
 
     def keep(self, files: Sequence[tuple[str, Path]], name: str) -> str:
-        """Take an image for good, as a case of the work list; it is found under the client's name for it."""
+        """Take an image for good, as a case of the work list; it is found under the client's name
+        for it.
+        """
         image_id: str = self.workspace.images.upload(files)["image_id"]
         self.workspace.cases.add(image_id)
         file = files[0][0]
@@ -146,12 +150,16 @@ class Desk:
         if not str(row["path"]).lower().endswith(".dcm") and not Path(row["path"]).is_dir():
             return None
         uid = self.workspace.images.stack(row["id"]).meta.get("series_uid")
-        return None if uid is None else str(uid)
+        if uid is None:
+            return None
+        return str(uid)
 
-    # --- models -----------------------------------------------------------------------------------------------------
+    # --- models ----------------------------------------------------------------------------------
 
     def models(self) -> dict[str, dict[str, Any]]:
-        """Those that need no download, and those of this server: prompted ones twice, for a slice and for a volume."""
+        """Those that need no download, and those of this server: prompted ones twice, for a slice
+        and for a volume.
+        """
         labels = [label["name"] for label in self.workspace.store.get("labels", [])] or ["object"]
         usual = {"config": {}, "pathology": False, "nuclick": False}
         found: dict[str, dict[str, Any]] = {}
@@ -183,10 +191,12 @@ class Desk:
             raise UnknownName("model", name, known)
         return known[name]
 
-    # --- masks ------------------------------------------------------------------------------------------------------
+    # --- masks -----------------------------------------------------------------------------------
 
     def infer(self, model: str, image: Row, params: Mapping[str, Any]) -> Masks:
-        """Masks on the grid of the image: that of all prompts of a request as object 1, or a model's own classes."""
+        """Masks on the grid of the image: that of all prompts of a request as object 1, or a
+        model's own classes.
+        """
         about = self._model(model)
         if about["type"] == "segmentation":
             return self._classes(model, image)
@@ -275,7 +285,8 @@ def _prompts(params: Mapping[str, Any], shape_zyx: tuple[int, int, int], dimensi
         within = span if dimension == 3 else None
     for key, positive in (("foreground", True), ("background", False)):
         for point in _points(params.get(key)):
-            x, y = point[0] + 0.5, point[1] + 0.5
+            x = point[0] + 0.5
+            y = point[1] + 0.5
             frame = int(point[2]) if len(point) > 2 else here or 0
             if here is None or frame == here or shape_zyx[0] == 1:
                 prompts.append(
@@ -334,7 +345,8 @@ def _roi(
         low = high = here or 0
     else:
         (x0, x1), (y0, y1), (z0, z1) = (sorted(values[at : at + 2]) for at in (0, 2, 4))
-        low, high = max(0, math.floor(z0)), min(shape_zyx[0] - 1, math.floor(z1))
+        low = max(0, math.floor(z0))
+        high = min(shape_zyx[0] - 1, math.floor(z1))
     if low > high:
         raise UsageError(
             f"the roi {said} lies outside of the volume with slices 0 to {shape_zyx[0] - 1}"

@@ -23,7 +23,7 @@ from segscope.serve.errors import TooLarge
 
 router = APIRouter(include_in_schema=False)
 
-# --- arrays ---------------------------------------------------------------------------------------------------------
+# --- arrays --------------------------------------------------------------------------------------
 
 
 def _codec() -> Any:
@@ -66,7 +66,7 @@ def _packed(array: NDArray[np.uint8]) -> bytes:
     return bytes(_codec().pack_array(array))
 
 
-# --- routes ---------------------------------------------------------------------------------------------------------
+# --- routes --------------------------------------------------------------------------------------
 
 
 def desk(request: Request) -> Desk:
@@ -224,7 +224,9 @@ def add_bbox(at: At, asked: Said, token: Token = None) -> Response:
 
 @router.post("/add_initial_seg_interaction")
 def add_initial(at: At, data: Data, about: Meta, token: Token = None) -> Response:
-    """Taken as it is; the client has drawn it already, so only what a prediction changes comes back."""
+    """Taken as it is; the client has drawn it already, so only what a prediction changes comes
+    back.
+    """
     visit = at.visit(token)
     labels = unpacked(data, at.workspace.settings.ram_bytes)
 
@@ -253,10 +255,8 @@ def _drawn(
     at: Desk, visit: Visit, data: bytes, about: Mapping[str, Any], *, lasso: bool
 ) -> Response:
     mask = unpacked(data, at.workspace.settings.ram_bytes) > 0
-    positive, run = (
-        bool(about.get("include_interaction", True)),
-        bool(about.get("run_prediction", True)),
-    )
+    positive = bool(about.get("include_interaction", True))
+    run = bool(about.get("run_prediction", True))
 
     def work() -> bool:
         drawn = at.placed(visit, mask, about.get("interaction_bbox"))

@@ -1,7 +1,8 @@
-"""What a client of nnInteractive's protocol works on: one object at a time in a volume, in the client's own axes.
+"""What a client of nnInteractive's protocol works on: one object at a time in a volume, in the
+client's own axes.
 
-A volume becomes an image of the project and the work on it a session of annotator "nninteractive", so that it is kept
-like any other.
+A volume becomes an image of the project and the work on it a session of annotator "nninteractive",
+so that it is kept like any other.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from segscope.serve.sessions.mask_patch import box_of
 from segscope.serve.sessions.open_session import Document
 from segscope.serve.sessions.registry import Wanted
 
-IDLE_S, LIVENESS_S = 600.0, 60.0
+IDLE_S = 600.0
+LIVENESS_S = 60.0
 LONGEST_S = 40.0  # of tracking for one answer: the protocol's client waits 60 s
 ANNOTATOR = "nninteractive"
 SLICES, CLICKS = 5, 5  # of what was drawn across slices, and on one of them
@@ -112,7 +114,7 @@ class Desk:
             if now - visit.acted > IDLE_S or now - visit.heard > LIVENESS_S:
                 del self._visits[token]
 
-    # --- the work ---------------------------------------------------------------------------------------------------
+    # --- the work --------------------------------------------------------------------------------
 
     def set_image(self, visit: Visit, array: NDArray[Any], spacing: Sequence[float] | None) -> None:
         """Take a volume (channel, a, b, c); the first channel counts."""
@@ -129,9 +131,12 @@ class Desk:
             axis = 0
         wanted = Wanted(image["image_id"], ANNOTATOR, axis=axis, overlap="keep", new=True)
         row, _ = self.workspace.sessions.find_or_make(wanted)
-        visit.session_id, visit.axis, visit.object_id = row["id"], axis, 1
+        visit.session_id = row["id"]
+        visit.axis = axis
+        visit.object_id = 1
         visit.shown = np.zeros(array.shape[1:], bool)
-        visit.waiting, visit.steps = [], []
+        visit.waiting = []
+        visit.steps = []
 
     def _kept(self, volume: NDArray[Any], spacing: Sequence[float]) -> dict[str, Any]:
         import nibabel
@@ -165,12 +170,15 @@ class Desk:
     def add(
         self, visit: Visit, prompts: Sequence[Prompt], *, run: bool, track: bool = True
     ) -> bool:
-        """Prompts that are answered now or, without `run`, with later ones; whether they were answered."""
+        """Prompts that are answered now or, without `run`, with later ones; whether they were
+        answered.
+        """
         visit.waiting += [prompts] if prompts else []
         if not run or not visit.waiting:
             return False
         with self.document(visit) as document:
-            waiting, visit.waiting = visit.waiting, []
+            waiting = visit.waiting
+            visit.waiting = []
             document.add([prompt for said in waiting for prompt in said])
             taken = 1
             if track and document.frames > 1:
@@ -181,7 +189,9 @@ class Desk:
         return True
 
     def _carry(self, visit: Visit, document: Document, frames: Set[int]) -> int:
-        """Track from the slices that were prompted, to the neighbouring prompted ones where there are any."""
+        """Track from the slices that were prompted, to the neighbouring prompted ones where there
+        are any.
+        """
         low, _ = document.work.interval(min(frames), visit.object_id)
         _, high = document.work.interval(max(frames), visit.object_id)
         end = time.monotonic() + LONGEST_S
@@ -217,12 +227,15 @@ class Desk:
         """Begin another object; the one so far stays in the session."""
         with self.document(visit) as document:
             visit.object_id = document.free_id()
-        visit.waiting, visit.steps = [], []
+        visit.waiting = []
+        visit.steps = []
         if visit.shown is not None:
             visit.shown[:] = False
 
     def changed(self, visit: Visit) -> tuple[list[list[int]] | None, NDArray[np.bool_]]:
-        """The box (half-open pairs by axis) of what is different from what the client has, and the mask inside."""
+        """The box (half-open pairs by axis) of what is different from what the client has, and the
+        mask inside.
+        """
         assert visit.shown is not None
         with self.document(visit) as document:
             now = np.zeros((document.frames, *document.size_hw), bool)
@@ -242,7 +255,7 @@ class Desk:
             box.append([int(at[0]), int(at[-1]) + 1])
         return box, np.ascontiguousarray(now[tuple(slice(low, high) for low, high in box)])
 
-    # --- coordinates ------------------------------------------------------------------------------------------------
+    # --- coordinates -----------------------------------------------------------------------------
 
     def point(self, visit: Visit, coordinates: Any, *, positive: bool) -> Point:
         """A voxel of the client's array as a click in the middle of its pixel."""
@@ -265,7 +278,9 @@ class Desk:
         return Box((left, top, right, bottom), frame, visit.object_id)
 
     def placed(self, visit: Visit, mask: NDArray[np.bool_], pairs: Any) -> NDArray[np.bool_]:
-        """What was drawn, on the grid of the client's array; it may have sent the box around it only."""
+        """What was drawn, on the grid of the client's array; it may have sent the box around it
+        only.
+        """
         assert visit.shown is not None
         shape = visit.shown.shape
         if pairs is None:
@@ -287,7 +302,8 @@ class Desk:
     def drawn(
         self, visit: Visit, mask: NDArray[np.bool_], *, positive: bool, lasso: bool
     ) -> list[Prompt]:
-        """What was drawn as prompts on slices: a lasso in a slice as a mask to start from, all else as clicks.
+        """What was drawn as prompts on slices: a lasso in a slice as a mask to start from, all else
+        as clicks.
 
         Raises:
             UsageError: nothing was drawn.
