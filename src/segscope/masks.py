@@ -114,7 +114,8 @@ class Masks:
             UsageError: negative, fractional or too large labels, or another shape.
         """
         labels = np.asarray(labels)
-        labels = labels[None] if labels.ndim == 2 else labels
+        if labels.ndim == 2:
+            labels = labels[None]
         if labels.ndim != 3:
             raise UsageError(f"labels are (frame, row, column), got shape {labels.shape}")
         if labels.dtype.kind == "f" and not (

@@ -86,17 +86,22 @@ def overlay(
     Returns:
         (row, column, 3) uint8 of the enlarged size.
     """
-    each = masks if isinstance(masks, Mapping) else _split(np.asarray(masks))
+    if isinstance(masks, Mapping):
+        each = masks
+    else:
+        each = _split(np.asarray(masks))
     height = max(1, round(rgb.shape[0] * scale * aspect))
     width = max(1, round(rgb.shape[1] * scale))
     same = (height, width) == rgb.shape[:2]
-    base = (
-        rgb
-        if same
-        else np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
-    )
+    if same:
+        base = rgb
+    else:
+        base = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
     canvas = base.astype(np.float32)
-    line = 1 if min(height, width) < 200 else max(2, round(min(height, width) / 400))
+    if min(height, width) < 200:
+        line = 1
+    else:
+        line = max(2, round(min(height, width) / 400))
     enlarged = {
         key: mask if same else _enlarge(mask, (height, width)) for key, mask in each.items()
     }
@@ -142,8 +147,13 @@ def sheet(
     shown = key_frames(masks, prompts, at_most)
     rows, columns = masks.shape_zyx[1:]
     aspect, pixel_mm = _pixel(masks)
-    across = 1 if len(shown) == 1 else min(4, math.ceil(math.sqrt(len(shown))))
-    side = 900 if len(shown) == 1 else 360
+    if len(shown) == 1:
+        across = 1
+    else:
+        across = min(4, math.ceil(math.sqrt(len(shown))))
+    side = 360
+    if len(shown) == 1:
+        side = 900
     scale = side / max(columns, rows * aspect)
     if len(shown) == 1 and scale < 1:  # a large picture keeps its pixels up to 1600 across
         scale = min(1.0, 1600 / max(columns, rows * aspect))
@@ -325,8 +335,13 @@ def _pixel(masks: Masks) -> tuple[float, float | None]:
 def _frame_text(masks: Masks, frame: int, prompted: bool) -> str:
     if masks.shape_zyx[0] == 1:
         return ""
-    seconds = "" if masks.times_s is None else f"  {masks.times_s[frame]:.2f} s"
-    what = "slice" if masks.times_s is None and masks.geometry is not None else "frame"
+    if masks.times_s is None:
+        seconds = ""
+    else:
+        seconds = f"  {masks.times_s[frame]:.2f} s"
+    what = "frame"
+    if masks.times_s is None and masks.geometry is not None:
+        what = "slice"
     return f"{what} {frame}{seconds}{'  prompted' if prompted else ''}"
 
 
@@ -350,7 +365,10 @@ def _scale_bar(picture: Rgb, mm_per_pixel: float) -> Rgb:
     end = x + length / mm_per_pixel
     draw.line((x, y, end, y), fill=(0, 0, 0), width=5)
     draw.line((x, y, end, y), fill=INK, width=3)
-    text = f"{length:g} mm" if length >= 0.1 else f"{length * 1000:g} um"
+    if length >= 0.1:
+        text = f"{length:g} mm"
+    else:
+        text = f"{length * 1000:g} um"
     _text(draw, (x, y - 20), text, INK, 13)
     return np.asarray(image)
 

@@ -83,7 +83,9 @@ class Window:
 
     def apply(self, frame: NDArray[Any]) -> NDArray[np.uint8]:
         """The frame (row, column[, channel]) as (row, column, 3)."""
-        planes = frame[..., None] if frame.ndim == 2 else frame
+        planes = frame
+        if frame.ndim == 2:
+            planes = frame[..., None]
         if max(self.channels) >= planes.shape[-1]:
             raise UsageError(
                 f"this window was made for {max(self.channels) + 1} or more channels, the frame has {planes.shape[-1]}"
@@ -195,7 +197,9 @@ def choose(stack: Stack, window: str | Mapping[str, Any] | None = None) -> Windo
     own = _own_window(stack)
     if stack.modality == "CT" or (stack.modality is None and _looks_like_ct(stack)):
         width, middle = PRESETS["abdomen"]
-        guessed = "" if stack.modality == "CT" else ", CT by its values"
+        guessed = ", CT by its values"
+        if stack.modality == "CT":
+            guessed = ""
         return level(width, middle, f"abdomen: width {width:g} level {middle:g}{guessed}")
     if own is not None and stack.modality in PROJECTIONS:
         return made(
@@ -258,7 +262,9 @@ def _from_record(record: Mapping[str, Any]) -> Window:
 
 def _channels(stack: Stack) -> tuple[tuple[int, ...], tuple[tuple[float, float, float], ...], str]:
     """Which channels are shown, in which colours, and what to say about it."""
-    count = stack.source.shape[3] if len(stack.source.shape) == 4 else 1
+    count = 1
+    if len(stack.source.shape) == 4:
+        count = stack.source.shape[3]
     if count == 4 and stack.modality != "microscopy" and stack.source.dtype == np.uint8:
         return (0, 1, 2), IDENTITY, "; first three of 4 channels"
     shown = min(count, max(MIXES))
@@ -293,7 +299,9 @@ def _sample(stack: Stack, channels: Sequence[int]) -> NDArray[Any]:
     parts = []
     for index in picked.tolist():
         frame = stack[index]
-        planes = frame[..., None] if frame.ndim == 2 else frame
+        planes = frame
+        if frame.ndim == 2:
+            planes = frame[..., None]
         parts.append(
             planes[step // 2 :: step, step // 2 :: step][..., list(channels)].reshape(
                 -1, len(channels)
@@ -310,15 +318,24 @@ def _percentiles(
     # three channels that are not microscopy are one colour picture: apart, they would change its
     # colours
     joint = len(channels) == 3 and stack.modality != "microscopy"
-    groups = [values.ravel()] * len(channels) if joint else list(values)
+    if joint:
+        groups = [values.ravel()] * len(channels)
+    else:
+        groups = list(values)
     ends: tuple[list[float], list[float]] = ([], [])
     for group in groups:
         used = group[group != 0]
-        used = group if len(used) < 16 else used
-        bounds = np.percentile(used, (low, high)) if len(used) else (0.0, 1.0)
+        if len(used) < 16:
+            used = group
+        if len(used):
+            bounds = np.percentile(used, (low, high))
+        else:
+            bounds = (0.0, 1.0)
         ends[0].append(float(bounds[0]))
         ends[1].append(float(bounds[1]))
-    each = " of each channel" if len(channels) > 1 and not joint else ""
+    each = ""
+    if len(channels) > 1 and not joint:
+        each = " of each channel"
     return ends, f"percentiles {low:g} to {high:g} of values that are not 0{each}"
 
 

@@ -116,14 +116,18 @@ class Stack:
             )
         if affine is not None and spacing_zyx_mm is not None:
             raise UsageError("give either affine or spacing_zyx_mm, not both")
-        geometry = Geometry(affine) if affine is not None else None
+        geometry = None
+        if affine is not None:
+            geometry = Geometry(affine)
         if spacing_zyx_mm is not None:
             if not all(np.isfinite(value) and value > 0 for value in spacing_zyx_mm):
                 raise UsageError(
                     f"spacing_zyx_mm holds three positive millimetres, got {spacing_zyx_mm}"
                 )
             geometry = Geometry.from_spacing(spacing_zyx_mm)
-        times = None if times_s is None else np.asarray(times_s, dtype=np.float64)
+        times = None
+        if times_s is not None:
+            times = np.asarray(times_s, dtype=np.float64)
         kind: Kind = "video" if times is not None else "picture" if len(array) == 1 else "volume"
         return cls(array, kind, modality, geometry, times)
 
@@ -165,5 +169,7 @@ class Stack:
         if self.kind != "volume":
             raise UsageError(f"only a volume can be cut along axis {axis}; this is a {self.kind}")
         whole = np.stack([self.source[i] for i in range(len(self))])
-        geometry = None if self.geometry is None else self.geometry.transposed(axis)
+        geometry = None
+        if self.geometry is not None:
+            geometry = self.geometry.transposed(axis)
         return replace(self, source=np.moveaxis(whole, axis, 0), geometry=geometry, axis=axis)

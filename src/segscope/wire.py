@@ -62,7 +62,10 @@ def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
             return {"type": "scribble", "frame": prompt.frame, "xy": xy, "positive": prompt.positive,
                     "width": prompt.width}  # fmt: skip
         case MaskPrompt():
-            score = {} if prompt.score == 1 else {"score": prompt.score}
+            if prompt.score == 1:
+                score = {}
+            else:
+                score = {"score": prompt.score}
             return {"type": "mask", "frame": prompt.frame, "size_hw": list(prompt.mask.shape),
                     "bits": pack_mask(prompt.mask), "refine": prompt.refine, **score}  # fmt: skip
 
@@ -197,5 +200,7 @@ def load_prompts(
         ) from error
     except (ValueError, RecursionError) as error:
         raise PromptError(f"{path} is not JSON: {error}") from error
-    relative = None if read_mask is None else (lambda name: read_mask(path.parent / name))
+    relative = None
+    if read_mask is not None:
+        relative = lambda name: read_mask(path.parent / name)
     return prompts_from_json(document, relative)

@@ -84,7 +84,9 @@ def convert(
     method, names, tensors = READERS[name].read(state, engine, classes)
     training = {"published": path.name, "sha256": file_hash(path)}
     record = saved.Record(method, saved.base_of(engine, source), names, training=training)
-    stands_on = cast(Engine, Absent(record.base, engine.device)) if method.standalone else engine
+    stands_on = engine
+    if method.standalone:
+        stands_on = cast(Engine, Absent(record.base, engine.device))
     saved.attached(record, stands_on, tensors, path)  # refuses what does not fit
     out.mkdir(parents=True, exist_ok=True)
     return saved.write(out, record, tensors)

@@ -88,7 +88,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
         Exception
     ) as error:  # a hostile or damaged file may fail in any way; nothing of it has run
         raise CheckpointError(f"{path.name!r} cannot be read: {error}. Fetch it again.") from error
-    found = content if isinstance(content, dict) else {}
+    if isinstance(content, dict):
+        found = content
+    else:
+        found = {}
     state = next(
         (found[key] for key in ("model", "state_dict") if isinstance(found.get(key), dict)), found
     )

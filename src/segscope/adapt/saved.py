@@ -330,5 +330,8 @@ def _settle(engine: Any) -> None:
     if isinstance(engine, Absent):
         return
     engine.model.to(engine.device)
-    part = engine.model.vision_encoder if engine.card.family == "sam" else engine.model
+    if engine.card.family == "sam":
+        part = engine.model.vision_encoder
+    else:
+        part = engine.model
     part.to(engine.dtype)

@@ -198,7 +198,10 @@ def csl(records: Iterable[Record], *, preprint: bool = False) -> list[dict[str, 
     items = []
     for record in records:
         venue, kind = _venue(record, preprint)
-        parts = [int(part) for part in record.date.split("-")] if record.date else []
+        if record.date:
+            parts = [int(part) for part in record.date.split("-")]
+        else:
+            parts = []
         people = [{"family": person.family, "given": person.given} for person in record.authors]
         item = {
             "id": record.id,

@@ -208,7 +208,10 @@ def _parts(parts: Any) -> str:
 def pubmed_search(base: str, record: Record) -> str:
     """The address that answers with the ids of a work: by DOI, else by title."""
     words = re.sub(r"[^\w\s-]", " ", record.title)
-    term = f"{record.doi}[doi]" if record.doi else f'"{words}"[Title]'
+    if record.doi:
+        term = f"{record.doi}[doi]"
+    else:
+        term = f'"{words}"[Title]'
     query = {"db": "pubmed", "retmode": "json", "retmax": 3, "term": term, "tool": "segscope"}
     return f"{base}/esearch.fcgi?{urlencode(query)}"
 
@@ -280,13 +283,12 @@ def _pubmed_date(element: Element | None) -> str:
     if element is None:
         return ""
     year, month, day = (xmlsafe.text(element.find(name)) for name in ("Year", "Month", "Day"))
-    number = (
-        MONTHS.index(month[:3].lower()) + 1
-        if month[:3].lower() in MONTHS
-        else int(month)
-        if month.isdecimal()
-        else 0
-    )
+    if month[:3].lower() in MONTHS:
+        number = MONTHS.index(month[:3].lower()) + 1
+    elif month.isdecimal():
+        number = int(month)
+    else:
+        number = 0
     date = (
         year
         + (f"-{number:02d}" if number else "")
@@ -301,11 +303,9 @@ def _json(body: bytes, whose: str) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
-        what = (
-            "HTML"
-            if body[:200].lstrip().lower().startswith((b"<!doctype", b"<html"))
-            else "something else"
-        )
+        what = "something else"
+        if body[:200].lstrip().lower().startswith((b"<!doctype", b"<html")):
+            what = "HTML"
         raise ReadError(f"{what} came instead of {whose}'s JSON; try again later") from error
     if not isinstance(found, dict):
         raise ReadError(f"{whose}'s answer is no JSON object")

@@ -166,7 +166,9 @@ class Fetcher:
     def _agent(self) -> str:
         from segscope._version import __version__
 
-        contact = f"; mailto:{self.contact}" if self.contact else ""
+        contact = ""
+        if self.contact:
+            contact = f"; mailto:{self.contact}"
         return f"segscope/{__version__} (papers of an open-source segmentation tool{contact})"
 
     def _paths(self, url: str) -> tuple[Path, Path] | None:

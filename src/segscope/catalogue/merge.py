@@ -99,7 +99,10 @@ def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
 
 def identifiers(record: Record) -> set[str]:
     """ "arxiv:..." and "doi:..." of a record, what it has of them."""
-    found = {f"arxiv:{record.arxiv.id}"} if record.arxiv else set()
+    if record.arxiv:
+        found = {f"arxiv:{record.arxiv.id}"}
+    else:
+        found = set()
     return found | ({f"doi:{record.doi}"} if record.doi else set())
 
 

@@ -64,7 +64,9 @@ def render(
 def _hashed(page: str, element: str) -> str:
     """What the content security policy says of the one script, or style sheet, that may run."""
     found = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
-    content = found[1] if found else ""
+    content = ""
+    if found:
+        content = found[1]
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
@@ -80,10 +82,15 @@ def _cited(records: Sequence[Record]) -> list[str]:
 def _entry(record: Record, runs: Sequence[tuple[str, bool]], cited: str) -> dict[str, Any]:
     guessed = [tag for tag in TAGS if record.guessed(tag) is not None]
     names = ", ".join(str(author) for author in record.authors[:8])
-    others = " et al." if record.more_authors or len(record.authors) > 8 else ""
-    where = (
-        record.venue.name if record.venue else f"arXiv:{record.arxiv.id}" if record.arxiv else ""
-    )
+    others = ""
+    if record.more_authors or len(record.authors) > 8:
+        others = " et al."
+    if record.venue:
+        where = record.venue.name
+    elif record.arxiv:
+        where = f"arXiv:{record.arxiv.id}"
+    else:
+        where = ""
     entry = {
         "id": record.id,
         "title": record.title,

@@ -68,8 +68,14 @@ def haystack(record: Record) -> str:
     """The text that words are looked for in: folded to plain lower case."""
     names = [str(author) for author in record.authors]
     tags = [term for tag in TAGS for term in getattr(record, tag)]
-    venue = [record.venue.name] if record.venue else []
-    code = [record.code.repo] if record.code else []
+    if record.venue:
+        venue = [record.venue.name]
+    else:
+        venue = []
+    if record.code:
+        code = [record.code.repo]
+    else:
+        code = []
     return plain(
         " ".join(
             [record.title, *names, *tags, *venue, *code, record.id, record.doi, *record.aliases]
@@ -79,7 +85,9 @@ def haystack(record: Record) -> str:
 
 def plain(text: str) -> str:
     """Lower case without accents."""
-    folded = unicodedata.normalize("NFKD", text) if not text.isascii() else text
+    folded = text
+    if not text.isascii():
+        folded = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in folded.lower() if not unicodedata.combining(letter))
 
 
@@ -93,7 +101,12 @@ def years(text: str) -> tuple[int, int]:
     if not found:
         raise UsageError(f"{text!r} is no year; wanted 2025, 2024-2025 or 2024-")
     first = int(found[1])
-    last = int(found[3]) if found[3] else 9999 if found[2] else first
+    if found[3]:
+        last = int(found[3])
+    elif found[2]:
+        last = 9999
+    else:
+        last = first
     if last < first:
         raise UsageError(f"{text!r} ends before it begins; wanted for instance {last}-{first}")
     return first, last

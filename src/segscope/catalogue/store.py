@@ -44,7 +44,10 @@ class Catalogue:
         """Id of every other name: aliases, "arxiv:...", "doi:..."."""
         names: dict[str, str] = {}
         for record in self:
-            given = [f"arxiv:{record.arxiv.id}"] if record.arxiv else []
+            if record.arxiv:
+                given = [f"arxiv:{record.arxiv.id}"]
+            else:
+                given = []
             given += [f"doi:{record.doi}"] if record.doi else []
             for name in (*record.aliases, *given):
                 names.setdefault(name.lower(), record.id)

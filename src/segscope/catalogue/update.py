@@ -175,11 +175,10 @@ class _Run:
         base = self.settings.addresses.crossref
 
         def ask(record: Record) -> list[Answer]:
-            url = (
-                feeds.crossref_by_doi(base, record.doi)
-                if record.doi
-                else feeds.crossref_by_title(base, record)
-            )
+            if record.doi:
+                url = feeds.crossref_by_doi(base, record.doi)
+            else:
+                url = feeds.crossref_by_title(base, record)
             return self._json(
                 url,
                 feeds.CROSSREF_EVERY_S,
@@ -208,9 +207,9 @@ class _Run:
                 lambda body: feeds.pubmed_answers(body, self.settings.day),
             )
             for answer in answers:
-                held = (
-                    self.records[found[answer.record.pmid]] if answer.record.pmid in found else None
-                )
+                held = None
+                if answer.record.pmid in found:
+                    held = self.records[found[answer.record.pmid]]
                 if held and self.is_it(held, answer.record):
                     self.enrich(held, answer)
 
@@ -328,7 +327,10 @@ class _Run:
             self.put(work)
             self.report.added.append(work.id)
             return
-        names = [work.id] if work.id != found.id else []
+        if work.id != found.id:
+            names = [work.id]
+        else:
+            names = []
         self.put(updated(found, replace(work, aliases=(*work.aliases, *names))))
 
     def same(self, work: Record) -> tuple[Record | None, Record]:
@@ -400,7 +402,9 @@ def accept(folder: Path, names: Iterable[str]) -> list[Record]:
         UsageError: a name that is not in the queue.
     """
     queue = {record.id: record for record in store.read(folder / store.QUEUE)}
-    chosen = list(queue) if "all" in (names := list(names)) else names
+    chosen = names
+    if "all" in (names := list(names)):
+        chosen = list(queue)
     if missing := [name for name in chosen if name not in queue]:
         raise UsageError(
             f"{missing[0]!r} is not in the queue; `segscope papers list --queue` shows what is"

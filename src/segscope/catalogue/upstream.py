@@ -52,7 +52,8 @@ def parse(markdown: str) -> tuple[list[Row], list[Finding]]:
             heading = text
             table = ""
         if not text.startswith("|"):
-            table = "" if text else table
+            if text:
+                table = ""
             continue
         cells = [cell.strip() for cell in text.removeprefix("|").removesuffix("|").split("|")]
         if (head := [cell.lower() for cell in cells])[:3] == ["date", "authors", "title"]:
@@ -117,7 +118,9 @@ def _row(cells: list[str], table: str, line: int) -> tuple[Row | None, list[Find
                 f"{date_cell!r} is no year and month; {title[:60]!r} kept without",
             )
         )
-    code = found[2] if (found := _LINK.search(code_cell)) else ""
+    code = ""
+    if found := _LINK.search(code_cell):
+        code = found[2]
     return Row(date, people, title, link[2] if link else "", code, table, line), findings
 
 
@@ -147,8 +150,16 @@ def record_of(row: Row, day: str) -> tuple[Record, list[Finding]]:
     if arxiv and date != identify.arxiv_month(arxiv):
         date, found = _settled(row, arxiv)
         findings += [found] if found else []
-    key = f"arxiv:{arxiv}" if arxiv else f"doi:{doi}" if doi else ""
-    urls = {"paper": paper} if paper else {}
+    if arxiv:
+        key = f"arxiv:{arxiv}"
+    elif doi:
+        key = f"doi:{doi}"
+    else:
+        key = ""
+    if paper:
+        urls = {"paper": paper}
+    else:
+        urls = {}
     if code:
         is_code = identify.repository(code) is not None
         urls[
@@ -198,13 +209,18 @@ def tagged(record: Record, day: str, *, table: str = "", abstract: str = "") -> 
     A tag that a person or a source gave is left alone.
     """
     in_title = tags_in(record.title)
-    in_abstract = tags_in(abstract) if abstract else {}
+    if abstract:
+        in_abstract = tags_in(abstract)
+    else:
+        in_abstract = {}
     by_table = {"sam2": {"base_model": ("SAM2",)}, "datasets": {"task": ("dataset",)}}.get(
         table, {}
     )
     for tag, terms in {**by_table, **in_abstract, **in_title}.items():
         had = record.provenance.get(tag)
-        sure = SURE if tag in in_title else LIKELY
+        sure = LIKELY
+        if tag in in_title:
+            sure = SURE
         better = had is None or (had.source == "rule" and sure >= (had.confidence or 0))
         if better and terms != getattr(record, tag):
             record = with_origin(record, Origin("rule", day, sure), **{tag: terms})

@@ -255,7 +255,9 @@ class Adapt:
                 "no step was better than the base: the adaptation is the base itself. Try more data or steps"
             )
         if result.record is not None:
-            command = "segment" if result.record.method.promptable else "everything"
+            command = "everything"
+            if result.record.method.promptable:
+                command = "segment"
             console.say(f"use it: segscope {command} PICTURE --model {result.out}")
 
     def _stopped(self, result: Result) -> None:
@@ -291,7 +293,9 @@ def _read(name: str, text: str, now: Any) -> Any:
             case int() | float():
                 return type(now)(text)
             case tuple():
-                kind = type(now[0]) if now else str
+                kind = str
+                if now:
+                    kind = type(now[0])
                 return tuple(kind(part) for part in text.split(",") if part)
             case _:
                 return text
@@ -317,6 +321,8 @@ def _list(as_json: bool) -> None:
         console.say_json(rows)
         return
     for name, row in rows.items():
-        prompts = "answers prompts" if row["prompts"] else "no prompts"
+        prompts = "no prompts"
+        if row["prompts"]:
+            prompts = "answers prompts"
         console.say(f"{name:<14} {row['trains']} ({prompts}; {', '.join(row['learns_from'])})")
         console.say(f"{'':<14} {row['when']}{' ' + row['paper'] if row['paper'] else ''}")

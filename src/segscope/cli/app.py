@@ -137,7 +137,9 @@ def _verdict(error: Exception) -> tuple[int, str]:
             f"channel or time point of the input. ({type(error).__name__}: {error})"
         )
     if isinstance(error, OSError):
-        what = f"{error.filename}: " if error.filename else ""
+        what = ""
+        if error.filename:
+            what = f"{error.filename}: "
         return 1, f"the system refused: {what}{error.strerror or error}"
     return 1, (
         f"unexpected {type(error).__name__}: {error}. This is a fault of segscope, not of yours: please report it "

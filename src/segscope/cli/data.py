@@ -66,7 +66,10 @@ def list_sets(
         modalities = "; ".join(row["modalities"][:3]) + (
             " ..." if len(row["modalities"]) > 3 else ""
         )
-        shown = "-" if fast else row["objects"]
+        if fast:
+            shown = "-"
+        else:
+            shown = row["objects"]
         console.say(
             f"{row['name']:<28} {row['cases']:>6} {shown:>8} {row['groups']:>7}  {splits:<16} {modalities or '-'}"
         )

@@ -257,7 +257,10 @@ def prompts_from(truth: Any) -> list[tuple[str, str]]:
     options: list[tuple[str, str]] = []
     for value in np.unique(truth[truth > 0]).tolist():
         area = (truth == value).sum(axis=(1, 2))
-        frame = 0 if truth.shape[0] == 1 or area[0] else int(area.argmax())
+        if truth.shape[0] == 1 or area[0]:
+            frame = 0
+        else:
+            frame = int(area.argmax())
         x0, y0, x1, y1 = Box.around(truth[frame] == value).xyxy
         options += [
             ("--object", f"{value}=part {value}"),

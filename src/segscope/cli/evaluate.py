@@ -94,7 +94,10 @@ def evaluate(
 def _protocol(name: str | None, prompts: list[str] | None, changes: dict[str, Any]) -> Protocol:
     from segscope.evaluate.protocol import default, read_protocol
 
-    chosen = default(prompts or PROMPTS) if name is None else read_protocol(name)
+    if name is None:
+        chosen = default(prompts or PROMPTS)
+    else:
+        chosen = read_protocol(name)
     if name is not None and prompts:
         chosen = chosen.with_prompts(prompts)
     return replace(chosen, **changes)

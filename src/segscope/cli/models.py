@@ -41,9 +41,15 @@ def _list(as_json: bool) -> None:
         f"{'name':<14} {'million':>8} {'input px':>9}  {'memory':<7} {'here':<5} licence of the weights"
     )
     for entry, row in zip(CARDS, rows, strict=True):
-        size = f"{entry.parameters:.1f}" if entry.parameters else "-"
-        memory = "yes" if entry.memory else "no"
-        here = "yes" if row["here"] else "no"
+        size = "-"
+        if entry.parameters:
+            size = f"{entry.parameters:.1f}"
+        memory = "no"
+        if entry.memory:
+            memory = "yes"
+        here = "no"
+        if row["here"]:
+            here = "yes"
         console.say(
             f"{entry.name:<14} {size:>8} {entry.input_size:>9}  {memory:<7} {here:<5} {entry.licence}"
         )
@@ -64,7 +70,9 @@ def show(name: str = typer.Argument(help="A model's name."), as_json: bool = JSO
     for key, value in facts.items():
         if value in (None, "", (), [], 0.0) and key != "weights":
             continue
-        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        text = value
+        if isinstance(value, list | tuple):
+            text = ", ".join(map(str, value))
         if key == "weights" and value is None:
             text = f"not on this machine; `segscope models fetch {name}` brings them"
         console.say(f"{key.replace('_', ' '):<12} {_yes_no(text)}")

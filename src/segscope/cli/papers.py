@@ -95,7 +95,10 @@ def list_papers(
     from segscope.catalogue.search import search
     from segscope.catalogue.store import QUEUE, Catalogue, default_folder, load, read
 
-    catalogue = Catalogue(read((folder or default_folder()) / QUEUE)) if queue else load(folder)
+    if queue:
+        catalogue = Catalogue(read((folder or default_folder()) / QUEUE))
+    else:
+        catalogue = load(folder)
     tags = {
         "modality": modality,
         "dimension": dimension,
@@ -105,13 +108,17 @@ def list_papers(
     }
     query = _query(catalogue, words, year, tags, has_code, supported, sort.value)
     found = search(catalogue, query)
-    shown = found[:limit] if limit else found
+    shown = found
+    if limit:
+        shown = found[:limit]
     if as_json:
         console.say_json([_plain(record) for record in shown])
         return
     for record in shown:
         _line(record)
-    cut = f", {len(shown)} shown" if len(shown) < len(found) else ""
+    cut = ""
+    if len(shown) < len(found):
+        cut = f", {len(shown)} shown"
     console.say(
         f"{len(found)} of {len(catalogue)} papers{cut}. `segscope papers show ID` tells more."
     )
@@ -145,7 +152,9 @@ def _query(
 
 
 def _line(record: Record) -> None:
-    marks = "code" if record.has_code else ""
+    marks = ""
+    if record.has_code:
+        marks = "code"
     tags = ", ".join((*record.modality, *record.dimension))
     console.say(
         f"{record.date or '?':<10} {record.byline:<22.22} {console.printable(record.title)}"
@@ -196,7 +205,9 @@ def show(
 def _facts(record: Record) -> list[tuple[str, str]]:
     from segscope.catalogue.record import TAGS
 
-    others = " and others" if record.more_authors else ""
+    others = ""
+    if record.more_authors:
+        others = " and others"
     sources = sorted({origin.source for origin in record.provenance.values()})
     facts = [
         ("authors", ", ".join(map(str, record.authors)) + others),
@@ -211,7 +222,9 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     ]
     for tag in TAGS:
         sure = record.guessed(tag)
-        guess = f" (guessed, {sure:.0%} sure)" if sure is not None else ""
+        guess = ""
+        if sure is not None:
+            guess = f" (guessed, {sure:.0%} sure)"
         facts.append((tag.replace("_", " "), ", ".join(getattr(record, tag)) + guess))
     facts.append(
         (
@@ -260,7 +273,10 @@ def bib(
         "task": task,
     }
     query = _query(catalogue, [words] if words else None, year, tags, has_code, supported)
-    records = [catalogue.find(name) for name in names] if names else search(catalogue, query)
+    if names:
+        records = [catalogue.find(name) for name in names]
+    else:
+        records = search(catalogue, query)
     if not records:
         raise UsageError(
             "no paper fits; `segscope papers list` with fewer conditions shows what there is"

@@ -52,7 +52,10 @@ def _in_order(arguments: Sequence[str], valued: set[str]) -> Iterator[tuple[str,
             return
         name, equals, value = argument.partition("=")
         if name in valued:
-            given = value if equals and name.startswith("--") else next(rest, "")
+            if equals and name.startswith("--"):
+                given = value
+            else:
+                given = next(rest, "")
             if name in PROMPT_OPTIONS:
                 yield name, given
 
@@ -127,7 +130,10 @@ def _object(value: str, request: Request) -> int:
         raise UsageError("--object needs a name, for instance --object liver or --object 2=spleen")
     else:
         known = [key for key, other in request.names.items() if other == name]
-        object_id = known[0] if known else max(request.names, default=0) + 1
+        if known:
+            object_id = known[0]
+        else:
+            object_id = max(request.names, default=0) + 1
     request.call(object_id, name)
     return object_id
 

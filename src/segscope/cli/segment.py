@@ -225,7 +225,9 @@ class Segment:
                     self.prompts.expanduser(), lambda path: _mask_of(path, None, stack)[0]
                 ),
             )
-        default = None if stack.kind == "volume" and len(stack) > 1 else 0
+        default = 0
+        if stack.kind == "volume" and len(stack) > 1:
+            default = None
         gather(self.options, request, default, lambda path, frame: _mask_of(path, frame, stack))
         check_prompts(request.prompts, stack.shape_zyx)
         if not self.everything and not request.prompts:
@@ -297,7 +299,8 @@ def _mask_of(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bo
             raise PromptError(
                 f"{path} holds masks on {len(held)} frames; say which one is meant: {path}@FRAME"
             )
-        frame = held[0] if frame is None else frame
+        if frame is None:
+            frame = held[0]
         at = frame
     else:
         at = 0

@@ -211,10 +211,14 @@ def say_objects(rows: Sequence[Mapping[str, Any]], total_frames: int, at_most: i
             size = f"{row['millilitres']:.4g} ml"
         elif "square_millimetres" in row:
             size = f"{row['square_millimetres']:.4g} mm²"
-        where = "" if total_frames == 1 else f" on {row['frames']} of {total_frames} frames"
-        score = (
-            "" if row["predicted_iou"] is None else f", predicted IoU {row['predicted_iou']:.2f}"
-        )
+        if total_frames == 1:
+            where = ""
+        else:
+            where = f" on {row['frames']} of {total_frames} frames"
+        if row["predicted_iou"] is None:
+            score = ""
+        else:
+            score = f", predicted IoU {row['predicted_iou']:.2f}"
         console.say(
             f"  object {name}: {size}{where}{score}"
             if row["pixels"]

@@ -134,7 +134,10 @@ class Serve:
 
     def _say(self, url: str) -> None:
         token = self.settings.token
-        page = url if token is None else f"{url}#token={token}"
+        if token is None:
+            page = url
+        else:
+            page = f"{url}#token={token}"
         if self.as_json:
             console.say_json(
                 {"url": url, "page": page, "token": token, "project": self.settings.project}

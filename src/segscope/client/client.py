@@ -121,7 +121,10 @@ class Client:
 
     def fetch(self, study: str, series: str | None = None, root: int = 0) -> Image:
         """An image of a DICOMweb archive of the server, by its UIDs."""
-        named = study if series is None else f"{study}/{series}"
+        if series is None:
+            named = study
+        else:
+            named = f"{study}/{series}"
         return Image.of(
             self.json("POST", "/v1/images/reference", {"root": root, "dicomweb": named})
         )
@@ -152,11 +155,10 @@ class Client:
             affine: (4, 4) from voxel index (x, y, frame) to RAS+ millimetres.
             name: what the image is called in the work list.
         """
-        more = (
-            {}
-            if spacing_zyx_mm is None
-            else {"spacing": np.array(spacing_zyx_mm, np.float64)[::-1]}
-        )
+        if spacing_zyx_mm is None:
+            more = {}
+        else:
+            more = {"spacing": np.array(spacing_zyx_mm, np.float64)[::-1]}
         more |= {} if affine is None else {"affine": np.asarray(affine, np.float64)}
         with tempfile.TemporaryDirectory(prefix="segscope-") as folder:
             kept = "".join(
@@ -193,7 +195,9 @@ class Client:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
         """A request with a JSON body and a JSON answer."""
-        data = None if body is None else json.dumps(body).encode()
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
         said = {**(headers or {}), **({} if data is None else {"Content-Type": "application/json"})}
         answer = self.ask(method, path, data, said)[1]
         if answer:
@@ -277,7 +281,10 @@ class Client:
         return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
-        token = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        if self._token is None:
+            token = {}
+        else:
+            token = {"Authorization": f"Bearer {self._token}"}
         return {"Accept": "*/*", **token, **more}
 
 

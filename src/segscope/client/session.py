@@ -74,7 +74,10 @@ class Session:
 
     def labels(self, frame: int | None = None) -> NDArray[Any]:
         """Label map of a frame, or of all (frame, row, column)."""
-        query = "" if frame is None else f"?frame={frame}"
+        if frame is None:
+            query = ""
+        else:
+            query = f"?frame={frame}"
         return self.client.array(f"/v1/sessions/{self.session_id}/labels{query}")
 
     def review(self, count: int = 50) -> list[dict[str, Any]]:

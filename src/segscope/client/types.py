@@ -28,7 +28,9 @@ class Image:
     def of(cls, row: Mapping[str, Any]) -> Image:
         spacing = row["spacing_zyx_mm"]
         z, y, x = row["shape_zyx"]
-        spaced = None if spacing is None else (spacing[0], spacing[1], spacing[2])
+        spaced = None
+        if spacing is not None:
+            spaced = (spacing[0], spacing[1], spacing[2])
         return cls(row["image_id"], row["name"], row["kind"], (z, y, x), row["dtype"], spaced, row)
 
 
@@ -56,9 +58,17 @@ class MaskPart:
     def of(cls, header: Mapping[str, Any], payload: bytes) -> MaskPart:
         """From a packet's or an answer's parts."""
         bbox = header["bbox"]
-        size = (0, 0) if bbox is None else (bbox[3] - bbox[1], bbox[2] - bbox[0])
-        pixels = np.zeros(size, bool) if bbox is None else unpack(payload, size, header["encoding"])
-        corners = None if bbox is None else (bbox[0], bbox[1], bbox[2], bbox[3])
+        if bbox is None:
+            size = (0, 0)
+        else:
+            size = (bbox[3] - bbox[1], bbox[2] - bbox[0])
+        if bbox is None:
+            pixels = np.zeros(size, bool)
+        else:
+            pixels = unpack(payload, size, header["encoding"])
+        corners = None
+        if bbox is not None:
+            corners = (bbox[0], bbox[1], bbox[2], bbox[3])
         return cls(
             header["frame"], header["object_id"], corners, pixels, header["area"], header.get("score"),
             header.get("candidate"),

@@ -109,7 +109,9 @@ def rules_for(protocol: Protocol, kind: str) -> StopRules | None:
 
 def peak_bytes() -> int:
     """Largest resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1024
+    if sys.platform == "darwin":
+        unit = 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
@@ -267,7 +269,10 @@ def _judge(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
     if stack.kind == "picture":
         found = found[0]
         true = true[0]
-        spacing = None if spacing is None else spacing[1:]
+        if spacing is None:
+            spacing = None
+        else:
+            spacing = spacing[1:]
     scores = score(found, true, spacing, metrics=setting.metrics)
     return {
         "round": state.number,

@@ -116,8 +116,13 @@ class Line:
         """As the table for people has it."""
         if self.failed:
             return [self.method, *["–"] * 7, self.failed.replace("|", "/")]
-        range_ = "no interval" if math.isnan(self.low) else f"{self.low:+.3f} to {self.high:+.3f}"
-        note = "" if self.kept else "no step was better than the start, which is kept"
+        if math.isnan(self.low):
+            range_ = "no interval"
+        else:
+            range_ = f"{self.low:+.3f} to {self.high:+.3f}"
+        note = "no step was better than the start, which is kept"
+        if self.kept:
+            note = ""
         return [
             self.method,
             self.prompt,
@@ -397,7 +402,10 @@ def _lines(
             lines.append(Line(name, failed[name]))
             continue
         record = done[name]
-        against = _base(done) if record.method.promptable else f"{UNTRAINED} {name}"
+        if record.method.promptable:
+            against = _base(done)
+        else:
+            against = f"{UNTRAINED} {name}"
         training = record.training
         best = record.figures["best"]
         for (model, prompt), after in rows.items():

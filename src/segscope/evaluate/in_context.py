@@ -109,8 +109,13 @@ def _resized(array: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
     """A picture or mask of another size; masks take the nearest pixel."""
     if array.shape[:2] == size_hw:
         return array
-    way = Image.Resampling.NEAREST if array.dtype == bool else Image.Resampling.BILINEAR
-    values = array.astype(np.uint8) * 255 if array.dtype == bool else array
+    if array.dtype == bool:
+        way = Image.Resampling.NEAREST
+    else:
+        way = Image.Resampling.BILINEAR
+    values = array
+    if array.dtype == bool:
+        values = array.astype(np.uint8) * 255
     made = np.asarray(Image.fromarray(values).resize(size_hw[::-1], way))
     if array.dtype == bool:
         return made > 127

@@ -58,7 +58,10 @@ def curves(lines: Sequence[Mapping[str, Any]], title: str) -> str:
     for colour, line in zip(COLOURS, lines, strict=False):
         x = np.arange(1, len(line["dice"]) + 1)
         oracle = line["choose"] == "oracle"
-        label = f"{line['model']} (oracle)" if oracle else line["model"]
+        if oracle:
+            label = f"{line['model']} (oracle)"
+        else:
+            label = line["model"]
         axes.plot(
             x,
             line["dice"],

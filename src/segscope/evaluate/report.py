@@ -126,7 +126,9 @@ def _table(
 
     lines = ["".join(cell("td", value, at) for at, value in enumerate(row)) for row in rows]
     marks = [" class='total'" if row[0] == ALL else "" for row in rows]
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    title = ""
+    if caption:
+        title = f"<caption>{html.escape(caption)}</caption>"
     header = "".join(cell("th", value, at) for at, value in enumerate(head))
     inner = "".join(f"<tr{mark}>{line}</tr>" for mark, line in zip(marks, lines, strict=True))
     return f"<div class='scroll'><table>{title}<thead><tr>{header}</tr></thead><tbody>{inner}</tbody></table></div>"
@@ -140,11 +142,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def _with_interval(figure: Mapping[str, float]) -> tuple[str, str]:
-    interval = (
-        ""
-        if math.isnan(figure["low"])
-        else f" <small>{figure['low']:.3f} to {figure['high']:.3f}</small>"
-    )
+    if math.isnan(figure["low"]):
+        interval = ""
+    else:
+        interval = f" <small>{figure['low']:.3f} to {figure['high']:.3f}</small>"
     return f"{number(figure['mean'])}{interval}", ""
 
 
@@ -303,7 +304,9 @@ def _drops(lines: Sequence[Line]) -> Tag:
         if line["degrade"] == "none" or clean is None:
             continue
         before, after = (one["metrics"][name]["mean"] for one in (clean, line))
-        drop = f"{(before - after) / before:.1%}" if before else "–"
+        drop = "–"
+        if before:
+            drop = f"{(before - after) / before:.1%}"
         body.append([line["model"], _prompt(line), line["degrade"], number(after), drop])
     return _table(["model", "prompt", "disturbance", "mean", "relative drop"], body, text=3)
 
@@ -374,12 +377,18 @@ def _box_figures(last: Sequence[Row]) -> Iterator[str]:
         models = sorted({row["model"] for row in rows})
         prompts = sorted({row["prompt"] for row in rows})
         many = len(prompts) * len({row["dataset"] for row in rows}) > MOST_BOXES
-        splits = prompts if many or len(models) > 1 else [None]
+        if many or len(models) > 1:
+            splits = prompts
+        else:
+            splits = [None]
         for split in splits:
             values: dict[str, dict[str, list[float]]] = {}
             for row in sorted(rows, key=lambda row: row["dataset"]):
                 if split in (None, row["prompt"]):
-                    series = row["prompt"] if split is None else row["model"]
+                    if split is None:
+                        series = row["prompt"]
+                    else:
+                        series = row["model"]
                     values.setdefault(row["dataset"], {}).setdefault(series, []).append(row[metric])
             yield evaluate_plots.boxes(
                 values, f"{models[0] if split is None else split}, {kind}s", metric

@@ -101,7 +101,9 @@ def evaluate(
         for model in models
     ]
     if not tasks:
-        which = f" of split {split}" if split else ""
+        which = ""
+        if split:
+            which = f" of split {split}"
         raise UsageError(
             f"no cases with a truth{which} in {', '.join(d.name for d in datasets) or 'the data'}"
         )

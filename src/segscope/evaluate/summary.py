@@ -85,7 +85,9 @@ class Summary:
             if line["dataset"] != ALL or line["degrade"] != "none":
                 continue
             name, figure = next(iter(line["metrics"].items()))
-            oracle = " (oracle)" if line["choose"] == "oracle" else ""
+            oracle = ""
+            if line["choose"] == "oracle":
+                oracle = " (oracle)"
             texts.append(
                 f"{line['model']:<14} {line['kind']:<8} {line['prompt'] + oracle:<26} {name} {figure['mean']:.3f} "
                 f"({figure['low']:.3f} to {figure['high']:.3f}), n {line['n_valid']}, missed {line['n_missed']}"

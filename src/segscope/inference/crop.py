@@ -122,7 +122,10 @@ class View:
             box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
         if self.mirrored:
             points = points * [-1, 1] + [width, 0]
-            box = None if box is None else (width - box[2], box[1], width - box[0], box[3])
+            if box is None:
+                box = None
+            else:
+                box = (width - box[2], box[1], width - box[0], box[3])
         return replace(hint, points=points, box=box)
 
     def paste(self, logits: Tensor) -> Tensor:

@@ -112,7 +112,10 @@ def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> 
     total = bytes_per_value
     for length in shape:
         total *= int(length)
-    frame = int(shape[1]) * int(shape[2]) if len(shape) > 2 else int(shape[0]) * int(shape[1])
+    if len(shape) > 2:
+        frame = int(shape[1]) * int(shape[2])
+    else:
+        frame = int(shape[0]) * int(shape[1])
     if total > MAX_BYTES or frame > MAX_FRAME_PIXELS:
         raise ReadError(
             f"{path} declares {' x '.join(map(str, map(int, shape)))} values ({total / 2**30:.1f} GiB); the limits are "

@@ -276,7 +276,8 @@ class RawFrames:
         count = int(np.prod(self._frame_shape, dtype=np.int64)) * self._stored.itemsize
         frame = np.frombuffer(self._data.read(self._start + index * count, count), self._stored)
         frame = frame.reshape(self._frame_shape)
-        frame = frame if self._pick is None else frame[..., self._pick]
+        if self._pick is not None:
+            frame = frame[..., self._pick]
         if not self._scaled:
             return frame.astype(self._dtype)
         return (frame * np.float64(self._slope) + np.float64(self._intercept)).astype(self._dtype)

@@ -28,7 +28,9 @@ def compress_counts(counts: Sequence[int]) -> str:
     """COCO's text of run lengths: differences to the run before last, five bits a character."""
     text = []
     for index, count in enumerate(counts):
-        value = count - counts[index - 2] if index > 2 else count
+        value = count
+        if index > 2:
+            value = count - counts[index - 2]
         more = True
         while more:
             bits = value & 31
@@ -85,7 +87,10 @@ def mask_of(segmentation: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
             f"a segmentation has the size of its picture {size_hw}, got {str(segmentation)[:80]}"
         )
     counts = segmentation["counts"]
-    counts = expand_counts(counts) if isinstance(counts, str) else [int(count) for count in counts]
+    if isinstance(counts, str):
+        counts = expand_counts(counts)
+    else:
+        counts = [int(count) for count in counts]
     if any(count < 0 for count in counts) or sum(counts) != size_hw[0] * size_hw[1]:
         raise ValueError(f"the run lengths cover {sum(counts)} pixels of {size_hw[0] * size_hw[1]}")
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
@@ -119,7 +124,10 @@ def write_coco(
     """
     masks = masks.on_stored_grid()
     frames, rows, columns = masks.shape_zyx
-    name = path.stem if source is None or source.path is None else source.path.name
+    if source is None or source.path is None:
+        name = path.stem
+    else:
+        name = source.path.name
     images = [
         {"id": frame + 1, "file_name": name if frames == 1 else f"{name}#{frame}", "width": columns, "height": rows,
          "frame": frame} for frame in range(frames)
@@ -157,7 +165,9 @@ def _annotation(
         int(columns[-1] - columns[0] + 1),
         int(rows[-1] - rows[0] + 1),
     ]
-    rings = outlines(mask) if polygons else None
+    rings = None
+    if polygons:
+        rings = outlines(mask)
     return {
         "id": number, "image_id": frame + 1, "category_id": category, "object_id": object_id, "iscrowd": 0,
         "area": int(mask.sum()), "bbox": box, "segmentation": mask_to_rle(mask) if rings is None else rings,
@@ -209,7 +219,10 @@ def _masks(path: Path, document: dict[str, Any], like: Stack | None) -> Masks:
     for entry in document["annotations"]:
         if entry["image_id"] not in frames:
             continue
-        object_id = int(entry["object_id"]) if ours else len(names) + 1
+        if ours:
+            object_id = int(entry["object_id"])
+        else:
+            object_id = len(names) + 1
         if not 1 <= object_id <= 65535:
             raise ReadError(f"{path} numbers an object {object_id}; wanted 1 to 65535")
         names.setdefault(object_id, categories.get(entry.get("category_id"), ""))

@@ -70,7 +70,10 @@ def _read(path: Path, options: ReadOptions) -> Stack:
     dtype, channels = _voxel_type(path, header)
     check_declared(path, (z * t, y, x, channels), dtype.itemsize)
     clip = z == 1 and t > 1 and options.volume is None
-    volume = 0 if clip else choose(path, options.volume, t, "time points", "volume")
+    if clip:
+        volume = 0
+    else:
+        volume = choose(path, options.volume, t, "time points", "volume")
     frame_bytes = x * y * channels * dtype.itemsize
     data = _data(data_path, header, frame_bytes * z * t, single=header_path == data_path)
     slope, intercept = _scaling(path, header)
@@ -94,9 +97,16 @@ def _pair_of(path: Path) -> tuple[Path, Path]:
     """The file with the header and the file with the data."""
     if suffix_of(path, SUFFIXES):
         return path, path
-    packed = path.suffix if path.name.lower().endswith(".gz") else ""
-    stem = path.with_suffix("") if packed else path
-    ends = (".HDR", ".IMG") if stem.suffix.isupper() else (".hdr", ".img")
+    packed = ""
+    if path.name.lower().endswith(".gz"):
+        packed = path.suffix
+    stem = path
+    if packed:
+        stem = path.with_suffix("")
+    if stem.suffix.isupper():
+        ends = (".HDR", ".IMG")
+    else:
+        ends = (".hdr", ".img")
     candidates = [stem.with_suffix(suffix + packed) for suffix in ends]
     for candidate in candidates:
         check_file(candidate)
@@ -126,7 +136,10 @@ def _header(path: Path) -> Any:
         raise ReadError(
             f"{path} ends inside its header; it is cut off, copy or export it again"
         ) from error
-    sizes = [struct.unpack(order + "i", raw[:4])[0] for order in "<>"] if len(raw) >= 348 else []
+    if len(raw) >= 348:
+        sizes = [struct.unpack(order + "i", raw[:4])[0] for order in "<>"]
+    else:
+        sizes = []
     if 348 in sizes and raw[344:347] in (b"n+1", b"ni1"):
         return nibabel.Nifti1Header.from_fileobj(  # type: ignore[no-untyped-call]
             io.BytesIO(raw), check=False
@@ -198,7 +211,9 @@ def _scaling(path: Path, header: Any) -> tuple[float, float]:
 def _data(path: Path, header: Any, total: int, *, single: bool) -> Bytes:
     size = check_file(path)
     offset = float(header["vox_offset"])
-    least = int(header["sizeof_hdr"]) if single else 0
+    least = 0
+    if single:
+        least = int(header["sizeof_hdr"])
     if not np.isfinite(offset) or not least <= offset < 2**31:
         raise ReadError(
             f"{path} places its data at byte {offset}; wanted at least {least}. The header is damaged."
@@ -260,7 +275,8 @@ def _times(header: Any, count: int) -> NDArray[np.float64] | None:
     first = float(header["toffset"])
     if unit is None or not np.isfinite(step) or step <= 0:
         return None
-    first = first if np.isfinite(first) else 0.0
+    if not (np.isfinite(first)):
+        first = 0.0
     return (first + step * np.arange(count, dtype=np.float64)) * unit
 
 
@@ -303,7 +319,9 @@ def _label_header(masks: Masks, source: Stack | None) -> Any:
     import nibabel
 
     z, y, x = masks.shape_zyx
-    like = None if source is None else source.meta.get("source_header")
+    like = None
+    if source is not None:
+        like = source.meta.get("source_header")
     wide = max(masks.shape_zyx) > 32767 or isinstance(like, nibabel.Nifti2Header)
     header: Any = (nibabel.Nifti2Header if wide else nibabel.Nifti1Header)(endianness="<")  # type: ignore[no-untyped-call]
     header.set_data_dtype(label_type(masks))
@@ -336,7 +354,10 @@ def _label_header(masks: Masks, source: Stack | None) -> Any:
 def _is_grid_of(like: Any, masks: Masks, source: Stack | None) -> bool:
     """Whether the header of the source speaks of the grid of these masks."""
     lengths = [int(value) for value in like["dim"][1 : int(like["dim"][0]) + 1]] + [1] * 7
-    frames = lengths[3] if source is not None and source.kind == "video" else lengths[2]
+    if source is not None and source.kind == "video":
+        frames = lengths[3]
+    else:
+        frames = lengths[2]
     geometry = _geometry(like, tuple(lengths[:4]), [])
     same = geometry is None or masks.geometry is None or geometry.same_grid(masks.geometry)
     return (frames, lengths[1], lengths[0]) == masks.shape_zyx and same

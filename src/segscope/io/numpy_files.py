@@ -189,21 +189,24 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
             return on_grid_of(one_bit(_labels(path, _mapped(path), None)), like, path)
         with zipfile.ZipFile(path) as archive:
             name = _choose(path, archive, MASK_NAMES)
-            names = names_of(archive.comment.decode("utf-8", "replace")) if archive.comment else {}
+            if archive.comment:
+                names = names_of(archive.comment.decode("utf-8", "replace"))
+            else:
+                names = {}
             masks = _labels(path, _member(path, archive, name), _geometry(path, archive))
             if names:
                 masks = replace(masks, names=dict(sorted({**masks.names, **names}.items())))
             # `spacing` alone is no place in the world: compare by shape then
-            placed = (
-                masks
-                if "affine" in _names(archive) or like is None
-                else replace(masks, geometry=None)
-            )
+            if "affine" in _names(archive) or like is None:
+                placed = masks
+            else:
+                placed = replace(masks, geometry=None)
             return on_grid_of(placed if names else one_bit(placed), like, path)
 
 
 def _labels(path: Path, array: NDArray[Any], geometry: Geometry | None) -> Masks:
-    array = array[None] if array.ndim == 2 else array
+    if array.ndim == 2:
+        array = array[None]
     if array.ndim != 3:
         raise ReadError(
             f"{path} holds an array of shape {array.shape}; masks are (frame, row, column)"

@@ -66,9 +66,10 @@ def _decode(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
                 f"{path} is animated ({image.n_frames} frames); convert it to a video or to a folder of frames"
             )
         orientation = int(image.getexif().get(_ORIENTATION, 1))
-        pixels = (
-            _deep_colour(path, image.size) if _is_deep_colour(path) else _pixels(path, image, meta)
-        )
+        if _is_deep_colour(path):
+            pixels = _deep_colour(path, image.size)
+        else:
+            pixels = _pixels(path, image, meta)
     if 2 <= orientation <= 8:
         meta["exif_orientation"] = orientation
         pixels = np.ascontiguousarray(upright(pixels, orientation))
@@ -187,7 +188,10 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 
     A palette file gives its indices. Where 255 is the only label it becomes object 1.
     """
-    files = frame_files(path) if path.is_dir() else [path]
+    if path.is_dir():
+        files = frame_files(path)
+    else:
+        files = [path]
     with reading(path, "label pictures"):
         first, names = _labels(files[0])
         check_declared(path, (len(files), *first.shape[:2]), 2)
@@ -206,11 +210,10 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 
         masks = masks_from_frames(path, frames(), (len(files), first.shape[0], first.shape[1]))
         # only files of ours carry names; theirs may mean an object number 255
-        masks = (
-            replace(masks, names=dict(sorted({**masks.names, **names}.items())))
-            if names
-            else one_bit(masks)
-        )
+        if names:
+            masks = replace(masks, names=dict(sorted({**masks.names, **names}.items())))
+        else:
+            masks = one_bit(masks)
         return on_grid_of(masks, like, path)
 
 
@@ -239,7 +242,9 @@ def _brightest(image: Any) -> int | None:
     """The number of full brightness in a PNM file, by which Pillow stretches values to 8 or 16
     bits; else None.
     """
-    arguments = image.tile[0][3] if image.format == "PPM" and image.tile[0][0] == "ppm" else None
+    arguments = None
+    if image.format == "PPM" and image.tile[0][0] == "ppm":
+        arguments = image.tile[0][3]
     if isinstance(arguments, tuple):
         return int(arguments[1])
     return None
@@ -270,7 +275,10 @@ def frame_files(folder: Path) -> list[Path]:
     numbers: dict[int, Path] = {}
     for file in sorted(files):
         found = _NUMBER.search(file.stem)
-        number = int(found[1]) if found else -1
+        if found:
+            number = int(found[1])
+        else:
+            number = -1
         if number in numbers:
             raise ReadError(
                 f"{folder} holds {numbers[number].name} and {file.name} for one frame; number them apart"
@@ -350,7 +358,10 @@ def _save(frame: NDArray[Any], path: Path, masks: Masks, source: Stack | None) -
 
     note = PngImagePlugin.PngInfo()
     note.add_text("segscope", note_of(masks.names))
-    orientation = 1 if source is None else int(source.meta.get("exif_orientation", 1))
+    if source is None:
+        orientation = 1
+    else:
+        orientation = int(source.meta.get("exif_orientation", 1))
     options: dict[str, Any] = {}
     if orientation != 1:  # pixel for pixel the file that was read, and shown like it
         exif = Image.Exif()

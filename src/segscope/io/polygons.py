@@ -84,11 +84,17 @@ def _loops(mask: NDArray[np.bool_]) -> list[Points]:
             if axis == 0:
                 a = (x - 1, y)
                 b = (x, y)
-                edge = (a, b) if into else (b, a)
+                if into:
+                    edge = (a, b)
+                else:
+                    edge = (b, a)
             else:
                 a = (x, y - 1)
                 b = (x, y)
-                edge = (b, a) if into else (a, b)
+                if into:
+                    edge = (b, a)
+                else:
+                    edge = (a, b)
             following.setdefault(edge[0], []).append(edge[1])
     loops = []
     while following:

@@ -52,7 +52,10 @@ class SelfSorting:
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:
         bank = self.bank(past)
         if len(bank) > slots:
-            first = bank[:1] if self.ordered else []
+            if self.ordered:
+                first = bank[:1]
+            else:
+                first = []
             bank = [*first, *self._drawn(bank[len(first) :], slots - len(first))]
         if self.ordered:
             bank.sort(key=lambda item: item.distance)

@@ -54,9 +54,10 @@ class Spool:
         tensor = tensor.detach().clone(
             memory_format=torch.contiguous_format
         )  # a row would hold its whole batch
-        data = (
-            tensor.cpu().view(torch.uint8) if tensor.dim() else tensor.cpu()[None].view(torch.uint8)
-        )
+        if tensor.dim():
+            data = tensor.cpu().view(torch.uint8)
+        else:
+            data = tensor.cpu()[None].view(torch.uint8)
         ticket = Ticket(self._end, tuple(tensor.shape), tensor.dtype)
         try:
             self._file.seek(self._end)

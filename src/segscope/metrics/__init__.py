@@ -327,9 +327,12 @@ def _pair(found: NDArray[Any], truth: NDArray[Any], spacing_zyx_mm: Sequence[flo
     else:
         mask, true = as_masks(values, truth)
         values = mask
-    spacing = None if spacing_zyx_mm is None else tuple(map(float, spacing_zyx_mm))
+    spacing = None
+    if spacing_zyx_mm is not None:
+        spacing = tuple(map(float, spacing_zyx_mm))
     if spacing is not None:
-        spacing = spacing[-2:] if mask.ndim == 2 and len(spacing) == 3 else spacing
+        if mask.ndim == 2 and len(spacing) == 3:
+            spacing = spacing[-2:]
         if len(spacing) != mask.ndim or not all(0 < step < math.inf for step in spacing):
             raise UsageError(
                 f"spacing holds {mask.ndim} positive millimetres, got {spacing_zyx_mm}"

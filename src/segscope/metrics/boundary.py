@@ -47,7 +47,10 @@ def region_contour(found: Mask, truth: Mask, *, skip_ends: bool = False) -> Regi
         UsageError: no frame is left.
     """
     found, truth = (mask.reshape(-1, *mask.shape[-2:]) for mask in as_masks(found, truth))
-    frames = range(1, len(truth) - 1) if skip_ends else range(len(truth))
+    if skip_ends:
+        frames = range(1, len(truth) - 1)
+    else:
+        frames = range(len(truth))
     if not frames:
         raise UsageError(
             f"J and F need a frame; of {len(truth)} none is left without the first and the last"
@@ -72,7 +75,8 @@ def contour_f(found: Mask, truth: Mask, *, radius: int | None = None) -> float:
         has none.
     """
     found, truth = as_masks(found, truth)
-    radius = math.ceil(0.008 * math.hypot(*truth.shape)) if radius is None else radius
+    if radius is None:
+        radius = math.ceil(0.008 * math.hypot(*truth.shape))
     found = contour(found)
     truth = contour(truth)
     if not found.any() or not truth.any():

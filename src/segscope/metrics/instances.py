@@ -105,11 +105,10 @@ def match(pairs: Overlaps, threshold: float = 0.5) -> NDArray[np.int64]:
     good = np.flatnonzero(pairs.iou >= threshold)
     found = pairs.found[good]
     truth = pairs.truth[good]
-    alone = (
-        (np.bincount(found)[found] == 1) & (np.bincount(truth)[truth] == 1)
-        if len(good)
-        else np.zeros(0, bool)
-    )
+    if len(good):
+        alone = (np.bincount(found)[found] == 1) & (np.bincount(truth)[truth] == 1)
+    else:
+        alone = np.zeros(0, bool)
     matches = [good[alone]]
     # at a threshold above 0.5 label maps leave nothing to decide; the rest is decided where objects
     # compete
@@ -159,8 +158,16 @@ def _scores(pairs: Overlaps, threshold: float) -> InstanceScores:
     fp = len(pairs.areas_found) - tp
     fn = len(pairs.areas_truth) - tp
     nothing = tp + fp + fn == 0
-    f1 = math.nan if nothing else 2 * tp / (2 * tp + fp + fn)
-    sq = float(pairs.iou[matches].mean()) if tp else math.nan if nothing else 0.0
+    if nothing:
+        f1 = math.nan
+    else:
+        f1 = 2 * tp / (2 * tp + fp + fn)
+    if tp:
+        sq = float(pairs.iou[matches].mean())
+    elif nothing:
+        sq = math.nan
+    else:
+        sq = 0.0
     return InstanceScores(
         threshold=threshold,
         tp=tp,

@@ -51,7 +51,10 @@ def area(curve: ArrayLike, at: ArrayLike | None = None) -> float:
         UsageError: no values, or places that do not ascend.
     """
     values = _curve(curve)
-    places = np.arange(len(values), dtype=float) if at is None else np.asarray(at, float)
+    if at is None:
+        places = np.arange(len(values), dtype=float)
+    else:
+        places = np.asarray(at, float)
     if places.shape != values.shape or (np.diff(places) <= 0).any():
         raise UsageError(
             f"{len(values)} scores need as many ascending places, got {places.tolist()}"

@@ -84,7 +84,9 @@ def s_measure(found: NDArray[Any], truth: Mask) -> float:
 
 
 def _object_likeness(values: Map) -> float:
-    spread = values.std(ddof=1) if values.size > 1 else 0.0
+    spread = 0.0
+    if values.size > 1:
+        spread = values.std(ddof=1)
     return float(2 * values.mean() / (values.mean() ** 2 + 1 + spread + _TINY))
 
 

@@ -53,7 +53,10 @@ class SurfaceDistances:
     ) -> SurfaceDistances:
         """Prepares two masks of one shape; without spacing, distances are in pixels."""
         found, truth = as_masks(found, truth)
-        spacing = (1.0,) * found.ndim if spacing is None else tuple(map(float, spacing))
+        if spacing is None:
+            spacing = (1.0,) * found.ndim
+        else:
+            spacing = tuple(map(float, spacing))
         box = _bounding_box(found | truth)
         return cls(np.pad(found[box], 1), np.pad(truth[box], 1), spacing)
 

@@ -289,7 +289,10 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
     )
 
     test = size == "test"
-    widths = (8, 16, 24, 32) if test else repvit.WIDTHS
+    if test:
+        widths = (8, 16, 24, 32)
+    else:
+        widths = repvit.WIDTHS
     # SAM 2's vision model has the same neck; with EdgeTAM's own the library asks for timm, or for
     # the network (5.17)
     stand_in = Sam2HieraDetConfig(
@@ -311,7 +314,9 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
             "memory_attention_mlp_hidden_size": 64,
             "perceiver_resampler_mlp_intermediate_size": 64,
         }
-    latents = 16 if test else 256
+    latents = 256
+    if test:
+        latents = 16
     config = EdgeTamVideoConfig(
         vision_config=vision,
         image_size=side,
@@ -328,7 +333,10 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
     )
     model = EdgeTamVideoModel(config)
     model.spatial_perceiver.forward = MethodType(_one_by_one, model.spatial_perceiver)  # type: ignore[method-assign]
-    depths = (2, 1, 1, 1) if test else repvit.DEPTHS
+    if test:
+        depths = (2, 1, 1, 1)
+    else:
+        depths = repvit.DEPTHS
     model.vision_encoder.backbone = repvit.RepVitBackbone(widths, depths)
     return model
 
@@ -337,7 +345,10 @@ def _one_by_one(
     perceiver: Any, hidden: Tensor, position: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The library's perceiver for any number of objects: its own `forward` fails on more than one."""
-    places = [None] * len(hidden) if position is None else position.expand_as(hidden).split(1)
+    if position is None:
+        places = [None] * len(hidden)
+    else:
+        places = position.expand_as(hidden).split(1)
     parts = [
         type(perceiver).forward(perceiver, one, place)
         for one, place in zip(hidden.split(1), places, strict=True)
@@ -357,7 +368,9 @@ def _sam(size: str, side: int, _: str) -> nn.Module:
 
     numbers = VIT[size]
     test = size == "test"
-    width = 128 if test else 256
+    width = 256
+    if test:
+        width = 128
     masks: dict[str, Any] = {
         "layer_norm_eps": 1e-5
     }  # as released; the library's 1e-6 moves logits by up to 6e-4

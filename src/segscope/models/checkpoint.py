@@ -173,7 +173,9 @@ def recognise(state: Mapping[str, Tensor], name: str = "checkpoint") -> Kind:
         ("official", "image_encoder.", "blocks"),
         ("transformers", "vision_encoder.", "layers"),
     ):
-        patch = "proj" if layout == "official" else "projection"
+        patch = "projection"
+        if layout == "official":
+            patch = "proj"
         hiera = trunk + ("trunk." if layout == "official" else "backbone.")
         if f"{hiera}patch_embed.{patch}.weight" in state:
             return _hiera(
@@ -261,7 +263,9 @@ def _vit(
     width = state[patch].shape[0]
     depth = _count(state, layers)
     position = state.get(f"{trunk}pos_embed")
-    side = int(position.shape[1]) * 16 if position is not None and position.ndim == 4 else None
+    side = None
+    if position is not None and position.ndim == 4:
+        side = int(position.shape[1]) * 16
     for size, numbers in VIT.items():
         if (numbers.width, numbers.layers) == (width, depth):
             return Kind(layout, "sam", size, input_size=side)
@@ -303,7 +307,9 @@ def _card_for(kind: Kind, path: Path, metadata: dict[str, str], name: str | None
             return entry
     nickname = re.search(r"medsam-?_?2?", path.name.lower())
     if nickname is not None:
-        wanted = "medsam2" if kind.family == "sam2" else "medsam"
+        wanted = "medsam"
+        if kind.family == "sam2":
+            wanted = "medsam2"
         fitting = [entry for entry in fitting if entry.name == wanted] or fitting
     for entry in fitting:
         if entry.version == kind.version:

@@ -118,9 +118,10 @@ def hiera_mixed(block: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
     attention = block.attn
     window = block.window_size
     x = block.layer_norm1(hidden_states)
-    residual = (
-        hidden_states if block.dim == block.dim_out else _pool(block.proj(x), block.query_stride)
-    )
+    if block.dim == block.dim_out:
+        residual = hidden_states
+    else:
+        residual = _pool(block.proj(x), block.query_stride)
     height, width = x.shape[1:3]
     qkv = attention.qkv(x)
     if window:

@@ -131,7 +131,9 @@ def _why(card: Card, error: Exception) -> str:
 
 
 def _instead(card: Card) -> str:
-    files = f" ({', '.join(card.files[:2])})" if card.files else ""
+    files = ""
+    if card.files:
+        files = f" ({', '.join(card.files[:2])})"
     return (
         f"Instead: give the path of a local checkpoint file{files} or folder, or run `segscope models fetch "
         f"{card.name}` where there is a network and copy the cache folder, or use `mini`, which needs no download."

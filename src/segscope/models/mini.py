@@ -213,9 +213,10 @@ def prompt_maps(
     round_y = (2 * at - y0 - y1) / (y1 - y0).clamp(min=1)
     inner = 1 - (round_x[:, None, :] ** 2 + round_y[:, :, None] ** 2 + 1e-6).sqrt()
     boxed = has_box.float()[:, None, None]
-    clicked = (
-        (labels >= 0).any(1).float() if points.shape[1] else has_box.new_zeros(len(points)).float()
-    )
+    if points.shape[1]:
+        clicked = (labels >= 0).any(1).float()
+    else:
+        clicked = has_box.new_zeros(len(points)).float()
     maps = [
         *clicks,
         torch.tanh(inside) * boxed,
@@ -365,7 +366,10 @@ class MiniModel(Sam2VideoModel):
         """
         given = [item for item in (points, boxes, previous) if item is not None]
         reference = features[-1]
-        objects = len(given[0]) if given else len(reference)
+        if given:
+            objects = len(given[0])
+        else:
+            objects = len(reference)
         if points is None or labels is None:
             points = reference.new_zeros(objects, 0, 2)
             labels = reference.new_zeros((objects, 0), dtype=torch.long)
@@ -378,9 +382,12 @@ class MiniModel(Sam2VideoModel):
         if previous is None:
             previous = points.new_zeros(objects, 1, side, side)
             has_previous = no
-        has_box = yes if has_box is None else has_box
-        has_previous = yes if has_previous is None else has_previous
-        ellipse = yes if ellipse is None else ellipse
+        if has_box is None:
+            has_box = yes
+        if has_previous is None:
+            has_previous = yes
+        if ellipse is None:
+            ellipse = yes
         tokens = self._prompt_tokens(points, labels.long(), boxes, has_box)
         maps, flags = prompt_maps(
             4 * side, points, labels, boxes, has_box, previous, has_previous, ellipse

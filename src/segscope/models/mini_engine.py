@@ -87,7 +87,10 @@ class MiniEngine(Sam2Engine):
     def _four(self, found: tuple[Tensor, Tensor, Tensor, Tensor], multimask: bool) -> Decoded:
         """Masks 1 to 3 are readings of a lone click, mask 0 answers everything else."""
         logits, iou, score, tokens = found
-        chosen = slice(1, 4) if multimask else slice(0, 1)
+        if multimask:
+            chosen = slice(1, 4)
+        else:
+            chosen = slice(0, 1)
         return Decoded(
             logits[:, chosen].float(),
             iou[:, chosen].float(),

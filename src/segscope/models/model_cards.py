@@ -81,7 +81,9 @@ def _sam(size: str, hub: str, file: str, parameters: float) -> Card:
 
 
 def _sam2(version: str, size: str, parameters: float) -> Card:
-    stem = "sam2" if version == "2.0" else "sam2.1"
+    stem = "sam2.1"
+    if version == "2.0":
+        stem = "sam2"
     long = size.replace("+", "-plus")
     return Card(
         name=f"{stem}-{size}",

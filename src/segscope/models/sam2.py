@@ -177,7 +177,10 @@ class Sam2Engine:
         rows = []
         labels = []
         for hint in hints:
-            corners = np.zeros((0, 2)) if hint.box is None else np.reshape(hint.box, (2, 2))
+            if hint.box is None:
+                corners = np.zeros((0, 2))
+            else:
+                corners = np.reshape(hint.box, (2, 2))
             rows.append(np.concatenate([corners, hint.points]) * scale)
             labels.append([*(CORNERS if len(corners) else ()), *hint.positive.astype(int).tolist()])
         xy = torch.as_tensor(np.stack(rows)[:, None], device=self.device, dtype=self.dtype)
@@ -317,11 +320,10 @@ class Sam2Engine:
                 self.model.memory_attention, current, position, memory, place, len(pointers)
             )
         else:
-            extra = (
-                {"num_spatial_memory_tokens": len(banks[0].maps)}
-                if self.card.family == "edgetam"
-                else {}
-            )
+            if self.card.family == "edgetam":
+                extra = {"num_spatial_memory_tokens": len(banks[0].maps)}
+            else:
+                extra = {}
             out = self.model.memory_attention(
                 current_vision_features=current.expand(-1, len(banks), -1),
                 current_vision_position_embeddings=position.expand(-1, len(banks), -1),
@@ -410,12 +412,17 @@ def resize(maps: Tensor, size_hw: tuple[int, int] | Sequence[int]) -> Tensor:
 
 def pick(decoded: Decoded, row: int, mask: int | None = None) -> Decoded:
     """One object of `decoded`, with all its candidates or only candidate `mask`."""
-    chosen = slice(None) if mask is None else slice(mask, mask + 1)
+    if mask is None:
+        chosen = slice(None)
+    else:
+        chosen = slice(mask, mask + 1)
     tokens = decoded.tokens
     if tokens is not None:
         # a single answer may come with one token whatever mask was picked inside the decoder
         tokens = tokens[row : row + 1, chosen if tokens.shape[1] > 1 else slice(None)]
-    score = None if decoded.object_score is None else decoded.object_score[row : row + 1]
+    score = None
+    if decoded.object_score is not None:
+        score = decoded.object_score[row : row + 1]
     return Decoded(
         decoded.logits[row : row + 1, chosen], decoded.iou[row : row + 1, chosen], score, tokens
     )

@@ -174,7 +174,10 @@ def _read_pickle(
         AttributeError,
         zipfile.BadZipFile,
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if str(error):
+            reason = str(error).splitlines()[0]
+        else:
+            reason = type(error).__name__
         raise CheckpointError(
             f"{path.name!r} cannot be read as a PyTorch checkpoint: {reason}. It may be cut short, or be a program "
             "(TorchScript) and not weights. Fetch it again or export the state_dict."

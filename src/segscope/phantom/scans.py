@@ -96,7 +96,10 @@ def clip(
     home = np.array([[0.35, 0.28], [0.66, 0.42], [0.42, 0.72]]) + rng.uniform(-0.04, 0.04, (3, 2))
     radius = np.array([0.19, 0.15, 0.12]) * min(rows, columns) * rng.uniform(0.9, 1.1, 3)
     # the third body hides in the middle third of longer clips
-    hidden = range(frames // 3, frames // 3 + max(0, frames // 6)) if frames >= 12 else range(0)
+    if frames >= 12:
+        hidden = range(frames // 3, frames // 3 + max(0, frames // 6))
+    else:
+        hidden = range(0)
     pictures = np.empty((frames, rows, columns, 3), np.uint8)
     labels = np.zeros((frames, rows, columns), np.uint8)
     for t in range(frames):

@@ -139,7 +139,9 @@ def mosaic(rng: np.random.Generator, side: int) -> Planes:
     seeds = rng.uniform(-0.05, 1.05, (count, 2)) * side
     distance, nearest = cKDTree(seeds).query(at.reshape(-1, 2), k=2)
     labels = nearest[:, 0] + 1
-    gap = rng.uniform(0.5, 5) if rng.random() < 0.8 else 0
+    gap = 0
+    if rng.random() < 0.8:
+        gap = rng.uniform(0.5, 5)
     labels[distance[:, 1] - distance[:, 0] < gap] = 0
     if rng.random() < 0.5:
         labels[rng.random(count + 1)[labels] < rng.uniform(0.1, 0.6)] = 0

@@ -78,7 +78,10 @@ def settled(
         for object_id in filled
         if tracks[object_id].locked or frame in tracks[object_id].accepted
     }
-    apart = _highest(scene, filled, kept) if overlap == "highest" and len(filled) > 1 else {}
+    if overlap == "highest" and len(filled) > 1:
+        apart = _highest(scene, filled, kept)
+    else:
+        apart = {}
     found = {object_id: apart.get(object_id, answer.runs) for object_id, answer in filled.items()}
     return {object_id: runs for object_id, runs in found.items() if len(runs) > 1}
 

@@ -72,7 +72,10 @@ def _take(
 ) -> tuple[Answer, FrameMask]:
     """A mask as given: it is the answer, and what tracking remembers."""
     memory = None
-    presence = GIVEN if mask.any() else -GIVEN
+    if mask.any():
+        presence = GIVEN
+    else:
+        presence = -GIVEN
     if scene.remembers and not scene.engine.card.zoom:
         decoded, (memory,) = scene.remember_masks(frame, [mask])
         low = decoded.logits[0, 0]
@@ -121,7 +124,9 @@ def _plain(
     if scene.remembers:
         best = gate_absent(best)
         (memory,) = scene.engine.remember(features, best, prompted=[True])
-    presence = None if best.object_score is None else float(best.object_score[0])
+    presence = None
+    if best.object_score is not None:
+        presence = float(best.object_score[0])
     answer, full = scene.answer(
         best.logits[0, 0],
         scene.view,
@@ -224,7 +229,9 @@ def _look(
     found = scene.engine.decode(
         features, [replace(view.shift(hint), previous=previous)], multimask=multimask
     )
-    presence = None if found.object_score is None else float(found.object_score[0])
+    presence = None
+    if found.object_score is not None:
+        presence = float(found.object_score[0])
     return [
         _Candidate(low, view, score, presence)
         for low, score in zip(found.logits[0], found.iou[0].tolist(), strict=True)

@@ -167,11 +167,17 @@ def _passes(
         return _Pass(working, frames, begins, reverse, span.rules, tracks, {}, {})
 
     if span.direction == "forward":
-        start = min(anchors) if span.start is None else span.start
+        if span.start is None:
+            start = min(anchors)
+        else:
+            start = span.start
         start = max(start, low)
         yield one(range(start, high + 1), dict.fromkeys(tracks, start), False, tracks)
     elif span.direction == "backward":
-        start = max(anchors) if span.start is None else span.start
+        if span.start is None:
+            start = max(anchors)
+        else:
+            start = span.start
         start = min(start, high)
         yield one(range(start, low - 1, -1), dict.fromkeys(tracks, start), True, tracks)
     else:

@@ -88,9 +88,13 @@ class Scene:
                 above 0.
         """
         full = self.on_frame(low, view)
-        mask = full > 0 if given is None else given
+        mask = given
+        if given is None:
+            mask = full > 0
         runs = encode_runs(mask)
-        kept = None if memory is None else self.keep(memory)
+        kept = None
+        if memory is not None:
+            kept = self.keep(memory)
         ticket = self.spool.put(low.float())
         return Answer(
             runs, int(runs[1::2].sum()), ticket, view, score, object_score, kept, note
@@ -128,7 +132,8 @@ class Scene:
         candidates: tuple[tuple[NDArray[np.float32], float], ...] = (),
     ) -> FrameMask:
         """A kept answer as users see it."""
-        full = self.logits(answer) if full is None else full
+        if full is None:
+            full = self.logits(answer)
         return FrameMask(
             frame,
             object_id,
@@ -157,7 +162,9 @@ class Scene:
             anchors: the prompted frames that count; all of them take part in the maps, those
                 already passed in the pointers.
         """
-        step = -1 if reverse else 1
+        step = 1
+        if reverse:
+            step = -1
         slots = self.engine.slots - 1
         held = {at: memory for at in sorted(anchors) if (memory := self._seen(track.known(at)))}
         maps = [(0, self._memory(memory, with_map=True)) for memory in held.values()]
@@ -181,7 +188,9 @@ class Scene:
 
     def _seen(self, answer: Answer | None) -> Remembered | None:
         """The memory of an answer, if it shows what tracking looks at now."""
-        memory = None if answer is None else answer.memory
+        memory = None
+        if answer is not None:
+            memory = answer.memory
         if memory is not None and memory.view == self.view:
             return memory
         return None

@@ -73,7 +73,9 @@ def _keep(
     memory: Memory | None = None,
 ) -> FrameMask:
     """Make the answer of one object (`decoded`, M = 1) part of its track."""
-    presence = None if decoded.object_score is None else float(decoded.object_score[0])
+    presence = None
+    if decoded.object_score is not None:
+        presence = float(decoded.object_score[0])
     answer, full = scene.answer(
         decoded.logits[0, 0],
         view,

@@ -101,11 +101,10 @@ def widen(scene: Scene, tracks: Mapping[int, Track], frame: int, reverse: bool) 
     ]
     scene.view = _window(scene, everything, None)
     settle(scene, tracks)
-    back = (
-        range(frame, frame + scene.engine.slots - 1)
-        if reverse
-        else range(frame, frame - scene.engine.slots + 1, -1)
-    )
+    if reverse:
+        back = range(frame, frame + scene.engine.slots - 1)
+    else:
+        back = range(frame, frame - scene.engine.slots + 1, -1)
     for track in tracks.values():
         _remember(scene, track, [at for at in back if track.tracked(at) is not None])
 

@@ -92,7 +92,9 @@ def _add_page(app: FastAPI) -> None:
             return _nothing()
         if file.is_file() and file.is_relative_to(root):
             lasting = path.startswith("assets/")  # their names hold a hash of their content
-            cache = "public, max-age=31536000, immutable" if lasting else "no-cache"
+            cache = "no-cache"
+            if lasting:
+                cache = "public, max-age=31536000, immutable"
             return FileResponse(file, headers={"Cache-Control": cache})
         if path.startswith("assets/") or "." in path.rpartition("/")[2]:
             return _nothing()

@@ -211,7 +211,10 @@ class Guard:
         import json
 
         body = json.dumps({"detail": str(error), "kind": type(error).__name__}).encode()
-        extra = [(b"retry-after", str(error.retry_after_s).encode())] if error.retry_after_s else []
+        if error.retry_after_s:
+            extra = [(b"retry-after", str(error.retry_after_s).encode())]
+        else:
+            extra = []
         if error.status == 401:
             extra.append((b"www-authenticate", b"Bearer"))
         await _say(send, error.status, body, extra)

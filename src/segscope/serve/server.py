@@ -79,11 +79,9 @@ class Known:
         """What was kept in a project, or a new token where others could have read that one."""
         path = project / "door.json"
         try:
-            others = (
-                stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
-                if os.name == "posix"
-                else 0
-            )
+            others = 0
+            if os.name == "posix":
+                others = stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
             found = json.loads(path.read_text(encoding="utf-8"))
             token = str(found["token"])
             port = int(found["port"])
@@ -150,9 +148,13 @@ def run(
             ssl_keyfile=None if door.key is None else str(door.key),
         )
         server = uvicorn.Server(config)
-        scheme = "https" if door.certificate is not None else "http"
+        scheme = "http"
+        if door.certificate is not None:
+            scheme = "https"
         host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+        shown = host
+        if ":" in host:
+            shown = f"[{host}]"
         log.info("serving")
         ready(f"{scheme}://{shown}:{port}/")
         server.run(sockets=[listening])
@@ -162,7 +164,10 @@ def _listen(door: Door) -> socket.socket:
     if door.port == FREE != door.usual:
         with contextlib.suppress(UsageError):
             return _listen(replace(door, port=door.usual))
-    family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
+    if ":" in door.host:
+        family = socket.AF_INET6
+    else:
+        family = socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":

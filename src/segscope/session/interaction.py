@@ -187,7 +187,10 @@ class Interaction(History):
             UsageError: there was no such choice.
         """
         answer = self._known(object_id).answers.get(frame)
-        count = 0 if answer is None else len(answer.candidates)
+        if answer is None:
+            count = 0
+        else:
+            count = len(answer.candidates)
         if not 0 <= index < count:
             raise UsageError(
                 f"object {object_id} has {count} masks to choose from on frame {frame}, numbered from 0; got {index}. "
@@ -266,7 +269,10 @@ class Interaction(History):
             PromptError: no object was prompted.
             UsageError: frames outside the stack, or a propagation is under way already.
         """
-        chosen = sorted(self._tracks) if objects is None else list(objects)
+        if objects is None:
+            chosen = sorted(self._tracks)
+        else:
+            chosen = list(objects)
         for object_id in chosen:
             self._known(object_id)
         command: Command = {

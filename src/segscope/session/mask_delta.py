@@ -42,7 +42,8 @@ def difference(
         whole: say everything that is there now, because the lines before do not say what they led
             to.
     """
-    before = {} if whole else before
+    if whole:
+        before = {}
     was: dict[int, Mapping[int, Runs]] = {}
     now: dict[int, Mapping[int, Runs]] = {}
     for frame in changed_frames(before, after):
@@ -55,7 +56,10 @@ def difference(
             continue
         old = before.get(object_id)
         new = after[object_id]
-        item = {} if new is old else _about(old or Track(), new, _prompts_of(command, object_id))
+        if new is old:
+            item = {}
+        else:
+            item = _about(old or Track(), new, _prompts_of(command, object_id))
         answers = {}
         for frame in sorted(now):
             answer = new.answers.get(frame)
@@ -115,7 +119,9 @@ def apply(
                 said = [prompt_from_json(one, object_id) for one in more]
             track.prompts[frame] = (*track.prompts.get(frame, ())[:count], *said)
         for text, (length, score, presence, note) in item.get("answers", {}).items():
-            mine = runs[at : at + length] if length else nothing
+            mine = nothing
+            if length:
+                mine = runs[at : at + length]
             at += length
             track.answers[int(text)] = masked(mine, size_hw, score, presence, note)
 

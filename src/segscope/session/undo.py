@@ -134,11 +134,20 @@ class History:
     def save(self, path: Path | str) -> None:
         """Write the log to a new file, from which `resume` re-creates everything."""
         steps = [step for step, _ in self._done]
-        first = steps[0] if steps else Step({}, None, self._header["engine"])
+        if steps:
+            first = steps[0]
+        else:
+            first = Step({}, None, self._header["engine"])
         journal = Journal(Path(path), {**self._header, "engine": first.maker})
         for before, step in zip([first, *steps], steps, strict=False):
-            led = {} if step.kept is None else {"kept": step.kept}
-            by = {} if step.era == before.era else {"engine": step.maker}
+            if step.kept is None:
+                led = {}
+            else:
+                led = {"kept": step.kept}
+            if step.era == before.era:
+                by = {}
+            else:
+                by = {"engine": step.maker}
             journal.append({**step.command, **led, **by})
 
     def save_state(self, path: Path | str) -> None:
@@ -171,9 +180,10 @@ class History:
     def _run_again(self, done: list[Step], state: Path | None, progress: Progress | None) -> bool:
         """Do the steps of a log; False where the masks are not those that the log has."""
         said = [step.command for step in done]
-        known = (
-            0 if state is None else snapshot.load(state, self._scene, self._tracks, said, self._era)
-        )
+        if state is None:
+            known = 0
+        else:
+            known = snapshot.load(state, self._scene, self._tracks, said, self._era)
         self._done = [(step, None) for step in done[:known]]
         for number, step in enumerate(done[known:], start=known + 1):
             before = self._state()
@@ -253,9 +263,10 @@ class History:
             (number for number, (_, before) in enumerate(self._done) if before is not None),
             default=None,
         )
-        known = (
-            ({}, View.whole(self._scene.stack.size_hw)) if first is None else self._done[first][1]
-        )
+        if first is None:
+            known = ({}, View.whole(self._scene.stack.size_hw))
+        else:
+            known = self._done[first][1]
         assert known is not None
         self._restore(known)
         for number in range(first or 0, len(self._done)):
@@ -284,7 +295,10 @@ class History:
         try:
             if self._journal is not None:
                 step = replace(step, kept=self._difference(command, before[0]))
-                by = {"engine": maker} if self._new_era else {}
+                if self._new_era:
+                    by = {"engine": maker}
+                else:
+                    by = {}
                 self._log({**command, "kept": step.kept, **by})
         except BaseException:
             self._restore(before)

@@ -60,7 +60,8 @@ class Target:
 
     def clicked(self, frame: int | None = None) -> list[tuple[int, int]]:
         """Pixels (row, column) of the frame that were clicked before for this object."""
-        frame = self.frame if frame is None else frame
+        if frame is None:
+            frame = self.frame
         rows, columns = self.truth.shape[1:]
         return [
             (min(max(int(prompt.y), 0), rows - 1), min(max(int(prompt.x), 0), columns - 1))
@@ -73,7 +74,8 @@ class Target:
         self, row: int, column: int, positive: bool = True, frame: int | None = None
     ) -> Point:
         """A click on the centre of a pixel."""
-        frame = self.frame if frame is None else frame
+        if frame is None:
+            frame = self.frame
         return Point(
             float(column) + 0.5, float(row) + 0.5, int(frame), self.object_id, bool(positive)
         )

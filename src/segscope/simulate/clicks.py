@@ -97,7 +97,10 @@ def rt(target: Target, _rng: Rng) -> list[Prompt]:
 
 def cc3d(target: Target, rng: Rng) -> list[Prompt]:
     """The deepest voxel of the largest 26-connected error in 3D, missed and surplus taken together."""
-    wrong = target.truth if target.found is None else target.truth ^ target.found
+    if target.found is None:
+        wrong = target.truth
+    else:
+        wrong = target.truth ^ target.found
     whole = bounds(wrong)
     if whole is None:
         return []
@@ -153,6 +156,9 @@ def _drawn(target: Target, region: Mask, rng: Rng, most: int) -> list[Prompt]:
         region[row, column] = False
     pool = np.flatnonzero(region)
     count = min(int(rng.integers(1, most + 1)), len(pool))
-    at = pool[rng.choice(len(pool), count, replace=False)] if count else pool[:0]
+    if count:
+        at = pool[rng.choice(len(pool), count, replace=False)]
+    else:
+        at = pool[:0]
     places = [divmod(int(index), region.shape[1]) for index in at]
     return [target.click(row, column, target.mask[row, column]) for row, column in places]

@@ -90,11 +90,10 @@ def motion(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
 
 def jpeg(image: Image, amount: float, _fixed: Rng, _free: Rng) -> Image:
     coded = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    layers = (
-        [coded]
-        if coded.shape[2] == 3
-        else [coded[..., channel] for channel in range(coded.shape[2])]
-    )
+    if coded.shape[2] == 3:
+        layers = [coded]
+    else:
+        layers = [coded[..., channel] for channel in range(coded.shape[2])]
     return np.dstack([_decoded(layer, 100 - int(amount)) for layer in layers]) / 255.0
 
 

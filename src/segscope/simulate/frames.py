@@ -108,11 +108,16 @@ class FrameRule:
                     f"the frame rule {self.name!r} takes no value, got {self.value!r}; leave it out"
                 )
             return
-        value = rule.default if self.value is None else self.value
+        if self.value is None:
+            value = rule.default
+        else:
+            value = self.value
         (low, high) = rule.limits
         whole = isinstance(rule.default, int)
         if not low <= value <= high or (whole and value != int(value)):
-            kind = "a whole number" if whole else "a number"
+            kind = "a number"
+            if whole:
+                kind = "a whole number"
             raise UsageError(
                 f"the frame rule {self.name!r} takes {kind} from {low} to {high}, got {self.value!r}"
             )

@@ -69,7 +69,9 @@ class Noise:
         return made
 
     def _reach(self, mask: Mask) -> float:
-        size = short_side(Box.around(mask)) if self.jitter and mask.any() else 0.0
+        size = 0.0
+        if self.jitter and mask.any():
+            size = short_side(Box.around(mask))
         return self.jitter * size + self.jitter_px
 
 

@@ -108,7 +108,9 @@ class Sampler:
     @property
     def lap(self) -> float:
         """Steps after which every frame has been seen."""
-        more = len(self.unlabelled.items) / self.more if self.more else 0.0
+        more = 0.0
+        if self.more:
+            more = len(self.unlabelled.items) / self.more
         return max(len(self.labelled.items) / self.settings.batch, more)
 
     def example(self, step: int, place: int) -> Example:
@@ -123,7 +125,9 @@ class Sampler:
         )
         number = self._shuffled(len(source.items), turn)
         rng = np.random.default_rng((self.settings.seed, 4, step, place))
-        variant = int(rng.integers(self.variants)) if self.variants else None
+        variant = None
+        if self.variants:
+            variant = int(rng.integers(self.variants))
         # a view that no thing survives, which small things at an edge may meet, is drawn anew; at
         # last unchanged
         for attempt in range(4):
@@ -146,11 +150,10 @@ class Sampler:
         rng: np.random.Generator,
     ) -> Example | None:
         item = source.items[number]
-        fixed = (
-            rng
-            if variant is None
-            else np.random.default_rng((self.settings.seed, 5, number, variant, attempt))
-        )
+        if variant is None:
+            fixed = rng
+        else:
+            fixed = np.random.default_rng((self.settings.seed, 5, number, variant, attempt))
         scan = source.scans[item.case]
         first, frames = _clip(item, len(scan.rgb), self.frames, fixed)
         change = augment.draw(fixed, self.settings.augment if attempt < 3 else 0.0)
@@ -167,12 +170,15 @@ class Sampler:
             shown = found
         rgb = change.shade(window.cut_rgb(rgb, shown))
         planes = reduce(window.cut(planes, shown), self.grid)
-        things = self._things(item, planes[:, first], chosen, rng) if self.promptable else []
+        if self.promptable:
+            things = self._things(item, planes[:, first], chosen, rng)
+        else:
+            things = []
         if self.promptable and item.things and not things:
             return None
-        truth = (
-            np.stack([planes[thing.plane] == thing.value for thing in things]) if things else None
-        )
+        truth = None
+        if things:
+            truth = np.stack([planes[thing.plane] == thing.value for thing in things])
         plans = tuple(
             own if own is not None and thing is chosen else self._plan(rng) for thing in things
         )

@@ -354,7 +354,9 @@ def _chosen(wanted: Iterable[str], labels: Sequence[str], name: str) -> tuple[st
 
 
 def _enough(train: Gathered, val: Gathered, name: str, classes: Sequence[str]) -> None:
-    what = f"frames with {' or '.join(classes[:4])}" if classes else "frames with a truth"
+    what = "frames with a truth"
+    if classes:
+        what = f"frames with {' or '.join(classes[:4])}"
     seen = sum(1 for item in train.items if item.things)
     if seen < LEAST_FRAMES:
         raise UsageError(

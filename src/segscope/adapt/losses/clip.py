@@ -82,7 +82,10 @@ def _bank(
     """What one object's tracking attends to: the prompted frame, and the latest of those tracked on
     the same side.
     """
-    step = 1 if forward else -1
+    if forward:
+        step = 1
+    else:
+        step = -1
     maps = [(0, memories[at][k])]
     pointers = [((frame - at) * step, memories[at][k])]
     for distance in range(1, length):
@@ -98,7 +101,9 @@ def _bank(
 
 def _plain(answer: Decoded) -> Decoded:
     """An answer whose scores, which memory keeps as bare numbers, carry no gradient."""
-    score = None if answer.object_score is None else answer.object_score.detach()
+    score = None
+    if answer.object_score is not None:
+        score = answer.object_score.detach()
     return replace(answer, iou=answer.iou.detach(), object_score=score)
 
 

@@ -49,11 +49,10 @@ class Recall:
         """
         engine = self.engine
         banks = self.banks(frame, step)
-        seen = (
-            again(engine.attend, features, banks)
-            if self.thrifty
-            else engine.attend(features, banks)
-        )
+        if self.thrifty:
+            seen = again(engine.attend, features, banks)
+        else:
+            seen = engine.attend(features, banks)
         hints = [NO_HINT] * len(banks)
         if engine.hands_on:
             before = self.answers.get(frame - step)
@@ -144,5 +143,7 @@ def gated(answer: Decoded) -> Decoded:
 
 def _plain(answer: Decoded) -> Decoded:
     """An answer whose scores, which memory keeps as bare numbers, carry no gradient."""
-    score = None if answer.object_score is None else answer.object_score.detach()
+    score = None
+    if answer.object_score is not None:
+        score = answer.object_score.detach()
     return replace(answer, iou=answer.iou.detach(), object_score=score)

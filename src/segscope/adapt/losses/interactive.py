@@ -57,7 +57,8 @@ def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> Hint:
                 start = torch.from_numpy(
                     np.where(prompt.mask, np.float32(GIVEN), np.float32(-GIVEN))
                 )
-                previous = start if previous is None else previous
+                if previous is None:
+                    previous = start
             case Box():
                 box = prompt.xyxy
             case Scribble():
@@ -196,7 +197,8 @@ def best_of(decoded: Decoded) -> Decoded:
     best = decoded.iou.argmax(1)
     tokens = decoded.tokens
     if tokens is not None:
-        tokens = tokens[rows, best][:, None] if tokens.shape[1] > 1 else tokens
+        if tokens.shape[1] > 1:
+            tokens = tokens[rows, best][:, None]
     return replace(
         decoded,
         logits=decoded.logits[rows, best][:, None],

@@ -65,7 +65,9 @@ def chunk_loss(adapted: Adapted, batch: Sequence[Example], measure: Measure | No
 
 def _slice(example: Example, frame: int) -> Example | None:
     """One slice of a chunk with the objects on it; None without any."""
-    least = 1 if frame == example.at else LEAST
+    least = LEAST
+    if frame == example.at:
+        least = 1
     members = [k for k, masks in enumerate(example.truth) if masks[frame].sum() >= least]
     if not members:
         return None

@@ -118,11 +118,10 @@ class Lora(Method):
         root = network(engine)
         found = 0
         for _, layer in _layers(root, self._pattern(engine)):
-            ends = (
-                (layer.in_features, layer.out_features)
-                if isinstance(layer, nn.Linear)
-                else layer.weight.shape[:2]
-            )
+            if isinstance(layer, nn.Linear):
+                ends = (layer.in_features, layer.out_features)
+            else:
+                ends = layer.weight.shape[:2]
             found += self.rank * (ends[0] + ends[1])
         return found + (count(root, DECODER, HIGH_RESOLUTION) if self.decoder else 0)
 

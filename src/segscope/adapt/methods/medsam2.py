@@ -195,7 +195,10 @@ class MedSam2(Method):
         if self.start == "first":
             first = int(np.argmax(example.truth[0].sum((1, 2)) >= LEAST))
         objects = np.flatnonzero(there[:, first])
-        chosen = range(first, length) if self.start == "first" else range(length)
+        if self.start == "first":
+            chosen = range(first, length)
+        else:
+            chosen = range(length)
         initial = [first]
         if len(chosen) > 2 and rng.random() < self.second:
             # a box needs something to stand around, so the second frame shows every object too
@@ -210,7 +213,10 @@ class MedSam2(Method):
                 rest[k] for k in rng.permutation(len(rest))[: wanted - len(initial)].tolist()
             ]
         onward = [(frame, 1) for frame in range(first + 1, length)]
-        back = [] if self.start == "first" else [(frame, -1) for frame in range(first - 1, -1, -1)]
+        if self.start == "first":
+            back = []
+        else:
+            back = [(frame, -1) for frame in range(first - 1, -1, -1)]
         return Script(
             plan, tuple(objects.tolist()), tuple(initial), tuple(corrected), tuple(onward + back)
         )
@@ -306,7 +312,9 @@ class Walk:
             self._tracked(frame, step)
             done += 1
         prompted = float(np.mean(self.dice[True] or [1.0]))
-        tracked = float(np.mean(self.dice[False])) if self.dice[False] else prompted
+        tracked = prompted
+        if self.dice[False]:
+            tracked = float(np.mean(self.dice[False]))
         device = self.truth.device
         return {
             "loss": torch.stack(self.losses).sum() / len(self.truth),
@@ -367,7 +375,9 @@ class Walk:
             full = self.adapted.engine.to_frame(answer.logits[:, 0].detach(), features.size_hw) > 0
             going = []
             for k, found in enumerate(full.cpu().numpy()):
-                shown = np.zeros_like(found) if rng.random() < self.method.by_truth else found
+                shown = found
+                if rng.random() < self.method.by_truth:
+                    shown = np.zeros_like(found)
                 more = plan.correct(
                     self._mask(k, frame)[None], shown[None], rng, tuple(given[k]), frame=0
                 )

@@ -155,7 +155,10 @@ def _more(block: Any, mixed: Tensor, normed: Tensor, attend: Attend | None = Non
     """A map of attention's answers with what the children add."""
     after = getattr(block, "after_mixing", None)
     depth = getattr(block, "across_depth", None)
-    found = mixed if after is None else mixed + after(mixed)
+    if after is None:
+        found = mixed
+    else:
+        found = mixed + after(mixed)
     if depth is None or attend is None:
         return found
     return found + depth(attend, normed)

@@ -130,7 +130,9 @@ class Med2dEngine(SamEngine):
 
     def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
         side = self.input_size
-        picture = rgb[..., ::-1] if self.swapped else rgb
+        picture = rgb
+        if self.swapped:
+            picture = rgb[..., ::-1]
         values = (picture.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(
             self.std, np.float32
         )
@@ -203,5 +205,7 @@ def answer(engine: Engine, *, three: bool, shares: bool) -> None:
 
 
 def _moved(hint: Hint, left: int, top: int) -> Hint:
-    box = None if hint.box is None else tuple(np.add(hint.box, (left, top, left, top)).tolist())
+    box = None
+    if hint.box is not None:
+        box = tuple(np.add(hint.box, (left, top, left, top)).tolist())
     return replace(hint, points=hint.points + np.array([left, top]), box=box)

@@ -129,7 +129,9 @@ def adapt(
         if about is not None and here.first:
             about(ready)
         outcome = ready.trainer.run(say if here.first else None)
-        record = finish(ready, outcome) if here.first else None
+        record = None
+        if here.first:
+            record = finish(ready, outcome)
         here.agree(0.0)  # nobody leaves before the files are there
     return Result(request.out, outcome, record)
 
@@ -178,7 +180,10 @@ def prepare(
     """Read the data, attach the method, and measure what a step costs."""
     base = request.base
     method = request.method
-    side = ZOOM_SIDE if base.card.zoom and method.promptable else 2 * base.input_size
+    if base.card.zoom and method.promptable:
+        side = ZOOM_SIDE
+    else:
+        side = 2 * base.input_size
     data = gather(
         request.sets,
         request.choice,
@@ -319,7 +324,9 @@ def _what(method: Method, figures: Mapping[str, float]) -> str:
     """What "dice" means in the figures of a method."""
     if "prompted" in figures:
         return "mean Dice of frames of the validation patients that were not prompted, from a jittered box on another"
-    how = "for a jittered box" if method.promptable else "over classes"
+    how = "over classes"
+    if method.promptable:
+        how = "for a jittered box"
     return f"mean Dice of single frames of the validation patients {how}"
 
 

@@ -158,7 +158,9 @@ class Trainer:
         with torch.random.fork_rng():
             self._timed(0)  # warms up
             fresh = min(self._timed(step) for step in (1, 2))
-            step_seconds = min(fresh, *(self._timed(step) for step in (1, 2))) if kept else fresh
+            step_seconds = fresh
+            if kept:
+                step_seconds = min(fresh, *(self._timed(step) for step in (1, 2)))
         self.adapted.fill(held)
         self.adapted.memo = memo
         for _ in range(1 + kept):  # what is kept is validated faster from the second time on
@@ -180,7 +182,10 @@ class Trainer:
             if kept:
                 estimate = self._fewer_views(estimate, minutes)
             fit = estimate.fitting(minutes)
-            steps = min(steps, fit) if steps else fit
+            if steps:
+                steps = min(steps, fit)
+            else:
+                steps = fit
         self.steps = steps
         self.validations = estimate.validations - 1
         return replace(estimate, steps=steps)
@@ -203,11 +208,9 @@ class Trainer:
 
     def resume(self) -> bool:
         """Go on from the folder's state; False where there is none."""
-        found = (
-            None
-            if self.folder is None
-            else load_state(self.folder, self.adapted, self.optimizer, self.average)
-        )
+        found = None
+        if self.folder is not None:
+            found = load_state(self.folder, self.adapted, self.optimizer, self.average)
         if found is None:
             return False
         self.progress = found
@@ -227,7 +230,9 @@ class Trainer:
         progress = self.progress
         settings = self.settings
         every = settings.validate_every or max(1, self.steps // self.validations)
-        events = Events(self.folder) if self.folder is not None and self.ranks.first else None
+        events = None
+        if self.folder is not None and self.ranks.first:
+            events = Events(self.folder)
         began = time.monotonic() - progress.seconds
         saved = time.monotonic()
         why = "done"
@@ -239,21 +244,20 @@ class Trainer:
                 progress.step += 1
                 progress.seconds = time.monotonic() - began
                 row["seconds"] = round(progress.seconds, 3)
-                why = "time" if self._over() else why
+                if self._over():
+                    why = "time"
                 if progress.step % every == 0 or progress.step == self.steps or why == "time":
                     self._judge(row)
-                    why = (
-                        "patience"
-                        if settings.patience and progress.waited >= settings.patience
-                        else why
-                    )
+                    if settings.patience and progress.waited >= settings.patience:
+                        why = "patience"
                 elif progress.step % 10 == 0:
                     progress.rows.append(row)
                 if events is not None:
                     events.add(row)
                 if say is not None:
                     say(progress.step, self.steps, row)
-                why = "signal" if self.ranks.total(float(self._signal != 0)) else why
+                if self.ranks.total(float(self._signal != 0)):
+                    why = "signal"
                 last = why != "done" or progress.step == self.steps
                 if last or time.monotonic() - saved >= settings.save_every_s:
                     self.save()
@@ -339,7 +343,10 @@ class Trainer:
         row |= {f"val {name}": value for name, value in figures.items()}
         progress.rows.append(row)
         if not progress.best or figures["dice"] > progress.best["dice"]:
-            source = self.average.values if self.settings.average else self.adapted.tensors()
+            if self.settings.average:
+                source = self.average.values
+            else:
+                source = self.adapted.tensors()
             progress.best = {**figures, "step": row["step"]}
             progress.kept = {name: item.detach().clone() for name, item in source.items()}
             progress.waited = 0
@@ -442,5 +449,7 @@ def _training(modules: tuple[nn.Module, ...]) -> Iterator[None]:
 def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1024
+    if sys.platform == "darwin":
+        unit = 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

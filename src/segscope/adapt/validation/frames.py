@@ -75,7 +75,10 @@ def _things(
             truth[None], np.random.default_rng((6, number, thing.plane, thing.value))
         )[0]
         assert isinstance(box, Box)
-        shown = window.around(box.xyxy, size_hw) if engine.card.zoom else window.whole(size_hw)
+        if engine.card.zoom:
+            shown = window.around(box.xyxy, size_hw)
+        else:
+            shown = window.whole(size_hw)
         key = (number, shown)
         if kept is None or kept[0] != key:
             rgb = scan.rgb[item.frame][None]
@@ -94,7 +97,9 @@ def _things(
 
 def features(adapted: Adapted, key: object, rgb: NDArray[np.uint8]) -> Features:
     """Features of a view of a validation frame; kept by its key where the encoder does not change."""
-    store = adapted.store if adapted.method.frozen_encoder else None
+    store = None
+    if adapted.method.frozen_encoder:
+        store = adapted.store
     if store is None:
         return adapted.engine.encode(rgb)
     found = store.get(("val", key))

@@ -93,11 +93,16 @@ def carry(
     box = PROMPT.first(truth[at : at + 1], np.random.default_rng((7, at, int(truth[at].sum()))))[0]
     assert isinstance(box, Box)
     zoom = engine.card.zoom
-    near = window.around(box.xyxy, size_hw) if zoom else window.whole(size_hw)
+    if zoom:
+        near = window.around(box.xyxy, size_hw)
+    else:
+        near = window.whole(size_hw)
     answer = _answer(adapted, window.cut_rgb(rgb[at : at + 1], near)[0], near, box)
     masks = np.zeros(truth.shape, bool)
     masks[at] = _pasted(adapted, answer.logits[0, 0], near, size_hw)
-    shown = _tracking_window(masks[at], box, size_hw, engine.input_size) if zoom else near
+    shown = near
+    if zoom:
+        shown = _tracking_window(masks[at], box, size_hw, engine.input_size)
     cut = window.cut_rgb(rgb, shown)
     recall = Recall(engine, len(rgb))
     first = engine.encode(cut[at], video=True)
@@ -149,7 +154,10 @@ def _tracking_window(
     """A window with room around a mask, at least a quarter of the input long; the frame where that
     is most of it.
     """
-    xyxy = Box.around(mask).xyxy if mask.any() else box.xyxy
+    if mask.any():
+        xyxy = Box.around(mask).xyxy
+    else:
+        xyxy = box.xyxy
     longest = max(xyxy[2] - xyxy[0], xyxy[3] - xyxy[1])
     wanted = max(ROOM * longest, side // 4)
     if wanted > WHOLE * max(size_hw):

@@ -253,9 +253,10 @@ def _twin(kind: str, first: Case, second: Case, what: str) -> Finding:
 
 def _alike(single: Sequence[tuple[Case, NDArray[np.uint64]]]) -> Iterator[tuple[Case, Case, int]]:
     """Of each case, the nearest before it whose hash differs in few bits, and in how many."""
-    hashes = (
-        np.stack([likeness for _, likeness in single]) if single else np.empty((0, 4), np.uint64)
-    )
+    if single:
+        hashes = np.stack([likeness for _, likeness in single])
+    else:
+        hashes = np.empty((0, 4), np.uint64)
     for index in range(1, len(single)):
         bits = np.bitwise_count(hashes[:index] ^ hashes[index]).sum(axis=1)
         nearest = int(bits.argmin())

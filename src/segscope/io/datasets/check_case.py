@@ -98,7 +98,9 @@ def _intensities(
             frame = np.ascontiguousarray(_grey(stack[index]))
         digest.update(repr(frame.shape).encode())
         digest.update(frame.data)
-        finite = frame[np.isfinite(frame)] if frame.dtype.kind == "f" else frame
+        finite = frame
+        if frame.dtype.kind == "f":
+            finite = frame[np.isfinite(frame)]
         bad += frame.size - finite.size
         if finite.size:
             low = min(low, float(finite.min()))
@@ -134,7 +136,8 @@ def _likeness(frame: NDArray[Any]) -> NDArray[np.uint64] | None:
     from PIL import Image
 
     frame = np.nan_to_num(frame.astype(np.float32), posinf=0, neginf=0)
-    frame = frame.mean(axis=-1) if frame.ndim == 3 else frame
+    if frame.ndim == 3:
+        frame = frame.mean(axis=-1)
     if min(frame.shape) <= _HASH_SIDE:
         return None
     cells = np.asarray(
@@ -189,11 +192,10 @@ def _same_place(first: Stack, second: Stack) -> bool:
 
 
 def _shape(stack: Stack) -> str:
-    spacing = (
-        ""
-        if stack.spacing_zyx_mm is None
-        else " of {:.4g} x {:.4g} x {:.4g} mm".format(*stack.spacing_zyx_mm)
-    )
+    if stack.spacing_zyx_mm is None:
+        spacing = ""
+    else:
+        spacing = " of {:.4g} x {:.4g} x {:.4g} mm".format(*stack.spacing_zyx_mm)
     return f"{' x '.join(map(str, stack.shape_zyx))} pixels{spacing} (frame x row x column)"
 
 
@@ -300,7 +302,9 @@ def _labels(called: str, target: Target, sizes: dict[int, int]) -> Iterator[Find
         if foreign:
             what = f"holds {foreign[:8]}, and declared are {sorted(target.names)}"
             yield finding("undeclared", called, target.path, what)
-    areas = {1: sum(sizes.values())} if target.kind == "binary" else sizes
+    areas = sizes
+    if target.kind == "binary":
+        areas = {1: sum(sizes.values())}
     tiny = [label for label, size in areas.items() if size < LEAST_PIXELS]
     if tiny:
         least = min(tiny, key=lambda label: areas[label])
@@ -329,11 +333,10 @@ def _broken(called: str, file: Path, masks: Masks, is_volume: bool) -> Iterator[
         for label in _in_pieces(labels):
             broken.setdefault(label, index)
     if broken:
-        where = (
-            ""
-            if is_volume or masks.shape_zyx[0] == 1
-            else f", first on frame {min(broken.values())}"
-        )
+        if is_volume or masks.shape_zyx[0] == 1:
+            where = ""
+        else:
+            where = f", first on frame {min(broken.values())}"
         what = f"objects in pieces far apart: {', '.join(map(str, sorted(broken)[:8]))} ({len(broken)} in all{where})"
         yield finding("broken-instance", called, file, what)
 

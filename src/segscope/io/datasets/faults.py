@@ -141,5 +141,8 @@ def finding(kind: str, case: str, file: Path, what: str) -> Finding:
     first.
     """
     check = BY_KIND[kind]
-    text = what if str(file) in what else f"{file}: {what}"
+    if str(file) in what:
+        text = what
+    else:
+        text = f"{file}: {what}"
     return Finding(kind, check.severity, case, file, text, check.remedy)

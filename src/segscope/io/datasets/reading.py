@@ -78,7 +78,10 @@ def dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
         names = ", ".join(member.name for member in within[:8])
         raise UsageError(f"{path} holds {len(within)} data sets ({names} ...); name one of them")
     complain = complain or _refuse
-    listing = path if path.is_file() else path / "dataset.json"
+    if path.is_file():
+        listing = path
+    else:
+        listing = path / "dataset.json"
     if listing.is_file():
         with reading(listing, "a list of cases"):
             found = listed(listing, complain)
@@ -119,7 +122,9 @@ def read_target(target: Target, like: Stack) -> Masks:
                 )
             )
         return replace(masks, runs=runs, names={1: target.label})
-    default = target.label if target.kind == "instance" else ""
+    default = ""
+    if target.kind == "instance":
+        default = target.label
     names = {key: target.names.get(key) or name or default for key, name in masks.names.items()}
     return replace(masks, names=names)
 

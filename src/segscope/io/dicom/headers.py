@@ -151,11 +151,9 @@ def read_header(path: Path, tags: list[str] | None = None) -> Any:
     import pydicom
 
     with reading(path, "a DICOM file"):
-        syntax = (
-            pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
-            if _has_preamble(path)
-            else None
-        )
+        syntax = None
+        if _has_preamble(path):
+            syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
         if str(syntax) == DEFLATED and path.stat().st_size * 1030 > MAX_BYTES:
             raise ReadError(
                 f"{path} is deflated as a whole and could inflate beyond the limit; decompress it first"
@@ -295,7 +293,8 @@ def _check_size(
     size = path.stat().st_size - int(data.pixels_start)
     if syntax in NATIVE:
         wanted = math.prod(shape) * bits // 8
-        wanted = wanted * 2 // 3 if photometric in ("YBR_FULL_422", "YBR_PARTIAL_422") else wanted
+        if photometric in ("YBR_FULL_422", "YBR_PARTIAL_422"):
+            wanted = wanted * 2 // 3
     else:
         wanted = 8 * shape[0]  # no frame is shorter than the mark before it
     ended = syntax in NATIVE or _has_end_mark(path, int(data.pixels_start))
@@ -366,7 +365,9 @@ def group_of(data: Any, index: int, name: str) -> Any:
     own = data.get("PerFrameFunctionalGroupsSequence") or []
     shared = data.get("SharedFunctionalGroupsSequence") or []
     for holder in (own[index : index + 1], shared[:1]):
-        items = holder[0].get(name) if len(holder) else None
+        items = None
+        if len(holder):
+            items = holder[0].get(name)
         if items:
             return items[0]
     if not own:
@@ -381,7 +382,10 @@ def _frame_of(file: DicomFile, data: Any, index: int) -> Frame:
     orientation = group_of(data, index, "PlaneOrientationSequence").get("ImageOrientationPatient")
     if file.frames > 1 and not data.get("PerFrameFunctionalGroupsSequence"):
         position = None  # one position cannot be that of many frames
-    spacing = _spacing(measures)[0] if measures is not data else _spacing(data)[0]
+    if measures is not data:
+        spacing = _spacing(measures)[0]
+    else:
+        spacing = _spacing(data)[0]
     slope = number(values.get("RescaleSlope"))
     intercept = number(values.get("RescaleIntercept"))
     if slope == 0:

@@ -93,7 +93,10 @@ class SourceImages:
             UsageError: it was not read from DICOM, its files are gone, or it has another grid than
                 `masks`.
         """
-        files = () if source is None else source.meta.get("dicom_files", ())
+        if source is None:
+            files = ()
+        else:
+            files = source.meta.get("dicom_files", ())
         if source is None or not files:
             raise UsageError(
                 f"{path.name}: a DICOM {what} refers to the DICOM scan it was drawn on, and "
@@ -105,7 +108,10 @@ class SourceImages:
                 f"masks of {masks.shape_zyx} (frame, row, column) do not fit the scan of {source.shape_zyx}; write "
                 "them with the stack they were made on"
             )
-        geometry = source.geometry if source.axis == 0 else masks.geometry
+        if source.axis == 0:
+            geometry = source.geometry
+        else:
+            geometry = masks.geometry
         if (
             masks.geometry is not None
             and geometry is not None

@@ -82,14 +82,20 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
         ids = _object_ids(header)
         data = pydicom.dcmread(path)
         places = [_place(path, header, index) for index in range(frames)]
-    grid = _own_grid(path, places, (rows, columns)) if like is None else _grid_of(like)
+    if like is None:
+        grid = _own_grid(path, places, (rows, columns))
+    else:
+        grid = _grid_of(like)
     target = _Target(path, grid, like)
     for index, place in enumerate(places):
         with reading(path, "a DICOM SEG"):
             pixels = _frame_pixels(data, index, header)
         number = _segment_of(header, index)
         for segment in [number] if number else np.unique(pixels[pixels > 0]).tolist():
-            mask = pixels > 0 if number else pixels == segment
+            if number:
+                mask = pixels > 0
+            else:
+                mask = pixels == segment
             if mask.any():
                 if segment not in ids:
                     raise ReadError(
@@ -188,7 +194,12 @@ def _place(path: Path, header: Any, index: int) -> _Place:
         group_of(header, index, "DerivationImageSequence").get("SourceImageSequence") or []
     ):
         numbers = derivation.get("ReferencedFrameNumber")
-        first = 1 if numbers is None else numbers if isinstance(numbers, int) else numbers[0]
+        if numbers is None:
+            first = 1
+        elif isinstance(numbers, int):
+            first = numbers
+        else:
+            first = numbers[0]
         sources.append((str(derivation.get("ReferencedSOPInstanceUID", "")), int(first) - 1))
     if position is None or orientation is None or spacing is None:
         return _Place(None, None, sources)
@@ -219,13 +230,21 @@ def _own_grid(
     heights = offsets @ normal
     steps = np.diff(np.unique(heights.round(2)))
     declared = abs(places[0].step_mm or 0.0)
-    smallest = float(steps.min()) if len(steps) else declared or 1.0
+    if len(steps):
+        smallest = float(steps.min())
+    else:
+        smallest = declared or 1.0
     whole = (
         declared > 0 and np.abs(heights / declared - np.round(heights / declared)).max() < _OFF_GRID
     )
-    step = declared if whole else smallest
+    step = smallest
+    if whole:
+        step = declared
     count = round(float(heights[-1]) / step) + 1
-    along = offsets[-1] / (count - 1) if count > 1 else normal * step
+    if count > 1:
+        along = offsets[-1] / (count - 1)
+    else:
+        along = normal * step
     check_declared(path, (count, *size_hw), 1)
     affine = np.eye(4)
     affine[:3, :2], affine[:3, 2], affine[:3, 3] = first[:3, :2], along, ordered[0][:3, 2]

@@ -54,11 +54,10 @@ class DicomSeg:
         with quiet():
             images = SourceImages.of(masks, path, source, "SEG")
             with reading(images.path, "a source of a DICOM SEG"):
-                data = (
-                    _segmentation(masks, images, path)
-                    if _has_places(images)
-                    else _clip(masks, images)
-                )
+                if _has_places(images):
+                    data = _segmentation(masks, images, path)
+                else:
+                    data = _clip(masks, images)
             with atomic(path) as part:
                 data.save_as(part, enforce_file_format=True)
 
@@ -185,7 +184,10 @@ def _sources(masks: Masks, images: SourceImages, path: Path) -> tuple[list[Any],
         by_frame = {number: index for index, number in enumerate(images.frames)}
         return [header], [by_frame.get(number) for number in range(int(header.NumberOfFrames))]
     filled = sorted({frame for frame, object_id in masks.runs if masks.area(frame, object_id)})
-    chosen = list(range(filled[0], filled[-1] + 1)) if filled else [0]
+    if filled:
+        chosen = list(range(filled[0], filled[-1] + 1))
+    else:
+        chosen = [0]
     return [images.headers[images.files[frame]] for frame in chosen], list(chosen)
 
 

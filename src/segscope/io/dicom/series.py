@@ -53,7 +53,9 @@ def group(frames: Sequence[Frame]) -> list[list[Frame]]:
     groups: dict[tuple[Any, ...], list[list[Frame]]] = {}
     for frame in frames:
         file = frame.file
-        clip = file.path if file.frames > 1 and frame.position is None else None
+        clip = None
+        if file.frames > 1 and frame.position is None:
+            clip = file.path
         key = (
             file.series_number,
             file.series_uid,
@@ -189,7 +191,9 @@ def _without_positions(path: Path, members: list[Frame], options: ReadOptions) -
         flat = None if not members[0].spacing else Geometry.from_spacing((1.0, *members[0].spacing))  # type: ignore[arg-type]
         return Arranged(tuple(members), "picture", flat, None, meta)
     if file.frames > 1:
-        times = None if file.times_s is None else np.array(file.times_s)
+        times = None
+        if file.times_s is not None:
+            times = np.array(file.times_s)
         kind: Kind = "video" if file.is_clip else "volume"
         if kind == "volume":
             meta["notes"] = (

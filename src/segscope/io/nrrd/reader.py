@@ -301,7 +301,9 @@ def geometry_of(header: Header, layout: Layout, notes: list[str]) -> Geometry | 
         for unit in re.findall(r'"([^"]*)"', fields.get("spaceunits", fields.get("units", "")))
     }
     known = units & set(_MM)
-    scale = _MM[known.pop()] if len(known) == 1 else 1.0
+    scale = 1.0
+    if len(known) == 1:
+        scale = _MM[known.pop()]
     if directions is None:
         return _by_spacings(fields, layout, scale, notes)
     for column, axis in enumerate(layout.spatial):
@@ -329,10 +331,16 @@ def _by_spacings(
     centers = fields.get("centers", fields.get("centerings", "")).lower().split()
     affine = np.eye(4)
     for column, axis in enumerate(layout.spatial):
-        step = float(spacings[axis]) if spacings else float("nan")
+        if spacings:
+            step = float(spacings[axis])
+        else:
+            step = float("nan")
         if not (np.isfinite(step) and step > 0):
             return None
-        start = float(starts[axis]) if starts else float("nan")
+        if starts:
+            start = float(starts[axis])
+        else:
+            start = float("nan")
         edge = (
             0.0 if centers and centers[axis] == "node" else step / 2
         )  # a minimum is the edge of a cell

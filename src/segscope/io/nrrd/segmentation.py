@@ -60,8 +60,14 @@ def _segments(path: Path, header: Header) -> list[_Segment]:
             for name in ("Name", "ID", "Layer", "LabelValue")
         }
         # files from before Slicer 4.11 hold one segment a layer, with the value 1
-        layer = position if pairs["Layer"] is None else int(pairs["Layer"])
-        value = 1 if pairs["LabelValue"] is None else int(pairs["LabelValue"])
+        if pairs["Layer"] is None:
+            layer = position
+        else:
+            layer = int(pairs["Layer"])
+        if pairs["LabelValue"] is None:
+            value = 1
+        else:
+            value = int(pairs["LabelValue"])
         if not 1 <= value <= 65535:
             raise ReadError(f"{path} gives a segment the label {value}; wanted 1 to 65535")
         name = pairs["Name"] or pairs["ID"] or ""
@@ -109,8 +115,14 @@ class NrrdMasks(FitsAll):
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         masks = masks.on_stored_grid()
-        layers = _layers(masks) if suffix_of(path, self.suffixes) == ".seg.nrrd" else []
-        frames = _layered(masks, layers) if len(layers) > 1 else label_frames(masks, path)
+        if suffix_of(path, self.suffixes) == ".seg.nrrd":
+            layers = _layers(masks)
+        else:
+            layers = []
+        if len(layers) > 1:
+            frames = _layered(masks, layers)
+        else:
+            frames = label_frames(masks, path)
         with atomic(path) as part, part.open("wb") as file:
             file.write(
                 _header(masks, layers, segmented=path.name.lower().endswith(".seg.nrrd")).encode()

@@ -89,7 +89,9 @@ def _read(path: Path, options: ReadOptions, *, as_stored: bool = False) -> Stack
         notes: list[str] = []
         layout = _layout(path, lead, size[2], options, notes)
         frames = TiffFrames(path, number, layout, page, size, as_stored=as_stored)
-    times = scale.times(layout.frames) if layout.kind == "video" else None
+    times = None
+    if layout.kind == "video":
+        times = scale.times(layout.frames)
     meta: dict[str, Any] = {"axes": series.axes, **scale.meta}
     geometry = _geometry(scale, layout.kind, meta, notes)
     if notes:
@@ -121,7 +123,9 @@ def _opened(path: Path) -> Iterator[Any]:
     logger.propagate = False
     try:
         with tifffile.TiffFile(path, _multifile=False) as tif:
-            description = str(getattr(tif.pages[0], "description", "")) if len(tif.pages) else ""
+            description = ""
+            if len(tif.pages):
+                description = str(getattr(tif.pages[0], "description", ""))
             if "<!DOCTYPE" in description or "<!ENTITY" in description:
                 raise ReadError(
                     f"{path} has an OME description with entities of its own, which no microscope writes"
@@ -131,7 +135,9 @@ def _opened(path: Path) -> Iterator[Any]:
                     f"{path} is one part of an OME-TIFF over several files; join them into one file first"
                 )
             ome = tif.is_ome
-            kind = tif.series[0].kind if tif.series else ""
+            kind = ""
+            if tif.series:
+                kind = tif.series[0].kind
             if complaints.messages:
                 raise ReadError(
                     f"{path} is damaged or cut off: {' '.join(complaints.messages[0].split())[:200]}. "
@@ -235,7 +241,10 @@ def _check_pages(path: Path, tif: Any, series: Any, count: int) -> None:
 def _layout(
     path: Path, lead: list[tuple[str, int]], samples: int, options: ReadOptions, notes: list[str]
 ) -> _Layout:
-    steps = np.cumprod([1, *[length for _, length in lead[:0:-1]]])[::-1].tolist() if lead else []
+    if lead:
+        steps = np.cumprod([1, *[length for _, length in lead[:0:-1]]])[::-1].tolist()
+    else:
+        steps = []
     long = [
         (letter, length, step)
         for (letter, length), step in zip(lead, steps, strict=True)
@@ -317,8 +326,16 @@ class TiffFrames:
         self._tif: Any = None
         self._owner = 0
         rows, columns, samples = size
-        depth = layout.channels if samples == 1 else samples - self._alpha
-        depth = 1 if layout.samples else 3 if self._colormap is not None else depth
+        if samples == 1:
+            depth = layout.channels
+        else:
+            depth = samples - self._alpha
+        if layout.samples:
+            depth = 1
+        elif self._colormap is not None:
+            depth = 3
+        else:
+            depth = depth
         self._shape = (
             (layout.frames, rows, columns) if depth == 1 else (layout.frames, rows, columns, depth)
         )
@@ -343,7 +360,10 @@ class TiffFrames:
                 self._plane(first + number * layout.channel_step)
                 for number in range(layout.channels)
             ]
-            frame = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+            if len(planes) == 1:
+                frame = planes[0]
+            else:
+                frame = np.stack(planes, axis=-1)
             if frame.shape != self._shape[1:]:
                 raise ReadError(
                     f"{self._path} has a page of {frame.shape} where {self._shape[1:]} is declared"
@@ -364,7 +384,8 @@ class TiffFrames:
             plane = _by_pillow(self._path, series.pages[number].index)
         else:
             plane = series.pages[number].asarray()
-        plane = np.moveaxis(plane, 0, -1) if self._planar else plane
+        if self._planar:
+            plane = np.moveaxis(plane, 0, -1)
         return self._shown(plane)
 
     def _shown(self, plane: NDArray[Any]) -> NDArray[Any]:
@@ -376,7 +397,8 @@ class TiffFrames:
             plane = plane[..., self._layout.samples[0]]
         elif self._alpha:
             plane = plane[..., :-1]
-            plane = plane[..., 0] if plane.shape[-1] == 1 else plane
+            if plane.shape[-1] == 1:
+                plane = plane[..., 0]
         if plane.dtype == bool:
             return plane.astype(np.uint8) * np.uint8(255)
         return plane.astype(self._dtype, copy=False)

@@ -33,7 +33,8 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
     stack = read_labels(path)
     with reading(path, "a TIFF file with masks"):
         masks = masks_of_stack(stack)
-        masks = masks if "names" in stack.meta else one_bit(masks)
+        if not ("names" in stack.meta):
+            masks = one_bit(masks)
         # a TIFF knows distances but no place in the world, so it cannot be compared with the grid
         # of `like`
         return on_grid_of(masks if like is None else replace(masks, geometry=None), like, path)

@@ -86,7 +86,10 @@ def index_video(path: Path) -> VideoIndex:
         {"rotation_deg": turned} if turned else {}
     )
     turns = round(turned / 90) % 4
-    size = (first.width, first.height) if turns % 2 else (first.height, first.width)
+    if turns % 2:
+        size = (first.width, first.height)
+    else:
+        size = (first.height, first.width)
     keys = np.array(sorted(packets.starts, key=lambda place: (numbers[place], place)), np.int64)
     return VideoIndex(size, turns, packets, numbers, keys, numbers[keys], count, times, meta)
 

@@ -142,7 +142,10 @@ class VideoFrames:
 
     def _array(self, index: int, frame: Any) -> NDArray[np.uint8]:
         turns = self.index.quarter_turns
-        size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+        if turns % 2:
+            size = (frame.width, frame.height)
+        else:
+            size = (frame.height, frame.width)
         if size != self.index.size_hw:
             raise ReadError(
                 f"{self.path}: frame {index} is {size[0]} x {size[1]} (rows x columns), the first is "
@@ -311,11 +314,10 @@ def _size_of(file: Path) -> tuple[tuple[int, int], int]:
 
     check_file(file)
     with reading(file, "a picture"), Image.open(file) as image:
-        size = (
-            (image.width, image.height)
-            if image.getexif().get(274, 1) >= 5
-            else (image.height, image.width)
-        )
+        if image.getexif().get(274, 1) >= 5:
+            size = (image.width, image.height)
+        else:
+            size = (image.height, image.width)
         return size, 2 if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I") else 3
 
 

@@ -81,7 +81,10 @@ class Packets:
                 for packet in container.demux(stream):
                     if not packet.size:
                         continue
-                    start = packet.dts if packet.pts is None else packet.pts
+                    if packet.pts is None:
+                        start = packet.dts
+                    else:
+                        start = packet.pts
                     if packet.is_keyframe and start is not None:
                         starts[len(times)] = start
                     times.append(packet.pts)
@@ -147,7 +150,10 @@ class Decoder:
             if least is None:
                 if key is not None and ordinal not in self.packets.starts:
                     continue
-                least = -1 if key is None else int(self.numbers[ordinal])
+                if key is None:
+                    least = -1
+                else:
+                    least = int(self.numbers[ordinal])
             packet.pts = int(self.numbers[ordinal])
             packet.dts = None
             yield from self._decode(packet, least)
@@ -173,7 +179,9 @@ class Decoder:
         """
         sums = self.packets.sums
         held: list[Any] = []
-        places = None if known is None else np.array([known])
+        places = None
+        if known is not None:
+            places = np.array([known])
         for packet in self._raw():
             check = zlib.crc32(packet)
             if places is not None:

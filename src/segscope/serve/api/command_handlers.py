@@ -167,8 +167,12 @@ def _kept(outcome: Outcome, document: Document) -> dict[str, Any]:
         "removed": [number for number in outcome.touched if number not in document.work.tracks],
     }
     found = outcome.found
-    track = None if found is None else document.work.tracks.get(found.object_id)
-    answer = None if found is None or track is None else track.answers.get(found.frame)
+    track = None
+    if found is not None:
+        track = document.work.tracks.get(found.object_id)
+    answer = None
+    if not (found is None or track is None):
+        answer = track.answers.get(found.frame)
     if answer is not None:
         more["chosen"] = answer.chosen
         more["candidates"] = [

@@ -49,7 +49,9 @@ def paragraph_of(problems: Sequence[Any]) -> str:
             str(step) for step in problem["loc"] if step not in ("body", "query", "path")
         )
         parts.append(f"{where or problem['loc'][-1]}: {problem['msg']}")
-    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    more = ""
+    if len(problems) > 5:
+        more = f"; and {len(problems) - 5} more"
     return f"the request has another form than it should: {'; '.join(parts)}{more}. See /v1/openapi.json"[
         :1500
     ]
@@ -72,12 +74,12 @@ def install(app: FastAPI) -> None:
     def http(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         kind = {404: "NotFound", 405: "UsageError"}.get(error.status_code, "ServeError")
-        detail = error.detail if isinstance(error.detail, str) else json.dumps(error.detail)
-        detail = (
-            "nothing is served at this path"
-            if error.status_code == 404 and detail == "Not Found"
-            else detail
-        )
+        if isinstance(error.detail, str):
+            detail = error.detail
+        else:
+            detail = json.dumps(error.detail)
+        if error.status_code == 404 and detail == "Not Found":
+            detail = "nothing is served at this path"
         return JSONResponse(
             {"detail": detail, "kind": kind}, error.status_code, dict(error.headers or {})
         )

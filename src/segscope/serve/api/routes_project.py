@@ -26,7 +26,9 @@ def health(space: Space) -> schemas.Health:
 @router.post("/login", status_code=204)
 def login(body: schemas.Login, request: Request, response: Response, space: Space) -> None:
     """Exchange the token for a cookie that scripts of the page cannot read."""
-    who = request.client.host if request.client else "?"
+    who = "?"
+    if request.client:
+        who = request.client.host
     failures: security.Failures = request.app.state.failures
     failures.check(who)
     if not security.is_token(space.settings, body.token):
@@ -59,7 +61,9 @@ def project(space: Space) -> schemas.Project:
 @router.patch("/project")
 def change_project(body: schemas.ProjectChange, space: Space) -> schemas.Project:
     """Change name or labels."""
-    labels = None if body.labels is None else [label.model_dump() for label in body.labels]
+    labels = None
+    if body.labels is not None:
+        labels = [label.model_dump() for label in body.labels]
     space.change_project(name=body.name, labels=labels)
     return schemas.Project(**space.project())
 

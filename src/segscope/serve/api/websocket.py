@@ -77,7 +77,9 @@ class _Talk:
             self.lease = _text(message, "lease")
             await asyncio.to_thread(self._check_lease, True)
         except (SegscopeError, TimeoutError) as error:
-            status = error.status if isinstance(error, ServeError) else 400
+            status = 400
+            if isinstance(error, ServeError):
+                status = error.status
             await self.websocket.send_text(json.dumps(self._problem(error, None)))
             await self.websocket.close(4000 + status)
             return False
@@ -88,7 +90,9 @@ class _Talk:
         if self.websocket.scope.get("segscope.authorised", True):
             return
         failures: security.Failures = self.websocket.app.state.failures
-        who = self.websocket.client.host if self.websocket.client else "?"
+        who = "?"
+        if self.websocket.client:
+            who = self.websocket.client.host
         failures.check(who)
         if not security.is_token(self.space.settings, token if isinstance(token, str) else None):
             failures.note(who)

@@ -32,7 +32,9 @@ class Archives:
             NotFound: no archive of that number.
         """
         if not 0 <= root < len(self._known):
-            hint = "" if self._known else "; start it with --dicomweb URL"
+            hint = "; start it with --dicomweb URL"
+            if self._known:
+                hint = ""
             raise NotFound(f"no DICOMweb root {root}; this server has {len(self._known)}{hint}")
         return self._known[root]
 

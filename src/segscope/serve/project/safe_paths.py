@@ -61,11 +61,10 @@ def check_links(path: Path, base: Path) -> None:
         Refused: a link leads outside of the root.
     """
     base = base.resolve()
-    entries = (
-        path.rglob("*")
-        if path.is_dir()
-        else path.parent.glob(f"{glob.escape(path.name.partition('.')[0])}.*")
-    )
+    if path.is_dir():
+        entries = path.rglob("*")
+    else:
+        entries = path.parent.glob(f"{glob.escape(path.name.partition('.')[0])}.*")
     for entry in entries:
         if entry.is_symlink() and not entry.resolve().is_relative_to(base):
             raise Refused("a link in this folder leads outside of its root")
@@ -86,7 +85,10 @@ def content_hash(path: Path) -> str:
 
 def mark_of(path: Path) -> str:
     """What changes when a file or the files of a folder change: sizes and times."""
-    files = [path] if path.is_file() else list(files_below(path))
+    if path.is_file():
+        files = [path]
+    else:
+        files = list(files_below(path))
     digest = hashlib.sha256()
     for file in files:
         about = file.stat()

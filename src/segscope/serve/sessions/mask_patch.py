@@ -148,8 +148,14 @@ def difference(
     if before is not None and after is not None and np.array_equal(before, after):
         return None
     nothing = np.zeros(size_hw, bool)
-    old = nothing if before is None else decode_runs(before, size_hw)
-    new = nothing if after is None else decode_runs(after, size_hw)
+    if before is None:
+        old = nothing
+    else:
+        old = decode_runs(before, size_hw)
+    if after is None:
+        new = nothing
+    else:
+        new = decode_runs(after, size_hw)
     return _cut(frame, object_id, new, box_of(old ^ new), more)
 
 
@@ -220,10 +226,8 @@ def _brush(
     y, x = np.mgrid[y0:y1, x0:x1] + 0.5
     along = end - start
     length = float(along @ along)
-    t = (
-        np.clip(((x - start[0]) * along[0] + (y - start[1]) * along[1]) / length, 0, 1)
-        if length
-        else 0.0
-    )
+    t = 0.0
+    if length:
+        t = np.clip(((x - start[0]) * along[0] + (y - start[1]) * along[1]) / length, 0, 1)
     away = np.hypot(x - (start[0] + t * along[0]), y - (start[1] + t * along[1]))
     canvas[y0:y1, x0:x1] |= away <= max(radius, 0.5)

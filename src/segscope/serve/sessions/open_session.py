@@ -118,8 +118,12 @@ class Document:
         """What is known of each object, or of those that are named and there."""
         with self._lock:
             tracks = sorted(self.work.tracks.items())
-            wanted = None if chosen is None else set(chosen)
-            geometry = self.work.stack.geometry if self.frames > 1 else None
+            wanted = None
+            if chosen is not None:
+                wanted = set(chosen)
+            geometry = None
+            if self.frames > 1:
+                geometry = self.work.stack.geometry
             return [
                 object_row(i, track, geometry, with_frames=with_frames)
                 for i, track in tracks
@@ -128,7 +132,9 @@ class Document:
 
     def _score(self, frame: int, object_id: int) -> float | None:
         track = self.work.tracks.get(object_id)
-        answer = None if track is None else track.answers.get(frame)
+        answer = None
+        if track is not None:
+            answer = track.answers.get(frame)
         if answer is None:
             return None
         return round(float(answer.score), 4)
@@ -155,7 +161,10 @@ class Document:
         piece = mask_patch.whole(
             found.frame, found.object_id, found.mask, score=round(float(found.score), 4)
         )
-        others = candidates_of(found) if candidates else ()
+        if candidates:
+            others = candidates_of(found)
+        else:
+            others = ()
         return Outcome(found, (piece,), candidates=others, waited_s=waited, worked_s=worked)
 
     def replace(
@@ -190,10 +199,14 @@ class Document:
         """Add pixels to the mask of an object, or take them away."""
         with self._lock:
             shown = self.shown(frame).get(object_id)
-            now = (
-                np.zeros(self.size_hw, bool) if shown is None else decode_runs(shown, self.size_hw)
-            )
-            mask = now & ~pixels if erase else now | pixels
+            if shown is None:
+                now = np.zeros(self.size_hw, bool)
+            else:
+                now = decode_runs(shown, self.size_hw)
+            if erase:
+                mask = now & ~pixels
+            else:
+                mask = now | pixels
             return self.add([MaskPrompt(mask, frame, object_id)], force=force)
 
     def add_found(self, frame: int, found: Masks) -> Outcome:
@@ -268,7 +281,10 @@ class Document:
             for frame in sorted(set(frames)):
                 self.shown(frame)
                 there = [i for i, track in self.work.tracks.items() if frame in track.answers]
-                chosen = there if object_ids is None else list(object_ids)
+                if object_ids is None:
+                    chosen = there
+                else:
+                    chosen = list(object_ids)
                 if not chosen:
                     raise UsageError(
                         f"there is no mask on frame {frame} to accept; draw an empty one to say so"
@@ -287,7 +303,10 @@ class Document:
 
             def step() -> None:
                 nonlocal done
-                done = self.work.redo() if redo else self.work.undo()
+                if redo:
+                    done = self.work.redo()
+                else:
+                    done = self.work.undo()
 
             outcome = self._do(step, set() if frame is None else {frame})
             if done:
@@ -369,7 +388,10 @@ class Document:
                     self.touched = time.monotonic()
                     if item is None:
                         return
-                    changed = [] if item.frame == last else self._refreshed(item.frame)
+                    if item.frame == last:
+                        changed = []
+                    else:
+                        changed = self._refreshed(item.frame)
                 if item.frame != last:
                     last = item.frame
                     yield item.frame, changed, worked
@@ -420,8 +442,12 @@ class Document:
             worked = time.perf_counter() - start
         self.touched = time.monotonic()
         self.unsaved_s += worked
-        found = found if isinstance(found, FrameMask) else None
-        others = candidates_of(found) if candidates and found is not None else ()
+        if not (isinstance(found, FrameMask)):
+            found = None
+        if candidates and found is not None:
+            others = candidates_of(found)
+        else:
+            others = ()
         return Outcome(found, tuple(changes), tuple(stale), others, touched, waited, worked)
 
     def _changes(self, frames: set[int], focus: set[int]) -> tuple[list[Piece], list[int]]:

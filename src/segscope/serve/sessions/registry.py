@@ -266,7 +266,9 @@ class Sessions:
         """Count a command that was done."""
         slot = self._slot(session_id)
         moment = time.monotonic()
-        pause = moment - slot.last_command if slot.last_command else 0.0
+        pause = 0.0
+        if slot.last_command:
+            pause = moment - slot.last_command
         slot.last_command = moment
         row = self.row(session_id)
         changes = {
@@ -393,7 +395,9 @@ class Sessions:
 def bytes_of(document: Document) -> int:
     """About how much memory an open session holds."""
     source = document.work.stack.source
-    pixels = source.nbytes if isinstance(source, np.ndarray) else 0
+    pixels = 0
+    if isinstance(source, np.ndarray):
+        pixels = source.nbytes
     return document.work.held_bytes + pixels + 2**20
 
 

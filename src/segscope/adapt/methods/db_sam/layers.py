@@ -138,7 +138,10 @@ class DeformableAttention(nn.Module):
             )
             share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
             part = (seen * share).sum(-1)
-            found = part if found is None else found + part
+            if found is None:
+                found = part
+            else:
+                found = found + part
         assert found is not None
         merged = found.view(batch, width, rows, columns).permute(0, 2, 3, 1)
         return self.output_proj(merged.to(query.dtype))

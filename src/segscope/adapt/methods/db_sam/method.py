@@ -108,7 +108,9 @@ class DbSam(Method):
 
     def settings(self, card: Card, frames: int) -> Settings:
         steps = min(2500, max(300, 15 * frames))
-        rate = 1e-3 if card.family == "mini" and self.parts == ("cab",) else 3e-4
+        rate = 3e-4
+        if card.family == "mini" and self.parts == ("cab",):
+            rate = 1e-3
         return Settings(steps=steps, rate=rate, prompts=RECIPES[self.recipe])
 
     @property
@@ -134,7 +136,10 @@ class DbSam(Method):
             prefixes.append(BRANCH)
         root.vision_encoder.eval()
         more = self._old(engine)
-        trained = release(root, (*prefixes, *more), HIGH_RESOLUTION) if (*prefixes, *more) else {}
+        if (*prefixes, *more):
+            trained = release(root, (*prefixes, *more), HIGH_RESOLUTION)
+        else:
+            trained = {}
         noisy = tuple(
             place.block.stage_end
             for place, _ in self._ends(engine)
@@ -160,7 +165,10 @@ class DbSam(Method):
 
     def _old(self, engine: Engine) -> tuple[str, ...]:
         """Beginnings of what is trained of the base."""
-        neck = NECKS.get(engine.card.family, NECK) if self.neck else ()
+        if self.neck:
+            neck = NECKS.get(engine.card.family, NECK)
+        else:
+            neck = ()
         return (*(DECODER if self.decoder else ()), *neck)
 
     @property
@@ -218,7 +226,10 @@ class DbSam(Method):
                 )
         for stride in sorted({place.stride for place in every}):
             members = [place for place in every if place.stride == stride]
-            parts = encoder_blocks.quarters(len(members)) if stride == 16 else [0] * len(members)
+            if stride == 16:
+                parts = encoder_blocks.quarters(len(members))
+            else:
+                parts = [0] * len(members)
             for k, place in enumerate(members):
                 if k + 1 == len(members) or parts[k + 1] != parts[k]:
                     found.append((place, stride == 16))
@@ -231,7 +242,9 @@ def _after(
     """A hook that hands a block's map to what follows its stage."""
 
     def hook(_: nn.Module, __: Any, found: Tensor) -> Tensor:
-        given = stream if len(branch) else None
+        given = None
+        if len(branch):
+            given = stream
         if last:
             return stage(found, given, branch)
         return stage(found.permute(0, 2, 3, 1), given, branch).permute(0, 3, 1, 2).contiguous()

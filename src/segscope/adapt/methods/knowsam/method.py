@@ -271,7 +271,10 @@ class KnowSam(Method):
             parts["teacher"] = share * taught.sum()
         pairs = min(len(known), len(rest))
         if pairs and self.mix_from < 1 and adapted.progress >= self.mix_from:
-            sure = teacher if teacher is not None else answers[2]
+            if teacher is not None:
+                sure = teacher
+            else:
+                sure = answers[2]
             pseudo = torch.where(_at(known, len(batch), classes), classes, sure.detach().argmax(1))
             mixed = self._mixed(adapted, pictures, pseudo, answers[2], known[:pairs], rest[:pairs])
             parts["mixed"] = mixed.sum() / len(batch)
@@ -324,7 +327,9 @@ class KnowSam(Method):
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             features = [adapted.features(example)[example.at] for example in batch]
             logits = Teacher(adapted.engine)(features, fused)
-            losses = supervised(logits[known], classes[known]) if learns else None
+            losses = None
+            if learns:
+                losses = supervised(logits[known], classes[known])
         return logits.detach(), losses
 
     def _mixed(

@@ -91,7 +91,10 @@ def decode(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) ->
         )[0]
         return answer[:, 0].float()
     plain: Any = engine
-    picture = coarse.float() if engine.card.family == "sam" else plain.plain(features)
+    if engine.card.family == "sam":
+        picture = coarse.float()
+    else:
+        picture = plain.plain(features)
     size = (4 * coarse.shape[-2], 4 * coarse.shape[-1])
     more: dict[str, Any] = {}
     if engine.card.family != "sam":

@@ -142,7 +142,9 @@ class MedSa(Method):
         steps = min(2500, max(300, 15 * frames))
         # a chunk holds several pictures
         batch = max(1, 4 // self.depth)
-        rate = 1e-3 if card.family == "mini" else 3e-4
+        rate = 3e-4
+        if card.family == "mini":
+            rate = 1e-3
         return Settings(steps=steps, rate=rate, batch=batch, prompts=RECIPES[self.recipe])
 
     @property
@@ -173,7 +175,10 @@ class MedSa(Method):
                 scale=self.scale,
                 activation=self.activation,
             )
-        trained = release(root, prefixes) if prefixes else {}
+        if prefixes:
+            trained = release(root, prefixes)
+        else:
+            trained = {}
         if self.whole:
             trained |= release(root, ("vision_encoder.",))
         if self.decoder in ("whole", "both"):
@@ -192,7 +197,9 @@ class MedSa(Method):
         for place in self._places(engine):
             size = bottleneck_size(place.width, self.ratio)
             deep = self._deep(place)
-            code = self.depth * place.width if deep and place.family != "sam" else 0
+            code = 0
+            if deep and place.family != "sam":
+                code = self.depth * place.width
             found += size * (self.space + self.mlp + deep) + code
         if self.decoder in ("adapters", "both"):
             for layer in model.mask_decoder.transformer.layers:

@@ -61,7 +61,9 @@ def read(
         CheckpointError: another base, or tensors that do not fit.
     """
     _same_trunk(state, engine)
-    outputs = int(state["head.weight"].shape[0]) if "head.weight" in state else 1
+    outputs = 1
+    if "head.weight" in state:
+        outputs = int(state["head.weight"].shape[0])
     names = tuple(classes) or tuple(
         "object" if outputs == 1 else f"object {k + 1}" for k in range(outputs)
     )
@@ -100,9 +102,10 @@ def _same_trunk(state: Mapping[str, Tensor], engine: Engine) -> None:
         for size, numbers in HIERA.items()
         if (numbers.width, sum(numbers.blocks)) == (width, depth)
     ]
-    what = (
-        f"SAM 2 {sizes[0]}" if sizes else f"no known Hiera encoder (width {width}, {depth} blocks)"
-    )
+    if sizes:
+        what = f"SAM 2 {sizes[0]}"
+    else:
+        what = f"no known Hiera encoder (width {width}, {depth} blocks)"
     model: Any = engine.model  # type: ignore[attr-defined]
     if engine.card.family != "sam2" or encoder_trunk.trunk(engine).inside[0] != width:
         raise CheckpointError(

@@ -136,7 +136,10 @@ class Net(nn.Module):
         )
         single = len(trunk.widths) == 1
         self.pyramid = Pyramid(trunk.widths[0]) if single else None
-        widths = trunk.widths if self.pyramid is None else self.pyramid.widths
+        if self.pyramid is None:
+            widths = trunk.widths
+        else:
+            widths = self.pyramid.widths
         self.rfb = nn.ModuleList(Rfb(inside, width) for inside in widths)
         self.up = nn.ModuleList(Up(width) for _ in range(3))
         self.heads = nn.ModuleList(nn.Conv2d(width, outputs, 1) for _ in range(3))
@@ -145,7 +148,10 @@ class Net(nn.Module):
         """Logits (B, output, side, side) of the trunk's maps: the answer, then those of strides 8
         and 16.
         """
-        given = maps if self.pyramid is None else self.pyramid(maps)
+        if self.pyramid is None:
+            given = maps
+        else:
+            given = self.pyramid(maps)
         *finer, x = [block(item) for block, item in zip(self.rfb, given, strict=True)]
         found = []
         for step, head, fine, scale in zip(

@@ -264,11 +264,10 @@ class Unet:
             final = self.net(self.maps(values))[0].float()[..., : inner[0], : inner[1]]
             return F.interpolate(final, part.shape[:2], mode="bilinear", align_corners=False)[0]
 
-        found = (
-            one(rgb)
-            if self.method.tiles == 1
-            else sliding_window.blend(rgb, self.method.tiles, one)
-        )
+        if self.method.tiles == 1:
+            found = one(rgb)
+        else:
+            found = sliding_window.blend(rgb, self.method.tiles, one)
         if self.method.exclusive(self.classes):
             return found
         return torch.cat([torch.zeros_like(found[:1]), found])
@@ -296,7 +295,10 @@ def structure_loss(logits: Tensor, truth: Tensor, *, plain: bool = False) -> Ten
     edge = (F.avg_pool2d(flat, 31, 1, 15) - flat).abs().view_as(truth)
     weight = 1 + 5 * edge
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    cross = cross.mean((-2, -1)) if plain else (weight * cross).sum((-2, -1)) / weight.sum((-2, -1))
+    if plain:
+        cross = cross.mean((-2, -1))
+    else:
+        cross = (weight * cross).sum((-2, -1)) / weight.sum((-2, -1))
     inside = logits.sigmoid()
     both = (weight * inside * truth).sum((-2, -1))
     sizes = (weight * (inside + truth)).sum((-2, -1))

@@ -46,7 +46,9 @@ class AdapterLayer(nn.Module):
             nn.Linear(width // 4, width, bias=False),
             nn.Sigmoid(),
         )
-        groups = width if light else 1
+        groups = 1
+        if light:
+            groups = width
         self.spatial = nn.Sequential(
             nn.Conv2d(width, width, 3, 2, 1, groups=groups, bias=False),
             nn.ReLU(),
@@ -81,7 +83,10 @@ class AdapterLayer(nn.Module):
 def layer_size(place: Place, *, light: bool) -> int:
     """Numbers in an AdapterLayer of a block."""
     width = place.width
-    space = 25 * width + 2 * width * (width // 8) if light else 25 * width**2
+    if light:
+        space = 25 * width + 2 * width * (width // 8)
+    else:
+        space = 25 * width**2
     return 2 * width * (width // 4) + space + 2 * width
 
 

@@ -126,7 +126,9 @@ class SamMed2d(Method):
         return cls(side=SIDE if card.family == "sam" and card.input_size > SIDE else 0)
 
     def settings(self, card: Card, frames: int) -> Settings:
-        rate = 5e-4 if card.family == "mini" else 1e-4
+        rate = 1e-4
+        if card.family == "mini":
+            rate = 5e-4
         plain = Settings(steps=min(2000, max(250, 10 * frames)), rate=rate, prompts=OPENINGS)
         if self.stepwise:
             return replace(
@@ -148,9 +150,15 @@ class SamMed2d(Method):
             layer.on = self.adapters == "on"
             encoder_blocks.grow(place, beside_mlp=layer.to(engine.device))
             prefixes.append(f"{place.name}.beside_mlp.")
-        trained = release(root, prefixes) if prefixes else {}
+        if prefixes:
+            trained = release(root, prefixes)
+        else:
+            trained = {}
         trained |= release(root, self._chosen(engine), (*HIGH_RESOLUTION, *PLACES))
-        slow = {} if self.stepwise else dict.fromkeys((*DECODER, *prompts(engine.card.family)), 0.3)
+        if self.stepwise:
+            slow = {}
+        else:
+            slow = dict.fromkeys((*DECODER, *prompts(engine.card.family)), 0.3)
         return Adapted(
             self,
             engine,
@@ -187,7 +195,10 @@ class SamMed2d(Method):
         return found
 
     def _chosen(self, engine: Engine) -> tuple[str, ...]:
-        more = prompts(engine.card.family) if self.prompts else ()
+        if self.prompts:
+            more = prompts(engine.card.family)
+        else:
+            more = ()
         return (*DECODER, *more, *(ENCODER if self.whole else ()))
 
 

@@ -34,7 +34,9 @@ def asap(
         parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
         for number in range(1, count + 1):
             part = parts == number
-            rings = outlines(part) if part.sum() >= max(least, 1) else None
+            rings = None
+            if part.sum() >= max(least, 1):
+                rings = outlines(part)
             for ring in rings or ():
                 attributes = {
                     "Name": label,

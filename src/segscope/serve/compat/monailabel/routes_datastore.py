@@ -156,13 +156,15 @@ def next_sample(at: At, strategy: str, asked: dict[str, Any] | None = None) -> d
     rows = at.labels.unlabelled()
     if not rows:
         return {}
-    row = random.choice(rows) if strategy == "random" else rows[0]
+    if strategy == "random":
+        row = random.choice(rows)
+    else:
+        row = rows[0]
     path = Path(row["path"])
-    checksum = (
-        {"checksum": f"SHA256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
-        if path.is_file()
-        else {}
-    )
+    if path.is_file():
+        checksum = {"checksum": f"SHA256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
+    else:
+        checksum = {}
     shape = row["meta"]["shape_zyx"]
     client = str((asked or {}).get("client_id") or "")
     return {

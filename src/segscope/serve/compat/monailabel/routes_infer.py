@@ -67,7 +67,9 @@ def token(
     password: Annotated[str, Form(max_length=500)],
     username: Annotated[str, Form(max_length=200)] = "",  # noqa: ARG001 - clients send it
 ) -> dict[str, str]:
-    who = request.client.host if request.client else "?"
+    who = "?"
+    if request.client:
+        who = request.client.host
     failures: security.Failures = request.app.state.failures
     failures.check(who)
     if not security.is_token(at.workspace.settings, password):
@@ -225,7 +227,10 @@ def _polygons(at: Desk, model: str, row: Row, asked: Mapping[str, Any], output: 
     if not patch and wide and high and not params.get("foreground"):
         params["roi"] = [left, top, left + wide, top + high]
     masks = at.infer(model if model in at.models() else f"{model}_2d", row, params)
-    mask = masks.mask(0, 1) if (0, 1) in masks.runs else np.zeros(masks.shape_zyx[1:], bool)
+    if (0, 1) in masks.runs:
+        mask = masks.mask(0, 1)
+    else:
+        mask = np.zeros(masks.shape_zyx[1:], bool)
     least = asked.get("min_poly_area")
     content = asap(
         {str(params.get("label") or "object"): mask},

@@ -166,7 +166,9 @@ def lease_status(at: At, token: Token = None) -> dict[str, float]:
 def set_image(at: At, data: Data, about: Meta, token: Token = None) -> dict[str, Any]:
     visit = at.visit(token)
     properties = about.get("image_properties")
-    spacing = properties.get("spacing") if isinstance(properties, Mapping) else None
+    spacing = None
+    if isinstance(properties, Mapping):
+        spacing = properties.get("spacing")
     array = unpacked(data, at.workspace.settings.ram_bytes)
     with visit.lock:
         at.set_image(visit, array, spacing if isinstance(spacing, list) else None)
@@ -177,7 +179,9 @@ def set_image(at: At, data: Data, about: Meta, token: Token = None) -> dict[str,
 def set_target_buffer(at: At, asked: Said, token: Token = None) -> dict[str, Any]:
     visit = at.visit(token)
     with visit.lock:
-        shape = None if visit.shown is None else list(visit.shown.shape)
+        shape = None
+        if visit.shown is not None:
+            shape = list(visit.shown.shape)
         if asked.get("shape") != shape:
             raise UsageError(
                 f"the target has the shape of the image {shape}, got {str(asked.get('shape'))[:60]}"
@@ -288,7 +292,10 @@ def _answered(at: Desk, visit: Visit, work: Callable[[], bool]) -> Response:
         "dtype": "uint8",
         "shape": list(changed.shape),
     }
-    content = b"" if bbox is None else _packed(changed.astype(np.uint8))
+    if bbox is None:
+        content = b""
+    else:
+        content = _packed(changed.astype(np.uint8))
     return Response(
         content, media_type="application/octet-stream", headers={"X-Meta": json.dumps(about)}
     )
