@@ -1,4 +1,4 @@
-"""The table of docs/adapt.md: every way of adapting `mini`, from 20 pictures or 4 volumes of five data sets.
+"""The table of docs/adapt.md: every way of adapting `mini`, from 20 images or 4 volumes of five data sets.
 
     python benchmarks/adapt.py --data DATA --out RUNS            trains and judges what RUNS does not hold yet
     python benchmarks/adapt.py --data DATA --out RUNS --table    only prints the table of what is there
@@ -40,9 +40,9 @@ class Set:
 
 
 SETS = (
-    Set("us_breast_stu", "breast ultrasound, 20 pictures", 20),
-    Set("photo_foot_ulcer", "photographs of wounds, 20 pictures", 20),
-    Set("blood_wbc", "white blood cells and nuclei, 20 pictures", 20),
+    Set("us_breast_stu", "breast ultrasound, 20 images", 20),
+    Set("photo_foot_ulcer", "photographs of wounds, 20 images", 20),
+    Set("blood_wbc", "white blood cells and nuclei, 20 images", 20),
     Set("mri_cardiac_acdc", "heart MR, 4 volumes of 2 patients", 2),
     Set("em_drosophila_vnc", "mitochondria in electron microscopy, 4 blocks", 4, cases=6),
 )

@@ -178,7 +178,7 @@ class Annotator:
         Raises:
             Lost: it is not.
         """
-        differ = np.argwhere(session.labels() != picture(screen, self.shape))
+        differ = np.argwhere(session.labels() != label_map(screen, self.shape))
         if len(differ):
             frames = sorted(set(differ[:, 0].tolist()))
             raise Lost(
@@ -207,7 +207,7 @@ class Annotator:
             self.screen = self.look(session)
 
 
-def picture(screen: Screen, shape: tuple[int, int, int]) -> np.ndarray:
+def label_map(screen: Screen, shape: tuple[int, int, int]) -> np.ndarray:
     """Label map of a screen."""
     labels = np.zeros(shape, np.uint16)
     for (frame, object_id), mask in sorted(screen.items(), key=lambda item: item[0]):

@@ -286,15 +286,15 @@ def _good(scans: Path) -> Iterator[Path]:
 
     from segscope.io.video.reader import write_video
 
-    pictures = [
+    images = [
         np.asarray(Image.open(path).convert("RGB"))
         for path in sorted((scans / "clip").glob("*.png"))
     ]
     made = scans.parent / "good"
     made.mkdir()
-    write_video(made / "clip.mp4", iter(pictures), 10)
-    np.save(made / "a.npy", np.stack(pictures)[..., 0])
-    Image.fromarray(pictures[0]).save(made / "a.tif")
+    write_video(made / "clip.mp4", iter(images), 10)
+    np.save(made / "a.npy", np.stack(images)[..., 0])
+    Image.fromarray(images[0]).save(made / "a.tif")
     (made / "a.nrrd").write_bytes(
         b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 8 8 8\nencoding: gzip\n\n"
         + gzip.compress(bytes(512))
@@ -315,9 +315,9 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
         packed.writestr("a.png", bytes(200 * 2**20))
         packed.writestr("../../evil.png", b"x")
     yield "a.zip", file.getvalue()
-    picture = io.BytesIO()
-    Image.new("L", (15_000, 15_000)).save(picture, "PNG")
-    yield "a.png", picture.getvalue()
+    image = io.BytesIO()
+    Image.new("L", (15_000, 15_000)).save(image, "PNG")
+    yield "a.png", image.getvalue()
 
 
 # --- all of it ------------------------------------------------------------------------------------------------------

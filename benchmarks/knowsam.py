@@ -1,7 +1,7 @@
-"""KnowSAM: do unlabelled pictures help? Three questions, each answered on pairs of runs that differ in nothing else.
+"""KnowSAM: do unlabelled images help? Three questions, each answered on pairs of runs that differ in nothing else.
 
     python benchmarks/knowsam.py plumbing                   a teacher that knows the truth but for some blocks
-    python benchmarks/knowsam.py transfer --seeds 8         a teacher trained on another family of pictures
+    python benchmarks/knowsam.py transfer --seeds 8         a teacher trained on another family of images
     python benchmarks/knowsam.py acdc --data DATA --out RUNS --steps 1000
                                                             3 labelled patients, all others without truth
 
@@ -42,7 +42,7 @@ from segscope.adapt.training.trainer import Trainer
 from segscope.io.datasets.reading import dataset
 from segscope.metrics.overlap import dice
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
 def textured(
@@ -52,7 +52,7 @@ def textured(
     boxes: bool = False,
     contrast: tuple[float, float] = (0.02, 0.1),
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A noisy picture (row, column) 0 to 1 with one ellipse, or box, of a finer grain, and its mask.
+    """A noisy image (row, column) 0 to 1 with one ellipse, or box, of a finer grain, and its mask.
 
     Things differ from what surrounds them in texture, and in brightness to either side, so that four of them do not
     show what all are like.
@@ -89,10 +89,10 @@ def flipped(
 def plumbing(
     seed: int, *, labelled: int = 4, unlabelled: int = 160, steps: int = 250, width: int = 8
 ) -> tuple[float, float]:
-    """Test Dice of fused students from labelled pictures alone, and with a teacher's answers to all pictures."""
+    """Test Dice of fused students from labelled images alone, and with a teacher's answers to all images."""
     rng = np.random.default_rng((7, seed))
     drawn = [textured(rng) for _ in range(labelled + unlabelled + 60)]
-    pictures = torch.stack([torch.from_numpy(grey).float().expand(3, -1, -1) for grey, _ in drawn])
+    images = torch.stack([torch.from_numpy(grey).float().expand(3, -1, -1) for grey, _ in drawn])
     masks = torch.stack([torch.from_numpy(mask) for _, mask in drawn])
     told = torch.stack([torch.from_numpy(flipped(mask, rng)) for _, mask in drawn]).float()
     teacher = torch.stack([-4 * (2 * told - 1), 4 * (2 * told - 1)], 1)
@@ -107,7 +107,7 @@ def plumbing(
             known = order.integers(labelled, size=4)
             rest = labelled + order.integers(unlabelled, size=8)
             chosen = np.concatenate([known, rest]) if taught else known
-            answers = students(pictures[chosen])
+            answers = students(images[chosen])
             loss = torch.stack(
                 [supervised(item[:4], masks[known].long()).mean() for item in answers]
             ).sum()
@@ -118,15 +118,15 @@ def plumbing(
             optimizer.step()
             schedule.step()
         found.append(
-            _score(students, pictures[labelled + unlabelled :], masks[labelled + unlabelled :])
+            _score(students, images[labelled + unlabelled :], masks[labelled + unlabelled :])
         )
     return found[0], found[1]
 
 
 @torch.no_grad()
-def _score(students: Students, pictures: Tensor, masks: Tensor) -> float:
+def _score(students: Students, images: Tensor, masks: Tensor) -> float:
     students.eval()
-    named = students(pictures)[2].argmax(1).bool().numpy()
+    named = students(images)[2].argmax(1).bool().numpy()
     return float(
         np.mean([dice(one, other) for one, other in zip(named, masks.numpy(), strict=True)])
     )
@@ -163,7 +163,7 @@ def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, 
 
 
 def _teach(adapted: Adapted, data: Data, settings: Settings) -> None:
-    """Train the teacher alone, on pictures with a truth; the students stay as they were."""
+    """Train the teacher alone, on images with a truth; the students stay as they were."""
     before = {
         name: item.detach().clone()
         for name, item in adapted.tensors().items()
@@ -198,7 +198,7 @@ def _trained(adapted: Adapted, data: Data, settings: Settings) -> float:
 def _data(
     place: Path, seed: int, *, labelled: int, unlabelled: int, test: int, **look: Any
 ) -> Data:
-    """Textured pictures as a data set."""
+    """Textured images as a data set."""
     place.mkdir()
     rng, items = np.random.default_rng((9, seed)), list[dict[str, Any]]()
     for number in range(labelled + unlabelled + test):

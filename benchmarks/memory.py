@@ -31,9 +31,9 @@ def moving_disc(frames: int, side: int) -> Iterator[NDArray[np.uint8]]:
     for frame in range(frames):
         angle = 2 * np.pi * frame / 300
         at_y, at_x = side * (0.5 + 0.25 * np.sin(angle)), side * (0.5 + 0.25 * np.cos(angle))
-        picture = ground.copy()
-        picture[(y - at_y) ** 2 + (x - at_x) ** 2 < (side / 10) ** 2] = (200, 120, 100)
-        yield picture
+        image = ground.copy()
+        image[(y - at_y) ** 2 + (x - at_x) ** 2 < (side / 10) ** 2] = (200, 120, 100)
+        yield image
 
 
 def volume(path: Path, side: int = 512, slices: int = 600) -> list[str]:
@@ -44,17 +44,17 @@ def volume(path: Path, side: int = 512, slices: int = 600) -> list[str]:
     places = [(0.3, 0.3), (0.3, 0.7), (0.5, 0.5), (0.7, 0.3), (0.7, 0.7)]
     voxels = np.empty((slices, side, side), np.int16)
     for index in range(slices):
-        picture = np.where(
+        image = np.where(
             (y - side / 2) ** 2 + (x - side / 2) ** 2 < (0.48 * side) ** 2, 20, -1000
         ).astype(np.int16)
         depth = 1 - ((index - slices / 2) / (0.45 * slices)) ** 2
         for number, (at_y, at_x) in enumerate(places):
             if depth > 0:
                 radius = 0.08 * side * depth**0.5
-                picture[(y - at_y * side) ** 2 + (x - at_x * side) ** 2 < radius**2] = (
+                image[(y - at_y * side) ** 2 + (x - at_x * side) ** 2 < radius**2] = (
                     60 + 25 * number
                 )
-        voxels[index] = picture + noise
+        voxels[index] = image + noise
     nibabel.save(nibabel.Nifti1Image(voxels.transpose(), np.diag([0.8, 0.8, 1, 1])), path)
     options = []
     for number, (at_y, at_x) in enumerate(places, 1):

@@ -1,11 +1,11 @@
 """What a model's answers are worth, measured as users meet it, through `segscope.Interaction`.
 
-    python benchmarks/mini.py pictures --data DIR [--model mini] [--which unseen|val] [--limit N] [--out FILE.json]
+    python benchmarks/mini.py images --data DIR [--model mini] [--which unseen|val] [--limit N] [--out FILE.json]
     python benchmarks/mini.py scribbles --data DIR
     python benchmarks/mini.py tracking --data DIR
     python benchmarks/mini.py presence
 
-`pictures` takes the objects of recipes/mini/cases.json; `--which unseen` are data sets of which nothing was trained on.
+`images` takes the objects of recipes/mini/cases.json; `--which unseen` are data sets of which nothing was trained on.
 Figures are means over the objects of a set, then over sets; 95 % intervals come from 2,000 bootstrap draws of objects
 within sets. `ellipse` is the ellipse inscribed in the same box.
 """
@@ -48,7 +48,7 @@ def iou(a: Mask, b: Mask) -> float:
     return float((a & b).sum()) / max(float((a | b).sum()), 1.0)
 
 
-# --- pictures -------------------------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------------------------
 
 
 def correct(work: ss.Interaction, mask: Mask, truth: Mask) -> ss.FrameMask:
@@ -56,7 +56,7 @@ def correct(work: ss.Interaction, mask: Mask, truth: Mask) -> ss.FrameMask:
     return work.add(ss.Point(x + 0.5, y + 0.5, positive=positive))
 
 
-def picture(engine: Any, image: NDArray[np.uint8], truth: Mask, seed: int) -> Record:
+def score_image(engine: Any, image: NDArray[np.uint8], truth: Mask, seed: int) -> Record:
     """Dice of box, jittered box, box with three corrections, one click and five clicks; predicted and true IoU."""
     stack = ss.Stack.from_array(image)
     rows, columns = truth.shape
@@ -87,7 +87,7 @@ def picture(engine: Any, image: NDArray[np.uint8], truth: Mask, seed: int) -> Re
     return {**record, "iou": iou_of}
 
 
-def pictures(data: Path, engine: Any, which: str, limit: int) -> list[Record]:
+def images(data: Path, engine: Any, which: str, limit: int) -> list[Record]:
     wanted: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     count: dict[str, int] = defaultdict(int)
     for number, (source, key, plane, label) in enumerate(json.loads(CASES.read_text())[which]):
@@ -98,7 +98,7 @@ def pictures(data: Path, engine: Any, which: str, limit: int) -> list[Record]:
     for name in sorted({key.split("/")[0] for key in wanted}):
         for scene in scenes(data, name, None if which == "unseen" else "val", 12):
             for number, plane, label in wanted.get(scene.key, ()):
-                found = picture(engine, scene.image, scene.planes[plane] == label, number)
+                found = score_image(engine, scene.image, scene.planes[plane] == label, number)
                 records.append({"set": scene.source, "key": scene.key, "label": label, **found})
     return records
 
@@ -117,7 +117,7 @@ def say_iou(records: Sequence[Record]) -> None:
 
 
 def strokes(drawn: NDArray[np.uint8]) -> Iterator[ss.Scribble]:
-    """Lines of a scribble picture (1 positive, 2 negative, 3 both): pixels of each part from one end to the other."""
+    """Lines of a scribble image (1 positive, 2 negative, 3 both): pixels of each part from one end to the other."""
     for sign in (1, 2):
         parts, count = ndimage.label((drawn & sign) > 0, np.ones((3, 3)))
         for part in range(1, count + 1):
@@ -327,7 +327,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("pictures", "scribbles", "tracking", "presence"))
+    parser.add_argument("what", choices=("images", "scribbles", "tracking", "presence"))
     parser.add_argument("--data", type=Path, help="folder with the development data (index.json)")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--which", choices=("unseen", "val"), default="unseen")
@@ -344,8 +344,8 @@ def main() -> None:
     elif given.what == "scribbles":
         records = scribbles(given.data, engine)
         print(table(records))
-    elif given.what == "pictures":
-        records = pictures(given.data, engine, given.which, given.limit)
+    elif given.what == "images":
+        records = images(given.data, engine, given.which, given.limit)
         print(table(records))
         say_iou(records)
     else:

@@ -37,7 +37,7 @@ BOX = Settings(
 def ellipse(
     rng: np.random.Generator, *, spot: bool = False, side: int = 96
 ) -> tuple[Any, NDArray[np.uint8]]:
-    """A picture (row, column, 3) with one bright ellipse, and a label map."""
+    """A image (row, column, 3) with one bright ellipse, and a label map."""
     y, x = np.mgrid[:side, :side] + 0.5
     cx, cy = rng.uniform(0.35, 0.65, 2) * side
     a, b = rng.uniform(0.15, 0.28, 2) * side
@@ -85,7 +85,7 @@ def trainer(
 
 
 def each_dice(adapted: Adapted, data: Data) -> list[float]:
-    """Dice of every training picture by itself, from a jittered box."""
+    """Dice of every training image by itself, from a jittered box."""
     return [
         validate(adapted, replace(data.train, items=(item,)))["dice"] for item in data.train.items
     ]
@@ -93,7 +93,7 @@ def each_dice(adapted: Adapted, data: Data) -> list[float]:
 
 @torch.no_grad()
 def answers(model: Any, seed: int = 0) -> list[Tensor]:
-    """Logits of a fixed picture: for a box and for a click, or of classes."""
+    """Logits of a fixed image: for a box and for a click, or of classes."""
     rgb = ellipse(np.random.default_rng(100 + seed))[0]
     if isinstance(model, Segmenter):
         return [model.predict(rgb)]

@@ -67,8 +67,8 @@ def test_the_affine_cannot_be_changed_afterwards() -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype", "channels", "length", "kind"),
     [
-        ((5, 6), np.float32, None, 1, "picture"),
-        ((5, 6, 3), np.uint8, None, 1, "picture"),
+        ((5, 6), np.float32, None, 1, "image"),
+        ((5, 6, 3), np.uint8, None, 1, "image"),
         ((5, 6, 3), np.int16, None, 5, "volume"),
         ((5, 6, 3), np.uint8, False, 5, "volume"),
         ((4, 5, 6), np.uint8, None, 4, "volume"),

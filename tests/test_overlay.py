@@ -114,7 +114,7 @@ def test_a_sheet_of_many_objects_keeps_a_short_legend() -> None:
     assert page.shape[0] < 1.5 * page.shape[1]
 
 
-def test_a_wide_strip_and_a_huge_picture() -> None:
+def test_a_wide_strip_and_a_huge_image() -> None:
     assert sheet(grey(2, 300)[None], Masks((1, 2, 300), {}, {1: "x"})).size
     assert max(sheet(grey(3000, 2000)[None], Masks((1, 3000, 2000), {}, {})).shape) < 1700
 

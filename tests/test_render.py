@@ -38,8 +38,8 @@ def hounsfield() -> NDArray[np.int16]:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_maps_its_ends_to_black_and_white(name: str) -> None:
     width, level = PRESETS[name]
-    picture = np.array([[level - width / 2, level, level + width / 2]])
-    shown = Renderer(Stack.from_array(picture), name)[0][0, :, 0]
+    image = np.array([[level - width / 2, level, level + width / 2]])
+    shown = Renderer(Stack.from_array(image), name)[0][0, :, 0]
     assert shown.tolist() in ([0, 127, 255], [0, 128, 255])
 
 
@@ -49,11 +49,11 @@ def test_width_and_level_equal_the_preset_they_spell() -> None:
 
 
 def test_percentiles_leave_zeros_out() -> None:
-    picture = np.zeros((20, 20))
-    picture[:5] = np.arange(100, 200).reshape(5, 20)
+    image = np.zeros((20, 20))
+    image[:5] = np.arange(100, 200).reshape(5, 20)
     low, high = (
-        choose(Stack.from_array(picture), "p0,100").low[0],
-        choose(Stack.from_array(picture), "p0,100").high[0],
+        choose(Stack.from_array(image), "p0,100").low[0],
+        choose(Stack.from_array(image), "p0,100").high[0],
     )
     assert (low, high) == (100, 199)
 
@@ -80,17 +80,17 @@ def test_unknown_volume_in_hounsfield_units_is_taken_as_ct() -> None:
 
 
 def test_projections_use_the_window_of_their_file() -> None:
-    picture = np.arange(4096, dtype=np.uint16).reshape(1, 64, 64)
-    stack = Stack(picture, "picture", "DX", meta={"window": (1000, 3000)})
+    image = np.arange(4096, dtype=np.uint16).reshape(1, 64, 64)
+    stack = Stack(image, "image", "DX", meta={"window": (1000, 3000)})
     assert choose(stack).low == (1000,)
-    assert choose(Stack(picture, "picture", "MR", meta={"window": (1000, 3000)})).how.startswith(
+    assert choose(Stack(image, "image", "MR", meta={"window": (1000, 3000)})).how.startswith(
         "percentiles"
     )
 
 
-def test_colour_pictures_of_8_bit_stay_as_they_are() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-    assert np.array_equal(Renderer(Stack.from_array(picture))[0], picture)
+def test_colour_images_of_8_bit_stay_as_they_are() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    assert np.array_equal(Renderer(Stack.from_array(image))[0], image)
 
 
 def test_grey_8_bit_videos_stay_as_they_are_and_volumes_are_stretched() -> None:
@@ -101,50 +101,50 @@ def test_grey_8_bit_videos_stay_as_they_are_and_volumes_are_stretched() -> None:
     assert Renderer(Stack.from_array(frames))[1].max() == 255
 
 
-def test_microscopy_channels_are_windowed_apart_and_pictures_together() -> None:
-    picture = np.random.default_rng(0).integers(1, 1000, (32, 32, 3)).astype(np.uint16)
-    picture[..., 2] *= 50
-    apart = choose(Stack.from_array(picture, channels=True, modality="microscopy"))
-    together = choose(Stack.from_array(picture, channels=True))
+def test_microscopy_channels_are_windowed_apart_and_images_together() -> None:
+    image = np.random.default_rng(0).integers(1, 1000, (32, 32, 3)).astype(np.uint16)
+    image[..., 2] *= 50
+    apart = choose(Stack.from_array(image, channels=True, modality="microscopy"))
+    together = choose(Stack.from_array(image, channels=True))
     assert apart.high[2] > 20 * apart.high[0]
     assert len(set(together.high)) == 1
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5, 6, 9])
 def test_other_numbers_of_channels_are_overlaid_and_said(channels: int) -> None:
-    picture = np.random.default_rng(0).random((8, 8, channels)).astype(np.float32)
-    frames = Renderer(Stack.from_array(picture, channels=True, modality="microscopy"))
+    image = np.random.default_rng(0).random((8, 8, channels)).astype(np.float32)
+    frames = Renderer(Stack.from_array(image, channels=True, modality="microscopy"))
     assert frames[0].shape == (8, 8, 3)
     assert "channels" in frames.window.how
 
 
 def test_alpha_is_left_out() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (5, 5, 4), np.uint8)
-    assert np.array_equal(Renderer(Stack.from_array(picture))[0], picture[..., :3])
+    image = np.random.default_rng(0).integers(0, 256, (5, 5, 4), np.uint8)
+    assert np.array_equal(Renderer(Stack.from_array(image))[0], image[..., :3])
 
 
 def test_inverted_greys_are_turned() -> None:
-    picture = np.arange(1.0, 101).reshape(1, 10, 10)
+    image = np.arange(1.0, 101).reshape(1, 10, 10)
     plain, turned = (
-        Renderer(Stack(picture, "picture", "CR", meta={"inverted": on}))[0] for on in (False, True)
+        Renderer(Stack(image, "image", "CR", meta={"inverted": on}))[0] for on in (False, True)
     )
     assert np.array_equal(turned, 255 - plain)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_do_not_disturb_the_others(value: float) -> None:
-    picture = np.arange(1.0, 401).reshape(20, 20)
-    expected = Renderer(Stack.from_array(picture), "400,200")[0]
-    picture[0, 0] = value
+    image = np.arange(1.0, 401).reshape(20, 20)
+    expected = Renderer(Stack.from_array(image), "400,200")[0]
+    image[0, 0] = value
     with np.errstate(all="raise"):
-        shown = Renderer(Stack.from_array(picture), "400,200")[0]
-        Renderer(Stack.from_array(picture))[0]
+        shown = Renderer(Stack.from_array(image), "400,200")[0]
+        Renderer(Stack.from_array(image))[0]
     assert shown[0, 0, 0] == (255 if value == np.inf else 0)
     assert np.array_equal(shown[1:], expected[1:])
 
 
 @pytest.mark.parametrize("value", [0, 3.7, -5, np.nan, 2**60, 65535])
-def test_constant_pictures_are_safe(value: float) -> None:
+def test_constant_images_are_safe(value: float) -> None:
     assert Renderer(Stack.from_array(np.full((4, 5, 6), value)))[1].shape == (5, 6, 3)
 
 

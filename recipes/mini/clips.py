@@ -215,7 +215,7 @@ class Motion:
 def _look(
     scene: Prepared, plane: int, view: tuple[float, float, float, float], u: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Picture and labels of a still at view coordinates; beyond its border the edge goes on,
+    """Image and labels of a still at view coordinates; beyond its border the edge goes on,
     without labels.
     """
     rows, columns = scene.levels[0].shape[1:]

@@ -1,6 +1,6 @@
-"""Development data as flat pictures with label planes: what both training and evaluation read.
+"""Development data as flat images with label planes: what both training and evaluation read.
 
-A `Scene` is one picture, slice or frame. Its planes are label maps; targets that may overlap lie in
+A `Scene` is one image, slice or frame. Its planes are label maps; targets that may overlap lie in
 different planes.
 """
 
@@ -34,7 +34,7 @@ MIN_AREA = 24
 
 @dataclass(eq=False)
 class Scene:
-    """One picture with targets.
+    """One image with targets.
 
     Attributes:
         source: data set (and source within a mixed one).
@@ -73,14 +73,14 @@ def _rgb(values: NDArray) -> NDArray[np.uint8]:
 def _flat(path: Path) -> NDArray:
     if path.suffix in (".tif", ".tiff"):
         return tifffile.imread(path)
-    picture = Image.open(path)
-    if picture.mode in ("I;16", "I", "L", "1"):
-        return np.asarray(picture)
-    return np.asarray(picture if picture.mode == "P" else picture.convert("RGB"))
+    image = Image.open(path)
+    if image.mode in ("I;16", "I", "L", "1"):
+        return np.asarray(image)
+    return np.asarray(image if image.mode == "P" else image.convert("RGB"))
 
 
 def film(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a video file or of a folder of pictures."""
+    """Frames of a video file or of a folder of images."""
     if path.is_dir():
         for frame in sorted(p for p in path.iterdir() if p.suffix in (".jpg", ".png")):
             yield _flat(frame)
@@ -114,7 +114,7 @@ def _slices(
 
 
 def _views(folder: Path, item: dict, most: int) -> Iterator[tuple[str, NDArray, list[NDArray]]]:
-    """(where, picture, one mask a target) of an item: itself, its slices, or its frames."""
+    """(where, image, one mask a target) of an item: itself, its slices, or its frames."""
     image = folder / item["image"]
     targets = [folder / t["path"] for t in item["targets"]]
     if image.is_dir() or image.suffix in (".mp4", ".avi"):
@@ -190,7 +190,7 @@ def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator
             continue
         kinds = [t["kind"] for t in item["targets"]]
         labels = [str(t["label"]) for t in item["targets"]]
-        for where, picture, masks in _views(folder, item, most):
+        for where, image, masks in _views(folder, item, most):
             planes, names = _planes(masks, kinds, labels)
             if name == "video_larynx_surgery":
                 planes = [np.where(planes[0] == 2, 0, planes[0])]  # "other tissue" is no object
@@ -198,7 +198,7 @@ def scenes(root: Path, name: str, split: str | None, most: int = 40) -> Iterator
             yield Scene(
                 source,
                 f"{name}/{item['id']}/{where}",
-                _rgb(picture),
+                _rgb(image),
                 np.stack(planes),
                 tuple(names),
             )

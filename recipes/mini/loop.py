@@ -46,7 +46,7 @@ class Settings:
     flat: float = 0.35
     average: float = 0.999
     rounds: tuple[float, ...] = (0.34, 0.26, 0.18, 0.13, 0.09)
-    #: share of the steps at which each input size begins, and pictures (clips) a step at it
+    #: share of the steps at which each input size begins, and images (clips) a step at it
     sizes: tuple[tuple[float, int, int], ...] = ((0.0, 128, 20), (0.58, 192, 10), (0.88, 256, 6))
     save_every: float = 150.0
     log_every: int = 50
@@ -202,7 +202,7 @@ class Loop:
         return self.step / self.settings.steps
 
     def steps(self) -> Iterator[tuple[int, int, float]]:
-        """(input size, pictures, share of the run) of each step that is still to do."""
+        """(input size, images, share of the run) of each step that is still to do."""
         last = self.settings.stop_at or (10**9 if self.settings.seconds else self.settings.steps)
         while self.step < last and (share := self.share()) < 1.0:
             _, size, count = [s for s in self.settings.sizes if s[0] <= share][-1]

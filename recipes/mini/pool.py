@@ -27,7 +27,7 @@ SCENE, PLANE, LABEL, AREA, X0, Y0, X1, Y1, VAGUE = range(9)
 
 @dataclass(eq=False)
 class Batch:
-    """B pictures with O objects each, object rows flattened to B * O.
+    """B images with O objects each, object rows flattened to B * O.
 
     Attributes:
         images: (B, 3, S, S) float, 0 to 255.
@@ -46,7 +46,7 @@ class Batch:
 
 
 def levels(image: NDArray[np.uint8]) -> list[Tensor]:
-    """(row, column, 3) uint8 pictures, each half as large as the one before."""
+    """(row, column, 3) uint8 images, each half as large as the one before."""
     out = [torch.from_numpy(np.array(image))]
     while len(out) < LEVELS and min(out[-1].shape[:2]) > 96:
         halved = F.avg_pool2d(out[-1].permute(2, 0, 1)[None].float(), 2)[0]
@@ -405,7 +405,7 @@ def _view(
 
 
 def jitter(rng: Generator, images: Tensor) -> Tensor:
-    """Colour, curves, shading, blur, coarseness and noise of (n, 3, S, S) pictures, 0 to 255."""
+    """Colour, curves, shading, blur, coarseness and noise of (n, 3, S, S) images, 0 to 255."""
     device = images.device
     n = len(images)
     size = images.shape[-1]
@@ -417,7 +417,7 @@ def jitter(rng: Generator, images: Tensor) -> Tensor:
     images = torch.where(often(0.3), mixed * (0.75 + 0.5 * rand(n, 3, 1, 1)), images)
     unit = images.clamp(0, 255) / 255
     unit = torch.where(often(0.35), unit ** (0.35 * randn(n, 1, 1, 1)).exp(), unit)
-    knots = rand(n, 8).cumsum(1)  # a random rising curve; in some pictures any curve
+    knots = rand(n, 8).cumsum(1)  # a random rising curve; in some images any curve
     knots = torch.where(
         (rand(n) < 0.25)[:, None],
         rand(n, 8),

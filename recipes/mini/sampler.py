@@ -121,7 +121,7 @@ def synthetic(seed: int) -> Scene:
 
 
 def _jitter(rng: np.random.Generator, image: Tensor) -> Tensor:
-    """Colour, contrast, blur and noise of a (3, S, S) picture, 0 to 255."""
+    """Colour, contrast, blur and noise of a (3, S, S) image, 0 to 255."""
     if rng.random() < 0.15:
         image = image.mean(0, keepdim=True).expand(3, -1, -1)
     elif rng.random() < 0.35:

@@ -1,4 +1,4 @@
-"""Made-up scenes without end, from processes of their own: phantoms, and pieces of real pictures as
+"""Made-up scenes without end, from processes of their own: phantoms, and pieces of real images as
 objects.
 """
 
@@ -18,13 +18,13 @@ from skimage import measure, segmentation
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-#: share of the scenes that are real pictures with their own even pieces as objects
+#: share of the scenes that are real images with their own even pieces as objects
 SHARE_PIECES = 0.15
 Packed = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def pieces(rng: np.random.Generator, image: NDArray[np.uint8]) -> Scene:
-    """A real picture (row, column, 3) whose objects are what hangs together by colour; its own
+    """A real image (row, column, 3) whose objects are what hangs together by colour; its own
     masks are not used.
     """
     rows, columns = image.shape[:2]
@@ -57,10 +57,10 @@ class Stream(IterableDataset):
     """Packed scenes (see pool.pack); each worker process draws from seeds of its own."""
 
     def __init__(
-        self, seed: int, pictures: list[NDArray[np.uint8]], share: float = SHARE_PIECES
+        self, seed: int, images: list[NDArray[np.uint8]], share: float = SHARE_PIECES
     ) -> None:
         self.seed = seed
-        self.pictures = pictures
+        self.images = images
         self.share = share
 
     def __iter__(self) -> Iterator[Packed]:
@@ -70,8 +70,8 @@ class Stream(IterableDataset):
             seed = (self.seed, number * of + rank)
             number += 1
             rng = np.random.default_rng(seed)
-            if self.pictures and rng.random() < self.share:
-                scene = pieces(rng, self.pictures[rng.integers(len(self.pictures))])
+            if self.images and rng.random() < self.share:
+                scene = pieces(rng, self.images[rng.integers(len(self.images))])
             else:
                 scene = synthetic(int(rng.integers(2**40)))
             packed = pack(scene, rng)

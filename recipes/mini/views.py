@@ -55,7 +55,7 @@ def ellipse(box: tuple[float, float, float, float], frame_hw: tuple[int, int]) -
 
 
 class Viewer:
-    """One picture and a model: answers prompts through views."""
+    """One image and a model: answers prompts through views."""
 
     def __init__(self, model: MiniModel, size: int, image: NDArray[np.uint8]) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""Promptable segmentation of biomedical pictures, volumes and videos with the SAM family.
+"""Promptable segmentation of biomedical images, volumes and videos with the SAM family.
 
 ```python
 import segscope as ss

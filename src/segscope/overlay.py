@@ -111,15 +111,15 @@ def overlay(
         )
     for object_id, mask in sorted(enlarged.items()):
         canvas[_outline(mask, line)] = colour_of(object_id)
-    picture = Image.fromarray(np.clip(np.rint(canvas), 0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(np.clip(np.rint(canvas), 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
     for object_id, name in (names or {}).items():
         if name and object_id in enlarged and enlarged[object_id].any():
             _write_beside(draw, enlarged[object_id], name, colour_of(object_id))
     to = (width / rgb.shape[1], height / rgb.shape[0])
     for prompt in prompts:
         _draw_prompt(draw, prompt, to, max(2, line))
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
 def sheet(
@@ -131,7 +131,7 @@ def sheet(
     anatomical: bool = False,
     at_most: int = 12,
 ) -> Rgb:
-    """One picture of a whole result: key frames with masks, prompts, frame numbers, a scale and a
+    """One image of a whole result: key frames with masks, prompts, frame numbers, a scale and a
     legend.
 
     Args:
@@ -155,11 +155,11 @@ def sheet(
     if len(shown) == 1:
         side = 900
     scale = side / max(columns, rows * aspect)
-    if len(shown) == 1 and scale < 1:  # a large picture keeps its pixels up to 1600 across
+    if len(shown) == 1 and scale < 1:  # a large image keeps its pixels up to 1600 across
         scale = min(1.0, 1600 / max(columns, rows * aspect))
     tiles = []
     for frame in shown:
-        picture = overlay(
+        image = overlay(
             frames[frame],
             _masks_of(masks, frame),
             [prompt for prompt in prompts if prompt.frame == frame],
@@ -167,7 +167,7 @@ def sheet(
             aspect=aspect,
         )
         prompted = any(prompt.frame == frame for prompt in prompts)
-        tiles.append(_caption(picture, _frame_text(masks, frame, prompted)))
+        tiles.append(_caption(image, _frame_text(masks, frame, prompted)))
     if pixel_mm is not None:
         tiles[0] = _scale_bar(tiles[0], pixel_mm / scale)
     if anatomical and masks.geometry is not None:
@@ -185,10 +185,10 @@ def video(frames: Frames, masks: Masks, prompts: Iterable[Prompt] = ()) -> Itera
     scale = max(1, math.ceil(360 / max(columns, rows * aspect)))
     for frame in range(masks.shape_zyx[0]):
         given = [prompt for prompt in prompts if prompt.frame == frame]
-        picture = overlay(frames[frame], _masks_of(masks, frame), given, scale=scale, aspect=aspect)
-        picture = _caption(picture, _frame_text(masks, frame, bool(given)))
-        even = picture.shape[0] % 2, picture.shape[1] % 2
-        yield np.pad(picture, ((0, even[0]), (0, even[1]), (0, 0))) if any(even) else picture
+        image = overlay(frames[frame], _masks_of(masks, frame), given, scale=scale, aspect=aspect)
+        image = _caption(image, _frame_text(masks, frame, bool(given)))
+        even = image.shape[0] % 2, image.shape[1] % 2
+        yield np.pad(image, ((0, even[0]), (0, even[1]), (0, 0))) if any(even) else image
 
 
 def key_frames(masks: Masks, prompts: Sequence[Prompt] = (), at_most: int = 12) -> list[int]:
@@ -345,23 +345,23 @@ def _frame_text(masks: Masks, frame: int, prompted: bool) -> str:
     return f"{what} {frame}{seconds}{'  prompted' if prompted else ''}"
 
 
-def _caption(picture: Rgb, text: str) -> Rgb:
+def _caption(image: Rgb, text: str) -> Rgb:
     if not text:
-        return picture
-    image = Image.fromarray(picture)
-    _text(ImageDraw.Draw(image), (6, 4), text, INK, max(12, min(18, picture.shape[1] // 22)))
-    return np.asarray(image)
+        return image
+    canvas = Image.fromarray(image)
+    _text(ImageDraw.Draw(canvas), (6, 4), text, INK, max(12, min(18, image.shape[1] // 22)))
+    return np.asarray(canvas)
 
 
-def _scale_bar(picture: Rgb, mm_per_pixel: float) -> Rgb:
+def _scale_bar(image: Rgb, mm_per_pixel: float) -> Rgb:
     """A bar of a round length, about a fifth of the width."""
-    target = picture.shape[1] * mm_per_pixel / 5
+    target = image.shape[1] * mm_per_pixel / 5
     power = 10.0 ** math.floor(math.log10(target))
     length = max(step * power for step in (1, 2, 5) if step * power <= target)
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
     x = 8
-    y = picture.shape[0] - 10
+    y = image.shape[0] - 10
     end = x + length / mm_per_pixel
     draw.line((x, y, end, y), fill=(0, 0, 0), width=5)
     draw.line((x, y, end, y), fill=INK, width=3)
@@ -370,20 +370,20 @@ def _scale_bar(picture: Rgb, mm_per_pixel: float) -> Rgb:
     else:
         text = f"{length * 1000:g} um"
     _text(draw, (x, y - 20), text, INK, 13)
-    return np.asarray(image)
+    return np.asarray(canvas)
 
 
-def _sides(picture: Rgb, geometry: Geometry) -> Rgb:
+def _sides(image: Rgb, geometry: Geometry) -> Rgb:
     """R, L, A, P, S or I at the left and the upper edge: which side of the patient is there."""
     letters = []
     for step in (geometry.affine[:3, 0], geometry.affine[:3, 1]):
         axis = int(np.argmax(np.abs(step)))
         letters.append(("LR", "PA", "IS")[axis][int(step[axis] < 0)])
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
-    _text(draw, (6, image.height / 2 - 8), letters[0], INK, 15)
-    _text(draw, (image.width / 2 - 5, 4), letters[1], INK, 15)
-    return np.asarray(image)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    _text(draw, (6, canvas.height / 2 - 8), letters[0], INK, 15)
+    _text(draw, (canvas.width / 2 - 5, 4), letters[1], INK, 15)
+    return np.asarray(canvas)
 
 
 def _grid(tiles: Sequence[Rgb], across: int) -> Rgb:

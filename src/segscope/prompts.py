@@ -145,7 +145,7 @@ class MaskPrompt:
     """A mask (row, column) of the frame's size.
 
     It is taken as the answer on its frame and remembered (SAM 2's rule for videos); with `refine`
-    it is a hint that the network may improve (SAM's rule for pictures).
+    it is a hint that the network may improve (SAM's rule for images).
 
     Attributes:
         score: how sure whoever made it is, 0 to 1. A person is (1); below, a network made it and

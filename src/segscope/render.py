@@ -315,7 +315,7 @@ def _percentiles(
     stack: Stack, channels: Sequence[int], low: float, high: float
 ) -> tuple[tuple[list[float], list[float]], str]:
     values = _sample(stack, channels)
-    # three channels that are not microscopy are one colour picture: apart, they would change its
+    # three channels that are not microscopy are one colour image: apart, they would change its
     # colours
     joint = len(channels) == 3 and stack.modality != "microscopy"
     if joint:

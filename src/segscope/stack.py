@@ -1,4 +1,4 @@
-"""Stack: a picture, a volume or a video as frames with geometry and times."""
+"""Stack: a image, a volume or a video as frames with geometry and times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from segscope.errors import UsageError
 from segscope.geometry import Geometry
 
-Kind = Literal["picture", "volume", "video"]
+Kind = Literal["image", "volume", "video"]
 
 
 @runtime_checkable
@@ -39,14 +39,14 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Frames of one picture, volume or video.
+    """Frames of one image, volume or video.
 
     Attributes:
         source: the frames; a numpy array (frame, row, column[, channel]) is a source.
-        kind: "picture" (one frame), "volume" (slices) or "video" (frames with times).
+        kind: "image" (one frame), "volume" (slices) or "video" (frames with times).
         modality: "CT", "MR", "PT", "US", "XA", "microscopy", "endoscopy", "photo" ... or None when
             unknown.
-        geometry: where the voxels lie, or None (pictures and videos without a scale).
+        geometry: where the voxels lie, or None (images and videos without a scale).
         times_s: time of each frame in seconds for videos, or None.
         path: the file or folder it was read from, or None.
         axis: axis of the stored array (z, y, x) that the frames run along; 0 unless `along` was
@@ -128,7 +128,7 @@ class Stack:
         times = None
         if times_s is not None:
             times = np.asarray(times_s, dtype=np.float64)
-        kind: Kind = "video" if times is not None else "picture" if len(array) == 1 else "volume"
+        kind: Kind = "video" if times is not None else "image" if len(array) == 1 else "volume"
         return cls(array, kind, modality, geometry, times)
 
     def __len__(self) -> int:

@@ -200,7 +200,6 @@ def load_prompts(
         ) from error
     except (ValueError, RecursionError) as error:
         raise PromptError(f"{path} is not JSON: {error}") from error
-    relative = None
-    if read_mask is not None:
-        relative = lambda name: read_mask(path.parent / name)
-    return prompts_from_json(document, relative)
+    if read_mask is None:
+        return prompts_from_json(document)
+    return prompts_from_json(document, lambda name: read_mask(path.parent / name))

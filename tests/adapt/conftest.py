@@ -1,4 +1,4 @@
-"""Eight pictures of ellipses, a volume of them, and small random bases as files."""
+"""Eight images of ellipses, a volume of them, and small random bases as files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tests() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures to train on and two to validate on; every second one also holds a small bright spot."""
+    """Eight images to train on and two to validate on; every second one also holds a small bright spot."""
     place = tmp_path_factory.mktemp("ellipses")
     items = []
     for number in range(10):
@@ -65,14 +65,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(folder: Path) -> DataSet:
+def images(folder: Path) -> DataSet:
     return dataset(folder)
 
 
 @pytest.fixture(scope="session")
-def data(pictures: DataSet) -> Data:
-    """The bodies of eight pictures to train on, and of two of these to validate on; all of them without truth too."""
-    found = gather([pictures], Choice(labels=("large body",)), 256, empty=True)
+def data(images: DataSet) -> Data:
+    """The bodies of eight images to train on, and of two of these to validate on; all of them without truth too."""
+    found = gather([images], Choice(labels=("large body",)), 256, empty=True)
     bare = tuple(replace(item, things=(), labelled=False) for item in found.train.items)
     val, unlabelled = (
         replace(found.train, items=found.train.items[:2]),

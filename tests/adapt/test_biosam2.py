@@ -1,4 +1,4 @@
-"""BioSAM-2: presets, the bank of unrelated pictures, clicks, figures."""
+"""BioSAM-2: presets, the bank of unrelated images, clicks, figures."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_unknown_preset_is_refused() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("objective", ["sam2", "dicece"])
-def test_every_preset_learns_from_pictures_and_clips(
+def test_every_preset_learns_from_images_and_clips(
     family: str, objective: str, data: Data, clips: Data
 ) -> None:
     for preset, source in (("paper", data), ("code", data), ("video", clips)):
@@ -163,7 +163,7 @@ def test_a_bank_holds_sixteen_at_most_and_is_emptied_each_round(data: Data) -> N
     made_ = sampler(adapted, data)
     sizes = []
     with torch.no_grad():
-        for step in range(9):  # eight pictures are a round
+        for step in range(9):  # eight images are a round
             banked_loss(adapted, adapted.method, made_.example(step, 0), answer_losses)  # type: ignore[arg-type]
             found = made_.example(step, 0)
             sizes.append(len(adapted.memo["banks"].get(found.labels[0], [])))
@@ -200,7 +200,7 @@ def _entry(vector: Any, iou: float) -> dict[str, Any]:
     return {"map": torch.tensor([list(vector)]), "iou": iou, "seen": 0, "logits": 0, "tokens": 0}
 
 
-def test_pictures_have_no_time_between_them(data: Data) -> None:
+def test_images_have_no_time_between_them(data: Data) -> None:
     """The order of the bank counts for nothing."""
     adapted = attach(BioSam2("code", alone=0.0), make_engine("sam2"), ())
     engine, made_ = adapted.engine, sampler(adapted, data)
@@ -303,7 +303,7 @@ def test_the_loss_halves_in_a_hundred_steps(preset: str, data: Data) -> None:
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:3])
 
 
-def test_dice_of_a_picture_does_not_depend_on_the_batch() -> None:
+def test_dice_of_a_image_does_not_depend_on_the_batch() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((4, 24, 24)) > np.array([0.3, 0.5, 0.8, 0.95])[:, None, None]
     found = rng.random((4, 24, 24)) > 0.4
@@ -368,7 +368,7 @@ def test_those_of_medsam_2_oxford_are_told_by_what_they_leave(tmp_path: Path) ->
     assert not deep.raw
 
 
-def test_their_way_with_pictures_survives_conversion(tmp_path: Path) -> None:
+def test_their_way_with_images_survives_conversion(tmp_path: Path) -> None:
     save(read(_published(tmp_path)), tmp_path / "ours.safetensors")
     again = read(tmp_path / "ours.safetensors")
     assert again.card.raw

@@ -23,16 +23,16 @@ from segscope.predict.hints import request
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
-def test_patients_are_on_one_side_only(pictures: DataSet) -> None:
-    found = gather([pictures], Choice(), 256)
+def test_patients_are_on_one_side_only(images: DataSet) -> None:
+    found = gather([images], Choice(), 256)
     assert not set(found.train.groups) & set(found.val.groups)
     assert (len(found.train.items), len(found.val.items)) == (8, 2)
     assert found.train.classes == ("bright spot", "large body")
     assert found.card["licences"] == ["CC0"]
 
 
-def test_without_a_split_patients_are_drawn_to_validate_on(pictures: DataSet) -> None:
-    plain = replace(pictures, cases=tuple(replace(case, split="train") for case in pictures.cases))
+def test_without_a_split_patients_are_drawn_to_validate_on(images: DataSet) -> None:
+    plain = replace(images, cases=tuple(replace(case, split="train") for case in images.cases))
     found, again, other = (gather([plain], Choice(seed=seed), 256) for seed in (0, 0, 2))
     assert not set(found.train.groups) & set(found.val.groups)
     assert len(found.val.groups) == 1
@@ -40,47 +40,47 @@ def test_without_a_split_patients_are_drawn_to_validate_on(pictures: DataSet) ->
     assert found.fingerprint != other.fingerprint
 
 
-def test_a_patient_in_both_splits_is_not_trained_on(pictures: DataSet) -> None:
-    mixed = replace(pictures, cases=tuple(replace(case, group="g4" if case.id == "p0" else case.group)
-                                          for case in pictures.cases))  # fmt: skip
+def test_a_patient_in_both_splits_is_not_trained_on(images: DataSet) -> None:
+    mixed = replace(images, cases=tuple(replace(case, group="g4" if case.id == "p0" else case.group)
+                                          for case in images.cases))  # fmt: skip
     found = gather([mixed], Choice(), 256)
     assert "p0" not in found.card["train"]["cases"]
 
 
-def test_few_takes_so_many_patients(pictures: DataSet) -> None:
-    found = gather([pictures], Choice(few=3), 256, unlabelled=True)
+def test_few_takes_so_many_patients(images: DataSet) -> None:
+    found = gather([images], Choice(few=3), 256, unlabelled=True)
     assert len(found.train.groups) == 3
     assert len(found.train.items) == 6
     assert {item.labelled for item in found.unlabelled.items} == {False}
     assert len(found.unlabelled.items) == 2
     with pytest.raises(UsageError, match="holds 4 patients"):
-        gather([pictures], Choice(few=9), 256)
+        gather([images], Choice(few=9), 256)
 
 
-def test_labels_are_found_by_a_part_of_their_name(pictures: DataSet) -> None:
-    found = gather([pictures], Choice(labels=("spot",)), 256)
+def test_labels_are_found_by_a_part_of_their_name(images: DataSet) -> None:
+    found = gather([images], Choice(labels=("spot",)), 256)
     assert found.train.classes == ("bright spot",)
     assert all(thing.label == "bright spot" for item in found.train.items for thing in item.things)
     with pytest.raises(UnknownName, match="bright spot"):
-        gather([pictures], Choice(labels=("liver",)), 256)
+        gather([images], Choice(labels=("liver",)), 256)
 
 
-def test_too_little_is_refused(pictures: DataSet) -> None:
-    one = replace(pictures, cases=tuple(case for case in pictures.cases if case.id in ("p0", "p8")))
+def test_too_little_is_refused(images: DataSet) -> None:
+    one = replace(images, cases=tuple(case for case in images.cases if case.id in ("p0", "p8")))
     with pytest.raises(UsageError, match="gives 1 training frames"):
         gather([one], Choice(), 256)
-    alone = replace(pictures, cases=tuple(case for case in pictures.cases if case.group == "g0"))
+    alone = replace(images, cases=tuple(case for case in images.cases if case.group == "g0"))
     with pytest.raises(UsageError, match="two are needed"):
         gather([alone], Choice(), 256)
-    blind = replace(pictures, cases=tuple(replace(case, targets=()) for case in pictures.cases))
+    blind = replace(images, cases=tuple(replace(case, targets=()) for case in images.cases))
     with pytest.raises(UsageError, match="needs masks"):
         gather([blind], Choice(), 256)
     with pytest.raises(UsageError, match="training frames with"):
-        gather([pictures], Choice(least_pixels=5000), 256)
+        gather([images], Choice(least_pixels=5000), 256)
 
 
-def test_class_maps_follow_the_labels(pictures: DataSet) -> None:
-    found = gather([pictures], Choice(), 256, empty=True)
+def test_class_maps_follow_the_labels(images: DataSet) -> None:
+    found = gather([images], Choice(), 256, empty=True)
     scan = found.train.scans[0]
     classes = found.train.class_map(scan.planes, scan.names)[0]
     _, labels = ellipse(np.random.default_rng(0), spot=True)
@@ -97,7 +97,7 @@ def test_examples_follow_from_step_and_place(family: str, data: Data) -> None:
         assert np.array_equal(one.rgb, other.rgb)
         assert np.array_equal(one.truth, other.truth)
         assert one.prompts == other.prompts
-    assert len({example.source for example in first}) == 8  # eight pictures, each once
+    assert len({example.source for example in first}) == 8  # eight images, each once
     assert all(example.truth[0, example.at].any() for example in first)
     assert all(example.truth.shape[-2:] == example.grid_hw for example in first)
 
@@ -124,7 +124,7 @@ def test_clips_run_both_ways_and_hold_the_prompted_frame(clips: Data) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 1.0))
-def test_labels_move_with_the_picture(seed: int, strength: float) -> None:
+def test_labels_move_with_the_image(seed: int, strength: float) -> None:
     rgb, labels = ellipse(np.random.default_rng(seed), side=64)
     change = augment.draw(np.random.default_rng(seed), strength)
     bright = np.repeat((labels * 200).astype(np.uint8)[None, ..., None], 3, -1)

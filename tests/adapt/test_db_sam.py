@@ -332,7 +332,7 @@ class TestFusion:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_picture_is_the_same_among_others(family: str) -> None:
+def test_a_image_is_the_same_among_others(family: str) -> None:
     engine = stirred(put(FULL, family)).engine
     frames = [np.random.default_rng(k).integers(0, 255, (96, 96, 3), np.uint8) for k in range(4)]
     with torch.no_grad():
@@ -358,7 +358,7 @@ def test_saved_and_loaded_it_answers_alike(tmp_path: Path) -> None:
             assert torch.equal(a, b)
 
 
-def test_drop_path_leaves_whole_pictures_out() -> None:
+def test_drop_path_leaves_whole_images_out() -> None:
     torch.manual_seed(0)
     made = CrossAttention(8, 2, 2, 1, 0.0, 0.5)
     x = torch.ones(400, 2, 2, 8)
@@ -372,7 +372,7 @@ def test_drop_path_leaves_whole_pictures_out() -> None:
 
 
 def thin(first: int, count: int, side: int = 96) -> Gathered:
-    """Pictures with an ellipse half as wide as a patch of 16 pixels of the input."""
+    """Images with an ellipse half as wide as a patch of 16 pixels of the input."""
     scans, items = [], []
     y, x = np.mgrid[:side, :side] + 0.5
     for number in range(count):
@@ -400,7 +400,7 @@ class _Held(list[Scan]):
 
 
 @pytest.mark.slow
-def test_it_learns_eight_pictures_by_heart_with_boxes(data: Data) -> None:
+def test_it_learns_eight_images_by_heart_with_boxes(data: Data) -> None:
     adapted = put(FULL)
     trainer(adapted, data, replace(BOX, steps=200, batch=4, rate=2e-3, validate_every=200)).run()
     found = each_dice(adapted, data)
@@ -409,7 +409,7 @@ def test_it_learns_eight_pictures_by_heart_with_boxes(data: Data) -> None:
 
 @pytest.mark.slow
 def test_convolutions_help_with_things_thinner_than_a_patch() -> None:
-    # on pictures not seen before: eight pictures a decoder learns by heart from their boxes alone
+    # on images not seen before: eight images a decoder learns by heart from their boxes alone
     data = Data("thin", thin(100, 64), thin(1000, 16), thin(0, 0))
     settings = replace(BOX, steps=200, batch=4, rate=2e-3, average=0.9, validate_every=100)
     best = []

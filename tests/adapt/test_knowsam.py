@@ -209,9 +209,9 @@ def test_the_surest_cells_change_places_with_their_labels() -> None:
     assert inside[0, ::4, ::4].nonzero().tolist() == [list(cell) for cell in chosen]
     assert inside[1, ::4, ::4].nonzero().tolist() == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]]
     assert inside.sum().item() == 2 * 5 * 16
-    pictures, others = torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
+    images, others = torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
     labels, theirs = torch.zeros(2, 16, 16).long(), torch.full((2, 16, 16), 7)
-    shown, truth = mix(inside, pictures, labels, others, theirs)
+    shown, truth = mix(inside, images, labels, others, theirs)
     assert torch.equal(shown[:, 0].bool(), inside)
     assert torch.equal(truth, 7 * inside)
 
@@ -369,7 +369,7 @@ def test_students_are_loaded_without_teacher_and_base(data: Data, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_it_learns_eight_labelled_pictures(data: Data) -> None:
+def test_it_learns_eight_labelled_images(data: Data) -> None:
     adapted = made("mini", side=96, width=8)
     settings = replace(BOX, steps=240, batch=4, rate=3e-3, average=0.9, validate_every=80)
     outcome = trainer(adapted, data, settings).run()
@@ -457,7 +457,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_teacher_that_is_mostly_right_helps_on_every_seed() -> None:
-    """Gate of the plumbing: 4 labelled pictures of 164, a tenth of the teacher's blocks turned over."""
+    """Gate of the plumbing: 4 labelled images of 164, a tenth of the teacher's blocks turned over."""
     path = Path(__file__).parents[2] / "benchmarks" / "knowsam.py"
     spec = importlib.util.spec_from_file_location("benchmark_knowsam", path)
     assert spec is not None

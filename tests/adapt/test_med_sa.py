@@ -94,7 +94,7 @@ class TestPresets:
             {"activation": "tanh"},
             {"decoder": "all"},
             {"recipe": "x"},
-            {"pictures": "x"},
+            {"images": "x"},
         ],
         ids=str,
     )
@@ -197,9 +197,7 @@ def test_saved_and_loaded_it_answers_alike(method: MedSa, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "rate"), [("sam", 1e-3), ("sam2", 2e-3)])
-def test_it_learns_eight_pictures_by_heart_in_150_steps(
-    family: str, rate: float, data: Data
-) -> None:
+def test_it_learns_eight_images_by_heart_in_150_steps(family: str, rate: float, data: Data) -> None:
     adapted = put(MedSa(), family)
     trainer(adapted, data, replace(BOX, steps=150, batch=4, rate=rate, validate_every=150)).run()
     found = each_dice(adapted, data)

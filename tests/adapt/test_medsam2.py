@@ -312,7 +312,7 @@ def test_a_clip_may_start_at_its_first_frame() -> None:
     "plan", ["mask", "box+click.random:2,most=1", "clicks:3", "mask.morph+clicks:1"]
 )
 @pytest.mark.parametrize("frames", [1, 3])
-def test_every_prompt_teaches_from_clips_and_pictures(family: str, plan: str, frames: int) -> None:
+def test_every_prompt_teaches_from_clips_and_images(family: str, plan: str, frames: int) -> None:
     adapted = attached(MedSam2, family)
     terms = adapted.method.loss(adapted, [example(frames, plan=plan, at=frames - 1)])
     assert set(terms) == {"loss", "dice", "prompted"}
@@ -493,7 +493,7 @@ def test_validation_tells_prompted_and_tracked_frames_apart(clips: Data) -> None
         assert all(0 <= value <= 1 for value in figures.values())
 
 
-def test_validation_of_pictures_is_the_usual_one(data: Data) -> None:
+def test_validation_of_images_is_the_usual_one(data: Data) -> None:
     adapted = attached(MedSam2, "sam2")
     assert set(adapted.method.validate(adapted, data.val)) == {"dice"}
 

@@ -101,7 +101,7 @@ class TestMethod:
         assert both == pytest.approx(sum(each) / 2, rel=1e-4)
 
     @pytest.mark.slow
-    def test_it_learns_eight_pictures_by_heart(
+    def test_it_learns_eight_images_by_heart(
         self, pair: tuple[type[Method], str], data: Data
     ) -> None:
         kind, family = pair

@@ -184,7 +184,7 @@ def test_every_setting_trains(settings: dict[str, Any], data: Data) -> None:
     assert not torch.equal(before, unet(adapted).predict(wide))
 
 
-def test_pictures_keep_their_shape_in_a_letterbox() -> None:
+def test_images_keep_their_shape_in_a_letterbox() -> None:
     values, inner = encoder_trunk.pixels(
         make_engine("sam2"), np.full((50, 100, 3), 200, np.uint8), 96, "letterbox"
     )
@@ -197,7 +197,7 @@ def test_pictures_keep_their_shape_in_a_letterbox() -> None:
     assert truth[0, 0].sum() == 48 * 96
 
 
-def test_tiles_cover_a_picture_and_agree_with_one_look() -> None:
+def test_tiles_cover_a_image_and_agree_with_one_look() -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (61, 97, 3), dtype=np.uint8)
 
     def echo(part: Any) -> Tensor:

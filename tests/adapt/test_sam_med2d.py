@@ -80,7 +80,7 @@ class TestStart:
         assert SamMed2d.suited(replace(card, family="sam2", input_size=1024)).side == 0
 
     def test_unknown_words_are_refused(self) -> None:
-        for changes in ({"preset": "x"}, {"layers": "x"}, {"adapters": "x"}, {"pictures": "x"}):
+        for changes in ({"preset": "x"}, {"layers": "x"}, {"adapters": "x"}, {"images": "x"}):
             with pytest.raises(UnknownName):
                 SamMed2d(**changes)  # type: ignore[arg-type]
         for wrong in ({"passes": 0}, {"deep": 10}, {"stepwise": True, "deep": 2}, {"masks": -1}):
@@ -243,7 +243,7 @@ class TestPasses:
             assert any(".beside_mlp." in name for name in moved) is opening
             assert any(name.startswith("prompt_encoder.") for name in moved) is opening
         assert len(hints) == 18
-        assert all(len(each) == 5 for each in hints)  # five masks a picture
+        assert all(len(each) == 5 for each in hints)  # five masks a image
         assert all(not len(hint.points) and hint.previous is not None for hint in hints[8])
         lone = [k for k in range(1, 8) if not any(len(hint.points) for hint in hints[k])]
         assert len([k for k in lone if 2 <= k <= 7]) >= 1
@@ -259,7 +259,7 @@ class TestPasses:
         after = snapshot(adapted)
         assert all(torch.equal(before[name], after[name]) for name in frozen)
 
-    def test_pictures_stay_for_nine_steps_and_survive_a_stop(
+    def test_images_stay_for_nine_steps_and_survive_a_stop(
         self, data: Data, tmp_path: Path
     ) -> None:
         def run(folder: Path | None = None) -> Any:
@@ -298,7 +298,7 @@ class TestPasses:
     @pytest.mark.slow
     # the focal loss weighs background three times as much, which costs the edges of coarse masks a little
     @pytest.mark.parametrize(("family", "wanted"), [("sam", 0.95), ("sam2", 0.92)])
-    def test_clicks_help_on_pictures_learnt_by_heart(
+    def test_clicks_help_on_images_learnt_by_heart(
         self, family: str, wanted: float, data: Data
     ) -> None:
         adapted = put(SamMed2d(), family)
@@ -376,8 +376,8 @@ class TestUse:
         engine = put(SamMed2d(three=True), family).engine
         assert all(engine.multimask(clicks, tracking=False) for clicks in (0, 1, 2, 9))
 
-    def test_small_pictures_are_centred_and_large_ones_stretched(self) -> None:
-        engine = put(SamMed2d(pictures="med2d")).engine
+    def test_small_images_are_centred_and_large_ones_stretched(self) -> None:
+        engine = put(SamMed2d(images="med2d")).engine
         rgb = np.zeros((64, 100, 3), np.uint8)
         rgb[..., 0] = 200
         pixels = engine.pixels(rgb)

@@ -48,7 +48,7 @@ def markdown(rows: list[Row], *more: str) -> str:
         "sam": "Foundation Models / SAM",
         "datasets": "Large-Scale Datasets",
     }
-    lines = ["# A list", "", "![picture](https://example.org/a.png)", ""]
+    lines = ["# A list", "", "![image](https://example.org/a.png)", ""]
     for table, head in heads.items():
         last = "Dataset" if table == "datasets" else "Code"
         lines += [

@@ -107,7 +107,7 @@ def test_trends_are_drawn(suffix: str, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_pictures_that_cannot_be_are_refused(tmp_path: Path) -> None:
+def test_images_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="must end in"):
         plot(trends(snapshot()), tmp_path / "a.docx")
     with pytest.raises(UsageError, match="nothing to draw"):

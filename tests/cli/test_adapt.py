@@ -24,8 +24,8 @@ from segscope.cli.app import main
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures and masks in two folders, without a list."""
-    place = tmp_path_factory.mktemp("pictures")
+    """Images and masks in two folders, without a list."""
+    place = tmp_path_factory.mktemp("images")
     for part in ("images", "masks"):
         (place / part).mkdir()
     for number in range(6):
@@ -75,10 +75,10 @@ def test_the_list_names_every_method(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_folder_works_as_a_model_everywhere(adapted: Path, folder: Path, tmp_path: Path) -> None:
-    picture, mask = str(folder / "images" / "0.png"), tmp_path / "mask.png"
+    image, mask = str(folder / "images" / "0.png"), tmp_path / "mask.png"
     argv = [
         "segment",
-        picture,
+        image,
         "-o",
         str(mask),
         "--model",

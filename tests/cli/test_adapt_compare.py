@@ -23,8 +23,8 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of a large body, some with a bright spot; three to validate on."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images of a large body, some with a bright spot; three to validate on."""
     place, items = tmp_path_factory.mktemp("sets") / "ellipses", list[dict[str, Any]]()
     place.mkdir()
     for number in range(9):
@@ -62,14 +62,14 @@ def command(data: Path, base: Path, out: Path, *methods: str, steps: int = 2) ->
 
 
 def test_losers_and_refused_methods_stand_in_the_table(
-    pictures: Path,
+    images: Path,
     tiny_checkpoint: Path,
     tmp_path: Path,
     ends: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    usual = command(pictures, tiny_checkpoint, out, "decoder", "linear-probe", "knowsam")
+    usual = command(images, tiny_checkpoint, out, "decoder", "linear-probe", "knowsam")
     assert main([*usual, "--labels", "body"]) == 0
     table = (out / "comparison.md").read_text()
     assert table.splitlines()[2] in capsys.readouterr().out
@@ -104,7 +104,7 @@ def test_losers_and_refused_methods_stand_in_the_table(
     # finished methods stay, others may join; other settings may not
     weights = out / "decoder" / "weights.safetensors"
     before = weights.stat().st_mtime_ns
-    more = [*command(pictures, tiny_checkpoint, out, "decoder", "lora"), "--labels", "body"]
+    more = [*command(images, tiny_checkpoint, out, "decoder", "lora"), "--labels", "body"]
     assert "--resume" in ends(more)
     assert "another choice, training" in ends([*more, "--resume", "--seed", "1"])
     assert main([*more, "--resume", "--json"]) == 0
@@ -138,28 +138,28 @@ def test_volumes_are_judged_from_one_box_and_from_a_box_on_each_slice(
 
 
 def test_what_no_method_can_do_is_refused(
-    pictures: Path, tiny_checkpoint: Path, tmp_path: Path, ends: Callable[..., str]
+    images: Path, tiny_checkpoint: Path, tmp_path: Path, ends: Callable[..., str]
 ) -> None:
     out = tmp_path / "out"
-    assert "near: decoder" in ends(command(pictures, tiny_checkpoint, out, "lora", "decodr"))
+    assert "near: decoder" in ends(command(images, tiny_checkpoint, out, "lora", "decodr"))
     for _ in range(2):  # nothing is left that would stand in the way
         assert "label in" in ends(
-            [*command(pictures, tiny_checkpoint, out, "lora", "decoder"), "--labels", "kidney"]
+            [*command(images, tiny_checkpoint, out, "lora", "decoder"), "--labels", "kidney"]
         )
     assert "patients to train on" in ends(
-        [*command(pictures, tiny_checkpoint, out, "lora"), "--few", "50"]
+        [*command(images, tiny_checkpoint, out, "lora"), "--few", "50"]
     )
     assert "--set is for one" in ends(
-        [*command(pictures, tiny_checkpoint, out, "lora"), "--set", "rank=2"]
+        [*command(images, tiny_checkpoint, out, "lora"), "--set", "rank=2"]
     )
     assert "no comparison to go on with" in ends(
-        [*command(pictures, tiny_checkpoint, out / "x", "lora"), "--resume"]
+        [*command(images, tiny_checkpoint, out / "x", "lora"), "--resume"]
     )
     (tmp_path / "file").write_text("")
-    assert "is a file" in ends(command(pictures, tiny_checkpoint, tmp_path / "file", "lora"))
+    assert "is a file" in ends(command(images, tiny_checkpoint, tmp_path / "file", "lora"))
     assert "compare lora decoder" in ends(
-        ["adapt", "lora", "decoder", "--data", str(pictures), "--out", str(out)]
+        ["adapt", "lora", "decoder", "--data", str(images), "--out", str(out)]
     )
     assert "--cases" in ends(
-        ["adapt", "lora", "--cases", "2", "--data", str(pictures), "--out", str(out)]
+        ["adapt", "lora", "--cases", "2", "--data", str(images), "--out", str(out)]
     )

@@ -15,19 +15,19 @@ from segscope.cli.app import main
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two splits of two pictures, each with a square in it."""
+    """Two splits of two images, each with a square in it."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for name in ("a", "b"):
             coarse = Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8))
             labels = np.zeros((48, 48), np.uint8)
             labels[10:30, 10:30] = 255
-            for kind, picture in (
+            for kind, image in (
                 ("images", coarse.resize((48, 48))),
                 ("masks", Image.fromarray(labels)),
             ):
                 (tmp_path / split / kind).mkdir(parents=True, exist_ok=True)
-                picture.save(tmp_path / split / kind / f"{name}.png")
+                image.save(tmp_path / split / kind / f"{name}.png")
     return tmp_path
 
 

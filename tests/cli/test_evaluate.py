@@ -15,7 +15,7 @@ from segscope.phantom import picture
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two pictures and their masks in folders."""
+    """Two images and their masks in folders."""
     root = tmp_path_factory.mktemp("pairs")
     for number in range(2):
         rgb, labels = picture(seed=number, size_hw=(80, 96))

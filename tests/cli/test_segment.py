@@ -32,7 +32,7 @@ def run(inputs: Any, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_a_picture(run: Run, inputs: Any, tmp_path: Path) -> None:
+def test_a_image(run: Run, inputs: Any, tmp_path: Path) -> None:
     result = run(
         "segment",
         inputs.png,
@@ -194,7 +194,7 @@ def test_direction(run: Run, inputs: Any, tmp_path: Path) -> None:
     assert not np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj)[..., :3].any()
 
 
-def test_a_folder_of_pictures_as_output(run: Run, inputs: Any, tmp_path: Path) -> None:
+def test_a_folder_of_images_as_output(run: Run, inputs: Any, tmp_path: Path) -> None:
     run("segment", inputs.nii, "-o", str(tmp_path / "masks"), "--box", "5,5,30,30@3")
     assert len(list((tmp_path / "masks").iterdir())) == 6
 

@@ -76,7 +76,7 @@ def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
     other = data / "more" / "deep"
     other.mkdir(parents=True)
     shutil.copy(data / "good.png", other / "good.png")
-    (data / "broken.png").write_bytes(b"no picture")
+    (data / "broken.png").write_bytes(b"no image")
     (data / ".hidden").mkdir()
     (data / "old.segscope").mkdir()
     shutil.copy(data / "good.png", data / "old.segscope" / "x.png")
@@ -94,7 +94,7 @@ def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
         taken, left = take_in(workspace, [data], lambda *_: None)
         names = [case["name"] for case in workspace.cases.listed()]
         assert names == ["good.png", "series", "volume.nii.gz", "volume.npy"]
-        assert taken == 5  # one picture is there twice
+        assert taken == 5  # one image is there twice
         assert [path.name for path, _ in left] == ["broken.png"]
         take_in(workspace, [data], lambda *_: None)
         assert len(workspace.cases.listed()) == 4

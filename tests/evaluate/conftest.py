@@ -1,4 +1,4 @@
-"""A small mixed data set: pictures, a volume and a clip, all made up."""
+"""A small mixed data set: images, a volume and a clip, all made up."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def save(path: Path, array: Any) -> str:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of two sets: pictures (3 patients), and sequences (one volume, one clip)."""
+    """Folder of two sets: images (3 patients), and sequences (one volume, one clip)."""
     root = tmp_path_factory.mktemp("sets")
     items = []
     for number in range(3):
         rgb, labels = picture(seed=number, size_hw=(96, 112))
-        save(root / "pictures" / f"{number}.png", rgb)
-        save(root / "pictures" / f"{number}_mask.png", labels.astype(np.uint16))
+        save(root / "images" / f"{number}.png", rgb)
+        save(root / "images" / f"{number}_mask.png", labels.astype(np.uint16))
         target = {"path": f"{number}_mask.png", "label": "body", "kind": "instance"}
         split, modality = ("train", "CT") if number else ("test", "MRI")
         items.append({"id": f"p{number}", "image": f"{number}.png", "targets": [target], "split": split,
                       "group": f"g{number}", "item_modality": modality})  # fmt: skip
-    _list(root / "pictures", "pictures", items)
+    _list(root / "images", "images", items)
     grey, bodies = stack(np.random.default_rng(3), (7, 64, 64))
     large = int(np.bincount(bodies[bodies > 0].ravel()).argmax())
     place = root / "sequences"
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"id": "clip", "image": "clip", "targets": [{"path": "truth", **binary}], "split": "test"},
     ])  # fmt: skip
     (root / "index.json").write_text(
-        json.dumps({"datasets": [{"name": "pictures"}, {"name": "sequences"}]})
+        json.dumps({"datasets": [{"name": "images"}, {"name": "sequences"}]})
     )
     return root
 

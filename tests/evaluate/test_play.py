@@ -40,7 +40,7 @@ def rounds(scene: Scene, plan: str, setting: Setting | None = None, **more: obje
 
 
 def test_each_round_is_an_answer_and_prompts_add_up(scenes: dict[str, Scene]) -> None:
-    found = rounds(scenes["picture"], "box+clicks:3")
+    found = rounds(scenes["image"], "box+clicks:3")
     assert [state.number for state in found] == [1, 2, 3, 4]
     assert [state.prompts for state in found] == [1, 2, 3, 4]
     assert all(
@@ -51,23 +51,23 @@ def test_each_round_is_an_answer_and_prompts_add_up(scenes: dict[str, Scene]) ->
 
 
 def test_plays_do_not_see_each_other_and_share_what_was_encoded(scenes: dict[str, Scene]) -> None:
-    work, _ = scenes["picture"]
-    first = rounds(scenes["picture"], "box")[0]
+    work, _ = scenes["image"]
+    first = rounds(scenes["image"], "box")[0]
     encoded = work.encoded_frames
-    rounds(scenes["picture"], "clicks:1")
-    again = rounds(scenes["picture"], "box")[0]
+    rounds(scenes["image"], "clicks:1")
+    again = rounds(scenes["image"], "box")[0]
     assert np.array_equal(first.found, again.found)
     assert work.encoded_frames - encoded <= 4  # the windows of the click; none for the box again
     assert work.object_ids == ()
 
 
 def test_a_good_answer_is_not_corrected(scenes: dict[str, Scene]) -> None:
-    assert len(rounds(scenes["picture"], "box+clicks:3", Setting(stop_iou=0.01))) == 1
+    assert len(rounds(scenes["image"], "box+clicks:3", Setting(stop_iou=0.01))) == 1
     assert len(rounds(scenes["volume"], "mask+clicks:3@largest", Setting(stop_iou=0.01))) == 1
 
 
 def test_several_boxes_are_answered_one_by_one_and_united(scenes: dict[str, Scene]) -> None:
-    work, truth = scenes["picture"]
+    work, truth = scenes["image"]
     two = np.zeros_like(truth)
     two[0, 10:30, 10:30] = two[0, 50:80, 60:100] = True
     union = rounds((work, two), "box.multi")[0].found
@@ -80,9 +80,9 @@ def test_several_boxes_are_answered_one_by_one_and_united(scenes: dict[str, Scen
 
 
 def test_the_oracle_is_never_worse_at_the_first_click(scenes: dict[str, Scene]) -> None:
-    _, truth = scenes["picture"]
+    _, truth = scenes["image"]
     predicted, oracle = (
-        rounds(scenes["picture"], "clicks:1", choose=way)[0] for way in ("predicted", "oracle")
+        rounds(scenes["image"], "clicks:1", choose=way)[0] for way in ("predicted", "oracle")
     )
     assert overlap(oracle.found, truth) >= overlap(predicted.found, truth)
 
@@ -142,6 +142,6 @@ def test_offline_corrects_the_worst_frame_with_several_clicks(scenes: dict[str, 
 
 
 def test_the_same_chance_gives_the_same_play(scenes: dict[str, Scene]) -> None:
-    one, two = (rounds(scenes["picture"], "scribble+clicks:2") for _ in range(2))
+    one, two = (rounds(scenes["image"], "scribble+clicks:2") for _ in range(2))
     assert [state.score for state in one] == [state.score for state in two]
     assert all(np.array_equal(a.found, b.found) for a, b in zip(one, two, strict=True))

@@ -21,9 +21,9 @@ def test_the_published_protocols_are_there() -> None:
     assert wanted <= set(names())
 
 
-def test_prompts_without_a_protocol_go_to_every_kind_and_everything_to_pictures() -> None:
+def test_prompts_without_a_protocol_go_to_every_kind_and_everything_to_images() -> None:
     protocol = default(["box", "everything"])
-    assert [str(plan) for plan in protocol.picture.prompts] == ["box", "everything"]
+    assert [str(plan) for plan in protocol.image.prompts] == ["box", "everything"]
     assert [str(plan) for plan in protocol.volume.prompts] == ["box"]
 
 
@@ -31,14 +31,14 @@ def test_prompts_without_a_protocol_go_to_every_kind_and_everything_to_pictures(
     ("text", "said"),
     [
         ("prompts = 3", "no setting 'prompts'"),
-        ("[picture]\nprompts = ['bx']", "bx"),
-        ("[picture]\nprompts = ['box']\nmetrics = ['dise']", "near: dice"),
-        ("[picture]\nprompts = ['box']\nchoose = ['best']", "predicted, oracle"),
+        ("[image]\nprompts = ['bx']", "bx"),
+        ("[image]\nprompts = ['box']\nmetrics = ['dise']", "near: dice"),
+        ("[image]\nprompts = ['box']\nchoose = ['best']", "predicted, oracle"),
         ("[volume]\nprompts = ['box']\nchoose = ['oracle']", "sequences have one answer"),
         ("[volume]\nprompts = ['box']\nmode = 'fast'", "track, online, frames"),
-        ("degrade = ['fog:3']\n[picture]\nprompts = ['box']", "fog"),
-        ("degrade = ['smoke:9']\n[picture]\nprompts = ['box']", "severity from 1 to 5"),
-        ("seeds = 0\n[picture]\nprompts = ['box']", "seeds is 1 or more"),
+        ("degrade = ['fog:3']\n[image]\nprompts = ['box']", "fog"),
+        ("degrade = ['smoke:9']\n[image]\nprompts = ['box']", "severity from 1 to 5"),
+        ("seeds = 0\n[image]\nprompts = ['box']", "seeds is 1 or more"),
         ("name = 'empty'", "gives no prompts"),
     ],
 )
@@ -59,8 +59,8 @@ def test_what_is_no_toml_or_not_there(tmp_path: Path) -> None:
 
 def test_a_protocol_is_plain_values() -> None:
     values = read_protocol("context-dependent").as_dict()
-    assert values["picture"]["prompts"][0] == "box.multi"
-    assert values["picture"]["stop_iou"] == 0.9
+    assert values["image"]["prompts"][0] == "box.multi"
+    assert values["image"]["stop_iou"] == 0.9
 
 
 def test_disturbances() -> None:

@@ -50,7 +50,7 @@ def test_it_shows_what_was_measured(page: str) -> None:
         "Overview",
         "Clicks",
         "Data sets",
-        "Disturbed pictures",
+        "Disturbed images",
         "Without prompts",
         "Worst and median cases",
     ):
@@ -58,8 +58,8 @@ def test_it_shows_what_was_measured(page: str) -> None:
     assert page.count("data:image/png;base64,") == 4  # two sets
     assert page.count("<svg") >= 4
     assert "currentColor" in page
-    assert "&lt;pictures&gt;" in page  # names of others are text, not HTML
-    assert "<pictures>" not in page
+    assert "&lt;images&gt;" in page  # names of others are text, not HTML
+    assert "<images>" not in page
 
 
 def test_names_in_tables_are_text_too(page: str, tmp_path: Path) -> None:

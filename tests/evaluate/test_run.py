@@ -45,10 +45,10 @@ def test_every_case_object_and_prompt_has_its_row(
     asked = {(row["dataset"], row["case"], row.get("prompt")) for row in once.rows}
     for case in sets[0].cases:
         prompts = ("box.jitter", "clicks:2")
-        assert {("pictures", case.id, prompt) for prompt in prompts} <= asked
-    assert {row["kind"] for row in once.rows} == {"picture", "volume", "video"}
+        assert {("images", case.id, prompt) for prompt in prompts} <= asked
+    assert {row["kind"] for row in once.rows} == {"image", "volume", "video"}
     plays = {(row["case"], row["object"]) for row in once.rows if row.get("prompt") == "clicks:2"}
-    assert len(plays) == 2 * 3 + 1 + 1  # objects of the pictures, volume, clip
+    assert len(plays) == 2 * 3 + 1 + 1  # objects of the images, volume, clip
     assert all(0 <= row["dice"] <= 1 for row in once.rows if "dice" in row)
 
 
@@ -91,7 +91,7 @@ def test_another_seed_draws_other_boxes(
     once: running.Evaluation, sets: list[DataSet], tmp_path: Path
 ) -> None:
     other = evaluate(sets[:1], ["mini"], replace(PROTOCOL, seed=6), tmp_path / "seed", mini)
-    same = [row for row in once.rows if row["dataset"] == "pictures"]
+    same = [row for row in once.rows if row["dataset"] == "images"]
     boxes = [
         [row["dice"] for row in rows if row.get("prompt") == "box.jitter"]
         for rows in (same, other.rows)
@@ -105,10 +105,10 @@ def test_prompts_without_chance_are_given_once(sets: list[DataSet], tmp_path: Pa
     assert [row["prompt"] for row in rows] == ["box", *["box.jitter"] * 3]
 
 
-def test_pictures_of_other_patients_stand_in_for_a_prompt(
+def test_images_of_other_patients_stand_in_for_a_prompt(
     sets: list[DataSet], tmp_path: Path
 ) -> None:
-    protocol = replace(PROTOCOL, picture=replace(PROTOCOL.picture, prompts=(), context=5))
+    protocol = replace(PROTOCOL, image=replace(PROTOCOL.image, prompts=(), context=5))
     rows = evaluate(sets[:1], ["mini"], protocol, tmp_path / "context", mini).rows
     assert [(row["case"], row["prompt"], row["prompts"]) for row in rows] == [
         ("p0", "in-context:5", 2), ("p1", "in-context:5", 1), ("p2", "in-context:5", 1),
@@ -148,7 +148,7 @@ def test_a_case_that_cannot_be_read_is_told_and_the_others_go_on(
     sets: list[DataSet], tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"\x89PNG no picture")
+    bad.write_bytes(b"\x89PNG no image")
     cases = (replace(sets[0].cases[0], image=bad), sets[0].cases[1])
     result = evaluate(
         [replace(sets[0], cases=cases)],
@@ -191,7 +191,7 @@ def test_more_models_need_more_work_but_the_folder_of_others_is_refused(
 def test_prompted_and_other_frames_are_judged_apart(once: running.Evaluation) -> None:
     """A box on one frame must not hide what tracking is worth on the others."""
     rows = [row for row in once.rows if row.get("prompt") == "box.jitter"]
-    tracked = [row for row in rows if row["kind"] != "picture"]
+    tracked = [row for row in rows if row["kind"] != "image"]
     assert tracked
     assert all(
         0 <= row[f"dice@{part}"] <= 1 for row in tracked for part in ("prompted", "propagated")
@@ -203,7 +203,7 @@ def test_prompted_and_other_frames_are_judged_apart(once: running.Evaluation) ->
     assert all(
         row["dice"] == row["dice@propagated"] for row in tracked if row["kind"] == "video"
     )  # as asked for
-    assert not any("dice@propagated" in row for row in rows if row["kind"] == "picture")
+    assert not any("dice@propagated" in row for row in rows if row["kind"] == "image")
     assert {"dice@prompted", "dice@propagated"} <= {
         name for line in once.summary.lines if line["kind"] == "volume" for name in line["metrics"]
     }

@@ -24,7 +24,7 @@ def test_an_array_comes_with_its_place(client: Client, volume: np.ndarray) -> No
     assert client.upload_array(volume, affine=affine).image_id == image.image_id
     spaced = client.upload_array(volume, spacing_zyx_mm=(3, 0.5, 0.4))
     assert spaced.spacing_zyx_mm == (3, 0.5, 0.4)
-    assert client.upload_array(volume[0]).kind == "picture"
+    assert client.upload_array(volume[0]).kind == "image"
     assert client.upload_array(np.zeros((4, 9, 8, 3), np.uint8)).shape_zyx == (4, 9, 8)
 
 

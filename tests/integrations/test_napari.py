@@ -263,10 +263,10 @@ def test_a_propagation_that_is_left_is_cancelled(client: Client, image: Any) -> 
     work.close()
 
 
-def test_a_picture_has_layers_of_two_axes(client: Client, volume: np.ndarray) -> None:
-    picture = np.clip(volume[3] / 2 + 60, 0, 255).astype(np.uint8)
+def test_a_image_has_layers_of_two_axes(client: Client, volume: np.ndarray) -> None:
+    pixels = np.clip(volume[3] / 2 + 60, 0, 255).astype(np.uint8)
     flat = SimpleNamespace(
-        name="cells", data=np.stack([picture] * 3, axis=-1), rgb=True, ndim=2, scale=np.ones(2),
+        name="cells", data=np.stack([pixels] * 3, axis=-1), rgb=True, ndim=2, scale=np.ones(2),
         translate=np.zeros(2), affine=None, multiscale=False,
     )  # fmt: skip
     work = Work(Viewer(), flat, client, annotator="flat")

@@ -24,7 +24,7 @@ from segscope.io.datasets.reading import (
 )
 
 
-def picture(path: Path, value: int = 0) -> Path:
+def image(path: Path, value: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((4, 5), value, np.uint8)
     pixels[0] = 0
@@ -40,7 +40,7 @@ def volume(path: Path, value: int = 0) -> Path:
 
 class TestOwn:
     def test_items(self, tmp_path: Path) -> None:
-        picture(tmp_path / "images/a.png"), picture(tmp_path / "masks/a.png", 255)
+        image(tmp_path / "images/a.png"), image(tmp_path / "masks/a.png", 255)
         item = {"id": "a", "image": "images/a.png", "split": "val", "group": "patient 3", "item_modality": "US",
                 "targets": [{"path": "masks/a.png", "label": "lesion", "kind": "binary"}]}  # fmt: skip
         document = {
@@ -66,14 +66,14 @@ class TestOwn:
         ],
     )
     def test_items_that_lie(self, change: dict[str, object], tmp_path: Path) -> None:
-        picture(tmp_path / "a.png")
+        image(tmp_path / "a.png")
         item = {"id": "a", "image": "a.png", "targets": [], "split": "train", **change}
         (tmp_path / "dataset.json").write_text(json.dumps({"items": [item]}))
         with pytest.raises(ReadError):
             cases(tmp_path)
 
     def test_two_of_one_name(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png")
+        image(tmp_path / "a.png")
         (tmp_path / "dataset.json").write_text(
             json.dumps({"items": [{"id": "a", "image": "a.png"}] * 2})
         )
@@ -81,7 +81,7 @@ class TestOwn:
             cases(tmp_path)
 
     def test_what_a_list_says_of_its_set_and_its_cases(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png"), picture(tmp_path / "a_0.png", 1)
+        image(tmp_path / "a.png"), image(tmp_path / "a_0.png", 1)
         more = {
             "scribbles": ["a_0.png"],
             "source_set": "elsewhere",
@@ -114,7 +114,7 @@ class TestOwn:
     @pytest.mark.parametrize("indexed", [True, False])
     def test_a_folder_of_several(self, indexed: bool, tmp_path: Path) -> None:
         for name in ("one", "two"):
-            picture(tmp_path / name / "a.png")
+            image(tmp_path / name / "a.png")
             (tmp_path / name / "dataset.json").write_text(
                 json.dumps({"items": [{"id": "a", "image": "a.png"}]})
             )
@@ -128,7 +128,7 @@ class TestOwn:
             cases(tmp_path)
 
     def test_complaints_in_the_place_of_exceptions(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png")
+        image(tmp_path / "a.png")
         items = [{"id": "a", "image": "a.png"}, {"id": "b", "image": "gone.png"}, {"id": "c"}]
         (tmp_path / "dataset.json").write_text(json.dumps({"items": items}))
         said: list[tuple[str, str]] = []
@@ -236,8 +236,8 @@ class TestOthers:
     def test_pairs_below_folders_of_splits(self, form: str, tmp_path: Path) -> None:
         for split in ("train", "valid"):
             file = form.format(split=split)
-            picture(tmp_path / file), picture(tmp_path / file.replace("images", "masks"), 255)
-        picture(tmp_path / "test/images/b.png")
+            image(tmp_path / file), image(tmp_path / file.replace("images", "masks"), 255)
+        image(tmp_path / "test/images/b.png")
         found = {case.id: (case.split, len(case.targets)) for case in cases(tmp_path)}
         assert found == {"train/a": ("train", 1), "valid/a": ("val", 1), "test/b": ("test", 0)}
 
@@ -245,12 +245,12 @@ class TestOthers:
     def test_pairs(self, ending: str, tmp_path: Path) -> None:
         for name in ("a", "b.2"):
             (
-                picture(tmp_path / f"images/{name}.png"),
-                picture(tmp_path / f"masks/{name}{ending}.png", 1),
+                image(tmp_path / f"images/{name}.png"),
+                image(tmp_path / f"masks/{name}{ending}.png", 1),
             )
         assert [(case.id, case.targets[0].path.name) for case in cases(tmp_path)] == [
             ("a", f"a{ending}.png"), ("b.2", f"b.2{ending}.png")]  # fmt: skip
-        picture(tmp_path / "images/c.png")
+        image(tmp_path / "images/c.png")
         with pytest.raises(ReadError, match=r"c\.png has 0 masks"):
             cases(tmp_path)
 
@@ -292,8 +292,8 @@ class TestOthers:
 
 
 def test_instances_are_called_by_the_label(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png", 7)
+    image(tmp_path / "a.png", 7)
     masks = read_target(
-        Target(tmp_path / "a.png", "nucleus", "instance"), io.read(picture(tmp_path / "b.png"))
+        Target(tmp_path / "a.png", "nucleus", "instance"), io.read(image(tmp_path / "b.png"))
     )
     assert masks.names == {7: "nucleus"}

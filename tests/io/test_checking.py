@@ -30,7 +30,7 @@ FAR[:3, 3], NEAR[:3, 3] = (-30, 20, 5), (-30, 20, 5)
 
 
 def scene(seed: int, size: int = 64) -> np.ndarray:
-    """A smooth grey picture."""
+    """A smooth grey image."""
     noise = np.random.default_rng(seed).normal(size=(size, size))
     smooth = ndimage.gaussian_filter(noise, 4)
     return np.uint8(np.clip(128 + 60 * smooth / smooth.std(), 1, 254))
@@ -53,7 +53,7 @@ def save_volume(path: Path, voxels: np.ndarray, affine: np.ndarray = NEAR) -> No
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures with one binary mask each, two of them to train on, and a list of them."""
+    """Three images with one binary mask each, two of them to train on, and a list of them."""
     for seed, name in enumerate("abc"):
         save(tmp_path / f"images/{name}.png", scene(seed))
         save(tmp_path / f"masks/{name}.png", np.uint8(disk(20 + 10 * seed)) * 255)
@@ -96,7 +96,7 @@ def copied(name: str, **changes: object) -> Callable[[Path], None]:
 
 
 def same_pixels(old: str, new: str) -> Callable[[Path], None]:
-    """Other bytes, grey as colours: the same picture all the same."""
+    """Other bytes, grey as colours: the same image all the same."""
 
     def plant(folder: Path) -> None:
         Image.open(folder / f"images/{old}.png").convert("RGB").save(folder / f"images/{new}.png")
@@ -105,8 +105,8 @@ def same_pixels(old: str, new: str) -> Callable[[Path], None]:
 
 
 def saved_again(folder: Path) -> None:
-    picture = Image.open(folder / "images/a.png").resize((128, 128))
-    picture.save(folder / "images/b.jpg", quality=70)
+    image = Image.open(folder / "images/a.png").resize((128, 128))
+    image.save(folder / "images/b.jpg", quality=70)
     save(folder / "masks/b.png", np.uint8(disk(60, 60, size=128)) * 255)
     (folder / "images/b.png").unlink()
     entry("b", image="images/b.jpg")(folder)
@@ -198,7 +198,7 @@ def test_sets_are_compared_with_each_other(
     assert [each.kind for each in check(above)] == ["image-leak"] * 3
 
 
-# --- faults of pictures and their masks -----------------------------------------------------------------------------
+# --- faults of images and their masks -----------------------------------------------------------------------------
 
 
 def image(pixels: np.ndarray) -> Callable[[Path], None]:
@@ -252,7 +252,7 @@ PICTURES: list[tuple[str, str, Callable[[Path], Any]]] = [
 @pytest.mark.parametrize(
     ("kind", "file", "plant"), PICTURES, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_fault_of_a_picture(
+def test_a_fault_of_a_image(
     kind: str, file: str, plant: Callable[[Path], Any], folder: Path
 ) -> None:
     plant(folder)

@@ -125,9 +125,9 @@ class TestFiles:
 
     def test_files_of_others(self, tmp_path: Path) -> None:
         path = foreign(tmp_path / "c.json")
-        with pytest.raises(UsageError, match="2 pictures"):
+        with pytest.raises(UsageError, match="2 images"):
             io.read_masks(path)
-        like = Stack(np.zeros((1, 8, 9)), "picture", path=Path("somewhere/a.png"))
+        like = Stack(np.zeros((1, 8, 9)), "image", path=Path("somewhere/a.png"))
         masks = io.read_masks(path, like)
         assert masks.names == {1: "cell", 2: "cell"}
         expected = np.zeros((8, 9), bool)
@@ -148,7 +148,7 @@ class TestFiles:
         ],
     )
     def test_damaged_documents_are_refused(self, changes: dict[str, Any], tmp_path: Path) -> None:
-        like = Stack(np.zeros((1, 8, 9)), "picture", path=Path("a.png"))
+        like = Stack(np.zeros((1, 8, 9)), "image", path=Path("a.png"))
         with pytest.raises(ReadError):
             io.read_masks(foreign(tmp_path / "c.json", **changes), like)
 

@@ -81,10 +81,10 @@ class TestPlace:
         stack = io.read(write_series(tmp_path / "rounded", positions))
         assert 0 < stack.meta["slice_deviation_mm"] < 0.1
 
-    def test_one_slice_is_a_picture_with_its_place(self, tmp_path: Path) -> None:
+    def test_one_slice_is_a_image_with_its_place(self, tmp_path: Path) -> None:
         folder = write_series(tmp_path / "one", along((0, 0, 1), 1))
         stack = io.read(folder / "000.dcm")
-        assert stack.kind == "picture"
+        assert stack.kind == "image"
         check_places(stack, along((0, 0, 1), 1), AXIAL)
         assert stack.spacing_zyx_mm == pytest.approx((2.0, 0.7, 0.4))
 
@@ -255,7 +255,7 @@ class TestValues:
         with pytest.raises(ReadError, match="RescaleSlope of 0"):
             self.read_one(tmp_path, np.zeros((4, 4), np.int16), RescaleSlope=0, RescaleIntercept=0)
 
-    def test_inverted_pictures_keep_their_values_and_say_so(self, tmp_path: Path) -> None:
+    def test_inverted_images_keep_their_values_and_say_so(self, tmp_path: Path) -> None:
         pixels = np.arange(16, dtype=np.int16).reshape(4, 4)
         stack = self.read_one(tmp_path, pixels, PhotometricInterpretation="MONOCHROME1")
         assert stack.meta["inverted"] is True
@@ -359,12 +359,12 @@ class TestFolders:
         Image.new("L", (8, 6)).save(tmp_path / "1.png")
         assert io.read(tmp_path).kind == "video"
 
-    def test_a_folder_without_pictures_says_what_it_holds(self, tmp_path: Path) -> None:
+    def test_a_folder_without_images_says_what_it_holds(self, tmp_path: Path) -> None:
         shutil.copy(sample("rtplan.dcm"), tmp_path / "plan.dcm")
         with pytest.raises(ReadError, match="1 not an image"):
             io.read(tmp_path)
 
-    def test_pictures_without_positions_keep_their_instance_order(self, tmp_path: Path) -> None:
+    def test_images_without_positions_keep_their_instance_order(self, tmp_path: Path) -> None:
         for number in range(3):
             data = header(MR, "MR", InstanceNumber=3 - number)
             save(set_pixels(data, slice_pixels(number)), tmp_path / "s" / f"{number}.dcm")

@@ -98,7 +98,7 @@ COLOUR = ["SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle.dcm", "SC_ybr_full_422_uncompress
 
 class TestSamplesOfPydicom:
     @pytest.mark.parametrize("name", GREY)
-    def test_grey_pictures_of_all_compressions_decode(self, name: str) -> None:
+    def test_grey_images_of_all_compressions_decode(self, name: str) -> None:
         stack = io.read(sample(name))
         assert whole(stack).shape == stack.source.shape
         assert whole(stack).dtype == stack.source.dtype
@@ -109,7 +109,7 @@ class TestSamplesOfPydicom:
         assert stack.source.shape[-1] == 3
         assert whole(stack).dtype == np.uint8
 
-    def test_the_same_picture_is_the_same_in_each_lossless_form(self) -> None:
+    def test_the_same_image_is_the_same_in_each_lossless_form(self) -> None:
         plain = io.read(sample("MR_small.dcm"))[0]
         for form in ("bigendian", "RLE", "jp2klossless", "implicit", "jpeg_ls_lossless", "expb"):
             assert np.array_equal(io.read(sample(f"MR_small_{form}.dcm"))[0], plain), form
@@ -121,11 +121,11 @@ class TestSamplesOfPydicom:
     @pytest.mark.parametrize(
         "name", ["rtplan.dcm", "test-SR.dcm", "reportsi.dcm", "waveform_ecg.dcm"]
     )
-    def test_files_without_pictures_say_so(self, name: str) -> None:
+    def test_files_without_images_say_so(self, name: str) -> None:
         with pytest.raises(ReadError, match="not an image"):
             io.read(sample(name))
 
-    def test_a_segmentation_is_not_read_as_a_picture(self) -> None:
+    def test_a_segmentation_is_not_read_as_a_image(self) -> None:
         with pytest.raises(UsageError, match="read it as masks"):
             io.read(sample("liver_1frame.dcm"))
 

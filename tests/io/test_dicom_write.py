@@ -449,7 +449,7 @@ class TestContours:
         )
         assert np.array_equal(alone + np.zeros(mask.shape), mask)
 
-    def test_points_outside_the_picture_are_cut_off(self) -> None:
+    def test_points_outside_the_image_are_cut_off(self) -> None:
         square = np.array([[-10.5, -10.5], [3.5, -10.5], [3.5, 2.5], [-10.5, 2.5]])
         wanted = np.zeros((5, 7), bool)
         wanted[:3, :4] = True

@@ -70,7 +70,7 @@ def _tiff(**options: Any) -> Callable[[Path], None]:
     return lambda path: tifffile.imwrite(path, SMALL, **options)
 
 
-def _picture(array: np.ndarray) -> Callable[[Path], None]:
+def _image(array: np.ndarray) -> Callable[[Path], None]:
     return lambda path: Image.fromarray(array).save(path)
 
 
@@ -91,13 +91,13 @@ MEMBERS: dict[str, tuple[str, Callable[[Path], None], np.ndarray]] = {
     "imagej": ("a.tif", _tiff(imagej=True, metadata={"axes": "ZYX"}), SMALL),
     "ome": ("a.ome.tif", _tiff(metadata={"axes": "ZYX"}), SMALL),
     "ome deflated": ("a.ome.tif", _tiff(metadata={"axes": "ZYX"}, compression="zlib"), SMALL),
-    "png": ("a.png", _picture(SMALL[0]), SMALL[:1]),
+    "png": ("a.png", _image(SMALL[0]), SMALL[:1]),
     "png 16 bit": (
         "a.png",
-        _picture(SMALL[0].astype(np.uint16) * 200),
+        _image(SMALL[0].astype(np.uint16) * 200),
         SMALL[:1].astype(np.uint16) * 200,
     ),
-    "bmp": ("a.bmp", _picture(SMALL[0]), SMALL[:1]),
+    "bmp": ("a.bmp", _image(SMALL[0]), SMALL[:1]),
 }
 
 
@@ -498,7 +498,7 @@ class TestBombs:
         with pytest.raises(ReadError):
             io.read(tmp_path / "bomb.npz")
 
-    def test_a_picture_bomb_is_refused(self, tmp_path: Path) -> None:
+    def test_a_image_bomb_is_refused(self, tmp_path: Path) -> None:
         Image.new("1", (12000, 12000)).save(tmp_path / "bomb.png")
         with pytest.raises(ReadError, match="pixels"):
             io.read(tmp_path / "bomb.png")

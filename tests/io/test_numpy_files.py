@@ -22,7 +22,7 @@ LABELS = (DATA > 0).astype(np.uint8) * 3
 class TestShapes:
     @pytest.mark.parametrize(
         ("shape", "expected", "kind"),
-        [((6, 7), (1, 6, 7), "picture"), ((5, 6, 7), (5, 6, 7), "volume"), ((6, 7, 3), (1, 6, 7, 3), "picture"),
+        [((6, 7), (1, 6, 7), "image"), ((5, 6, 7), (5, 6, 7), "volume"), ((6, 7, 3), (1, 6, 7, 3), "image"),
          ((5, 6, 7, 3), (5, 6, 7, 3), "volume")],
     )  # fmt: skip
     def test_npy(
@@ -44,7 +44,7 @@ class TestShapes:
     @pytest.mark.parametrize(
         "array", [np.zeros(5), np.zeros((2, 2, 2, 2, 2)), np.zeros((2, 2), "c8"), np.array(["a"])]
     )
-    def test_what_is_no_picture_is_refused(self, array: np.ndarray, tmp_path: Path) -> None:
+    def test_what_is_no_image_is_refused(self, array: np.ndarray, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", array)
         with pytest.raises(ReadError):
             io.read(tmp_path / "a.npy")
@@ -99,7 +99,7 @@ class TestSafety:
 
 
 class TestCases:
-    def test_picture_truth_and_spacing(self, tmp_path: Path) -> None:
+    def test_image_truth_and_spacing(self, tmp_path: Path) -> None:
         np.savez_compressed(
             tmp_path / "a.npz",
             imgs=DATA,

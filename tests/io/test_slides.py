@@ -17,7 +17,7 @@ pytest.importorskip("openslide", reason="the extra wsi is not installed")
 SIDE = 512
 
 
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     y, x = np.mgrid[:SIDE, : SIDE + 128]
     return np.stack([x // 4, y // 4, (x + y) // 8], axis=-1).astype(np.uint8)
 
@@ -25,7 +25,7 @@ def picture() -> np.ndarray:
 @pytest.fixture
 def slide(tmp_path: Path) -> Path:
     """An Aperio file with three levels and 0.25 micrometres a pixel."""
-    path, full = tmp_path / "slide.svs", picture()
+    path, full = tmp_path / "slide.svs", image()
     note = "Aperio Image Library v12\r\n640x512 (256x256)|MPP = 0.25|AppMag = 40"
     with tifffile.TiffWriter(path) as file:
         for level in range(3):
@@ -42,8 +42,8 @@ def slide(tmp_path: Path) -> Path:
 
 def test_the_most_detailed_level_is_read_when_it_fits(slide: Path) -> None:
     stack = io.read(slide)
-    assert (stack.kind, stack.source.shape) == ("picture", (1, SIDE, SIDE + 128, 3))
-    assert np.array_equal(stack[0], picture())
+    assert (stack.kind, stack.source.shape) == ("image", (1, SIDE, SIDE + 128, 3))
+    assert np.array_equal(stack[0], image())
     assert stack.spacing_zyx_mm == pytest.approx((1.0, 2.5e-4, 2.5e-4))
     assert (stack.meta["level"], stack.meta["downsample"]) == (0, 1.0)
 
@@ -54,7 +54,7 @@ def test_a_smaller_level_is_taken_and_noted_when_it_does_not(
     monkeypatch.setattr(slides, "MOST_PIXELS", SIDE * SIDE // 2)
     stack = io.read(slide)
     assert stack.source.shape == (1, SIDE // 2, SIDE // 2 + 64, 3)
-    assert np.array_equal(stack[0], picture()[::2, ::2])
+    assert np.array_equal(stack[0], image()[::2, ::2])
     assert stack.spacing_zyx_mm == pytest.approx((1.0, 5e-4, 5e-4))
     assert "level 1 of 3" in stack.meta["notes"][0]
 

@@ -53,7 +53,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def picture(number: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+def image(number: int, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
     """A frame that carries its number as bright and dark fields, and something that moves."""
     found = np.zeros((*size_hw, 3), np.uint8)
     for bit in range(12):
@@ -71,7 +71,7 @@ def number_in(frame: np.ndarray) -> int:
 def make(path: Path, codec: str, *, count: int = COUNT, form: str | None = None, pixels: str = "yuv420p",
          options: dict[str, str] | None = None, variable: bool = False, group: int = 12, b_frames: int | None = None,
          first_pts: int = 0, mux: dict[str, str] | None = None) -> Path:  # fmt: skip
-    """A video whose frames are `picture`s of their numbers."""
+    """A video whose frames are `image`s of their numbers."""
     if codec not in codecs_available:
         pytest.skip(f"this build of PyAV has no {codec}")
     with av.open(str(path), "w", format=form, options=mux or {}) as container:
@@ -84,7 +84,7 @@ def make(path: Path, codec: str, *, count: int = COUNT, form: str | None = None,
         if variable:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(count):
-            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(image(number), format="rgb24")
             if variable:
                 frame.pts, frame.time_base = 40 * number + 5 * (number % 7), Fraction(1, 1000)
             elif first_pts:
@@ -177,7 +177,7 @@ class TestFiles:
             sound: Any = container.add_stream("pcm_s16le", rate=8000, layout="mono")
             for number in range(10):
                 container.mux(
-                    stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24"))
+                    stream.encode(av.VideoFrame.from_ndarray(image(number), format="rgb24"))
                 )
                 noise = av.AudioFrame.from_ndarray(
                     np.zeros((1, 320), np.int16), format="s16", layout="mono"
@@ -196,7 +196,7 @@ class TestFiles:
             for number in range(300):
                 shown = 1 if 20 <= number < 280 else 2 + number % 5
                 container.mux(
-                    stream.encode(av.VideoFrame.from_ndarray(picture(shown), format="rgb24"))
+                    stream.encode(av.VideoFrame.from_ndarray(image(shown), format="rgb24"))
                 )
             container.mux(stream.encode(None))
         frames = VideoFrames(path)
@@ -339,7 +339,7 @@ class TestDamaged:
             stream: Any = container.add_stream("mpeg2video", rate=25)
             stream.height, stream.width, stream.pix_fmt = 64, 128, "yuv420p"
             for number in range(30):
-                frame = av.VideoFrame.from_ndarray(picture(number, (64, 128)), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(image(number, (64, 128)), format="rgb24")
                 frame.pts, frame.time_base = number + 40, Fraction(1, 25)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
@@ -371,7 +371,7 @@ class TestFolders:
         folder = self.fill(tmp_path / "f", ["1.png", "2.png"])
         (folder / "labels.csv").write_text("a,b")
         (folder / ".thumbs").write_text("x")
-        assert io.read(folder).meta["notes"] == ("1 entries left out: not pictures",)
+        assert io.read(folder).meta["notes"] == ("1 entries left out: not images",)
 
     def test_sizes_that_differ_are_refused_with_the_file(self, tmp_path: Path) -> None:
         folder = self.fill(tmp_path / "f", ["1.png", "2.png"])
@@ -430,7 +430,7 @@ class TestWriting:
 
         def frames() -> Iterator[np.ndarray]:
             for number in range(200):
-                alive[:] = [picture(number)]
+                alive[:] = [image(number)]
                 yield alive[0]
 
         write_video(tmp_path / "out.mp4", frames(), 25)
@@ -439,7 +439,7 @@ class TestWriting:
 
     def test_nothing_is_left_of_a_failure(self, tmp_path: Path) -> None:
         def frames() -> Iterator[np.ndarray]:
-            yield picture(0)
+            yield image(0)
             raise RuntimeError("stopped")
 
         (tmp_path / "out.mp4").write_bytes(b"old")
@@ -450,8 +450,8 @@ class TestWriting:
 
     @pytest.mark.parametrize(
         ("frames", "fps"),
-        [([], 25), ([picture(0)], 0), ([picture(0)], float("nan")), ([picture(0).astype(float)], 25),
-         ([picture(0)[..., 0]], 25), ([picture(0), picture(0)[:20]], 25)],
+        [([], 25), ([image(0)], 0), ([image(0)], float("nan")), ([image(0).astype(float)], 25),
+         ([image(0)[..., 0]], 25), ([image(0), image(0)[:20]], 25)],
     )  # fmt: skip
     def test_what_is_no_video_is_refused(
         self, tmp_path: Path, frames: list[np.ndarray], fps: float

@@ -64,7 +64,7 @@ def test_the_released_rule_replaces_as_by_hand() -> None:
 
 
 def test_the_order_of_a_set_counts_for_the_released_rule_only() -> None:
-    """The report on order: of six pictures in all 720 orders, how many different banks of three come out."""
+    """The report on order: of six images in all 720 orders, how many different banks of three come out."""
     rng = np.random.default_rng(3)
     vectors = [tuple(row) for row in np.abs(rng.normal(size=(6, 4))).tolist()]
     banks: dict[str, set[frozenset[tuple[float, ...]]]] = {"total": set(), "pairs": set()}

@@ -47,7 +47,7 @@ def _slow_f(found, truth):
 def test_f_is_that_of_the_definition(random_pair):
     for seed in range(0, 80, 2):
         found, truth, _ = random_pair(seed)
-        # wide pictures have discs of 2 and 3 pixels
+        # wide images have discs of 2 and 3 pixels
         pad = ((0, 0), (0, {2: 150, 4: 280}.get(seed % 20, 0)))
         found, truth = np.pad(found, pad), np.pad(truth, pad)
         assert np.array_equal(contour(found), _slow_contour(found))

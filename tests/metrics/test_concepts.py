@@ -1,6 +1,6 @@
 """Context-dependent concepts: the figures of py_sod_metrics, and what is right where those are not.
 
-py_sod_metrics 1.6.2 asks for older numpy and scikit-image than the tests use, so its figures for 40 pictures are stored
+py_sod_metrics 1.6.2 asks for older numpy and scikit-image than the tests use, so its figures for 40 images are stored
 (data/py_sod_metrics.npz, made with `figures` below); where it is installed, 200 more are compared.
 """
 
@@ -29,7 +29,7 @@ NAMES = (
 )
 
 
-def picture(seed, shape=None):
+def image(seed, shape=None):
     """A map or a mask (every other one) as uint8 from 0 to 255, and its truth, which is never empty."""
     rng = np.random.default_rng(seed)
     shape = shape or tuple(rng.integers(6, 40, 2).tolist())
@@ -79,7 +79,7 @@ def test_figures_are_those_that_py_sod_metrics_gave():
 def test_figures_are_those_that_py_sod_metrics_gives():
     library = pytest.importorskip("py_sod_metrics", reason="py_sod_metrics is not installed")
     for seed in range(200):
-        found, truth = picture(1000 + seed)
+        found, truth = image(1000 + seed)
         theirs = np.array(figures(library, found, truth))
         known = ~np.isnan(theirs)  # see the centre in the last column, below
         np.testing.assert_allclose(
@@ -135,7 +135,7 @@ def test_hand_computed_values_of_half_an_object():
 
 
 def test_a_volume_is_judged_on_its_frames_with_truth():
-    found, truth = picture(4, (12, 14))
+    found, truth = image(4, (12, 14))
     stack = np.stack([found, found, found]) / 255
     truths = np.stack([truth, np.zeros_like(truth), truth])
     assert score(stack, truths, metrics=NAMES).values == pytest.approx(

@@ -352,9 +352,9 @@ def test_repvit_is_the_released_one(official) -> None:
     stored = np.load(Path(__file__).parent / "data" / "released.npz")
     state, _ = rename("edgetam", official("edgetam"))
     encoder = fill(build("edgetam", "test", meta=True), state).vision_encoder.backbone.timm_model
-    picture = np.random.default_rng(6).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    image = np.random.default_rng(6).standard_normal((1, 3, 64, 64)).astype(np.float32)
     with torch.no_grad():
-        maps = encoder(torch.from_numpy(picture))
+        maps = encoder(torch.from_numpy(image))
     for i, found in enumerate(maps):
         np.testing.assert_allclose(found[0].numpy(), stored[f"repvit_{i}"], rtol=1e-4, atol=1e-4)
 

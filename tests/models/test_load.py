@@ -48,11 +48,11 @@ def test_an_official_file_becomes_an_engine_that_works(
 
 
 def test_loading_twice_gives_the_same_answers(files: dict[str, Path]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     logits = []
     for path in (files["sam2"], str(files["sam2"])):
         engine = load(path, device="cpu", input_size=128)
-        logits.append(engine.decode(engine.encode(picture), [CLICK], multimask=False).logits)
+        logits.append(engine.decode(engine.encode(image), [CLICK], multimask=False).logits)
     assert torch.equal(*logits)
 
 
@@ -151,12 +151,12 @@ def test_convert_refuses_what_is_no_checkpoint(
 def test_an_engine_may_be_loaded_in_inference_mode(official, tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save({"model": official("sam2")}, path)
-    picture = np.zeros((40, 50, 3), np.uint8)
+    image = np.zeros((40, 50, 3), np.uint8)
     with torch.inference_mode():
-        inside = load(path, input_size=128, device="cpu").encode(picture)
+        inside = load(path, input_size=128, device="cpu").encode(image)
     engine = load(path, input_size=128, device="cpu")
     with torch.inference_mode():
-        outside = engine.encode(picture)
+        outside = engine.encode(image)
     assert torch.allclose(inside.maps[-1], outside.maps[-1], atol=1e-6)
 
 

@@ -112,7 +112,7 @@ def test_mixed_objects_answer_as_alone(model, features):
     assert torch.allclose(mixed[:1], box, atol=1e-4)
 
 
-def test_a_shifted_picture_of_the_prompt_maps_shifts(model):
+def test_a_shifted_image_of_the_prompt_maps_shifts(model):
     from segscope.models.mini import prompt_maps
 
     def maps(x):

@@ -91,7 +91,7 @@ def test_the_frame_gets_its_logits_by_the_released_rule(engine: SamEngine) -> No
     np.testing.assert_allclose(full[0, :1].numpy(), STORED["click_full"], atol=1e-5)
 
 
-def test_medsam_has_its_own_rule_for_pictures_and_masks(medsam: SamEngine) -> None:
+def test_medsam_has_its_own_rule_for_images_and_masks(medsam: SamEngine) -> None:
     decoded = medsam.decode(medsam.encode(STORED["img"]), [hint(box=BOX)], multimask=False)
     np.testing.assert_allclose(decoded.logits[0].numpy(), STORED["medsam_low"], atol=TOLERANCE)
     full = medsam.to_frame(decoded.logits, (141, 187))
@@ -102,14 +102,14 @@ def test_medsam_has_its_own_rule_for_pictures_and_masks(medsam: SamEngine) -> No
 @pytest.mark.parametrize("shape", [(60, 75, 3), (200, 150, 3), (96, 96, 3), (70, 260, 3)])
 def test_stretching_is_scikit_images(shape: tuple[int, int, int]) -> None:
     transform = pytest.importorskip("skimage.transform")
-    picture = np.random.default_rng(0).integers(10, 240, shape, np.uint8)
+    image = np.random.default_rng(0).integers(10, 240, shape, np.uint8)
     wanted = transform.resize(
-        picture, (96, 96), order=3, preserve_range=True, anti_aliasing=True
+        image, (96, 96), order=3, preserve_range=True, anti_aliasing=True
     ).astype(np.uint8)
-    np.testing.assert_array_equal(stretch(picture, 96), wanted)
+    np.testing.assert_array_equal(stretch(image, 96), wanted)
 
 
-def test_a_flat_picture_is_no_division_by_zero(medsam: SamEngine, engine: SamEngine) -> None:
+def test_a_flat_image_is_no_division_by_zero(medsam: SamEngine, engine: SamEngine) -> None:
     for one in (medsam, engine):
         features = one.encode(np.full((20, 30, 3), 7, np.uint8))
         assert bool(features.maps[0].isfinite().all())
@@ -134,7 +134,7 @@ def test_earlier_logits_of_another_size_are_resized(engine: SamEngine) -> None:
         assert decoded.logits.shape == (1, 1, 32, 32)
 
 
-def test_a_mask_of_the_picture_is_padded_like_the_picture(engine: SamEngine) -> None:
+def test_a_mask_of_the_image_is_padded_like_the_image(engine: SamEngine) -> None:
     features = engine.encode(np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8))
     given, padded = torch.full((64, 128), -10.0), torch.full((32, 32), -10.0)
     given[40:, 60:100] = padded[10:16, 15:25] = 10.0
@@ -147,9 +147,7 @@ def test_a_mask_of_the_picture_is_padded_like_the_picture(engine: SamEngine) -> 
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 400), (400, 3), (128, 128), (127, 300)])
-def test_any_picture_size_gives_masks_of_that_size(
-    engine: SamEngine, size: tuple[int, int]
-) -> None:
+def test_any_image_size_gives_masks_of_that_size(engine: SamEngine, size: tuple[int, int]) -> None:
     features = engine.encode(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
     decoded = engine.decode(features, [hint(0.5, 0.5)], multimask=False)
     assert engine.to_frame(decoded.logits, size).shape == (1, 1, *size)

@@ -56,7 +56,7 @@ def test_same_seed_same_result(make):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_picture_has_objects_and_the_size_asked_for(seed):
+def test_image_has_objects_and_the_size_asked_for(seed):
     rgb, labels = picture(seed, (120, 160))
     assert rgb.shape == (120, 160, 3)
     assert rgb.dtype == np.uint8

@@ -35,10 +35,10 @@ def test_instances_do_not_overlap(engine: Engine, clip: Stack) -> None:
     assert all(np.isfinite(score) for score in masks.scores.values())
 
 
-def test_the_same_picture_gives_the_same_masks_in_any_batch(sam2: Engine, clip: Stack) -> None:
-    picture = Stack.from_array(clip[0])
-    one = everything(picture, sam2, grid=ALL)
-    other = everything(picture, sam2, grid=Grid(**{**_fields(ALL), "batch": 5}))
+def test_the_same_image_gives_the_same_masks_in_any_batch(sam2: Engine, clip: Stack) -> None:
+    image = Stack.from_array(clip[0])
+    one = everything(image, sam2, grid=ALL)
+    other = everything(image, sam2, grid=Grid(**{**_fields(ALL), "batch": 5}))
     assert (one.labels != other.labels).mean() < 0.02  # equal but for rounding at the threshold
 
 

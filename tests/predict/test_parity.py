@@ -84,7 +84,7 @@ def run(work: Interaction, **options: Any) -> None:
         pass
 
 
-def test_pictures(engine: Engine, reference: Any) -> None:
+def test_images(engine: Engine, reference: Any) -> None:
     def hint(points: Any = (), positive: Any = (), box: Any = None, previous: Any = None) -> Hint:
         return Hint(np.array(points, float).reshape(-1, 2), np.array(positive, bool), box, previous)
 

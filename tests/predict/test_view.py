@@ -117,8 +117,8 @@ def test_objects_that_overlap_share_a_window() -> None:
 
 
 def test_zoom_answers_in_frame_pixels() -> None:
-    picture = Stack.from_array(np.where(disc(150), 220, 30).astype(np.uint8))
-    with Interaction(picture, make_engine("mini")) as work:
+    image = Stack.from_array(np.where(disc(150), 220, 30).astype(np.uint8))
+    with Interaction(image, make_engine("mini")) as work:
         found = work.add(Point(150, 100))
         assert found.logits.shape == (200, 200)
         assert len(found.candidates) == 3

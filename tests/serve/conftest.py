@@ -32,21 +32,19 @@ def engine() -> Any:
 
 @pytest.fixture(scope="session")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume with two bright blocks, a picture, and a folder of frames."""
+    """A volume with two bright blocks, a image, and a folder of frames."""
     folder = tmp_path_factory.mktemp("scans")
     rng = np.random.default_rng(0)
     volume = rng.integers(-60, 60, (80, 60, 7)).astype(np.int16)  # x, y, z
     volume[20:40, 20:40, 1:6] += 300
     volume[55:70, 10:25, :] += 200
     nibabel.save(nibabel.Nifti1Image(volume, np.diag([0.7, 0.8, 2.5, 1.0])), folder / "ct.nii.gz")
-    picture = rng.integers(0, 60, (64, 96, 3), dtype=np.uint8)
-    picture[10:30, 20:50] += 150
-    Image.fromarray(picture).save(folder / "cells.png")
+    image = rng.integers(0, 60, (64, 96, 3), dtype=np.uint8)
+    image[10:30, 20:50] += 150
+    Image.fromarray(image).save(folder / "cells.png")
     (folder / "clip").mkdir()
     for number in range(3):
-        Image.fromarray(np.roll(picture, 4 * number, axis=1)).save(
-            folder / "clip" / f"{number}.png"
-        )
+        Image.fromarray(np.roll(image, 4 * number, axis=1)).save(folder / "clip" / f"{number}.png")
     return folder
 
 

@@ -489,7 +489,7 @@ class TestExport:
         path.write_bytes(answer.content)
         assert np.array_equal(ss.read_masks(path, like=ss.read(scans / "ct.nii.gz")).labels, shown)
 
-    def test_pictures_in_a_zip(self, server: Server) -> None:
+    def test_images_in_a_zip(self, server: Server) -> None:
         server.open()
         server.do("predict", frame=3, boxes=[BOX])
         answer = server.http.get(f"/v1/sessions/{server.session_id}/export?format=png")

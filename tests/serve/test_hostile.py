@@ -125,8 +125,8 @@ PICTURE = png(16, 16)
 NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: %s\n"
 HOSTILE: dict[str, tuple[str, bytes]] = {
     "empty": ("a.png", b""),
-    "bomb picture": ("a.png", png(20_000, 20_000)),
-    "wide picture": ("a.png", png(60_000, 60_000)),
+    "bomb image": ("a.png", png(20_000, 20_000)),
+    "wide image": ("a.png", png(60_000, 60_000)),
     "bomb volume": ("a.nii.gz", nifti((30_000, 30_000, 30_000), 10**6)),
     "volume cut off": ("a.nii.gz", nifti((200, 200, 50), 1000)),
     "volume of nothing": ("a.nii.gz", nifti((0, 10, 10), 100)),

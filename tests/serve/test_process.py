@@ -151,7 +151,7 @@ class Annotator:
             for part in session.masks(frame):
                 part.put(self.shown.setdefault((frame, part.object_id), np.zeros((60, 80), bool)))
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         labels = np.zeros((7, 60, 80), np.uint16)
         for (frame, object_id), mask in sorted(self.shown.items()):
             labels[frame][mask] = object_id
@@ -166,7 +166,7 @@ class Annotator:
             state = session.state()
             self.steps = (state["can_undo"], state["can_redo"])
             if len(log) == self.done:
-                assert np.array_equal(labels, self.picture()), self.name
+                assert np.array_equal(labels, self.image()), self.name
                 return
             # the command whose answer was never heard is on disk; the screen catches up
             self.done = len(log)
@@ -176,7 +176,7 @@ class Annotator:
                     part.put(
                         self.shown.setdefault((frame, part.object_id), np.zeros((60, 80), bool))
                     )
-            assert np.array_equal(labels, self.picture())
+            assert np.array_equal(labels, self.image())
 
     def log(self, client: Client, image_id: str) -> bytes:
         (row,) = client.json("GET", f"/v1/sessions?image_id={image_id}&annotator={self.name}")

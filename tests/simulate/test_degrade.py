@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segscope.errors import UnknownName, UsageError
-from segscope.phantom import picture, volume
+from segscope.phantom import volume
 from segscope.simulate.corrupt import DEGRADATIONS, Degraded, degrade
 from segscope.stack import FrameSource, Stack
 
@@ -60,7 +60,7 @@ class TestDegradation:
                     assert array.min() <= made.min() <= made.max() <= array.max()
             assert (array == before).all()
 
-    def test_same_seed_same_picture(self, arrays: Iterator[np.ndarray], name: str) -> None:
+    def test_same_seed_same_image(self, arrays: Iterator[np.ndarray], name: str) -> None:
         for array in arrays:
             assert (worse(array, name, 3, 1) == worse(array, name, 3, 1)).all()
 

@@ -123,7 +123,7 @@ def test_unknown_names_are_answered_with_near_ones() -> None:
         simulator("scribble.centre")
 
 
-def test_masks_are_hints_on_pictures_and_answers_on_stacks() -> None:
+def test_masks_are_hints_on_images_and_answers_on_stacks() -> None:
     for name in ("mask.gt", "mask.morph"):
         for truth in (OBJECTS["ring"], OBJECTS["volume"]):
             (prompt,) = SIMULATORS[name].make(target(truth), np.random.default_rng(0))

@@ -159,8 +159,8 @@ def test_from_the_menu_to_a_propagated_mask(tmp_path: Path, request: pytest.Fixt
     widget.propagate()
     until(lambda: "changed" in widget.said.text() and bool(masks.data[1].any()), "propagate")
     assert widget.progress.value() > 2
-    picture = viewer.screenshot(path=str(tmp_path / "viewer.png"), canvas_only=False)
-    assert picture.std() > 5
+    image = viewer.screenshot(path=str(tmp_path / "viewer.png"), canvas_only=False)
+    assert image.std() > 5
     widget.undo()
     until(lambda: not masks.data[1].any(), "undo")
     assert masks.data[3].any()

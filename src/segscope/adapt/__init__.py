@@ -1,4 +1,4 @@
-"""Adaptation: a loaded network to one that fits a kind of picture better, or needs no prompts.
+"""Adaptation: a loaded network to one that fits a kind of image better, or needs no prompts.
 
 `METHODS` is the table of ways to do it, one file each; `segscope.adapt.method` says what a method
 is.

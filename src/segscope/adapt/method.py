@@ -21,7 +21,7 @@ All the rest has defaults. What the trainer promises:
     stand in `adapted.statistics` and are saved as well.
   * Modules stay in evaluation mode, so dropout is off and batch norms keep their statistics; those
     in `adapted.noisy` are switched to training mode for steps only.
-  * `loss` gets `Example`s (see `segscope.adapt.data.sampler`): a picture or a clip as the network
+  * `loss` gets `Example`s (see `segscope.adapt.data.sampler`): a image or a clip as the network
     shall see it, truth, drawn prompts, and a generator of its own for all further chance. It
     returns the MEAN over the examples, so that any split of a batch over accumulation and processes
     gives the same gradient. torch's own generator is seeded at every step. Keep no state between
@@ -153,7 +153,7 @@ class Method:
         about: what it trains, in a few words.
         when: when to choose it, one sentence.
         paper: arXiv id or DOI; empty where it is common practice.
-        dims: what it learns from: pictures and single slices ("2d"), slices with neighbours ("3d"),
+        dims: what it learns from: images and single slices ("2d"), slices with neighbours ("3d"),
             clips ("video").
         families: which bases it can adapt.
         promptable: whether the result answers prompts.

@@ -48,7 +48,7 @@ def _centred(x: float, y: float, wide: float, high: float, size_hw: Sequence[int
 
 
 def cut(frames: NDArray[Any], window: Window) -> NDArray[Any]:
-    """(..., row, column) within a window; for pictures pass the axes of rows and columns last."""
+    """(..., row, column) within a window; for images pass the axes of rows and columns last."""
     x0, y0, x1, y1 = window
     return frames[..., y0:y1, x0:x1]
 

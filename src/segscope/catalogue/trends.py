@@ -1,4 +1,4 @@
-"""What the literature does over time: counts, and their pictures."""
+"""What the literature does over time: counts, and their images."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
         WriteError: the file cannot be written.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"the picture {path.name!r} must end in .png, .svg or .pdf")
+        raise UsageError(f"the image {path.name!r} must end in .png, .svg or .pdf")
     months = [month for month in found["months"] if month >= SINCE]
     if not months:
         raise UsageError(
@@ -111,7 +111,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
 
 def _undated(path: Path) -> dict[str, None]:
-    """No date in the file, so that equal works make equal pictures."""
+    """No date in the file, so that equal works make equal images."""
     if path.suffix.lower() == ".pdf":
         return {"CreationDate": None}
     if path.suffix.lower() == ".svg":

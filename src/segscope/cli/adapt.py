@@ -42,12 +42,12 @@ def adapt(
     ),
     out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the adaptation."),
     steps: int | None = typer.Option(
-        None, min=1, help="Steps of training. Default: by method and number of pictures."
+        None, min=1, help="Steps of training. Default: by method and number of images."
     ),
     minutes: float | None = typer.Option(
         None, min=0.01, help="Time for training; the number of steps follows from it."
     ),
-    batch: int | None = typer.Option(None, min=1, help="Pictures a step."),
+    batch: int | None = typer.Option(None, min=1, help="Images a step."),
     accumulate: int | None = typer.Option(
         None, min=1, help="Parts that a batch is worked through in, to save memory."
     ),
@@ -75,7 +75,7 @@ def adapt(
     list_methods: bool = typer.Option(False, "--list", help="List the methods."),
     as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
 ) -> None:
-    """Adapt a model to your own kind of pictures, from a data set with masks.
+    """Adapt a model to your own kind of images, from a data set with masks.
 
     The folder that it leaves is a model: `segscope segment PICTURE --model FOLDER`. An interrupted
         run goes on with

@@ -1,4 +1,4 @@
-"""`segscope annotate`: a browser page for segmenting the pictures, volumes and videos at some
+"""`segscope annotate`: a browser page for segmenting the images, volumes and videos at some
 paths.
 """
 
@@ -28,7 +28,7 @@ ENDING = ".segscope"
 
 def annotate(
     paths: list[Path] = typer.Argument(
-        ..., metavar="PATH...", help="Pictures, volumes, videos, or folders of them."
+        ..., metavar="PATH...", help="Images, volumes, videos, or folders of them."
     ),
     project: Path | None = typer.Option(
         None,
@@ -97,7 +97,7 @@ class Annotate:
                 console.complain(f"left out: {len(left) - 5} more")
             if not taken:
                 raise UsageError(
-                    "there is nothing to annotate: no picture, volume or video was found at these paths"
+                    "there is nothing to annotate: no image, volume or video was found at these paths"
                 )
 
         run(self.settings, self.door, self._say, prepare=prepare)

@@ -34,7 +34,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="segscope",
-    help="Promptable segmentation of biomedical pictures, volumes and videos with the SAM family.",
+    help="Promptable segmentation of biomedical images, volumes and videos with the SAM family.",
     epilog="Every command takes --help and --json. Exit codes: 0 done, 1 failed, 2 wrong use. "
     "--debug anywhere shows the traceback of an error.",
     add_completion=False,

@@ -26,8 +26,8 @@ def clip(frames: int, side: int) -> Stack:
     """A generated video of square frames."""
     from segscope import phantom
 
-    pictures, _ = phantom.clip(seed=0, frames=frames, size_hw=(side, side))
-    return Stack.from_array(pictures, times_s=np.arange(frames) / 25)
+    images, _ = phantom.clip(seed=0, frames=frames, size_hw=(side, side))
+    return Stack.from_array(images, times_s=np.arange(frames) / 25)
 
 
 def boxes(count: int, side: int) -> list[Box]:
@@ -59,13 +59,13 @@ def encoding(engine: Engine, stack: Stack, times: int = 7) -> Seconds:
 
 
 def click(engine: Engine, stack: Stack, times: int = 15) -> Seconds:
-    """A further click on a picture that is encoded already, up to the mask in pixels of the frame."""
-    picture = Stack.from_array(stack[0])
-    side = picture.size_hw[0]
+    """A further click on a image that is encoded already, up to the mask in pixels of the frame."""
+    image = Stack.from_array(stack[0])
+    side = image.size_hw[0]
     places = iter(
         np.random.default_rng(0).uniform(0.35 * side, 0.65 * side, (times + 1, 2)).tolist()
     )
-    with Interaction(picture, engine) as work:
+    with Interaction(image, engine) as work:
         work.add(Box((0.3 * side, 0.3 * side, 0.7 * side, 0.7 * side)))
 
         def add() -> None:

@@ -1,4 +1,4 @@
-"""`segscope demo`: real pictures that came with installed packages, and generated ones, segmented
+"""`segscope demo`: real images that came with installed packages, and generated ones, segmented
 in front of you.
 """
 
@@ -56,7 +56,7 @@ def _of_scikit_image(name: str) -> Callable[[Path], tuple[Path, None]]:
     def find(_folder: Path) -> tuple[Path, None]:
         from segscope._optional import require
 
-        package = require("skimage", "demo", "find the pictures of this demo")
+        package = require("skimage", "demo", "find the images of this demo")
         return Path(str(package.__file__)).parent / "data" / name, None
 
     return find

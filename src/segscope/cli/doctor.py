@@ -26,7 +26,7 @@ EXTRAS = {
     "jpeg_ls": ("dicom", "JPEG-LS compressed DICOM"),
     "SimpleITK": ("itk", "further volume formats"),
     "zarr": ("zarr", "zarr and OME-Zarr"),
-    "openslide": ("wsi", "whole-slide pictures"),
+    "openslide": ("wsi", "whole-slide images"),
     "imagecodecs": ("tiff-codecs", "TIFF with rare compressions"),
     "skimage": ("demo", "the photographs of `segscope demo`"),
 }

@@ -1,4 +1,4 @@
-"""`segscope everything`: all objects of a picture, without prompts."""
+"""`segscope everything`: all objects of a image, without prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segscope.cli.segment import Device, Segment
 
 
 def everything(
-    source: Path = typer.Argument(..., metavar="INPUT", help="Picture."),
+    source: Path = typer.Argument(..., metavar="INPUT", help="Image."),
     output: Path = typer.Option(
         ..., "-o", "--output", help="Label map; the ending names the format."
     ),
@@ -35,7 +35,7 @@ def everything(
     channel: int | None = typer.Option(None, help="Which channel of a microscopy file, from 0."),
     as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
 ) -> None:
-    """Find every object of a picture: a label map with one number for each."""
+    """Find every object of a image: a label map with one number for each."""
     outputs = segment_output.Outputs(output.expanduser(), overlay, record)
     Segment(
         source.expanduser(),

@@ -292,12 +292,12 @@ def bib(
 
 @app.command()
 def stats(
-    plot: Path | None = typer.Option(None, help="Picture of the trends: .png, .svg or .pdf."),
+    plot: Path | None = typer.Option(None, help="Image of the trends: .png, .svg or .pdf."),
     year: str | None = YEAR,
     folder: Path | None = FOLDER,
     as_json: bool = JSON,
 ) -> None:
-    """How many, when, on what, and with code; as a picture with --plot."""
+    """How many, when, on what, and with code; as a image with --plot."""
     from segscope.catalogue.search import Query, search, years
     from segscope.catalogue.store import load
     from segscope.catalogue.trends import plot as draw

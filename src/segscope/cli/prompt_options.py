@@ -152,7 +152,7 @@ def _frame(given: int | None, default: int | None, what: str) -> int:
         return given
     if default is None:
         raise PromptError(
-            f"say which slice is meant: {what}@SLICE, counted from 0 (a picture and a video need no @)"
+            f"say which slice is meant: {what}@SLICE, counted from 0 (a image and a video need no @)"
         )
     return default
 

@@ -40,7 +40,7 @@ class Device(StrEnum):
 def segment(
     context: typer.Context,
     source: Path = typer.Argument(
-        ..., metavar="INPUT", help="Picture, volume, DICOM folder or video."
+        ..., metavar="INPUT", help="Image, volume, DICOM folder or video."
     ),
     output: Path = typer.Option(
         ...,
@@ -65,7 +65,7 @@ def segment(
     ),
     prompts: Path | None = typer.Option(None, metavar="FILE.json", help="Prompt file."),
     everything: bool = typer.Option(
-        False, "--everything", help="No prompts: every object of a picture."
+        False, "--everything", help="No prompts: every object of a image."
     ),
     axis: int = typer.Option(0, min=0, max=2, help="Axis of (z, y, x) that the slices run along."),
     window: str | None = typer.Option(
@@ -199,7 +199,7 @@ class Segment:
         ):
             raise UsageError(
                 "no prompt: give --box X0,Y0,X1,Y1, --point X,Y, --mask FILE or --prompts FILE.json (with @FRAME in a "
-                "volume), or --everything for all objects of a picture"
+                "volume), or --everything for all objects of a image"
             )
 
     def _read(self) -> Stack:
@@ -286,7 +286,7 @@ class Segment:
 def _mask_of(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:
     """The mask that a file holds for one frame, and that frame.
 
-    A single picture goes to any frame; a file as deep as the stack gives its frame, which must be
+    A single image goes to any frame; a file as deep as the stack gives its frame, which must be
     named unless only one holds something.
     """
     from segscope import io

@@ -45,7 +45,7 @@ class Outputs:
 
     Attributes:
         masks: in the format its suffix names.
-        overlay: a picture or a film, or None.
+        overlay: a image or a film, or None.
         record: JSON with what made the masks, or None.
     """
 
@@ -120,7 +120,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prompt]) -> None:
-    """A sheet of key frames as a picture, or every frame as a film."""
+    """A sheet of key frames as a image, or every frame as a film."""
     from segscope.overlay import sheet, video
     from segscope.render import Renderer
 
@@ -162,7 +162,7 @@ def describe(stack: Stack) -> str:
     rows, columns = stack.size_hw
     parts = [stack.kind if stack.modality is None else f"{stack.modality} {stack.kind}"]
     frames = {
-        "picture": "",
+        "image": "",
         "volume": f"{len(stack)} slices of ",
         "video": f"{len(stack)} frames of ",
     }[stack.kind]

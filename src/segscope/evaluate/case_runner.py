@@ -209,7 +209,7 @@ def _prompted(
     each = [plan for plan in setting.prompts if plan.opening != "everything"]
     for plan in whole:
         yield {"prompt": str(plan), **_everything(shown, things, engine)}
-    if task.examples and shown.kind == "picture":
+    if task.examples and shown.kind == "image":
         truths = {label: truth[0] for label, truth in classes_of(things).items()}
         head: Row = {"prompt": f"in-context:{setting.context}", "seed": protocol.seed}
         yield from (
@@ -248,7 +248,7 @@ def _plan(
             untouched = rng.bit_generator.state
             for state in play(start, plan, thing.truth, rng, setting, choose, rules):
                 judged = _judge(start.stack, state, thing.truth, setting)
-                if start.stack.kind != "picture" and setting.mode != "frames":
+                if start.stack.kind != "image" and setting.mode != "frames":
                     judged |= _apart(state, thing.truth)
                 if protocol.cvpr25 and start.stack.kind == "volume":
                     scores = challenge_round(state.found, thing.truth, start.stack.spacing_zyx_mm)
@@ -266,7 +266,7 @@ def _judge(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
     found = state.found[frames]
     true = truth[frames]
     spacing: tuple[float, ...] | None = stack.spacing_zyx_mm
-    if stack.kind == "picture":
+    if stack.kind == "image":
         found = found[0]
         true = true[0]
         if spacing is None:
@@ -298,7 +298,7 @@ def _apart(state: Round, truth: Volume) -> Row:
 
 
 def _counts(frame: int, state: Round, frames: int, kind: str, setting: Setting) -> bool:
-    if kind == "picture":
+    if kind == "image":
         return True
     if setting.mode == "frames":
         return frame in state.prompted
@@ -308,7 +308,7 @@ def _counts(frame: int, state: Round, frames: int, kind: str, setting: Setting) 
 
 
 def _everything(stack: Stack, things: list[Thing], engine: Engine) -> Row:
-    """One row for the whole picture: how well objects are found, and what an oracle would make of
+    """One row for the whole image: how well objects are found, and what an oracle would make of
     the masks.
     """
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Worst and median cases as pictures: played again from their seeds, what was found and the truth
+"""Worst and median cases as images: played again from their seeds, what was found and the truth
 drawn on top.
 """
 
@@ -36,7 +36,7 @@ from segscope.session.interaction import Interaction
 from segscope.stack import Stack
 
 SHOWN_SETS = 12  # data sets whose worst and median case are drawn, for each model
-TILE = 360  # longer side of a picture of a case, in pixels
+TILE = 360  # longer side of a image of a case, in pixels
 FOUND, TRUTH = 1, 2  # object ids, for their colours
 
 
@@ -44,7 +44,7 @@ def worst_and_median(
     last: Sequence[Row], datasets: Sequence[DataSet], protocol: Protocol, load: Load
 ) -> Iterator[dict[str, Any]]:
     """Of each data set and model, by the first metric and the first prompt of the kind: title and
-    pictures.
+    images.
     """
     for model in dict.fromkeys(row["model"] for row in last):
         drawn: list[dict[str, str]] = []
@@ -62,7 +62,7 @@ def worst_and_median(
             ):
                 text = f"{dataset.name}: {row['label'] or 'object'} of {row['case']}, {name} {row[name]:.2f}"
                 drawn.append(
-                    {"kind": kind, "text": text, "png": _picture(row, dataset, engine, protocol)}
+                    {"kind": kind, "text": text, "png": _image(row, dataset, engine, protocol)}
                 )
         if drawn:
             prompts = [
@@ -96,7 +96,7 @@ def _of_first_prompt(
     ]
 
 
-def _picture(row: Row, dataset: DataSet, engine: Any, protocol: Protocol) -> str:
+def _image(row: Row, dataset: DataSet, engine: Any, protocol: Protocol) -> str:
     """Base64 of a PNG: the object as it was found, on the frame where the truth is largest."""
     case = next(case for case in dataset.cases if case.id == row["case"])
     stack = read_image(case)

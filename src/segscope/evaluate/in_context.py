@@ -1,4 +1,4 @@
-"""In-context: no prompt on the picture itself, but others with their masks before it, as frames of
+"""In-context: no prompt on the image itself, but others with their masks before it, as frames of
 a made-up video.
 """
 
@@ -35,12 +35,12 @@ def in_context(
     """Rows of the in-context rule of arXiv 2412.01240, one a class.
 
     The examples that show the class are the first frames, each prompted with its true mask; the
-    picture is the last one, and is tracked.
+    image is the last one, and is tracked.
 
     Args:
-        stack: the picture.
+        stack: the image.
         truths: (row, column) of each class.
-        examples: pictures with truth, other patients than the picture's.
+        examples: images with truth, other patients than the image's.
         engine: one that tracks; without memory it hands the last mask on.
         metrics: names of `segscope.metrics.METRICS`.
     """
@@ -106,7 +106,7 @@ def _read(case: Case) -> tuple[Rgb, dict[str, Mask]]:
 
 
 def _resized(array: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
-    """A picture or mask of another size; masks take the nearest pixel."""
+    """A image or mask of another size; masks take the nearest pixel."""
     if array.shape[:2] == size_hw:
         return array
     if array.dtype == bool:

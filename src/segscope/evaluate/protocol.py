@@ -23,7 +23,7 @@ Skip = Literal["none", "prompted", "ends"]
 Mode = Literal["track", "online", "frames"]
 MODES: tuple[Mode, ...] = ("track", "online", "frames")
 CHOICES: tuple[Choice, ...] = ("predicted", "oracle")
-KINDS: tuple[Kind, ...] = ("picture", "volume", "video")
+KINDS: tuple[Kind, ...] = ("image", "volume", "video")
 
 PICTURE_METRICS = ("dice", "iou", "hd95", "nsd@1", "boundary_iou")
 VOLUME_METRICS = ("dice", "iou", "hd95", "assd", "nsd@1", "nsd@2", "volume_difference")
@@ -39,7 +39,7 @@ class Setting:
         metrics: names of `segscope.metrics.METRICS`.
         choose: which of several masks for a lone click counts: "predicted" is what the product
             answers (the network's own estimate), "oracle" the best by the truth (arXiv 2412.01240);
-            labelled in every table. Pictures only.
+            labelled in every table. Images only.
         mode: "track" carries the object through all frames after each round, corrected frames
             counting everywhere; "online" goes through once, is stopped at the first frame of an IoU
             below 0.75, corrected there, and goes on (arXiv 2408.00714, section 6.1); "frames"
@@ -48,8 +48,8 @@ class Setting:
             on the same frame.
         direction: of tracking; None goes both ways through volumes and forward through videos.
         skip: frames that do not count: none; the prompted ones; first and last (DAVIS, SA-V).
-        context: pictures of other patients, with their masks, that stand before the picture as
-            frames of a video in the place of a prompt; 0 for none. Pictures only.
+        context: images of other patients, with their masks, that stand before the image as
+            frames of a video in the place of a prompt; 0 for none. Images only.
         stop_iou: no more corrections once the IoU is this good; 0 to give all rounds.
     """
 
@@ -72,7 +72,7 @@ class Protocol:
         name: for people.
         source: paper that described it, or "".
         note: what to know when reading its figures.
-        picture, volume, video: what each kind of stack is given.
+        image, volume, video: what each kind of stack is given.
         seed: first seed; all randomness follows from it, the case, the object and the prompt.
         seeds: how often random prompts are drawn anew (prompts without chance are given once).
         objects: at most so many objects of a case, drawn at random; 0 for all.
@@ -88,7 +88,7 @@ class Protocol:
     name: str = "default"
     source: str = ""
     note: str = ""
-    picture: Setting = field(default_factory=Setting)
+    image: Setting = field(default_factory=Setting)
     volume: Setting = field(default_factory=lambda: Setting(metrics=VOLUME_METRICS))
     video: Setting = field(default_factory=lambda: Setting(metrics=VIDEO_METRICS, skip="prompted"))
     seed: int = 0
@@ -102,14 +102,14 @@ class Protocol:
     cvpr25: bool = False
 
     def setting(self, kind: Kind) -> Setting:
-        return {"picture": self.picture, "volume": self.volume, "video": self.video}[kind]
+        return {"image": self.image, "volume": self.volume, "video": self.video}[kind]
 
     def with_prompts(self, texts: Iterable[str]) -> Protocol:
-        """The same with these prompts for every kind of stack ("everything" for pictures only)."""
+        """The same with these prompts for every kind of stack ("everything" for images only)."""
         plans = [Plan.parse(text) for text in texts]
         return replace(
             self,
-            picture=replace(self.picture, prompts=tuple(plans)),
+            image=replace(self.image, prompts=tuple(plans)),
             volume=replace(self.volume, prompts=_sequence(plans)),
             video=replace(self.video, prompts=_sequence(plans)),
         )
@@ -231,17 +231,15 @@ def check(protocol: Protocol) -> None:
                     )
         if setting.clicks < 1:
             raise UsageError(f"[{kind}] clicks is 1 or more, got {setting.clicks}")
-        if setting.context < 0 or (setting.context and kind != "picture"):
+        if setting.context < 0 or (setting.context and kind != "image"):
+            raise UsageError(f"[{kind}] context is a number of example images, and for images only")
+        if kind != "image" and "oracle" in setting.choose:
             raise UsageError(
-                f"[{kind}] context is a number of example pictures, and for pictures only"
+                f"[{kind}] choose: the oracle picks among masks of a image; sequences have one answer"
             )
-        if kind != "picture" and "oracle" in setting.choose:
-            raise UsageError(
-                f"[{kind}] choose: the oracle picks among masks of a picture; sequences have one answer"
-            )
-    if not any(protocol.setting(kind).prompts for kind in KINDS) and not protocol.picture.context:
+    if not any(protocol.setting(kind).prompts for kind in KINDS) and not protocol.image.context:
         raise UsageError(
-            "the protocol gives no prompts; add for instance prompts = ['box'] under [picture]"
+            "the protocol gives no prompts; add for instance prompts = ['box'] under [image]"
         )
 
 

@@ -280,7 +280,7 @@ def _everything(lines: Sequence[Line]) -> Tag:
         "oracle_union_dice",
     ]
     return _table(
-        ["model", "data set", "pictures", *(name.replace("_", " ") for name in names)],
+        ["model", "data set", "images", *(name.replace("_", " ") for name in names)],
         (
             [line["model"], line["dataset"], line["n"], *(number(line[name]) for name in names)]
             for line in _plain(lines)

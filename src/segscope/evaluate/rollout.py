@@ -102,7 +102,7 @@ class _Player:
 
     @property
     def tracks(self) -> bool:
-        return self.work.stack.kind != "picture" and self.setting.mode != "frames"
+        return self.work.stack.kind != "image" and self.setting.mode != "frames"
 
     @property
     def prompted(self) -> frozenset[int]:

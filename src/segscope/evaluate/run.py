@@ -142,12 +142,12 @@ def _chosen(dataset: DataSet, split: str | None, most: int) -> list[Case]:
 
 def _examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple[Case, ...]:
     """Training cases of other patients for prompts in context, by chance that follows from the set."""
-    if not protocol.picture.context:
+    if not protocol.image.context:
         return ()
     known = [other for other in dataset.cases if other.targets and other.split == "train"]
     order = chance(protocol.seed, dataset.name, "context").permutation(len(known)).tolist()
     others = [known[index] for index in order if known[index].group != case.group]
-    return tuple(others[: protocol.picture.context])
+    return tuple(others[: protocol.image.context])
 
 
 def _weight(task: Task) -> int:

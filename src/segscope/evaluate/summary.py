@@ -94,8 +94,8 @@ class Summary:
             )
         for line in self.everything:
             if line["dataset"] == ALL:
-                texts.append(f"{line['model']:<14} picture  everything                 AP@50 {line['ap@50']:.3f}, "
-                             f"F1@50 {line['f1@50']:.3f}, n {line['n']} pictures")  # fmt: skip
+                texts.append(f"{line['model']:<14} image  everything                 AP@50 {line['ap@50']:.3f}, "
+                             f"F1@50 {line['f1@50']:.3f}, n {line['n']} images")  # fmt: skip
         return texts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import reason_of
-from segscope.io import coco, metaimage, nifti, numpy_files, picture, slides, zarr_files
+from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides, zarr_files
 from segscope.io.base import Format, MaskFormat, ReadOptions, suffix_of
 from segscope.io.byte_sources import reading
 from segscope.io.dicom import reader as dicom_reader
@@ -31,7 +31,7 @@ FORMATS: tuple[Format, ...] = (
     *tiff_reader.FORMATS,
     *dicom_reader.FORMATS,
     *video_reader.FORMATS,
-    *picture.FORMATS,
+    *image_files.FORMATS,
 )
 """The first that recognises a path reads it."""
 
@@ -39,7 +39,7 @@ MASK_FORMATS: tuple[MaskFormat, ...] = (
     *nifti.MASK_FORMATS,
     *segmentation.MASK_FORMATS,
     *metaimage.MASK_FORMATS,
-    *picture.MASK_FORMATS,
+    *image_files.MASK_FORMATS,
     *writer.MASK_FORMATS,
     *numpy_files.MASK_FORMATS,
     *coco.MASK_FORMATS,
@@ -53,7 +53,7 @@ _MASK_READERS: tuple[tuple[tuple[str, ...], Callable[[Path, Stack | None], Masks
     (metaimage.SUFFIXES, metaimage.read_masks),
     (numpy_files.SUFFIXES, numpy_files.read_masks),
     (tiff_reader.SUFFIXES, writer.read_masks),
-    (picture.SUFFIXES, picture.read_masks),
+    (image_files.SUFFIXES, image_files.read_masks),
     ((".json",), coco.read_masks),
 )
 
@@ -65,7 +65,7 @@ def read(
     volume: int | None = None,
     channel: int | None = None,
 ) -> Stack:
-    """The picture, volume or video at a path, as frames with geometry; lazily where the format
+    """The image, volume or video at a path, as frames with geometry; lazily where the format
     allows.
 
     Args:
@@ -104,7 +104,7 @@ def _known_kinds() -> str:
 
 
 def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
-    """Masks of a label file, a folder of label pictures, a DICOM SEG or a COCO file.
+    """Masks of a label file, a folder of label images, a DICOM SEG or a COCO file.
 
     Args:
         path: where they are.
@@ -129,7 +129,7 @@ def _mask_reader(path: Path) -> Callable[[Path, Stack | None], Masks]:
         if any(entry.recognises(path) for entry in dicom_reader.FORMATS):
             return seg_reader.read_masks
     elif not any(entry.recognises(path) for entry in zarr_files.FORMATS):
-        return picture.read_masks
+        return image_files.read_masks
     raise UsageError(
         f"{path} is of no kind that holds masks. Known: {', '.join(_writable())}, a folder of PNGs."
     )
@@ -179,7 +179,7 @@ def check_output(path: str | Path, source: Stack) -> None:
 
 def _writer(path: Path, is_folder: bool) -> MaskFormat:
     if is_folder:
-        from segscope.io.picture import LabelFolder
+        from segscope.io.image_files import LabelFolder
 
         return LabelFolder()
     suffix = suffix_of(path, tuple(_writable()))

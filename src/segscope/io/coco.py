@@ -1,4 +1,4 @@
-"""COCO JSON: one picture a frame, one annotation an object and frame, as compressed run lengths or
+"""COCO JSON: one image a frame, one annotation an object and frame, as compressed run lengths or
 polygons.
 """
 
@@ -84,7 +84,7 @@ def mask_of(segmentation: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         return rasterised(segmentation, size_hw)
     if not isinstance(segmentation, Mapping) or list(segmentation.get("size", [])) != list(size_hw):
         raise ValueError(
-            f"a segmentation has the size of its picture {size_hw}, got {str(segmentation)[:80]}"
+            f"a segmentation has the size of its image {size_hw}, got {str(segmentation)[:80]}"
         )
     counts = segmentation["counts"]
     if isinstance(counts, str):
@@ -117,7 +117,7 @@ def write_coco(
     Args:
         masks: what to write.
         path: the new file.
-        source: names the pictures.
+        source: names the images.
         polygons: outlines along pixel edges instead of run lengths where an object has no hole
             (COCO polygons cannot have one); both give back the same pixels here, other readers may
             round polygons by a pixel.
@@ -178,12 +178,12 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
     """Masks of a COCO file.
 
     A file of ours gives back its objects and frames. In others every annotation is an object of its
-    own, and of several pictures the one is taken whose file name is that of `like`.
+    own, and of several images the one is taken whose file name is that of `like`.
     """
     with reading(path, "a COCO file"):
         if check_file(path) > _MOST_BYTES:
             raise ReadError(
-                f"{path} is larger than {_MOST_BYTES // 2**20} MiB; split it by picture first"
+                f"{path} is larger than {_MOST_BYTES // 2**20} MiB; split it by image first"
             )
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or not all(
@@ -201,12 +201,12 @@ def _masks(path: Path, document: dict[str, Any], like: Stack | None) -> Masks:
         "object_id" in entry for entry in document["annotations"]
     )
     if not ours:
-        images = [{**_picture_of(path, images, like), "frame": 0}]
+        images = [{**_image_of(path, images, like), "frame": 0}]
     frames = {image["id"]: int(image["frame"]) for image in images}
     sizes = {(int(image["height"]), int(image["width"])) for image in images}
     if len(sizes) != 1 or sorted(frames.values()) != list(range(len(images))):
         raise ReadError(
-            f"{path} holds pictures of the sizes {sorted(sizes)[:4]}; masks of one stack have one size"
+            f"{path} holds images of the sizes {sorted(sizes)[:4]}; masks of one stack have one size"
         )
     size = sizes.pop()
     shape = (len(images), *size)
@@ -237,13 +237,13 @@ def _masks(path: Path, document: dict[str, Any], like: Stack | None) -> Masks:
     return Masks(shape, runs, dict(sorted(names.items())))
 
 
-def _picture_of(path: Path, images: Sequence[Any], like: Stack | None) -> Any:
+def _image_of(path: Path, images: Sequence[Any], like: Stack | None) -> Any:
     named = [image for image in images if like is not None and like.path is not None
              and Path(str(image.get("file_name", ""))).name == like.path.name]  # fmt: skip
     chosen = named or list(images)
     if len(chosen) != 1:
         raise UsageError(
-            f"{path} holds annotations of {len(images)} pictures; give the stack that they belong to, read from a file "
+            f"{path} holds annotations of {len(images)} images; give the stack that they belong to, read from a file "
             "with the same name"
         )
     return chosen[0]

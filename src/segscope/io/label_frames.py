@@ -82,7 +82,7 @@ def masks_of_stack(stack: Stack, names: Mapping[int, str] | None = None) -> Mask
 
 
 def one_bit(masks: Masks) -> Masks:
-    """The same masks; where 255 is the only label, as pictures of one object have it, it becomes
+    """The same masks; where 255 is the only label, as images of one object have it, it becomes
     object 1.
     """
     if set(masks.names) != {255}:

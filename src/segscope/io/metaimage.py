@@ -106,7 +106,7 @@ def _stack(path: Path, fields: dict[str, str], end: int, options: ReadOptions) -
     frames = RawFrames(
         path, _data(path, fields, end, one * volumes), stored, shape, start=volume * one
     )
-    kind: Kind = "picture" if z == 1 else "volume"
+    kind: Kind = "image" if z == 1 else "volume"
     modality = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US"}.get(
         fields.get("modality", "").upper()
     )

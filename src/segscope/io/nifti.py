@@ -81,7 +81,7 @@ def _read(path: Path, options: ReadOptions) -> Stack:
     frames = RawFrames(
         path, data, dtype, shape, start=volume * z * frame_bytes, slope=slope, intercept=intercept
     )
-    kind: Kind = "video" if clip else "picture" if z == 1 else "volume"
+    kind: Kind = "video" if clip else "image" if z == 1 else "volume"
     geometry = _geometry(header, lengths, notes)
     meta: dict[str, Any] = {"source_header": header}
     low = float(header["cal_min"])
@@ -169,7 +169,7 @@ def _lengths(path: Path, header: Any) -> tuple[int, int, int, int]:
     lengths = dim[1 : axes + 1] + [1] * (7 - axes)
     if any(length > 1 for length in lengths[4:]):
         raise ReadError(
-            f"{path} holds {' x '.join(map(str, dim[1 : axes + 1]))} values: vectors or a fifth axis, not one picture "
+            f"{path} holds {' x '.join(map(str, dim[1 : axes + 1]))} values: vectors or a fifth axis, not one image "
             "a slice. Split it into scalar volumes first."
         )
     return lengths[0], lengths[1], lengths[2], lengths[3]
@@ -331,7 +331,7 @@ def _label_header(masks: Masks, source: Stack | None) -> Any:
     header["intent_code"], header["descrip"] = 1002, b"segscope labels"
     if like is not None and _is_grid_of(like, masks, source):
         axes = [int(length) for length in like["dim"][1 : int(like["dim"][0]) + 1]]
-        if np.prod(axes) == x * y * z:  # a picture of two axes, a clip of four: as it was
+        if np.prod(axes) == x * y * z:  # a image of two axes, a clip of four: as it was
             header.set_data_shape(axes)
         for field in _GEOMETRY_FIELDS:
             header[field] = like[field]

@@ -40,7 +40,7 @@ _WHAT = "a numpy file"
 
 
 class NumpyFile:
-    """`.npy` is mapped, not loaded; of `.npz` only the picture is inflated. Nothing is ever
+    """`.npy` is mapped, not loaded; of `.npz` only the image is inflated. Nothing is ever
     unpickled.
     """
 

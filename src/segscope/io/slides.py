@@ -1,4 +1,4 @@
-"""Whole-slide files in, through openslide: the most detailed level that one picture can hold."""
+"""Whole-slide files in, through openslide: the most detailed level that one image can hold."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Slide:
         return path.is_file() and suffix_of(path, _SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
-        """Open one level as a picture; `meta` says which one and how much smaller than the scan it
+        """Open one level as a image; `meta` says which one and how much smaller than the scan it
         is.
 
         Raises:
@@ -51,7 +51,7 @@ class Slide:
             ]
             if not fitting:
                 raise ReadError(
-                    f"{path}: the smallest level has {sizes[-1][0]} x {sizes[-1][1]} pixels, more than one picture can "
+                    f"{path}: the smallest level has {sizes[-1][0]} x {sizes[-1][1]} pixels, more than one image can "
                     f"hold here ({MOST_PIXELS:,}); cut out a region or save the slide with more levels"
                 )
             level = min(fitting, key=lambda number: -sizes[number][0] * sizes[number][1])
@@ -69,7 +69,7 @@ class Slide:
                 f"level {level} of {len(sizes)} is read, {factor:.4g} times smaller than the scan",
             )
         geometry = _geometry(pitch, factor)
-        return Stack(SlideFrame(path, level, sizes[level], background), "picture", "microscopy", geometry, None, path,
+        return Stack(SlideFrame(path, level, sizes[level], background), "image", "microscopy", geometry, None, path,
                      meta=meta)  # fmt: skip
 
 
@@ -113,7 +113,7 @@ class SlideFrame:
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
         if index != 0:
-            raise IndexError(f"frame {index} of a picture with one frame")
+            raise IndexError(f"frame {index} of a image with one frame")
         openslide = require("openslide", "wsi", "read whole slides")
         from PIL import Image
 

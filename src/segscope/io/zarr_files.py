@@ -39,7 +39,7 @@ class OmeZarr:
 
         Raises:
             UsageError: several volumes or images and no choice, or a choice that fits none.
-            ReadError: damaged, or axes that are no picture, volume or video.
+            ReadError: damaged, or axes that are no image, volume or video.
             MissingExtra: zarr is not installed.
         """
         zarr = require("zarr", "zarr", "read OME-Zarr")
@@ -124,7 +124,7 @@ class ZarrFrames:
         self.axes = axes
         self._array = array
         if np.dtype(array.dtype).kind not in "buif":
-            raise ReadError(f"{path} holds {array.dtype}; pictures are numbers")
+            raise ReadError(f"{path} holds {array.dtype}; images are numbers")
         size = dict(zip(axes, array.shape, strict=True))
         check_declared(
             path, (math.prod(array.shape[:-2]), *array.shape[-2:]), np.dtype(array.dtype).itemsize
@@ -186,7 +186,7 @@ def _stack(path: Path, source: ZarrFrames, axes: dict[str, tuple[float, float, s
         geometry = Geometry(affine)
     else:
         meta["notes"] = ("the file names no unit of length for its axes: millimetres are unknown",)
-    kind: Kind = "picture" if len(source) == 1 else "volume"
+    kind: Kind = "image" if len(source) == 1 else "volume"
     if source.running == "t":
         kind = "video"
         geometry = None

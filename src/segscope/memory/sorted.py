@@ -3,9 +3,9 @@ recall what is alike.
 
 The paper: a frame enters the bank if its predicted IoU c_t is above c_thresh; of all entries the K
 with the largest total dissimilarity D_i = sum over j of 1 - cos(E_i, E_j) stay; for the next
-picture, entries are drawn with probabilities in proportion to their similarity with its features.
+image, entries are drawn with probabilities in proportion to their similarity with its features.
 The released code differs: no threshold, K = 16, and a full bank changes by a rule on pairs
-(`outdated`), so that its content depends on the order of the pictures; and for volumes it has no
+(`outdated`), so that its content depends on the order of the images; and for volumes it has no
 such bank at all. Here the paper's rule is the default, taken over all candidates at once, so that
 the bank is the same for every order; `rule="pairs"` is the code's.
 
@@ -32,9 +32,9 @@ class SelfSorting:
 
     Attributes:
         ordered: frames follow each other (volumes, videos): the nearest frame of the bank is always
-            attended to, and ages follow the order of frames. Otherwise frames are pictures of a
+            attended to, and ages follow the order of frames. Otherwise frames are images of a
                 set: ages follow likeness, the most
-            alike first, and object pointers, which carry distances, are left to prompted pictures.
+            alike first, and object pointers, which carry distances, are left to prompted images.
         size: K, entries of the bank.
         least_iou: c_thresh; the paper's number is not known here, half is the gate's.
         rule: "total" dissimilarity (paper) or "pairs" (code).

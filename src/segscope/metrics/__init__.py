@@ -93,7 +93,7 @@ class Metric:
     Attributes:
         function: of a pair.
         unit: "" for ratios; "length" is mm, or pixels without spacing; "volume" is mm³ (mm² for one
-            picture), or the number of voxels without spacing.
+            image), or the number of voxels without spacing.
         higher_is_better: None where 0 is best, or nothing is.
         range: least and greatest value.
         text: what it is.
@@ -135,7 +135,7 @@ def _volume(measure: Callable[[Pair], float], better: bool | None, low: float, t
 def _concept(
     measure: Callable[[NDArray[Any], Mask], float], text: str, source: str, higher: bool = True
 ) -> Metric:
-    """A measure of pictures; for volumes and videos its mean over the frames that have truth and so
+    """A measure of images; for volumes and videos its mean over the frames that have truth and so
     a value.
     """
 
@@ -246,7 +246,7 @@ class Scores:
         values: by name of the metric; NaN where it has no meaning.
         case: "both" has something to find and found; "missed": nothing was found; "false_alarm":
             there was nothing to find; "true_negative": neither.
-        unit: of lengths; volumes are mm³ (mm² for a picture) or numbers of voxels.
+        unit: of lengths; volumes are mm³ (mm² for a image) or numbers of voxels.
     """
 
     values: dict[str, float]

@@ -40,7 +40,7 @@ def region_contour(found: Mask, truth: Mask, *, skip_ends: bool = False) -> Regi
     (`segscope.evaluate.statistics.nested_mean`).
 
     Args:
-        found, truth: (frame, row, column), or (row, column) for one picture.
+        found, truth: (frame, row, column), or (row, column) for one image.
         skip_ends: leave out the first and the last frame, as is done for DAVIS and SA-V.
 
     Raises:

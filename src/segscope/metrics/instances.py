@@ -213,7 +213,7 @@ def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | NDArray[Any], i
         return objects.ravel(), objects.size
     sizes = {mask.size for mask in objects}
     if len(sizes) > 1:
-        raise UsageError(f"masks of one picture have one size, got {sorted(sizes)} pixels")
+        raise UsageError(f"masks of one image have one size, got {sorted(sizes)} pixels")
     return [np.flatnonzero(mask) for mask in objects], max(sizes, default=0)
 
 

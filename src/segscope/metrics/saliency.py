@@ -1,7 +1,7 @@
 """Measures of salient, camouflaged and other context-dependent objects, on masks or on maps of
 values 0 to 1.
 
-Each takes one picture: `found` (row, column), bool or float 0 to 1, and `truth` (row, column) bool.
+Each takes one image: `found` (row, column), bool or float 0 to 1, and `truth` (row, column) bool.
 They agree with py_sod_metrics where that is sound. An empty truth gives NaN for all of them (a
 small false alarm would otherwise score about 0.9), and a map that is 0 everywhere scores 0 where
 higher is better.
@@ -21,7 +21,7 @@ from segscope.errors import UsageError
 from segscope.metrics.overlap import Mask
 
 Map = NDArray[np.float64]
-# hits, false alarms, pixels of the truth, pixels of the picture -> score; the first two are numbers
+# hits, false alarms, pixels of the truth, pixels of the image -> score; the first two are numbers
 # or arrays
 OfCounts = Callable[[Any, Any, int, int], Any]
 

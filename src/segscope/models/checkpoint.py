@@ -334,7 +334,7 @@ def _raw(found: Card, maker: str) -> Card:
         licence="unknown",
         raw=True,
         prompts=tuple(kind for kind in found.prompts if kind in ("box", "mask")),
-        note=f"From the trainer of {maker}: pictures are not normalised, clicks were taught transposed; give boxes.",
+        note=f"From the trainer of {maker}: images are not normalised, clicks were taught transposed; give boxes.",
     )
 
 

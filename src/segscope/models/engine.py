@@ -1,7 +1,7 @@
 """Engine: what prediction asks of a network, whatever its family.
 
 Encode once, prompt many: `encode` is the costly step and its result serves every prompt and every
-object on a frame. Coordinates given to an engine are pixels of the picture that was encoded, as
+object on a frame. Coordinates given to an engine are pixels of the image that was encoded, as
 prompts have them; an engine scales them to its input itself. `predict` knows engines only through
 this file.
 """
@@ -22,12 +22,12 @@ from segscope.models.model_cards import Card
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """A picture as the decoder sees it.
+    """A image as the decoder sees it.
 
     Attributes:
         maps: feature maps (1, channel, row, column), highest resolution first; the last one is what
             memory conditions.
-        size_hw: rows and columns of the picture that was encoded.
+        size_hw: rows and columns of the image that was encoded.
         position: positional encoding of the last map (1, channel, row, column), or None.
     """
 
@@ -45,7 +45,7 @@ class Hint:
     """All that is said about one object on one frame, ready to decode.
 
     Attributes:
-        points: (N, 2) x, y in pixels of the encoded picture.
+        points: (N, 2) x, y in pixels of the encoded image.
         positive: (N,) bool.
         box: (x0, y0, x1, y1) or None.
         previous: (row, column) float32 low-resolution logits of an earlier answer, or None.
@@ -113,7 +113,7 @@ class Bank:
 
     Attributes:
         maps: (age, memory) pairs; age 0 for prompted frames, else the distance in frames, 1 to
-            `slots` - 1, or None for pictures between which there is no time.
+            `slots` - 1, or None for images between which there is no time.
         pointers: (distance, memory) pairs for the object pointers.
         longest: normaliser of pointer distances: the smaller of stack length and the family's
             pointer limit.
@@ -147,7 +147,7 @@ class Engine(Protocol):
     hands_on: bool
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
-        """Features of a picture (row, column, 3). `video` picks the resampling that the family uses
+        """Features of a image (row, column, 3). `video` picks the resampling that the family uses
         on videos.
         """
 
@@ -167,11 +167,11 @@ class Engine(Protocol):
                 points.
             multimask: three candidates instead of one.
             conditioned: (O, channel, row, column) last map after `attend`; default: the plain
-                picture's.
+                image's.
         """
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(..., row, column) logits of the decoder at the size of the encoded picture, by the
+        """(..., row, column) logits of the decoder at the size of the encoded image, by the
         family's rule.
         """
 
@@ -188,7 +188,7 @@ class Engine(Protocol):
         """
 
     def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:
-        """Take (O, 1, row, column) masks of 0 and 1, of the encoded picture's size, as answers, and
+        """Take (O, 1, row, column) masks of 0 and 1, of the encoded image's size, as answers, and
         remember them.
         """
 

@@ -163,7 +163,7 @@ def rename(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
         _split_pairs(found)
     if (
         _SHARED in found
-    ):  # prompts and picture share one random projection, which transformers keeps twice
+    ):  # prompts and image share one random projection, which transformers keeps twice
         found["shared_image_embedding.positional_embedding"] = found[_SHARED].clone()
     return found, dropped
 

@@ -5,7 +5,7 @@ prompts are also drawn as maps (clicks, box, ellipse of the box, earlier answer)
 convolutions add to the features, which small networks learn from far sooner than from prompt tokens
 alone. Memory works exactly as in SAM 2.
 
-Normalisation: `normalise`, on pictures already resized (antialiased bilinear, squashed) to the
+Normalisation: `normalise`, on images already resized (antialiased bilinear, squashed) to the
 square input. Weights do not depend on the input size; any multiple of 16 from 96 to 512 will do.
 """
 
@@ -44,7 +44,7 @@ CLICKS = 10
 
 
 def normalise(rgb: Tensor) -> Tensor:
-    """Pictures as the encoder wants them: each one's own mean and deviation over pixels and
+    """Images as the encoder wants them: each one's own mean and deviation over pixels and
     channels taken out.
 
     Args:
@@ -121,7 +121,7 @@ class _Block(nn.Module):
 
 
 class MiniEncoder(nn.Module):
-    """Picture to maps at strides 4, 8, 16 with WIDTH/8, WIDTH/4, WIDTH channels: what SAM 2's
+    """Image to maps at strides 4, 8, 16 with WIDTH/8, WIDTH/4, WIDTH channels: what SAM 2's
     decoder takes.
     """
 
@@ -301,7 +301,7 @@ class MiniModel(Sam2VideoModel):
         nn.init.zeros_(self.track_presence[2].weight)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
-        """Maps of normalised pictures (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
+        """Maps of normalised images (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
 
         The no-memory embedding is not added (it is zero in `mini`).
         """

@@ -1,4 +1,4 @@
-"""Engine of `mini`: SAM 2's, with its own pictures and its own way of giving prompts to the
+"""Engine of `mini`: SAM 2's, with its own images and its own way of giving prompts to the
 decoder.
 """
 
@@ -31,7 +31,7 @@ class MiniEngine(Sam2Engine):
     hands_on = True
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:  # noqa: ARG002 - one rule for both
-        """(1, 3, side, side) input; pictures and video frames alike."""
+        """(1, 3, side, side) input; images and video frames alike."""
         pixels = (
             torch.from_numpy(np.ascontiguousarray(rgb))
             .to(self.device)

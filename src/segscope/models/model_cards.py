@@ -32,7 +32,7 @@ class Card:
         memory: whether it tracks by memory.
         trained_on: data sets, for warnings about leakage; lower case, without spaces.
         zoom: whether it answers best in a window around the prompt.
-        squash: whether pictures are stretched to the square input, min-max scaled, instead of
+        squash: whether images are stretched to the square input, min-max scaled, instead of
             padded (MedSAM).
         raw: whether pixels are divided by 255 and nothing else (BioSAM-2, MedSAM-2 of Oxford in
             2D).
@@ -76,7 +76,7 @@ def _sam(size: str, hub: str, file: str, parameters: float) -> Card:
         memory=False,
         trained_on=("sa-1b",),
         parameters=parameters,
-        note="The first SAM: pictures only, no memory; natural photographs.",
+        note="The first SAM: images only, no memory; natural photographs.",
     )
 
 
@@ -97,7 +97,7 @@ def _sam2(version: str, size: str, parameters: float) -> Card:
         files=(f"{stem}_hiera_{size.replace('+', '_plus')}.pt",),
         trained_on=("sa-1b", "sa-v"),
         parameters=parameters,
-        note="Pictures and videos of everyday things; volumes as videos of slices.",
+        note="Images and videos of everyday things; volumes as videos of slices.",
     )
 
 
@@ -183,7 +183,7 @@ CARDS: tuple[Card, ...] = (
         trained_on=("sa-1b", "medsam-1.57m"),
         squash=True,
         parameters=93.7,
-        note="SAM ViT-B fine-tuned on 1.57 million medical pictures with boxes only; clicks are outside its training.",
+        note="SAM ViT-B fine-tuned on 1.57 million medical images with boxes only; clicks are outside its training.",
     ),
     Card(
         name="sam3-tracker",

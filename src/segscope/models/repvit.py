@@ -139,7 +139,7 @@ class RepVit(nn.Module):
         self.count = len(widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps (B, width, row, column) of pictures (B, 3, row, column), finest first."""
+        """Maps (B, width, row, column) of images (B, 3, row, column), finest first."""
         x = self.stem(x)
         maps = []
         for i in range(self.count):

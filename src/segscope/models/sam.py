@@ -1,7 +1,7 @@
-"""SAM and MedSAM: pictures without memory, over the modules of transformers' `SamModel`.
+"""SAM and MedSAM: images without memory, over the modules of transformers' `SamModel`.
 
 Follows "Segment Anything" (arXiv 2304.02643) and its released predictor; MedSAM ("Segment anything
-in medical images", 10.1038/s41467-024-44824-z) is the same network with its own rule for pictures
+in medical images", 10.1038/s41467-024-44824-z) is the same network with its own rule for images
 and masks. The image encoder computes in the engine's dtype; prompts and masks, which cost little,
 in float32: half precision moves clicks by pixels.
 """
@@ -24,7 +24,7 @@ from segscope.errors import UsageError
 from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
 from segscope.models.model_cards import Card
 
-_OUTSIDE = -10.0  # logit of the padding where a mask of the picture is given
+_OUTSIDE = -10.0  # logit of the padding where a mask of the image is given
 _EDGE = 1e-6  # probabilities are kept this far from 0 and 1 before they become logits again
 
 
@@ -54,7 +54,7 @@ class SamEngine:
         self.device = torch.device(device)
         self.input_size = int(self.model.config.vision_config.image_size)
 
-    # --- pictures --------------------------------------------------------------------------------
+    # --- images --------------------------------------------------------------------------------
 
     def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
         """(1, 3, side, side) float32 input of the encoder.
@@ -83,19 +83,19 @@ class SamEngine:
         return F.pad(pixels, (0, side - width, 0, side - height))[None]
 
     def _inner(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the square input that the picture covers."""
+        """Rows and columns of the square input that the image covers."""
         if self.card.squash:
             return self.input_size, self.input_size
         scale = self.input_size / max(height, width)
         return int(height * scale + 0.5), int(width * scale + 0.5)
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:  # noqa: ARG002
-        """Features of a picture (row, column, 3): one map (1, 256, side / 16, side / 16)."""
+        """Features of a image (row, column, 3): one map (1, 256, side / 16, side / 16)."""
         found = self.model.vision_encoder(self.pixels(rgb).to(self.dtype)).last_hidden_state
         return Features((found,), (rgb.shape[0], rgb.shape[1]))
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(..., row, column) logits at the size of the encoded picture; those that are not the
+        """(..., row, column) logits at the size of the encoded image; those that are not the
         decoder's cover it.
 
         SAM enlarges to the square input, cuts the padding away and resizes what is left. MedSAM
@@ -189,7 +189,7 @@ class SamEngine:
 
     def _padded(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """(1, 1, row, column) of the decoder's shape: its own logits as they are, others padded
-        like the picture.
+        like the image.
         """
         logits = logits.to(self.device).float()[None, None]
         if self._decoders(logits):
@@ -199,7 +199,7 @@ class SamEngine:
         return F.avg_pool2d(F.pad(_bilinear(logits, (height, width)), square, value=_OUTSIDE), 4)
 
     def _scale(self, features: Features) -> NDArray[np.float64]:
-        """Factors of x and y from the picture to the input."""
+        """Factors of x and y from the image to the input."""
         height, width = features.size_hw
         inner_height, inner_width = self._inner(height, width)
         return np.array([inner_width / width, inner_height / height])
@@ -229,7 +229,7 @@ class SamEngine:
 
     def _no_memory(self) -> NoReturn:
         raise UsageError(
-            f"{self.card.name} works on single pictures and cannot carry a mask to other frames. Prompt every frame, "
+            f"{self.card.name} works on single images and cannot carry a mask to other frames. Prompt every frame, "
             "or use a model with memory: mini, sam2.1-tiny, edgetam (`segscope models` shows which have one)."
         )
 
@@ -251,10 +251,10 @@ class SamEngine:
 
 
 def stretch(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A picture (row, column, 3) stretched to (side, side, 3) as MedSAM's release does it.
+    """A image (row, column, 3) stretched to (side, side, 3) as MedSAM's release does it.
 
     Cubic splines after a Gaussian filter where it shrinks (standard deviation half of the factor
-    less one), cut to the picture's range and to whole numbers: scikit-image's `resize` with order 3
+    less one), cut to the image's range and to whole numbers: scikit-image's `resize` with order 3
     and antialiasing, in SciPy.
     """
     factors = np.array([rgb.shape[0] / side, rgb.shape[1] / side, 1.0])

@@ -63,12 +63,12 @@ class Sam2Engine:
         self._mean = torch.tensor(mean, device=self.device)[:, None, None]
         self._std = torch.tensor(std, device=self.device)[:, None, None]
 
-    # --- pictures --------------------------------------------------------------------------------
+    # --- images --------------------------------------------------------------------------------
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:
         """(1, 3, side, side) input of the encoder.
 
-        The released code resizes pictures as floats with an antialiased bilinear filter, and video
+        The released code resizes images as floats with an antialiased bilinear filter, and video
         frames as bytes with a bicubic one; logits differ by up to 0.2 between them, so each keeps
         its rule.
         """
@@ -87,14 +87,14 @@ class Sam2Engine:
         return ((pixels - self._mean) / self._std)[None].to(self.dtype)
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
-        """Features of a picture (row, column, 3): strides 4, 8 and 16 of the square input."""
+        """Features of a image (row, column, 3): strides 4, 8 and 16 of the square input."""
         found = self.model.get_image_features(self.pixels(rgb, video=video), return_dict=True)
         maps = tuple(_unflatten(item) for item in found.fpn_hidden_states)
         position = _unflatten(found.fpn_position_encoding[-1]).to(self.dtype)
         return Features(maps, (rgb.shape[0], rgb.shape[1]), position)
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(..., row, column) logits of the decoder at the size of the picture that was encoded."""
+        """(..., row, column) logits of the decoder at the size of the image that was encoded."""
         flat = logits.reshape(-1, 1, *logits.shape[-2:]).float()
         full = F.interpolate(flat, size_hw, mode="bilinear", align_corners=False)
         return full.reshape(*logits.shape[:-2], *size_hw)
@@ -162,7 +162,7 @@ class Sam2Engine:
         """Points (O, 1, N, 2) in input pixels and labels (O, 1, N); a box is its two corners.
 
         No hint at all is one "not a point"; a mask alone has no sparse token, as in the released
-        picture predictor.
+        image predictor.
         """
         first = hints[0]
         if first.clicks == 0:
@@ -232,8 +232,8 @@ class Sam2Engine:
             inside * self.model.config.sigmoid_scale_for_mem_enc
             + self.model.config.sigmoid_bias_for_mem_enc
         )
-        picture = features.maps[-1].expand(len(full), -1, -1, -1)
-        maps, position = self.model.memory_encoder(picture, inside.to(self.dtype))
+        image = features.maps[-1].expand(len(full), -1, -1, -1)
+        maps, position = self.model.memory_encoder(image, inside.to(self.dtype))
         here = (cast(Tensor, decoded.object_score) > 0).to(self.dtype)
         if self.model.occlusion_spatial_embedding_parameter is not None:
             absent = self.model.occlusion_spatial_embedding_parameter[..., None, None]

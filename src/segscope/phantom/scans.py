@@ -100,11 +100,11 @@ def clip(
         hidden = range(frames // 3, frames // 3 + max(0, frames // 6))
     else:
         hidden = range(0)
-    pictures = np.empty((frames, rows, columns, 3), np.uint8)
+    images = np.empty((frames, rows, columns, 3), np.uint8)
     labels = np.zeros((frames, rows, columns), np.uint8)
     for t in range(frames):
         turn = 2 * np.pi * t / 24
-        picture = ground.copy()
+        image = ground.copy()
         for k in range(3):
             if k == 2 and t in hidden:
                 continue
@@ -123,6 +123,6 @@ def clip(
                 colours[k] * (1.06 - 0.22 * np.clip(distance, 0, 1)[..., None] ** 2)
                 + 5 * texture[..., None]
             )
-            picture[inside] = shade[inside]
-        pictures[t] = np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
-    return pictures, labels
+            image[inside] = shade[inside]
+        images[t] = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    return images, labels

@@ -1,4 +1,4 @@
-"""Pictures of label maps: intensity, texture, walls, shading, ground, speckle, shadow, blur, noise
+"""Images of label maps: intensity, texture, walls, shading, ground, speckle, shadow, blur, noise
 and colour.
 """
 
@@ -110,55 +110,53 @@ def _ground(rng: np.random.Generator, shape: tuple[int, int], contrast: float) -
     return out
 
 
-def _scan(rng: np.random.Generator, picture: Field, contrast: float) -> Field:
+def _scan(rng: np.random.Generator, image: Field, contrast: float) -> Field:
     """What the device does: bias, shadow, speckle, blur, noise, field of view, gamma."""
-    shape = picture.shape
+    shape = image.shape
     if rng.random() < 0.4:
-        picture = picture * (1 + rng.uniform(0, 0.25) * smooth(rng, shape, 2))
+        image = image * (1 + rng.uniform(0, 0.25) * smooth(rng, shape, 2))
     if rng.random() < 0.5:
-        picture = ndimage.gaussian_filter(picture, rng.uniform(0.4, 2.2))
+        image = ndimage.gaussian_filter(image, rng.uniform(0.4, 2.2))
     if rng.random() < 0.22:
         grain = smooth(rng, shape, rng.uniform(50, 120)) + 1j * smooth(
             rng, shape, rng.uniform(50, 120)
         )
-        picture = picture * (
-            1 + rng.uniform(0.3, 1) * (np.abs(grain).astype(np.float32) - 1.25) * 0.7
-        )
+        image = image * (1 + rng.uniform(0.3, 1) * (np.abs(grain).astype(np.float32) - 1.25) * 0.7)
         if rng.random() < 0.5:
             shadow = smooth(rng, (1, shape[1]), 8) > 1.1
             depth = np.clip((grid(shape)[0] - rng.uniform(0, shape[0])) / 20, 0, 1)
-            picture = picture * (1 - 0.6 * depth * shadow)
+            image = image * (1 - 0.6 * depth * shadow)
     else:
-        picture = picture + rng.uniform(0, 0.35) * contrast * rng.standard_normal(
+        image = image + rng.uniform(0, 0.35) * contrast * rng.standard_normal(
             shape, dtype=np.float32
         )
     if rng.random() < 0.08:
         y, x = grid(shape)
         outside = np.hypot(y / shape[0] - 0.5, x / shape[1] - 0.5) > rng.uniform(0.5, 0.62)
-        picture = np.where(outside, picture.min(), picture)
-    low, high = np.quantile(picture[::4, ::4], [rng.uniform(0, 0.02), rng.uniform(0.985, 1)])
-    return np.clip((picture - low) / (high - low + 1e-6), 0, 1) ** np.exp(rng.normal(0, 0.25))
+        image = np.where(outside, image.min(), image)
+    low, high = np.quantile(image[::4, ::4], [rng.uniform(0, 0.02), rng.uniform(0.985, 1)])
+    return np.clip((image - low) / (high - low + 1e-6), 0, 1) ** np.exp(rng.normal(0, 0.25))
 
 
-def _colour(rng: np.random.Generator, picture: Field, planes: Planes) -> NDArray[np.uint8]:
+def _colour(rng: np.random.Generator, image: Field, planes: Planes) -> NDArray[np.uint8]:
     """Grey, or colour along a path through two or three random hues."""
     if rng.random() < 0.55:
-        rgb = np.repeat(picture[..., None], 3, -1)
+        rgb = np.repeat(image[..., None], 3, -1)
     else:
         path = rng.random((3, 3))
         path[0], path[2] = path[0] * 0.5, 0.5 + 0.5 * path[2]
-        rgb = np.stack([np.interp(picture, [0, 0.5, 1], path[:, k]) for k in range(3)], -1)
+        rgb = np.stack([np.interp(image, [0, 0.5, 1], path[:, k]) for k in range(3)], -1)
         if rng.random() < 0.5:
             tint = rng.normal(0, 0.08, (int(planes.max()) + 1, 3)) * rng.choice(
                 [0, 1], p=[0.3, 0.7]
             )
             rgb = rgb + ndimage.gaussian_filter(tint[planes[0]], (0.7, 0.7, 0))
-        rgb = rgb + 0.03 * np.stack([smooth(rng, picture.shape, 4) for _ in range(3)], -1)
+        rgb = rgb + 0.03 * np.stack([smooth(rng, image.shape, 4) for _ in range(3)], -1)
     return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
 
 
 def scene(rng: np.random.Generator, size: int = 256) -> tuple[NDArray[np.uint8], Planes]:
-    """A random picture and its two planes of labels.
+    """A random image and its two planes of labels.
 
     Args:
         rng: source of all randomness.
@@ -173,18 +171,18 @@ def scene(rng: np.random.Generator, size: int = 256) -> tuple[NDArray[np.uint8],
     if rng.random() < 0.7:
         planes = warp(planes, rng, rng.uniform(2, 7), size * rng.uniform(0.005, 0.03))
     level, contrast = _levels(rng, planes)
-    picture = level + _texture(rng, planes, contrast) + _walls(rng, planes, contrast)
-    picture += np.where(planes[1] > 0, 0, _ground(rng, level.shape, contrast)).astype(np.float32)
-    return _colour(rng, _scan(rng, picture, contrast).astype(np.float32), planes), planes
+    image = level + _texture(rng, planes, contrast) + _walls(rng, planes, contrast)
+    image += np.where(planes[1] > 0, 0, _ground(rng, level.shape, contrast)).astype(np.float32)
+    return _colour(rng, _scan(rng, image, contrast).astype(np.float32), planes), planes
 
 
 def picture(
     seed: int = 0, size_hw: tuple[int, int] = (256, 256)
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """A random biomedical-looking picture with instance labels.
+    """A random biomedical-looking image with instance labels.
 
     Args:
-        seed: same seed, same picture.
+        seed: same seed, same image.
         size_hw: rows and columns.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Label maps: what lies where. Each family draws the objects of one kind of biomedical picture.
+"""Label maps: what lies where. Each family draws the objects of one kind of biomedical image.
 
 A family takes a generator and a side length and returns two planes (2, side, side) uint16: plane 0
 holds the parts (nucleus, wall, cell), plane 1 the wholes that the parts make up (cell with its

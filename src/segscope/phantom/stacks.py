@@ -100,18 +100,18 @@ def _look(rng: np.random.Generator, labels: Labels) -> NDArray[np.uint8]:
         ground = 0.5 + contrast * rng.uniform(-1, 1, 3)[np.digitize(field, edges)]
     else:
         ground = np.full(shape, 0.5)
-    picture = np.where(labels > 0, level[labels], ground).astype(np.float32)
+    image = np.where(labels > 0, level[labels], ground).astype(np.float32)
     for region in (labels > 0, labels == 0):
         strength = rng.uniform(0, 0.4) * contrast
-        picture += region * (
+        image += region * (
             strength * smooth(rng, shape, np.exp(rng.uniform(np.log(8), np.log(50))))
         )
-    picture = ndimage.gaussian_filter(picture, (rng.uniform(0, 0.5), *[rng.uniform(0.3, 1.4)] * 2))
-    picture *= 1 + rng.uniform(0, 0.15) * smooth(rng, shape, 2)
-    picture += rng.uniform(0, 0.35) * contrast * rng.standard_normal(shape, dtype=np.float32)
-    picture += rng.uniform(0, 0.04) * rng.standard_normal((shape[0], 1, 1), dtype=np.float32)
-    low, high = np.quantile(picture[:, ::4, ::4], [rng.uniform(0, 0.02), rng.uniform(0.985, 1)])
-    grey = np.clip((picture - low) / (high - low + 1e-6), 0, 1) ** np.exp(rng.normal(0, 0.25))
+    image = ndimage.gaussian_filter(image, (rng.uniform(0, 0.5), *[rng.uniform(0.3, 1.4)] * 2))
+    image *= 1 + rng.uniform(0, 0.15) * smooth(rng, shape, 2)
+    image += rng.uniform(0, 0.35) * contrast * rng.standard_normal(shape, dtype=np.float32)
+    image += rng.uniform(0, 0.04) * rng.standard_normal((shape[0], 1, 1), dtype=np.float32)
+    low, high = np.quantile(image[:, ::4, ::4], [rng.uniform(0, 0.02), rng.uniform(0.985, 1)])
+    grey = np.clip((image - low) / (high - low + 1e-6), 0, 1) ** np.exp(rng.normal(0, 0.25))
     return np.rint(grey * 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Everything: masks of all objects of a picture without prompts, from a grid of clicks.
+"""Everything: masks of all objects of a image without prompts, from a grid of clicks.
 
 Follows the automatic mask generator of "Segment Anything" (arXiv 2304.02643, section 5 and
 appendix): three candidates for each click, kept by predicted IoU and stability, duplicates removed
@@ -67,9 +67,9 @@ class Grid:
 
 #: for engines that look through windows (mini): fewer clicks in each, and a network that is less
 #: sure of itself; chosen
-#: by F1 at IoU 0.5 on validation pictures of seven sets (0.05 with the thresholds of SAM, 0.48 with
+#: by F1 at IoU 0.5 on validation images of seven sets (0.05 with the thresholds of SAM, 0.48 with
 #: these); `finer` on
-#: pictures of cells and axons of about 1024 x 1024 (four validation pictures: 0.07 without, 0.33
+#: images of cells and axons of about 1024 x 1024 (four validation images: 0.07 without, 0.33
 #: with)
 WINDOWED = Grid(points=12, least_iou=0.5, least_stability=0.7, most_overlap=0.3, crops=2, finer=1.6)
 
@@ -98,7 +98,7 @@ def everything(
     A network that needs no prompt gives its classes instead, see `segscope.predict.semantic`.
 
     Args:
-        stack: usually a picture.
+        stack: usually a image.
         engine: from `segscope.load`.
         grid: how to look; None uses `Grid()`, or `WINDOWED` for engines that zoom.
         window: see `segscope.render.Renderer`.

@@ -31,7 +31,7 @@ COMPARED = (
     512  # longer side, in pixels, of the grid on which masks of different windows are compared
 )
 ZOOM = 1.8  # window around a mask, in its longer side
-ZOOM_BOX = 1.45  # window around a box alone; 1.3 to 1.8 measured alike on validation pictures
+ZOOM_BOX = 1.45  # window around a box alone; 1.3 to 1.8 measured alike on validation images
 
 
 @torch.inference_mode()
@@ -43,7 +43,7 @@ def answer_prompts(
     Args:
         new: prompts just made; those made before on this frame still count, and so does the answer
             so far. A frame that tracking has passed is decoded from what memory makes of it, a
-            fresh one from the picture alone.
+            fresh one from the image alone.
     """
     before = track.answers.get(frame)
     prompts = (*track.prompts.get(frame, ()), *new)
@@ -259,7 +259,7 @@ def _ranked(found: list[_Candidate], size_hw: tuple[int, int]) -> list[_Candidat
     Windows answer a lone click with masks of different extent, and predicted IoU alone compares
     them badly. The expected IoU of a mask is its mean IoU with all masks found, each as likely as
     the fourth power of its predicted IoU says (minimum Bayes risk). Being cut by its window speaks
-    against a mask. Both numbers were chosen on the validation pictures of mini's recipe.
+    against a mask. Both numbers were chosen on the validation images of mini's recipe.
     """
     if len({item.view for item in found}) == 1:
         return sorted(found, key=lambda item: item.score, reverse=True)

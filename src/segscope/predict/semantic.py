@@ -29,7 +29,7 @@ def find_classes(
     """One object for each class that the network knows; its id is the number of the class.
 
     Args:
-        stack: picture, volume or video; frames are looked at one by one.
+        stack: image, volume or video; frames are looked at one by one.
         segmenter: from `segscope.load`, where it gives a network without prompts.
         window: see `segscope.render.Renderer`.
         progress: called with (frames done, frames to do).

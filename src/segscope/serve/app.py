@@ -50,7 +50,7 @@ def create_app(workspace: Workspace) -> Guard:
     app = FastAPI(
         title="segscope",
         version=__version__,
-        summary="Promptable segmentation of biomedical pictures, volumes and videos.",
+        summary="Promptable segmentation of biomedical images, volumes and videos.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,

@@ -186,7 +186,7 @@ def _keep_as_shown(
     scene: Scene, tracks: Tracks, frame: int, object_ids: Iterable[int], overlap: Overlap
 ) -> None:
     """Pixels that were shown as another object's stay that object's: accepting a mask does not
-    change the picture.
+    change the image.
     """
     shown = settled(scene, tracks, frame, overlap)
     nothing = encode_runs(np.zeros(scene.stack.size_hw, bool))

@@ -48,7 +48,7 @@ class Interaction(History):
     """Segment a stack step by step: add prompts, propagate, correct, undo.
 
     Args:
-        stack: picture, volume or video.
+        stack: image, volume or video.
         engine: from `segscope.load`.
         window: see `segscope.render.Renderer`; None chooses one by modality.
         memory: policy by name or object; families without memory ignore it.

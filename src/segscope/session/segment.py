@@ -33,7 +33,7 @@ def segment(
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Masks:
-    """Segment the prompted objects of a picture, or carry them through a volume or a video.
+    """Segment the prompted objects of a image, or carry them through a volume or a video.
 
     Args:
         stack: from `segscope.read` or `Stack.from_array`.

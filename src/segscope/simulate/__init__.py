@@ -1,7 +1,7 @@
 """Prompts that nobody made: truth and current masks to clicks, boxes and scribbles.
 
 `segscope.simulate.plan` puts these simulators together to what happens in one interaction,
-`degrade` makes pictures worse. numpy and scipy only; all randomness comes from a generator that is
+`degrade` makes images worse. numpy and scipy only; all randomness comes from a generator that is
 passed in.
 """
 

@@ -17,7 +17,7 @@ BAND = 0.25  # width of the band along an edge, as a share of the deepest place;
 
 
 def interior_point(mask: Mask) -> tuple[float, float]:
-    """The pixel of `mask` (row, column) farthest from everything outside it, the picture's border
+    """The pixel of `mask` (row, column) farthest from everything outside it, the image's border
     included.
 
     Returns:

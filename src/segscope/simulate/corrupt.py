@@ -1,4 +1,4 @@
-"""Pictures made worse: what a robustness test does to frames before a network sees them.
+"""Images made worse: what a robustness test does to frames before a network sees them.
 
 worse = degrade(frame, "smoke", severity=3, rng=np.random.default_rng(0))
 hazy = replace(stack, source=Degraded(stack.source, "smoke", severity=3, seed=0))      # lazily,

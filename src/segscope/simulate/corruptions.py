@@ -1,4 +1,4 @@
-"""What makes pictures worse: one function an effect, named and graded in
+"""What makes images worse: one function an effect, named and graded in
 `segscope.simulate.corrupt`.
 
 Each takes an image (row, column, channel) of values around 0 (black) to 1 (white), an amount, and
@@ -11,8 +11,8 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image as Picture
 from scipy import ndimage
 
 from segscope.simulate.annotation_target import Rng
@@ -99,8 +99,8 @@ def jpeg(image: Image, amount: float, _fixed: Rng, _free: Rng) -> Image:
 
 def _decoded(layer: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     held = io.BytesIO()
-    Picture.fromarray(np.ascontiguousarray(layer)).save(held, "JPEG", quality=quality)
-    return np.asarray(Picture.open(held))
+    PIL.Image.fromarray(np.ascontiguousarray(layer)).save(held, "JPEG", quality=quality)
+    return np.asarray(PIL.Image.open(held))
 
 
 # --- noise ---------------------------------------------------------------------------------------

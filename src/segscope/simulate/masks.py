@@ -50,7 +50,7 @@ def lasso(target: Target, rng: Rng, *, wobble: float = 0.05) -> list[Prompt]:
 
 def _prompt(target: Target, mask: Mask) -> MaskPrompt:
     """A mask as the answer on a frame of a stack (SAM 2's rule), as a hint to improve on a lone
-    picture (SAM's).
+    image (SAM's).
     """
     return MaskPrompt(mask, target.frame, target.object_id, refine=len(target.truth) == 1)
 

@@ -26,7 +26,7 @@ class Noise:
             side of its box.
         jitter_px: the same in pixels, on top of it.
         wrong: probability that a click lands on the wrong side of the object's outline.
-        late: frames by which a correction comes late; without effect on pictures.
+        late: frames by which a correction comes late; without effect on images.
     """
 
     jitter: float = 0.0

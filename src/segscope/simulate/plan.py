@@ -150,7 +150,7 @@ class Plan:
         """The prompts of round 0.
 
         Args:
-            truth: (frame, row, column) bool, the object; a picture is one frame.
+            truth: (frame, row, column) bool, the object; a image is one frame.
             frames: where to prompt, in place of the plan's rule.
 
         Returns:
@@ -278,6 +278,6 @@ def _check_masks(truth: Masks, found: Masks | None = None) -> None:
     for mask in (truth,) if found is None else (truth, found):
         if mask.ndim != 3 or mask.dtype != np.bool_ or mask.shape != truth.shape:
             raise UsageError(
-                f"masks are bool (frame, row, column) of one shape, a picture is one frame; got {mask.dtype} "
+                f"masks are bool (frame, row, column) of one shape, a image is one frame; got {mask.dtype} "
                 f"{mask.shape} for a truth of {truth.shape}"
             )

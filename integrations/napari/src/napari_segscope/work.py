@@ -45,7 +45,7 @@ class Work:
         """Send the image, open the session, and add the layers.
 
         Raises:
-            ValueError: a layer that is no picture, volume or video.
+            ValueError: a layer that is no image, volume or video.
             ServerError: the server refuses.
         """
         self.viewer, self.image = viewer, layer
@@ -213,12 +213,12 @@ def pixels_of(layer: Any) -> tuple[NDArray[Any], list[float] | None]:
     """Array of an image layer as the server takes it, and the spacing of a volume.
 
     Raises:
-        ValueError: more axes than a picture, volume or video has.
+        ValueError: more axes than a image, volume or video has.
     """
     data = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     if layer.ndim not in (2, 3):
         raise ValueError(
-            f"this image has {layer.ndim} axes; a picture has 2, a volume or video 3. Split it first (Layer > Split "
+            f"this image has {layer.ndim} axes; a image has 2, a volume or video 3. Split it first (Layer > Split "
             "stack, or slice it), then choose one of the parts."
         )
     if data.dtype.kind not in "buif":

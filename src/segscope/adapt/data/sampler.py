@@ -36,7 +36,7 @@ it.
 
 @dataclass(eq=False)
 class Example:
-    """A picture or a clip, truth, and what is said about it.
+    """A image or a clip, truth, and what is said about it.
 
     The grid is the frame or window reduced to at most `Sampler.grid` pixels on the longer side.
     Truth and prompts are on it, so `Features` used with them should say `size_hw=example.grid_hw`;

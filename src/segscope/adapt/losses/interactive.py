@@ -40,7 +40,7 @@ USUAL = Weights()
 
 
 def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> Hint:
-    """Prompts of one object on one picture as an engine takes them.
+    """Prompts of one object on one image as an engine takes them.
 
     Args:
         prompts: in the order they were made; the latest box counts, a mask supersedes what came
@@ -81,7 +81,7 @@ def prompted_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights =
 def interactive(
     engine: Engine, features: Features, example: Example, weights: Weights = USUAL
 ) -> Terms:
-    """Loss of one picture: rounds of answers, each object as many as its plan has, all rounds
+    """Loss of one image: rounds of answers, each object as many as its plan has, all rounds
     alike.
 
     Args:
@@ -196,9 +196,8 @@ def best_of(decoded: Decoded) -> Decoded:
     rows = torch.arange(len(decoded.iou), device=decoded.iou.device)
     best = decoded.iou.argmax(1)
     tokens = decoded.tokens
-    if tokens is not None:
-        if tokens.shape[1] > 1:
-            tokens = tokens[rows, best][:, None]
+    if tokens is not None and tokens.shape[1] > 1:
+        tokens = tokens[rows, best][:, None]
     return replace(
         decoded,
         logits=decoded.logits[rows, best][:, None],

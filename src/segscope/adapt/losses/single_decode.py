@@ -44,7 +44,7 @@ def opening_loss(
 
 
 def opening_terms(engine: Engine, features: Features, example: Example, measure: Measure) -> Terms:
-    """The same of one picture: "loss", and for the curves "dice"."""
+    """The same of one image: "loss", and for the curves "dice"."""
     truth = torch.from_numpy(example.truth[:, example.at]).to(engine.device)
     decoded = engine.decode(
         features, [hint_of(prompts) for prompts in example.prompts], multimask=False

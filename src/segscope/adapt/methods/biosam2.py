@@ -1,19 +1,19 @@
-"""BioSAM-2, arXiv 2408.03286: SAM 2 fine-tuned on one set of biomedical pictures, volumes or
+"""BioSAM-2, arXiv 2408.03286: SAM 2 fine-tuned on one set of biomedical images, volumes or
 videos, still prompted.
 
 Nothing is added to the network; what is trained differs between the paper and its code, and the
 presets offer both:
 
-    paper   image encoder and mask decoder; prompt encoder and memory frozen; pictures one by one
-    code    mask decoder, memory attention and memory encoder; pictures attend to a bank of 16
+    paper   image encoder and mask decoder; prompt encoder and memory frozen; images one by one
+    code    mask decoder, memory attention and memory encoder; images attend to a bank of 16
     earlier ones video   the paper's parts and memory, on clips: the training of `medsam2` with this
     method's prompts
 
-Where this differs from the code: a click is (x, y), not (row, column); pictures are normalised as
+Where this differs from the code: a click is (x, y), not (row, column); images are normalised as
 SAM 2 does; the loss is SAM 2's (`objective="dicece"` is the code's); the rate falls. In `code` the
 newest entries of the bank keep a gradient, or the memory encoder would never learn; each class of
-things has a bank of its own; some pictures are answered without the bank, as the adaptation is
-used: at test time a bank would make results depend on the order of pictures and leak between
+things has a bank of its own; some images are answered without the bank, as the adaptation is
+used: at test time a bank would make results depend on the order of images and leak between
 patients. An empty bank is the network's own embedding for that, not zeros.
 """
 
@@ -72,15 +72,13 @@ class BioSam2(Method):
         clip: frames of a clip (video).
         bank: entries of the bank of each class (code).
         recent: so many of the newest entries keep a gradient (code).
-        alone: how often a picture is answered without the bank (code).
+        alone: how often a image is answered without the bank (code).
         thrifty: whether encoder and attention are computed twice instead of kept, to save memory.
     """
 
     name: ClassVar[str] = "biosam2"
     about: ClassVar[str] = "encoder and decoder of SAM 2, or its memory: presets paper, code, video"
-    when: ClassVar[str] = (
-        "You will go on prompting, and have a hundred pictures or more of one kind."
-    )
+    when: ClassVar[str] = "You will go on prompting, and have a hundred images or more of one kind."
     paper: ClassVar[str] = "arXiv:2408.03286"
     dims: ClassVar = ("2d", "3d", "video")
     families: ClassVar[tuple[str, ...]] = ("sam2", "edgetam", "mini")
@@ -170,7 +168,7 @@ class BioSam2(Method):
         return super().validate(adapted, cases)
 
     def _clips(self) -> MedSam2:
-        """The training on clips that this one is a preset of; a picture is a clip of one frame."""
+        """The training on clips that this one is a preset of; a image is a clip of one frame."""
         return MedSam2(
             parts=("encoder", "decoder", "memory"),
             clip=self.clip,
@@ -198,17 +196,17 @@ def dice_ce(engine: Engine, decoded: Decoded, truth: Tensor, size_hw: tuple[int,
     return dice_loss(full, truth, squared=True) + bce(full, truth)
 
 
-# --- the bank of unrelated pictures --------------------------------------------------------------
+# --- the bank of unrelated images --------------------------------------------------------------
 
 Entry = dict[str, Any]
-"""A picture in a bank: "map" and "pointer" of its memory, "iou", "score"; while it is recent also
+"""A image in a bank: "map" and "pointer" of its memory, "iou", "score"; while it is recent also
 "seen", "logits" and "tokens", from which the memory is made anew, with gradients. Plain values and
 tensors: it is saved with a run.
 """
 
 
 def banked_loss(adapted: Adapted, method: BioSam2, example: Example, judge: Judge) -> Terms:
-    """Loss of one picture whose objects attend to earlier pictures of their classes; it enters the
+    """Loss of one image whose objects attend to earlier images of their classes; it enters the
     banks.
     """
     engine = adapted.engine

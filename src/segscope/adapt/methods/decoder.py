@@ -2,8 +2,8 @@
 enough.
 
 MedSAM ("Segment anything in medical images", 10.1038/s41467-024-44824-z) showed how far SAM's
-decoder and encoder go when they are trained on medical pictures with boxes; here the encoder is
-left as it is, so each view of a picture is encoded once and a laptop will do. SAM 2's
+decoder and encoder go when they are trained on medical images with boxes; here the encoder is
+left as it is, so each view of a image is encoded once and a laptop will do. SAM 2's
 high-resolution convolutions stay too: they are part of encoding.
 """
 
@@ -30,7 +30,7 @@ class Decoder(Method):
 
     name: ClassVar[str] = "decoder"
     about: ClassVar[str] = "mask decoder; the image encoder stays as it is"
-    when: ClassVar[str] = "First choice on a laptop, and with few pictures."
+    when: ClassVar[str] = "First choice on a laptop, and with few images."
     paper: ClassVar[str] = "10.1038/s41467-024-44824-z"
 
     prompts: bool = False

@@ -19,7 +19,7 @@ from segscope.models.model_cards import Card
 
 @dataclass(frozen=True)
 class Full(Method):
-    """Train the whole way from picture and prompt to mask.
+    """Train the whole way from image and prompt to mask.
 
     Attributes:
         encoder_rate: learning rate of the image encoder, as a factor.
@@ -28,9 +28,7 @@ class Full(Method):
 
     name: ClassVar[str] = "full"
     about: ClassVar[str] = "image encoder, prompt encoder and mask decoder"
-    when: ClassVar[str] = (
-        "Hundreds of pictures, or a kind of picture that is very far from the base's."
-    )
+    when: ClassVar[str] = "Hundreds of images, or a kind of image that is very far from the base's."
 
     encoder_rate: float = 0.1
     prompts: bool = True

@@ -106,10 +106,10 @@ class Head(nn.Module):
 
 
 def class_logits(engine: Engine, head: nn.Module, features: Features) -> Tensor:
-    """(class, row, column) logits at the size of the encoded picture."""
+    """(class, row, column) logits at the size of the encoded image."""
     logits = head(features.maps)
     if engine.card.family == "sam" and not engine.card.squash:
-        # SAM's picture covers a part of the square; its own rule cuts the padding away from maps of
+        # SAM's image covers a part of the square; its own rule cuts the padding away from maps of
         # the decoder's size
         side = engine.input_size // 4
         square = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)

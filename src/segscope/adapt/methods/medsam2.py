@@ -10,9 +10,9 @@ AdamW at 5e-5, encoder at 3e-5 with a decay of 0.9 a layer, gradients cut at 0.1
 
 Where this differs. The prompted frame may lie anywhere in the clip, which is then carried both
 ways, as prediction does from the key slice (`start="first"` is the release's way); clips run
-backwards half the time; stacks with fewer frames, and pictures, make shorter clips instead of none.
+backwards half the time; stacks with fewer frames, and images, make shorter clips instead of none.
 A click "by the truth", one in ten, is one inside the true object. A given mask is its own answer
-and is not judged, except on a lone picture, where it is a hint to improve on. `mini` hands masks of
+and is not judged, except on a lone image, where it is a hint to improve on. `mini` hands masks of
 prompted frames over as masks, as its prediction does, and its encoder is left as it is.
 """
 

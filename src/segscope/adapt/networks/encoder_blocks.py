@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch.nn.functional as F
@@ -122,7 +122,7 @@ def quarters(count: int) -> list[int]:
 
 
 def entry(engine: Engine) -> nn.Module:
-    """The module of an image encoder that is given the normalised picture."""
+    """The module of an image encoder that is given the normalised image."""
     encoder = network(engine).vision_encoder
     match engine.card.family:
         case "sam":
@@ -179,7 +179,10 @@ def _vit(self: Any, hidden_states: Tensor) -> Tensor:
     `len(B)` neighbours count as depth.
     """
     window = self.window_size
-    attend = lambda tokens: self.attn(hidden_states=tokens)[0]
+
+    def attend(tokens: Tensor) -> Tensor:
+        return cast(Tensor, self.attn(hidden_states=tokens)[0])
+
     size = hidden_states.shape[1:3]
     if not window:
         normed = self.layer_norm1(hidden_states)

@@ -72,7 +72,7 @@ class Trunk:
     def maps(
         self, pixels: Tensor, adapters: Sequence[Callable[[Tensor], Tensor]] = ()
     ) -> list[Tensor]:
-        """Maps of pictures.
+        """Maps of images.
 
         Args:
             pixels: (B, 3, side, side), from `pixels`.
@@ -124,7 +124,7 @@ def check_side(*sides: int) -> None:
 def pixels(
     engine: Engine, rgb: NDArray[np.uint8], side: int, fit: Fit = "squash"
 ) -> tuple[Tensor, tuple[int, int]]:
-    """A picture as the engine's encoder wants it, at a side of one's own.
+    """A image as the engine's encoder wants it, at a side of one's own.
 
     Args:
         rgb: (row, column, 3).
@@ -133,7 +133,7 @@ def pixels(
             ("letterbox").
 
     Returns:
-        (1, 3, side, side) float32, and the rows and columns of it that the picture covers.
+        (1, 3, side, side) float32, and the rows and columns of it that the image covers.
     """
     values = (
         torch.from_numpy(np.ascontiguousarray(rgb)).to(engine.device).permute(2, 0, 1)[None].float()
@@ -158,7 +158,7 @@ def pixels(
 
 
 def inner_size(size_hw: tuple[int, int], side: int, fit: Fit) -> tuple[int, int]:
-    """Rows and columns of a square input that a picture of `size_hw` covers."""
+    """Rows and columns of a square input that a image of `size_hw` covers."""
     if fit == "squash":
         return side, side
     scale = side / max(size_hw)

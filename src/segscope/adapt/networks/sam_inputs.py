@@ -1,11 +1,11 @@
-"""Other eyes for SAM: another side of the input, and pictures as published networks were shown
+"""Other eyes for SAM: another side of the input, and images as published networks were shown
 them.
 
 base    as the base sees them
 unit    stretched to the square, bilinear, 0 to 1, no mean taken out (Med-SA's public code)
 med2d   channels swapped, SAM's mean and deviation, stretched by nearest neighbours, or centred in
 zeros where the
-        picture is smaller (SAM-Med2D's public loaders)
+        image is smaller (SAM-Med2D's public loaders)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MED2D = "med2d"
 
 
 def look(engine: Engine, rule: str, side: int = 0) -> None:
-    """Change how an engine of SAM sees pictures, in place; nothing for "base" and its own side.
+    """Change how an engine of SAM sees images, in place; nothing for "base" and its own side.
 
     Raises:
         UsageError: another family, an unknown rule, a side that SAM cannot have.
@@ -40,11 +40,11 @@ def look(engine: Engine, rule: str, side: int = 0) -> None:
         return
     if engine.card.family != "sam" or not isinstance(engine, SamEngine):
         raise UsageError(
-            f"another side or rule for pictures is for SAM; {engine.card.name} is of {engine.card.family}"
+            f"another side or rule for images is for SAM; {engine.card.name} is of {engine.card.family}"
         )
     rules = {BASE: SamEngine, UNIT: UnitEngine, MED2D: Med2dEngine}
     if rule not in rules:
-        raise UsageError(f"pictures are {', '.join(rules)}, not {rule!r}")
+        raise UsageError(f"images are {', '.join(rules)}, not {rule!r}")
     if side and side != engine.input_size:
         resize(engine, side)
     if rule != BASE:
@@ -105,7 +105,7 @@ def growth(engine: Engine, side: int) -> int:
 
 
 class UnitEngine(SamEngine):
-    """SAM with pictures stretched to the square and scaled to 0 to 1."""
+    """SAM with images stretched to the square and scaled to 0 to 1."""
 
     def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
         side = self.input_size
@@ -119,7 +119,7 @@ class UnitEngine(SamEngine):
 
 
 class Med2dEngine(SamEngine):
-    """SAM with pictures as SAM-Med2D has them.
+    """SAM with images as SAM-Med2D has them.
 
     Attributes:
         swapped: whether channels are given in the order blue, green, red, as its training read
@@ -130,10 +130,10 @@ class Med2dEngine(SamEngine):
 
     def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
         side = self.input_size
-        picture = rgb
+        image = rgb
         if self.swapped:
-            picture = rgb[..., ::-1]
-        values = (picture.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(
+            image = rgb[..., ::-1]
+        values = (image.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(
             self.std, np.float32
         )
         pixels = torch.from_numpy(values).to(self.device).permute(2, 0, 1)[None]

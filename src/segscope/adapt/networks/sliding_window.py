@@ -1,4 +1,4 @@
-"""Tiles: a large picture seen through overlapping windows of equal size, whose answers are blended."""
+"""Tiles: a large image seen through overlapping windows of equal size, whose answers are blended."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ OVERLAP = 0.25
 
 
 def share(count: int) -> float:
-    """Side of a window as a share of the picture's side, for `count` windows along it."""
+    """Side of a window as a share of the image's side, for `count` windows along it."""
     if count == 1:
         return 1.0
     return 1 / (count - OVERLAP * (count - 1))
 
 
-def cut(picture: NDArray[Any], share: float, at: Sequence[float]) -> NDArray[Any]:
+def cut(image: NDArray[Any], share: float, at: Sequence[float]) -> NDArray[Any]:
     """A window (row, column, ...) of a share of both sides; `at` from 0 to 1 moves it from first to
     last place.
     """
     spans = []
-    for length, place in zip(picture.shape[:2], at, strict=True):
+    for length, place in zip(image.shape[:2], at, strict=True):
         side = max(1, round(share * length))
         start = round(float(place) * (length - side))
         spans.append(slice(start, start + side))
-    return np.ascontiguousarray(picture[spans[0], spans[1]])
+    return np.ascontiguousarray(image[spans[0], spans[1]])
 
 
 def blend(
     rgb: NDArray[np.uint8], count: int, predict: Callable[[NDArray[np.uint8]], Tensor]
 ) -> Tensor:
-    """(channel, row, column) logits of a picture from `count` x `count` windows; a window counts
+    """(channel, row, column) logits of a image from `count` x `count` windows; a window counts
     less near its edge.
     """
     total: Tensor | None = None

@@ -1,4 +1,4 @@
-"""Curves: what was measured while training, as a table, a picture, and TensorBoard events where
+"""Curves: what was measured while training, as a table, a image, and TensorBoard events where
 that is installed.
 """
 
@@ -28,7 +28,7 @@ def write_table(rows: Sequence[Row], folder: Path) -> None:
         writer.writerows(rows)
 
 
-def write_picture(rows: Sequence[Row], folder: Path, title: str) -> bool:
+def write_image(rows: Sequence[Row], folder: Path, title: str) -> bool:
     """curve.png: loss and validation Dice over steps. Without matplotlib there is none, and False
     comes back.
     """

@@ -15,7 +15,7 @@ from segscope.adapt.data.sampler import Sampler, check_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.training.checkpoint import NAME
-from segscope.adapt.training.curves import Row, write_picture, write_table
+from segscope.adapt.training.curves import Row, write_image, write_table
 from segscope.adapt.training.distributed import Ranks, ranks
 from segscope.adapt.training.feature_cache import FeatureStore, variants
 from segscope.adapt.training.settings import Settings
@@ -292,7 +292,7 @@ def finish(ready: Prepared, outcome: Outcome) -> saved.Record | None:
     out = ready.request.out
     progress = outcome.progress
     write_table(progress.rows, out)
-    write_picture(progress.rows, out, f"{ready.adapted.method.name} on {ready.data.name}")
+    write_image(progress.rows, out, f"{ready.adapted.method.name} on {ready.data.name}")
     if outcome.why == "signal":
         return None
     record = saved.Record(

@@ -296,7 +296,7 @@ class Trainer:
         if progress.skipped >= SKIPS:
             raise SegscopeError(
                 f"{SKIPS} steps in a row, up to step {progress.step + 1}, gave no finite gradient: the training "
-                "diverged or a picture holds broken numbers. Lower --rate (a tenth is a good try), take --precision "
+                "diverged or a image holds broken numbers. Lower --rate (a tenth is a good try), take --precision "
                 "float32, or run `segscope data check` on the data"
             )
         rate = self.settings.rate * factor

@@ -47,7 +47,7 @@ def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, f
 def validate_with(
     adapted: Adapted, cases: Gathered, features: Look, most: int = MOST
 ) -> dict[str, float]:
-    """Mean Dice of things, for methods that encode pictures in a way of their own."""
+    """Mean Dice of things, for methods that encode images in a way of their own."""
     return {"dice": float(np.mean(list(_things(adapted, cases, most, features))))}
 
 
@@ -132,7 +132,7 @@ def classes_dice(
 
     Args:
         cases: to validate on.
-        predict: number of a frame and its picture (row, column, 3) to logits (class, row, column)
+        predict: number of a frame and its image (row, column, 3) to logits (class, row, column)
             at its size.
         most: frames that are looked at.
     """

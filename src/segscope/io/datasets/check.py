@@ -32,8 +32,8 @@ Advance = Callable[[int, int], None]
 _Seen = tuple[Case, bytes, NDArray[np.uint64] | None]
 
 MOST_BITS = 12
-"""Perceptual hashes (256 bits) that differ in at most this many are taken for one picture. Measured
-on 1,900 pictures of 20 kinds: unrelated ones differ in 13 or more, four of five saved again smaller
+"""Perceptual hashes (256 bits) that differ in at most this many are taken for one image. Measured
+on 1,900 images of 20 kinds: unrelated ones differ in 13 or more, four of five saved again smaller
 and as JPEG in at most 12.
 """
 

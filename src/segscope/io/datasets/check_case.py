@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segscope.errors import SegscopeError
-from segscope.io import metaimage, nifti, numpy_files, picture, read, read_masks
+from segscope.io import image_files, metaimage, nifti, numpy_files, read, read_masks
 from segscope.io.base import suffix_of
 from segscope.io.byte_sources import reading
 from segscope.io.datasets.dataset import Case, Target
@@ -37,7 +37,7 @@ _PLACED = (*nifti.SUFFIXES, *nrrd_reader.SUFFIXES, *metaimage.SUFFIXES)
 _SCALED = (*numpy_files.SUFFIXES, *tiff_reader.SUFFIXES)
 _HASH_SIDE = 16
 _CLEARLY = 0.02
-_LEAST_BITS = 32  # pictures that are empty but for a few spots would all look alike
+_LEAST_BITS = 32  # images that are empty but for a few spots would all look alike
 _LEAST_LEVELS = 8
 _MOST_LABELLED_VOXELS = 2**26
 
@@ -123,7 +123,7 @@ def _intensities(
 
 
 def _grey(frame: NDArray[Any]) -> NDArray[Any]:
-    """One channel where all are equal, so that grey saved as colour is the same picture."""
+    """One channel where all are equal, so that grey saved as colour is the same image."""
     if frame.ndim == 3 and (frame == frame[..., :1]).all():
         return frame[..., 0]
     return frame
@@ -246,7 +246,7 @@ def _refused(called: str, file: Path, stack: Stack, error: SegscopeError) -> Fin
 
 def _no_labels(called: str, file: Path, error: SegscopeError) -> Finding:
     try:
-        stored = read(picture.frame_files(file)[0] if file.is_dir() else file)
+        stored = read(image_files.frame_files(file)[0] if file.is_dir() else file)
         frame = stored[len(stored) // 2]
     except SegscopeError:
         return finding("unreadable", called, file, str(error))

@@ -88,7 +88,7 @@ CHECKS: tuple[Check, ...] = (
     Check("duplicate", "warning", "the same pixels in two cases of a split", "They count twice in every figure.",
           "Keep one of them."),
     Check("near-duplicate", "warning", "images that look alike by a small perceptual hash",
-          "They may be one picture saved twice, or neighbours of one scan, and then count twice or leak.",
+          "They may be one image saved twice, or neighbours of one scan, and then count twice or leak.",
           "Look at both; if they belong together, give them one `group`."),
     # --- images
     Check("unreadable", "error", "a file that cannot be read", "The case cannot be used.", "See the message."),

@@ -161,7 +161,7 @@ def _flat(value: object) -> list[str]:
 
 
 def _spacing(item: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """From spacing_nm [z, y, x], pixel_size_um [y, x], pixel_size_mm 0.2 and the like; a picture is
+    """From spacing_nm [z, y, x], pixel_size_um [y, x], pixel_size_mm 0.2 and the like; a image is
     1 mm deep.
     """
     for unit, in_mm in _IN_MM.items():

@@ -1,4 +1,4 @@
-"""DICOM headers as plain records: one `Frame` for each picture in a file, without touching pixels.
+"""DICOM headers as plain records: one `Frame` for each image in a file, without touching pixels.
 
 Everything here comes from untrusted files: values that do not parse become None or a ReadError,
 never a guess.
@@ -34,7 +34,7 @@ _IMAGES_WITHOUT_FRAMES = {
     LABELMAP_SEG: "a segmentation: read it as masks (read_masks, --mask), together with its scan",
     RTSTRUCT: "a structure set of contours: read it as masks (read_masks, --mask), together with its scan",
     "1.2.840.10008.5.1.4.1.1.77.1.6": "a whole slide in tiles: convert it to a pyramidal TIFF and read that",
-    "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose, not a picture: read the CT it was planned on",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose, not a image: read the CT it was planned on",
 }
 _TAGS = """
 SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality InstanceNumber
@@ -91,7 +91,7 @@ class DicomFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a file.
+    """One image of a file.
 
     Attributes:
         file: the file it lies in.
@@ -245,7 +245,7 @@ def _file_of(path: Path, data: Any) -> DicomFile:
         )
     if "MOSAIC" in [str(part).upper() for part in data.get("ImageType") or []]:
         raise ReadError(
-            f"{path} is a mosaic: all slices of a volume as tiles of one picture, placed by private elements. Convert "
+            f"{path} is a mosaic: all slices of a volume as tiles of one image, placed by private elements. Convert "
             "it to NIfTI first (dcm2niix does it)."
         )
     rows = int(data.Rows or 0)
@@ -351,7 +351,7 @@ def _spacing(data: Any) -> tuple[Vector | None, str]:
     }
     if (
         len(regions) == 1 and len(deltas) == 1
-    ):  # two regions may have two scales, and neither is the picture's
+    ):  # two regions may have two scales, and neither is the image's
         y, x = next(iter(deltas))
         if y and x:
             return (abs(y) * 10.0, abs(x) * 10.0), "ultrasound region"

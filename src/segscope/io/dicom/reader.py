@@ -25,7 +25,7 @@ _LOOKED_AT = 64
 
 
 class DicomFile:
-    """One DICOM file: a picture, a multi-frame volume or a clip."""
+    """One DICOM file: a image, a multi-frame volume or a clip."""
 
     name = "DICOM file"
     suffixes = _SUFFIXES
@@ -80,7 +80,7 @@ class DicomFolder:
                 "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no files"
             )
             raise ReadError(
-                f"{path} holds no DICOM pictures ({reasons}); name the folder of a series"
+                f"{path} holds no DICOM images ({reasons}); name the folder of a series"
             )
         notes = tuple(f"{count} files left out: {reason}" for reason, count in left_out.items())
         return _stack(path, frames, options, notes)

@@ -78,7 +78,7 @@ def _clip(masks: Masks, images: SourceImages) -> Any:
     """A segmentation whose frames refer to frames of a clip by number, since they have no place in
     the patient.
 
-    highdicom makes it for a still picture; the kind of its source, the list of frames and their
+    highdicom makes it for a still image; the kind of its source, the list of frames and their
     pixels are replaced.
     """
     from pydicom.dataset import Dataset

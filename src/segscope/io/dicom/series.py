@@ -180,7 +180,7 @@ def _without_copies(members: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]
 
 
 def _without_positions(path: Path, members: list[Frame], options: ReadOptions) -> Arranged:
-    """A clip, one picture, or single pictures of one series in the order of their instance numbers."""
+    """A clip, one image, or single images of one series in the order of their instance numbers."""
     file = members[0].file
     if options.volume is not None:
         raise UsageError(f"{path} has no choice of volume; leave the option volume out")
@@ -189,7 +189,7 @@ def _without_positions(path: Path, members: list[Frame], options: ReadOptions) -
         meta["pixel_spacing_mm"] = members[0].spacing
     if len(members) == 1:
         flat = None if not members[0].spacing else Geometry.from_spacing((1.0, *members[0].spacing))  # type: ignore[arg-type]
-        return Arranged(tuple(members), "picture", flat, None, meta)
+        return Arranged(tuple(members), "image", flat, None, meta)
     if file.frames > 1:
         times = None
         if file.times_s is not None:
@@ -203,7 +203,7 @@ def _without_positions(path: Path, members: list[Frame], options: ReadOptions) -
     numbers = [frame.order.get("InstanceNumber") for frame in members]
     if None in numbers or len(set(numbers)) != len(numbers):
         raise ReadError(
-            f"{path} holds {len(members)} pictures of one series with neither positions nor distinct instance numbers, "
+            f"{path} holds {len(members)} images of one series with neither positions nor distinct instance numbers, "
             "so their order is unknown; read them one by one"
         )
     meta["notes"] = (
@@ -342,7 +342,7 @@ def _volume(
         tilt = float(np.degrees(np.arccos(np.clip(step @ normal / np.linalg.norm(step), -1, 1))))
         if tilt > 0.1:
             meta["gantry_tilt_deg"] = tilt
-    kind: Kind = "volume" if len(frames) > 1 else "picture"
+    kind: Kind = "volume" if len(frames) > 1 else "image"
     spacing = frames[0].spacing
     if spacing is None:
         meta["notes"] = ("the files give no PixelSpacing: millimetres are unknown",)

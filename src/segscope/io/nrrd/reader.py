@@ -68,7 +68,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the axes mean: values of one voxel (`inner`), the picture, further volumes (`outer`)."""
+    """What the axes mean: values of one voxel (`inner`), the image, further volumes (`outer`)."""
 
     shape_zyx: tuple[int, int, int]
     spatial: tuple[int, ...]
@@ -115,7 +115,7 @@ def _stack(path: Path, header: Header, layout: Layout, colour: bool, volume: int
     start = volume * int(np.prod(shape, dtype=np.int64)) * stored.itemsize
     frames = RawFrames(path, data, stored, shape, start=start, pick=pick)
     notes: list[str] = []
-    kind: Kind = "picture" if shape[0] == 1 else "volume"
+    kind: Kind = "image" if shape[0] == 1 else "volume"
     geometry = geometry_of(header, layout, notes)
     return Stack(
         frames, kind, None, geometry, path=path, meta={"notes": tuple(notes)} if notes else {}

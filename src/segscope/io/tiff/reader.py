@@ -281,7 +281,7 @@ def _layout(
     if times > 1 and slices == 1 and options.volume is None:
         return _Layout("video", times, time_step, first, channels, channel_step, picked)
     first += choose(path, options.volume, times, "time points", "volume") * time_step
-    kind: Kind = "volume" if slices > 1 else "picture"
+    kind: Kind = "volume" if slices > 1 else "image"
     return _Layout(kind, slices, slice_step, first, channels, channel_step, picked)
 
 

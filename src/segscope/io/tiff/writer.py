@@ -33,7 +33,7 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
     stack = read_labels(path)
     with reading(path, "a TIFF file with masks"):
         masks = masks_of_stack(stack)
-        if not ("names" in stack.meta):
+        if "names" not in stack.meta:
             masks = one_bit(masks)
         # a TIFF knows distances but no place in the world, so it cannot be compared with the grid
         # of `like`

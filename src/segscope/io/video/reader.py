@@ -206,7 +206,7 @@ class VideoFrames:
 
 
 class FrameFolder:
-    """A folder with one picture file a frame, in the natural order of their names (2 before 10)."""
+    """A folder with one image file a frame, in the natural order of their names (2 before 10)."""
 
     name = "folder of frames"
     suffixes = ()
@@ -222,7 +222,7 @@ class FrameFolder:
         """
         refuse_options(path, options)
         files, notes = _frame_files(path)
-        source = PictureFiles(files)
+        source = ImageFrames(files)
         meta = {"frame_files": tuple(file.name for file in files), "notes": notes}
         return Stack(source, "video", None, None, None, path, meta=meta)
 
@@ -238,7 +238,7 @@ def _frame_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
                 f"{folder} holds {one.name} and {other.name} for one frame; keep one file a frame"
             )
     left_out = len(found) - len(files)
-    return files, ((f"{left_out} entries left out: not pictures",) if left_out else ())
+    return files, ((f"{left_out} entries left out: not images",) if left_out else ())
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, int | str]], str]:
@@ -246,12 +246,12 @@ def _natural(file: Path) -> tuple[list[tuple[int, int | str]], str]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part], file.name
 
 
-class PictureFiles:
-    """Picture files of one size as a `FrameSource`; nothing is held in memory between two accesses."""
+class ImageFrames:
+    """Image files of one size as a `FrameSource`; nothing is held in memory between two accesses."""
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
-        first = _picture(files[0])
+        first = _image(files[0])
         sizes = {files[0]: (first.shape[:2], first.ndim)}
         for file in files[1:]:
             sizes[file] = _size_of(file)
@@ -278,7 +278,7 @@ class PictureFiles:
         return len(self.files)
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        pixels = _picture(self.files[index])
+        pixels = _image(self.files[index])
         if self._colour and pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         if pixels.shape != self._shape[1:] or pixels.dtype != self._dtype:
@@ -289,18 +289,18 @@ class PictureFiles:
         return pixels
 
 
-def _picture(file: Path) -> NDArray[Any]:
-    from segscope.io import picture
+def _image(file: Path) -> NDArray[Any]:
+    from segscope.io import image_files
     from segscope.io.tiff import reader as tiff_reader
 
     reader: Any = (
-        tiff_reader.FORMATS[0] if file.suffix.lower() in (".tif", ".tiff") else picture.Picture()
+        tiff_reader.FORMATS[0]
+        if file.suffix.lower() in (".tif", ".tiff")
+        else image_files.ImageFile()
     )
     stack = reader.read(file, ReadOptions())
     if len(stack) != 1:
-        raise ReadError(
-            f"{file} holds {len(stack)} pages; a folder of frames has one picture a file"
-        )
+        raise ReadError(f"{file} holds {len(stack)} pages; a folder of frames has one image a file")
     pixels: NDArray[Any] = stack[0]
     return pixels
 
@@ -308,12 +308,12 @@ def _picture(file: Path) -> NDArray[Any]:
 def _size_of(file: Path) -> tuple[tuple[int, int], int]:
     """Rows and columns as shown, and 3 for colours or 2 for grey, from the header alone."""
     if file.suffix.lower() in (".tif", ".tiff"):
-        pixels = _picture(file)
+        pixels = _image(file)
         return (pixels.shape[0], pixels.shape[1]), pixels.ndim
     from PIL import Image
 
     check_file(file)
-    with reading(file, "a picture"), Image.open(file) as image:
+    with reading(file, "a image"), Image.open(file) as image:
         if image.getexif().get(274, 1) >= 5:
             size = (image.width, image.height)
         else:

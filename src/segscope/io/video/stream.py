@@ -32,7 +32,7 @@ def open_video(path: Path) -> tuple[Any, Any]:
     other files or hosts.
 
     Raises:
-        ReadError: not a video, damaged, or without pictures.
+        ReadError: not a video, damaged, or without images.
     """
     import av
 
@@ -43,7 +43,7 @@ def open_video(path: Path) -> tuple[Any, Any]:
         streams = [stream for stream in container.streams.video if not stream.disposition & covers]
         if not streams:
             container.close()
-            raise ReadError(f"{path} holds no video stream; name a file with pictures in it")
+            raise ReadError(f"{path} holds no video stream; name a file with images in it")
         return container, streams[0]
 
 
@@ -107,7 +107,7 @@ class Packets:
 
 @dataclass
 class Decoder:
-    """Decodes from a chosen key packet on, and says which frame each picture is.
+    """Decodes from a chosen key packet on, and says which frame each image is.
 
     Args:
         path: the video.
@@ -209,7 +209,7 @@ class Decoder:
                 yield from enumerate(held, start=len(sums) - len(held))
 
     def _nearest(self, places: NDArray[np.int64], packet: Any) -> NDArray[np.int64]:
-        """Among equal pictures, the place whose time is the packet's."""
+        """Among equal images, the place whose time is the packet's."""
         fitting = [int(place) for place in places if self.packets.times[place] == packet.pts]
         return np.array(fitting[:1] if packet.pts is not None else [], np.int64)
 

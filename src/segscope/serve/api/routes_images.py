@@ -74,7 +74,7 @@ def image(image_id: str, space: Space) -> schemas.Image:
 
 
 @router.get("/images/{image_id}/frames/{frame}", response_class=Response)
-def picture(
+def frame_image(
     image_id: str,
     frame: int,
     space: Space,
@@ -83,7 +83,7 @@ def picture(
     format: Annotated[Literal["png", "jpeg", "webp"], Query()] = "png",  # noqa: A002 - name of the parameter
 ) -> Response:
     """A frame as the network sees it, through one window for the whole stack."""
-    data = space.images.picture(image_id, frame, axis, window, format)
+    data = space.images.frame_image(image_id, frame, axis, window, format)
     return Response(data, media_type=PICTURE_FORMATS[format], headers={"Cache-Control": FOR_EVER})
 
 
@@ -106,7 +106,7 @@ def volume(
 def thumbnail(
     image_id: str, space: Space, size: Annotated[int, Query(ge=16, le=1024)] = 128
 ) -> Response:
-    """A small picture of the middle frame."""
+    """A small image of the middle frame."""
     return Response(
         space.images.thumbnail(image_id, size),
         media_type="image/png",

@@ -100,7 +100,7 @@ class Image(BaseModel):
     image_id: str
     name: str
     origin: Literal["root", "upload"]
-    kind: Literal["picture", "volume", "video"]
+    kind: Literal["image", "volume", "video"]
     modality: str | None
     shape_zyx: tuple[int, int, int]
     channels: int

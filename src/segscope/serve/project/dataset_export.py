@@ -103,7 +103,7 @@ def _by_label(masks: Masks) -> Iterator[tuple[str, Masks]]:
 
 def _target(folder: Path, image_id: str, label: str, masks: Masks, stack: Stack) -> dict[str, Any]:
     safe = "".join(character if character.isalnum() else "_" for character in label)[:60]
-    ending = {"picture": ".png", "volume": ".nii.gz", "video": ""}[stack.kind]
+    ending = {"image": ".png", "volume": ".nii.gz", "video": ""}[stack.kind]
     number = len(list((folder / "masks").glob(f"{image_id}_*")))
     path = folder / "masks" / f"{image_id}_{number}_{safe}{ending}"
     write(masks, path if ending else f"{path}/", stack)

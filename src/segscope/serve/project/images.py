@@ -236,7 +236,7 @@ class Images:
             self._remember(self._renderers, key, found)
             return found
 
-    def picture(self, image_id: str, frame: int, axis: int, window: Any, kind: str) -> bytes:
+    def frame_image(self, image_id: str, frame: int, axis: int, window: Any, kind: str) -> bytes:
         """A rendered frame as PNG, JPEG or WebP."""
         frames = self.renderer(image_id, axis, window)
         return encoded(frames[checked(frame, len(frames))], kind)
@@ -246,9 +246,9 @@ class Images:
         from PIL import Image
 
         frames = self.renderer(image_id)
-        picture = Image.fromarray(frames[len(frames) // 2])
-        picture.thumbnail((size, size))
-        return encoded(np.asarray(picture), "png")
+        image = Image.fromarray(frames[len(frames) // 2])
+        image.thumbnail((size, size))
+        return encoded(np.asarray(image), "png")
 
     def volume(self, image_id: str, step: int) -> NDArray[Any]:
         """Stored numbers of the whole stack, every `step`-th along each axis.
@@ -277,7 +277,7 @@ class Images:
             inside = entry.resolve().is_relative_to(base)
             if entry.name.startswith(".") or not inside:
                 continue
-            series = entry.is_dir() and not _is_pictures(entry) and is_image(entry)
+            series = entry.is_dir() and not _is_images(entry) and is_image(entry)
             if entry.is_dir():
                 found.append(
                     {**safe_paths.described(entry, base), "kind": "image" if series else "folder"}
@@ -332,29 +332,29 @@ def checked(frame: int, frames: int) -> int:
 
 
 def encoded(rgb: NDArray[np.uint8], kind: str) -> bytes:
-    """A picture (row, column, 3) as a file; grey ones with one channel."""
+    """A image (row, column, 3) as a file; grey ones with one channel."""
     from PIL import Image
 
     if kind not in PICTURE_FORMATS:
-        raise UsageError(f"pictures are sent as {', '.join(PICTURE_FORMATS)}, got {kind!r}")
+        raise UsageError(f"images are sent as {', '.join(PICTURE_FORMATS)}, got {kind!r}")
     grey = (
         rgb.ndim == 3
         and np.array_equal(rgb[..., 0], rgb[..., 1])
         and np.array_equal(rgb[..., 0], rgb[..., 2])
     )
-    picture = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if grey else rgb)
+    image = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if grey else rgb)
     file = io.BytesIO()
     options: dict[str, Any] = {
         "png": {"compress_level": 1},
         "jpeg": {"quality": 92},
         "webp": {"quality": 90, "method": 0},
     }
-    picture.save(file, kind.upper(), **options[kind])
+    image.save(file, kind.upper(), **options[kind])
     return file.getvalue()
 
 
-def _is_pictures(folder: Path) -> bool:
-    """A folder of pictures is a folder; it becomes a video when asked for as an image."""
+def _is_images(folder: Path) -> bool:
+    """A folder of images is a folder; it becomes a video when asked for as an image."""
     return FrameFolder().recognises(folder)
 
 

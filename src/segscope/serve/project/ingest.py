@@ -44,7 +44,7 @@ def take_in(
 def images_at(path: Path, depth: int = 0) -> Iterator[Path]:
     """Images at a path, in order: itself, a DICOM folder, or what lies in a folder and below.
 
-    Pictures in one folder are pictures, not the frames of a video.
+    Images in one folder are images, not the frames of a video.
     """
     if path.is_file():
         if is_image(path):

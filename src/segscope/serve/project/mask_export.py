@@ -41,7 +41,7 @@ EXPORTS: Mapping[str, ExportFormat] = {
     ),
     "tiff": ExportFormat(".tif", "image/tiff", "label pages"),
     "ome-tiff": ExportFormat(".ome.tif", "image/tiff", "label pages with their scale"),
-    "png": ExportFormat("", "application/zip", "a label picture a frame"),
+    "png": ExportFormat("", "application/zip", "a label image a frame"),
     "npz": ExportFormat(".npz", "application/octet-stream", "NumPy arrays"),
     "coco": ExportFormat(".json", "application/json", "COCO annotations, overlapping objects kept"),
 }

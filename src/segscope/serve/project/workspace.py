@@ -343,9 +343,9 @@ class Workspace:
                 self._tell_job(job)
                 turnstile.give_way(Urgency.TRACK)
 
-            picture = Stack.from_array(document.work.rendered(at), channels=True)
+            image = Stack.from_array(document.work.rendered(at), channels=True)
             with turnstile.pass_through(Urgency.TRACK):
-                return everything(picture, network, progress=progress, cancel=job.cancelled)
+                return everything(image, network, progress=progress, cancel=job.cancelled)
 
         def work(job: Job) -> None:
             with self.sessions.use(session_id) as document:

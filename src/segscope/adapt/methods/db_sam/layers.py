@@ -33,15 +33,15 @@ class ChannelAttentionBlock(nn.Module):
 
 
 class ConvBranch(nn.Module):
-    """Two 3x3 and three 1x1 convolutions: a small picture to the encoder's map, with little depth
+    """Two 3x3 and three 1x1 convolutions: a small image to the encoder's map, with little depth
     and much detail.
 
-    The public code has SyncBatchNorm, which one picture a batch gives nothing to count; here groups
-    of a picture's own channels are normalised.
+    The public code has SyncBatchNorm, which one image a batch gives nothing to count; here groups
+    of a image's own channels are normalised.
 
     Args:
         width: channels of the encoder's map; inside a sixth and a third of it.
-        factor: sides of the picture in places of the map: 8, 4, 2 or 1.
+        factor: sides of the image in places of the map: 8, 4, 2 or 1.
     """
 
     def __init__(self, width: int, factor: int = 4) -> None:
@@ -62,7 +62,7 @@ class ConvBranch(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, pixels: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """Map (B, row, column, width) of `size_hw` from pictures (B, 3, row, column) of any size."""
+        """Map (B, row, column, width) of `size_hw` from images (B, 3, row, column) of any size."""
         size = [self.factor * side for side in size_hw]
         small = F.interpolate(
             pixels.float(), size, mode="bilinear", align_corners=False, antialias=True
@@ -175,7 +175,7 @@ class CrossAttention(nn.Module):
 
     Args:
         dropout: of attention and what it adds.
-        drop_path: share of pictures that an addition is left out of, while training.
+        drop_path: share of images that an addition is left out of, while training.
     """
 
     def __init__(
@@ -258,10 +258,10 @@ class VitConvFusion(nn.Module):
 
 
 class Stream(threading.local):
-    """The convolutions' branch of the picture that is being encoded, one for each thread.
+    """The convolutions' branch of the image that is being encoded, one for each thread.
 
     Attributes:
-        pixels: the picture, as the encoder was given it.
+        pixels: the image, as the encoder was given it.
         maps: its maps, once they are asked for.
     """
 
@@ -273,7 +273,7 @@ class Stream(threading.local):
         self.maps = None
 
     def end(self) -> None:
-        """Hold nothing of a picture that is through."""
+        """Hold nothing of a image that is through."""
         self.pixels = self.maps = None
 
 

@@ -78,7 +78,7 @@ class DbSam(Method):
         "channel attention between stages (and a branch of convolutions), and the mask decoder"
     )
     when: ClassVar[str] = (
-        "Small or thin things, and hundreds of pictures; --set preset=db-full for the whole network."
+        "Small or thin things, and hundreds of images; --set preset=db-full for the whole network."
     )
     paper: ClassVar[str] = "arXiv:2410.04172"
 
@@ -136,7 +136,7 @@ class DbSam(Method):
             prefixes.append(BRANCH)
         root.vision_encoder.eval()
         more = self._old(engine)
-        if (*prefixes, *more):
+        if prefixes or more:
             trained = release(root, (*prefixes, *more), HIGH_RESOLUTION)
         else:
             trained = {}

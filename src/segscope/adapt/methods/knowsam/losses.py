@@ -1,5 +1,5 @@
 """Losses and mixing of KnowSAM, for any teacher and any students: each takes logits and gives one
-loss a picture.
+loss a image.
 
 arXiv 2412.13742, section 3. Where its public code errs for other than two classes (distillation and
 entropy count two columns, consistency keeps the last class only, and the second student's has no
@@ -22,7 +22,7 @@ SMOOTH = 1e-5
 def supervised(logits: Tensor, classes: Tensor) -> Tensor:
     """Cross-entropy + Dice with squares in the denominator, mean over all classes, background too.
 
-    The public code sums Dice over a batch; here each picture has its own, so that batches may be
+    The public code sums Dice over a batch; here each image has its own, so that batches may be
     split.
 
     Args:
@@ -92,7 +92,7 @@ def ramp(iteration: float, length: int = 50_000, steps: int = 200) -> float:
 
 
 def certain_cells(doubts: Tensor, cells: int = 4, count: int = 5) -> Tensor:
-    """The surest cells of a grid laid over each picture.
+    """The surest cells of a grid laid over each image.
 
     Args:
         doubts: (B, row, column) entropy of pixels.
@@ -110,16 +110,14 @@ def certain_cells(doubts: Tensor, cells: int = 4, count: int = 5) -> Tensor:
 
 
 def mix(
-    inside: Tensor, pictures: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor
+    inside: Tensor, images: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Pictures and class maps with cells of others in their place: what is easy goes, what is hard
+    """Images and class maps with cells of others in their place: what is easy goes, what is hard
     stays.
 
     Args:
         inside: (B, row, column) bool, what is overwritten.
-        pictures, others: (B, channel, row, column).
+        images, others: (B, channel, row, column).
         classes, their_classes: (B, row, column).
     """
-    return torch.where(inside[:, None], others, pictures), torch.where(
-        inside, their_classes, classes
-    )
+    return torch.where(inside[:, None], others, images), torch.where(inside, their_classes, classes)

@@ -1,13 +1,13 @@
-"""KnowSAM: two small students learn from few labelled and many unlabelled pictures, taught by an
+"""KnowSAM: two small students learn from few labelled and many unlabelled images, taught by an
 adapted base.
 
 "Learnable Prompting SAM-induced Knowledge Distillation for Semi-supervised Medical Image
 Segmentation" (arXiv 2412.13742). Students of different make learn from each other; their fusion
 says where they are sure and prompts the teacher, whose softened answers they learn as well; late in
-training certain cells of labelled and unlabelled pictures change places. The result is students and
+training certain cells of labelled and unlabelled images change places. The result is students and
 fusion only: it needs neither prompts nor the base.
 
-Chosen otherwise than the public code: losses hold for any number of classes and for each picture by
+Chosen otherwise than the public code: losses hold for any number of classes and for each image by
 itself, both students learn from each other, the fused logits come plain, adapters begin as nothing,
 AdamW trains all (the code has SGD for students), and since runs are far shorter than 50,000
 iterations, the teacher's weight and that of sureness rise first (`warm`). `distil` and the other
@@ -67,12 +67,12 @@ class KnowSam(Method):
         side: of the students' square input, a multiple of 16.
         students: two names of `STUDENTS`.
         width: of the students' finest layers.
-        without_truth: unlabelled pictures of a batch. As many as labelled ones are meant: half of
+        without_truth: unlabelled images of a batch. As many as labelled ones are meant: half of
             the weight is theirs.
         distil: weight of the teacher's answers; 0 for no teacher.
-        pseudo: weight of the teacher's classes, taken as the truth of pictures that have none.
+        pseudo: weight of the teacher's classes, taken as the truth of images that have none.
             Softened answers of all pixels alike teach small things slowly, and only each student,
-            not their fusion; the paper has pseudo-labels in mixed pictures alone.
+            not their fusion; the paper has pseudo-labels in mixed images alone.
         temperature: that they are softened by.
         confidence: whether pixels of which the teacher is unsure teach less (the paper weights all
             alike).
@@ -141,7 +141,7 @@ class KnowSam(Method):
             )
             < 0
         ):
-            raise UsageError("numbers of pictures, weights and ratios are 0 or more")
+            raise UsageError("numbers of images, weights and ratios are 0 or more")
         if not 0 <= self.warm <= 1:
             raise UsageError(f"warm is a share of the run, 0 to 1, got {self.warm:g}")
         if min(self.width, self.prompt_width, self.teacher_every) < 1:
@@ -176,7 +176,7 @@ class KnowSam(Method):
 
     @classmethod
     def supervised(cls, **changes: Any) -> KnowSam:
-        """The same students, from labelled pictures alone: what the rest has to beat."""
+        """The same students, from labelled images alone: what the rest has to beat."""
         nothing: dict[str, Any] = dict.fromkeys(("distil", "pseudo", "entropy", "consistency"), 0.0)
         return cls(**{**changes, **nothing, "without_truth": 0, "mix_from": 1.0})
 
@@ -252,10 +252,10 @@ class KnowSam(Method):
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         student = _student(adapted)
-        pictures = torch.cat([student.pixels(example.rgb[example.at]) for example in batch])
-        classes = torch.stack([self._classes(example) for example in batch]).to(pictures.device)
+        images = torch.cat([student.pixels(example.rgb[example.at]) for example in batch])
+        classes = torch.stack([self._classes(example) for example in batch]).to(images.device)
         seen = torch.stack(
-            [self._holes(picture, each) for picture, each in zip(pictures, batch, strict=True)]
+            [self._holes(image, each) for image, each in zip(images, batch, strict=True)]
         )
         known = [k for k, example in enumerate(batch) if example.labelled]
         rest = [k for k, example in enumerate(batch) if not example.labelled]
@@ -276,7 +276,7 @@ class KnowSam(Method):
             else:
                 sure = answers[2]
             pseudo = torch.where(_at(known, len(batch), classes), classes, sure.detach().argmax(1))
-            mixed = self._mixed(adapted, pictures, pseudo, answers[2], known[:pairs], rest[:pairs])
+            mixed = self._mixed(adapted, images, pseudo, answers[2], known[:pairs], rest[:pairs])
             parts["mixed"] = mixed.sum() / len(batch)
         loss = torch.stack(list(parts.values())).sum()
         return {"loss": loss, **{name: item.detach() for name, item in parts.items()}}
@@ -316,7 +316,7 @@ class KnowSam(Method):
         classes: Tensor,
         known: list[int],
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The teacher's logits, and its losses on labelled pictures in steps in which it learns."""
+        """The teacher's logits, and its losses on labelled images in steps in which it learns."""
         if not self.distil:
             return None, None
         learns = True
@@ -335,7 +335,7 @@ class KnowSam(Method):
     def _mixed(
         self,
         adapted: Adapted,
-        pictures: Tensor,
+        images: Tensor,
         classes: Tensor,
         fused: Tensor,
         known: list[int],
@@ -344,7 +344,7 @@ class KnowSam(Method):
         """Losses of pairs whose certain cells have changed places."""
         inside = certain_cells(entropy(fused.detach().float().softmax(1)))
         halves = [
-            mix(inside[here], pictures[here], classes[here], pictures[there], classes[there])
+            mix(inside[here], images[here], classes[here], images[there], classes[there])
             for here, there in ((known, rest), (rest, known))
         ]
         shown, truth = (torch.cat(items) for items in zip(*halves, strict=True))
@@ -368,21 +368,21 @@ class KnowSam(Method):
             numbers[None, None].float(), (self.side, self.side), mode="nearest-exact"
         )[0, 0].long()
 
-    def _holes(self, picture: Tensor, example: Example) -> Tensor:
-        """A picture (channel, side, side) with boxes blacked out, more of them where there is no
+    def _holes(self, image: Tensor, example: Example) -> Tensor:
+        """A image (channel, side, side) with boxes blacked out, more of them where there is no
         truth.
         """
         chance, least, most = (0.5, 5, 8) if example.labelled else (0.7, 10, 20)
         if not self.holes or example.rng.random() >= chance:
-            return picture
-        picture = picture.clone()
+            return image
+        image = image.clone()
         longest = max(2, self.side // 16)
         for _ in range(int(example.rng.integers(least, most + 1))):
             high, wide = example.rng.integers(1, longest + 1, 2).tolist()
             y = int(example.rng.integers(self.side - high))
             x = int(example.rng.integers(self.side - wide))
-            picture[:, y : y + high, x : x + wide] = 0
-        return picture
+            image[:, y : y + high, x : x + wide] = 0
+        return image
 
     def _students(self, classes: Sequence[str]) -> Students:
         kinds = (self.students[0], self.students[1])
@@ -483,7 +483,7 @@ def quality(adapted: Adapted, cases: Gathered, most: int = LOOKS) -> dict[str, f
 def _told(
     answers: tuple[Tensor, Tensor, Tensor], places: list[int] | slice, classes: Tensor
 ) -> Tensor:
-    """(B,) losses of pictures at some places of a batch: both students', each half, and their
+    """(B,) losses of images at some places of a batch: both students', each half, and their
     fusion's.
     """
     one, other, fused = (supervised(logits[places], classes) for logits in answers)

@@ -60,7 +60,7 @@ class Unet(nn.Module):
         return nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, class, row, column) of pictures (B, channel, row, column) with sides that are
+        """Logits (B, class, row, column) of images (B, channel, row, column) with sides that are
         multiples of 16.
         """
         skips = []

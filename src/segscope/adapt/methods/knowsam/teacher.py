@@ -3,7 +3,7 @@ section 3.2).
 
 A mask for each class: two tokens predicted from the image embedding stand where a box's corners
 would, and the students' fused logits are the mask prompt. No weight of the base changes. Unlike in
-the public code adapters begin as nothing, pictures are prepared as the base wants them, and SAM
+the public code adapters begin as nothing, images are prepared as the base wants them, and SAM
 keeps its relative positions.
 """
 
@@ -48,10 +48,10 @@ class Teacher:
         self.heads: Any = getattr(network(engine), HEADS)
 
     def __call__(self, features: Sequence[Features], masks: Tensor) -> Tensor:
-        """Logits (B, class, row, column) of B square pictures.
+        """Logits (B, class, row, column) of B square images.
 
         Args:
-            features: of each picture.
+            features: of each image.
             masks: (B, class, row, column) logits of an earlier answer; they get no gradient.
         """
         embeddings = torch.cat([each.maps[-1] for each in features])
@@ -66,10 +66,10 @@ class Teacher:
 
 
 def decode(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) -> Tensor:
-    """Logits (O, row, column) of one picture from prompts as tokens.
+    """Logits (O, row, column) of one image from prompts as tokens.
 
     Args:
-        features: of the picture.
+        features: of the image.
         tokens: (O, N, channel), in the place of clicks and corners.
         masks: (O, 1, row, column) logits.
     """
@@ -92,22 +92,22 @@ def decode(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) ->
         return answer[:, 0].float()
     plain: Any = engine
     if engine.card.family == "sam":
-        picture = coarse.float()
+        image = coarse.float()
     else:
-        picture = plain.plain(features)
+        image = plain.plain(features)
     size = (4 * coarse.shape[-2], 4 * coarse.shape[-1])
     more: dict[str, Any] = {}
     if engine.card.family != "sam":
         more["high_resolution_features"] = [
             item.expand(count, -1, -1, -1) for item in features.maps[:-1]
         ]
-    position = model.get_image_wide_positional_embeddings().to(picture.dtype)
+    position = model.get_image_wide_positional_embeddings().to(image.dtype)
     logits: Tensor = model.mask_decoder(
-        image_embeddings=picture.expand(count, -1, -1, -1),
+        image_embeddings=image.expand(count, -1, -1, -1),
         image_positional_embeddings=position.expand(count, -1, -1, -1),
-        sparse_prompt_embeddings=sparse.to(picture.dtype),
+        sparse_prompt_embeddings=sparse.to(image.dtype),
         dense_prompt_embeddings=model.prompt_encoder.mask_embed(
-            resize(masks.to(picture.dtype), size)
+            resize(masks.to(image.dtype), size)
         ),
         multimask_output=False,
         **more,

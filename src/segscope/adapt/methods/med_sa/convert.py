@@ -73,7 +73,7 @@ def read_med_sa(
         ratio=first.shape[0] / first.shape[1],
         depth=depth,
         whole=whole,
-        pictures=UNIT,
+        images=UNIT,
         side=parts.side if parts.side != engine.input_size else 0,
         legacy_depth_windows=depth > 1,
         legacy_pad_before_norm=True,
@@ -112,7 +112,7 @@ def read_sam_med2d(
         three=True,
         shares=True,
         whole=whole,
-        pictures=MED2D,
+        images=MED2D,
         side=parts.side if parts.side != engine.input_size else 0,
     )
     wanted = ("mask_decoder.", "prompt_encoder.", *(("vision_encoder.",) if whole else ()))

@@ -142,8 +142,8 @@ def grow_decoder(
 ) -> list[str]:
     """Put three adapters into each layer of the mask decoder's transformer (section 3.3).
 
-    (i) after tokens looked at the picture, with `hyper` steered by the prompt; (ii) beside the MLP;
-    (iii) after the picture looked at the tokens and the residual, with another residual before the
+    (i) after tokens looked at the image, with `hyper` steered by the prompt; (ii) beside the MLP;
+    (iii) after the image looked at the tokens and the residual, with another residual before the
     norm.
 
     Returns:
@@ -183,7 +183,7 @@ def _two_way(
     attention_similarity: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Layer of the decoder's transformer with adapters: tokens (B, P, N, d), picture (B, 1 or P,
+    """Layer of the decoder's transformer with adapters: tokens (B, P, N, d), image (B, 1 or P,
     row * column, d).
     """
     if self.skip_first_layer_pe:

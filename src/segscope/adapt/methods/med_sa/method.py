@@ -82,13 +82,13 @@ class MedSa(Method):
         scale: of the adapter beside the MLP.
         activation: "gelu" (code) or "relu" (paper).
         space, mlp: whether there is an adapter after attention, and beside the MLP.
-        depth: slices of a chunk that see each other (SD-Trans); 1 for single pictures.
+        depth: slices of a chunk that see each other (SD-Trans); 1 for single images.
         decoder: "whole" trained, "adapters" in it trained, "both", or "frozen".
         hyper: whether the decoder's first adapter is made from the prompt (HyP-Adpt).
         zero: whether adapters begin as nothing.
         recipe: what is trained for, "usual", "code" or "paper".
         whole: whether the encoder itself is trained and saved as well; published files may need it.
-        pictures: "base" as the base sees them, or "unit": stretched to the square, 0 to 1, as the
+        images: "base" as the base sees them, or "unit": stretched to the square, 0 to 1, as the
             code does.
         side: of the square input, for SAM; 0 for the base's own.
         legacy_depth_windows, legacy_pad_before_norm: two faults of the code, for files made by it;
@@ -98,7 +98,7 @@ class MedSa(Method):
     name: ClassVar[str] = "med-sa"
     about: ClassVar[str] = "adapters in the image encoder, and the mask decoder"
     when: ClassVar[str] = (
-        "A hundred pictures or more, one small file per task; volumes with --set depth=4."
+        "A hundred images or more, one small file per task; volumes with --set depth=4."
     )
     paper: ClassVar[str] = "arXiv:2304.12620"
     dims: ClassVar = ("2d", "3d")
@@ -115,7 +115,7 @@ class MedSa(Method):
     zero: bool = True
     recipe: str = "usual"
     whole: bool = False
-    pictures: str = "base"
+    images: str = "base"
     side: int = 0
     legacy_depth_windows: bool = False
     legacy_pad_before_norm: bool = False
@@ -128,7 +128,7 @@ class MedSa(Method):
             decoder=("whole", "adapters", "both", "frozen"),
             recipe=RECIPES,
         )
-        check(self, pictures=(BASE, UNIT))
+        check(self, images=(BASE, UNIT))
         if not 0 < self.ratio <= 4 or self.depth < 1:
             raise UsageError("the ratio is above 0 and at most 4, the depth 1 slice or more")
         if not (self.space or self.mlp or self.depth > 1 or self.decoder != "frozen"):
@@ -140,7 +140,7 @@ class MedSa(Method):
 
     def settings(self, card: Card, frames: int) -> Settings:
         steps = min(2500, max(300, 15 * frames))
-        # a chunk holds several pictures
+        # a chunk holds several images
         batch = max(1, 4 // self.depth)
         rate = 3e-4
         if card.family == "mini":
@@ -156,7 +156,7 @@ class MedSa(Method):
         return not (self.space or self.mlp or self.whole or self.depth > 1)
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
-        look(engine, self.pictures, self.side)
+        look(engine, self.images, self.side)
         root = network(engine)
         found = self._places(engine)
         for place in found:

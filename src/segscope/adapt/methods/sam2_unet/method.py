@@ -65,8 +65,8 @@ class Sam2Unet(Method):
             published; not for softmax.
         output: several classes exclude each other ("softmax"), or each is judged by itself
             ("sigmoid").
-        fit: pictures are squashed to the square (as published) or keep their shape ("letterbox").
-        tiles: windows along the longer side of a picture, for large pictures with small things; 1
+        fit: images are squashed to the square (as published) or keep their shape ("letterbox").
+        tiles: windows along the longer side of a image, for large images with small things; 1
             shows it whole.
         protocol: "sod" also validates as the published evaluation does.
     """
@@ -74,7 +74,7 @@ class Sam2Unet(Method):
     name: ClassVar[str] = "sam2-unet"
     about: ClassVar[str] = "adapters in the encoder and a U-Net decoder; no prompts"
     when: ClassVar[str] = (
-        "Masks without prompts from a hundred pictures or more; the first choice for that."
+        "Masks without prompts from a hundred images or more; the first choice for that."
     )
     paper: ClassVar[str] = "arXiv:2408.08870"
     promptable: ClassVar[bool] = False
@@ -98,7 +98,7 @@ class Sam2Unet(Method):
                 raise UsageError(f"{name} is {' or '.join(allowed)}, got {getattr(self, name)!r}")
         if self.adapters < 0 or self.width < 1 or self.tiles < 1:
             raise UsageError(
-                "adapters are 0 wide or more, the decoder 1 or more; a picture has 1 tile or more"
+                "adapters are 0 wide or more, the decoder 1 or more; a image has 1 tile or more"
             )
 
     @classmethod
@@ -118,7 +118,7 @@ class Sam2Unet(Method):
         )
 
     def settings(self, card: Card, frames: int) -> Settings:
-        # 20 rounds of batches of 12 are published; few pictures need more rounds
+        # 20 rounds of batches of 12 are published; few images need more rounds
         return Settings(
             steps=min(3000, max(300, 10 * frames)), rate=1e-3, decay=5e-4, batch=4, average=0.97
         )
@@ -184,7 +184,7 @@ class Sam2Unet(Method):
         return Net(trunk, self.outputs(classes), self.width, self.adapters, self.init)
 
     def _shown(self, example: Example) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Picture (row, column, 3) and class map of what is trained on: the whole frame, or a
+        """Image (row, column, 3) and class map of what is trained on: the whole frame, or a
         window of it.
         """
         rgb = example.rgb[example.at]
@@ -198,7 +198,7 @@ class Sam2Unet(Method):
     def _truth(
         self, size_hw: tuple[int, ...], classes: NDArray[np.int64], outputs: Tensor
     ) -> Tensor:
-        """A class map (row, column) of a picture laid over the input; 0 outside of the picture.
+        """A class map (row, column) of a image laid over the input; 0 outside of the image.
 
         Returns:
             (1, channel, side, side) from 0 to 1 for outputs judged by themselves; else (1, side,

@@ -1,7 +1,7 @@
 """Interactive training of SAM-Med2D: one opening pass, then passes on the errors of the one before.
 
-The passes of a picture follow each other either inside one loss (one step of the optimiser for
-all), or, as published, each in a step of its own; then a picture's encoding waits in `adapted.memo`
+The passes of a image follow each other either inside one loss (one step of the optimiser for
+all), or, as published, each in a step of its own; then a image's encoding waits in `adapted.memo`
 between steps.
 """
 
@@ -41,7 +41,7 @@ class Talk:
         keep_points: whether clicks stay in later passes, else new ones take their place.
         own: opening prompts drawn here as published (box of the largest part, or one click), else
             the example's.
-        masks: objects drawn for a picture, with replacement; 0 for each of the example's once.
+        masks: objects drawn for a image, with replacement; 0 for each of the example's once.
         chosen: of three candidates, whether only the one with the highest predicted IoU learns, as
             published; else the best one, the others a little, and every predicted IoU.
     """
@@ -56,7 +56,7 @@ class Talk:
 
 @dataclass(eq=False)
 class Going:
-    """One picture between two passes.
+    """One image between two passes.
 
     Attributes:
         features: on the grid.
@@ -107,7 +107,7 @@ class Going:
 
 
 def passes_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms:
-    """Mean loss of all passes of each picture."""
+    """Mean loss of all passes of each image."""
     losses = []
     dice = []
     for example in batch:
@@ -124,10 +124,10 @@ def passes_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms
 
 
 def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms:
-    """Mean loss of one pass; pictures change only when their passes are through.
+    """Mean loss of one pass; images change only when their passes are through.
 
-    Several processes that are stopped amid the passes of a picture go on with the first one's
-    pictures.
+    Several processes that are stopped amid the passes of a image go on with the first one's
+    images.
 
     Raises:
         UsageError: the batch is worked through in parts.
@@ -136,7 +136,7 @@ def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Ter
     seed = torch.initial_seed()
     if memo.get("seed") == seed:
         raise UsageError(
-            "training with a step for each pass keeps pictures between steps; leave --accumulate at 1"
+            "training with a step for each pass keeps images between steps; leave --accumulate at 1"
         )
     number = int(memo.get("pass", 0))
     if number == 0:
@@ -158,7 +158,7 @@ def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Ter
 
 
 def _begin(adapted: Adapted, example: Example, talk: Talk) -> Going:
-    """A picture with its opening prompts; one click or box for all its objects, as published."""
+    """A image with its opening prompts; one click or box for all its objects, as published."""
     features = on_grid(adapted.features(example), example)[example.at]
     rng = example.rng
     truth = example.truth[:, example.at]

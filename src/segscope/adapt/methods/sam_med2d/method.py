@@ -6,7 +6,7 @@ layers, which hold twice as many numbers as the encoder itself; `light` layers, 
 fraction and suit any encoder.
 
 Unless `preset` is "sam-med2d" this differs from the public code: one step of the optimiser for all
-passes of a picture instead of nine, of which two reach the encoder; clicks stay, as they do in use;
+passes of a image instead of nine, of which two reach the encoder; clicks stay, as they do in use;
 earlier answers come back as logits. Everywhere, Dice and IoU are of each mask, not of a batch;
 boxes are of the whole object unless the preset draws them.
 """
@@ -65,19 +65,19 @@ class SamMed2d(Method):
         adapters: "on", or "off" to leave trained layers out; see `switch`.
         zero: whether layers begin as nothing.
         prompts: whether what encodes prompts is trained as well, by the opening pass.
-        passes: of each picture: the opening and corrections.
+        passes: of each image: the opening and corrections.
         deep: first passes whose gradient reaches the encoder.
         stepwise: a step of the optimiser for each pass; `--steps` then counts passes.
         keep_points: whether clicks stay in later passes, else new ones take their place.
         own_prompts: openings drawn as published, else by the prompts of the run.
-        masks: objects drawn for a picture, with replacement; 0 for each once.
+        masks: objects drawn for a image, with replacement; 0 for each once.
         three: three candidates for every prompt, the best predicted one counts; else the base's own
             rule.
         shares: earlier answers as shares from 0 to 1 (as published) instead of logits.
         least_stride: layers go where a place of the map covers at least so many pixels; 8 leaves
             Hiera's first stage.
         whole: whether the encoder itself is trained and saved as well; published files need it.
-        pictures: "base" as the base sees them, or "med2d" as the public loaders give them.
+        images: "base" as the base sees them, or "med2d" as the public loaders give them.
         side: of the square input, for SAM; 0 for the base's own.
     """
 
@@ -103,14 +103,12 @@ class SamMed2d(Method):
     shares: bool = False
     least_stride: int = 4
     whole: bool = False
-    pictures: str = BASE
+    images: str = BASE
     side: int = 0
 
     def __post_init__(self) -> None:
         apply(self, PRESETS)
-        check(
-            self, layers=("light", "dense", "none"), adapters=("on", "off"), pictures=(BASE, MED2D)
-        )
+        check(self, layers=("light", "dense", "none"), adapters=("on", "off"), images=(BASE, MED2D))
         if self.passes < 1 or not 1 <= self.deep <= self.passes or self.masks < 0:
             raise UsageError(
                 "there is at least one pass, the first is deep, and no fewer than 0 masks are drawn"
@@ -141,7 +139,7 @@ class SamMed2d(Method):
         return not self.whole and (self.layers == "none" or self.adapters == "off")
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
-        look(engine, self.pictures, self.side)
+        look(engine, self.images, self.side)
         answer(engine, three=self.three, shares=self.shares)
         root = network(engine)
         prefixes = []
@@ -206,7 +204,7 @@ def switch(engine: Engine, *, on: bool) -> None:
     """Let the adapter layers of a loaded adaptation take part, or leave them out; decoder and
     prompts stay as trained.
 
-    Published results are better without them on some kinds of pictures, so it is worth a try.
+    Published results are better without them on some kinds of images, so it is worth a try.
 
     Raises:
         UsageError: an engine without adapter layers.

@@ -197,7 +197,7 @@ def _parts(params: Mapping[str, Any], name: str, data: bytes) -> Response:
 def infer_slide(
     at: At, model: str, asked: dict[str, Any], image: Name = "", output: Name = "asap"
 ) -> Response:
-    """Polygons in a region of a picture of the project."""
+    """Polygons in a region of a image of the project."""
     return _polygons(at, model, at.image(image), asked, output)
 
 

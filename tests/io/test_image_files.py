@@ -1,4 +1,4 @@
-"""Pictures: the pixels that a viewer shows, or a refusal; and label PNGs on the stored grid."""
+"""Images: the pixels that a viewer shows, or a refusal; and label PNGs on the stored grid."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TestModes:
     def test_colours(self, ending: str, tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / f"a{ending}", lossless=True)
         stack = io.read(tmp_path / f"a{ending}")
-        assert (stack.kind, stack.geometry) == ("picture", None)
+        assert (stack.kind, stack.geometry) == ("image", None)
         np.testing.assert_array_equal(stack[0], RGB)
 
     def test_a_palette_becomes_its_colours(self, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ class TestModes:
 
 class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_pictures_stand_upright_and_masks_lie_as_stored(
+    def test_images_stand_upright_and_masks_lie_as_stored(
         self, orientation: int, tmp_path: Path
     ) -> None:
         exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Single pictures (PNG, JPEG, BMP, GIF, WebP, PNM) in; label PNGs and folders of them in and out."""
+"""Single images (PNG, JPEG, BMP, GIF, WebP, PNM) in; label PNGs and folders of them in and out."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from segscope.stack import Stack
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 _DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
-_WHAT = "a picture"
+_WHAT = "a image"
 _ORIENTATION = 274
 _NUMBER = re.compile(r"(\d+)\D*$")
 
 
-class Picture:
-    """One picture as the camera meant it: upright by its EXIF orientation, colours as RGB, 16 bits
+class ImageFile:
+    """One image as the camera meant it: upright by its EXIF orientation, colours as RGB, 16 bits
     kept.
     """
 
-    name = "picture"
+    name = "image"
     suffixes = SUFFIXES
 
     def recognises(self, path: Path) -> bool:
@@ -49,7 +49,7 @@ class Picture:
         refuse_options(path, options)
         with reading(path, _WHAT):
             pixels, meta = _decode(path)
-            return Stack(pixels[None], "picture", path=path, meta=meta)
+            return Stack(pixels[None], "image", path=path, meta=meta)
 
 
 def _decode(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -60,7 +60,7 @@ def _decode(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
         if (
             several > 1 and image.format == "MPO"
         ):  # a phone's photo, with previews or a depth map behind it
-            meta["notes"] = (f"the file holds {several} pictures: the first is shown",)
+            meta["notes"] = (f"the file holds {several} images: the first is shown",)
         elif several > 1:
             raise ReadError(
                 f"{path} is animated ({image.n_frames} frames); convert it to a video or to a folder of frames"
@@ -95,7 +95,7 @@ class _opened:
                 self._image = Image.open(self._path, formats=_DECODERS)
             except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
                 raise ReadError(
-                    f"{self._path} declares more pixels than a picture may have here ({error}). If it is right, "
+                    f"{self._path} declares more pixels than a image may have here ({error}). If it is right, "
                     "save it as a tiled TIFF or a slide."
                 ) from error
         try:
@@ -184,7 +184,7 @@ def as_stored(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label picture, or of a folder with one a frame in the order of their numbers.
+    """Masks of a label image, or of a folder with one a frame in the order of their numbers.
 
     A palette file gives its indices. Where 255 is the only label it becomes object 1.
     """
@@ -192,7 +192,7 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
         files = frame_files(path)
     else:
         files = [path]
-    with reading(path, "label pictures"):
+    with reading(path, "label images"):
         first, names = _labels(files[0])
         check_declared(path, (len(files), *first.shape[:2]), 2)
 
@@ -251,7 +251,7 @@ def _brightest(image: Any) -> int | None:
 
 
 def _grey_of(pixels: NDArray[Any]) -> NDArray[Any]:
-    """One channel of a picture whose three channels are equal."""
+    """One channel of a image whose three channels are equal."""
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])
     return pixels
@@ -297,7 +297,7 @@ class LabelPng:
         frames = masks.on_stored_grid().shape_zyx[0]
         if frames != 1:
             raise UsageError(
-                f"{path} is one picture and there are {frames} frames; name a folder instead "
+                f"{path} is one image and there are {frames} frames; name a folder instead "
                 f"({path.with_suffix('')}/), or a .nii.gz, .seg.nrrd or .tif file"
             )
 
@@ -371,5 +371,5 @@ def _save(frame: NDArray[Any], path: Path, masks: Masks, source: Stack | None) -
     Image.fromarray(frame).save(path, format="PNG", pnginfo=note, **options)
 
 
-FORMATS = (Picture(),)
+FORMATS = (ImageFile(),)
 MASK_FORMATS = (LabelPng(), LabelFolder())
