@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from making import ct_slice
+from support.inputs import ct_slice
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"

@@ -13,9 +13,9 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
-from making import Trap, ct_slice, empty_folder, noise, write_nifti
 from PIL import Image
 from pydicom.data import get_testdata_file
+from support.inputs import Trap, ct_slice, empty_folder, noise, write_nifti
 
 # --- files that are not what they say -------------------------------------------------------------------------------
 

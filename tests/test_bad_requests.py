@@ -15,8 +15,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from making import Trap, empty_folder
 from PIL import Image
+from support.inputs import Trap, empty_folder
 
 from segscope.cli.app import main
 

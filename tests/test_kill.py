@@ -20,7 +20,7 @@ import segscope as ss
 SERVER = """
 import os, sys
 from segscope.cli.app import main
-import segscope.load, segscope.predict, segscope.io, torch, nibabel, segscope.models.sam2, segscope.models.checkpoint
+import segscope.load, segscope.session, segscope.io, torch, nibabel, segscope.models.sam2, segscope.models.checkpoint
 from segscope.models.build import build
 build("sam2", "test")
 torch.set_num_threads(1)

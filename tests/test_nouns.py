@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from making import masks_2d, scribbles
 from numpy.typing import NDArray
+from support.inputs import masks_2d, scribbles
 
 from segscope.errors import PromptError, UsageError
 from segscope.geometry import Geometry

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from making import any_prompt, masks_2d
 from numpy.typing import NDArray
+from support.inputs import any_prompt, masks_2d
 
 from segscope.errors import PromptError
 from segscope.prompts import MaskPrompt, Prompt

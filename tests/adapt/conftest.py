@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import ellipse
 from PIL import Image
+from support.adaptation import ellipse
 
 from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.io.datasets.reading import DataSet, dataset

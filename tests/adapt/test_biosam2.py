@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import BOX, answers, attached, sampler, trainer
-from engines import make_engine
 from models.conftest import to_official
+from support.adaptation import BOX, answers, attached, sampler, trainer
+from support.engines import make_engine
 from torch import Tensor
 
 from segscope.adapt.data.sampler import on_grid

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from adapting import BOX, attached, ellipse, sampler
 from hypothesis import given
 from hypothesis import strategies as st
+from support.adaptation import BOX, attached, ellipse, sampler
 
 from segscope.adapt import METHODS, window
 from segscope.adapt.data import augment
@@ -17,7 +17,7 @@ from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.adapt.losses.interactive import hint_of
 from segscope.adapt.training.settings import BOXES, MIX, Settings
 from segscope.errors import UnknownName, UsageError
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.io.datasets.reading import DataSet
 from segscope.predict.hints import request
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
@@ -155,7 +155,7 @@ def test_windows_are_those_of_prediction(
     x: float, y: float, wide: float, high: float, size: tuple[int, int]
 ) -> None:
     box = (x, y, x + wide, y + high)
-    view = View.around(box, size)
+    view = Crop.around(box, size)
     assert window.around(box, size) == (view.x0, view.y0, view.x1, view.y1)
 
 

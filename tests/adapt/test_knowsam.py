@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import BOX, ellipse, sampler, trainer
-from engines import make_engine
+from support.adaptation import BOX, ellipse, sampler, trainer
+from support.engines import make_engine
 from torch import Tensor, nn
 
 from segscope.adapt import convert

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import BOX, answers, each_dice, ellipse, sampler, snapshot, trainer
-from engines import make_engine
+from support.adaptation import BOX, answers, each_dice, ellipse, sampler, snapshot, trainer
+from support.engines import make_engine
 from torch import Tensor
 
 from segscope.adapt.data.training_set import Data
@@ -29,7 +29,7 @@ from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
-from segscope.models.engine import NO_HINT, Hint
+from segscope.models.engine import NO_HINT, DecoderPrompt
 
 PAPER = MedSa(preset="paper")
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
@@ -297,14 +297,14 @@ class TestAcrossDepth:
         assert list(slice_chunks.chunk(1, 2, 4)) == [0, 1]
 
     def test_prediction_hands_on_chunks(self) -> None:
-        from segscope.inference.crop import FeatureCache, View
+        from segscope.inference.crop import Crop, FeatureCache
         from segscope.render import Renderer
         from segscope.stack import Stack
 
         engine = stirred(put(MedSa(depth=3), "sam")).engine
         stack = Stack(np.stack([frame[..., 0] for frame in slices(5)]).astype(np.uint8), "volume")
         cache = FeatureCache(engine, Renderer(stack), video=False)
-        view = View.whole(stack.size_hw)
+        view = Crop.whole(stack.size_hw)
         found = [cache.get(frame, view).maps[0] for frame in range(5)]
         frames = Renderer(stack)
         with torch.inference_mode():
@@ -335,7 +335,9 @@ class TestHyperPrompt:
         ].prompt_adapter.register_forward_hook(lambda *found: seen.append(found[-1]))
         with torch.no_grad():
             features = engine.encode(slices(1)[0])
-            engine.decode(features, [Hint(np.array([[x, y]]), np.ones(1, bool))], multimask=True)
+            engine.decode(
+                features, [DecoderPrompt(np.array([[x, y]]), np.ones(1, bool))], multimask=True
+            )
         handle.remove()
         return seen[0][:, :, 0]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import attached, sampler
-from engines import make_engine
 from models.conftest import to_official
+from support.adaptation import attached, sampler
+from support.engines import make_engine
 from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, Sampler

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import BOX, answers, attached, sampler, snapshot, trainer
-from engines import make_engine
+from support.adaptation import BOX, answers, attached, sampler, snapshot, trainer
+from support.engines import make_engine
 
 from segscope.adapt import METHODS, method
 from segscope.adapt.data.training_set import Data

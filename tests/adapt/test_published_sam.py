@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from adapting import answers
-from engines import make_engine
 from models.conftest import to_official
+from support.adaptation import answers
+from support.engines import make_engine
 from torch import Tensor
 
 from segscope.adapt import convert as adapt_convert

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from adapting import BOX, ellipse, sampler, trainer
-from engines import make_engine
+from support.adaptation import BOX, ellipse, sampler, trainer
+from support.engines import make_engine
 from torch import Tensor
 
 from segscope.adapt import convert

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import BOX, answers, ellipse, sampler, snapshot, trainer
-from engines import make_engine
+from support.adaptation import BOX, answers, ellipse, sampler, snapshot, trainer
+from support.engines import make_engine
 
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.methods.sam_med2d.layers import (
@@ -27,7 +27,7 @@ from segscope.adapt.methods.sam_med2d.method import SamMed2d, switch
 from segscope.adapt.saved import attach
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
-from segscope.models.engine import Hint
+from segscope.models.engine import DecoderPrompt
 
 PRESET = SamMed2d(preset="sam-med2d")
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
@@ -219,7 +219,7 @@ class TestPasses:
     @pytest.mark.parametrize("family", ["sam", "mini"])
     def test_nine_steps_of_the_decoder_to_one_of_the_layers(self, family: str, data: Data) -> None:
         adapted = put(PRESET, family)
-        hints: list[list[Hint]] = []
+        hints: list[list[DecoderPrompt]] = []
         plain = adapted.engine.decode
         adapted.engine.decode = lambda features, given, **more: (
             hints.append(list(given)),
@@ -336,7 +336,9 @@ def clicked(engine: Any, data: Data, rounds: int) -> list[float]:
                 np.concatenate([positive, labels[labels >= 0] == 1]),
             )
             many = engine.multimask(len(xy) if previous is None else 99, tracking=False)
-            decoded = engine.decode(features, [Hint(xy, positive, None, previous)], multimask=many)
+            decoded = engine.decode(
+                features, [DecoderPrompt(xy, positive, None, previous)], multimask=many
+            )
             low = decoded.logits[0, int(decoded.iou[0].argmax())]
             previous = low.clamp(-32, 32)
             found = (engine.to_frame(low, truth.shape) > 0).numpy()
@@ -363,7 +365,9 @@ class TestUse:
 
     def test_shares_and_logits_as_earlier_answers_differ(self) -> None:
         rgb = ellipse(np.random.default_rng(0))[0]
-        hint = Hint(np.array([[40.0, 40.0]]), np.ones(1, bool), None, torch.randn(32, 32) * 5)
+        hint = DecoderPrompt(
+            np.array([[40.0, 40.0]]), np.ones(1, bool), None, torch.randn(32, 32) * 5
+        )
         found = []
         for shares in (False, True):
             engine = put(SamMed2d(shares=shares)).engine

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from adapt_training import elsewhere, train
-from adapting import BOX, answers, attached, sampler, trainer
 from safetensors.torch import load_file
+from support.adaptation import BOX, answers, attached, sampler, trainer
+from support.training_runs import elsewhere, train
 
 from segscope.adapt import METHODS
 from segscope.adapt.data.sampler import on_grid

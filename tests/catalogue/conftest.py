@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from catalogue.serving import Served
+from support.catalogue_server import Served
 
 from segscope.catalogue.fetch import Fetcher
 from segscope.catalogue.snapshot import rows_of

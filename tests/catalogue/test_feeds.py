@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from catalogue.serving import articles, atom, work
+from support.catalogue_server import articles, atom, work
 
 from segscope.catalogue import feeds, xmlsafe
 from segscope.catalogue.record import Arxiv, Author, Venue

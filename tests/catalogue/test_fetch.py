@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from catalogue.serving import Served
+from support.catalogue_server import Served
 
 from segscope.catalogue.fetch import Fetcher, FetchError, Offline
 

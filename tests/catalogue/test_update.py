@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from catalogue.serving import Served, articles, atom, markdown, work
+from support.catalogue_server import Served, articles, atom, markdown, work
 
 from segscope.catalogue import store
 from segscope.catalogue.update import Report, accept

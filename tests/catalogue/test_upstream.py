@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from catalogue.serving import markdown
+from support.catalogue_server import markdown
 
 from segscope.catalogue.upstream import Row, parse, record_of, tagged
 

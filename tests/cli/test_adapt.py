@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapting import answers, ellipse
 from PIL import Image
+from support.adaptation import answers, ellipse
 
 import segscope as ss
 from segscope.cli.app import main

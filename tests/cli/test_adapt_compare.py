@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adapting import ellipse
 from PIL import Image
+from support.adaptation import ellipse
 
 from segscope.cli.app import main
 

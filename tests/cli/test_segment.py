@@ -235,7 +235,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("segscope.predict.segment", interrupted)
+    monkeypatch.setattr("segscope.session.segment", interrupted)
     code = main(
         [
             "segment",
@@ -273,7 +273,7 @@ def test_faults_of_ours_are_one_paragraph(
     def failing(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("segscope.predict.segment", failing)
+    monkeypatch.setattr("segscope.session.segment", failing)
     argv = [
         "segment",
         inputs.png,

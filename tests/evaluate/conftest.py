@@ -9,8 +9,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from evaluate_load import mini
 from PIL import Image
+from support.evaluation_engine import mini
 
 from segscope.io.datasets.reading import DataSet, datasets
 from segscope.models.engine import Engine

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from evaluate_load import mini
+from support.evaluation_engine import mini
 
 from segscope.evaluate.protocol import default
 from segscope.evaluate.report import write_report

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-from evaluate_load import bright, mini
+from support.evaluation_engine import bright, mini
 
 from segscope.errors import UsageError
 from segscope.evaluate import run as running

@@ -13,10 +13,10 @@ from unittest import mock
 import nibabel
 import numpy as np
 import pytest
-from dicom_making import normal_of, oblique
 from SegscopeLib.geometry import box_on_slice, frame_of, point_on_slice, to_ijk, to_ras
 from SegscopeLib.running import Running
 from SegscopeLib.work import VolumeWork
+from support.dicom_files import normal_of, oblique
 
 from segscope.client import Client
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_making import (
+from PIL import Image
+from pydicom.dataset import Dataset
+from support.dicom_files import (
     AXIAL,
     COLUMNS,
     MR,
@@ -28,8 +30,6 @@ from dicom_making import (
     write_enhanced,
     write_series,
 )
-from PIL import Image
-from pydicom.dataset import Dataset
 
 from segscope import io
 from segscope.errors import ReadError, UsageError

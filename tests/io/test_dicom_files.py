@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_making import along, sample, whole, write_series
+from support.dicom_files import along, sample, whole, write_series
 
 from segscope import io
 from segscope.errors import MissingExtra, ReadError, SegscopeError, UsageError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_making import (
+from support.dicom_files import (
     AXIAL,
     COLUMNS,
     CT,

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pydicom
 import pytest
-from dicom_making import SPACING, along, normal_of, oblique, write_series
-from orthanc import PASSWORD, USER, orthanc
+from support.dicom_files import SPACING, along, normal_of, oblique, write_series
+from support.orthanc import PASSWORD, USER, orthanc
 
 from segscope import io
 from segscope.errors import UsageError

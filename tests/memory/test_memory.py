@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from segscope.errors import UnknownName
 from segscope.memory import POLICIES, Fifo, Gated, MemoryPolicy, Past, Pruned, policy
-from segscope.memory.tensor_store import Spool
+from segscope.memory.tensor_store import TensorStore
 
 
 def past(distance: int, iou: float = 0.9, presence: float = 5.0, direction: float = 0.0) -> Past:
@@ -67,7 +67,7 @@ def test_unknown_policy_names_near_ones() -> None:
 
 
 def test_spool_gives_back_what_was_put_beyond_its_cache() -> None:
-    spool = Spool(cache_bytes=1000)
+    spool = TensorStore(cache_bytes=1000)
     kept = [torch.randn(7, 5), torch.randn(300).bfloat16(), torch.zeros(())] * 10
     tickets = [spool.put(item) for item in kept]
     for item, ticket in zip(kept, tickets, strict=True):

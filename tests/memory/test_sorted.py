@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from engines import make_engine
+from support.engines import make_engine
 
 from segscope.memory import Past, SelfSorting
 from segscope.memory.sorted import most_different, outdated
@@ -128,7 +128,7 @@ def test_tracking_with_a_bank_smaller_than_the_past(family: str, ordered: bool) 
     frames = (60 + 12 * rng.normal(size=(12, 48, 48))).clip(0, 255).astype(np.uint8)
     frames[:, 14:34, 14:34] += 100
     engine = make_engine(family)
-    engine.slots = 3
+    engine.memory_frames = 3
     torch.set_num_threads(1)
     found = []
     # random networks are neither sure nor see anything

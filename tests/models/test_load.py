@@ -11,12 +11,12 @@ import torch
 from segscope.cli.app import main
 from segscope.errors import CheckpointError, UnknownName, UsageError
 from segscope.load import Name, load
-from segscope.models.engine import Hint
+from segscope.models.engine import DecoderPrompt
 from segscope.models.model_cards import CARDS, plain_name
 from segscope.models.sam import SamEngine
 from segscope.models.sam2 import Sam2Engine
 
-CLICK = Hint(np.array([[20.0, 30.0]]), np.array([True]))
+CLICK = DecoderPrompt(np.array([[20.0, 30.0]]), np.array([True]))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import torch
 
 from segscope.errors import UsageError
 from segscope.models.build import build, fill
-from segscope.models.engine import NO_HINT, Decoded, Hint
+from segscope.models.engine import NO_HINT, Decoded, DecoderPrompt
 from segscope.models.key_renaming import rename
 from segscope.models.model_cards import card
 from segscope.models.sam import SamEngine, stretch
@@ -25,9 +25,9 @@ STORED = np.load(Path(__file__).parent / "data" / "released.npz")
 TOLERANCE = 2e-5  # on logits whose standard deviation is about 0.5
 
 
-def hint(*points: float, positive: tuple[bool, ...] = (), box=None, previous=None) -> Hint:
+def hint(*points: float, positive: tuple[bool, ...] = (), box=None, previous=None) -> DecoderPrompt:
     where = np.array(points, np.float64).reshape(-1, 2)
-    return Hint(where, np.array(positive or [True] * len(where), bool), box, previous)
+    return DecoderPrompt(where, np.array(positive or [True] * len(where), bool), box, previous)
 
 
 def made(official, name: str) -> SamEngine:
@@ -166,7 +166,7 @@ def test_candidates_are_asked_for_a_lone_click_only(engine: SamEngine, medsam: S
 def test_there_is_no_memory(engine: SamEngine) -> None:
     features = engine.encode(STORED["img"])
     decoded = Decoded(torch.zeros(1, 1, 32, 32), torch.zeros(1, 1))
-    assert engine.slots == engine.pointer_limit == 0
+    assert engine.memory_frames == engine.pointer_limit == 0
     for act in (
         lambda: engine.remember(features, decoded, prompted=[True]),
         lambda: engine.remember_masks(features, torch.zeros(1, 1, 141, 187)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engines import FAMILIES, make_engine
+from support.engines import FAMILIES, make_engine
 
 from segscope.models.engine import Engine
 from segscope.stack import Stack

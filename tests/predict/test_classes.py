@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluate_load import Bright
+from support.evaluation_engine import Bright
 
 from segscope.errors import Cancelled, UsageError
 from segscope.models.segmenter import Segmenter

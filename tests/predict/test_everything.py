@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segscope.errors import Cancelled, UsageError
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import encode_runs
 from segscope.models.engine import Engine
 from segscope.predict import Grid, everything
@@ -83,9 +83,9 @@ def test_windows_become_finer_while_they_show_more(
     """A network that sees squares only where they fill an eighth of a window, on many of them."""
     size_hw = (400, 400)
     squares = [(x, y) for x in range(8, 400 - side, spacing) for y in range(8, 400 - side, spacing)]
-    looked: list[View] = []
+    looked: list[Crop] = []
 
-    def look(_engine: object, _rgb: object, view: View, _grid: Grid) -> list[_Found]:
+    def look(_engine: object, _rgb: object, view: Crop, _grid: Grid) -> list[_Found]:
         looked.append(view)
         if side < max(view.size_hw) / 8 - 1e-9 and max(view.size_hw) > 400 / crops * 4 / 3 + 1:
             return []

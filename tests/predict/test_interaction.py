@@ -387,7 +387,7 @@ class TestLog:
             import sys
             sys.path[:0] = [sys.argv[2]]
             import numpy as np, torch
-            from engines import make_engine
+            from support.engines import make_engine
             from segscope.session import Interaction
             from segscope.prompts import Point
             from segscope.stack import Stack

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engines import make_engine
+from support.engines import make_engine
 
 from segscope.errors import UsageError
 from segscope.masks import Masks

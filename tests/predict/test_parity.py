@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import segscope as ss
-from segscope.models.engine import Engine, Hint
+from segscope.models.engine import DecoderPrompt, Engine
 from segscope.session import Interaction
 
 PARITY = Path(__file__).parents[3] / "shared" / "parity"
@@ -85,8 +85,12 @@ def run(work: Interaction, **options: Any) -> None:
 
 
 def test_images(engine: Engine, reference: Any) -> None:
-    def hint(points: Any = (), positive: Any = (), box: Any = None, previous: Any = None) -> Hint:
-        return Hint(np.array(points, float).reshape(-1, 2), np.array(positive, bool), box, previous)
+    def hint(
+        points: Any = (), positive: Any = (), box: Any = None, previous: Any = None
+    ) -> DecoderPrompt:
+        return DecoderPrompt(
+            np.array(points, float).reshape(-1, 2), np.array(positive, bool), box, previous
+        )
 
     click = hint([(150, 140)], [1])
     with torch.inference_mode():
@@ -116,8 +120,8 @@ def test_images(engine: Engine, reference: Any) -> None:
 def test_objects_in_one_batch_answer_as_alone(engine: Engine, reference: Any) -> None:
     one, two = np.ones(1, bool), np.array([True, False])
     hints = [
-        Hint(np.array([[150.0, 140.0]]), one),
-        Hint(np.array([[90.0, 80.0], [10.0, 12.0]]), two),
+        DecoderPrompt(np.array([[150.0, 140.0]]), one),
+        DecoderPrompt(np.array([[90.0, 80.0], [10.0, 12.0]]), two),
     ]
     with torch.inference_mode():
         features = engine.encode(reference["img"])

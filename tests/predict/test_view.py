@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from engines import make_engine
 from hypothesis import given
 from hypothesis import strategies as st
+from support.engines import make_engine
 
-from segscope.inference.crop import OUTSIDE, View
+from segscope.inference.crop import OUTSIDE, Crop
 from segscope.masks import FrameMask
-from segscope.models.engine import Hint
+from segscope.models.engine import DecoderPrompt
 from segscope.predict import StopRules
 from segscope.predict.prompted_frame import _Candidate, _ranked
 from segscope.predict.stop_rules import StopWatch
@@ -33,7 +33,7 @@ class TestView:
         self, case: tuple, factor: float
     ) -> None:
         box, frame_hw = case
-        view = View.around(box, frame_hw, factor=factor)
+        view = Crop.around(box, frame_hw, factor=factor)
         assert 0 <= view.x0 < view.x1 <= frame_hw[1]
         assert 0 <= view.y0 < view.y1 <= frame_hw[0]
         assert view.holds(box)
@@ -41,22 +41,24 @@ class TestView:
     @given(case=boxes_on_frames(), share=st.floats(0.01, 1))
     def test_a_share_of_the_frame_lies_inside_it(self, case: tuple, share: float) -> None:
         box, frame_hw = case
-        view = View.share(box, frame_hw, share)
+        view = Crop.share(box, frame_hw, share)
         assert 0 <= view.x0 < view.x1 <= frame_hw[1]
         assert 0 <= view.y0 < view.y1 <= frame_hw[0]
 
     @given(case=boxes_on_frames())
     def test_cut_and_paste_are_inverse(self, case: tuple) -> None:
         box, frame_hw = case
-        view = View.around(box, frame_hw)
+        view = Crop.around(box, frame_hw)
         frame = np.arange(frame_hw[0] * frame_hw[1], dtype=np.float32).reshape(frame_hw)
         pasted = view.paste(torch.from_numpy(view.cut(frame).copy())).numpy()
         assert np.array_equal(view.cut(pasted), view.cut(frame))
         assert (pasted == OUTSIDE).sum() == frame.size - view.cut(frame).size
 
     def test_hints_move_with_the_window(self) -> None:
-        view = View(10, 20, 50, 60, (100, 100))
-        hint = view.shift(Hint(np.array([[12.5, 21.5]]), np.ones(1, bool), (5, 25, 30, 70)))
+        view = Crop(10, 20, 50, 60, (100, 100))
+        hint = view.shift(
+            DecoderPrompt(np.array([[12.5, 21.5]]), np.ones(1, bool), (5, 25, 30, 70))
+        )
         assert hint.points.tolist() == [[2.5, 1.5]]
         assert hint.box == (0, 5, 20, 40)
 
@@ -79,7 +81,7 @@ def test_tracking_looks_through_a_window_that_grows_when_needed() -> None:
         assert memory_view(work, 1, 0).holds((28, 88, 192, 112))
 
 
-def memory_view(work: Interaction, object_id: int, frame: int) -> View:
+def memory_view(work: Interaction, object_id: int, frame: int) -> Crop:
     """The window that tracking of an object looked through."""
     memory = work._tracks[object_id].answers[frame].memory
     assert memory is not None
@@ -165,7 +167,7 @@ class TestStopRules:
         assert not any(watch.see(frame_mask(a)) for a in (5, 10, 400, 900))
 
 
-def _candidate(box: tuple[int, int, int, int], view: View, score: float) -> _Candidate:
+def _candidate(box: tuple[int, int, int, int], view: Crop, score: float) -> _Candidate:
     """A filled box, in pixels of a 64 x 64 frame, as logits of a view."""
     full = torch.full((64, 64), -5.0)
     full[box[1] : box[3], box[0] : box[2]] = 5.0
@@ -174,9 +176,9 @@ def _candidate(box: tuple[int, int, int, int], view: View, score: float) -> _Can
 
 def test_windows_that_agree_outvote_one_that_is_surer() -> None:
     whole, half, quarter = (
-        View.whole((64, 64)),
-        View(16, 16, 48, 48, (64, 64)),
-        View(24, 24, 40, 40, (64, 64)),
+        Crop.whole((64, 64)),
+        Crop(16, 16, 48, 48, (64, 64)),
+        Crop(24, 24, 40, 40, (64, 64)),
     )
     agreeing = [_candidate((26, 26, 38, 38), view, 0.7) for view in (whole, half, quarter)]
     surer = _candidate((2, 2, 62, 62), whole, 0.75)
@@ -187,7 +189,7 @@ def test_windows_that_agree_outvote_one_that_is_surer() -> None:
 
 
 def test_a_mask_that_its_window_cuts_comes_after_one_that_lies_inside() -> None:
-    whole, quarter = View.whole((64, 64)), View(24, 24, 40, 40, (64, 64))
+    whole, quarter = Crop.whole((64, 64)), Crop(24, 24, 40, 40, (64, 64))
     cut, inside = (
         _candidate((10, 10, 54, 54), quarter, 0.8),
         _candidate((10, 10, 54, 54), whole, 0.8),

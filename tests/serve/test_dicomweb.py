@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicom_making import SPACING, along, normal_of, oblique, world_lps, write_series
-from orthanc import orthanc
+from support.dicom_files import SPACING, along, normal_of, oblique, world_lps, write_series
+from support.orthanc import orthanc
 
 from segscope.io.dicom.web import Archive
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicom_making import along, normal_of, oblique, write_series
+from support.dicom_files import along, normal_of, oblique, write_series
 
 from segscope import io
 from segscope.overlay import PALETTE, colour_of

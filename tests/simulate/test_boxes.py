@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulate.objects import OBJECTS, disc
+from support.masks import OBJECTS, disc
 
 from segscope.prompts import Box, MaskPrompt
 from segscope.simulate import SIMULATORS, Target

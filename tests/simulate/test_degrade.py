@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segscope.errors import UnknownName, UsageError
-from segscope.phantom import volume
+from segscope.phantom import picture, volume
 from segscope.simulate.corrupt import DEGRADATIONS, Degraded, degrade
 from segscope.stack import FrameSource, Stack
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from simulate.objects import disc
+from support.masks import disc
 
 from segscope.errors import UsageError
 from segscope.prompts import Box, MaskPrompt, Point, Scribble, check_prompts

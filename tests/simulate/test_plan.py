@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulate.objects import OBJECTS, disc
+from support.masks import OBJECTS, disc
 
 from segscope.errors import UsageError
 from segscope.prompts import Box, MaskPrompt, Point, check_prompts

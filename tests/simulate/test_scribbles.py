@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from simulate.objects import OBJECTS, disc
+from support.masks import OBJECTS, disc
 
 from segscope.prompts import Scribble
 from segscope.simulate import SIMULATORS, Target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from simulate.objects import OBJECTS
+from support.masks import OBJECTS
 
 from segscope.errors import UnknownName
 from segscope.prompts import MaskPrompt, Point, Prompt, Scribble, check_prompts

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from dicom_making import along, normal_of, oblique, write_series
+from support.dicom_files import along, normal_of, oblique, write_series
 
 SHAPE = (24, 160, 192)
 z, y, x = np.indices(SHAPE)

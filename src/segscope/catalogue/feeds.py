@@ -43,7 +43,7 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FeedResponse:
     """A record as a feed knows it, and its abstract, which is read for tags and never kept."""
 
     record: Record
@@ -71,7 +71,7 @@ def arxiv_newest(base: str, number: int) -> str:
     return f"{base}?{urlencode(query)}"
 
 
-def arxiv_answers(body: bytes, day: str) -> list[Answer]:
+def arxiv_answers(body: bytes, day: str) -> list[FeedResponse]:
     """Works of an Atom feed.
 
     Raises:
@@ -90,7 +90,7 @@ def arxiv_answers(body: bytes, day: str) -> list[Answer]:
     return answers
 
 
-def _arxiv_answer(entry: Element, where: str, identifier: str, day: str) -> Answer:
+def _arxiv_answer(entry: Element, where: str, identifier: str, day: str) -> FeedResponse:
     version = re.search(r"v(\d+)$", where)
     primary = entry.find("x:primary_category", ATOM)
     terms = [each.get("term", "") for each in entry.findall("a:category", ATOM)]
@@ -118,7 +118,7 @@ def _arxiv_answer(entry: Element, where: str, identifier: str, day: str) -> Answ
     }
     record = _made(f"arxiv:{identifier}", values, "arxiv", day)
     comment = xmlsafe.text(entry.find("x:comment", ATOM)).lower()
-    return Answer(record, xmlsafe.text(entry.find("a:summary", ATOM)), "withdrawn" in comment)
+    return FeedResponse(record, xmlsafe.text(entry.find("a:summary", ATOM)), "withdrawn" in comment)
 
 
 def _made(identifier: str, values: Mapping[str, Any], source: str, day: str) -> Record:
@@ -140,7 +140,7 @@ def crossref_by_title(base: str, record: Record) -> str:
     return f"{base}?{urlencode({'query.bibliographic': f'{record.title} {record.first}'.strip(), 'rows': 3})}"
 
 
-def crossref_answers(body: bytes, day: str) -> list[Answer]:
+def crossref_answers(body: bytes, day: str) -> list[FeedResponse]:
     """Works of an answer, one or a list.
 
     Raises:
@@ -157,7 +157,7 @@ def crossref_answers(body: bytes, day: str) -> list[Answer]:
     ]
 
 
-def _crossref_answer(item: Mapping[str, Any], day: str) -> Answer | None:
+def _crossref_answer(item: Mapping[str, Any], day: str) -> FeedResponse | None:
     doi = str(item.get("DOI", "")).lower()
     title = _words(next(iter(item.get("title") or []), ""))
     if not doi.startswith("10.") or not title:
@@ -180,7 +180,7 @@ def _crossref_answer(item: Mapping[str, Any], day: str) -> Answer | None:
         "doi": doi,
         "title": title,
     }
-    return Answer(_made(f"doi:{doi}", values, "crossref", day))
+    return FeedResponse(_made(f"doi:{doi}", values, "crossref", day))
 
 
 def _words(value: Any) -> str:
@@ -234,7 +234,7 @@ def pubmed_ids(body: bytes) -> list[str]:
     return [str(each) for each in found.get("idlist", []) if str(each).isdecimal()]
 
 
-def pubmed_answers(body: bytes, day: str) -> list[Answer]:
+def pubmed_answers(body: bytes, day: str) -> list[FeedResponse]:
     """Works of a set of articles; subject headings stand in the abstract, for tags.
 
     Raises:
@@ -246,7 +246,7 @@ def pubmed_answers(body: bytes, day: str) -> list[Answer]:
     ]
 
 
-def _pubmed_answer(article: Element, day: str) -> Answer | None:
+def _pubmed_answer(article: Element, day: str) -> FeedResponse | None:
     pmid = xmlsafe.text(article.find("MedlineCitation/PMID"))
     title = xmlsafe.text(article.find("MedlineCitation/Article/ArticleTitle")).removesuffix(".")
     if not pmid.isdecimal() or not title:
@@ -273,7 +273,7 @@ def _pubmed_answer(article: Element, day: str) -> Answer | None:
     }
     headings = "; ".join(xmlsafe.text(each) for each in article.iter("DescriptorName"))
     abstract = xmlsafe.text(article.find(f"{inner}Abstract"))
-    return Answer(
+    return FeedResponse(
         _made(f"doi:{doi}" if doi else identify.slug(title, ""), values, "pubmed", day),
         f"{headings}. {abstract}",
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from segscope.catalogue import feeds, identify, store, upstream
-from segscope.catalogue.feeds import Addresses, Answer
+from segscope.catalogue.feeds import Addresses, FeedResponse
 from segscope.catalogue.fetch import Fetcher, FetchError
 from segscope.catalogue.findings import Finding
 from segscope.catalogue.merge import join, may_share, same_work, updated, without_identifier
@@ -163,7 +163,7 @@ class _Run:
         for answer in self._arxiv(feeds.arxiv_newest(base, NEWEST)):
             self.consider(answer)
 
-    def _arxiv(self, url: str) -> list[Answer]:
+    def _arxiv(self, url: str) -> list[FeedResponse]:
         body = self.fetcher.get(url, every_s=feeds.ARXIV_EVERY_S, accept="application/atom+xml")
         try:
             return feeds.arxiv_answers(body, self.settings.day)
@@ -174,7 +174,7 @@ class _Run:
     def crossref(self) -> None:
         base = self.settings.addresses.crossref
 
-        def ask(record: Record) -> list[Answer]:
+        def ask(record: Record) -> list[FeedResponse]:
             if record.doi:
                 url = feeds.crossref_by_doi(base, record.doi)
             else:
@@ -251,7 +251,9 @@ class _Run:
         except (TypeError, ValueError):  # never, or the file of what was asked is damaged
             return True
 
-    def _matched(self, feed: str, record: Record, ask: Callable[[Record], list[Answer]]) -> None:
+    def _matched(
+        self, feed: str, record: Record, ask: Callable[[Record], list[FeedResponse]]
+    ) -> None:
         try:
             answers = ask(record)
         except FetchError as error:
@@ -285,7 +287,7 @@ class _Run:
     def named(self, name: str) -> Record:
         return next(r for r in self.records.values() if r.arxiv and f"arxiv:{r.arxiv.id}" == name)
 
-    def enrich(self, record: Record, answer: Answer) -> None:
+    def enrich(self, record: Record, answer: FeedResponse) -> None:
         """Put into a record what a feed knows better."""
         new = answer.record
         if new.arxiv and not may_share(record, new):
@@ -354,7 +356,7 @@ class _Run:
             (record for record in self.records.values() if same_work(record, work)), None
         ), work
 
-    def consider(self, answer: Answer) -> None:
+    def consider(self, answer: FeedResponse) -> None:
         """A find of the search: into the queue, unless it is known or not of the field."""
         found, _ = self.same(answer.record)
         if found is None and relevance(answer) >= RELEVANT and answer.record.id not in self.queue:
@@ -428,7 +430,7 @@ _WORDS = (
 )
 
 
-def relevance(answer: Answer) -> float:
+def relevance(answer: FeedResponse) -> float:
     """How well a find fits the field: words of the title count twice those of the abstract."""
     title = answer.record.title
     abstract = answer.abstract

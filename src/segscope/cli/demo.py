@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DemoScene:
     """One thing to segment.
 
     Attributes:
@@ -90,7 +90,7 @@ def _clip(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
 
 
 SCENES = (
-    Scene(
+    DemoScene(
         "ct",
         "CT slice (DICOM): spinal canal and aorta from boxes, as DICOM SEG",
         _of_pydicom("CT_small.dcm"),
@@ -102,7 +102,7 @@ SCENES = (
         ),
         masks=".dcm",
     ),
-    Scene(
+    DemoScene(
         "mr",
         "MR slice (DICOM): liver, kidneys and aorta from boxes, as NIfTI",
         _of_pydicom("examples_overlay.dcm"),
@@ -117,36 +117,38 @@ SCENES = (
             ("--box", "241,154,268,183"),
         ),
     ),
-    Scene(
+    DemoScene(
         "ultrasound",
         "ultrasound of the heart, 30 frames (DICOM): left ventricle from a box on frame 0, followed",
         _of_pydicom("examples_ybr_color.dcm"),
         (("--object", "left ventricle"), ("--box", "155,72,203,130@0")),
         overlay=".mp4",
     ),
-    Scene(
+    DemoScene(
         "fundus",
         "fundus photograph (JPEG): optic disc from a box, as PNG",
         _of_scikit_image("retina.jpg"),
         (("--object", "optic disc"), ("--box", "118,545,312,762")),
         masks=".png",
     ),
-    Scene(
+    DemoScene(
         "tissue",
         "stained tissue (PNG): a gland from a box, as PNG",
         _of_scikit_image("ihc.png"),
         (("--object", "gland"), ("--box", "250,302,386,504")),
         masks=".png",
     ),
-    Scene(
+    DemoScene(
         "cell",
         "cell under the microscope (PNG): from one click, as PNG",
         _of_scikit_image("cell.png"),
         (("--object", "cell"), ("--point", "428,374")),
         masks=".png",
     ),
-    Scene("volume", "phantom CT volume (NIfTI): every organ from one box on one slice", _volume),
-    Scene(
+    DemoScene(
+        "volume", "phantom CT volume (NIfTI): every organ from one box on one slice", _volume
+    ),
+    DemoScene(
         "video",
         "phantom video (MP4): every object from one box on frame 0, followed",
         _clip,
@@ -213,7 +215,7 @@ class Demo:
                 f"{len(failed)} of {len(results)} scenes failed; the first: {failed[0]['error']}"
             )
 
-    def _show(self, scene: Scene, inputs: Path, engine: Any) -> dict[str, Any]:
+    def _show(self, scene: DemoScene, inputs: Path, engine: Any) -> dict[str, Any]:
         """Segment one scene and say what came out; a failure does not stop the others."""
         if not self.as_json:
             console.say(f"\n{scene.what}")

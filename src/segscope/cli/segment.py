@@ -244,7 +244,7 @@ class Segment:
     def _segment(
         self, stack: Stack, request: Request, engine: Engine | None, clock: segment_output.Clock
     ) -> Masks:
-        from segscope import predict
+        from segscope import predict, session
 
         if engine is None:
             from segscope.load import load
@@ -257,7 +257,7 @@ class Segment:
         ):
             if self.everything:
                 return predict.everything(stack, engine, window=self.window, progress=advance)
-            return predict.segment(
+            return session.segment(
                 stack,
                 engine,
                 request.prompts,

@@ -1,4 +1,4 @@
-"""View: the part of a frame that the network looks at, the whole frame or a window (zoom)."""
+"""Crop: the part of a frame that the network looks at, the whole frame or a window (zoom)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.models.engine import Engine, Features, Hint
+from segscope.models.engine import DecoderPrompt, Engine, Features
 from segscope.render import Renderer
 
 KEPT_ANYHOW = 4  # frames whose features stay, however large they are
@@ -21,7 +21,7 @@ OUTSIDE = -10.0  # logit of pixels that a window does not show
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Crop:
     """Pixels [x0, x1) x [y0, y1) of a frame of `frame_hw`; `mirrored` ones are seen right side
     left.
     """
@@ -34,7 +34,7 @@ class View:
     mirrored: bool = False
 
     @classmethod
-    def whole(cls, frame_hw: tuple[int, int]) -> View:
+    def whole(cls, frame_hw: tuple[int, int]) -> Crop:
         return cls(0, 0, frame_hw[1], frame_hw[0], frame_hw)
 
     @classmethod
@@ -45,7 +45,7 @@ class View:
         *,
         factor: float = 1.8,
         least: int = 16,
-    ) -> View:
+    ) -> Crop:
         """A square window `factor` times as long as the longer side of a box, shifted to stay
         inside the frame.
 
@@ -58,7 +58,7 @@ class View:
     @classmethod
     def share(
         cls, xyxy: Sequence[float], frame_hw: tuple[int, int], share: float, *, least: int = 16
-    ) -> View:
+    ) -> Crop:
         """A window of the frame's shape and `share` of its sides around the centre of a box, inside
         the frame.
         """
@@ -69,7 +69,7 @@ class View:
     @classmethod
     def _centred(
         cls, x: float, y: float, wide: float, high: float, frame_hw: tuple[int, int]
-    ) -> View:
+    ) -> Crop:
         spans = []
         for middle, length, limit in ((x, wide, frame_hw[1]), (y, high, frame_hw[0])):
             whole = min(math.ceil(length), limit)
@@ -109,7 +109,7 @@ class View:
             return part[:, ::-1].copy()
         return part
 
-    def shift(self, hint: Hint) -> Hint:
+    def shift(self, hint: DecoderPrompt) -> DecoderPrompt:
         """A hint in frame pixels as one in pixels of the window; boxes are clipped to it."""
         box = hint.box
         points = hint.points - [self.x0, self.y0]
@@ -150,14 +150,14 @@ class FeatureCache:
         self.encoded = 0
         self._limit = limit_bytes
         self._held = 0
-        self._kept: OrderedDict[tuple[int, View], Features] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, Crop], Features] = OrderedDict()
 
     @property
     def held_bytes(self) -> int:
         """What is kept."""
         return self._held
 
-    def get(self, frame: int, view: View) -> Features:
+    def get(self, frame: int, view: Crop) -> Features:
         """Features of one view of one frame, computed at most once while they are kept."""
         key = (frame, view)
         found = self._kept.get(key)
@@ -176,7 +176,7 @@ class FeatureCache:
             self._held -= old.bytes
         return found
 
-    def _encode(self, frame: int, view: View) -> list[tuple[int, Features]]:
+    def _encode(self, frame: int, view: Crop) -> list[tuple[int, Features]]:
         """Features of a frame; with an engine that sees slices together, of all slices of its
         chunk.
         """

@@ -1,4 +1,4 @@
-"""Spool: tensors of past frames on disk, with the latest kept in memory, so that long videos cost
+"""TensorStore: tensors of past frames on disk, with the latest kept in memory, so that long videos cost
 constant memory.
 """
 
@@ -17,7 +17,7 @@ from segscope.errors import SegscopeError
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class TensorHandle:
     """Where a tensor lies in a spool."""
 
     offset: int
@@ -25,7 +25,7 @@ class Ticket:
     dtype: torch.dtype
 
 
-class Spool:
+class TensorStore:
     """An append-only temporary file of tensors. What is read back is bit for bit what was put in.
 
     Args:
@@ -45,7 +45,7 @@ class Spool:
         """What is kept in memory."""
         return self._held
 
-    def put(self, tensor: Tensor) -> Ticket:
+    def put(self, tensor: Tensor) -> TensorHandle:
         """Keep a tensor that is not empty.
 
         Raises:
@@ -58,7 +58,7 @@ class Spool:
             data = tensor.cpu().view(torch.uint8)
         else:
             data = tensor.cpu()[None].view(torch.uint8)
-        ticket = Ticket(self._end, tuple(tensor.shape), tensor.dtype)
+        ticket = TensorHandle(self._end, tuple(tensor.shape), tensor.dtype)
         try:
             self._file.seek(self._end)
             self._file.write(data.numpy().tobytes())
@@ -72,7 +72,7 @@ class Spool:
         self._remember(ticket, tensor)
         return ticket
 
-    def get(self, ticket: Ticket, device: torch.device | str = "cpu") -> Tensor:
+    def get(self, ticket: TensorHandle, device: torch.device | str = "cpu") -> Tensor:
         """The tensor of a ticket."""
         found = self._cache.get(ticket.offset)
         if found is None:
@@ -85,7 +85,7 @@ class Spool:
             self._cache.move_to_end(ticket.offset)
         return found.to(device)
 
-    def _remember(self, ticket: Ticket, tensor: Tensor) -> None:
+    def _remember(self, ticket: TensorHandle, tensor: Tensor) -> None:
         self._cache[ticket.offset] = tensor
         self._held += tensor.numel() * tensor.element_size()
         while self._held > self._budget and len(self._cache) > 1:

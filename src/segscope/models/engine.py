@@ -41,7 +41,7 @@ class Features:
 
 
 @dataclass(frozen=True, eq=False)
-class Hint:
+class DecoderPrompt:
     """All that is said about one object on one frame, ready to decode.
 
     Attributes:
@@ -50,7 +50,7 @@ class Hint:
         box: (x0, y0, x1, y1) or None.
         previous: (row, column) float32 low-resolution logits of an earlier answer, or None.
         last: (row, column) float32 logits of the answer on the neighbouring frame, while tracking
-            with an engine that `hands_on`; else None.
+            with an engine that `uses_previous_logits`; else None.
     """
 
     points: NDArray[np.float64]
@@ -65,7 +65,7 @@ class Hint:
         return len(self.points) + (2 if self.box is not None else 0)
 
 
-NO_HINT = Hint(np.zeros((0, 2)), np.zeros(0, bool))
+NO_HINT = DecoderPrompt(np.zeros((0, 2)), np.zeros(0, bool))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class Bank:
 
     Attributes:
         maps: (age, memory) pairs; age 0 for prompted frames, else the distance in frames, 1 to
-            `slots` - 1, or None for images between which there is no time.
+            `memory_frames` - 1, or None for images between which there is no time.
         pointers: (distance, memory) pairs for the object pointers.
         longest: normaliser of pointer distances: the smaller of stack length and the family's
             pointer limit.
@@ -132,9 +132,9 @@ class Engine(Protocol):
         device, dtype: where and how it computes.
         input_size: side of the square input in pixels.
         weights_hash: SHA-256 of the weights, first 16 hex digits; part of every record.
-        slots, pointer_limit: memory frames and object pointers that tracking uses; 0 for families
+        memory_frames, pointer_limit: memory frames and object pointers that tracking uses; 0 for families
             without memory.
-        hands_on: whether tracking also shows the decoder the answer on the neighbouring frame.
+        uses_previous_logits: whether tracking also shows the decoder the answer on the neighbouring frame.
     """
 
     card: Card
@@ -142,9 +142,9 @@ class Engine(Protocol):
     dtype: torch.dtype
     input_size: int
     weights_hash: str
-    slots: int
+    memory_frames: int
     pointer_limit: int
-    hands_on: bool
+    uses_previous_logits: bool
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
         """Features of a image (row, column, 3). `video` picks the resampling that the family uses
@@ -154,7 +154,7 @@ class Engine(Protocol):
     def decode(
         self,
         features: Features,
-        hints: Sequence[Hint],
+        hints: Sequence[DecoderPrompt],
         *,
         multimask: bool,
         conditioned: Tensor | None = None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.models import mini
-from segscope.models.engine import Decoded, Features, Hint
+from segscope.models.engine import Decoded, DecoderPrompt, Features
 from segscope.models.sam2 import MASK_BIAS, MASK_SCALE, Sam2Engine, resize
 
 
@@ -28,7 +28,7 @@ class MiniEngine(Sam2Engine):
 
     gate_iou: float = mini.GATE_IOU
     mirrors = True
-    hands_on = True
+    uses_previous_logits = True
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:  # noqa: ARG002 - one rule for both
         """(1, 3, side, side) input; images and video frames alike."""
@@ -49,7 +49,11 @@ class MiniEngine(Sam2Engine):
         return features.maps[-1]
 
     def _decode_batch(
-        self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor
+        self,
+        features: Features,
+        hints: Sequence[DecoderPrompt],
+        multimask: bool,
+        conditioned: Tensor,
     ) -> Decoded:
         height, width = features.size_hw
         scale = np.array([self.input_size / width, self.input_size / height])

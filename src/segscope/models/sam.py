@@ -21,7 +21,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
+from segscope.models.engine import Bank, Decoded, DecoderPrompt, Features, Memory
 from segscope.models.model_cards import Card
 
 _OUTSIDE = -10.0  # logit of the padding where a mask of the image is given
@@ -33,9 +33,9 @@ class SamEngine:
 
     mean = (123.675, 116.28, 103.53)
     std = (58.395, 57.12, 57.375)
-    slots = 0
+    memory_frames = 0
     pointer_limit = 0
-    hands_on = False
+    uses_previous_logits = False
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class SamEngine:
     def decode(
         self,
         features: Features,
-        hints: Sequence[Hint],
+        hints: Sequence[DecoderPrompt],
         *,
         multimask: bool,
         conditioned: Tensor | None = None,
@@ -145,7 +145,7 @@ class SamEngine:
         return Decoded(torch.stack(logits), torch.stack(iou))
 
     def _decode_batch(
-        self, features: Features, hints: Sequence[Hint], multimask: bool
+        self, features: Features, hints: Sequence[DecoderPrompt], multimask: bool
     ) -> tuple[Tensor, Tensor]:
         """Logits (O, M, row, column) and IoU (O, M) of hints of the same make."""
         first = hints[0]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
+from segscope.models.engine import Bank, Decoded, DecoderPrompt, Features, Memory
 from segscope.models.fast_attention import can_share, lighten, memory_attention
 from segscope.models.model_cards import Card
 
@@ -39,7 +39,7 @@ class Sam2Engine:
 
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
-    hands_on = False
+    uses_previous_logits = False
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Sam2Engine:
         self.weights_hash = weights_hash
         self.device = torch.device(device)
         self.input_size = int(self.model.config.image_size)
-        self.slots = int(self.model.num_maskmem)
+        self.memory_frames = int(self.model.num_maskmem)
         self.pointer_limit = int(self.model.config.max_object_pointers_in_encoder)
         self._memory_position: Tensor | None = None
         mean, std = ((0.0,) * 3, (1.0,) * 3) if card.raw else (self.mean, self.std)
@@ -116,7 +116,7 @@ class Sam2Engine:
     def decode(
         self,
         features: Features,
-        hints: Sequence[Hint],
+        hints: Sequence[DecoderPrompt],
         *,
         multimask: bool,
         conditioned: Tensor | None = None,
@@ -145,7 +145,11 @@ class Sam2Engine:
         return features.maps[-1] + self.model.no_memory_embedding.reshape(1, -1, 1, 1)
 
     def _decode_batch(
-        self, features: Features, hints: Sequence[Hint], multimask: bool, conditioned: Tensor
+        self,
+        features: Features,
+        hints: Sequence[DecoderPrompt],
+        multimask: bool,
+        conditioned: Tensor,
     ) -> Decoded:
         previous = None
         if hints[0].previous is not None:
@@ -157,7 +161,7 @@ class Sam2Engine:
         return self._heads(features, points, labels, previous, multimask, conditioned)
 
     def _tokens(
-        self, features: Features, hints: Sequence[Hint]
+        self, features: Features, hints: Sequence[DecoderPrompt]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Points (O, 1, N, 2) in input pixels and labels (O, 1, N); a box is its two corners.
 

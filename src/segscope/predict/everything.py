@@ -18,9 +18,9 @@ from torch import Tensor
 
 from segscope._version import __version__
 from segscope.errors import Cancelled, UsageError
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
-from segscope.models.engine import Engine, Hint
+from segscope.models.engine import DecoderPrompt, Engine
 from segscope.models.identity import engine_identity
 from segscope.models.segmenter import Segmenter
 from segscope.predict.semantic import find_classes
@@ -166,7 +166,7 @@ class _Search:
         grid = self.grid
         size_hw = (rgb.shape[0], rgb.shape[1])
         crops = grid.crops
-        views = [View.whole(size_hw), *(_windows(size_hw, crops) if crops > 1 else ())]
+        views = [Crop.whole(size_hw), *(_windows(size_hw, crops) if crops > 1 else ())]
         later = len(views) * frames_left
         found = self._looked(rgb, views, grid, later)
         inner = replace(grid, points=grid.finer_points)
@@ -190,7 +190,7 @@ class _Search:
         return found
 
     def _looked(
-        self, rgb: NDArray[np.uint8], views: Sequence[View], grid: Grid, later: int
+        self, rgb: NDArray[np.uint8], views: Sequence[Crop], grid: Grid, later: int
     ) -> list[_Found]:
         found: list[_Found] = []
         for number, view in enumerate(views, start=1):
@@ -203,7 +203,7 @@ class _Search:
         return found
 
 
-def _windows(frame_hw: tuple[int, int], crops: int) -> list[View]:
+def _windows(frame_hw: tuple[int, int], crops: int) -> list[Crop]:
     """Windows, `crops` along each side, row by row; they overlap by a third, so that what one cuts
     another holds.
     """
@@ -212,11 +212,11 @@ def _windows(frame_hw: tuple[int, int], crops: int) -> list[View]:
     w = min(width, round(width / crops * 4 / 3))
     rows, columns = (np.linspace(0, whole - part, crops).round().astype(int).tolist() for whole, part in
                      ((height, h), (width, w)))  # fmt: skip
-    return [View(x, y, x + w, y + h, frame_hw) for y in rows for x in columns]
+    return [Crop(x, y, x + w, y + h, frame_hw) for y in rows for x in columns]
 
 
 def _gain(
-    before: list[_Found], more: list[_Found], views: Sequence[View], most_overlap: float
+    before: list[_Found], more: list[_Found], views: Sequence[Crop], most_overlap: float
 ) -> float:
     """How many times as many objects there are in windows with what they show as without; sure ones
     count more.
@@ -231,7 +231,7 @@ def _gain(
 
 
 @torch.inference_mode()
-def _look(engine: Engine, rgb: NDArray[np.uint8], view: View, grid: Grid) -> list[_Found]:
+def _look(engine: Engine, rgb: NDArray[np.uint8], view: Crop, grid: Grid) -> list[_Found]:
     features = engine.encode(rgb)
     height, width = view.size_hw
     across = max(1, round(grid.points * width / max(height, width)))
@@ -243,7 +243,7 @@ def _look(engine: Engine, rgb: NDArray[np.uint8], view: View, grid: Grid) -> lis
     one = np.ones(1, bool)
     found = []
     for start in range(0, len(clicks), grid.batch):
-        hints = [Hint(point[None], one) for point in clicks[start : start + grid.batch]]
+        hints = [DecoderPrompt(point[None], one) for point in clicks[start : start + grid.batch]]
         decoded = engine.decode(features, hints, multimask=True)
         logits = decoded.logits.flatten(0, 1)
         iou = decoded.iou.flatten()
@@ -263,7 +263,7 @@ def _stability(logits: Tensor, offset: float) -> Tensor:
     return inner / outer.clamp(min=1)
 
 
-def _describe(mask: NDArray[np.bool_], view: View, iou: float, grid: Grid) -> _Found | None:
+def _describe(mask: NDArray[np.bool_], view: Crop, iou: float, grid: Grid) -> _Found | None:
     area = int(mask.sum())
     if area < grid.least_pixels or area > grid.most_share * view.frame_hw[0] * view.frame_hw[1]:
         return None

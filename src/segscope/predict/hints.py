@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.models.engine import Hint
+from segscope.models.engine import DecoderPrompt
 from segscope.predict.state import GIVEN
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
@@ -30,7 +30,7 @@ class Request:
     """
 
     given: NDArray[np.bool_] | None
-    hint: Hint
+    hint: DecoderPrompt
     start: Tensor | None
     score: float = 1.0
 
@@ -55,7 +55,7 @@ def request(prompts: Sequence[Prompt]) -> Request:
                 points.extend(prompt.points(CLICKS_PER_SCRIBBLE))
             case Point():
                 points.append(prompt)
-    hint = Hint(
+    hint = DecoderPrompt(
         np.array([(point.x, point.y) for point in points], dtype=np.float64).reshape(-1, 2),
         np.array([point.positive for point in points], dtype=bool),
         box,

@@ -1,4 +1,4 @@
-"""Track: everything known of one object on a stack."""
+"""ObjectState: everything known of one object on a stack."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import Runs
-from segscope.memory.tensor_store import Ticket
+from segscope.memory.tensor_store import TensorHandle
 from segscope.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Remembered:
+class StoredMemory:
     """Memory of one frame: the map lies in the spool, the small parts here."""
 
-    map: Ticket
-    pointer: Ticket
+    map: TensorHandle
+    pointer: TensorHandle
     iou: float
     object_score: float
-    view: View
+    view: Crop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """One of the masks that prompts may mean: logits in the spool, what they show, predicted IoU."""
 
-    logits: Ticket
-    view: View
+    logits: TensorHandle
+    view: Crop
     score: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class FrameResult:
     """Mask of an object on a frame, as it is kept.
 
     Attributes:
@@ -52,18 +52,18 @@ class Answer:
 
     runs: Runs
     area: int
-    logits: Ticket | None
-    view: View
+    logits: TensorHandle | None
+    view: Crop
     score: float
     object_score: float | None
-    memory: Remembered | None
+    memory: StoredMemory | None
     note: str = ""
     candidates: tuple[Candidate, ...] = ()
     chosen: int = 0
 
 
 @dataclass(slots=True)
-class Track:
+class ObjectState:
     """One object.
 
     Attributes:
@@ -83,10 +83,10 @@ class Track:
 
     name: str = ""
     prompts: dict[int, tuple[Prompt, ...]] = field(default_factory=dict)
-    answers: dict[int, Answer] = field(default_factory=dict)
+    answers: dict[int, FrameResult] = field(default_factory=dict)
     anchors: frozenset[int] = frozenset()
     settled: frozenset[int] = frozenset()
-    replaced: dict[int, Answer] = field(default_factory=dict)
+    replaced: dict[int, FrameResult] = field(default_factory=dict)
     passed: dict[int, bool] = field(default_factory=dict)
     accepted: frozenset[int] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Track:
         """Whether the object is finished: its masks win over other objects where they overlap."""
         return bool(self.about.get("locked"))
 
-    def copy(self) -> Track:
+    def copy(self) -> ObjectState:
         """A copy that shares answers, which never change."""
         return replace(
             self,
@@ -111,11 +111,11 @@ class Track:
         self.settled = self.anchors
         self.replaced = {}
 
-    def known(self, frame: int) -> Answer | None:
+    def known(self, frame: int) -> FrameResult | None:
         """The answer on a frame as tracking last saw or left it."""
         return self.replaced.get(frame, self.answers.get(frame))
 
-    def tracked(self, frame: int) -> Answer | None:
+    def tracked(self, frame: int) -> FrameResult | None:
         """The answer that tracking left on a frame, or None where it went by a prompt or never
         came.
         """

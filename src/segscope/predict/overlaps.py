@@ -9,8 +9,8 @@ import numpy as np
 
 from segscope.errors import UsageError
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
-from segscope.predict.object_state import Answer, Track
-from segscope.predict.state import Scene
+from segscope.predict.object_state import FrameResult, ObjectState
+from segscope.predict.state import InferenceState
 
 Overlap = Literal["highest", "keep"]
 OVERLAPS: tuple[Overlap, ...] = ("highest", "keep")
@@ -25,7 +25,10 @@ def check_overlap(overlap: str) -> None:
 
 
 def compose(
-    scene: Scene, tracks: Mapping[int, Track], overlap: Overlap, record: Mapping[str, Any]
+    scene: InferenceState,
+    tracks: Mapping[int, ObjectState],
+    overlap: Overlap,
+    record: Mapping[str, Any],
 ) -> Masks:
     """All answers as `Masks`, on the frames of the stack."""
     runs: dict[tuple[int, int], Runs] = {}
@@ -61,7 +64,7 @@ def compose(
 
 
 def settled(
-    scene: Scene, tracks: Mapping[int, Track], frame: int, overlap: Overlap
+    scene: InferenceState, tracks: Mapping[int, ObjectState], frame: int, overlap: Overlap
 ) -> dict[int, Runs]:
     """Masks on a frame by object, as they are shown and written: those with pixels, overlaps
     settled.
@@ -86,7 +89,9 @@ def settled(
     return {object_id: runs for object_id, runs in found.items() if len(runs) > 1}
 
 
-def _highest(scene: Scene, answers: Mapping[int, Answer], kept: Set[int]) -> dict[int, Runs]:
+def _highest(
+    scene: InferenceState, answers: Mapping[int, FrameResult], kept: Set[int]
+) -> dict[int, Runs]:
     """Masks after each shared pixel went to the object with the highest logit there (the lower id
     where they tie).
     """

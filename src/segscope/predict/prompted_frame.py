@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import FrameMask
-from segscope.models.engine import Decoded, Hint
+from segscope.models.engine import Decoded, DecoderPrompt
 from segscope.models.sam2 import pick
 from segscope.predict.hints import Request, mask_logits, request
-from segscope.predict.object_state import Answer, Candidate, Track
-from segscope.predict.state import ABSENT, GIVEN, Scene
+from segscope.predict.object_state import Candidate, FrameResult, ObjectState
+from segscope.predict.state import ABSENT, GIVEN, InferenceState
 from segscope.prompts import Box, MaskPrompt, Prompt
 
 CLAMP = 32.0  # SAM 2 feeds earlier logits back within these bounds
@@ -36,7 +36,7 @@ ZOOM_BOX = 1.45  # window around a box alone; 1.3 to 1.8 measured alike on valid
 
 @torch.inference_mode()
 def answer_prompts(
-    scene: Scene, track: Track, object_id: int, frame: int, new: Sequence[Prompt]
+    scene: InferenceState, track: ObjectState, object_id: int, frame: int, new: Sequence[Prompt]
 ) -> FrameMask:
     """Answer new prompts of one object on one frame, and make the frame an anchor of its track.
 
@@ -68,8 +68,8 @@ def answer_prompts(
 
 
 def _take(
-    scene: Scene, frame: int, object_id: int, mask: NDArray[np.bool_], score: float
-) -> tuple[Answer, FrameMask]:
+    scene: InferenceState, frame: int, object_id: int, mask: NDArray[np.bool_], score: float
+) -> tuple[FrameResult, FrameMask]:
     """A mask as given: it is the answer, and what tracking remembers."""
     memory = None
     if mask.any():
@@ -82,7 +82,7 @@ def _take(
         view = scene.view
     else:
         low = mask_logits(mask)
-        view = View.whole(scene.stack.size_hw)
+        view = Crop.whole(scene.stack.size_hw)
         longest = max(mask.shape)
         if longest > 1024:  # kept only to be refined later
             size = [max(1, round(side * 1024 / longest)) for side in mask.shape]
@@ -95,13 +95,13 @@ def _take(
 
 
 def _plain(
-    scene: Scene,
-    track: Track,
+    scene: InferenceState,
+    track: ObjectState,
     frame: int,
     object_id: int,
     asked: Request,
-    before: Answer | None,
-) -> tuple[Answer, FrameMask]:
+    before: FrameResult | None,
+) -> tuple[FrameResult, FrameMask]:
     """The families' own way: the whole frame, earlier logits fed back."""
     features = scene.encode(frame)
     previous = asked.start
@@ -147,8 +147,8 @@ def _plain(
 
 
 def _with_choice(
-    scene: Scene, answer: Answer, others: Sequence[tuple[Tensor, View, float]]
-) -> Answer:
+    scene: InferenceState, answer: FrameResult, others: Sequence[tuple[Tensor, Crop, float]]
+) -> FrameResult:
     """An answer that keeps the other masks found, so that one of them can be chosen later."""
     if not others:
         return answer
@@ -157,7 +157,7 @@ def _with_choice(
     return replace(answer, candidates=(Candidate(answer.logits, answer.view, answer.score), *kept))
 
 
-def kept_logits(scene: Scene, answer: Answer) -> Tensor:
+def kept_logits(scene: InferenceState, answer: FrameResult) -> Tensor:
     """Logits (row, column) of an answer in its view."""
     if answer.logits is None:
         return torch.from_numpy(scene.logits(answer)).to(scene.engine.device)
@@ -176,8 +176,8 @@ def gate_absent(decoded: Decoded) -> Decoded:
 
 
 def _zoomed(
-    scene: Scene, frame: int, object_id: int, asked: Request, before: Answer | None
-) -> tuple[Answer, FrameMask]:
+    scene: InferenceState, frame: int, object_id: int, asked: Request, before: FrameResult | None
+) -> tuple[FrameResult, FrameMask]:
     """Look through a window around the prompts or the mask so far, chosen anew each time."""
     start = asked.start
     if start is None and before is not None:
@@ -185,7 +185,7 @@ def _zoomed(
     note = ""
     box = asked.hint.box
     if box is not None and not len(asked.hint.points) and start is None:
-        view = View.around(box, scene.stack.size_hw, factor=ZOOM_BOX)
+        view = Crop.around(box, scene.stack.size_hw, factor=ZOOM_BOX)
         ranked = _both_ways(scene, frame, view, asked.hint)
         if ranked[0].score < getattr(scene.engine, "gate_iou", 0.0):
             ranked[0] = ranked[0]._replace(low=_ellipse(view, box, ranked[0].low))
@@ -212,13 +212,13 @@ class _Candidate(NamedTuple):
     """
 
     low: Tensor
-    view: View
+    view: Crop
     score: float
     presence: float | None
 
 
 def _look(
-    scene: Scene, frame: int, view: View, hint: Hint, start: Tensor | None
+    scene: InferenceState, frame: int, view: Crop, hint: DecoderPrompt, start: Tensor | None
 ) -> list[_Candidate]:
     previous = None
     if start is not None:
@@ -238,7 +238,9 @@ def _look(
     ]
 
 
-def _both_ways(scene: Scene, frame: int, view: View, hint: Hint) -> list[_Candidate]:
+def _both_ways(
+    scene: InferenceState, frame: int, view: Crop, hint: DecoderPrompt
+) -> list[_Candidate]:
     """Masks of a box alone, best first: the mean of what the network answers as it is and, if told
     to, mirrored.
     """
@@ -303,7 +305,7 @@ def _cut(item: _Candidate) -> float:
     return 0.0
 
 
-def _views(scene: Scene, hint: Hint, start: Tensor | None) -> list[View]:
+def _views(scene: InferenceState, hint: DecoderPrompt, start: Tensor | None) -> list[Crop]:
     """Windows to try: one where the object's place is known, several sizes where only clicks are."""
     size_hw = scene.stack.size_hw
     known: list[tuple[float, float, float, float]] = []
@@ -313,13 +315,13 @@ def _views(scene: Scene, hint: Hint, start: Tensor | None) -> list[View]:
         known.append(hint.box)
     points = [(x, y, x, y) for x, y in hint.points.tolist()]
     if known:
-        return [View.around(_union(known + points), size_hw, factor=ZOOM)]
+        return [Crop.around(_union(known + points), size_hw, factor=ZOOM)]
     if not points:
-        return [View.whole(size_hw)]
+        return [Crop.whole(size_hw)]
     spread = _union(points)
-    views: list[View] = []
+    views: list[Crop] = []
     for share in CLICK_WINDOWS:
-        view = View.share(spread, size_hw, share)
+        view = Crop.share(spread, size_hw, share)
         if view not in views and view.holds(spread):
             views.append(view)
     return views
@@ -330,7 +332,7 @@ def _union(boxes: Sequence[tuple[float, float, float, float]]) -> tuple[float, f
     return min(x0), min(y0), max(x1), max(y1)
 
 
-def _ellipse(view: View, box: tuple[float, float, float, float], like: Tensor) -> Tensor:
+def _ellipse(view: Crop, box: tuple[float, float, float, float], like: Tensor) -> Tensor:
     """Logits of the ellipse inscribed in a box, on the grid of `like` (row, column) over the view."""
     x0, y0, x1, y1 = box
     rows, columns = like.shape

@@ -9,8 +9,8 @@ from typing import Literal
 from segscope.errors import PromptError, UsageError
 from segscope.masks import FrameMask
 from segscope.predict import tracked_frame, tracking_window
-from segscope.predict.object_state import Track
-from segscope.predict.state import Scene
+from segscope.predict.object_state import ObjectState
+from segscope.predict.state import InferenceState
 from segscope.predict.stop_rules import StopRules, StopWatch
 
 Direction = Literal["both", "forward", "backward"]
@@ -18,7 +18,7 @@ DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class PropagationRange:
     """What to propagate.
 
     Attributes:
@@ -49,7 +49,10 @@ class Span:
 
 
 def propagate(
-    scene: Scene, tracks: Mapping[int, Track], span: Span, cancelled: Callable[[], bool]
+    scene: InferenceState,
+    tracks: Mapping[int, ObjectState],
+    span: PropagationRange,
+    cancelled: Callable[[], bool],
 ) -> Iterator[list[FrameMask]]:
     """Frame after frame, the answers of all objects on it; kept in the tracks.
 
@@ -96,18 +99,18 @@ class _Pass:
         copies: tracks that get the answers too, where the pass works on tracks of its own.
     """
 
-    tracks: dict[int, Track]
+    tracks: dict[int, ObjectState]
     frames: range
     begins: dict[int, int]
     reverse: bool
     rules: StopRules | None
-    copies: Mapping[int, Track]
+    copies: Mapping[int, ObjectState]
     watches: dict[int, StopWatch]
     stopped: dict[int, str]
 
-    def step(self, scene: Scene, frame: int) -> list[FrameMask]:
+    def step(self, scene: InferenceState, frame: int) -> list[FrameMask]:
         found: dict[int, FrameMask] = {}
-        moving: dict[int, Track] = {}
+        moving: dict[int, ObjectState] = {}
         for object_id, track in self.tracks.items():
             if (
                 (frame > self.begins[object_id])
@@ -140,7 +143,10 @@ class _Pass:
         return [found[object_id] for object_id in sorted(found)]
 
     def _watch(
-        self, scene: Scene, found: Mapping[int, FrameMask], moving: Mapping[int, Track]
+        self,
+        scene: InferenceState,
+        found: Mapping[int, FrameMask],
+        moving: Mapping[int, ObjectState],
     ) -> None:
         if self.rules is None:
             return
@@ -155,14 +161,14 @@ class _Pass:
 
 
 def _passes(
-    tracks: dict[int, Track], anchors: list[int], span: Span, low: int, high: int
+    tracks: dict[int, ObjectState], anchors: list[int], span: PropagationRange, low: int, high: int
 ) -> Iterator[_Pass]:
     """The ways to go. Forward alone tracks every object from the first prompt (`anchors`) of any,
     as SAM 2 does.
     """
 
     def one(
-        frames: range, begins: dict[int, int], reverse: bool, working: dict[int, Track]
+        frames: range, begins: dict[int, int], reverse: bool, working: dict[int, ObjectState]
     ) -> _Pass:
         return _Pass(working, frames, begins, reverse, span.rules, tracks, {}, {})
 
@@ -194,7 +200,7 @@ def _passes(
         yield one(range(max(below.values()), low - 1, -1), below, True, back)
 
 
-def _fresh(track: Track) -> Track:
+def _fresh(track: ObjectState) -> ObjectState:
     copy = track.copy()
     copy.answers = {at: answer for at, answer in track.answers.items() if at in track.anchors}
     return copy

@@ -1,4 +1,4 @@
-"""Scene: a stack in front of an engine, with what both need kept: features, past frames, the view."""
+"""InferenceState: a stack in front of an engine, with what both need kept: features, past frames, the view."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.inference.crop import FeatureCache, View
+from segscope.inference.crop import Crop, FeatureCache
 from segscope.masks import FrameMask, decode_runs, encode_runs
 from segscope.memory import MemoryPolicy, Past
-from segscope.memory.tensor_store import Spool
+from segscope.memory.tensor_store import TensorStore
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
-from segscope.predict.object_state import Answer, Remembered, Track
+from segscope.predict.object_state import FrameResult, ObjectState, StoredMemory
 from segscope.render import Renderer
 from segscope.stack import Stack
 
@@ -33,7 +33,7 @@ PAIRS = 20_000  # similarities of memories that are kept
 
 
 @dataclass(slots=True)
-class Scene:
+class InferenceState:
     """What answering needs besides the prompts.
 
     Attributes:
@@ -51,35 +51,37 @@ class Scene:
     engine: Engine
     frames: Renderer
     features: FeatureCache
-    spool: Spool
+    spool: TensorStore
     policy: MemoryPolicy
-    view: View
-    looks: dict[tuple[int, View], Tensor] = field(default_factory=dict)
+    view: Crop
+    looks: dict[tuple[int, Crop], Tensor] = field(default_factory=dict)
     pairs: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, stack: Stack, engine: Engine, frames: Renderer, policy: MemoryPolicy) -> Scene:
+    def of(
+        cls, stack: Stack, engine: Engine, frames: Renderer, policy: MemoryPolicy
+    ) -> InferenceState:
         cache = FeatureCache(engine, frames, video=len(stack) > 1)
-        return cls(stack, engine, frames, cache, Spool(), policy, View.whole(stack.size_hw))
+        return cls(stack, engine, frames, cache, TensorStore(), policy, Crop.whole(stack.size_hw))
 
     @property
     def remembers(self) -> bool:
         """Whether answers become memories: a sequence, and an engine that tracks by memory."""
-        return self.engine.slots > 0 and len(self.stack) > 1
+        return self.engine.memory_frames > 0 and len(self.stack) > 1
 
     # --- answers ---------------------------------------------------------------------------------
 
     def answer(
         self,
         low: Tensor,
-        view: View,
+        view: Crop,
         *,
         score: float,
         object_score: float | None,
         memory: Memory | None = None,
         note: str = "",
         given: NDArray[np.bool_] | None = None,
-    ) -> tuple[Answer, NDArray[np.float32]]:
+    ) -> tuple[FrameResult, NDArray[np.float32]]:
         """Keep an answer, and give its logits (row, column) on the frame.
 
         Args:
@@ -96,17 +98,17 @@ class Scene:
         if memory is not None:
             kept = self.keep(memory)
         ticket = self.spool.put(low.float())
-        return Answer(
+        return FrameResult(
             runs, int(runs[1::2].sum()), ticket, view, score, object_score, kept, note
         ), full
 
-    def keep(self, memory: Memory) -> Remembered:
+    def keep(self, memory: Memory) -> StoredMemory:
         """Put a memory made in the tracking view into the spool."""
         map_ = self.spool.put(memory.map)
         pointer = self.spool.put(memory.pointer)
-        return Remembered(map_, pointer, memory.iou, memory.object_score, self.view)
+        return StoredMemory(map_, pointer, memory.iou, memory.object_score, self.view)
 
-    def on_frame(self, low: Tensor, view: View) -> NDArray[np.float32]:
+    def on_frame(self, low: Tensor, view: Crop) -> NDArray[np.float32]:
         """Logits (row, column) on the frame, from a decoder's logits for a view."""
         if low.numel() == 1:  # a constant, for frames without the object
             return np.full(self.stack.size_hw, float(low), np.float32)
@@ -114,20 +116,20 @@ class Scene:
             view.paste(self.engine.to_frame(low, view.size_hw)).float().cpu().numpy(), np.float32
         )
 
-    def logits(self, answer: Answer) -> NDArray[np.float32]:
+    def logits(self, answer: FrameResult) -> NDArray[np.float32]:
         """Logits (row, column) on the frame of a kept answer."""
         if answer.logits is None:
             return np.where(self.mask(answer), np.float32(GIVEN), np.float32(-GIVEN))
         return self.on_frame(self.spool.get(answer.logits, self.engine.device), answer.view)
 
-    def mask(self, answer: Answer) -> NDArray[np.bool_]:
+    def mask(self, answer: FrameResult) -> NDArray[np.bool_]:
         return decode_runs(answer.runs, self.stack.size_hw)
 
     def frame_mask(
         self,
         frame: int,
         object_id: int,
-        answer: Answer,
+        answer: FrameResult,
         full: NDArray[np.float32] | None = None,
         candidates: tuple[tuple[NDArray[np.float32], float], ...] = (),
     ) -> FrameMask:
@@ -155,7 +157,7 @@ class Scene:
         cut = np.stack([self.view.cut(mask) for mask in masks])[:, None]
         return self.engine.remember_masks(features, torch.from_numpy(cut).float())
 
-    def bank(self, track: Track, frame: int, reverse: bool, anchors: frozenset[int]) -> Bank:
+    def bank(self, track: ObjectState, frame: int, reverse: bool, anchors: frozenset[int]) -> Bank:
         """What one object's tracking attends to on a frame.
 
         Args:
@@ -165,7 +167,7 @@ class Scene:
         step = 1
         if reverse:
             step = -1
-        slots = self.engine.slots - 1
+        slots = self.engine.memory_frames - 1
         held = {at: memory for at in sorted(anchors) if (memory := self._seen(track.known(at)))}
         maps = [(0, self._memory(memory, with_map=True)) for memory in held.values()]
         past = self._past(track, frame, step, slots * self.policy.reach)
@@ -186,7 +188,7 @@ class Scene:
                 pointers.append((distance, self._memory(memory)))
         return Bank(maps, pointers, longest)
 
-    def _seen(self, answer: Answer | None) -> Remembered | None:
+    def _seen(self, answer: FrameResult | None) -> StoredMemory | None:
         """The memory of an answer, if it shows what tracking looks at now."""
         memory = None
         if answer is not None:
@@ -196,10 +198,10 @@ class Scene:
         return None
 
     def _past(
-        self, track: Track, frame: int, step: int, reach: int
-    ) -> list[tuple[Past, Remembered]]:
-        found: list[tuple[Past, Remembered]] = []
-        kept: dict[int, Remembered] = {}
+        self, track: ObjectState, frame: int, step: int, reach: int
+    ) -> list[tuple[Past, StoredMemory]]:
+        found: list[tuple[Past, StoredMemory]] = []
+        kept: dict[int, StoredMemory] = {}
         now = self._look(frame)
 
         def similarity(a: int, b: Past) -> float:
@@ -240,7 +242,7 @@ class Scene:
             ).flatten()
         return self.looks[key]
 
-    def _memory(self, kept: Remembered, *, with_map: bool = False) -> Memory:
+    def _memory(self, kept: StoredMemory, *, with_map: bool = False) -> Memory:
         device = self.engine.device
         pointer = self.spool.get(kept.pointer, device)
         return Memory(

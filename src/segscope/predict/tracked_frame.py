@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import FrameMask
-from segscope.models.engine import NO_HINT, Decoded, Hint, Memory
+from segscope.models.engine import NO_HINT, Decoded, DecoderPrompt, Memory
 from segscope.models.sam2 import pick, stack_decoded
-from segscope.predict.object_state import Answer, Track
+from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.predict.prompted_frame import CLAMP, ZOOM, gate_absent, kept_logits
-from segscope.predict.state import ABSENT, Scene
+from segscope.predict.state import ABSENT, InferenceState
 from segscope.prompts import Box
 
 MARGIN = 0.05  # by which the box of a mask is widened when it is handed on, of its longer side
@@ -25,7 +25,7 @@ MARGIN = 0.05  # by which the box of a mask is widened when it is handed on, of 
 
 @torch.inference_mode()
 def step(
-    scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool
+    scene: InferenceState, frame: int, tracks: Mapping[int, ObjectState], reverse: bool
 ) -> dict[int, FrameMask]:
     """Answers for objects on a frame that none of them is prompted on; kept in their tracks.
 
@@ -33,7 +33,7 @@ def step(
     """
     if not tracks:
         return {}
-    if scene.engine.slots:
+    if scene.engine.memory_frames:
         decoded = gate_absent(_recall(scene, frame, tracks, reverse))
         memories = scene.engine.remember(
             scene.encode(frame), decoded, prompted=[False] * len(tracks)
@@ -63,13 +63,13 @@ def step(
 
 
 def _keep(
-    scene: Scene,
+    scene: InferenceState,
     frame: int,
     object_id: int,
-    track: Track,
+    track: ObjectState,
     reverse: bool,
     decoded: Decoded,
-    view: View,
+    view: Crop,
     memory: Memory | None = None,
 ) -> FrameMask:
     """Make the answer of one object (`decoded`, M = 1) part of its track."""
@@ -88,14 +88,16 @@ def _keep(
     return scene.frame_mask(frame, object_id, answer, full)
 
 
-def _recall(scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool) -> Decoded:
+def _recall(
+    scene: InferenceState, frame: int, tracks: Mapping[int, ObjectState], reverse: bool
+) -> Decoded:
     """SAM 2's way: attend to what is remembered, decode without prompts, take the best candidate."""
     features = scene.encode(frame)
     banks = [scene.bank(track, frame, reverse, track.anchors) for track in tracks.values()]
     conditioned = scene.engine.attend(features, banks)
     multimask = scene.engine.multimask(0, tracking=True)
     hints = [NO_HINT] * len(banks)
-    if scene.engine.hands_on:
+    if scene.engine.uses_previous_logits:
         before = frame + (1 if reverse else -1)
         hints = [
             replace(NO_HINT, last=_last(scene, track.answers.get(before)))
@@ -106,7 +108,7 @@ def _recall(scene: Scene, frame: int, tracks: Mapping[int, Track], reverse: bool
     return stack_decoded([pick(decoded, row, mask) for row, mask in enumerate(best)])
 
 
-def _last(scene: Scene, answer: Answer | None) -> torch.Tensor:
+def _last(scene: InferenceState, answer: FrameResult | None) -> torch.Tensor:
     """Logits (row, column) of the neighbouring frame in the tracking view; absent everywhere if it
     has no answer.
     """
@@ -115,7 +117,7 @@ def _last(scene: Scene, answer: Answer | None) -> torch.Tensor:
     return _seen_in(scene, answer, scene.view)
 
 
-def _seen_in(scene: Scene, answer: Answer, view: View) -> torch.Tensor:
+def _seen_in(scene: InferenceState, answer: FrameResult, view: Crop) -> torch.Tensor:
     """Logits (row, column) of an answer in a view."""
     if view == answer.view:
         return kept_logits(scene, answer)
@@ -123,19 +125,19 @@ def _seen_in(scene: Scene, answer: Answer, view: View) -> torch.Tensor:
     return torch.from_numpy(cut).to(scene.engine.device)
 
 
-def _hand_on(scene: Scene, frame: int, before: Answer) -> tuple[Decoded, View]:
+def _hand_on(scene: InferenceState, frame: int, before: FrameResult) -> tuple[Decoded, Crop]:
     """Without memory: box and logits of the neighbouring frame become the prompts, in a window
     where engines zoom.
     """
     hint = handed_on(scene.mask(before))
     view = scene.view
     if scene.engine.card.zoom and hint.box is not None:
-        view = View.around(hint.box, scene.stack.size_hw, factor=ZOOM)
+        view = Crop.around(hint.box, scene.stack.size_hw, factor=ZOOM)
     hint = replace(view.shift(hint), previous=_seen_in(scene, before, view).clamp(-CLAMP, CLAMP))
     return scene.engine.decode(scene.features.get(frame, view), [hint], multimask=False), view
 
 
-def handed_on(mask: NDArray[np.bool_]) -> Hint:
+def handed_on(mask: NDArray[np.bool_]) -> DecoderPrompt:
     """The box of a mask (row, column), a little widened and kept on the frame."""
     x0, y0, x1, y1 = Box.around(mask).xyxy
     margin = max(MARGIN * max(x1 - x0, y1 - y0), 1.0)
@@ -150,7 +152,7 @@ def handed_on(mask: NDArray[np.bool_]) -> Hint:
 
 
 def empty_answer(
-    scene: Scene, frame: int, object_id: int, track: Track, reverse: bool, note: str
+    scene: InferenceState, frame: int, object_id: int, track: ObjectState, reverse: bool, note: str
 ) -> FrameMask:
     """An object that tracking has stopped for: an empty mask with the reason."""
     nothing = torch.full((1, 1), ABSENT)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segscope.inference.crop import View
-from segscope.predict.object_state import Track
-from segscope.predict.state import Scene
+from segscope.inference.crop import Crop
+from segscope.predict.object_state import ObjectState
+from segscope.predict.state import InferenceState
 from segscope.prompts import Box
 
 ROOM = 3.0  # side of the window in sides of what it must hold: objects grow and move
@@ -24,7 +24,9 @@ MOST = 4  # windows; each costs an encoding of every frame
 EDGE = 0.03  # an object this near to the edge of the window, in sides of it, has reached it
 
 
-def groups(scene: Scene, tracks: Mapping[int, Track]) -> list[tuple[Scene, dict[int, Track]]]:
+def groups(
+    scene: InferenceState, tracks: Mapping[int, ObjectState]
+) -> list[tuple[InferenceState, dict[int, ObjectState]]]:
     """Before tracking: objects that share a window, each group with the scene seen through its own.
 
     The memories of all anchors are made in it. Engines that do not zoom have one group and look at
@@ -45,7 +47,7 @@ def groups(scene: Scene, tracks: Mapping[int, Track]) -> list[tuple[Scene, dict[
     return made
 
 
-def _together(scene: Scene, tracks: Mapping[int, Track]) -> list[list[int]]:
+def _together(scene: InferenceState, tracks: Mapping[int, ObjectState]) -> list[list[int]]:
     """Object ids by window: the pair that wastes least is joined until a join would waste too much."""
     boxes: dict[tuple[int, ...], NDArray[np.float64]] = {}
     for object_id, track in tracks.items():
@@ -57,7 +59,7 @@ def _together(scene: Scene, tracks: Mapping[int, Track]) -> list[list[int]]:
         boxes.pop(key)
 
     def length(box: NDArray[np.float64]) -> float:
-        view = View.around(
+        view = Crop.around(
             box.tolist(), scene.stack.size_hw, factor=ROOM, least=scene.engine.input_size // 4
         )
         return float(max(view.size_hw))
@@ -85,7 +87,9 @@ def _union(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
-def widen(scene: Scene, tracks: Mapping[int, Track], frame: int, reverse: bool) -> None:
+def widen(
+    scene: InferenceState, tracks: Mapping[int, ObjectState], frame: int, reverse: bool
+) -> None:
     """After a step: if an object reached the edge, look at more, and remember the last frames anew."""
     if scene.view.is_whole:
         return
@@ -102,14 +106,14 @@ def widen(scene: Scene, tracks: Mapping[int, Track], frame: int, reverse: bool) 
     scene.view = _window(scene, everything, None)
     settle(scene, tracks)
     if reverse:
-        back = range(frame, frame + scene.engine.slots - 1)
+        back = range(frame, frame + scene.engine.memory_frames - 1)
     else:
-        back = range(frame, frame - scene.engine.slots + 1, -1)
+        back = range(frame, frame - scene.engine.memory_frames + 1, -1)
     for track in tracks.values():
         _remember(scene, track, [at for at in back if track.tracked(at) is not None])
 
 
-def settle(scene: Scene, tracks: Mapping[int, Track]) -> None:
+def settle(scene: InferenceState, tracks: Mapping[int, ObjectState]) -> None:
     """Make the memories that anchors still lack in the tracking view."""
     for track in tracks.values():
         track.settle()
@@ -118,7 +122,7 @@ def settle(scene: Scene, tracks: Mapping[int, Track]) -> None:
 
 
 @torch.inference_mode()
-def _remember(scene: Scene, track: Track, frames: Iterable[int]) -> None:
+def _remember(scene: InferenceState, track: ObjectState, frames: Iterable[int]) -> None:
     for at in frames:
         answer = track.answers[at]
         if answer.memory is None or answer.memory.view != scene.view:
@@ -126,15 +130,15 @@ def _remember(scene: Scene, track: Track, frames: Iterable[int]) -> None:
             track.answers[at] = replace(answer, memory=scene.keep(memory))
 
 
-def _window(scene: Scene, masks: Iterable[NDArray[np.bool_]], now: View | None) -> View:
+def _window(scene: InferenceState, masks: Iterable[NDArray[np.bool_]], now: Crop | None) -> Crop:
     boxes = np.array([Box.around(mask).xyxy for mask in masks if mask.any()])
     frame_hw = scene.stack.size_hw
     if not len(boxes):
-        return View.whole(frame_hw)
+        return Crop.whole(frame_hw)
     union = _union(boxes).tolist()
-    view = View.around(union, frame_hw, factor=ROOM, least=scene.engine.input_size // 4)
+    view = Crop.around(union, frame_hw, factor=ROOM, least=scene.engine.input_size // 4)
     if max(view.size_hw) > WHOLE * max(frame_hw):
-        return View.whole(frame_hw)
+        return Crop.whole(frame_hw)
     # a window chosen before is kept while it serves: what is encoded and remembered in it stays
     # good
     if (
@@ -147,7 +151,7 @@ def _window(scene: Scene, masks: Iterable[NDArray[np.bool_]], now: View | None) 
     return view
 
 
-def _holds(view: View, mask: NDArray[np.bool_], margin: float) -> bool:
+def _holds(view: Crop, mask: NDArray[np.bool_], margin: float) -> bool:
     if not mask.any():
         return True
     x0, y0, x1, y1 = Box.around(mask).xyxy

@@ -13,19 +13,21 @@ import torch
 
 from segscope.errors import UsageError
 from segscope.masks import FrameMask, encode_runs
-from segscope.predict.object_state import Track
+from segscope.predict.object_state import ObjectState
 from segscope.predict.overlaps import Overlap, settled
 from segscope.predict.prompted_frame import answer_prompts
-from segscope.predict.propagation import Span, propagate
-from segscope.predict.state import Scene
+from segscope.predict.propagation import PropagationRange, propagate
+from segscope.predict.state import InferenceState
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt
 from segscope.session.command_log import Command, command_prompts
 
-Tracks = dict[int, Track]
+Tracks = dict[int, ObjectState]
 
 
-def run(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) -> FrameMask | None:
+def run(
+    scene: InferenceState, tracks: Tracks, command: Command, overlap: Overlap
+) -> FrameMask | None:
     """Do what a command says; the answer to its last prompt, if it had any.
 
     Raises:
@@ -37,7 +39,7 @@ def run(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) -> Fra
         case "add":
             found = answer(scene, tracks, command_prompts(command))
         case "replace":
-            take_back(tracks.setdefault(command["object"], Track()), command["frame"])
+            take_back(tracks.setdefault(command["object"], ObjectState()), command["frame"])
             if command["prompts"]:
                 found = answer(scene, tracks, command_prompts(command))
         case "choose":
@@ -45,7 +47,7 @@ def run(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) -> Fra
         case "remove":
             tracks.pop(command["object"])
         case "rename":
-            tracks.setdefault(command["object"], Track()).name = command["name"]
+            tracks.setdefault(command["object"], ObjectState()).name = command["name"]
         case "describe":
             _describe(scene, tracks, command, overlap)
         case "clear":
@@ -75,7 +77,7 @@ def _own(tracks: Tracks, command: Command) -> None:
             tracks[object_id] = tracks[object_id].copy()
 
 
-def answer(scene: Scene, tracks: Tracks, prompts: Sequence[Prompt]) -> FrameMask:
+def answer(scene: InferenceState, tracks: Tracks, prompts: Sequence[Prompt]) -> FrameMask:
     """Answer prompts, those of one object on one frame together; gives the answer to the last
     one's.
     """
@@ -84,17 +86,17 @@ def answer(scene: Scene, tracks: Tracks, prompts: Sequence[Prompt]) -> FrameMask
         groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
     answers = {}
     for (frame, object_id), group in groups.items():
-        track = tracks.setdefault(object_id, Track())
+        track = tracks.setdefault(object_id, ObjectState())
         answers[frame, object_id] = answer_prompts(scene, track, object_id, frame, group)
         track.accepted -= {frame}  # what was accepted is no longer what is there
     return answers[prompts[-1].frame, prompts[-1].object_id]
 
 
-def span_of(command: Command) -> Span:
+def span_of(command: Command) -> PropagationRange:
     """What a `propagate` command asks for."""
     within = command["within"]
     rules = command["rules"]
-    return Span(
+    return PropagationRange(
         command["direction"],
         command["start"],
         None if within is None else (within[0], within[1]),
@@ -102,7 +104,7 @@ def span_of(command: Command) -> Span:
     )
 
 
-def _propagate(scene: Scene, tracks: Tracks, command: Command) -> None:
+def _propagate(scene: InferenceState, tracks: Tracks, command: Command) -> None:
     """As many frames as were done, stopped where `cancel` stopped them."""
     chosen = {object_id: tracks[object_id] for object_id in command["objects"]}
     asked = itertools.count()
@@ -110,7 +112,7 @@ def _propagate(scene: Scene, tracks: Tracks, command: Command) -> None:
         pass
 
 
-def take_back(track: Track, frame: int) -> None:
+def take_back(track: ObjectState, frame: int) -> None:
     """Forget the prompts on a frame; where tracking had come by, its answer shows again."""
     left = track.replaced.get(frame)
     if left is None or track.tracked(frame) is None:
@@ -123,7 +125,7 @@ def take_back(track: Track, frame: int) -> None:
     track.accepted -= {frame}
 
 
-def _clear(track: Track, frame: int) -> None:
+def _clear(track: ObjectState, frame: int) -> None:
     for kept in (track.prompts, track.answers, track.passed, track.replaced):
         kept.pop(frame, None)  # type: ignore[attr-defined]
     track.anchors -= {frame}
@@ -132,7 +134,9 @@ def _clear(track: Track, frame: int) -> None:
 
 
 @torch.inference_mode()
-def _choose(scene: Scene, tracks: Tracks, frame: int, object_id: int, index: int) -> FrameMask:
+def _choose(
+    scene: InferenceState, tracks: Tracks, frame: int, object_id: int, index: int
+) -> FrameMask:
     """Another of the masks that the prompts may mean becomes the answer."""
     track = tracks[object_id]
     before = track.answers[frame]
@@ -149,10 +153,10 @@ def _choose(scene: Scene, tracks: Tracks, frame: int, object_id: int, index: int
     return scene.frame_mask(frame, object_id, track.answers[frame], full)
 
 
-def _describe(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) -> None:
+def _describe(scene: InferenceState, tracks: Tracks, command: Command, overlap: Overlap) -> None:
     object_id = command["object"]
     about = command["about"]
-    track = tracks.setdefault(object_id, Track())
+    track = tracks.setdefault(object_id, ObjectState())
     track.name = track.name if command["name"] is None else command["name"]
     if about.get("locked") and not track.locked:
         for frame in track.answers:
@@ -162,7 +166,7 @@ def _describe(scene: Scene, tracks: Tracks, command: Command, overlap: Overlap) 
 
 
 def _accept(
-    scene: Scene,
+    scene: InferenceState,
     tracks: Tracks,
     frame: int,
     object_ids: Sequence[int],
@@ -183,7 +187,7 @@ def _accept(
 
 
 def _keep_as_shown(
-    scene: Scene, tracks: Tracks, frame: int, object_ids: Iterable[int], overlap: Overlap
+    scene: InferenceState, tracks: Tracks, frame: int, object_ids: Iterable[int], overlap: Overlap
 ) -> None:
     """Pixels that were shown as another object's stay that object's: accepting a mask does not
     change the image.

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from segscope._version import __version__
 from segscope.errors import PromptError, UsageError
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import FrameMask, Masks, Runs
 from segscope.memory import MemoryPolicy, policy
-from segscope.memory.tensor_store import Spool
+from segscope.memory.tensor_store import TensorStore
 from segscope.models.engine import Engine
 from segscope.models.identity import engine_identity
 from segscope.models.segmenter import Segmenter
-from segscope.predict.object_state import Track
+from segscope.predict.object_state import ObjectState
 from segscope.predict.overlaps import Overlap, check_overlap, compose
-from segscope.predict.propagation import Direction, Span, propagate
-from segscope.predict.state import Scene
+from segscope.predict.propagation import Direction, PropagationRange, propagate
+from segscope.predict.state import InferenceState
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
 from segscope.render import Renderer
@@ -82,7 +82,7 @@ class Interaction(History):
         chosen = policy(memory)
         self.stack = stack
         self.engine = engine
-        scene = Scene.of(stack, engine, Renderer(stack, window), chosen)
+        scene = InferenceState.of(stack, engine, Renderer(stack, window), chosen)
         header: Command = {
             "version": __version__,
             "stack": stack_identity(stack),
@@ -107,7 +107,9 @@ class Interaction(History):
     def fresh(self) -> Interaction:
         """An interaction on the same stack that begins anew and shares what was encoded so far."""
         again = copy.copy(self)
-        again._scene = replace(self._scene, spool=Spool(), view=View.whole(self.stack.size_hw))
+        again._scene = replace(
+            self._scene, spool=TensorStore(), view=Crop.whole(self.stack.size_hw)
+        )
         again._tracks = {}
         again._done = []
         again._undone = []
@@ -283,7 +285,7 @@ class Interaction(History):
             "objects": chosen,
             "rules": None if rules is None else list(astuple(rules)),
         }
-        span = Span(direction, start, within, rules)
+        span = PropagationRange(direction, start, within, rules)
         span.bounds(len(self.stack))
         if not any(self._tracks[object_id].anchors for object_id in chosen):
             raise PromptError("nothing to propagate: prompt an object on some frame first")
@@ -325,7 +327,7 @@ class Interaction(History):
 
     def encode(self, frame: int) -> None:
         """Encode a frame now, so that the first prompt on it is quick."""
-        self._scene.features.get(frame, View.whole(self.stack.size_hw))
+        self._scene.features.get(frame, Crop.whole(self.stack.size_hw))
 
     def shown(self, frame: int) -> dict[int, Runs]:
         """Run lengths by object on a frame as `masks` has them: overlaps settled, objects without
@@ -429,7 +431,7 @@ class Interaction(History):
     # --- the work itself -------------------------------------------------------------------------
 
     def _propagating(
-        self, command: Command, span: Span, chosen: Sequence[int]
+        self, command: Command, span: PropagationRange, chosen: Sequence[int]
     ) -> Iterator[FrameMask]:
         self._idle()
         self._running = True
@@ -446,7 +448,7 @@ class Interaction(History):
             self._running = False
             self._finish({**command, "frames": frames}, before)
 
-    def _known(self, object_id: int) -> Track:
+    def _known(self, object_id: int) -> ObjectState:
         if object_id not in self._tracks:
             raise UsageError(f"no object {object_id}; there are {sorted(self._tracks)}")
         return self._tracks[object_id]

@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 
 from segscope.errors import PromptError
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import Runs, encode_runs
-from segscope.predict.object_state import Answer, Track
+from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.prompts import Prompt
 from segscope.session.command_log import Command, command_prompts
 from segscope.wire import prompt_from_json, prompt_to_json
 
 LIMIT = 2**29  # bytes of masks that one command may have led to
 
-Tracks = dict[int, Track]
-Shown = Callable[[Mapping[int, Track], int], Mapping[int, Runs]]
+Tracks = dict[int, ObjectState]
+Shown = Callable[[Mapping[int, ObjectState], int], Mapping[int, Runs]]
 
 
 def difference(
-    before: Mapping[int, Track],
-    after: Mapping[int, Track],
+    before: Mapping[int, ObjectState],
+    after: Mapping[int, ObjectState],
     command: Command,
     shown: Shown,
     *,
@@ -59,7 +59,7 @@ def difference(
         if new is old:
             item = {}
         else:
-            item = _about(old or Track(), new, _prompts_of(command, object_id))
+            item = _about(old or ObjectState(), new, _prompts_of(command, object_id))
         answers = {}
         for frame in sorted(now):
             answer = new.answers.get(frame)
@@ -103,7 +103,9 @@ def apply(
         if item is None:
             tracks.pop(object_id, None)
             continue
-        track = tracks[object_id] = tracks[object_id].copy() if object_id in tracks else Track()
+        track = tracks[object_id] = (
+            tracks[object_id].copy() if object_id in tracks else ObjectState()
+        )
         track.name = item.get("name", track.name)
         track.about = item.get("about", track.about)
         track.anchors = frozenset(item.get("anchors", track.anchors))
@@ -128,10 +130,10 @@ def apply(
 
 def masked(
     runs: Runs, size_hw: tuple[int, int], score: float, presence: float | None, note: str
-) -> Answer:
+) -> FrameResult:
     """An answer of which only the mask is known."""
-    return Answer(
-        runs, int(runs[1::2].sum()), None, View.whole(size_hw), score, presence, None, note
+    return FrameResult(
+        runs, int(runs[1::2].sum()), None, Crop.whole(size_hw), score, presence, None, note
     )
 
 
@@ -152,7 +154,7 @@ def bare(tracks: Tracks, size_hw: tuple[int, int], shown: Shown) -> None:
             )
             for frame, item in track.answers.items()
         }
-        tracks[object_id] = Track(
+        tracks[object_id] = ObjectState(
             track.name,
             dict(track.prompts),
             answers,
@@ -167,12 +169,12 @@ def agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(np.array_equal(_runs(one), _runs(other)))
 
 
-def changed_frames(before: Mapping[int, Track], after: Mapping[int, Track]) -> set[int]:
+def changed_frames(before: Mapping[int, ObjectState], after: Mapping[int, ObjectState]) -> set[int]:
     """Frames on which masks may look different; a track that a command left alone is the same
     object.
     """
     frames: set[int] = set()
-    nothing = Track()
+    nothing = ObjectState()
     for object_id in {*before, *after}:
         old = before.get(object_id, nothing)
         new = after.get(object_id, nothing)
@@ -189,7 +191,7 @@ def changed_frames(before: Mapping[int, Track], after: Mapping[int, Track]) -> s
     return frames
 
 
-def _about(old: Track, new: Track, said: Sequence[Prompt]) -> dict[str, Any]:
+def _about(old: ObjectState, new: ObjectState, said: Sequence[Prompt]) -> dict[str, Any]:
     """All of a track that changed but its answers."""
     item: dict[str, Any] = {}
     if new.name != old.name:

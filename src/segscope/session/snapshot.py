@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from segscope.files import atomic
-from segscope.inference.crop import View
-from segscope.memory.tensor_store import Ticket
-from segscope.predict.object_state import Answer, Candidate, Remembered, Track
-from segscope.predict.state import Scene
+from segscope.inference.crop import Crop
+from segscope.memory.tensor_store import TensorHandle
+from segscope.predict.object_state import Candidate, FrameResult, ObjectState, StoredMemory
+from segscope.predict.state import InferenceState
 from segscope.session.command_log import Command
 from segscope.wire import prompt_from_json, prompt_to_json
 
@@ -33,7 +33,11 @@ def digest(commands: Sequence[Command]) -> str:
 
 
 def save(
-    path: Path, scene: Scene, tracks: Mapping[int, Track], commands: Sequence[Command], era: int
+    path: Path,
+    scene: InferenceState,
+    tracks: Mapping[int, ObjectState],
+    commands: Sequence[Command],
+    era: int,
 ) -> None:
     """Write a state and the commands that it is the result of, with the era of the log (`Step.era`)
     that it is of.
@@ -60,7 +64,11 @@ def save(
 
 
 def load(
-    path: Path, scene: Scene, tracks: dict[int, Track], commands: Sequence[Command], era: int
+    path: Path,
+    scene: InferenceState,
+    tracks: dict[int, ObjectState],
+    commands: Sequence[Command],
+    era: int,
 ) -> int:
     """Fill `tracks` (empty before) from a saved state of this era that a beginning of `commands`
     leads to.
@@ -97,19 +105,19 @@ def load(
     return count
 
 
-def _view(view: View) -> list[Any]:
+def _view(view: Crop) -> list[Any]:
     return [view.x0, view.y0, view.x1, view.y1, view.frame_hw]  # answers never keep mirrored views
 
 
-def _view_of(item: Sequence[Any]) -> View:
+def _view_of(item: Sequence[Any]) -> Crop:
     x0, y0, x1, y1, (rows, columns) = item
-    return View(int(x0), int(y0), int(x1), int(y1), (int(rows), int(columns)))
+    return Crop(int(x0), int(y0), int(x1), int(y1), (int(rows), int(columns)))
 
 
 class _Writer:
     """Tracks as JSON; tensors and run lengths beside it."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: InferenceState) -> None:
         self.scene = scene
         self.tensors: dict[str, Tensor] = {}
         self.runs: list[Any] = []
@@ -117,7 +125,7 @@ class _Writer:
         self._length = 0
         self._known: dict[int, int] = {}
 
-    def track(self, track: Track) -> dict[str, Any]:
+    def track(self, track: ObjectState) -> dict[str, Any]:
         return {
             "name": track.name,
             "about": dict(track.about),
@@ -133,7 +141,7 @@ class _Writer:
             "accepted": sorted(track.accepted),
         }
 
-    def _answer(self, answer: Answer) -> int:
+    def _answer(self, answer: FrameResult) -> int:
         """Number of an answer in the list."""
         if id(answer) not in self._known:
             memory = answer.memory
@@ -161,7 +169,7 @@ class _Writer:
             self._length += len(answer.runs)
         return self._known[id(answer)]
 
-    def _tensor(self, ticket: Ticket | None) -> str | None:
+    def _tensor(self, ticket: TensorHandle | None) -> str | None:
         if ticket is None:
             return None
         key = f"t{ticket.offset}"
@@ -173,15 +181,17 @@ class _Writer:
 class _Reader:
     """Tracks of what a `_Writer` wrote; tensors go into the spool of the scene."""
 
-    def __init__(self, scene: Scene, file: Any, answers: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, scene: InferenceState, file: Any, answers: Sequence[Mapping[str, Any]]
+    ) -> None:
         self.scene = scene
         self.file = file
-        self._tickets: dict[str, Ticket] = {}
+        self._tickets: dict[str, TensorHandle] = {}
         runs = file.get_tensor("runs").numpy().view(np.uint32)
         self._answers = [self._answer(item, runs) for item in answers]
 
-    def track(self, item: Mapping[str, Any], object_id: int) -> Track:
-        return Track(
+    def track(self, item: Mapping[str, Any], object_id: int) -> ObjectState:
+        return ObjectState(
             name=item["name"],
             prompts={
                 int(frame): tuple(prompt_from_json(prompt, object_id) for prompt in said)
@@ -200,7 +210,7 @@ class _Reader:
             about=item["about"],
         )
 
-    def _answer(self, item: Mapping[str, Any], runs: Any) -> Answer:
+    def _answer(self, item: Mapping[str, Any], runs: Any) -> FrameResult:
         start, length = item["runs"]
         mine = runs[start : start + length].copy()
         memory = item["memory"]
@@ -209,8 +219,8 @@ class _Reader:
             map_ = self._ticket(memory["map"])
             pointer = self._ticket(memory["pointer"])
             view = _view_of(memory["view"])
-            remembered = Remembered(map_, pointer, memory["iou"], memory["object_score"], view)
-        return Answer(
+            remembered = StoredMemory(map_, pointer, memory["iou"], memory["object_score"], view)
+        return FrameResult(
             mine,
             int(mine[1::2].sum()),
             None if item["logits"] is None else self._ticket(item["logits"]),
@@ -226,7 +236,7 @@ class _Reader:
             item["chosen"],
         )
 
-    def _ticket(self, key: str) -> Ticket:
+    def _ticket(self, key: str) -> TensorHandle:
         if key not in self._tickets:
             self._tickets[key] = self.scene.spool.put(self.file.get_tensor(key))
         return self._tickets[key]

@@ -10,22 +10,22 @@ from pathlib import Path
 from types import MappingProxyType
 
 from segscope.errors import UsageError
-from segscope.inference.crop import View
+from segscope.inference.crop import Crop
 from segscope.masks import FrameMask, Runs
-from segscope.predict.object_state import Answer, Track
+from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.predict.overlaps import Overlap, settled
-from segscope.predict.state import Scene
+from segscope.predict.state import InferenceState
 from segscope.session import commands, mask_delta, snapshot
 from segscope.session.command_log import Command, Journal, Step, differs
 
 KEPT_STATES = 200  # latest commands that undo takes back at once ...
 KEPT_EVERY = 32  # ... and of earlier ones, every so many; those between are run again
 
-Tracks = dict[int, Track]
-State = tuple[Tracks, View]  # the view belongs to it: it says what later tracking looks at
+Tracks = dict[int, ObjectState]
+State = tuple[Tracks, Crop]  # the view belongs to it: it says what later tracking looks at
 Found = tuple[list[Step], list[Step], Command, int]  # what `journal.steps` gives
 Progress = Callable[[int, int], None]
-Look = list[tuple[int, Answer, bool, bool]]  # all that the masks shown on a frame follow from
+Look = list[tuple[int, FrameResult, bool, bool]]  # all that the masks shown on a frame follow from
 
 
 class History:
@@ -38,7 +38,9 @@ class History:
         log: file to write each command to as it is made; a new file.
     """
 
-    def __init__(self, scene: Scene, header: Command, overlap: Overlap, log: Path | None) -> None:
+    def __init__(
+        self, scene: InferenceState, header: Command, overlap: Overlap, log: Path | None
+    ) -> None:
         self._scene = scene
         self._header = header
         self.overlap = overlap
@@ -61,7 +63,7 @@ class History:
         return tuple(step.command for step, _ in self._done)
 
     @property
-    def tracks(self) -> Mapping[int, Track]:
+    def tracks(self) -> Mapping[int, ObjectState]:
         """What is known of each object. To look at, not to change."""
         return MappingProxyType(self._tracks)
 
@@ -204,7 +206,7 @@ class History:
         """Take the masks of a log that another engine or machine made; the next command begins an
         era.
         """
-        self._restore(({}, View.whole(self._scene.stack.size_hw)))
+        self._restore(({}, Crop.whole(self._scene.stack.size_hw)))
         self._new_era = True
         size_hw = self._scene.stack.size_hw
         first = max(
@@ -218,7 +220,7 @@ class History:
                 state, self._scene, self._tracks, [step.command for step in done], self._era
             )
             mask_delta.bare(self._tracks, size_hw, self._shown)
-            self._scene.view = View.whole(size_hw)
+            self._scene.view = Crop.whole(size_hw)
         self._done = [(replace(step, foreign=True), None) for step in done[:first]]
         for number, step in enumerate(done[first:], start=first + 1):
             taken = replace(step, foreign=True)
@@ -241,7 +243,7 @@ class History:
         else:
             self._replay(step.command)
 
-    def _shown(self, tracks: Mapping[int, Track], frame: int) -> dict[int, Runs]:
+    def _shown(self, tracks: Mapping[int, ObjectState], frame: int) -> dict[int, Runs]:
         """Masks on a frame with overlaps settled; the latest are kept, as they are asked for more
         than once.
         """
@@ -264,7 +266,7 @@ class History:
             default=None,
         )
         if first is None:
-            known = ({}, View.whole(self._scene.stack.size_hw))
+            known = ({}, Crop.whole(self._scene.stack.size_hw))
         else:
             known = self._done[first][1]
         assert known is not None

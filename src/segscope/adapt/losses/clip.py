@@ -56,7 +56,9 @@ def _clip(
         ]
         seen = engine.attend(features[frame], banks)
         last = [answers[before].logits[k, 0].detach() for k in range(len(hints))]
-        asked = [replace(NO_HINT, last=one) if engine.hands_on else NO_HINT for one in last]
+        asked = [
+            replace(NO_HINT, last=one) if engine.uses_previous_logits else NO_HINT for one in last
+        ]
         many = engine.multimask(0, tracking=True)
         found = engine.decode(features[frame], asked, multimask=many, conditioned=seen)
         loss, score = _judged(engine, found, truth[:, frame], features[frame], weights)
@@ -92,7 +94,7 @@ def _bank(
         past = frame - distance * step
         if past == at or past not in memories or (past - at) * step < 0:
             continue
-        if distance < engine.slots:
+        if distance < engine.memory_frames:
             maps.append((distance, memories[past][k]))
         if len(pointers) < engine.pointer_limit:
             pointers.append((distance, memories[past][k]))

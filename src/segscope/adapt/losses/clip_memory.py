@@ -54,7 +54,7 @@ class Recall:
         else:
             seen = engine.attend(features, banks)
         hints = [NO_HINT] * len(banks)
-        if engine.hands_on:
+        if engine.uses_previous_logits:
             before = self.answers.get(frame - step)
             nothing = torch.full((1, 1), ABSENT, device=engine.device)
             lasts = [
@@ -114,11 +114,11 @@ class Recall:
         anchors = [((frame - at) * step, self.anchors[at][k]) for at in sorted(self.anchors)]
         maps = [(0, memory) for _, memory in anchors]
         pointers = [(distance, memory) for distance, memory in anchors if distance >= 0]
-        for distance in range(1, max(longest, self.engine.slots)):
+        for distance in range(1, max(longest, self.engine.memory_frames)):
             past = frame - distance * step
             if past in self.anchors or self.passed.get(past) != step:
                 continue
-            if distance < self.engine.slots:
+            if distance < self.engine.memory_frames:
                 maps.append((distance, self.tracked[past][k]))
             if distance < longest:
                 pointers.append((distance, self.tracked[past][k]))

@@ -18,7 +18,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import iou_loss, mask_loss, presence_loss
 from segscope.adapt.method import Adapted, Terms
-from segscope.models.engine import Decoded, Engine, Features, Hint
+from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 from segscope.simulate.plan import Plan
 
@@ -39,7 +39,7 @@ class Weights:
 USUAL = Weights()
 
 
-def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> Hint:
+def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> DecoderPrompt:
     """Prompts of one object on one image as an engine takes them.
 
     Args:
@@ -66,7 +66,9 @@ def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> Hint:
             case Point():
                 points.append(prompt)
     xy = np.array([(point.x, point.y) for point in points], dtype=np.float64).reshape(-1, 2)
-    return Hint(xy, np.array([point.positive for point in points], dtype=bool), box, previous)
+    return DecoderPrompt(
+        xy, np.array([point.positive for point in points], dtype=bool), box, previous
+    )
 
 
 def prompted_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights = USUAL) -> Terms:

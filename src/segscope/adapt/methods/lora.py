@@ -142,7 +142,7 @@ class Lora(Method):
 
     def _pattern(self, engine: Engine) -> str:
         family = engine.card.family
-        if "memory" in self.where and not engine.slots:
+        if "memory" in self.where and not engine.memory_frames:
             raise UsageError(
                 f"{engine.card.name} has no memory to adapt; LoRA can go into its encoder"
             )

@@ -20,8 +20,8 @@ class Absent:
         device: where to compute.
     """
 
-    slots = pointer_limit = 0
-    hands_on = False
+    memory_frames = pointer_limit = 0
+    uses_previous_logits = False
 
     def __init__(self, base: Mapping[str, Any], device: torch.device | str) -> None:
         self.model = nn.Module()

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.engine import Decoded, Engine, Features, Hint
+from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features
 from segscope.models.sam import SamEngine
 
 BASE = "base"
@@ -167,7 +167,7 @@ class Med2dEngine(SamEngine):
     def decode(
         self,
         features: Features,
-        hints: Sequence[Hint],
+        hints: Sequence[DecoderPrompt],
         *,
         multimask: bool,
         conditioned: Tensor | None = None,
@@ -192,7 +192,9 @@ def answer(engine: Engine, *, three: bool, shares: bool) -> None:
             return kind.multimask(self, clicks, tracking=tracking)
         return True
 
-    def decode(self: Any, features: Features, hints: Sequence[Hint], **options: Any) -> Decoded:
+    def decode(
+        self: Any, features: Features, hints: Sequence[DecoderPrompt], **options: Any
+    ) -> Decoded:
         given = [
             hint if hint.previous is None else replace(hint, previous=hint.previous.sigmoid())
             for hint in hints
@@ -204,7 +206,7 @@ def answer(engine: Engine, *, three: bool, shares: bool) -> None:
         engine.__class__ = type(kind.__name__, (kind,), own)
 
 
-def _moved(hint: Hint, left: int, top: int) -> Hint:
+def _moved(hint: DecoderPrompt, left: int, top: int) -> DecoderPrompt:
     box = None
     if hint.box is not None:
         box = tuple(np.add(hint.box, (left, top, left, top)).tolist())

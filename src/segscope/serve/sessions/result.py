@@ -15,7 +15,7 @@ from segscope.masks import FrameMask
 from segscope.models.identity import engine_identity
 from segscope.overlay import colour_of
 from segscope.predict import StopRules
-from segscope.predict.object_state import Track
+from segscope.predict.object_state import ObjectState
 from segscope.serve.sessions import mask_patch
 from segscope.serve.sessions.mask_patch import Piece
 from segscope.session import Interaction
@@ -121,7 +121,7 @@ def stop_rules(said: str | Mapping[str, Any] | None, kind: str) -> StopRules | N
 
 
 def object_row(
-    object_id: int, track: Track, geometry: Geometry | None, *, with_frames: bool
+    object_id: int, track: ObjectState, geometry: Geometry | None, *, with_frames: bool
 ) -> dict[str, Any]:
     """What clients are told of an object; `geometry` where its pixels are voxels."""
     about = track.about
@@ -152,7 +152,7 @@ def object_row(
     return row
 
 
-def _kind(track: Track, frame: int) -> str:
+def _kind(track: ObjectState, frame: int) -> str:
     if frame in track.prompts:
         return "prompted"
     if frame in track.anchors:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from segscope.masks import decode_runs
-from segscope.predict.object_state import Answer, Track
+from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.prompts import MaskPrompt
 
 JUMP = 3.0  # a change of area by this factor from one frame to the next is as doubtful as can be
 
 
 def queue(
-    tracks: Mapping[int, Track], size_hw: tuple[int, int], count: int
+    tracks: Mapping[int, ObjectState], size_hw: tuple[int, int], count: int
 ) -> list[dict[str, Any]]:
     """Frames of objects in the order in which a person should look at them.
 
@@ -44,7 +44,7 @@ def queue(
     ]
 
 
-def progress(tracks: Mapping[int, Track]) -> tuple[int, int]:
+def progress(tracks: Mapping[int, ObjectState]) -> tuple[int, int]:
     """How many masks a person has made or accepted, and how many there are."""
     total = sum(len(track.answers) for track in tracks.values())
     done = sum(
@@ -53,7 +53,7 @@ def progress(tracks: Mapping[int, Track]) -> tuple[int, int]:
     return done, total
 
 
-def seen(track: Track, frame: int) -> bool:
+def seen(track: ObjectState, frame: int) -> bool:
     """Whether a person accepted the mask, or had a hand in it; masks that a network found come as
     prompts too.
     """
@@ -63,7 +63,9 @@ def seen(track: Track, frame: int) -> bool:
     )
 
 
-def _doubts(track: Track, frame: int, answer: Answer, size_hw: tuple[int, int]) -> dict[str, float]:
+def _doubts(
+    track: ObjectState, frame: int, answer: FrameResult, size_hw: tuple[int, int]
+) -> dict[str, float]:
     doubts = {"low predicted IoU": 1.0 - min(max(answer.score, 0.0), 1.0) if answer.area else 0.0}
     if answer.object_score is not None:
         # a logit near 0 means that the network cannot say whether the object is there
@@ -85,7 +87,7 @@ def _ratio(one: int, other: int) -> float:
     return max(one, other) / min(one, other)
 
 
-def _iou(one: Answer, other: Answer, size_hw: tuple[int, int]) -> float:
+def _iou(one: FrameResult, other: FrameResult, size_hw: tuple[int, int]) -> float:
     if not one.area or not other.area:
         return float(one.area == other.area)
     a = decode_runs(one.runs, size_hw)

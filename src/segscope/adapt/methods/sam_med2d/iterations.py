@@ -22,7 +22,7 @@ from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss
 from segscope.adapt.method import Adapted, Terms
 from segscope.adapt.methods.sam_med2d.layers import drawn, error_points, one_point, shifted_box
 from segscope.errors import UsageError
-from segscope.models.engine import NO_HINT, Engine, Features, Hint
+from segscope.models.engine import NO_HINT, DecoderPrompt, Engine, Features
 
 FOCAL = 20.0
 PRESENCE = 0.05
@@ -67,7 +67,7 @@ class Going:
 
     features: Features
     truth: Tensor
-    hints: list[Hint]
+    hints: list[DecoderPrompt]
     lone: int
 
     def as_memo(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class Going:
         maps = tuple(item.to(device) for item in memo["maps"])
         position = None if memo["position"] is None else memo["position"].to(device)
         hints = [
-            Hint(
+            DecoderPrompt(
                 item["points"].cpu().numpy(),
                 item["positive"].cpu().numpy(),
                 None if item["box"] is None else tuple(item["box"]),
@@ -172,7 +172,7 @@ def _begin(adapted: Adapted, example: Example, talk: Talk) -> Going:
             hints.append(replace(NO_HINT, box=shifted_box(truth[k], rng, largest=True)))
         else:
             xy, labels = one_point(truth[k], rng)
-            hints.append(Hint(xy, labels == 1))
+            hints.append(DecoderPrompt(xy, labels == 1))
     lone = 1 + int(rng.integers(1, max(2, talk.passes - 2)))
     return Going(features, torch.from_numpy(truth[members]).to(adapted.engine.device), hints, lone)
 
@@ -217,14 +217,14 @@ def _pass(
 
 
 def _next(
-    hint: Hint,
+    hint: DecoderPrompt,
     low: Tensor,
     found: Tensor,
     truth: Tensor,
     alone: bool,
     talk: Talk,
     rng: np.random.Generator,
-) -> Hint:
+) -> DecoderPrompt:
     """What is said after an answer: its logits, and clicks into its errors unless they are to stand
     alone.
     """
@@ -243,10 +243,10 @@ def _next(
     if talk.keep_points:
         xy = np.concatenate([hint.points, xy])
         positive = np.concatenate([hint.positive, positive])
-    return Hint(xy, positive, hint.box if talk.keep_points else None, previous)
+    return DecoderPrompt(xy, positive, hint.box if talk.keep_points else None, previous)
 
 
-def _alike(engine: Engine, hints: Sequence[Hint]) -> Iterator[tuple[list[int], bool]]:
+def _alike(engine: Engine, hints: Sequence[DecoderPrompt]) -> Iterator[tuple[list[int], bool]]:
     """Objects that are asked for one mask, and those asked for three."""
     groups: dict[bool, list[int]] = {}
     for k, hint in enumerate(hints):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from engines import make_engine
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,8 +19,9 @@ from segscope.adapt.saved import attach
 from segscope.adapt.training.settings import Settings
 from segscope.adapt.training.trainer import Trainer
 from segscope.adapt.validation.frames import validate
-from segscope.models.engine import Hint
+from segscope.models.engine import DecoderPrompt
 from segscope.models.segmenter import Segmenter
+from support.engines import make_engine
 
 BOX = Settings(
     steps=3,
@@ -98,8 +98,8 @@ def answers(model: Any, seed: int = 0) -> list[Tensor]:
     if isinstance(model, Segmenter):
         return [model.predict(rgb)]
     features = model.encode(rgb)
-    box = Hint(np.zeros((0, 2)), np.zeros(0, bool), (20.0, 25.0, 70.0, 72.0))
-    click = Hint(np.array([[48.0, 50.0]]), np.ones(1, bool))
+    box = DecoderPrompt(np.zeros((0, 2)), np.zeros(0, bool), (20.0, 25.0, 70.0, 72.0))
+    click = DecoderPrompt(np.array([[48.0, 50.0]]), np.ones(1, bool))
     return [
         model.decode(
             features, [hint], multimask=model.multimask(hint.clicks, tracking=False)
