@@ -197,13 +197,13 @@ def test_a_volume_from_boxes_to_undo(client: Client, image: Any) -> None:
     inside = viewer.layers[MASKS].data[3, 20:40, 20:40]
     assert (inside == 1).mean() > 0.9
     assert (viewer.layers[MASKS].data[3, 10:25, 55:70] == 2).mean() > 0.5
-    assert np.array_equal(work.session.labels(), work.canvas.labels)
+    assert np.array_equal(work.session.labels(), work.label_map.labels)
 
     done = list(work.propagate())
     assert done[-1][1] == 7
     assert len(done) > 5
-    assert np.array_equal(work.session.labels(), work.canvas.labels)
-    assert (work.canvas.labels[4] == 1).sum() > 300
+    assert np.array_equal(work.session.labels(), work.label_map.labels)
+    assert (work.label_map.labels[4] == 1).sum() > 300
 
     work.undo(3)
     work.refresh()
@@ -215,17 +215,19 @@ def test_a_volume_from_boxes_to_undo(client: Client, image: Any) -> None:
 
     work.points.data, work.points.features = np.zeros((0, 3)), {"object": [], "positive": []}
     work.send(work.drawn())
-    assert not (work.canvas.labels[3] == 2).any(), "a point that was deleted takes its mask along"
-    assert np.array_equal(work.session.labels(), work.canvas.labels)
+    assert not (work.label_map.labels[3] == 2).any(), (
+        "a point that was deleted takes its mask along"
+    )
+    assert np.array_equal(work.session.labels(), work.label_map.labels)
     work.close()
 
 
 def test_strokes_of_the_brush_stay_when_prompts_follow(client: Client, image: Any) -> None:
     work = Work(Viewer(), image, client, annotator="painter")
-    painted_over = work.canvas.labels[2].copy()
+    painted_over = work.label_map.labels[2].copy()
     painted_over[5:9, 5:9] = 4
     assert work.send_strokes(2, painted_over) == {2}
-    assert np.array_equal(work.canvas.labels[2], painted_over)
+    assert np.array_equal(work.label_map.labels[2], painted_over)
     dot(work, 2, 7, 7, 4)
     work.send(work.drawn())
     dot(work, 2, 30, 30, 4, positive=False)
@@ -248,7 +250,7 @@ def test_the_same_image_goes_on_where_it_was(client: Client, image: Any) -> None
     second = Work(Viewer(), image, client, annotator="again")
     assert second.shapes.features["object"] == [3]
     assert second.send(second.drawn()) == set()
-    assert np.array_equal(first.canvas.labels, second.labels.data)
+    assert np.array_equal(first.label_map.labels, second.labels.data)
     second.close()
 
 

@@ -106,14 +106,14 @@ def test_two_objects_through_the_volume(
         time.sleep(0.01)
     assert running.error is None
     assert seen[-1][2] == 7
-    assert np.array_equal(work.canvas.labels, work.session.labels())
+    assert np.array_equal(work.label_map.labels, work.session.labels())
     inside = work.mask(1)[2:5, 20:40, 20:40]
     assert inside.mean() > 0.8
     assert work.mask(2)[3, 10:25, 55:70].mean() > 0.5
 
     exported = nibabel.load(work.session.export("nifti", tmp_path / "masks.nii.gz"))
     assert np.allclose(exported.affine, matrix, atol=1e-4)  # float32 in the header
-    assert np.array_equal(np.asarray(exported.dataobj).transpose(), work.canvas.labels)
+    assert np.array_equal(np.asarray(exported.dataobj).transpose(), work.label_map.labels)
 
     work.undo()
     work.undo()
@@ -121,7 +121,7 @@ def test_two_objects_through_the_volume(
     work.undo(redo=True)
     work.undo(redo=True)
     assert work.mask(1)[2].any()
-    assert np.array_equal(work.canvas.labels, work.session.labels())
+    assert np.array_equal(work.label_map.labels, work.session.labels())
     work.close()
 
 

@@ -49,9 +49,9 @@ def test_a_difference_turns_one_mask_into_the_other(
         mask_patch.put(canvas, piece)
         assert piece.area == after.sum()
         sent = piece.to_json("bits")
-        received = client.MaskPart.of(sent, base64.b64decode(sent["data"]))
+        received = client.MaskUpdate.from_packet(sent, base64.b64decode(sent["data"]))
         other = before.copy()
-        received.put(other)
+        received.apply_to(other)
         assert np.array_equal(other, after)
     assert np.array_equal(canvas, after)
 

@@ -13,7 +13,7 @@ import pytest
 
 napari = pytest.importorskip("napari")
 from napari.components import ViewerModel  # noqa: E402
-from napari_segscope.client import Canvas  # noqa: E402
+from napari_segscope.client import LabelMap  # noqa: E402
 from napari_segscope.local import LocalServer, NoServer  # noqa: E402
 from napari_segscope.work import MASKS, POINTS, SHAPES, Work  # noqa: E402
 
@@ -113,7 +113,7 @@ def test_layers_and_prompts_follow_each_other() -> None:
 
 
 def test_the_client_comes_along() -> None:
-    assert Canvas.__module__ in ("napari_segscope._client.label_map", "segscope.client.label_map")
+    assert LabelMap.__module__ in ("napari_segscope._client.label_map", "segscope.client.label_map")
 
 
 def test_no_server() -> None:

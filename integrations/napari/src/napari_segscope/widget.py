@@ -182,7 +182,7 @@ class SegscopeWidget(QWidget):
 
     def next_object(self) -> None:
         """New prompts belong to a further object."""
-        used = 0 if self.work is None else int(self.work.canvas.labels.max(initial=0))
+        used = 0 if self.work is None else int(self.work.label_map.labels.max(initial=0))
         self.object.setValue(max(used, self.object.value()) + 1)
 
     def _changed(self, _event: Any) -> None:
@@ -257,7 +257,7 @@ class SegscopeWidget(QWidget):
     def _show_progress(self, done: int, total: int) -> None:
         self.progress.setRange(0, total)
         self.progress.setValue(done)
-        if self.work is not None and self.frame() < len(self.work.canvas.labels):
+        if self.work is not None and self.frame() < len(self.work.label_map.labels):
             self.work.redraw()
 
     # --- threads ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .client import Canvas, Client, Session
+from .client import Client, LabelMap, RemoteSession
 from .prompts import (
     Drawn,
     Place,
@@ -51,10 +51,10 @@ class Work:
         self.viewer, self.image = viewer, layer
         data, spacing = pixels_of(layer)
         image = client.upload_array(data, spacing_zyx_mm=spacing, name=layer.name)
-        self.session: Session = client.open(
+        self.session: RemoteSession = client.open(
             image.image_id, annotator=annotator, model=model, take_over=True
         )
-        self.canvas = Canvas(self.session)
+        self.label_map = LabelMap(self.session)
         self.frames, *size = image.shape_zyx
         self.size_hw = (size[0], size[1])
         self.flat = self.frames == 1 and layer.ndim == 2
@@ -97,7 +97,7 @@ class Work:
         self.points.current_face_color = HERE if self.positive else NOT_HERE
 
     def _shown(self) -> NDArray[np.uint16]:
-        return self.canvas.labels[0] if self.flat else self.canvas.labels
+        return self.label_map.labels[0] if self.flat else self.label_map.labels
 
     def redraw(self) -> None:
         """Show the masks as they are now. From the thread of the viewer only."""
@@ -136,14 +136,14 @@ class Work:
             else:
                 answer = self.session.replace(frame, object_id, [*kept, *after])
             self._said[place] = after
-            frames |= self.canvas.take(answer)
+            frames |= self.label_map.apply(answer)
         return frames
 
     def send_strokes(self, frame: int, labels: NDArray[Any]) -> set[int]:
         """Take the label map of a frame over as it was painted; frames whose masks changed. Touches no layer."""
         frames: set[int] = set()
-        for object_id, mask in painted(self.canvas.labels[frame], labels).items():
-            frames |= self.canvas.take(self.session.set_mask(frame, object_id, mask))
+        for object_id, mask in painted(self.label_map.labels[frame], labels).items():
+            frames |= self.label_map.apply(self.session.set_mask(frame, object_id, mask))
         self._remember()
         return frames
 
@@ -191,12 +191,12 @@ class Work:
 
     def undo(self, frame: int, *, redo: bool = False) -> None:
         """One command back, or forward again; `refresh` shows it."""
-        self.canvas.take(self.session.redo(frame) if redo else self.session.undo(frame))
+        self.label_map.apply(self.session.redo(frame) if redo else self.session.undo(frame))
 
     def propagate(self, **options: Any) -> Iterator[tuple[int, int]]:
         """Carry all objects; (frames done, frames). Leaving the loop cancels, and keeps what was found."""
         seen: set[int] = set()
-        for frame in self.canvas.propagate(**options):
+        for frame in self.label_map.propagate(**options):
             seen.add(frame)
             yield len(seen), self.frames
 

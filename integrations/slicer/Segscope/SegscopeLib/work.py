@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .client import Canvas, Client
+from .client import Client, LabelMap
 from .geometry import box_on_slice, point_on_slice
 
 
@@ -44,7 +44,7 @@ class VolumeWork:
         self.ijk_to_ras = np.asarray(ijk_to_ras, np.float64)
         image = client.upload_array(array_kji, affine=self.ijk_to_ras, name=name)
         self.session = client.open(image.image_id, annotator=annotator, model=model, take_over=True)
-        self.canvas = Canvas(self.session)
+        self.label_map = LabelMap(self.session)
 
     def close(self) -> None:
         """Give the session back; the work is on the server."""
@@ -55,14 +55,14 @@ class VolumeWork:
     def add_point(self, ras: Sequence[float], object_id: int, *, positive: bool = True) -> set[int]:
         """A click."""
         frame, (x, y) = point_on_slice(self.ijk_to_ras, ras, self.shape_kji)
-        return self.canvas.take(
+        return self.label_map.apply(
             self.session.predict(frame, object_id, points=[(x, y, int(positive))])
         )
 
     def add_box(self, corners_ras: ArrayLike, object_id: int, frame: int | None = None) -> set[int]:
         """The part of a region on a slice."""
         chosen, box = box_on_slice(self.ijk_to_ras, corners_ras, self.shape_kji, frame)
-        return self.canvas.take(self.session.predict(chosen, object_id, boxes=[box]))
+        return self.label_map.apply(self.session.predict(chosen, object_id, boxes=[box]))
 
     def add_scribble(
         self,
@@ -85,15 +85,15 @@ class VolumeWork:
             )
         xy = [list(pair) for _, pair in places]
         prompt = {"type": "scribble", "xy": xy, "positive": positive, "width": float(width)}
-        return self.canvas.take(self.session.predict(frames.pop(), object_id, prompts=[prompt]))
+        return self.label_map.apply(self.session.predict(frames.pop(), object_id, prompts=[prompt]))
 
     def set_mask(self, frame: int, object_id: int, mask: NDArray[np.bool_]) -> set[int]:
         """A slice as it was painted."""
-        return self.canvas.take(self.session.set_mask(frame, object_id, np.asarray(mask, bool)))
+        return self.label_map.apply(self.session.set_mask(frame, object_id, np.asarray(mask, bool)))
 
     def undo(self, *, redo: bool = False) -> set[int]:
         """One command of any object back, or forward again."""
-        return self.canvas.take(self.session.redo() if redo else self.session.undo())
+        return self.label_map.apply(self.session.redo() if redo else self.session.undo())
 
     # --- masks ------------------------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class VolumeWork:
     ) -> Iterator[tuple[int, int, int]]:
         """Carry objects both ways; (slice, slices done, slices). Leaving the loop cancels, and keeps what was found."""
         seen: set[int] = set()
-        for frame in self.canvas.propagate(
+        for frame in self.label_map.propagate(
             objects=None if objects is None else list(objects), **options
         ):
             seen.add(frame)
@@ -110,7 +110,7 @@ class VolumeWork:
 
     def mask(self, object_id: int) -> NDArray[np.uint8]:
         """Mask of an object (k, j, i), as Slicer takes it."""
-        return (self.canvas.labels == object_id).astype(np.uint8)
+        return (self.label_map.labels == object_id).astype(np.uint8)
 
     def objects(self) -> list[tuple[int, str, str]]:
         """Number, name and colour of each object."""

@@ -68,19 +68,6 @@ class Collect(Request):
     states: Annotated[list[Literal["todo", "done", "skip", "flag"]], Field(min_length=1)] = ["done"]
 
 
-class Project(BaseModel):
-    name: str
-    version: str
-    labels: list[dict[str, Any]]
-    model: str
-    windows: dict[str, list[float]]
-    exports: dict[str, dict[str, str]]
-    roots: list[str]
-    dicomweb: list[str]
-    cases: dict[str, int]
-    limits: dict[str, float]
-
-
 class Model(BaseModel):
     name: str
     family: str | None
@@ -96,23 +83,6 @@ class Model(BaseModel):
     available: bool
 
 
-class Image(BaseModel):
-    image_id: str
-    name: str
-    origin: Literal["root", "upload"]
-    kind: Literal["image", "volume", "video"]
-    modality: str | None
-    shape_zyx: tuple[int, int, int]
-    channels: int
-    dtype: str
-    spacing_zyx_mm: list[float] | None
-    affine: list[list[float]] | None
-    times_s: list[float] | None
-    window: dict[str, Any]
-    bytes: int
-    notes: list[str]
-
-
 class Reference(Request):
     """An image by its `path` below a root of the server, or `dicomweb`: STUDY/SERIES or STUDY of a
     DICOMweb root.
@@ -124,12 +94,6 @@ class Reference(Request):
     series: Short | None = None
     volume: Annotated[int, Field(ge=0)] | None = None
     channel: Annotated[int, Field(ge=0)] | None = None
-
-
-class Entry(BaseModel):
-    name: str
-    path: str
-    kind: Literal["folder", "image"]
 
 
 class SessionWanted(Request):
@@ -270,17 +234,6 @@ class Doubt(BaseModel):
 
 
 # --- cases ---------------------------------------------------------------------------------------
-
-
-class Case(BaseModel):
-    case_id: int
-    image_id: str
-    name: str
-    state: Literal["todo", "done", "skip", "flag"]
-    comment: str
-    annotator: str
-    updated: float
-    seconds: float
 
 
 class CaseNew(Request):

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketState
 
 from segscope.errors import SegscopeError, UsageError
-from segscope.serve import security
+from segscope.serve import tokens
 from segscope.serve.api import command_handlers, command_schemas
-from segscope.serve.api.error_responses import paragraph_of, said_of
+from segscope.serve.api.error_responses import error_answer, paragraph_of
 from segscope.serve.api.routes_commands import packet
 from segscope.serve.errors import Expired, ServeError, TooLarge, Unauthorised
 from segscope.serve.project.workspace import Workspace
@@ -89,12 +89,12 @@ class _Talk:
     def _check_token(self, token: Any) -> None:
         if self.websocket.scope.get("segscope.authorised", True):
             return
-        failures: security.Failures = self.websocket.app.state.failures
+        failures: tokens.Failures = self.websocket.app.state.failures
         who = "?"
         if self.websocket.client:
             who = self.websocket.client.host
         failures.check(who)
-        if not security.is_token(self.space.settings, token if isinstance(token, str) else None):
+        if not tokens.is_token(self.space.settings, token if isinstance(token, str) else None):
             failures.note(who)
             raise Unauthorised("this server wants its token in the first message")
 
@@ -232,7 +232,7 @@ class _Talk:
                 "kind": "UsageError",
                 "status": 422,
             }
-        status, said = said_of(error, self.space)
+        status, said = error_answer(error, self.space.settings)
         return {"type": "error", "seq": seq, **said, "status": status}
 
 

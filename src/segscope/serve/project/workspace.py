@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from segscope._version import __version__
@@ -18,12 +18,17 @@ from segscope.masks import Masks
 from segscope.render import PRESETS
 from segscope.serve.errors import Busy
 from segscope.serve.project.database import Store
-from segscope.serve.project.dataset_export import collect
 from segscope.serve.project.images import Images
-from segscope.serve.project.mask_export import EXPORTS, ExportFormat, exported
+from segscope.serve.project.lock import lock_project
+from segscope.serve.project.mask_export import EXPORT_FORMATS, ExportedFile, export_masks
 from segscope.serve.project.pacs import Archives
-from segscope.serve.project.worklist import Cases
-from segscope.serve.server import lock
+from segscope.serve.project.project_info import (
+    ClientLimits,
+    ExportChoice,
+    ProjectInfo,
+    ProjectLabel,
+)
+from segscope.serve.project.worklist import Worklist
 from segscope.serve.sessions import review
 from segscope.serve.sessions.jobs import Job, Jobs, Wires
 from segscope.serve.sessions.mask_patch import Encoding, Piece
@@ -66,7 +71,7 @@ class Workspace:
                 f"cannot make the project folder {settings.project}: {error.strerror or error}"
             ) from error
         self.settings = settings
-        self._lock = lock(settings.project)
+        self._lock = lock_project(settings.project)
         self.store = Store(settings.project / "project.sqlite")
         self.images = Images(self.store, settings)
         self.archives = Archives(settings, self.images)
@@ -78,7 +83,7 @@ class Workspace:
         self.sessions = Sessions(
             settings, self.store, self.images, self.engines, self.jobs, self.wires
         )
-        self.cases = Cases(self.store, self.images)
+        self.cases = Worklist(self.store, self.images)
         self.started = time.time()
         self._ahead: dict[str, threading.Event] = {}
 
@@ -99,39 +104,56 @@ class Workspace:
 
     # --- the project -----------------------------------------------------------------------------
 
-    def project(self) -> dict[str, Any]:
-        """What clients are told of it."""
-        return {
-            "name": self.store.get("name", self.settings.project.resolve().name),
-            "version": __version__,
-            "labels": self.store.get("labels", []),
-            "model": self.engines.default,
-            "windows": {name: list(pair) for name, pair in PRESETS.items()},
-            "exports": {
-                name: {"suffix": kind.suffix, "note": kind.note} for name, kind in EXPORTS.items()
+    @property
+    def name(self) -> str:
+        """The name of the project; by default that of its folder."""
+        name: str = self.store.get("name", self.settings.project.resolve().name)
+        return name
+
+    @property
+    def labels(self) -> list[ProjectLabel]:
+        """The labels that objects may get."""
+        return [ProjectLabel.from_json(label) for label in self.store.get("labels", [])]
+
+    def project(self) -> ProjectInfo:
+        """Describe the project to clients."""
+        settings = self.settings
+        return ProjectInfo(
+            name=self.name,
+            version=__version__,
+            labels=self.labels,
+            model=self.engines.default,
+            windows=dict(PRESETS),
+            exports={
+                name: ExportChoice(export_format.suffix, export_format.note)
+                for name, export_format in EXPORT_FORMATS.items()
             },
-            "roots": [root.name for root in self.settings.roots],
-            "dicomweb": self.archives.listed(),
-            "cases": self.cases.counts(),
-            "limits": {
-                "upload_bytes": self.settings.limits.upload_bytes,
-                "volume_bytes": self.settings.limits.volume_bytes,
-                "idle_s": self.settings.idle_s,
-                "liveness_s": self.settings.liveness_s,
-            },
-        }
+            roots=[root.name for root in settings.roots],
+            dicomweb=self.archives.list_urls(),
+            cases=self.cases.count_by_state(),
+            limits=ClientLimits(
+                upload_bytes=settings.limits.upload_bytes,
+                volume_bytes=settings.limits.volume_bytes,
+                idle_s=settings.idle_timeout_s,
+                liveness_s=settings.liveness_s,
+            ),
+        )
 
     def change_project(
-        self, *, name: str | None = None, labels: Sequence[Mapping[str, Any]] | None = None
+        self, *, name: str | None = None, labels: Sequence[ProjectLabel] | None = None
     ) -> None:
-        """Name and label set."""
+        """Change the name or replace the labels; None leaves them as they are.
+
+        Raises:
+            UsageError: two labels share a number.
+        """
         if name is not None:
             self.store.put("name", name)
         if labels is not None:
-            numbers = [label["number"] for label in labels]
+            numbers = [label.number for label in labels]
             if len(set(numbers)) != len(numbers):
-                raise UsageError("two labels have the same number")
-            self.store.put("labels", list(labels))
+                raise UsageError("two labels share a number; give each label its own")
+            self.store.put("labels", [asdict(label) for label in labels])
 
     # --- sessions --------------------------------------------------------------------------------
 
@@ -142,7 +164,7 @@ class Workspace:
         return {
             "session_id": row["id"],
             "lease": lease.token,
-            "idle_s": self.settings.idle_s,
+            "idle_s": self.settings.idle_timeout_s,
             "liveness_s": self.settings.liveness_s,
             "resumed": resumed,
         }
@@ -209,18 +231,15 @@ class Workspace:
     @contextmanager
     def export(
         self, session_id: str, format_name: str, objects: Sequence[int] | None = None
-    ) -> Iterator[tuple[Path, ExportFormat]]:
-        """The masks of a session as a file that is there inside the block."""
-        image = self.images.row(self.sessions.row(session_id)["image_id"])
+    ) -> Iterator[ExportedFile]:
+        """The masks of a session as a file, which exists until the block ends."""
+        image = self.images.get(self.sessions.row(session_id)["image_id"]).image
         with self.sessions.use(session_id) as document:
             masks = document.masks(objects)
             stack = document.work.stack
-        stem = (
-            "".join(c if c.isalnum() or c in "-_" else "_" for c in image["name"].split(".")[0])
-            or "masks"
-        )
-        with exported(masks, stack, format_name, f"{stem}_masks") as found:
-            yield found
+        stem = _file_stem(image.name)
+        with export_masks(masks, stack, format_name, f"{stem}_masks") as file:
+            yield file
 
     # --- commands --------------------------------------------------------------------------------
 
@@ -363,18 +382,6 @@ class Workspace:
 
         return self.jobs.start(Job("everything", session_id), work, self._tell_job)
 
-    def collect(self, states: Sequence[str]) -> Job:
-        """Write what was annotated as a data set for `segscope adapt`."""
-
-        def work(job: Job) -> None:
-            def progress(done: int, total: int) -> None:
-                job.total = total
-                job.step(done=done)
-
-            job.result = collect(self, tuple(states), progress, job.cancelled)
-
-        return self.jobs.start(Job("collect", ""), work)
-
     # --- ahead of need ---------------------------------------------------------------------------
 
     def look_ahead(self, session_id: str, frame: int) -> None:
@@ -446,3 +453,10 @@ def counts(document: Document) -> dict[str, int]:
     """How many commands there are, can be undone and done again."""
     work = document.work
     return {"commands": work.can_undo, "can_undo": work.can_undo, "can_redo": work.can_redo}
+
+
+def _file_stem(image_name: str) -> str:
+    """The name of an image up to the first dot, with characters that every file system takes."""
+    stem = image_name.split(".")[0]
+    letters = (letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
+    return "".join(letters) or "masks"

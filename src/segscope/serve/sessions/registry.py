@@ -95,7 +95,10 @@ class Sessions:
         self._slots: dict[str, _Slot] = {}
         self._lock = threading.Lock()
         self.leases = Leases(
-            store, idle_s=settings.idle_s, liveness_s=settings.liveness_s, most=settings.leases
+            store,
+            idle_s=settings.idle_timeout_s,
+            liveness_s=settings.liveness_s,
+            most=settings.max_sessions,
         )
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="segscope-keeper", daemon=True)
@@ -155,20 +158,20 @@ class Sessions:
         Raises:
             NotFound, UsageError: no such image or model, or an axis that it does not have.
         """
-        image = self._images.row(wanted.image_id)
+        image_id = self._images.get(wanted.image_id).image.image_id
         model = wanted.model or self._engines.default
         if not wanted.new and wanted.start_from is None:
             found = self._store.row(
                 "SELECT * FROM sessions WHERE erased = 0 AND image_id = ? AND annotator = ? AND axis = ? "
                 "AND (? IS NULL OR model = ?) ORDER BY updated DESC",
-                image["id"], wanted.annotator, wanted.axis, wanted.model, wanted.model,
+                image_id, wanted.annotator, wanted.axis, wanted.model, wanted.model,
             )  # fmt: skip
             if found is not None:
                 return found, True
-        return self._make(wanted, image, model), False
+        return self._make(wanted, image_id, model), False
 
-    def _make(self, wanted: Wanted, image: Row, model: str) -> Row:
-        stack = self._images.stack(image["id"], wanted.axis)
+    def _make(self, wanted: Wanted, image_id: str, model: str) -> Row:
+        stack = self._images.stack(image_id, wanted.axis)
         engine = self._engines.get(model)
         session_id = uuid.uuid4().hex
         folder = self._folder / session_id
@@ -180,7 +183,7 @@ class Sessions:
         )  # fmt: skip
         row = {
             "id": session_id,
-            "image_id": image["id"],
+            "image_id": image_id,
             "annotator": wanted.annotator,
             "model": model,
             "axis": wanted.axis,
@@ -194,7 +197,7 @@ class Sessions:
         with self._lock:
             self._slots[session_id] = _Slot(document=document)
         if wanted.start_from is not None:
-            self._take_masks(document, wanted.start_from, image["id"])
+            self._take_masks(document, wanted.start_from, image_id)
             self.note(session_id, document)
         return self.row(session_id)
 
