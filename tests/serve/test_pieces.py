@@ -25,7 +25,7 @@ masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=2
 def test_pixels_come_back(mask: np.ndarray, encoding: mask_patch.Encoding) -> None:
     data = mask_patch.packed(mask, encoding)
     assert np.array_equal(mask_patch.unpacked(data, mask.shape, encoding), mask)
-    assert np.array_equal(client.unpack(data, mask.shape, encoding), mask)
+    assert np.array_equal(client.unpack_mask(data, mask.shape, encoding), mask)
 
 
 @given(masks)
@@ -35,7 +35,7 @@ def test_a_png_shows_the_pixels(mask: np.ndarray) -> None:
 
 @given(masks)
 def test_the_client_packs_as_the_server_reads(mask: np.ndarray) -> None:
-    assert np.array_equal(mask_patch.from_text(client.pack(mask), mask.shape), mask)
+    assert np.array_equal(mask_patch.from_text(client.pack_mask(mask), mask.shape), mask)
 
 
 @given(st.data(), hnp.array_shapes(min_dims=2, max_dims=2, max_side=20))
