@@ -1,4 +1,4 @@
-"""Answers about sessions: made once in `serve.sessions`, sent as they are by `serve.api`."""
+"""Answers about sessions: built once in `serve.sessions`, sent unchanged by `serve.api`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ JobState = Literal["queued", "running", "done", "cancelled", "failed"]
 Bbox = tuple[int, int, int, int]
 
 
-class Code(BaseModel):
+class ObjectCode(BaseModel):
     """A coded meaning, as DICOM writes it."""
 
     scheme: str
@@ -19,7 +19,7 @@ class Code(BaseModel):
     meaning: str
 
 
-class Object(BaseModel):
+class ObjectInfo(BaseModel):
     """An object of a session.
 
     Attributes:
@@ -30,7 +30,7 @@ class Object(BaseModel):
     object_id: int
     label: str
     colour: str
-    code: Code | None
+    code: ObjectCode | None
     locked: bool
     visible: bool
     comment: str
@@ -51,7 +51,7 @@ class PatchHeader(TypedDict):
     candidate: NotRequired[int]
 
 
-class MaskPart(BaseModel):
+class EncodedPatch(BaseModel):
     """Replaces the object's mask inside `bbox`, and nothing outside it."""
 
     frame: int
@@ -64,12 +64,12 @@ class MaskPart(BaseModel):
     candidate: int | None = None
 
 
-class Candidate(BaseModel):
+class CandidateScore(BaseModel):
     index: int
     score: float
 
 
-class Answer(BaseModel):
+class CommandAnswer(BaseModel):
     """The result of a command."""
 
     seq: int | None = None
@@ -79,20 +79,20 @@ class Answer(BaseModel):
     object_score: float | None = None
     note: str = ""
     chosen: int = 0
-    candidates: list[Candidate] = []
-    candidate_masks: list[MaskPart] = []
-    changes: list[MaskPart] = []
+    candidates: list[CandidateScore] = []
+    candidate_masks: list[EncodedPatch] = []
+    changes: list[EncodedPatch] = []
     stale: list[int] = []
     commands: int = 0
     can_undo: int = 0
     can_redo: int = 0
     job: str | None = None
-    objects: list[Object] = []
+    objects: list[ObjectInfo] = []
     removed: list[int] = []
     timing_ms: dict[str, float] = {}
 
 
-class Session(BaseModel):
+class SessionInfo(BaseModel):
     session_id: str
     image_id: str
     annotator: str
@@ -119,7 +119,7 @@ class Heartbeat(BaseModel):
     idle_left_s: float
 
 
-class Network(BaseModel):
+class NetworkChange(BaseModel):
     """Another network made some of the masks; `model` answers now."""
 
     detail: str
@@ -129,7 +129,7 @@ class Network(BaseModel):
     anew: int
 
 
-class Job(BaseModel):
+class JobStatus(BaseModel):
     """A job, and how far it is. `result` depends on its kind."""
 
     job_id: str
@@ -142,7 +142,7 @@ class Job(BaseModel):
     result: dict[str, Any]
 
 
-class Window(BaseModel):
+class DisplayWindow(BaseModel):
     """The intensities that frames are displayed with."""
 
     how: str
@@ -150,24 +150,43 @@ class Window(BaseModel):
     high: float | list[float]
 
 
-class Flag(BaseModel):
+class FlaggedFrame(BaseModel):
     frame: int
     comment: str
 
 
-class State(Session):
+class SessionDetails(SessionInfo):
+    """A session, but for its masks."""
+
     frames: int
     size_hw: tuple[int, int]
-    window: Window
+    window: DisplayWindow
     can_undo: int
     can_redo: int
-    network: Network | None
+    network: NetworkChange | None
     saved: bool
-    job: Job | None
+    job: JobStatus | None
     interrupted: dict[str, Any] | None
     reviewed: tuple[int, int]
-    objects: list[Object]
-    flags: list[Flag]
+    objects: list[ObjectInfo]
+    flags: list[FlaggedFrame]
+
+
+class ModelInfo(BaseModel):
+    """A model that sessions may use. `available`: using it downloads nothing."""
+
+    name: str
+    family: str | None
+    prompts: list[str]
+    classes: list[str]
+    memory: bool | None
+    licence: str | None
+    note: str
+    parameters_million: float | None
+    default: bool
+    loaded: bool
+    device: str | None
+    available: bool
 
 
 class Doubt(BaseModel):

@@ -19,7 +19,7 @@ MaskInputs = list[tuple[int, FrameResult, bool, bool]]
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class StateCheckpoint:
     """A state to return to. The view belongs to it: later tracking looks through it."""
 
     objects: Objects
@@ -49,18 +49,18 @@ class SessionState:
 
     # --- going back and forth --------------------------------------------------------------------
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> StateCheckpoint:
         """The present state; commands copy the objects that they change."""
-        return Checkpoint(dict(self.objects), self.inference.view)
+        return StateCheckpoint(dict(self.objects), self.inference.view)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: StateCheckpoint) -> None:
         """Return to a checkpoint."""
         self.inference.view = checkpoint.view
         self.objects = dict(checkpoint.objects)
 
     def reset(self) -> None:
         """Return to the state before the first command."""
-        self.restore(Checkpoint({}, Crop.whole(self.size_hw)))
+        self.restore(StateCheckpoint({}, Crop.whole(self.size_hw)))
 
     def unshare(self, object_ids: Iterable[int]) -> None:
         """Copy objects that are about to change: checkpoints share the rest."""

@@ -22,7 +22,7 @@ from segscope.session.command_log import (
 from segscope.session.commands import Add, Command, LogEntry, Propagate, Redo, Replace, Undo
 from segscope.session.identity import engine_difference
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
-from segscope.session.state import Checkpoint, SessionState
+from segscope.session.state import SessionState, StateCheckpoint
 from segscope.wire import JsonObject
 
 RECENT_CHECKPOINTS = 200  # latest commands whose states before them are stored ...
@@ -30,7 +30,7 @@ CHECKPOINT_INTERVAL = 32  # ... and of earlier ones, every 32nd; those between a
 
 Progress = Callable[[int, int], None]
 # a command with the state before it (done) or after it (undone), where that is stored
-Entry = tuple[LoggedCommand, Checkpoint | None]
+Entry = tuple[LoggedCommand, StateCheckpoint | None]
 
 
 class History:
@@ -183,7 +183,7 @@ class History:
                 "command"
             )
 
-    def _commit(self, command: Command, before: Checkpoint) -> None:
+    def _commit(self, command: Command, before: StateCheckpoint) -> None:
         """Count a command once it is on disk; take it back if it cannot be written."""
         engine = self.header.engine
         era = self._era + self._begins_era
@@ -320,7 +320,7 @@ class History:
                 progress(number, len(done))
         return True
 
-    def _matches_log(self, logged: LoggedCommand, before: Checkpoint) -> bool:
+    def _matches_log(self, logged: LoggedCommand, before: StateCheckpoint) -> bool:
         if logged.delta is None:
             return True
         computed = mask_delta(before.objects, self.state, logged.command, whole=logged.delta.whole)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from segscope._version import __version__
 from segscope.errors import UsageError
 from segscope.serve import security
+from segscope.serve.answers import JobStatus, ModelInfo
 from segscope.serve.api import schemas
 from segscope.serve.api.dependencies import Space, referred
 from segscope.serve.errors import NotFound, Unauthorised
@@ -69,15 +70,15 @@ def change_project(body: schemas.ProjectChange, space: Space) -> schemas.Project
 
 
 @router.post("/project/dataset", status_code=202)
-def collect(body: schemas.Collect, space: Space) -> schemas.Job:
+def collect(body: schemas.Collect, space: Space) -> JobStatus:
     """Write the cases of these states as a data set into the project; `segscope adapt` takes it."""
-    return schemas.Job(**space.collect(body.states).to_json())
+    return space.collect(body.states).status()
 
 
 @router.get("/models")
-def models(space: Space) -> list[schemas.Model]:
+def models(space: Space) -> list[ModelInfo]:
     """Models that sessions may use. `available`: using it downloads nothing."""
-    return [schemas.Model(**row) for row in space.engines.listed()]
+    return space.engines.list_models()
 
 
 # --- cases ---------------------------------------------------------------------------------------

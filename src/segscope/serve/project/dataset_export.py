@@ -73,10 +73,10 @@ def collect(
 
 
 def _item(workspace: Workspace, folder: Path, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    sessions = workspace.sessions.listed(image_id=case["image_id"])
+    sessions = workspace.sessions.list_sessions(image_id=case["image_id"])
     image = workspace.images.row(case["image_id"])
     for session in sessions:
-        with workspace.sessions.use(session["session_id"]) as document:
+        with workspace.sessions.use(session.session_id) as document:
             masks = document.masks()
             stack = document.work.stack
         if not masks.runs or image["options"]:

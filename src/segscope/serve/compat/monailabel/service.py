@@ -28,7 +28,7 @@ from segscope.serve.compat.monailabel.label_files import Labels
 from segscope.serve.errors import NotFound
 from segscope.serve.project.database import Row
 from segscope.serve.project.workspace import Workspace
-from segscope.serve.sessions.model_pool import Urgency
+from segscope.serve.sessions.device_queue import Urgency
 from segscope.session import Interaction
 
 EXPIRY_S = 3600
@@ -119,7 +119,7 @@ class Desk:
         rows = [
             row
             for row in store.rows("SELECT * FROM images")
-            if name in (row["name"], row["name"].split(".")[0])
+            if name in (row["name"], row.name.split(".")[0])
         ]
         rows = rows or [
             row for row in store.rows("SELECT * FROM images") if self._series(row) == name
@@ -163,24 +163,24 @@ class Desk:
         labels = [label["name"] for label in self.workspace.store.get("labels", [])] or ["object"]
         usual = {"config": {}, "pathology": False, "nuclick": False}
         found: dict[str, dict[str, Any]] = {}
-        for row in self.workspace.engines.listed():
-            if not row["available"]:
+        for row in self.workspace.engines.list_models():
+            if not row.available:
                 continue
-            if row["classes"]:
-                found[row["name"]] = {
+            if row.classes:
+                found[row.name] = {
                     "type": "segmentation",
-                    "labels": row["classes"],
+                    "labels": row.classes,
                     "dimension": 3,
-                    "description": f"segscope: {row['name']}, without prompts, slice by slice",
+                    "description": f"segscope: {row.name}, without prompts, slice by slice",
                     **usual,
                 }
                 continue
             for dimension, what in ((2, "the slice in view"), (3, "carried through the volume")):
-                found[f"{row['name']}_{dimension}d"] = {
+                found[f"{row.name}_{dimension}d"] = {
                     "type": "deepgrow",
                     "labels": list(labels),
                     "dimension": dimension,
-                    "description": f"segscope: {row['name']}, {what}",
+                    "description": f"segscope: {row.name}, {what}",
                     **usual,
                 }
         return found
@@ -203,13 +203,13 @@ class Desk:
         dimension = int(about["dimension"])
         with self._lock:
             base = self._base(model.removesuffix(f"_{dimension}d"), image)
-        turnstile = self.workspace.engines.turnstile(base.engine)
+        queue = self.workspace.engines.device_queue(base.engine)
         work = base.fresh()
         try:
             asked = _prompts(params, base.stack.shape_zyx, dimension)
             if not asked.prompts:
                 return replace(work.masks(), names={1: str(params.get("label") or "")})
-            with turnstile.pass_through(Urgency.CLICK):
+            with queue.turn(Urgency.CLICK):
                 work.rename(1, str(params.get("label") or ""))
                 work.add(*asked.prompts)
             if dimension == 3 and len(base.stack) > 1:
@@ -218,7 +218,7 @@ class Desk:
                 )
                 more = True
                 while more:
-                    with turnstile.pass_through(Urgency.TRACK):
+                    with queue.turn(Urgency.TRACK):
                         more = next(frames, None) is not None
             return work.masks()
         finally:
@@ -226,11 +226,11 @@ class Desk:
 
     def _classes(self, model: str, image: Row) -> Masks:
         network = self.workspace.engines.network(model)
-        turnstile = self.workspace.engines.turnstile(network)
+        queue = self.workspace.engines.device_queue(network)
         stack = self.workspace.images.stack(image["id"])
-        with turnstile.pass_through(Urgency.TRACK):
+        with queue.turn(Urgency.TRACK):
             return everything(
-                stack, network, progress=lambda _done, _all: turnstile.give_way(Urgency.TRACK)
+                stack, network, progress=lambda _done, _all: queue.give_way(Urgency.TRACK)
             )
 
     def _base(self, model: str, image: Row) -> Interaction:

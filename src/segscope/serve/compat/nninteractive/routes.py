@@ -118,7 +118,7 @@ def healthz() -> dict[str, str]:
 def capabilities(at: At) -> dict[str, Any]:
     """What this server can be asked: all but windows that grow by themselves."""
     _codec()
-    model = next(row for row in at.workspace.engines.listed() if row["default"])
+    model = next(row for row in at.workspace.engines.list_models() if row.default)
     return {
         "supported_interactions": {
             "points": True, "bbox2d": True, "bbox3d": True, "bbox": True, "scribble": True, "lasso": True,
@@ -131,7 +131,7 @@ def capabilities(at: At) -> dict[str, Any]:
         "preferred_scribble_thickness": [2, 2, 2],
         "interaction_decay": 1.0,
         "inference_session_version": "segscope",
-        "license": model["licence"] or "!!MISSING!!",
+        "license": model.licence or "!!MISSING!!",
         "do_autozoom": False,
     }  # fmt: skip
 

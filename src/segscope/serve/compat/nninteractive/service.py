@@ -25,12 +25,14 @@ from scipy import ndimage
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
 from segscope.predict import StopRules
+from segscope.predict.propagation import PropagationRange
 from segscope.prompts import Box, MaskPrompt, Point, Prompt
 from segscope.serve.errors import Expired, Full
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.mask_patch import box_of
-from segscope.serve.sessions.open_session import Document
-from segscope.serve.sessions.registry import Wanted
+from segscope.serve.sessions.open_session import OpenSession
+from segscope.serve.sessions.registry import SessionRequest
+from segscope.session.commands import Add
 
 IDLE_S = 600.0
 LIVENESS_S = 60.0
@@ -129,8 +131,10 @@ class Desk:
         axis = int(np.argmax(spaced)) if max(spaced) > _ANISOTROPIC * sorted(spaced)[1] else 0
         if image["kind"] != "volume":
             axis = 0
-        wanted = Wanted(image["image_id"], ANNOTATOR, axis=axis, overlap="keep", new=True)
-        row, _ = self.workspace.sessions.find_or_make(wanted)
+        wanted = SessionRequest(
+            image_id=image["image_id"], annotator=ANNOTATOR, axis=axis, overlap="keep", new=True
+        )
+        row, _ = self.workspace.sessions.find_or_create(wanted)
         visit.session_id = row["id"]
         visit.axis = axis
         visit.object_id = 1
@@ -156,7 +160,7 @@ class Desk:
             return self.workspace.images.upload([("volume.nii", path)])
 
     @contextmanager
-    def document(self, visit: Visit) -> Iterator[Document]:
+    def document(self, visit: Visit) -> Iterator[OpenSession]:
         """The session of a client.
 
         Raises:
@@ -179,16 +183,16 @@ class Desk:
         with self.document(visit) as document:
             waiting = visit.waiting
             visit.waiting = []
-            document.add([prompt for said in waiting for prompt in said])
+            document.execute(Add(tuple(prompt for said in waiting for prompt in said)))
             taken = 1
             if track and document.frames > 1:
                 taken += self._carry(visit, document, {prompt.frame for prompt in waiting[-1]})
             visit.steps.append(taken)
             assert visit.session_id is not None
-            self.workspace.sessions.note(visit.session_id, document)
+            self.workspace.sessions.count_command(visit.session_id, document)
         return True
 
-    def _carry(self, visit: Visit, document: Document, frames: Set[int]) -> int:
+    def _carry(self, visit: Visit, document: OpenSession, frames: Set[int]) -> int:
         """Track from the slices that were prompted, to the neighbouring prompted ones where there
         are any.
         """
@@ -197,12 +201,9 @@ class Desk:
         end = time.monotonic() + LONGEST_S
         before = document.work.can_undo
         found = document.propagate(
+            PropagationRange("both", min(frames), (low, high), StopRules()),
+            [visit.object_id],
             lambda: time.monotonic() > end,
-            direction="both",
-            start=min(frames),
-            within=(low, high),
-            objects=[visit.object_id],
-            rules=StopRules(),
         )
         try:
             for _ in found:
@@ -240,7 +241,7 @@ class Desk:
         with self.document(visit) as document:
             now = np.zeros((document.frames, *document.size_hw), bool)
             for frame in range(document.frames):
-                runs = document.shown(frame).get(visit.object_id)
+                runs = document.visible_masks(frame).get(visit.object_id)
                 if runs is not None:
                     now[frame] = decode_runs(runs, document.size_hw)
         now = np.moveaxis(now, 0, visit.axis)
@@ -321,7 +322,7 @@ class Desk:
             region = ndimage.binary_fill_holes(slices[frame]) if lasso else slices[frame]
             if lasso and positive and len(frames) == 1:
                 with self.document(visit) as document:
-                    runs = document.shown(frame).get(visit.object_id)
+                    runs = document.visible_masks(frame).get(visit.object_id)
                     now = False if runs is None else decode_runs(runs, document.size_hw)
                 prompts.append(MaskPrompt(region | now, frame, visit.object_id, refine=True))
             else:
