@@ -119,7 +119,7 @@ class Desk:
         rows = [
             row
             for row in store.rows("SELECT * FROM images")
-            if name in (row["name"], row.name.split(".")[0])
+            if name in (row["name"], row["name"].split(".")[0])
         ]
         rows = rows or [
             row for row in store.rows("SELECT * FROM images") if self._series(row) == name
