@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from segscope.io.dicom.web import WITHOUT_PICTURES
 from segscope.serve.api.dependencies import Leased, Space
-from segscope.serve.api.schemas import ObjectId, Request
+from segscope.serve.api.schemas import ObjectId, RequestBody
 
 router = APIRouter()
 Root = Annotated[int, Path(ge=0, le=1000)]
@@ -35,7 +35,7 @@ class Series(BaseModel):
     images: bool
 
 
-class Store(Request):
+class Store(RequestBody):
     """Where the masks of a session go, and as what."""
 
     root: Annotated[int, Field(ge=0)] = 0

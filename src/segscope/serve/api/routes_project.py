@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from segscope._version import __version__
 from segscope.errors import UsageError
 from segscope.serve import tokens
+from segscope.serve.answers import JobStatus, ModelInfo
 from segscope.serve.api import schemas
 from segscope.serve.api.dependencies import Space, resolve_reference
 from segscope.serve.errors import NotFound, Unauthorised
@@ -73,7 +74,7 @@ def change_project(body: schemas.ProjectChange, space: Space) -> ProjectInfo:
 
 
 @router.post("/project/dataset", status_code=202)
-def collect(body: schemas.Collect, space: Space) -> schemas.Job:
+def collect(body: schemas.Collect, space: Space) -> JobStatus:
     """Export the cases in these states as a data set of the project, for `segscope adapt`."""
     cases = [case for case in space.cases.list_cases() if case.state in body.states]
 
@@ -94,13 +95,13 @@ def collect(body: schemas.Collect, space: Space) -> schemas.Job:
             )
         )
 
-    return schemas.Job(**space.jobs.start(Job("collect", ""), work).to_json())
+    return space.jobs.start(Job("collect", ""), work).status()
 
 
 @router.get("/models")
-def models(space: Space) -> list[schemas.Model]:
+def models(space: Space) -> list[ModelInfo]:
     """Models that sessions may use. `available`: using it downloads nothing."""
-    return [schemas.Model(**row) for row in space.engines.listed()]
+    return space.engines.list_models()
 
 
 # --- cases ---------------------------------------------------------------------------------------

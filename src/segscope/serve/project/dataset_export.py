@@ -17,7 +17,7 @@ from segscope.stack import Stack
 if TYPE_CHECKING:
     from segscope.serve.project.images import Images
     from segscope.serve.project.worklist import WorklistCase
-    from segscope.serve.sessions.registry import Sessions
+    from segscope.serve.sessions.registry import SessionRegistry
 
 VALIDATION_EVERY = 5  # every fifth case is for validation
 _LABEL_CHARACTERS = 60  # of a label in a file name
@@ -51,7 +51,7 @@ class ExportedDataset(TypedDict):
 
 def export_dataset(
     cases: Sequence[WorklistCase],
-    sessions: Sessions,
+    sessions: SessionRegistry,
     images: Images,
     target: Path,
     *,
@@ -98,14 +98,14 @@ def export_dataset(
 
 
 def _export_case(
-    case: WorklistCase, sessions: Sessions, images: Images, folder: Path
+    case: WorklistCase, sessions: SessionRegistry, images: Images, folder: Path
 ) -> ItemEntry | None:
     """The item of a case with its mask files written, or None if there is nothing to export."""
     image = images.get(case.image_id)
     if image.choice.options():
         return None  # a data set refers to files and cannot name a series or time point in them
-    for session in sessions.listed(image_id=case.image_id):
-        with sessions.use(session["session_id"]) as document:
+    for session in sessions.list_sessions(image_id=case.image_id):
+        with sessions.use(session.session_id) as document:
             masks = document.masks()
             stack = document.work.stack
         if not masks.runs:

@@ -22,9 +22,9 @@ from segscope.serve.project import safe_paths
 from segscope.serve.project.database import Store, now
 from segscope.serve.project.image_encoding import encode_image, encode_thumbnail
 from segscope.serve.project.image_records import (
+    NO_CHOICE,
     Image,
     ImageProperties,
-    NO_CHOICE,
     Origin,
     ReadChoice,
     StoredImage,

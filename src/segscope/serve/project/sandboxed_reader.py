@@ -30,7 +30,7 @@ from segscope.stack import Stack
 
 _LONGEST_LINE = 2**26
 _WORKER = "segscope.serve.project.sandbox_worker"
-_TOKEN_PREFIX = "SEGSCOPE_TOKEN"  # noqa: S105 - environment variables that the worker does not get
+_TOKEN_PREFIX = "SEGSCOPE_TOKEN"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 Answer = dict[str, Any]

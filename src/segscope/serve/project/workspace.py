@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +16,7 @@ from segscope._version import __version__
 from segscope.errors import UsageError, WriteError
 from segscope.masks import Masks
 from segscope.render import PRESETS
+from segscope.serve.answers import DisplayWindow, FlaggedFrame, SessionDetails, SessionOpened
 from segscope.serve.errors import Busy
 from segscope.serve.project.database import Store
 from segscope.serve.project.images import Images
@@ -30,12 +31,16 @@ from segscope.serve.project.project_info import (
 )
 from segscope.serve.project.worklist import Worklist
 from segscope.serve.sessions import review
-from segscope.serve.sessions.jobs import Job, Jobs, Wires
-from segscope.serve.sessions.mask_patch import Encoding, Piece
-from segscope.serve.sessions.model_pool import Engines, Urgency
-from segscope.serve.sessions.open_session import Document
-from segscope.serve.sessions.registry import Sessions, Wanted
-from segscope.serve.sessions.result import Outcome, network_row, stop_rules
+from segscope.serve.sessions.device_queue import Urgency
+from segscope.serve.sessions.events import EventBus, MaskEvent
+from segscope.serve.sessions.jobs import Job, Jobs
+from segscope.serve.sessions.mask_patch import MaskPatch
+from segscope.serve.sessions.model_pool import ModelPool
+from segscope.serve.sessions.object_info import describe_network
+from segscope.serve.sessions.open_session import FrameChanges, OpenSession
+from segscope.serve.sessions.propagation import PropagateRequest
+from segscope.serve.sessions.proposals import add_classes, add_proposals
+from segscope.serve.sessions.registry import SessionRegistry, SessionRequest
 from segscope.serve.settings import Settings
 from segscope.wire import prompts_to_json
 
@@ -75,13 +80,13 @@ class Workspace:
         self.store = Store(settings.project / "project.sqlite")
         self.images = Images(self.store, settings)
         self.archives = Archives(settings, self.images)
-        self.engines = Engines(
+        self.engines = ModelPool(
             settings.model, settings.models, settings.device, settings.project / "models"
         )
         self.jobs = Jobs()
-        self.wires = Wires()
-        self.sessions = Sessions(
-            settings, self.store, self.images, self.engines, self.jobs, self.wires
+        self.events = EventBus()
+        self.sessions = SessionRegistry(
+            settings, self.store, self.images, self.engines, self.jobs, self.events
         )
         self.cases = Worklist(self.store, self.images)
         self.started = time.time()
@@ -157,17 +162,17 @@ class Workspace:
 
     # --- sessions --------------------------------------------------------------------------------
 
-    def open_session(self, wanted: Wanted, *, take_over: bool = False) -> dict[str, Any]:
-        """Find or make a session and lease it."""
-        row, resumed = self.sessions.find_or_make(wanted)
-        lease = self.sessions.leases.claim(row["id"], take_over=take_over)
-        return {
-            "session_id": row["id"],
-            "lease": lease.token,
-            "idle_s": self.settings.idle_timeout_s,
-            "liveness_s": self.settings.liveness_s,
-            "resumed": resumed,
-        }
+    def open_session(self, request: SessionRequest) -> SessionOpened:
+        """Find or create a session and lease it."""
+        row, resumed = self.sessions.find_or_create(request)
+        lease = self.sessions.leases.claim(row["id"], take_over=request.take_over)
+        return SessionOpened(
+            session_id=row["id"],
+            lease=lease.token,
+            idle_s=self.settings.idle_timeout_s,
+            liveness_s=self.settings.liveness_s,
+            resumed=resumed,
+        )
 
     def close_session(self, session_id: str, *, erase: bool = False) -> None:
         """Give the lease back; with `erase`, put the session into the trash."""
@@ -179,30 +184,34 @@ class Workspace:
             self.sessions.erase(session_id)
         self.sessions.leases.release(session_id)
 
-    def state(self, session_id: str) -> dict[str, Any]:
-        """Everything of a session but pixels."""
+    def state(self, session_id: str) -> SessionDetails:
+        """Describe a session, but for its masks."""
         row = self.sessions.row(session_id)
-        with self.sessions.use(session_id) as document:
-            window = document.work.window
-            seen, total = review.progress(document.work.tracks)
-            jobs = [job.to_json() for job in self.jobs.of(session_id) if job.kind == "propagate"]
-            return {
-                **self.sessions.public(row),
-                "frames": document.frames,
-                "size_hw": list(document.size_hw),
-                "window": {"how": window["how"], "low": window["low"], "high": window["high"]},
-                **counts(document),
-                "network": network_row(document.work),
-                "saved": True,
-                "job": jobs[0] if jobs else None,
-                "interrupted": None if jobs else row["pending"],
-                "reviewed": [seen, total],
-                "objects": document.objects(),
-                "flags": self.store.rows(
-                    "SELECT frame, comment FROM flags WHERE session_id = ? ORDER BY frame",
-                    session_id,
-                ),
-            }
+        jobs = [job.status() for job in self.jobs.of(session_id) if job.kind == "propagate"]
+        flags = self.store.rows(
+            "SELECT frame, comment FROM flags WHERE session_id = ? ORDER BY frame", session_id
+        )
+        with self.sessions.use(session_id) as session:
+            work = session.work
+            window = work.window
+            info = self.sessions.describe(session_id).model_dump()
+            return SessionDetails(
+                **{**info, "commands": work.can_undo},
+                frames=session.frames,
+                size_hw=session.size_hw,
+                window=DisplayWindow(how=window["how"], low=window["low"], high=window["high"]),
+                can_undo=work.can_undo,
+                can_redo=work.can_redo,
+                network=describe_network(work),
+                saved=True,
+                job=jobs[0] if jobs else None,
+                interrupted=None if jobs else row["pending"],
+                reviewed=review.count_reviewed(work.tracks),
+                objects=session.objects(),
+                flags=[
+                    FlaggedFrame(frame=flag["frame"], comment=flag["comment"]) for flag in flags
+                ],
+            )
 
     def prompts(self, session_id: str, frame: int | None, object_id: int | None) -> dict[str, Any]:
         """The prompts of a session as a prompt file."""
@@ -221,7 +230,7 @@ class Workspace:
     def flag(self, session_id: str, frame: int, *, flagged: bool, comment: str = "") -> None:
         """Mark a frame for somebody to look at, or take the mark away."""
         with self.sessions.use(session_id) as document:
-            document.shown(frame)
+            document.visible_masks(frame)
         if flagged:
             row = {"session_id": session_id, "frame": frame, "comment": comment}
             self.store.insert("flags", row, otherwise="OR REPLACE")
@@ -243,61 +252,39 @@ class Workspace:
 
     # --- commands --------------------------------------------------------------------------------
 
-    def command(
-        self, session_id: str, document: Document, step: Callable[[Document], Outcome | None]
-    ) -> Outcome:
-        """Do a command on an open session and count it."""
-        outcome = step(document)
-        if outcome is None:
-            return Outcome()
-        self.sessions.note(session_id, document)
-        return outcome
-
-    def propagate(self, session_id: str, request: Mapping[str, Any]) -> Job:
-        """Start carrying objects from frame to frame.
+    def propagate(self, session_id: str, request: PropagateRequest) -> Job:
+        """Start a propagation.
 
         Raises:
-            Busy: one is under way.
-            PromptError, UsageError: nothing to carry, or frames that are not there.
+            Busy: one is running.
+            PromptError, UsageError: nothing to track, or frames that do not exist.
         """
         if any(job.kind == "propagate" for job in self.jobs.of(session_id)):
-            raise Busy("a propagation is under way; let it end, or cancel it, before the next one")
-        within = request.get("within")
-        with self.sessions.use(session_id) as document:
-            kind = document.work.stack.kind
-            job = Job(
-                "propagate",
-                session_id,
-                total=document.frames if within is None else within[1] - within[0] + 1,
+            raise Busy(
+                "a propagation is running; wait until it ends, or cancel it, before the next one"
             )
-            direction = request.get("direction") or ("both" if kind == "volume" else "forward")
-            frames = document.propagate(
-                job.cancelled,
-                direction=direction,
-                start=request.get("start"),
-                within=None if within is None else (within[0], within[1]),
-                objects=request.get("objects"),
-                rules=stop_rules(request.get("rules", "auto"), kind),
-            )
-            self.store.update("sessions", session_id, {"pending": dict(request)})
+        with self.sessions.use(session_id) as session:
+            stack = session.work.stack
+            job = Job("propagate", session_id, total=request.frame_count(stack))
+            frames = session.propagate(request.resolve(stack), request.objects, job.cancelled)
+            self.store.update("sessions", session_id, {"pending": request.model_dump()})
             return self.jobs.start(
-                job, lambda job: self._carry(job, document, frames), self._tell_job
+                job, lambda job: self._follow(job, session, frames), self._publish_job
             )
 
-    def _carry(
-        self, job: Job, document: Document, frames: Iterator[tuple[int, list[Piece], float]]
-    ) -> None:
+    def _follow(self, job: Job, session: OpenSession, frames: Iterator[FrameChanges]) -> None:
+        """Propagate to the end."""
         session_id = job.session_id
         try:
-            seen: set[int] = set()
-            for frame, changed, _ in frames:
-                seen.add(frame)
-                job.step(changed, done=len(seen))
-                self._tell_pieces(session_id, changed, "propagate", job_id=job.job_id)
-                self._tell_job(job)
-            self.sessions.note(session_id, document)
+            done: set[int] = set()
+            for changes in frames:
+                done.add(changes.frame)
+                job.step(changes.patches, done=len(done))
+                self._publish_patches(job, changes.patches)
+                self._publish_job(job)
+            self.sessions.count_command(session_id, session)
         finally:
-            document.end_propagation()
+            session.end_propagation()
             self.store.update("sessions", session_id, {"pending": None})
 
     def cancel(self, session_id: str) -> int:
@@ -311,7 +298,7 @@ class Workspace:
         """Encode frames ahead, giving way to everything else."""
         with self.sessions.use(session_id) as document:
             for frame in frames:
-                document.shown(frame)
+                document.visible_masks(frame)
 
         def work(job: Job) -> None:
             with self.sessions.use(session_id) as document:
@@ -322,7 +309,7 @@ class Workspace:
                         document.work.encode(frame)
                     job.step()
 
-        return self.jobs.start(Job("embed", session_id, total=len(frames)), work, self._tell_job)
+        return self.jobs.start(Job("embed", session_id, total=len(frames)), work, self._publish_job)
 
     def everything(
         self, session_id: str, frame: int, model: str | None = None, *, whole: bool = False
@@ -345,7 +332,7 @@ class Workspace:
         from segscope.stack import Stack
 
         with self.sessions.use(session_id) as document:
-            document.shown(frame)
+            document.visible_masks(frame)
             frames = range(document.frames) if whole else range(frame, frame + 1)
             network = document.work.engine if model is None else self.engines.network(model)
         classes = isinstance(network, Segmenter)
@@ -353,34 +340,33 @@ class Workspace:
             raise UsageError(
                 "objects are found on one frame and then propagated; for all frames name a model that takes no prompts"
             )
-        turnstile = self.engines.turnstile(network)
+        queue = self.engines.device_queue(network)
 
-        def look(job: Job, document: Document, at: int) -> Masks:
+        def look(job: Job, document: OpenSession, at: int) -> Masks:
             def progress(done: int, total: int) -> None:
                 job.total = total * len(frames)
                 job.step(done=frames.index(at) * total + done)
-                self._tell_job(job)
-                turnstile.give_way(Urgency.TRACK)
+                self._publish_job(job)
+                queue.give_way(Urgency.TRACK)
 
             image = Stack.from_array(document.work.rendered(at), channels=True)
-            with turnstile.pass_through(Urgency.TRACK):
+            with queue.turn(Urgency.TRACK):
                 return everything(image, network, progress=progress, cancel=job.cancelled)
 
         def work(job: Job) -> None:
             with self.sessions.use(session_id) as document:
                 found = {at: look(job, document, at) for at in frames}
-                outcome = (
-                    document.add_classes(found)
-                    if classes
-                    else document.add_found(frame, found[frame])
-                )
-                if outcome.touched:
-                    self.sessions.note(session_id, document)
-                    job.step(list(outcome.changes), done=job.total)
-                    self._tell_pieces(session_id, outcome.changes, "everything", job_id=job.job_id)
-                job.result = {"objects": list(outcome.touched), "stale": list(outcome.stale)}
+                if classes:
+                    result = add_classes(document, found)
+                else:
+                    result = add_proposals(document, frame, found[frame])
+                if result.touched:
+                    self.sessions.count_command(session_id, document)
+                    job.step(result.changes, done=job.total)
+                    self._publish_patches(job, result.changes)
+                job.result = {"objects": list(result.touched), "stale": list(result.stale)}
 
-        return self.jobs.start(Job("everything", session_id), work, self._tell_job)
+        return self.jobs.start(Job("everything", session_id), work, self._publish_job)
 
     # --- ahead of need ---------------------------------------------------------------------------
 
@@ -424,35 +410,23 @@ class Workspace:
         if self.settings.prefetch:
             threading.Thread(target=work, name="segscope-warm", daemon=True).start()
 
-    # --- news ------------------------------------------------------------------------------------
+    # --- events ----------------------------------------------------------------------------------
 
-    def _tell_job(self, job: Job) -> None:
-        self.wires.tell(job.session_id, {"type": "job", **job.to_json()})
+    def _publish_job(self, job: Job) -> None:
+        self.events.publish(job.session_id, job.status())
 
-    def _tell_pieces(
-        self,
-        session_id: str,
-        changed: Sequence[Piece],
-        reason: str,
-        encoding: Encoding = "bits",
-        **more: Any,
-    ) -> None:
-        if self.wires.heard(session_id):
-            for piece in changed:
-                header = {
-                    "type": "mask",
-                    "reason": reason,
-                    "seq": None,
-                    **more,
-                    **piece.header(encoding),
-                }
-                self.wires.tell(session_id, header, piece.payload(encoding))
-
-
-def counts(document: Document) -> dict[str, int]:
-    """How many commands there are, can be undone and done again."""
-    work = document.work
-    return {"commands": work.can_undo, "can_undo": work.can_undo, "can_redo": work.can_redo}
+    def _publish_patches(self, job: Job, patches: Sequence[MaskPatch]) -> None:
+        if not self.events.has_listeners(job.session_id):
+            return
+        for patch in patches:
+            event: MaskEvent = {
+                "type": "mask",
+                "reason": job.kind,
+                "seq": None,
+                "job_id": job.job_id,
+                **patch.header("bits"),
+            }
+            self.events.publish(job.session_id, event, patch.payload("bits"))
 
 
 def _file_stem(image_name: str) -> str:

@@ -33,7 +33,7 @@ from segscope.serve.json_object import JsonObject, abbreviate, text_field
 from segscope.serve.project.image_records import StoredImage
 from segscope.serve.project.uploads import UploadedFile
 from segscope.serve.project.workspace import Workspace
-from segscope.serve.sessions.model_pool import Turnstile, Urgency
+from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
 from segscope.session import Interaction
 
 EXPIRY_S = 3600
@@ -195,13 +195,13 @@ class MonaiLabelService:
         """Models that need no download; prompted ones twice, for a slice and for a volume."""
         labels = [label.name for label in self.workspace.labels] or ["object"]
         models: dict[str, ModelInfo] = {}
-        for row in self.workspace.engines.listed():
-            name = row["name"]
-            if not row["available"]:
+        for model in self.workspace.engines.list_models():
+            name = model.name
+            if not model.available:
                 continue
-            if row["classes"]:
+            if model.classes:
                 description = f"segscope: {name}, without prompts, slice by slice"
-                models[name] = _model_info("segmentation", row["classes"], 3, description)
+                models[name] = _model_info("segmentation", model.classes, 3, description)
                 continue
             for dimension, scope in _DIMENSIONS:
                 description = f"segscope: {name}, {scope}"
@@ -222,29 +222,29 @@ class MonaiLabelService:
         dimension = known[model]["dimension"]
         with self._lock:
             base = self._interaction(model.removesuffix(f"_{dimension}d"), stored)
-        turnstile = self.workspace.engines.turnstile(base.engine)
+        queue = self.workspace.engines.device_queue(base.engine)
         interaction = base.fresh()
         try:
             label = text_field(params, "label")
             request = read_prompts(params, base.stack.shape_zyx, dimension)
             if not request.prompts:
                 return replace(interaction.masks(), names={OBJECT_ID: label})
-            with turnstile.pass_through(Urgency.CLICK):
+            with queue.turn(Urgency.CLICK):
                 interaction.rename(OBJECT_ID, label)
                 interaction.add(*request.prompts)
             if dimension == 3 and len(base.stack) > 1:
-                _propagate(interaction, request, turnstile)
+                _propagate(interaction, request, queue)
             return interaction.masks()
         finally:
             interaction.close()
 
     def _segment_classes(self, model: str, stored: StoredImage) -> Masks:
         network = self.workspace.engines.network(model)
-        turnstile = self.workspace.engines.turnstile(network)
+        queue = self.workspace.engines.device_queue(network)
         stack = self.workspace.images.stack(stored.image.image_id)
-        with turnstile.pass_through(Urgency.TRACK):
+        with queue.turn(Urgency.TRACK):
             return everything(
-                stack, network, progress=lambda _done, _total: turnstile.give_way(Urgency.TRACK)
+                stack, network, progress=lambda _done, _total: queue.give_way(Urgency.TRACK)
             )
 
     def _interaction(self, model: str, stored: StoredImage) -> Interaction:
@@ -308,14 +308,14 @@ def _model_info(
     }
 
 
-def _propagate(interaction: Interaction, request: InferPrompts, turnstile: Turnstile) -> None:
+def _propagate(interaction: Interaction, request: InferPrompts, queue: DeviceQueue) -> None:
     """Track the object both ways, letting more urgent work pass after each frame."""
     frames = interaction.propagate(
         "both", start=request.prompts[0].frame, within=request.within, rules=StopRules()
     )
     finished = False
     while not finished:
-        with turnstile.pass_through(Urgency.TRACK):
+        with queue.turn(Urgency.TRACK):
             finished = next(frames, None) is None
 
 

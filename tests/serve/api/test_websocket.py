@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from segscope.client import MaskUpdate
 
-from .conftest import TOKEN, Server
+from ..conftest import TOKEN, Server
 
 BOX = [20, 20, 40, 40]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .conftest import Server
+from ..conftest import Server
 
 BOX = [20, 20, 40, 40]
 
