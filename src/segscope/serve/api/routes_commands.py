@@ -60,7 +60,10 @@ def hover(session_id: Leased, body: HoverRequest, space: Space) -> CommandAnswer
 @router.put("/sessions/{session_id}/flags/{frame}", status_code=204)
 def flag(session_id: Leased, frame: int, body: FlagRequest, space: Space) -> None:
     """Flag a frame for review, or remove the flag."""
-    space.flag(session_id, frame, flagged=body.flagged, comment=body.comment)
+    if body.flagged:
+        space.session_service.flag(session_id, frame, comment=body.comment)
+    else:
+        space.session_service.remove_flag(session_id, frame)
 
 
 # --- objects -------------------------------------------------------------------------------------
@@ -105,19 +108,20 @@ def remove_object(
 @router.post("/sessions/{session_id}/propagate", status_code=202)
 def propagate(session_id: Leased, body: PropagateRequest, space: Space) -> JobStatus:
     """Track objects from frame to frame."""
-    return space.propagate(session_id, body).status()
+    return space.session_jobs.propagate(session_id, body).status()
 
 
 @router.post("/sessions/{session_id}/embed", status_code=202)
 def embed(session_id: Leased, body: EmbedRequest, space: Space) -> JobStatus:
     """Encode frames before they are needed."""
-    return space.embed(session_id, body.frames).status()
+    return space.session_jobs.embed(session_id, body.frames).status()
 
 
 @router.post("/sessions/{session_id}/everything", status_code=202)
 def everything(session_id: Leased, body: EverythingRequest, space: Space) -> JobStatus:
     """Segment all objects of a frame without prompts, or the classes of a model that needs none."""
-    return space.everything(session_id, body.frame, body.model, whole=body.whole).status()
+    job = space.session_jobs.everything(session_id, body.frame, body.model, whole=body.whole)
+    return job.status()
 
 
 @router.get("/jobs/{job_id}")

@@ -60,7 +60,7 @@ def logout(request: Request, response: Response) -> None:
 @router.get("/project")
 def project(space: Space) -> ProjectInfo:
     """Name, labels, window presets, export formats, limits, roots, cases."""
-    return space.project()
+    return space.describe()
 
 
 @router.patch("/project")
@@ -69,8 +69,8 @@ def change_project(body: schemas.ProjectChange, space: Space) -> ProjectInfo:
     labels: list[ProjectLabel] | None = None
     if body.labels is not None:
         labels = [project_label(label) for label in body.labels]
-    space.change_project(name=body.name, labels=labels)
-    return space.project()
+    space.update(name=body.name, labels=labels)
+    return space.describe()
 
 
 @router.post("/project/dataset", status_code=202)
@@ -133,7 +133,8 @@ def next_case(
     case = space.cases.next_after(after)
     if case is None:
         raise NotFound("no case is left to do")
-    space.warm(case.image_id)
+    if space.settings.prefetch:
+        space.images.prefetch(case.image_id)
     return case
 
 

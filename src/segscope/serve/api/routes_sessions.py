@@ -42,7 +42,7 @@ def sessions(
 @router.post("/sessions", status_code=201)
 def open_session(body: SessionRequest, space: Space) -> SessionOpened:
     """Open the annotator's session on an image, an existing or a new one, and lease it."""
-    return space.open_session(body)
+    return space.session_service.open(body)
 
 
 @router.get("/sessions/{session_id}")
@@ -56,7 +56,7 @@ def close_session(
     session_id: Leased, space: Space, erase: Annotated[bool, Query()] = False
 ) -> None:
     """End the lease; with `erase` the session is moved to the project's trash."""
-    space.close_session(session_id, erase=erase)
+    space.session_service.close(session_id, erase=erase)
 
 
 @router.post("/sessions/{session_id}/heartbeat")
@@ -73,7 +73,7 @@ def heartbeat(
 @router.get("/sessions/{session_id}/state")
 def state(session_id: str, space: Space) -> SessionDetails:
     """A session, but for its masks."""
-    return space.state(session_id)
+    return space.session_service.describe(session_id)
 
 
 @router.get("/sessions/{session_id}/prompts")
@@ -84,7 +84,7 @@ def prompts(
     object_id: Annotated[int | None, Query(ge=1)] = None,
 ) -> JsonObject:
     """Prompts as a prompt file has them."""
-    return space.prompts(session_id, frame, object_id)
+    return space.session_service.prompts(session_id, frame, object_id)
 
 
 @router.get("/sessions/{session_id}/masks")
@@ -146,7 +146,7 @@ def export(
     ] = None,
 ) -> StreamingResponse:
     """The masks as a file, exactly as displayed."""
-    block = space.export(session_id, format, _numbers(objects))
+    block = space.session_service.export(session_id, format, _numbers(objects))
     file = block.__enter__()
 
     def chunks(path: Path) -> Iterator[bytes]:

@@ -135,7 +135,7 @@ class _Connection:
                 await asyncio.to_thread(self._check_lease, acts=False)
                 self._put({"type": "heartbeat", "seq": message.get("seq")})
             case "cancel":
-                count = await self._act(lambda: self.workspace.cancel(self.session_id))
+                count = await self._act(lambda: self.workspace.session_jobs.cancel(self.session_id))
                 self._put({"type": "cancelled", "jobs": count})
             case "propagate":
                 await self._propagate(message)
@@ -154,7 +154,9 @@ class _Connection:
     async def _propagate(self, message: JsonObject) -> None:
         seq = message.pop("seq", None)
         request = PropagateRequest(**message)
-        job = await self._act(lambda: self.workspace.propagate(self.session_id, request))
+        job = await self._act(
+            lambda: self.workspace.session_jobs.propagate(self.session_id, request)
+        )
         self._put({"type": "answer", "seq": seq, "job": job.job_id})
 
     async def _act(self, step: Callable[[], Result]) -> Result:

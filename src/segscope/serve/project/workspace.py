@@ -1,27 +1,18 @@
-"""Workspace: a project at work. Every door (the page, the clients, other programs' protocols) comes
-through here.
-"""
+"""The workspace: everything that a server needs for one project, opened and closed together."""
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from segscope._version import __version__
 from segscope.errors import UsageError, WriteError
-from segscope.masks import Masks
 from segscope.render import PRESETS
-from segscope.serve.answers import DisplayWindow, FlaggedFrame, SessionDetails, SessionOpened
-from segscope.serve.errors import Busy
 from segscope.serve.project.database import Store
 from segscope.serve.project.images import Images
 from segscope.serve.project.lock import lock_project
-from segscope.serve.project.mask_export import EXPORT_FORMATS, ExportedFile, export_masks
+from segscope.serve.project.mask_export import EXPORT_FORMATS
 from segscope.serve.project.pacs import Archives
 from segscope.serve.project.project_info import (
     ClientLimits,
@@ -30,41 +21,40 @@ from segscope.serve.project.project_info import (
     ProjectLabel,
 )
 from segscope.serve.project.worklist import Worklist
-from segscope.serve.sessions import review
-from segscope.serve.sessions.device_queue import Urgency
-from segscope.serve.sessions.events import EventBus, MaskEvent
-from segscope.serve.sessions.jobs import Job, Jobs
-from segscope.serve.sessions.mask_patch import MaskPatch
+from segscope.serve.sessions.events import EventBus
+from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.model_pool import ModelPool
-from segscope.serve.sessions.object_info import describe_network
-from segscope.serve.sessions.open_session import FrameChanges, OpenSession
-from segscope.serve.sessions.propagation import PropagateRequest
-from segscope.serve.sessions.proposals import add_classes, add_proposals
-from segscope.serve.sessions.registry import SessionRegistry, SessionRequest
+from segscope.serve.sessions.registry import SessionRegistry
+from segscope.serve.sessions.service import SessionService
+from segscope.serve.sessions.session_jobs import SessionJobs
 from segscope.serve.settings import Settings
-from segscope.wire import prompts_to_json
-
-log = logging.getLogger("segscope.serve")
-
-AHEAD = 2  # neighbours of the frame in view that are encoded in the background, each way
 
 
 class Workspace:
-    """One project, open.
+    """An open project. The web page, clients and compatibility interfaces all work on it.
+
+    Attributes:
+        images, archives, cases: what there is to segment.
+        engines: the models.
+        sessions: the sessions in memory and on disk.
+        session_service, session_jobs: what clients do with sessions.
+        jobs, events: work in progress, and who is told of it.
 
     Example:
         >>> from segscope.serve.settings import Settings
-        >>> workspace = Workspace(Settings(Path("my-project"), roots=(Path("scans"),)))  # doctest: +SKIP
-        >>> image = workspace.images.refer(0, "case1.nii.gz")  # doctest: +SKIP
+        >>> settings = Settings(Path("my-project"), roots=(Path("scans"),))  # doctest: +SKIP
+        >>> workspace = Workspace(settings)  # doctest: +SKIP
+        >>> image = workspace.images.resolve(0, "case1.nii.gz")  # doctest: +SKIP
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Open the project folder, or make it.
+        """Open the project folder, or create it.
 
         Raises:
-            UsageError: a folder cannot be there, or a root is none.
-            ReadError: it holds something else.
-            Busy: another server works in it.
+            UsageError: a root is not a folder.
+            WriteError: the project folder cannot be created.
+            ReadError: the folder holds a later version of a project, or something else.
+            Busy: another server works on it.
         """
         for root in settings.roots:
             if not root.is_dir():
@@ -73,13 +63,15 @@ class Workspace:
             settings.project.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(
-                f"cannot make the project folder {settings.project}: {error.strerror or error}"
+                f"cannot create the project folder {settings.project}: {error.strerror or error}"
             ) from error
         self.settings = settings
+        self.started = time.time()
         self._lock = lock_project(settings.project)
         self.store = Store(settings.project / "project.sqlite")
         self.images = Images(self.store, settings)
         self.archives = Archives(settings, self.images)
+        self.cases = Worklist(self.store, self.images)
         self.engines = ModelPool(
             settings.model, settings.models, settings.device, settings.project / "models"
         )
@@ -88,12 +80,18 @@ class Workspace:
         self.sessions = SessionRegistry(
             settings, self.store, self.images, self.engines, self.jobs, self.events
         )
-        self.cases = Worklist(self.store, self.images)
-        self.started = time.time()
-        self._ahead: dict[str, threading.Event] = {}
+        self.session_service = SessionService(self.store, self.images, self.sessions, self.jobs)
+        self.session_jobs = SessionJobs(
+            self.store,
+            self.sessions,
+            self.engines,
+            self.jobs,
+            self.events,
+            prefetch=settings.prefetch,
+        )
 
     def close(self) -> None:
-        """Stop jobs, save states, close files."""
+        """Stop jobs, save sessions, close files."""
         if self._lock.closed:
             return
         self.jobs.close()
@@ -107,8 +105,6 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- the project -----------------------------------------------------------------------------
-
     @property
     def name(self) -> str:
         """The name of the project; by default that of its folder."""
@@ -120,7 +116,7 @@ class Workspace:
         """The labels that objects may get."""
         return [ProjectLabel.from_json(label) for label in self.store.get("labels", [])]
 
-    def project(self) -> ProjectInfo:
+    def describe(self) -> ProjectInfo:
         """Describe the project to clients."""
         settings = self.settings
         return ProjectInfo(
@@ -144,7 +140,7 @@ class Workspace:
             ),
         )
 
-    def change_project(
+    def update(
         self, *, name: str | None = None, labels: Sequence[ProjectLabel] | None = None
     ) -> None:
         """Change the name or replace the labels; None leaves them as they are.
@@ -159,278 +155,3 @@ class Workspace:
             if len(set(numbers)) != len(numbers):
                 raise UsageError("two labels share a number; give each label its own")
             self.store.put("labels", [asdict(label) for label in labels])
-
-    # --- sessions --------------------------------------------------------------------------------
-
-    def open_session(self, request: SessionRequest) -> SessionOpened:
-        """Find or create a session and lease it."""
-        row, resumed = self.sessions.find_or_create(request)
-        lease = self.sessions.leases.claim(row["id"], take_over=request.take_over)
-        return SessionOpened(
-            session_id=row["id"],
-            lease=lease.token,
-            idle_s=self.settings.idle_timeout_s,
-            liveness_s=self.settings.liveness_s,
-            resumed=resumed,
-        )
-
-    def close_session(self, session_id: str, *, erase: bool = False) -> None:
-        """Give the lease back; with `erase`, put the session into the trash."""
-        self.sessions.row(session_id)
-        for job in self.jobs.of(session_id):
-            job.cancel()
-            job.wait(10)
-        if erase:
-            self.sessions.erase(session_id)
-        self.sessions.leases.release(session_id)
-
-    def state(self, session_id: str) -> SessionDetails:
-        """Describe a session, but for its masks."""
-        row = self.sessions.row(session_id)
-        jobs = [job.status() for job in self.jobs.of(session_id) if job.kind == "propagate"]
-        flags = self.store.rows(
-            "SELECT frame, comment FROM flags WHERE session_id = ? ORDER BY frame", session_id
-        )
-        with self.sessions.use(session_id) as session:
-            work = session.work
-            window = work.window
-            info = self.sessions.describe(session_id).model_dump()
-            return SessionDetails(
-                **{**info, "commands": work.can_undo},
-                frames=session.frames,
-                size_hw=session.size_hw,
-                window=DisplayWindow(how=window["how"], low=window["low"], high=window["high"]),
-                can_undo=work.can_undo,
-                can_redo=work.can_redo,
-                network=describe_network(work),
-                saved=True,
-                job=jobs[0] if jobs else None,
-                interrupted=None if jobs else row["pending"],
-                reviewed=review.count_reviewed(work.tracks),
-                objects=session.objects(),
-                flags=[
-                    FlaggedFrame(frame=flag["frame"], comment=flag["comment"]) for flag in flags
-                ],
-            )
-
-    def prompts(self, session_id: str, frame: int | None, object_id: int | None) -> dict[str, Any]:
-        """The prompts of a session as a prompt file."""
-        with self.sessions.use(session_id) as document:
-            tracks = document.work.tracks
-            chosen = {key: track for key, track in tracks.items() if object_id in (None, key)}
-            prompts = [
-                prompt
-                for track in chosen.values()
-                for at, said in sorted(track.prompts.items())
-                if frame in (None, at)
-                for prompt in said
-            ]
-            return prompts_to_json(prompts, {key: track.name for key, track in chosen.items()})
-
-    def flag(self, session_id: str, frame: int, *, flagged: bool, comment: str = "") -> None:
-        """Mark a frame for somebody to look at, or take the mark away."""
-        with self.sessions.use(session_id) as document:
-            document.visible_masks(frame)
-        if flagged:
-            row = {"session_id": session_id, "frame": frame, "comment": comment}
-            self.store.insert("flags", row, otherwise="OR REPLACE")
-        else:
-            self.store.delete("flags", session_id=session_id, frame=frame)
-
-    @contextmanager
-    def export(
-        self, session_id: str, format_name: str, objects: Sequence[int] | None = None
-    ) -> Iterator[ExportedFile]:
-        """The masks of a session as a file, which exists until the block ends."""
-        image = self.images.get(self.sessions.row(session_id)["image_id"]).image
-        with self.sessions.use(session_id) as document:
-            masks = document.masks(objects)
-            stack = document.work.stack
-        stem = _file_stem(image.name)
-        with export_masks(masks, stack, format_name, f"{stem}_masks") as file:
-            yield file
-
-    # --- commands --------------------------------------------------------------------------------
-
-    def propagate(self, session_id: str, request: PropagateRequest) -> Job:
-        """Start a propagation.
-
-        Raises:
-            Busy: one is running.
-            PromptError, UsageError: nothing to track, or frames that do not exist.
-        """
-        if any(job.kind == "propagate" for job in self.jobs.of(session_id)):
-            raise Busy(
-                "a propagation is running; wait until it ends, or cancel it, before the next one"
-            )
-        with self.sessions.use(session_id) as session:
-            stack = session.work.stack
-            job = Job("propagate", session_id, total=request.frame_count(stack))
-            frames = session.propagate(request.resolve(stack), request.objects, job.cancelled)
-            self.store.update("sessions", session_id, {"pending": request.model_dump()})
-            return self.jobs.start(
-                job, lambda job: self._follow(job, session, frames), self._publish_job
-            )
-
-    def _follow(self, job: Job, session: OpenSession, frames: Iterator[FrameChanges]) -> None:
-        """Propagate to the end."""
-        session_id = job.session_id
-        try:
-            done: set[int] = set()
-            for changes in frames:
-                done.add(changes.frame)
-                job.step(changes.patches, done=len(done))
-                self._publish_patches(job, changes.patches)
-                self._publish_job(job)
-            self.sessions.count_command(session_id, session)
-        finally:
-            session.end_propagation()
-            self.store.update("sessions", session_id, {"pending": None})
-
-    def cancel(self, session_id: str) -> int:
-        """Cancel the jobs of a session; how many there were."""
-        jobs = self.jobs.of(session_id)
-        for job in jobs:
-            job.cancel()
-        return len(jobs)
-
-    def embed(self, session_id: str, frames: Sequence[int]) -> Job:
-        """Encode frames ahead, giving way to everything else."""
-        with self.sessions.use(session_id) as document:
-            for frame in frames:
-                document.visible_masks(frame)
-
-        def work(job: Job) -> None:
-            with self.sessions.use(session_id) as document:
-                for frame in frames:
-                    if job.cancelled():
-                        return
-                    with document.turn(Urgency.AHEAD):
-                        document.work.encode(frame)
-                    job.step()
-
-        return self.jobs.start(Job("embed", session_id, total=len(frames)), work, self._publish_job)
-
-    def everything(
-        self, session_id: str, frame: int, model: str | None = None, *, whole: bool = False
-    ) -> Job:
-        """Find all objects of a frame without prompts and make them objects, where there are none
-        yet.
-
-        Args:
-            session_id: of the session.
-            frame: to look at.
-            model: another than the session's. One that takes no prompts finds its classes.
-            whole: look at all frames.
-
-        Raises:
-            UsageError: `whole` with a model that takes prompts, whose objects are not linked from
-                frame to frame.
-        """
-        from segscope.models.segmenter import Segmenter
-        from segscope.predict import everything
-        from segscope.stack import Stack
-
-        with self.sessions.use(session_id) as document:
-            document.visible_masks(frame)
-            frames = range(document.frames) if whole else range(frame, frame + 1)
-            network = document.work.engine if model is None else self.engines.network(model)
-        classes = isinstance(network, Segmenter)
-        if whole and not classes:
-            raise UsageError(
-                "objects are found on one frame and then propagated; for all frames name a model that takes no prompts"
-            )
-        queue = self.engines.device_queue(network)
-
-        def look(job: Job, document: OpenSession, at: int) -> Masks:
-            def progress(done: int, total: int) -> None:
-                job.total = total * len(frames)
-                job.step(done=frames.index(at) * total + done)
-                self._publish_job(job)
-                queue.give_way(Urgency.TRACK)
-
-            image = Stack.from_array(document.work.rendered(at), channels=True)
-            with queue.turn(Urgency.TRACK):
-                return everything(image, network, progress=progress, cancel=job.cancelled)
-
-        def work(job: Job) -> None:
-            with self.sessions.use(session_id) as document:
-                found = {at: look(job, document, at) for at in frames}
-                if classes:
-                    result = add_classes(document, found)
-                else:
-                    result = add_proposals(document, frame, found[frame])
-                if result.touched:
-                    self.sessions.count_command(session_id, document)
-                    job.step(result.changes, done=job.total)
-                    self._publish_patches(job, result.changes)
-                job.result = {"objects": list(result.touched), "stale": list(result.stale)}
-
-        return self.jobs.start(Job("everything", session_id), work, self._publish_job)
-
-    # --- ahead of need ---------------------------------------------------------------------------
-
-    def look_ahead(self, session_id: str, frame: int) -> None:
-        """Encode the frame in view and its neighbours in the background; a later call takes the
-        place of this one.
-        """
-        if not self.settings.prefetch:
-            return
-        stop = threading.Event()
-        self._ahead.pop(session_id, threading.Event()).set()
-        self._ahead[session_id] = stop
-
-        def work() -> None:
-            try:
-                with self.sessions.use(session_id) as document:
-                    near = sorted(
-                        range(frame - AHEAD, frame + AHEAD + 1), key=lambda at: abs(at - frame)
-                    )
-                    for at in near:
-                        if stop.is_set() or not 0 <= at < document.frames:
-                            continue
-                        with document.turn(Urgency.AHEAD):
-                            if not stop.is_set():
-                                document.work.encode(at)
-            except Exception as error:
-                log.debug("looking ahead failed: %s", type(error).__name__)
-
-        threading.Thread(target=work, name="segscope-ahead", daemon=True).start()
-
-    def warm(self, image_id: str) -> None:
-        """Open an image in the background, because it is likely to be asked for."""
-
-        def work() -> None:
-            try:
-                frames = self.images.renderer(image_id)
-                _ = frames[len(frames) // 2]
-            except Exception as error:
-                log.debug("opening ahead failed: %s", type(error).__name__)
-
-        if self.settings.prefetch:
-            threading.Thread(target=work, name="segscope-warm", daemon=True).start()
-
-    # --- events ----------------------------------------------------------------------------------
-
-    def _publish_job(self, job: Job) -> None:
-        self.events.publish(job.session_id, job.status())
-
-    def _publish_patches(self, job: Job, patches: Sequence[MaskPatch]) -> None:
-        if not self.events.has_listeners(job.session_id):
-            return
-        for patch in patches:
-            event: MaskEvent = {
-                "type": "mask",
-                "reason": job.kind,
-                "seq": None,
-                "job_id": job.job_id,
-                **patch.header("bits"),
-            }
-            self.events.publish(job.session_id, event, patch.payload("bits"))
-
-
-def _file_stem(image_name: str) -> str:
-    """The name of an image up to the first dot, with characters that every file system takes."""
-    stem = image_name.split(".")[0]
-    letters = (letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
-    return "".join(letters) or "masks"
