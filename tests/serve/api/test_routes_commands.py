@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segscope.client import Answer
+from segscope.client import CommandResult
 from segscope.predict.propagation import PropagationRange
 
 from ..conftest import Server
@@ -25,10 +25,10 @@ class TestCommands:
         server.open()
         said = server.do("predict", frame=3, object_id=1, boxes=[BOX], seq=5)
         assert (said["seq"], said["frame"], said["object_id"], said["can_undo"]) == (5, 3, 1, 1)
-        answer = Answer.of(said)
+        answer = CommandResult.from_json(said)
         canvas = np.zeros((60, 80), bool)
         for part in answer.changes:
-            part.put(canvas)
+            part.apply_to(canvas)
         assert canvas.sum() == answer.changes[0].area > 200
         assert np.array_equal(server.labels()[3], canvas)
 
@@ -66,11 +66,11 @@ class TestCommands:
         server.open("cells.png")
         said = server.do("predict", points=[[35, 20, 1]], multimask=True)
         assert [row["index"] for row in said["candidates"]] == list(range(len(said["candidates"])))
-        want = Answer.of(said).candidates[1]
+        want = CommandResult.from_json(said).candidates[1]
         said = server.do("choose", frame=0, object_id=1, index=1)
         assert said["chosen"] == 1
         canvas = np.zeros((64, 96), bool)
-        want.put(canvas)
+        want.apply_to(canvas)
         assert np.array_equal(server.labels()[0] == 1, canvas)
 
     def test_paint_and_erase(self, server: Server) -> None:

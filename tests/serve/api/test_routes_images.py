@@ -84,7 +84,7 @@ class TestImages:
         answer = server.http.post("/v1/images", files={"file": ("up.nii.gz", path.read_bytes())})
         image_id = answer.json()["image_id"]
         stack = server.workspace.images.stack(image_id)
-        assert type(stack.source).__name__ == "ForeignFrames"
+        assert type(stack.source).__name__ == "SandboxedFrames"
         assert np.array_equal(array(server.http.get(f"/v1/images/{image_id}/volume")), values.T)
 
     def test_several_files_and_a_zip_are_one_stack(self, server: Server, inputs: Any) -> None:

@@ -26,7 +26,7 @@ masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=2
 def test_pixels_come_back(mask: np.ndarray, encoding: Encoding) -> None:
     data = mask_patch.encode_pixels(mask, encoding)
     assert np.array_equal(mask_patch.decode_pixels(data, mask.shape, encoding), mask)
-    assert np.array_equal(client.unpack(data, mask.shape, encoding), mask)
+    assert np.array_equal(client.unpack_mask(data, mask.shape, encoding), mask)
 
 
 @given(masks)
@@ -38,7 +38,7 @@ def test_a_png_shows_the_pixels(mask: np.ndarray) -> None:
 
 @given(masks)
 def test_the_client_packs_as_the_server_reads(mask: np.ndarray) -> None:
-    assert np.array_equal(mask_patch.decode_text(client.pack(mask), mask.shape), mask)
+    assert np.array_equal(mask_patch.decode_text(client.pack_mask(mask), mask.shape), mask)
 
 
 @given(st.data(), hnp.array_shapes(min_dims=2, max_dims=2, max_side=20))
@@ -52,9 +52,9 @@ def test_a_difference_turns_one_mask_into_the_other(
         mask_patch.apply_patch(canvas, patch)
         assert patch.area == after.sum()
         sent = patch.encode("bits").model_dump()
-        received = client.MaskPart.of(sent, base64.b64decode(sent["data"]))
+        received = client.MaskUpdate.from_packet(sent, base64.b64decode(sent["data"]))
         other = before.copy()
-        received.put(other)
+        received.apply_to(other)
         assert np.array_equal(other, after)
     assert np.array_equal(canvas, after)
 

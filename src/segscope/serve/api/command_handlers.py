@@ -40,7 +40,7 @@ def execute(workspace: Workspace, session_id: str, request: CommandRequest) -> R
         result = _count(workspace, session_id, session, request.run(session))
         propagation = request.propagation(session, result)
         if propagation is not None:
-            job = workspace.propagate(session_id, propagation)
+            job = workspace.session_jobs.propagate(session_id, propagation)
             result = replace(result, job=job.job_id)
         if result.answer is not None:
             workspace.look_ahead(session_id, result.answer.frame)

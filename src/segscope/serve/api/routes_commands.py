@@ -105,19 +105,21 @@ def remove_object(
 @router.post("/sessions/{session_id}/propagate", status_code=202)
 def propagate(session_id: Leased, body: PropagateRequest, space: Space) -> JobStatus:
     """Track objects from frame to frame."""
-    return space.propagate(session_id, body).status()
+    return space.session_jobs.propagate(session_id, body).status()
 
 
 @router.post("/sessions/{session_id}/embed", status_code=202)
 def embed(session_id: Leased, body: EmbedRequest, space: Space) -> JobStatus:
     """Encode frames before they are needed."""
-    return space.embed(session_id, body.frames).status()
+    return space.session_jobs.embed(session_id, body.frames).status()
 
 
 @router.post("/sessions/{session_id}/everything", status_code=202)
 def everything(session_id: Leased, body: EverythingRequest, space: Space) -> JobStatus:
     """Segment all objects of a frame without prompts, or the classes of a model that needs none."""
-    return space.everything(session_id, body.frame, body.model, whole=body.whole).status()
+    return space.session_jobs.everything(
+        session_id, body.frame, body.model, whole=body.whole
+    ).status()
 
 
 @router.get("/jobs/{job_id}")

@@ -84,9 +84,9 @@ def series(root: Root, study: str, space: Space) -> list[Series]:
 def store(session_id: Leased, body: Store, space: Space) -> Stored:
     """Send the masks to an archive, exactly as shown."""
     archive = space.archives.get(body.root)
-    with space.export(session_id, body.format, body.objects) as (path, _):
-        archive.store([path])
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+    with space.export(session_id, body.format, body.objects) as file:
+        archive.store([file.path])
+        header = pydicom.dcmread(file.path, stop_before_pixels=True)
     return Stored(
         study=header.StudyInstanceUID,
         series=header.SeriesInstanceUID,

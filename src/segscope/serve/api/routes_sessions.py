@@ -147,21 +147,21 @@ def export(
 ) -> StreamingResponse:
     """The masks as a file, exactly as displayed."""
     block = space.export(session_id, format, _numbers(objects))
-    path, kind = block.__enter__()
+    file = block.__enter__()
 
     def chunks(path: Path) -> Iterator[bytes]:
         try:
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
+            with path.open("rb") as content:
+                while chunk := content.read(_CHUNK):
                     yield chunk
         finally:
             block.__exit__(None, None, None)
 
     headers = {
-        "Content-Disposition": f'attachment; filename="{path.name}"',
-        "Content-Length": str(path.stat().st_size),
+        "Content-Disposition": f'attachment; filename="{file.path.name}"',
+        "Content-Length": str(file.path.stat().st_size),
     }
-    return StreamingResponse(chunks(path), media_type=kind.media_type, headers=headers)
+    return StreamingResponse(chunks(file.path), media_type=file.media_type, headers=headers)
 
 
 @router.get("/sessions/{session_id}/log", response_class=Response)

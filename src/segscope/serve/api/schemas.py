@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -67,36 +67,6 @@ class Collect(RequestBody):
     states: Annotated[list[Literal["todo", "done", "skip", "flag"]], Field(min_length=1)] = ["done"]
 
 
-class Project(BaseModel):
-    name: str
-    version: str
-    labels: list[dict[str, Any]]
-    model: str
-    windows: dict[str, list[float]]
-    exports: dict[str, dict[str, str]]
-    roots: list[str]
-    dicomweb: list[str]
-    cases: dict[str, int]
-    limits: dict[str, float]
-
-
-class Image(BaseModel):
-    image_id: str
-    name: str
-    origin: Literal["root", "upload"]
-    kind: Literal["image", "volume", "video"]
-    modality: str | None
-    shape_zyx: tuple[int, int, int]
-    channels: int
-    dtype: str
-    spacing_zyx_mm: list[float] | None
-    affine: list[list[float]] | None
-    times_s: list[float] | None
-    window: dict[str, Any]
-    bytes: int
-    notes: list[str]
-
-
 class Reference(RequestBody):
     """An image by its `path` below a root of the server, or `dicomweb`: STUDY/SERIES or STUDY of a
     DICOMweb root.
@@ -110,24 +80,7 @@ class Reference(RequestBody):
     channel: Annotated[int, Field(ge=0)] | None = None
 
 
-class Entry(BaseModel):
-    name: str
-    path: str
-    kind: Literal["folder", "image"]
-
-
 # --- cases ---------------------------------------------------------------------------------------
-
-
-class Case(BaseModel):
-    case_id: int
-    image_id: str
-    name: str
-    state: Literal["todo", "done", "skip", "flag"]
-    comment: str
-    annotator: str
-    updated: float
-    seconds: float
 
 
 class CaseNew(RequestBody):

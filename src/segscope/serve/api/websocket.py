@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocketState
 
 from segscope.errors import SegscopeError, UsageError
-from segscope.serve import security
+from segscope.serve import tokens
 from segscope.serve.api import command_handlers
 from segscope.serve.api.command_handlers import Reply
 from segscope.serve.api.command_schemas import COMMANDS, HoverRequest
-from segscope.serve.api.error_responses import paragraph_of, said_of
+from segscope.serve.api.error_responses import error_answer, paragraph_of
 from segscope.serve.api.packets import event_to_json, packet
 from segscope.serve.errors import Expired, ServeError, TooLarge, Unauthorised
 from segscope.serve.project.workspace import Workspace
@@ -98,12 +98,12 @@ class _Connection:
     def _check_token(self, token: str | None) -> None:
         if self.websocket.scope.get("segscope.authorised", True):
             return
-        failures: security.Failures = self.websocket.app.state.failures
+        failures: tokens.Failures = self.websocket.app.state.failures
         address = "?"
         if self.websocket.client:
             address = self.websocket.client.host
         failures.check(address)
-        if not security.is_token(self.workspace.settings, token):
+        if not tokens.is_token(self.workspace.settings, token):
             failures.note(address)
             raise Unauthorised("this server needs its token in the first message")
 
@@ -135,7 +135,7 @@ class _Connection:
                 await asyncio.to_thread(self._check_lease, acts=False)
                 self._put({"type": "heartbeat", "seq": message.get("seq")})
             case "cancel":
-                count = await self._act(lambda: self.workspace.cancel(self.session_id))
+                count = await self._act(lambda: self.workspace.session_jobs.cancel(self.session_id))
                 self._put({"type": "cancelled", "jobs": count})
             case "propagate":
                 await self._propagate(message)
@@ -154,7 +154,9 @@ class _Connection:
     async def _propagate(self, message: JsonObject) -> None:
         seq = message.pop("seq", None)
         request = PropagateRequest(**message)
-        job = await self._act(lambda: self.workspace.propagate(self.session_id, request))
+        job = await self._act(
+            lambda: self.workspace.session_jobs.propagate(self.session_id, request)
+        )
         self._put({"type": "answer", "seq": seq, "job": job.job_id})
 
     async def _act(self, step: Callable[[], Result]) -> Result:
@@ -249,7 +251,7 @@ class _Connection:
             detail = paragraph_of(error.errors())
             answer = {"detail": detail, "kind": "UsageError", "status": 422}
         else:
-            status, body = said_of(error, self.workspace)
+            status, body = error_answer(error, self.workspace.settings)
             answer = {**body, "status": status}
         return {"type": "error", "seq": seq, **answer}
 

@@ -114,7 +114,10 @@ class SessionRegistry:
         self._slots: dict[str, _Slot] = {}
         self._lock = threading.Lock()
         self.leases = Leases(
-            store, idle_s=settings.idle_s, liveness_s=settings.liveness_s, limit=settings.leases
+            store,
+            idle_s=settings.idle_timeout_s,
+            liveness_s=settings.liveness_s,
+            limit=settings.max_sessions,
         )
         self._stop = threading.Event()
         self._saver = threading.Thread(
@@ -189,7 +192,7 @@ class SessionRegistry:
         Raises:
             NotFound, UsageError: no such image or model, or an axis that it does not have.
         """
-        image_id = self._images.row(request.image_id)["id"]
+        image_id = self._images.get(request.image_id).image.image_id
         model = request.model or self._engines.default
         if not request.new and request.start_from is None:
             existing = self._store.row(
