@@ -28,7 +28,7 @@ from serving import ONE_THREAD, Server, make_scans
 
 from segscope.client import (
     Client,
-    CommandResult,
+    SessionUpdate,
     MaskUpdate,
     NotReachable,
     RemoteSession,
@@ -111,7 +111,7 @@ class Annotator:
         self.counts[kind] += 1
         self.waited.append(time.perf_counter() - start)
 
-    def command(self, session: RemoteSession, kind: str) -> CommandResult:
+    def command(self, session: RemoteSession, kind: str) -> SessionUpdate:
         chance, (frames, height, width) = self.chance, self.shape
         frame, object_id = chance.randrange(frames), chance.randint(1, 3)
         x, y = chance.uniform(1, width - 1), chance.uniform(1, height - 1)
@@ -143,7 +143,7 @@ class Annotator:
                 return session.choose(frame, object_id, chance.randrange(3))
         return session.accept([frame])
 
-    def see(self, session: RemoteSession, answer: CommandResult) -> Screen:
+    def see(self, session: RemoteSession, answer: SessionUpdate) -> Screen:
         """The screen with what changed; what was not sent is fetched."""
         screen = {key: mask for key, mask in self.screen.items() if key[0] not in answer.stale}
         for part in answer.changes:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segscope.client import Client, CommandResult, NotReachable, RemoteSession, ServerError
+from segscope.client import Client, NotReachable, RemoteSession, ServerError, SessionUpdate
 
 from .conftest import TOKEN
 
@@ -106,7 +106,7 @@ class Annotator:
         finally:
             client.close()
 
-    def step(self, session: RemoteSession, chance: random.Random) -> CommandResult:
+    def step(self, session: RemoteSession, chance: random.Random) -> SessionUpdate:
         frame, object_id = chance.randrange(7), chance.randint(1, 3)
         x, y = chance.uniform(1, 79), chance.uniform(1, 59)
         kind = chance.choices(
@@ -141,7 +141,7 @@ class Annotator:
                 raise
             return session.undo()
 
-    def see(self, session: RemoteSession, answer: CommandResult) -> None:
+    def see(self, session: RemoteSession, answer: SessionUpdate) -> None:
         """Draw what changed; fetch what was not sent."""
         for part in answer.changes:
             part.apply_to(
@@ -251,7 +251,7 @@ def test_a_project_has_one_server(lasting: Process) -> None:
 
 
 def test_click_to_mask_is_quick(lasting: Process, record_property: Any) -> None:
-    def timed(step: Callable[..., CommandResult], *said: Any, **more: Any) -> float:
+    def timed(step: Callable[..., SessionUpdate], *said: Any, **more: Any) -> float:
         start = time.perf_counter()
         step(*said, **more)
         return 1000 * (time.perf_counter() - start)

@@ -17,11 +17,10 @@ from .client import Client
 from .http import LeaseExpired, NotReachable, ServerError
 from .label_map import LabelMap
 from .session import RemoteSession
-from .types import CommandResult, ImageInfo, MaskUpdate, pack_mask, unpack_mask
+from .types import ImageInfo, MaskUpdate, SessionUpdate, pack_mask, unpack_mask
 
 __all__ = [
     "Client",
-    "CommandResult",
     "ImageInfo",
     "LabelMap",
     "LeaseExpired",
@@ -29,6 +28,7 @@ __all__ = [
     "NotReachable",
     "RemoteSession",
     "ServerError",
+    "SessionUpdate",
     "pack_mask",
     "unpack_mask",
 ]

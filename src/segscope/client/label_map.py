@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .session import RemoteSession
-from .types import CommandResult, MaskUpdate
+from .types import MaskUpdate, SessionUpdate
 
 
 class LabelMap:
@@ -28,7 +28,7 @@ class LabelMap:
         """Fetch all masks."""
         self.labels = np.array(self.session.labels(), np.uint16)
 
-    def apply(self, result: CommandResult) -> set[int]:
+    def apply(self, result: SessionUpdate) -> set[int]:
         """Apply the result of a command; the frames that it changed."""
         for update in result.changes:
             self.apply_update(update)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .http import Http, NotReachable, ServerError
-from .types import CommandResult, JsonObject, MaskUpdate, OpenedSession, pack_mask
+from .types import JsonObject, MaskUpdate, OpenedSession, SessionUpdate, pack_mask
 
 Click = tuple[float, float, int]
 """x, y, and 1 for a positive or 0 for a negative click."""
@@ -130,7 +130,7 @@ class RemoteSession:
         boxes: Sequence[BoxCorners] = (),
         prompts: Sequence[PromptJson] = (),
         **options: Any,
-    ) -> CommandResult:
+    ) -> SessionUpdate:
         """Add prompts for an object on a frame."""
         body = _prompt_fields(points, boxes, prompts)
         return self._command("predict", frame=frame, object_id=object_id, **body, **options)
@@ -144,24 +144,24 @@ class RemoteSession:
         boxes: Sequence[BoxCorners] = (),
         prompts: Sequence[PromptJson] = (),
         **options: Any,
-    ) -> CommandResult:
+    ) -> SessionUpdate:
         """What `predict` would return; the session does not change."""
         body = _prompt_fields(points, boxes, prompts)
         return self._command("hover", frame=frame, object_id=object_id, **body, **options)
 
-    def replace(self, frame: int, object_id: int, prompts: Sequence[PromptJson]) -> CommandResult:
+    def replace(self, frame: int, object_id: int, prompts: Sequence[PromptJson]) -> SessionUpdate:
         """Replace the prompts of an object on a frame."""
         return self._command("replace", frame=frame, object_id=object_id, prompts=list(prompts))
 
-    def choose(self, frame: int, object_id: int, index: int) -> CommandResult:
+    def choose(self, frame: int, object_id: int, index: int) -> SessionUpdate:
         """Choose another of the candidate masks."""
         return self._command("choose", frame=frame, object_id=object_id, index=index)
 
-    def clear(self, frame: int, object_id: int) -> CommandResult:
+    def clear(self, frame: int, object_id: int) -> SessionUpdate:
         """Delete the prompts and the mask of an object on a frame."""
         return self._command("clear", frame=frame, object_id=object_id)
 
-    def set_mask(self, frame: int, object_id: int, mask: NDArray[np.bool_]) -> CommandResult:
+    def set_mask(self, frame: int, object_id: int, mask: NDArray[np.bool_]) -> SessionUpdate:
         """Set the mask (row, column) of an object on a frame."""
         prompt = {"type": "mask", "size_hw": list(mask.shape), "bits": pack_mask(mask)}
         return self.predict(frame, object_id, prompts=[prompt])
@@ -174,33 +174,33 @@ class RemoteSession:
         width: float,
         *,
         erase: bool = False,
-    ) -> CommandResult:
+    ) -> SessionUpdate:
         """Paint, or erase, a stroke of a round brush."""
         stroke = {"xy": [list(pair) for pair in xy], "width": width}
         return self._command(
             "paint", frame=frame, object_id=object_id, strokes=[stroke], erase=erase
         )
 
-    def accept(self, frames: Sequence[int], *, accepted: bool = True) -> CommandResult:
+    def accept(self, frames: Sequence[int], *, accepted: bool = True) -> SessionUpdate:
         """Freeze the masks on frames, or unfreeze them."""
         return self._command("accept", frames=list(frames), accepted=accepted)
 
-    def undo(self, frame: int | None = None) -> CommandResult:
+    def undo(self, frame: int | None = None) -> SessionUpdate:
         """Undo the latest command."""
         return self._command("undo", frame=frame)
 
-    def redo(self, frame: int | None = None) -> CommandResult:
+    def redo(self, frame: int | None = None) -> SessionUpdate:
         """Redo the command that was undone last."""
         return self._command("redo", frame=frame)
 
-    def describe(self, object_id: int, **fields: Any) -> CommandResult:
+    def describe(self, object_id: int, **fields: Any) -> SessionUpdate:
         """Change the label, colour, code, locked, visible or comment of an object."""
-        return CommandResult.from_json(self._json("PATCH", f"/objects/{object_id}", fields))
+        return SessionUpdate.from_json(self._json("PATCH", f"/objects/{object_id}", fields))
 
-    def remove(self, object_id: int, *, force: bool = False) -> CommandResult:
+    def remove(self, object_id: int, *, force: bool = False) -> SessionUpdate:
         """Delete an object."""
         query = urlencode({"force": str(force).lower()})
-        return CommandResult.from_json(self._json("DELETE", f"/objects/{object_id}?{query}"))
+        return SessionUpdate.from_json(self._json("DELETE", f"/objects/{object_id}?{query}"))
 
     # --- jobs ------------------------------------------------------------------------------------
 
@@ -256,8 +256,8 @@ class RemoteSession:
 
     # --- requests --------------------------------------------------------------------------------
 
-    def _command(self, action: str, **body: Any) -> CommandResult:
-        return CommandResult.from_json(self._json("POST", f"/{action}", body))
+    def _command(self, action: str, **body: Any) -> SessionUpdate:
+        return SessionUpdate.from_json(self._json("POST", f"/{action}", body))
 
     def _json(self, method: str, path: str, body: object = None) -> Any:
         return self._http.json(method, self._path(path), body, self._lease)

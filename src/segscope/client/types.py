@@ -1,4 +1,4 @@
-"""What a server sends: images, parts of masks, and results of commands."""
+"""What a server sends: images, parts of masks, and what commands change."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class MaskUpdate:
 
 
 @dataclass(frozen=True)
-class CommandResult:
-    """The result of a command.
+class SessionUpdate:
+    """What a command changed in a session.
 
     Attributes:
         score: predicted IoU of the mask on the prompted frame.
@@ -124,7 +124,7 @@ class CommandResult:
     answer: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def from_json(cls, answer: Mapping[str, Any]) -> CommandResult:
+    def from_json(cls, answer: Mapping[str, Any]) -> SessionUpdate:
         return cls(
             frame=answer["frame"],
             object_id=answer["object_id"],

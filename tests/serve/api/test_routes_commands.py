@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segscope.client import CommandResult
+from segscope.client import SessionUpdate
 from segscope.predict.propagation import PropagationRange
 
 from ..conftest import Server
@@ -25,7 +25,7 @@ class TestCommands:
         server.open()
         said = server.do("predict", frame=3, object_id=1, boxes=[BOX], seq=5)
         assert (said["seq"], said["frame"], said["object_id"], said["can_undo"]) == (5, 3, 1, 1)
-        answer = CommandResult.from_json(said)
+        answer = SessionUpdate.from_json(said)
         canvas = np.zeros((60, 80), bool)
         for part in answer.changes:
             part.apply_to(canvas)
@@ -66,7 +66,7 @@ class TestCommands:
         server.open("cells.png")
         said = server.do("predict", points=[[35, 20, 1]], multimask=True)
         assert [row["index"] for row in said["candidates"]] == list(range(len(said["candidates"])))
-        want = CommandResult.from_json(said).candidates[1]
+        want = SessionUpdate.from_json(said).candidates[1]
         said = server.do("choose", frame=0, object_id=1, index=1)
         assert said["chosen"] == 1
         canvas = np.zeros((64, 96), bool)
@@ -238,7 +238,7 @@ class TestJobs:
             server.do("predict", 409, frame=0, points=[[5, 5, 1]])
             server.do("undo", 409)
             assert server.do("hover", frame=0, points=[[60, 15, 1]])["changes"]
-            assert next(frames)[0] == 0
+            assert next(frames).frame == 0
             server.do("predict", 409, frame=0, points=[[5, 5, 1]])
             frames.close()
             document.end_propagation()

@@ -195,13 +195,13 @@ class MonaiLabelService:
         """Models that need no download; prompted ones twice, for a slice and for a volume."""
         labels = [label.name for label in self.workspace.labels] or ["object"]
         models: dict[str, ModelInfo] = {}
-        for row in self.workspace.engines.list_models():
-            name = row.name
-            if not row.available:
+        for model in self.workspace.engines.list_models():
+            name = model.name
+            if not model.available:
                 continue
-            if row.classes:
+            if model.classes:
                 description = f"segscope: {name}, without prompts, slice by slice"
-                models[name] = _model_info("segmentation", row.classes, 3, description)
+                models[name] = _model_info("segmentation", model.classes, 3, description)
                 continue
             for dimension, scope in _DIMENSIONS:
                 description = f"segscope: {name}, {scope}"

@@ -27,7 +27,7 @@ from segscope.serve.compat.nninteractive.service import (
     IDLE_TIMEOUT_S,
     LIVENESS_S,
     NnInteractiveService,
-    VolumeSession,
+    VolumeClient,
 )
 from segscope.serve.json_object import JsonObject, abbreviate, parse_object
 
@@ -74,7 +74,7 @@ def healthz() -> dict[str, str]:
 def capabilities(service: Service) -> JsonObject:
     """What this server supports: everything but windows that grow by themselves."""
     require_codec()
-    model = next(row for row in service.workspace.engines.list_models() if row.default)
+    model = next(model for model in service.workspace.engines.list_models() if model.default)
     return {
         "supported_interactions": {
             "points": True,
@@ -105,9 +105,9 @@ def capabilities(service: Service) -> JsonObject:
 
 @router.post("/claim")
 def claim(service: Service) -> JsonObject:
-    session = service.claim()
+    client = service.claim()
     return {
-        "lease_token": session.token,
+        "lease_token": client.token,
         "idle_timeout_seconds": IDLE_TIMEOUT_S,
         "liveness_timeout_seconds": LIVENESS_S,
     }
@@ -121,15 +121,15 @@ def release(service: Service, token: Token = None) -> JsonObject:
 
 @router.post("/heartbeat")
 def heartbeat(service: Service, token: Token = None) -> dict[str, float]:
-    session = service.get_session(token, is_command=False)
-    return {"remaining_seconds": session.idle_left_s()}
+    client = service.get_client(token, is_command=False)
+    return {"remaining_seconds": client.idle_left_s()}
 
 
 @router.get("/lease_status")
 def lease_status(service: Service, token: Token = None) -> dict[str, float]:
-    session = service.get_session(token, is_command=False)
+    client = service.get_client(token, is_command=False)
     return {
-        "remaining_seconds": session.idle_left_s(),
+        "remaining_seconds": client.idle_left_s(),
         "idle_timeout_seconds": IDLE_TIMEOUT_S,
     }
 
@@ -139,7 +139,7 @@ def lease_status(service: Service, token: Token = None) -> dict[str, float]:
 
 @router.post("/set_image")
 def set_image(service: Service, data: Data, meta: Meta, token: Token = None) -> JsonObject:
-    session = service.get_session(token)
+    client = service.get_client(token)
     properties = meta.get("image_properties")
     spacing: object = None
     if isinstance(properties, dict):
@@ -147,30 +147,30 @@ def set_image(service: Service, data: Data, meta: Meta, token: Token = None) -> 
     if not isinstance(spacing, list):
         spacing = None
     array = unpack_array(data, service.workspace.settings.ram_bytes)
-    with session.lock:
-        service.set_image(session, array, spacing)
+    with client.lock:
+        service.set_image(client, array, spacing)
     return {"original_image_shape": list(array.shape)}
 
 
 @router.post("/set_target_buffer")
 def set_target_buffer(service: Service, body: Json, token: Token = None) -> JsonObject:
-    session = service.get_session(token)
-    with session.lock:
-        shape = session.shape
+    client = service.get_client(token)
+    with client.lock:
+        shape = client.shape
         if body.get("shape") != list(shape):
             requested = abbreviate(body.get("shape"), 60)
             raise UsageError(
                 f"the target must have the shape of the image {list(shape)}, got {requested}"
             )
-        assert session.client_mask is not None
-        session.client_mask[:] = False
+        assert client.client_mask is not None
+        client.client_mask[:] = False
     return {}
 
 
 @router.post("/set_do_autozoom")
 def set_do_autozoom(service: Service, token: Token = None) -> JsonObject:
     """Accepted without effect: the engine chooses its window itself."""
-    service.get_session(token)
+    service.get_client(token)
     return {}
 
 
@@ -179,66 +179,66 @@ def set_do_autozoom(service: Service, token: Token = None) -> JsonObject:
 
 @router.post("/reset_interactions")
 def reset_interactions(service: Service, token: Token = None) -> JsonObject:
-    session = service.get_session(token)
-    with session.lock:
-        service.start_object(session)
+    client = service.get_client(token)
+    with client.lock:
+        service.start_object(client)
     return {}
 
 
 @router.post("/add_point_interaction")
 def add_point(service: Service, body: Json, token: Token = None) -> Response:
-    session = service.get_session(token)
+    client = service.get_client(token)
 
     def work() -> bool:
-        target = session.target(positive=_is_positive(body))
+        target = client.target(positive=_is_positive(body))
         prompt = point_prompt(body.get("coordinates"), target)
-        return _add(service, session, [prompt], body)
+        return _add(service, client, [prompt], body)
 
-    return _respond(service, session, work)
+    return _respond(service, client, work)
 
 
 @router.post("/add_bbox_interaction")
 def add_bbox(service: Service, body: Json, token: Token = None) -> Response:
-    session = service.get_session(token)
+    client = service.get_client(token)
 
     def work() -> bool:
-        target = session.target(positive=_is_positive(body))
+        target = client.target(positive=_is_positive(body))
         prompt = box_prompt(body.get("bbox_coords"), target)
-        return _add(service, session, [prompt], body)
+        return _add(service, client, [prompt], body)
 
-    return _respond(service, session, work)
+    return _respond(service, client, work)
 
 
 @router.post("/add_initial_seg_interaction")
 def add_initial(service: Service, data: Data, meta: Meta, token: Token = None) -> Response:
     """Adopt a segmentation; the client has it already, so only what prediction changes is sent."""
-    session = service.get_session(token)
+    client = service.get_client(token)
     labels = unpack_array(data, service.workspace.settings.ram_bytes)
 
     def work() -> bool:
-        prompts = initial_prompts(labels, session.shape, session.target())
-        session.client_mask = labels > 0
+        prompts = initial_prompts(labels, client.shape, client.target())
+        client.client_mask = labels > 0
         track = bool(meta.get("run_prediction", False))
-        return service.add_interaction(session, prompts, track=track)
+        return service.add_interaction(client, prompts, track=track)
 
-    return _respond(service, session, work)
+    return _respond(service, client, work)
 
 
 @router.post("/add_scribble_interaction")
 def add_scribble(service: Service, data: Data, meta: Meta, token: Token = None) -> Response:
     """A stroke, sent as a mask."""
-    return _add_drawing(service, service.get_session(token), data, meta, is_lasso=False)
+    return _add_drawing(service, service.get_client(token), data, meta, is_lasso=False)
 
 
 @router.post("/add_lasso_interaction")
 def add_lasso(service: Service, data: Data, meta: Meta, token: Token = None) -> Response:
     """A region, sent as a mask that is filled or only its outline."""
-    return _add_drawing(service, service.get_session(token), data, meta, is_lasso=True)
+    return _add_drawing(service, service.get_client(token), data, meta, is_lasso=True)
 
 
 def _add_drawing(
     service: NnInteractiveService,
-    session: VolumeSession,
+    client: VolumeClient,
     data: bytes,
     meta: JsonObject,
     *,
@@ -247,24 +247,24 @@ def _add_drawing(
     mask = unpack_array(data, service.workspace.settings.ram_bytes) > 0
 
     def work() -> bool:
-        drawing = place_drawing(mask, meta.get("interaction_bbox"), session.shape)
-        target = session.target(positive=_is_positive(meta))
-        prompts = service.drawing_prompts(session, drawing, target, is_lasso=is_lasso)
-        return _add(service, session, prompts, meta)
+        drawing = place_drawing(mask, meta.get("interaction_bbox"), client.shape)
+        target = client.target(positive=_is_positive(meta))
+        prompts = service.drawing_prompts(client, drawing, target, is_lasso=is_lasso)
+        return _add(service, client, prompts, meta)
 
-    return _respond(service, session, work)
+    return _respond(service, client, work)
 
 
 @router.post("/predict")
 def predict(service: Service, token: Token = None) -> Response:
-    session = service.get_session(token)
-    return _respond(service, session, lambda: service.add_interaction(session, []))
+    client = service.get_client(token)
+    return _respond(service, client, lambda: service.add_interaction(client, []))
 
 
 @router.post("/undo")
 def undo(service: Service, token: Token = None) -> Response:
-    session = service.get_session(token)
-    return _respond(service, session, lambda: service.undo(session))
+    client = service.get_client(token)
+    return _respond(service, client, lambda: service.undo(client))
 
 
 def _is_positive(options: JsonObject) -> bool:
@@ -273,29 +273,29 @@ def _is_positive(options: JsonObject) -> bool:
 
 def _add(
     service: NnInteractiveService,
-    session: VolumeSession,
+    client: VolumeClient,
     prompts: list[Prompt],
     options: JsonObject,
 ) -> bool:
     """Answer prompts now, or with later ones if the client says so; whether they were answered."""
     if options.get("run_prediction", True):
-        return service.add_interaction(session, prompts)
-    service.defer_interaction(session, prompts)
+        return service.add_interaction(client, prompts)
+    service.defer_interaction(client, prompts)
     return False
 
 
 def _respond(
-    service: NnInteractiveService, session: VolumeSession, work: Callable[[], bool]
+    service: NnInteractiveService, client: VolumeClient, work: Callable[[], bool]
 ) -> Response:
     """Do some work; whether it predicted, and the part of the mask that it changed."""
     bbox: list[Bounds] | None = None
     shape = [0]
     content = b""
-    with session.lock, service.open_document(session):
+    with client.lock, service.open_session(client):
         has_predicted = work()
         change = None
         if has_predicted:
-            change = service.take_change(session)
+            change = service.take_change(client)
     if change is not None:
         bbox = change.bounds
         shape = list(change.mask.shape)

@@ -20,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from segscope.errors import UsageError
+from segscope.masks import decode_runs
 from segscope.predict import StopRules
 from segscope.predict.propagation import PropagationRange
 from segscope.prompts import MaskPrompt, Prompt
@@ -45,8 +46,8 @@ _UNIT_SPACING = (1.0, 1.0, 1.0)
 
 
 @dataclass
-class VolumeSession:
-    """The work of one client.
+class VolumeClient:
+    """One client and its work.
 
     Attributes:
         token: what the client identifies itself with.
@@ -83,7 +84,7 @@ class VolumeSession:
         return PromptTarget(self.object_id, self.axis, positive)
 
     def idle_left_s(self) -> float:
-        """Time until the session ends unless a command arrives."""
+        """Time until the lease ends unless a command arrives."""
         return max(0.0, IDLE_TIMEOUT_S - (time.monotonic() - self.last_command))
 
 
@@ -105,56 +106,56 @@ class NnInteractiveService:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._sessions: dict[str, VolumeSession] = {}
+        self._clients: dict[str, VolumeClient] = {}
         self._lock = threading.Lock()
 
-    def claim(self) -> VolumeSession:
-        """Start a session for a client.
+    def claim(self) -> VolumeClient:
+        """Admit a client.
 
         Raises:
             Full: the server has as many clients as it accepts.
         """
         with self._lock:
             self._remove_expired()
-            if len(self._sessions) >= self.workspace.settings.max_sessions:
+            if len(self._clients) >= self.workspace.settings.max_sessions:
                 raise Full("this server accepts no further clients now; try again later")
-            session = VolumeSession(secrets.token_urlsafe(24))
-            self._sessions[session.token] = session
-            return session
+            client = VolumeClient(secrets.token_urlsafe(24))
+            self._clients[client.token] = client
+            return client
 
-    def get_session(self, token: str | None, *, is_command: bool = True) -> VolumeSession:
-        """The session of a request.
+    def get_client(self, token: str | None, *, is_command: bool = True) -> VolumeClient:
+        """The client of a request.
 
         Raises:
-            Expired: it has ended.
+            Expired: its lease has ended.
         """
         with self._lock:
             self._remove_expired()
-            session = self._sessions.get(token or "")
-            if session is None:
+            client = self._clients.get(token or "")
+            if client is None:
                 raise Expired("the lease has ended; connect again")
-            session.last_contact = time.monotonic()
+            client.last_contact = time.monotonic()
             if is_command:
-                session.last_command = session.last_contact
-            return session
+                client.last_command = client.last_contact
+            return client
 
     def release(self, token: str | None) -> None:
-        """End a client's session."""
+        """Forget a client."""
         with self._lock:
-            self._sessions.pop(token or "", None)
+            self._clients.pop(token or "", None)
 
     def _remove_expired(self) -> None:
         now = time.monotonic()
-        for token, session in list(self._sessions.items()):
-            is_idle = now - session.last_command > IDLE_TIMEOUT_S
-            is_gone = now - session.last_contact > LIVENESS_S
+        for token, client in list(self._clients.items()):
+            is_idle = now - client.last_command > IDLE_TIMEOUT_S
+            is_gone = now - client.last_contact > LIVENESS_S
             if is_idle or is_gone:
-                del self._sessions[token]
+                del self._clients[token]
 
     # --- images ----------------------------------------------------------------------------------
 
     def set_image(
-        self, session: VolumeSession, array: NDArray[Any], spacing: Sequence[float] | None
+        self, client: VolumeClient, array: NDArray[Any], spacing: Sequence[float] | None
     ) -> None:
         """Begin the work on a volume (channel, a, b, c), of which the first channel is used.
 
@@ -178,12 +179,12 @@ class NnInteractiveService:
             image_id=image.image_id, annotator=ANNOTATOR, axis=axis, overlap="keep", new=True
         )
         row, _ = self.workspace.sessions.find_or_create(request)
-        session.session_id = row["id"]
-        session.axis = axis
-        session.object_id = 1
-        session.client_mask = np.zeros(array.shape[1:], bool)
-        session.pending = []
-        session.command_counts = []
+        client.session_id = row["id"]
+        client.axis = axis
+        client.object_id = 1
+        client.client_mask = np.zeros(array.shape[1:], bool)
+        client.pending = []
+        client.command_counts = []
 
     def _upload(self, volume: NDArray[Any], spacing: Sequence[float]) -> Image:
         import nibabel
@@ -200,86 +201,85 @@ class NnInteractiveService:
     # --- commands --------------------------------------------------------------------------------
 
     @contextmanager
-    def open_document(self, session: VolumeSession) -> Iterator[OpenSession]:
-        """The document of a client's session.
+    def open_session(self, client: VolumeClient) -> Iterator[OpenSession]:
+        """The open session of a client.
 
         Raises:
             UsageError: no image is set.
         """
-        if session.session_id is None:
+        if client.session_id is None:
             raise UsageError("no image is set; call set_image first")
-        with self.workspace.sessions.use(session.session_id) as document:
-            yield document
+        with self.workspace.sessions.use(client.session_id) as session:
+            yield session
 
     def add_interaction(
-        self, session: VolumeSession, prompts: Sequence[Prompt], *, track: bool = True
+        self, client: VolumeClient, prompts: Sequence[Prompt], *, track: bool = True
     ) -> bool:
         """Add prompts and answer all pending ones; whether there were any."""
-        self.defer_interaction(session, prompts)
-        if not session.pending:
+        self.defer_interaction(client, prompts)
+        if not client.pending:
             return False
-        with self.open_document(session) as document:
-            pending = session.pending
-            session.pending = []
-            document.execute(
-                Add(tuple(prompt for interaction in pending for prompt in interaction))
-            )
+        with self.open_session(client) as session:
+            pending = client.pending
+            client.pending = []
+            prompts = tuple(prompt for interaction in pending for prompt in interaction)
+            session.execute(Add(prompts))
             commands = 1
-            if track and document.frames > 1:
+            if track and session.frames > 1:
                 prompted = {prompt.frame for prompt in pending[-1]}
-                commands += self._propagate(session, document, prompted)
-            session.command_counts.append(commands)
-            assert session.session_id is not None
-            self.workspace.sessions.count_command(session.session_id, document)
+                commands += self._propagate(client, session, prompted)
+            client.command_counts.append(commands)
+            assert client.session_id is not None
+            self.workspace.sessions.count_command(client.session_id, session)
         return True
 
-    def defer_interaction(self, session: VolumeSession, prompts: Sequence[Prompt]) -> None:
+    def defer_interaction(self, client: VolumeClient, prompts: Sequence[Prompt]) -> None:
         """Add prompts that are answered with later ones."""
         if prompts:
-            session.pending.append(prompts)
+            client.pending.append(prompts)
 
-    def _propagate(self, session: VolumeSession, document: OpenSession, frames: Set[int]) -> int:
+    def _propagate(self, client: VolumeClient, session: OpenSession, frames: Set[int]) -> int:
         """Track from the prompted slices up to the neighbouring prompted ones; commands executed."""
-        low, _ = document.work.interval(min(frames), session.object_id)
-        _, high = document.work.interval(max(frames), session.object_id)
+        low, _ = session.work.interval(min(frames), client.object_id)
+        _, high = session.work.interval(max(frames), client.object_id)
         deadline = time.monotonic() + MAX_TRACKING_S
-        commands_before = document.work.can_undo
-        tracked = document.propagate(
+        commands_before = session.work.can_undo
+        tracked = session.propagate(
             PropagationRange("both", min(frames), (low, high), StopRules()),
-            [session.object_id],
+            [client.object_id],
             lambda: time.monotonic() > deadline,
         )
         try:
             for _ in tracked:
                 pass
         finally:
-            document.end_propagation()
-        return document.work.can_undo - commands_before
+            session.end_propagation()
+        return session.work.can_undo - commands_before
 
-    def undo(self, session: VolumeSession) -> bool:
+    def undo(self, client: VolumeClient) -> bool:
         """Take back the latest interaction; whether masks may have changed."""
-        if session.pending:
-            session.pending.pop()
+        if client.pending:
+            client.pending.pop()
             return False
-        if not session.command_counts:
+        if not client.command_counts:
             return False
-        with self.open_document(session) as document:
-            for _ in range(session.command_counts.pop()):
-                document.undo(None)
+        with self.open_session(client) as session:
+            for _ in range(client.command_counts.pop()):
+                session.undo(None)
         return True
 
-    def start_object(self, session: VolumeSession) -> None:
+    def start_object(self, client: VolumeClient) -> None:
         """Begin another object; the current one stays in the session."""
-        with self.open_document(session) as document:
-            session.object_id = document.free_id()
-        session.pending = []
-        session.command_counts = []
-        if session.client_mask is not None:
-            session.client_mask[:] = False
+        with self.open_session(client) as session:
+            client.object_id = session.free_id()
+        client.pending = []
+        client.command_counts = []
+        if client.client_mask is not None:
+            client.client_mask[:] = False
 
     def drawing_prompts(
         self,
-        session: VolumeSession,
+        client: VolumeClient,
         drawing: NDArray[np.bool_],
         target: PromptTarget,
         *,
@@ -296,21 +296,23 @@ class NnInteractiveService:
             if is_lasso:
                 region = ndimage.binary_fill_holes(region)
             if is_lasso and target.positive and len(slices) == 1:
-                with self.open_document(session) as document:
-                    mask = region | document.mask(frame, target.object_id)
+                with self.open_session(client) as session:
+                    mask = region | _shown_mask(session, frame, target.object_id)
                 prompts.append(MaskPrompt(mask, frame, target.object_id, refine=True))
             else:
                 prompts += click_prompts(region, frame, target)
         return prompts
 
-    def take_change(self, session: VolumeSession) -> MaskChange | None:
+    def take_change(self, client: VolumeClient) -> MaskChange | None:
         """What differs from the client's mask, which then counts as known to the client."""
-        assert session.client_mask is not None
-        with self.open_document(session) as document:
-            frames = [document.mask(frame, session.object_id) for frame in range(document.frames)]
-        current = np.moveaxis(np.stack(frames), 0, session.axis)
-        different = current ^ session.client_mask
-        session.client_mask = current
+        assert client.client_mask is not None
+        with self.open_session(client) as session:
+            frames = [
+                _shown_mask(session, frame, client.object_id) for frame in range(session.frames)
+            ]
+        current = np.moveaxis(np.stack(frames), 0, client.axis)
+        different = current ^ client.client_mask
+        client.client_mask = current
         if not different.any():
             return None
         bounds = [_extent(different, axis) for axis in range(3)]
@@ -342,6 +344,14 @@ def _storage_dtype(volume: NDArray[Any]) -> DTypeLike:
     if volume.size == 0 or (volume.min() >= -(2**15) and volume.max() < 2**15):
         return np.int16
     return np.float32
+
+
+def _shown_mask(session: OpenSession, frame: int, object_id: int) -> NDArray[np.bool_]:
+    """The mask of an object as shown on a frame."""
+    runs = session.visible_masks(frame).get(object_id)
+    if runs is None:
+        return np.zeros(session.size_hw, bool)
+    return decode_runs(runs, session.size_hw)
 
 
 def _extent(mask: NDArray[np.bool_], axis: int) -> Bounds:
