@@ -32,9 +32,10 @@ from segscope.serve.sessions.events import EventBus
 from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.model_pool import ModelPool
 from segscope.serve.sessions.object_info import describe_network
-from segscope.serve.sessions.registry import SessionRegistry, SessionRequest
+from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.review import count_reviewed
 from segscope.serve.sessions.session_jobs import SessionJobs
+from segscope.serve.sessions.session_request import SessionRequest
 from segscope.serve.settings import Settings
 from segscope.wire import JsonObject, prompts_to_json
 
