@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,70 @@ class TestLog:
         lines = log.read_text().splitlines()
         log.write_text("\n".join([lines[0], lines[1][:30], lines[2]]) + "\n")
         with pytest.raises(ReadError, match="line 2"):
+            Interaction.resume(log, clip, sam2)
+
+    def test_its_head_names_image_engine_annotator_and_version(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "log.jsonl"
+        Interaction(clip, sam2, log=log, annotator="anna").close()
+        head = json.loads(log.read_text())
+        assert head["image"]["shape"] == [8, 60, 80]
+        assert head["engine"]["model"] == sam2.card.name
+        assert head["annotator"] == "anna"
+        assert head["version"]
+
+    def test_each_line_has_number_time_annotator_and_hash(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "log.jsonl"
+        with Interaction(clip, sam2, log=log, annotator="anna") as work:
+            work.add(DISC)
+        with Interaction.resume(log, clip, sam2, annotator="ben") as work:
+            work.undo()
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [line["seq"] for line in lines] == [0, 1, 2]
+        assert [line["annotator"] for line in lines] == ["anna", "anna", "ben"]
+        times = [datetime.fromisoformat(line["time"]) for line in lines]
+        assert times == sorted(times)
+        assert all(moment.utcoffset() == timedelta(0) for moment in times)
+        assert len({line["hash"] for line in lines}) == 3
+
+    @pytest.mark.parametrize(
+        ("harm", "message"),
+        [
+            ("changed", "line 2: its hash"),
+            ("dropped", "line 2: its sequence number is 2, expected 1"),
+            ("swapped", "line 2: its sequence number"),
+            ("renumbered", "line 2: its hash"),
+            ("head", "line 1: its hash"),
+        ],
+    )
+    def test_a_line_that_was_tampered_with_is_named(
+        self, sam2: Engine, clip: Stack, tmp_path: Path, harm: str, message: str
+    ) -> None:
+        log = tmp_path / "log.jsonl"
+        with Interaction(clip, sam2, log=log) as work:
+            for prompt in (DISC, SPOT, DISC):
+                work.add(prompt)
+        head, one, two, three = log.read_text().splitlines()
+        damaged = {
+            "changed": [head, one.replace("30.0", "31.0"), two, three],
+            "dropped": [head, two, three],
+            "swapped": [head, two, one, three],
+            "renumbered": [head, two.replace('"seq": 2', '"seq": 1'), three],
+            "head": [head.replace('"highest"', '"keep"'), one, two, three],
+        }
+        log.write_text("\n".join(damaged[harm]) + "\n")
+        with pytest.raises(ReadError, match=message):
+            Interaction.resume(log, clip, sam2)
+
+    def test_a_log_of_another_version_is_refused(
+        self, sam2: Engine, clip: Stack, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "log.jsonl"
+        log.write_text('{"segscope_log": 1, "version": "0.1"}\n')
+        with pytest.raises(ReadError, match="not the head of a segscope log of version 2"):
             Interaction.resume(log, clip, sam2)
 
     def test_another_image_is_refused(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:

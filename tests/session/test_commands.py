@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segscope.errors import PromptError, UsageError, WriteError
+from segscope.errors import PromptError, ReadError, UsageError, WriteError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
-from segscope.prompts import Box, MaskPrompt, Point
-from segscope.session import Interaction
+from segscope.predict import StopRules
+from segscope.predict.propagation import PropagationRange
+from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
+from segscope.session import Interaction, commands, mask_delta
 from segscope.session.command_log import CommandLog
+from segscope.session.commands import (
+    COMMANDS,
+    Accept,
+    Add,
+    Choose,
+    Clear,
+    Command,
+    Confirm,
+    Describe,
+    Propagate,
+    Redo,
+    Remove,
+    Rename,
+    Replace,
+    Undo,
+    entry_from_json,
+)
 from segscope.stack import Stack
+from segscope.wire import prompt_to_json
 
 DISC = Box((10, 20, 30, 40))
 CLICK = Point(20, 30)
@@ -198,3 +219,50 @@ def test_a_propagation_that_was_cancelled_at_once_replays(
         work.add(Point(30, 30, frame=5))
         masks = work.masks()
     assert same(resumed(log, clip, sam2), masks)
+
+
+EXAMPLES: tuple[Command, ...] = (
+    Add((CLICK, DISC, Scribble(((1.5, 2), (3, 4)), 1, 2, False, 5), MaskPrompt(np.eye(3) > 0))),
+    Replace(1, 2, (Point(3, 4, 1, 2, False),)),
+    Choose(0, 1, 2),
+    Clear(3, 1),
+    Remove(4),
+    Rename(1, "liver"),
+    Describe(2, None, {"colour": "#ff0000", "locked": None}),
+    Confirm(2, 1),
+    Accept(2, (1, 3), False),
+    Propagate(PropagationRange("both", 2, (1, 5), StopRules(absent_mm=4.5)), (1, 2), 3),
+)
+
+
+def test_every_command_comes_back_from_its_json() -> None:
+    assert {type(command) for command in EXAMPLES} == set(COMMANDS)
+    for command in (*EXAMPLES, Undo(), Redo()):
+        item = json.loads(json.dumps(command.to_json()))
+        assert entry_from_json(item) == command
+
+
+@pytest.mark.parametrize("item", [{"do": "fly"}, {}, {"do": "choose", "frame": 1}])
+def test_an_unknown_or_malformed_command_is_refused(item: dict[str, object]) -> None:
+    with pytest.raises(ReadError, match="command"):
+        entry_from_json(item)
+
+
+def test_a_prompt_becomes_json_once_and_only_for_the_log(
+    sam2: Engine, clip: Stack, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def count(prompt: Prompt) -> dict[str, object]:
+        written.append(prompt)
+        return prompt_to_json(prompt)
+
+    for module in (commands, mask_delta):
+        monkeypatch.setattr(module, "prompt_to_json", count)
+    with Interaction(clip, sam2) as work:
+        work.add(CLICK)
+        assert written == []
+    with Interaction(clip, sam2, log=log) as work:
+        work.add(CLICK)
+        assert written == [CLICK]
+        assert work.tracks[1].prompts[0][0] is written[0]

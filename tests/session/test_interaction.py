@@ -270,3 +270,25 @@ class TestPropagation:
             pytest.raises(PromptError, match="nothing to propagate"),
         ):
             work.propagate()
+
+
+def test_a_fresh_interaction_shares_features_and_nothing_else(sam2: Engine, clip: Stack) -> None:
+    with Interaction(clip, sam2) as work:
+        first = work.add(DISC)
+        list(work.propagate("forward"))
+        masks, encoded = work.masks(), work.encoded_frames
+        with work.fresh() as other:
+            assert other.object_ids == ()
+            assert not other.undo()
+            assert np.array_equal(other.add(DISC).logits, first.logits)
+            assert other.encoded_frames == encoded
+            list(other.propagate("forward", within=(0, 2)))
+            assert other.can_undo == 2
+        assert same(work.masks(), masks)
+        assert work.can_undo == 2
+        mine, theirs = vars(work.state), vars(other.state)
+        mutable = {name for name, value in mine.items() if isinstance(value, dict)}
+        assert mutable
+        assert all(mine[name] is not theirs[name] for name in mutable)
+        assert work.inference.pairs is not other.inference.pairs
+        assert work.history is not other.history

@@ -166,7 +166,7 @@ class SessionDetails(SessionInfo):
     flags: list[FlaggedFrame]
 
 
-class ModelInfo(BaseModel):
+class ServedModel(BaseModel):
     """A model that sessions may use. `available`: using it downloads nothing."""
 
     name: str

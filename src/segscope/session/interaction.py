@@ -42,7 +42,6 @@ from segscope.session.commands import (
     Rename,
     Replace,
     run,
-    withdraw_prompts,
 )
 from segscope.session.identity import check_stack, stack_identity
 from segscope.session.record import make_record
@@ -177,7 +176,7 @@ class Interaction:
         object_id = prompts[0].object_id
         if instead and object_id in scratch.objects:
             scratch.unshare({object_id})
-            withdraw_prompts(scratch.objects[object_id], frame)
+            scratch.withdraw_prompts(frame, object_id)
         answer = run(Add(prompts), scratch)
         assert answer is not None
         return answer

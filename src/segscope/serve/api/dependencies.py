@@ -36,19 +36,21 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def workspace(request: Request) -> Workspace:
+def get_workspace(request: Request) -> Workspace:
     """The workspace of the server."""
-    found: Workspace = request.app.state.workspace
-    return found
+    workspace: Workspace = request.app.state.workspace
+    return workspace
 
 
-Space = Annotated[Workspace, Depends(workspace)]
+ServedWorkspace = Annotated[Workspace, Depends(get_workspace)]
 
 
-def leased(session_id: str, space: Space, x_lease: Annotated[str | None, Header()] = None) -> str:
+def leased(
+    session_id: str, workspace: ServedWorkspace, x_lease: Annotated[str | None, Header()] = None
+) -> str:
     """The session of a path, after a look at the lease of the request."""
-    space.sessions.row(session_id)
-    space.sessions.leases.check(session_id, x_lease)
+    workspace.sessions.row(session_id)
+    workspace.sessions.leases.check(session_id, x_lease)
     return session_id
 
 
@@ -65,9 +67,12 @@ def resolve_reference(workspace: Workspace, reference: Reference) -> Image:
     return workspace.images.resolve(reference.root, reference.path or "", choice)
 
 
-def array(values: NDArray[Any], request: Request, cache: str = "no-store", **more: Any) -> Response:
-    """An array as the body of an answer: little-endian numbers, C order, described in the header
-    X-Array.
+def array(
+    values: NDArray[np.generic], request: Request, cache: str = "no-store", **more: int
+) -> Response:
+    """An array as the body of a response: little-endian numbers in C order.
+
+    The header X-Array has their type and shape, and `more`.
     """
     values = np.ascontiguousarray(values)
     values = values.astype(values.dtype.newbyteorder("<"), copy=False)

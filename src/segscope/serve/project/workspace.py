@@ -82,12 +82,7 @@ class Workspace:
         )
         self.session_service = SessionService(self.store, self.images, self.sessions, self.jobs)
         self.session_jobs = SessionJobs(
-            self.store,
-            self.sessions,
-            self.engines,
-            self.jobs,
-            self.events,
-            prefetch=settings.prefetch,
+            self.store, self.sessions, self.engines, self.jobs, self.events
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from segscope.models import hub
 from segscope.models.engine import Engine
 from segscope.models.model_cards import CARDS, Card
 from segscope.models.segmenter import Segmenter
-from segscope.serve.answers import ModelInfo
+from segscope.serve.answers import ServedModel
 from segscope.serve.sessions.device_queue import DeviceQueue
 
 _BASE_CARDS = {card.name: card for card in CARDS}
@@ -94,11 +94,11 @@ class ModelPool:
                     places[item.name] = str(item)
         return places | self._more
 
-    def list_models(self) -> list[ModelInfo]:
+    def list_models(self) -> list[ServedModel]:
         """Every model that sessions may use."""
         return [self._describe(name, place) for name, place in self.places().items()]
 
-    def _describe(self, name: str, place: str) -> ModelInfo:
+    def _describe(self, name: str, place: str) -> ServedModel:
         base = _BASE_CARDS.get(name)
         network = self._loaded.get(name)
         card = base
@@ -108,7 +108,7 @@ class ModelPool:
         if base is None:
             adaptation = _read_adaptation(Path(place).expanduser())
         available = network is not None or base is None or _is_downloaded(base)
-        info = ModelInfo(
+        info = ServedModel(
             name=name,
             family=None,
             prompts=["point", "box", "mask", "scribble"],

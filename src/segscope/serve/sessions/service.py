@@ -14,7 +14,8 @@ from segscope.serve.project.mask_export import ExportedFile, export_masks
 from segscope.serve.sessions import review
 from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.object_info import describe_network
-from segscope.serve.sessions.registry import SessionRegistry, SessionRequest
+from segscope.serve.sessions.registry import SessionRegistry
+from segscope.serve.sessions.session_request import SessionRequest
 from segscope.wire import JsonObject, prompts_to_json
 
 CANCEL_TIMEOUT_S = 10  # for a job to end when its session is closed
