@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.monailabel_client import MonaiClient
 
 import segscope as ss
 from segscope.adapt import method, saved
 from segscope.cli.app import main
 
 from .conftest import Server
-from .test_monailabel import Monai
 
 CLASSES = ("wall", "block")
 
@@ -144,7 +144,7 @@ def test_a_server_does_not_start_with_it(
 
 
 def test_monai_label_has_it_among_the_automatic_ones(server: Server, probe: Path) -> None:
-    monai = Monai(server)
+    monai = MonaiClient(server)
     about = monai.ask("GET", "/info/").json()["models"]["tissues"]
     assert (about["type"], about["labels"], about["dimension"]) == (
         "segmentation",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from .conftest import TOKEN, Server
+from ...conftest import TOKEN, Server
 
 remote = pytest.importorskip("nnInteractive.inference.remote")
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from segscope.client import Client, NotReachable, RemoteSession, ServerError, SessionUpdate
+from segscope.serve.server import ListenAddress, open_listener
 
 from .conftest import TOKEN
 
@@ -279,3 +280,12 @@ def test_click_to_mask_is_quick(lasting: Process, record_property: Any) -> None:
     assert (
         np.median(times["further click"]) < 1500
     )  # holds on a busy machine; the figures are what is reported
+
+
+def test_the_usual_port_or_another(tmp_path: Path) -> None:
+    with open_listener(ListenAddress()) as taken:
+        usual = taken.getsockname()[1]
+        with open_listener(ListenAddress(preferred_port=usual)) as other:
+            assert other.getsockname()[1] != usual
+    with open_listener(ListenAddress(preferred_port=usual)) as again:
+        assert again.getsockname()[1] == usual

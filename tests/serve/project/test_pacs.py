@@ -15,7 +15,7 @@ from support.orthanc import orthanc
 
 from segscope.io.dicom.web import Archive
 
-from .conftest import Server
+from ..conftest import Server
 
 highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
 pytest.importorskip("dicomweb_client", reason="the extra serve is not installed")
