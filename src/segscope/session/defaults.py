@@ -1,4 +1,4 @@
-"""How objects are tracked unless somebody says otherwise: one rule for every way in."""
+"""Default direction and stop rules of tracking, for every interface."""
 
 from __future__ import annotations
 

@@ -249,11 +249,6 @@ class Workspace:
 
     # --- ahead of need ---------------------------------------------------------------------------
 
-    def look_ahead(self, session_id: str, frame: int) -> None:
-        """Encode the frame in view and its neighbours in the background."""
-        if self.settings.prefetch:
-            self.session_jobs.look_ahead(session_id, frame)
-
     def warm(self, image_id: str) -> None:
         """Open an image in the background, because it is likely to be asked for."""
 
