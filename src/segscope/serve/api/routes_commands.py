@@ -62,7 +62,10 @@ def hover(session_id: Leased, body: HoverRequest, workspace: ServedWorkspace) ->
 @router.put("/sessions/{session_id}/flags/{frame}", status_code=204)
 def flag(session_id: Leased, frame: int, body: FlagRequest, workspace: ServedWorkspace) -> None:
     """Flag a frame for review, or remove the flag."""
-    workspace.flag(session_id, frame, flagged=body.flagged, comment=body.comment)
+    if body.flagged:
+        workspace.session_service.flag(session_id, frame, comment=body.comment)
+    else:
+        workspace.session_service.remove_flag(session_id, frame)
 
 
 # --- objects -------------------------------------------------------------------------------------
@@ -121,9 +124,8 @@ def everything(
     session_id: Leased, body: EverythingRequest, workspace: ServedWorkspace
 ) -> JobStatus:
     """Segment all objects of a frame without prompts, or the classes of a model that needs none."""
-    return workspace.session_jobs.everything(
-        session_id, body.frame, body.model, whole=body.whole
-    ).status()
+    job = workspace.session_jobs.everything(session_id, body.frame, body.model, whole=body.whole)
+    return job.status()
 
 
 @router.get("/jobs/{job_id}")

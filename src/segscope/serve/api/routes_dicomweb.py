@@ -86,7 +86,7 @@ def series(root: Root, study: str, workspace: ServedWorkspace) -> list[ArchivedS
 def store(session_id: Leased, body: StoreRequest, workspace: ServedWorkspace) -> StoredInstance:
     """Send the masks to an archive, exactly as displayed."""
     archive = workspace.archives.get(body.root)
-    with workspace.export(session_id, body.format, body.objects) as file:
+    with workspace.session_service.export(session_id, body.format, body.objects) as file:
         archive.store([file.path])
         header = pydicom.dcmread(file.path, stop_before_pixels=True)
     return StoredInstance(

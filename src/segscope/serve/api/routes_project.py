@@ -62,7 +62,7 @@ def logout(request: Request, response: Response) -> None:
 @router.get("/project")
 def project(workspace: ServedWorkspace) -> ProjectInfo:
     """Name, labels, window presets, export formats, limits, roots, cases."""
-    return workspace.project()
+    return workspace.describe()
 
 
 @router.patch("/project")
@@ -71,8 +71,8 @@ def change_project(body: schemas.ProjectChange, workspace: ServedWorkspace) -> P
     labels: list[ProjectLabel] | None = None
     if body.labels is not None:
         labels = [project_label(label) for label in body.labels]
-    workspace.change_project(name=body.name, labels=labels)
-    return workspace.project()
+    workspace.update(name=body.name, labels=labels)
+    return workspace.describe()
 
 
 @router.post("/project/dataset", status_code=202)
@@ -137,7 +137,8 @@ def next_case(
     case = workspace.cases.next_after(after)
     if case is None:
         raise NotFound("no case is left to do")
-    workspace.warm(case.image_id)
+    if workspace.settings.prefetch:
+        workspace.images.prefetch(case.image_id)
     return case
 
 

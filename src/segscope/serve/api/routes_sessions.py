@@ -42,7 +42,7 @@ def sessions(
 @router.post("/sessions", status_code=201)
 def open_session(body: SessionRequest, workspace: ServedWorkspace) -> SessionOpened:
     """Open the annotator's session on an image, an existing or a new one, and lease it."""
-    return workspace.open_session(body)
+    return workspace.session_service.open(body)
 
 
 @router.get("/sessions/{session_id}")
@@ -56,7 +56,7 @@ def close_session(
     session_id: Leased, workspace: ServedWorkspace, erase: Annotated[bool, Query()] = False
 ) -> None:
     """End the lease; with `erase` the session is moved to the project's trash."""
-    workspace.close_session(session_id, erase=erase)
+    workspace.session_service.close(session_id, erase=erase)
 
 
 @router.post("/sessions/{session_id}/heartbeat")
@@ -73,7 +73,7 @@ def heartbeat(
 @router.get("/sessions/{session_id}/state")
 def state(session_id: str, workspace: ServedWorkspace) -> SessionDetails:
     """A session, but for its masks."""
-    return workspace.state(session_id)
+    return workspace.session_service.describe(session_id)
 
 
 @router.get("/sessions/{session_id}/prompts")
@@ -84,7 +84,7 @@ def prompts(
     object_id: Annotated[int | None, Query(ge=1)] = None,
 ) -> JsonObject:
     """Prompts as a prompt file has them."""
-    return workspace.prompts(session_id, frame, object_id)
+    return workspace.session_service.prompts(session_id, frame, object_id)
 
 
 @router.get("/sessions/{session_id}/masks")
@@ -146,7 +146,7 @@ def export(
     ] = None,
 ) -> StreamingResponse:
     """The masks as a file, exactly as displayed."""
-    block = workspace.export(session_id, format, _numbers(objects))
+    block = workspace.session_service.export(session_id, format, _numbers(objects))
     file = block.__enter__()
 
     def chunks(path: Path) -> Iterator[bytes]:
