@@ -86,7 +86,7 @@ class TestMedSa:
     def test_volumes_take_the_adapters_for_depth(self) -> None:
         method, engine = self.read(self.state(), depth=4)
         assert method.legacy_depth_windows
-        assert engine.depth == 4
+        assert engine.chunk_depth == 4
 
     @pytest.mark.parametrize("changes", [{"side": 64}, {"moved": True}], ids=str)
     def test_an_encoder_of_its_own_comes_along(self, changes: dict[str, Any]) -> None:
@@ -209,7 +209,7 @@ class TestSamMed2d:
         }
         for broken, reason in ((gone, "missing"), (placed, "random table")):
             engine = make_engine("sam")
-            with pytest.raises(CheckpointError, match=reason):  # noqa: PT012 - both steps may refuse
+            with pytest.raises(CheckpointError, match=reason):
                 method, classes, tensors = med_sa_convert.read_sam_med2d(broken, engine, ())
                 attached(
                     Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file")

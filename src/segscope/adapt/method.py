@@ -84,6 +84,8 @@ class Adapted:
         result: what `segscope.load` gives: an engine, or a Segmenter.
         memo: state that a method carries from step to step.
         store: kept features of frozen encoders; None computes them anew each time.
+        prompts: (weight, plan) pairs of the run, whose first prompts are validated; the trainer
+            sets them.
         progress: share of the run that is done, 0 to below 1; the trainer sets it before each step.
             1 outside of steps, so that a probe measures what a late step costs.
     """
@@ -98,6 +100,7 @@ class Adapted:
     result: Engine | Segmenter | None = None
     memo: dict[str, Any] = field(default_factory=dict)
     store: FeatureStore | None = None
+    prompts: tuple[tuple[float, str], ...] = ((1.0, "box.jitter:share=0.1"),)
     progress: float = 1.0
 
     def features(self, example: Example) -> list[Features]:

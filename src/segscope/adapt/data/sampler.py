@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from segscope.adapt import window
 from segscope.adapt.data import augment
 from segscope.adapt.data.training_set import Gathered, Item, Thing
 from segscope.adapt.training.settings import Settings
-from segscope.prompts import Prompt
+from segscope.inference.crop import Crop
+from segscope.models.engine import WindowRule
+from segscope.prompts import Box, Prompt
 from segscope.simulate import simulator
 from segscope.simulate.plan import Plan
 
@@ -32,6 +33,17 @@ INSIDE = 0.6
 """Share of a thing that a window must show for it to be asked for, unless the window was made for
 it.
 """
+
+BOX_FACTORS = (1.4, 2.3)
+"""Sides of windows around a box while training, in its longer sides: people draw boxes loosely, and
+corrections see other windows.
+"""
+
+CLIP_FACTORS = (2.0, 3.2)
+"""The same for clips: tracking leaves room to move."""
+
+CLICK_SHARES = WindowRule().click_shares
+"""Sides of windows around a click, in sides of the frame."""
 
 
 @dataclass(eq=False)
@@ -158,7 +170,7 @@ class Sampler:
         first, frames = _clip(item, len(scan.rgb), self.frames, fixed)
         change = augment.draw(fixed, self.settings.augment if attempt < 3 else 0.0)
         rgb, planes = change.move(scan.rgb[frames], scan.planes[:, frames])
-        shown = window.whole(rgb.shape[1:3])
+        shown = Crop.whole((rgb.shape[1], rgb.shape[2]))
         chosen = None
         own = None
         if self.promptable and item.things and self.zoom:
@@ -168,8 +180,8 @@ class Sampler:
             if found is None:
                 return None
             shown = found
-        rgb = change.shade(window.cut_rgb(rgb, shown))
-        planes = reduce(window.cut(planes, shown), self.grid)
+        rgb = change.shade(np.ascontiguousarray(rgb[:, shown.rows, shown.columns]))
+        planes = reduce(planes[..., shown.rows, shown.columns], self.grid)
         if self.promptable:
             things = self._things(item, planes[:, first], chosen, rng)
         else:
@@ -213,7 +225,7 @@ class Sampler:
         plan: Plan,
         first: int,
         rng: np.random.Generator,
-    ) -> window.Window | None:
+    ) -> Crop | None:
         """Where to look for a thing, as its prompts would have it; None when the change moved it
         out of sight.
         """
@@ -221,23 +233,27 @@ class Sampler:
         here = masks[first]
         if here.sum() < LEAST:
             return None
-        size = here.shape
+        size = (here.shape[0], here.shape[1])
         if len(masks) > 1:
-            return window.around(_box(masks.any(axis=0)), size, float(rng.uniform(*window.CLIP)))
+            factor = float(rng.uniform(*CLIP_FACTORS))
+            return Crop.around(_box(masks.any(axis=0)), size, factor=factor)
         if plan.opening.startswith(("box", "mask", "lasso")):
             prompt = Plan.parse("box.jitter:share=0.1").first(here[None], rng)[0]
-            return window.around(prompt.xyxy, size, float(rng.uniform(*window.FACTORS)))  # type: ignore[union-attr]
+            assert isinstance(prompt, Box)
+            return Crop.around(prompt.xyxy, size, factor=float(rng.uniform(*BOX_FACTORS)))
         x0, y0, x1, y1 = _box(here)
         rows, columns = np.nonzero(here)
         k = int(rng.integers(len(rows)))
         shares = [
             share
-            for share in window.SHARES
+            for share in CLICK_SHARES
             if share == 1.0
             or (share * size[1] >= 0.8 * (x1 - x0) and share * size[0] >= 0.8 * (y1 - y0))
         ]
         share = shares[int(rng.integers(len(shares)))]
-        return window.at(columns[k] + 0.5, rows[k] + 0.5, share, size)
+        x = columns[k] + 0.5
+        y = rows[k] + 0.5
+        return Crop.share((x, y, x, y), size, share)
 
     def _things(
         self, item: Item, planes: NDArray[np.uint16], chosen: Thing | None, rng: np.random.Generator

@@ -18,8 +18,10 @@ from PIL import Image
 from scipy import ndimage
 
 from segscope.errors import UnknownName, UsageError
+from segscope.geometry import Geometry
 from segscope.io.datasets.reading import Case, DataSet, read_image, read_target
 from segscope.render import Renderer
+from segscope.stack import Stack
 
 LEAST_FRAMES = 4
 """Fewest training frames with something on them that a run starts with."""
@@ -75,11 +77,13 @@ class Scan:
         planes: (plane, frame, row, column) numbers of objects, one plane for each truth file; 0 is
             background.
         names: label of each (plane, number).
+        stack: the same frames with what prediction knows of them: kind and spacing.
     """
 
     rgb: NDArray[np.uint8]
     planes: NDArray[np.uint16]
     names: dict[tuple[int, int], str]
+    stack: Stack
 
     @property
     def bytes(self) -> int:
@@ -260,7 +264,18 @@ def read_scan(case: Case, side: int) -> Scan:
         }
         for index, labels in enumerate(masks.iter_labels()):
             planes[plane, index] = _resize(labels, size, Image.Resampling.NEAREST)
-    return Scan(rgb, planes, names)
+    return Scan(rgb, planes, names, _reduced_stack(stack, rgb))
+
+
+def _reduced_stack(stack: Stack, rgb: NDArray[np.uint8]) -> Stack:
+    """The stack as rendered frames (frame, row, column, 3), which may be reduced."""
+    geometry = stack.geometry
+    size_hw = (rgb.shape[1], rgb.shape[2])
+    if geometry is not None and size_hw != stack.size_hw:
+        z, y, x = geometry.spacing_zyx_mm
+        height, width = stack.size_hw
+        geometry = Geometry.from_spacing((z, y * height / size_hw[0], x * width / size_hw[1]))
+    return Stack(rgb, stack.kind, None, geometry, stack.times_s)
 
 
 def _reduced(size_hw: tuple[int, int], side: int) -> tuple[int, int]:

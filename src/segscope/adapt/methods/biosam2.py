@@ -29,18 +29,16 @@ from torch import Tensor
 from segscope.adapt import method_presets
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Gathered
-from segscope.adapt.losses.clip_memory import gated
-from segscope.adapt.losses.interactive import best_of, hint_of
 from segscope.adapt.losses.mask_losses import bce, dice_loss
 from segscope.adapt.method import Adapted, Method, Terms, count, network, release
 from segscope.adapt.methods.medsam2 import Judge, MedSam2, Walk, answer_losses
 from segscope.adapt.networks.parameter_groups import DECODER, ENCODER, HIGH_RESOLUTION, PLACES
 from segscope.adapt.training.settings import Settings
 from segscope.errors import UsageError
+from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.memory.sorted import outdated
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
 from segscope.models.model_cards import Card
-from segscope.models.sam2 import pick
 
 PRESETS = ("paper", "code", "video")
 LOSSES = ("sam2", "dicece")
@@ -218,19 +216,19 @@ def banked_loss(adapted: Adapted, method: BioSam2, example: Example, judge: Judg
     for label in example.labels:
         entries = banks.get(label, [])
         if alone or not entries:
-            maps.append(engine.plain(features)[0])  # type: ignore[attr-defined]
+            maps.append(engine.unconditioned(features)[0])
         else:
             memories = [(None, remembered(engine, entry)) for entry in entries]
             maps.append(engine.attend(features, [Bank(memories, [], 1)])[0])
-    hints = [hint_of(prompts) for prompts in example.prompts]
+    hints = [decoder_prompt(prompts) for prompts in example.prompts]
     decoded = engine.decode(features, hints, multimask=False, conditioned=torch.stack(maps))
     losses = judge(engine, decoded, truth, features.size_hw)
-    answer = gated(best_of(decoded))
+    answer = decoded.best().detach_scores().present()
     with torch.no_grad():
         for k, label in enumerate(example.labels):
             enter(
                 banks.setdefault(label, []),
-                made(engine, features, pick(answer, k)),
+                made(engine, features, answer.pick(k)),
                 method.bank,
                 method.recent,
             )

@@ -29,8 +29,7 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import LEAST, Example, on_grid
 from segscope.adapt.data.training_set import Gathered
-from segscope.adapt.losses.clip_memory import Recall, again
-from segscope.adapt.losses.interactive import CLAMP, best_of, hint_of
+from segscope.adapt.losses.clip_memory import ClipMemory, checkpointed
 from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss, true_iou
 from segscope.adapt.method import Adapted, Method, Terms, count, network, release
 from segscope.adapt.networks.parameter_groups import (
@@ -43,9 +42,10 @@ from segscope.adapt.networks.parameter_groups import (
 from segscope.adapt.training.settings import Settings
 from segscope.adapt.validation.tracking import validate_clips
 from segscope.errors import UsageError
-from segscope.models.engine import Decoded, Engine, Features
+from segscope.inference.constants import CLAMP
+from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.models.engine import Decoded, Engine, Features, stack_decoded
 from segscope.models.model_cards import Card
-from segscope.models.sam2 import pick, stack_decoded
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.simulate.plan import Plan
 
@@ -176,7 +176,7 @@ class MedSam2(Method):
         if not self.thrifty or self.frozen_encoder:
             return super().encode(adapted, example)
         video = len(example.rgb) > 1
-        return [again(lambda frame=frame: encode(frame, video=video)) for frame in example.rgb]
+        return [checkpointed(lambda frame=frame: encode(frame, video=video)) for frame in example.rgb]
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         parts = [Walk(adapted, self, example, self.script(example)).loss() for example in batch]
@@ -300,7 +300,7 @@ class Walk:
         self.truth = torch.from_numpy(self.example.truth[list(self.script.objects)]).to(
             self.adapted.engine.device
         )
-        self.recall = Recall(self.adapted.engine, len(self.features), self.method.thrifty)
+        self.recall = ClipMemory(self.adapted.engine, len(self.features), self.method.thrifty)
         for frame in self.script.initial:
             self._prompted(frame)
         done = 0
@@ -354,10 +354,10 @@ class Walk:
         answer = self._judge(decoded, range(len(self.truth)), frame)
         if frame not in self.script.corrected:
             self._note(answer, frame, prompted=False)
-            self.recall.keep(features, frame, answer, step)
+            self.recall.store(features, frame, answer, step)
             return
         # engines that look through windows correct without memory, in a window around the answer
-        plain = self.adapted.engine.card.zoom
+        plain = self.adapted.engine.window_rule is not None
         answer = self._correct(frame, answer, [[] for _ in self.truth], None if plain else seen)
         self._note(answer, frame, prompted=True)
         self.recall.anchor(features, frame, answer)
@@ -390,9 +390,9 @@ class Walk:
             better = self._decode(
                 features, said, before, going, frame, None if seen is None else seen[going]
             )
-            parts = [pick(answer, k) for k in range(len(given))]
+            parts = [answer.pick(k) for k in range(len(given))]
             for row, k in enumerate(going):
-                parts[k] = pick(better, row)
+                parts[k] = better.pick(row)
             answer = stack_decoded(parts)
         return answer
 
@@ -408,10 +408,10 @@ class Walk:
         """Judged answers (M = 1) to prompts."""
         engine = self.adapted.engine
         hints = [
-            hint_of(prompts, previous) for prompts, previous in zip(given, before, strict=True)
+            decoder_prompt(prompts, previous) for prompts, previous in zip(given, before, strict=True)
         ]
         many = all(engine.multimask(hint.clicks, tracking=seen is not None) for hint in hints)
-        many = many and not (engine.card.zoom and any(hint.previous is not None for hint in hints))
+        many = many and not (engine.window_rule and any(hint.previous is not None for hint in hints))
         return self._judge(
             engine.decode(features, hints, multimask=many, conditioned=seen), objects, frame
         )
@@ -423,7 +423,7 @@ class Walk:
         self.losses.append(
             judge(self.adapted.engine, decoded, truth, self.features[frame].size_hw).sum()
         )
-        return best_of(decoded)
+        return decoded.best()
 
     def _note(self, answer: Decoded, frame: int, *, prompted: bool) -> None:
         found = (

@@ -12,19 +12,16 @@ maps with channels last and give what is added:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from types import MethodType
 from typing import Any, cast
 
-import numpy as np
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from segscope.adapt.method import network
-from segscope.models.engine import Engine, Features
+from segscope.models.engine import Engine
 from segscope.models.fast_attention import hiera_mixed, hiera_mlp, linear
 
 Attend = Callable[[Tensor], Tensor]
@@ -268,37 +265,3 @@ def _mini(self: Any, x: Tensor) -> Tensor:
     tokens = tokens + self.shrink(F.gelu(self.grow(normed)))
     tokens = _beside(self, tokens.view(shape), normed.view(shape))
     return tokens.permute(0, 3, 1, 2).contiguous()
-
-
-def encode_together(engine: Engine, frames: Sequence[NDArray[np.uint8]]) -> list[Features]:
-    """Features of slices (row, column, 3) that pass the encoder as one batch, so that its blocks
-    see all of them.
-    """
-    model = network(engine)
-    held = engine
-    pixels: Any = held.pixels  # type: ignore[attr-defined]
-    if engine.card.family != "sam":
-        pixels = partial(held.pixels, video=False)  # type: ignore[attr-defined]
-    batch = cat([pixels(frame) for frame in frames]).to(engine.dtype)
-    position = None
-    if engine.card.family == "sam":
-        maps = [model.vision_encoder(batch).last_hidden_state]
-    elif engine.card.family == "mini":
-        maps = model.encode(batch)
-        position = model.position().to(engine.dtype)
-    else:
-        found = model.get_image_features(batch, return_dict=True)
-        maps = [_square(item) for item in found.fpn_hidden_states]
-        position = _square(found.fpn_position_encoding[-1])[:1].to(engine.dtype)
-    return [
-        Features(
-            tuple(item[k : k + 1] for item in maps), (frame.shape[0], frame.shape[1]), position
-        )
-        for k, frame in enumerate(frames)
-    ]
-
-
-def _square(tokens: Tensor) -> Tensor:
-    """(row * column, B, channel) of a square map to (B, channel, row, column)."""
-    side = round(len(tokens) ** 0.5)
-    return tokens.permute(1, 2, 0).unflatten(2, (side, side))

@@ -127,6 +127,7 @@ class Trainer:
         validate: Validate | None = None,
     ) -> None:
         self.adapted = adapted
+        adapted.prompts = settings.prompts
         self.data = data
         self.sampler = sampler
         self.settings = settings

@@ -94,7 +94,7 @@ def decode(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) ->
     if engine.card.family == "sam":
         image = coarse.float()
     else:
-        image = plain.plain(features)
+        image = plain.unconditioned(features)
     size = (4 * coarse.shape[-2], 4 * coarse.shape[-1])
     more: dict[str, Any] = {}
     if engine.card.family != "sam":

@@ -25,7 +25,6 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses import single_decode, slice_chunks
 from segscope.adapt.losses.interactive import prompted_loss
 from segscope.adapt.method import Adapted, Method, Terms, count, network, release
@@ -184,7 +183,7 @@ class MedSa(Method):
         if self.decoder in ("whole", "both"):
             trained |= release(root, DECODER, HIGH_RESOLUTION)
         if self.depth > 1:
-            slice_chunks.see(engine, self.depth)
+            engine.chunk_depth = self.depth
         return Adapted(self, engine, root, trained, rates=self._rates(prefixes))
 
     def _rates(self, adapters: Sequence[str]) -> dict[str, float]:
@@ -215,7 +214,7 @@ class MedSa(Method):
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
         if self.depth == 1:
             return super().encode(adapted, example)
-        return encoder_blocks.encode_together(adapted.engine, list(example.rgb))
+        return adapted.engine.encode_together(list(example.rgb))
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         if self.depth > 1:
@@ -227,11 +226,6 @@ class MedSa(Method):
         if self.recipe == "code":
             return single_decode.opening_loss(adapted, batch, _weighted)
         return prompted_loss(adapted, batch)
-
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
-        if self.depth == 1:
-            return super().validate(adapted, cases)
-        return slice_chunks.validate(adapted, cases)
 
     # --- layers ----------------------------------------------------------------------------------
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example, on_grid
-from segscope.adapt.losses.interactive import CLAMP, hint_of
 from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss
 from segscope.adapt.method import Adapted, Terms
 from segscope.adapt.methods.sam_med2d.layers import drawn, error_points, one_point, shifted_box
 from segscope.errors import UsageError
-from segscope.models.engine import NO_HINT, DecoderPrompt, Engine, Features
+from segscope.inference.constants import CLAMP
+from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.models.engine import NO_PROMPT, DecoderPrompt, Engine, Features
 
 FOCAL = 20.0
 PRESENCE = 0.05
@@ -167,9 +168,9 @@ def _begin(adapted: Adapted, example: Example, talk: Talk) -> Going:
     hints = []
     for k in members:
         if not talk.own:
-            hints.append(hint_of(example.prompts[k]))
+            hints.append(decoder_prompt(example.prompts[k]))
         elif boxed:
-            hints.append(replace(NO_HINT, box=shifted_box(truth[k], rng, largest=True)))
+            hints.append(replace(NO_PROMPT, box=shifted_box(truth[k], rng, largest=True)))
         else:
             xy, labels = one_point(truth[k], rng)
             hints.append(DecoderPrompt(xy, labels == 1))
@@ -231,7 +232,7 @@ def _next(
     previous = low.clamp(-CLAMP, CLAMP)
     if alone:
         # clicks of earlier passes are dropped with it: those that follow start from the mask again
-        return replace(NO_HINT, previous=previous)
+        return replace(NO_PROMPT, previous=previous)
     xy, labels = error_points(
         truth.cpu().numpy(), found.cpu().numpy(), int(rng.choice(POINTS)), rng
     )
