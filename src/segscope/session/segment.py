@@ -10,8 +10,8 @@ from segscope.masks import Masks
 from segscope.memory import MemoryPolicy
 from segscope.models.engine import Engine
 from segscope.predict.overlaps import Overlap
-from segscope.predict.propagation import Direction
-from segscope.predict.stop_rules import StopRules
+from segscope.predict.propagation import Direction, default_direction
+from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
 from segscope.session.interaction import Interaction
 from segscope.stack import Stack
@@ -60,15 +60,16 @@ def segment(
     """
     if not prompts:
         raise PromptError("nothing to segment: give at least one box, point, scribble or mask")
-    chosen = (StopRules() if stack.kind == "volume" else None) if isinstance(rules, str) else rules
-    way = direction or ("both" if stack.kind == "volume" else "forward")
+    if isinstance(rules, str):
+        rules = default_rules(stack)
+    way = direction or default_direction(stack)
     with Interaction(stack, engine, window=window, memory=memory, overlap=overlap) as work:
         for object_id, name in (names or {}).items():
             work.rename(object_id, name)
         work.add(*prompts)
         if len(stack) > 1:
             seen: set[int] = set()
-            for found in work.propagate(way, rules=chosen):
+            for found in work.propagate(way, rules=rules):
                 seen.add(found.frame)
                 if progress is not None:
                     progress(len(seen), len(stack))

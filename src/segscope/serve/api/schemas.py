@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from segscope.memory import POLICIES
+
 Short = Annotated[str, StringConstraints(max_length=200)]
 Long = Annotated[str, StringConstraints(max_length=4000)]
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -15,6 +17,9 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 Pair = tuple[Number, Number]
 Corners = tuple[Number, Number, Number, Number]
 Encoded = Literal["bits", "rle", "png"]
+PolicyName = Annotated[
+    str, StringConstraints(pattern=f"^({'|'.join(entry.name for entry in POLICIES)})$")
+]
 
 
 class Request(BaseModel):
@@ -138,7 +143,7 @@ class SessionWanted(Request):
     model: Short | None = None
     window: Short | None = None
     axis: Literal[0, 1, 2] = 0
-    memory: Literal["fifo", "pruned", "gated"] = "fifo"
+    memory: PolicyName = "fifo"
     overlap: Literal["highest", "keep"] = "highest"
     new: bool = False
     take_over: bool = False
