@@ -30,7 +30,7 @@ from segscope.adapt.methods.biosam2 import (
 )
 from segscope.adapt.methods.medsam2 import answer_losses
 from segscope.adapt.saved import attach
-from segscope.adapt.training.feature_cache import FeatureStore
+from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, SegscopeError
 from segscope.load import load
@@ -240,7 +240,7 @@ def test_kept_features_give_the_same_loss(data: Data) -> None:
     adapted = attach(BioSam2("code", alone=1.0), make_engine("sam2"), ())
     made_ = sampler(adapted, data, variants=1)
     live = adapted.method.loss(adapted, [made_.example(0, 0)])["loss"]
-    adapted.store = FeatureStore(2**28)
+    adapted.store = FeatureCache(2**28)
     for _ in range(2):
         kept = adapted.method.loss(adapted, [made_.example(0, 0)])["loss"]
         assert abs(float(kept.detach()) - float(live.detach())) < 1e-4

@@ -15,7 +15,7 @@ from segscope.adapt.data import augment
 from segscope.adapt.data.sampler import Sampler, check_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.adapt.losses.interactive import hint_of
-from segscope.adapt.training.settings import BOXES, MIX, Settings
+from segscope.adapt.training.settings import BOXES, MIX, TrainingSettings
 from segscope.errors import UnknownName, UsageError
 from segscope.inference.crop import Crop
 from segscope.io.datasets.reading import DataSet
@@ -178,7 +178,7 @@ def test_prompts_are_read_as_in_prediction() -> None:
 
 
 def test_a_base_is_trained_on_prompts_that_it_understands() -> None:
-    usual = Settings(steps=1)
+    usual = TrainingSettings(steps=1)
     assert check_plans(usual, ("point", "box", "mask", "scribble")).prompts == MIX
     assert check_plans(usual, ("box",)).prompts == tuple(
         (weight, plan) for weight, plan in MIX if plan.startswith("b")
@@ -193,5 +193,5 @@ def test_a_base_is_trained_on_prompts_that_it_understands() -> None:
 )  # fmt: skip
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        Settings(**{"steps": 5, **wrong})  # type: ignore[arg-type]
-    assert Settings.from_dict(Settings(steps=5).as_dict()) == Settings(steps=5)
+        TrainingSettings(**{"steps": 5, **wrong})  # type: ignore[arg-type]
+    assert TrainingSettings.from_dict(TrainingSettings(steps=5).as_dict()) == TrainingSettings(steps=5)

@@ -27,7 +27,7 @@ from segscope.adapt.methods.db_sam.layers import (
     VitConvFusion,
 )
 from segscope.adapt.methods.db_sam.method import DbSam
-from segscope.adapt.methods.decoder import Decoder
+from segscope.adapt.methods.decoder import DecoderOnly
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
@@ -59,7 +59,7 @@ class TestStart:
         before = answers(make_engine(family))
         adapted = put(method, family)
         for training in (False, True):
-            for module in adapted.noisy:
+            for module in adapted.train_mode:
                 module.train(training)
             after = answers(adapted.engine)
             assert (
@@ -413,7 +413,7 @@ def test_convolutions_help_with_things_thinner_than_a_patch() -> None:
     data = Data("thin", thin(100, 64), thin(1000, 16), thin(0, 0))
     settings = replace(BOX, steps=200, batch=4, rate=2e-3, average=0.9, validate_every=100)
     best = []
-    for method in (Decoder(), replace(FULL, dropout=0.0, drop_path=0.0)):
+    for method in (DecoderOnly(), replace(FULL, dropout=0.0, drop_path=0.0)):
         adapted = attach(method, make_engine("sam"), ("vessel",))
         adapted.rates.clear()  # both decoders at the same rate
         best.append(trainer(adapted, data, settings).run().progress.best["dice"])

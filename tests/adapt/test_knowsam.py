@@ -29,7 +29,13 @@ from segscope.adapt.methods.knowsam.losses import (
     supervised,
 )
 from segscope.adapt.methods.knowsam.method import KnowSam, Student, quality
-from segscope.adapt.methods.knowsam.students import Fusion, Prompts, Students, Unet, Vnet
+from segscope.adapt.methods.knowsam.students import (
+    Fusion,
+    Prompts,
+    Students,
+    StudentUnet,
+    StudentVnet,
+)
 from segscope.adapt.methods.knowsam.teacher import Teacher, modules
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import CheckpointError, UsageError
@@ -69,8 +75,8 @@ def count(module: nn.Module) -> int:
 
 def test_networks_have_the_parameters_of_the_paper() -> None:
     with torch.device("meta"):
-        assert count(Unet(2)) == 1_944_322
-        assert count(Vnet(2)) == 3_265_986
+        assert count(StudentUnet(2)) == 1_944_322
+        assert count(StudentVnet(2)) == 3_265_986
         assert count(Fusion(2, published_head=True)) == 40_548
         assert count(Prompts(256, 256)) == 5_578_496
 

@@ -20,9 +20,9 @@ from segscope.adapt.data.sampler import Example, Sampler
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.losses.clip_memory import Recall
 from segscope.adapt.method import Adapted
-from segscope.adapt.methods.medsam2 import MIX, PARTS, MedSam2, Script, Walk, answer_losses
+from segscope.adapt.methods.medsam2 import MIX, PARTS, ClipPlan, ClipRun, MedSam2, answer_losses
 from segscope.adapt.saved import attach
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, UsageError
 from segscope.load import load
@@ -219,7 +219,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 def test_the_mix_of_prompts_is_the_published_one(clips: Data) -> None:
-    chosen = Settings(steps=1, prompts=MIX, augment=0.0)
+    chosen = TrainingSettings(steps=1, prompts=MIX, augment=0.0)
     made = Sampler(clips.train, clips.unlabelled, chosen, zoom=False, frames=4, grid=128)
     masks, seconds, corrected = [], [], []
     method = MedSam2(clip=4)
@@ -366,7 +366,7 @@ def test_where_an_object_is_absent_only_presence_is_judged() -> None:
 def test_a_given_mask_is_not_judged() -> None:
     adapted = attach(MedSam2(second=0.0), alive("sam2"), ())
     found = example(3, plan="mask")
-    walk = Walk(adapted, adapted.method, found, adapted.method.script(found))  # type: ignore[arg-type]
+    walk = ClipRun(adapted, adapted.method, found, adapted.method.script(found))  # type: ignore[arg-type]
     walk.loss()
     assert len(walk.losses) == 2
     assert min(walk.dice[True]) > 0.95  # the mask itself, at the decoder's resolution
@@ -381,7 +381,7 @@ def test_a_clip_is_carried_as_prediction_carries_it(family: str) -> None:
     engine = make_engine(family)
     found = example(5, plan="box", at=2)
     adapted = attach(MedSam2(second=0.0), engine, ())
-    walk = Walk(adapted, adapted.method, found, adapted.method.script(found))  # type: ignore[arg-type]
+    walk = ClipRun(adapted, adapted.method, found, adapted.method.script(found))  # type: ignore[arg-type]
     with torch.no_grad():
         walk.loss()
     stack = Stack.from_array(found.rgb)
@@ -500,7 +500,7 @@ def test_validation_of_images_is_the_usual_one(data: Data) -> None:
 
 def test_a_run_on_volumes(clips: Data, tmp_path: Path) -> None:
     adapted = attached(MedSam2, "mini")
-    settings = Settings(steps=2, batch=2, workers=0, prompts=MIX)
+    settings = TrainingSettings(steps=2, batch=2, workers=0, prompts=MIX)
     trainer = Trainer(adapted, clips, sampler(adapted, clips, settings), settings, tmp_path)
     outcome = trainer.run()
     assert outcome.progress.step == 2
@@ -571,5 +571,5 @@ def test_a_wrong_size_of_the_input_is_refused(tmp_path: Path) -> None:
 
 def test_scripts_are_values() -> None:
     one, other = (MedSam2().script(example(5, seed=4, plan="box")) for _ in range(2))
-    assert isinstance(one, Script)
+    assert isinstance(one, ClipPlan)
     assert one == other

@@ -122,7 +122,7 @@ class TestMethod:
 
     def test_settings_survive_json(self, pair: tuple[type[Method], str]) -> None:
         kind, family = pair
-        chosen = kind.suited(make_engine(family).card)
+        chosen = kind.default_for(make_engine(family).card)
         assert kind.from_dict(json.loads(json.dumps(chosen.as_dict()))) == chosen
 
 

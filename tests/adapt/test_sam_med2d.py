@@ -75,9 +75,9 @@ class TestStart:
 
     def test_large_bases_see_256_pixels(self) -> None:
         card = make_engine("sam").card
-        assert SamMed2d.suited(replace(card, input_size=1024)).side == 256
-        assert SamMed2d.suited(card).side == 0
-        assert SamMed2d.suited(replace(card, family="sam2", input_size=1024)).side == 0
+        assert SamMed2d.default_for(replace(card, input_size=1024)).side == 256
+        assert SamMed2d.default_for(card).side == 0
+        assert SamMed2d.default_for(replace(card, family="sam2", input_size=1024)).side == 0
 
     def test_unknown_words_are_refused(self) -> None:
         for changes in ({"preset": "x"}, {"layers": "x"}, {"adapters": "x"}, {"images": "x"}):

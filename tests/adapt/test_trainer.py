@@ -21,7 +21,7 @@ from segscope.adapt import METHODS
 from segscope.adapt.data.sampler import on_grid
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted
-from segscope.adapt.training.feature_cache import FeatureStore, variants
+from segscope.adapt.training.feature_cache import FeatureCache, variants
 from segscope.adapt.training.trainer import SKIPS, Estimate, Trainer, _schedule
 from segscope.errors import SegscopeError, UsageError
 from segscope.load import load
@@ -198,7 +198,7 @@ def test_kept_features_give_the_answers_of_fresh_ones(family: str, data: Data) -
     adapted = attached(METHODS["decoder"], family)
     example = sampler(adapted, data, variants=2).example(0, 0)
     fresh = on_grid(adapted.features(example), example)[0]
-    adapted.store = FeatureStore(2**30)
+    adapted.store = FeatureCache(2**30)
     for _ in range(2):
         kept = on_grid(adapted.features(example), example)[0]
         assert all(torch.equal(a, b) for a, b in zip(fresh.maps, kept.maps, strict=True))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.methods.biosam2 import BioSam2
 from segscope.adapt.methods.db_sam.method import DbSam
-from segscope.adapt.methods.decoder import Decoder
-from segscope.adapt.methods.full import Full
+from segscope.adapt.methods.decoder import DecoderOnly
+from segscope.adapt.methods.full import FullFinetuning
 from segscope.adapt.methods.knowsam.method import KnowSam
 from segscope.adapt.methods.linear_probe import LinearProbe
 from segscope.adapt.methods.lora import Lora
@@ -25,9 +25,9 @@ __all__ = ["METHODS", "Adapted", "Method", "method"]
 METHODS: dict[str, type[Method]] = {
     entry.name: entry
     for entry in (
-        Decoder,
+        DecoderOnly,
         Lora,
-        Full,
+        FullFinetuning,
         LinearProbe,
         MedSa,
         SamMed2d,

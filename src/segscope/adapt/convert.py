@@ -19,7 +19,7 @@ from segscope.adapt.method import Method
 from segscope.adapt.methods.knowsam import convert as knowsam_convert
 from segscope.adapt.methods.med_sa import convert as med_sa_convert
 from segscope.adapt.methods.sam2_unet import convert as sam2_unet_convert
-from segscope.adapt.networks.no_base import Absent
+from segscope.adapt.networks.no_base import MissingBase
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
 from segscope.models.weight_files import file_hash
@@ -86,7 +86,7 @@ def convert(
     record = saved.Record(method, saved.base_of(engine, source), names, training=training)
     stands_on = engine
     if method.standalone:
-        stands_on = cast(Engine, Absent(record.base, engine.device))
+        stands_on = cast(Engine, MissingBase(record.base, engine.device))
     saved.attached(record, stands_on, tensors, path)  # refuses what does not fit
     out.mkdir(parents=True, exist_ok=True)
     return saved.write(out, record, tensors)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from segscope._version import __version__
 from segscope.adapt import METHODS
-from segscope.adapt.method import Adapted, Method, network
-from segscope.adapt.networks.no_base import Absent
+from segscope.adapt.method import Adapted, Method
+from segscope.adapt.networks.no_base import MissingBase
+from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import CheckpointError, SegscopeError, UsageError
 from segscope.files import atomic
 from segscope.models.checkpoint import Checkpoint
@@ -168,7 +169,7 @@ def load_adaptation(
     """
     record = read_record(folder)
     if record.method.standalone:
-        absent = cast(Engine, Absent(record.base, device))
+        absent = cast(Engine, MissingBase(record.base, device))
         return attached(record, absent, _weights(folder, record), folder)
     engine = _base(folder, record, load_base, not record.method.promptable)
     return attached(record, engine, _weights(folder, record), folder)
@@ -327,7 +328,7 @@ def _weights(folder: Path, record: Record) -> dict[str, Tensor]:
 
 def _settle(engine: Any) -> None:
     """Bring new modules to the device and number type of their engine, by its own rule."""
-    if isinstance(engine, Absent):
+    if isinstance(engine, MissingBase):
         return
     engine.model.to(engine.device)
     if engine.card.family == "sam":

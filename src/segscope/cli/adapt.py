@@ -166,7 +166,7 @@ class Adapt:
         check_out(self.out.expanduser(), self.resume)
         sets = tuple(dataset(path) for path in self.data)
         engine = self.fresh()
-        chosen = _with(kind.suited(engine.card), self.own)
+        chosen = _with(kind.default_for(engine.card), self.own)
         request = Request(
             engine,
             self.source,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from segscope.adapt import window
 from segscope.adapt.data import augment
 from segscope.adapt.data.training_set import Gathered, Item, Thing
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.prompts import Prompt
 from segscope.simulate import simulator
 from segscope.simulate.plan import Plan
@@ -92,7 +92,7 @@ class Sampler:
 
     labelled: Gathered
     unlabelled: Gathered
-    settings: Settings
+    settings: TrainingSettings
     zoom: bool
     promptable: bool = True
     frames: int = 1
@@ -320,8 +320,8 @@ def reduced_rgb(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
     return F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
-def check_plans(settings: Settings, prompts: Sequence[str]) -> Settings:
-    """Settings without the plans that a base does not understand; boxes where none is left."""
+def check_plans(settings: TrainingSettings, prompts: Sequence[str]) -> TrainingSettings:
+    """TrainingSettings without the plans that a base does not understand; boxes where none is left."""
     kinds = {
         "box": "box",
         "click": "point",

@@ -32,10 +32,19 @@ from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses.clip_memory import gated
 from segscope.adapt.losses.interactive import best_of, hint_of
 from segscope.adapt.losses.mask_losses import bce, dice_loss
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
-from segscope.adapt.methods.medsam2 import Judge, MedSam2, Walk, answer_losses
-from segscope.adapt.networks.parameter_groups import DECODER, ENCODER, HIGH_RESOLUTION, PLACES
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.methods.medsam2 import ClipRun, Judge, MedSam2, answer_losses
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    ENCODER,
+    HIGH_RESOLUTION,
+    POSITION_TABLES,
+    count_parameters,
+    make_trainable,
+    network,
+)
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
 from segscope.memory.sorted import outdated
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
@@ -62,7 +71,7 @@ BANK = ("memory_attention.", "memory_encoder.", "spatial_perceiver.")
 
 
 @dataclass(frozen=True)
-class BioSam2(Method):
+class BioSam2(PromptedMethod):
     """Train what the network has, prompted.
 
     Attributes:
@@ -105,13 +114,13 @@ class BioSam2(Method):
             )
 
     @classmethod
-    def suited(cls, card: Card) -> BioSam2:
+    def default_for(cls, card: Card) -> BioSam2:
         return cls(encoder_rate=0.3 if card.family == "mini" else 0.1)
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         mini = card.family == "mini"
         video = self.preset == "video"
-        return Settings(
+        return TrainingSettings(
             steps=min(3000, max(300, (5 if video else 15) * frames)),
             rate=3e-4 if mini else 1e-4,
             batch=2 if video and mini else 4,
@@ -136,13 +145,13 @@ class BioSam2(Method):
             return Adapted(self, engine, adapted.root, adapted.trained, rates=self._rates())
         root = network(engine)
         return Adapted(
-            self, engine, root, release(root, *self._chosen(engine)), rates=self._rates()
+            self, engine, root, make_trainable(root, *self._chosen(engine)), rates=self._rates()
         )
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         if self.preset == "video":
             return self._clips().parameters(engine, classes)
-        return count(network(engine), *self._chosen(engine))
+        return count_parameters(network(engine), *self._chosen(engine))
 
     def merge(self, adapted: Adapted) -> Engine:
         return adapted.engine
@@ -157,7 +166,7 @@ class BioSam2(Method):
         else:
             clips = self._clips()
             parts = [
-                Walk(adapted, clips, example, clips.script(example), judge).loss()
+                ClipRun(adapted, clips, example, clips.script(example), judge).loss()
                 for example in batch
             ]
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
@@ -180,9 +189,9 @@ class BioSam2(Method):
     def _chosen(self, engine: Engine) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Beginnings of names that are trained, and of those that are not all the same."""
         if self.preset == "code":
-            return (*DECODER, *BANK), (*HIGH_RESOLUTION, *PLACES)
+            return (*DECODER, *BANK), (*HIGH_RESOLUTION, *POSITION_TABLES)
         unused = HIGH_RESOLUTION if engine.card.family == "mini" else ()
-        return (*ENCODER, *DECODER), (*PLACES, *unused)
+        return (*ENCODER, *DECODER), (*POSITION_TABLES, *unused)
 
     def _rates(self) -> dict[str, float]:
         return dict.fromkeys((*ENCODER, *HIGH_RESOLUTION), self.encoder_rate)

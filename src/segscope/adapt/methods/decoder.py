@@ -1,4 +1,4 @@
-"""Decoder: the mask decoder learns, the image encoder stays; the cheapest way to adapt, and often
+"""DecoderOnly: the mask decoder learns, the image encoder stays; the cheapest way to adapt, and often
 enough.
 
 MedSAM ("Segment anything in medical images", 10.1038/s41467-024-44824-z) showed how far SAM's
@@ -13,15 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from segscope.adapt.method import Adapted, Method, count, network, release
-from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION, PLACES, prompts
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.method import Adapted
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    HIGH_RESOLUTION,
+    POSITION_TABLES,
+    count_parameters,
+    make_trainable,
+    network,
+    prompt_encoder,
+)
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.models.engine import Engine
 from segscope.models.model_cards import Card
 
 
 @dataclass(frozen=True)
-class Decoder(Method):
+class DecoderOnly(PromptedMethod):
     """Train the mask decoder.
 
     Attributes:
@@ -36,13 +45,13 @@ class Decoder(Method):
     prompts: bool = False
 
     @classmethod
-    def suited(cls, card: Card) -> Decoder:
+    def default_for(cls, card: Card) -> DecoderOnly:
         # mini reads prompts from maps sooner than from tokens, and those convolutions are small
         return cls(prompts=card.family == "mini")
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(2000, max(300, 15 * frames))
-        return Settings(steps=steps, rate=1e-3 if card.family == "mini" else 1e-4)
+        return TrainingSettings(steps=steps, rate=1e-3 if card.family == "mini" else 1e-4)
 
     @property
     def frozen_encoder(self) -> bool:
@@ -51,16 +60,21 @@ class Decoder(Method):
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         root = network(engine)
         return Adapted(
-            self, engine, root, release(root, self._chosen(engine), (*HIGH_RESOLUTION, *PLACES))
+            self,
+            engine,
+            root,
+            make_trainable(root, self._chosen(engine), (*HIGH_RESOLUTION, *POSITION_TABLES)),
         )
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
-        return count(network(engine), self._chosen(engine), (*HIGH_RESOLUTION, *PLACES))
+        return count_parameters(
+            network(engine), self._chosen(engine), (*HIGH_RESOLUTION, *POSITION_TABLES)
+        )
 
     def merge(self, adapted: Adapted) -> Engine:
         return adapted.engine
 
     def _chosen(self, engine: Engine) -> tuple[str, ...]:
         if self.prompts:
-            return (*DECODER, *prompts(engine.card.family))
+            return (*DECODER, *prompt_encoder(engine.card.family))
         return DECODER

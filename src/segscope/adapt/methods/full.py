@@ -1,4 +1,4 @@
-"""Full: image encoder, prompt encoder and mask decoder learn, the encoder slower than the rest.
+"""FullFinetuning: image encoder, prompt encoder and mask decoder learn, the encoder slower than the rest.
 
 What memory was trained on changes with the encoder, so judge tracking again afterwards; memory
 itself is not trained.
@@ -10,15 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from segscope.adapt.method import Adapted, Method, count, network, release
-from segscope.adapt.networks.parameter_groups import DECODER, ENCODER, PLACES, prompts
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.method import Adapted
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    ENCODER,
+    POSITION_TABLES,
+    count_parameters,
+    make_trainable,
+    network,
+    prompt_encoder,
+)
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.models.engine import Engine
 from segscope.models.model_cards import Card
 
 
 @dataclass(frozen=True)
-class Full(Method):
+class FullFinetuning(PromptedMethod):
     """Train the whole way from image and prompt to mask.
 
     Attributes:
@@ -34,23 +43,23 @@ class Full(Method):
     prompts: bool = True
 
     @classmethod
-    def suited(cls, card: Card) -> Full:
+    def default_for(cls, card: Card) -> FullFinetuning:
         return cls(encoder_rate=0.3 if card.family == "mini" else 0.1)
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(3000, max(300, 15 * frames))
-        return Settings(steps=steps, rate=3e-4 if card.family == "mini" else 1e-4)
+        return TrainingSettings(steps=steps, rate=3e-4 if card.family == "mini" else 1e-4)
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         root = network(engine)
-        trained = release(root, self._chosen(engine), PLACES)
+        trained = make_trainable(root, self._chosen(engine), POSITION_TABLES)
         return Adapted(self, engine, root, trained, rates=dict.fromkeys(ENCODER, self.encoder_rate))
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
-        return count(network(engine), self._chosen(engine), PLACES)
+        return count_parameters(network(engine), self._chosen(engine), POSITION_TABLES)
 
     def merge(self, adapted: Adapted) -> Engine:
         return adapted.engine
 
     def _chosen(self, engine: Engine) -> tuple[str, ...]:
-        return (*ENCODER, *DECODER, *(prompts(engine.card.family) if self.prompts else ()))
+        return (*ENCODER, *DECODER, *(prompt_encoder(engine.card.family) if self.prompts else ()))

@@ -22,8 +22,8 @@ from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses.mask_losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
-from segscope.adapt.networks.parameter_groups import encoder_maps
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.networks.parameter_groups import feature_channels
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.frames import classes_dice, features
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
@@ -43,8 +43,10 @@ class LinearProbe(Method):
     promptable: ClassVar[bool] = False
     identity: ClassVar[bool] = False
 
-    def settings(self, card: Card, frames: int) -> Settings:
-        return Settings(steps=min(2000, max(400, 15 * frames)), rate=1e-2, batch=8, average=0.95)
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
+        return TrainingSettings(
+            steps=min(2000, max(400, 15 * frames)), rate=1e-2, batch=8, average=0.95
+        )
 
     @property
     def frozen_encoder(self) -> bool:
@@ -55,13 +57,13 @@ class LinearProbe(Method):
             raise UsageError(
                 "a network without prompts needs the names of the classes that it shall tell apart"
             )
-        head = Head(sum(encoder_maps(engine)), len(classes) + 1).to(engine.device)
+        head = Head(sum(feature_channels(engine)), len(classes) + 1).to(engine.device)
         trained = {name: item for name, item in head.named_parameters() if item.requires_grad}
         result = Probe(engine, head, tuple(classes))
         return Adapted(self, engine, head, trained, result=result)
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
-        return (sum(encoder_maps(engine)) + 1) * (len(classes) + 1)
+        return (sum(feature_channels(engine)) + 1) * (len(classes) + 1)
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         losses = []

@@ -21,9 +21,16 @@ from torch import nn
 from segscope._optional import require
 from segscope.adapt.losses.clip import clip_loss
 from segscope.adapt.losses.interactive import prompted_loss
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
-from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    HIGH_RESOLUTION,
+    count_parameters,
+    make_trainable,
+    network,
+)
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
 from segscope.models.model_cards import Card
@@ -40,7 +47,7 @@ ADAPTER = "default"  # peft's name of an unnamed adapter
 
 
 @dataclass(frozen=True)
-class Lora(Method):
+class Lora(PromptedMethod):
     """Train low-rank additions.
 
     Attributes:
@@ -73,9 +80,9 @@ class Lora(Method):
         if self.rank < 1 or self.alpha <= 0 or self.clip < 2:
             raise UsageError("the rank is 1 or more, alpha above 0, a clip 2 frames or more")
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(2500, max(300, 15 * frames))
-        return Settings(steps=steps, rate=1e-3 if card.family == "mini" else 3e-4)
+        return TrainingSettings(steps=steps, rate=1e-3 if card.family == "mini" else 3e-4)
 
     @property
     def frozen_encoder(self) -> bool:
@@ -110,7 +117,7 @@ class Lora(Method):
         if "memory" in self.where:
             _plainly(root.memory_attention)
         if self.decoder:
-            trained |= release(root, DECODER, HIGH_RESOLUTION)
+            trained |= make_trainable(root, DECODER, HIGH_RESOLUTION)
         # what was trained before learns slower than additions, which start from nothing
         return Adapted(self, engine, root, trained, rates=dict.fromkeys(DECODER, 0.3))
 
@@ -123,7 +130,7 @@ class Lora(Method):
             else:
                 ends = layer.weight.shape[:2]
             found += self.rank * (ends[0] + ends[1])
-        return found + (count(root, DECODER, HIGH_RESOLUTION) if self.decoder else 0)
+        return found + (count_parameters(root, DECODER, HIGH_RESOLUTION) if self.decoder else 0)
 
     def loss(self, adapted: Adapted, batch: Sequence[Any]) -> Terms:
         if "memory" in self.where:

@@ -32,15 +32,18 @@ from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses.clip_memory import Recall, again
 from segscope.adapt.losses.interactive import CLAMP, best_of, hint_of
 from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss, true_iou
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
+from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.networks.parameter_groups import (
     DECODER,
     ENCODER,
     HIGH_RESOLUTION,
-    PLACES,
-    prompts,
+    POSITION_TABLES,
+    count_parameters,
+    make_trainable,
+    network,
+    prompt_encoder,
 )
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.tracking import validate_clips
 from segscope.errors import UsageError
 from segscope.models.engine import Decoded, Engine, Features
@@ -132,15 +135,15 @@ class MedSam2(Method):
             )
 
     @classmethod
-    def suited(cls, card: Card) -> MedSam2:
+    def default_for(cls, card: Card) -> MedSam2:
         # mini answers prompts well already, and tracking has a decoder of its own
         if card.family == "mini":
             return cls(parts=PARTS[1:], decoder_rate=0.3)
         return cls()
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         mini = card.family == "mini"
-        return Settings(
+        return TrainingSettings(
             steps=min(3000, max(300, 5 * frames)),
             rate=3e-4 if mini else 5e-5,
             batch=2 if mini else 4,
@@ -162,11 +165,15 @@ class MedSam2(Method):
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         root = network(engine)
         return Adapted(
-            self, engine, root, release(root, *self._chosen(engine)), rates=self._rates(engine)
+            self,
+            engine,
+            root,
+            make_trainable(root, *self._chosen(engine)),
+            rates=self._rates(engine),
         )
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
-        return count(network(engine), *self._chosen(engine))
+        return count_parameters(network(engine), *self._chosen(engine))
 
     def merge(self, adapted: Adapted) -> Engine:
         return adapted.engine
@@ -179,13 +186,13 @@ class MedSam2(Method):
         return [again(lambda frame=frame: encode(frame, video=video)) for frame in example.rgb]
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
-        parts = [Walk(adapted, self, example, self.script(example)).loss() for example in batch]
+        parts = [ClipRun(adapted, self, example, self.script(example)).loss() for example in batch]
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
         return validate_clips(adapted, cases)
 
-    def script(self, example: Example) -> Script:
+    def script(self, example: Example) -> ClipPlan:
         """Draw what is said in a clip, from the example's own chance."""
         rng = example.rng
         plan = example.plans[0]
@@ -217,7 +224,7 @@ class MedSam2(Method):
             back = []
         else:
             back = [(frame, -1) for frame in range(first - 1, -1, -1)]
-        return Script(
+        return ClipPlan(
             plan, tuple(objects.tolist()), tuple(initial), tuple(corrected), tuple(onward + back)
         )
 
@@ -227,7 +234,7 @@ class MedSam2(Method):
         mini = family == "mini"
         by_part = {
             "encoder": ENCODER if mini else (*ENCODER, *HIGH_RESOLUTION),
-            "prompts": prompts(family),
+            "prompts": prompt_encoder(family),
             "decoder": DECODER,
             "memory": (*MEMORY, *TRACKING) if mini else MEMORY,
         }
@@ -236,7 +243,7 @@ class MedSam2(Method):
         )  # they belong to the encoder by use
         return (
             tuple(prefix for part in self.parts for prefix in by_part[part]),
-            (*PLACES, *fine, *(UNUSED if mini else ())),
+            (*POSITION_TABLES, *fine, *(UNUSED if mini else ())),
         )
 
     def _rates(self, engine: Engine) -> dict[str, float]:
@@ -253,12 +260,12 @@ class MedSam2(Method):
             )
         if len(blocks):
             rates[f"{trunk}patch_embed."] = rate * self.layer_decay ** len(blocks)
-        rates |= dict.fromkeys((*DECODER, *prompts(engine.card.family)), self.decoder_rate)
+        rates |= dict.fromkeys((*DECODER, *prompt_encoder(engine.card.family)), self.decoder_rate)
         return rates
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class ClipPlan:
     """What is said in a clip.
 
     Attributes:
@@ -279,13 +286,13 @@ class Script:
 
 
 @dataclass(eq=False)
-class Walk:
+class ClipRun:
     """One clip, from its prompts to the loss of all answers."""
 
     adapted: Adapted
     method: MedSam2
     example: Example
-    script: Script
+    script: ClipPlan
     judge: Judge | None = None  # in place of `answer_losses`
     losses: list[Tensor] = field(default_factory=list)  # of each answer, summed over objects
     dice: dict[bool, list[float]] = field(

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, cat, nn
 
-from segscope.adapt.method import network
+from segscope.adapt.networks.parameter_groups import network
 from segscope.models.engine import Engine, Features
 from segscope.models.fast_attention import hiera_mixed, hiera_mlp, linear
 

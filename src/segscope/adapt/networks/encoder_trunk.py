@@ -32,7 +32,7 @@ Fit = Literal["squash", "letterbox"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class TrunkBlock:
     """One block of a trunk.
 
     Attributes:
@@ -59,7 +59,7 @@ class Trunk:
     """
 
     start: Callable[[Tensor], Tensor]
-    blocks: tuple[Block, ...]
+    blocks: tuple[TrunkBlock, ...]
     finish: Callable[[list[Tensor]], list[Tensor]]
     widths: tuple[int, ...]
     last: bool
@@ -180,7 +180,7 @@ def _hiera(encoder: Any) -> Trunk:
         return x + net._get_pos_embed(x.shape[1:3])
 
     blocks = tuple(
-        Block(block, int(block.dim), k in net.stage_ends) for k, block in enumerate(net.blocks)
+        TrunkBlock(block, int(block.dim), k in net.stage_ends) for k, block in enumerate(net.blocks)
     )
     widths = tuple(int(net.blocks[k].dim_out) for k in net.stage_ends)
     return Trunk(start, blocks, list, widths, last=True)
@@ -189,16 +189,16 @@ def _hiera(encoder: Any) -> Trunk:
 def _repvit(encoder: Any) -> Trunk:
     """EdgeTAM's four stages; what halves the resolution counts as a block."""
     net = encoder.backbone.timm_model
-    blocks: list[Block] = []
+    blocks: list[TrunkBlock] = []
     widths = []
     inside = int(net.stem.conv2.c.out_channels)
     for number in range(net.count):
         stage = net.get_submodule(f"stages_{number}")
         width = int(stage.blocks[0].channel_mixer.conv2.c.out_channels)
         if inside != width:
-            blocks.append(Block(stage.downsample, inside, False))
+            blocks.append(TrunkBlock(stage.downsample, inside, False))
         count = len(stage.blocks)
-        blocks += [Block(block, width, k == count - 1) for k, block in enumerate(stage.blocks)]
+        blocks += [TrunkBlock(block, width, k == count - 1) for k, block in enumerate(stage.blocks)]
         widths.append(width)
         inside = width
     return Trunk(net.stem, tuple(blocks), list, tuple(widths), last=False)
@@ -210,11 +210,12 @@ def _mini(encoder: Any) -> Trunk:
         int(stage[0][0].out_channels) for stage in (encoder.stem, encoder.stage8, encoder.stage16)
     )
     *before, last = encoder.stem
-    blocks = [Block(last, fine, True)]
+    blocks = [TrunkBlock(last, fine, True)]
     for stage, inside, width in ((encoder.stage8, fine, middle), (encoder.stage16, middle, coarse)):
         count = len(stage)
         blocks += [
-            Block(block, width if k else inside, k == count - 1) for k, block in enumerate(stage)
+            TrunkBlock(block, width if k else inside, k == count - 1)
+            for k, block in enumerate(stage)
         ]
 
     def start(values: Tensor) -> Tensor:
@@ -253,7 +254,9 @@ def _vit(encoder: Any) -> Trunk:
 
     count = len(encoder.layers)
     width = int(encoder.patch_embed.projection.out_channels)
-    blocks = tuple(Block(layer, width, k == count - 1) for k, layer in enumerate(encoder.layers))
+    blocks = tuple(
+        TrunkBlock(layer, width, k == count - 1) for k, layer in enumerate(encoder.layers)
+    )
     return Trunk(start, blocks, finish, (int(encoder.neck.conv2.out_channels),), last=True)
 
 

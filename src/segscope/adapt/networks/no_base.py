@@ -11,7 +11,7 @@ from torch import nn
 from segscope.models.model_cards import CARDS, Card
 
 
-class Absent:
+class MissingBase:
     """Stands where a base would, for `Method.attach` of a finished adaptation; its network is
     empty.
 

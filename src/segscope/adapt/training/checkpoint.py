@@ -15,7 +15,7 @@ from segscope.adapt.method import Adapted
 from segscope.adapt.training.curves import Row
 from segscope.errors import CheckpointError, WriteError
 
-NAME = "state.pt"
+STATE_FILE = "state.pt"
 
 
 class Average:
@@ -40,7 +40,7 @@ class Average:
 
 
 @dataclass(eq=False)
-class Progress:
+class RunProgress:
     """Where a run stands.
 
     Attributes:
@@ -67,7 +67,7 @@ def save_state(
     adapted: Adapted,
     optimizer: torch.optim.Optimizer,
     average: Average,
-    progress: Progress,
+    progress: RunProgress,
 ) -> None:
     """Write the state. The old one stays until the new one is complete and on disk.
 
@@ -82,13 +82,13 @@ def save_state(
         "memo": adapted.memo,
         "progress": dict(vars(progress)),
     }
-    part = folder / f".{NAME}.part"
+    part = folder / f".{STATE_FILE}.part"
     try:
         with part.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(folder / NAME)
+        part.replace(folder / STATE_FILE)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
         raise WriteError(
@@ -98,13 +98,13 @@ def save_state(
 
 def load_state(
     folder: Path, adapted: Adapted, optimizer: torch.optim.Optimizer, average: Average
-) -> Progress | None:
+) -> RunProgress | None:
     """Take up the state of a folder; None where there is none yet.
 
     Raises:
         CheckpointError: it is damaged, or of another run.
     """
-    path = folder / NAME
+    path = folder / STATE_FILE
     if not path.is_file():
         return None
     try:
@@ -115,7 +115,7 @@ def load_state(
             item.copy_(content["average"][name])
         average.steps = content["averaged"]
         adapted.memo = content["memo"]
-        return Progress(**content["progress"])
+        return RunProgress(**content["progress"])
     except (
         RuntimeError,
         ValueError,

@@ -16,7 +16,7 @@ from segscope.files import atomic
 
 Row = dict[str, float]
 TABLE = "curve.csv"
-PICTURE = "curve.png"
+IMAGE = "curve.png"
 
 
 def write_table(rows: Sequence[Row], folder: Path) -> None:
@@ -48,7 +48,7 @@ def write_image(rows: Sequence[Row], folder: Path, title: str) -> bool:
         right.set_ylim(0, 1)
         left.set_title(title)
         figure.tight_layout()
-        with atomic(folder / PICTURE) as part:
+        with atomic(folder / IMAGE) as part:
             figure.savefig(part, dpi=110, metadata={"Software": None})
     finally:
         plots.close(figure)

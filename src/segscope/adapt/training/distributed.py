@@ -1,4 +1,4 @@
-"""Ranks: several processes that train one network, as `torchrun` starts them; or one."""
+"""ProcessGroup: several processes that train one network, as `torchrun` starts them; or one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class ProcessGroup:
     """This process among all.
 
     Attributes:
@@ -88,15 +88,19 @@ def _buckets(parameters: list[nn.Parameter], most: int = 2**24) -> Iterator[list
 
 
 @contextlib.contextmanager
-def ranks(device: torch.device) -> Iterator[Ranks]:
+def ranks(device: torch.device) -> Iterator[ProcessGroup]:
     """This process's place, from what `torchrun` says in the environment."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or dist.is_initialized():
-        yield Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
+        yield (
+            ProcessGroup(dist.get_rank(), dist.get_world_size())
+            if dist.is_initialized()
+            else ProcessGroup()
+        )
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Ranks(dist.get_rank(), world)
+        yield ProcessGroup(dist.get_rank(), world)
     finally:
         dist.destroy_process_group()
 

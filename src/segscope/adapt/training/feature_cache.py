@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from segscope.models.engine import Features
 
 
-class FeatureStore:
+class FeatureCache:
     """Features by view, up to a number of bytes; what no longer fits is computed each time.
 
     Attributes:

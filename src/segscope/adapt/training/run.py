@@ -14,12 +14,12 @@ from segscope.adapt import METHODS, saved
 from segscope.adapt.data.sampler import Sampler, check_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.adapt.method import Adapted, Method
-from segscope.adapt.training.checkpoint import NAME
+from segscope.adapt.training.checkpoint import STATE_FILE
 from segscope.adapt.training.curves import Row, write_image, write_table
-from segscope.adapt.training.distributed import Ranks, ranks
-from segscope.adapt.training.feature_cache import FeatureStore, variants
-from segscope.adapt.training.settings import Settings
-from segscope.adapt.training.trainer import Estimate, Outcome, Trainer, Validate
+from segscope.adapt.training.distributed import ProcessGroup, ranks
+from segscope.adapt.training.feature_cache import FeatureCache, variants
+from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.training.trainer import Estimate, Trainer, TrainingOutcome, Validate
 from segscope.errors import UsageError
 from segscope.files import atomic
 from segscope.io.datasets.reading import DataSet
@@ -76,7 +76,7 @@ class Prepared:
     trainer: Trainer
     identity: dict[str, Any]
     estimate: Estimate | None
-    ranks: Ranks
+    ranks: ProcessGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Result:
     """
 
     out: Path
-    outcome: Outcome
+    outcome: TrainingOutcome
     record: saved.Record | None
 
     @property
@@ -173,7 +173,7 @@ def check_out(out: Path, resume: bool) -> None:
 
 def prepare(
     request: Request,
-    here: Ranks,
+    here: ProcessGroup,
     reading: Callable[[int, int], None] | None = None,
     validate: Validate | None = None,
 ) -> Prepared:
@@ -222,7 +222,7 @@ def prepare(
     return Prepared(request, data, adapted, trainer, identity, estimate, here)
 
 
-def _sampler(adapted: Adapted, data: Data, settings: Settings) -> Sampler:
+def _sampler(adapted: Adapted, data: Data, settings: TrainingSettings) -> Sampler:
     """Where examples come from; with kept features as many views of a frame as there is memory for."""
     method = adapted.method
     engine = adapted.engine
@@ -242,12 +242,12 @@ def _sampler(adapted: Adapted, data: Data, settings: Settings) -> Sampler:
     views = len(data.train.items) + len(data.unlabelled.items)
     count = variants(settings.variants, views, each, settings.cache_bytes)
     if count:
-        adapted.store = FeatureStore(settings.cache_bytes)
+        adapted.store = FeatureCache(settings.cache_bytes)
     return replace(plain, variants=count)
 
 
 def _begin(
-    request: Request, trainer: Trainer, identity: dict[str, Any], here: Ranks
+    request: Request, trainer: Trainer, identity: dict[str, Any], here: ProcessGroup
 ) -> Estimate | None:
     """Start the folder of a run, or take up what it holds."""
     path = request.out / RUN
@@ -287,7 +287,7 @@ def _begin(
     return estimate
 
 
-def finish(ready: Prepared, outcome: Outcome) -> saved.Record | None:
+def finish(ready: Prepared, outcome: TrainingOutcome) -> saved.Record | None:
     """Write curves, and the adaptation unless the run is to go on; the best weights are kept."""
     out = ready.request.out
     progress = outcome.progress
@@ -315,7 +315,7 @@ def finish(ready: Prepared, outcome: Outcome) -> saved.Record | None:
         },
     )
     record = saved.write(out, record, progress.kept)
-    (out / NAME).unlink(missing_ok=True)  # only a run that goes on needs it, and it is large
+    (out / STATE_FILE).unlink(missing_ok=True)  # only a run that goes on needs it, and it is large
     (out / RUN).unlink(missing_ok=True)
     return record
 

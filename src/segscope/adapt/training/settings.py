@@ -1,4 +1,4 @@
-"""Settings of a training run: one value that is printed, saved beside the results and loaded again."""
+"""TrainingSettings of a training run: one value that is printed, saved beside the results and loaded again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOXES = ((1.0, "box.jitter:share=0.1"),)
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """How to train.
 
     Attributes:
@@ -93,7 +93,7 @@ class Settings:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Settings:
+    def from_dict(cls, values: dict[str, Any]) -> TrainingSettings:
         """The settings of `as_dict`, also when they went through JSON."""
         known = {item.name for item in fields(cls)}
         chosen = {key: value for key, value in values.items() if key in known}

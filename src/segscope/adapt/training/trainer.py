@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from segscope.adapt.data.sampler import Example, Sampler
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Terms
-from segscope.adapt.training.checkpoint import Average, Progress, load_state, save_state
+from segscope.adapt.training.checkpoint import Average, RunProgress, load_state, save_state
 from segscope.adapt.training.curves import Events, Row
-from segscope.adapt.training.distributed import Ranks
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.distributed import ProcessGroup
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import SegscopeError
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingOutcome:
     """How a run ended.
 
     Attributes:
@@ -100,7 +100,7 @@ class Outcome:
 
     why: str
     number: int
-    progress: Progress
+    progress: RunProgress
 
 
 class Trainer:
@@ -121,9 +121,9 @@ class Trainer:
         adapted: Adapted,
         data: Data,
         sampler: Sampler,
-        settings: Settings,
+        settings: TrainingSettings,
         folder: Path | None = None,
-        ranks: Ranks | None = None,
+        ranks: ProcessGroup | None = None,
         validate: Validate | None = None,
     ) -> None:
         self.adapted = adapted
@@ -131,7 +131,7 @@ class Trainer:
         self.sampler = sampler
         self.settings = settings
         self.folder = folder
-        self.ranks = ranks or Ranks()
+        self.ranks = ranks or ProcessGroup()
         self.validate = validate or (lambda adapted: adapted.method.validate(adapted, data.val))
         self.device = adapted.engine.device
         self.bf16 = settings.precision == "bfloat16" or (
@@ -139,7 +139,7 @@ class Trainer:
         )
         self.optimizer = torch.optim.AdamW(_groups(adapted, settings), lr=settings.rate)
         self.average = Average(adapted, settings.average)
-        self.progress = Progress()
+        self.progress = RunProgress()
         self.steps = settings.steps
         self.validations = VALIDATIONS
         self._signal = 0
@@ -218,7 +218,7 @@ class Trainer:
 
     # --- the loop --------------------------------------------------------------------------------
 
-    def run(self, say: Callable[[int, int, Row], None] | None = None) -> Outcome:
+    def run(self, say: Callable[[int, int, Row], None] | None = None) -> TrainingOutcome:
         """Train to the end.
 
         Args:
@@ -264,7 +264,7 @@ class Trainer:
                     saved = time.monotonic()
         if events is not None:
             events.close()
-        return Outcome(why, self._signal, progress)
+        return TrainingOutcome(why, self._signal, progress)
 
     def save(self) -> None:
         if self.folder is not None and self.ranks.first:
@@ -308,7 +308,7 @@ class Trainer:
         """
         size = -(-len(batch) // self.settings.accumulate)
         means: dict[str, float] = {}
-        with _training(self.adapted.noisy):
+        with _training(self.adapted.train_mode):
             for start in range(0, len(batch), size):
                 part = batch[start : start + size]
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -411,7 +411,7 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def _groups(adapted: Adapted, settings: Settings) -> list[dict[str, object]]:
+def _groups(adapted: Adapted, settings: TrainingSettings) -> list[dict[str, object]]:
     """Parameters by learning rate, matrices with decay and the rest without."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, item in adapted.trained.items():

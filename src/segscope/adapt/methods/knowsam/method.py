@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example, reduced_rgb
 from segscope.adapt.data.training_set import Gathered
-from segscope.adapt.method import Adapted, Method, Terms, network
+from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.methods.knowsam.losses import (
     certain_cells,
     consistency,
@@ -40,9 +40,10 @@ from segscope.adapt.methods.knowsam.losses import (
 )
 from segscope.adapt.methods.knowsam.students import SHRINK, STUDENTS, Students, check_side, entropy
 from segscope.adapt.methods.knowsam.teacher import Teacher, modules, put
-from segscope.adapt.networks.no_base import Absent
+from segscope.adapt.networks.no_base import MissingBase
+from segscope.adapt.networks.parameter_groups import network
 from segscope.adapt.networks.sam_inputs import resize
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.frames import validate as usual
 from segscope.errors import UsageError
 from segscope.metrics.overlap import dice
@@ -152,7 +153,7 @@ class KnowSam(Method):
             raise UsageError(f"resample is smooth or nearest, got {self.resample!r}")
 
     @classmethod
-    def suited(cls, card: Card) -> KnowSam:
+    def default_for(cls, card: Card) -> KnowSam:
         if card.family == "mini":
             # who adapts `mini` has no GPU: students cost an eighth, the teacher's features are
             # kept, and steps are few.
@@ -180,8 +181,8 @@ class KnowSam(Method):
         nothing: dict[str, Any] = dict.fromkeys(("distil", "pseudo", "entropy", "consistency"), 0.0)
         return cls(**{**changes, **nothing, "without_truth": 0, "mix_from": 1.0})
 
-    def settings(self, card: Card, frames: int) -> Settings:
-        return Settings(
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
+        return TrainingSettings(
             steps=min(4000, max(800, 12 * frames)), rate=1e-3, decay=1e-4, batch=4, average=0.98
         )
 
@@ -203,7 +204,7 @@ class KnowSam(Method):
             )
         root = network(engine)
         students = self._students(classes)
-        teaching = self.distil > 0 and not isinstance(engine, Absent)
+        teaching = self.distil > 0 and not isinstance(engine, MissingBase)
         if teaching:
             if self.teacher_side:
                 self._resize(engine)
@@ -226,7 +227,7 @@ class KnowSam(Method):
             trained,
             statistics,
             rates={"": self.teacher_rate, ROOT: 1.0},
-            noisy=tuple(part for _, part in parts),
+            train_mode=tuple(part for _, part in parts),
             result=Student(engine, students, self, tuple(classes)),
         )
 

@@ -16,20 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.errors import UnknownName, UsageError
+from segscope.models.batch_norm import BatchNorm
 
 SHRINK = 16
 """Both students halve their input four times."""
 
 
-class Norm(nn.BatchNorm2d):
-    """Batch norm without torch's counter of batches, which nothing here reads."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.num_batches_tracked = None
-
-
-class Unet(nn.Module):
+class StudentUnet(nn.Module):
     """U-Net with batch norm, dropout and joined skips. 1 944 322 numbers for 3 channels, 2 classes,
     width 16.
     """
@@ -54,7 +47,11 @@ class Unet(nn.Module):
     def _block(inside: int, outside: int, drop: float) -> nn.Sequential:
         layers: list[nn.Module] = []
         for k, channels in enumerate((inside, outside)):
-            layers += [nn.Conv2d(channels, outside, 3, padding=1), Norm(outside), nn.LeakyReLU()]
+            layers += [
+                nn.Conv2d(channels, outside, 3, padding=1),
+                BatchNorm(outside),
+                nn.LeakyReLU(),
+            ]
             if k == 0 and drop:
                 layers.append(nn.Dropout(drop))
         return nn.Sequential(*layers)
@@ -73,7 +70,7 @@ class Unet(nn.Module):
         return self.out(x)
 
 
-class Vnet(nn.Module):
+class StudentVnet(nn.Module):
     """V-Net in two dimensions: no norm, added skips. 3 265 986 numbers for 3 channels, 2 classes,
     width 16.
     """
@@ -107,7 +104,7 @@ class Vnet(nn.Module):
         return nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `Unet.forward`."""
+        """As `StudentUnet.forward`."""
         x = self.down[0](x)
         skips = [x]  # at the other levels what the reduction gave, before the level's own layers
         for reduce, block in zip(self.reduce, list(self.down)[1:], strict=True):
@@ -121,7 +118,7 @@ class Vnet(nn.Module):
 
 
 Make = Callable[[int, int], nn.Module]
-STUDENTS: dict[str, Make] = {"unet": Unet, "vnet": Vnet}
+STUDENTS: dict[str, Make] = {"unet": StudentUnet, "vnet": StudentVnet}
 """Makers of students by name: (classes, width) to a network that gives logits of its input's size.
 """
 
@@ -147,20 +144,22 @@ class Fusion(nn.Module):
         self.logits = self._branch(2 * classes, width, 2 * width)
         joined = 4 * width
         self.join = nn.Sequential(
-            nn.Conv2d(joined, joined, 3, padding=1, bias=False), Norm(joined), nn.LeakyReLU(0.2)
+            nn.Conv2d(joined, joined, 3, padding=1, bias=False),
+            BatchNorm(joined),
+            nn.LeakyReLU(0.2),
         )
         self.out = nn.Sequential(nn.Conv2d(joined, classes, 3, padding=1, bias=not published_head))
         if published_head:
-            self.out.extend([Norm(classes), nn.LeakyReLU(0.2)])
+            self.out.extend([BatchNorm(classes), nn.LeakyReLU(0.2)])
 
     @staticmethod
     def _branch(inside: int, width: int, outside: int) -> nn.Sequential:
         return nn.Sequential(
             nn.Conv2d(inside, width, 3, padding=1, bias=False),
-            Norm(width),
+            BatchNorm(width),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, outside, 1, bias=False),
-            Norm(outside),
+            BatchNorm(outside),
             nn.LeakyReLU(0.2),
         )
 
@@ -230,7 +229,7 @@ class Prompts(nn.Module):
     def _block(inside: int, outside: int) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for channels in (inside, outside):
-            layers += [nn.Conv2d(channels, outside, 3, padding=1), Norm(outside), nn.ReLU()]
+            layers += [nn.Conv2d(channels, outside, 3, padding=1), BatchNorm(outside), nn.ReLU()]
         return layers
 
     def forward(self, embedding: Tensor) -> Tensor:

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segscope.adapt.method import network
 from segscope.adapt.methods.knowsam.students import Prompts
 from segscope.adapt.methods.med_sa.layers import Bottleneck
 from segscope.adapt.networks.encoder_blocks import grow, places
-from segscope.adapt.networks.parameter_groups import encoder_maps
+from segscope.adapt.networks.parameter_groups import feature_channels, network
 from segscope.models.engine import Engine, Features
 from segscope.models.mini import prompt_maps
 from segscope.models.sam2 import resize
@@ -129,7 +128,7 @@ def modules(engine: Engine, classes: int, ratio: float, prompt_width: int) -> di
         inside = max(1, round(place.width * ratio))
         made[f"{place.name}.after_mixing"] = Bottleneck(place.width, inside)
         made[f"{place.name}.beside_mlp"] = Bottleneck(place.width, inside, scale=BESIDE)
-    channels = encoder_maps(engine)[-1]
+    channels = feature_channels(engine)[-1]
     inside = max(1, round(channels * RATIO))
     decoder = "mask_decoder.transformer"
     for number in range(len(network(engine).mask_decoder.transformer.layers)):

@@ -17,7 +17,7 @@ from torch import Tensor
 from segscope.adapt.methods.med_sa.method import MedSa
 from segscope.adapt.methods.sam_med2d.method import SamMed2d
 from segscope.adapt.networks.encoder_blocks import places
-from segscope.adapt.networks.parameter_groups import PLACES
+from segscope.adapt.networks.parameter_groups import POSITION_TABLES
 from segscope.adapt.networks.sam_inputs import MED2D, UNIT
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
@@ -101,7 +101,7 @@ def read_sam_med2d(
         CheckpointError: another base, or tensors that do not fit.
     """
     parts = split(state, engine, SAM_MED2D, r"\.Adapter\.", "SAM-Med2D")
-    if not all(parts.same(prefix) for prefix in PLACES):
+    if not all(parts.same(prefix) for prefix in POSITION_TABLES):
         raise CheckpointError(
             f"clicks are placed by another random table than in {engine.card.name}: this file was not made from it"
         )
@@ -120,7 +120,7 @@ def read_sam_med2d(
     return (
         method,
         tuple(classes) or ("object",),
-        {k: item for k, item in tensors.items() if not k.startswith(PLACES)},
+        {k: item for k, item in tensors.items() if not k.startswith(POSITION_TABLES)},
     )
 
 

@@ -28,7 +28,7 @@ from segscope.adapt.data.sampler import Example
 from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses import single_decode, slice_chunks
 from segscope.adapt.losses.interactive import prompted_loss
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
+from segscope.adapt.method import Adapted, Terms
 from segscope.adapt.method_presets import apply, check
 from segscope.adapt.methods.med_sa import layers
 from segscope.adapt.methods.med_sa.layers import (
@@ -38,9 +38,16 @@ from segscope.adapt.methods.med_sa.layers import (
     hyper_size,
 )
 from segscope.adapt.networks import encoder_blocks
-from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    HIGH_RESOLUTION,
+    count_parameters,
+    make_trainable,
+    network,
+)
 from segscope.adapt.networks.sam_inputs import BASE, UNIT, growth, look
-from segscope.adapt.training.settings import MIX, Settings
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import MIX, TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -71,7 +78,7 @@ POSITIVE = 2.0  # weight of the object's pixels in the code's cross-entropy
 
 
 @dataclass(frozen=True)
-class MedSa(Method):
+class MedSa(PromptedMethod):
     """Train adapters.
 
     Attributes:
@@ -138,14 +145,14 @@ class MedSa(Method):
                 "hyper steers an adapter in the decoder; take decoder=adapters or decoder=both"
             )
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(2500, max(300, 15 * frames))
         # a chunk holds several images
         batch = max(1, 4 // self.depth)
         rate = 3e-4
         if card.family == "mini":
             rate = 1e-3
-        return Settings(steps=steps, rate=rate, batch=batch, prompts=RECIPES[self.recipe])
+        return TrainingSettings(steps=steps, rate=rate, batch=batch, prompts=RECIPES[self.recipe])
 
     @property
     def frames(self) -> int:
@@ -176,13 +183,13 @@ class MedSa(Method):
                 activation=self.activation,
             )
         if prefixes:
-            trained = release(root, prefixes)
+            trained = make_trainable(root, prefixes)
         else:
             trained = {}
         if self.whole:
-            trained |= release(root, ("vision_encoder.",))
+            trained |= make_trainable(root, ("vision_encoder.",))
         if self.decoder in ("whole", "both"):
-            trained |= release(root, DECODER, HIGH_RESOLUTION)
+            trained |= make_trainable(root, DECODER, HIGH_RESOLUTION)
         if self.depth > 1:
             slice_chunks.see(engine, self.depth)
         return Adapted(self, engine, root, trained, rates=self._rates(prefixes))
@@ -207,9 +214,11 @@ class MedSa(Method):
                 plain = bottleneck_size(width, DECODER_RATIO)
                 found += 2 * plain + (hyper_size(width, DECODER_RATIO) if self.hyper else plain)
         if self.decoder in ("whole", "both"):
-            found += count(model, DECODER, HIGH_RESOLUTION)
+            found += count_parameters(model, DECODER, HIGH_RESOLUTION)
         return found + (
-            count(model, ("vision_encoder.",)) + growth(engine, self.side) if self.whole else 0
+            count_parameters(model, ("vision_encoder.",)) + growth(engine, self.side)
+            if self.whole
+            else 0
         )
 
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
