@@ -189,9 +189,8 @@ def _trained(adapted: Adapted, data: Data, settings: TrainingSettings) -> float:
         variants=4,
         more=more,
     )
-    outcome = Trainer(
-        adapted, data, sampler, replace(settings, validate_every=settings.steps)
-    ).run()
+    once = replace(settings, validate_every=settings.steps)
+    outcome = Trainer(adapted, data, replace(sampler, settings=once)).run()
     return float(outcome.progress.rows[-1]["val dice"])
 
 
@@ -235,13 +234,13 @@ def acdc(data: Path, out: Path, seeds: Sequence[int], steps: int, few: int) -> d
             if not (place / "adaptation.json").is_file():
                 changes = {"steps": steps, "seed": seed, "workers": 0}
                 base = load("mini", device="cpu", dtype="float32")
-                choice = Choice(few=few, seed=seed)
+                choice = Choice(max_patients=few, seed=seed)
                 resume = (place / "run.json").is_file()
                 adapt(
                     Request(base, "mini", method, (dataset(data),), choice, place, changes, resume),
                     say=_say(name, seed),
                 )
-            scores[name].append(list(_volumes(place, data, Choice(few=few, seed=seed))))
+            scores[name].append(list(_volumes(place, data, Choice(max_patients=few, seed=seed))))
     gain = np.array(scores["knowsam"]) - np.array(scores["supervised"])  # (seed, volume)
     return {
         "labelled patients": few,

@@ -34,8 +34,8 @@ from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
-LITE, FULL = DbSam(preset="db-lite"), DbSam(preset="db-full")
-PYRAMID = DbSam(preset="db-full", pyramid=True)
+LITE, FULL = DbSam.from_preset("db-lite"), DbSam.from_preset("db-full")
+PYRAMID = DbSam.from_preset("db-full", pyramid=True)
 
 
 def put(method: DbSam, family: str = "sam") -> Any:
@@ -80,7 +80,7 @@ class TestStart:
     def test_presets(self) -> None:
         assert DbSam().parts == ("cab",)
         assert (FULL.parts, LITE.parts) == (("cab", "bca", "fusion"), ("cab", "bca"))
-        paper = DbSam(preset="paper")
+        paper = DbSam.from_preset("paper")
         assert (paper.drop_path, paper.recipe) == (0.3, "paper")
         assert paper.settings(make_engine("sam").card, 20).prompts == (
             (1.0, "box.jitter:kind=c,pixels=20"),

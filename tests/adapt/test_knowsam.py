@@ -449,7 +449,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             (
                 {name: item for name, item in state.items() if "VNet" not in name},
                 (),
-                "no published checkpoint",
+                "not a published checkpoint",
             ),
         ]
     ):

@@ -501,7 +501,7 @@ def test_validation_of_images_is_the_usual_one(data: Data) -> None:
 def test_a_run_on_volumes(clips: Data, tmp_path: Path) -> None:
     adapted = attached(MedSam2, "mini")
     settings = TrainingSettings(steps=2, batch=2, workers=0, prompts=MIX)
-    trainer = Trainer(adapted, clips, sampler(adapted, clips, settings), settings, tmp_path)
+    trainer = Trainer(adapted, clips, sampler(adapted, clips, settings), tmp_path)
     outcome = trainer.run()
     assert outcome.progress.step == 2
     assert "val prompted" in outcome.progress.rows[0]

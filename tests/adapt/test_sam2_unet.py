@@ -314,7 +314,7 @@ def test_published_files_that_do_not_fit_are_refused(stirred: Adapted, tmp_path:
         ({**state, "rfb9.strange": state["head.bias"]}, "sam2", "do not fit"),
         ({name: item for name, item in state.items() if name != key}, "sam2", "on one side only"),
         (state, "mini", "another network"),
-        ({"x": state["head.bias"]}, "sam2", "no published checkpoint"),
+        ({"x": state["head.bias"]}, "sam2", "not a published checkpoint"),
     ]
     for number, (content, family, reason) in enumerate(cases):
         torch.save(content, tmp_path / f"{number}.pth")

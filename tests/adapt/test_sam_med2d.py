@@ -29,7 +29,7 @@ from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 from segscope.models.engine import DecoderPrompt
 
-PRESET = SamMed2d(preset="sam-med2d")
+PRESET = SamMed2d.from_preset("sam-med2d")
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
 
 
@@ -229,7 +229,7 @@ class TestPasses:
         steps: list[set[str]] = []
         for step in range(18):
             before = {name: item.detach().clone() for name, item in adapted.trained.items()}
-            run._step(run._batch(step))
+            run.take_step(run.batch(step))
             steps.append(
                 {
                     name

@@ -81,7 +81,7 @@ def sampler(adapted: Adapted, data: Data, settings: TrainingSettings = BOX, vari
 def trainer(
     adapted: Adapted, data: Data, settings: TrainingSettings = BOX, folder: Path | None = None
 ) -> Trainer:
-    return Trainer(adapted, data, sampler(adapted, data, settings), settings, folder)
+    return Trainer(adapted, data, sampler(adapted, data, settings), folder)
 
 
 def each_dice(adapted: Adapted, data: Data) -> list[float]:

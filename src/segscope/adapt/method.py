@@ -215,6 +215,10 @@ class Method(ABC):
         """Default settings for a base."""
         return cls()
 
+    def with_settings(self, changes: Mapping[str, object]) -> Method:
+        """A copy with other settings, by name; methods with presets expand them."""
+        return dataclasses.replace(self, **changes)
+
     def settings(self, card: Card, frames: int) -> TrainingSettings:
         """Training settings (rate, batch, steps ...) for a base and a number of training frames."""
         return TrainingSettings(steps=min(2000, max(200, 12 * frames)))

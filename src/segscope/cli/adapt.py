@@ -282,7 +282,7 @@ def _with(method: Method, own: Sequence[str]) -> Method:
                 f"setting of {method.name}", name, known or ["(none)"], "Wanted: --set NAME=VALUE."
             )
         changes[name] = _read(name, value, known[name])
-    return dataclasses.replace(method, **changes)
+    return method.with_settings(changes)
 
 
 def _read(name: str, text: str, now: Any) -> Any:

@@ -26,7 +26,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from segscope.adapt import method_presets
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses.clip_memory import gated
@@ -43,6 +42,7 @@ from segscope.adapt.networks.parameter_groups import (
     make_trainable,
     network,
 )
+from segscope.adapt.method_presets import check_words
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
@@ -102,7 +102,7 @@ class BioSam2(PromptedMethod):
     thrifty: bool = False
 
     def __post_init__(self) -> None:
-        method_presets.check(self, preset=PRESETS, objective=LOSSES)
+        check_words(self, preset=PRESETS, objective=LOSSES)
         if (
             self.bank < 2
             or not 0 <= self.recent <= self.bank

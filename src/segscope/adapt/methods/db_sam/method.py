@@ -17,7 +17,7 @@ where BCA and fusion are as well: later stages and the neck see what they found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ from segscope.adapt.data.sampler import Example
 from segscope.adapt.losses import single_decode
 from segscope.adapt.losses.interactive import prompted_loss
 from segscope.adapt.method import Adapted, Terms
-from segscope.adapt.method_presets import apply, check
+from segscope.adapt.method_presets import apply_settings, check_words
 from segscope.adapt.methods.db_sam.layers import ConvBranch, StageEnd, Stream
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.networks.parameter_groups import (
@@ -100,8 +100,7 @@ class DbSam(PromptedMethod):
     recipe: str = "usual"
 
     def __post_init__(self) -> None:
-        apply(self, PRESETS)
-        check(self, recipe=RECIPES)
+        check_words(self, preset=("", *PRESETS), recipe=RECIPES)
         if set(self.parts) - set(FULL) or not (self.parts or self.decoder or self.neck):
             raise UsageError(
                 f"parts are of {', '.join(FULL)}, got {', '.join(self.parts) or 'none, and no decoder'}"
@@ -112,6 +111,14 @@ class DbSam(PromptedMethod):
             )
         if self.points < 1 or not 0 <= self.dropout < 1 or not 0 <= self.drop_path < 1:
             raise UsageError("points are 1 or more, dropout and drop_path from 0 to below 1")
+
+    @classmethod
+    def from_preset(cls, preset: str, **changes: object) -> DbSam:
+        """The method with the settings of a preset, some of them changed."""
+        return cls().with_settings({"preset": preset, **changes})
+
+    def with_settings(self, changes: Mapping[str, object]) -> DbSam:
+        return apply_settings(self, changes, PRESETS)
 
     def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(2500, max(300, 15 * frames))

@@ -18,7 +18,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,7 +29,7 @@ from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses import single_decode, slice_chunks
 from segscope.adapt.losses.interactive import prompted_loss
 from segscope.adapt.method import Adapted, Terms
-from segscope.adapt.method_presets import apply, check
+from segscope.adapt.method_presets import apply_settings, check_words
 from segscope.adapt.methods.med_sa import layers
 from segscope.adapt.methods.med_sa.layers import (
     AcrossDepth,
@@ -128,14 +128,14 @@ class MedSa(PromptedMethod):
     legacy_pad_before_norm: bool = False
 
     def __post_init__(self) -> None:
-        apply(self, PRESETS)
-        check(
+        check_words(
             self,
+            preset=("", *PRESETS),
             activation=("gelu", "relu"),
             decoder=("whole", "adapters", "both", "frozen"),
             recipe=RECIPES,
         )
-        check(self, images=(BASE, UNIT))
+        check_words(self, images=(BASE, UNIT))
         if not 0 < self.ratio <= 4 or self.depth < 1:
             raise UsageError("the ratio is above 0 and at most 4, the depth 1 slice or more")
         if not (self.space or self.mlp or self.depth > 1 or self.decoder != "frozen"):
@@ -144,6 +144,14 @@ class MedSa(PromptedMethod):
             raise UsageError(
                 "hyper steers an adapter in the decoder; take decoder=adapters or decoder=both"
             )
+
+    @classmethod
+    def from_preset(cls, preset: str, **changes: object) -> MedSa:
+        """The method with the settings of a preset, some of them changed."""
+        return cls().with_settings({"preset": preset, **changes})
+
+    def with_settings(self, changes: Mapping[str, object]) -> MedSa:
+        return apply_settings(self, changes, PRESETS)
 
     def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(2500, max(300, 15 * frames))

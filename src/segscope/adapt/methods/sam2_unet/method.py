@@ -191,7 +191,7 @@ class Sam2Unet(Method):
         classes = example.classes[example.at]
         if self.tiles == 1:
             return rgb, classes
-        share = sliding_window.share(self.tiles)
+        share = sliding_window.window_share(self.tiles)
         at = example.rng.random(2).tolist()
         return sliding_window.cut(rgb, share, at), sliding_window.cut(classes, share, at)
 

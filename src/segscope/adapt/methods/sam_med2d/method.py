@@ -13,13 +13,13 @@ boxes are of the whole object unless the preset draws them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from segscope.adapt.data.sampler import Example
 from segscope.adapt.method import Adapted, Terms
-from segscope.adapt.method_presets import apply, check
+from segscope.adapt.method_presets import apply_settings, check_words
 from segscope.adapt.methods.sam_med2d.iterations import IterationPlan, passes_loss, stepwise_loss
 from segscope.adapt.methods.sam_med2d.layers import AdapterLayer, layer_size
 from segscope.adapt.networks import encoder_blocks
@@ -111,8 +111,13 @@ class SamMed2d(PromptedMethod):
     side: int = 0
 
     def __post_init__(self) -> None:
-        apply(self, PRESETS)
-        check(self, layers=("light", "dense", "none"), adapters=("on", "off"), images=(BASE, MED2D))
+        check_words(
+            self,
+            preset=("", *PRESETS),
+            layers=("light", "dense", "none"),
+            adapters=("on", "off"),
+            images=(BASE, MED2D),
+        )
         if self.passes < 1 or not 1 <= self.deep <= self.passes or self.masks < 0:
             raise UsageError(
                 "there is at least one pass, the first is deep, and no fewer than 0 masks are drawn"
@@ -121,6 +126,14 @@ class SamMed2d(PromptedMethod):
             raise UsageError(
                 "with a step for each pass only the first one reaches the encoder; take deep=1"
             )
+
+    @classmethod
+    def from_preset(cls, preset: str, **changes: object) -> SamMed2d:
+        """The method with the settings of a preset, some of them changed."""
+        return cls().with_settings({"preset": preset, **changes})
+
+    def with_settings(self, changes: Mapping[str, object]) -> SamMed2d:
+        return apply_settings(self, changes, PRESETS)
 
     @classmethod
     def default_for(cls, card: Card) -> SamMed2d:
