@@ -252,7 +252,7 @@ class TestShapes:
         ends = DbSam()._ends(engine)
         assert [place.name.rsplit(".", 1)[1] for place, _ in ends] == ["2", "5", "8", "11"]
         assert all(joint for _, joint in ends)
-        assert encoder_blocks.heads(ends[0][0]) == 12
+        assert encoder_blocks.count_heads(ends[0][0]) == 12
 
 
 class TestCounts:

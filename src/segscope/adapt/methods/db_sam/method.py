@@ -144,7 +144,7 @@ class DbSam(PromptedMethod):
             prefixes.append(f"{place.name}.stage_end.")
         if len(branch):
             root.vision_encoder.conv_branch = branch
-            encoder_blocks.entry(engine).register_forward_pre_hook(
+            encoder_blocks.find_entry(engine).register_forward_pre_hook(
                 lambda _, given: stream.begin(given[0])
             )
             prefixes.append(BRANCH)
@@ -214,7 +214,7 @@ class DbSam(PromptedMethod):
                 continue
             stage = StageEnd(
                 place.width,
-                encoder_blocks.heads(place),
+                encoder_blocks.count_heads(place),
                 cab="cab" in self.parts,
                 bca=bca,
                 fusion=fusion,

@@ -176,7 +176,7 @@ class MedSa(PromptedMethod):
         found = self._places(engine)
         for place in found:
             children = self._children(place)
-            encoder_blocks.grow(
+            encoder_blocks.extend(
                 place, **{name: child.to(engine.device) for name, child in children.items()}
             )
             place.block.pad_first = self.legacy_pad_before_norm

@@ -165,7 +165,7 @@ class SamMed2d(PromptedMethod):
         for place in self._places(engine):
             layer = AdapterLayer(place.width, light=self.layers == "light", zero=self.zero)
             layer.on = self.adapters == "on"
-            encoder_blocks.grow(place, beside_mlp=layer.to(engine.device))
+            encoder_blocks.extend(place, beside_mlp=layer.to(engine.device))
             prefixes.append(f"{place.name}.beside_mlp.")
         if prefixes:
             trained = make_trainable(root, prefixes)
