@@ -271,7 +271,7 @@ class TestPasses:
 
         through, first, second = run(), run(tmp_path), run(tmp_path)
         through.run()
-        first.run(lambda done, *_: setattr(first, "_signal", 2 * (done == 5)))
+        first.run(lambda done, *_: setattr(first.stop, "number", 2 * (done == 5)))
         assert second.resume()
         assert (second.progress.step, second.adapted.memo["pass"]) == (5, 5)
         second.run()

@@ -21,8 +21,8 @@ from segscope.adapt import METHODS
 from segscope.adapt.data.sampler import on_grid
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted
-from segscope.adapt.training.feature_cache import FeatureCache, count_variants
 from segscope.adapt.training.estimate import Estimate
+from segscope.adapt.training.feature_cache import FeatureCache, count_variants
 from segscope.adapt.training.trainer import SKIPS, Trainer, schedule_rate
 from segscope.errors import SegscopeError, UsageError
 from segscope.load import load

@@ -15,7 +15,7 @@ from segscope.adapt.methods.knowsam.method import KnowSam
 from segscope.adapt.methods.linear_probe import LinearProbe
 from segscope.adapt.methods.lora import Lora
 from segscope.adapt.methods.med_sa.method import MedSa
-from segscope.adapt.methods.medsam2 import MedSam2
+from segscope.adapt.methods.medsam2.method import MedSam2
 from segscope.adapt.methods.sam2_unet.method import Sam2Unet
 from segscope.adapt.methods.sam_med2d.method import SamMed2d
 from segscope.errors import UnknownName

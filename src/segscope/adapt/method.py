@@ -70,6 +70,11 @@ only.
 """
 
 
+def mean_terms(parts: Sequence[Terms]) -> Terms:
+    """The mean of each term over examples."""
+    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+
+
 @dataclass(eq=False)
 class Adapted:
     """A network with a method attached.

@@ -67,6 +67,9 @@ class Trainer:
         folder: where the state is saved; None saves none.
         processes: the processes of the run.
         validate: figures of the network as it is; "dice" decides. None for the method's own.
+
+    Attributes:
+        stop: the signal that ends the run after the current step.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class Trainer:
         self.progress = RunProgress()
         self.steps = settings.steps
         self.validations = VALIDATIONS
-        self._stop = StopSignal()
+        self.stop = StopSignal()
         self._started = time.monotonic()
         self._saved = self._started
 
@@ -201,13 +204,13 @@ class Trainer:
         with (
             contextlib.closing(events),
             torch.random.fork_rng(),
-            self._stop.catch(),
+            self.stop.catch(),
             Batches(self.sampler, self.processes).prepare(self.steps) as draw,
         ):
             if not self.progress.rows:
                 self.validate_step({"step": 0.0})
             why = self._loop(draw, events, on_step)
-        return TrainingOutcome(why, self._stop.number, self.progress)
+        return TrainingOutcome(why, self.stop.number, self.progress)
 
     def save(self) -> None:
         if self.folder is not None and self.processes.first:
@@ -224,7 +227,7 @@ class Trainer:
             events.add(row)
             if on_step is not None:
                 on_step(progress.step, self.steps, row)
-            if self.processes.total(float(self._stop.number != 0)):
+            if self.processes.total(float(self.stop.number != 0)):
                 why = "signal"
             if why or time.monotonic() - self._saved >= self.settings.save_every_s:
                 self.save()
