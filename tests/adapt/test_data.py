@@ -12,9 +12,9 @@ from support.adaptation import BOX, attached, ellipse, sampler
 
 from segscope.adapt import METHODS
 from segscope.adapt.data import augment
-from segscope.adapt.data.sampler import Sampler, check_plans
+from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
-from segscope.adapt.training.settings import BOXES, MIX, Settings
+from segscope.adapt.training.settings import BOXES, MIX, TrainingSettings
 from segscope.errors import UnknownName, UsageError
 from segscope.inference.decoder_prompts import combine_prompts, decoder_prompt
 from segscope.io.datasets.reading import DataSet
@@ -46,13 +46,13 @@ def test_a_patient_in_both_splits_is_not_trained_on(images: DataSet) -> None:
 
 
 def test_few_takes_so_many_patients(images: DataSet) -> None:
-    found = gather([images], Choice(few=3), 256, unlabelled=True)
+    found = gather([images], Choice(max_patients=3), 256, unlabelled=True)
     assert len(found.train.groups) == 3
     assert len(found.train.items) == 6
     assert {item.labelled for item in found.unlabelled.items} == {False}
     assert len(found.unlabelled.items) == 2
     with pytest.raises(UsageError, match="holds 4 patients"):
-        gather([images], Choice(few=9), 256)
+        gather([images], Choice(max_patients=9), 256)
 
 
 def test_labels_are_found_by_a_part_of_their_name(images: DataSet) -> None:
@@ -161,12 +161,12 @@ def test_prompts_are_read_as_in_prediction() -> None:
 
 
 def test_a_base_is_trained_on_prompts_that_it_understands() -> None:
-    usual = Settings(steps=1)
-    assert check_plans(usual, ("point", "box", "mask", "scribble")).prompts == MIX
-    assert check_plans(usual, ("box",)).prompts == tuple(
+    usual = TrainingSettings(steps=1)
+    assert drop_unsupported_plans(usual, ("point", "box", "mask", "scribble")).prompts == MIX
+    assert drop_unsupported_plans(usual, ("box",)).prompts == tuple(
         (weight, plan) for weight, plan in MIX if plan.startswith("b")
     )
-    assert check_plans(replace(usual, prompts=((1.0, "clicks:3"),)), ("box",)).prompts == BOXES
+    assert drop_unsupported_plans(replace(usual, prompts=((1.0, "clicks:3"),)), ("box",)).prompts == BOXES
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,5 @@ def test_a_base_is_trained_on_prompts_that_it_understands() -> None:
 )  # fmt: skip
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        Settings(**{"steps": 5, **wrong})  # type: ignore[arg-type]
-    assert Settings.from_dict(Settings(steps=5).as_dict()) == Settings(steps=5)
+        TrainingSettings(**{"steps": 5, **wrong})  # type: ignore[arg-type]
+    assert TrainingSettings.from_dict(TrainingSettings(steps=5).as_dict()) == TrainingSettings(steps=5)

@@ -27,7 +27,7 @@ from segscope.adapt.methods.db_sam.layers import (
     VitConvFusion,
 )
 from segscope.adapt.methods.db_sam.method import DbSam
-from segscope.adapt.methods.decoder import Decoder
+from segscope.adapt.methods.decoder import DecoderOnly
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
@@ -35,8 +35,8 @@ from segscope.models.build import build
 from segscope.stack import Stack
 
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
-LITE, FULL = DbSam(preset="db-lite"), DbSam(preset="db-full")
-PYRAMID = DbSam(preset="db-full", pyramid=True)
+LITE, FULL = DbSam.from_preset("db-lite"), DbSam.from_preset("db-full")
+PYRAMID = DbSam.from_preset("db-full", pyramid=True)
 
 
 def put(method: DbSam, family: str = "sam") -> Any:
@@ -60,7 +60,7 @@ class TestStart:
         before = answers(make_engine(family))
         adapted = put(method, family)
         for training in (False, True):
-            for module in adapted.noisy:
+            for module in adapted.train_mode:
                 module.train(training)
             after = answers(adapted.engine)
             assert (
@@ -81,7 +81,7 @@ class TestStart:
     def test_presets(self) -> None:
         assert DbSam().parts == ("cab",)
         assert (FULL.parts, LITE.parts) == (("cab", "bca", "fusion"), ("cab", "bca"))
-        paper = DbSam(preset="paper")
+        paper = DbSam.from_preset("paper")
         assert (paper.drop_path, paper.recipe) == (0.3, "paper")
         assert paper.settings(make_engine("sam").card, 20).prompts == (
             (1.0, "box.jitter:kind=c,pixels=20"),
@@ -253,7 +253,7 @@ class TestShapes:
         ends = DbSam()._ends(engine)
         assert [place.name.rsplit(".", 1)[1] for place, _ in ends] == ["2", "5", "8", "11"]
         assert all(joint for _, joint in ends)
-        assert encoder_blocks.heads(ends[0][0]) == 12
+        assert encoder_blocks.count_heads(ends[0][0]) == 12
 
 
 class TestCounts:
@@ -415,7 +415,7 @@ def test_convolutions_help_with_things_thinner_than_a_patch() -> None:
     data = Data("thin", thin(100, 64), thin(1000, 16), thin(0, 0))
     settings = replace(BOX, steps=200, batch=4, rate=2e-3, average=0.9, validate_every=100)
     best = []
-    for method in (Decoder(), replace(FULL, dropout=0.0, drop_path=0.0)):
+    for method in (DecoderOnly(), replace(FULL, dropout=0.0, drop_path=0.0)):
         adapted = attach(method, make_engine("sam"), ("vessel",))
         adapted.rates.clear()  # both decoders at the same rate
         best.append(trainer(adapted, data, settings).run().progress.best["dice"])

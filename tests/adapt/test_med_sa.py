@@ -31,7 +31,7 @@ from segscope.inference.encoded_frames import chunk_of
 from segscope.models.build import build
 from segscope.models.engine import NO_PROMPT, DecoderPrompt
 
-PAPER = MedSa(preset="paper")
+PAPER = MedSa.from_preset("paper")
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
 DEEP = ("sam", "sam2", "mini")
 NONE = np.zeros((0, 2)), np.zeros(0, bool)
@@ -76,7 +76,7 @@ def test_chunks_begin_as_their_slices(family: str) -> None:
 
 
 def test_code_preset_draws_its_adapters() -> None:
-    adapted = put(MedSa(preset="code"))
+    adapted = put(MedSa.from_preset("code"))
     assert any(bool(item.any()) for name, item in adapted.trained.items() if ".up." in name)
     assert adapted.method.settings(adapted.engine.card, 20).prompts == ((1.0, "click.random"),)
 
@@ -84,7 +84,7 @@ def test_code_preset_draws_its_adapters() -> None:
 class TestPresets:
     def test_settings_of_ones_own_win(self) -> None:
         assert (PAPER.decoder, PAPER.hyper, PAPER.ratio) == ("adapters", True, 1 / 16)
-        assert MedSa(preset="paper", ratio=0.5).ratio == 0.5
+        assert MedSa.from_preset("paper", ratio=0.5).ratio == 0.5
         assert MedSa.from_dict(PAPER.as_dict()) == PAPER
 
     @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from segscope import phantom
 from segscope.adapt.data.training_set import Choice, Gathered, gather
 from segscope.adapt.method import Adapted
 from segscope.adapt.methods.decoder import Decoder
-from segscope.adapt.training.feature_cache import FeatureStore
+from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.validation.frames import answer_objects, choose_objects, validate
 from segscope.adapt.validation.tracking import objects_of, track_object
 from segscope.io.datasets.reading import dataset, read_image
 from segscope.metrics.overlap import dice
 from segscope.session import segment
 
-PLANS = ("box.jitter:share=0.1", "click.random", "scribble.center", "mask.morph")
+PLANS = ["box.jitter:share=0.1", "click.random", "scribble.center", "mask.morph"]
 RANDOM_PIXELS = 8  # masks of random networks are ragged; smaller ones would compare nothing
 
 
@@ -79,7 +79,7 @@ def test_on_slices_of_volumes(family: str, plan: str, volumes: Gathered) -> None
         assert np.array_equal(answer.mask, masks.mask(item.frame, 1))
 
 
-@pytest.mark.parametrize("plan", ("box.jitter:share=0.1", "click.random", "mask.morph"))
+@pytest.mark.parametrize("plan", ["box.jitter:share=0.1", "click.random", "mask.morph"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_on_tracked_frames(family: str, plan: str, volumes: Gathered) -> None:
     adapted = decoder_adaptation(family, plan)
@@ -100,7 +100,7 @@ def test_the_score_is_the_mean_dice_of_these_masks(images: Gathered) -> None:
 
 def test_features_of_a_frozen_encoder_are_stored(images: Gathered) -> None:
     adapted = decoder_adaptation("sam2", PLANS[0])
-    adapted.store = FeatureStore(2**30)
+    adapted.store = FeatureCache(2**30)
     first = validate(adapted, images, 8)
     misses = adapted.store.misses
     assert validate(adapted, images, 8) == first

@@ -24,6 +24,8 @@ from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoPromptEncoderConfig,
 )
 
+from segscope.models.batch_norm import BatchNorm
+
 WIDTH = 128
 ENCODER_WIDTHS = (32, 64, 256)
 ENCODER_BLOCKS = 7
@@ -62,20 +64,11 @@ def normalise(rgb: Tensor) -> Tensor:
     return (pixels - mean) / (spread + 2.0)
 
 
-class _Norm(nn.BatchNorm2d):
-    """Batch norm without torch's counter of batches, so that weight files hold nothing but weights."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.num_batches_tracked = None
-
-    def _load_from_state_dict(self, *given: Any) -> None:
-        nn.Module._load_from_state_dict(self, *given)  # torch's own would ask for the counter
-
-
 def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride, 1, bias=False), _Norm(outside), nn.ReLU(inplace=True)
+        nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
+        BatchNorm(outside),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -84,7 +77,7 @@ class _Residual(nn.Module):
         super().__init__()
         self.first = _conv(width, width)
         self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.norm = _Norm(width)
+        self.norm = BatchNorm(width)
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:

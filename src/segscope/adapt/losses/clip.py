@@ -15,7 +15,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.losses.interactive import USUAL, Weights, answer_loss
-from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.models.engine import Decoded, Engine, Features
 
@@ -26,7 +26,7 @@ def clip_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights = USU
         _one_clip(adapted.engine, on_grid(adapted.features(example), example), example, weights)
         for example in batch
     ]
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return mean_terms(parts)
 
 
 def order(frames: int, at: int) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import iou_loss, mask_loss, presence_loss
-from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.inference.constants import CLAMP
 from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features
@@ -43,7 +43,7 @@ def prompted_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights =
     for example in batch:
         features = on_grid(adapted.features(example), example)
         parts.append(interactive(adapted.engine, features[example.at], example, weights))
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return mean_terms(parts)
 
 
 def interactive(

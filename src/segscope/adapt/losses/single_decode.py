@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import bce, dice_loss
-from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.models.engine import Engine, Features
 
@@ -40,7 +40,7 @@ def opening_loss(
         )
         for example in batch
     ]
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return mean_terms(parts)
 
 
 def opening_terms(engine: Engine, features: Features, example: Example, measure: Measure) -> Terms:

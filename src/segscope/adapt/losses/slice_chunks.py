@@ -10,7 +10,7 @@ import torch
 from segscope.adapt.data.sampler import LEAST, Example, on_grid
 from segscope.adapt.losses.interactive import interactive
 from segscope.adapt.losses.single_decode import Measure, opening_terms
-from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method import Adapted, Terms, mean_terms
 
 
 def chunk_loss(adapted: Adapted, batch: Sequence[Example], measure: Measure | None = None) -> Terms:
@@ -35,7 +35,7 @@ def chunk_loss(adapted: Adapted, batch: Sequence[Example], measure: Measure | No
         parts.append(
             {name: torch.stack([each[name] for each in slices]).mean() for name in slices[0]}
         )
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return mean_terms(parts)
 
 
 def _slice(example: Example, frame: int) -> Example | None:
