@@ -10,7 +10,7 @@ from support.engines import FAMILIES, make_engine
 from segscope import phantom
 from segscope.adapt.data.training_set import Choice, Gathered, gather
 from segscope.adapt.method import Adapted
-from segscope.adapt.methods.decoder import Decoder
+from segscope.adapt.methods.decoder import DecoderOnly
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.validation.frames import answer_objects, choose_objects, validate
 from segscope.adapt.validation.tracking import objects_of, track_object
@@ -24,7 +24,7 @@ RANDOM_PIXELS = 8  # masks of random networks are ragged; smaller ones would com
 
 def decoder_adaptation(family: str, plan: str) -> Adapted:
     engine = make_engine(family)
-    adapted = Adapted(Decoder(), engine, engine.model, {})
+    adapted = Adapted(DecoderOnly(), engine, engine.model, {})
     adapted.prompts = ((1.0, plan),)
     return adapted
 
