@@ -10,10 +10,9 @@ from segscope.masks import FrameMask, Masks
 from segscope.memory import MemoryPolicy
 from segscope.models.engine import Engine
 from segscope.predict.overlaps import Overlap
-from segscope.predict.propagation import Direction
-from segscope.predict.stop_rules import StopRules
+from segscope.predict.propagation import Direction, default_direction
+from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
-from segscope.session.defaults import default_direction, default_rules
 from segscope.session.interaction import Interaction
 from segscope.stack import Stack
 

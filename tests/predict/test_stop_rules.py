@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from segscope.predict import StopRules
-from segscope.session.defaults import default_direction, default_rules
+from segscope.predict.propagation import default_direction
+from segscope.predict.stop_rules import default_rules
 from segscope.stack import Stack
 
 
