@@ -122,7 +122,12 @@ class Heartbeat(BaseModel):
 
 
 class NetworkChange(BaseModel):
-    """Another network made some of the masks; `model` answers now."""
+    """Another network computed some of the masks; `model` answers now.
+
+    Attributes:
+        steps: commands that another network answered.
+        anew: those whose masks the log does not hold, so that they were computed again.
+    """
 
     detail: str
     model: str

@@ -247,7 +247,7 @@ def _hash(previous: str, item: JsonObject) -> str:
     return hashlib.sha256(f"{previous}{canonical}".encode()).hexdigest()
 
 
-# --- what counts ---------------------------------------------------------------------------------
+# --- what the lines add up to --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ class Timeline:
     """What the lines of a log add up to.
 
     Attributes:
-        done: commands that count, in order.
+        done: commands that were not undone, in order.
         undone: commands that could be redone, the latest undone last.
         engine: identity of the latest engine.
         era: how often it changed.

@@ -229,7 +229,7 @@ class Choose(Command):
         candidate = before.candidates[self.index]
         logits = inference.spool.get(candidate.logits, inference.engine.device)
         memory = None
-        if inference.remembers and not inference.engine.card.zoom:
+        if inference.remembers and inference.engine.window_rule is None:
             mask = inference.on_frame(logits, candidate.view) > 0
             _, (memory,) = inference.remember_masks(self.frame, [mask])
         result, frame_logits = inference.answer(

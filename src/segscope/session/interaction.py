@@ -316,7 +316,7 @@ class Interaction:
 
     @property
     def log(self) -> tuple[Command, ...]:
-        """The commands that count, in order."""
+        """The commands that are done and not undone, in order."""
         return self.history.commands
 
     # --- results ---------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ class Interaction:
         return compose(self.inference, self.state.objects, self.state.overlap, self.record())
 
     def record(self) -> JsonObject:
-        """What made the masks: versions, weights, window, prompts, commands."""
+        """How the masks were made: versions, weights, window, prompts, commands."""
         return make_record(self.history)
 
     # --- saving and replay -----------------------------------------------------------------------
@@ -413,7 +413,7 @@ class Interaction:
             progress: called with (commands done, commands to do).
             state: a file of `save_state` to begin from, where it fits the log; otherwise it is not
                 used.
-            other_weights: open it although another network made it. Masks are taken from the log,
+            other_weights: open it even if another network made it. Masks come from the log,
                 later prompts are answered by this engine, and `history.from_other_engines` counts
                 its commands.
             annotator: who works from now on; None for the annotator that the log names.

@@ -1,7 +1,7 @@
 """MaskDelta: what a command changed, stored with its line in the log: masks as they are displayed.
 
-With it a log can be opened when the network that made it is gone: the masks stay, byte for byte,
-and later prompts start from them as from masks that a person drew.
+With it a log can be opened when its network no longer exists: the masks stay, byte for byte, and
+later prompts start from them as from masks that a person drew.
 """
 
 from __future__ import annotations

@@ -10,10 +10,9 @@ from segscope.masks import FrameMask, Masks
 from segscope.memory import MemoryPolicy
 from segscope.models.engine import Engine
 from segscope.predict.overlaps import Overlap
-from segscope.predict.propagation import Direction
-from segscope.predict.stop_rules import StopRules
+from segscope.predict.propagation import Direction, default_direction
+from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
-from segscope.session.defaults import default_direction, default_rules
 from segscope.session.interaction import Interaction
 from segscope.stack import Stack
 
@@ -52,7 +51,7 @@ def segment(
         cancel: called after each mask; True stops the propagation.
 
     Returns:
-        masks on the frames of the stack, with the record of what made them.
+        masks on the frames of the stack, with the record of how they were made.
 
     Raises:
         PromptError: no prompts, or one outside the stack.

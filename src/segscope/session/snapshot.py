@@ -1,4 +1,4 @@
-"""A saved state: the objects that a log leads to, so that a long one need not be computed again.
+"""A saved state of a session, so that a long log need not be computed again.
 
 Only a copy: the log stays the truth.
 """
@@ -38,7 +38,7 @@ def digest(commands: Sequence[Command]) -> str:
 
 
 def save(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> None:
-    """Write a state with the commands that led to it.
+    """Write a state with a digest of the commands that it results from.
 
     Args:
         era: of the log, see `LoggedCommand`.

@@ -57,7 +57,7 @@ def execute_command(
     *,
     force: bool = False,
 ) -> Reply:
-    """Do a command that has a route of its own."""
+    """Do a command that has a separate route."""
     start = time.perf_counter()
     with workspace.sessions.use(session_id) as session:
         result = session.execute(command(session), force=force)

@@ -16,23 +16,25 @@ from segscope.serve.project.image_records import Image, ReadChoice
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.security import is_loopback
 
+MIN_PACKED_BYTES = 4096  # smaller bodies are not worth compressing
+
+_MEANINGS = {
+    400: "not a request for this server",
+    401: "the token is missing or wrong",
+    403: "from another origin, or outside the roots",
+    404: "nothing has this name",
+    409: "busy, in use, accepted or locked",
+    410: "the lease has ended",
+    413: "too large",
+    422: "the request is malformed or cannot be done",
+    429: "too many wrong tokens",
+    501: "an optional package is missing",
+    502: "the DICOMweb archive does not answer, or refuses",
+    503: "all leases are in use",
+    507: "the disk or the memory of the server is full",
+}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "description": text}
-    for code, text in (
-        (400, "not a request to this server"),
-        (401, "no token, or a wrong one"),
-        (403, "from another origin, or outside the roots"),
-        (404, "nothing of that name"),
-        (409, "busy, in use, accepted or locked"),
-        (410, "the lease has ended"),
-        (413, "too large"),
-        (422, "a wrong request"),
-        (429, "too many wrong tokens"),
-        (501, "an optional package is missing"),
-        (502, "the DICOMweb archive does not answer, or refuses"),
-        (503, "full"),
-        (507, "the disk refuses"),
-    )
+    status: {"model": Problem, "description": meaning} for status, meaning in _MEANINGS.items()
 }
 
 
@@ -45,16 +47,16 @@ def get_workspace(request: Request) -> Workspace:
 ServedWorkspace = Annotated[Workspace, Depends(get_workspace)]
 
 
-def leased(
+def check_lease(
     session_id: str, workspace: ServedWorkspace, x_lease: Annotated[str | None, Header()] = None
 ) -> str:
-    """The session of a path, after a look at the lease of the request."""
+    """The session of a path, if the request has its lease."""
     workspace.sessions.row(session_id)
     workspace.sessions.leases.check(session_id, x_lease)
     return session_id
 
 
-Leased = Annotated[str, Depends(leased)]
+Leased = Annotated[str, Depends(check_lease)]
 
 
 def resolve_reference(workspace: Workspace, reference: Reference) -> Image:
@@ -67,7 +69,7 @@ def resolve_reference(workspace: Workspace, reference: Reference) -> Image:
     return workspace.images.resolve(reference.root, reference.path or "", choice)
 
 
-def array(
+def array_response(
     values: NDArray[np.generic], request: Request, cache: str = "no-store", **more: int
 ) -> Response:
     """An array as the body of a response: little-endian numbers in C order.
@@ -79,19 +81,19 @@ def array(
     about = {"dtype": str(values.dtype.newbyteorder("=")), "shape": list(values.shape), **more}
     headers = {"X-Array": json.dumps(about), "Cache-Control": cache, "Vary": "Accept-Encoding"}
     body = values.tobytes()
-    if (
-        "gzip" in request.headers.get("accept-encoding", "")
-        and len(body) > 4096
-        and not _is_near(request)
-    ):
+    if len(body) > MIN_PACKED_BYTES and _should_compress(request):
         body = gzip.compress(body, 1)
         headers["Content-Encoding"] = "gzip"
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 
-def _is_near(request: Request) -> bool:
-    """Whether the client is on this machine, so that packing takes longer than sending; a proxy
-    speaks for others.
+def _should_compress(request: Request) -> bool:
+    """Whether a client accepts gzip and is on another machine.
+
+    On this machine, compressing takes longer than sending; a proxy here sends to other machines.
     """
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return False
     proxied = {"forwarded", "x-forwarded-for", "via"} & set(request.headers)
-    return request.client is not None and is_loopback(request.client.host) and not proxied
+    local = request.client is not None and is_loopback(request.client.host)
+    return bool(proxied) or not local

@@ -73,7 +73,7 @@ def flag(session_id: Leased, frame: int, body: FlagRequest, workspace: ServedWor
 
 @router.post("/sessions/{session_id}/objects", status_code=201)
 def add_object(session_id: Leased, body: NewObject, workspace: ServedWorkspace) -> CommandAnswer:
-    """A new object, with the lowest free number unless one is given."""
+    """A new object, with the lowest free number by default."""
     reply = command_handlers.execute_command(
         workspace,
         session_id,

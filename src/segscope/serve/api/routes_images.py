@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
 from segscope.serve.api import schemas
-from segscope.serve.api.dependencies import ServedWorkspace, array, resolve_reference
+from segscope.serve.api.dependencies import ServedWorkspace, array_response, resolve_reference
 from segscope.serve.project.image_encoding import MEDIA_TYPES
 from segscope.serve.project.image_records import Image, ReadChoice
 from segscope.serve.project.images import FolderEntry, check_frame
@@ -89,7 +89,7 @@ def raw(
 ) -> Response:
     """Stored numbers of a frame."""
     stack = workspace.images.stack(image_id, axis)
-    return array(stack[check_frame(frame, len(stack))], request, FOR_EVER)
+    return array_response(stack[check_frame(frame, len(stack))], request, FOR_EVER)
 
 
 @router.get("/images/{image_id}/volume", response_class=Response)
@@ -100,7 +100,7 @@ def volume(
     step: Annotated[int, Query(ge=1, le=64)] = 1,
 ) -> Response:
     """Stored numbers of the whole stack, every `step`-th along each axis."""
-    return array(workspace.images.volume(image_id, step), request, FOR_EVER, step=step)
+    return array_response(workspace.images.volume(image_id, step), request, FOR_EVER, step=step)
 
 
 @router.get("/images/{image_id}/thumbnail", response_class=Response)

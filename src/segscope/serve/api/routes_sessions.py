@@ -20,7 +20,7 @@ from segscope.serve.answers import (
     SessionInfo,
     SessionOpened,
 )
-from segscope.serve.api.dependencies import Leased, ServedWorkspace, array
+from segscope.serve.api.dependencies import Leased, ServedWorkspace, array_response
 from segscope.serve.sessions import review
 from segscope.serve.sessions.session_request import SessionRequest
 from segscope.wire import JsonObject
@@ -113,18 +113,18 @@ def labels(
     with workspace.sessions.use(session_id) as session:
         session_axis = session.work.stack.axis
         if frame is not None and axis in (None, session_axis):
-            return array(session.labels(frame), request)
+            return array_response(session.labels(frame), request)
         size = session.frames * session.size_hw[0] * session.size_hw[1] * 2
         if size > workspace.settings.limits.volume_bytes:
             raise UsageError("these labels are too large for one answer; request frame by frame")
         whole = np.stack([session.labels(index) for index in range(session.frames)])
     if frame is None:
-        return array(whole, request, axis=session_axis)
+        return array_response(whole, request, axis=session_axis)
     stored = np.moveaxis(whole, 0, session_axis)
     along = np.moveaxis(stored, axis or 0, 0)
     if frame >= len(along):
         raise UsageError(f"frame {frame} along axis {axis}, which has frames 0 to {len(along) - 1}")
-    return array(along[frame], request)
+    return array_response(along[frame], request)
 
 
 @router.get("/sessions/{session_id}/review")
@@ -166,7 +166,7 @@ def export(
 
 @router.get("/sessions/{session_id}/log", response_class=Response)
 def log(session_id: str, workspace: ServedWorkspace) -> Response:
-    """The log, JSON lines: it re-creates the masks, and shows how they were made."""
+    """The log, JSON lines: it re-creates the masks and documents every step."""
     data = workspace.sessions.log_path(session_id).read_bytes()
     headers = {"Content-Disposition": 'attachment; filename="log.jsonl"'}
     return Response(

@@ -14,7 +14,7 @@ from segscope.serve.project.database import Store
 
 @dataclass
 class Lease:
-    """One session given to one window.
+    """The right of one window to work on a session.
 
     Attributes:
         token: sent by the window with each command.

@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from segscope.predict.propagation import Direction, PropagationRange
-from segscope.predict.stop_rules import StopRules
-from segscope.session.defaults import default_direction, default_rules
+from segscope.predict.propagation import Direction, PropagationRange, default_direction
+from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.stack import Stack
 
 FrameNumber = Annotated[int, Field(ge=0, le=2**31)]
