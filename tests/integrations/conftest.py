@@ -1,4 +1,4 @@
-"""A running server for the plug-ins, whose code is not part of the package and is added to the path."""
+"""A running server for the plug-ins, whose code is added to the path here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON from clients without a schema of ours: objects, texts and numbers, or an error that says so."""
+"""JSON of other protocols: objects, texts and numbers, or an error that names what is wrong."""
 
 from __future__ import annotations
 
@@ -26,8 +26,13 @@ def test_texts_have_defaults() -> None:
 
 def test_numbers_are_finite_and_no_booleans() -> None:
     assert [is_number(value) for value in (1, 1.5, True, float("nan"), "1", None)] == [
-        True, True, False, False, False, False,
-    ]  # fmt: skip
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert number_list([1, 2.5], (2, 3)) == [1.0, 2.5]
     assert number_list([1], (2, 3)) is None
     assert number_list([1, "2"], (2, 3)) is None

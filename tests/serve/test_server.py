@@ -1,4 +1,4 @@
-"""The real server as a process: kill -9 while people work loses nothing that was acknowledged; and how fast it is."""
+"""The server as a process: kill -9 loses no acknowledged command; its address and speed."""
 
 from __future__ import annotations
 
@@ -31,9 +31,24 @@ class Process:
 
     def __init__(self, project: Path, root: Path) -> None:
         self.argv = [
-            sys.executable, "-m", "segscope", "serve", "--project", str(project), "--root", str(root), "--port", "0",
-            "--token", TOKEN, "--device", "cpu", "--facade", "none", "--json",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "segscope",
+            "serve",
+            "--project",
+            str(project),
+            "--root",
+            str(root),
+            "--port",
+            "0",
+            "--token",
+            TOKEN,
+            "--device",
+            "cpu",
+            "--facade",
+            "none",
+            "--json",
+        ]
         self.start()
 
     def start(self) -> None:
@@ -163,7 +178,7 @@ class Annotator:
         return labels
 
     def check(self, client: Client, image_id: str) -> None:
-        """After a restart: what was acknowledged is there, byte for byte; at most the command in flight came on top."""
+        """After a restart, acknowledged commands are there byte for byte, and at most one more."""
         log = [json.loads(line) for line in self.log(client, image_id).splitlines()[1:]]
         assert self.done <= len(log) <= self.done + 1, (self.name, self.done, len(log))
         with client.open(image_id, annotator=self.name, take_over=True) as session:
@@ -240,7 +255,8 @@ def test_four_annotators_and_many_kills(process: Process) -> None:
     people = [Annotator(name, seed) for seed, name in enumerate(("anna", "ben", "carla", "dan"))]
     day(process, people, kills, each, seed=1)
     print(
-        f"\n{sum(person.done for person in people)} commands of 4 annotators, {kills} times kill -9, none lost"
+        f"\n{sum(person.done for person in people)} commands of 4 annotators, "
+        f"{kills} times kill -9, none lost"
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks that take no prompts on the server: their classes become objects; cases are opened with others."""
+"""Models that take no prompts on the server: their classes become objects."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_monai_label_has_it_among_the_automatic_ones(server: Server, probe: Path
 
 
 def test_what_was_found_waits_for_a_person(server: Server) -> None:
-    """Masks that a network found are to be looked at, the least sure first; accepting or correcting them is that."""
+    """Masks of a network are queued for review until they are accepted or corrected."""
     server.open()
     everything(server, model="tissues", whole=True)
     state = server.ask("GET", "/state")

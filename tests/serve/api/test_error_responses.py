@@ -9,11 +9,36 @@ from typing import Any
 from ..conftest import Server
 
 JUNK: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 3, 2**31, 2**63, 2**70, 1.5, 1e308, "", "x", "1", "é\u202e", "../..", "' OR 1=1 --",
-    "a" * 5000, [], [1], [[1, 2, 3]], [[1e308, -1e308, 1]], [None], {}, {"a": 1}, [{"type": "point", "xy": [1, 2]}],
-    [{"type": "mask", "bits": "AAAA", "size_hw": [2, 2]}], [{"type": "box", "xyxy": [5, 5, 1, 1]}],
+    None,
+    True,
+    -1,
+    0,
+    1,
+    3,
+    2**31,
+    2**63,
+    2**70,
+    1.5,
+    1e308,
+    "",
+    "x",
+    "1",
+    "é\u202e",
+    "../..",
+    "' OR 1=1 --",
+    "a" * 5000,
+    [],
+    [1],
+    [[1, 2, 3]],
+    [[1e308, -1e308, 1]],
+    [None],
+    {},
+    {"a": 1},
+    [{"type": "point", "xy": [1, 2]}],
+    [{"type": "mask", "bits": "AAAA", "size_hw": [2, 2]}],
+    [{"type": "box", "xyxy": [5, 5, 1, 1]}],
     {"bbox": [0, 0, 9, 9]},
-)  # fmt: skip
+)
 
 
 def shape_of(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -27,9 +52,15 @@ def test_any_request_is_survived(server: Server) -> None:
     spec = server.http.get("/v1/openapi.json").json()
     chance = random.Random(1)
     known: dict[str, list[Any]] = {
-        "session_id": [server.session_id], "image_id": [server.image_id], "frame": [0, 1], "object_id": [1, 2],
-        "case_id": [1], "root": [0], "index": [0], "format": ["png", "nifti"],
-    }  # fmt: skip
+        "session_id": [server.session_id],
+        "image_id": [server.image_id],
+        "frame": [0, 1],
+        "object_id": [1, 2],
+        "case_id": [1],
+        "root": [0],
+        "index": [0],
+        "format": ["png", "nifti"],
+    }
 
     def some(name: str) -> Any:
         return (
@@ -60,13 +91,21 @@ def test_any_request_is_survived(server: Server) -> None:
                 if "logout" in path or (method == "delete" and "session" in path):
                     continue
                 answer = server.http.request(
-                    method, where, params=query, headers=server.headers,
+                    method,
+                    where,
+                    params=query,
+                    headers=server.headers,
                     **({} if body is None else {"content": json.dumps(body)}),
-                )  # fmt: skip
+                )
                 asked += 1
                 assert answer.status_code < 500 or answer.status_code in (501, 503), (
-                    method, where, query, body, answer.status_code, answer.text[:300],
-                )  # fmt: skip
+                    method,
+                    where,
+                    query,
+                    body,
+                    answer.status_code,
+                    answer.text[:300],
+                )
                 if answer.status_code >= 400:
                     assert set(answer.json()) == {"detail", "kind"}, answer.text
     assert asked > 150

@@ -16,11 +16,22 @@ class TestPaths:
     @pytest.mark.parametrize(
         ("root", "path"),
         [
-            (0, "../secret.png"), (0, "clip/../../secret.png"), (0, "/etc/passwd"), (0, "link/secret.png"),
-            (0, "link.png"), (0, "a\0b"), (7, "ct.nii.gz"), (0, "nothing.png"), (0, "\\..\\secret.png"),
-            (0, "x" * 3000), (0, "~/x"), (0, "."), (0, "file:///etc/passwd"), (0, "clip\n/0.png"),
+            (0, "../secret.png"),
+            (0, "clip/../../secret.png"),
+            (0, "/etc/passwd"),
+            (0, "link/secret.png"),
+            (0, "link.png"),
+            (0, "a\0b"),
+            (7, "ct.nii.gz"),
+            (0, "nothing.png"),
+            (0, "\\..\\secret.png"),
+            (0, "x" * 3000),
+            (0, "~/x"),
+            (0, "."),
+            (0, "file:///etc/passwd"),
+            (0, "clip\n/0.png"),
         ],
-    )  # fmt: skip
+    )
     def test_only_below_the_roots(
         self, serve: Callable[..., Server], tmp_path: Path, root: int, path: str
     ) -> None:

@@ -87,10 +87,16 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "gzip of zeros": ("a.nii.gz", gzip.compress(bytes(5 * 10**7), 9)),
     "pickle in npy": ("a.npy", pickled("npy")),
     "pickle in npz": ("a.npz", pickled("npz")),
-    "npy header": ("a.npy", b"\x93NUMPY\x01\x00\x40\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9999999,)}"),
+    "npy header": (
+        "a.npy",
+        b"\x93NUMPY\x01\x00\x40\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9999999,)}",
+    ),
     "nrrd elsewhere": ("a.nhdr", NRRD % b"4 4 4" + b"encoding: raw\ndata file: /etc/passwd\n\n"),
     "nrrd huge": ("a.nrrd", NRRD % b"99999 99999 99999" + b"encoding: gzip\n\n\x1f\x8b"),
-    "mha elsewhere": ("a.mhd", b"NDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = ../../x\n"),
+    "mha elsewhere": (
+        "a.mhd",
+        b"NDims = 3\nDimSize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = ../../x\n",
+    ),
     "tiff garbage": ("a.tif", b"II*\0" + bytes(range(256))),
     "video garbage": ("a.mp4", b"\0\0\0\x18ftypmp42" + bytes(500)),
     "dicom garbage": ("a.dcm", bytes(128) + b"DICM" + bytes(range(200))),
@@ -105,7 +111,7 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "path as name": ("../../../evil.png\0.exe", b"x"),
     "text": ("a.txt", b"hello"),
     "checkpoint": ("a.pt", b"\x80\x04."),
-}  # fmt: skip
+}
 
 
 def left_over(server: Server) -> list[str]:

@@ -19,7 +19,7 @@ Origin = Literal["root", "upload"]
 _ID_LENGTH = 32  # hexadecimal digits of a SHA-256
 
 
-class ReadOptions(TypedDict, total=False):
+class ReadKeywords(TypedDict, total=False):
     """Keyword arguments of `segscope.read`; stored as JSON."""
 
     series: str
@@ -35,9 +35,9 @@ class ReadChoice:
     volume: int | None = None
     channel: int | None = None
 
-    def options(self) -> ReadOptions:
-        """The choices that were made."""
-        options: ReadOptions = {}
+    def options(self) -> ReadKeywords:
+        """The choices as keyword arguments; without those left open."""
+        options: ReadKeywords = {}
         if self.series is not None:
             options["series"] = self.series
         if self.volume is not None:

@@ -63,9 +63,15 @@ class TestAsSlicerDoes:
         }
         assert "/" not in told["path"]
         params = {
-            "label": "tumour", "foreground": [[30, 30, 3]], "background": [[5, 5, 3]], "slice": 3, "reset_state": True,
-            "result_extension": ".nrrd", "result_dtype": "uint8", "client_id": "me",
-        }  # fmt: skip
+            "label": "tumour",
+            "foreground": [[30, 30, 3]],
+            "background": [[5, 5, 3]],
+            "slice": 3,
+            "reset_state": True,
+            "result_extension": ".nrrd",
+            "result_dtype": "uint8",
+            "client_id": "me",
+        }
         said, labels = monai.infer("mini_2d", params, session_id=session, output="none")
         assert said["label_names"] == {"tumour": 1}
         assert labels.shape == (7, 60, 80)
@@ -99,9 +105,11 @@ class TestAsSlicerDoes:
         self, monai: MonaiClient, scans: Path, tmp_path: Path
     ) -> None:
         answer = monai.ask(
-            "POST", "/infer/mini_3d", params={"session_id": sent(monai, scans), "output": "image"},
+            "POST",
+            "/infer/mini_3d",
+            params={"session_id": sent(monai, scans), "output": "image"},
             data={"params": json.dumps({"roi": ROI, "result_extension": ".nii.gz"})},
-        )  # fmt: skip
+        )
         path = tmp_path / "m.nii.gz"
         path.write_bytes(answer.content)
         assert np.array_equal(
@@ -144,9 +152,11 @@ class TestOthers:
 
     def test_cvat_sends_corners(self, monai: MonaiClient, scans: Path) -> None:
         answer = monai.ask(
-            "POST", "/infer/mini_2d", files={"file": ("cells.png", (scans / "cells.png").read_bytes())},
+            "POST",
+            "/infer/mini_2d",
+            files={"file": ("cells.png", (scans / "cells.png").read_bytes())},
             data={"params": json.dumps({"roi": [20, 10, 50, 30]})},
-        )  # fmt: skip
+        )
         labels = nrrd_of(parts_of(answer)["image"][1])
         truth = np.zeros((64, 96), bool)
         truth[10:30, 20:50] = True
@@ -162,9 +172,11 @@ class TestOthers:
             "params": {"foreground": [[35, 20]], "background": []},
         }
         answer = monai.ask(
-            "POST", "/infer/wsi_v2/mini_2d?output=asap", files={"file": ("patch.png", data)},
+            "POST",
+            "/infer/wsi_v2/mini_2d?output=asap",
+            files={"file": ("patch.png", data)},
             data={"wsi": json.dumps(body)},
-        )  # fmt: skip
+        )
         root = ElementTree.fromstring(answer.content)
         places = [(float(c.get("X")), float(c.get("Y"))) for c in root.iter("Coordinate")]  # type: ignore[arg-type]
         assert places
@@ -194,10 +206,18 @@ class TestRefusals:
     def test_wrong_requests(self, monai: MonaiClient, scans: Path) -> None:
         session = sent(monai, scans)
         for params in (
-            "{", "[]", '{"roi": [1]}', '{"roi": "x"}', '{"foreground": [[1]]}', '{"foreground": [[1, 1, 99]]}',
-            '{"foreground": [["a", 1, 1]]}', '{"foreground": [[900, 900, 3]]}', '{"roi": [1, 2, 3, 4, 90, 99]}',
-            '{"foreground": [[30, 30, 3]], "result_extension": "/../../x"}', '{"foreground": [[NaN, 1, 1]]}',
-        ):  # fmt: skip
+            "{",
+            "[]",
+            '{"roi": [1]}',
+            '{"roi": "x"}',
+            '{"foreground": [[1]]}',
+            '{"foreground": [[1, 1, 99]]}',
+            '{"foreground": [["a", 1, 1]]}',
+            '{"foreground": [[900, 900, 3]]}',
+            '{"roi": [1, 2, 3, 4, 90, 99]}',
+            '{"foreground": [[30, 30, 3]], "result_extension": "/../../x"}',
+            '{"foreground": [[NaN, 1, 1]]}',
+        ):
             monai.ask("POST", f"/infer/mini_3d?session_id={session}", 422, data={"params": params})
         monai.ask(
             "POST",
