@@ -23,17 +23,15 @@ from segscope.session.commands import (
     Add,
     Choose,
     Clear,
-    Command,
     Confirm,
     Describe,
     Propagate,
-    Redo,
     Remove,
     Rename,
     Replace,
-    Undo,
     entry_from_json,
 )
+from segscope.session.log_entry import Command, Redo, Undo
 from segscope.stack import Stack
 from segscope.wire import prompt_to_json
 

@@ -12,7 +12,7 @@ from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, Req
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
-from segscope.session.commands import Command
+from segscope.session.log_entry import Command
 
 Step = Callable[[OpenSession], CommandResult | None]
 
