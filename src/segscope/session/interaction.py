@@ -327,7 +327,7 @@ class Interaction:
         return self.state.inference
 
     @property
-    def tracks(self) -> Mapping[int, ObjectState]:
+    def objects(self) -> Mapping[int, ObjectState]:
         """State of each object. To read, not to change."""
         return MappingProxyType(self.state.objects)
 

@@ -118,7 +118,7 @@ def _add_mask(answer: CommandAnswer, mask: FrameMask) -> None:
 
 def _add_changes(answer: CommandAnswer, result: CommandResult, session: OpenSession) -> None:
     """Add what a stored command changed besides masks."""
-    objects = session.work.tracks
+    objects = session.work.objects
     answer.stale = list(result.stale)
     answer.job = result.job
     answer.objects = session.objects(result.touched, with_frames=False)

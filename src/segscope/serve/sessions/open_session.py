@@ -129,7 +129,7 @@ class OpenSession:
     ) -> list[ObjectInfo]:
         """Describe each object, or those of the chosen ones that exist."""
         with self._lock:
-            states = sorted(self.work.tracks.items())
+            states = sorted(self.work.objects.items())
         if chosen is not None:
             selected = set(chosen)
             states = [item for item in states if item[0] in selected]
@@ -143,11 +143,11 @@ class OpenSession:
 
     def free_id(self) -> int:
         """The lowest object number that is not used."""
-        used = set(self.work.tracks)
+        used = set(self.work.objects)
         return next(number for number in range(1, 65536) if number not in used)
 
     def _score(self, frame: int, object_id: int) -> float | None:
-        obj = self.work.tracks.get(object_id)
+        obj = self.work.objects.get(object_id)
         if obj is None or frame not in obj.answers:
             return None
         return round(float(obj.answers[frame].score), 4)
@@ -171,9 +171,9 @@ class OpenSession:
         """
         with self._lock:
             if isinstance(command, Remove):
-                check_removable(self.work.tracks, command.object_id, force=force)
+                check_removable(self.work.objects, command.object_id, force=force)
             elif not force:
-                check_unprotected(self.work.tracks, command.places)
+                check_unprotected(self.work.objects, command.places)
             result = self._apply(lambda: self.work.execute(command), command.frames)
         if candidates and result.answer is not None:
             return replace(result, candidates=candidate_patches(result.answer))
@@ -193,7 +193,7 @@ class OpenSession:
                 self.visible_masks(frame)  # refuses frames that do not exist
                 chosen = object_ids
                 if chosen is None:
-                    chosen = [i for i, obj in self.work.tracks.items() if frame in obj.answers]
+                    chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
                 if not chosen:
                     raise UsageError(
                         f"frame {frame} has no mask to accept; draw an empty one to say that "
@@ -256,9 +256,9 @@ class OpenSession:
             for frame in focus:
                 if 0 <= frame < self.frames:
                     self.visible_masks(frame)
-            before = dict(self.work.tracks)
+            before = dict(self.work.objects)
             answer = step()
-            after = self.work.tracks
+            after = self.work.objects
             changes, stale = self._compare(changed_frames(before, after), focus)
             worked = time.perf_counter() - start
         self.last_used = time.monotonic()
@@ -323,7 +323,7 @@ class OpenSession:
         """
         with self._lock:
             self._check_idle()
-            chosen = choose_tracked(self.work.tracks, objects)
+            chosen = choose_tracked(self.work.objects, objects)
             masks = self.work.propagate(
                 frames.direction,
                 start=frames.start,
