@@ -51,7 +51,7 @@ def everything(work: Interaction) -> list[Masks]:
     states = []
     steps = [
         lambda: work.add(CLICK),
-        lambda: work.choose(0, 1, len(work.tracks[1].answers[0].candidates) - 1),
+        lambda: work.choose(0, 1, len(work.objects[1].answers[0].candidates) - 1),
         lambda: work.add(OTHER),
         lambda: work.describe(2, name="spot", colour="#00ff00", code={"value": "1"}),
         lambda: list(work.propagate("forward")),
@@ -79,7 +79,7 @@ def about(work: Interaction) -> object:
             t.accepted,
             {f: [type(p) for p in said] for f, said in t.prompts.items()},
         )
-        for i, t in work.tracks.items()
+        for i, t in work.objects.items()
     }
 
 

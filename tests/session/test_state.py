@@ -54,4 +54,4 @@ def test_missing_objects_and_masks_are_named(sam2: Engine, clip: Stack) -> None:
             work.state.object(4)
         with pytest.raises(UsageError, match="object 1 has no mask on frame 3"):
             work.state.result(3, 1)
-        assert np.array_equal(work.state.result(0, 1).runs, work.tracks[1].answers[0].runs)
+        assert np.array_equal(work.state.result(0, 1).runs, work.objects[1].answers[0].runs)

@@ -19,7 +19,8 @@ from pathlib import Path
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import atomic
 from segscope.predict.overlaps import Overlap
-from segscope.session.commands import Command, LogEntry, Redo, Undo, entry_from_json
+from segscope.session.commands import entry_from_json
+from segscope.session.log_entry import Command, LogEntry, Redo, Undo
 from segscope.session.mask_delta import MaskDelta
 from segscope.wire import JsonObject
 

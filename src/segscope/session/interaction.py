@@ -34,7 +34,6 @@ from segscope.session.commands import (
     Add,
     Choose,
     Clear,
-    Command,
     Confirm,
     Describe,
     Propagate,
@@ -44,6 +43,7 @@ from segscope.session.commands import (
     run,
 )
 from segscope.session.identity import check_stack, stack_identity
+from segscope.session.log_entry import Command
 from segscope.session.record import make_record
 from segscope.session.state import SessionState
 from segscope.session.undo import History
@@ -327,7 +327,7 @@ class Interaction:
         return self.state.inference
 
     @property
-    def tracks(self) -> Mapping[int, ObjectState]:
+    def objects(self) -> Mapping[int, ObjectState]:
         """State of each object. To read, not to change."""
         return MappingProxyType(self.state.objects)
 

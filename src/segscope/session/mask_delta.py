@@ -19,7 +19,7 @@ from segscope.inference.crop import Crop
 from segscope.masks import Runs, encode_runs
 from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.prompts import Prompt
-from segscope.session.commands import Command
+from segscope.session.log_entry import Command
 from segscope.session.state import Objects, SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 

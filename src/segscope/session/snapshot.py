@@ -23,7 +23,7 @@ from segscope.masks import Runs
 from segscope.memory.tensor_store import TensorHandle
 from segscope.predict.object_state import Candidate, FrameResult, ObjectState, StoredMemory
 from segscope.predict.state import InferenceState
-from segscope.session.commands import Command
+from segscope.session.log_entry import Command
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 

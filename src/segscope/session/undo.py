@@ -19,8 +19,9 @@ from segscope.session.command_log import (
     Timeline,
     utc_now,
 )
-from segscope.session.commands import Add, Command, LogEntry, Propagate, Redo, Replace, Undo
+from segscope.session.commands import Add, Propagate, Replace
 from segscope.session.identity import engine_difference
+from segscope.session.log_entry import Command, LogEntry, Redo, Undo
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
 from segscope.session.state import SessionState, StateCheckpoint
 from segscope.wire import JsonObject

@@ -12,7 +12,7 @@ from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, Req
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
-from segscope.session.commands import Command
+from segscope.session.log_entry import Command
 
 Step = Callable[[OpenSession], CommandResult | None]
 
@@ -118,7 +118,7 @@ def _add_mask(answer: CommandAnswer, mask: FrameMask) -> None:
 
 def _add_changes(answer: CommandAnswer, result: CommandResult, session: OpenSession) -> None:
     """Add what a stored command changed besides masks."""
-    objects = session.work.tracks
+    objects = session.work.objects
     answer.stale = list(result.stale)
     answer.job = result.job
     answer.objects = session.objects(result.touched, with_frames=False)

@@ -17,7 +17,7 @@ from segscope.errors import PromptError
 from segscope.prompts import Box, MaskPrompt, Point, Prompt
 from segscope.serve.answers import Encoding
 from segscope.serve.api.schemas import (
-    Code,
+    CodedMeaning,
     Colour,
     Corners,
     Frame,
@@ -305,7 +305,7 @@ class ObjectProperties(RequestOptions):
 
     label: Short | None = None
     colour: Colour | None = None
-    code: Code | None = None
+    code: CodedMeaning | None = None
     comment: Long | None = None
 
     def about(self) -> dict[str, Any]:

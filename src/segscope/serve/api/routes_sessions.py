@@ -133,7 +133,7 @@ def list_doubts(
 ) -> list[Doubt]:
     """Masks to review, most doubtful first."""
     with workspace.sessions.use(session_id) as session:
-        return review.list_doubts(dict(session.work.tracks), session.size_hw, count)
+        return review.list_doubts(dict(session.work.objects), session.size_hw, count)
 
 
 @router.get("/sessions/{session_id}/export", response_class=StreamingResponse)

@@ -31,7 +31,8 @@ from segscope.serve.sessions.object_info import describe_object
 from segscope.serve.sessions.protection import check_removable, check_unprotected, choose_tracked
 from segscope.serve.sessions.result import CommandResult, merge_results
 from segscope.session import Interaction
-from segscope.session.commands import Accept, Command, Remove
+from segscope.session.commands import Accept, Remove
+from segscope.session.log_entry import Command
 from segscope.session.mask_delta import changed_frames
 
 MAX_FRAMES_SENT = 24  # whose changed masks come with one answer; further ones are named as stale
@@ -128,7 +129,7 @@ class OpenSession:
     ) -> list[ObjectInfo]:
         """Describe each object, or those of the chosen ones that exist."""
         with self._lock:
-            states = sorted(self.work.tracks.items())
+            states = sorted(self.work.objects.items())
         if chosen is not None:
             selected = set(chosen)
             states = [item for item in states if item[0] in selected]
@@ -142,11 +143,11 @@ class OpenSession:
 
     def free_id(self) -> int:
         """The lowest object number that is not used."""
-        used = set(self.work.tracks)
+        used = set(self.work.objects)
         return next(number for number in range(1, 65536) if number not in used)
 
     def _score(self, frame: int, object_id: int) -> float | None:
-        obj = self.work.tracks.get(object_id)
+        obj = self.work.objects.get(object_id)
         if obj is None or frame not in obj.answers:
             return None
         return round(float(obj.answers[frame].score), 4)
@@ -170,9 +171,9 @@ class OpenSession:
         """
         with self._lock:
             if isinstance(command, Remove):
-                check_removable(self.work.tracks, command.object_id, force=force)
+                check_removable(self.work.objects, command.object_id, force=force)
             elif not force:
-                check_unprotected(self.work.tracks, command.places)
+                check_unprotected(self.work.objects, command.places)
             result = self._apply(lambda: self.work.execute(command), command.frames)
         if candidates and result.answer is not None:
             return replace(result, candidates=candidate_patches(result.answer))
@@ -192,7 +193,7 @@ class OpenSession:
                 self.visible_masks(frame)  # refuses frames that do not exist
                 chosen = object_ids
                 if chosen is None:
-                    chosen = [i for i, obj in self.work.tracks.items() if frame in obj.answers]
+                    chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
                 if not chosen:
                     raise UsageError(
                         f"frame {frame} has no mask to accept; draw an empty one to say that "
@@ -255,9 +256,9 @@ class OpenSession:
             for frame in focus:
                 if 0 <= frame < self.frames:
                     self.visible_masks(frame)
-            before = dict(self.work.tracks)
+            before = dict(self.work.objects)
             answer = step()
-            after = self.work.tracks
+            after = self.work.objects
             changes, stale = self._compare(changed_frames(before, after), focus)
             worked = time.perf_counter() - start
         self.last_used = time.monotonic()
@@ -322,7 +323,7 @@ class OpenSession:
         """
         with self._lock:
             self._check_idle()
-            chosen = choose_tracked(self.work.tracks, objects)
+            chosen = choose_tracked(self.work.objects, objects)
             masks = self.work.propagate(
                 frames.direction,
                 start=frames.start,

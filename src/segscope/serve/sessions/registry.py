@@ -215,7 +215,7 @@ class SessionRegistry:
             masks = source.masks()
             if masks.shape_zyx != stack.shape_zyx or masks.axis != stack.axis:
                 raise UsageError("start_from names a session along another axis")
-            objects = dict(source.work.tracks)
+            objects = dict(source.work.objects)
         for object_id, obj in objects.items():
             about = {key: value for key, value in obj.about.items() if key != "locked"}
             session.work.execute(Describe(object_id, obj.name, about))

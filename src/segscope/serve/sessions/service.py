@@ -81,7 +81,7 @@ class SessionService:
                 saved=True,
                 job=job,
                 interrupted=interrupted,
-                reviewed=review.count_reviewed(work.tracks),
+                reviewed=review.count_reviewed(work.objects),
                 objects=session.objects(),
                 flags=self._flags(session_id),
             )
@@ -91,7 +91,7 @@ class SessionService:
         prompts: list[Prompt] = []
         names: dict[int, str] = {}
         with self._sessions.use(session_id) as session:
-            for key, obj in session.work.tracks.items():
+            for key, obj in session.work.objects.items():
                 if object_id not in (None, key):
                     continue
                 names[key] = obj.name
