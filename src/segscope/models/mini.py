@@ -293,8 +293,9 @@ class MiniModel(Sam2VideoModel):
         self.track_decoder = copy.deepcopy(self.mask_decoder)
         # whether the object is still there is told by how sure prior and answer are, sooner than by
         # a token
+        first = nn.Linear(6, 32)
         last = nn.Linear(32, 1)
-        self.track_presence = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), last)
+        self.track_presence = nn.Sequential(first, nn.ReLU(), last)
         nn.init.zeros_(last.weight)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
