@@ -136,7 +136,7 @@ def frame_mask(area: int, presence: float = 5.0, score: float = 0.9) -> FrameMas
 class TestStopRules:
     def test_two_frames_without_the_object(self) -> None:
         watch = StopWatch(StopRules(), None)
-        assert [watch.see(frame_mask(a)) != "" for a in (500, 0, 400, 0, 0)] == [
+        assert [watch.check(frame_mask(a)) != "" for a in (500, 0, 400, 0, 0)] == [
             False,
             False,
             False,
@@ -146,25 +146,25 @@ class TestStopRules:
 
     def test_the_distance_counts_where_slices_are_thin(self) -> None:
         watch = StopWatch(StopRules(), 0.5)
-        reasons = [watch.see(frame_mask(300, presence=-1)) for _ in range(6)]
+        reasons = [watch.check(frame_mask(300, presence=-1)) for _ in range(6)]
         assert [bool(reason) for reason in reasons] == [False] * 5 + [True]
 
     def test_an_answer_that_is_doubted_for_two_frames(self) -> None:
         watch = StopWatch(StopRules(), None)
         scores = (0.95, 0.7, 0.44, 0.6, 0.44, 0.4)  # the prompted frame, then tracked ones
-        reasons = [watch.see(frame_mask(500, score=score)) for score in scores]
+        reasons = [watch.check(frame_mask(500, score=score)) for score in scores]
         assert [bool(reason) for reason in reasons] == [False] * 5 + [True]
         assert "from 0.70 to 0.40" in reasons[-1]
 
     def test_an_object_that_shrinks_to_nothing(self) -> None:
         watch = StopWatch(StopRules(), None)
-        assert not watch.see(frame_mask(900))
-        assert not watch.see(frame_mask(20))
-        assert "largest area" in watch.see(frame_mask(10))
+        assert not watch.check(frame_mask(900))
+        assert not watch.check(frame_mask(20))
+        assert "largest area" in watch.check(frame_mask(10))
 
     def test_a_small_object_that_grows_is_kept(self) -> None:
         watch = StopWatch(StopRules(), None)
-        assert not any(watch.see(frame_mask(a)) for a in (5, 10, 400, 900))
+        assert not any(watch.check(frame_mask(a)) for a in (5, 10, 400, 900))
 
 
 def _candidate(box: tuple[int, int, int, int], view: Crop, score: float) -> MaskCandidate:
