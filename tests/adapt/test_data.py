@@ -16,9 +16,7 @@ from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.adapt.training.settings import BOXES, MIX, TrainingSettings
 from segscope.errors import UnknownName, UsageError
-from segscope.inference.decoder_prompts import combine_prompts, decoder_prompt
 from segscope.io.datasets.reading import DataSet
-from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
 def test_patients_are_on_one_side_only(images: DataSet) -> None:
@@ -140,24 +138,6 @@ def test_no_strength_changes_nothing() -> None:
     moved, planes = change.move(rgb[None], labels.astype(np.uint16)[None, None])
     assert np.array_equal(change.shade(moved)[0], rgb)
     assert np.array_equal(planes[0, 0], labels)
-
-
-def test_prompts_are_read_as_in_prediction() -> None:
-    mask = np.zeros((20, 30), bool)
-    mask[5:9, 6:12] = True
-    talks = (
-        [Box((1, 2, 9, 12)), Point(4.5, 5.5), Point(8.5, 2.5, positive=False)],
-        [Scribble(((2.0, 3.0), (9.0, 9.0))), Box((0, 0, 5, 5)), Box((1, 1, 6, 6))],
-        [Box((1, 2, 9, 12)), MaskPrompt(mask, refine=True), Point(4.5, 5.5)],
-    )
-    for prompts in talks:
-        ours, theirs = decoder_prompt(prompts), combine_prompts(prompts)
-        assert np.array_equal(ours.points, theirs.decoder_prompt.points)
-        assert np.array_equal(ours.positive, theirs.decoder_prompt.positive)
-        assert ours.box == theirs.decoder_prompt.box
-        assert (ours.previous is None) == (theirs.start is None)
-        if ours.previous is not None and theirs.start is not None:
-            assert np.array_equal(ours.previous.numpy(), theirs.start.numpy())
 
 
 def test_a_base_is_trained_on_prompts_that_it_understands() -> None:

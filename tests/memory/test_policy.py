@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from segscope.errors import UnknownName
 from segscope.memory import POLICIES, Fifo, Gated, MemoryPolicy, Past, Pruned, policy
-from segscope.memory.tensor_store import TensorStore
 
 
 def past(distance: int, iou: float = 0.9, presence: float = 5.0, direction: float = 0.0) -> Past:
@@ -64,14 +63,3 @@ def test_gated_looks_past_doubt() -> None:
 def test_unknown_policy_names_near_ones() -> None:
     with pytest.raises(UnknownName, match="pruned"):
         policy("prune")
-
-
-def test_spool_gives_back_what_was_put_beyond_its_cache() -> None:
-    spool = TensorStore(cache_bytes=1000)
-    kept = [torch.randn(7, 5), torch.randn(300).bfloat16(), torch.zeros(())] * 10
-    tickets = [spool.put(item) for item in kept]
-    for item, ticket in zip(kept, tickets, strict=True):
-        found = spool.get(ticket)
-        assert found.dtype == item.dtype
-        assert torch.equal(found, item)
-    spool.close()

@@ -27,7 +27,7 @@ def test_a_network_without_prompts_gives_its_classes_on_every_frame() -> None:
 
 
 def test_it_takes_no_prompts() -> None:
-    with pytest.raises(UsageError, match="takes no prompts: it finds body by itself"):
+    with pytest.raises(UsageError, match="takes no prompts: it segments body without them"):
         Interaction(Stack.from_array(np.zeros((8, 9), np.uint8)), Bright("bright"))
 
 
