@@ -137,9 +137,9 @@ class _Writer:
             "prompts": prompts,
             "answers": self._numbers_of(obj.answers),
             "replaced": self._numbers_of(obj.replaced),
-            "passed": obj.passed,
+            "tracked_direction": obj.tracked_direction,
             "anchors": sorted(obj.anchors),
-            "settled": sorted(obj.settled),
+            "frozen_anchors": sorted(obj.frozen_anchors),
             "accepted": sorted(obj.accepted),
         }
 
@@ -213,9 +213,11 @@ class _Reader:
             prompts=prompts,
             answers=self._results_of(item["answers"]),
             anchors=frozenset(item["anchors"]),
-            settled=frozenset(item["settled"]),
+            frozen_anchors=frozenset(item["frozen_anchors"]),
             replaced=self._results_of(item["replaced"]),
-            passed={int(frame): bool(backward) for frame, backward in item["passed"].items()},
+            tracked_direction={
+                int(frame): bool(backward) for frame, backward in item["tracked_direction"].items()
+            },
             accepted=frozenset(item["accepted"]),
             about=item["about"],
         )
