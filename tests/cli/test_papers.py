@@ -83,7 +83,7 @@ def test_show_tells_what_runs_here_and_what_does_not_yet(
     assert "not yet" not in text
     text = said(["show", "2304.12620"], capsys)
     assert "segscope adapt med-sa" in text
-    assert ("not yet" in text) is ("med-sa" not in papers.members("method"))
+    assert ("not yet" in text) is ("med-sa" not in papers.members_of("method"))
     found = json.loads(said(["show", "SAMM (Segment Any", "--json"], capsys))
     assert found["runs_here"]
     assert len(found["related"]) == 5
@@ -136,9 +136,9 @@ def test_every_link_leads_to_a_record_and_a_kind_of_table() -> None:
     known = {record.id for record in snapshot()}
     assert set(links()) <= known
     for kind in KINDS:
-        assert papers.members(kind)
+        assert papers.members_of(kind)
     for link in (link for each in links().values() for link in each):
-        assert link.key in papers.members(link.kind) or link.kind in ("method", "command"), link
+        assert link.key in papers.members_of(link.kind) or link.kind in ("method", "command"), link
         assert link.command.startswith("segscope ")
 
 
@@ -146,7 +146,7 @@ def test_cards_protocols_and_methods_lead_back_to_records() -> None:
     for kind in ("model", "protocol"):
         own = {"mini", "cvpr25"} if kind == "model" else {"prompts"}
         families = {"sam-vit-b", "sam2.1-tiny"}
-        for key in papers.members(kind):
+        for key in papers.members_of(kind):
             stem = key.startswith(("sam-vit", "sam2"))
             assert (
                 records_of(kind, key)
@@ -185,7 +185,7 @@ def test_update_from_addresses_that_are_down_fails_well_and_keeps_everything(
         (["list", "--year", "soon"], "is no year"),
         (["show", "arxiv:9999.99999"], "no paper"),
         (["bib", "no such paper"], "no paper"),
-        (["bib", "--words", "no such words at all"], "no paper fits"),
+        (["bib", "--words", "no such words at all"], "no paper matches"),
         (["stats", "--plot", "a.docx"], "must end in"),
         (["update", "--only", "arxif", "--offline"], "no feed 'arxif'"),
         (["update", "--accept", "arxiv:1"], "not in the queue"),

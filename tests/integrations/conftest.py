@@ -24,7 +24,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("fastapi", reason="the extra serve is not installed")
     argv = [
         sys.executable, "-m", "segscope", "serve", "--project", str(tmp_path_factory.mktemp("served") / "project"),
-        "--port", "0", "--token", TOKEN, "--device", "cpu", "--facade", "none", "--json",
+        "--port", "0", "--token", TOKEN, "--device", "cpu", "--compat", "none", "--json",
     ]  # fmt: skip
     process = subprocess.Popen(
         argv, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True

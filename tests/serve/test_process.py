@@ -31,7 +31,7 @@ class Process:
     def __init__(self, project: Path, root: Path) -> None:
         self.argv = [
             sys.executable, "-m", "segscope", "serve", "--project", str(project), "--root", str(root), "--port", "0",
-            "--token", TOKEN, "--device", "cpu", "--facade", "none", "--json",
+            "--token", TOKEN, "--device", "cpu", "--compat", "none", "--json",
         ]  # fmt: skip
         self.start()
 

@@ -76,7 +76,7 @@ async function startOrthanc() {
 }
 
 async function startSegscope(archive) {
-  const child = run(python, ['-m', 'segscope', 'serve', '--dicomweb', archive, '--project', path.join(temporary, 'project'), '--port', '0', '--token', 'a-token', '--facade', 'none', '--json'], 'pipe')
+  const child = run(python, ['-m', 'segscope', 'serve', '--dicomweb', archive, '--project', path.join(temporary, 'project'), '--port', '0', '--token', 'a-token', '--compat', 'none', '--json'], 'pipe')
   let told = ''
   child.stdout.on('data', (part) => (told += part))
   for (let i = 0; i < 1200; i++) {

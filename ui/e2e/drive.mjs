@@ -60,7 +60,7 @@ let server = null
 let port = 0
 
 async function start() {
-  const args = ['serve', '--root', data, '--root', made, '--project', project, '--port', String(port), '--token', token, '--facade', 'none', '--json']
+  const args = ['serve', '--root', data, '--root', made, '--project', project, '--port', String(port), '--token', token, '--compat', 'none', '--json']
   server = spawn(segscope, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let said = ''
   server.stdout.on('data', (part) => (said += part))

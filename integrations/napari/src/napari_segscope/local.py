@@ -24,7 +24,7 @@ class LocalServer:
         Raises:
             NoServer: segscope is not installed here, or ended at once.
         """
-        argv = [*(program or _program()), "serve", "--port", "0", "--facade", "none", "--json"]
+        argv = [*(program or _program()), "serve", "--port", "0", "--compat", "none", "--json"]
         if project is not None:
             argv += ["--project", str(project)]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - not a pipe: nobody reads it, it would fill up
