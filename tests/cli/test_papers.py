@@ -35,7 +35,7 @@ def said(argv: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> 
 
 
 def computing_s(*argv: str) -> float:
-    """Least seconds of computing of a command in three runs: this machine may be busy with other things."""
+    """CPU seconds of a command, the least of three runs, since the machine may be busy."""
     taken = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -59,7 +59,8 @@ def test_a_filtered_list_comes_at_once() -> None:
 def test_the_list_imports_nothing_heavy() -> None:
     code = (
         "import sys; from segscope.cli.app import main; main(['papers', 'list', '--year', '2025']);"
-        "print('heavy:', sorted({'torch', 'numpy', 'matplotlib', 'bibtexparser'} & set(sys.modules)))"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'bibtexparser'};"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60

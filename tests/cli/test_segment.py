@@ -1,4 +1,4 @@
-"""`segscope segment` and `everything`, with a small random network: what is written where, and what is said."""
+"""`segscope segment` and `everything` with a small random network: files and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`segscope serve` and `segscope annotate`: what they refuse, where they keep the work, what they take in."""
+"""`segscope serve` and `segscope annotate`: what they refuse, and what they add to a project."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def test_wrong_use(ends: Callable[..., str], tmp_path: Path, argv: list[str], sa
 
 def test_help_imports_no_server(capsys: pytest.CaptureFixture[str]) -> None:
     code = (
-        "import sys; from segscope.cli.app import main; main(['serve', '--help']); main(['annotate', '--help']);"
+        "import sys; from segscope.cli.app import main;"
+        "main(['serve', '--help']); main(['annotate', '--help']);"
         "print('heavy:', sorted({'torch', 'fastapi', 'numpy', 'uvicorn'} & set(sys.modules)))"
     )
     said = subprocess.run(

@@ -49,8 +49,9 @@ def _root(
 def _register(command: Command) -> None:
     module = import_module(f"segscope.cli.{command.name}")
     if command.group:
-        names = ", ".join(typer.main.get_group(module.app).commands)
-        app.add_typer(module.app, name=command.name, help=f"{command.group}: {names}.")
+        names = [entry.name or entry.callback.__name__ for entry in module.app.registered_commands]
+        text = f"{command.group}: {', '.join(names)}."
+        app.add_typer(module.app, name=command.name, help=text)
         return
     kind = typer.core.TyperCommand
     if command.takes_prompts:

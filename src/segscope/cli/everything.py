@@ -25,7 +25,7 @@ def everything(
     """
     Segment(
         source.expanduser(),
-        outputs.expand(),
+        outputs,
         engine,
         everything=True,
         selection=selection,

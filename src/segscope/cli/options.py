@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -119,10 +118,3 @@ def split_list(text: str | None) -> tuple[str, ...]:
     """The parts of A,B,C without the white space around them; empty ones are dropped."""
     parts = (part.strip() for part in (text or "").split(","))
     return tuple(part for part in parts if part)
-
-
-def expand_path(path: Path | None) -> Path | None:
-    """A path in which ~ is the home folder, also after `--option=`, where no shell expands it."""
-    if path is None:
-        return None
-    return path.expanduser()

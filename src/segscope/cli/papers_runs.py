@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
 
 from segscope.cli import COMMANDS
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
 def runs_of(identifier: str) -> list[tuple[str, bool]]:
@@ -27,6 +29,8 @@ def is_ready(kind: str, key: str) -> bool:
 
 def protocol_files() -> list[Traversable]:
     """The files of the built-in protocols, without `segscope.evaluate`, which imports slowly."""
+    from importlib import resources
+
     folder = resources.files("segscope.evaluate") / "protocols"
     return [path for path in folder.iterdir() if path.name.endswith(".toml")]
 

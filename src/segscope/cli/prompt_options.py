@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 KEY = "segscope.prompt_options"
 PROMPT_OPTIONS = ("--object", "--box", "--point", "--negative", "--mask")
 MAX_OBJECT_ID = 65535
-EXAMPLES = {2: "30,40", 4: "30,40,90,110"}
+FORMS = {
+    "--box": ("X0,Y0,X1,Y1[@FRAME]", "30,40,90,110"),
+    "--point": ("X,Y[@FRAME]", "30,40"),
+    "--negative": ("X,Y[@FRAME]", "30,40"),
+}
+"""Prompts made of numbers: their form, and an example."""
 
 
 class OrderedCommand(typer.core.TyperCommand):
@@ -71,13 +76,14 @@ class PromptOptions:
     """How prompts are declared to the parser; `OrderedCommand` reads all but the file."""
 
     box: Annotated[
-        list[str], typer.Option(metavar="X0,Y0,X1,Y1[@FRAME]", help="Box around the object.")
+        list[str], typer.Option(metavar=FORMS["--box"][0], help="Box around the object.")
     ] = field(default_factory=list)
     point: Annotated[
-        list[str], typer.Option(metavar="X,Y[@FRAME]", help="Positive click, on the object.")
+        list[str], typer.Option(metavar=FORMS["--point"][0], help="Positive click, on the object.")
     ] = field(default_factory=list)
     negative: Annotated[
-        list[str], typer.Option(metavar="X,Y[@FRAME]", help="Negative click, off the object.")
+        list[str],
+        typer.Option(metavar=FORMS["--negative"][0], help="Negative click, off the object."),
     ] = field(default_factory=list)
     mask: Annotated[
         list[str], typer.Option(metavar="FILE[@FRAME]", help="Mask of the object on one frame.")
@@ -152,7 +158,12 @@ class PromptSet:
                 self.prompts.append(MaskPrompt(mask, at, object_id))
             else:
                 if frame is None:
-                    frame = _require_frame(default_frame, f"{option} {value}")
+                    frame = default_frame
+                if frame is None:
+                    raise PromptError(
+                        f"the prompt needs a slice: {option} {value}@SLICE, counted from 0 "
+                        "(images and videos need no @)"
+                    )
                 self.prompts.append(_parse_prompt(option, text, frame, object_id))
             self.names.setdefault(object_id, "")
 
@@ -201,32 +212,21 @@ def _split_frame(value: str) -> tuple[str, int | None]:
     return text, int(frame)
 
 
-def _require_frame(default: int | None, prompt: str) -> int:
-    if default is None:
-        raise PromptError(
-            f"the prompt needs a slice: {prompt}@SLICE, counted from 0 (images and videos need no "
-            "@)"
-        )
-    return default
+def _parse_prompt(option: str, text: str, frame: int, object_id: int) -> Prompt:
+    """A box or a click from its numbers, which are in pixels."""
+    from segscope.prompts import Box, Point
 
-
-def _parse_numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:
+    form, example = FORMS[option]
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) != count or not all(map(math.isfinite, values)):
+    if len(values) != example.count(",") + 1 or not all(map(math.isfinite, values)):
         raise PromptError(
-            f"{option} takes {form} in pixels, for example {option} {EXAMPLES[count]}; got {text!r}"
+            f"{option} takes {form} in pixels, for example {option} {example}; got {text!r}"
         )
-    return values
-
-
-def _parse_prompt(option: str, text: str, frame: int, object_id: int) -> Prompt:
-    from segscope.prompts import Box, Point
-
     if option == "--box":
-        x0, y0, x1, y1 = _parse_numbers(text, 4, option, "X0,Y0,X1,Y1[@FRAME]")
+        x0, y0, x1, y1 = values
         return Box((x0, y0, x1, y1), frame, object_id)
-    x, y = _parse_numbers(text, 2, option, "X,Y[@FRAME]")
+    x, y = values
     return Point(x, y, frame, object_id, positive=option == "--point")

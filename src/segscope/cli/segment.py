@@ -19,7 +19,7 @@ from segscope.cli.segment_output import (
     Outputs,
     describe,
     print_objects,
-    summarize_objects,
+    summarize_object,
 )
 from segscope.errors import PromptError, UsageError
 from segscope.memory import POLICIES
@@ -91,7 +91,7 @@ def segment(
     """
     Segment(
         source.expanduser(),
-        outputs.expand(),
+        outputs,
         engine,
         context.meta[KEY],
         prompt_file=prompts.prompts,
@@ -275,7 +275,7 @@ class Segment:
             "shape_zyx": list(stack.shape_zyx),
             "axis": stack.axis,
             "model": self.network.model,
-            "objects": summarize_objects(masks),
+            "objects": [summarize_object(masks, object_id) for object_id in masks.object_ids],
         }
 
 

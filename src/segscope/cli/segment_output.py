@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import typer
 
 from segscope.cli import console
-from segscope.cli.options import expand_path
 from segscope.errors import UsageError, WriteError
 
 if TYPE_CHECKING:
@@ -87,14 +86,13 @@ class Outputs:
         ),
     ] = None
 
+    def __post_init__(self) -> None:
+        # after `--output=`, no shell replaces ~
+        object.__setattr__(self, "masks", self.masks.expanduser())
+
     def paths(self) -> list[Path]:
         """All files that are written."""
         return [path for path in (self.masks, self.overlay, self.record) if path is not None]
-
-    def expand(self) -> Outputs:
-        """The same with ~ replaced by the home folder."""
-        masks = self.masks.expanduser()
-        return Outputs(masks, expand_path(self.overlay), expand_path(self.record))
 
     def check(self, source: Path, stack: Stack) -> None:
         """Refuse, before any work, outputs that cannot be written or would destroy something.
@@ -220,12 +218,8 @@ def describe(stack: Stack) -> str:
     return ", ".join(parts)
 
 
-def summarize_objects(masks: Masks) -> list[ObjectSummary]:
-    """Size and predicted IoU of each object."""
-    return [_summarize_object(masks, object_id) for object_id in masks.object_ids]
-
-
-def _summarize_object(masks: Masks, object_id: int) -> ObjectSummary:
+def summarize_object(masks: Masks, object_id: int) -> ObjectSummary:
+    """Size and predicted IoU of an object."""
     areas = [masks.area(frame, other) for frame, other in masks.runs if other == object_id]
     scores = []
     for (_, other), score in masks.scores.items():
