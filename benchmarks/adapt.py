@@ -1,4 +1,4 @@
-"""The table of docs/adapt.md: every way of adapting `mini`, from 20 images or 4 volumes of five data sets.
+"""The tables of docs/adapt_results.md: all methods of adapting `mini`, on five data sets.
 
     python benchmarks/adapt.py --data DATA --out RUNS            trains and judges what RUNS does not hold yet
     python benchmarks/adapt.py --data DATA --out RUNS --table    only prints the table of what is there
