@@ -9,7 +9,11 @@ const policy = {
   name: 'policy',
   apply: 'build' as const,
   transformIndexHtml: () => [
-    { tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', content: POLICY }, injectTo: 'head-prepend' as const },
+    {
+      tag: 'meta',
+      attrs: { 'http-equiv': 'Content-Security-Policy', content: POLICY },
+      injectTo: 'head-prepend' as const,
+    },
   ],
 }
 

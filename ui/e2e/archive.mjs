@@ -15,7 +15,12 @@ import { chromium } from 'playwright-core'
 import { lookWithOhif } from './ohif.mjs'
 
 const options = Object.fromEntries(
-  process.argv.slice(2).join(' ').split('--').filter(Boolean).map((part) => part.trim().split(/\s+/, 2)),
+  process.argv
+    .slice(2)
+    .join(' ')
+    .split('--')
+    .filter(Boolean)
+    .map((part) => part.trim().split(/\s+/, 2)),
 )
 const here = new URL('.', import.meta.url).pathname
 const python = path.resolve(options.python ?? path.join(here, '../../.venv/bin/python'))
@@ -33,7 +38,9 @@ function check(what, good, more = '') {
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 function run(program, args, stdout = 'ignore') {
-  const child = spawn(program, args, { stdio: ['ignore', stdout, stdout === 'ignore' ? 'ignore' : 'inherit'] })
+  const child = spawn(program, args, {
+    stdio: ['ignore', stdout, stdout === 'ignore' ? 'ignore' : 'inherit'],
+  })
   children.push(child)
   return child
 }
@@ -62,21 +69,51 @@ async function startOrthanc() {
   fs.writeFileSync(
     settings,
     JSON.stringify({
-      StorageDirectory: store, IndexDirectory: store, HttpPort: port, DicomServerEnabled: false,
-      AuthenticationEnabled: false, Plugins: [plugin], DicomWeb: { Enable: true, Root: '/dicom-web/', EnableWado: true },
+      StorageDirectory: store,
+      IndexDirectory: store,
+      HttpPort: port,
+      DicomServerEnabled: false,
+      AuthenticationEnabled: false,
+      Plugins: [plugin],
+      DicomWeb: { Enable: true, Root: '/dicom-web/', EnableWado: true },
     }),
   )
   run(program, [settings])
   const url = `http://127.0.0.1:${port}`
   for (let i = 0; i < 300; i++) {
     await sleep(100)
-    if (await fetch(`${url}/system`).then((answer) => answer.ok, () => false)) return url
+    if (
+      await fetch(`${url}/system`).then(
+        (answer) => answer.ok,
+        () => false,
+      )
+    )
+      return url
   }
   throw new Error('Orthanc did not start')
 }
 
 async function startSegscope(archive) {
-  const child = run(python, ['-m', 'segscope', 'serve', '--dicomweb', archive, '--project', path.join(temporary, 'project'), '--port', '0', '--token', 'a-token', '--facade', 'none', '--json'], 'pipe')
+  const child = run(
+    python,
+    [
+      '-m',
+      'segscope',
+      'serve',
+      '--dicomweb',
+      archive,
+      '--project',
+      path.join(temporary, 'project'),
+      '--port',
+      '0',
+      '--token',
+      'a-token',
+      '--facade',
+      'none',
+      '--json',
+    ],
+    'pipe',
+  )
   let told = ''
   child.stdout.on('data', (part) => (told += part))
   for (let i = 0; i < 1200; i++) {
@@ -94,19 +131,30 @@ const orthanc = await startOrthanc()
 const series = path.join(temporary, 'series')
 execFileSync(python, [path.join(here, 'oblique.py'), series])
 for (const name of fs.readdirSync(series)) {
-  await fetch(`${orthanc}/instances`, { method: 'POST', body: fs.readFileSync(path.join(series, name)) })
+  await fetch(`${orthanc}/instances`, {
+    method: 'POST',
+    body: fs.readFileSync(path.join(series, name)),
+  })
 }
-const stored = async (modality) => (await fetch(`${orthanc}/dicom-web/series?Modality=${modality}`)).json()
+const stored = async (modality) =>
+  (await fetch(`${orthanc}/dicom-web/series?Modality=${modality}`)).json()
 
 const address = await startSegscope(`${orthanc}/dicom-web`)
-const browser = await chromium.launch({ executablePath: options.chromium ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
+const browser = await chromium.launch({
+  executablePath: options.chromium ?? '/usr/bin/chromium',
+  args: ['--no-sandbox'],
+})
 const page = await browser.newPage({ viewport: { width: 1440, height: 900 } })
 page.setDefaultTimeout(30_000)
 page.on('request', (request) => {
   const { protocol, origin } = new URL(request.url())
-  if (!['blob:', 'data:'].includes(protocol) && origin !== new URL(address).origin) failures.push(`a request left the origin: ${origin}`)
+  if (!['blob:', 'data:'].includes(protocol) && origin !== new URL(address).origin)
+    failures.push(`a request left the origin: ${origin}`)
 })
-page.on('console', (message) => message.type() === 'error' && failures.push(`console: ${message.text()}`))
+page.on(
+  'console',
+  (message) => message.type() === 'error' && failures.push(`console: ${message.text()}`),
+)
 page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
 const shot = async (name) => {
   await page.waitForTimeout(200)
@@ -115,7 +163,10 @@ const shot = async (name) => {
 
 await page.goto(address)
 await page.waitForSelector('.studies li')
-check('without folders the page opens on the archive', (await page.$$('.studies > li')).length === 1)
+check(
+  'without folders the page opens on the archive',
+  (await page.$$('.studies > li')).length === 1,
+)
 const search = async (label, text) => {
   await page.fill(`.search label:has-text("${label}") input`, text)
   await Promise.all([page.waitForResponse(/studies\?/), page.click('.search button')])
@@ -127,7 +178,10 @@ await shot('archive-nothing')
 check('a part of the name', (await search('name', 'est')) === 1)
 check('the ID of another', (await search('ID', 'T2')) === 0)
 check('the ID', (await search('ID', 'T1')) === 1)
-check('a day', (await search('From', '2026-01-02')) === 0 && (await search('From', '2026-01-01')) === 1)
+check(
+  'a day',
+  (await search('From', '2026-01-02')) === 0 && (await search('From', '2026-01-01')) === 1,
+)
 await page.click('.studies > li > button')
 await page.waitForSelector('.series button')
 await shot('archive')
@@ -137,7 +191,9 @@ await page.waitForSelector('.saved.good')
 check('the series is a volume', (await page.$$('.pane')).length === 3)
 
 const at = (x, y) => page.evaluate(([a, b]) => globalThis.segscopeToPage(a, b), [x, y])
-await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('encoding'))
+await page.waitForFunction(
+  () => !document.querySelector('.viewbar')?.textContent.includes('encoding'),
+)
 await page.focus('.pane.main')
 await page.keyboard.press('b')
 const [from, to] = [await at(74, 42), await at(146, 98)]
@@ -155,8 +211,16 @@ await shot('archive-segmented')
 const late = []
 page.on('request', (request) => request.url().includes('/assets/') && late.push(request.url()))
 await page.click('button:text-is("3D")')
-await page.waitForFunction(() => document.querySelector('.solid') && !document.querySelector('.solid .opening'), null, { timeout: 120_000 })
-check('what draws three dimensions comes when it is asked for', late.length === 1 && late[0].includes('/solid-'), String(late))
+await page.waitForFunction(
+  () => document.querySelector('.solid') && !document.querySelector('.solid .opening'),
+  null,
+  { timeout: 120_000 },
+)
+check(
+  'what draws three dimensions comes when it is asked for',
+  late.length === 1 && late[0].includes('/solid-'),
+  String(late),
+)
 await page.waitForTimeout(2000)
 await shot('three-dimensions')
 await page.fill('input[aria-label="Opacity of the scan"]', '0')
@@ -175,13 +239,24 @@ for (const format of ['dicom-seg', 'rtstruct']) {
   await page.click('.toast.good button[aria-label="Dismiss"]')
 }
 await page.keyboard.press('Escape')
-check('the archive holds what was stored', (await stored('SEG')).length === 1 && (await stored('RTSTRUCT')).length === 1)
+check(
+  'the archive holds what was stored',
+  (await stored('SEG')).length === 1 && (await stored('RTSTRUCT')).length === 1,
+)
 await page.click('.cases button:has-text("From the archive")')
 await page.click('.studies > li > button')
 await page.waitForSelector('.series button:disabled:has-text("SEG")')
 await shot('archive-with-results')
 
-if (options.ohif) await lookWithOhif({ browser, orthanc, dist: path.resolve(options.ohif), study: '1.2.3.1', out, check })
+if (options.ohif)
+  await lookWithOhif({
+    browser,
+    orthanc,
+    dist: path.resolve(options.ohif),
+    study: '1.2.3.1',
+    out,
+    check,
+  })
 await browser.close()
 console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')
 process.exit(failures.length ? 1 : 0)

@@ -13,7 +13,12 @@ import zlib from 'node:zlib'
 import { chromium } from 'playwright-core'
 
 const options = Object.fromEntries(
-  process.argv.slice(2).join(' ').split('--').filter(Boolean).map((part) => part.trim().split(/\s+/, 2)),
+  process.argv
+    .slice(2)
+    .join(' ')
+    .split('--')
+    .filter(Boolean)
+    .map((part) => part.trim().split(/\s+/, 2)),
 )
 const data = path.resolve(options.data)
 const out = path.resolve(options.out ?? 'e2e/out')
@@ -44,7 +49,11 @@ function large() {
   const numbers = new Int16Array(x * y * z)
   for (let k = 0, at = 0; k < z; k++) {
     for (let j = 0; j < y; j++) {
-      for (let i = 0; i < x; i++) numbers[at++] = (((i >> 4) * 37 + (j >> 4) * 91 + (k >> 3) * 53) % 255) * 4 - 500 + (((i * 7 + j * 3 + k) & 31))
+      for (let i = 0; i < x; i++)
+        numbers[at++] =
+          (((i >> 4) * 37 + (j >> 4) * 91 + (k >> 3) * 53) % 255) * 4 -
+          500 +
+          ((i * 7 + j * 3 + k) & 31)
     }
   }
   const name = 'large.nii'
@@ -60,7 +69,22 @@ let server = null
 let port = 0
 
 async function start() {
-  const args = ['serve', '--root', data, '--root', made, '--project', project, '--port', String(port), '--token', token, '--facade', 'none', '--json']
+  const args = [
+    'serve',
+    '--root',
+    data,
+    '--root',
+    made,
+    '--project',
+    project,
+    '--port',
+    String(port),
+    '--token',
+    token,
+    '--facade',
+    'none',
+    '--json',
+  ]
   server = spawn(segscope, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let said = ''
   server.stdout.on('data', (part) => (said += part))
@@ -87,14 +111,18 @@ process.on('uncaughtException', (error) => {
   process.exit(1)
 })
 const address = await start()
-const browser = await chromium.launch({ executablePath: options.chromium ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
+const browser = await chromium.launch({
+  executablePath: options.chromium ?? '/usr/bin/chromium',
+  args: ['--no-sandbox'],
+})
 const context = await browser.newContext({ viewport: { width: 1440, height: 900 } })
 const page = await context.newPage()
 page.setDefaultTimeout(20_000)
 const origin = new URL(address).origin
 page.on('request', (request) => {
   const { protocol, origin: from } = new URL(request.url())
-  if (!['blob:', 'data:'].includes(protocol) && from !== origin) failures.push(`a request left the origin: ${from}`)
+  if (!['blob:', 'data:'].includes(protocol) && from !== origin)
+    failures.push(`a request left the origin: ${from}`)
 })
 let expectTrouble = false
 page.on('console', (message) => {
@@ -112,16 +140,19 @@ const close = async () => {
   await key('Escape')
   await page.waitForFunction(() => !document.querySelector('dialog'))
 }
-const idle = () => page.waitForFunction(() => document.querySelector('.saved.good'), null, { timeout: 60_000 })
+const idle = () =>
+  page.waitForFunction(() => document.querySelector('.saved.good'), null, { timeout: 60_000 })
 const at = (x, y) => page.evaluate(([a, b]) => globalThis.segscopeToPage(a, b), [x, y])
 const move = async (x, y) => {
   const to = await at(x, y)
   await page.mouse.move(to.x, to.y)
   return to
 }
-const reset = () => page.evaluate(() => ((segscopeTimings.commands = []), (segscopeTimings.frames = [])))
+const reset = () =>
+  page.evaluate(() => ((segscopeTimings.commands = []), (segscopeTimings.frames = [])))
 const clicks = () => page.evaluate(() => segscopeTimings.commands)
-const waitClicks = (count) => page.waitForFunction((n) => segscopeTimings.commands.length >= n, count, { timeout: 60_000 })
+const waitClicks = (count) =>
+  page.waitForFunction((n) => segscopeTimings.commands.length >= n, count, { timeout: 60_000 })
 const click = async (x, y, button = 'left') => {
   const before = (await clicks()).length
   await move(x, y)
@@ -137,23 +168,41 @@ const drag = async (points, button = 'left') => {
   await page.mouse.up({ button })
   await waitClicks(before + 1)
 }
-const box = ([x0, y0, x1, y1]) => drag([[x0, y0], [(x0 + x1) / 2, (y0 + y1) / 2], [x1, y1]])
+const box = ([x0, y0, x1, y1]) =>
+  drag([
+    [x0, y0],
+    [(x0 + x1) / 2, (y0 + y1) / 2],
+    [x1, y1],
+  ])
 const key = (name) => page.keyboard.press(name)
-const frame = () => page.evaluate(() => Number(document.querySelector('.lanes')?.getAttribute('aria-valuenow') ?? 0))
+const frame = () =>
+  page.evaluate(() => Number(document.querySelector('.lanes')?.getAttribute('aria-valuenow') ?? 0))
 const toFrame = async (wanted) => {
-  for (let left = 400; left && (await frame()) !== wanted; left--) await key((await frame()) < wanted ? 'ArrowRight' : 'ArrowLeft')
+  for (let left = 400; left && (await frame()) !== wanted; left--)
+    await key((await frame()) < wanted ? 'ArrowRight' : 'ArrowLeft')
   await encoded()
 }
 const encoded = async () => {
   await page.waitForTimeout(200)
-  await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('encoding'), null, { timeout: 60_000 })
+  await page.waitForFunction(
+    () => !document.querySelector('.viewbar')?.textContent.includes('encoding'),
+    null,
+    { timeout: 60_000 },
+  )
 }
 const objects = () =>
-  page.$$eval('.object:not(.fresh)', (rows) => rows.map((row) => row.querySelector('.facts').textContent))
+  page.$$eval('.object:not(.fresh)', (rows) =>
+    rows.map((row) => row.querySelector('.facts').textContent),
+  )
 const open = async (name) => {
   await page.click(`.cases li:has(.name:text-is("${name}")) button`)
-  await page.waitForFunction((wanted) => document.querySelector('.top .name')?.textContent.startsWith(wanted + ' '), name)
-  await page.waitForFunction(() => document.querySelector('.pane.main') && document.querySelector('.saved.good'))
+  await page.waitForFunction(
+    (wanted) => document.querySelector('.top .name')?.textContent.startsWith(wanted + ' '),
+    name,
+  )
+  await page.waitForFunction(
+    () => document.querySelector('.pane.main') && document.querySelector('.saved.good'),
+  )
   await page.waitForTimeout(400)
   await encoded()
   await page.focus('.pane.main')
@@ -170,8 +219,10 @@ const masks = async () =>
     return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
   })
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
-const p95 = (values) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * 0.95))]
-const jobOver = () => page.waitForFunction(() => !document.querySelector('.job'), null, { timeout: 180_000 })
+const p95 = (values) =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * 0.95))]
+const jobOver = () =>
+  page.waitForFunction(() => !document.querySelector('.job'), null, { timeout: 180_000 })
 
 await page.goto(address)
 await page.waitForSelector('.files li button')
@@ -181,11 +232,15 @@ for (const { name, root } of Object.values(cases)) {
   await page.waitForSelector('.files li button')
   if (root) await page.selectOption('dialog select', String(root))
   if (!(await page.$(`.files li:has(span:text-is("${name}"))`))) {
-    await page.waitForSelector(`.files li:has(span:text-is("${name}"))`, { timeout: 3000 }).catch(() => {})
+    await page
+      .waitForSelector(`.files li:has(span:text-is("${name}"))`, { timeout: 3000 })
+      .catch(() => {})
   }
   await page.click(`.files li:has(span:text-is("${name}")) button`)
   await page.waitForSelector(`.cases li:has(.name:text-is("${name}"))`, { timeout: 60_000 })
-  await page.waitForFunction(() => !document.querySelector('dialog') && document.querySelector('.pane.main'))
+  await page.waitForFunction(
+    () => !document.querySelector('dialog') && document.querySelector('.pane.main'),
+  )
 }
 check('the token left the address', !page.url().includes('token'))
 
@@ -198,7 +253,11 @@ if (cases.picture && flows) {
   await open(name)
   await key('b')
   for (const one of boxes.slice(0, 3)) await box(one)
-  check('each box is an object', (await objects()).length === Math.min(3, boxes.length), JSON.stringify(await objects()))
+  check(
+    'each box is an object',
+    (await objects()).length === Math.min(3, boxes.length),
+    JSON.stringify(await objects()),
+  )
   await shot('picture-boxes')
   await key('n')
   await key('p')
@@ -215,16 +274,33 @@ if (cases.picture && flows) {
       check('Tab takes another mask', before !== (await masks()))
     }
     // dragging a point makes the mask anew; Delete under the pointer takes it away
-    await drag([points[0], [points[0][0] + 2, points[0][1] + 1], [points[0][0] + 3, points[0][1] + 2]])
+    await drag([
+      points[0],
+      [points[0][0] + 2, points[0][1] + 1],
+      [points[0][0] + 3, points[0][1] + 2],
+    ])
     await idle()
   }
   await key('d')
   const [x0, y0, x1, y1] = boxes[0]
-  await drag([[x0 - 6, y0 - 6], [x1 + 6, y0 - 6], [x1 + 6, y1 + 6]])
+  await drag([
+    [x0 - 6, y0 - 6],
+    [x1 + 6, y0 - 6],
+    [x1 + 6, y1 + 6],
+  ])
   await key('x')
-  await drag([[x1 + 6, y0 - 6], [x1 + 6, y0]])
+  await drag([
+    [x1 + 6, y0 - 6],
+    [x1 + 6, y0],
+  ])
   await key('l')
-  await drag([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
+  await drag([
+    [x0, y0],
+    [x1, y0],
+    [x1, y1],
+    [x0, y1],
+    [x0, y0],
+  ])
   await shot('picture-brush')
   await key('Control+z')
   await key('Control+z')
@@ -275,7 +351,11 @@ if (cases.volume && flows) {
   await idle()
   const started = Date.now()
   await key('g')
-  await page.waitForFunction(() => Number(document.querySelector('.job progress')?.value ?? 0) >= 2, null, { timeout: 60_000 })
+  await page.waitForFunction(
+    () => Number(document.querySelector('.job progress')?.value ?? 0) >= 2,
+    null,
+    { timeout: 60_000 },
+  )
   await key('Escape')
   const stopping = Date.now()
   await jobOver()
@@ -349,7 +429,12 @@ if (cases.volume && flows) {
   await page.waitForSelector('.saved.offline')
   for (const session of fs.readdirSync(path.join(project, 'sessions'))) {
     const log = path.join(project, 'sessions', session, 'log.jsonl')
-    fs.writeFileSync(log, fs.readFileSync(log, 'utf8').replace(/"weights": "[0-9a-f]+"/, '"weights": "0000000000000000"'))
+    fs.writeFileSync(
+      log,
+      fs
+        .readFileSync(log, 'utf8')
+        .replace(/"weights": "[0-9a-f]+"/, '"weights": "0000000000000000"'),
+    )
   }
   await start()
   await idle()
@@ -390,7 +475,11 @@ if (cases.video && flows) {
   await page.waitForTimeout(1500)
   await key('k')
   const played = (await page.evaluate(() => segscopeTimings.frames)).map((item) => item.frame)
-  check('frames are played in order, none left out', played.length > 3 && played.every((item, i) => !i || item === played[i - 1] + 1), `${played.length} frames`)
+  check(
+    'frames are played in order, none left out',
+    played.length > 3 && played.every((item, i) => !i || item === played[i - 1] + 1),
+    `${played.length} frames`,
+  )
   await shot('video-played')
 }
 
@@ -413,7 +502,10 @@ for (const kind of ['picture', 'volume', 'video']) {
     await idle()
   }
   const done = (await clicks()).filter((item) => item.type === 'predict')
-  const said = (what) => ({ median: Math.round(median(done.map(what))), p95: Math.round(p95(done.map(what))) })
+  const said = (what) => ({
+    median: Math.round(median(done.map(what))),
+    p95: Math.round(p95(done.map(what))),
+  })
   figures[`click_to_mask_${kind}_ms`] = {
     ...said((item) => item.ms),
     n: done.length,
@@ -427,9 +519,15 @@ for (const kind of ['picture', 'volume', 'video']) {
 if (cases.large && options.only !== 'flows') {
   const asked = Date.now()
   await open(cases.large.name)
-  await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('loading volume'), null, { timeout: 120_000 })
+  await page.waitForFunction(
+    () => !document.querySelector('.viewbar')?.textContent.includes('loading volume'),
+    null,
+    { timeout: 120_000 },
+  )
   figures.large_volume_loaded_s = (Date.now() - asked) / 1000
-  const size = await page.evaluate(() => document.querySelector('.lanes').getAttribute('aria-valuemax'))
+  const size = await page.evaluate(() =>
+    document.querySelector('.lanes').getAttribute('aria-valuemax'),
+  )
   const place = await at(256, 256)
   await page.mouse.move(place.x, place.y)
   await key('Home')
@@ -442,10 +540,22 @@ if (cases.large && options.only !== 'flows') {
     const { left, top } = pane.getBoundingClientRect()
     for (let i = 0; i < steps; i++) {
       await new Promise((resolve) => requestAnimationFrame(resolve))
-      pane.dispatchEvent(new WheelEvent('wheel', { deltaY: 100, clientX: left + 50, clientY: top + 50, bubbles: true, cancelable: true }))
+      pane.dispatchEvent(
+        new WheelEvent('wheel', {
+          deltaY: 100,
+          clientX: left + 50,
+          clientY: top + 50,
+          bubbles: true,
+          cancelable: true,
+        }),
+      )
     }
   }, Number(size))
-  await page.waitForFunction((last) => document.querySelector('.lanes').getAttribute('aria-valuenow') === last, size, { timeout: 60_000 })
+  await page.waitForFunction(
+    (last) => document.querySelector('.lanes').getAttribute('aria-valuenow') === last,
+    size,
+    { timeout: 60_000 },
+  )
   await page.waitForTimeout(100)
   const seconds = (Date.now() - begun) / 1000
   const drawn = await page.evaluate(() => segscopeTimings.frames)
@@ -473,7 +583,11 @@ if (cases.dicom && flows) {
   await idle()
   // scribbles, a label of the project, a lock
   await key('s')
-  await drag([[150, 220], [170, 230], [190, 250]])
+  await drag([
+    [150, 220],
+    [170, 230],
+    [190, 250],
+  ])
   await page.click('button:has-text("Labels")')
   await page.click('dialog button:has-text("Add a label")')
   await page.fill('dialog input[aria-label="Name of label 1"]', 'liver')
@@ -506,7 +620,10 @@ if (cases.dicom && flows) {
   await shot('dicom')
   // what is exported is what is shown
   await page.keyboard.press('Control+s')
-  const [download] = await Promise.all([page.waitForEvent('download'), page.click('dialog button:has-text("nifti")')])
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.click('dialog button:has-text("nifti")'),
+  ])
   const file = zlib.gunzipSync(fs.readFileSync(await download.path()))
   const shown = Buffer.from(
     await page.evaluate(async () => {
@@ -514,15 +631,22 @@ if (cases.dicom && flows) {
       const name = document.querySelector('.top .name').textContent
       const image = cases.find((item) => name.startsWith(item.name + ' ')).image_id
       const [session] = await (await fetch(`v1/sessions?image_id=${image}`)).json()
-      const labels = new Uint16Array(await (await fetch(`v1/sessions/${session.session_id}/labels`)).arrayBuffer())
+      const labels = new Uint16Array(
+        await (await fetch(`v1/sessions/${session.session_id}/labels`)).arrayBuffer(),
+      )
       return [...labels].map((value) => value)
     }),
   )
   const wide = file.readInt16LE(70) === 2 ? 1 : 2
   const voxels = file.subarray(file.readFloatLE(108))
   let different = voxels.length === shown.length * wide ? 0 : 1
-  for (let i = 0; i < shown.length; i++) different += (wide === 1 ? voxels[i] : voxels.readUInt16LE(2 * i)) !== shown[i] ? 1 : 0
-  check('the export is what is shown', different === 0 && shown.includes(1), `${different} of ${shown.length} voxels differ`)
+  for (let i = 0; i < shown.length; i++)
+    different += (wide === 1 ? voxels[i] : voxels.readUInt16LE(2 * i)) !== shown[i] ? 1 : 0
+  check(
+    'the export is what is shown',
+    different === 0 && shown.includes(1),
+    `${different} of ${shown.length} voxels differ`,
+  )
   await shot('export')
   await close()
   // refusals in the words of the server
@@ -536,10 +660,20 @@ if (cases.dicom && flows) {
   // a file that is dropped
   await page.keyboard.press('Control+o')
   const before = await page.$$eval('.cases li', (rows) => rows.length)
-  await page.setInputFiles('dialog input[type=file]', fs.readdirSync(path.join(data, 'ct')).map((item) => path.join(data, 'ct', item)))
-  await page.waitForFunction(() => !document.querySelector('dialog') && document.querySelector('.pane.main'), null, { timeout: 60_000 })
+  await page.setInputFiles(
+    'dialog input[type=file]',
+    fs.readdirSync(path.join(data, 'ct')).map((item) => path.join(data, 'ct', item)),
+  )
+  await page.waitForFunction(
+    () => !document.querySelector('dialog') && document.querySelector('.pane.main'),
+    null,
+    { timeout: 60_000 },
+  )
   await idle()
-  check('an uploaded series is a volume', (await page.$$('.pane')).length === 3 && (await page.$$('.cases li')).length >= before)
+  check(
+    'an uploaded series is a volume',
+    (await page.$$('.pane')).length === 3 && (await page.$$('.cases li')).length >= before,
+  )
   await shot('uploaded')
 }
 
@@ -548,14 +682,24 @@ if (flows) {
   await open(cases.picture.name)
   await page.click('button[aria-label^="Find all"]')
   await page.waitForTimeout(300)
-  await page.waitForFunction(() => !document.querySelector('.job') && document.querySelectorAll('.object').length > 5, null, { timeout: 120_000 })
+  await page.waitForFunction(
+    () => !document.querySelector('.job') && document.querySelectorAll('.object').length > 5,
+    null,
+    { timeout: 120_000 },
+  )
   await idle()
   await shot('picture-everything')
   const many = (await objects()).length
   await page.click('.object:last-child button[aria-label^="Delete object"]')
-  await page.waitForFunction((count) => document.querySelectorAll('.object:not(.fresh)').length === count - 1, many)
+  await page.waitForFunction(
+    (count) => document.querySelectorAll('.object:not(.fresh)').length === count - 1,
+    many,
+  )
   await page.click('.toast button:has-text("Undo")')
-  await page.waitForFunction((count) => document.querySelectorAll('.object:not(.fresh)').length === count, many)
+  await page.waitForFunction(
+    (count) => document.querySelectorAll('.object:not(.fresh)').length === count,
+    many,
+  )
   const second = await context.newPage()
   await second.goto(origin)
   await second.waitForSelector('.toast:has-text("another window"), .pane.main')
@@ -575,7 +719,10 @@ if (flows) {
   const case1 = await page.textContent('.top .name')
   await page.focus('.pane.main')
   await page.keyboard.press('Control+Enter')
-  await page.waitForFunction((name) => document.querySelector('.top .name').textContent !== name, case1)
+  await page.waitForFunction(
+    (name) => document.querySelector('.top .name').textContent !== name,
+    case1,
+  )
   await page.waitForSelector('.cases li:has-text("done")')
   await idle()
 }

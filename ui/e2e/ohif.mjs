@@ -4,7 +4,14 @@ import fs from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
 
-const TYPES = { html: 'text/html', js: 'text/javascript', css: 'text/css', wasm: 'application/wasm', json: 'application/json', svg: 'image/svg+xml' }
+const TYPES = {
+  html: 'text/html',
+  js: 'text/javascript',
+  css: 'text/css',
+  wasm: 'application/wasm',
+  json: 'application/json',
+  svg: 'image/svg+xml',
+}
 const CONFIG = `window.config = ${JSON.stringify({
   routerBasename: '/',
   extensions: [],
@@ -16,9 +23,18 @@ const CONFIG = `window.config = ${JSON.stringify({
       namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
       sourceName: 'archive',
       configuration: {
-        friendlyName: 'archive', name: 'archive', qidoRoot: '/dicom-web', wadoRoot: '/dicom-web', wadoUriRoot: '/wado',
-        imageRendering: 'wadors', thumbnailRendering: 'wadors', enableStudyLazyLoad: true, qidoSupportsIncludeField: false,
-        supportsFuzzyMatching: false, supportsWildcard: true, omitQuotationForMultipartRequest: true,
+        friendlyName: 'archive',
+        name: 'archive',
+        qidoRoot: '/dicom-web',
+        wadoRoot: '/dicom-web',
+        wadoUriRoot: '/wado',
+        imageRendering: 'wadors',
+        thumbnailRendering: 'wadors',
+        enableStudyLazyLoad: true,
+        qidoSupportsIncludeField: false,
+        supportsFuzzyMatching: false,
+        supportsWildcard: true,
+        omitQuotationForMultipartRequest: true,
         bulkDataURI: { enabled: true },
       },
     },
@@ -30,15 +46,20 @@ function serve(dist, orthanc) {
   const server = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost')
     if (/^\/(dicom-web|wado)/.test(pathname)) {
-      const passed = http.request(new URL(request.url, orthanc), { method: request.method, headers: request.headers }, (answer) => {
-        response.writeHead(answer.statusCode, answer.headers)
-        answer.pipe(response)
-      })
+      const passed = http.request(
+        new URL(request.url, orthanc),
+        { method: request.method, headers: request.headers },
+        (answer) => {
+          response.writeHead(answer.statusCode, answer.headers)
+          answer.pipe(response)
+        },
+      )
       request.pipe(passed)
       return
     }
     const file = path.join(dist, path.normalize(pathname))
-    const found = fs.existsSync(file) && fs.statSync(file).isFile() ? file : path.join(dist, 'index.html')
+    const found =
+      fs.existsSync(file) && fs.statSync(file).isFile() ? file : path.join(dist, 'index.html')
     response.writeHead(200, {
       'Content-Type': TYPES[path.extname(found).slice(1)] ?? 'application/octet-stream',
       'Cross-Origin-Opener-Policy': 'same-origin',
@@ -67,7 +88,10 @@ async function boxesIn(picture) {
     }
     return box
   }
-  return { organ: boxOf((r, g, b) => r > 190 && g > 190 && b > 190), outline: boxOf((r, _, b) => b > 120 && b - r > 60) }
+  return {
+    organ: boxOf((r, g, b) => r > 190 && g > 190 && b > 190),
+    outline: boxOf((r, _, b) => b > 120 && b - r > 60),
+  }
 }
 
 /** Open the study's SEG in OHIF and take pictures. */
@@ -82,12 +106,22 @@ export async function lookWithOhif({ browser, orthanc, dist, study, out, check }
   const skip = page.locator('text=/skip all/i')
   const seg = page.locator('[data-cy="study-browser-thumbnail-no-image"]:has-text("SEG")')
   await seg.first().waitFor({ timeout: 120_000 })
-  await skip.first().click({ timeout: 15_000 }).catch(() => {})
-  await page.locator('button:has-text("Confirm and hide")').click({ timeout: 15_000 }).catch(() => {})
+  await skip
+    .first()
+    .click({ timeout: 15_000 })
+    .catch(() => {})
+  await page
+    .locator('button:has-text("Confirm and hide")')
+    .click({ timeout: 15_000 })
+    .catch(() => {})
   await page.waitForTimeout(5000)
   await shot('ohif-series')
   await seg.first().dblclick()
-  await page.locator('[data-cy="yes-btn"], button:has-text("Yes")').first().click({ timeout: 60_000 }).catch(() => {})
+  await page
+    .locator('[data-cy="yes-btn"], button:has-text("Yes")')
+    .first()
+    .click({ timeout: 60_000 })
+    .catch(() => {})
   await page.waitForTimeout(15_000)
   const { organ, outline } = await places('ohif-segmentation')
   const off = Math.max(...organ.map((edge, index) => Math.abs(edge - outline[index])))

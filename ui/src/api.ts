@@ -225,8 +225,16 @@ const project = (raw: ProjectJson): Project => ({
   name: raw.name,
   labels: raw.labels ?? [],
   model: raw.model ?? '',
-  windows: Object.entries(raw.windows ?? {}).map(([name, [width, level]]) => ({ name, width, level })),
-  formats: Object.entries(raw.exports ?? {}).map(([name, { suffix, note }]) => ({ name, suffix, note })),
+  windows: Object.entries(raw.windows ?? {}).map(([name, [width, level]]) => ({
+    name,
+    width,
+    level,
+  })),
+  formats: Object.entries(raw.exports ?? {}).map(([name, { suffix, note }]) => ({
+    name,
+    suffix,
+    note,
+  })),
   roots: (raw.roots ?? []).map((root) => (typeof root === 'string' ? root : root.name)),
   archives: raw.dicomweb ?? [],
   cases: raw.cases ?? {},
@@ -293,15 +301,24 @@ export class Api {
     this.json<FileEntry[]>('GET', `v1/roots/${root}/files?path=${encodeURIComponent(path)}`)
 
   cases = () => this.json<Case[]>('GET', 'v1/cases')
-  addCase = (what: { image_id: string } | { reference: { root: number } & ({ path: string } | { dicomweb: string }) }) =>
-    this.json<Case>('POST', 'v1/cases', what)
+  addCase = (
+    what:
+      | { image_id: string }
+      | { reference: { root: number } & ({ path: string } | { dicomweb: string }) },
+  ) => this.json<Case>('POST', 'v1/cases', what)
   patchCase = (id: number, change: Partial<Pick<Case, 'state' | 'comment' | 'annotator'>>) =>
     this.json<Case>('PATCH', `v1/cases/${id}`, change)
 
-  studies = (root: number, query: URLSearchParams) => this.json<Study[]>('GET', `v1/dicomweb/${root}/studies?${query}`)
-  series = (root: number, study: string) => this.json<Series[]>('GET', `v1/dicomweb/${root}/studies/${study}/series`)
+  studies = (root: number, query: URLSearchParams) =>
+    this.json<Study[]>('GET', `v1/dicomweb/${root}/studies?${query}`)
+  series = (root: number, study: string) =>
+    this.json<Series[]>('GET', `v1/dicomweb/${root}/studies/${study}/series`)
   storeToArchive = (id: string, root: number, format: string, objects: number[] | null) =>
-    this.json<{ study: string; series: string; instance: string }>('POST', `v1/sessions/${id}/dicomweb`, { root, format, objects })
+    this.json<{ study: string; series: string; instance: string }>(
+      'POST',
+      `v1/sessions/${id}/dicomweb`,
+      { root, format, objects },
+    )
 
   upload(files: File[]): Promise<ImageInfo> {
     const form = new FormData()
@@ -310,45 +327,77 @@ export class Api {
   }
 
   openSession = (body: Record<string, unknown>) => this.json<Opened>('POST', 'v1/sessions', body)
-  sessions = (imageId: string) => this.json<Record<string, unknown>[]>('GET', `v1/sessions?image_id=${imageId}`)
+  sessions = (imageId: string) =>
+    this.json<Record<string, unknown>[]>('GET', `v1/sessions?image_id=${imageId}`)
   release = (id: string) => this.json<unknown>('DELETE', `v1/sessions/${id}`)
   state = (id: string) => this.json<SessionState>('GET', `v1/sessions/${id}/state`)
   prompts = (id: string) => this.json<PromptFile>('GET', `v1/sessions/${id}/prompts`)
-  masks = (id: string, frame: number) => this.json<MaskJson[]>('GET', `v1/sessions/${id}/masks?frame=${frame}`)
-  review = (id: string, count = 50) => this.json<ReviewItem[]>('GET', `v1/sessions/${id}/review?count=${count}`)
+  masks = (id: string, frame: number) =>
+    this.json<MaskJson[]>('GET', `v1/sessions/${id}/masks?frame=${frame}`)
+  review = (id: string, count = 50) =>
+    this.json<ReviewItem[]>('GET', `v1/sessions/${id}/review?count=${count}`)
   job = (id: string) => this.json<Job>('GET', `v1/jobs/${id}`)
   cancel = (id: string) => this.json<Job>('DELETE', `v1/jobs/${id}`)
-  embed = (id: string, frames: number[]) => this.json<Job>('POST', `v1/sessions/${id}/embed`, { frames })
+  embed = (id: string, frames: number[]) =>
+    this.json<Job>('POST', `v1/sessions/${id}/embed`, { frames })
   everything = (id: string, frame: number, model: string | null, whole: boolean) =>
-    this.json<Answer & Partial<Job>>('POST', `v1/sessions/${id}/everything`, { frame, model, whole })
+    this.json<Answer & Partial<Job>>('POST', `v1/sessions/${id}/everything`, {
+      frame,
+      model,
+      whole,
+    })
 
-  addObject = (id: string, body: Record<string, unknown>) => this.json<Answer>('POST', `v1/sessions/${id}/objects`, body)
+  addObject = (id: string, body: Record<string, unknown>) =>
+    this.json<Answer>('POST', `v1/sessions/${id}/objects`, body)
   patchObject = (id: string, objectId: number, body: Record<string, unknown>) =>
     this.json<Answer>('PATCH', `v1/sessions/${id}/objects/${objectId}`, body)
   dropObject = (id: string, objectId: number, force: boolean) =>
-    this.json<Answer>('DELETE', `v1/sessions/${id}/objects/${objectId}${force ? '?force=true' : ''}`)
+    this.json<Answer>(
+      'DELETE',
+      `v1/sessions/${id}/objects/${objectId}${force ? '?force=true' : ''}`,
+    )
   flag = (id: string, frame: number, flagged: boolean, comment = '') =>
     this.json<unknown>('PUT', `v1/sessions/${id}/flags/${frame}`, { flagged, comment })
 
   /** The masks as a file, and what to call it. */
-  async exported(id: string, format: string, objects: number[] | null): Promise<{ blob: Blob; name: string }> {
+  async exported(
+    id: string,
+    format: string,
+    objects: number[] | null,
+  ): Promise<{ blob: Blob; name: string }> {
     const chosen = objects ? `&objects=${objects.join(',')}` : ''
-    const response = await this.ask('GET', `v1/sessions/${id}/export?format=${encodeURIComponent(format)}${chosen}`)
+    const response = await this.ask(
+      'GET',
+      `v1/sessions/${id}/export?format=${encodeURIComponent(format)}${chosen}`,
+    )
     const said = response.headers.get('Content-Disposition') ?? ''
     const name = /filename="?([^";]+)"?/.exec(said)?.[1] ?? `masks-${format}`
     return { blob: await response.blob(), name }
   }
 
-  thumbnailUrl = (imageId: string, size = 96) => this.url(`v1/images/${imageId}/thumbnail?size=${size}`)
+  thumbnailUrl = (imageId: string, size = 96) =>
+    this.url(`v1/images/${imageId}/thumbnail?size=${size}`)
 
-  async rendered(imageId: string, frame: number, axis: Axis, window: string | null, format: string, signal?: AbortSignal) {
+  async rendered(
+    imageId: string,
+    frame: number,
+    axis: Axis,
+    window: string | null,
+    format: string,
+    signal?: AbortSignal,
+  ) {
     const chosen = window ? `&window=${encodeURIComponent(window)}` : ''
     const path = `v1/images/${imageId}/frames/${frame}?axis=${axis}&format=${format}${chosen}`
     return createImageBitmap(await (await this.ask('GET', path, undefined, signal)).blob())
   }
 
   async raw(imageId: string, frame: number, axis: Axis, signal?: AbortSignal): Promise<Stored> {
-    const response = await this.ask('GET', `v1/images/${imageId}/raw/${frame}?axis=${axis}`, undefined, signal)
+    const response = await this.ask(
+      'GET',
+      `v1/images/${imageId}/raw/${frame}?axis=${axis}`,
+      undefined,
+      signal,
+    )
     const { dtype, shape } = arrayHeader(response)
     return { numbers: numbers(await response.arrayBuffer(), dtype), shape }
   }
@@ -361,7 +410,12 @@ export class Api {
     arrived: (bytes: number, total: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const response = await this.ask('GET', `v1/images/${imageId}/volume?step=${step}`, undefined, signal)
+    const response = await this.ask(
+      'GET',
+      `v1/images/${imageId}/volume?step=${step}`,
+      undefined,
+      signal,
+    )
     const { dtype, shape } = arrayHeader(response)
     const kind = arrayOf(dtype)
     if (!kind) throw new Error(`numbers of type ${dtype} are not shown here`)

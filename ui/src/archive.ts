@@ -29,7 +29,10 @@ export function studyQuery(search: Search): URLSearchParams {
     modality: search.modality.trim().toUpperCase(),
     date: from === to ? from : `${from}-${to}`,
   }
-  return new URLSearchParams([...Object.entries(wanted).filter(([, value]) => value), ['limit', String(MOST_STUDIES)]])
+  return new URLSearchParams([
+    ...Object.entries(wanted).filter(([, value]) => value),
+    ['limit', String(MOST_STUDIES)],
+  ])
 }
 
 /** A name of DICOM, FAMILY^GIVEN^MIDDLE, as people write it. */
@@ -39,4 +42,5 @@ export function spokenName(name: string): string {
 }
 
 /** A date of DICOM, YYYYMMDD, with dashes. */
-export const spokenDate = (date: string): string => date.replace(/^(\d{4})(\d{2})(\d{2})$/, '$1-$2-$3')
+export const spokenDate = (date: string): string =>
+  date.replace(/^(\d{4})(\d{2})(\d{2})$/, '$1-$2-$3')

@@ -19,9 +19,15 @@ export async function openCase(found: Case, options: OpenOptions = {}): Promise<
 export async function openFirst(): Promise<void> {
   const { cases } = get()
   const last = Number(sessionStorage.getItem('segscope.case'))
-  const found = cases.find((item) => item.case_id === last) ?? cases.find((item) => item.state === 'todo') ?? cases[0]
+  const found =
+    cases.find((item) => item.case_id === last) ??
+    cases.find((item) => item.state === 'todo') ??
+    cases[0]
   if (found) await openCase(found)
-  else set(({ project }) => ({ dialog: project?.archives.length && !project.roots.length ? 'archive' : 'open' }))
+  else
+    set(({ project }) => ({
+      dialog: project?.archives.length && !project.roots.length ? 'archive' : 'open',
+    }))
 }
 
 export function neighbour(step: 1 | -1): Case | null {
@@ -37,7 +43,9 @@ export async function mark(state: Case['state']): Promise<void> {
   if (at < 0) return
   try {
     const changed = await api.patchCase(cases[at]!.case_id, { state, annotator })
-    set((now) => ({ cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)) }))
+    set((now) => ({
+      cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)),
+    }))
     if (state === 'todo' || state === 'flag') return
     const rest = [...cases.slice(at + 1), ...cases.slice(0, at)]
     const next = rest.find((item) => item.state === 'todo')
@@ -51,7 +59,9 @@ export async function mark(state: Case['state']): Promise<void> {
 export async function comment(caseId: number, text: string): Promise<void> {
   try {
     const changed = await api.patchCase(caseId, { comment: text })
-    set((now) => ({ cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)) }))
+    set((now) => ({
+      cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)),
+    }))
   } catch (error) {
     report(error)
   }
@@ -66,7 +76,12 @@ export async function addReference(root: number, path: string, open: boolean): P
   await added(await api.addCase({ reference: { root, path } }), open)
 }
 
-export async function addFromArchive(root: number, study: string, series: string, open: boolean): Promise<Case> {
+export async function addFromArchive(
+  root: number,
+  study: string,
+  series: string,
+  open: boolean,
+): Promise<Case> {
   const found = await api.addCase({ reference: { root, dicomweb: `${study}/${series}` } })
   await added(found, open)
   return found
@@ -74,11 +89,15 @@ export async function addFromArchive(root: number, study: string, series: string
 
 /** Upload files: each picture, volume or video is a case; DICOM files together are one. */
 export async function upload(files: File[]): Promise<void> {
-  const together = files.length > 1 && files.every((file) => /\.(dcm|ima)$/i.test(file.name) || !file.name.includes('.'))
+  const together =
+    files.length > 1 &&
+    files.every((file) => /\.(dcm|ima)$/i.test(file.name) || !file.name.includes('.'))
   const groups = together ? [files] : files.map((file) => [file])
   let first: Case | null = null
   for (const [number, group] of groups.entries()) {
-    set({ opening: groups.length > 1 ? `Uploading ${number + 1} of ${groups.length} …` : 'Uploading …' })
+    set({
+      opening: groups.length > 1 ? `Uploading ${number + 1} of ${groups.length} …` : 'Uploading …',
+    })
     try {
       const image = await api.upload(group)
       const found = await api.addCase({ image_id: image.image_id })

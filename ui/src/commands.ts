@@ -48,7 +48,11 @@ export function took(answer: Answer): void {
   set({ canUndo: answer.can_undo, canRedo: answer.can_redo, preview: null })
   if (answer.objects?.length || answer.removed?.length) {
     const gone = new Set(answer.removed ?? [])
-    const next = new Map(objects.filter((object) => !gone.has(object.object_id)).map((object) => [object.object_id, object]))
+    const next = new Map(
+      objects
+        .filter((object) => !gone.has(object.object_id))
+        .map((object) => [object.object_id, object]),
+    )
     for (const object of answer.objects ?? []) {
       next.set(object.object_id, { ...object, frames: next.get(object.object_id)?.frames ?? [] })
     }
@@ -67,12 +71,16 @@ export function took(answer: Answer): void {
 }
 
 export async function tookChanges(answer: Answer): Promise<void> {
-  for (const change of answer.changes ?? []) heardMask({ ...change, reason: 'answer' }, await decodeJsonMask(change))
+  for (const change of answer.changes ?? [])
+    heardMask({ ...change, reason: 'answer' }, await decodeJsonMask(change))
   took(answer)
 }
 
 /** Prompts for the selected object on the frame in view. */
-export async function prompt(added: PromptJson[], options: { frame?: number; objectId?: number } = {}): Promise<void> {
+export async function prompt(
+  added: PromptJson[],
+  options: { frame?: number; objectId?: number } = {},
+): Promise<void> {
   const { selected, frame: at, repropagate, prompts } = get()
   const objectId = options.objectId ?? selected
   const frame = options.frame ?? at
@@ -80,11 +88,19 @@ export async function prompt(added: PromptJson[], options: { frame?: number; obj
   const before = prompts[key] ?? []
   set({ prompts: { ...prompts, [key]: [...before, ...added] }, preview: null, candidates: null })
   redraw()
-  const type = repropagate && objectOf(get(), objectId)?.frames?.some((row) => row[3] === 'tracked') ? 'correct' : 'predict'
+  const type =
+    repropagate && objectOf(get(), objectId)?.frames?.some((row) => row[3] === 'tracked')
+      ? 'correct'
+      : 'predict'
   const body = { frame, object_id: objectId, prompts: added, multimask: true }
   const answer = await command(type, body)
   if (!answer) {
-    set((now) => ({ prompts: { ...now.prompts, [key]: (now.prompts[key] ?? []).filter((item) => !added.includes(item)) } }))
+    set((now) => ({
+      prompts: {
+        ...now.prompts,
+        [key]: (now.prompts[key] ?? []).filter((item) => !added.includes(item)),
+      },
+    }))
     redraw()
     return
   }
@@ -94,11 +110,22 @@ export async function prompt(added: PromptJson[], options: { frame?: number; obj
 function offer(answer: Answer, frame: number, objectId: number): void {
   const found = answer.candidates ?? []
   if (found.length < 2) return
-  set({ candidates: { frame, objectId, chosen: answer.chosen ?? 0, scores: found.map((item) => item.score) } })
+  set({
+    candidates: {
+      frame,
+      objectId,
+      chosen: answer.chosen ?? 0,
+      scores: found.map((item) => item.score),
+    },
+  })
 }
 
 /** Other prompts in the place of those of an object on a frame: one was moved or taken away. */
-export async function replacePrompts(frame: number, objectId: number, next: PromptJson[]): Promise<void> {
+export async function replacePrompts(
+  frame: number,
+  objectId: number,
+  next: PromptJson[],
+): Promise<void> {
   const key = promptKey(frame, objectId)
   const before = get().prompts[key] ?? []
   set((now) => ({ prompts: { ...now.prompts, [key]: next }, candidates: null }))
@@ -113,7 +140,11 @@ export async function replacePrompts(frame: number, objectId: number, next: Prom
 export async function choose(index: number): Promise<void> {
   const { candidates } = get()
   if (!candidates || index === candidates.chosen) return
-  const answer = await command('choose', { frame: candidates.frame, object_id: candidates.objectId, index })
+  const answer = await command('choose', {
+    frame: candidates.frame,
+    object_id: candidates.objectId,
+    index,
+  })
   if (answer) set({ candidates: { ...candidates, chosen: index } })
 }
 
@@ -126,7 +157,10 @@ export async function clearFrame(): Promise<void> {
   const { frame, selected, objects } = get()
   if (!objects.some((object) => object.object_id === selected)) return
   if (await command('clear', { frame, object_id: selected })) {
-    set((now) => ({ prompts: { ...now.prompts, [promptKey(frame, selected)]: [] }, candidates: null }))
+    set((now) => ({
+      prompts: { ...now.prompts, [promptKey(frame, selected)]: [] },
+      candidates: null,
+    }))
   }
 }
 
@@ -140,15 +174,25 @@ export async function step(type: 'undo' | 'redo'): Promise<void> {
 }
 
 /** Freeze what is shown on a frame, or thaw it when all of it is frozen. */
-export async function accept(objectIds: number[] | null = null, frame = get().frame): Promise<boolean> {
-  const there = get().objects.filter((object) => objectIds === null || objectIds.includes(object.object_id))
-  const rows = there.map((object) => object.frames?.find((row) => row[0] === frame)).filter((row) => row !== undefined)
+export async function accept(
+  objectIds: number[] | null = null,
+  frame = get().frame,
+): Promise<boolean> {
+  const there = get().objects.filter(
+    (object) => objectIds === null || objectIds.includes(object.object_id),
+  )
+  const rows = there
+    .map((object) => object.frames?.find((row) => row[0] === frame))
+    .filter((row) => row !== undefined)
   if (!rows.length) {
     toast('info', 'There is no mask on this frame to accept.')
     return false
   }
   const accepted = !rows.every((row) => row[4])
-  return Boolean(await command('accept', { frames: [frame], object_ids: objectIds, accepted })) && accepted
+  return (
+    Boolean(await command('accept', { frames: [frame], object_ids: objectIds, accepted })) &&
+    accepted
+  )
 }
 
 export async function propagate(
@@ -163,7 +207,12 @@ export async function propagate(
   set({ follow: true, candidates: null, preview: null })
   try {
     // by HTTP, so that it is refused in words at once; its frames come through the socket
-    const response = await api.ask('POST', `v1/sessions/${session.session_id}/propagate`, { objects, direction, start, within })
+    const response = await api.ask('POST', `v1/sessions/${session.session_id}/propagate`, {
+      objects,
+      direction,
+      start,
+      within,
+    })
     const job = (await response.json()) as Job
     if (!over(job) && !get().job) set({ job })
   } catch (error) {

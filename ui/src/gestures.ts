@@ -48,7 +48,10 @@ const promptsHere = (): PromptJson[] => get().prompts[promptKey(get().frame, get
 /** The prompt of the selected object under the pointer, and which part of it. */
 export function promptAt(point: Xy, reach: number): { prompt: PromptJson; part: string } | null {
   for (const prompt of [...promptsHere()].reverse()) {
-    if (prompt.type === 'point' && Math.hypot(point.x - prompt.xy[0], point.y - prompt.xy[1]) <= reach * 1.4) {
+    if (
+      prompt.type === 'point' &&
+      Math.hypot(point.x - prompt.xy[0], point.y - prompt.xy[1]) <= reach * 1.4
+    ) {
       return { prompt, part: '' }
     }
   }
@@ -89,14 +92,25 @@ export function press(plane: Plane, { at, negative, reach }: Press): void {
   if (under?.prompt.type === 'point' && tool === 'point') {
     drag = { kind: 'point', prompt: under.prompt, moved: false, to: point }
   } else if (under?.prompt.type === 'box') {
-    drag = { kind: 'pull', prompt: under.prompt, part: under.part, from: at, box: under.prompt.xyxy }
+    drag = {
+      kind: 'pull',
+      prompt: under.prompt,
+      part: under.part,
+      from: at,
+      box: under.prompt.xyxy,
+    }
   } else if (tool === 'point') {
     if (!pixelAt(plane, at)) return
     drag = { kind: 'newPoint', at: point, positive: negative ? false : positive, strayed: false }
   } else if (tool === 'box') {
     drag = { kind: 'box', from: at, to: at, strayed: false }
   } else {
-    drag = { kind: 'line', tool, xy: [[point.x, point.y]], negative: negative || (tool === 'scribble' && !positive) }
+    drag = {
+      kind: 'line',
+      tool,
+      xy: [[point.x, point.y]],
+      negative: negative || (tool === 'scribble' && !positive),
+    }
   }
   hoverEnd()
 }
@@ -142,13 +156,17 @@ export async function release(plane: Plane): Promise<void> {
       return replacePrompts(
         frame,
         selected,
-        promptsHere().map((item) => (item === done.prompt ? { ...done.prompt, xy: round(done.to) } : item)),
+        promptsHere().map((item) =>
+          item === done.prompt ? { ...done.prompt, xy: round(done.to) } : item,
+        ),
       )
     case 'pull':
       return replacePrompts(
         frame,
         selected,
-        promptsHere().map((item) => (item === done.prompt ? { ...done.prompt, xyxy: done.box } : item)),
+        promptsHere().map((item) =>
+          item === done.prompt ? { ...done.prompt, xyxy: done.box } : item,
+        ),
       )
     case 'box': {
       if (!done.strayed) return redraw()
@@ -157,7 +175,9 @@ export async function release(plane: Plane): Promise<void> {
         objectId = nextObjectId(get())
         select(objectId) // several boxes are several objects
       }
-      return prompt([{ type: 'box', frame, xyxy: boxBetween(plane, done.from, done.to) }], { objectId })
+      return prompt([{ type: 'box', frame, xyxy: boxBetween(plane, done.from, done.to) }], {
+        objectId,
+      })
     }
     case 'line': {
       const xy = thinned(done.xy, 0.5).map(([x, y]) => round({ x, y }))
@@ -175,13 +195,20 @@ export async function release(plane: Plane): Promise<void> {
 }
 
 /** The server takes strokes of at most 5000 points. */
-function pieces(xy: [number, number][], width: number): { xy: [number, number][]; width: number }[] {
+function pieces(
+  xy: [number, number][],
+  width: number,
+): { xy: [number, number][]; width: number }[] {
   const found = []
-  for (let at = 0; at < xy.length; at += 4000) found.push({ xy: xy.slice(Math.max(0, at - 1), at + 4000), width })
+  for (let at = 0; at < xy.length; at += 4000)
+    found.push({ xy: xy.slice(Math.max(0, at - 1), at + 4000), width })
   return found
 }
 
-const round = ({ x, y }: Xy): [number, number] => [Math.round(x * 100) / 100, Math.round(y * 100) / 100]
+const round = ({ x, y }: Xy): [number, number] => [
+  Math.round(x * 100) / 100,
+  Math.round(y * 100) / 100,
+]
 
 /** What is being drawn, for the painter. */
 export function draft(plane: Plane): Draft | null {
@@ -192,20 +219,35 @@ export function draft(plane: Plane): Draft | null {
   const painting = drag.tool === 'brush' || drag.tool === 'erase' || drag.tool === 'lasso'
   const erasing = drag.tool === 'erase' || drag.negative
   const colour = painting && !erasing ? colourFor(selected) : erasing ? NEGATIVE : POSITIVE
-  return { kind: 'line', xy: drag.xy, width: drag.tool === 'scribble' ? 3 : brush, colour, closed: drag.tool === 'lasso' }
+  return {
+    kind: 'line',
+    xy: drag.xy,
+    width: drag.tool === 'scribble' ? 3 : brush,
+    colour,
+    closed: drag.tool === 'lasso',
+  }
 }
 
 /** Prompts of a frame as they are to be drawn, with the one that is being dragged where the pointer is. */
 export function shownPrompts(frame: number, pointer: Xy | null, reach: number) {
   const state = get()
-  const under = pointer && !drag && (state.tool === 'point' || state.tool === 'box') ? promptAt(pointer, reach)?.prompt : null
+  const under =
+    pointer && !drag && (state.tool === 'point' || state.tool === 'box')
+      ? promptAt(pointer, reach)?.prompt
+      : null
   const found: { prompt: PromptJson; selected: boolean; active: boolean }[] = []
   for (const object of [...state.objects.map((item) => item.object_id), state.selected]) {
-    if (objectOf(state, object)?.visible === false || (object === state.selected && found.some((item) => item.selected))) continue
+    if (
+      objectOf(state, object)?.visible === false ||
+      (object === state.selected && found.some((item) => item.selected))
+    )
+      continue
     for (const prompt of state.prompts[promptKey(frame, object)] ?? []) {
       let shown = prompt
-      if (drag?.kind === 'point' && drag.prompt === prompt) shown = { ...drag.prompt, xy: [drag.to.x, drag.to.y] }
-      if (drag?.kind === 'pull' && drag.prompt === prompt) shown = { ...drag.prompt, xyxy: drag.box }
+      if (drag?.kind === 'point' && drag.prompt === prompt)
+        shown = { ...drag.prompt, xy: [drag.to.x, drag.to.y] }
+      if (drag?.kind === 'pull' && drag.prompt === prompt)
+        shown = { ...drag.prompt, xyxy: drag.box }
       found.push({ prompt: shown, selected: object === state.selected, active: prompt === under })
     }
   }
@@ -216,7 +258,11 @@ export function shownPrompts(frame: number, pointer: Xy | null, reach: number) {
 export function removePromptAt(point: Xy, reach: number): boolean {
   const under = promptAt(point, reach)
   if (!under) return false
-  void replacePrompts(get().frame, get().selected, promptsHere().filter((item) => item !== under.prompt))
+  void replacePrompts(
+    get().frame,
+    get().selected,
+    promptsHere().filter((item) => item !== under.prompt),
+  )
   return true
 }
 

@@ -92,7 +92,8 @@ const TOOL_KEYS: Record<string, Tool> = {
 const typing = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement &&
   (target.matches('textarea, select, [contenteditable]') ||
-    (target.matches('input') && !target.matches('[type=checkbox], [type=range], [type=color], [type=radio]')))
+    (target.matches('input') &&
+      !target.matches('[type=checkbox], [type=range], [type=color], [type=radio]')))
 
 export function installKeys(): void {
   window.addEventListener('keydown', onKey)
@@ -219,7 +220,8 @@ function plain(key: string, shift: boolean): boolean {
       break
     case 'Delete':
     case 'Backspace':
-      if (!pointerAt || !gestures.removePromptAt(pointerAt.point, pointerAt.reach)) void removeObject(get().selected)
+      if (!pointerAt || !gestures.removePromptAt(pointerAt.point, pointerAt.reach))
+        void removeObject(get().selected)
       break
     default:
       return false

@@ -89,7 +89,12 @@ export class Live {
     if (!this.ready || this.waiting) return Promise.resolve(null)
     return new Promise<Answer | null>((resolve) => {
       const seq = ++this.seq
-      this.hovering = { message: { type: 'hover', ...message }, seq, resolve, reject: () => resolve(null) }
+      this.hovering = {
+        message: { type: 'hover', ...message },
+        seq,
+        resolve,
+        reject: () => resolve(null),
+      }
       this.hoverSeq = seq
       this.send({ ...this.hovering.message, seq })
     })
@@ -151,7 +156,8 @@ export class Live {
         const now = await this.listener.reconnected()
         const { sent } = this
         if (sent) {
-          const done = now.can_undo !== this.before.can_undo || now.can_redo !== this.before.can_redo
+          const done =
+            now.can_undo !== this.before.can_undo || now.can_redo !== this.before.can_redo
           this.sent = null
           if (done) sent.resolve({ ...blank(sent), ...now, commands: now.can_undo })
           else this.queue.unshift(sent)
@@ -174,7 +180,9 @@ export class Live {
     if (typeof data !== 'string') {
       const { header, payload } = splitPacket(data)
       const part = decodeMask(header, payload)
-      this.decoding = this.decoding.then(async () => this.listener.mask(header, await part)).catch(console.error)
+      this.decoding = this.decoding
+        .then(async () => this.listener.mask(header, await part))
+        .catch(console.error)
       return
     }
     const message = JSON.parse(data) as Message
@@ -192,7 +200,8 @@ export class Live {
       case 'answer':
         this.settle(seq, (pending) => {
           const answer = message as unknown as Answer
-          if (typeof answer.can_undo === 'number') this.counts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
+          if (typeof answer.can_undo === 'number')
+            this.counts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
           pending.resolve(answer)
         })
         break
@@ -239,7 +248,12 @@ export class Live {
     clearInterval(this.beat)
     this.socket?.close()
     this.listener.expired()
-    this.failAll(new ServerError('This command was not done, since the session is no longer held by this window.', 410))
+    this.failAll(
+      new ServerError(
+        'This command was not done, since the session is no longer held by this window.',
+        410,
+      ),
+    )
   }
 
   private settle(seq: number | null | undefined, how: (pending: Pending) => void): void {
@@ -257,7 +271,11 @@ export class Live {
   }
 
   private failAll(error: Error): void {
-    const all = [...(this.sent ? [this.sent] : []), ...this.queue, ...(this.hovering ? [this.hovering] : [])]
+    const all = [
+      ...(this.sent ? [this.sent] : []),
+      ...this.queue,
+      ...(this.hovering ? [this.hovering] : []),
+    ]
     this.sent = this.hovering = null
     this.queue = []
     all.forEach((pending) => pending.reject(error))

@@ -17,10 +17,12 @@ export function look(direction: number): void {
   const { axis } = session
   source.want(axis, frame, direction)
   if (image.kind === 'volume') {
-    for (const other of [0, 1, 2] as Axis[]) if (other !== axis) source.want(other, cross[other], 1, 2)
+    for (const other of [0, 1, 2] as Axis[])
+      if (other !== axis) source.want(other, cross[other], 1, 2)
   }
   void fetchMasks(frame)
-  if (image.kind === 'video') void fetchMasks(Math.min(session.frames - 1, frame + Math.sign(direction)))
+  if (image.kind === 'video')
+    void fetchMasks(Math.min(session.frames - 1, frame + Math.sign(direction)))
   masks.shrink(frame)
   void fillAround()
   clearTimeout(settled)

@@ -35,7 +35,8 @@ async function enter(): Promise<void> {
 
 function start(): void {
   enter().catch((error) => {
-    if (error instanceof ServerError && (error.status === 401 || error.status === 429)) set({ phase: 'locked' })
+    if (error instanceof ServerError && (error.status === 401 || error.status === 429))
+      set({ phase: 'locked' })
     if (!(error instanceof ServerError && error.status === 401)) report(error, start)
   })
 }
@@ -103,7 +104,11 @@ function Stage() {
     <main class="stage">
       <div class={three ? 'panes three' : 'panes'}>
         {session && <Pane key={`main-${session.session_id}`} axis={axis} main />}
-        {session && three && others.map((other) => <Pane key={`${other}-${session.session_id}`} axis={other} main={false} />)}
+        {session &&
+          three &&
+          others.map((other) => (
+            <Pane key={`${other}-${session.session_id}`} axis={other} main={false} />
+          ))}
         {session && kind === 'volume' && (
           <div class="layout">
             <button type="button" class="button wide" onClick={() => set({ dialog: 'solid' })}>
@@ -119,7 +124,9 @@ function Stage() {
             {opening}
           </div>
         )}
-        {!session && !opening && <div class="opening">Open a picture, volume or video, or drop files here.</div>}
+        {!session && !opening && (
+          <div class="opening">Open a picture, volume or video, or drop files here.</div>
+        )}
       </div>
       <ViewBar />
     </main>
@@ -154,7 +161,13 @@ function Locked() {
         {get().waiting > 0 && ' What was not saved yet waits here and is sent then.'}
       </p>
       <label>
-        Token <input type="password" value={token} autocomplete="off" onInput={(event) => setToken(event.currentTarget.value)} />
+        Token{' '}
+        <input
+          type="password"
+          value={token}
+          autocomplete="off"
+          onInput={(event) => setToken(event.currentTarget.value)}
+        />
       </label>
       <button type="submit" class="button wide strong">
         Enter

@@ -41,7 +41,8 @@ export function heardMask(header: MaskHeader, part: Part): void {
   const shown = masks.apply(part)
   noteFrame(header)
   const state = get()
-  if (header.reason === 'propagate' && state.follow && state.job && part.frame !== state.frame) setFrame(part.frame, true)
+  if (header.reason === 'propagate' && state.follow && state.job && part.frame !== state.frame)
+    setFrame(part.frame, true)
   if (!shown) {
     changedMeanwhile(part.frame)
     if (part.frame === get().frame) void fetchMasks(part.frame)
@@ -59,7 +60,13 @@ function noteFrame(header: MaskHeader): void {
   const there = frames.findIndex((row) => row[0] >= header.frame)
   const known = there >= 0 && frames[there]![0] === header.frame ? frames[there]! : null
   const how = header.reason === 'propagate' ? 'tracked' : (known?.[3] ?? 'prompted')
-  const row: [number, number, number, typeof how, boolean] = [header.frame, header.area, header.score ?? 0, how, known?.[4] ?? false]
+  const row: [number, number, number, typeof how, boolean] = [
+    header.frame,
+    header.area,
+    header.score ?? 0,
+    how,
+    known?.[4] ?? false,
+  ]
   if (known) frames[there] = row
   else frames.splice(there < 0 ? frames.length : there, 0, row)
   objects[at] = { ...object, frames }
@@ -94,12 +101,18 @@ export function heardJob(job: Job): void {
   set({ job: null })
   if (job.state === 'failed') toast('error', job.detail || 'The job failed.')
   else if (job.kind === 'propagate') {
-    toast('good', job.state === 'cancelled' ? `Stopped after ${job.done} frames; what was found is kept.` : `Carried through ${job.done} frames.`)
+    toast(
+      'good',
+      job.state === 'cancelled'
+        ? `Stopped after ${job.done} frames; what was found is kept.`
+        : `Carried through ${job.done} frames.`,
+    )
   }
   jobEnds.forEach((end) => end())
   jobEnds = []
   if (job.kind === 'everything') {
-    if (job.state === 'done' && !job.result?.objects?.length) toast('info', 'Nothing was found that is not there already.')
+    if (job.state === 'done' && !job.result?.objects?.length)
+      toast('info', 'Nothing was found that is not there already.')
     if (job.result?.stale?.length) {
       masks.markStale(job.result.stale)
       void fetchMasks(get().frame).then(() => fillAround())
@@ -143,7 +156,8 @@ export async function refreshPrompts(): Promise<void> {
     const file = await api.prompts(session.session_id)
     const prompts: Record<string, PromptJson[]> = {}
     for (const object of file.objects) {
-      for (const prompt of object.prompts) (prompts[promptKey(prompt.frame, object.id)] ??= []).push(prompt)
+      for (const prompt of object.prompts)
+        (prompts[promptKey(prompt.frame, object.id)] ??= []).push(prompt)
     }
     if (get().session?.session_id === session.session_id) set({ prompts })
     redraw()

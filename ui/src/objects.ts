@@ -21,7 +21,11 @@ export async function describe(objectId: number, change: Record<string, unknown>
   const { session, objects } = get()
   if (!session) return
   const known = objects.some((object) => object.object_id === objectId)
-  set({ objects: objects.map((object) => (object.object_id === objectId ? { ...object, ...change } : object)) })
+  set({
+    objects: objects.map((object) =>
+      object.object_id === objectId ? { ...object, ...change } : object,
+    ),
+  })
   redraw()
   try {
     const answer = known
@@ -45,11 +49,17 @@ export async function removeObject(objectId: number, force = false): Promise<voi
     if (live) live.counts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
     set((now) => ({
       objects: now.objects.filter((object) => object.object_id !== objectId),
-      selected: now.selected === objectId ? (now.objects.find((o) => o.object_id !== objectId)?.object_id ?? 1) : now.selected,
+      selected:
+        now.selected === objectId
+          ? (now.objects.find((o) => o.object_id !== objectId)?.object_id ?? 1)
+          : now.selected,
       candidates: null,
     }))
     await refreshPrompts()
-    toast('info', `Object ${objectId} was deleted.`, { label: 'Undo', run: () => void step('undo') })
+    toast('info', `Object ${objectId} was deleted.`, {
+      label: 'Undo',
+      run: () => void step('undo'),
+    })
   } catch (error) {
     if (error instanceof ServerError && error.status === 409 && !force) {
       toast('error', error.message.replace(/; say "force": true.*| or say "force": true/, ''), {
@@ -66,7 +76,11 @@ export async function flagFrame(): Promise<void> {
   const flagged = !flags.some((item) => item.frame === frame)
   try {
     await api.flag(session.session_id, frame, flagged)
-    set({ flags: flagged ? [...flags, { frame, comment: '' }] : flags.filter((item) => item.frame !== frame) })
+    set({
+      flags: flagged
+        ? [...flags, { frame, comment: '' }]
+        : flags.filter((item) => item.frame !== frame),
+    })
   } catch (error) {
     report(error)
   }

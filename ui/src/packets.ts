@@ -22,17 +22,23 @@ export type MaskJson = MaskHeader & { data: string }
 /** A binary message of the socket: length of the header (4 bytes, big-endian), the header, the payload. */
 export function splitPacket(buffer: ArrayBuffer): { header: MaskHeader; payload: Uint8Array } {
   const length = new DataView(buffer).getUint32(0)
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length))) as MaskHeader
+  const header = JSON.parse(
+    new TextDecoder().decode(new Uint8Array(buffer, 4, length)),
+  ) as MaskHeader
   return { header, payload: new Uint8Array(buffer, 4 + length) }
 }
 
 async function through(bytes: Uint8Array, stream: GenericTransformStream): Promise<Uint8Array> {
-  const body = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(stream as ReadableWritablePair<Uint8Array, Uint8Array>)
+  const body = new Blob([bytes as Uint8Array<ArrayBuffer>])
+    .stream()
+    .pipeThrough(stream as ReadableWritablePair<Uint8Array, Uint8Array>)
   return new Uint8Array(await new Response(body).arrayBuffer())
 }
 
-export const inflate = (bytes: Uint8Array): Promise<Uint8Array> => through(bytes, new DecompressionStream('deflate'))
-export const deflate = (bytes: Uint8Array): Promise<Uint8Array> => through(bytes, new CompressionStream('deflate'))
+export const inflate = (bytes: Uint8Array): Promise<Uint8Array> =>
+  through(bytes, new DecompressionStream('deflate'))
+export const deflate = (bytes: Uint8Array): Promise<Uint8Array> =>
+  through(bytes, new CompressionStream('deflate'))
 
 export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promise<Part> {
   const { frame, object_id, bbox } = header
@@ -42,7 +48,8 @@ export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promi
   return { frame, object_id, bbox, pixels: unpackBits(await inflate(payload), count) }
 }
 
-export const decodeJsonMask = (mask: MaskJson): Promise<Part> => decodeMask(mask, fromBase64(mask.data))
+export const decodeJsonMask = (mask: MaskJson): Promise<Part> =>
+  decodeMask(mask, fromBase64(mask.data))
 
 export function fromBase64(text: string): Uint8Array {
   const binary = atob(text)
@@ -51,9 +58,11 @@ export function fromBase64(text: string): Uint8Array {
 
 export function toBase64(bytes: Uint8Array): string {
   let text = ''
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192))
+  for (let i = 0; i < bytes.length; i += 8192)
+    text += String.fromCharCode(...bytes.subarray(i, i + 8192))
   return btoa(text)
 }
 
 /** Pixels as the server takes them in `paint`. */
-export const encodeBits = async (pixels: Uint8Array): Promise<string> => toBase64(await deflate(packBits(pixels)))
+export const encodeBits = async (pixels: Uint8Array): Promise<string> =>
+  toBase64(await deflate(packBits(pixels)))

@@ -21,11 +21,13 @@ export function colourOf(objectId: number): Rgb {
   return PALETTE[(objectId - 1) % PALETTE.length]!.map((value) => Math.round(value * shade)) as Rgb
 }
 
-export const toHex = (rgb: Rgb): string => '#' + rgb.map((value) => value.toString(16).padStart(2, '0')).join('')
+export const toHex = (rgb: Rgb): string =>
+  '#' + rgb.map((value) => value.toString(16).padStart(2, '0')).join('')
 
 export function fromHex(text: string): Rgb | null {
   const found = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text)
   return found ? (found.slice(1).map((part) => parseInt(part, 16)) as Rgb) : null
 }
 
-export const css = (rgb: Rgb, alpha = 1): string => `rgba(${rgb[0]}, ${rgb[1]}, ${rgb[2]}, ${alpha})`
+export const css = (rgb: Rgb, alpha = 1): string =>
+  `rgba(${rgb[0]}, ${rgb[1]}, ${rgb[2]}, ${alpha})`

@@ -5,7 +5,14 @@ import { api, live, masks, redraw, report, setLive, setPlanes, setSource, source
 import { fillAround } from './fetching'
 import { type Listener, Live } from './live'
 import { look } from './looking'
-import { fromState, heardJob, heardMask, pictureArrived, refreshPrompts, refreshReview } from './news'
+import {
+  fromState,
+  heardJob,
+  heardMask,
+  pictureArrived,
+  refreshPrompts,
+  refreshReview,
+} from './news'
 import { get, nextObjectId, set, toast } from './state'
 import { FrameSource } from './viewer/frames'
 import { type Axis, planeOf, type Triple } from './viewer/geometry'
@@ -17,7 +24,9 @@ export function anatomical(image: ImageInfo): boolean {
   if (image.kind !== 'volume' || !image.affine) return false
   if (['CT', 'MR', 'PT', 'MG', 'NM'].includes(image.modality ?? '')) return true
   const { affine } = image
-  const plain = [0, 1, 2].every((row) => [0, 1, 2].every((col) => (row === col ? affine[row]![col]! > 0 : affine[row]![col] === 0)))
+  const plain = [0, 1, 2].every((row) =>
+    [0, 1, 2].every((col) => (row === col ? affine[row]![col]! > 0 : affine[row]![col] === 0)),
+  )
   return !plain && /\.(nii|nii\.gz|nrrd|mha|mhd|img|hdr)$/i.test(image.name)
 }
 
@@ -25,7 +34,11 @@ export function layOut(): void {
   const { image, patientView } = get()
   if (!image) return
   const affine = patientView && anatomical(image) ? image.affine : null
-  setPlanes(([0, 1, 2] as Axis[]).map((axis) => planeOf(image.shape_zyx, axis, image.spacing_zyx_mm, affine)))
+  setPlanes(
+    ([0, 1, 2] as Axis[]).map((axis) =>
+      planeOf(image.shape_zyx, axis, image.spacing_zyx_mm, affine),
+    ),
+  )
 }
 
 export interface OpenOptions {
@@ -56,7 +69,10 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
     if (state.job) set({ job: state.job })
     if (state.network) toast('info', state.network.detail)
     if (state.interrupted) {
-      toast('info', 'A propagation was cut off when the server stopped. Start it again if it is still wanted.')
+      toast(
+        'info',
+        'A propagation was cut off when the server stopped. Start it again if it is still wanted.',
+      )
     }
     await refreshPrompts()
     if (state.frames > 1 && state.objects.length) await refreshReview()
@@ -64,7 +80,10 @@ export async function openImage(imageId: string, options: OpenOptions = {}): Pro
     if (mine !== opened) return
     if (error instanceof ServerError && /cannot be opened/.test(error.message)) {
       // the work stays on disk, and new work can begin beside it
-      toast('error', error.message, { label: 'Begin a new one', run: () => void openImage(imageId, { ...options, fresh: true }) })
+      toast('error', error.message, {
+        label: 'Begin a new one',
+        run: () => void openImage(imageId, { ...options, fresh: true }),
+      })
     } else {
       report(error, () => void openImage(imageId, options))
     }
@@ -85,7 +104,10 @@ async function claim(imageId: string, options: OpenOptions) {
   }
   const key = `segscope.lease.${imageId}`
   try {
-    const found = await api.openSession({ ...body, take_over: options.takeOver ?? sessionStorage.getItem(key) !== null })
+    const found = await api.openSession({
+      ...body,
+      take_over: options.takeOver ?? sessionStorage.getItem(key) !== null,
+    })
     sessionStorage.setItem(key, '1') // a reload of this window goes on with its own lease
     return found
   } catch (error) {
@@ -101,7 +123,16 @@ async function claim(imageId: string, options: OpenOptions) {
 function begin(image: ImageInfo, state: SessionState): void {
   const source = new FrameSource(api, image, pictureArrived, report)
   setSource(source)
-  set({ image, ...fromState(state), prompts: {}, candidates: null, preview: null, job: null, review: [], reviewAt: -1 })
+  set({
+    image,
+    ...fromState(state),
+    prompts: {},
+    candidates: null,
+    preview: null,
+    job: null,
+    review: [],
+    reviewAt: -1,
+  })
   layOut()
   const low = image.window.low[0] ?? 0
   const high = image.window.high[0] ?? 255
@@ -129,7 +160,9 @@ export const framesWithMasks = (objects: ObjectInfo[]): Set<number> =>
   new Set(objects.flatMap((object) => (object.frames ?? []).map(([frame]) => frame)))
 
 function firstFrame(image: ImageInfo, state: SessionState): number {
-  const prompted = state.objects.flatMap((object) => (object.frames ?? []).filter((row) => row[3] !== 'tracked'))
+  const prompted = state.objects.flatMap((object) =>
+    (object.frames ?? []).filter((row) => row[3] !== 'tracked'),
+  )
   if (prompted[0]) return prompted[0][0]
   return image.kind === 'volume' ? Math.floor(state.frames / 2) : 0
 }
@@ -144,7 +177,16 @@ export async function leave(): Promise<void> {
   setLive(null)
   source?.close()
   setSource(null)
-  set({ image: null, session: null, objects: [], flags: [], job: null, candidates: null, preview: null, playing: false })
+  set({
+    image: null,
+    session: null,
+    objects: [],
+    flags: [],
+    job: null,
+    candidates: null,
+    preview: null,
+    playing: false,
+  })
   if (session) {
     if (image) sessionStorage.removeItem(`segscope.lease.${image.image_id}`)
     await api.release(session.session_id).catch(() => undefined)
@@ -160,7 +202,8 @@ const listener = (sessionId: string): Listener => ({
   waiting: (waiting) => set({ waiting, ...(waiting === 0 ? { savedAt: Date.now() } : {}) }),
   async reconnected() {
     const state = await reopened(sessionId)
-    if (state.network && state.network.weights !== get().session?.network?.weights) toast('info', state.network.detail)
+    if (state.network && state.network.weights !== get().session?.network?.weights)
+      toast('info', state.network.detail)
     set(fromState(state))
     masks.reset(framesWithMasks(state.objects))
     set({ job: state.job })
@@ -170,7 +213,8 @@ const listener = (sessionId: string): Listener => ({
   },
   mask: heardMask,
   job: heardJob,
-  opening: (done, total) => set({ opening: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
+  opening: (done, total) =>
+    set({ opening: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
   async renew() {
     const { image, session, annotator } = get()
     if (!image || !session) throw new Error('nothing is open')
@@ -187,10 +231,14 @@ const listener = (sessionId: string): Listener => ({
   expired: () => {
     const { image } = get()
     set({ link: 'ended' })
-    toast('error', 'This session is no longer held by this window: it was idle for long, or another window took it over. Nothing is lost.', {
-      label: 'Go on here',
-      run: () => image && void openImage(image.image_id, { takeOver: true }),
-    })
+    toast(
+      'error',
+      'This session is no longer held by this window: it was idle for long, or another window took it over. Nothing is lost.',
+      {
+        label: 'Go on here',
+        run: () => image && void openImage(image.image_id, { takeOver: true }),
+      },
+    )
   },
 })
 

@@ -27,12 +27,18 @@ class Quiet extends Niivue {
 }
 
 /** Show the open volume and its visible objects as they are now; `told` hears how far it is. */
-export async function showSolid(canvas: HTMLCanvasElement, told: (text: string) => void, signal: AbortSignal): Promise<Shown> {
+export async function showSolid(
+  canvas: HTMLCanvasElement,
+  told: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Shown> {
   const { image } = get()
   if (!image) throw new Error('no volume is open')
   const grid = gridOf(image.shape_zyx)
   const placed = (bytes: Uint8Array) => niftiOf(bytes, grid, image.affine, image.spacing_zyx_mm)
-  const scan = source?.raw ? windowed(await numbersOf(image.image_id, grid, told, signal), get().levels) : null
+  const scan = source?.raw
+    ? windowed(await numbersOf(image.image_id, grid, told, signal), get().levels)
+    : null
   const solids = await gather(grid, told, signal)
   const view = new Quiet({
     forceDevicePixelRatio: 0.25,
@@ -44,7 +50,12 @@ export async function showSolid(canvas: HTMLCanvasElement, told: (text: string) 
   })
   await view.attachToCanvas(canvas)
   const first = await NVImage.loadFromUrl({
-    url: placed(scan ?? new Uint8Array(solids.voxels.length)), name: 'scan.nii', colormap: 'gray', opacity: 0.3, cal_min: 0, cal_max: 255,
+    url: placed(scan ?? new Uint8Array(solids.voxels.length)),
+    name: 'scan.nii',
+    colormap: 'gray',
+    opacity: 0.3,
+    cal_min: 0,
+    cal_max: 255,
   })
   view.addVolume(first)
   const objects = await NVImage.loadFromUrl({ url: placed(solids.voxels), name: 'objects.nii' })
@@ -71,7 +82,8 @@ export async function showSolid(canvas: HTMLCanvasElement, told: (text: string) 
 
 /** Draw as many pixels as are drawn at once; without a graphics card few are, so that the view can still be turned. */
 function sharpen(view: Niivue): void {
-  const finished = () => view.gl.readPixels(0, 0, 1, 1, view.gl.RGBA, view.gl.UNSIGNED_BYTE, new Uint8Array(4))
+  const finished = () =>
+    view.gl.readPixels(0, 0, 1, 1, view.gl.RGBA, view.gl.UNSIGNED_BYTE, new Uint8Array(4))
   finished()
   const begun = performance.now()
   view.drawScene()
@@ -81,14 +93,24 @@ function sharpen(view: Niivue): void {
   else if (4 * spent < AT_ONCE_MS) view.setHighResolutionCapable(0.5)
 }
 
-async function numbersOf(imageId: string, grid: Grid, told: (text: string) => void, signal: AbortSignal): Promise<Numbers> {
+async function numbersOf(
+  imageId: string,
+  grid: Grid,
+  told: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Numbers> {
   let found: Numbers | null = null
-  const arrived = (bytes: number, total: number) => told(`loading the volume: ${Math.round((100 * bytes) / total)} %`)
+  const arrived = (bytes: number, total: number) =>
+    told(`loading the volume: ${Math.round((100 * bytes) / total)} %`)
   await api.volume(imageId, grid.step, ({ numbers }) => (found = numbers), arrived, signal)
   return found!
 }
 
-async function gather(grid: Grid, told: (text: string) => void, signal: AbortSignal): Promise<Solids> {
+async function gather(
+  grid: Grid,
+  told: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Solids> {
   const { objects, session } = get()
   const solids = new Solids(grid)
   if (!session) return solids
@@ -96,7 +118,8 @@ async function gather(grid: Grid, told: (text: string) => void, signal: AbortSig
   const frames = [...framesWithMasks(visible)].filter((frame) => frame % grid.step === 0)
   for (const [at, frame] of frames.entries()) {
     if (at % 16 === 0) told(`collecting the objects: ${at} of ${frames.length} slices`)
-    if (!(await fetchMasks(frame))) throw new Error('The masks of a slice could not be fetched; try again.')
+    if (!(await fetchMasks(frame)))
+      throw new Error('The masks of a slice could not be fetched; try again.')
     signal.throwIfAborted()
     for (const { object_id } of visible) {
       const mask = masks.on(frame).get(object_id)

@@ -1,6 +1,16 @@
 // What the page knows and shows. Masks and pictures are kept apart, in `viewer/`.
 
-import type { Case, ImageInfo, Job, ModelInfo, ObjectInfo, Project, PromptJson, ReviewItem, SessionState } from './api'
+import type {
+  Case,
+  ImageInfo,
+  Job,
+  ModelInfo,
+  ObjectInfo,
+  Project,
+  PromptJson,
+  ReviewItem,
+  SessionState,
+} from './api'
 import type { Link } from './live'
 import { createStore } from './store'
 import type { Triple } from './viewer/geometry'
@@ -30,7 +40,8 @@ export interface Preview {
   score: number | null
 }
 
-export type Dialog = 'help' | 'find' | 'export' | 'open' | 'archive' | 'solid' | 'labels' | 'session' | null
+export type Dialog =
+  'help' | 'find' | 'export' | 'open' | 'archive' | 'solid' | 'labels' | 'session' | null
 
 export interface AppState {
   phase: 'starting' | 'locked' | 'ready'
@@ -176,7 +187,9 @@ export function toast(tone: Toast['tone'], text: string, action?: Toast['action'
   set((now) => ({
     toasts: [
       // news takes the place of older news; what went wrong stays until it is read
-      ...now.toasts.filter((item) => item.text !== text && (item.tone === 'error' || tone === 'error' || item.action)),
+      ...now.toasts.filter(
+        (item) => item.text !== text && (item.tone === 'error' || tone === 'error' || item.action),
+      ),
       { id, tone, text, action },
     ].slice(-4),
   }))

@@ -15,7 +15,8 @@ export function createStore<T extends object>(initial: T): Store<T> {
     get: () => value,
     set(change) {
       const part = typeof change === 'function' ? change(value) : change
-      if ((Object.keys(part) as (keyof T)[]).every((key) => Object.is(value[key], part[key]))) return
+      if ((Object.keys(part) as (keyof T)[]).every((key) => Object.is(value[key], part[key])))
+        return
       value = { ...value, ...part }
       listeners.forEach((listener) => listener())
     },

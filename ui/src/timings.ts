@@ -4,7 +4,13 @@ const MOST = 500
 
 export const timings = {
   /** a command that was answered, and whose masks are to be drawn next */
-  answered: null as { type: string; begun: number; received: number; work: number; server: number } | null,
+  answered: null as {
+    type: string
+    begun: number
+    received: number
+    work: number
+    server: number
+  } | null,
   /** milliseconds in all, of the model, of the server, and from the answer to the picture */
   commands: [] as { type: string; ms: number; work: number; server: number; drawing: number }[],
   /** the frame that was drawn last, with its picture */
@@ -16,7 +22,10 @@ export function drawn(frame: number, isNew: boolean, ms: number): void {
   const now = performance.now()
   if (timings.answered) {
     const { type, begun, received, work, server } = timings.answered
-    timings.commands = [...timings.commands, { type, ms: now - begun, work, server, drawing: now - received }].slice(-MOST)
+    timings.commands = [
+      ...timings.commands,
+      { type, ms: now - begun, work, server, drawing: now - received },
+    ].slice(-MOST)
     timings.answered = null
   }
   if (isNew) timings.shown = frame

@@ -19,9 +19,24 @@ import {
   type Plane,
 } from '../src/viewer/geometry'
 
-const LPS_CT = [[-0.8, 0, 0, 200], [0, -0.8, 0, 200], [0, 0, 2.5, -100], [0, 0, 0, 1]] // as DICOM stores, in RAS
-const RAS = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-const SAGITTAL = [[0, 0, -3, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]] // x runs back, y down, frames left
+const LPS_CT = [
+  [-0.8, 0, 0, 200],
+  [0, -0.8, 0, 200],
+  [0, 0, 2.5, -100],
+  [0, 0, 0, 1],
+] // as DICOM stores, in RAS
+const RAS = [
+  [1, 0, 0, 0],
+  [0, 1, 0, 0],
+  [0, 0, 1, 0],
+  [0, 0, 0, 1],
+]
+const SAGITTAL = [
+  [0, 0, -3, 0],
+  [-1, 0, 0, 0],
+  [0, -1, 0, 0],
+  [0, 0, 0, 1],
+] // x runs back, y down, frames left
 
 describe('planes', () => {
   it('name rows and columns of each axis in order', () => {
@@ -45,30 +60,56 @@ describe('planes', () => {
 
   it('leave an axial CT as it is stored: right of the patient at the left, front above', () => {
     expect(planeOf([9, 9, 9], 0, null, LPS_CT)).toMatchObject({
-      swap: false, mirrorX: false, mirrorY: false,
+      swap: false,
+      mirrorX: false,
+      mirrorY: false,
       sides: { left: 'R', right: 'L', top: 'A', bottom: 'P' },
     })
   })
 
   it('turn the head up on the other planes', () => {
-    expect(planeOf([9, 9, 9], 1, null, LPS_CT)).toMatchObject({ mirrorX: false, mirrorY: true, sides: { top: 'S', left: 'R' } })
-    expect(planeOf([9, 9, 9], 2, null, LPS_CT)).toMatchObject({ mirrorX: false, mirrorY: true, sides: { top: 'S', left: 'A' } })
+    expect(planeOf([9, 9, 9], 1, null, LPS_CT)).toMatchObject({
+      mirrorX: false,
+      mirrorY: true,
+      sides: { top: 'S', left: 'R' },
+    })
+    expect(planeOf([9, 9, 9], 2, null, LPS_CT)).toMatchObject({
+      mirrorX: false,
+      mirrorY: true,
+      sides: { top: 'S', left: 'A' },
+    })
   })
 
   it('mirror what NIfTI stores towards the right and the front', () => {
-    expect(planeOf([9, 9, 9], 0, null, RAS)).toMatchObject({ mirrorX: true, mirrorY: true, sides: { left: 'R', top: 'A' } })
+    expect(planeOf([9, 9, 9], 0, null, RAS)).toMatchObject({
+      mirrorX: true,
+      mirrorY: true,
+      sides: { left: 'R', top: 'A' },
+    })
   })
 
   it('know sagittal stacks', () => {
     expect(worldAxes(SAGITTAL).map((item) => item.world)).toEqual([0, 2, 1])
     expect(planeOf([9, 9, 9], 0, null, SAGITTAL)).toMatchObject({
-      swap: false, mirrorX: false, mirrorY: false, sides: { left: 'A', right: 'P', top: 'S', bottom: 'I' },
+      swap: false,
+      mirrorX: false,
+      mirrorY: false,
+      sides: { left: 'A', right: 'P', top: 'S', bottom: 'I' },
     })
   })
 
   it('exchange rows and columns where the stack lies across', () => {
-    const across = [[0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    expect(planeOf([9, 9, 9], 0, null, across)).toMatchObject({ swap: true, mirrorX: false, mirrorY: false })
+    const across = [
+      [0, -1, 0, 0],
+      [-1, 0, 0, 0],
+      [0, 0, 1, 0],
+      [0, 0, 0, 1],
+    ]
+    expect(planeOf([9, 9, 9], 0, null, across)).toMatchObject({
+      swap: true,
+      mirrorX: false,
+      mirrorY: false,
+    })
   })
 })
 
@@ -76,13 +117,31 @@ const planes: [string, Plane][] = [
   ['plain', planeOf([1, 40, 60], 0)],
   ['thick', planeOf([12, 40, 60], 1, [3, 0.7, 0.5])],
   ['mirrored', planeOf([12, 40, 60], 0, [3, 1, 1], RAS)],
-  ['swapped', planeOf([12, 40, 60], 0, [3, 2, 1], [[0, -2, 0, 0], [1, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])],
+  [
+    'swapped',
+    planeOf(
+      [12, 40, 60],
+      0,
+      [3, 2, 1],
+      [
+        [0, -2, 0, 0],
+        [1, 0, 0, 0],
+        [0, 0, 3, 0],
+        [0, 0, 0, 1],
+      ],
+    ),
+  ],
 ]
 
 describe.each(planes)('image and screen, %s', (_, plane) => {
   it('go there and back', () => {
     const view = panned(zoomAt(fit(plane, 800, 600), 300, 200, 2.7), 13, -21)
-    for (const [x, y] of [[0, 0], [0.5, 0.5], [59.9, 11.2], [17.25, 39]] as const) {
+    for (const [x, y] of [
+      [0, 0],
+      [0.5, 0.5],
+      [59.9, 11.2],
+      [17.25, 39],
+    ] as const) {
       const there = toScreen(plane, view, x, y)
       const back = toImage(plane, view, there.x, there.y)
       expect(back.x).toBeCloseTo(x, 9)
@@ -94,12 +153,20 @@ describe.each(planes)('image and screen, %s', (_, plane) => {
     const view = fit(plane, 640, 480)
     const [a, b, c, d, e, f] = canvasTransform(plane, view, 2)
     const at = toScreen(plane, view, 7, 3)
-    expect([a * 7 + c * 3 + e, b * 7 + d * 3 + f]).toEqual([expect.closeTo(2 * at.x), expect.closeTo(2 * at.y)])
+    expect([a * 7 + c * 3 + e, b * 7 + d * 3 + f]).toEqual([
+      expect.closeTo(2 * at.x),
+      expect.closeTo(2 * at.y),
+    ])
   })
 
   it('fit whole into the window', () => {
     const view = fit(plane, 640, 480)
-    for (const [x, y] of [[0, 0], [plane.cols, 0], [0, plane.rows], [plane.cols, plane.rows]] as const) {
+    for (const [x, y] of [
+      [0, 0],
+      [plane.cols, 0],
+      [0, plane.rows],
+      [plane.cols, plane.rows],
+    ] as const) {
       const at = toScreen(plane, view, x, y)
       expect(at.x).toBeGreaterThanOrEqual(7.9)
       expect(at.x).toBeLessThanOrEqual(632.1)
@@ -150,12 +217,33 @@ describe('pixels and boxes', () => {
   })
 
   it('boxes are pulled and moved', () => {
-    expect(pullBox(plane, [10, 10, 20, 20], 'se', { x: 20, y: 20 }, { x: 25.2, y: 30.4 })).toEqual([10, 10, 25, 30])
-    expect(pullBox(plane, [10, 10, 20, 20], 'w', { x: 10, y: 15 }, { x: 26, y: 15 })).toEqual([20, 10, 26, 20])
-    expect(pullBox(plane, [10, 10, 20, 20], '', { x: 15, y: 15 }, { x: 99, y: 16 })).toEqual([50, 11, 60, 21])
+    expect(pullBox(plane, [10, 10, 20, 20], 'se', { x: 20, y: 20 }, { x: 25.2, y: 30.4 })).toEqual([
+      10, 10, 25, 30,
+    ])
+    expect(pullBox(plane, [10, 10, 20, 20], 'w', { x: 10, y: 15 }, { x: 26, y: 15 })).toEqual([
+      20, 10, 26, 20,
+    ])
+    expect(pullBox(plane, [10, 10, 20, 20], '', { x: 15, y: 15 }, { x: 99, y: 16 })).toEqual([
+      50, 11, 60, 21,
+    ])
   })
 
   it('strokes keep their ends when thinned', () => {
-    expect(thinned([[0, 0], [0.1, 0], [0.2, 0], [1, 0], [1.1, 0]], 0.5)).toEqual([[0, 0], [1, 0], [1.1, 0]])
+    expect(
+      thinned(
+        [
+          [0, 0],
+          [0.1, 0],
+          [0.2, 0],
+          [1, 0],
+          [1.1, 0],
+        ],
+        0.5,
+      ),
+    ).toEqual([
+      [0, 0],
+      [1, 0],
+      [1.1, 0],
+    ])
   })
 })

@@ -39,7 +39,13 @@ class Socket {
   }
 }
 
-const answer = (seq: unknown, can_undo: number) => ({ type: 'answer', seq, can_undo, can_redo: 0, commands: can_undo })
+const answer = (seq: unknown, can_undo: number) => ({
+  type: 'answer',
+  seq,
+  can_undo,
+  can_redo: 0,
+  commands: can_undo,
+})
 let links: string[]
 let onServer = { can_undo: 0, can_redo: 0 }
 let live: Live
@@ -76,8 +82,14 @@ describe('the socket', () => {
   it('sends one command after the other', async () => {
     const socket = Socket.all[0]!
     const done: number[] = []
-    live.command({ type: 'predict', frame: 1 }).then(() => done.push(1)).catch(() => {})
-    live.command({ type: 'predict', frame: 2 }).then(() => done.push(2)).catch(() => {})
+    live
+      .command({ type: 'predict', frame: 1 })
+      .then(() => done.push(1))
+      .catch(() => {})
+    live
+      .command({ type: 'predict', frame: 2 })
+      .then(() => done.push(2))
+      .catch(() => {})
     expect(socket.commands()).toEqual([])
     await socket.open()
     expect(socket.sent[0]).toEqual({ type: 'hello', lease: 'lease' })
@@ -93,7 +105,12 @@ describe('the socket', () => {
     const socket = Socket.all[0]!
     await socket.open()
     const refused = live.command({ type: 'choose' }).catch((error) => error)
-    await socket.say({ type: 'error', seq: socket.commands()[0]!['seq'], detail: 'no such choice', status: 422 })
+    await socket.say({
+      type: 'error',
+      seq: socket.commands()[0]!['seq'],
+      detail: 'no such choice',
+      status: 422,
+    })
     expect(await refused).toMatchObject({ message: 'no such choice', status: 422 })
   })
 
@@ -101,7 +118,10 @@ describe('the socket', () => {
     const socket = Socket.all[0]!
     await socket.open()
     const done = vi.fn()
-    live.command({ type: 'predict', frame: 1 }).then(done).catch(() => {})
+    live
+      .command({ type: 'predict', frame: 1 })
+      .then(done)
+      .catch(() => {})
     socket.drop()
     expect(links.at(-1)).toBe('offline')
     expect(live.waiting).toBe(1)
@@ -117,7 +137,10 @@ describe('the socket', () => {
     const socket = Socket.all[0]!
     await socket.open()
     const done = vi.fn()
-    live.command({ type: 'predict', frame: 1 }).then(done).catch(() => {})
+    live
+      .command({ type: 'predict', frame: 1 })
+      .then(done)
+      .catch(() => {})
     live.command({ type: 'predict', frame: 2 }).catch(() => {})
     socket.drop()
     onServer = { can_undo: 1, can_redo: 0 }
@@ -156,7 +179,12 @@ describe('the socket', () => {
     const socket = Socket.all[0]!
     socket.readyState = 1
     socket.onopen()
-    await socket.say({ type: 'error', seq: null, detail: 'this server wants its token', status: 401 })
+    await socket.say({
+      type: 'error',
+      seq: null,
+      detail: 'this server wants its token',
+      status: 401,
+    })
     socket.drop()
     await vi.advanceTimersByTimeAsync(60_000)
     expect(Socket.all.length).toBe(1)
@@ -167,7 +195,10 @@ describe('the socket', () => {
   it('takes the lease again after a long silence, and loses nothing', async () => {
     await Socket.all[0]!.open()
     const done = vi.fn()
-    live.command({ type: 'predict', frame: 3 }).then(done).catch(() => {})
+    live
+      .command({ type: 'predict', frame: 3 })
+      .then(done)
+      .catch(() => {})
     Socket.all[0]!.drop()
     await vi.advanceTimersByTimeAsync(300)
     const late = Socket.all[1]!

@@ -1,16 +1,37 @@
 import { describe, expect, it } from 'vitest'
 import { deflateSync } from 'node:zlib'
-import { decodeMask, encodeBits, fromBase64, inflate, splitPacket, toBase64, type MaskHeader } from '../src/packets'
+import {
+  decodeMask,
+  encodeBits,
+  fromBase64,
+  inflate,
+  splitPacket,
+  toBase64,
+  type MaskHeader,
+} from '../src/packets'
 import { planeOf, type Axis, type Box } from '../src/viewer/geometry'
-import { area, covers, MaskStore, packBits, patched, trimmed, unpackBits } from '../src/viewer/masks'
+import {
+  area,
+  covers,
+  MaskStore,
+  packBits,
+  patched,
+  trimmed,
+  unpackBits,
+} from '../src/viewer/masks'
 import { borders } from '../src/viewer/outline'
 
-const block = (box: Box, value = 1) => ({ bbox: box, pixels: new Uint8Array((box[2] - box[0]) * (box[3] - box[1])).fill(value) })
+const block = (box: Box, value = 1) => ({
+  bbox: box,
+  pixels: new Uint8Array((box[2] - box[0]) * (box[3] - box[1])).fill(value),
+})
 const mask = (box: Box) => patched(null, box, block(box).pixels)!
 
 describe('bits', () => {
   it('have the first pixel highest', () => {
-    expect([...unpackBits(new Uint8Array([0b10100000, 0b10000000]), 9)]).toEqual([1, 0, 1, 0, 0, 0, 0, 0, 1])
+    expect([...unpackBits(new Uint8Array([0b10100000, 0b10000000]), 9)]).toEqual([
+      1, 0, 1, 0, 0, 0, 0, 0, 1,
+    ])
   })
 
   it('go there and back', async () => {
@@ -21,7 +42,15 @@ describe('bits', () => {
   })
 
   it('come in packets', async () => {
-    const header: MaskHeader = { type: 'mask', frame: 6, object_id: 2, bbox: [4, 5, 7, 7], encoding: 'bits', area: 6, score: 0.5 }
+    const header: MaskHeader = {
+      type: 'mask',
+      frame: 6,
+      object_id: 2,
+      bbox: [4, 5, 7, 7],
+      encoding: 'bits',
+      area: 6,
+      score: 0.5,
+    }
     const text = new TextEncoder().encode(JSON.stringify(header))
     const payload = deflateSync(new Uint8Array([0b11111100]))
     const packet = new Uint8Array(4 + text.length + payload.length)
@@ -34,7 +63,14 @@ describe('bits', () => {
   })
 
   it('without a box change nothing', async () => {
-    const header: MaskHeader = { frame: 0, object_id: 1, bbox: null, encoding: 'bits', area: 0, score: null }
+    const header: MaskHeader = {
+      frame: 0,
+      object_id: 1,
+      bbox: null,
+      encoding: 'bits',
+      area: 0,
+      score: null,
+    }
     expect((await decodeMask(header, new Uint8Array())).bbox).toBeNull()
   })
 })
@@ -63,7 +99,13 @@ describe('masks', () => {
     const loose = { x0: 10, y0: 20, x1: 15, y1: 24, pixels: new Uint8Array(20) }
     loose.pixels[1 * 5 + 2] = 1
     loose.pixels[2 * 5 + 3] = 1
-    expect(trimmed(loose)).toMatchObject({ x0: 12, y0: 21, x1: 14, y1: 23, pixels: new Uint8Array([1, 0, 0, 1]) })
+    expect(trimmed(loose)).toMatchObject({
+      x0: 12,
+      y0: 21,
+      x1: 14,
+      y1: 23,
+      pixels: new Uint8Array([1, 0, 0, 1]),
+    })
   })
 })
 
@@ -92,50 +134,54 @@ describe('the store', () => {
   it('forgets far frames when memory is short, and knows that it did', () => {
     const store = new MaskStore()
     store.reset([])
-    for (let frame = 0; frame < 10; frame++) store.apply({ frame, object_id: 1, ...block([0, 0, 10, 10]) })
+    for (let frame = 0; frame < 10; frame++)
+      store.apply({ frame, object_id: 1, ...block([0, 0, 10, 10]) })
     store.shrink(0, 500)
     expect(store.of(0, 1)).not.toBeNull()
     expect(store.of(9, 1)).toBeNull()
     expect(store.isMissing(9)).toBe(true)
   })
 
-  it.each([0, 1, 2] as Axis[])('cuts through the frames along axis %i as the voxels lie', (axis) => {
-    const shape: [number, number, number] = [6, 7, 8]
-    const own = planeOf(shape, axis)
-    const store = new MaskStore()
-    store.reset([])
-    const voxels = new Set<string>()
-    for (let frame = 1; frame < 4; frame++) {
-      store.apply({ frame, object_id: 5, ...block([2, 1, 5, 4]) })
-      for (let row = 1; row < 4; row++) {
-        for (let column = 2; column < 5; column++) {
-          const voxel = [0, 0, 0]
-          voxel[axis] = frame
-          voxel[own.rowAxis] = row
-          voxel[own.colAxis] = column
-          voxels.add(voxel.join())
-        }
-      }
-    }
-    for (const other of ([0, 1, 2] as Axis[]).filter((item) => item !== axis)) {
-      const plane = planeOf(shape, other)
-      let count = 0
-      for (let index = 0; index < plane.count; index++) {
-        const cut = store.across(axis, plane, index).get(5)
-        for (let row = 0; row < plane.rows; row++) {
-          for (let column = 0; column < plane.cols; column++) {
+  it.each([0, 1, 2] as Axis[])(
+    'cuts through the frames along axis %i as the voxels lie',
+    (axis) => {
+      const shape: [number, number, number] = [6, 7, 8]
+      const own = planeOf(shape, axis)
+      const store = new MaskStore()
+      store.reset([])
+      const voxels = new Set<string>()
+      for (let frame = 1; frame < 4; frame++) {
+        store.apply({ frame, object_id: 5, ...block([2, 1, 5, 4]) })
+        for (let row = 1; row < 4; row++) {
+          for (let column = 2; column < 5; column++) {
             const voxel = [0, 0, 0]
-            voxel[other] = index
-            voxel[plane.rowAxis] = row
-            voxel[plane.colAxis] = column
-            expect(covers(cut, column, row)).toBe(voxels.has(voxel.join()))
-            count += covers(cut, column, row) ? 1 : 0
+            voxel[axis] = frame
+            voxel[own.rowAxis] = row
+            voxel[own.colAxis] = column
+            voxels.add(voxel.join())
           }
         }
       }
-      expect(count).toBe(27)
-    }
-  })
+      for (const other of ([0, 1, 2] as Axis[]).filter((item) => item !== axis)) {
+        const plane = planeOf(shape, other)
+        let count = 0
+        for (let index = 0; index < plane.count; index++) {
+          const cut = store.across(axis, plane, index).get(5)
+          for (let row = 0; row < plane.rows; row++) {
+            for (let column = 0; column < plane.cols; column++) {
+              const voxel = [0, 0, 0]
+              voxel[other] = index
+              voxel[plane.rowAxis] = row
+              voxel[plane.colAxis] = column
+              expect(covers(cut, column, row)).toBe(voxels.has(voxel.join()))
+              count += covers(cut, column, row) ? 1 : 0
+            }
+          }
+        }
+        expect(count).toBe(27)
+      }
+    },
+  )
 })
 
 describe('outlines', () => {

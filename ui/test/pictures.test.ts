@@ -64,7 +64,8 @@ describe('frames ahead', () => {
 describe('colours', () => {
   it('are those of segscope.overlay', () => {
     const overlay = readFileSync(new URL('../../src/segscope/overlay.py', import.meta.url), 'utf8')
-    const triples = (text: string) => [...text.matchAll(/\((\d+), (\d+), (\d+)\)/g)].map((found) => found.slice(1).map(Number))
+    const triples = (text: string) =>
+      [...text.matchAll(/\((\d+), (\d+), (\d+)\)/g)].map((found) => found.slice(1).map(Number))
     const block = /PALETTE: [^=]*= \(([\s\S]*?)\n\)/.exec(overlay)![1]!
     expect(PALETTE).toEqual(triples(block))
     expect([POSITIVE]).toEqual(triples(/POSITIVE: .*/.exec(overlay)![0]))

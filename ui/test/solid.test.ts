@@ -20,7 +20,13 @@ describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
     const solids = new Solids(grid)
     const inside = (z: number, y: number, x: number) => (z * 5 + y * 3 + x * 2) % 4 === 0
     for (let frame = 0; frame < plane.count; frame++) {
-      const mask = { x0: 1, y0: 1, x1: plane.cols, y1: plane.rows, pixels: new Uint8Array((plane.cols - 1) * (plane.rows - 1)) }
+      const mask = {
+        x0: 1,
+        y0: 1,
+        x1: plane.cols,
+        y1: plane.rows,
+        pixels: new Uint8Array((plane.cols - 1) * (plane.rows - 1)),
+      }
       for (let row = 1; row < plane.rows; row++) {
         for (let column = 1; column < plane.cols; column++) {
           const at: Triple = [0, 0, 0]
@@ -55,7 +61,10 @@ test('objects of one colour share a number, later objects lie above', () => {
   solids.add(plane, 0, mask(1), [1, 2, 3])
   solids.add(plane, 0, mask(2), [4, 5, 6])
   expect([...solids.voxels]).toEqual([1, 1, 2])
-  expect(solids.colours).toEqual([[1, 2, 3], [4, 5, 6]])
+  expect(solids.colours).toEqual([
+    [1, 2, 3],
+    [4, 5, 6],
+  ])
   for (let shade = 0; shade < 300; shade++) solids.add(plane, 0, mask(0), [shade, 0, shade >> 8])
   expect(solids.voxels[0]).toBe(255)
 })
@@ -63,7 +72,12 @@ test('objects of one colour share a number, later objects lie above', () => {
 describe('a file', () => {
   const grid = { step: 2, shape: [1, 2, 3] as Triple }
   const bytes = Uint8Array.from([1, 2, 3, 4, 5, 6])
-  const affine = [[0, 0, 3, -10], [-0.5, 0, 0, 20], [0, 0.7, 0, 30], [0, 0, 0, 1]]
+  const affine = [
+    [0, 0, 3, -10],
+    [-0.5, 0, 0, 20],
+    [0, 0.7, 0, 30],
+    [0, 0, 0, 1],
+  ]
 
   test('has the shape, the numbers and the place', () => {
     const header = new DataView(niftiOf(bytes, grid, affine, null))

@@ -2,7 +2,14 @@
 
 import { useEffect, useState } from 'preact/hooks'
 import type { Series, Study } from '../api'
-import { EVERYTHING, MOST_STUDIES, type Search, spokenDate, spokenName, studyQuery } from '../archive'
+import {
+  EVERYTHING,
+  MOST_STUDIES,
+  type Search,
+  spokenDate,
+  spokenName,
+  studyQuery,
+} from '../archive'
 import { addFromArchive } from '../cases'
 import { api, report } from '../desk'
 import { set, store, toast } from '../state'
@@ -27,11 +34,19 @@ export function Archive() {
   }
   useEffect(() => look(root), [root])
   const field = (name: keyof Search, label: string) => {
-    const bound = { value: search[name], onInput: ({ currentTarget }: { currentTarget: HTMLInputElement }) => setSearch({ ...search, [name]: currentTarget.value }) }
+    const bound = {
+      value: search[name],
+      onInput: ({ currentTarget }: { currentTarget: HTMLInputElement }) =>
+        setSearch({ ...search, [name]: currentTarget.value }),
+    }
     return (
       <label>
         {label}
-        {name === 'from' || name === 'to' ? <input type="date" {...bound} /> : <input type="search" maxLength={60} {...bound} />}
+        {name === 'from' || name === 'to' ? (
+          <input type="date" {...bound} />
+        ) : (
+          <input type="search" maxLength={60} {...bound} />
+        )}
       </label>
     )
   }
@@ -66,7 +81,8 @@ export function Archive() {
         </button>
       </form>
       <p class="dim" role="status">
-        {studies === null ? 'asking the archive …' : said(studies.length)} A part of the name is enough; * in a field stands for anything.
+        {studies === null ? 'asking the archive …' : said(studies.length)} A part of the name is
+        enough; * in a field stands for anything.
       </p>
       <ul class="files studies">
         {studies?.map((study) => (
@@ -80,9 +96,11 @@ export function Archive() {
 const none: string[] = []
 
 const said = (count: number): string =>
-  count === 0 ? 'No study was found.'
-  : count < MOST_STUDIES ? `${count} ${count === 1 ? 'study' : 'studies'}.`
-  : `The first ${count} studies; narrow the search to see others.`
+  count === 0
+    ? 'No study was found.'
+    : count < MOST_STUDIES
+      ? `${count} ${count === 1 ? 'study' : 'studies'}.`
+      : `The first ${count} studies; narrow the search to see others.`
 
 function StudyRow({ root, study }: { root: number; study: Study }) {
   const [open, setOpen] = useState(false)
@@ -123,15 +141,32 @@ function StudyRow({ root, study }: { root: number; study: Study }) {
           {series === null && <li class="dim">looking …</li>}
           {series?.map((one) => (
             <li key={one.uid}>
-              <button type="button" disabled={!one.images || busy !== ''} onClick={() => void add(one, true)}>
+              <button
+                type="button"
+                disabled={!one.images || busy !== ''}
+                onClick={() => void add(one, true)}
+              >
                 <Icon name={one.images ? 'image' : 'grid'} />
                 <span>{one.modality}</span>
                 <span class="what">{one.description || one.uid}</span>
                 <span class="dim">
-                  {busy === one.uid ? 'fetching …' : !one.images ? 'no images' : one.instances === 1 ? '1 image' : `${one.instances ?? '?'} images`}
+                  {busy === one.uid
+                    ? 'fetching …'
+                    : !one.images
+                      ? 'no images'
+                      : one.instances === 1
+                        ? '1 image'
+                        : `${one.instances ?? '?'} images`}
                 </span>
               </button>
-              {one.images && <Button icon="plus" label="Add to the work list" disabled={busy !== ''} onClick={() => void add(one, false)} />}
+              {one.images && (
+                <Button
+                  icon="plus"
+                  label="Add to the work list"
+                  disabled={busy !== ''}
+                  onClick={() => void add(one, false)}
+                />
+              )}
             </li>
           ))}
         </ul>

@@ -28,7 +28,9 @@ export function Tools() {
   const brush = useStore(store, (state) => state.brush)
   const job = useStore(store, (state) => state.job)
   const open = useStore(store, (state) => state.session !== null)
-  const finders = useStore(store, (state) => state.models.some((item) => item.available && item.classes.length > 0))
+  const finders = useStore(store, (state) =>
+    state.models.some((item) => item.available && item.classes.length > 0),
+  )
   const raw = useStore(store, (state) => state.image !== null && Boolean(source?.raw))
   return (
     <nav class="tools" aria-label="Tools">
@@ -36,7 +38,11 @@ export function Tools() {
         <Button
           key={item.tool}
           icon={item.tool}
-          label={item.tool === 'window' && open && !raw ? 'Window: colours are shown as they are' : item.label}
+          label={
+            item.tool === 'window' && open && !raw
+              ? 'Window: colours are shown as they are'
+              : item.label
+          }
           hint={item.key}
           pressed={tool === item.tool}
           disabled={!open || (item.tool === 'window' && !raw)}
@@ -89,16 +95,46 @@ export function TopBar() {
   return (
     <header class="top">
       <strong class="brand">segscope</strong>
-      <Button icon="folder" label="Open …" hint="Ctrl+O" text onClick={() => set({ dialog: 'open' })} />
+      <Button
+        icon="folder"
+        label="Open …"
+        hint="Ctrl+O"
+        text
+        onClick={() => set({ dialog: 'open' })}
+      />
       <div class="case">
-        <Button icon="back" label="Previous case" hint="Ctrl+Shift+Enter" disabled={!before} onClick={() => before && void openCase(before)} />
+        <Button
+          icon="back"
+          label="Previous case"
+          hint="Ctrl+Shift+Enter"
+          disabled={!before}
+          onClick={() => before && void openCase(before)}
+        />
         <span class="name" title={here?.name ?? image?.name ?? ''}>
           {here ? `${here.name}` : (image?.name ?? 'no case open')}
-          {here && <small> {at + 1} / {cases.length}</small>}
+          {here && (
+            <small>
+              {' '}
+              {at + 1} / {cases.length}
+            </small>
+          )}
         </span>
-        <Button icon="ahead" label="Next case" disabled={!after} onClick={() => after && void openCase(after)} />
+        <Button
+          icon="ahead"
+          label="Next case"
+          disabled={!after}
+          onClick={() => after && void openCase(after)}
+        />
       </div>
-      <Button icon="check" label="Done" hint="Ctrl+Enter" text tone="strong" disabled={!here} onClick={() => void mark('done')} />
+      <Button
+        icon="check"
+        label="Done"
+        hint="Ctrl+Enter"
+        text
+        tone="strong"
+        disabled={!here}
+        onClick={() => void mark('done')}
+      />
       <Button icon="skip" label="Skip" text disabled={!here} onClick={() => void mark('skip')} />
       <Button
         icon="flag"
@@ -111,10 +147,33 @@ export function TopBar() {
       <div class="gap" />
       <Network />
       <Saved />
-      <Button icon="undo" label={`Undo (${canUndo} steps)`} hint="Ctrl+Z" disabled={!canUndo} onClick={() => void step('undo')} />
-      <Button icon="redo" label={`Redo (${canRedo} steps)`} hint="Ctrl+Shift+Z" disabled={!canRedo} onClick={() => void step('redo')} />
-      <Button icon="export" label="Export" hint="Ctrl+S" text disabled={!image} onClick={() => set({ dialog: 'export' })} />
-      <Button icon="gear" label="Model, axis, name of the annotator" onClick={() => set({ dialog: 'session' })} />
+      <Button
+        icon="undo"
+        label={`Undo (${canUndo} steps)`}
+        hint="Ctrl+Z"
+        disabled={!canUndo}
+        onClick={() => void step('undo')}
+      />
+      <Button
+        icon="redo"
+        label={`Redo (${canRedo} steps)`}
+        hint="Ctrl+Shift+Z"
+        disabled={!canRedo}
+        onClick={() => void step('redo')}
+      />
+      <Button
+        icon="export"
+        label="Export"
+        hint="Ctrl+S"
+        text
+        disabled={!image}
+        onClick={() => set({ dialog: 'export' })}
+      />
+      <Button
+        icon="gear"
+        label="Model, axis, name of the annotator"
+        onClick={() => set({ dialog: 'session' })}
+      />
       <Button icon="help" label="Keys" hint="?" onClick={() => set({ dialog: 'help' })} />
     </header>
   )
@@ -125,7 +184,12 @@ function Network() {
   const network = useStore(store, (state) => state.session?.network)
   if (!network) return null
   return (
-    <button type="button" class="network" title={network.detail} onClick={() => toast('info', network.detail)}>
+    <button
+      type="button"
+      class="network"
+      title={network.detail}
+      onClick={() => toast('info', network.detail)}
+    >
       Network changed
     </button>
   )
@@ -140,14 +204,30 @@ function Saved() {
   if (link === 'offline') {
     return (
       <span class="saved offline" role="status">
-        {waiting ? `Offline: ${waiting} ${waiting === 1 ? 'step' : 'steps'} not saved, trying again` : 'Offline: trying again'}
+        {waiting
+          ? `Offline: ${waiting} ${waiting === 1 ? 'step' : 'steps'} not saved, trying again`
+          : 'Offline: trying again'}
       </span>
     )
   }
-  if (link === 'ended') return <span class="saved offline" role="status">Held by another window, or idle for long</span>
-  if (link === 'connecting') return <span class="saved" role="status">Connecting …</span>
+  if (link === 'ended')
+    return (
+      <span class="saved offline" role="status">
+        Held by another window, or idle for long
+      </span>
+    )
+  if (link === 'connecting')
+    return (
+      <span class="saved" role="status">
+        Connecting …
+      </span>
+    )
   return (
-    <span class={waiting ? 'saved busy' : 'saved good'} role="status" title="Every step is saved when it is drawn.">
+    <span
+      class={waiting ? 'saved busy' : 'saved good'}
+      role="status"
+      title="Every step is saved when it is drawn."
+    >
       {waiting ? 'Saving …' : 'Saved'}
     </span>
   )
@@ -193,7 +273,11 @@ export function ViewBar() {
     <div class="viewbar">
       {image.kind !== 'video' && (
         <label>
-          <select value="?" aria-label="Window" onChange={(event) => choose(event.currentTarget.value)}>
+          <select
+            value="?"
+            aria-label="Window"
+            onChange={(event) => choose(event.currentTarget.value)}
+          >
             <option value="?" hidden>
               {windowName.split(':')[0]!.slice(0, 24)}
             </option>
@@ -230,7 +314,9 @@ export function ViewBar() {
         />
       </label>
       <Toggle label="Outlines" on={outlines} change={(on) => set({ outlines: on })} />
-      {image.kind === 'volume' && <Toggle label="Crosshair" on={crossOn} change={(on) => set({ crossOn: on })} />}
+      {image.kind === 'volume' && (
+        <Toggle label="Crosshair" on={crossOn} change={(on) => set({ crossOn: on })} />
+      )}
       {image.kind === 'volume' && image.affine && (
         <Toggle
           label="Patient's sides"
@@ -253,22 +339,45 @@ export function ViewBar() {
       />
       <span class="gap" />
       {arrived < 1 && <span class="dim">loading volume {Math.round(100 * arrived)} %</span>}
-      <span class="dim" role="status" title={latency ? `last command: ${Math.round(latency.rtt)} ms, of which ${Math.round(latency.work)} ms model` : ''}>
-        {session.model} · {encoding ? 'encoding …' : latency ? `${Math.round(latency.rtt)} ms` : 'ready'}
+      <span
+        class="dim"
+        role="status"
+        title={
+          latency
+            ? `last command: ${Math.round(latency.rtt)} ms, of which ${Math.round(latency.work)} ms model`
+            : ''
+        }
+      >
+        {session.model} ·{' '}
+        {encoding ? 'encoding …' : latency ? `${Math.round(latency.rtt)} ms` : 'ready'}
       </span>
     </div>
   )
 }
 
-function Toggle({ label, on, change }: { label: string; on: boolean; change: (on: boolean) => void }) {
+function Toggle({
+  label,
+  on,
+  change,
+}: {
+  label: string
+  on: boolean
+  change: (on: boolean) => void
+}) {
   return (
     <label class="toggle">
-      <input type="checkbox" checked={on} onChange={(event) => change(event.currentTarget.checked)} /> {label}
+      <input
+        type="checkbox"
+        checked={on}
+        onChange={(event) => change(event.currentTarget.checked)}
+      />{' '}
+      {label}
     </label>
   )
 }
 
-const short = (value: number): string => (Math.abs(value) >= 100 ? String(Math.round(value)) : String(Math.round(value * 100) / 100))
+const short = (value: number): string =>
+  Math.abs(value) >= 100 ? String(Math.round(value)) : String(Math.round(value * 100) / 100)
 
 /** Open the case again with another model or along another axis. */
 export async function reopen(model: string, axis: 0 | 1 | 2): Promise<void> {
@@ -277,9 +386,16 @@ export async function reopen(model: string, axis: 0 | 1 | 2): Promise<void> {
   if (session.model === model && session.axis === axis) return
   try {
     const known = await api.sessions(image.image_id)
-    const there = known.some((item) => item['model'] === model && item['axis'] === axis && item['annotator'] === get().annotator)
+    const there = known.some(
+      (item) =>
+        item['model'] === model && item['axis'] === axis && item['annotator'] === get().annotator,
+    )
     const carry = !there && session.axis === axis && session.commands > 0
-    await openImage(image.image_id, { model, axis, ...(carry ? { startFrom: session.session_id } : {}) })
+    await openImage(image.image_id, {
+      model,
+      axis,
+      ...(carry ? { startFrom: session.session_id } : {}),
+    })
     if (carry) toast('good', `Opened with ${model}; the masks came along.`)
   } catch (error) {
     report(error)

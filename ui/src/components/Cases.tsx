@@ -18,9 +18,7 @@ export function Cases() {
     <aside class="cases" aria-label="Work list">
       <h2>
         Cases{' '}
-        <small>
-          {cases.length ? `${cases.length - left} of ${cases.length} seen to` : ''}
-        </small>
+        <small>{cases.length ? `${cases.length - left} of ${cases.length} seen to` : ''}</small>
       </h2>
       <ol>
         {cases.map((item) => (
@@ -45,7 +43,14 @@ export function Cases() {
           </li>
         ))}
       </ol>
-      {archives && <Button icon="archive" label="From the archive …" text onClick={() => set({ dialog: 'archive' })} />}
+      {archives && (
+        <Button
+          icon="archive"
+          label="From the archive …"
+          text
+          onClick={() => set({ dialog: 'archive' })}
+        />
+      )}
       <p class="dim">Drop pictures, volumes or videos here.</p>
     </aside>
   )

@@ -100,7 +100,10 @@ function Export() {
   }
   return (
     <Sheet title="Export">
-      <p>The masks exactly as they are shown. Everything is saved on the server already; this is a copy for other programs.</p>
+      <p>
+        The masks exactly as they are shown. Everything is saved on the server already; this is a
+        copy for other programs.
+      </p>
       {objects.length > 1 && (
         <fieldset>
           <legend>Objects</legend>
@@ -119,7 +122,12 @@ function Export() {
       <ul class="formats">
         {(project?.formats ?? []).map((format) => (
           <li key={format.name}>
-            <button type="button" class="button wide" disabled={!idle} onClick={() => void run(format.name)}>
+            <button
+              type="button"
+              class="button wide"
+              disabled={!idle}
+              onClick={() => void run(format.name)}
+            >
               <Icon name="export" />
               <span>{format.name}</span>
             </button>
@@ -137,7 +145,12 @@ function Export() {
           <ul class="formats">
             {STORED.map(([format, note]) => (
               <li key={format}>
-                <button type="button" class="button wide" disabled={!idle} onClick={() => void send(root, format)}>
+                <button
+                  type="button"
+                  class="button wide"
+                  disabled={!idle}
+                  onClick={() => void send(root, format)}
+                >
                   <Icon name="send" />
                   <span>{format}</span>
                 </button>
@@ -205,7 +218,10 @@ function Open() {
     <Sheet title="Open">
       <label class="drop">
         <Icon name="image" />
-        <span>Choose files, or drop them anywhere on the page: pictures, volumes, videos, the files of a DICOM series, a zip</span>
+        <span>
+          Choose files, or drop them anywhere on the page: pictures, volumes, videos, the files of a
+          DICOM series, a zip
+        </span>
         <input
           type="file"
           multiple
@@ -213,12 +229,23 @@ function Open() {
           onChange={(event) => void upload([...(event.currentTarget.files ?? [])])}
         />
       </label>
-      {archives && <Button icon="archive" label="From the archive …" text onClick={() => set({ dialog: 'archive' })} />}
+      {archives && (
+        <Button
+          icon="archive"
+          label="From the archive …"
+          text
+          onClick={() => set({ dialog: 'archive' })}
+        />
+      )}
       {roots.length > 0 && (
         <>
           <h2>
             {roots.length > 1 ? (
-              <select aria-label="Folder" value={root} onChange={(event) => (setRoot(Number(event.currentTarget.value)), setPath(''))}>
+              <select
+                aria-label="Folder"
+                value={root}
+                onChange={(event) => (setRoot(Number(event.currentTarget.value)), setPath(''))}
+              >
                 {roots.map((name, index) => (
                   <option key={name} value={index}>
                     {name}
@@ -231,19 +258,36 @@ function Open() {
               </button>
             )}
             {parts.map((part, index) => (
-              <button key={index} type="button" class="crumb" onClick={() => setPath(parts.slice(0, index + 1).join('/'))}>
+              <button
+                key={index}
+                type="button"
+                class="crumb"
+                onClick={() => setPath(parts.slice(0, index + 1).join('/'))}
+              >
                 / {part}
               </button>
             ))}
             <span class="gap" />
-            {images > 1 && <Button icon="plus" label={`Add all ${images} to the work list`} text disabled={busy !== ''} onClick={() => void addAll()} />}
+            {images > 1 && (
+              <Button
+                icon="plus"
+                label={`Add all ${images} to the work list`}
+                text
+                disabled={busy !== ''}
+                onClick={() => void addAll()}
+              />
+            )}
           </h2>
           {busy && <p role="status">Opening {busy} …</p>}
           <ul class="files">
             {entries === null && <li class="dim">looking …</li>}
             {entries?.map((entry) => (
               <li key={entry.path}>
-                <button type="button" disabled={busy !== ''} onClick={() => (entry.kind === 'folder' ? setPath(entry.path) : void add(entry))}>
+                <button
+                  type="button"
+                  disabled={busy !== ''}
+                  onClick={() => (entry.kind === 'folder' ? setPath(entry.path) : void add(entry))}
+                >
                   <Icon name={entry.kind} />
                   <span>{entry.name}</span>
                 </button>
@@ -260,14 +304,22 @@ function Open() {
 function Labels() {
   const project = useStore(store, (state) => state.project)
   const [rows, setRows] = useState<Label[]>(project?.labels ?? [])
-  const change = (at: number, part: Partial<Label>) => setRows(rows.map((row, index) => (index === at ? { ...row, ...part } : row)))
+  const change = (at: number, part: Partial<Label>) =>
+    setRows(rows.map((row, index) => (index === at ? { ...row, ...part } : row)))
   const add = () => {
     const number = Math.max(0, ...rows.map((row) => row.number)) + 1
     setRows([...rows, { number, name: '', colour: toHex(PALETTE[(number - 1) % PALETTE.length]!) }])
   }
   const keep = async () => {
     try {
-      const labels = rows.filter((row) => row.name.trim()).map(({ number, name, colour, code }) => ({ number, name, colour, code: code?.value ? code : null }))
+      const labels = rows
+        .filter((row) => row.name.trim())
+        .map(({ number, name, colour, code }) => ({
+          number,
+          name,
+          colour,
+          code: code?.value ? code : null,
+        }))
       set({ project: await api.saveProject({ labels }), dialog: null })
     } catch (error) {
       report(error)
@@ -275,7 +327,10 @@ function Labels() {
   }
   return (
     <Sheet title="Labels of the project">
-      <p>Keys 1 to 9 give the selected object one of these: its name, its colour and its code (for DICOM).</p>
+      <p>
+        Keys 1 to 9 give the selected object one of these: its name, its colour and its code (for
+        DICOM).
+      </p>
       <table class="labels">
         <thead>
           <tr>
@@ -292,28 +347,58 @@ function Labels() {
             <tr key={row.number}>
               <td>{row.number}</td>
               <td>
-                <input value={row.name} aria-label={`Name of label ${row.number}`} onInput={(e) => change(at, { name: e.currentTarget.value })} />
+                <input
+                  value={row.name}
+                  aria-label={`Name of label ${row.number}`}
+                  onInput={(e) => change(at, { name: e.currentTarget.value })}
+                />
               </td>
               <td>
-                <input type="color" class="swatch" value={row.colour} aria-label={`Colour of label ${row.number}`} onInput={(e) => change(at, { colour: e.currentTarget.value })} />
+                <input
+                  type="color"
+                  class="swatch"
+                  value={row.colour}
+                  aria-label={`Colour of label ${row.number}`}
+                  onInput={(e) => change(at, { colour: e.currentTarget.value })}
+                />
               </td>
               <td>
                 <input
                   class="code"
                   value={row.code?.value ?? ''}
                   aria-label={`Code of label ${row.number}`}
-                  onInput={(e) => change(at, { code: { scheme: 'SCT', meaning: row.code?.meaning ?? row.name, value: e.currentTarget.value } })}
+                  onInput={(e) =>
+                    change(at, {
+                      code: {
+                        scheme: 'SCT',
+                        meaning: row.code?.meaning ?? row.name,
+                        value: e.currentTarget.value,
+                      },
+                    })
+                  }
                 />
               </td>
               <td>
                 <input
                   value={row.code?.meaning ?? ''}
                   aria-label={`Meaning of label ${row.number}`}
-                  onInput={(e) => change(at, { code: { scheme: 'SCT', value: row.code?.value ?? '', meaning: e.currentTarget.value } })}
+                  onInput={(e) =>
+                    change(at, {
+                      code: {
+                        scheme: 'SCT',
+                        value: row.code?.value ?? '',
+                        meaning: e.currentTarget.value,
+                      },
+                    })
+                  }
                 />
               </td>
               <td>
-                <Button icon="bin" label={`Remove label ${row.number}`} onClick={() => setRows(rows.filter((_, index) => index !== at))} />
+                <Button
+                  icon="bin"
+                  label={`Remove label ${row.number}`}
+                  onClick={() => setRows(rows.filter((_, index) => index !== at))}
+                />
               </td>
             </tr>
           ))}
@@ -332,7 +417,9 @@ function Session() {
   const session = useStore(store, (state) => state.session)
   const image = useStore(store, (state) => state.image)
   const annotator = useStore(store, (state) => state.annotator)
-  const found = useStore(store, (state) => state.cases.find((item) => item.case_id === state.caseId))
+  const found = useStore(store, (state) =>
+    state.cases.find((item) => item.case_id === state.caseId),
+  )
   const [model, setModel] = useState(session?.model ?? '')
   const [axis, setAxis] = useState(session?.axis ?? 0)
   return (
@@ -352,7 +439,11 @@ function Session() {
       {found && (
         <label class="field">
           Comment on the case
-          <textarea rows={2} value={found.comment} onChange={(event) => void comment(found.case_id, event.currentTarget.value)} />
+          <textarea
+            rows={2}
+            value={found.comment}
+            onChange={(event) => void comment(found.case_id, event.currentTarget.value)}
+          />
         </label>
       )}
       {session && image && (
@@ -360,19 +451,24 @@ function Session() {
           <label class="field">
             Model
             <select value={model} onChange={(event) => setModel(event.currentTarget.value)}>
-              {models.filter((item) => !item.classes.length).map((item) => (
-                <option key={item.name} value={item.name} disabled={!item.available}>
-                  {item.name}
-                  {item.available ? '' : ' (not on this machine: segscope models fetch)'}
-                  {item.loaded ? ` · loaded, ${item.device}` : ''}
-                </option>
-              ))}
+              {models
+                .filter((item) => !item.classes.length)
+                .map((item) => (
+                  <option key={item.name} value={item.name} disabled={!item.available}>
+                    {item.name}
+                    {item.available ? '' : ' (not on this machine: segscope models fetch)'}
+                    {item.loaded ? ` · loaded, ${item.device}` : ''}
+                  </option>
+                ))}
             </select>
           </label>
           {image.kind === 'volume' && (
             <label class="field">
               Annotate along
-              <select value={axis} onChange={(event) => setAxis(Number(event.currentTarget.value) as 0 | 1 | 2)}>
+              <select
+                value={axis}
+                onChange={(event) => setAxis(Number(event.currentTarget.value) as 0 | 1 | 2)}
+              >
                 <option value={0}>first axis (the slices of the file)</option>
                 <option value={1}>second axis (rows)</option>
                 <option value={2}>third axis (columns)</option>

@@ -8,7 +8,9 @@ import { Button } from './icons'
 import { Sheet } from './Sheet'
 
 export function Find() {
-  const models = useStore(store, (state) => state.models).filter((item) => item.available && item.classes.length)
+  const models = useStore(store, (state) => state.models).filter(
+    (item) => item.available && item.classes.length,
+  )
   const session = useStore(store, (state) => state.session)
   const frames = useStore(store, (state) => state.image?.shape_zyx[state.session?.axis ?? 0] ?? 1)
   const [model, setModel] = useState(models[0]?.name ?? '')
@@ -21,13 +23,18 @@ export function Find() {
         <legend>Found by</legend>
         {models.map((item) => (
           <label key={item.name} class="toggle">
-            <input type="radio" name="finder" checked={model === item.name} onChange={() => setModel(item.name)} />{' '}
+            <input
+              type="radio"
+              name="finder"
+              checked={model === item.name}
+              onChange={() => setModel(item.name)}
+            />{' '}
             {item.name}: {item.classes.join(', ')}
           </label>
         ))}
         <label class="toggle">
-          <input type="radio" name="finder" checked={!named} onChange={() => setModel('')} /> {session?.model}: every single object,
-          without names
+          <input type="radio" name="finder" checked={!named} onChange={() => setModel('')} />{' '}
+          {session?.model}: every single object, without names
         </label>
       </fieldset>
       {frames > 1 && (

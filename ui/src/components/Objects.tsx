@@ -46,7 +46,12 @@ function Objects() {
       </datalist>
       <ul class="objects">
         {objects.map((object) => (
-          <Row key={object.object_id} object={object} selected={object.object_id === selected} frame={frame} />
+          <Row
+            key={object.object_id}
+            object={object}
+            selected={object.object_id === selected}
+            frame={frame}
+          />
         ))}
         {isNew && (
           <li class="object selected fresh">
@@ -61,13 +66,26 @@ function Objects() {
 
 const none: never[] = []
 
-function Row({ object, selected, frame }: { object: ObjectInfo; selected: boolean; frame: number }) {
+function Row({
+  object,
+  selected,
+  frame,
+}: {
+  object: ObjectInfo
+  selected: boolean
+  frame: number
+}) {
   const [more, setMore] = useState(false)
   const id = object.object_id
   const row = object.frames?.find((item) => item[0] === frame)
-  const size = object.millilitres ? `${object.millilitres.toPrecision(3)} ml` : `${object.pixels} px`
+  const size = object.millilitres
+    ? `${object.millilitres.toPrecision(3)} ml`
+    : `${object.pixels} px`
   return (
-    <li class={`object${selected ? ' selected' : ''}`} onPointerDown={() => !selected && select(id)}>
+    <li
+      class={`object${selected ? ' selected' : ''}`}
+      onPointerDown={() => !selected && select(id)}
+    >
       <div class="line">
         <input
           type="color"
@@ -97,8 +115,18 @@ function Row({ object, selected, frame }: { object: ObjectInfo; selected: boolea
           pressed={object.locked}
           onClick={() => void describe(id, { locked: !object.locked })}
         />
-        <Button icon="comment" label={`Comment and code of object ${id}`} pressed={more} onClick={() => setMore(!more)} />
-        <Button icon="bin" label={`Delete object ${id}`} tone="danger" onClick={() => void removeObject(id)} />
+        <Button
+          icon="comment"
+          label={`Comment and code of object ${id}`}
+          pressed={more}
+          onClick={() => setMore(!more)}
+        />
+        <Button
+          icon="bin"
+          label={`Delete object ${id}`}
+          tone="danger"
+          onClick={() => void removeObject(id)}
+        />
       </div>
       <div class="facts">
         <span>{size}</span>
@@ -154,9 +182,28 @@ function About({ object }: { object: ObjectInfo }) {
         onChange={(event) => void describe(id, { comment: event.currentTarget.value })}
       />
       <div class="line">
-        <input class="tiny" value={scheme} aria-label="Coding scheme" onInput={(e) => setScheme(e.currentTarget.value)} onBlur={keep} />
-        <input class="code" value={value} placeholder="code" aria-label="Code" onInput={(e) => setValue(e.currentTarget.value)} onBlur={keep} />
-        <input value={meaning} placeholder="meaning" aria-label="Meaning of the code" onInput={(e) => setMeaning(e.currentTarget.value)} onBlur={keep} />
+        <input
+          class="tiny"
+          value={scheme}
+          aria-label="Coding scheme"
+          onInput={(e) => setScheme(e.currentTarget.value)}
+          onBlur={keep}
+        />
+        <input
+          class="code"
+          value={value}
+          placeholder="code"
+          aria-label="Code"
+          onInput={(e) => setValue(e.currentTarget.value)}
+          onBlur={keep}
+        />
+        <input
+          value={meaning}
+          placeholder="meaning"
+          aria-label="Meaning of the code"
+          onInput={(e) => setMeaning(e.currentTarget.value)}
+          onBlur={keep}
+        />
       </div>
     </div>
   )
@@ -203,7 +250,9 @@ function Propagate() {
   const any = objects.some((object) => !object.locked && object.frames?.length)
   const start = (direction: 'both' | 'forward' | 'backward') => {
     const limited = from !== '' || to !== ''
-    const within: [number, number] | null = limited ? [from === '' ? 0 : Number(from), to === '' ? last : Number(to)] : null
+    const within: [number, number] | null = limited
+      ? [from === '' ? 0 : Number(from), to === '' ? last : Number(to)]
+      : null
     void propagate(direction, only ? [selected] : null, within)
   }
   return (
@@ -213,46 +262,121 @@ function Propagate() {
       </h2>
       {job ? (
         <div class="job">
-          <progress max={job.total || 1} value={job.total ? job.done : undefined} aria-label={job.kind} />
+          <progress
+            max={job.total || 1}
+            value={job.total ? job.done : undefined}
+            aria-label={job.kind}
+          />
           <span>
             {job.kind === 'everything' ? 'looking' : 'frame'} {job.done}
             {job.total ? ` of ${job.total}` : ''}
           </span>
-          <Button icon="stop" label="Stop" hint="Esc" text tone="danger" onClick={() => void stopJob()} />
+          <Button
+            icon="stop"
+            label="Stop"
+            hint="Esc"
+            text
+            tone="danger"
+            onClick={() => void stopJob()}
+          />
           {job.kind === 'propagate' && (
             <label class="toggle">
-              <input type="checkbox" checked={follow} onChange={(event) => set({ follow: event.currentTarget.checked })} /> follow
+              <input
+                type="checkbox"
+                checked={follow}
+                onChange={(event) => set({ follow: event.currentTarget.checked })}
+              />{' '}
+              follow
             </label>
           )}
         </div>
       ) : (
         <>
           <div class="line spread">
-            <Button icon="back" label="Backward" text disabled={!any} onClick={() => start('backward')} />
-            <Button icon="both" label="Both" text tone="strong" disabled={!any} onClick={() => start('both')} />
-            <Button icon="ahead" label="Forward" text disabled={!any} onClick={() => start('forward')} />
+            <Button
+              icon="back"
+              label="Backward"
+              text
+              disabled={!any}
+              onClick={() => start('backward')}
+            />
+            <Button
+              icon="both"
+              label="Both"
+              text
+              tone="strong"
+              disabled={!any}
+              onClick={() => start('both')}
+            />
+            <Button
+              icon="ahead"
+              label="Forward"
+              text
+              disabled={!any}
+              onClick={() => start('forward')}
+            />
           </div>
           <div class="line">
             <label class="toggle">
-              <input type="checkbox" checked={only} onChange={(event) => setOnly(event.currentTarget.checked)} /> only object {selected}
+              <input
+                type="checkbox"
+                checked={only}
+                onChange={(event) => setOnly(event.currentTarget.checked)}
+              />{' '}
+              only object {selected}
             </label>
             <span class="gap" />
             <label>
               frames{' '}
-              <input class="tiny" inputMode="numeric" placeholder="0" value={from} aria-label="First frame" onInput={(e) => setFrom(digits(e.currentTarget.value))} />
+              <input
+                class="tiny"
+                inputMode="numeric"
+                placeholder="0"
+                value={from}
+                aria-label="First frame"
+                onInput={(e) => setFrom(digits(e.currentTarget.value))}
+              />
               –
-              <input class="tiny" inputMode="numeric" placeholder={String(last)} value={to} aria-label="Last frame" onInput={(e) => setTo(digits(e.currentTarget.value))} />
+              <input
+                class="tiny"
+                inputMode="numeric"
+                placeholder={String(last)}
+                value={to}
+                aria-label="Last frame"
+                onInput={(e) => setTo(digits(e.currentTarget.value))}
+              />
             </label>
           </div>
-          <label class="toggle" title="After a correction on a tracked frame, the frames up to the neighbouring prompted or accepted ones are done again">
-            <input type="checkbox" checked={repropagate} onChange={(event) => set({ repropagate: event.currentTarget.checked })} /> carry
-            corrections to the neighbours
+          <label
+            class="toggle"
+            title="After a correction on a tracked frame, the frames up to the neighbouring prompted or accepted ones are done again"
+          >
+            <input
+              type="checkbox"
+              checked={repropagate}
+              onChange={(event) => set({ repropagate: event.currentTarget.checked })}
+            />{' '}
+            carry corrections to the neighbours
           </label>
         </>
       )}
       <div class="line spread">
-        <Button icon="check" label="Accept frame" hint="A" text disabled={!any} onClick={() => void accept()} />
-        <Button icon="bin" label="Clear here" hint="R" text disabled={!any} onClick={() => void clearFrame()} />
+        <Button
+          icon="check"
+          label="Accept frame"
+          hint="A"
+          text
+          disabled={!any}
+          onClick={() => void accept()}
+        />
+        <Button
+          icon="bin"
+          label="Clear here"
+          hint="R"
+          text
+          disabled={!any}
+          onClick={() => void clearFrame()}
+        />
       </div>
     </section>
   )
@@ -265,7 +389,8 @@ function Review() {
   const reviewAt = useStore(store, (state) => state.reviewAt)
   const reviewed = useStore(store, (state) => state.reviewed)
   const objects = useStore(store, (state) => state.objects)
-  const name = (id: number) => objects.find((object) => object.object_id === id)?.label || `object ${id}`
+  const name = (id: number) =>
+    objects.find((object) => object.object_id === id)?.label || `object ${id}`
   return (
     <section class="review" aria-label="Where to look next">
       <h2>
@@ -284,7 +409,11 @@ function Review() {
       <ol>
         {review.map((item, index) => (
           <li key={`${item.frame}/${item.object_id}`}>
-            <button type="button" class={index === reviewAt ? 'chosen' : ''} onClick={() => goTo(index)}>
+            <button
+              type="button"
+              class={index === reviewAt ? 'chosen' : ''}
+              onClick={() => goTo(index)}
+            >
               <span class="swatch" style={{ background: toHex(colourFor(item.object_id)) }} />
               <span class="where">
                 {item.frame} <span class="dim">{name(item.object_id)}</span>
@@ -323,6 +452,9 @@ export async function acceptAndGoOn(): Promise<void> {
   const reviewing = item?.frame === frame
   const done = await accept(null)
   if (!done || !reviewing) return
-  set({ review: review.filter((other) => other.frame !== frame), reviewAt: Math.max(-1, reviewAt - 1) })
+  set({
+    review: review.filter((other) => other.frame !== frame),
+    reviewAt: Math.max(-1, reviewAt - 1),
+  })
   await nextInReview()
 }

@@ -118,11 +118,14 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
           },
           opacity: state.opacity,
           outlines: state.outlines,
-          hover: showPreview ? { mask: preview.mask, colour: gestures.colourFor(preview.objectId) } : null,
+          hover: showPreview
+            ? { mask: preview.mask, colour: gestures.colourFor(preview.objectId) }
+            : null,
           prompts: main && state.masksShown ? gestures.shownPrompts(at, pointer, reach()) : [],
           draft: main ? gestures.draft(plane()) : null,
           brush: main && pointer && hold?.kind !== 'pan' ? brushAt(pointer) : null,
-          cross: state.crossOn && state.image.kind === 'volume' ? crossOn(plane(), state.cross) : null,
+          cross:
+            state.crossOn && state.image.kind === 'volume' ? crossOn(plane(), state.cross) : null,
           label: label(state.image.kind, axis, at, plane().count, session!.axis),
           note: main ? reading(plane(), at, pointer) : '',
         },
@@ -139,7 +142,14 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
     const brushAt = (at: Xy) => {
       const { tool, brush, selected } = get()
       if (tool !== 'brush' && tool !== 'erase') return null
-      return { at, width: brush, colour: tool === 'erase' ? ([255, 255, 255] as [number, number, number]) : gestures.colourFor(selected) }
+      return {
+        at,
+        width: brush,
+        colour:
+          tool === 'erase'
+            ? ([255, 255, 255] as [number, number, number])
+            : gestures.colourFor(selected),
+      }
     }
 
     const place = (event: PointerEvent | WheelEvent): [Xy, Xy] => {
@@ -168,7 +178,9 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       const { tool } = get()
       const right = event.button === 2
       if (event.button === 1 || spaceHeld) hold = { kind: 'pan', ...screen }
-      else if (right ? !main || tool === 'move' || tool === 'box' || tool === 'window' : tool === 'window') {
+      else if (
+        right ? !main || tool === 'move' || tool === 'box' || tool === 'window' : tool === 'window'
+      ) {
         hold = { kind: 'window', ...screen, from: get().levels }
       } else if (!main) {
         hold = { kind: 'cross' }
@@ -188,7 +200,8 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       const [screen, point] = place(event)
       pointer = point
       if (main) pointerAt = { point, reach: reach() }
-      if (hold?.kind === 'select' && Math.hypot(screen.x - hold.x, screen.y - hold.y) > 4) hold = { kind: 'pan', x: hold.x, y: hold.y }
+      if (hold?.kind === 'select' && Math.hypot(screen.x - hold.x, screen.y - hold.y) > 4)
+        hold = { kind: 'pan', x: hold.x, y: hold.y }
       if (hold?.kind === 'pan') {
         view = panned(view, screen.x - hold.x, screen.y - hold.y)
         fitted = false
@@ -201,9 +214,14 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
         }
       } else if (hold?.kind === 'cross') crossTo(point)
       else if (hold?.kind === 'tool') {
-        for (const one of event.getCoalescedEvents?.() ?? [event]) gestures.move(plane(), place(one)[1], reach())
+        for (const one of event.getCoalescedEvents?.() ?? [event])
+          gestures.move(plane(), place(one)[1], reach())
       } else if (main) {
-        if (get().tool === 'point' && pixelAt(plane(), point) && !gestures.promptAt(point, reach())) {
+        if (
+          get().tool === 'point' &&
+          pixelAt(plane(), point) &&
+          !gestures.promptAt(point, reach())
+        ) {
           hoverAt(point.x, point.y, event.altKey ? false : get().positive)
         } else hoverEnd()
         element.style.cursor = spaceHeld ? 'grab' : gestures.cursorFor(plane(), point, reach())
@@ -242,7 +260,8 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       event.preventDefault()
       if (!get().session) return
       const [screen] = place(event)
-      const notch = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 3 * event.deltaY * 7 : event.deltaY
+      const notch =
+        event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 3 * event.deltaY * 7 : event.deltaY
       if (event.ctrlKey || event.metaKey || plane().count === 1) {
         view = zoomAt(view, screen.x, screen.y, Math.exp(-notch / 400))
         fitted = false
@@ -334,7 +353,15 @@ function reading(plane: Plane, frame: number, pointer: Xy | null): string {
   const [column, row] = pixel
   const value = source?.valueAt(plane.axis, frame, column, row)
   const said = value === null || value === undefined ? '' : ` = ${Math.round(value * 100) / 100}`
-  const inside = [...masks.on(frame)].find(([, mask]) => mask && column >= mask.x0 && column < mask.x1 && row >= mask.y0 && row < mask.y1 && mask.pixels[(row - mask.y0) * (mask.x1 - mask.x0) + column - mask.x0])
+  const inside = [...masks.on(frame)].find(
+    ([, mask]) =>
+      mask &&
+      column >= mask.x0 &&
+      column < mask.x1 &&
+      row >= mask.y0 &&
+      row < mask.y1 &&
+      mask.pixels[(row - mask.y0) * (mask.x1 - mask.x0) + column - mask.x0],
+  )
   const name = inside ? `  ·  ${objectOf(get(), inside[0])?.label || `object ${inside[0]}`}` : ''
   return `x ${column}  y ${row}${said}${name}`
 }

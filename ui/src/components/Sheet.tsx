@@ -6,7 +6,15 @@ import { set } from '../state'
 import { Button } from './icons'
 import { Toasts } from './Toasts'
 
-export function Sheet({ title, children, wide }: { title: string; children: ComponentChildren; wide?: boolean }) {
+export function Sheet({
+  title,
+  children,
+  wide,
+}: {
+  title: string
+  children: ComponentChildren
+  wide?: boolean
+}) {
   const sheet = useRef<HTMLDialogElement>(null)
   useEffect(() => {
     sheet.current?.showModal()

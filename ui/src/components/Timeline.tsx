@@ -60,7 +60,12 @@ export function Timeline() {
     <footer class="timeline">
       <div class="controls">
         {kind === 'video' && (
-          <Button icon={playing ? 'pause' : 'play'} label={playing ? 'Pause' : 'Play'} hint="K" onClick={() => set({ playing: !playing })} />
+          <Button
+            icon={playing ? 'pause' : 'play'}
+            label={playing ? 'Pause' : 'Play'}
+            hint="K"
+            onClick={() => set({ playing: !playing })}
+          />
         )}
         <Button icon="back" label="Previous key frame" hint="," onClick={() => jump(-1)} />
         <Button icon="ahead" label="Next key frame" hint="." onClick={() => jump(1)} />
@@ -97,7 +102,8 @@ export function jump(step: 1 | -1): void {
   const { frame, objects, selected } = get()
   const own = objects.find((object) => object.object_id === selected)
   const keys = (own ? keyFrames(own) : objects.flatMap(keyFrames)).sort((a, b) => a - b)
-  const next = step > 0 ? keys.find((key) => key > frame) : keys.reverse().find((key) => key < frame)
+  const next =
+    step > 0 ? keys.find((key) => key > frame) : keys.reverse().find((key) => key < frame)
   if (next !== undefined) setFrame(next)
 }
 
@@ -117,19 +123,28 @@ function paint(element: HTMLCanvasElement): void {
   ruler(context, count, each, image?.times_s ?? null)
 
   const most = Math.max(1, Math.floor((height - RULER) / LANE))
-  const at = Math.max(0, objects.findIndex((object) => object.object_id === selected))
+  const at = Math.max(
+    0,
+    objects.findIndex((object) => object.object_id === selected),
+  )
   const first = Math.max(0, Math.min(at - most + 1, objects.length - most))
   objects.slice(first, first + most).forEach((object, lane) => {
     const top = RULER + lane * LANE
     const colour = colourFor(object.object_id)
-    context.fillStyle = object.object_id === selected ? 'rgba(255, 255, 255, 0.09)' : 'rgba(255, 255, 255, 0.035)'
+    context.fillStyle =
+      object.object_id === selected ? 'rgba(255, 255, 255, 0.09)' : 'rgba(255, 255, 255, 0.035)'
     context.fillRect(0, top, width, LANE - 2)
     for (const [index, pixels, score, how, accepted] of object.frames ?? []) {
       const x = index * each
       // bars as high as the model was sure; key frames full, with a mark that does not need colour
       const sure = how === 'tracked' && !accepted ? Math.max(0.15, Math.min(1, score)) : 1
       context.fillStyle = css(colour, pixels ? (how === 'tracked' && !accepted ? 0.55 : 1) : 0.18)
-      context.fillRect(x, top + (LANE - 2) * (1 - sure), Math.max(1, each - (each > 3 ? 1 : 0)), (LANE - 2) * sure)
+      context.fillRect(
+        x,
+        top + (LANE - 2) * (1 - sure),
+        Math.max(1, each - (each > 3 ? 1 : 0)),
+        (LANE - 2) * sure,
+      )
     }
     for (const [index, , , how, accepted] of object.frames ?? []) {
       if (how === 'tracked' && !accepted) continue
@@ -179,7 +194,12 @@ function key(context: CanvasRenderingContext2D, x: number, y: number, accepted: 
   context.stroke()
 }
 
-function ruler(context: CanvasRenderingContext2D, count: number, each: number, times: number[] | null): void {
+function ruler(
+  context: CanvasRenderingContext2D,
+  count: number,
+  each: number,
+  times: number[] | null,
+): void {
   const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
   const step = steps.find((item) => item * each >= 50) ?? 10_000
   context.font = '10px system-ui, sans-serif'

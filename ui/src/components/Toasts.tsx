@@ -15,7 +15,11 @@ export function Toasts() {
   return (
     <div ref={list} class="toasts" aria-live="polite" popover="manual">
       {toasts.map((item) => (
-        <div key={item.id} class={`toast ${item.tone}`} role={item.tone === 'error' ? 'alert' : 'status'}>
+        <div
+          key={item.id}
+          class={`toast ${item.tone}`}
+          role={item.tone === 'error' ? 'alert' : 'status'}
+        >
           <span>{item.text}</span>
           {item.action && (
             <button
@@ -29,7 +33,12 @@ export function Toasts() {
               {item.action.label}
             </button>
           )}
-          <button type="button" class="button" aria-label="Dismiss" onClick={() => dismiss(item.id)}>
+          <button
+            type="button"
+            class="button"
+            aria-label="Dismiss"
+            onClick={() => dismiss(item.id)}
+          >
             ×
           </button>
         </div>

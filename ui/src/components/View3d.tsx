@@ -53,7 +53,10 @@ export function View3d() {
             }}
           />
         </label>
-        <span class="dim">Drag to turn, wheel to zoom. Shown as it was when this was opened, through the window of the slices.</span>
+        <span class="dim">
+          Drag to turn, wheel to zoom. Shown as it was when this was opened, through the window of
+          the slices.
+        </span>
       </div>
     </Sheet>
   )

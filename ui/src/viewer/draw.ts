@@ -79,7 +79,13 @@ export class Painter {
   private baseKey = ''
   private data: ImageData | null = null
 
-  draw(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number, dpr: number): void {
+  draw(
+    context: CanvasRenderingContext2D,
+    scene: Scene,
+    width: number,
+    height: number,
+    dpr: number,
+  ): void {
     const { plane, view } = scene
     context.setTransform(1, 0, 0, 1, 0, 0)
     context.globalAlpha = 1
@@ -92,20 +98,34 @@ export class Painter {
     const picture = this.picture(scene)
     if (picture) context.drawImage(picture, 0, 0, plane.cols, plane.rows)
     context.imageSmoothingEnabled = false
-    const shown = [...scene.masks].map(([id, mask]) => ({ mask, look: scene.look(id) })).filter(({ look }) => look.visible)
-    for (const { mask, look } of shown) this.fill(context, mask, look.colour, scene.opacity * (look.selected ? 1 : 0.8))
-    if (scene.hover?.mask) this.fill(context, scene.hover.mask, scene.hover.colour, Math.max(0.2, scene.opacity * 0.6))
+    const shown = [...scene.masks]
+      .map(([id, mask]) => ({ mask, look: scene.look(id) }))
+      .filter(({ look }) => look.visible)
+    for (const { mask, look } of shown)
+      this.fill(context, mask, look.colour, scene.opacity * (look.selected ? 1 : 0.8))
+    if (scene.hover?.mask)
+      this.fill(context, scene.hover.mask, scene.hover.colour, Math.max(0.2, scene.opacity * 0.6))
     const matrix = new DOMMatrix(transform)
     context.setTransform(1, 0, 0, 1, 0, 0)
     if (scene.outlines) {
-      for (const { mask, look } of shown.sort((a, b) => Number(a.look.selected) - Number(b.look.selected))) {
-        this.border(context, mask, matrix, look.colour, dpr * (look.selected ? 2 : 1.25) * (look.accepted ? 1.5 : 1))
+      for (const { mask, look } of shown.sort(
+        (a, b) => Number(a.look.selected) - Number(b.look.selected),
+      )) {
+        this.border(
+          context,
+          mask,
+          matrix,
+          look.colour,
+          dpr * (look.selected ? 2 : 1.25) * (look.accepted ? 1.5 : 1),
+        )
       }
     }
-    if (scene.hover?.mask) this.border(context, scene.hover.mask, matrix, scene.hover.colour, dpr, [4 * dpr, 3 * dpr])
+    if (scene.hover?.mask)
+      this.border(context, scene.hover.mask, matrix, scene.hover.colour, dpr, [4 * dpr, 3 * dpr])
     context.setTransform(dpr, 0, 0, dpr, 0, 0)
     if (scene.cross) this.crosshair(context, scene, width, height)
-    for (const { prompt, selected, active } of scene.prompts) this.prompt(context, scene, prompt, selected, active)
+    for (const { prompt, selected, active } of scene.prompts)
+      this.prompt(context, scene, prompt, selected, active)
     if (scene.draft) this.draft(context, scene, scene.draft)
     if (scene.brush) this.brush(context, scene, scene.brush)
     this.letters(context, scene, width, height)
@@ -123,7 +143,16 @@ export class Painter {
     }
     if (this.baseKey !== key) {
       const pixels = new Uint32Array(this.data!.data.buffer)
-      paint(pixels, frame.numbers, plane.rows, plane.cols, levels, frame.start, frame.rowStride, frame.colStride)
+      paint(
+        pixels,
+        frame.numbers,
+        plane.rows,
+        plane.cols,
+        levels,
+        frame.start,
+        frame.rowStride,
+        frame.colStride,
+      )
       this.base.getContext('2d')!.putImageData(this.data!, 0, 0)
       this.baseKey = key
     }
@@ -160,7 +189,12 @@ export class Painter {
     context.setLineDash([])
   }
 
-  private crosshair(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number): void {
+  private crosshair(
+    context: CanvasRenderingContext2D,
+    scene: Scene,
+    width: number,
+    height: number,
+  ): void {
     const at = toScreen(scene.plane, scene.view, scene.cross!.x, scene.cross!.y)
     context.strokeStyle = 'rgba(240, 150, 20, 0.65)'
     context.lineWidth = 1
@@ -177,7 +211,13 @@ export class Painter {
     context.stroke()
   }
 
-  private prompt(context: CanvasRenderingContext2D, scene: Scene, prompt: PromptJson, selected: boolean, active: boolean): void {
+  private prompt(
+    context: CanvasRenderingContext2D,
+    scene: Scene,
+    prompt: PromptJson,
+    selected: boolean,
+    active: boolean,
+  ): void {
     const { plane, view } = scene
     context.globalAlpha = selected ? 1 : 0.45
     if (prompt.type === 'point') {
@@ -194,7 +234,13 @@ export class Painter {
     context.globalAlpha = 1
   }
 
-  private box(context: CanvasRenderingContext2D, scene: Scene, box: Box, handles: boolean, active: boolean): void {
+  private box(
+    context: CanvasRenderingContext2D,
+    scene: Scene,
+    box: Box,
+    handles: boolean,
+    active: boolean,
+  ): void {
     const a = toScreen(scene.plane, scene.view, box[0], box[1])
     const b = toScreen(scene.plane, scene.view, box[2], box[3])
     const [x, y] = [Math.min(a.x, b.x), Math.min(a.y, b.y)]
@@ -248,14 +294,26 @@ export class Painter {
     else this.line(context, scene, draft.xy, draft.width, draft.colour, draft.closed)
   }
 
-  private brush(context: CanvasRenderingContext2D, scene: Scene, brush: NonNullable<Scene['brush']>): void {
+  private brush(
+    context: CanvasRenderingContext2D,
+    scene: Scene,
+    brush: NonNullable<Scene['brush']>,
+  ): void {
     const at = toScreen(scene.plane, scene.view, brush.at.x, brush.at.y)
     const scale = (brush.width / 2) * scene.view.zoom
     context.beginPath()
     const [across, down] = scene.plane.swap
       ? [scene.plane.rowStep, scene.plane.colStep]
       : [scene.plane.colStep, scene.plane.rowStep]
-    context.ellipse(at.x, at.y, Math.max(1, scale * across), Math.max(1, scale * down), 0, 0, 2 * Math.PI)
+    context.ellipse(
+      at.x,
+      at.y,
+      Math.max(1, scale * across),
+      Math.max(1, scale * down),
+      0,
+      0,
+      2 * Math.PI,
+    )
     context.strokeStyle = 'rgba(0, 0, 0, 0.7)'
     context.lineWidth = 3
     context.stroke()
@@ -264,7 +322,12 @@ export class Painter {
     context.stroke()
   }
 
-  private letters(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number): void {
+  private letters(
+    context: CanvasRenderingContext2D,
+    scene: Scene,
+    width: number,
+    height: number,
+  ): void {
     context.font = '600 13px system-ui, sans-serif'
     context.textBaseline = 'middle'
     context.textAlign = 'center'
@@ -295,7 +358,12 @@ export class Painter {
 }
 
 /** A point prompt: told apart by sign, not by colour alone. */
-function marker(context: CanvasRenderingContext2D, at: Xy, positive: boolean, radius: number): void {
+function marker(
+  context: CanvasRenderingContext2D,
+  at: Xy,
+  positive: boolean,
+  radius: number,
+): void {
   context.beginPath()
   context.arc(at.x, at.y, radius, 0, 2 * Math.PI)
   context.fillStyle = css(positive ? POSITIVE : NEGATIVE)

@@ -25,7 +25,13 @@ const AHEAD = 12
 const BEHIND = 3
 
 /** Frames to fetch, most wanted first: the one in view, those ahead in the direction of travel, some behind. */
-export function wantedFrames(frame: number, count: number, direction: number, ahead = AHEAD, behind = BEHIND): number[] {
+export function wantedFrames(
+  frame: number,
+  count: number,
+  direction: number,
+  ahead = AHEAD,
+  behind = BEHIND,
+): number[] {
   const wanted = [frame]
   for (let i = 1; i <= ahead; i++) {
     wanted.push(frame + i * direction)
@@ -195,7 +201,17 @@ export class FrameSource {
         frame = { kind: 'raw', numbers, start: 0, rowStride: shape[1]!, colStride: 1 }
       } else {
         const format = kind === 'video' ? 'jpeg' : 'png'
-        frame = { kind: 'bitmap', bitmap: await this.api.rendered(image_id, index, axis, this.window, format, controller.signal) }
+        frame = {
+          kind: 'bitmap',
+          bitmap: await this.api.rendered(
+            image_id,
+            index,
+            axis,
+            this.window,
+            format,
+            controller.signal,
+          ),
+        }
       }
       if (controller.signal.aborted) return
       this.keep(key, frame)
@@ -217,7 +233,8 @@ export class FrameSource {
   }
 
   private keep(key: string, frame: Frame): void {
-    const bytes = frame.kind === 'raw' ? frame.numbers.byteLength : frame.bitmap.width * frame.bitmap.height * 4
+    const bytes =
+      frame.kind === 'raw' ? frame.numbers.byteLength : frame.bitmap.width * frame.bitmap.height * 4
     this.kept.set(key, { frame, bytes })
     this.bytes += bytes
     for (const [old, item] of this.kept) {

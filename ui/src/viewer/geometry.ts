@@ -117,7 +117,9 @@ export interface View {
 }
 
 const scales = (plane: Plane, zoom: number): [number, number] => {
-  const [across, down] = plane.swap ? [plane.rowStep, plane.colStep] : [plane.colStep, plane.rowStep]
+  const [across, down] = plane.swap
+    ? [plane.rowStep, plane.colStep]
+    : [plane.colStep, plane.rowStep]
   return [zoom * across * (plane.mirrorX ? -1 : 1), zoom * down * (plane.mirrorY ? -1 : 1)]
 }
 
@@ -154,22 +156,38 @@ export function toImage(plane: Plane, view: View, x: number, y: number): Xy {
 }
 
 /** Arguments of a canvas's `setTransform` under which image coordinates may be drawn. */
-export function canvasTransform(plane: Plane, view: View, dpr: number): [number, number, number, number, number, number] {
+export function canvasTransform(
+  plane: Plane,
+  view: View,
+  dpr: number,
+): [number, number, number, number, number, number] {
   const [sx, sy] = scales(plane, view.zoom * dpr)
   const [e, f] = [view.tx * dpr, view.ty * dpr]
   return plane.swap ? [0, sy, sx, 0, e, f] : [sx, 0, 0, sy, e, f]
 }
 
 /** Zoom about a point of the screen, which stays where it is. */
-export function zoomAt(view: View, x: number, y: number, factor: number, least = 0.02, most = 80): View {
+export function zoomAt(
+  view: View,
+  x: number,
+  y: number,
+  factor: number,
+  least = 0.02,
+  most = 80,
+): View {
   const zoom = Math.min(most, Math.max(least, view.zoom * factor))
   const by = zoom / view.zoom
   return { zoom, tx: x - (x - view.tx) * by, ty: y - (y - view.ty) * by }
 }
 
-export const panned = (view: View, dx: number, dy: number): View => ({ ...view, tx: view.tx + dx, ty: view.ty + dy })
+export const panned = (view: View, dx: number, dy: number): View => ({
+  ...view,
+  tx: view.tx + dx,
+  ty: view.ty + dy,
+})
 
-export const clamp = (value: number, low: number, high: number): number => Math.min(high, Math.max(low, value))
+export const clamp = (value: number, low: number, high: number): number =>
+  Math.min(high, Math.max(low, value))
 
 /** The pixel under a point; null outside the frame. */
 export function pixelAt(plane: Plane, point: Xy): [number, number] | null {
@@ -195,9 +213,12 @@ export function boxBetween(plane: Plane, a: Xy, b: Xy): Box {
 /** Which part of a box lies within `reach` of a point: edges by letter ("n", "se" ...), "" inside, null outside. */
 export function boxPart(box: Box, point: Xy, reach: number): string | null {
   const [x0, y0, x1, y1] = box
-  if (point.x < x0 - reach || point.x > x1 + reach || point.y < y0 - reach || point.y > y1 + reach) return null
-  const vertical = Math.abs(point.y - y0) <= reach ? 'n' : Math.abs(point.y - y1) <= reach ? 's' : ''
-  const horizontal = Math.abs(point.x - x0) <= reach ? 'w' : Math.abs(point.x - x1) <= reach ? 'e' : ''
+  if (point.x < x0 - reach || point.x > x1 + reach || point.y < y0 - reach || point.y > y1 + reach)
+    return null
+  const vertical =
+    Math.abs(point.y - y0) <= reach ? 'n' : Math.abs(point.y - y1) <= reach ? 's' : ''
+  const horizontal =
+    Math.abs(point.x - x0) <= reach ? 'w' : Math.abs(point.x - x1) <= reach ? 'e' : ''
   return vertical + horizontal
 }
 

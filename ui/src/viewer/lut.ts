@@ -15,7 +15,13 @@ export interface Levels {
   high: number
 }
 
-const KINDS: Record<string, { new (buffer: ArrayBuffer, offset?: number, length?: number): Numbers; BYTES_PER_ELEMENT: number }> = {
+const KINDS: Record<
+  string,
+  {
+    new (buffer: ArrayBuffer, offset?: number, length?: number): Numbers
+    BYTES_PER_ELEMENT: number
+  }
+> = {
   bool: Uint8Array,
   uint8: Uint8Array,
   int8: Int8Array,
@@ -28,7 +34,8 @@ const KINDS: Record<string, { new (buffer: ArrayBuffer, offset?: number, length?
 }
 
 /** The typed array for a dtype of NumPy, or null where JavaScript has none (64-bit integers, half floats). */
-export const arrayOf = (dtype: string): (typeof KINDS)[string] | null => KINDS[dtype.replace(/^[<>|=]/, '')] ?? null
+export const arrayOf = (dtype: string): (typeof KINDS)[string] | null =>
+  KINDS[dtype.replace(/^[<>|=]/, '')] ?? null
 
 const grey = (value: number): number => (0xff000000 | (value << 16) | (value << 8) | value) >>> 0
 
@@ -42,11 +49,15 @@ let kept: { key: string; table: Uint32Array; first: number } | null = null
 /** Table from stored number minus `first` to RGBA, for whole numbers of at most 16 bits. */
 function tableFor(numbers: Numbers, levels: Levels): { table: Uint32Array; first: number } | null {
   const range =
-    numbers instanceof Uint8Array ? [0, 256]
-    : numbers instanceof Int8Array ? [-128, 256]
-    : numbers instanceof Int16Array ? [-32768, 65536]
-    : numbers instanceof Uint16Array ? [0, 65536]
-    : null
+    numbers instanceof Uint8Array
+      ? [0, 256]
+      : numbers instanceof Int8Array
+        ? [-128, 256]
+        : numbers instanceof Int16Array
+          ? [-32768, 65536]
+          : numbers instanceof Uint16Array
+            ? [0, 65536]
+            : null
   if (!range) return null
   const [first, length] = range as [number, number]
   const key = `${first},${length},${levels.low},${levels.high}`
@@ -80,13 +91,15 @@ export function paint(
     const { table, first } = found
     for (let row = 0; row < rows; row++) {
       let from = start + row * rowStride
-      for (let col = 0; col < cols; col++, from += colStride) out[at++] = table[numbers[from]! - first]!
+      for (let col = 0; col < cols; col++, from += colStride)
+        out[at++] = table[numbers[from]! - first]!
     }
     return
   }
   for (let row = 0; row < rows; row++) {
     let from = start + row * rowStride
-    for (let col = 0; col < cols; col++, from += colStride) out[at++] = grey(shade(numbers[from]!, levels))
+    for (let col = 0; col < cols; col++, from += colStride)
+      out[at++] = grey(shade(numbers[from]!, levels))
   }
 }
 
@@ -99,10 +112,16 @@ export function dragged(from: Levels, dx: number, dy: number): Levels {
 }
 
 /** Levels between percentiles of a sample of the numbers. */
-export function percentiles(numbers: Numbers, lower: number, upper: number, sample = 100_000): Levels {
+export function percentiles(
+  numbers: Numbers,
+  lower: number,
+  upper: number,
+  sample = 100_000,
+): Levels {
   const step = Math.max(1, Math.floor(numbers.length / sample))
   const values: number[] = []
-  for (let i = 0; i < numbers.length; i += step) if (Number.isFinite(numbers[i]!)) values.push(numbers[i]!)
+  for (let i = 0; i < numbers.length; i += step)
+    if (Number.isFinite(numbers[i]!)) values.push(numbers[i]!)
   values.sort((a, b) => a - b)
   const at = (share: number): number => values[Math.round((share / 100) * (values.length - 1))] ?? 0
   return { low: at(lower), high: at(upper) }

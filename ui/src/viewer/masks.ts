@@ -85,11 +85,18 @@ export function trimmed(mask: Mask): Mask | null {
   for (let y = top; y <= bottom; y++) {
     pixels.set(mask.pixels.subarray(y * width + left, y * width + right + 1), (y - top) * columns)
   }
-  return { x0: mask.x0 + left, y0: mask.y0 + top, x1: mask.x0 + right + 1, y1: mask.y0 + bottom + 1, pixels }
+  return {
+    x0: mask.x0 + left,
+    y0: mask.y0 + top,
+    x1: mask.x0 + right + 1,
+    y1: mask.y0 + bottom + 1,
+    pixels,
+  }
 }
 
 export function covers(mask: Mask | null | undefined, column: number, row: number): boolean {
-  if (!mask || column < mask.x0 || column >= mask.x1 || row < mask.y0 || row >= mask.y1) return false
+  if (!mask || column < mask.x0 || column >= mask.x1 || row < mask.y0 || row >= mask.y1)
+    return false
   return mask.pixels[(row - mask.y0) * (mask.x1 - mask.x0) + column - mask.x0] === 1
 }
 
@@ -133,7 +140,8 @@ export class MaskStore {
   /** The missing frame nearest to another. */
   nearestMissing(frame: number): number | null {
     let best: number | null = null
-    for (const at of this.missing) if (best === null || Math.abs(at - frame) < Math.abs(best - frame)) best = at
+    for (const at of this.missing)
+      if (best === null || Math.abs(at - frame) < Math.abs(best - frame)) best = at
     return best
   }
 
@@ -146,7 +154,8 @@ export class MaskStore {
   fill(frame: number, parts: Part[]): void {
     this.drop(frame)
     this.missing.delete(frame)
-    for (const part of parts) this.put(frame, part.object_id, part.bbox && patched(null, part.bbox, part.pixels))
+    for (const part of parts)
+      this.put(frame, part.object_id, part.bbox && patched(null, part.bbox, part.pixels))
     this.version++
   }
 
@@ -154,7 +163,11 @@ export class MaskStore {
   apply(part: Part): boolean {
     if (this.missing.has(part.frame)) return false
     if (part.bbox) {
-      this.put(part.frame, part.object_id, patched(this.of(part.frame, part.object_id), part.bbox, part.pixels))
+      this.put(
+        part.frame,
+        part.object_id,
+        patched(this.of(part.frame, part.object_id), part.bbox, part.pixels),
+      )
       this.version++
     }
     return true
@@ -205,7 +218,9 @@ export class MaskStore {
     for (const [frame, there] of this.frames) {
       for (const [objectId, mask] of there) {
         const width = mask.x1 - mask.x0
-        const [low, high, from, to] = fixedIsRow ? [mask.y0, mask.y1, mask.x0, mask.x1] : [mask.x0, mask.x1, mask.y0, mask.y1]
+        const [low, high, from, to] = fixedIsRow
+          ? [mask.y0, mask.y1, mask.x0, mask.x1]
+          : [mask.x0, mask.x1, mask.y0, mask.y1]
         if (index < low || index >= high) continue
         let out = whole.get(objectId)
         if (!out) whole.set(objectId, (out = new Uint8Array(plane.rows * plane.cols)))
@@ -213,7 +228,8 @@ export class MaskStore {
           const inMask = fixedIsRow
             ? (index - mask.y0) * width + along - mask.x0
             : (along - mask.y0) * width + index - mask.x0
-          if (mask.pixels[inMask]) out[framesAreRows ? frame * plane.cols + along : along * plane.cols + frame] = 1
+          if (mask.pixels[inMask])
+            out[framesAreRows ? frame * plane.cols + along : along * plane.cols + frame] = 1
         }
       }
     }

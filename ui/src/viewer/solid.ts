@@ -67,24 +67,42 @@ export class Solids {
 }
 
 /** Bytes as a NIfTI-1 file, placed by the affine of the stack (x, y, z to RAS+ mm) or by its spacing. */
-export function niftiOf(bytes: Uint8Array, { step, shape }: Grid, affine: number[][] | null, spacing: Triple | null): ArrayBuffer {
+export function niftiOf(
+  bytes: Uint8Array,
+  { step, shape }: Grid,
+  affine: number[][] | null,
+  spacing: Triple | null,
+): ArrayBuffer {
   const [dz, dy, dx] = spacing ?? [1, 1, 1]
-  const rows = affine ?? [[dx, 0, 0, 0], [0, dy, 0, 0], [0, 0, dz, 0]]
+  const rows = affine ?? [
+    [dx, 0, 0, 0],
+    [0, dy, 0, 0],
+    [0, 0, dz, 0],
+  ]
   const file = new ArrayBuffer(352 + bytes.length)
   const header = new DataView(file)
-  const length = (column: number): number => step * Math.hypot(rows[0]![column]!, rows[1]![column]!, rows[2]![column]!)
+  const length = (column: number): number =>
+    step * Math.hypot(rows[0]![column]!, rows[1]![column]!, rows[2]![column]!)
   header.setInt32(0, 348, true)
-  ;[3, shape[2], shape[1], shape[0], 1, 1, 1, 1].forEach((value, index) => header.setInt16(40 + 2 * index, value, true))
+  ;[3, shape[2], shape[1], shape[0], 1, 1, 1, 1].forEach((value, index) =>
+    header.setInt16(40 + 2 * index, value, true),
+  )
   header.setInt16(70, 2, true) // uint8
   header.setInt16(72, 8, true)
-  ;[1, length(0), length(1), length(2)].forEach((value, index) => header.setFloat32(76 + 4 * index, value, true))
+  ;[1, length(0), length(1), length(2)].forEach((value, index) =>
+    header.setFloat32(76 + 4 * index, value, true),
+  )
   header.setFloat32(108, 352, true)
   header.setFloat32(112, 1, true) // slope
   header.setUint8(123, 2) // mm
   header.setInt16(254, 1, true) // placed by the rows below
   for (let row = 0; row < 3; row++) {
     for (let column = 0; column < 4; column++) {
-      header.setFloat32(280 + 16 * row + 4 * column, rows[row]![column]! * (column < 3 ? step : 1), true)
+      header.setFloat32(
+        280 + 16 * row + 4 * column,
+        rows[row]![column]! * (column < 3 ? step : 1),
+        true,
+      )
     }
   }
   header.setUint32(344, 0x6e2b3100) // n+1
