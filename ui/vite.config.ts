@@ -21,7 +21,7 @@ export default defineConfig({
   plugins: [policy],
   base: './',
   // what only reads zarr over the network is left out of Niivue: 1.4 MB that is never called
-  resolve: { alias: { zarrita: new URL('./src/viewer/nothing.ts', import.meta.url).pathname } },
+  resolve: { alias: { zarrita: new URL('./src/viewer/zarritaStub.ts', import.meta.url).pathname } },
   build: {
     outDir: '../src/segscope/serve/static',
     emptyOutDir: true,

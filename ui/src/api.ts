@@ -2,8 +2,8 @@
 // prefix; nothing is asked of any other origin.
 
 import type { MaskJson } from './packets'
-import type { Numbers } from './viewer/lut'
-import { arrayOf } from './viewer/lut'
+import type { PixelArray } from './viewer/lut'
+import { findArrayType } from './viewer/lut'
 import type { Axis, Box, Triple } from './viewer/geometry'
 
 export interface Code {
@@ -100,7 +100,7 @@ export interface FileEntry {
   kind: 'folder' | 'image'
 }
 
-export interface Opened {
+export interface OpenedSession {
   session_id: string
   lease: string
   idle_s: number
@@ -155,7 +155,7 @@ export interface SessionState {
   flags: { frame: number; comment: string }[]
 }
 
-export interface Answer {
+export interface CommandResult {
   seq: number | null
   frame: number | null
   object_id: number | null
@@ -207,7 +207,7 @@ export class ServerError extends Error {
 }
 
 /** The server could not be reached. */
-export class Unreachable extends Error {}
+export class UnreachableError extends Error {}
 
 /** The project as the server says it. */
 interface ProjectJson {
@@ -221,7 +221,7 @@ interface ProjectJson {
   cases: Record<string, number>
 }
 
-const project = (raw: ProjectJson): Project => ({
+const parseProject = (raw: ProjectJson): Project => ({
   name: raw.name,
   labels: raw.labels ?? [],
   model: raw.model ?? '',
@@ -240,8 +240,8 @@ const project = (raw: ProjectJson): Project => ({
   cases: raw.cases ?? {},
 })
 
-export interface Stored {
-  numbers: Numbers
+export interface PixelData {
+  values: PixelArray
   shape: number[]
 }
 
@@ -251,15 +251,20 @@ export class Api {
   /** Where the page lies; the interface lies beside it. */
   constructor(readonly base: string = new URL('./', location.href).href.replace(/#.*/, '')) {}
 
-  url(path: string): string {
+  resolveUrl(path: string): string {
     return new URL(path, this.base).href
   }
 
-  socketUrl(path: string): string {
-    return this.url(path).replace(/^http/, 'ws')
+  resolveSocketUrl(path: string): string {
+    return this.resolveUrl(path).replace(/^http/, 'ws')
   }
 
-  async ask(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  async request(
+    method: string,
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal,
+  ): Promise<Response> {
     const headers: Record<string, string> = {}
     if (this.lease) headers['X-Lease'] = this.lease
     let sent: BodyInit | undefined
@@ -271,7 +276,7 @@ export class Api {
     }
     let response: Response
     try {
-      response = await fetch(this.url(path), {
+      response = await fetch(this.resolveUrl(path), {
         method,
         headers,
         credentials: 'same-origin',
@@ -280,93 +285,94 @@ export class Api {
       })
     } catch (error) {
       if (signal?.aborted) throw error
-      throw new Unreachable('The server cannot be reached.')
+      throw new UnreachableError('The server cannot be reached.')
     }
-    if (!response.ok) throw await refusal(response)
+    if (!response.ok) throw await readError(response)
     return response
   }
 
-  private async json<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const response = await this.ask(method, path, body)
+  private async requestJson<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.request(method, path, body)
     return (response.status === 204 ? undefined : await response.json()) as T
   }
 
-  login = (token: string) => this.json<unknown>('POST', 'v1/login', { token })
-  project = async () => project(await this.json<ProjectJson>('GET', 'v1/project'))
+  login = (token: string) => this.requestJson<unknown>('POST', 'v1/login', { token })
+  fetchProject = async () => parseProject(await this.requestJson<ProjectJson>('GET', 'v1/project'))
   saveProject = async (change: Partial<Project>) =>
-    project(await this.json<ProjectJson>('PATCH', 'v1/project', change))
-  models = () => this.json<ModelInfo[]>('GET', 'v1/models')
-  image = (id: string) => this.json<ImageInfo>('GET', `v1/images/${id}`)
-  files = (root: number, path: string) =>
-    this.json<FileEntry[]>('GET', `v1/roots/${root}/files?path=${encodeURIComponent(path)}`)
+    parseProject(await this.requestJson<ProjectJson>('PATCH', 'v1/project', change))
+  listModels = () => this.requestJson<ModelInfo[]>('GET', 'v1/models')
+  fetchImage = (id: string) => this.requestJson<ImageInfo>('GET', `v1/images/${id}`)
+  listFiles = (root: number, path: string) =>
+    this.requestJson<FileEntry[]>('GET', `v1/roots/${root}/files?path=${encodeURIComponent(path)}`)
 
-  cases = () => this.json<Case[]>('GET', 'v1/cases')
+  listCases = () => this.requestJson<Case[]>('GET', 'v1/cases')
   addCase = (
     what:
       | { image_id: string }
       | { reference: { root: number } & ({ path: string } | { dicomweb: string }) },
-  ) => this.json<Case>('POST', 'v1/cases', what)
-  patchCase = (id: number, change: Partial<Pick<Case, 'state' | 'comment' | 'annotator'>>) =>
-    this.json<Case>('PATCH', `v1/cases/${id}`, change)
+  ) => this.requestJson<Case>('POST', 'v1/cases', what)
+  updateCase = (id: number, change: Partial<Pick<Case, 'state' | 'comment' | 'annotator'>>) =>
+    this.requestJson<Case>('PATCH', `v1/cases/${id}`, change)
 
-  studies = (root: number, query: URLSearchParams) =>
-    this.json<Study[]>('GET', `v1/dicomweb/${root}/studies?${query}`)
-  series = (root: number, study: string) =>
-    this.json<Series[]>('GET', `v1/dicomweb/${root}/studies/${study}/series`)
+  searchStudies = (root: number, query: URLSearchParams) =>
+    this.requestJson<Study[]>('GET', `v1/dicomweb/${root}/studies?${query}`)
+  listSeries = (root: number, study: string) =>
+    this.requestJson<Series[]>('GET', `v1/dicomweb/${root}/studies/${study}/series`)
   storeToArchive = (id: string, root: number, format: string, objects: number[] | null) =>
-    this.json<{ study: string; series: string; instance: string }>(
+    this.requestJson<{ study: string; series: string; instance: string }>(
       'POST',
       `v1/sessions/${id}/dicomweb`,
       { root, format, objects },
     )
 
-  upload(files: File[]): Promise<ImageInfo> {
+  uploadImage(files: File[]): Promise<ImageInfo> {
     const form = new FormData()
     for (const file of files) form.append('file', file, file.name)
-    return this.json<ImageInfo>('POST', 'v1/images', form)
+    return this.requestJson<ImageInfo>('POST', 'v1/images', form)
   }
 
-  openSession = (body: Record<string, unknown>) => this.json<Opened>('POST', 'v1/sessions', body)
-  sessions = (imageId: string) =>
-    this.json<Record<string, unknown>[]>('GET', `v1/sessions?image_id=${imageId}`)
-  release = (id: string) => this.json<unknown>('DELETE', `v1/sessions/${id}`)
-  state = (id: string) => this.json<SessionState>('GET', `v1/sessions/${id}/state`)
-  prompts = (id: string) => this.json<PromptFile>('GET', `v1/sessions/${id}/prompts`)
-  masks = (id: string, frame: number) =>
-    this.json<MaskJson[]>('GET', `v1/sessions/${id}/masks?frame=${frame}`)
-  review = (id: string, count = 50) =>
-    this.json<ReviewItem[]>('GET', `v1/sessions/${id}/review?count=${count}`)
-  job = (id: string) => this.json<Job>('GET', `v1/jobs/${id}`)
-  cancel = (id: string) => this.json<Job>('DELETE', `v1/jobs/${id}`)
-  embed = (id: string, frames: number[]) =>
-    this.json<Job>('POST', `v1/sessions/${id}/embed`, { frames })
-  everything = (id: string, frame: number, model: string | null, whole: boolean) =>
-    this.json<Answer & Partial<Job>>('POST', `v1/sessions/${id}/everything`, {
+  openSession = (body: Record<string, unknown>) =>
+    this.requestJson<OpenedSession>('POST', 'v1/sessions', body)
+  listSessions = (imageId: string) =>
+    this.requestJson<Record<string, unknown>[]>('GET', `v1/sessions?image_id=${imageId}`)
+  releaseSession = (id: string) => this.requestJson<unknown>('DELETE', `v1/sessions/${id}`)
+  fetchState = (id: string) => this.requestJson<SessionState>('GET', `v1/sessions/${id}/state`)
+  fetchPrompts = (id: string) => this.requestJson<PromptFile>('GET', `v1/sessions/${id}/prompts`)
+  fetchMasks = (id: string, frame: number) =>
+    this.requestJson<MaskJson[]>('GET', `v1/sessions/${id}/masks?frame=${frame}`)
+  fetchReviewQueue = (id: string, count = 50) =>
+    this.requestJson<ReviewItem[]>('GET', `v1/sessions/${id}/review?count=${count}`)
+  fetchJob = (id: string) => this.requestJson<Job>('GET', `v1/jobs/${id}`)
+  cancelJob = (id: string) => this.requestJson<Job>('DELETE', `v1/jobs/${id}`)
+  encodeFrames = (id: string, frames: number[]) =>
+    this.requestJson<Job>('POST', `v1/sessions/${id}/embed`, { frames })
+  segmentEverything = (id: string, frame: number, model: string | null, whole: boolean) =>
+    this.requestJson<CommandResult & Partial<Job>>('POST', `v1/sessions/${id}/everything`, {
       frame,
       model,
       whole,
     })
 
   addObject = (id: string, body: Record<string, unknown>) =>
-    this.json<Answer>('POST', `v1/sessions/${id}/objects`, body)
-  patchObject = (id: string, objectId: number, body: Record<string, unknown>) =>
-    this.json<Answer>('PATCH', `v1/sessions/${id}/objects/${objectId}`, body)
-  dropObject = (id: string, objectId: number, force: boolean) =>
-    this.json<Answer>(
+    this.requestJson<CommandResult>('POST', `v1/sessions/${id}/objects`, body)
+  updateObject = (id: string, objectId: number, body: Record<string, unknown>) =>
+    this.requestJson<CommandResult>('PATCH', `v1/sessions/${id}/objects/${objectId}`, body)
+  removeObject = (id: string, objectId: number, force: boolean) =>
+    this.requestJson<CommandResult>(
       'DELETE',
       `v1/sessions/${id}/objects/${objectId}${force ? '?force=true' : ''}`,
     )
-  flag = (id: string, frame: number, flagged: boolean, comment = '') =>
-    this.json<unknown>('PUT', `v1/sessions/${id}/flags/${frame}`, { flagged, comment })
+  flagFrame = (id: string, frame: number, flagged: boolean, comment = '') =>
+    this.requestJson<unknown>('PUT', `v1/sessions/${id}/flags/${frame}`, { flagged, comment })
 
   /** The masks as a file, and what to call it. */
-  async exported(
+  async exportMasks(
     id: string,
     format: string,
     objects: number[] | null,
   ): Promise<{ blob: Blob; name: string }> {
     const chosen = objects ? `&objects=${objects.join(',')}` : ''
-    const response = await this.ask(
+    const response = await this.request(
       'GET',
       `v1/sessions/${id}/export?format=${encodeURIComponent(format)}${chosen}`,
     )
@@ -376,9 +382,9 @@ export class Api {
   }
 
   thumbnailUrl = (imageId: string, size = 96) =>
-    this.url(`v1/images/${imageId}/thumbnail?size=${size}`)
+    this.resolveUrl(`v1/images/${imageId}/thumbnail?size=${size}`)
 
-  async rendered(
+  async fetchRenderedFrame(
     imageId: string,
     frame: number,
     axis: Axis,
@@ -388,40 +394,45 @@ export class Api {
   ) {
     const chosen = window ? `&window=${encodeURIComponent(window)}` : ''
     const path = `v1/images/${imageId}/frames/${frame}?axis=${axis}&format=${format}${chosen}`
-    return createImageBitmap(await (await this.ask('GET', path, undefined, signal)).blob())
+    return createImageBitmap(await (await this.request('GET', path, undefined, signal)).blob())
   }
 
-  async raw(imageId: string, frame: number, axis: Axis, signal?: AbortSignal): Promise<Stored> {
-    const response = await this.ask(
+  async fetchRawFrame(
+    imageId: string,
+    frame: number,
+    axis: Axis,
+    signal?: AbortSignal,
+  ): Promise<PixelData> {
+    const response = await this.request(
       'GET',
       `v1/images/${imageId}/raw/${frame}?axis=${axis}`,
       undefined,
       signal,
     )
-    const { dtype, shape } = arrayHeader(response)
-    return { numbers: numbers(await response.arrayBuffer(), dtype), shape }
+    const { dtype, shape } = parseArrayHeader(response)
+    return { values: decodeArray(await response.arrayBuffer(), dtype), shape }
   }
 
   /** The whole stack; `arrived` is told after each part how many bytes are there. */
-  async volume(
+  async fetchVolume(
     imageId: string,
     step: number,
-    begun: (stored: Stored) => void,
+    begun: (stored: PixelData) => void,
     arrived: (bytes: number, total: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const response = await this.ask(
+    const response = await this.request(
       'GET',
       `v1/images/${imageId}/volume?step=${step}`,
       undefined,
       signal,
     )
-    const { dtype, shape } = arrayHeader(response)
-    const kind = arrayOf(dtype)
+    const { dtype, shape } = parseArrayHeader(response)
+    const kind = findArrayType(dtype)
     if (!kind) throw new Error(`numbers of type ${dtype} are not shown here`)
     const total = shape.reduce((all, length) => all * length, kind.BYTES_PER_ELEMENT)
     const buffer = new ArrayBuffer(total)
-    begun({ numbers: new kind(buffer), shape })
+    begun({ values: new kind(buffer), shape })
     const bytes = new Uint8Array(buffer)
     const reader = response.body!.getReader()
     let at = 0
@@ -432,23 +443,23 @@ export class Api {
       at += value.length
       arrived(Math.min(at, total), total)
     }
-    if (at < total) throw new Unreachable('The volume broke off.')
+    if (at < total) throw new UnreachableError('The volume broke off.')
   }
 }
 
-function arrayHeader(response: Response): { dtype: string; shape: number[] } {
+function parseArrayHeader(response: Response): { dtype: string; shape: number[] } {
   const said = response.headers.get('X-Array')
   if (!said) throw new Error('the server sent numbers without saying their type (X-Array)')
   return JSON.parse(said) as { dtype: string; shape: number[] }
 }
 
-function numbers(buffer: ArrayBuffer, dtype: string): Numbers {
-  const kind = arrayOf(dtype)
+function decodeArray(buffer: ArrayBuffer, dtype: string): PixelArray {
+  const kind = findArrayType(dtype)
   if (!kind) throw new Error(`numbers of type ${dtype} are not shown here`)
   return new kind(buffer)
 }
 
-async function refusal(response: Response): Promise<ServerError> {
+async function readError(response: Response): Promise<ServerError> {
   let detail = `The server answered ${response.status} ${response.statusText}.`
   let kind = ''
   try {

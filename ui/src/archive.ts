@@ -1,7 +1,7 @@
 // Searching an archive (PACS): what is asked of it, and how its answers read.
 
 /** What is typed into the search form; dates as browsers have them, YYYY-MM-DD. */
-export interface Search {
+export interface StudySearch {
   patientName: string
   patientId: string
   modality: string
@@ -9,17 +9,23 @@ export interface Search {
   to: string
 }
 
-export const EVERYTHING: Search = { patientName: '', patientId: '', modality: '', from: '', to: '' }
+export const EMPTY_SEARCH: StudySearch = {
+  patientName: '',
+  patientId: '',
+  modality: '',
+  from: '',
+  to: '',
+}
 
 /** Studies that come with one answer; a search with as many has to be narrowed. */
-export const MOST_STUDIES = 100
+export const STUDY_LIMIT = 100
 
 /**
  * Parameters of the search for studies. A part of a name is enough; a patient's ID is taken as it stands.
  *
  * Between the parts of a name, and for letters that archives take differently, stands what fits anything.
  */
-export function studyQuery(search: Search): URLSearchParams {
+export function buildStudyQuery(search: StudySearch): URLSearchParams {
   const name = search.patientName.trim()
   const day = (text: string): string => text.replaceAll('-', '')
   const [from, to] = [day(search.from), day(search.to)]
@@ -31,16 +37,16 @@ export function studyQuery(search: Search): URLSearchParams {
   }
   return new URLSearchParams([
     ...Object.entries(wanted).filter(([, value]) => value),
-    ['limit', String(MOST_STUDIES)],
+    ['limit', String(STUDY_LIMIT)],
   ])
 }
 
 /** A name of DICOM, FAMILY^GIVEN^MIDDLE, as people write it. */
-export function spokenName(name: string): string {
+export function formatPersonName(name: string): string {
   const [family = '', ...given] = name.split('^').map((part) => part.trim())
   return [family, given.filter(Boolean).join(' ')].filter(Boolean).join(', ')
 }
 
 /** A date of DICOM, YYYYMMDD, with dashes. */
-export const spokenDate = (date: string): string =>
+export const formatDate = (date: string): string =>
   date.replace(/^(\d{4})(\d{2})(\d{2})$/, '$1-$2-$3')

@@ -1,12 +1,12 @@
 // The work list: which case is open, and what comes after it.
 
 import type { Case } from './api'
-import { api, report } from './desk'
-import { leave, openImage, type OpenOptions } from './session'
-import { get, set, toast } from './state'
+import { api, reportError } from './context'
+import { closeSession, openImage, type OpenOptions } from './session'
+import { get, set, showToast } from './state'
 
 export async function loadCases(): Promise<void> {
-  set({ cases: await api.cases() })
+  set({ cases: await api.listCases() })
 }
 
 export async function openCase(found: Case, options: OpenOptions = {}): Promise<void> {
@@ -16,7 +16,7 @@ export async function openCase(found: Case, options: OpenOptions = {}): Promise<
 }
 
 /** Open what was open before a reload, or the first case to do. */
-export async function openFirst(): Promise<void> {
+export async function openInitialCase(): Promise<void> {
   const { cases } = get()
   const last = Number(sessionStorage.getItem('segscope.case'))
   const found =
@@ -30,19 +30,19 @@ export async function openFirst(): Promise<void> {
     }))
 }
 
-export function neighbour(step: 1 | -1): Case | null {
+export function findAdjacentCase(step: 1 | -1): Case | null {
   const { cases, caseId } = get()
   const at = cases.findIndex((item) => item.case_id === caseId)
   return cases[at + step] ?? null
 }
 
 /** Say how a case stands; `done` and `skip` go on with the next one to do. */
-export async function mark(state: Case['state']): Promise<void> {
+export async function setCaseState(state: Case['state']): Promise<void> {
   const { cases, caseId, annotator } = get()
   const at = cases.findIndex((item) => item.case_id === caseId)
   if (at < 0) return
   try {
-    const changed = await api.patchCase(cases[at]!.case_id, { state, annotator })
+    const changed = await api.updateCase(cases[at]!.case_id, { state, annotator })
     set((now) => ({
       cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)),
     }))
@@ -50,45 +50,45 @@ export async function mark(state: Case['state']): Promise<void> {
     const rest = [...cases.slice(at + 1), ...cases.slice(0, at)]
     const next = rest.find((item) => item.state === 'todo')
     if (next) await openCase(next)
-    else toast('good', 'That was the last case to do.')
+    else showToast('good', 'That was the last case to do.')
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }
 
-export async function comment(caseId: number, text: string): Promise<void> {
+export async function setCaseComment(caseId: number, text: string): Promise<void> {
   try {
-    const changed = await api.patchCase(caseId, { comment: text })
+    const changed = await api.updateCase(caseId, { comment: text })
     set((now) => ({
       cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)),
     }))
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }
 
-async function added(found: Case, open: boolean): Promise<void> {
+async function showAddedCase(found: Case, open: boolean): Promise<void> {
   await loadCases()
   if (open) await openCase(found)
 }
 
-export async function addReference(root: number, path: string, open: boolean): Promise<void> {
-  await added(await api.addCase({ reference: { root, path } }), open)
+export async function addCaseFromFile(root: number, path: string, open: boolean): Promise<void> {
+  await showAddedCase(await api.addCase({ reference: { root, path } }), open)
 }
 
-export async function addFromArchive(
+export async function addCaseFromArchive(
   root: number,
   study: string,
   series: string,
   open: boolean,
 ): Promise<Case> {
   const found = await api.addCase({ reference: { root, dicomweb: `${study}/${series}` } })
-  await added(found, open)
+  await showAddedCase(found, open)
   return found
 }
 
 /** Upload files: each picture, volume or video is a case; DICOM files together are one. */
-export async function upload(files: File[]): Promise<void> {
+export async function uploadFiles(files: File[]): Promise<void> {
   const together =
     files.length > 1 &&
     files.every((file) => /\.(dcm|ima)$/i.test(file.name) || !file.name.includes('.'))
@@ -96,24 +96,25 @@ export async function upload(files: File[]): Promise<void> {
   let first: Case | null = null
   for (const [number, group] of groups.entries()) {
     set({
-      opening: groups.length > 1 ? `Uploading ${number + 1} of ${groups.length} …` : 'Uploading …',
+      openingMessage:
+        groups.length > 1 ? `Uploading ${number + 1} of ${groups.length} …` : 'Uploading …',
     })
     try {
-      const image = await api.upload(group)
+      const image = await api.uploadImage(group)
       const found = await api.addCase({ image_id: image.image_id })
       first ??= found
     } catch (error) {
-      report(error)
+      reportError(error)
     }
   }
-  set({ opening: null })
+  set({ openingMessage: null })
   if (first) {
     set({ dialog: null })
-    await added(first, true)
+    await showAddedCase(first, true)
   }
 }
 
 export const closeCase = async (): Promise<void> => {
-  await leave()
+  await closeSession()
   set({ caseId: null })
 }

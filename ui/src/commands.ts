@@ -1,49 +1,64 @@
 // Doing: prompts, paint, undo and propagation become commands; what they changed is drawn when they are answered.
 
-import { type Answer, type Job, type PromptJson, ServerError } from './api'
-import { api, live, masks, redraw, report } from './desk'
-import { fetchMasks, fillAround } from './fetching'
-import { heardMask, jobEnded, over, refreshPrompts, refreshSoon, refreshState } from './news'
+import { type CommandResult, type Job, type PromptJson, ServerError } from './api'
+import { api, socket, masks, redraw, reportError } from './context'
+import { fetchMasks, prefetchMasks } from './maskLoading'
+import {
+  handleMask,
+  waitForJobEnd,
+  isFinished,
+  refreshPrompts,
+  scheduleRefresh,
+  refreshState,
+} from './events'
 import { decodeJsonMask } from './packets'
-import { get, objectOf, promptKey, set, toast } from './state'
+import { get, findObject, promptKey, set, showToast } from './state'
 import { timings } from './timings'
 
 /** Stop a propagation and wait until it has ended. */
 export async function stopJob(): Promise<void> {
   const { job } = get()
   if (!job) return
-  const end = jobEnded()
-  await api.cancel(job.job_id).catch(report)
+  const end = waitForJobEnd()
+  await api.cancelJob(job.job_id).catch(reportError)
   await Promise.race([end, new Promise((resolve) => setTimeout(resolve, 5000))])
   if (get().job?.job_id === job.job_id) await refreshState()
 }
 
 /** Do a command; what it changed is drawn when this is over. Null when it was refused (and said so). */
-export async function command(type: string, body: Record<string, unknown>): Promise<Answer | null> {
-  if (!live) return null
+export async function runCommand(
+  type: string,
+  body: Record<string, unknown>,
+): Promise<CommandResult | null> {
+  if (!socket) return null
   const start = performance.now()
   try {
     if (get().job) await stopJob()
-    const answer = await live.command({ type, ...body })
+    const answer = await socket.sendCommand({ type, ...body })
     const { total = 0, work = 0 } = answer.timing_ms ?? {}
-    timings.answered = { type, begun: start, received: live.received, work, server: total }
-    took(answer)
+    timings.answered = { type, begun: start, received: socket.lastReceived, work, server: total }
+    applyResult(answer)
     set({ latency: { rtt: performance.now() - start, work } })
     return answer
   } catch (error) {
     if (error instanceof ServerError && error.status === 409 && /force/.test(error.message)) {
-      toast('error', error.message.replace(/, or say "force": true|; say "force": true[^.]*/, ''), {
-        label: 'Do it all the same',
-        run: () => void command(type, { ...body, force: true }).then(() => void refreshPrompts()),
-      })
+      showToast(
+        'error',
+        error.message.replace(/, or say "force": true|; say "force": true[^.]*/, ''),
+        {
+          label: 'Do it all the same',
+          run: () =>
+            void runCommand(type, { ...body, force: true }).then(() => void refreshPrompts()),
+        },
+      )
     } else {
-      report(error)
+      reportError(error)
     }
     return null
   }
 }
 
-export function took(answer: Answer): void {
+export function applyResult(answer: CommandResult): void {
   const { objects } = get()
   set({ canUndo: answer.can_undo, canRedo: answer.can_redo, preview: null })
   if (answer.objects?.length || answer.removed?.length) {
@@ -61,23 +76,23 @@ export function took(answer: Answer): void {
   if (answer.stale?.length) {
     masks.markStale(answer.stale)
     void fetchMasks(get().frame)
-    void fillAround()
+    void prefetchMasks()
   }
   if (typeof answer.job === 'string' && !get().job) {
     set({ job: { job_id: answer.job, kind: 'propagate', state: 'running', done: 0, total: 0 } })
   }
-  refreshSoon()
+  scheduleRefresh()
   redraw()
 }
 
-export async function tookChanges(answer: Answer): Promise<void> {
+export async function applyResultWithMasks(answer: CommandResult): Promise<void> {
   for (const change of answer.changes ?? [])
-    heardMask({ ...change, reason: 'answer' }, await decodeJsonMask(change))
-  took(answer)
+    handleMask({ ...change, reason: 'answer' }, await decodeJsonMask(change))
+  applyResult(answer)
 }
 
 /** Prompts for the selected object on the frame in view. */
-export async function prompt(
+export async function addPrompts(
   added: PromptJson[],
   options: { frame?: number; objectId?: number } = {},
 ): Promise<void> {
@@ -89,11 +104,11 @@ export async function prompt(
   set({ prompts: { ...prompts, [key]: [...before, ...added] }, preview: null, candidates: null })
   redraw()
   const type =
-    repropagate && objectOf(get(), objectId)?.frames?.some((row) => row[3] === 'tracked')
+    repropagate && findObject(get(), objectId)?.frames?.some((row) => row[3] === 'tracked')
       ? 'correct'
       : 'predict'
   const body = { frame, object_id: objectId, prompts: added, multimask: true }
-  const answer = await command(type, body)
+  const answer = await runCommand(type, body)
   if (!answer) {
     set((now) => ({
       prompts: {
@@ -104,10 +119,10 @@ export async function prompt(
     redraw()
     return
   }
-  offer(answer, frame, objectId)
+  offerCandidates(answer, frame, objectId)
 }
 
-function offer(answer: Answer, frame: number, objectId: number): void {
+function offerCandidates(answer: CommandResult, frame: number, objectId: number): void {
   const found = answer.candidates ?? []
   if (found.length < 2) return
   set({
@@ -131,16 +146,16 @@ export async function replacePrompts(
   set((now) => ({ prompts: { ...now.prompts, [key]: next }, candidates: null }))
   redraw()
   const answer = next.length
-    ? await command('replace', { frame, object_id: objectId, prompts: next })
-    : await command('clear', { frame, object_id: objectId })
+    ? await runCommand('replace', { frame, object_id: objectId, prompts: next })
+    : await runCommand('clear', { frame, object_id: objectId })
   if (!answer) set((now) => ({ prompts: { ...now.prompts, [key]: before } }))
-  else offer(answer, frame, objectId)
+  else offerCandidates(answer, frame, objectId)
 }
 
-export async function choose(index: number): Promise<void> {
+export async function chooseCandidate(index: number): Promise<void> {
   const { candidates } = get()
   if (!candidates || index === candidates.chosen) return
-  const answer = await command('choose', {
+  const answer = await runCommand('choose', {
     frame: candidates.frame,
     object_id: candidates.objectId,
     index,
@@ -148,15 +163,15 @@ export async function choose(index: number): Promise<void> {
   if (answer) set({ candidates: { ...candidates, chosen: index } })
 }
 
-export async function paint(body: Record<string, unknown>, erase: boolean): Promise<void> {
+export async function paintMask(body: Record<string, unknown>, erase: boolean): Promise<void> {
   const { frame, selected } = get()
-  await command('paint', { frame, object_id: selected, erase, ...body })
+  await runCommand('paint', { frame, object_id: selected, erase, ...body })
 }
 
 export async function clearFrame(): Promise<void> {
   const { frame, selected, objects } = get()
   if (!objects.some((object) => object.object_id === selected)) return
-  if (await command('clear', { frame, object_id: selected })) {
+  if (await runCommand('clear', { frame, object_id: selected })) {
     set((now) => ({
       prompts: { ...now.prompts, [promptKey(frame, selected)]: [] },
       candidates: null,
@@ -164,17 +179,17 @@ export async function clearFrame(): Promise<void> {
   }
 }
 
-export async function step(type: 'undo' | 'redo'): Promise<void> {
+export async function stepHistory(type: 'undo' | 'redo'): Promise<void> {
   const state = get()
   if (type === 'undo' ? !state.canUndo : !state.canRedo) return
-  if (await command(type, { frame: state.frame })) {
+  if (await runCommand(type, { frame: state.frame })) {
     set({ candidates: null })
     await refreshPrompts()
   }
 }
 
 /** Freeze what is shown on a frame, or thaw it when all of it is frozen. */
-export async function accept(
+export async function toggleAccepted(
   objectIds: number[] | null = null,
   frame = get().frame,
 ): Promise<boolean> {
@@ -185,49 +200,49 @@ export async function accept(
     .map((object) => object.frames?.find((row) => row[0] === frame))
     .filter((row) => row !== undefined)
   if (!rows.length) {
-    toast('info', 'There is no mask on this frame to accept.')
+    showToast('info', 'There is no mask on this frame to accept.')
     return false
   }
   const accepted = !rows.every((row) => row[4])
   return (
-    Boolean(await command('accept', { frames: [frame], object_ids: objectIds, accepted })) &&
+    Boolean(await runCommand('accept', { frames: [frame], object_ids: objectIds, accepted })) &&
     accepted
   )
 }
 
-export async function propagate(
+export async function startPropagation(
   direction: 'both' | 'forward' | 'backward',
   objects: number[] | null = null,
   within: [number, number] | null = null,
   start: number | null = null,
 ): Promise<void> {
   const { session } = get()
-  if (!session || !live) return
+  if (!session || !socket) return
   if (get().job) await stopJob()
   set({ follow: true, candidates: null, preview: null })
   try {
     // by HTTP, so that it is refused in words at once; its frames come through the socket
-    const response = await api.ask('POST', `v1/sessions/${session.session_id}/propagate`, {
+    const response = await api.request('POST', `v1/sessions/${session.session_id}/propagate`, {
       objects,
       direction,
       start,
       within,
     })
     const job = (await response.json()) as Job
-    if (!over(job) && !get().job) set({ job })
+    if (!isFinished(job) && !get().job) set({ job })
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }
 
 /** Find objects without prompts, by the session's model or another; `whole` looks at all frames. */
-export async function everything(model: string | null = null, whole = false): Promise<void> {
+export async function segmentEverything(model: string | null = null, whole = false): Promise<void> {
   const { session, frame } = get()
   if (!session) return
   try {
-    const job = await api.everything(session.session_id, frame, model, whole)
+    const job = await api.segmentEverything(session.session_id, frame, model, whole)
     if (job.job_id) set({ job: job as Job })
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }

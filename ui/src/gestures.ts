@@ -1,27 +1,27 @@
 // From pointer to command on the plane that is annotated. What is being drawn lives here until it is let go.
 
 import type { PromptJson } from './api'
-import { paint, prompt, replacePrompts } from './commands'
-import { masks, redraw } from './desk'
-import { hoverEnd } from './hover'
-import { select } from './objects'
-import { colourOf, fromHex, NEGATIVE, POSITIVE, type Rgb } from './palette'
-import { get, nextObjectId, objectOf, promptKey, set, toast, type Tool } from './state'
+import { paintMask, addPrompts, replacePrompts } from './commands'
+import { masks, redraw } from './context'
+import { clearPreview } from './previews'
+import { selectObject } from './objects'
+import { defaultColour, fromHex, NEGATIVE, POSITIVE, type Rgb } from './palette'
+import { get, nextObjectId, findObject, promptKey, set, showToast, type Tool } from './state'
 import type { Draft } from './viewer/draw'
 import {
-  boxBetween,
-  boxPart,
-  inside,
-  pixelAt,
+  spanBox,
+  findBoxPart,
+  clampToFrame,
+  findPixel,
   pullBox,
-  thinned,
+  thinPoints,
   type Box,
   type Plane,
   type Xy,
 } from './viewer/geometry'
-import { covers } from './viewer/masks'
+import { coversPixel } from './viewer/masks'
 
-export interface Press {
+export interface PointerPress {
   at: Xy
   negative: boolean
   /** image pixels within which a handle is taken */
@@ -37,17 +37,20 @@ type Drag =
 
 let drag: Drag | null = null
 
-export const drawingTool = (tool: Tool): boolean => tool !== 'move' && tool !== 'window'
+export const isDrawingTool = (tool: Tool): boolean => tool !== 'move' && tool !== 'window'
 
-export function colourFor(objectId: number): Rgb {
-  return fromHex(objectOf(get(), objectId)?.colour ?? '') ?? colourOf(objectId)
+export function findColour(objectId: number): Rgb {
+  return fromHex(findObject(get(), objectId)?.colour ?? '') ?? defaultColour(objectId)
 }
 
-const promptsHere = (): PromptJson[] => get().prompts[promptKey(get().frame, get().selected)] ?? []
+const findPrompts = (): PromptJson[] => get().prompts[promptKey(get().frame, get().selected)] ?? []
 
 /** The prompt of the selected object under the pointer, and which part of it. */
-export function promptAt(point: Xy, reach: number): { prompt: PromptJson; part: string } | null {
-  for (const prompt of [...promptsHere()].reverse()) {
+export function findPromptAt(
+  point: Xy,
+  reach: number,
+): { prompt: PromptJson; part: string } | null {
+  for (const prompt of [...findPrompts()].reverse()) {
     if (
       prompt.type === 'point' &&
       Math.hypot(point.x - prompt.xy[0], point.y - prompt.xy[1]) <= reach * 1.4
@@ -55,40 +58,40 @@ export function promptAt(point: Xy, reach: number): { prompt: PromptJson; part: 
       return { prompt, part: '' }
     }
   }
-  for (const prompt of promptsHere()) {
+  for (const prompt of findPrompts()) {
     if (prompt.type !== 'box') continue
-    const part = boxPart(prompt.xyxy, point, reach)
+    const part = findBoxPart(prompt.xyxy, point, reach)
     if (part) return { prompt, part }
   }
   return null
 }
 
-export function cursorFor(plane: Plane, point: Xy | null, reach: number): string {
+export function chooseCursor(plane: Plane, point: Xy | null, reach: number): string {
   const { tool } = get()
   if (tool === 'move') return 'grab'
   if (tool === 'window') return 'ns-resize'
   if (tool === 'brush' || tool === 'erase') return 'none'
-  const under = point && (tool === 'point' || tool === 'box') ? promptAt(point, reach) : null
+  const under = point && (tool === 'point' || tool === 'box') ? findPromptAt(point, reach) : null
   if (!under) return 'crosshair'
   if (under.prompt.type === 'point') return 'pointer'
-  return partCursor(plane, under.part)
+  return chooseResizeCursor(plane, under.part)
 }
 
-function partCursor(plane: Plane, part: string): string {
+function chooseResizeCursor(plane: Plane, part: string): string {
   if (part.length === 1) return ('ns'.includes(part) !== plane.swap ? 'ns' : 'ew') + '-resize'
   const falling = (part === 'nw' || part === 'se') !== (plane.mirrorX !== plane.mirrorY)
   return falling ? 'nwse-resize' : 'nesw-resize'
 }
 
-export function press(plane: Plane, { at, negative, reach }: Press): void {
+export function beginDrag(plane: Plane, { at, negative, reach }: PointerPress): void {
   const { tool, selected, positive } = get()
-  const object = objectOf(get(), selected)
+  const object = findObject(get(), selected)
   if (object?.locked) {
-    toast('info', `Object ${selected} is locked. Unlock it, or go on with a new object (N).`)
+    showToast('info', `Object ${selected} is locked. Unlock it, or go on with a new object (N).`)
     return
   }
-  const point = inside(plane, at)
-  const under = tool === 'point' || tool === 'box' ? promptAt(at, reach) : null
+  const point = clampToFrame(plane, at)
+  const under = tool === 'point' || tool === 'box' ? findPromptAt(at, reach) : null
   if (under?.prompt.type === 'point' && tool === 'point') {
     drag = { kind: 'point', prompt: under.prompt, moved: false, to: point }
   } else if (under?.prompt.type === 'box') {
@@ -100,7 +103,7 @@ export function press(plane: Plane, { at, negative, reach }: Press): void {
       box: under.prompt.xyxy,
     }
   } else if (tool === 'point') {
-    if (!pixelAt(plane, at)) return
+    if (!findPixel(plane, at)) return
     drag = { kind: 'newPoint', at: point, positive: negative ? false : positive, strayed: false }
   } else if (tool === 'box') {
     drag = { kind: 'box', from: at, to: at, strayed: false }
@@ -112,12 +115,12 @@ export function press(plane: Plane, { at, negative, reach }: Press): void {
       negative: negative || (tool === 'scribble' && !positive),
     }
   }
-  hoverEnd()
+  clearPreview()
 }
 
-export function move(plane: Plane, at: Xy, reach: number): void {
+export function updateDrag(plane: Plane, at: Xy, reach: number): void {
   if (!drag) return
-  const point = inside(plane, at)
+  const point = clampToFrame(plane, at)
   if (drag.kind === 'point') {
     drag.moved ||= Math.hypot(point.x - drag.prompt.xy[0], point.y - drag.prompt.xy[1]) > reach / 2
     drag.to = point
@@ -134,7 +137,7 @@ export function move(plane: Plane, at: Xy, reach: number): void {
   redraw()
 }
 
-export function cancel(): boolean {
+export function cancelDrag(): boolean {
   const had = drag !== null
   drag = null
   redraw()
@@ -142,7 +145,7 @@ export function cancel(): boolean {
 }
 
 /** Let go: the gesture becomes a command. */
-export async function release(plane: Plane): Promise<void> {
+export async function finishDrag(plane: Plane): Promise<void> {
   const done = drag
   drag = null
   if (!done) return
@@ -150,52 +153,54 @@ export async function release(plane: Plane): Promise<void> {
   switch (done.kind) {
     case 'newPoint':
       if (done.strayed) return redraw() // a slip of the hand, not a click
-      return prompt([{ type: 'point', frame, xy: round(done.at), positive: done.positive }])
+      return addPrompts([
+        { type: 'point', frame, xy: roundPoint(done.at), positive: done.positive },
+      ])
     case 'point':
       if (!done.moved) return redraw()
       return replacePrompts(
         frame,
         selected,
-        promptsHere().map((item) =>
-          item === done.prompt ? { ...done.prompt, xy: round(done.to) } : item,
+        findPrompts().map((item) =>
+          item === done.prompt ? { ...done.prompt, xy: roundPoint(done.to) } : item,
         ),
       )
     case 'pull':
       return replacePrompts(
         frame,
         selected,
-        promptsHere().map((item) =>
+        findPrompts().map((item) =>
           item === done.prompt ? { ...done.prompt, xyxy: done.box } : item,
         ),
       )
     case 'box': {
       if (!done.strayed) return redraw()
       let objectId = selected
-      if (promptsHere().some((item) => item.type === 'box')) {
+      if (findPrompts().some((item) => item.type === 'box')) {
         objectId = nextObjectId(get())
-        select(objectId) // several boxes are several objects
+        selectObject(objectId) // several boxes are several objects
       }
-      return prompt([{ type: 'box', frame, xyxy: boxBetween(plane, done.from, done.to) }], {
+      return addPrompts([{ type: 'box', frame, xyxy: spanBox(plane, done.from, done.to) }], {
         objectId,
       })
     }
     case 'line': {
-      const xy = thinned(done.xy, 0.5).map(([x, y]) => round({ x, y }))
+      const xy = thinPoints(done.xy, 0.5).map(([x, y]) => roundPoint({ x, y }))
       const { brush } = get()
       if (done.tool === 'scribble') {
-        return prompt([{ type: 'scribble', frame, xy, positive: !done.negative, width: 3 }])
+        return addPrompts([{ type: 'scribble', frame, xy, positive: !done.negative, width: 3 }])
       }
       if (done.tool === 'lasso') {
         if (xy.length < 3) return redraw()
-        return paint({ polygon: xy }, done.negative)
+        return paintMask({ polygon: xy }, done.negative)
       }
-      return paint({ strokes: pieces(xy, brush) }, done.tool === 'erase' || done.negative)
+      return paintMask({ strokes: splitStroke(xy, brush) }, done.tool === 'erase' || done.negative)
     }
   }
 }
 
 /** The server takes strokes of at most 5000 points. */
-function pieces(
+function splitStroke(
   xy: [number, number][],
   width: number,
 ): { xy: [number, number][]; width: number }[] {
@@ -205,20 +210,20 @@ function pieces(
   return found
 }
 
-const round = ({ x, y }: Xy): [number, number] => [
+const roundPoint = ({ x, y }: Xy): [number, number] => [
   Math.round(x * 100) / 100,
   Math.round(y * 100) / 100,
 ]
 
 /** What is being drawn, for the painter. */
-export function draft(plane: Plane): Draft | null {
+export function buildDraft(plane: Plane): Draft | null {
   if (!drag) return null
-  if (drag.kind === 'box') return { kind: 'box', box: boxBetween(plane, drag.from, drag.to) }
+  if (drag.kind === 'box') return { kind: 'box', box: spanBox(plane, drag.from, drag.to) }
   if (drag.kind !== 'line') return null
   const { brush, selected } = get()
   const painting = drag.tool === 'brush' || drag.tool === 'erase' || drag.tool === 'lasso'
   const erasing = drag.tool === 'erase' || drag.negative
-  const colour = painting && !erasing ? colourFor(selected) : erasing ? NEGATIVE : POSITIVE
+  const colour = painting && !erasing ? findColour(selected) : erasing ? NEGATIVE : POSITIVE
   return {
     kind: 'line',
     xy: drag.xy,
@@ -229,16 +234,16 @@ export function draft(plane: Plane): Draft | null {
 }
 
 /** Prompts of a frame as they are to be drawn, with the one that is being dragged where the pointer is. */
-export function shownPrompts(frame: number, pointer: Xy | null, reach: number) {
+export function listVisiblePrompts(frame: number, pointer: Xy | null, reach: number) {
   const state = get()
   const under =
     pointer && !drag && (state.tool === 'point' || state.tool === 'box')
-      ? promptAt(pointer, reach)?.prompt
+      ? findPromptAt(pointer, reach)?.prompt
       : null
   const found: { prompt: PromptJson; selected: boolean; active: boolean }[] = []
   for (const object of [...state.objects.map((item) => item.object_id), state.selected]) {
     if (
-      objectOf(state, object)?.visible === false ||
+      findObject(state, object)?.visible === false ||
       (object === state.selected && found.some((item) => item.selected))
     )
       continue
@@ -256,24 +261,24 @@ export function shownPrompts(frame: number, pointer: Xy | null, reach: number) {
 
 /** Take the prompt under the pointer away. */
 export function removePromptAt(point: Xy, reach: number): boolean {
-  const under = promptAt(point, reach)
+  const under = findPromptAt(point, reach)
   if (!under) return false
   void replacePrompts(
     get().frame,
     get().selected,
-    promptsHere().filter((item) => item !== under.prompt),
+    findPrompts().filter((item) => item !== under.prompt),
   )
   return true
 }
 
 /** The object whose mask lies under a point, the selected one last so that clicks go through it. */
-export function objectAt(plane: Plane, point: Xy): number | null {
-  const pixel = pixelAt(plane, point)
+export function findObjectAt(plane: Plane, point: Xy): number | null {
+  const pixel = findPixel(plane, point)
   if (!pixel) return null
   const { frame, selected } = get()
   let found: number | null = null
-  for (const [objectId, mask] of masks.on(frame)) {
-    if (!covers(mask, ...pixel)) continue
+  for (const [objectId, mask] of masks.getFrame(frame)) {
+    if (!coversPixel(mask, ...pixel)) continue
     if (objectId !== selected) return objectId
     found = objectId
   }
@@ -281,7 +286,7 @@ export function objectAt(plane: Plane, point: Xy): number | null {
 }
 
 export const setTool = (tool: Tool): void => {
-  cancel()
-  hoverEnd()
+  cancelDrag()
+  clearPreview()
   set({ tool })
 }

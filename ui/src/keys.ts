@@ -1,17 +1,24 @@
 // Keys. Letters go by what they type, in lower case: with Shift held, `key` is a capital.
 
-import { mark, neighbour, openCase } from './cases'
-import { acceptAndGoOn, labelByNumber, nextInReview } from './components/Objects'
-import { fitAll, holdSpace, pointerAt } from './components/Pane'
-import { jump } from './components/Timeline'
+import { setCaseState, findAdjacentCase, openCase } from './cases'
+import { acceptAndContinue, labelByNumber, openNextReviewItem } from './components/Objects'
+import { fitAllPanes, setSpaceHeld, pointerOnImage } from './components/Pane'
+import { jumpToKeyFrame } from './components/Timeline'
 import * as gestures from './gestures'
-import { accept, choose, clearFrame, propagate, step, stopJob } from './commands'
-import { redraw } from './desk'
-import { setFrame } from './looking'
-import { flagFrame, newObject, removeObject, select } from './objects'
+import {
+  toggleAccepted,
+  chooseCandidate,
+  clearFrame,
+  startPropagation,
+  stepHistory,
+  stopJob,
+} from './commands'
+import { redraw } from './context'
+import { setFrame } from './navigation'
+import { toggleFrameFlag, startNewObject, removeObject, selectObject } from './objects'
 import { get, set, type Tool } from './state'
 
-export const KEYS: [string, [string, string][]][] = [
+export const KEY_HELP: [string, [string, string][]][] = [
   [
     'Prompts and masks',
     [
@@ -89,70 +96,70 @@ const TOOL_KEYS: Record<string, Tool> = {
   w: 'window',
 }
 
-const typing = (target: EventTarget | null): boolean =>
+const isTyping = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement &&
   (target.matches('textarea, select, [contenteditable]') ||
     (target.matches('input') &&
       !target.matches('[type=checkbox], [type=range], [type=color], [type=radio]')))
 
 export function installKeys(): void {
-  window.addEventListener('keydown', onKey)
-  window.addEventListener('keyup', (event) => event.code === 'Space' && holdSpace(false))
-  window.addEventListener('blur', () => holdSpace(false))
+  window.addEventListener('keydown', handleKeyDown)
+  window.addEventListener('keyup', (event) => event.code === 'Space' && setSpaceHeld(false))
+  window.addEventListener('blur', () => setSpaceHeld(false))
 }
 
-function onKey(event: KeyboardEvent): void {
-  if (typing(event.target) || get().dialog) return
-  if (pressed(event)) event.preventDefault()
+function handleKeyDown(event: KeyboardEvent): void {
+  if (isTyping(event.target) || get().dialog) return
+  if (runShortcut(event)) event.preventDefault()
 }
 
 /** Whether a key meant something. */
-function pressed(event: KeyboardEvent): boolean {
+function runShortcut(event: KeyboardEvent): boolean {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key
-  if (event.ctrlKey || event.metaKey) return withControl(key, event.shiftKey)
+  if (event.ctrlKey || event.metaKey) return runControlShortcut(key, event.shiftKey)
   if (event.altKey) return false
   const onCanvas = event.target === document.body || event.target instanceof HTMLCanvasElement
   if (key === '?') set({ dialog: 'help' })
   else if (!get().session) return false
-  else if (key === 's' && event.shiftKey) return propagateAll()
+  else if (key === 's' && event.shiftKey) return propagateAllObjects()
   else if (event.code === 'Space') {
     if (!onCanvas) return false
-    holdSpace(true)
-  } else if (key === 'Tab') return onCanvas && nextCandidate(event.shiftKey ? -1 : 1)
+    setSpaceHeld(true)
+  } else if (key === 'Tab') return onCanvas && stepCandidate(event.shiftKey ? -1 : 1)
   else if (key === 'Enter') {
     if (!onCanvas) return false
-    void accept([get().selected])
+    void toggleAccepted([get().selected])
   } else if (TOOL_KEYS[key]) gestures.setTool(TOOL_KEYS[key])
   else if (/^[1-9]$/.test(key)) void labelByNumber(Number(key))
-  else return plain(key, event.shiftKey)
+  else return runPlainShortcut(key, event.shiftKey)
   return true
 }
 
-function withControl(key: string, shift: boolean): boolean {
-  if (key === 'z') void step(shift ? 'redo' : 'undo')
-  else if (key === 'y') void step('redo')
+function runControlShortcut(key: string, shift: boolean): boolean {
+  if (key === 'z') void stepHistory(shift ? 'redo' : 'undo')
+  else if (key === 'y') void stepHistory('redo')
   else if (key === 's') set({ dialog: get().session ? 'export' : null })
   else if (key === 'o') set({ dialog: 'open' })
   else if (key === 'Enter') {
-    const before = shift ? neighbour(-1) : null
+    const before = shift ? findAdjacentCase(-1) : null
     if (before) void openCase(before)
-    else if (!shift) void mark('done')
+    else if (!shift) void setCaseState('done')
   } else return false
   return true
 }
 
-function plain(key: string, shift: boolean): boolean {
-  const { frame, session, brush, positive, masksShown, crossOn, playing, image } = get()
+function runPlainShortcut(key: string, shift: boolean): boolean {
+  const { frame, session, brush, positive, masksShown, crosshairOn, playing, image } = get()
   const last = (session?.frames ?? 1) - 1
   switch (key) {
     case 't':
       set({ positive: !positive })
       break
     case 'n':
-      newObject()
+      startNewObject()
       break
     case 'c':
-      void accept([get().selected])
+      void toggleAccepted([get().selected])
       break
     case 'r':
       void clearFrame()
@@ -162,11 +169,11 @@ function plain(key: string, shift: boolean): boolean {
       redraw()
       break
     case 'h':
-      set({ crossOn: !crossOn })
+      set({ crosshairOn: !crosshairOn })
       break
     case 'j':
     case 'i':
-      otherObject(key === 'j' ? -1 : 1)
+      stepObject(key === 'j' ? -1 : 1)
       break
     case '[':
       set({ brush: Math.max(1, brush - (brush > 20 ? 5 : 1)) })
@@ -189,38 +196,38 @@ function plain(key: string, shift: boolean): boolean {
       setFrame(last)
       break
     case ',':
-      jump(-1)
+      jumpToKeyFrame(-1)
       break
     case '.':
-      jump(1)
+      jumpToKeyFrame(1)
       break
     case 'k':
       if (image?.kind !== 'video') return false
       set({ playing: !playing })
       break
     case 'g':
-      return propagateAll()
+      return propagateAllObjects()
     case 'a':
-      void acceptAndGoOn()
+      void acceptAndContinue()
       break
     case 'f':
-      void flagFrame()
+      void toggleFrameFlag()
       break
     case 'q':
-      void nextInReview()
+      void openNextReviewItem()
       break
     case '0':
-      fitAll()
+      fitAllPanes()
       break
     case 'Escape':
-      if (!gestures.cancel()) {
+      if (!gestures.cancelDrag()) {
         if (get().job) void stopJob()
         else set({ candidates: null, preview: null, playing: false })
       }
       break
     case 'Delete':
     case 'Backspace':
-      if (!pointerAt || !gestures.removePromptAt(pointerAt.point, pointerAt.reach))
+      if (!pointerOnImage || !gestures.removePromptAt(pointerOnImage.point, pointerOnImage.reach))
         void removeObject(get().selected)
       break
     default:
@@ -229,25 +236,25 @@ function plain(key: string, shift: boolean): boolean {
   return true
 }
 
-function propagateAll(): boolean {
+function propagateAllObjects(): boolean {
   const { session, image } = get()
   if (!session || session.frames < 2) return false
-  void propagate(image?.kind === 'video' ? 'forward' : 'both')
+  void startPropagation(image?.kind === 'video' ? 'forward' : 'both')
   return true
 }
 
-function nextCandidate(step: number): boolean {
+function stepCandidate(step: number): boolean {
   const { candidates, frame } = get()
   if (!candidates || candidates.frame !== frame) return false
   const count = candidates.scores.length
-  void choose((candidates.chosen + step + count) % count)
+  void chooseCandidate((candidates.chosen + step + count) % count)
   return true
 }
 
-function otherObject(step: number): void {
+function stepObject(step: number): void {
   const { objects, selected } = get()
   if (!objects.length) return
   const at = objects.findIndex((object) => object.object_id === selected)
   const next = at < 0 ? objects.length - 1 : (at + step + objects.length) % objects.length
-  select(objects[next]!.object_id)
+  selectObject(objects[next]!.object_id)
 }

@@ -3,17 +3,17 @@
 import { render } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import { ServerError } from './api'
-import { loadCases, openFirst, upload } from './cases'
+import { loadCases, openInitialCase, uploadFiles } from './cases'
 import { Tools, TopBar, ViewBar } from './components/Bars'
-import { Cases } from './components/Cases'
+import { WorkList } from './components/WorkList'
 import { Dialogs } from './components/Dialogs'
-import { Side } from './components/Objects'
+import { SidePanel } from './components/Objects'
 import { Pane } from './components/Pane'
 import { Timeline, usePlayback } from './components/Timeline'
 import { Toasts } from './components/Toasts'
 import { installKeys } from './keys'
-import { api, report } from './desk'
-import { resume } from './session'
+import { api, reportError } from './context'
+import { resumeSession } from './session'
 import { get, set, store } from './state'
 import { useStore } from './store'
 import './style.css'
@@ -26,18 +26,18 @@ async function enter(): Promise<void> {
     history.replaceState(null, '', location.pathname + location.search)
     await api.login(token)
   }
-  set({ project: await api.project() })
+  set({ project: await api.fetchProject() })
   set({ phase: 'ready' })
-  const [models] = await Promise.all([api.models().catch(() => []), loadCases()])
+  const [models] = await Promise.all([api.listModels().catch(() => []), loadCases()])
   set({ models })
-  await openFirst()
+  await openInitialCase()
 }
 
 function start(): void {
   enter().catch((error) => {
     if (error instanceof ServerError && (error.status === 401 || error.status === 429))
       set({ phase: 'locked' })
-    if (!(error instanceof ServerError && error.status === 401)) report(error, start)
+    if (!(error instanceof ServerError && error.status === 401)) reportError(error, start)
   })
 }
 
@@ -56,7 +56,7 @@ function App() {
       event.preventDefault()
       setDragging(false)
       const files = [...(event.dataTransfer?.files ?? [])]
-      if (files.length) void upload(files)
+      if (files.length) void uploadFiles(files)
     }
     window.addEventListener('dragover', over)
     window.addEventListener('dragleave', out)
@@ -75,9 +75,9 @@ function App() {
       <TopBar />
       <div class="body">
         <Tools />
-        <Cases />
+        <WorkList />
         <Stage />
-        <Side />
+        <SidePanel />
       </div>
       <Timeline />
       <Dialogs />
@@ -95,7 +95,7 @@ function App() {
 function Stage() {
   const session = useStore(store, (state) => state.session)
   const kind = useStore(store, (state) => state.image?.kind)
-  const opening = useStore(store, (state) => state.opening)
+  const opening = useStore(store, (state) => state.openingMessage)
   const [single, setSingle] = useState(false)
   const axis = session?.axis ?? 0
   const others = ([0, 1, 2] as Axis[]).filter((other) => other !== axis)
@@ -138,10 +138,10 @@ async function unlock(token: string): Promise<void> {
   try {
     await api.login(token)
     set({ phase: get().session ? 'ready' : 'starting' })
-    if (get().session) resume()
+    if (get().session) resumeSession()
     else start()
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }
 
@@ -158,7 +158,7 @@ function Locked() {
       <h1>segscope</h1>
       <p>
         This server wants its token, which it printed when it started: the end of the address.
-        {get().waiting > 0 && ' What was not saved yet waits here and is sent then.'}
+        {get().unsaved > 0 && ' What was not saved yet waits here and is sent then.'}
       </p>
       <label>
         Token{' '}
@@ -178,7 +178,7 @@ function Locked() {
 }
 
 window.addEventListener('beforeunload', (event) => {
-  if (get().waiting) event.preventDefault() // only what was not acknowledged would be lost
+  if (get().unsaved) event.preventDefault() // only what was not acknowledged would be lost
 })
 
 installKeys()

@@ -1,23 +1,26 @@
 // Objects: names, colours, locks; flags on frames.
 
 import { ServerError } from './api'
-import { step, stopJob, tookChanges } from './commands'
-import { api, live, redraw, report } from './desk'
-import { refreshPrompts, refreshSoon } from './news'
-import { get, nextObjectId, objectOf, set, toast } from './state'
+import { stepHistory, stopJob, applyResultWithMasks } from './commands'
+import { api, socket, redraw, reportError } from './context'
+import { refreshPrompts, scheduleRefresh } from './events'
+import { get, nextObjectId, findObject, set, showToast } from './state'
 
 /** Go on with a new object; it comes into being with its first prompt. */
-export function newObject(): void {
+export function startNewObject(): void {
   set({ selected: nextObjectId(get()), candidates: null, preview: null, positive: true })
   redraw()
 }
 
-export function select(objectId: number): void {
+export function selectObject(objectId: number): void {
   set({ selected: objectId, candidates: null, preview: null })
   redraw()
 }
 
-export async function describe(objectId: number, change: Record<string, unknown>): Promise<void> {
+export async function updateObject(
+  objectId: number,
+  change: Record<string, unknown>,
+): Promise<void> {
   const { session, objects } = get()
   if (!session) return
   const known = objects.some((object) => object.object_id === objectId)
@@ -29,24 +32,24 @@ export async function describe(objectId: number, change: Record<string, unknown>
   redraw()
   try {
     const answer = known
-      ? await api.patchObject(session.session_id, objectId, change)
+      ? await api.updateObject(session.session_id, objectId, change)
       : await api.addObject(session.session_id, { object_id: objectId, ...change })
-    await tookChanges(answer)
-    if (live) live.counts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
+    await applyResultWithMasks(answer)
+    if (socket) socket.historyCounts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
   } catch (error) {
-    report(error)
-    refreshSoon()
+    reportError(error)
+    scheduleRefresh()
   }
 }
 
 export async function removeObject(objectId: number, force = false): Promise<void> {
   const { session } = get()
-  if (!session || !objectOf(get(), objectId)) return
+  if (!session || !findObject(get(), objectId)) return
   try {
     if (get().job) await stopJob()
-    const answer = await api.dropObject(session.session_id, objectId, force)
-    await tookChanges(answer)
-    if (live) live.counts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
+    const answer = await api.removeObject(session.session_id, objectId, force)
+    await applyResultWithMasks(answer)
+    if (socket) socket.historyCounts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
     set((now) => ({
       objects: now.objects.filter((object) => object.object_id !== objectId),
       selected:
@@ -56,32 +59,32 @@ export async function removeObject(objectId: number, force = false): Promise<voi
       candidates: null,
     }))
     await refreshPrompts()
-    toast('info', `Object ${objectId} was deleted.`, {
+    showToast('info', `Object ${objectId} was deleted.`, {
       label: 'Undo',
-      run: () => void step('undo'),
+      run: () => void stepHistory('undo'),
     })
   } catch (error) {
     if (error instanceof ServerError && error.status === 409 && !force) {
-      toast('error', error.message.replace(/; say "force": true.*| or say "force": true/, ''), {
+      showToast('error', error.message.replace(/; say "force": true.*| or say "force": true/, ''), {
         label: 'Delete all the same',
         run: () => void removeObject(objectId, true),
       })
-    } else report(error)
+    } else reportError(error)
   }
 }
 
-export async function flagFrame(): Promise<void> {
+export async function toggleFrameFlag(): Promise<void> {
   const { session, frame, flags } = get()
   if (!session) return
   const flagged = !flags.some((item) => item.frame === frame)
   try {
-    await api.flag(session.session_id, frame, flagged)
+    await api.flagFrame(session.session_id, frame, flagged)
     set({
       flags: flagged
         ? [...flags, { frame, comment: '' }]
         : flags.filter((item) => item.frame !== frame),
     })
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }

@@ -1,7 +1,7 @@
 // What travels: masks as deflated bits, packets of the socket, base64.
 
 import type { Box } from './viewer/geometry'
-import { packBits, unpackBits, type Part } from './viewer/masks'
+import { packBits, unpackBits, type MaskPatch } from './viewer/masks'
 
 export interface MaskHeader {
   type?: 'mask'
@@ -28,7 +28,7 @@ export function splitPacket(buffer: ArrayBuffer): { header: MaskHeader; payload:
   return { header, payload: new Uint8Array(buffer, 4 + length) }
 }
 
-async function through(bytes: Uint8Array, stream: GenericTransformStream): Promise<Uint8Array> {
+async function pipeThrough(bytes: Uint8Array, stream: GenericTransformStream): Promise<Uint8Array> {
   const body = new Blob([bytes as Uint8Array<ArrayBuffer>])
     .stream()
     .pipeThrough(stream as ReadableWritablePair<Uint8Array, Uint8Array>)
@@ -36,11 +36,11 @@ async function through(bytes: Uint8Array, stream: GenericTransformStream): Promi
 }
 
 export const inflate = (bytes: Uint8Array): Promise<Uint8Array> =>
-  through(bytes, new DecompressionStream('deflate'))
+  pipeThrough(bytes, new DecompressionStream('deflate'))
 export const deflate = (bytes: Uint8Array): Promise<Uint8Array> =>
-  through(bytes, new CompressionStream('deflate'))
+  pipeThrough(bytes, new CompressionStream('deflate'))
 
-export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promise<Part> {
+export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promise<MaskPatch> {
   const { frame, object_id, bbox } = header
   if (!bbox) return { frame, object_id, bbox, pixels: new Uint8Array(0) }
   const count = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1])
@@ -48,7 +48,7 @@ export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promi
   return { frame, object_id, bbox, pixels: unpackBits(await inflate(payload), count) }
 }
 
-export const decodeJsonMask = (mask: MaskJson): Promise<Part> =>
+export const decodeJsonMask = (mask: MaskJson): Promise<MaskPatch> =>
   decodeMask(mask, fromBase64(mask.data))
 
 export function fromBase64(text: string): Uint8Array {

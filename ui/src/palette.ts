@@ -16,7 +16,7 @@ export const PALETTE: Rgb[] = [
 export const POSITIVE: Rgb = [40, 220, 90]
 export const NEGATIVE: Rgb = [255, 60, 60]
 
-export function colourOf(objectId: number): Rgb {
+export function defaultColour(objectId: number): Rgb {
   const shade = [1, 0.72, 0.5][Math.floor((objectId - 1) / PALETTE.length) % 3]!
   return PALETTE[(objectId - 1) % PALETTE.length]!.map((value) => Math.round(value * shade)) as Rgb
 }
@@ -29,5 +29,5 @@ export function fromHex(text: string): Rgb | null {
   return found ? (found.slice(1).map((part) => parseInt(part, 16)) as Rgb) : null
 }
 
-export const css = (rgb: Rgb, alpha = 1): string =>
+export const toCss = (rgb: Rgb, alpha = 1): string =>
   `rgba(${rgb[0]}, ${rgb[1]}, ${rgb[2]}, ${alpha})`

@@ -1,26 +1,36 @@
 // Opening a case and closing it: the session on an image, its lease, its socket.
 
 import { type ImageInfo, type ObjectInfo, ServerError, type SessionState } from './api'
-import { api, live, masks, redraw, report, setLive, setPlanes, setSource, source } from './desk'
-import { fillAround } from './fetching'
-import { type Listener, Live } from './live'
-import { look } from './looking'
 import {
-  fromState,
-  heardJob,
-  heardMask,
-  pictureArrived,
+  api,
+  socket,
+  masks,
+  redraw,
+  reportError,
+  setSocket,
+  setPlanes,
+  setFrameSource,
+  frameSource,
+} from './context'
+import { prefetchMasks } from './maskLoading'
+import { type SocketListener, SessionSocket } from './sessionSocket'
+import { loadView } from './navigation'
+import {
+  unpackState,
+  handleJob,
+  handleMask,
+  handleFrameLoaded,
   refreshPrompts,
-  refreshReview,
-} from './news'
-import { get, nextObjectId, set, toast } from './state'
+  refreshReviewQueue,
+} from './events'
+import { get, nextObjectId, set, showToast } from './state'
 import { FrameSource } from './viewer/frames'
-import { type Axis, planeOf, type Triple } from './viewer/geometry'
+import { type Axis, createPlane, type Triple } from './viewer/geometry'
 
-let opened = 0 // counts openings, so that answers to an earlier one are dropped
+let openCount = 0 // counts openings, so that answers to an earlier one are dropped
 
 /** Whether directions of the patient are known well enough to turn the picture to them. */
-export function anatomical(image: ImageInfo): boolean {
+export function hasPatientOrientation(image: ImageInfo): boolean {
   if (image.kind !== 'volume' || !image.affine) return false
   if (['CT', 'MR', 'PT', 'MG', 'NM'].includes(image.modality ?? '')) return true
   const { affine } = image
@@ -30,13 +40,13 @@ export function anatomical(image: ImageInfo): boolean {
   return !plain && /\.(nii|nii\.gz|nrrd|mha|mhd|img|hdr)$/i.test(image.name)
 }
 
-export function layOut(): void {
+export function updatePlanes(): void {
   const { image, patientView } = get()
   if (!image) return
-  const affine = patientView && anatomical(image) ? image.affine : null
+  const affine = patientView && hasPatientOrientation(image) ? image.affine : null
   setPlanes(
     ([0, 1, 2] as Axis[]).map((axis) =>
-      planeOf(image.shape_zyx, axis, image.spacing_zyx_mm, affine),
+      createPlane(image.shape_zyx, axis, image.spacing_zyx_mm, affine),
     ),
   )
 }
@@ -52,47 +62,52 @@ export interface OpenOptions {
 
 /** Open an image of the project and the annotator's session on it. */
 export async function openImage(imageId: string, options: OpenOptions = {}): Promise<void> {
-  const mine = ++opened
-  await leave()
-  set({ opening: 'Opening …' })
+  const mine = ++openCount
+  await closeSession()
+  set({ openingMessage: 'Opening …' })
   try {
-    const image = await api.image(imageId)
-    const lease = await claim(imageId, options)
-    if (!lease || mine !== opened) return
+    const image = await api.fetchImage(imageId)
+    const lease = await acquireSession(imageId, options)
+    if (!lease || mine !== openCount) return
     api.lease = lease.lease
-    const state = await api.state(lease.session_id)
-    if (mine !== opened) return
-    begin(image, state)
-    const live = new Live(api, state.session_id, lease.lease, listener(state.session_id))
-    setLive(live)
-    live.counts = { can_undo: state.can_undo, can_redo: state.can_redo }
+    const state = await api.fetchState(lease.session_id)
+    if (mine !== openCount) return
+    showSession(image, state)
+    const live = new SessionSocket(
+      api,
+      state.session_id,
+      lease.lease,
+      createListener(state.session_id),
+    )
+    setSocket(live)
+    live.historyCounts = { can_undo: state.can_undo, can_redo: state.can_redo }
     if (state.job) set({ job: state.job })
-    if (state.network) toast('info', state.network.detail)
+    if (state.network) showToast('info', state.network.detail)
     if (state.interrupted) {
-      toast(
+      showToast(
         'info',
         'A propagation was cut off when the server stopped. Start it again if it is still wanted.',
       )
     }
     await refreshPrompts()
-    if (state.frames > 1 && state.objects.length) await refreshReview()
+    if (state.frames > 1 && state.objects.length) await refreshReviewQueue()
   } catch (error) {
-    if (mine !== opened) return
+    if (mine !== openCount) return
     if (error instanceof ServerError && /cannot be opened/.test(error.message)) {
       // the work stays on disk, and new work can begin beside it
-      toast('error', error.message, {
+      showToast('error', error.message, {
         label: 'Begin a new one',
         run: () => void openImage(imageId, { ...options, fresh: true }),
       })
     } else {
-      report(error, () => void openImage(imageId, options))
+      reportError(error, () => void openImage(imageId, options))
     }
   } finally {
-    if (mine === opened) set({ opening: null })
+    if (mine === openCount) set({ openingMessage: null })
   }
 }
 
-async function claim(imageId: string, options: OpenOptions) {
+async function acquireSession(imageId: string, options: OpenOptions) {
   const body = {
     image_id: imageId,
     annotator: get().annotator,
@@ -112,7 +127,7 @@ async function claim(imageId: string, options: OpenOptions) {
     return found
   } catch (error) {
     if (!(error instanceof ServerError) || error.status !== 409) throw error
-    toast('error', error.message, {
+    showToast('error', error.message, {
       label: 'Take over',
       run: () => void openImage(imageId, { ...options, takeOver: true }),
     })
@@ -120,46 +135,46 @@ async function claim(imageId: string, options: OpenOptions) {
   }
 }
 
-function begin(image: ImageInfo, state: SessionState): void {
-  const source = new FrameSource(api, image, pictureArrived, report)
-  setSource(source)
+function showSession(image: ImageInfo, state: SessionState): void {
+  const source = new FrameSource(api, image, handleFrameLoaded, reportError)
+  setFrameSource(source)
   set({
     image,
-    ...fromState(state),
+    ...unpackState(state),
     prompts: {},
     candidates: null,
     preview: null,
     job: null,
-    review: [],
-    reviewAt: -1,
+    reviewQueue: [],
+    reviewIndex: -1,
   })
-  layOut()
+  updatePlanes()
   const low = image.window.low[0] ?? 0
   const high = image.window.high[0] ?? 255
-  masks.reset(framesWithMasks(state.objects))
+  masks.reset(collectMaskFrames(state.objects))
   const shown = state.window.low.length === 1 ? state.window : null
-  const frame = firstFrame(image, state)
-  const cross = image.shape_zyx.map((length) => Math.floor(length / 2)) as Triple
-  cross[state.axis] = frame
+  const frame = chooseFirstFrame(image, state)
+  const crosshair = image.shape_zyx.map((length) => Math.floor(length / 2)) as Triple
+  crosshair[state.axis] = frame
   set({
     levels: { low: shown?.low[0] ?? low, high: shown?.high[0] ?? high },
     windowName: state.window.how,
     selected: state.objects.find((object) => !object.locked)?.object_id ?? nextObjectId(get()),
     frame,
-    cross,
+    crosshair,
     playing: false,
     savedAt: null,
-    waiting: 0,
-    arrived: source.arrived,
+    unsaved: 0,
+    volumeLoaded: source.loaded,
   })
-  look(1)
+  loadView(1)
   redraw()
 }
 
-export const framesWithMasks = (objects: ObjectInfo[]): Set<number> =>
+export const collectMaskFrames = (objects: ObjectInfo[]): Set<number> =>
   new Set(objects.flatMap((object) => (object.frames ?? []).map(([frame]) => frame)))
 
-function firstFrame(image: ImageInfo, state: SessionState): number {
+function chooseFirstFrame(image: ImageInfo, state: SessionState): number {
   const prompted = state.objects.flatMap((object) =>
     (object.frames ?? []).filter((row) => row[3] !== 'tracked'),
   )
@@ -168,15 +183,15 @@ function firstFrame(image: ImageInfo, state: SessionState): number {
 }
 
 /** Go on after the token was given again. */
-export const resume = (): void => live?.resume()
+export const resumeSession = (): void => socket?.resume()
 
 /** Close what is open and give its lease back. */
-export async function leave(): Promise<void> {
+export async function closeSession(): Promise<void> {
   const { session, image } = get()
-  live?.close()
-  setLive(null)
-  source?.close()
-  setSource(null)
+  socket?.close()
+  setSocket(null)
+  frameSource?.close()
+  setFrameSource(null)
   set({
     image: null,
     session: null,
@@ -189,33 +204,34 @@ export async function leave(): Promise<void> {
   })
   if (session) {
     if (image) sessionStorage.removeItem(`segscope.lease.${image.image_id}`)
-    await api.release(session.session_id).catch(() => undefined)
+    await api.releaseSession(session.session_id).catch(() => undefined)
     api.lease = null
   }
 }
 
-const listener = (sessionId: string): Listener => ({
-  link: (link) => {
+const createListener = (sessionId: string): SocketListener => ({
+  onLinkState: (link) => {
     set({ link })
-    if (link === 'open') void fillAround()
+    if (link === 'open') void prefetchMasks()
   },
-  waiting: (waiting) => set({ waiting, ...(waiting === 0 ? { savedAt: Date.now() } : {}) }),
-  async reconnected() {
-    const state = await reopened(sessionId)
+  onUnacknowledged: (unsaved) =>
+    set({ unsaved, ...(unsaved === 0 ? { savedAt: Date.now() } : {}) }),
+  async onReconnect() {
+    const state = await refetchState(sessionId)
     if (state.network && state.network.weights !== get().session?.network?.weights)
-      toast('info', state.network.detail)
-    set(fromState(state))
-    masks.reset(framesWithMasks(state.objects))
+      showToast('info', state.network.detail)
+    set(unpackState(state))
+    masks.reset(collectMaskFrames(state.objects))
     set({ job: state.job })
-    look(1)
+    loadView(1)
     void refreshPrompts()
     return { can_undo: state.can_undo, can_redo: state.can_redo }
   },
-  mask: heardMask,
-  job: heardJob,
-  opening: (done, total) =>
-    set({ opening: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
-  async renew() {
+  onMask: handleMask,
+  onJob: handleJob,
+  onOpening: (done, total) =>
+    set({ openingMessage: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
+  async renewLease() {
     const { image, session, annotator } = get()
     if (!image || !session) throw new Error('nothing is open')
     const { model, axis } = session
@@ -224,14 +240,14 @@ const listener = (sessionId: string): Listener => ({
     api.lease = found.lease
     return found.lease
   },
-  refused: (error) => {
+  onRefused: (error) => {
     if (error.status === 401) set({ phase: 'locked' })
-    else report(error)
+    else reportError(error)
   },
-  expired: () => {
+  onExpired: () => {
     const { image } = get()
     set({ link: 'ended' })
-    toast(
+    showToast(
       'error',
       'This session is no longer held by this window: it was idle for long, or another window took it over. Nothing is lost.',
       {
@@ -242,8 +258,8 @@ const listener = (sessionId: string): Listener => ({
   },
 })
 
-async function reopened(sessionId: string): Promise<SessionState> {
-  const state = await api.state(sessionId)
-  set({ opening: null })
+async function refetchState(sessionId: string): Promise<SessionState> {
+  const state = await api.fetchState(sessionId)
+  set({ openingMessage: null })
   return state
 }

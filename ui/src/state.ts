@@ -11,7 +11,7 @@ import type {
   ReviewItem,
   SessionState,
 } from './api'
-import type { Link } from './live'
+import type { LinkState } from './sessionSocket'
 import { createStore } from './store'
 import type { Triple } from './viewer/geometry'
 import type { Levels } from './viewer/lut'
@@ -50,7 +50,7 @@ export interface AppState {
   cases: Case[]
   caseId: number | null
   annotator: string
-  opening: string | null
+  openingMessage: string | null
 
   image: ImageInfo | null
   session: Omit<SessionState, 'objects' | 'flags' | 'job' | 'can_undo' | 'can_redo'> | null
@@ -65,8 +65,8 @@ export interface AppState {
   selected: number
 
   frame: number
-  cross: Triple
-  crossOn: boolean
+  crosshair: Triple
+  crosshairOn: boolean
   playing: boolean
 
   tool: Tool
@@ -82,15 +82,15 @@ export interface AppState {
   masksShown: boolean
   patientView: boolean
 
-  link: Link
-  waiting: number
+  link: LinkState
+  unsaved: number
   savedAt: number | null
   job: Job | null
   encoding: boolean
-  arrived: number
+  volumeLoaded: number
 
-  review: ReviewItem[]
-  reviewAt: number
+  reviewQueue: ReviewItem[]
+  reviewIndex: number
   reviewed: [number, number]
 
   dialog: Dialog
@@ -98,7 +98,7 @@ export interface AppState {
   latency: { rtt: number; work: number } | null
 }
 
-const remembered = (key: string, otherwise: string): string => {
+const loadPreference = (key: string, otherwise: string): string => {
   try {
     return localStorage.getItem(`segscope.${key}`) ?? otherwise
   } catch {
@@ -106,7 +106,7 @@ const remembered = (key: string, otherwise: string): string => {
   }
 }
 
-export const remember = (key: string, value: string): void => {
+export const savePreference = (key: string, value: string): void => {
   try {
     localStorage.setItem(`segscope.${key}`, value)
   } catch {
@@ -120,8 +120,8 @@ export const store = createStore<AppState>({
   models: [],
   cases: [],
   caseId: null,
-  annotator: remembered('annotator', ''),
-  opening: null,
+  annotator: loadPreference('annotator', ''),
+  openingMessage: null,
 
   image: null,
   session: null,
@@ -132,12 +132,12 @@ export const store = createStore<AppState>({
   prompts: {},
   candidates: null,
   preview: null,
-  previewsOn: remembered('previews', 'on') === 'on',
+  previewsOn: loadPreference('previews', 'on') === 'on',
   selected: 1,
 
   frame: 0,
-  cross: [0, 0, 0],
-  crossOn: true,
+  crosshair: [0, 0, 0],
+  crosshairOn: true,
   playing: false,
 
   tool: 'point',
@@ -148,20 +148,20 @@ export const store = createStore<AppState>({
 
   levels: { low: 0, high: 255 },
   windowName: '',
-  opacity: Number(remembered('opacity', '0.35')),
+  opacity: Number(loadPreference('opacity', '0.35')),
   outlines: true,
   masksShown: true,
-  patientView: remembered('orientation', 'patient') === 'patient',
+  patientView: loadPreference('orientation', 'patient') === 'patient',
 
   link: 'connecting',
-  waiting: 0,
+  unsaved: 0,
   savedAt: null,
   job: null,
   encoding: false,
-  arrived: 1,
+  volumeLoaded: 1,
 
-  review: [],
-  reviewAt: -1,
+  reviewQueue: [],
+  reviewIndex: -1,
   reviewed: [0, 0],
 
   dialog: null,
@@ -173,7 +173,7 @@ export const { get, set } = store
 
 export const promptKey = (frame: number, objectId: number): string => `${frame}/${objectId}`
 
-export const objectOf = (state: AppState, id: number): ObjectInfo | undefined =>
+export const findObject = (state: AppState, id: number): ObjectInfo | undefined =>
   state.objects.find((object) => object.object_id === id)
 
 /** The lowest number above all that are taken. */
@@ -182,7 +182,7 @@ export const nextObjectId = (state: AppState): number =>
 
 let toastId = 0
 
-export function toast(tone: Toast['tone'], text: string, action?: Toast['action']): void {
+export function showToast(tone: Toast['tone'], text: string, action?: Toast['action']): void {
   const id = ++toastId
   set((now) => ({
     toasts: [
@@ -193,9 +193,9 @@ export function toast(tone: Toast['tone'], text: string, action?: Toast['action'
       { id, tone, text, action },
     ].slice(-4),
   }))
-  if (tone !== 'error') setTimeout(() => dismiss(id), 5000)
-  else setTimeout(() => dismiss(id), 20_000)
+  if (tone !== 'error') setTimeout(() => dismissToast(id), 5000)
+  else setTimeout(() => dismissToast(id), 20_000)
 }
 
-export const dismiss = (id: number): void =>
+export const dismissToast = (id: number): void =>
   set((now) => ({ toasts: now.toasts.filter((item) => item.id !== id) }))

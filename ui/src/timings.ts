@@ -1,6 +1,6 @@
 // How long things took, in a small ring that tests and the status line read.
 
-const MOST = 500
+const HISTORY = 500
 
 export const timings = {
   /** a command that was answered, and whose masks are to be drawn next */
@@ -18,18 +18,18 @@ export const timings = {
   frames: [] as { frame: number; at: number; ms: number }[],
 }
 
-export function drawn(frame: number, isNew: boolean, ms: number): void {
+export function recordDrawing(frame: number, isNew: boolean, ms: number): void {
   const now = performance.now()
   if (timings.answered) {
     const { type, begun, received, work, server } = timings.answered
     timings.commands = [
       ...timings.commands,
       { type, ms: now - begun, work, server, drawing: now - received },
-    ].slice(-MOST)
+    ].slice(-HISTORY)
     timings.answered = null
   }
   if (isNew) timings.shown = frame
-  if (isNew) timings.frames = [...timings.frames, { frame, at: now, ms }].slice(-MOST)
+  if (isNew) timings.frames = [...timings.frames, { frame, at: now, ms }].slice(-HISTORY)
 }
 
 declare global {

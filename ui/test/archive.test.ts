@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { EVERYTHING, spokenDate, spokenName, studyQuery } from '../src/archive'
+import { EMPTY_SEARCH, formatDate, formatPersonName, buildStudyQuery } from '../src/archive'
 
-const asked = (part: Partial<typeof EVERYTHING>): Record<string, string> => {
-  const { limit, ...rest } = Object.fromEntries(studyQuery({ ...EVERYTHING, ...part }))
+const asked = (part: Partial<typeof EMPTY_SEARCH>): Record<string, string> => {
+  const { limit, ...rest } = Object.fromEntries(buildStudyQuery({ ...EMPTY_SEARCH, ...part }))
   expect(limit).toBe('100')
   return rest
 }
@@ -27,9 +27,9 @@ test('dates are a day, or a range with open ends', () => {
 })
 
 test('names and dates as people write them', () => {
-  expect(spokenName('Meier^Anna^Maria')).toBe('Meier, Anna Maria')
-  expect(spokenName('Meier^^')).toBe('Meier')
-  expect(spokenName('')).toBe('')
-  expect(spokenDate('20260102')).toBe('2026-01-02')
-  expect(spokenDate('')).toBe('')
+  expect(formatPersonName('Meier^Anna^Maria')).toBe('Meier, Anna Maria')
+  expect(formatPersonName('Meier^^')).toBe('Meier')
+  expect(formatPersonName('')).toBe('')
+  expect(formatDate('20260102')).toBe('2026-01-02')
+  expect(formatDate('')).toBe('')
 })

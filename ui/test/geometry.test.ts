@@ -1,20 +1,20 @@
 import { describe, expect, it } from 'vitest'
 import {
-  boxBetween,
-  boxPart,
+  spanBox,
+  findBoxPart,
   canvasTransform,
-  fit,
-  inside,
-  panned,
-  pixelAt,
-  planeOf,
+  fitView,
+  clampToFrame,
+  panView,
+  findPixel,
+  createPlane,
   pullBox,
-  thinned,
+  thinPoints,
   toImage,
   toScreen,
-  voxelOf,
-  worldAxes,
-  zoomAt,
+  toVoxel,
+  matchWorldAxes,
+  zoomView,
   type Axis,
   type Plane,
 } from '../src/viewer/geometry'
@@ -41,25 +41,25 @@ const SAGITTAL = [
 describe('planes', () => {
   it('name rows and columns of each axis in order', () => {
     const shape: [number, number, number] = [10, 20, 30]
-    expect(planeOf(shape, 0)).toMatchObject({ count: 10, rows: 20, cols: 30 })
-    expect(planeOf(shape, 1)).toMatchObject({ count: 20, rows: 10, cols: 30 })
-    expect(planeOf(shape, 2)).toMatchObject({ count: 30, rows: 10, cols: 20 })
+    expect(createPlane(shape, 0)).toMatchObject({ count: 10, rows: 20, cols: 30 })
+    expect(createPlane(shape, 1)).toMatchObject({ count: 20, rows: 10, cols: 30 })
+    expect(createPlane(shape, 2)).toMatchObject({ count: 30, rows: 10, cols: 20 })
   })
 
   it('give the voxel of a pixel back', () => {
     for (const axis of [0, 1, 2] as Axis[]) {
-      const plane = planeOf([10, 20, 30], axis)
-      const voxel = voxelOf(plane, 3, 5, 7)
+      const plane = createPlane([10, 20, 30], axis)
+      const voxel = toVoxel(plane, 3, 5, 7)
       expect([voxel[axis], voxel[plane.colAxis], voxel[plane.rowAxis]]).toEqual([3, 5, 7])
     }
   })
 
   it('stretch thick slices', () => {
-    expect(planeOf([10, 20, 30], 1, [2.5, 0.5, 0.5])).toMatchObject({ rowStep: 5, colStep: 1 })
+    expect(createPlane([10, 20, 30], 1, [2.5, 0.5, 0.5])).toMatchObject({ rowStep: 5, colStep: 1 })
   })
 
   it('leave an axial CT as it is stored: right of the patient at the left, front above', () => {
-    expect(planeOf([9, 9, 9], 0, null, LPS_CT)).toMatchObject({
+    expect(createPlane([9, 9, 9], 0, null, LPS_CT)).toMatchObject({
       swap: false,
       mirrorX: false,
       mirrorY: false,
@@ -68,12 +68,12 @@ describe('planes', () => {
   })
 
   it('turn the head up on the other planes', () => {
-    expect(planeOf([9, 9, 9], 1, null, LPS_CT)).toMatchObject({
+    expect(createPlane([9, 9, 9], 1, null, LPS_CT)).toMatchObject({
       mirrorX: false,
       mirrorY: true,
       sides: { top: 'S', left: 'R' },
     })
-    expect(planeOf([9, 9, 9], 2, null, LPS_CT)).toMatchObject({
+    expect(createPlane([9, 9, 9], 2, null, LPS_CT)).toMatchObject({
       mirrorX: false,
       mirrorY: true,
       sides: { top: 'S', left: 'A' },
@@ -81,7 +81,7 @@ describe('planes', () => {
   })
 
   it('mirror what NIfTI stores towards the right and the front', () => {
-    expect(planeOf([9, 9, 9], 0, null, RAS)).toMatchObject({
+    expect(createPlane([9, 9, 9], 0, null, RAS)).toMatchObject({
       mirrorX: true,
       mirrorY: true,
       sides: { left: 'R', top: 'A' },
@@ -89,8 +89,8 @@ describe('planes', () => {
   })
 
   it('know sagittal stacks', () => {
-    expect(worldAxes(SAGITTAL).map((item) => item.world)).toEqual([0, 2, 1])
-    expect(planeOf([9, 9, 9], 0, null, SAGITTAL)).toMatchObject({
+    expect(matchWorldAxes(SAGITTAL).map((item) => item.world)).toEqual([0, 2, 1])
+    expect(createPlane([9, 9, 9], 0, null, SAGITTAL)).toMatchObject({
       swap: false,
       mirrorX: false,
       mirrorY: false,
@@ -105,7 +105,7 @@ describe('planes', () => {
       [0, 0, 1, 0],
       [0, 0, 0, 1],
     ]
-    expect(planeOf([9, 9, 9], 0, null, across)).toMatchObject({
+    expect(createPlane([9, 9, 9], 0, null, across)).toMatchObject({
       swap: true,
       mirrorX: false,
       mirrorY: false,
@@ -114,12 +114,12 @@ describe('planes', () => {
 })
 
 const planes: [string, Plane][] = [
-  ['plain', planeOf([1, 40, 60], 0)],
-  ['thick', planeOf([12, 40, 60], 1, [3, 0.7, 0.5])],
-  ['mirrored', planeOf([12, 40, 60], 0, [3, 1, 1], RAS)],
+  ['plain', createPlane([1, 40, 60], 0)],
+  ['thick', createPlane([12, 40, 60], 1, [3, 0.7, 0.5])],
+  ['mirrored', createPlane([12, 40, 60], 0, [3, 1, 1], RAS)],
   [
     'swapped',
-    planeOf(
+    createPlane(
       [12, 40, 60],
       0,
       [3, 2, 1],
@@ -135,7 +135,7 @@ const planes: [string, Plane][] = [
 
 describe.each(planes)('image and screen, %s', (_, plane) => {
   it('go there and back', () => {
-    const view = panned(zoomAt(fit(plane, 800, 600), 300, 200, 2.7), 13, -21)
+    const view = panView(zoomView(fitView(plane, 800, 600), 300, 200, 2.7), 13, -21)
     for (const [x, y] of [
       [0, 0],
       [0.5, 0.5],
@@ -150,7 +150,7 @@ describe.each(planes)('image and screen, %s', (_, plane) => {
   })
 
   it('agree with the transform of the canvas', () => {
-    const view = fit(plane, 640, 480)
+    const view = fitView(plane, 640, 480)
     const [a, b, c, d, e, f] = canvasTransform(plane, view, 2)
     const at = toScreen(plane, view, 7, 3)
     expect([a * 7 + c * 3 + e, b * 7 + d * 3 + f]).toEqual([
@@ -160,7 +160,7 @@ describe.each(planes)('image and screen, %s', (_, plane) => {
   })
 
   it('fit whole into the window', () => {
-    const view = fit(plane, 640, 480)
+    const view = fitView(plane, 640, 480)
     for (const [x, y] of [
       [0, 0],
       [plane.cols, 0],
@@ -176,44 +176,44 @@ describe.each(planes)('image and screen, %s', (_, plane) => {
   })
 
   it('keep the point under the pointer when zooming', () => {
-    const view = fit(plane, 640, 480)
+    const view = fitView(plane, 640, 480)
     const before = toImage(plane, view, 123, 234)
-    const after = toImage(plane, zoomAt(view, 123, 234, 3), 123, 234)
+    const after = toImage(plane, zoomView(view, 123, 234, 3), 123, 234)
     expect(after.x).toBeCloseTo(before.x, 9)
     expect(after.y).toBeCloseTo(before.y, 9)
   })
 })
 
 describe('pixels and boxes', () => {
-  const plane = planeOf([1, 40, 60], 0)
+  const plane = createPlane([1, 40, 60], 0)
 
   it('pixel i covers [i, i + 1)', () => {
-    expect(pixelAt(plane, { x: 3, y: 4 })).toEqual([3, 4])
-    expect(pixelAt(plane, { x: 3.999, y: 4.999 })).toEqual([3, 4])
-    expect(pixelAt(plane, { x: 60, y: 4 })).toBeNull()
-    expect(pixelAt(plane, { x: -0.001, y: 4 })).toBeNull()
+    expect(findPixel(plane, { x: 3, y: 4 })).toEqual([3, 4])
+    expect(findPixel(plane, { x: 3.999, y: 4.999 })).toEqual([3, 4])
+    expect(findPixel(plane, { x: 60, y: 4 })).toBeNull()
+    expect(findPixel(plane, { x: -0.001, y: 4 })).toBeNull()
   })
 
   it('boxes are half-open, of whole pixels, in any order of the corners', () => {
-    expect(boxBetween(plane, { x: 2.3, y: 5.9 }, { x: 10.1, y: 8 })).toEqual([2, 5, 11, 8])
-    expect(boxBetween(plane, { x: 10.1, y: 8 }, { x: 2.3, y: 5.9 })).toEqual([2, 5, 11, 8])
+    expect(spanBox(plane, { x: 2.3, y: 5.9 }, { x: 10.1, y: 8 })).toEqual([2, 5, 11, 8])
+    expect(spanBox(plane, { x: 10.1, y: 8 }, { x: 2.3, y: 5.9 })).toEqual([2, 5, 11, 8])
   })
 
   it('boxes stay inside the frame and hold a pixel at least', () => {
-    expect(boxBetween(plane, { x: -5, y: -5 }, { x: 99, y: 99 })).toEqual([0, 0, 60, 40])
-    expect(boxBetween(plane, { x: 4.2, y: 4.2 }, { x: 4.2, y: 4.2 })).toEqual([4, 4, 5, 5])
-    expect(boxBetween(plane, { x: 99, y: 99 }, { x: 99, y: 99 })).toEqual([59, 39, 60, 40])
+    expect(spanBox(plane, { x: -5, y: -5 }, { x: 99, y: 99 })).toEqual([0, 0, 60, 40])
+    expect(spanBox(plane, { x: 4.2, y: 4.2 }, { x: 4.2, y: 4.2 })).toEqual([4, 4, 5, 5])
+    expect(spanBox(plane, { x: 99, y: 99 }, { x: 99, y: 99 })).toEqual([59, 39, 60, 40])
   })
 
   it('points are moved to the frame', () => {
-    expect(inside(plane, { x: 80, y: -3 })).toEqual({ x: 59.999, y: 0 })
+    expect(clampToFrame(plane, { x: 80, y: -3 })).toEqual({ x: 59.999, y: 0 })
   })
 
   it('edges of boxes are taken by their handles', () => {
-    expect(boxPart([10, 10, 20, 20], { x: 10.5, y: 15 }, 1)).toBe('w')
-    expect(boxPart([10, 10, 20, 20], { x: 20, y: 20 }, 1)).toBe('se')
-    expect(boxPart([10, 10, 20, 20], { x: 15, y: 15 }, 1)).toBe('')
-    expect(boxPart([10, 10, 20, 20], { x: 25, y: 15 }, 1)).toBeNull()
+    expect(findBoxPart([10, 10, 20, 20], { x: 10.5, y: 15 }, 1)).toBe('w')
+    expect(findBoxPart([10, 10, 20, 20], { x: 20, y: 20 }, 1)).toBe('se')
+    expect(findBoxPart([10, 10, 20, 20], { x: 15, y: 15 }, 1)).toBe('')
+    expect(findBoxPart([10, 10, 20, 20], { x: 25, y: 15 }, 1)).toBeNull()
   })
 
   it('boxes are pulled and moved', () => {
@@ -230,7 +230,7 @@ describe('pixels and boxes', () => {
 
   it('strokes keep their ends when thinned', () => {
     expect(
-      thinned(
+      thinPoints(
         [
           [0, 0],
           [0.1, 0],

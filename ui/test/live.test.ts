@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Api } from '../src/api'
-import { Live, type Listener } from '../src/live'
+import { SessionSocket, type SocketListener } from '../src/sessionSocket'
 
 class Socket {
   static OPEN = 1
@@ -48,7 +48,7 @@ const answer = (seq: unknown, can_undo: number) => ({
 })
 let links: string[]
 let onServer = { can_undo: 0, can_redo: 0 }
-let live: Live
+let live: SessionSocket
 let renew: () => Promise<string>
 
 beforeEach(() => {
@@ -59,18 +59,23 @@ beforeEach(() => {
   links = []
   onServer = { can_undo: 0, can_redo: 0 }
   renew = async () => 'another'
-  const listener: Listener = {
-    link: (state) => links.push(state),
-    reconnected: async () => onServer,
-    mask: () => {},
-    job: () => {},
-    opening: () => {},
-    renew: () => renew(),
-    expired: () => links.push('expired'),
-    refused: () => {},
-    waiting: () => {},
+  const listener: SocketListener = {
+    onLinkState: (state) => links.push(state),
+    onReconnect: async () => onServer,
+    onMask: () => {},
+    onJob: () => {},
+    onOpening: () => {},
+    renewLease: () => renew(),
+    onExpired: () => links.push('expired'),
+    onRefused: () => {},
+    onUnacknowledged: () => {},
   }
-  live = new Live({ socketUrl: (path: string) => path } as Api, 'b52f', 'lease', listener)
+  live = new SessionSocket(
+    { resolveSocketUrl: (path: string) => path } as Api,
+    'b52f',
+    'lease',
+    listener,
+  )
 })
 
 afterEach(() => {
@@ -83,11 +88,11 @@ describe('the socket', () => {
     const socket = Socket.all[0]!
     const done: number[] = []
     live
-      .command({ type: 'predict', frame: 1 })
+      .sendCommand({ type: 'predict', frame: 1 })
       .then(() => done.push(1))
       .catch(() => {})
     live
-      .command({ type: 'predict', frame: 2 })
+      .sendCommand({ type: 'predict', frame: 2 })
       .then(() => done.push(2))
       .catch(() => {})
     expect(socket.commands()).toEqual([])
@@ -98,13 +103,13 @@ describe('the socket', () => {
     expect(socket.commands().map((item) => item['frame'])).toEqual([1, 2])
     await socket.say(answer(socket.commands()[1]!['seq'], 2))
     expect(done).toEqual([1, 2])
-    expect(live.waiting).toBe(0)
+    expect(live.unacknowledged).toBe(0)
   })
 
   it('hands refusals to the one who asked', async () => {
     const socket = Socket.all[0]!
     await socket.open()
-    const refused = live.command({ type: 'choose' }).catch((error) => error)
+    const refused = live.sendCommand({ type: 'choose' }).catch((error) => error)
     await socket.say({
       type: 'error',
       seq: socket.commands()[0]!['seq'],
@@ -119,12 +124,12 @@ describe('the socket', () => {
     await socket.open()
     const done = vi.fn()
     live
-      .command({ type: 'predict', frame: 1 })
+      .sendCommand({ type: 'predict', frame: 1 })
       .then(done)
       .catch(() => {})
     socket.drop()
     expect(links.at(-1)).toBe('offline')
-    expect(live.waiting).toBe(1)
+    expect(live.unacknowledged).toBe(1)
     await vi.advanceTimersByTimeAsync(300)
     const next = Socket.all[1]!
     await next.open()
@@ -138,10 +143,10 @@ describe('the socket', () => {
     await socket.open()
     const done = vi.fn()
     live
-      .command({ type: 'predict', frame: 1 })
+      .sendCommand({ type: 'predict', frame: 1 })
       .then(done)
       .catch(() => {})
-    live.command({ type: 'predict', frame: 2 }).catch(() => {})
+    live.sendCommand({ type: 'predict', frame: 2 }).catch(() => {})
     socket.drop()
     onServer = { can_undo: 1, can_redo: 0 }
     await vi.advanceTimersByTimeAsync(300)
@@ -154,7 +159,7 @@ describe('the socket', () => {
   it('keeps what is done while the server is away', async () => {
     await Socket.all[0]!.open()
     Socket.all[0]!.drop()
-    live.command({ type: 'predict', frame: 7 }).catch(() => {})
+    live.sendCommand({ type: 'predict', frame: 7 }).catch(() => {})
     await vi.advanceTimersByTimeAsync(300)
     Socket.all[1]!.drop()
     await vi.advanceTimersByTimeAsync(1000)
@@ -165,14 +170,14 @@ describe('the socket', () => {
   it('lets the latest preview take the place of earlier ones, and commands go first', async () => {
     const socket = Socket.all[0]!
     await socket.open()
-    const first = live.hover({ frame: 1 })
-    const second = live.hover({ frame: 2 })
+    const first = live.requestPreview({ frame: 1 })
+    const second = live.requestPreview({ frame: 2 })
     expect(await first).toBeNull()
     const seq = socket.commands().at(-1)!['seq']
     await socket.say({ ...answer(seq, 0), score: 0.5 })
     expect(await second).toMatchObject({ score: 0.5 })
-    live.command({ type: 'predict' }).catch(() => {})
-    expect(await live.hover({ frame: 3 })).toBeNull()
+    live.sendCommand({ type: 'predict' }).catch(() => {})
+    expect(await live.requestPreview({ frame: 3 })).toBeNull()
   })
 
   it('does not guess tokens: it waits until it is told to go on', async () => {
@@ -196,7 +201,7 @@ describe('the socket', () => {
     await Socket.all[0]!.open()
     const done = vi.fn()
     live
-      .command({ type: 'predict', frame: 3 })
+      .sendCommand({ type: 'predict', frame: 3 })
       .then(done)
       .catch(() => {})
     Socket.all[0]!.drop()
@@ -227,7 +232,7 @@ describe('the socket', () => {
   it('ends with the lease', async () => {
     const socket = Socket.all[0]!
     await socket.open()
-    const lost = live.command({ type: 'predict' }).catch((error) => error)
+    const lost = live.sendCommand({ type: 'predict' }).catch((error) => error)
     await socket.say({ type: 'expired', detail: 'idle for long' })
     expect(links.at(-1)).toBe('expired')
     expect(await lost).toMatchObject({ status: 410 })

@@ -9,23 +9,23 @@ import {
   toBase64,
   type MaskHeader,
 } from '../src/packets'
-import { planeOf, type Axis, type Box } from '../src/viewer/geometry'
+import { createPlane, type Axis, type Box } from '../src/viewer/geometry'
 import {
-  area,
-  covers,
+  countPixels,
+  coversPixel,
   MaskStore,
   packBits,
-  patched,
-  trimmed,
+  applyPatch,
+  trimMask,
   unpackBits,
 } from '../src/viewer/masks'
-import { borders } from '../src/viewer/outline'
+import { traceBorder } from '../src/viewer/outline'
 
 const block = (box: Box, value = 1) => ({
   bbox: box,
   pixels: new Uint8Array((box[2] - box[0]) * (box[3] - box[1])).fill(value),
 })
-const mask = (box: Box) => patched(null, box, block(box).pixels)!
+const mask = (box: Box) => applyPatch(null, box, block(box).pixels)!
 
 describe('bits', () => {
   it('have the first pixel highest', () => {
@@ -78,28 +78,28 @@ describe('bits', () => {
 describe('masks', () => {
   it('are replaced inside a box and kept outside', () => {
     const before = mask([0, 0, 4, 4])
-    const after = patched(before, [2, 2, 6, 6], block([2, 2, 6, 6], 0).pixels)!
-    expect(area(after)).toBe(12)
-    expect(covers(after, 1, 1)).toBe(true)
-    expect(covers(after, 3, 3)).toBe(false)
-    expect(area(before)).toBe(16)
+    const after = applyPatch(before, [2, 2, 6, 6], block([2, 2, 6, 6], 0).pixels)!
+    expect(countPixels(after)).toBe(12)
+    expect(coversPixel(after, 1, 1)).toBe(true)
+    expect(coversPixel(after, 3, 3)).toBe(false)
+    expect(countPixels(before)).toBe(16)
   })
 
   it('grow with parts beyond them', () => {
-    const after = patched(mask([0, 0, 2, 2]), [5, 5, 6, 7], block([5, 5, 6, 7]).pixels)!
+    const after = applyPatch(mask([0, 0, 2, 2]), [5, 5, 6, 7], block([5, 5, 6, 7]).pixels)!
     expect([after.x0, after.y0, after.x1, after.y1]).toEqual([0, 0, 6, 7])
-    expect(area(after)).toBe(6)
+    expect(countPixels(after)).toBe(6)
   })
 
   it('vanish when nothing is left', () => {
-    expect(patched(mask([0, 0, 2, 2]), [0, 0, 2, 2], block([0, 0, 2, 2], 0).pixels)).toBeNull()
+    expect(applyPatch(mask([0, 0, 2, 2]), [0, 0, 2, 2], block([0, 0, 2, 2], 0).pixels)).toBeNull()
   })
 
   it('lie in their tight box', () => {
     const loose = { x0: 10, y0: 20, x1: 15, y1: 24, pixels: new Uint8Array(20) }
     loose.pixels[1 * 5 + 2] = 1
     loose.pixels[2 * 5 + 3] = 1
-    expect(trimmed(loose)).toMatchObject({
+    expect(trimMask(loose)).toMatchObject({
       x0: 12,
       y0: 21,
       x1: 14,
@@ -114,31 +114,31 @@ describe('the store', () => {
     const store = new MaskStore()
     store.reset([3])
     const part = { frame: 3, object_id: 1, ...block([0, 0, 2, 2]) }
-    expect(store.apply(part)).toBe(false)
-    expect(store.of(3, 1)).toBeNull()
-    expect(store.apply({ ...part, frame: 4 })).toBe(true)
-    expect(area(store.of(4, 1))).toBe(4)
-    store.fill(3, [part])
-    expect(store.apply({ frame: 3, object_id: 1, ...block([1, 1, 3, 3]) })).toBe(true)
-    expect(area(store.of(3, 1))).toBe(7)
+    expect(store.applyPatch(part)).toBe(false)
+    expect(store.getMask(3, 1)).toBeNull()
+    expect(store.applyPatch({ ...part, frame: 4 })).toBe(true)
+    expect(countPixels(store.getMask(4, 1))).toBe(4)
+    store.setFrame(3, [part])
+    expect(store.applyPatch({ frame: 3, object_id: 1, ...block([1, 1, 3, 3]) })).toBe(true)
+    expect(countPixels(store.getMask(3, 1))).toBe(7)
   })
 
   it('fetches the nearest missing frame first', () => {
     const store = new MaskStore()
     store.reset([2, 9, 30])
-    expect(store.nearestMissing(10)).toBe(9)
-    store.fill(9, [])
-    expect(store.nearestMissing(10)).toBe(2)
+    expect(store.findNearestMissing(10)).toBe(9)
+    store.setFrame(9, [])
+    expect(store.findNearestMissing(10)).toBe(2)
   })
 
   it('forgets far frames when memory is short, and knows that it did', () => {
     const store = new MaskStore()
     store.reset([])
     for (let frame = 0; frame < 10; frame++)
-      store.apply({ frame, object_id: 1, ...block([0, 0, 10, 10]) })
-    store.shrink(0, 500)
-    expect(store.of(0, 1)).not.toBeNull()
-    expect(store.of(9, 1)).toBeNull()
+      store.applyPatch({ frame, object_id: 1, ...block([0, 0, 10, 10]) })
+    store.evictFarFrames(0, 500)
+    expect(store.getMask(0, 1)).not.toBeNull()
+    expect(store.getMask(9, 1)).toBeNull()
     expect(store.isMissing(9)).toBe(true)
   })
 
@@ -146,12 +146,12 @@ describe('the store', () => {
     'cuts through the frames along axis %i as the voxels lie',
     (axis) => {
       const shape: [number, number, number] = [6, 7, 8]
-      const own = planeOf(shape, axis)
+      const own = createPlane(shape, axis)
       const store = new MaskStore()
       store.reset([])
       const voxels = new Set<string>()
       for (let frame = 1; frame < 4; frame++) {
-        store.apply({ frame, object_id: 5, ...block([2, 1, 5, 4]) })
+        store.applyPatch({ frame, object_id: 5, ...block([2, 1, 5, 4]) })
         for (let row = 1; row < 4; row++) {
           for (let column = 2; column < 5; column++) {
             const voxel = [0, 0, 0]
@@ -163,18 +163,18 @@ describe('the store', () => {
         }
       }
       for (const other of ([0, 1, 2] as Axis[]).filter((item) => item !== axis)) {
-        const plane = planeOf(shape, other)
+        const plane = createPlane(shape, other)
         let count = 0
         for (let index = 0; index < plane.count; index++) {
-          const cut = store.across(axis, plane, index).get(5)
+          const cut = store.reslice(axis, plane, index).get(5)
           for (let row = 0; row < plane.rows; row++) {
             for (let column = 0; column < plane.cols; column++) {
               const voxel = [0, 0, 0]
               voxel[other] = index
               voxel[plane.rowAxis] = row
               voxel[plane.colAxis] = column
-              expect(covers(cut, column, row)).toBe(voxels.has(voxel.join()))
-              count += covers(cut, column, row) ? 1 : 0
+              expect(coversPixel(cut, column, row)).toBe(voxels.has(voxel.join()))
+              count += coversPixel(cut, column, row) ? 1 : 0
             }
           }
         }
@@ -186,7 +186,7 @@ describe('the store', () => {
 
 describe('outlines', () => {
   it('run along the edges of pixels, each side one piece', () => {
-    const lines = borders(mask([3, 4, 6, 6]))
+    const lines = traceBorder(mask([3, 4, 6, 6]))
     const pieces = new Set<string>()
     for (let i = 0; i < lines.length; i += 4) pieces.add(lines.slice(i, i + 4).join())
     expect(pieces).toEqual(new Set(['3,4,6,4', '3,6,6,6', '3,4,3,6', '6,4,6,6']))
@@ -195,6 +195,6 @@ describe('outlines', () => {
   it('go around holes', () => {
     const ring = mask([0, 0, 3, 3])
     ring.pixels[4] = 0
-    expect(borders(ring).length / 4).toBe(8)
+    expect(traceBorder(ring).length / 4).toBe(8)
   })
 })

@@ -1,23 +1,23 @@
 import { describe, expect, test } from 'vitest'
-import { planeOf, type Axis, type Triple } from '../src/viewer/geometry'
-import { gridOf, niftiOf, Solids, windowed } from '../src/viewer/solid'
+import { createPlane, type Axis, type Triple } from '../src/viewer/geometry'
+import { chooseGrid, encodeNifti, LabelVolume, applyWindow } from '../src/viewer/labelVolume'
 
 test('a grid is as fine as fits', () => {
-  expect(gridOf([5, 7, 9], 315)).toEqual({ step: 1, shape: [5, 7, 9] })
-  expect(gridOf([5, 7, 9], 314)).toEqual({ step: 2, shape: [3, 4, 5] })
+  expect(chooseGrid([5, 7, 9], 315)).toEqual({ step: 1, shape: [5, 7, 9] })
+  expect(chooseGrid([5, 7, 9], 314)).toEqual({ step: 2, shape: [3, 4, 5] })
 })
 
 test('numbers are seen through the window', () => {
   const numbers = new Float32Array([-1000, -100, 50, 100, 900, NaN])
-  expect([...windowed(numbers, { low: -100, high: 100 })]).toEqual([0, 0, 191, 255, 255, 0])
+  expect([...applyWindow(numbers, { low: -100, high: 100 })]).toEqual([0, 0, 191, 255, 255, 0])
 })
 
 describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
   test.each([1, 2, 3])('every voxel at step %i has its place', (step) => {
     const shape: Triple = [4, 6, 7]
     const grid = { step, shape: shape.map((length) => Math.ceil(length / step)) as Triple }
-    const plane = planeOf(shape, axis)
-    const solids = new Solids(grid)
+    const plane = createPlane(shape, axis)
+    const solids = new LabelVolume(grid)
     const inside = (z: number, y: number, x: number) => (z * 5 + y * 3 + x * 2) % 4 === 0
     for (let frame = 0; frame < plane.count; frame++) {
       const mask = {
@@ -53,8 +53,8 @@ describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
 })
 
 test('objects of one colour share a number, later objects lie above', () => {
-  const solids = new Solids({ step: 1, shape: [1, 1, 3] })
-  const plane = planeOf([1, 1, 3], 0)
+  const solids = new LabelVolume({ step: 1, shape: [1, 1, 3] })
+  const plane = createPlane([1, 1, 3], 0)
   const mask = (x0: number) => ({ x0, y0: 0, x1: x0 + 1, y1: 1, pixels: new Uint8Array([1]) })
   solids.add(plane, 0, mask(0), [1, 2, 3])
   solids.add(plane, 0, mask(1), [4, 5, 6])
@@ -80,7 +80,7 @@ describe('a file', () => {
   ]
 
   test('has the shape, the numbers and the place', () => {
-    const header = new DataView(niftiOf(bytes, grid, affine, null))
+    const header = new DataView(encodeNifti(bytes, grid, affine, null))
     expect([40, 42, 44, 46].map((at) => header.getInt16(at, true))).toEqual([3, 3, 2, 1])
     expect([80, 84, 88].map((at) => header.getFloat32(at, true))).toEqual([1, Math.fround(1.4), 6])
     const row = (at: number) => [0, 4, 8, 12].map((more) => header.getFloat32(at + more, true))
@@ -91,7 +91,7 @@ describe('a file', () => {
   })
 
   test('without an affine is spaced', () => {
-    const header = new DataView(niftiOf(bytes, grid, null, [5, 2, 1]))
+    const header = new DataView(encodeNifti(bytes, grid, null, [5, 2, 1]))
     expect([80, 84, 88].map((at) => header.getFloat32(at, true))).toEqual([2, 4, 10])
     expect([280, 300, 320].map((at) => header.getFloat32(at, true))).toEqual([2, 4, 10])
   })

@@ -3,37 +3,37 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { Series, Study } from '../api'
 import {
-  EVERYTHING,
-  MOST_STUDIES,
-  type Search,
-  spokenDate,
-  spokenName,
-  studyQuery,
+  EMPTY_SEARCH,
+  STUDY_LIMIT,
+  type StudySearch,
+  formatDate,
+  formatPersonName,
+  buildStudyQuery,
 } from '../archive'
-import { addFromArchive } from '../cases'
-import { api, report } from '../desk'
-import { set, store, toast } from '../state'
+import { addCaseFromArchive } from '../cases'
+import { api, reportError } from '../context'
+import { set, store, showToast } from '../state'
 import { useStore } from '../store'
 import { Button, Icon } from './icons'
-import { Sheet } from './Sheet'
+import { Dialog } from './Dialog'
 
 export function Archive() {
-  const archives = useStore(store, (state) => state.project?.archives ?? none)
+  const archives = useStore(store, (state) => state.project?.archives ?? NO_ARCHIVES)
   const [root, setRoot] = useState(0)
-  const [search, setSearch] = useState<Search>(EVERYTHING)
+  const [search, setSearch] = useState<StudySearch>(EMPTY_SEARCH)
   const [studies, setStudies] = useState<Study[] | null>([])
   const look = (at: number) => {
     setStudies(null)
-    api.studies(at, studyQuery(search)).then(
+    api.searchStudies(at, buildStudyQuery(search)).then(
       (found) => setStudies(found.sort((a, b) => b.date.localeCompare(a.date))),
       (error) => {
-        report(error)
+        reportError(error)
         setStudies([])
       },
     )
   }
   useEffect(() => look(root), [root])
-  const field = (name: keyof Search, label: string) => {
+  const field = (name: keyof StudySearch, label: string) => {
     const bound = {
       value: search[name],
       onInput: ({ currentTarget }: { currentTarget: HTMLInputElement }) =>
@@ -51,7 +51,7 @@ export function Archive() {
     )
   }
   return (
-    <Sheet title="Archive" wide>
+    <Dialog title="Archive" wide>
       <form
         class="search"
         onSubmit={(event) => {
@@ -81,24 +81,24 @@ export function Archive() {
         </button>
       </form>
       <p class="dim" role="status">
-        {studies === null ? 'asking the archive …' : said(studies.length)} A part of the name is
-        enough; * in a field stands for anything.
+        {studies === null ? 'asking the archive …' : describeCount(studies.length)} A part of the
+        name is enough; * in a field stands for anything.
       </p>
       <ul class="files studies">
         {studies?.map((study) => (
           <StudyRow key={study.uid} root={root} study={study} />
         ))}
       </ul>
-    </Sheet>
+    </Dialog>
   )
 }
 
-const none: string[] = []
+const NO_ARCHIVES: string[] = []
 
-const said = (count: number): string =>
+const describeCount = (count: number): string =>
   count === 0
     ? 'No study was found.'
-    : count < MOST_STUDIES
+    : count < STUDY_LIMIT
       ? `${count} ${count === 1 ? 'study' : 'studies'}.`
       : `The first ${count} studies; narrow the search to see others.`
 
@@ -109,19 +109,19 @@ function StudyRow({ root, study }: { root: number; study: Study }) {
   const unfold = () => {
     setOpen(!open)
     if (open || series) return
-    api.series(root, study.uid).then(setSeries, (error) => {
-      report(error)
+    api.listSeries(root, study.uid).then(setSeries, (error) => {
+      reportError(error)
       setOpen(false)
     })
   }
   const add = async (one: Series, goThere: boolean) => {
     setBusy(one.uid)
     try {
-      const found = await addFromArchive(root, study.uid, one.uid, goThere)
+      const found = await addCaseFromArchive(root, study.uid, one.uid, goThere)
       if (goThere) set({ dialog: null })
-      else toast('good', `${found.name} was added to the work list.`)
+      else showToast('good', `${found.name} was added to the work list.`)
     } catch (error) {
-      report(error)
+      reportError(error)
     } finally {
       setBusy('')
     }
@@ -130,9 +130,9 @@ function StudyRow({ root, study }: { root: number; study: Study }) {
     <li>
       <button type="button" aria-expanded={open} onClick={unfold}>
         <Icon name="folder" />
-        <span class="who">{spokenName(study.patient_name) || 'no name'}</span>
+        <span class="who">{formatPersonName(study.patient_name) || 'no name'}</span>
         <span class="dim">{study.patient_id}</span>
-        <span>{spokenDate(study.date)}</span>
+        <span>{formatDate(study.date)}</span>
         <span class="what">{study.description}</span>
         <span class="dim">{study.modalities.join(', ')}</span>
       </button>

@@ -1,14 +1,14 @@
 // The bar above (case, model, undo, state of saving) and the tools at the side.
 
-import { mark, neighbour, openCase } from '../cases'
+import { setCaseState, findAdjacentCase, openCase } from '../cases'
 import { setTool } from '../gestures'
-import { everything, step } from '../commands'
-import { api, redraw, report, source } from '../desk'
-import { resetWindow, windowByPercentiles } from '../looking'
-import { layOut, openImage } from '../session'
-import { get, remember, set, store, toast, type Tool } from '../state'
+import { segmentEverything, stepHistory } from '../commands'
+import { api, redraw, reportError, frameSource } from '../context'
+import { resetWindow, setPercentileWindow } from '../navigation'
+import { updatePlanes, openImage } from '../session'
+import { get, savePreference, set, store, showToast, type Tool } from '../state'
 import { useStore } from '../store'
-import { fitAll } from './Pane'
+import { fitAllPanes } from './Pane'
 import { Button } from './icons'
 
 const TOOLS: { tool: Tool; label: string; key: string }[] = [
@@ -31,7 +31,7 @@ export function Tools() {
   const finders = useStore(store, (state) =>
     state.models.some((item) => item.available && item.classes.length > 0),
   )
-  const raw = useStore(store, (state) => state.image !== null && Boolean(source?.raw))
+  const raw = useStore(store, (state) => state.image !== null && Boolean(frameSource?.raw))
   return (
     <nav class="tools" aria-label="Tools">
       {TOOLS.map((item) => (
@@ -76,9 +76,15 @@ export function Tools() {
         icon="grid"
         label="Find all objects without prompts"
         disabled={!open || job !== null}
-        onClick={() => (finders ? set({ dialog: 'find' }) : void everything())}
+        onClick={() => (finders ? set({ dialog: 'find' }) : void segmentEverything())}
       />
-      <Button icon="fit" label="Fit to the window" hint="0" disabled={!open} onClick={fitAll} />
+      <Button
+        icon="fit"
+        label="Fit to the window"
+        hint="0"
+        disabled={!open}
+        onClick={fitAllPanes}
+      />
     </nav>
   )
 }
@@ -91,7 +97,10 @@ export function TopBar() {
   const canRedo = useStore(store, (state) => state.canRedo)
   const at = cases.findIndex((item) => item.case_id === caseId)
   const here = cases[at]
-  const [before, after] = [at > 0 ? neighbour(-1) : null, at >= 0 ? neighbour(1) : null]
+  const [before, after] = [
+    at > 0 ? findAdjacentCase(-1) : null,
+    at >= 0 ? findAdjacentCase(1) : null,
+  ]
   return (
     <header class="top">
       <strong class="brand">segscope</strong>
@@ -133,33 +142,39 @@ export function TopBar() {
         text
         tone="strong"
         disabled={!here}
-        onClick={() => void mark('done')}
+        onClick={() => void setCaseState('done')}
       />
-      <Button icon="skip" label="Skip" text disabled={!here} onClick={() => void mark('skip')} />
+      <Button
+        icon="skip"
+        label="Skip"
+        text
+        disabled={!here}
+        onClick={() => void setCaseState('skip')}
+      />
       <Button
         icon="flag"
         label={here?.state === 'flag' ? 'Flagged' : 'Flag'}
         text
         pressed={here?.state === 'flag'}
         disabled={!here}
-        onClick={() => void mark(here?.state === 'flag' ? 'todo' : 'flag')}
+        onClick={() => void setCaseState(here?.state === 'flag' ? 'todo' : 'flag')}
       />
       <div class="gap" />
-      <Network />
-      <Saved />
+      <NetworkNotice />
+      <SaveStatus />
       <Button
         icon="undo"
         label={`Undo (${canUndo} steps)`}
         hint="Ctrl+Z"
         disabled={!canUndo}
-        onClick={() => void step('undo')}
+        onClick={() => void stepHistory('undo')}
       />
       <Button
         icon="redo"
         label={`Redo (${canRedo} steps)`}
         hint="Ctrl+Shift+Z"
         disabled={!canRedo}
-        onClick={() => void step('redo')}
+        onClick={() => void stepHistory('redo')}
       />
       <Button
         icon="export"
@@ -180,7 +195,7 @@ export function TopBar() {
 }
 
 /** That another network made some of what is shown. */
-function Network() {
+function NetworkNotice() {
   const network = useStore(store, (state) => state.session?.network)
   if (!network) return null
   return (
@@ -188,7 +203,7 @@ function Network() {
       type="button"
       class="network"
       title={network.detail}
-      onClick={() => toast('info', network.detail)}
+      onClick={() => showToast('info', network.detail)}
     >
       Network changed
     </button>
@@ -196,9 +211,9 @@ function Network() {
 }
 
 /** Whether what was done is on the server's disk. */
-function Saved() {
+function SaveStatus() {
   const link = useStore(store, (state) => state.link)
-  const waiting = useStore(store, (state) => state.waiting)
+  const waiting = useStore(store, (state) => state.unsaved)
   const open = useStore(store, (state) => state.session !== null)
   if (!open) return null
   if (link === 'offline') {
@@ -242,21 +257,21 @@ export function ViewBar() {
   const windowName = useStore(store, (state) => state.windowName)
   const opacity = useStore(store, (state) => state.opacity)
   const outlines = useStore(store, (state) => state.outlines)
-  const crossOn = useStore(store, (state) => state.crossOn)
+  const crossOn = useStore(store, (state) => state.crosshairOn)
   const patientView = useStore(store, (state) => state.patientView)
   const previewsOn = useStore(store, (state) => state.previewsOn)
   const encoding = useStore(store, (state) => state.encoding)
-  const arrived = useStore(store, (state) => state.arrived)
+  const arrived = useStore(store, (state) => state.volumeLoaded)
   const latency = useStore(store, (state) => state.latency)
   if (!image || !session) return null
-  const raw = Boolean(source?.raw)
+  const raw = Boolean(frameSource?.raw)
   const presets = image.kind === 'video' ? [] : (project?.windows ?? [])
 
   const choose = (name: string) => {
     if (name === '') return resetWindow()
     const preset = presets.find((item) => item.name === name)
     if (!raw) {
-      source?.setWindow(name)
+      frameSource?.setWindow(name)
       set({ windowName: name })
       return redraw()
     }
@@ -266,7 +281,7 @@ export function ViewBar() {
       return redraw()
     }
     const found = /^p([\d.]+),([\d.]+)$/.exec(name)
-    if (found) windowByPercentiles(Number(found[1]), Number(found[2]))
+    if (found) setPercentileWindow(Number(found[1]), Number(found[2]))
   }
 
   return (
@@ -295,7 +310,7 @@ export function ViewBar() {
       )}
       {raw && (
         <span class="dim" title="Drag with the window tool, or with the right button">
-          W {short(levels.high - levels.low)} L {short((levels.high + levels.low) / 2)}
+          W {formatLevel(levels.high - levels.low)} L {formatLevel((levels.high + levels.low) / 2)}
         </span>
       )}
       <label>
@@ -309,13 +324,13 @@ export function ViewBar() {
           aria-label="Opacity of masks"
           onInput={(event) => {
             set({ opacity: Number(event.currentTarget.value) })
-            remember('opacity', event.currentTarget.value)
+            savePreference('opacity', event.currentTarget.value)
           }}
         />
       </label>
       <Toggle label="Outlines" on={outlines} change={(on) => set({ outlines: on })} />
       {image.kind === 'volume' && (
-        <Toggle label="Crosshair" on={crossOn} change={(on) => set({ crossOn: on })} />
+        <Toggle label="Crosshair" on={crossOn} change={(on) => set({ crosshairOn: on })} />
       )}
       {image.kind === 'volume' && image.affine && (
         <Toggle
@@ -323,8 +338,8 @@ export function ViewBar() {
           on={patientView}
           change={(on) => {
             set({ patientView: on })
-            remember('orientation', on ? 'patient' : 'stored')
-            layOut()
+            savePreference('orientation', on ? 'patient' : 'stored')
+            updatePlanes()
             redraw()
           }}
         />
@@ -334,7 +349,7 @@ export function ViewBar() {
         on={previewsOn}
         change={(on) => {
           set({ previewsOn: on, preview: null })
-          remember('previews', on ? 'on' : 'off')
+          savePreference('previews', on ? 'on' : 'off')
         }}
       />
       <span class="gap" />
@@ -376,16 +391,16 @@ function Toggle({
   )
 }
 
-const short = (value: number): string =>
+const formatLevel = (value: number): string =>
   Math.abs(value) >= 100 ? String(Math.round(value)) : String(Math.round(value * 100) / 100)
 
 /** Open the case again with another model or along another axis. */
-export async function reopen(model: string, axis: 0 | 1 | 2): Promise<void> {
+export async function reopenImage(model: string, axis: 0 | 1 | 2): Promise<void> {
   const { image, session } = get()
   if (!image || !session) return
   if (session.model === model && session.axis === axis) return
   try {
-    const known = await api.sessions(image.image_id)
+    const known = await api.listSessions(image.image_id)
     const there = known.some(
       (item) =>
         item['model'] === model && item['axis'] === axis && item['annotator'] === get().annotator,
@@ -396,8 +411,8 @@ export async function reopen(model: string, axis: 0 | 1 | 2): Promise<void> {
       axis,
       ...(carry ? { startFrom: session.session_id } : {}),
     })
-    if (carry) toast('good', `Opened with ${model}; the masks came along.`)
+    if (carry) showToast('good', `Opened with ${model}; the masks came along.`)
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }

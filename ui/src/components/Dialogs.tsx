@@ -2,37 +2,37 @@
 
 import { useEffect, useState } from 'preact/hooks'
 import type { FileEntry, Label } from '../api'
-import { addReference, comment, upload } from '../cases'
-import { KEYS } from '../keys'
+import { addCaseFromFile, setCaseComment, uploadFiles } from '../cases'
+import { KEY_HELP } from '../keys'
 import { PALETTE, toHex } from '../palette'
-import { api, report } from '../desk'
-import { get, remember, set, store, toast } from '../state'
+import { api, reportError } from '../context'
+import { get, savePreference, set, store, showToast } from '../state'
 import { useStore } from '../store'
 import { Archive } from './Archive'
-import { reopen } from './Bars'
-import { Find } from './Find'
+import { reopenImage } from './Bars'
+import { SegmentEverything } from './SegmentEverything'
 import { Button, Icon } from './icons'
-import { Sheet } from './Sheet'
+import { Dialog } from './Dialog'
 import { View3d } from './View3d'
 
 export function Dialogs() {
   const dialog = useStore(store, (state) => state.dialog)
-  if (dialog === 'help') return <Help />
-  if (dialog === 'find') return <Find />
-  if (dialog === 'export') return <Export />
-  if (dialog === 'open') return <Open />
+  if (dialog === 'help') return <KeyboardHelp />
+  if (dialog === 'find') return <SegmentEverything />
+  if (dialog === 'export') return <ExportDialog />
+  if (dialog === 'open') return <OpenDialog />
   if (dialog === 'archive') return <Archive />
   if (dialog === 'solid') return <View3d />
-  if (dialog === 'labels') return <Labels />
-  if (dialog === 'session') return <Session />
+  if (dialog === 'labels') return <LabelsDialog />
+  if (dialog === 'session') return <SettingsDialog />
   return null
 }
 
-function Help() {
+function KeyboardHelp() {
   return (
-    <Sheet title="Keys" wide>
+    <Dialog title="Keys" wide>
       <div class="keys">
-        {KEYS.map(([group, rows]) => (
+        {KEY_HELP.map(([group, rows]) => (
           <section key={group}>
             <h2>{group}</h2>
             <dl>
@@ -50,11 +50,11 @@ function Help() {
           </section>
         ))}
       </div>
-    </Sheet>
+    </Dialog>
   )
 }
 
-function Export() {
+function ExportDialog() {
   const project = useStore(store, (state) => state.project)
   const objects = useStore(store, (state) => state.objects)
   const [chosen, setChosen] = useState<number[] | null>(null)
@@ -66,15 +66,15 @@ function Export() {
     if (!session) return
     setBusy(format)
     try {
-      const { blob, name } = await api.exported(session.session_id, format, chosen)
+      const { blob, name } = await api.exportMasks(session.session_id, format, chosen)
       const link = document.createElement('a')
       link.href = URL.createObjectURL(blob)
       link.download = name
       link.click()
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
-      toast('good', `${name} was written to your downloads.`)
+      showToast('good', `${name} was written to your downloads.`)
     } catch (error) {
-      report(error)
+      reportError(error)
     } finally {
       setBusy('')
     }
@@ -85,9 +85,9 @@ function Export() {
     setBusy(`${format} ${root}`)
     try {
       const { series } = await api.storeToArchive(session.session_id, root, format, chosen)
-      toast('good', `Stored in ${archives[root]} as the series ${series}.`)
+      showToast('good', `Stored in ${archives[root]} as the series ${series}.`)
     } catch (error) {
-      report(error)
+      reportError(error)
     } finally {
       setBusy('')
     }
@@ -99,7 +99,7 @@ function Export() {
     setChosen(next.length === all.length ? null : next)
   }
   return (
-    <Sheet title="Export">
+    <Dialog title="Export">
       <p>
         The masks exactly as they are shown. Everything is saved on the server already; this is a
         copy for other programs.
@@ -143,7 +143,7 @@ function Export() {
             Store to archive <small>{url}</small>
           </h2>
           <ul class="formats">
-            {STORED.map(([format, note]) => (
+            {ARCHIVE_FORMATS.map(([format, note]) => (
               <li key={format}>
                 <button
                   type="button"
@@ -161,16 +161,16 @@ function Export() {
         </section>
       ))}
       {!objects.length && <p class="dim">There are no objects yet.</p>}
-    </Sheet>
+    </Dialog>
   )
 }
 
-const STORED = [
+const ARCHIVE_FORMATS = [
   ['dicom-seg', 'a DICOM segmentation in the study of the images'],
   ['rtstruct', 'outlines for planning of radiotherapy, in the study of the images'],
 ] as const
 
-function Open() {
+function OpenDialog() {
   const project = useStore(store, (state) => state.project)
   const [root, setRoot] = useState(0)
   const [path, setPath] = useState('')
@@ -181,18 +181,18 @@ function Open() {
   useEffect(() => {
     if (!roots.length) return
     setEntries(null)
-    api.files(root, path).then(setEntries, (error) => {
-      report(error)
+    api.listFiles(root, path).then(setEntries, (error) => {
+      reportError(error)
       setEntries([])
     })
   }, [root, path])
   const add = async (entry: FileEntry) => {
     setBusy(entry.path)
     try {
-      await addReference(root, entry.path, true)
+      await addCaseFromFile(root, entry.path, true)
       set({ dialog: null })
     } catch (error) {
-      report(error)
+      reportError(error)
     } finally {
       setBusy('')
     }
@@ -203,19 +203,19 @@ function Open() {
     for (const entry of images) {
       setBusy(`${entry.name} (${count + 1} of ${images.length})`)
       try {
-        await addReference(root, entry.path, false)
+        await addCaseFromFile(root, entry.path, false)
         count++
       } catch (error) {
-        report(error)
+        reportError(error)
       }
     }
     setBusy('')
-    toast('good', `${count} cases were added to the work list.`)
+    showToast('good', `${count} cases were added to the work list.`)
   }
   const parts = path ? path.split('/') : []
   const images = (entries ?? []).filter((entry) => entry.kind === 'image').length
   return (
-    <Sheet title="Open">
+    <Dialog title="Open">
       <label class="drop">
         <Icon name="image" />
         <span>
@@ -226,7 +226,7 @@ function Open() {
           type="file"
           multiple
           aria-label="Files to upload"
-          onChange={(event) => void upload([...(event.currentTarget.files ?? [])])}
+          onChange={(event) => void uploadFiles([...(event.currentTarget.files ?? [])])}
         />
       </label>
       {archives && (
@@ -297,11 +297,11 @@ function Open() {
           </ul>
         </>
       )}
-    </Sheet>
+    </Dialog>
   )
 }
 
-function Labels() {
+function LabelsDialog() {
   const project = useStore(store, (state) => state.project)
   const [rows, setRows] = useState<Label[]>(project?.labels ?? [])
   const change = (at: number, part: Partial<Label>) =>
@@ -322,11 +322,11 @@ function Labels() {
         }))
       set({ project: await api.saveProject({ labels }), dialog: null })
     } catch (error) {
-      report(error)
+      reportError(error)
     }
   }
   return (
-    <Sheet title="Labels of the project">
+    <Dialog title="Labels of the project">
       <p>
         Keys 1 to 9 give the selected object one of these: its name, its colour and its code (for
         DICOM).
@@ -408,11 +408,11 @@ function Labels() {
         <Button icon="plus" label="Add a label" text onClick={add} />
         <Button icon="check" label="Keep" text tone="strong" onClick={() => void keep()} />
       </div>
-    </Sheet>
+    </Dialog>
   )
 }
 
-function Session() {
+function SettingsDialog() {
   const models = useStore(store, (state) => state.models)
   const session = useStore(store, (state) => state.session)
   const image = useStore(store, (state) => state.image)
@@ -423,7 +423,7 @@ function Session() {
   const [model, setModel] = useState(session?.model ?? '')
   const [axis, setAxis] = useState(session?.axis ?? 0)
   return (
-    <Sheet title="Model, axis, annotator">
+    <Dialog title="Model, axis, annotator">
       <label class="field">
         Your name
         <input
@@ -431,8 +431,8 @@ function Session() {
           placeholder="kept with your work"
           onChange={(event) => {
             set({ annotator: event.currentTarget.value.trim() })
-            remember('annotator', event.currentTarget.value.trim())
-            toast('info', 'From the next case that is opened on, your work goes by this name.')
+            savePreference('annotator', event.currentTarget.value.trim())
+            showToast('info', 'From the next case that is opened on, your work goes by this name.')
           }}
         />
       </label>
@@ -442,7 +442,7 @@ function Session() {
           <textarea
             rows={2}
             value={found.comment}
-            onChange={(event) => void comment(found.case_id, event.currentTarget.value)}
+            onChange={(event) => void setCaseComment(found.case_id, event.currentTarget.value)}
           />
         </label>
       )}
@@ -486,12 +486,12 @@ function Session() {
               disabled={model === session.model && axis === session.axis}
               onClick={() => {
                 set({ dialog: null })
-                void reopen(model, axis)
+                void reopenImage(model, axis)
               }}
             />
           </div>
         </>
       )}
-    </Sheet>
+    </Dialog>
   )
 }

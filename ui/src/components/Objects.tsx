@@ -2,34 +2,34 @@
 
 import { useState } from 'preact/hooks'
 import type { ObjectInfo } from '../api'
-import { colourFor } from '../gestures'
+import { findColour } from '../gestures'
 import { toHex } from '../palette'
-import { accept, choose, clearFrame, propagate, stopJob } from '../commands'
-import { setFrame } from '../looking'
-import { refreshReview } from '../news'
-import { describe, newObject, removeObject, select } from '../objects'
+import { toggleAccepted, chooseCandidate, clearFrame, startPropagation, stopJob } from '../commands'
+import { setFrame } from '../navigation'
+import { refreshReviewQueue } from '../events'
+import { updateObject, startNewObject, removeObject, selectObject } from '../objects'
 import { get, set, store } from '../state'
 import { useStore } from '../store'
 import { Button } from './icons'
 
-export function Side() {
+export function SidePanel() {
   const open = useStore(store, (state) => state.session !== null)
   const frames = useStore(store, (state) => state.session?.frames ?? 1)
   return (
     <aside class="side" aria-label="Objects and review">
-      {open && <Objects />}
+      {open && <ObjectList />}
       {open && <Candidates />}
-      {open && frames > 1 && <Propagate />}
-      {open && frames > 1 && <Review />}
+      {open && frames > 1 && <Propagation />}
+      {open && frames > 1 && <ReviewQueue />}
     </aside>
   )
 }
 
-function Objects() {
+function ObjectList() {
   const objects = useStore(store, (state) => state.objects)
   const selected = useStore(store, (state) => state.selected)
   const frame = useStore(store, (state) => state.frame)
-  const labels = useStore(store, (state) => state.project?.labels ?? none)
+  const labels = useStore(store, (state) => state.project?.labels ?? NO_LABELS)
   const isNew = !objects.some((object) => object.object_id === selected)
   return (
     <section aria-label="Objects">
@@ -37,7 +37,7 @@ function Objects() {
         Objects <small>{objects.length || ''}</small>
         <span class="gap" />
         <Button label="Labels …" text onClick={() => set({ dialog: 'labels' })} />
-        <Button icon="plus" label="New object" hint="N" onClick={newObject} />
+        <Button icon="plus" label="New object" hint="N" onClick={startNewObject} />
       </h2>
       <datalist id="labels">
         {labels.map((label) => (
@@ -46,7 +46,7 @@ function Objects() {
       </datalist>
       <ul class="objects">
         {objects.map((object) => (
-          <Row
+          <ObjectRow
             key={object.object_id}
             object={object}
             selected={object.object_id === selected}
@@ -55,7 +55,7 @@ function Objects() {
         ))}
         {isNew && (
           <li class="object selected fresh">
-            <span class="swatch" style={{ background: toHex(colourFor(selected)) }} />
+            <span class="swatch" style={{ background: toHex(findColour(selected)) }} />
             <span class="dim">object {selected}: prompt it to begin</span>
           </li>
         )}
@@ -64,9 +64,9 @@ function Objects() {
   )
 }
 
-const none: never[] = []
+const NO_LABELS: never[] = []
 
-function Row({
+function ObjectRow({
   object,
   selected,
   frame,
@@ -84,15 +84,15 @@ function Row({
   return (
     <li
       class={`object${selected ? ' selected' : ''}`}
-      onPointerDown={() => !selected && select(id)}
+      onPointerDown={() => !selected && selectObject(id)}
     >
       <div class="line">
         <input
           type="color"
           class="swatch"
-          value={toHex(colourFor(id))}
+          value={toHex(findColour(id))}
           aria-label={`Colour of object ${id}`}
-          onChange={(event) => void describe(id, { colour: event.currentTarget.value })}
+          onChange={(event) => void updateObject(id, { colour: event.currentTarget.value })}
         />
         <input
           class="label"
@@ -107,13 +107,13 @@ function Row({
           icon={object.visible ? 'eye' : 'hidden'}
           label={object.visible ? `Hide object ${id}` : `Show object ${id}`}
           pressed={!object.visible}
-          onClick={() => void describe(id, { visible: !object.visible })}
+          onClick={() => void updateObject(id, { visible: !object.visible })}
         />
         <Button
           icon={object.locked ? 'lock' : 'unlock'}
           label={object.locked ? `Unlock object ${id}` : `Lock object ${id}: it is finished`}
           pressed={object.locked}
-          onClick={() => void describe(id, { locked: !object.locked })}
+          onClick={() => void updateObject(id, { locked: !object.locked })}
         />
         <Button
           icon="comment"
@@ -139,7 +139,7 @@ function Row({
           </span>
         )}
       </div>
-      {more && <About object={object} />}
+      {more && <ObjectDetails object={object} />}
     </li>
   )
 }
@@ -147,7 +147,7 @@ function Row({
 /** A label of the project brings its colour and code. */
 async function setLabel(objectId: number, name: string): Promise<void> {
   const label = get().project?.labels.find((item) => item.name === name)
-  await describe(objectId, {
+  await updateObject(objectId, {
     label: name,
     ...(label?.colour ? { colour: label.colour } : {}),
     ...(label?.code ? { code: label.code } : {}),
@@ -159,18 +159,18 @@ export async function labelByNumber(number: number): Promise<void> {
   const label = project?.labels.find((item) => item.number === number)
   if (label) return setLabel(selected, label.name)
   const object = objects[number - 1]
-  if (object) select(object.object_id)
-  else if (number === objects.length + 1) newObject()
+  if (object) selectObject(object.object_id)
+  else if (number === objects.length + 1) startNewObject()
 }
 
-function About({ object }: { object: ObjectInfo }) {
+function ObjectDetails({ object }: { object: ObjectInfo }) {
   const id = object.object_id
   const code = object.code
   const [scheme, setScheme] = useState(code?.scheme ?? 'SCT')
   const [value, setValue] = useState(code?.value ?? '')
   const [meaning, setMeaning] = useState(code?.meaning ?? '')
   const keep = () => {
-    if (value && meaning) void describe(id, { code: { scheme, value, meaning } })
+    if (value && meaning) void updateObject(id, { code: { scheme, value, meaning } })
   }
   return (
     <div class="about">
@@ -179,7 +179,7 @@ function About({ object }: { object: ObjectInfo }) {
         placeholder="Comment"
         aria-label={`Comment on object ${id}`}
         value={object.comment}
-        onChange={(event) => void describe(id, { comment: event.currentTarget.value })}
+        onChange={(event) => void updateObject(id, { comment: event.currentTarget.value })}
       />
       <div class="line">
         <input
@@ -226,7 +226,7 @@ function Candidates() {
             role="radio"
             aria-checked={index === candidates.chosen}
             class={index === candidates.chosen ? 'chosen' : ''}
-            onClick={() => void choose(index)}
+            onClick={() => void chooseCandidate(index)}
           >
             {['A', 'B', 'C', 'D', 'E'][index] ?? index + 1} <small>{score.toFixed(2)}</small>
           </button>
@@ -236,7 +236,7 @@ function Candidates() {
   )
 }
 
-function Propagate() {
+function Propagation() {
   const job = useStore(store, (state) => state.job)
   const objects = useStore(store, (state) => state.objects)
   const selected = useStore(store, (state) => state.selected)
@@ -253,7 +253,7 @@ function Propagate() {
     const within: [number, number] | null = limited
       ? [from === '' ? 0 : Number(from), to === '' ? last : Number(to)]
       : null
-    void propagate(direction, only ? [selected] : null, within)
+    void startPropagation(direction, only ? [selected] : null, within)
   }
   return (
     <section aria-label="Propagate">
@@ -334,7 +334,7 @@ function Propagate() {
                 placeholder="0"
                 value={from}
                 aria-label="First frame"
-                onInput={(e) => setFrom(digits(e.currentTarget.value))}
+                onInput={(e) => setFrom(keepDigits(e.currentTarget.value))}
               />
               –
               <input
@@ -343,7 +343,7 @@ function Propagate() {
                 placeholder={String(last)}
                 value={to}
                 aria-label="Last frame"
-                onInput={(e) => setTo(digits(e.currentTarget.value))}
+                onInput={(e) => setTo(keepDigits(e.currentTarget.value))}
               />
             </label>
           </div>
@@ -367,7 +367,7 @@ function Propagate() {
           hint="A"
           text
           disabled={!any}
-          onClick={() => void accept()}
+          onClick={() => void toggleAccepted()}
         />
         <Button
           icon="bin"
@@ -382,11 +382,11 @@ function Propagate() {
   )
 }
 
-const digits = (text: string): string => text.replace(/\D/g, '')
+const keepDigits = (text: string): string => text.replace(/\D/g, '')
 
-function Review() {
-  const review = useStore(store, (state) => state.review)
-  const reviewAt = useStore(store, (state) => state.reviewAt)
+function ReviewQueue() {
+  const review = useStore(store, (state) => state.reviewQueue)
+  const reviewAt = useStore(store, (state) => state.reviewIndex)
   const reviewed = useStore(store, (state) => state.reviewed)
   const objects = useStore(store, (state) => state.objects)
   const name = (id: number) =>
@@ -396,7 +396,7 @@ function Review() {
       <h2>
         Where to look next <small>Q</small>
         <span class="gap" />
-        <Button label="Renew" text onClick={() => void refreshReview()} />
+        <Button label="Renew" text onClick={() => void refreshReviewQueue()} />
       </h2>
       {reviewed[1] > 0 && (
         <div class="line" title="Masks that you made or accepted">
@@ -412,9 +412,9 @@ function Review() {
             <button
               type="button"
               class={index === reviewAt ? 'chosen' : ''}
-              onClick={() => goTo(index)}
+              onClick={() => openReviewItem(index)}
             >
-              <span class="swatch" style={{ background: toHex(colourFor(item.object_id)) }} />
+              <span class="swatch" style={{ background: toHex(findColour(item.object_id)) }} />
               <span class="where">
                 {item.frame} <span class="dim">{name(item.object_id)}</span>
               </span>
@@ -431,30 +431,30 @@ function Review() {
   )
 }
 
-export function goTo(index: number): void {
-  const item = get().review[index]
+export function openReviewItem(index: number): void {
+  const item = get().reviewQueue[index]
   if (!item) return
-  set({ reviewAt: index, selected: item.object_id, candidates: null })
+  set({ reviewIndex: index, selected: item.object_id, candidates: null })
   setFrame(item.frame)
 }
 
-export async function nextInReview(): Promise<void> {
-  const { review, reviewAt } = get()
-  if (!review.length) await refreshReview()
-  const count = get().review.length
-  if (count) goTo(Math.min(count - 1, reviewAt + 1))
+export async function openNextReviewItem(): Promise<void> {
+  const { reviewQueue, reviewIndex } = get()
+  if (!reviewQueue.length) await refreshReviewQueue()
+  const count = get().reviewQueue.length
+  if (count) openReviewItem(Math.min(count - 1, reviewIndex + 1))
 }
 
 /** Accept what is shown and, when reviewing, go on with the next frame to look at. */
-export async function acceptAndGoOn(): Promise<void> {
-  const { review, reviewAt, frame } = get()
-  const item = review[reviewAt]
+export async function acceptAndContinue(): Promise<void> {
+  const { reviewQueue, reviewIndex, frame } = get()
+  const item = reviewQueue[reviewIndex]
   const reviewing = item?.frame === frame
-  const done = await accept(null)
+  const done = await toggleAccepted(null)
   if (!done || !reviewing) return
   set({
-    review: review.filter((other) => other.frame !== frame),
-    reviewAt: Math.max(-1, reviewAt - 1),
+    reviewQueue: reviewQueue.filter((other) => other.frame !== frame),
+    reviewIndex: Math.max(-1, reviewIndex - 1),
   })
-  await nextInReview()
+  await openNextReviewItem()
 }

@@ -2,46 +2,46 @@
 
 import { useEffect, useRef } from 'preact/hooks'
 import * as gestures from '../gestures'
-import { api, masks, onChange, planes, redraw, source } from '../desk'
-import { masksOn } from '../fetching'
-import { hoverAt, hoverEnd } from '../hover'
-import { setCross, setFrame } from '../looking'
-import { get, objectOf, set, store } from '../state'
-import { drawn } from '../timings'
-import { Painter } from '../viewer/draw'
+import { api, masks, onRedraw, planes, redraw, frameSource } from '../context'
+import { findMasks } from '../maskLoading'
+import { requestPreview, clearPreview } from '../previews'
+import { setCrosshair, setFrame } from '../navigation'
+import { get, findObject, set, store } from '../state'
+import { recordDrawing } from '../timings'
+import { PanePainter } from '../viewer/draw'
 import {
   canvasTransform,
-  fit,
-  panned,
-  pixelAt,
+  fitView,
+  panView,
+  findPixel,
   toImage,
-  voxelOf,
-  zoomAt,
+  toVoxel,
+  zoomView,
   type Axis,
   type Plane,
   type Triple,
   type View,
   type Xy,
 } from '../viewer/geometry'
-import { dragged, type Levels } from '../viewer/lut'
+import { dragLevels, type Levels } from '../viewer/lut'
 import type { Mask } from '../viewer/masks'
 
-const NAMES = ['axial', 'coronal', 'sagittal']
-const PER_NOTCH = 100 // wheel movement that makes one frame
-const HANDLE = 7 // CSS pixels within which a handle is taken
+const PLANE_NAMES = ['axial', 'coronal', 'sagittal']
+const WHEEL_STEP = 100 // wheel movement that makes one frame
+const HANDLE_RADIUS = 7 // CSS pixels within which a handle is taken
 
 let spaceHeld = false
-export const holdSpace = (held: boolean): void => {
+export const setSpaceHeld = (held: boolean): void => {
   spaceHeld = held
 }
 
-const fitters = new Set<() => void>()
-export const fitAll = (): void => fitters.forEach((one) => one())
+const fitHandlers = new Set<() => void>()
+export const fitAllPanes = (): void => fitHandlers.forEach((one) => one())
 
 /** Where the pointer is on the annotated plane, for keys that act there. */
-export let pointerAt: { point: Xy; reach: number } | null = null
+export let pointerOnImage: { point: Xy; reach: number } | null = null
 
-type Hold =
+type PointerMode =
   | { kind: 'pan'; x: number; y: number }
   | { kind: 'window'; x: number; y: number; from: Levels }
   | { kind: 'cross' }
@@ -54,24 +54,25 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
   useEffect(() => {
     const element = canvas.current!
     const context = element.getContext('2d', { alpha: false })!
-    const painter = new Painter()
+    const painter = new PanePainter()
     let view: View = { zoom: 1, tx: 0, ty: 0 }
     let fitted = true
     let size: [number, number] = [0, 0]
     let dpr = 1
     let pending = 0
-    let hold: Hold | null = null
+    let hold: PointerMode | null = null
     let pointer: Xy | null = null
     let wheel = 0
     let lastFrame = ''
     let cut: { key: string; found: ReadonlyMap<number, Mask> } | null = null
 
     const plane = (): Plane => planes[axis]!
-    const index = (): number => (main ? get().frame : get().cross[axis])
-    const reach = (): number => HANDLE / view.zoom / Math.max(plane().rowStep, plane().colStep)
+    const index = (): number => (main ? get().frame : get().crosshair[axis])
+    const reach = (): number =>
+      HANDLE_RADIUS / view.zoom / Math.max(plane().rowStep, plane().colStep)
 
     const refit = () => {
-      view = fit(plane(), ...size)
+      view = fitView(plane(), ...size)
       fitted = true
       schedule()
     }
@@ -81,19 +82,19 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
 
     const masksHere = (): ReadonlyMap<number, Mask> => {
       const { session } = get()
-      if (session?.axis === axis) return masksOn(axis, index())
+      if (session?.axis === axis) return findMasks(axis, index())
       const key = `${masks.version}/${index()}`
-      if (cut?.key !== key) cut = { key, found: masksOn(axis, index()) }
+      if (cut?.key !== key) cut = { key, found: findMasks(axis, index()) }
       return cut.found
     }
 
     const draw = () => {
       pending = 0
       const state = get()
-      if (!state.image || !state.session || !source || !planes.length || !size[0]) return
+      if (!state.image || !state.session || !frameSource || !planes.length || !size[0]) return
       const start = performance.now()
       const at = index()
-      const frame = source.get(axis, at)
+      const frame = frameSource.getFrame(axis, at)
       const { preview, session } = state
       const tracked = new Map(state.objects.map((object) => [object.object_id, object]))
       const showPreview = main && preview && preview.frame === at
@@ -103,14 +104,14 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
           plane: plane(),
           view,
           frame,
-          frameKey: `${state.image.image_id}/${axis}/${at}/${source.arrived < 1 ? source.version : 'whole'}`,
+          frameKey: `${state.image.image_id}/${axis}/${at}/${frameSource.loaded < 1 ? frameSource.version : 'whole'}`,
           levels: state.levels,
           masks: state.masksShown ? masksHere() : new Map(),
-          look: (id) => {
+          styleOf: (id) => {
             const object = tracked.get(id)
             const row = main ? object?.frames?.find((item) => item[0] === at) : undefined
             return {
-              colour: gestures.colourFor(id),
+              colour: gestures.findColour(id),
               visible: object?.visible !== false,
               selected: id === state.selected,
               accepted: row?.[4] ?? false,
@@ -119,22 +120,25 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
           opacity: state.opacity,
           outlines: state.outlines,
           hover: showPreview
-            ? { mask: preview.mask, colour: gestures.colourFor(preview.objectId) }
+            ? { mask: preview.mask, colour: gestures.findColour(preview.objectId) }
             : null,
-          prompts: main && state.masksShown ? gestures.shownPrompts(at, pointer, reach()) : [],
-          draft: main ? gestures.draft(plane()) : null,
+          prompts:
+            main && state.masksShown ? gestures.listVisiblePrompts(at, pointer, reach()) : [],
+          draft: main ? gestures.buildDraft(plane()) : null,
           brush: main && pointer && hold?.kind !== 'pan' ? brushAt(pointer) : null,
-          cross:
-            state.crossOn && state.image.kind === 'volume' ? crossOn(plane(), state.cross) : null,
-          label: label(state.image.kind, axis, at, plane().count, session!.axis),
-          note: main ? reading(plane(), at, pointer) : '',
+          crosshair:
+            state.crosshairOn && state.image.kind === 'volume'
+              ? findCrosshair(plane(), state.crosshair)
+              : null,
+          label: formatPosition(state.image.kind, axis, at, plane().count, session!.axis),
+          note: main ? describePixel(plane(), at, pointer) : '',
         },
         ...size,
         dpr,
       )
       if (main) {
         const key = `${state.image.image_id}/${at}`
-        drawn(at, Boolean(frame) && key !== lastFrame, performance.now() - start)
+        recordDrawing(at, Boolean(frame) && key !== lastFrame, performance.now() - start)
         if (frame) lastFrame = key
       }
     }
@@ -148,7 +152,7 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
         colour:
           tool === 'erase'
             ? ([255, 255, 255] as [number, number, number])
-            : gestures.colourFor(selected),
+            : gestures.findColour(selected),
       }
     }
 
@@ -160,14 +164,14 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
 
     const scroll = (by: number) => {
       if (main) return setFrame(get().frame + by)
-      const cross = [...get().cross] as Triple
+      const cross = [...get().crosshair] as Triple
       cross[axis] = Math.min(plane().count - 1, Math.max(0, cross[axis] + by))
-      setCross(cross)
+      setCrosshair(cross)
     }
 
     const crossTo = (point: Xy) => {
-      const pixel = pixelAt(plane(), point)
-      if (pixel) setCross(voxelOf(plane(), index(), ...pixel))
+      const pixel = findPixel(plane(), point)
+      if (pixel) setCrosshair(toVoxel(plane(), index(), ...pixel))
     }
 
     const onDown = (event: PointerEvent) => {
@@ -190,7 +194,7 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
         hold = { kind: 'tool' }
         set({ playing: false })
         if (get().image?.kind === 'volume') crossTo(point)
-        gestures.press(plane(), { at: point, negative: right || event.altKey, reach: reach() })
+        gestures.beginDrag(plane(), { at: point, negative: right || event.altKey, reach: reach() })
       }
       event.preventDefault()
     }
@@ -199,32 +203,32 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       if (!get().session) return
       const [screen, point] = place(event)
       pointer = point
-      if (main) pointerAt = { point, reach: reach() }
+      if (main) pointerOnImage = { point, reach: reach() }
       if (hold?.kind === 'select' && Math.hypot(screen.x - hold.x, screen.y - hold.y) > 4)
         hold = { kind: 'pan', x: hold.x, y: hold.y }
       if (hold?.kind === 'pan') {
-        view = panned(view, screen.x - hold.x, screen.y - hold.y)
+        view = panView(view, screen.x - hold.x, screen.y - hold.y)
         fitted = false
         hold = { kind: 'pan', ...screen }
       } else if (hold?.kind === 'window') {
-        if (source?.raw) {
-          const levels = dragged(hold.from, screen.x - hold.x, screen.y - hold.y)
+        if (frameSource?.raw) {
+          const levels = dragLevels(hold.from, screen.x - hold.x, screen.y - hold.y)
           set({ levels, windowName: 'by hand' })
           redraw()
         }
       } else if (hold?.kind === 'cross') crossTo(point)
       else if (hold?.kind === 'tool') {
         for (const one of event.getCoalescedEvents?.() ?? [event])
-          gestures.move(plane(), place(one)[1], reach())
+          gestures.updateDrag(plane(), place(one)[1], reach())
       } else if (main) {
         if (
           get().tool === 'point' &&
-          pixelAt(plane(), point) &&
-          !gestures.promptAt(point, reach())
+          findPixel(plane(), point) &&
+          !gestures.findPromptAt(point, reach())
         ) {
-          hoverAt(point.x, point.y, event.altKey ? false : get().positive)
-        } else hoverEnd()
-        element.style.cursor = spaceHeld ? 'grab' : gestures.cursorFor(plane(), point, reach())
+          requestPreview(point.x, point.y, event.altKey ? false : get().positive)
+        } else clearPreview()
+        element.style.cursor = spaceHeld ? 'grab' : gestures.chooseCursor(plane(), point, reach())
       }
       schedule()
     }
@@ -232,10 +236,10 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
     const onUp = (event: PointerEvent) => {
       const done = hold
       hold = null
-      if (done?.kind === 'tool') void gestures.release(plane())
+      if (done?.kind === 'tool') void gestures.finishDrag(plane())
       if (done?.kind === 'select') {
         const [, point] = place(event)
-        const under = gestures.objectAt(plane(), point)
+        const under = gestures.findObjectAt(plane(), point)
         if (under !== null) set({ selected: under, candidates: null })
         if (get().image?.kind === 'volume') crossTo(point)
       }
@@ -244,14 +248,14 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
 
     const onCancel = () => {
       hold = null
-      gestures.cancel()
+      gestures.cancelDrag()
     }
 
     const onLeave = () => {
       pointer = null
       if (main) {
-        pointerAt = null
-        hoverEnd()
+        pointerOnImage = null
+        clearPreview()
       }
       schedule()
     }
@@ -263,15 +267,15 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       const notch =
         event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 3 * event.deltaY * 7 : event.deltaY
       if (event.ctrlKey || event.metaKey || plane().count === 1) {
-        view = zoomAt(view, screen.x, screen.y, Math.exp(-notch / 400))
+        view = zoomView(view, screen.x, screen.y, Math.exp(-notch / 400))
         fitted = false
         schedule()
         return
       }
       wheel += notch
-      const by = Math.trunc(wheel / PER_NOTCH)
+      const by = Math.trunc(wheel / WHEEL_STEP)
       if (by) {
-        wheel -= by * PER_NOTCH
+        wheel -= by * WHEEL_STEP
         scroll(by)
       }
     }
@@ -299,8 +303,8 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       }
       schedule()
     }
-    const stops = [onChange(again), store.subscribe(again)]
-    fitters.add(refit)
+    const stops = [onRedraw(again), store.subscribe(again)]
+    fitHandlers.add(refit)
     element.addEventListener('pointerdown', onDown)
     element.addEventListener('pointermove', onMove)
     element.addEventListener('pointerup', onUp)
@@ -320,7 +324,7 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
     return () => {
       resized.disconnect()
       stops.forEach((stop) => stop())
-      fitters.delete(refit)
+      fitHandlers.delete(refit)
       cancelAnimationFrame(pending)
     }
   }, [axis, main])
@@ -331,29 +335,29 @@ export function Pane({ axis, main }: { axis: Axis; main: boolean }) {
       class={main ? 'pane main' : 'pane'}
       tabIndex={0}
       role="img"
-      aria-label={main ? 'Frame to annotate' : `${NAMES[axis]} plane`}
+      aria-label={main ? 'Frame to annotate' : `${PLANE_NAMES[axis]} plane`}
       data-axis={axis}
     />
   )
 }
 
-function crossOn(plane: Plane, cross: Triple): Xy {
+function findCrosshair(plane: Plane, cross: Triple): Xy {
   return { x: cross[plane.colAxis] + 0.5, y: cross[plane.rowAxis] + 0.5 }
 }
 
-function label(kind: string, axis: Axis, at: number, count: number, own: Axis): string {
+function formatPosition(kind: string, axis: Axis, at: number, count: number, own: Axis): string {
   if (count === 1) return ''
   const what = kind === 'video' && axis === own ? 'frame' : 'slice'
   return `${what} ${at} of 0–${count - 1}`
 }
 
-function reading(plane: Plane, frame: number, pointer: Xy | null): string {
-  const pixel = pointer && pixelAt(plane, pointer)
+function describePixel(plane: Plane, frame: number, pointer: Xy | null): string {
+  const pixel = pointer && findPixel(plane, pointer)
   if (!pixel) return ''
   const [column, row] = pixel
-  const value = source?.valueAt(plane.axis, frame, column, row)
+  const value = frameSource?.valueAt(plane.axis, frame, column, row)
   const said = value === null || value === undefined ? '' : ` = ${Math.round(value * 100) / 100}`
-  const inside = [...masks.on(frame)].find(
+  const inside = [...masks.getFrame(frame)].find(
     ([, mask]) =>
       mask &&
       column >= mask.x0 &&
@@ -362,7 +366,7 @@ function reading(plane: Plane, frame: number, pointer: Xy | null): string {
       row < mask.y1 &&
       mask.pixels[(row - mask.y0) * (mask.x1 - mask.x0) + column - mask.x0],
   )
-  const name = inside ? `  ·  ${objectOf(get(), inside[0])?.label || `object ${inside[0]}`}` : ''
+  const name = inside ? `  ·  ${findObject(get(), inside[0])?.label || `object ${inside[0]}`}` : ''
   return `x ${column}  y ${row}${said}${name}`
 }
 

@@ -2,10 +2,10 @@
 
 import { useEffect, useRef } from 'preact/hooks'
 import type { ObjectInfo } from '../api'
-import { colourFor } from '../gestures'
-import { css } from '../palette'
-import { source } from '../desk'
-import { setFrame } from '../looking'
+import { findColour } from '../gestures'
+import { toCss } from '../palette'
+import { frameSource } from '../context'
+import { setFrame } from '../navigation'
 import { get, set, store } from '../state'
 import { useStore } from '../store'
 import { timings } from '../timings'
@@ -30,7 +30,7 @@ export function Timeline() {
     let pending = 0
     const draw = () => {
       pending = 0
-      paint(element)
+      paintTimeline(element)
     }
     const again = () => {
       pending ||= requestAnimationFrame(draw)
@@ -67,8 +67,13 @@ export function Timeline() {
             onClick={() => set({ playing: !playing })}
           />
         )}
-        <Button icon="back" label="Previous key frame" hint="," onClick={() => jump(-1)} />
-        <Button icon="ahead" label="Next key frame" hint="." onClick={() => jump(1)} />
+        <Button
+          icon="back"
+          label="Previous key frame"
+          hint=","
+          onClick={() => jumpToKeyFrame(-1)}
+        />
+        <Button icon="ahead" label="Next key frame" hint="." onClick={() => jumpToKeyFrame(1)} />
         <output class="now">
           {frame}
           <small> / {frames - 1}</small>
@@ -95,19 +100,19 @@ export function Timeline() {
 }
 
 /** Frames on which an object was prompted or accepted. */
-const keyFrames = (object: ObjectInfo): number[] =>
+const listKeyFrames = (object: ObjectInfo): number[] =>
   (object.frames ?? []).filter((row) => row[3] !== 'tracked' || row[4]).map((row) => row[0])
 
-export function jump(step: 1 | -1): void {
+export function jumpToKeyFrame(step: 1 | -1): void {
   const { frame, objects, selected } = get()
   const own = objects.find((object) => object.object_id === selected)
-  const keys = (own ? keyFrames(own) : objects.flatMap(keyFrames)).sort((a, b) => a - b)
+  const keys = (own ? listKeyFrames(own) : objects.flatMap(listKeyFrames)).sort((a, b) => a - b)
   const next =
     step > 0 ? keys.find((key) => key > frame) : keys.reverse().find((key) => key < frame)
   if (next !== undefined) setFrame(next)
 }
 
-function paint(element: HTMLCanvasElement): void {
+function paintTimeline(element: HTMLCanvasElement): void {
   const { frame, session, objects, selected, flags, image } = get()
   if (!session) return
   const dpr = window.devicePixelRatio || 1
@@ -120,7 +125,7 @@ function paint(element: HTMLCanvasElement): void {
   context.clearRect(0, 0, width, height)
   const count = session.frames
   const each = width / count
-  ruler(context, count, each, image?.times_s ?? null)
+  paintRuler(context, count, each, image?.times_s ?? null)
 
   const most = Math.max(1, Math.floor((height - RULER) / LANE))
   const at = Math.max(
@@ -130,7 +135,7 @@ function paint(element: HTMLCanvasElement): void {
   const first = Math.max(0, Math.min(at - most + 1, objects.length - most))
   objects.slice(first, first + most).forEach((object, lane) => {
     const top = RULER + lane * LANE
-    const colour = colourFor(object.object_id)
+    const colour = findColour(object.object_id)
     context.fillStyle =
       object.object_id === selected ? 'rgba(255, 255, 255, 0.09)' : 'rgba(255, 255, 255, 0.035)'
     context.fillRect(0, top, width, LANE - 2)
@@ -138,7 +143,7 @@ function paint(element: HTMLCanvasElement): void {
       const x = index * each
       // bars as high as the model was sure; key frames full, with a mark that does not need colour
       const sure = how === 'tracked' && !accepted ? Math.max(0.15, Math.min(1, score)) : 1
-      context.fillStyle = css(colour, pixels ? (how === 'tracked' && !accepted ? 0.55 : 1) : 0.18)
+      context.fillStyle = toCss(colour, pixels ? (how === 'tracked' && !accepted ? 0.55 : 1) : 0.18)
       context.fillRect(
         x,
         top + (LANE - 2) * (1 - sure),
@@ -148,7 +153,7 @@ function paint(element: HTMLCanvasElement): void {
     }
     for (const [index, , , how, accepted] of object.frames ?? []) {
       if (how === 'tracked' && !accepted) continue
-      key(context, (index + 0.5) * each, top + (LANE - 2) / 2, accepted)
+      paintKeyFrame(context, (index + 0.5) * each, top + (LANE - 2) / 2, accepted)
     }
   })
   for (const flag of flags) {
@@ -169,7 +174,12 @@ function paint(element: HTMLCanvasElement): void {
 }
 
 /** Diamond: prompted. Tick: accepted. */
-function key(context: CanvasRenderingContext2D, x: number, y: number, accepted: boolean): void {
+function paintKeyFrame(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  accepted: boolean,
+): void {
   context.strokeStyle = '#101012'
   context.fillStyle = '#ffffff'
   context.lineWidth = 1
@@ -194,7 +204,7 @@ function key(context: CanvasRenderingContext2D, x: number, y: number, accepted: 
   context.stroke()
 }
 
-function ruler(
+function paintRuler(
   context: CanvasRenderingContext2D,
   count: number,
   each: number,
@@ -232,8 +242,8 @@ export function usePlayback(): void {
         set({ playing: false })
         return
       }
-      source?.want(session.axis, frame, 1)
-      if (!source?.get(session.axis, next)) return
+      frameSource?.prefetch(session.axis, frame, 1)
+      if (!frameSource?.getFrame(session.axis, next)) return
       const times = image.times_s
       const pause = times ? Math.max(1, 1000 * (times[next]! - times[frame]!)) : 100
       due = Math.max(performance.now() - pause, due) + pause

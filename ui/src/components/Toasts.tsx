@@ -1,7 +1,7 @@
 // The messages at the head of the page; over a dialog they belong to it, since all else rests while it is open.
 
 import { useEffect, useRef } from 'preact/hooks'
-import { dismiss, store } from '../state'
+import { dismissToast, store } from '../state'
 import { useStore } from '../store'
 
 export function Toasts() {
@@ -26,7 +26,7 @@ export function Toasts() {
               type="button"
               class="button wide strong"
               onClick={() => {
-                dismiss(item.id)
+                dismissToast(item.id)
                 item.action!.run()
               }}
             >
@@ -37,7 +37,7 @@ export function Toasts() {
             type="button"
             class="button"
             aria-label="Dismiss"
-            onClick={() => dismiss(item.id)}
+            onClick={() => dismissToast(item.id)}
           >
             ×
           </button>

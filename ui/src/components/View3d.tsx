@@ -1,20 +1,20 @@
 // The volume and its objects in three dimensions, turned by dragging. What draws it comes when it is first opened.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { Shown } from '../solid'
-import { Sheet } from './Sheet'
+import type { VolumeRendering } from '../volumeRendering'
+import { Dialog } from './Dialog'
 
 export function View3d() {
   const canvas = useRef<HTMLCanvasElement>(null)
-  const [shown, setShown] = useState<Shown | null>(null)
+  const [shown, setShown] = useState<VolumeRendering | null>(null)
   const [said, setSaid] = useState('loading …')
   const [scan, setScan] = useState(0.3)
   useEffect(() => {
     const closing = new AbortController()
-    let open: Shown | null = null
+    let open: VolumeRendering | null = null
     const begin = async () => {
-      const { showSolid } = await import('../solid')
-      open = await showSolid(canvas.current!, setSaid, closing.signal)
+      const { renderVolume } = await import('../volumeRendering')
+      open = await renderVolume(canvas.current!, setSaid, closing.signal)
       if (closing.signal.aborted) return open.close()
       setShown(open)
       setSaid('')
@@ -26,7 +26,7 @@ export function View3d() {
     }
   }, [])
   return (
-    <Sheet title="Three dimensions" wide>
+    <Dialog title="Three dimensions" wide>
       <div class="solid">
         <canvas ref={canvas} aria-label="The volume and its objects in three dimensions" />
         {said && (
@@ -58,6 +58,6 @@ export function View3d() {
           the slices.
         </span>
       </div>
-    </Sheet>
+    </Dialog>
   )
 }

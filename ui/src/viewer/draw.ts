@@ -1,14 +1,14 @@
 // One pane: the frame, masks over it, prompts, what is being drawn, the crosshair. Canvas 2D only.
 
 import type { PromptJson } from '../api'
-import { css, NEGATIVE, POSITIVE, type Rgb } from '../palette'
+import { toCss, NEGATIVE, POSITIVE, type Rgb } from '../palette'
 import type { Frame } from './frames'
 import { canvasTransform, toScreen, type Box, type Plane, type View, type Xy } from './geometry'
-import { paint, type Levels } from './lut'
+import { paintPlane, type Levels } from './lut'
 import type { Mask } from './masks'
-import { borders } from './outline'
+import { traceBorder } from './outline'
 
-export interface Look {
+export interface ObjectStyle {
   colour: Rgb
   visible: boolean
   selected: boolean
@@ -19,14 +19,14 @@ export type Draft =
   | { kind: 'box'; box: Box }
   | { kind: 'line'; xy: [number, number][]; width: number; colour: Rgb; closed: boolean }
 
-export interface Scene {
+export interface PaneScene {
   plane: Plane
   view: View
   frame: Frame | null
   frameKey: string
   levels: Levels
   masks: ReadonlyMap<number, Mask>
-  look(objectId: number): Look
+  styleOf(objectId: number): ObjectStyle
   opacity: number
   outlines: boolean
   hover: { mask: Mask | null; colour: Rgb } | null
@@ -34,7 +34,7 @@ export interface Scene {
   draft: Draft | null
   brush: { at: Xy; width: number; colour: Rgb } | null
   /** position in image coordinates */
-  cross: Xy | null
+  crosshair: Xy | null
   label: string
   note: string
 }
@@ -42,12 +42,12 @@ export interface Scene {
 const PAPER = '#0b0b0d'
 const INK = '#ebebeb'
 
-const tints = new WeakMap<Mask, { key: string; canvas: OffscreenCanvas }>()
-const paths = new WeakMap<Mask, Path2D>()
+const tintCache = new WeakMap<Mask, { key: string; canvas: OffscreenCanvas }>()
+const pathCache = new WeakMap<Mask, Path2D>()
 
-function tint(mask: Mask, colour: Rgb): OffscreenCanvas {
+function tintMask(mask: Mask, colour: Rgb): OffscreenCanvas {
   const key = colour.join()
-  const found = tints.get(mask)
+  const found = tintCache.get(mask)
   if (found?.key === key) return found.canvas
   const [width, height] = [mask.x1 - mask.x0, mask.y1 - mask.y0]
   const canvas = new OffscreenCanvas(width, height)
@@ -56,32 +56,32 @@ function tint(mask: Mask, colour: Rgb): OffscreenCanvas {
   const value = (0xff000000 | (colour[2] << 16) | (colour[1] << 8) | colour[0]) >>> 0
   for (let i = 0; i < pixels.length; i++) if (mask.pixels[i]) pixels[i] = value
   canvas.getContext('2d')!.putImageData(data, 0, 0)
-  tints.set(mask, { key, canvas })
+  tintCache.set(mask, { key, canvas })
   return canvas
 }
 
-function outline(mask: Mask): Path2D {
-  let path = paths.get(mask)
+function outlinePath(mask: Mask): Path2D {
+  let path = pathCache.get(mask)
   if (!path) {
     path = new Path2D()
-    const lines = borders(mask)
+    const lines = traceBorder(mask)
     for (let i = 0; i < lines.length; i += 4) {
       path.moveTo(lines[i]!, lines[i + 1]!)
       path.lineTo(lines[i + 2]!, lines[i + 3]!)
     }
-    paths.set(mask, path)
+    pathCache.set(mask, path)
   }
   return path
 }
 
-export class Painter {
+export class PanePainter {
   private base: OffscreenCanvas | null = null
   private baseKey = ''
   private data: ImageData | null = null
 
   draw(
     context: CanvasRenderingContext2D,
-    scene: Scene,
+    scene: PaneScene,
     width: number,
     height: number,
     dpr: number,
@@ -95,23 +95,28 @@ export class Painter {
     context.setTransform(...transform)
     context.imageSmoothingEnabled = view.zoom * dpr < 3
     context.imageSmoothingQuality = 'medium'
-    const picture = this.picture(scene)
+    const picture = this.renderFrame(scene)
     if (picture) context.drawImage(picture, 0, 0, plane.cols, plane.rows)
     context.imageSmoothingEnabled = false
     const shown = [...scene.masks]
-      .map(([id, mask]) => ({ mask, look: scene.look(id) }))
+      .map(([id, mask]) => ({ mask, look: scene.styleOf(id) }))
       .filter(({ look }) => look.visible)
     for (const { mask, look } of shown)
-      this.fill(context, mask, look.colour, scene.opacity * (look.selected ? 1 : 0.8))
+      this.fillMask(context, mask, look.colour, scene.opacity * (look.selected ? 1 : 0.8))
     if (scene.hover?.mask)
-      this.fill(context, scene.hover.mask, scene.hover.colour, Math.max(0.2, scene.opacity * 0.6))
+      this.fillMask(
+        context,
+        scene.hover.mask,
+        scene.hover.colour,
+        Math.max(0.2, scene.opacity * 0.6),
+      )
     const matrix = new DOMMatrix(transform)
     context.setTransform(1, 0, 0, 1, 0, 0)
     if (scene.outlines) {
       for (const { mask, look } of shown.sort(
         (a, b) => Number(a.look.selected) - Number(b.look.selected),
       )) {
-        this.border(
+        this.strokeMask(
           context,
           mask,
           matrix,
@@ -121,17 +126,20 @@ export class Painter {
       }
     }
     if (scene.hover?.mask)
-      this.border(context, scene.hover.mask, matrix, scene.hover.colour, dpr, [4 * dpr, 3 * dpr])
+      this.strokeMask(context, scene.hover.mask, matrix, scene.hover.colour, dpr, [
+        4 * dpr,
+        3 * dpr,
+      ])
     context.setTransform(dpr, 0, 0, dpr, 0, 0)
-    if (scene.cross) this.crosshair(context, scene, width, height)
+    if (scene.crosshair) this.drawCrosshair(context, scene, width, height)
     for (const { prompt, selected, active } of scene.prompts)
-      this.prompt(context, scene, prompt, selected, active)
-    if (scene.draft) this.draft(context, scene, scene.draft)
-    if (scene.brush) this.brush(context, scene, scene.brush)
-    this.letters(context, scene, width, height)
+      this.drawPrompt(context, scene, prompt, selected, active)
+    if (scene.draft) this.drawDraft(context, scene, scene.draft)
+    if (scene.brush) this.drawBrush(context, scene, scene.brush)
+    this.drawLabels(context, scene, width, height)
   }
 
-  private picture(scene: Scene): CanvasImageSource | null {
+  private renderFrame(scene: PaneScene): CanvasImageSource | null {
     const { frame, plane, levels } = scene
     if (!frame) return null
     if (frame.kind === 'bitmap') return frame.bitmap
@@ -143,9 +151,9 @@ export class Painter {
     }
     if (this.baseKey !== key) {
       const pixels = new Uint32Array(this.data!.data.buffer)
-      paint(
+      paintPlane(
         pixels,
-        frame.numbers,
+        frame.values,
         plane.rows,
         plane.cols,
         levels,
@@ -159,14 +167,19 @@ export class Painter {
     return this.base
   }
 
-  private fill(context: CanvasRenderingContext2D, mask: Mask, colour: Rgb, opacity: number): void {
+  private fillMask(
+    context: CanvasRenderingContext2D,
+    mask: Mask,
+    colour: Rgb,
+    opacity: number,
+  ): void {
     if (opacity <= 0) return
     context.globalAlpha = opacity
-    context.drawImage(tint(mask, colour), mask.x0, mask.y0)
+    context.drawImage(tintMask(mask, colour), mask.x0, mask.y0)
     context.globalAlpha = 1
   }
 
-  private border(
+  private strokeMask(
     context: CanvasRenderingContext2D,
     mask: Mask,
     matrix: DOMMatrix,
@@ -175,7 +188,7 @@ export class Painter {
     dash: number[] = [],
   ): void {
     const path = new Path2D()
-    path.addPath(outline(mask), matrix)
+    path.addPath(outlinePath(mask), matrix)
     context.lineCap = 'square'
     if (!dash.length) {
       context.strokeStyle = 'rgba(0, 0, 0, 0.45)'
@@ -183,19 +196,19 @@ export class Painter {
       context.stroke(path)
     }
     context.setLineDash(dash)
-    context.strokeStyle = css(colour)
+    context.strokeStyle = toCss(colour)
     context.lineWidth = width
     context.stroke(path)
     context.setLineDash([])
   }
 
-  private crosshair(
+  private drawCrosshair(
     context: CanvasRenderingContext2D,
-    scene: Scene,
+    scene: PaneScene,
     width: number,
     height: number,
   ): void {
-    const at = toScreen(scene.plane, scene.view, scene.cross!.x, scene.cross!.y)
+    const at = toScreen(scene.plane, scene.view, scene.crosshair!.x, scene.crosshair!.y)
     context.strokeStyle = 'rgba(240, 150, 20, 0.65)'
     context.lineWidth = 1
     context.beginPath()
@@ -211,9 +224,9 @@ export class Painter {
     context.stroke()
   }
 
-  private prompt(
+  private drawPrompt(
     context: CanvasRenderingContext2D,
-    scene: Scene,
+    scene: PaneScene,
     prompt: PromptJson,
     selected: boolean,
     active: boolean,
@@ -222,21 +235,21 @@ export class Painter {
     context.globalAlpha = selected ? 1 : 0.45
     if (prompt.type === 'point') {
       const at = toScreen(plane, view, prompt.xy[0], prompt.xy[1])
-      marker(context, at, prompt.positive, active ? 9 : 7)
+      drawMarker(context, at, prompt.positive, active ? 9 : 7)
     } else if (prompt.type === 'box') {
-      this.box(context, scene, prompt.xyxy, selected, active)
+      this.drawBox(context, scene, prompt.xyxy, selected, active)
     } else if (prompt.type === 'scribble') {
       const colour = prompt.positive ? POSITIVE : NEGATIVE
-      this.line(context, scene, prompt.xy, prompt.width, colour, false)
+      this.drawLine(context, scene, prompt.xy, prompt.width, colour, false)
       const first = prompt.xy[0]
-      if (first) marker(context, toScreen(plane, view, first[0], first[1]), prompt.positive, 6)
+      if (first) drawMarker(context, toScreen(plane, view, first[0], first[1]), prompt.positive, 6)
     }
     context.globalAlpha = 1
   }
 
-  private box(
+  private drawBox(
     context: CanvasRenderingContext2D,
-    scene: Scene,
+    scene: PaneScene,
     box: Box,
     handles: boolean,
     active: boolean,
@@ -248,11 +261,11 @@ export class Painter {
     context.strokeStyle = 'rgba(0, 0, 0, 0.6)'
     context.lineWidth = active ? 5 : 3.5
     context.strokeRect(x, y, w, h)
-    context.strokeStyle = css(POSITIVE)
+    context.strokeStyle = toCss(POSITIVE)
     context.lineWidth = active ? 2.5 : 1.5
     context.strokeRect(x, y, w, h)
     if (!handles || w < 14 || h < 14) return
-    context.fillStyle = css(POSITIVE)
+    context.fillStyle = toCss(POSITIVE)
     for (const hx of [x, x + w / 2, x + w]) {
       for (const hy of [y, y + h / 2, y + h]) {
         if (hx !== x + w / 2 || hy !== y + h / 2) context.fillRect(hx - 3, hy - 3, 6, 6)
@@ -260,9 +273,9 @@ export class Painter {
     }
   }
 
-  private line(
+  private drawLine(
     context: CanvasRenderingContext2D,
-    scene: Scene,
+    scene: PaneScene,
     xy: [number, number][],
     width: number,
     colour: Rgb,
@@ -278,26 +291,26 @@ export class Painter {
     context.lineJoin = context.lineCap = 'round'
     if (closed) {
       context.closePath()
-      context.fillStyle = css(colour, 0.25)
+      context.fillStyle = toCss(colour, 0.25)
       context.fill()
-      context.strokeStyle = css(colour)
+      context.strokeStyle = toCss(colour)
       context.lineWidth = 1.5
     } else {
-      context.strokeStyle = css(colour, 0.6)
+      context.strokeStyle = toCss(colour, 0.6)
       context.lineWidth = Math.max(1.5, width * scene.view.zoom * scene.plane.colStep)
     }
     context.stroke()
   }
 
-  private draft(context: CanvasRenderingContext2D, scene: Scene, draft: Draft): void {
-    if (draft.kind === 'box') this.box(context, scene, draft.box, false, false)
-    else this.line(context, scene, draft.xy, draft.width, draft.colour, draft.closed)
+  private drawDraft(context: CanvasRenderingContext2D, scene: PaneScene, draft: Draft): void {
+    if (draft.kind === 'box') this.drawBox(context, scene, draft.box, false, false)
+    else this.drawLine(context, scene, draft.xy, draft.width, draft.colour, draft.closed)
   }
 
-  private brush(
+  private drawBrush(
     context: CanvasRenderingContext2D,
-    scene: Scene,
-    brush: NonNullable<Scene['brush']>,
+    scene: PaneScene,
+    brush: NonNullable<PaneScene['brush']>,
   ): void {
     const at = toScreen(scene.plane, scene.view, brush.at.x, brush.at.y)
     const scale = (brush.width / 2) * scene.view.zoom
@@ -317,14 +330,14 @@ export class Painter {
     context.strokeStyle = 'rgba(0, 0, 0, 0.7)'
     context.lineWidth = 3
     context.stroke()
-    context.strokeStyle = css(brush.colour)
+    context.strokeStyle = toCss(brush.colour)
     context.lineWidth = 1.5
     context.stroke()
   }
 
-  private letters(
+  private drawLabels(
     context: CanvasRenderingContext2D,
-    scene: Scene,
+    scene: PaneScene,
     width: number,
     height: number,
   ): void {
@@ -358,7 +371,7 @@ export class Painter {
 }
 
 /** A point prompt: told apart by sign, not by colour alone. */
-function marker(
+function drawMarker(
   context: CanvasRenderingContext2D,
   at: Xy,
   positive: boolean,
@@ -366,7 +379,7 @@ function marker(
 ): void {
   context.beginPath()
   context.arc(at.x, at.y, radius, 0, 2 * Math.PI)
-  context.fillStyle = css(positive ? POSITIVE : NEGATIVE)
+  context.fillStyle = toCss(positive ? POSITIVE : NEGATIVE)
   context.fill()
   context.lineWidth = 2
   context.strokeStyle = '#ffffff'

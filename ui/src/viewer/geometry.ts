@@ -37,9 +37,9 @@ const SIDES = [
   ['P', 'A'],
   ['I', 'S'],
 ]
-const toSide = (world: number, sign: number): string => SIDES[world]![sign > 0 ? 1 : 0]!
+const nameSide = (world: number, sign: number): string => SIDES[world]![sign > 0 ? 1 : 0]!
 
-export function planeOf(
+export function createPlane(
   shape: Triple,
   axis: Axis,
   spacing: Triple | null = null,
@@ -63,7 +63,7 @@ export function planeOf(
     sides: null,
   }
   if (!affine) return plane
-  const world = worldAxes(affine)
+  const world = matchWorldAxes(affine)
   // seen from the feet or from the front, as radiologists do: to the right lies the patient's left, or the back;
   // downwards the back, or the feet
   const across = world[axis].world === 0 ? 1 : 0
@@ -73,16 +73,16 @@ export function planeOf(
   plane.mirrorX = world[horizontal].sign > 0
   plane.mirrorY = world[vertical].sign > 0
   plane.sides = {
-    left: toSide(across, 1),
-    right: toSide(across, -1),
-    top: toSide(down, 1),
-    bottom: toSide(down, -1),
+    left: nameSide(across, 1),
+    right: nameSide(across, -1),
+    top: nameSide(down, 1),
+    bottom: nameSide(down, -1),
   }
   return plane
 }
 
 /** For each axis of (z, y, x): the axis of the world that it runs along best, and in which direction. */
-export function worldAxes(affine: number[][]): { world: number; sign: number }[] {
+export function matchWorldAxes(affine: number[][]): { world: number; sign: number }[] {
   const found: { world: number; sign: number }[] = []
   const pairs: [number, number, number][] = [] // strength, axis, world
   for (let axis = 0; axis < 3; axis++) {
@@ -101,7 +101,7 @@ export function worldAxes(affine: number[][]): { world: number; sign: number }[]
 }
 
 /** Voxel (z, y, x) of a pixel of a frame. */
-export function voxelOf(plane: Plane, frame: number, column: number, row: number): Triple {
+export function toVoxel(plane: Plane, frame: number, column: number, row: number): Triple {
   const voxel: Triple = [0, 0, 0]
   voxel[plane.axis] = frame
   voxel[plane.rowAxis] = row
@@ -116,7 +116,7 @@ export interface View {
   ty: number
 }
 
-const scales = (plane: Plane, zoom: number): [number, number] => {
+const computeScales = (plane: Plane, zoom: number): [number, number] => {
   const [across, down] = plane.swap
     ? [plane.rowStep, plane.colStep]
     : [plane.colStep, plane.rowStep]
@@ -124,14 +124,14 @@ const scales = (plane: Plane, zoom: number): [number, number] => {
 }
 
 /** Size of a plane on the screen at zoom 1. */
-export function extent(plane: Plane): [number, number] {
+export function measurePlane(plane: Plane): [number, number] {
   const [width, height] = [plane.cols * plane.colStep, plane.rows * plane.rowStep]
   return plane.swap ? [height, width] : [width, height]
 }
 
 /** The largest view that shows all of a plane. */
-export function fit(plane: Plane, width: number, height: number, margin = 8): View {
-  const [across, down] = extent(plane)
+export function fitView(plane: Plane, width: number, height: number, margin = 8): View {
+  const [across, down] = measurePlane(plane)
   const zoom = Math.max(1e-6, Math.min((width - 2 * margin) / across, (height - 2 * margin) / down))
   const left = (width - zoom * across) / 2
   const top = (height - zoom * down) / 2
@@ -143,13 +143,13 @@ export function fit(plane: Plane, width: number, height: number, margin = 8): Vi
 }
 
 export function toScreen(plane: Plane, view: View, x: number, y: number): Xy {
-  const [sx, sy] = scales(plane, view.zoom)
+  const [sx, sy] = computeScales(plane, view.zoom)
   const [u, v] = plane.swap ? [y, x] : [x, y]
   return { x: view.tx + sx * u, y: view.ty + sy * v }
 }
 
 export function toImage(plane: Plane, view: View, x: number, y: number): Xy {
-  const [sx, sy] = scales(plane, view.zoom)
+  const [sx, sy] = computeScales(plane, view.zoom)
   const u = (x - view.tx) / sx
   const v = (y - view.ty) / sy
   return plane.swap ? { x: v, y: u } : { x: u, y: v }
@@ -161,13 +161,13 @@ export function canvasTransform(
   view: View,
   dpr: number,
 ): [number, number, number, number, number, number] {
-  const [sx, sy] = scales(plane, view.zoom * dpr)
+  const [sx, sy] = computeScales(plane, view.zoom * dpr)
   const [e, f] = [view.tx * dpr, view.ty * dpr]
   return plane.swap ? [0, sy, sx, 0, e, f] : [sx, 0, 0, sy, e, f]
 }
 
 /** Zoom about a point of the screen, which stays where it is. */
-export function zoomAt(
+export function zoomView(
   view: View,
   x: number,
   y: number,
@@ -180,7 +180,7 @@ export function zoomAt(
   return { zoom, tx: x - (x - view.tx) * by, ty: y - (y - view.ty) * by }
 }
 
-export const panned = (view: View, dx: number, dy: number): View => ({
+export const panView = (view: View, dx: number, dy: number): View => ({
   ...view,
   tx: view.tx + dx,
   ty: view.ty + dy,
@@ -190,28 +190,28 @@ export const clamp = (value: number, low: number, high: number): number =>
   Math.min(high, Math.max(low, value))
 
 /** The pixel under a point; null outside the frame. */
-export function pixelAt(plane: Plane, point: Xy): [number, number] | null {
+export function findPixel(plane: Plane, point: Xy): [number, number] | null {
   const [column, row] = [Math.floor(point.x), Math.floor(point.y)]
   return column >= 0 && row >= 0 && column < plane.cols && row < plane.rows ? [column, row] : null
 }
 
 /** A point moved into the frame; the far edges belong to the frame as edges of boxes only. */
-export function inside(plane: Plane, point: Xy, asEdge = false): Xy {
+export function clampToFrame(plane: Plane, point: Xy, asEdge = false): Xy {
   const less = asEdge ? 0 : 1e-3
   return { x: clamp(point.x, 0, plane.cols - less), y: clamp(point.y, 0, plane.rows - less) }
 }
 
 /** The half-open box of whole pixels that two corners span; at least one pixel. */
-export function boxBetween(plane: Plane, a: Xy, b: Xy): Box {
-  const from = inside(plane, { x: Math.min(a.x, b.x), y: Math.min(a.y, b.y) }, true)
-  const to = inside(plane, { x: Math.max(a.x, b.x), y: Math.max(a.y, b.y) }, true)
+export function spanBox(plane: Plane, a: Xy, b: Xy): Box {
+  const from = clampToFrame(plane, { x: Math.min(a.x, b.x), y: Math.min(a.y, b.y) }, true)
+  const to = clampToFrame(plane, { x: Math.max(a.x, b.x), y: Math.max(a.y, b.y) }, true)
   const x0 = Math.min(Math.floor(from.x), plane.cols - 1)
   const y0 = Math.min(Math.floor(from.y), plane.rows - 1)
   return [x0, y0, Math.max(x0 + 1, Math.ceil(to.x)), Math.max(y0 + 1, Math.ceil(to.y))]
 }
 
 /** Which part of a box lies within `reach` of a point: edges by letter ("n", "se" ...), "" inside, null outside. */
-export function boxPart(box: Box, point: Xy, reach: number): string | null {
+export function findBoxPart(box: Box, point: Xy, reach: number): string | null {
   const [x0, y0, x1, y1] = box
   if (point.x < x0 - reach || point.x > x1 + reach || point.y < y0 - reach || point.y > y1 + reach)
     return null
@@ -234,11 +234,11 @@ export function pullBox(plane: Plane, box: Box, part: string, from: Xy, to: Xy):
   if (part.includes('e')) x1 = Math.round(to.x)
   if (part.includes('n')) y0 = Math.round(to.y)
   if (part.includes('s')) y1 = Math.round(to.y)
-  return boxBetween(plane, { x: x0, y: y0 }, { x: x1, y: y1 })
+  return spanBox(plane, { x: x0, y: y0 }, { x: x1, y: y1 })
 }
 
 /** Points with those left out that lie nearer than `step` to the last one kept; first and last stay. */
-export function thinned(points: [number, number][], step: number): [number, number][] {
+export function thinPoints(points: [number, number][], step: number): [number, number][] {
   const kept: [number, number][] = []
   points.forEach((point, index) => {
     const last = kept[kept.length - 1]

@@ -1,6 +1,6 @@
 // Stored numbers to grey: one window for a whole stack, as the server has it.
 
-export type Numbers =
+export type PixelArray =
   | Uint8Array
   | Int8Array
   | Int16Array
@@ -15,10 +15,10 @@ export interface Levels {
   high: number
 }
 
-const KINDS: Record<
+const ARRAY_TYPES: Record<
   string,
   {
-    new (buffer: ArrayBuffer, offset?: number, length?: number): Numbers
+    new (buffer: ArrayBuffer, offset?: number, length?: number): PixelArray
     BYTES_PER_ELEMENT: number
   }
 > = {
@@ -34,20 +34,24 @@ const KINDS: Record<
 }
 
 /** The typed array for a dtype of NumPy, or null where JavaScript has none (64-bit integers, half floats). */
-export const arrayOf = (dtype: string): (typeof KINDS)[string] | null =>
-  KINDS[dtype.replace(/^[<>|=]/, '')] ?? null
+export const findArrayType = (dtype: string): (typeof ARRAY_TYPES)[string] | null =>
+  ARRAY_TYPES[dtype.replace(/^[<>|=]/, '')] ?? null
 
-const grey = (value: number): number => (0xff000000 | (value << 16) | (value << 8) | value) >>> 0
+const packGrey = (value: number): number =>
+  (0xff000000 | (value << 16) | (value << 8) | value) >>> 0
 
-const shade = (value: number, { low, high }: Levels): number => {
+const applyLevels = (value: number, { low, high }: Levels): number => {
   const share = high > low ? (value - low) / (high - low) : value >= high ? 1 : 0
   return share <= 0 ? 0 : share >= 1 ? 255 : Math.round(255 * share)
 }
 
-let kept: { key: string; table: Uint32Array; first: number } | null = null
+let cachedTable: { key: string; table: Uint32Array; first: number } | null = null
 
 /** Table from stored number minus `first` to RGBA, for whole numbers of at most 16 bits. */
-function tableFor(numbers: Numbers, levels: Levels): { table: Uint32Array; first: number } | null {
+function findTable(
+  numbers: PixelArray,
+  levels: Levels,
+): { table: Uint32Array; first: number } | null {
   const range =
     numbers instanceof Uint8Array
       ? [0, 256]
@@ -61,12 +65,12 @@ function tableFor(numbers: Numbers, levels: Levels): { table: Uint32Array; first
   if (!range) return null
   const [first, length] = range as [number, number]
   const key = `${first},${length},${levels.low},${levels.high}`
-  if (kept?.key !== key) {
+  if (cachedTable?.key !== key) {
     const table = new Uint32Array(length)
-    for (let i = 0; i < length; i++) table[i] = grey(shade(i + first, levels))
-    kept = { key, table, first }
+    for (let i = 0; i < length; i++) table[i] = packGrey(applyLevels(i + first, levels))
+    cachedTable = { key, table, first }
   }
-  return kept
+  return cachedTable
 }
 
 /**
@@ -75,9 +79,9 @@ function tableFor(numbers: Numbers, levels: Levels): { table: Uint32Array; first
  * `start`, `rowStride` and `colStride` say where the plane lies in `numbers`, so that any plane of a volume is painted
  * without being copied first.
  */
-export function paint(
+export function paintPlane(
   out: Uint32Array,
-  numbers: Numbers,
+  numbers: PixelArray,
   rows: number,
   cols: number,
   levels: Levels,
@@ -85,7 +89,7 @@ export function paint(
   rowStride = cols,
   colStride = 1,
 ): void {
-  const found = tableFor(numbers, levels)
+  const found = findTable(numbers, levels)
   let at = 0
   if (found) {
     const { table, first } = found
@@ -99,12 +103,12 @@ export function paint(
   for (let row = 0; row < rows; row++) {
     let from = start + row * rowStride
     for (let col = 0; col < cols; col++, from += colStride)
-      out[at++] = grey(shade(numbers[from]!, levels))
+      out[at++] = packGrey(applyLevels(numbers[from]!, levels))
   }
 }
 
 /** Levels after a drag: right widens, down raises the level, as viewers of radiology have it. */
-export function dragged(from: Levels, dx: number, dy: number): Levels {
+export function dragLevels(from: Levels, dx: number, dy: number): Levels {
   const width = Math.max(1e-6, from.high - from.low)
   const level = (from.low + from.high) / 2 + (dy * width) / 250
   const wider = width * Math.exp(dx / 250)
@@ -112,8 +116,8 @@ export function dragged(from: Levels, dx: number, dy: number): Levels {
 }
 
 /** Levels between percentiles of a sample of the numbers. */
-export function percentiles(
-  numbers: Numbers,
+export function computePercentiles(
+  numbers: PixelArray,
   lower: number,
   upper: number,
   sample = 100_000,

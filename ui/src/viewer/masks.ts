@@ -11,7 +11,7 @@ export interface Mask {
   pixels: Uint8Array
 }
 
-export interface Part {
+export interface MaskPatch {
   frame: number
   object_id: number
   bbox: Box | null
@@ -32,21 +32,21 @@ export function packBits(pixels: Uint8Array): Uint8Array {
 }
 
 /** What is left of a mask when the pixels inside `bbox` are replaced; null when nothing is. */
-export function patched(mask: Mask | null, bbox: Box, pixels: Uint8Array): Mask | null {
+export function applyPatch(mask: Mask | null, bbox: Box, pixels: Uint8Array): Mask | null {
   const [bx0, by0, bx1, by1] = bbox
-  if (!mask) return trimmed({ x0: bx0, y0: by0, x1: bx1, y1: by1, pixels })
+  if (!mask) return trimMask({ x0: bx0, y0: by0, x1: bx1, y1: by1, pixels })
   const x0 = Math.min(mask.x0, bx0)
   const y0 = Math.min(mask.y0, by0)
   const x1 = Math.max(mask.x1, bx1)
   const y1 = Math.max(mask.y1, by1)
   const width = x1 - x0
   const whole = new Uint8Array(width * (y1 - y0))
-  copyInto(whole, width, x0, y0, mask.pixels, mask.x0, mask.y0, mask.x1, mask.y1)
-  copyInto(whole, width, x0, y0, pixels, bx0, by0, bx1, by1)
-  return trimmed({ x0, y0, x1, y1, pixels: whole })
+  copyPixels(whole, width, x0, y0, mask.pixels, mask.x0, mask.y0, mask.x1, mask.y1)
+  copyPixels(whole, width, x0, y0, pixels, bx0, by0, bx1, by1)
+  return trimMask({ x0, y0, x1, y1, pixels: whole })
 }
 
-function copyInto(
+function copyPixels(
   out: Uint8Array,
   width: number,
   left: number,
@@ -65,7 +65,7 @@ function copyInto(
 }
 
 /** A mask in its tight box; null when it is empty. */
-export function trimmed(mask: Mask): Mask | null {
+export function trimMask(mask: Mask): Mask | null {
   const width = mask.x1 - mask.x0
   const height = mask.y1 - mask.y0
   let [left, right, top, bottom] = [width, -1, height, -1]
@@ -94,16 +94,16 @@ export function trimmed(mask: Mask): Mask | null {
   }
 }
 
-export function covers(mask: Mask | null | undefined, column: number, row: number): boolean {
+export function coversPixel(mask: Mask | null | undefined, column: number, row: number): boolean {
   if (!mask || column < mask.x0 || column >= mask.x1 || row < mask.y0 || row >= mask.y1)
     return false
   return mask.pixels[(row - mask.y0) * (mask.x1 - mask.x0) + column - mask.x0] === 1
 }
 
-export const area = (mask: Mask | null | undefined): number =>
+export const countPixels = (mask: Mask | null | undefined): number =>
   mask ? mask.pixels.reduce((sum, value) => sum + value, 0) : 0
 
-const BUDGET = 384 * 2 ** 20
+const CACHE_BYTES = 384 * 2 ** 20
 
 /**
  * All masks of a session that the page knows.
@@ -125,11 +125,11 @@ export class MaskStore {
     this.version++
   }
 
-  of(frame: number, objectId: number): Mask | null {
+  getMask(frame: number, objectId: number): Mask | null {
     return this.frames.get(frame)?.get(objectId) ?? null
   }
 
-  on(frame: number): ReadonlyMap<number, Mask> {
+  getFrame(frame: number): ReadonlyMap<number, Mask> {
     return this.frames.get(frame) ?? new Map()
   }
 
@@ -138,7 +138,7 @@ export class MaskStore {
   }
 
   /** The missing frame nearest to another. */
-  nearestMissing(frame: number): number | null {
+  findNearestMissing(frame: number): number | null {
     let best: number | null = null
     for (const at of this.missing)
       if (best === null || Math.abs(at - frame) < Math.abs(best - frame)) best = at
@@ -151,22 +151,22 @@ export class MaskStore {
   }
 
   /** Everything that is on a frame, as fetched. */
-  fill(frame: number, parts: Part[]): void {
-    this.drop(frame)
+  setFrame(frame: number, parts: MaskPatch[]): void {
+    this.dropFrame(frame)
     this.missing.delete(frame)
     for (const part of parts)
-      this.put(frame, part.object_id, part.bbox && patched(null, part.bbox, part.pixels))
+      this.setMask(frame, part.object_id, part.bbox && applyPatch(null, part.bbox, part.pixels))
     this.version++
   }
 
   /** What a command or a propagation changed. False when the frame has to be fetched instead. */
-  apply(part: Part): boolean {
+  applyPatch(part: MaskPatch): boolean {
     if (this.missing.has(part.frame)) return false
     if (part.bbox) {
-      this.put(
+      this.setMask(
         part.frame,
         part.object_id,
-        patched(this.of(part.frame, part.object_id), part.bbox, part.pixels),
+        applyPatch(this.getMask(part.frame, part.object_id), part.bbox, part.pixels),
       )
       this.version++
     }
@@ -174,27 +174,27 @@ export class MaskStore {
   }
 
   /** Keep memory bounded: frames far from the one looked at are forgotten, and fetched again when needed. */
-  shrink(around: number, budget = BUDGET): void {
+  evictFarFrames(around: number, budget = CACHE_BYTES): void {
     if (this.bytes <= budget) return
     const far = [...this.frames.keys()].sort((a, b) => Math.abs(b - around) - Math.abs(a - around))
     for (const frame of far) {
       if (this.bytes <= budget * 0.8) return
-      this.drop(frame)
+      this.dropFrame(frame)
       this.missing.add(frame)
     }
   }
 
-  forgetObject(objectId: number): void {
-    for (const frame of [...this.frames.keys()]) this.put(frame, objectId, null)
+  removeObject(objectId: number): void {
+    for (const frame of [...this.frames.keys()]) this.setMask(frame, objectId, null)
     this.version++
   }
 
-  private drop(frame: number): void {
+  private dropFrame(frame: number): void {
     for (const mask of this.frames.get(frame)?.values() ?? []) this.bytes -= mask.pixels.length
     this.frames.delete(frame)
   }
 
-  private put(frame: number, objectId: number, mask: Mask | null): void {
+  private setMask(frame: number, objectId: number, mask: Mask | null): void {
     const there = this.frames.get(frame) ?? new Map<number, Mask>()
     this.bytes -= there.get(objectId)?.pixels.length ?? 0
     if (mask) {
@@ -210,7 +210,7 @@ export class MaskStore {
   /**
    * The masks on a plane across the frames: `index` along `plane`, of frames that lie along `axis`.
    */
-  across(axis: Axis, plane: Plane, index: number): Map<number, Mask> {
+  reslice(axis: Axis, plane: Plane, index: number): Map<number, Mask> {
     const others = ([0, 1, 2] as Axis[]).filter((other) => other !== axis) as [Axis, Axis] // rows, columns of frames
     const whole = new Map<number, Uint8Array>()
     const fixedIsRow = others[0] === plane.axis // the plane cuts each frame along one of its rows
@@ -235,7 +235,7 @@ export class MaskStore {
     }
     const found = new Map<number, Mask>()
     for (const [objectId, pixels] of whole) {
-      const mask = trimmed({ x0: 0, y0: 0, x1: plane.cols, y1: plane.rows, pixels })
+      const mask = trimMask({ x0: 0, y0: 0, x1: plane.cols, y1: plane.rows, pixels })
       if (mask) found.set(objectId, mask)
     }
     return found

@@ -3,7 +3,7 @@
 import type { Mask } from './masks'
 
 /** Straight pieces (x0, y0, x1, y1) that together make the border; runs along one line are joined. */
-export function borders(mask: Mask): number[] {
+export function traceBorder(mask: Mask): number[] {
   const { x0, y0, x1, y1, pixels } = mask
   const [width, height] = [x1 - x0, y1 - y0]
   const lines: number[] = []

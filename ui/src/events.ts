@@ -1,15 +1,21 @@
 // What the server tells: masks as they are found, jobs, objects and where to look next.
 
-import { type Job, type ObjectInfo, type PromptJson, type SessionState, Unreachable } from './api'
-import { api, live, masks, redraw, report, source } from './desk'
-import { changedMeanwhile, fetchMasks, fillAround } from './fetching'
-import { setFrame } from './looking'
+import {
+  type Job,
+  type ObjectInfo,
+  type PromptJson,
+  type SessionState,
+  UnreachableError,
+} from './api'
+import { api, socket, masks, redraw, reportError, frameSource } from './context'
+import { markOutdated, fetchMasks, prefetchMasks } from './maskLoading'
+import { setFrame } from './navigation'
 import type { MaskHeader } from './packets'
-import { colourOf, toHex } from './palette'
-import { get, promptKey, set, toast } from './state'
-import { type Part, patched } from './viewer/masks'
+import { defaultColour, toHex } from './palette'
+import { get, promptKey, set, showToast } from './state'
+import { type MaskPatch, applyPatch } from './viewer/masks'
 
-export function fromState(state: SessionState) {
+export function unpackState(state: SessionState) {
   const { objects, flags, job: _job, can_undo, can_redo, ...session } = state
   return {
     session,
@@ -21,40 +27,40 @@ export function fromState(state: SessionState) {
   }
 }
 
-export function pictureArrived(): void {
-  if (source) set({ arrived: source.arrived })
+export function handleFrameLoaded(): void {
+  if (frameSource) set({ volumeLoaded: frameSource.loaded })
   redraw()
 }
 
-export function heardMask(header: MaskHeader, part: Part): void {
+export function handleMask(header: MaskHeader, part: MaskPatch): void {
   if (header.reason === 'hover') {
     if (header.candidate !== undefined && header.candidate !== null) return
-    const mask = part.bbox && patched(null, part.bbox, part.pixels)
+    const mask = part.bbox && applyPatch(null, part.bbox, part.pixels)
     const { frame, tool } = get()
-    if (part.frame === frame && tool === 'point' && live?.hoverSeq === header.seq) {
+    if (part.frame === frame && tool === 'point' && socket?.previewSeq === header.seq) {
       set({ preview: { frame: part.frame, objectId: part.object_id, mask, score: header.score } })
       redraw()
     }
     return
   }
   if (header.candidate !== undefined && header.candidate !== null) return
-  const shown = masks.apply(part)
-  noteFrame(header)
+  const shown = masks.applyPatch(part)
+  recordFrame(header)
   const state = get()
   if (header.reason === 'propagate' && state.follow && state.job && part.frame !== state.frame)
     setFrame(part.frame, true)
   if (!shown) {
-    changedMeanwhile(part.frame)
+    markOutdated(part.frame)
     if (part.frame === get().frame) void fetchMasks(part.frame)
   }
   redraw()
 }
 
 /** Keep the list of an object's frames up to date without asking again. */
-function noteFrame(header: MaskHeader): void {
+function recordFrame(header: MaskHeader): void {
   const objects = [...get().objects]
   let at = objects.findIndex((object) => object.object_id === header.object_id)
-  if (at < 0) at = objects.push(unnamed(header.object_id)) - 1
+  if (at < 0) at = objects.push(createObjectInfo(header.object_id)) - 1
   const object = objects[at]!
   const frames = [...(object.frames ?? [])]
   const there = frames.findIndex((row) => row[0] >= header.frame)
@@ -74,10 +80,10 @@ function noteFrame(header: MaskHeader): void {
 }
 
 /** An object that the server has not described yet. */
-const unnamed = (objectId: number): ObjectInfo => ({
+const createObjectInfo = (objectId: number): ObjectInfo => ({
   object_id: objectId,
   label: '',
-  colour: toHex(colourOf(objectId)),
+  colour: toHex(defaultColour(objectId)),
   code: null,
   locked: false,
   visible: true,
@@ -85,67 +91,68 @@ const unnamed = (objectId: number): ObjectInfo => ({
   pixels: 0,
 })
 
-export const over = (job: Job): boolean => ['done', 'cancelled', 'failed'].includes(job.state)
-let jobEnds: (() => void)[] = []
+export const isFinished = (job: Job): boolean => ['done', 'cancelled', 'failed'].includes(job.state)
+let jobEndListeners: (() => void)[] = []
 
 /** When the job under way has ended. */
-export const jobEnded = (): Promise<void> => new Promise((resolve) => jobEnds.push(resolve))
+export const waitForJobEnd = (): Promise<void> =>
+  new Promise((resolve) => jobEndListeners.push(resolve))
 
-export function heardJob(job: Job): void {
+export function handleJob(job: Job): void {
   if (job.kind === 'embed') return
-  if (!over(job)) {
+  if (!isFinished(job)) {
     set({ job })
     return
   }
   if (get().job && get().job!.job_id !== job.job_id) return
   set({ job: null })
-  if (job.state === 'failed') toast('error', job.detail || 'The job failed.')
+  if (job.state === 'failed') showToast('error', job.detail || 'The job failed.')
   else if (job.kind === 'propagate') {
-    toast(
+    showToast(
       'good',
       job.state === 'cancelled'
         ? `Stopped after ${job.done} frames; what was found is kept.`
         : `Carried through ${job.done} frames.`,
     )
   }
-  jobEnds.forEach((end) => end())
-  jobEnds = []
+  jobEndListeners.forEach((end) => end())
+  jobEndListeners = []
   if (job.kind === 'everything') {
     if (job.state === 'done' && !job.result?.objects?.length)
-      toast('info', 'Nothing was found that is not there already.')
+      showToast('info', 'Nothing was found that is not there already.')
     if (job.result?.stale?.length) {
       masks.markStale(job.result.stale)
-      void fetchMasks(get().frame).then(() => fillAround())
+      void fetchMasks(get().frame).then(() => prefetchMasks())
     }
     void refreshPrompts()
   }
-  void refreshState().then(() => void refreshReview())
+  void refreshState().then(() => void refreshReviewQueue())
 }
 
-let refreshing = 0
+let refreshTimer = 0
 
 /** Ask anew for what is known of objects and frames; several calls in a short time become one. */
-export function refreshSoon(): void {
-  clearTimeout(refreshing)
-  refreshing = window.setTimeout(() => void refreshState(), 250)
+export function scheduleRefresh(): void {
+  clearTimeout(refreshTimer)
+  refreshTimer = window.setTimeout(() => void refreshState(), 250)
 }
 
 export async function refreshState(): Promise<void> {
   const { session } = get()
   if (!session) return
   try {
-    const state = await api.state(session.session_id)
-    if (get().session?.session_id !== session.session_id || live?.waiting) return
-    set(fromState(state))
-    if (live) live.counts = { can_undo: state.can_undo, can_redo: state.can_redo }
+    const state = await api.fetchState(session.session_id)
+    if (get().session?.session_id !== session.session_id || socket?.unacknowledged) return
+    set(unpackState(state))
+    if (socket) socket.historyCounts = { can_undo: state.can_undo, can_redo: state.can_redo }
     if (!state.job && get().job?.kind === 'propagate') {
       set({ job: null })
-      jobEnds.forEach((end) => end())
-      jobEnds = []
+      jobEndListeners.forEach((end) => end())
+      jobEndListeners = []
     }
     redraw()
   } catch (error) {
-    if (!(error instanceof Unreachable)) report(error)
+    if (!(error instanceof UnreachableError)) reportError(error)
   }
 }
 
@@ -153,7 +160,7 @@ export async function refreshPrompts(): Promise<void> {
   const { session } = get()
   if (!session) return
   try {
-    const file = await api.prompts(session.session_id)
+    const file = await api.fetchPrompts(session.session_id)
     const prompts: Record<string, PromptJson[]> = {}
     for (const object of file.objects) {
       for (const prompt of object.prompts)
@@ -162,17 +169,17 @@ export async function refreshPrompts(): Promise<void> {
     if (get().session?.session_id === session.session_id) set({ prompts })
     redraw()
   } catch (error) {
-    if (!(error instanceof Unreachable)) report(error)
+    if (!(error instanceof UnreachableError)) reportError(error)
   }
 }
 
-export async function refreshReview(): Promise<void> {
+export async function refreshReviewQueue(): Promise<void> {
   const { session } = get()
   if (!session) return
   try {
-    const review = await api.review(session.session_id)
-    set({ review })
+    const reviewQueue = await api.fetchReviewQueue(session.session_id)
+    set({ reviewQueue })
   } catch (error) {
-    if (!(error instanceof Unreachable)) report(error)
+    if (!(error instanceof UnreachableError)) reportError(error)
   }
 }

@@ -6,10 +6,10 @@ import { useStore } from '../store'
 import { Button, Icon } from './icons'
 import { thumbnail } from './Pane'
 
-const MARKS = { todo: '', done: 'check', skip: 'skip', flag: 'flag' } as const
-const SAID = { todo: 'to do', done: 'done', skip: 'skipped', flag: 'flagged' }
+const STATE_ICONS = { todo: '', done: 'check', skip: 'skip', flag: 'flag' } as const
+const STATE_NAMES = { todo: 'to do', done: 'done', skip: 'skipped', flag: 'flagged' }
 
-export function Cases() {
+export function WorkList() {
   const cases = useStore(store, (state) => state.cases)
   const caseId = useStore(store, (state) => state.caseId)
   const archives = useStore(store, (state) => Boolean(state.project?.archives.length))
@@ -27,18 +27,18 @@ export function Cases() {
               type="button"
               class={item.case_id === caseId ? 'chosen' : ''}
               aria-current={item.case_id === caseId}
-              title={`${item.name}: ${SAID[item.state]}${item.comment ? ` (${item.comment})` : ''}`}
+              title={`${item.name}: ${STATE_NAMES[item.state]}${item.comment ? ` (${item.comment})` : ''}`}
               onClick={() => void openCase(item)}
             >
               <img src={thumbnail(item.image_id)} alt="" width="40" height="40" loading="lazy" />
               <span class="text">
                 <span class="name">{item.name}</span>
                 <small>
-                  {SAID[item.state]}
-                  {item.seconds >= 1 ? ` · ${clock(item.seconds)}` : ''}
+                  {STATE_NAMES[item.state]}
+                  {item.seconds >= 1 ? ` · ${formatDuration(item.seconds)}` : ''}
                 </small>
               </span>
-              {MARKS[item.state] && <Icon name={MARKS[item.state]} />}
+              {STATE_ICONS[item.state] && <Icon name={STATE_ICONS[item.state]} />}
             </button>
           </li>
         ))}
@@ -56,7 +56,7 @@ export function Cases() {
   )
 }
 
-const clock = (seconds: number): string => {
+const formatDuration = (seconds: number): string => {
   const whole = Math.round(seconds)
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`
 }

@@ -2,11 +2,11 @@
 
 import type { Rgb } from '../palette'
 import type { Axis, Plane, Triple } from './geometry'
-import type { Levels, Numbers } from './lut'
+import type { Levels, PixelArray } from './lut'
 import type { Mask } from './masks'
 
 /** Voxels that a graphics card of a laptop shows smoothly. */
-const MOST_VOXELS = 2 ** 24
+const MAX_VOXELS = 2 ** 24
 
 /** Every `step`-th voxel along each axis is shown. */
 export interface Grid {
@@ -14,7 +14,7 @@ export interface Grid {
   shape: Triple
 }
 
-export function gridOf(shape: Triple, most = MOST_VOXELS): Grid {
+export function chooseGrid(shape: Triple, most = MAX_VOXELS): Grid {
   for (let step = 1; ; step++) {
     const coarse = shape.map((length) => Math.ceil(length / step)) as Triple
     if (coarse[0] * coarse[1] * coarse[2] <= most) return { step, shape: coarse }
@@ -22,7 +22,7 @@ export function gridOf(shape: Triple, most = MOST_VOXELS): Grid {
 }
 
 /** Stored numbers to bytes, through the window that is looked through. */
-export function windowed(numbers: Numbers, { low, high }: Levels): Uint8Array {
+export function applyWindow(numbers: PixelArray, { low, high }: Levels): Uint8Array {
   const scale = 255 / Math.max(high - low, 1e-9)
   const bytes = new Uint8ClampedArray(numbers.length)
   for (let i = 0; i < bytes.length; i++) bytes[i] = (numbers[i]! - low) * scale
@@ -30,10 +30,10 @@ export function windowed(numbers: Numbers, { low, high }: Levels): Uint8Array {
 }
 
 /** Objects as numbers of their colours: 1 for the first of `colours`; 0 is nothing. */
-export class Solids {
+export class LabelVolume {
   readonly colours: Rgb[] = []
   readonly voxels: Uint8Array
-  private readonly known = new Map<string, number>()
+  private readonly numbers = new Map<string, number>()
 
   constructor(private readonly grid: Grid) {
     const [z, y, x] = grid.shape
@@ -59,15 +59,15 @@ export class Solids {
 
   private numberOf(colour: Rgb): number {
     const key = colour.join()
-    const found = this.known.get(key) ?? Math.min(255, this.colours.length + 1)
+    const found = this.numbers.get(key) ?? Math.min(255, this.colours.length + 1)
     if (found > this.colours.length) this.colours.push(colour)
-    this.known.set(key, found)
+    this.numbers.set(key, found)
     return found
   }
 }
 
 /** Bytes as a NIfTI-1 file, placed by the affine of the stack (x, y, z to RAS+ mm) or by its spacing. */
-export function niftiOf(
+export function encodeNifti(
   bytes: Uint8Array,
   { step, shape }: Grid,
   affine: number[][] | null,

@@ -1,17 +1,17 @@
 // The view in three dimensions, drawn by Niivue. Loaded when it is first asked for.
 
 import { Niivue, NVImage, SLICE_TYPE } from '@niivue/niivue'
-import { fetchMasks } from './fetching'
-import { api, masks, planes, source } from './desk'
-import { colourFor } from './gestures'
-import { framesWithMasks } from './session'
+import { fetchMasks } from './maskLoading'
+import { api, masks, planes, frameSource } from './context'
+import { findColour } from './gestures'
+import { collectMaskFrames } from './session'
 import { get } from './state'
-import type { Numbers } from './viewer/lut'
-import { gridOf, niftiOf, Solids, windowed, type Grid } from './viewer/solid'
+import type { PixelArray } from './viewer/lut'
+import { chooseGrid, encodeNifti, LabelVolume, applyWindow, type Grid } from './viewer/labelVolume'
 
-const AT_ONCE_MS = 250
+const FRAME_BUDGET_MS = 250
 
-export interface Shown {
+export interface VolumeRendering {
   /** whether there is a scan besides the objects */
   scan: boolean
   setScan(opacity: number): void
@@ -19,7 +19,7 @@ export interface Shown {
 }
 
 /** Niivue without the pictures it brings as data URLs, which the page's policy forbids and nothing here needs. */
-class Quiet extends Niivue {
+class OfflineNiivue extends Niivue {
   override async loadDefaultFont(): Promise<void> {}
   override async loadDefaultMatCap(): Promise<WebGLTexture | null> {
     return null
@@ -27,20 +27,20 @@ class Quiet extends Niivue {
 }
 
 /** Show the open volume and its visible objects as they are now; `told` hears how far it is. */
-export async function showSolid(
+export async function renderVolume(
   canvas: HTMLCanvasElement,
   told: (text: string) => void,
   signal: AbortSignal,
-): Promise<Shown> {
+): Promise<VolumeRendering> {
   const { image } = get()
   if (!image) throw new Error('no volume is open')
-  const grid = gridOf(image.shape_zyx)
-  const placed = (bytes: Uint8Array) => niftiOf(bytes, grid, image.affine, image.spacing_zyx_mm)
-  const scan = source?.raw
-    ? windowed(await numbersOf(image.image_id, grid, told, signal), get().levels)
+  const grid = chooseGrid(image.shape_zyx)
+  const placed = (bytes: Uint8Array) => encodeNifti(bytes, grid, image.affine, image.spacing_zyx_mm)
+  const scan = frameSource?.raw
+    ? applyWindow(await fetchVoxels(image.image_id, grid, told, signal), get().levels)
     : null
-  const solids = await gather(grid, told, signal)
-  const view = new Quiet({
+  const solids = await collectLabels(grid, told, signal)
+  const view = new OfflineNiivue({
     forceDevicePixelRatio: 0.25,
     loadingText: '',
     logLevel: 'error',
@@ -69,7 +69,7 @@ export async function showSolid(
   })
   view.addVolume(objects)
   view.setRenderAzimuthElevation(110, 15)
-  sharpen(view)
+  chooseResolution(view)
   return {
     scan: scan !== null,
     setScan: (opacity) => view.setOpacity(0, opacity),
@@ -81,7 +81,7 @@ export async function showSolid(
 }
 
 /** Draw as many pixels as are drawn at once; without a graphics card few are, so that the view can still be turned. */
-function sharpen(view: Niivue): void {
+function chooseResolution(view: Niivue): void {
   const finished = () =>
     view.gl.readPixels(0, 0, 1, 1, view.gl.RGBA, view.gl.UNSIGNED_BYTE, new Uint8Array(4))
   finished()
@@ -89,41 +89,41 @@ function sharpen(view: Niivue): void {
   view.drawScene()
   finished()
   const spent = performance.now() - begun
-  if (16 * spent < AT_ONCE_MS) view.setHighResolutionCapable(0)
-  else if (4 * spent < AT_ONCE_MS) view.setHighResolutionCapable(0.5)
+  if (16 * spent < FRAME_BUDGET_MS) view.setHighResolutionCapable(0)
+  else if (4 * spent < FRAME_BUDGET_MS) view.setHighResolutionCapable(0.5)
 }
 
-async function numbersOf(
+async function fetchVoxels(
   imageId: string,
   grid: Grid,
   told: (text: string) => void,
   signal: AbortSignal,
-): Promise<Numbers> {
-  let found: Numbers | null = null
+): Promise<PixelArray> {
+  let found: PixelArray | null = null
   const arrived = (bytes: number, total: number) =>
     told(`loading the volume: ${Math.round((100 * bytes) / total)} %`)
-  await api.volume(imageId, grid.step, ({ numbers }) => (found = numbers), arrived, signal)
+  await api.fetchVolume(imageId, grid.step, ({ values }) => (found = values), arrived, signal)
   return found!
 }
 
-async function gather(
+async function collectLabels(
   grid: Grid,
   told: (text: string) => void,
   signal: AbortSignal,
-): Promise<Solids> {
+): Promise<LabelVolume> {
   const { objects, session } = get()
-  const solids = new Solids(grid)
+  const solids = new LabelVolume(grid)
   if (!session) return solids
   const visible = objects.filter((object) => object.visible)
-  const frames = [...framesWithMasks(visible)].filter((frame) => frame % grid.step === 0)
+  const frames = [...collectMaskFrames(visible)].filter((frame) => frame % grid.step === 0)
   for (const [at, frame] of frames.entries()) {
     if (at % 16 === 0) told(`collecting the objects: ${at} of ${frames.length} slices`)
     if (!(await fetchMasks(frame)))
       throw new Error('The masks of a slice could not be fetched; try again.')
     signal.throwIfAborted()
     for (const { object_id } of visible) {
-      const mask = masks.on(frame).get(object_id)
-      if (mask) solids.add(planes[session.axis]!, frame, mask, colourFor(object_id))
+      const mask = masks.getFrame(frame).get(object_id)
+      if (mask) solids.add(planes[session.axis]!, frame, mask, findColour(object_id))
     }
   }
   return solids

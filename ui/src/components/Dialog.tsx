@@ -6,7 +6,7 @@ import { set } from '../state'
 import { Button } from './icons'
 import { Toasts } from './Toasts'
 
-export function Sheet({
+export function Dialog({
   title,
   children,
   wide,

@@ -1,13 +1,13 @@
 // Finding objects without prompts, where there is more than one way to.
 
 import { useState } from 'preact/hooks'
-import { everything } from '../commands'
+import { segmentEverything } from '../commands'
 import { set, store } from '../state'
 import { useStore } from '../store'
 import { Button } from './icons'
-import { Sheet } from './Sheet'
+import { Dialog } from './Dialog'
 
-export function Find() {
+export function SegmentEverything() {
   const models = useStore(store, (state) => state.models).filter(
     (item) => item.available && item.classes.length,
   )
@@ -17,7 +17,7 @@ export function Find() {
   const [whole, setWhole] = useState(true)
   const named = model !== ''
   return (
-    <Sheet title="Find objects without prompts">
+    <Dialog title="Find objects without prompts">
       <p>What is there already stays as it is, and so do accepted frames and locked objects.</p>
       <fieldset>
         <legend>Found by</legend>
@@ -58,10 +58,10 @@ export function Find() {
           disabled={!session}
           onClick={() => {
             set({ dialog: null })
-            void everything(named ? model : null, named && whole && frames > 1)
+            void segmentEverything(named ? model : null, named && whole && frames > 1)
           }}
         />
       </div>
-    </Sheet>
+    </Dialog>
   )
 }
