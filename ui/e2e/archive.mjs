@@ -1,10 +1,11 @@
-// The page on a real archive: Orthanc with an oblique series, opened, segmented, seen in three dimensions, stored back;
-// with --ohif, what OHIF makes of the stored SEG.
+// The page with a real archive: opens an oblique series from Orthanc, segments it, shows it in 3D
+// and stores the result back; with --ohif it also checks how OHIF shows the stored SEG.
 //
-//   node e2e/archive.mjs --out FOLDER [--python ../.venv/bin/python] [--chromium /usr/bin/chromium] [--ohif DIST]
+//   node e2e/archive.mjs --out FOLDER [--python ../.venv/bin/python] [--chromium /usr/bin/chromium]
+//                        [--ohif DIST]
 //
-// Needs Orthanc (Debian: orthanc, orthanc-dicomweb). DIST is the folder `dist` of the npm package @ohif/app. Exit code 1
-// when something is not as it should be; look at the pictures.
+// Needs Orthanc (Debian: orthanc, orthanc-dicomweb). DIST is the folder `dist` of the npm package
+// @ohif/app. Exit code 1 when a check fails; look at the screenshots, too.
 
 import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -12,7 +13,7 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { chromium } from 'playwright-core'
-import { lookWithOhif } from './ohif.mjs'
+import { checkWithOhif } from './ohif.mjs'
 
 const options = Object.fromEntries(
   process.argv
@@ -108,18 +109,18 @@ async function startSegscope(archive) {
       '0',
       '--token',
       'a-token',
-      '--facade',
+      '--compat',
       'none',
       '--json',
     ],
     'pipe',
   )
-  let told = ''
-  child.stdout.on('data', (part) => (told += part))
+  let output = ''
+  child.stdout.on('data', (part) => (output += part))
   for (let i = 0; i < 1200; i++) {
     await sleep(100)
     try {
-      return `${JSON.parse(told).url}#token=a-token`
+      return `${JSON.parse(output).url}#token=a-token`
     } catch {
       if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`)
     }
@@ -164,7 +165,7 @@ const shot = async (name) => {
 await page.goto(address)
 await page.waitForSelector('.studies li')
 check(
-  'without folders the page opens on the archive',
+  'without folders the page starts with the archive',
   (await page.$$('.studies > li')).length === 1,
 )
 const search = async (label, text) => {
@@ -173,7 +174,7 @@ const search = async (label, text) => {
   await page.waitForFunction(() => !document.querySelector('.search button').disabled)
   return (await page.$$('.studies > li')).length
 }
-check('a search that nothing fits', (await search('name', 'Nobody')) === 0)
+check('a search without matches', (await search('name', 'Nobody')) === 0)
 await shot('archive-nothing')
 check('a part of the name', (await search('name', 'est')) === 1)
 check('the ID of another', (await search('ID', 'T2')) === 0)
@@ -212,27 +213,32 @@ const late = []
 page.on('request', (request) => request.url().includes('/assets/') && late.push(request.url()))
 await page.click('button:text-is("3D")')
 await page.waitForFunction(
-  () => document.querySelector('.solid') && !document.querySelector('.solid .opening'),
+  () =>
+    document.querySelector('.volume-rendering') &&
+    !document.querySelector('.volume-rendering .opening'),
   null,
   { timeout: 120_000 },
 )
 check(
-  'what draws three dimensions comes when it is asked for',
-  late.length === 1 && late[0].includes('/solid-'),
+  'the code of the 3D view is loaded on demand',
+  late.length === 1 && late[0].includes('/volumeRendering-'),
   String(late),
 )
 await page.waitForTimeout(2000)
 await shot('three-dimensions')
-await page.fill('input[aria-label="Opacity of the scan"]', '0')
+await page.fill('input[aria-label="Volume opacity"]', '0')
 await page.waitForTimeout(2000)
 await shot('three-dimensions-objects')
 await page.keyboard.press('Escape')
 await page.waitForFunction(() => !document.querySelector('dialog'))
 await page.keyboard.press('Control+s')
-for (const format of ['dicom-seg', 'rtstruct']) {
+for (const [format, name] of [
+  ['dicom-seg', 'DICOM Segmentation'],
+  ['rtstruct', 'DICOM RT Structure Set'],
+]) {
   await Promise.all([
     page.waitForResponse((answer) => answer.url().endsWith('/dicomweb') && answer.status() === 201),
-    page.click(`section[aria-label="Store to archive"] button:has-text("${format}")`),
+    page.click(`section[aria-label="Store in archive"] button:has-text("${name}")`),
   ])
   await page.waitForSelector('.toast.good:has-text("Stored in")')
   await shot(`archive-stored-${format}`)
@@ -240,16 +246,16 @@ for (const format of ['dicom-seg', 'rtstruct']) {
 }
 await page.keyboard.press('Escape')
 check(
-  'the archive holds what was stored',
+  'the archive contains what was stored',
   (await stored('SEG')).length === 1 && (await stored('RTSTRUCT')).length === 1,
 )
-await page.click('.cases button:has-text("From the archive")')
+await page.click('.cases button:has-text("From archive")')
 await page.click('.studies > li > button')
 await page.waitForSelector('.series button:disabled:has-text("SEG")')
 await shot('archive-with-results')
 
 if (options.ohif)
-  await lookWithOhif({
+  await checkWithOhif({
     browser,
     orthanc,
     dist: path.resolve(options.ohif),

@@ -1,9 +1,10 @@
-// Drives the page in headless Chromium against the real server: a day's work in a minute, with figures and pictures.
+// Drives the page in headless Chromium against the real server through all that annotators do,
+// checks the results, measures latencies and takes screenshots.
 //
-//   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope] [--chromium /usr/bin/chromium]
+//   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope]
+//                      [--chromium /usr/bin/chromium] [--only flows|figures]
 //
-// --only flows or --only figures does one half. FOLDER holds the files that cases.json names, in itself or one folder deep. Exit code 1 when something is not as it
-// should be.
+// FOLDER holds the files that cases.json names. Exit code 1 when a check fails.
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -25,7 +26,7 @@ const out = path.resolve(options.out ?? 'e2e/out')
 const segscope = path.resolve(options.segscope ?? '../.venv/bin/segscope')
 const cases = JSON.parse(fs.readFileSync(new URL('cases.json', import.meta.url), 'utf8'))
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-'))
-const made = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-data-'))
+const generated = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-data-'))
 const figures = {}
 const failures = []
 fs.mkdirSync(out, { recursive: true })
@@ -35,7 +36,7 @@ function check(what, good, more = '') {
   if (!good) failures.push(what)
 }
 
-/** A volume of 512 x 512 x 300 numbers, stepped in space so that it is quickly made. */
+/** Write a volume of 512 x 512 x 300 voxels; its blocks make it quick to generate. */
 function large() {
   const [x, y, z] = [512, 512, 300]
   const header = Buffer.alloc(352)
@@ -57,12 +58,12 @@ function large() {
     }
   }
   const name = 'large.nii'
-  fs.writeFileSync(path.join(made, name), Buffer.concat([header, Buffer.from(numbers.buffer)]))
+  fs.writeFileSync(path.join(generated, name), Buffer.concat([header, Buffer.from(numbers.buffer)]))
   return { name, root: 1 }
 }
 cases.large = large()
 
-// --- the server ------------------------------------------------------------------------------------------------------
+// --- the server ----------------------------------------------------------------------------------
 
 const token = 'a-token-for-this-test'
 let server = null
@@ -74,24 +75,24 @@ async function start() {
     '--root',
     data,
     '--root',
-    made,
+    generated,
     '--project',
     project,
     '--port',
     String(port),
     '--token',
     token,
-    '--facade',
+    '--compat',
     'none',
     '--json',
   ]
   server = spawn(segscope, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  let said = ''
-  server.stdout.on('data', (part) => (said += part))
+  let output = ''
+  server.stdout.on('data', (part) => (output += part))
   for (let i = 0; i < 1200; i++) {
     await sleep(100)
     try {
-      const { url } = JSON.parse(said)
+      const { url } = JSON.parse(output)
       port = Number(new URL(url).port)
       return `${url}#token=${token}`
     } catch {
@@ -103,7 +104,7 @@ async function start() {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
-// --- the page --------------------------------------------------------------------------------------------------------
+// --- the page ------------------------------------------------------------------------------------
 
 process.on('uncaughtException', (error) => {
   console.error(error)
@@ -177,9 +178,9 @@ const box = ([x0, y0, x1, y1]) =>
 const key = (name) => page.keyboard.press(name)
 const frame = () =>
   page.evaluate(() => Number(document.querySelector('.lanes')?.getAttribute('aria-valuenow') ?? 0))
-const toFrame = async (wanted) => {
-  for (let left = 400; left && (await frame()) !== wanted; left--)
-    await key((await frame()) < wanted ? 'ArrowRight' : 'ArrowLeft')
+const toFrame = async (target) => {
+  for (let left = 400; left && (await frame()) !== target; left--)
+    await key((await frame()) < target ? 'ArrowRight' : 'ArrowLeft')
   await encoded()
 }
 const encoded = async () => {
@@ -197,7 +198,7 @@ const objects = () =>
 const open = async (name) => {
   await page.click(`.cases li:has(.name:text-is("${name}")) button`)
   await page.waitForFunction(
-    (wanted) => document.querySelector('.top .name')?.textContent.startsWith(wanted + ' '),
+    (text) => document.querySelector('.top .name')?.textContent.startsWith(text + ' '),
     name,
   )
   await page.waitForFunction(
@@ -207,7 +208,7 @@ const open = async (name) => {
   await encoded()
   await page.focus('.pane.main')
 }
-/** Masks of all frames as the server has them, as one text. */
+/** A hash of the masks of all frames on the server. */
 const masks = async () =>
   page.evaluate(async () => {
     const cases = await (await fetch('v1/cases')).json()
@@ -244,12 +245,12 @@ for (const { name, root } of Object.values(cases)) {
 }
 check('the token left the address', !page.url().includes('token'))
 
-// --- a picture -------------------------------------------------------------------------------------------------------
+// --- an image -----------------------------------------------------------------------------------
 
 const flows = options.only !== 'figures'
 
-if (cases.picture && flows) {
-  const { name, boxes, points } = cases.picture
+if (cases.image && flows) {
+  const { name, boxes, points } = cases.image
   await open(name)
   await key('b')
   for (const one of boxes.slice(0, 3)) await box(one)
@@ -258,22 +259,22 @@ if (cases.picture && flows) {
     (await objects()).length === Math.min(3, boxes.length),
     JSON.stringify(await objects()),
   )
-  await shot('picture-boxes')
+  await shot('image-boxes')
   await key('n')
   await key('p')
   if (points) {
     await move(points[0][0], points[0][1])
     await page.waitForTimeout(1500)
-    await shot('picture-preview')
+    await shot('image-preview')
     await click(...points[0])
-    await shot('picture-candidates')
+    await shot('image-candidates')
     if (await page.$('.candidates')) {
       const before = await masks()
       await key('Tab')
       await idle()
-      check('Tab takes another mask', before !== (await masks()))
+      check('Tab chooses another candidate', before !== (await masks()))
     }
-    // dragging a point makes the mask anew; Delete under the pointer takes it away
+    // dragging a point updates the mask
     await drag([
       points[0],
       [points[0][0] + 2, points[0][1] + 1],
@@ -301,15 +302,15 @@ if (cases.picture && flows) {
     [x0, y1],
     [x0, y0],
   ])
-  await shot('picture-brush')
+  await shot('image-brush')
   await key('Control+z')
   await key('Control+z')
   await key('Control+z')
   await idle()
-  await shot('picture-undone')
+  await shot('image-undone')
 }
 
-// --- a volume --------------------------------------------------------------------------------------------------------
+// --- a volume ------------------------------------------------------------------------------------
 
 if (cases.volume && flows) {
   const { name, frame: on, box: first, positive, negative, second } = cases.volume
@@ -338,14 +339,14 @@ if (cases.volume && flows) {
   await idle()
   await page.waitForTimeout(500)
   const whole = await masks()
-  check('propagation found something', whole !== before)
+  check('propagation changes the masks', whole !== before)
   await shot('volume-propagated')
   await key('Control+z')
   await idle()
-  check('undo takes the propagation back in one step', (await masks()) === before)
+  check('undo reverts the propagation in one step', (await masks()) === before)
   await key('Control+Shift+z')
   await idle()
-  check('redo brings it back', (await masks()) === whole)
+  check('redo restores it', (await masks()) === whole)
 
   await key('Control+z')
   await idle()
@@ -364,20 +365,20 @@ if (cases.volume && flows) {
   await shot('volume-stopped')
   await key('Control+z')
   await idle()
-  check('undo takes a stopped propagation back', (await masks()) === before)
+  check('undo reverts a stopped propagation', (await masks()) === before)
   await key('g')
   await page.waitForSelector('.job')
   await jobOver()
 
   await toFrame(Math.max(0, on - 3))
   await key('p')
-  await page.click('label:has-text("carry") input')
+  await page.click('label:has-text("after a correction") input')
   await page.focus('.pane.main')
   await click(...cases.volume.correct, 'right')
   await page.waitForTimeout(600)
   await jobOver()
   await idle()
-  await page.click('label:has-text("carry") input')
+  await page.click('label:has-text("after a correction") input')
   await page.focus('.pane.main')
   await shot('volume-slice-corrected')
   await key('q')
@@ -387,16 +388,19 @@ if (cases.volume && flows) {
   await idle()
   await page.waitForTimeout(500)
   await shot('volume-accepted')
-  const kept = await masks()
+  const accepted = await masks()
   await page.reload()
   await page.waitForTimeout(3000)
   await shot('volume-reloading')
   await page.waitForSelector('.object .facts', { timeout: 60_000 })
   await idle()
-  check('a reload keeps everything', (await masks()) === kept && (await objects()).length === 2)
+  check(
+    'a reload restores everything',
+    (await masks()) === accepted && (await objects()).length === 2,
+  )
   await shot('volume-reloaded')
 
-  // the server dies and comes back while the page is open
+  // the server is killed and restarted while the page is open
   expectTrouble = true
   server.kill('SIGKILL')
   await page.waitForSelector('.saved.offline')
@@ -407,11 +411,11 @@ if (cases.volume && flows) {
   await shot('volume-offline')
   await start()
   await idle()
-  check('what was done while the server was away is done', (await objects()).length === 3)
+  check('a click made while the server was down is applied', (await objects()).length === 3)
   await key('Control+z')
   await idle()
   expectTrouble = false
-  check('the same masks after kill -9', (await masks()) === kept)
+  check('the same masks after kill -9', (await masks()) === accepted)
   await page.focus('.pane.main')
   await toFrame(on)
   await key('n')
@@ -421,9 +425,9 @@ if (cases.volume && flows) {
   check('work goes on after kill -9', (await objects()).length === 3)
   await key('Control+z')
   await idle()
-  check('undo after kill -9', (await masks()) === kept)
+  check('undo after kill -9', (await masks()) === accepted)
 
-  // the network that made it all is replaced while the server is away
+  // the model weights change while the server is down
   expectTrouble = true
   server.kill('SIGKILL')
   await page.waitForSelector('.saved.offline')
@@ -440,18 +444,18 @@ if (cases.volume && flows) {
   await idle()
   expectTrouble = false
   await page.waitForSelector('.network')
-  check('masks stay when the network changes', (await masks()) === kept)
-  await shot('volume-network-changed')
+  check('masks stay when the weights change', (await masks()) === accepted)
+  await shot('volume-weights-changed')
   await key('n')
   await click(...positive)
   await idle()
-  check('the new network answers', (await objects()).length === 3)
+  check('the new weights answer prompts', (await objects()).length === 3)
   await key('Control+z')
   await idle()
-  check('undo after the network changed', (await masks()) === kept)
+  check('undo after the weights changed', (await masks()) === accepted)
 }
 
-// --- a video ---------------------------------------------------------------------------------------------------------
+// --- a video -------------------------------------------------------------------------------------
 
 if (cases.video && flows) {
   const { name, box: first, correct } = cases.video
@@ -483,9 +487,9 @@ if (cases.video && flows) {
   await shot('video-played')
 }
 
-// --- latency and scrolling -------------------------------------------------------------------------------------------
+// --- latency and scrolling -----------------------------------------------------------------------
 
-for (const kind of ['picture', 'volume', 'video']) {
+for (const kind of ['image', 'volume', 'video']) {
   if (!cases[kind] || options.only === 'flows') continue
   const { name, clicks: places } = cases[kind]
   await open(name)
@@ -502,16 +506,16 @@ for (const kind of ['picture', 'volume', 'video']) {
     await idle()
   }
   const done = (await clicks()).filter((item) => item.type === 'predict')
-  const said = (what) => ({
+  const summarise = (what) => ({
     median: Math.round(median(done.map(what))),
     p95: Math.round(p95(done.map(what))),
   })
   figures[`click_to_mask_${kind}_ms`] = {
-    ...said((item) => item.ms),
+    ...summarise((item) => item.ms),
     n: done.length,
-    of_that_server: said((item) => item.server),
-    of_that_model: said((item) => item.work),
-    of_that_drawing: said((item) => item.drawing),
+    of_that_server: summarise((item) => item.server),
+    of_that_model: summarise((item) => item.work),
+    of_that_drawing: summarise((item) => item.drawing),
   }
   await page.click('label:has-text("Preview") input')
 }
@@ -520,7 +524,7 @@ if (cases.large && options.only !== 'flows') {
   const asked = Date.now()
   await open(cases.large.name)
   await page.waitForFunction(
-    () => !document.querySelector('.viewbar')?.textContent.includes('loading volume'),
+    () => !document.querySelector('.viewbar')?.textContent.includes('Loading volume'),
     null,
     { timeout: 120_000 },
   )
@@ -573,7 +577,7 @@ if (cases.large && options.only !== 'flows') {
 
 console.log(JSON.stringify(figures, null, 2))
 
-// --- the rest --------------------------------------------------------------------------------------------------------
+// --- the rest ------------------------------------------------------------------------------------
 
 if (cases.dicom && flows) {
   const { name, box: first } = cases.dicom
@@ -589,12 +593,12 @@ if (cases.dicom && flows) {
     [190, 250],
   ])
   await page.click('button:has-text("Labels")')
-  await page.click('dialog button:has-text("Add a label")')
+  await page.click('dialog button:has-text("Add label")')
   await page.fill('dialog input[aria-label="Name of label 1"]', 'liver')
   await page.fill('dialog input[aria-label="Code of label 1"]', '10200004')
   await page.fill('dialog input[aria-label="Meaning of label 1"]', 'Liver')
   await shot('labels')
-  await page.click('dialog button:has-text("Keep")')
+  await page.click('dialog button:has-text("Save")')
   await page.waitForFunction(() => !document.querySelector('dialog'))
   await page.focus('.pane.main')
   await key('1')
@@ -615,7 +619,7 @@ if (cases.dicom && flows) {
   await page.mouse.down()
   await page.mouse.move(from.x + 60, from.y + 40, { steps: 5 })
   await page.mouse.up()
-  check('dragging changes the window', (await page.textContent('.viewbar')).includes('by hand'))
+  check('dragging changes the window', (await page.textContent('.viewbar')).includes('Custom'))
   await page.selectOption('select[aria-label="Window"]', 'lung')
   await shot('dicom')
   // what is exported is what is shown
@@ -649,7 +653,7 @@ if (cases.dicom && flows) {
   )
   await shot('export')
   await close()
-  // refusals in the words of the server
+  // a rejected export shows the message of the server
   expectTrouble = true
   await page.keyboard.press('Control+s')
   await page.click('dialog button:has-text("coco")')
@@ -678,9 +682,9 @@ if (cases.dicom && flows) {
 }
 
 if (flows) {
-  // everything without prompts, delete, the same case in a second window
-  await open(cases.picture.name)
-  await page.click('button[aria-label^="Find all"]')
+  // segment everything, delete an object, open the same case in a second window
+  await open(cases.image.name)
+  await page.click('button[aria-label="Segment everything"]')
   await page.waitForTimeout(300)
   await page.waitForFunction(
     () => !document.querySelector('.job') && document.querySelectorAll('.object').length > 5,
@@ -688,7 +692,7 @@ if (flows) {
     { timeout: 120_000 },
   )
   await idle()
-  await shot('picture-everything')
+  await shot('image-everything')
   const many = (await objects()).length
   await page.click('.object:last-child button[aria-label^="Delete object"]')
   await page.waitForFunction(
@@ -704,15 +708,15 @@ if (flows) {
   await second.goto(origin)
   await second.waitForSelector('.toast:has-text("another window"), .pane.main')
   expectTrouble = true
-  await second.click(`.cases li:has(.name:text-is("${cases.picture.name}")) button`)
+  await second.click(`.cases li:has(.name:text-is("${cases.image.name}")) button`)
   await second.waitForSelector('.toast:has-text("another window")')
   await second.click('.toast button:has-text("Take over")')
   await second.waitForSelector('.pane.main')
   await page.bringToFront()
-  await page.waitForSelector('.toast:has-text("no longer held")', { timeout: 40_000 })
+  await page.waitForSelector('.toast:has-text("opened elsewhere")', { timeout: 40_000 })
   await shot('taken-over')
   await second.close()
-  await page.click('.toast button:has-text("Go on here")')
+  await page.click('.toast button:has-text("Continue here")')
   await idle()
   expectTrouble = false
   // done: the next one opens
@@ -733,7 +737,7 @@ await key('Escape')
 await browser.close()
 server.kill('SIGTERM')
 await new Promise((resolve) => server.once('exit', resolve))
-for (const folder of [project, made]) fs.rmSync(folder, { recursive: true, force: true })
+for (const folder of [project, generated]) fs.rmSync(folder, { recursive: true, force: true })
 fs.writeFileSync(path.join(out, 'figures.json'), JSON.stringify({ figures, failures }, null, 2))
 console.log(JSON.stringify(figures, null, 2))
 console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')

@@ -1,215 +1,28 @@
-// The server's interface (docs/annotate.md), typed. All addresses are relative to the page, which may lie below a
-// prefix; nothing is asked of any other origin.
+// Requests to the server (docs/annotate.md). All addresses are relative to the page, which may be
+// served below a path prefix; no other origin is contacted.
 
+import { readError, UnreachableError } from './errors'
 import type { MaskJson } from './packets'
-import type { PixelArray } from './viewer/lut'
-import { findArrayType } from './viewer/lut'
-import type { Axis, Box, Triple } from './viewer/geometry'
+import type {
+  Case,
+  CommandResult,
+  FileEntry,
+  ImageInfo,
+  Job,
+  Label,
+  ModelInfo,
+  OpenedSession,
+  Project,
+  PromptFile,
+  ReviewItem,
+  Series,
+  SessionState,
+  Study,
+} from './schemas'
+import type { Axis } from './viewer/geometry'
+import { findArrayType, type PixelArray } from './viewer/lut'
 
-export interface Code {
-  scheme: string
-  value: string
-  meaning: string
-}
-
-export interface Label {
-  number: number
-  name: string
-  colour: string
-  code?: Code | null
-}
-
-export interface WindowInfo {
-  how: string
-  low: number[]
-  high: number[]
-}
-
-export interface Project {
-  name: string
-  labels: Label[]
-  windows: { name: string; width: number; level: number }[]
-  formats: { name: string; suffix: string; note: string }[]
-  roots: string[]
-  /** addresses of the archives (PACS) that the server was started with */
-  archives: string[]
-  cases: Record<string, number>
-  model: string
-}
-
-export interface Study {
-  uid: string
-  patient_name: string
-  patient_id: string
-  date: string
-  description: string
-  modalities: string[]
-}
-
-export interface Series {
-  uid: string
-  modality: string
-  description: string
-  instances: number | null
-  images: boolean
-}
-
-export interface ModelInfo {
-  name: string
-  family: string
-  prompts: string[]
-  /** what a model finds that takes no prompts */
-  classes: string[]
-  memory: boolean
-  licence: string
-  device: string
-  loaded: boolean
-  available: boolean
-}
-
-export interface ImageInfo {
-  image_id: string
-  name: string
-  kind: 'picture' | 'volume' | 'video'
-  modality: string | null
-  shape_zyx: Triple
-  channels: number
-  dtype: string
-  spacing_zyx_mm: Triple | null
-  affine: number[][] | null
-  times_s: number[] | null
-  origin: string
-  window: WindowInfo
-  bytes: number
-  notes: string[]
-}
-
-export interface Case {
-  case_id: number
-  image_id: string
-  name: string
-  state: 'todo' | 'done' | 'skip' | 'flag'
-  comment: string
-  annotator: string
-  seconds: number
-}
-
-export interface FileEntry {
-  name: string
-  path: string
-  kind: 'folder' | 'image'
-}
-
-export interface OpenedSession {
-  session_id: string
-  lease: string
-  idle_s: number
-  liveness_s: number
-  resumed: boolean
-}
-
-/** frame, pixels, predicted IoU, how it came, accepted */
-export type FrameRow = [number, number, number, 'prompted' | 'confirmed' | 'tracked', boolean]
-
-export interface ObjectInfo {
-  object_id: number
-  label: string
-  colour: string
-  code: Code | null
-  locked: boolean
-  visible: boolean
-  comment: string
-  pixels: number
-  millilitres?: number | null
-  frames?: FrameRow[] | null
-}
-
-export interface Job {
-  job_id: string
-  kind: string
-  state: 'queued' | 'running' | 'done' | 'cancelled' | 'failed'
-  done: number
-  total: number
-  detail?: string
-  result?: { objects?: number[]; stale?: number[] } | null
-}
-
-export interface SessionState {
-  session_id: string
-  image_id: string
-  model: string
-  axis: Axis
-  frames: number
-  size_hw: [number, number]
-  window: WindowInfo
-  commands: number
-  can_undo: number
-  can_redo: number
-  /** another network made some of what is shown */
-  network: { detail: string; model: string; weights: string; steps: number; anew: number } | null
-  saved: boolean
-  job: Job | null
-  interrupted: Record<string, unknown> | null
-  reviewed?: [number, number]
-  objects: ObjectInfo[]
-  flags: { frame: number; comment: string }[]
-}
-
-export interface CommandResult {
-  seq: number | null
-  frame: number | null
-  object_id: number | null
-  score: number | null
-  object_score?: number | null
-  note?: string
-  chosen?: number | null
-  candidates?: { index: number; score: number }[]
-  candidate_masks?: MaskJson[]
-  changes?: MaskJson[]
-  /** those that the command touched, without their frames */
-  objects?: ObjectInfo[]
-  removed?: number[]
-  stale?: number[]
-  commands: number
-  can_undo: number
-  can_redo: number
-  job?: string | Job | null
-  timing_ms?: Record<string, number>
-}
-
-export type PromptJson =
-  | { type: 'point'; frame: number; xy: [number, number]; positive: boolean }
-  | { type: 'box'; frame: number; xyxy: Box }
-  | { type: 'scribble'; frame: number; xy: [number, number][]; positive: boolean; width: number }
-  | { type: 'mask'; frame: number; size_hw?: [number, number]; bits?: string }
-
-export interface PromptFile {
-  version: number
-  objects: { id: number; label: string; prompts: PromptJson[] }[]
-}
-
-export interface ReviewItem {
-  frame: number
-  object_id: number
-  doubt: number
-  why: string
-}
-
-/** What the server said no with, in its own words. */
-export class ServerError extends Error {
-  constructor(
-    message: string,
-    readonly status: number,
-    readonly kind = '',
-  ) {
-    super(message)
-  }
-}
-
-/** The server could not be reached. */
-export class UnreachableError extends Error {}
-
-/** The project as the server says it. */
+/** A project as the server sends it. */
 interface ProjectJson {
   name: string
   labels: Label[]
@@ -240,6 +53,15 @@ const parseProject = (raw: ProjectJson): Project => ({
   cases: raw.cases ?? {},
 })
 
+interface RenderRequest {
+  frame: number
+  axis: Axis
+  /** null for the window that the server chooses */
+  window: string | null
+  format: string
+}
+
+/** Stored pixel values of a frame or a volume, in row-major order. */
 export interface PixelData {
   values: PixelArray
   shape: number[]
@@ -248,7 +70,7 @@ export interface PixelData {
 export class Api {
   lease: string | null = null
 
-  /** Where the page lies; the interface lies beside it. */
+  /** `base` is the address of the page; the API is served below the same path. */
   constructor(readonly base: string = new URL('./', location.href).href.replace(/#.*/, '')) {}
 
   resolveUrl(path: string): string {
@@ -267,12 +89,12 @@ export class Api {
   ): Promise<Response> {
     const headers: Record<string, string> = {}
     if (this.lease) headers['X-Lease'] = this.lease
-    let sent: BodyInit | undefined
+    let payload: BodyInit | undefined
     if (body instanceof FormData) {
-      sent = body
+      payload = body
     } else if (body !== undefined) {
       headers['Content-Type'] = 'application/json'
-      sent = JSON.stringify(body)
+      payload = JSON.stringify(body)
     }
     let response: Response
     try {
@@ -280,7 +102,7 @@ export class Api {
         method,
         headers,
         credentials: 'same-origin',
-        ...(sent === undefined ? {} : { body: sent }),
+        ...(payload === undefined ? {} : { body: payload }),
         ...(signal ? { signal } : {}),
       })
     } catch (error) {
@@ -307,10 +129,10 @@ export class Api {
 
   listCases = () => this.requestJson<Case[]>('GET', 'v1/cases')
   addCase = (
-    what:
+    body:
       | { image_id: string }
       | { reference: { root: number } & ({ path: string } | { dicomweb: string }) },
-  ) => this.requestJson<Case>('POST', 'v1/cases', what)
+  ) => this.requestJson<Case>('POST', 'v1/cases', body)
   updateCase = (id: number, change: Partial<Pick<Case, 'state' | 'comment' | 'annotator'>>) =>
     this.requestJson<Case>('PATCH', `v1/cases/${id}`, change)
 
@@ -346,11 +168,13 @@ export class Api {
   cancelJob = (id: string) => this.requestJson<Job>('DELETE', `v1/jobs/${id}`)
   encodeFrames = (id: string, frames: number[]) =>
     this.requestJson<Job>('POST', `v1/sessions/${id}/embed`, { frames })
-  segmentEverything = (id: string, frame: number, model: string | null, whole: boolean) =>
+  startPropagation = (id: string, body: Record<string, unknown>) =>
+    this.requestJson<Job>('POST', `v1/sessions/${id}/propagate`, body)
+  segmentEverything = (id: string, frame: number, model: string | null, allFrames: boolean) =>
     this.requestJson<CommandResult & Partial<Job>>('POST', `v1/sessions/${id}/everything`, {
       frame,
       model,
-      whole,
+      whole: allFrames,
     })
 
   addObject = (id: string, body: Record<string, unknown>) =>
@@ -365,19 +189,19 @@ export class Api {
   flagFrame = (id: string, frame: number, flagged: boolean, comment = '') =>
     this.requestJson<unknown>('PUT', `v1/sessions/${id}/flags/${frame}`, { flagged, comment })
 
-  /** The masks as a file, and what to call it. */
+  /** The masks as a file, with the file name that the server proposes. */
   async exportMasks(
     id: string,
     format: string,
     objects: number[] | null,
   ): Promise<{ blob: Blob; name: string }> {
-    const chosen = objects ? `&objects=${objects.join(',')}` : ''
+    const selection = objects ? `&objects=${objects.join(',')}` : ''
     const response = await this.request(
       'GET',
-      `v1/sessions/${id}/export?format=${encodeURIComponent(format)}${chosen}`,
+      `v1/sessions/${id}/export?format=${encodeURIComponent(format)}${selection}`,
     )
-    const said = response.headers.get('Content-Disposition') ?? ''
-    const name = /filename="?([^";]+)"?/.exec(said)?.[1] ?? `masks-${format}`
+    const disposition = response.headers.get('Content-Disposition') ?? ''
+    const name = /filename="?([^";]+)"?/.exec(disposition)?.[1] ?? `masks-${format}`
     return { blob: await response.blob(), name }
   }
 
@@ -386,15 +210,13 @@ export class Api {
 
   async fetchRenderedFrame(
     imageId: string,
-    frame: number,
-    axis: Axis,
-    window: string | null,
-    format: string,
+    { frame, axis, window, format }: RenderRequest,
     signal?: AbortSignal,
-  ) {
-    const chosen = window ? `&window=${encodeURIComponent(window)}` : ''
-    const path = `v1/images/${imageId}/frames/${frame}?axis=${axis}&format=${format}${chosen}`
-    return createImageBitmap(await (await this.request('GET', path, undefined, signal)).blob())
+  ): Promise<ImageBitmap> {
+    const windowQuery = window ? `&window=${encodeURIComponent(window)}` : ''
+    const path = `v1/images/${imageId}/frames/${frame}?axis=${axis}&format=${format}${windowQuery}`
+    const response = await this.request('GET', path, undefined, signal)
+    return createImageBitmap(await response.blob())
   }
 
   async fetchRawFrame(
@@ -413,12 +235,15 @@ export class Api {
     return { values: decodeArray(await response.arrayBuffer(), dtype), shape }
   }
 
-  /** The whole stack; `arrived` is told after each part how many bytes are there. */
+  /**
+   * Every `step`-th voxel of the stack. `onStart` gets the array before it is filled; `onProgress`
+   * is called after each chunk with the bytes received so far.
+   */
   async fetchVolume(
     imageId: string,
     step: number,
-    begun: (stored: PixelData) => void,
-    arrived: (bytes: number, total: number) => void,
+    onStart: (data: PixelData) => void,
+    onProgress: (bytes: number, total: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
     const response = await this.request(
@@ -428,46 +253,39 @@ export class Api {
       signal,
     )
     const { dtype, shape } = parseArrayHeader(response)
-    const kind = findArrayType(dtype)
-    if (!kind) throw new Error(`numbers of type ${dtype} are not shown here`)
-    const total = shape.reduce((all, length) => all * length, kind.BYTES_PER_ELEMENT)
+    const ArrayType = requireArrayType(dtype)
+    const total = shape.reduce((product, length) => product * length, ArrayType.BYTES_PER_ELEMENT)
     const buffer = new ArrayBuffer(total)
-    begun({ values: new kind(buffer), shape })
+    onStart({ values: new ArrayType(buffer), shape })
     const bytes = new Uint8Array(buffer)
     const reader = response.body!.getReader()
-    let at = 0
+    let offset = 0
     for (;;) {
       const { done, value } = await reader.read()
       if (done) break
-      bytes.set(value.subarray(0, total - at), at)
-      at += value.length
-      arrived(Math.min(at, total), total)
+      bytes.set(value.subarray(0, total - offset), offset)
+      offset += value.length
+      onProgress(Math.min(offset, total), total)
     }
-    if (at < total) throw new UnreachableError('The volume broke off.')
+    if (offset < total) {
+      throw new UnreachableError('The connection was lost while the volume was loading.')
+    }
   }
 }
 
 function parseArrayHeader(response: Response): { dtype: string; shape: number[] } {
-  const said = response.headers.get('X-Array')
-  if (!said) throw new Error('the server sent numbers without saying their type (X-Array)')
-  return JSON.parse(said) as { dtype: string; shape: number[] }
+  const header = response.headers.get('X-Array')
+  if (!header) throw new Error('The server sent pixel data without the header X-Array.')
+  return JSON.parse(header) as { dtype: string; shape: number[] }
 }
 
 function decodeArray(buffer: ArrayBuffer, dtype: string): PixelArray {
-  const kind = findArrayType(dtype)
-  if (!kind) throw new Error(`numbers of type ${dtype} are not shown here`)
-  return new kind(buffer)
+  const ArrayType = requireArrayType(dtype)
+  return new ArrayType(buffer)
 }
 
-async function readError(response: Response): Promise<ServerError> {
-  let detail = `The server answered ${response.status} ${response.statusText}.`
-  let kind = ''
-  try {
-    const said = (await response.json()) as { detail?: unknown; kind?: string }
-    if (typeof said.detail === 'string') detail = said.detail
-    kind = said.kind ?? ''
-  } catch {
-    // not JSON: a proxy's page, say
-  }
-  return new ServerError(detail, response.status, kind)
+function requireArrayType(dtype: string) {
+  const type = findArrayType(dtype)
+  if (!type) throw new Error(`Pixels of type ${dtype} cannot be displayed in the browser.`)
+  return type
 }

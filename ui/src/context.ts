@@ -1,4 +1,4 @@
-// What lies on the desk while a case is open: its pictures, planes, masks and socket. Shared by what works on them.
+// The open image as the page works on it: frames, planes, masks and socket, shared by all modules.
 
 import { Api } from './api'
 import { SessionSocket } from './sessionSocket'
@@ -25,7 +25,7 @@ export const setSocket = (next: SessionSocket | null): void => {
 
 let listeners: (() => void)[] = []
 
-/** Be told when something has to be drawn again. */
+/** Subscribe to redraws of the panes; returns the function that ends the subscription. */
 export const onRedraw = (listener: () => void): (() => void) => {
   listeners.push(listener)
   return () => {

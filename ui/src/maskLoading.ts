@@ -1,41 +1,42 @@
-// Masks that are not here yet: fetched when they are looked at, and for volumes in the background.
+// Loading of masks: on demand for the frame in view, and in the background for volumes.
 
-import { UnreachableError } from './api'
 import { api, masks, planes, redraw, reportError } from './context'
+import { UnreachableError } from './errors'
 import { decodeJsonMask } from './packets'
 import { get } from './state'
 import type { Axis } from './viewer/geometry'
 import type { Mask } from './viewer/masks'
 
 const requests = new Map<number, Promise<boolean>>()
-const outdatedFrames = new Set<number>() // changed while they were fetched
+/** frames whose masks changed while they were being fetched */
+const outdatedFrames = new Set<number>()
 let prefetching = false
 
-/** What is being fetched of a frame is out of date. */
+/** Have the masks of a frame fetched again when a request for them is under way. */
 export const markOutdated = (frame: number): void => {
   outdatedFrames.add(frame)
 }
 
-/** Fetch the masks of a frame unless they are here; whether they are now. */
+/** Fetch the masks of a frame unless they are present; resolves to whether they are then. */
 export function fetchMasks(frame: number): Promise<boolean> {
   const { session } = get()
   if (!session || !masks.isMissing(frame)) return Promise.resolve(true)
-  let found = requests.get(frame)
-  if (!found) {
-    found = requestMasks(session.session_id, frame).finally(() => requests.delete(frame))
-    requests.set(frame, found)
-  }
-  return found
+  const running = requests.get(frame)
+  if (running) return running
+  const request = requestMasks(session.session_id, frame).finally(() => requests.delete(frame))
+  requests.set(frame, request)
+  return request
 }
 
 async function requestMasks(sessionId: string, frame: number): Promise<boolean> {
   try {
     for (;;) {
       outdatedFrames.delete(frame)
-      const parts = await Promise.all((await api.fetchMasks(sessionId, frame)).map(decodeJsonMask))
+      const encoded = await api.fetchMasks(sessionId, frame)
+      const patches = await Promise.all(encoded.map(decodeJsonMask))
       if (get().session?.session_id !== sessionId) return false
       if (outdatedFrames.has(frame)) continue
-      masks.setFrame(frame, parts)
+      masks.setFrame(frame, patches)
       redraw()
       return true
     }
@@ -45,7 +46,10 @@ async function requestMasks(sessionId: string, frame: number): Promise<boolean> 
   }
 }
 
-/** Volumes: fetch all masks in the background, the nearest first, since the other planes cut through all of them. */
+/**
+ * Fetch all masks of a volume in the background, the nearest frames first: the other two planes
+ * cut through all frames.
+ */
 export async function prefetchMasks(): Promise<void> {
   if (prefetching || get().image?.kind !== 'volume') return
   prefetching = true
@@ -59,11 +63,10 @@ export async function prefetchMasks(): Promise<void> {
   }
 }
 
-/** Masks on a frame of the session, or across its frames on another plane. */
+/** Masks on a frame of the session, or resliced onto another plane. */
 export function findMasks(axis: Axis, index: number): ReadonlyMap<number, Mask> {
   const { session } = get()
   if (!session) return new Map()
-  return axis === session.axis
-    ? masks.getFrame(index)
-    : masks.reslice(session.axis, planes[axis]!, index)
+  if (axis === session.axis) return masks.getFrame(index)
+  return masks.reslice(session.axis, planes[axis]!, index)
 }

@@ -1,32 +1,35 @@
-// Looking: the frame in view, the crosshair, the window; what they need is fetched, and encoded once the eye rests.
+// Navigation: the frame in view, the crosshair and the display window.
 
-import { ServerError, UnreachableError } from './api'
-import { api, masks, redraw, reportError, frameSource } from './context'
+import { api, frameSource, masks, redraw, reportError } from './context'
+import { ServerError, UnreachableError } from './errors'
 import { fetchMasks, prefetchMasks } from './maskLoading'
-import { isFinished } from './events'
-import { get, set } from './state'
+import { isFinished, isKeyFrame, type ObjectInfo } from './schemas'
+import { findObject, get, set } from './state'
 import type { Axis, Triple } from './viewer/geometry'
 import { computePercentiles } from './viewer/lut'
 
+const ENCODE_DELAY_MS = 120
 let encodeTimer = 0
 
-/** Fetch what the frame in view needs, and have it encoded once the eye rests on it. */
+/** Fetch what the frame in view needs; have the model encode it once the view stays there. */
 export function loadView(direction: number): void {
   const { session, frame, crosshair, image } = get()
   if (!session || !image || !frameSource) return
   const { axis } = session
   frameSource.prefetch(axis, frame, direction)
   if (image.kind === 'volume') {
-    for (const other of [0, 1, 2] as Axis[])
+    for (const other of [0, 1, 2] as Axis[]) {
       if (other !== axis) frameSource.prefetch(other, crosshair[other], 1, 2)
+    }
   }
   void fetchMasks(frame)
-  if (image.kind === 'video')
+  if (image.kind === 'video') {
     void fetchMasks(Math.min(session.frames - 1, frame + Math.sign(direction)))
+  }
   masks.evictFarFrames(frame)
   void prefetchMasks()
   clearTimeout(encodeTimer)
-  encodeTimer = window.setTimeout(() => void encodeFrame(frame), 120)
+  encodeTimer = window.setTimeout(() => void encodeFrame(frame), ENCODE_DELAY_MS)
 }
 
 async function encodeFrame(frame: number): Promise<void> {
@@ -34,12 +37,13 @@ async function encodeFrame(frame: number): Promise<void> {
   if (!session || playing || job) return
   try {
     set({ encoding: true })
-    let found = await api.encodeFrames(session.session_id, [frame])
-    while (!isFinished(found) && get().frame === frame && get().session === session) {
+    let encoding = await api.encodeFrames(session.session_id, [frame])
+    while (!isFinished(encoding) && get().frame === frame && get().session === session) {
       await new Promise((resolve) => setTimeout(resolve, 100))
-      found = await api.fetchJob(found.job_id)
+      encoding = await api.fetchJob(encoding.job_id)
     }
   } catch (error) {
+    // encoding ahead is an optimisation: without it the first click on the frame takes longer
     if (!(error instanceof UnreachableError) && !(error instanceof ServerError)) reportError(error)
   } finally {
     if (get().frame === frame) set({ encoding: false })
@@ -53,34 +57,54 @@ export function setFrame(to: number, byPropagation = false): void {
   if (next === frame) return
   const moved = [...crosshair] as Triple
   moved[session.axis] = next
-  const left = !byPropagation && job ? { follow: false } : {}
-  set({ frame: next, crosshair: moved, preview: null, candidates: null, ...left })
+  set({ frame: next, crosshair: moved, preview: null, candidates: null })
+  const direction = Math.sign(next - frame)
   if (byPropagation) {
-    frameSource?.prefetch(session.axis, next, Math.sign(next - frame), 2)
+    frameSource?.prefetch(session.axis, next, direction, 2)
   } else {
-    loadView(Math.sign(next - frame))
+    // somebody who scrolls during a propagation wants to stay where they scrolled to
+    if (job) set({ follow: false })
+    loadView(direction)
   }
   redraw()
 }
 
 export function setCrosshair(crosshair: Triple): void {
-  const { session } = get()
+  const { session, frame } = get()
   if (!session) return
   set({ crosshair })
-  if (crosshair[session.axis] !== get().frame) setFrame(crosshair[session.axis])
+  if (crosshair[session.axis] !== frame) setFrame(crosshair[session.axis])
   else loadView(1)
   redraw()
 }
 
-/** Percentiles of the numbers as window; for scans without units. */
+/** Frames of an object that were prompted or accepted. */
+const listKeyFrames = (object: ObjectInfo): number[] =>
+  (object.frames ?? []).filter(isKeyFrame).map((row) => row[0])
+
+/** Move to the next or previous key frame of the selected object, or of all objects. */
+export function jumpToKeyFrame(step: 1 | -1): void {
+  const { frame, objects, selected } = get()
+  const object = findObject(get(), selected)
+  const keyFrames = object ? listKeyFrames(object) : objects.flatMap(listKeyFrames)
+  const ahead = keyFrames.filter((key) => (key - frame) * step > 0)
+  if (!ahead.length) return
+  setFrame(step > 0 ? Math.min(...ahead) : Math.max(...ahead))
+}
+
+/** Set the display window by percentiles, for images without a physical unit. */
 export function setPercentileWindow(low: number, high: number): void {
   const { session, frame } = get()
-  const numbers = session && frameSource?.samplePixels(session.axis, frame)
-  if (!numbers) return
-  set({ levels: computePercentiles(numbers, low, high), windowName: `p${low}-p${high}` })
+  const values = session && frameSource?.samplePixels(session.axis, frame)
+  if (!values) return
+  set({
+    levels: computePercentiles(values, low, high),
+    windowName: `Percentiles ${low}–${high}`,
+  })
   redraw()
 }
 
+/** Set the display window to the one that the model sees. */
 export function resetWindow(): void {
   const { session } = get()
   if (!session) return

@@ -1,4 +1,4 @@
-// What travels: masks as deflated bits, packets of the socket, base64.
+// Encoding of masks on the wire: deflated bits, binary packets of the socket, base64.
 
 import type { Box } from './viewer/geometry'
 import { packBits, unpackBits, type MaskPatch } from './viewer/masks'
@@ -19,7 +19,7 @@ export interface MaskHeader {
 
 export type MaskJson = MaskHeader & { data: string }
 
-/** A binary message of the socket: length of the header (4 bytes, big-endian), the header, the payload. */
+/** Split a binary message: header length (4 bytes, big-endian), header (JSON), payload. */
 export function splitPacket(buffer: ArrayBuffer): { header: MaskHeader; payload: Uint8Array } {
   const length = new DataView(buffer).getUint32(0)
   const header = JSON.parse(
@@ -44,7 +44,9 @@ export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promi
   const { frame, object_id, bbox } = header
   if (!bbox) return { frame, object_id, bbox, pixels: new Uint8Array(0) }
   const count = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1])
-  if (header.encoding !== 'bits') throw new Error(`masks are read as bits, got ${header.encoding}`)
+  if (header.encoding !== 'bits') {
+    throw new Error(`masks must be encoded as bits, got ${header.encoding}`)
+  }
   return { frame, object_id, bbox, pixels: unpackBits(await inflate(payload), count) }
 }
 
@@ -58,11 +60,13 @@ export function fromBase64(text: string): Uint8Array {
 
 export function toBase64(bytes: Uint8Array): string {
   let text = ''
-  for (let i = 0; i < bytes.length; i += 8192)
+  // in chunks, because the number of arguments of a call is limited
+  for (let i = 0; i < bytes.length; i += 8192) {
     text += String.fromCharCode(...bytes.subarray(i, i + 8192))
+  }
   return btoa(text)
 }
 
-/** Pixels as the server takes them in `paint`. */
+/** Pixels as the command `paint` accepts them. */
 export const encodeBits = async (pixels: Uint8Array): Promise<string> =>
   toBase64(await deflate(packBits(pixels)))

@@ -1,35 +1,49 @@
-// The socket of a session: commands one after the other, none lost and none done twice; news as they come.
+// The WebSocket of a session. Commands are sent one at a time; after a reconnect none is lost and
+// none is applied twice. Masks and job progress of the server are passed on in the order of their
+// arrival.
 
-import type { Api, CommandResult, Job } from './api'
-import { ServerError } from './api'
+import type { Api } from './api'
+import type { CommandResult, Job } from './schemas'
+import { ServerError } from './errors'
 import { decodeMask, splitPacket, type MaskHeader } from './packets'
 import type { MaskPatch } from './viewer/masks'
 
 export type LinkState = 'connecting' | 'open' | 'offline' | 'ended'
 
+/** Steps that can be undone and redone. */
+export interface HistoryCounts {
+  can_undo: number
+  can_redo: number
+}
+
 export interface SocketListener {
   onLinkState(state: LinkState): void
-  /** Connected again after the line was broken: look at the state anew, and say how many steps can be undone and redone. */
-  onReconnect(): Promise<{ can_undo: number; can_redo: number }>
-  onMask(header: MaskHeader, part: MaskPatch): void
+  /** The connection is back: refresh the state and return the present undo and redo counts. */
+  onReconnect(): Promise<HistoryCounts>
+  onMask(header: MaskHeader, patch: MaskPatch): void
   onJob(job: Job): void
   onOpening(done: number, total: number): void
-  /** A new lease on the same session. */
+  /** Get a new lease on the same session. */
   renewLease(): Promise<string>
   onExpired(): void
-  onRefused(error: ServerError): void
+  onRejected(error: ServerError): void
   onUnacknowledged(count: number): void
 }
 
 type Message = Record<string, unknown> & { type: string }
+
 interface Pending {
   message: Message
   seq: number
-  resolve: (answer: CommandResult) => void
+  resolve: (result: CommandResult) => void
   reject: (error: Error) => void
 }
 
-const KEEP_ALIVE_MS = 15_000
+const HEARTBEAT_MS = 15_000
+const FIRST_RECONNECT_MS = 250
+const LAST_RECONNECT_MS = 4000
+
+class SupersededError extends Error {}
 
 export class SessionSocket {
   private socket: WebSocket | null = null
@@ -38,17 +52,19 @@ export class SessionSocket {
   private pendingPreview: Pending | null = null
   private seq = 0
   private closed = false
-  private reconnectDelay = 250
+  private reconnectDelay = FIRST_RECONNECT_MS
   private wasOpen = false
   private greeted = false
   private halted = false
   private heartbeatTimer: number
   private decodeQueue: Promise<unknown> = Promise.resolve()
-  /** steps that could be undone and redone when the command under way was sent */
-  private countsBefore = { can_undo: 0, can_redo: 0 }
-  /** when something was heard last */
+  /** counts at the time when the command in flight was sent */
+  private countsBefore: HistoryCounts = { can_undo: 0, can_redo: 0 }
+  /** sequence number of the latest preview request; answers to earlier ones come too late */
+  previewSeq = -1
+  /** time of the latest message, on the clock of `performance.now()` */
   lastReceived = 0
-  historyCounts = { can_undo: 0, can_redo: 0 }
+  historyCounts: HistoryCounts = { can_undo: 0, can_redo: 0 }
 
   constructor(
     private readonly api: Api,
@@ -57,7 +73,7 @@ export class SessionSocket {
     private readonly listener: SocketListener,
   ) {
     listener.onLinkState('connecting')
-    this.heartbeatTimer = window.setInterval(() => this.send({ type: 'heartbeat' }), KEEP_ALIVE_MS)
+    this.heartbeatTimer = window.setInterval(() => this.send({ type: 'heartbeat' }), HEARTBEAT_MS)
     this.connect()
   }
 
@@ -68,12 +84,12 @@ export class SessionSocket {
     this.failAll(new ServerError('The session was closed.', 0))
   }
 
-  /** Commands that the server has not acknowledged. */
+  /** Number of commands that the server has not acknowledged. */
   get unacknowledged(): number {
     return this.queue.length + (this.inFlight ? 1 : 0)
   }
 
-  /** Do a command after those before it; it waits while the server is away. */
+  /** Send a command after those before it; it waits while the server cannot be reached. */
   sendCommand(message: Message): Promise<CommandResult> {
     return new Promise((resolve, reject) => {
       this.queue.push({ message, seq: ++this.seq, resolve, reject })
@@ -82,7 +98,7 @@ export class SessionSocket {
     })
   }
 
-  /** Ask for a preview; an earlier one that is still out is given up. Null when it was. */
+  /** Request a preview, which supersedes an earlier one. Resolves to null when it is superseded. */
   requestPreview(message: Record<string, unknown>): Promise<CommandResult | null> {
     this.pendingPreview?.reject(new SupersededError())
     this.pendingPreview = null
@@ -100,10 +116,7 @@ export class SessionSocket {
     })
   }
 
-  /** Number of the latest preview that was asked for; answers to others are late. */
-  previewSeq = -1
-
-  /** Try again after the token was given. */
+  /** Connect again after the access token was entered. */
   resume(): void {
     if (!this.halted) return
     this.halted = false
@@ -145,25 +158,15 @@ export class SessionSocket {
       this.listener.onLinkState('offline')
       if (this.halted) return
       setTimeout(() => this.connect(), this.reconnectDelay)
-      this.reconnectDelay = Math.min(4000, this.reconnectDelay * 2)
+      this.reconnectDelay = Math.min(LAST_RECONNECT_MS, this.reconnectDelay * 2)
     }
   }
 
   private async handleOpen(): Promise<void> {
     if (this.wasOpen) {
-      // a command that was under way when the line broke was either done or not: its mark in the counts tells
       try {
         const now = await this.listener.onReconnect()
-        const { inFlight } = this
-        if (inFlight) {
-          const done =
-            now.can_undo !== this.countsBefore.can_undo ||
-            now.can_redo !== this.countsBefore.can_redo
-          this.inFlight = null
-          if (done)
-            inFlight.resolve({ ...createEmptyResult(inFlight), ...now, commands: now.can_undo })
-          else this.queue.unshift(inFlight)
-        }
+        this.settleInFlight(now)
         this.historyCounts = { ...now }
       } catch {
         this.socket?.close()
@@ -176,14 +179,30 @@ export class SessionSocket {
     this.listener.onUnacknowledged(this.unacknowledged)
   }
 
+  /**
+   * Decide what became of the command that was in flight when the connection broke: when the server
+   * applied it, its undo or redo count has changed; otherwise the command is sent again.
+   */
+  private settleInFlight(now: HistoryCounts): void {
+    const { inFlight, countsBefore } = this
+    if (!inFlight) return
+    this.inFlight = null
+    const applied = now.can_undo !== countsBefore.can_undo || now.can_redo !== countsBefore.can_redo
+    if (applied) {
+      inFlight.resolve({ ...createEmptyResult(inFlight), ...now, commands: now.can_undo })
+    } else {
+      this.queue.unshift(inFlight)
+    }
+  }
+
   private receive(data: string | ArrayBuffer): void {
     this.lastReceived = performance.now()
-    // masks are inflated asynchronously, and everything keeps the order in which it came
+    // masks are decompressed asynchronously; the queue preserves the order of all messages
     if (typeof data !== 'string') {
       const { header, payload } = splitPacket(data)
-      const part = decodeMask(header, payload)
+      const patch = decodeMask(header, payload)
       this.decodeQueue = this.decodeQueue
-        .then(async () => this.listener.onMask(header, await part))
+        .then(async () => this.listener.onMask(header, await patch))
         .catch(console.error)
       return
     }
@@ -196,30 +215,15 @@ export class SessionSocket {
     switch (message.type) {
       case 'hello':
         this.greeted = true
-        this.reconnectDelay = 250
+        this.reconnectDelay = FIRST_RECONNECT_MS
         void this.handleOpen()
         break
       case 'answer':
-        this.finishPending(seq, (pending) => {
-          const answer = message as unknown as CommandResult
-          if (typeof answer.can_undo === 'number')
-            this.historyCounts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
-          pending.resolve(answer)
-        })
+        this.handleResult(seq, message as unknown as CommandResult)
         break
-      case 'error': {
-        const error = new ServerError(
-          String(message['detail'] ?? 'The server refused this.'),
-          Number(message['status'] ?? 0),
-          String(message['kind'] ?? ''),
-        )
-        if (!this.greeted && error.status === 410) void this.renewLease()
-        else if (!this.greeted) {
-          this.halted = error.status === 401 || error.status === 429 // trying again would count as guessing the token
-          this.listener.onRefused(error)
-        } else this.finishPending(seq, (pending) => pending.reject(error))
+      case 'error':
+        this.handleError(seq, message)
         break
-      }
       case 'job':
         this.listener.onJob(message as unknown as Job)
         break
@@ -232,7 +236,37 @@ export class SessionSocket {
     }
   }
 
-  /** The lease ended while nothing was heard: the machine slept, say. Take it again unless another window has it. */
+  private handleResult(seq: number | null | undefined, result: CommandResult): void {
+    this.finishPending(seq, (pending) => {
+      // results of previews carry no counts
+      if (typeof result.can_undo === 'number') {
+        this.historyCounts = { can_undo: result.can_undo, can_redo: result.can_redo }
+      }
+      pending.resolve(result)
+    })
+  }
+
+  private handleError(seq: number | null | undefined, message: Message): void {
+    const error = new ServerError(
+      String(message['detail'] ?? 'The server rejected this request.'),
+      Number(message['status'] ?? 0),
+      String(message['kind'] ?? ''),
+    )
+    if (this.greeted) {
+      this.finishPending(seq, (pending) => pending.reject(error))
+    } else if (error.status === 410) {
+      void this.renewLease()
+    } else {
+      // connecting again without a valid token would count as guessing it
+      this.halted = error.status === 401 || error.status === 429
+      this.listener.onRejected(error)
+    }
+  }
+
+  /**
+   * The lease expired without a message, for example while the computer slept: get it again unless
+   * another window has it.
+   */
   private async renewLease(): Promise<void> {
     const { socket } = this
     this.socket = null
@@ -252,41 +286,41 @@ export class SessionSocket {
     this.listener.onExpired()
     this.failAll(
       new ServerError(
-        'This command was not done, since the session is no longer held by this window.',
+        'This step was not applied: the session was opened elsewhere or timed out.',
         410,
       ),
     )
   }
 
-  private finishPending(seq: number | null | undefined, how: (pending: Pending) => void): void {
+  private finishPending(seq: number | null | undefined, finish: (pending: Pending) => void): void {
     if (this.pendingPreview && this.pendingPreview.seq === seq) {
       const pending = this.pendingPreview
       this.pendingPreview = null
-      how(pending)
+      finish(pending)
     } else if (this.inFlight && (this.inFlight.seq === seq || seq == null)) {
       const pending = this.inFlight
       this.inFlight = null
-      how(pending)
+      finish(pending)
       this.sendNext()
       this.listener.onUnacknowledged(this.unacknowledged)
     }
   }
 
   private failAll(error: Error): void {
-    const all = [
+    const pending = [
       ...(this.inFlight ? [this.inFlight] : []),
       ...this.queue,
       ...(this.pendingPreview ? [this.pendingPreview] : []),
     ]
-    this.inFlight = this.pendingPreview = null
+    this.inFlight = null
+    this.pendingPreview = null
     this.queue = []
-    all.forEach((pending) => pending.reject(error))
+    pending.forEach((item) => item.reject(error))
     this.listener.onUnacknowledged(0)
   }
 }
 
-export class SupersededError extends Error {}
-
+/** Result of a command whose own answer was lost with the connection. */
 const createEmptyResult = (pending: Pending): CommandResult => ({
   seq: pending.seq,
   frame: null,

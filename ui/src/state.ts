@@ -1,4 +1,4 @@
-// What the page knows and shows. Masks and pictures are kept apart, in `viewer/`.
+// The state of the page. Masks and pixels are stored apart from it, in `viewer/`.
 
 import type {
   Case,
@@ -10,7 +10,8 @@ import type {
   PromptJson,
   ReviewItem,
   SessionState,
-} from './api'
+} from './schemas'
+import { defaultColour, fromHex, type Rgb } from './palette'
 import type { LinkState } from './sessionSocket'
 import { createStore } from './store'
 import type { Triple } from './viewer/geometry'
@@ -40,8 +41,8 @@ export interface Preview {
   score: number | null
 }
 
-export type Dialog =
-  'help' | 'find' | 'export' | 'open' | 'archive' | 'solid' | 'labels' | 'session' | null
+export type DialogName =
+  'keyboard' | 'everything' | 'export' | 'open' | 'archive' | 'volume' | 'labels' | 'settings'
 
 export interface AppState {
   phase: 'starting' | 'locked' | 'ready'
@@ -56,8 +57,10 @@ export interface AppState {
   session: Omit<SessionState, 'objects' | 'flags' | 'job' | 'can_undo' | 'can_redo'> | null
   objects: ObjectInfo[]
   flags: SessionState['flags']
+  /** steps that can be undone and redone */
   canUndo: number
   canRedo: number
+  /** by `promptKey` */
   prompts: Record<string, PromptJson[]>
   candidates: Candidates | null
   preview: Preview | null
@@ -71,8 +74,11 @@ export interface AppState {
 
   tool: Tool
   positive: boolean
+  /** width of the brush in image pixels */
   brush: number
-  repropagate: boolean
+  /** propagate a correction to the neighbouring frames */
+  updateNeighbours: boolean
+  /** show the frames of a propagation as they are computed */
   follow: boolean
 
   levels: Levels
@@ -83,26 +89,28 @@ export interface AppState {
   patientView: boolean
 
   link: LinkState
+  /** commands that the server has not acknowledged */
   unsaved: number
-  savedAt: number | null
   job: Job | null
   encoding: boolean
+  /** share of the volume that was fetched, 0 to 1 */
   volumeLoaded: number
 
   reviewQueue: ReviewItem[]
   reviewIndex: number
+  /** number of masks that were prompted or accepted, and of all masks */
   reviewed: [number, number]
 
-  dialog: Dialog
+  dialog: DialogName | null
   toasts: Toast[]
   latency: { rtt: number; work: number } | null
 }
 
-const loadPreference = (key: string, otherwise: string): string => {
+const loadPreference = (key: string, fallback: string): string => {
   try {
-    return localStorage.getItem(`segscope.${key}`) ?? otherwise
+    return localStorage.getItem(`segscope.${key}`) ?? fallback
   } catch {
-    return otherwise
+    return fallback
   }
 }
 
@@ -110,7 +118,7 @@ export const savePreference = (key: string, value: string): void => {
   try {
     localStorage.setItem(`segscope.${key}`, value)
   } catch {
-    // private windows may refuse; the choice then lasts for this page only
+    // private windows may refuse storage; the choice then lasts until the page is closed
   }
 }
 
@@ -143,7 +151,7 @@ export const store = createStore<AppState>({
   tool: 'point',
   positive: true,
   brush: 9,
-  repropagate: false,
+  updateNeighbours: false,
   follow: true,
 
   levels: { low: 0, high: 255 },
@@ -155,7 +163,6 @@ export const store = createStore<AppState>({
 
   link: 'connecting',
   unsaved: 0,
-  savedAt: null,
   job: null,
   encoding: false,
   volumeLoaded: 1,
@@ -176,26 +183,29 @@ export const promptKey = (frame: number, objectId: number): string => `${frame}/
 export const findObject = (state: AppState, id: number): ObjectInfo | undefined =>
   state.objects.find((object) => object.object_id === id)
 
-/** The lowest number above all that are taken. */
+export const findColour = (objectId: number): Rgb =>
+  fromHex(findObject(get(), objectId)?.colour ?? '') ?? defaultColour(objectId)
+
+/** The number after the highest one in use. */
 export const nextObjectId = (state: AppState): number =>
   Math.max(0, ...state.objects.map((object) => object.object_id)) + 1
 
+const MAX_TOASTS = 4
+const TOAST_MS = 5000
+const ERROR_TOAST_MS = 20_000
 let toastId = 0
 
 export function showToast(tone: Toast['tone'], text: string, action?: Toast['action']): void {
   const id = ++toastId
-  set((now) => ({
-    toasts: [
-      // news takes the place of older news; what went wrong stays until it is read
-      ...now.toasts.filter(
-        (item) => item.text !== text && (item.tone === 'error' || tone === 'error' || item.action),
-      ),
-      { id, tone, text, action },
-    ].slice(-4),
+  const isError = tone === 'error'
+  // a message replaces the one before it, but errors and offered actions stay until they expire
+  const stays = (item: Toast) =>
+    item.text !== text && (isError || item.tone === 'error' || item.action !== undefined)
+  set(({ toasts }) => ({
+    toasts: [...toasts.filter(stays), { id, tone, text, action }].slice(-MAX_TOASTS),
   }))
-  if (tone !== 'error') setTimeout(() => dismissToast(id), 5000)
-  else setTimeout(() => dismissToast(id), 20_000)
+  setTimeout(() => dismissToast(id), isError ? ERROR_TOAST_MS : TOAST_MS)
 }
 
 export const dismissToast = (id: number): void =>
-  set((now) => ({ toasts: now.toasts.filter((item) => item.id !== id) }))
+  set(({ toasts }) => ({ toasts: toasts.filter((item) => item.id !== id) }))

@@ -1,32 +1,31 @@
-// A dialog over the page.
+// The frame of all dialogs.
 
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { set } from '../state'
-import { Button } from './icons'
+import { Button } from './Button'
 import { Toasts } from './Toasts'
 
-export function Dialog({
-  title,
-  children,
-  wide,
-}: {
+interface DialogProps {
   title: string
   children: ComponentChildren
   wide?: boolean
-}) {
-  const sheet = useRef<HTMLDialogElement>(null)
+}
+
+export function Dialog({ title, children, wide }: DialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null)
   useEffect(() => {
-    sheet.current?.showModal()
+    dialog.current?.showModal()
   }, [])
   const close = () => set({ dialog: null })
   return (
     <dialog
-      ref={sheet}
+      ref={dialog}
       class={wide ? 'wide' : ''}
       aria-label={title}
       onClose={close}
-      onPointerDown={(event) => event.target === sheet.current && close()}
+      // the dialog itself is only hit beside its content, on the backdrop
+      onPointerDown={(event) => event.target === dialog.current && close()}
     >
       <div class="sheet">
         <h1>

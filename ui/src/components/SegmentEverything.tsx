@@ -1,31 +1,36 @@
-// Finding objects without prompts, where there is more than one way to.
+// Segmenting all objects without prompts: the choice of model and frames.
 
 import { useState } from 'preact/hooks'
 import { segmentEverything } from '../commands'
 import { set, store } from '../state'
 import { useStore } from '../store'
-import { Button } from './icons'
+import { countOf, frameNoun } from '../wording'
+import { Button } from './Button'
 import { Dialog } from './Dialog'
 
 export function SegmentEverything() {
-  const models = useStore(store, (state) => state.models).filter(
-    (item) => item.available && item.classes.length,
-  )
+  const models = useStore(store, (state) => state.models)
   const session = useStore(store, (state) => state.session)
-  const frames = useStore(store, (state) => state.image?.shape_zyx[state.session?.axis ?? 0] ?? 1)
-  const [model, setModel] = useState(models[0]?.name ?? '')
-  const [whole, setWhole] = useState(true)
-  const named = model !== ''
+  const image = useStore(store, (state) => state.image)
+  const classModels = models.filter((item) => item.available && item.classes.length)
+  const [model, setModel] = useState<string | null>(classModels[0]?.name ?? null)
+  const [allFrames, setAllFrames] = useState(true)
+  const frames = session?.frames ?? 1
+  const onAllFrames = model !== null && allFrames && frames > 1
+  const run = () => {
+    set({ dialog: null })
+    void segmentEverything(model, onAllFrames)
+  }
   return (
-    <Dialog title="Find objects without prompts">
-      <p>What is there already stays as it is, and so do accepted frames and locked objects.</p>
+    <Dialog title="Segment everything">
+      <p>Existing masks, accepted frames and locked objects are not changed.</p>
       <fieldset>
-        <legend>Found by</legend>
-        {models.map((item) => (
+        <legend>Model</legend>
+        {classModels.map((item) => (
           <label key={item.name} class="toggle">
             <input
               type="radio"
-              name="finder"
+              name="model"
               checked={model === item.name}
               onChange={() => setModel(item.name)}
             />{' '}
@@ -33,33 +38,35 @@ export function SegmentEverything() {
           </label>
         ))}
         <label class="toggle">
-          <input type="radio" name="finder" checked={!named} onChange={() => setModel('')} />{' '}
-          {session?.model}: every single object, without names
+          <input
+            type="radio"
+            name="model"
+            checked={model === null}
+            onChange={() => setModel(null)}
+          />{' '}
+          {session?.model}: all objects, without labels
         </label>
       </fieldset>
       {frames > 1 && (
         <label class="toggle">
           <input
             type="checkbox"
-            checked={named && whole}
-            disabled={!named}
-            onChange={(event) => setWhole(event.currentTarget.checked)}
+            checked={onAllFrames}
+            disabled={model === null}
+            onChange={(event) => setAllFrames(event.currentTarget.checked)}
           />{' '}
-          on all {frames} frames
+          on all {countOf(frames, frameNoun(image))}
         </label>
       )}
       <div class="line spread">
-        <span class="dim">One step: Ctrl+Z takes the masks back.</span>
+        <span class="dim">Ctrl+Z undoes it in one step.</span>
         <Button
           icon="grid"
-          label="Find"
+          label="Segment everything"
           text
           tone="strong"
           disabled={!session}
-          onClick={() => {
-            set({ dialog: null })
-            void segmentEverything(named ? model : null, named && whole && frames > 1)
-          }}
+          onClick={run}
         />
       </div>
     </Dialog>

@@ -1,30 +1,33 @@
-// Pictures of a stack, near the frame that is looked at: stored numbers where they can be windowed here, otherwise
-// rendered by the server. Nothing is asked for twice, and what is no longer wanted is given up.
+// Frames of the open image around the one in view: stored values where the page can apply the
+// window itself, otherwise rendered by the server. Requests that are no longer needed are aborted.
 
-import type { Api, ImageInfo, PixelData } from '../api'
+import type { Api, PixelData } from '../api'
+import type { ImageInfo } from '../schemas'
 import type { Axis } from './geometry'
-import { findArrayType, type PixelArray } from './lut'
+import { findArrayType, type PixelArray, type PixelGrid } from './lut'
 
-export interface RawFrame {
-  kind: 'raw'
-  values: PixelArray
-  start: number
-  rowStride: number
-  colStride: number
-}
+export type RawFrame = { kind: 'raw' } & PixelGrid
+
 export interface BitmapFrame {
   kind: 'bitmap'
   bitmap: ImageBitmap
 }
+
 export type Frame = RawFrame | BitmapFrame
 
-const WHOLE_VOLUME_BYTES = 256 * 2 ** 20 // larger ones come plane by plane
+/** Larger volumes are fetched plane by plane. */
+const WHOLE_VOLUME_BYTES = 256 * 2 ** 20
 const CACHE_BYTES = 384 * 2 ** 20
 const MAX_REQUESTS = 3
 const AHEAD = 12
 const BEHIND = 3
+const PROGRESS_MS = 200
+const RETRY_MS = 2000
 
-/** Frames to fetch, most wanted first: the one in view, those ahead in the direction of travel, some behind. */
+/**
+ * Frames to fetch, in order: the one in view, then those ahead in the direction of scrolling,
+ * interleaved with some behind.
+ */
 export function orderFramesToFetch(
   frame: number,
   count: number,
@@ -32,18 +35,20 @@ export function orderFramesToFetch(
   ahead = AHEAD,
   behind = BEHIND,
 ): number[] {
-  const wanted = [frame]
+  const frames = [frame]
   for (let i = 1; i <= ahead; i++) {
-    wanted.push(frame + i * direction)
-    if (i <= behind) wanted.push(frame - i * direction)
+    frames.push(frame + i * direction)
+    if (i <= behind) frames.push(frame - i * direction)
   }
-  return wanted.filter((at) => at >= 0 && at < count)
+  return frames.filter((index) => index >= 0 && index < count)
 }
 
 export class FrameSource {
+  /** whether the page applies the window itself */
   readonly raw: boolean
+  /** incremented whenever frames have arrived */
   version = 0
-  /** share of the volume that has arrived; 1 where none is fetched */
+  /** share of the volume that was fetched; 1 where frames are fetched one by one */
   loaded = 1
   private window: string | null = null
   private volume: (PixelData & { bytes: number }) | null = null
@@ -61,8 +66,8 @@ export class FrameSource {
     private readonly onError: (error: unknown) => void,
   ) {
     this.raw = image.kind !== 'video' && image.channels === 1 && findArrayType(image.dtype) !== null
-    if (this.raw && image.shape_zyx[0] > 1 && image.bytes <= WHOLE_VOLUME_BYTES)
-      void this.fetchVolume()
+    const isVolume = image.shape_zyx[0] > 1
+    if (this.raw && isVolume && image.bytes <= WHOLE_VOLUME_BYTES) void this.fetchVolume()
   }
 
   close(): void {
@@ -73,7 +78,7 @@ export class FrameSource {
     this.volume = null
   }
 
-  /** Another window for frames that the server renders. */
+  /** Set the window of frames that the server renders. */
   setWindow(window: string | null): void {
     if (this.raw || window === this.window) return
     this.window = window
@@ -85,34 +90,36 @@ export class FrameSource {
     this.startRequests()
   }
 
-  /** A frame, if it is there. */
+  /** The frame if it was fetched, otherwise null. */
   getFrame(axis: Axis, index: number): Frame | null {
     const inVolume = this.sliceVolume(axis, index)
     if (inVolume) return inVolume
     const key = `${axis}/${index}`
-    const found = this.cache.get(key)
-    if (!found) return null
-    this.cache.delete(key) // the latest used go to the end
-    this.cache.set(key, found)
-    return found.frame
+    const cached = this.cache.get(key)
+    if (!cached) return null
+    // the map is ordered by use: the frame used last is at its end
+    this.cache.delete(key)
+    this.cache.set(key, cached)
+    return cached.frame
   }
 
-  /** Say which frame is looked at, and where the eye is going. */
+  /** Fetch a frame and those around it, most of them in the direction of scrolling. */
   prefetch(axis: Axis, index: number, direction = 1, ahead = AHEAD): void {
     const count = this.image.shape_zyx[axis]
-    const most = Math.min(ahead, Math.max(1, Math.floor(CACHE_BYTES / 2 / this.frameBytes(axis))))
-    this.queue.set(axis, orderFramesToFetch(index, count, direction || 1, most))
+    const fitting = Math.max(1, Math.floor(CACHE_BYTES / 2 / this.frameBytes(axis)))
+    const order = orderFramesToFetch(index, count, direction || 1, Math.min(ahead, fitting))
+    this.queue.set(axis, order)
     this.startRequests()
   }
 
-  /** Some numbers of the stack, to take percentiles of. */
+  /** Pixel values from which percentiles may be computed. */
   samplePixels(axis: Axis, index: number): PixelArray | null {
     if (this.volume && this.loaded === 1) return this.volume.values
     const frame = this.getFrame(axis, index)
     return frame?.kind === 'raw' ? frame.values : null
   }
 
-  /** The stored number of a pixel, for the cursor. */
+  /** The stored value of a pixel; null when it is not known. */
   valueAt(axis: Axis, index: number, column: number, row: number): number | null {
     const frame = this.getFrame(axis, index)
     if (frame?.kind !== 'raw') return null
@@ -128,35 +135,34 @@ export class FrameSource {
     if (!this.volume) return null
     const { values, bytes } = this.volume
     const [, rows, cols] = this.image.shape_zyx
-    const plane = rows * cols
+    const planeSize = rows * cols
     if (axis === 0) {
-      if (bytes < (index + 1) * plane * values.BYTES_PER_ELEMENT) return null
-      return { kind: 'raw', values, start: index * plane, rowStride: cols, colStride: 1 }
+      if (bytes < (index + 1) * planeSize * values.BYTES_PER_ELEMENT) return null
+      return { kind: 'raw', values, start: index * planeSize, rowStride: cols, colStride: 1 }
     }
-    return axis === 1
-      ? { kind: 'raw', values, start: index * cols, rowStride: plane, colStride: 1 }
-      : { kind: 'raw', values, start: index, rowStride: plane, colStride: cols }
+    if (axis === 1) {
+      return { kind: 'raw', values, start: index * cols, rowStride: planeSize, colStride: 1 }
+    }
+    return { kind: 'raw', values, start: index, rowStride: planeSize, colStride: cols }
   }
 
   private async fetchVolume(): Promise<void> {
     this.loaded = 0
-    let shown = 0
+    let lastUpdate = 0
+    const onStart = (data: PixelData) => {
+      this.volume = { ...data, bytes: 0 }
+    }
+    const onProgress = (bytes: number, total: number) => {
+      this.volume!.bytes = bytes
+      this.loaded = bytes / total
+      if (bytes < total && performance.now() - lastUpdate <= PROGRESS_MS) return
+      lastUpdate = performance.now()
+      this.version++
+      this.onChange()
+    }
+    const { image_id } = this.image
     try {
-      await this.api.fetchVolume(
-        this.image.image_id,
-        1,
-        (stored) => (this.volume = { ...stored, bytes: 0 }),
-        (bytes, total) => {
-          this.volume!.bytes = bytes
-          this.loaded = bytes / total
-          if (bytes === total || performance.now() - shown > 200) {
-            shown = performance.now()
-            this.version++
-            this.onChange()
-          }
-        },
-        this.closing.signal,
-      )
+      await this.api.fetchVolume(image_id, 1, onStart, onProgress, this.closing.signal)
     } catch (error) {
       this.volume = null
       this.loaded = 1
@@ -169,21 +175,13 @@ export class FrameSource {
 
   private startRequests(): void {
     if (this.closing.signal.aborted) return
-    const lists = [...this.queue]
-    const keys = new Map<string, [Axis, number]>()
-    for (let i = 0; i <= AHEAD + BEHIND; i++) {
-      for (const [axis, list] of lists) {
-        const index = list[i]
-        if (index !== undefined) keys.set(`${axis}/${index}`, [axis, index])
-      }
-    }
+    const queued = this.listQueued()
     for (const [key, controller] of this.requests) {
-      if (!keys.has(key)) {
-        controller.abort()
-        this.requests.delete(key)
-      }
+      if (queued.has(key)) continue
+      controller.abort()
+      this.requests.delete(key)
     }
-    for (const [key, [axis, index]] of keys) {
+    for (const [key, [axis, index]] of queued) {
       if (this.requests.size >= MAX_REQUESTS) return
       if (this.requests.has(key) || this.cache.has(key) || this.sliceVolume(axis, index)) continue
       if ((this.retryAt.get(key) ?? 0) > performance.now()) continue
@@ -191,34 +189,23 @@ export class FrameSource {
     }
   }
 
+  /** Frames to fetch by key, taking turns between the axes. */
+  private listQueued(): Map<string, [Axis, number]> {
+    const queued = new Map<string, [Axis, number]>()
+    for (let i = 0; i <= AHEAD + BEHIND; i++) {
+      for (const [axis, indices] of this.queue) {
+        const index = indices[i]
+        if (index !== undefined) queued.set(`${axis}/${index}`, [axis, index])
+      }
+    }
+    return queued
+  }
+
   private async fetchFrame(key: string, axis: Axis, index: number): Promise<void> {
     const controller = new AbortController()
     this.requests.set(key, controller)
-    const { image_id, kind } = this.image
     try {
-      let frame: Frame
-      if (this.raw) {
-        const { values, shape } = await this.api.fetchRawFrame(
-          image_id,
-          index,
-          axis,
-          controller.signal,
-        )
-        frame = { kind: 'raw', values, start: 0, rowStride: shape[1]!, colStride: 1 }
-      } else {
-        const format = kind === 'video' ? 'jpeg' : 'png'
-        frame = {
-          kind: 'bitmap',
-          bitmap: await this.api.fetchRenderedFrame(
-            image_id,
-            index,
-            axis,
-            this.window,
-            format,
-            controller.signal,
-          ),
-        }
-      }
+      const frame = await this.requestFrame(axis, index, controller.signal)
       if (controller.signal.aborted) return
       this.store(key, frame)
       this.retryAt.delete(key)
@@ -226,10 +213,10 @@ export class FrameSource {
       this.onChange()
     } catch (error) {
       if (controller.signal.aborted) return
-      const known = this.retryAt.has(key)
-      this.retryAt.set(key, performance.now() + 2000)
-      if (!known) this.onError(error)
-      setTimeout(() => this.startRequests(), 2100)
+      // a frame that fails repeatedly is reported once
+      if (!this.retryAt.has(key)) this.onError(error)
+      this.retryAt.set(key, performance.now() + RETRY_MS)
+      setTimeout(() => this.startRequests(), RETRY_MS + 100)
     } finally {
       if (this.requests.get(key) === controller) {
         this.requests.delete(key)
@@ -238,9 +225,19 @@ export class FrameSource {
     }
   }
 
+  private async requestFrame(axis: Axis, index: number, signal: AbortSignal): Promise<Frame> {
+    const { image_id, kind } = this.image
+    if (this.raw) {
+      const { values, shape } = await this.api.fetchRawFrame(image_id, index, axis, signal)
+      return { kind: 'raw', values, start: 0, rowStride: shape[1]!, colStride: 1 }
+    }
+    const format = kind === 'video' ? 'jpeg' : 'png'
+    const request = { frame: index, axis, window: this.window, format }
+    return { kind: 'bitmap', bitmap: await this.api.fetchRenderedFrame(image_id, request, signal) }
+  }
+
   private store(key: string, frame: Frame): void {
-    const bytes =
-      frame.kind === 'raw' ? frame.values.byteLength : frame.bitmap.width * frame.bitmap.height * 4
+    const bytes = measureFrame(frame)
     this.cache.set(key, { frame, bytes })
     this.cacheBytes += bytes
     for (const [old, item] of this.cache) {
@@ -251,3 +248,6 @@ export class FrameSource {
     }
   }
 }
+
+const measureFrame = (frame: Frame): number =>
+  frame.kind === 'raw' ? frame.values.byteLength : frame.bitmap.width * frame.bitmap.height * 4

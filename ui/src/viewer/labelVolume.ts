@@ -1,14 +1,14 @@
-// A volume and its objects as two small stacks of bytes in NIfTI, for a view in three dimensions.
+// A volume and its objects as two 8-bit NIfTI volumes, subsampled for the 3D view.
 
 import type { Rgb } from '../palette'
 import type { Axis, Plane, Triple } from './geometry'
 import type { Levels, PixelArray } from './lut'
 import type { Mask } from './masks'
 
-/** Voxels that a graphics card of a laptop shows smoothly. */
+/** Most voxels that a laptop renders smoothly. */
 const MAX_VOXELS = 2 ** 24
 
-/** Every `step`-th voxel along each axis is shown. */
+/** A grid of every `step`-th voxel along each axis. */
 export interface Grid {
   step: number
   shape: Triple
@@ -21,30 +21,32 @@ export function chooseGrid(shape: Triple, most = MAX_VOXELS): Grid {
   }
 }
 
-/** Stored numbers to bytes, through the window that is looked through. */
-export function applyWindow(numbers: PixelArray, { low, high }: Levels): Uint8Array {
+/** Stored values to bytes, through the display window. */
+export function applyWindow(values: PixelArray, { low, high }: Levels): Uint8Array {
   const scale = 255 / Math.max(high - low, 1e-9)
-  const bytes = new Uint8ClampedArray(numbers.length)
-  for (let i = 0; i < bytes.length; i++) bytes[i] = (numbers[i]! - low) * scale
+  const bytes = new Uint8ClampedArray(values.length)
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (values[i]! - low) * scale
   return new Uint8Array(bytes.buffer)
 }
 
-/** Objects as numbers of their colours: 1 for the first of `colours`; 0 is nothing. */
+/** Voxels labelled by the colour of their object: 0 for background, i + 1 for `colours[i]`. */
 export class LabelVolume {
   readonly colours: Rgb[] = []
   readonly voxels: Uint8Array
-  private readonly numbers = new Map<string, number>()
+  private readonly labels = new Map<string, number>()
 
   constructor(private readonly grid: Grid) {
     const [z, y, x] = grid.shape
     this.voxels = new Uint8Array(z * y * x)
   }
 
-  /** Put in the mask of an object on a frame along `plane`. Colours beyond the 255th are shown as that one. */
-  add(plane: Plane, frame: number, mask: Mask, colour: Rgb): void {
+  /**
+   * Add the mask of an object on a frame of `plane`. All colours beyond the 255th share label 255.
+   */
+  addMask(plane: Plane, frame: number, mask: Mask, colour: Rgb): void {
     const { step, shape } = this.grid
     if (frame % step) return
-    const number = this.numberOf(colour)
+    const label = this.findLabel(colour)
     const strides: Triple = [shape[1] * shape[2], shape[2], 1]
     const along = (axis: Axis, index: number): number => (index / step) * strides[axis]
     const first = (index: number): number => Math.ceil(index / step) * step
@@ -52,21 +54,23 @@ export class LabelVolume {
       const row = along(plane.axis, frame) + along(plane.rowAxis, y)
       const from = (y - mask.y0) * (mask.x1 - mask.x0) - mask.x0
       for (let x = first(mask.x0); x < mask.x1; x += step) {
-        if (mask.pixels[from + x]) this.voxels[row + along(plane.colAxis, x)] = number
+        if (mask.pixels[from + x]) this.voxels[row + along(plane.colAxis, x)] = label
       }
     }
   }
 
-  private numberOf(colour: Rgb): number {
+  private findLabel(colour: Rgb): number {
     const key = colour.join()
-    const found = this.numbers.get(key) ?? Math.min(255, this.colours.length + 1)
-    if (found > this.colours.length) this.colours.push(colour)
-    this.numbers.set(key, found)
-    return found
+    const label = this.labels.get(key) ?? Math.min(255, this.colours.length + 1)
+    if (label > this.colours.length) this.colours.push(colour)
+    this.labels.set(key, label)
+    return label
   }
 }
 
-/** Bytes as a NIfTI-1 file, placed by the affine of the stack (x, y, z to RAS+ mm) or by its spacing. */
+/**
+ * A NIfTI-1 file of bytes, placed by the affine of the stack (x, y, z to RAS+ mm) or its spacing.
+ */
 export function encodeNifti(
   bytes: Uint8Array,
   { step, shape }: Grid,
@@ -95,7 +99,7 @@ export function encodeNifti(
   header.setFloat32(108, 352, true)
   header.setFloat32(112, 1, true) // slope
   header.setUint8(123, 2) // mm
-  header.setInt16(254, 1, true) // placed by the rows below
+  header.setInt16(254, 1, true) // sform: placed by the rows below
   for (let row = 0; row < 3; row++) {
     for (let column = 0; column < 4; column++) {
       header.setFloat32(

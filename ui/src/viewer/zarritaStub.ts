@@ -1,3 +1,3 @@
-// In the place of the zarr reader that Niivue brings (see vite.config.ts): nothing here calls it.
+// Replaces the zarr reader of Niivue, which the page never calls (see vite.config.ts).
 
 export const [FetchStore, get, open, root, slice]: undefined[] = []

@@ -17,7 +17,7 @@ import {
   zoomView,
   type Axis,
   type Plane,
-} from '../src/viewer/geometry'
+} from '../../src/viewer/geometry'
 
 const LPS_CT = [
   [-0.8, 0, 0, 200],

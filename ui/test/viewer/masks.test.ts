@@ -1,31 +1,19 @@
 import { describe, expect, it } from 'vitest'
-import { deflateSync } from 'node:zlib'
-import {
-  decodeMask,
-  encodeBits,
-  fromBase64,
-  inflate,
-  splitPacket,
-  toBase64,
-  type MaskHeader,
-} from '../src/packets'
-import { createPlane, type Axis, type Box } from '../src/viewer/geometry'
+import { type Axis, type Box, createPlane } from '../../src/viewer/geometry'
 import {
   countPixels,
   coversPixel,
   MaskStore,
-  packBits,
-  applyPatch,
+  patchMask,
   trimMask,
   unpackBits,
-} from '../src/viewer/masks'
-import { traceBorder } from '../src/viewer/outline'
+} from '../../src/viewer/masks'
 
 const block = (box: Box, value = 1) => ({
   bbox: box,
   pixels: new Uint8Array((box[2] - box[0]) * (box[3] - box[1])).fill(value),
 })
-const mask = (box: Box) => applyPatch(null, box, block(box).pixels)!
+const mask = (box: Box) => patchMask(null, box, block(box).pixels)!
 
 describe('bits', () => {
   it('have the first pixel highest', () => {
@@ -33,52 +21,12 @@ describe('bits', () => {
       1, 0, 1, 0, 0, 0, 0, 0, 1,
     ])
   })
-
-  it('go there and back', async () => {
-    const pixels = Uint8Array.from({ length: 77 }, (_, i) => (i % 3 === 0 ? 1 : 0))
-    expect(unpackBits(packBits(pixels), 77)).toEqual(pixels)
-    expect(unpackBits(await inflate(fromBase64(await encodeBits(pixels))), 77)).toEqual(pixels)
-    expect(fromBase64(toBase64(pixels))).toEqual(pixels)
-  })
-
-  it('come in packets', async () => {
-    const header: MaskHeader = {
-      type: 'mask',
-      frame: 6,
-      object_id: 2,
-      bbox: [4, 5, 7, 7],
-      encoding: 'bits',
-      area: 6,
-      score: 0.5,
-    }
-    const text = new TextEncoder().encode(JSON.stringify(header))
-    const payload = deflateSync(new Uint8Array([0b11111100]))
-    const packet = new Uint8Array(4 + text.length + payload.length)
-    new DataView(packet.buffer).setUint32(0, text.length)
-    packet.set(text, 4)
-    packet.set(payload, 4 + text.length)
-    const found = splitPacket(packet.buffer)
-    expect(found.header).toEqual(header)
-    expect([...(await decodeMask(found.header, found.payload)).pixels]).toEqual([1, 1, 1, 1, 1, 1])
-  })
-
-  it('without a box change nothing', async () => {
-    const header: MaskHeader = {
-      frame: 0,
-      object_id: 1,
-      bbox: null,
-      encoding: 'bits',
-      area: 0,
-      score: null,
-    }
-    expect((await decodeMask(header, new Uint8Array())).bbox).toBeNull()
-  })
 })
 
 describe('masks', () => {
   it('are replaced inside a box and kept outside', () => {
     const before = mask([0, 0, 4, 4])
-    const after = applyPatch(before, [2, 2, 6, 6], block([2, 2, 6, 6], 0).pixels)!
+    const after = patchMask(before, [2, 2, 6, 6], block([2, 2, 6, 6], 0).pixels)!
     expect(countPixels(after)).toBe(12)
     expect(coversPixel(after, 1, 1)).toBe(true)
     expect(coversPixel(after, 3, 3)).toBe(false)
@@ -86,13 +34,13 @@ describe('masks', () => {
   })
 
   it('grow with parts beyond them', () => {
-    const after = applyPatch(mask([0, 0, 2, 2]), [5, 5, 6, 7], block([5, 5, 6, 7]).pixels)!
+    const after = patchMask(mask([0, 0, 2, 2]), [5, 5, 6, 7], block([5, 5, 6, 7]).pixels)!
     expect([after.x0, after.y0, after.x1, after.y1]).toEqual([0, 0, 6, 7])
     expect(countPixels(after)).toBe(6)
   })
 
   it('vanish when nothing is left', () => {
-    expect(applyPatch(mask([0, 0, 2, 2]), [0, 0, 2, 2], block([0, 0, 2, 2], 0).pixels)).toBeNull()
+    expect(patchMask(mask([0, 0, 2, 2]), [0, 0, 2, 2], block([0, 0, 2, 2], 0).pixels)).toBeNull()
   })
 
   it('lie in their tight box', () => {
@@ -182,19 +130,4 @@ describe('the store', () => {
       }
     },
   )
-})
-
-describe('outlines', () => {
-  it('run along the edges of pixels, each side one piece', () => {
-    const lines = traceBorder(mask([3, 4, 6, 6]))
-    const pieces = new Set<string>()
-    for (let i = 0; i < lines.length; i += 4) pieces.add(lines.slice(i, i + 4).join())
-    expect(pieces).toEqual(new Set(['3,4,6,4', '3,6,6,6', '3,4,3,6', '6,4,6,6']))
-  })
-
-  it('go around holes', () => {
-    const ring = mask([0, 0, 3, 3])
-    ring.pixels[4] = 0
-    expect(traceBorder(ring).length / 4).toBe(8)
-  })
 })

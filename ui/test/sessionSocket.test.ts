@@ -1,4 +1,5 @@
-// The promise of the socket: what was acknowledged is done once, what was not is done once the line is back.
+// The promise of the socket: what was acknowledged is done once, what was not is done once the line
+// is back.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Api } from '../src/api'
@@ -67,7 +68,7 @@ beforeEach(() => {
     onOpening: () => {},
     renewLease: () => renew(),
     onExpired: () => links.push('expired'),
-    onRefused: () => {},
+    onRejected: () => {},
     onUnacknowledged: () => {},
   }
   live = new SessionSocket(

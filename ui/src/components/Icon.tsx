@@ -1,4 +1,4 @@
-// Small line drawings, so that no font or picture has to be fetched.
+// Icons as inline SVG, so that no font or image has to be fetched.
 
 import type { JSX } from 'preact'
 
@@ -35,7 +35,10 @@ const PATHS: Record<string, JSX.Element> = {
     </>
   ),
   move: (
-    <path d="M12 3v18M3 12h18M12 3 9.5 5.5M12 3l2.5 2.5M12 21l-2.5-2.5M12 21l2.5-2.5M3 12l2.5-2.5M3 12l2.5 2.5M21 12l-2.5-2.5M21 12l-2.5 2.5" />
+    <>
+      <path d="M12 3v18M3 12h18M12 3 9.5 5.5M12 3l2.5 2.5M12 21l-2.5-2.5M12 21l2.5-2.5" />
+      <path d="M3 12l2.5-2.5M3 12l2.5 2.5M21 12l-2.5-2.5M21 12l-2.5 2.5" />
+    </>
   ),
   window: (
     <>
@@ -107,7 +110,8 @@ const PATHS: Record<string, JSX.Element> = {
   gear: (
     <>
       <circle cx="12" cy="12" r="3" />
-      <path d="M12 3v4M12 17v4M3 12h4M17 12h4M5.6 5.6l2.9 2.9M15.5 15.5l2.9 2.9M18.400 5.6l-2.9 2.9M8.5 15.5l-2.9 2.9" />
+      <path d="M12 3v4M12 17v4M3 12h4M17 12h4" />
+      <path d="M5.6 5.6l2.9 2.9M15.5 15.5l2.9 2.9M18.4 5.6l-2.9 2.9M8.5 15.5l-2.9 2.9" />
     </>
   ),
 }
@@ -124,44 +128,5 @@ export function Icon({ name }: { name: string }) {
     >
       {PATHS[name]}
     </svg>
-  )
-}
-
-interface ButtonProps {
-  icon?: string
-  label: string
-  hint?: string
-  text?: boolean
-  pressed?: boolean
-  disabled?: boolean
-  tone?: 'plain' | 'strong' | 'danger'
-  onClick: (event: MouseEvent) => void
-}
-
-/** A button with an icon; its label is read out and shown when the pointer rests on it. */
-export function Button({
-  icon,
-  label,
-  hint,
-  text,
-  pressed,
-  disabled,
-  tone = 'plain',
-  onClick,
-}: ButtonProps) {
-  const title = hint ? `${label} (${hint})` : label
-  return (
-    <button
-      type="button"
-      class={`button ${tone}${text ? ' wide' : ''}`}
-      title={title}
-      aria-label={title}
-      aria-pressed={pressed}
-      disabled={disabled ?? false}
-      onClick={onClick}
-    >
-      {icon && <Icon name={icon} />}
-      {text && <span>{label}</span>}
-    </button>
   )
 }

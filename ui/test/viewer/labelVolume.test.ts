@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { createPlane, type Axis, type Triple } from '../src/viewer/geometry'
-import { chooseGrid, encodeNifti, LabelVolume, applyWindow } from '../src/viewer/labelVolume'
+import { createPlane, type Axis, type Triple } from '../../src/viewer/geometry'
+import { chooseGrid, encodeNifti, LabelVolume, applyWindow } from '../../src/viewer/labelVolume'
 
 test('a grid is as fine as fits', () => {
   expect(chooseGrid([5, 7, 9], 315)).toEqual({ step: 1, shape: [5, 7, 9] })
@@ -17,7 +17,7 @@ describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
     const shape: Triple = [4, 6, 7]
     const grid = { step, shape: shape.map((length) => Math.ceil(length / step)) as Triple }
     const plane = createPlane(shape, axis)
-    const solids = new LabelVolume(grid)
+    const labels = new LabelVolume(grid)
     const inside = (z: number, y: number, x: number) => (z * 5 + y * 3 + x * 2) % 4 === 0
     for (let frame = 0; frame < plane.count; frame++) {
       const mask = {
@@ -36,7 +36,7 @@ describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
           mask.pixels[(row - 1) * (plane.cols - 1) + column - 1] = inside(...at) ? 1 : 0
         }
       }
-      solids.add(plane, frame, mask, [9, 8, 7])
+      labels.addMask(plane, frame, mask, [9, 8, 7])
     }
     let at = 0
     for (let z = 0; z < shape[0]; z += step) {
@@ -44,29 +44,30 @@ describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
         for (let x = 0; x < shape[2]; x += step) {
           const voxel = [z, y, x]
           const masked = voxel[plane.rowAxis]! > 0 && voxel[plane.colAxis]! > 0 && inside(z, y, x)
-          expect(solids.voxels[at++]).toBe(masked ? 1 : 0)
+          expect(labels.voxels[at++]).toBe(masked ? 1 : 0)
         }
       }
     }
-    expect(at).toBe(solids.voxels.length)
+    expect(at).toBe(labels.voxels.length)
   })
 })
 
 test('objects of one colour share a number, later objects lie above', () => {
-  const solids = new LabelVolume({ step: 1, shape: [1, 1, 3] })
+  const labels = new LabelVolume({ step: 1, shape: [1, 1, 3] })
   const plane = createPlane([1, 1, 3], 0)
   const mask = (x0: number) => ({ x0, y0: 0, x1: x0 + 1, y1: 1, pixels: new Uint8Array([1]) })
-  solids.add(plane, 0, mask(0), [1, 2, 3])
-  solids.add(plane, 0, mask(1), [4, 5, 6])
-  solids.add(plane, 0, mask(1), [1, 2, 3])
-  solids.add(plane, 0, mask(2), [4, 5, 6])
-  expect([...solids.voxels]).toEqual([1, 1, 2])
-  expect(solids.colours).toEqual([
+  labels.addMask(plane, 0, mask(0), [1, 2, 3])
+  labels.addMask(plane, 0, mask(1), [4, 5, 6])
+  labels.addMask(plane, 0, mask(1), [1, 2, 3])
+  labels.addMask(plane, 0, mask(2), [4, 5, 6])
+  expect([...labels.voxels]).toEqual([1, 1, 2])
+  expect(labels.colours).toEqual([
     [1, 2, 3],
     [4, 5, 6],
   ])
-  for (let shade = 0; shade < 300; shade++) solids.add(plane, 0, mask(0), [shade, 0, shade >> 8])
-  expect(solids.voxels[0]).toBe(255)
+  for (let shade = 0; shade < 300; shade++)
+    labels.addMask(plane, 0, mask(0), [shade, 0, shade >> 8])
+  expect(labels.voxels[0]).toBe(255)
 })
 
 describe('a file', () => {

@@ -1,0 +1,54 @@
+import { deflateSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import {
+  decodeMask,
+  encodeBits,
+  fromBase64,
+  inflate,
+  type MaskHeader,
+  splitPacket,
+  toBase64,
+} from '../src/packets'
+import { packBits, unpackBits } from '../src/viewer/masks'
+
+describe('bits', () => {
+  it('go there and back', async () => {
+    const pixels = Uint8Array.from({ length: 77 }, (_, i) => (i % 3 === 0 ? 1 : 0))
+    expect(unpackBits(packBits(pixels), 77)).toEqual(pixels)
+    expect(unpackBits(await inflate(fromBase64(await encodeBits(pixels))), 77)).toEqual(pixels)
+    expect(fromBase64(toBase64(pixels))).toEqual(pixels)
+  })
+
+  it('come in packets', async () => {
+    const header: MaskHeader = {
+      type: 'mask',
+      frame: 6,
+      object_id: 2,
+      bbox: [4, 5, 7, 7],
+      encoding: 'bits',
+      area: 6,
+      score: 0.5,
+    }
+    const text = new TextEncoder().encode(JSON.stringify(header))
+    const payload = deflateSync(new Uint8Array([0b11111100]))
+    const packet = new Uint8Array(4 + text.length + payload.length)
+    new DataView(packet.buffer).setUint32(0, text.length)
+    packet.set(text, 4)
+    packet.set(payload, 4 + text.length)
+    const found = splitPacket(packet.buffer)
+    expect(found.header).toEqual(header)
+    expect([...(await decodeMask(found.header, found.payload)).pixels]).toEqual([1, 1, 1, 1, 1, 1])
+  })
+
+  it('without a box change nothing', async () => {
+    const header: MaskHeader = {
+      frame: 0,
+      object_id: 1,
+      bbox: null,
+      encoding: 'bits',
+      area: 0,
+      score: null,
+    }
+    expect((await decodeMask(header, new Uint8Array())).bbox).toBeNull()
+  })
+})
