@@ -229,7 +229,7 @@ const createListener = (sessionId: string): SocketListener => ({
   onExpired() {
     const { image } = get()
     set({ link: 'ended' })
-    showToast('error', 'This session was opened elsewhere or timed out. No work is lost.', {
+    showToast('error', 'This session was opened elsewhere or timed out. Your work is saved.', {
       label: 'Continue here',
       run: () => image && void openImage(image.image_id, { takeOver: true }),
     })

@@ -11,7 +11,7 @@ import { Icon } from './Icon'
 const FORMAT_NAMES: Record<string, string> = {
   nifti: 'NIfTI',
   nrrd: 'NRRD',
-  'nrrd-seg': 'Slicer segmentation (NRRD)',
+  'nrrd-seg': '3D Slicer segmentation',
   mha: 'MetaImage',
   'dicom-seg': 'DICOM Segmentation',
   rtstruct: 'DICOM RT Structure Set',

@@ -34,7 +34,7 @@ export function LabelsDialog() {
             <th>Key</th>
             <th>Name</th>
             <th>Colour</th>
-            <th>SNOMED CT code</th>
+            <th>SNOMED CT</th>
             <th>Meaning</th>
             <th />
           </tr>

@@ -52,16 +52,17 @@ export function Propagation() {
 function JobProgress({ job }: { job: Job }) {
   const follow = useStore(store, (state) => state.follow)
   const noun = useStore(store, (state) => frameNoun(state.image))
+  const task = job.kind === 'everything' ? 'segmenting' : noun
   const total = job.total ? ` of ${job.total}` : ''
   return (
     <div class="job">
       <progress
         max={job.total || 1}
         value={job.total ? job.done : undefined}
-        aria-label={job.kind}
+        aria-label="Progress"
       />
       <span>
-        {noun} {job.done}
+        {task} {job.done}
         {total}
       </span>
       <Button
@@ -139,10 +140,10 @@ function Controls({ enabled }: { enabled: boolean }) {
           only object {selected}
         </label>
         <span class="gap" />
-        <span>
+        <span class="range">
           {noun}s{' '}
           <FrameInput label={`First ${noun}`} placeholder="0" value={from} onInput={setFrom} />
-          –
+          {' – '}
           <FrameInput
             label={`Last ${noun}`}
             placeholder={String(last)}
@@ -180,8 +181,8 @@ function UpdateNeighbours() {
   const on = useStore(store, (state) => state.updateNeighbours)
   const noun = useStore(store, (state) => frameNoun(state.image))
   const explanation =
-    `After a correction on a propagated ${noun}, its neighbours are propagated again, ` +
-    `up to the nearest prompted or accepted ${noun}s`
+    `After a correction on a propagated ${noun}, propagate again to the neighbouring ${noun}s, ` +
+    'up to the nearest prompted or accepted ones'
   return (
     <label class="toggle" title={explanation}>
       <input
@@ -189,7 +190,7 @@ function UpdateNeighbours() {
         checked={on}
         onChange={(event) => set({ updateNeighbours: event.currentTarget.checked })}
       />{' '}
-      update neighbouring {noun}s after a correction
+      update neighbours after a correction
     </label>
   )
 }

@@ -101,7 +101,7 @@ function SessionSettings({ session, image }: SessionSettingsProps) {
           Model window: {session.window.how}. {image.notes.join(' ')}
         </span>
         <Button
-          label="Reopen with these settings"
+          label="Apply and reopen"
           text
           tone="strong"
           disabled={model === session.model && axis === session.axis}

@@ -140,22 +140,33 @@ function Overlays({ image }: { image: ImageInfo }) {
         <Toggle label="Crosshair" on={crosshairOn} onChange={(on) => set({ crosshairOn: on })} />
       )}
       {isVolume && image.affine && (
-        <Toggle label="Radiological orientation" on={patientView} onChange={setPatientView} />
+        <Toggle
+          label="Radiological"
+          title="Radiological orientation: the patient's right is on the left, the head at the top"
+          on={patientView}
+          onChange={setPatientView}
+        />
       )}
-      <Toggle label="Preview" on={previewsOn} onChange={setPreviews} />
+      <Toggle
+        label="Preview"
+        title="Show the mask that a click at the pointer would give"
+        on={previewsOn}
+        onChange={setPreviews}
+      />
     </>
   )
 }
 
 interface ToggleProps {
   label: string
+  title?: string
   on: boolean
   onChange: (on: boolean) => void
 }
 
-function Toggle({ label, on, onChange }: ToggleProps) {
+function Toggle({ label, title, on, onChange }: ToggleProps) {
   return (
-    <label class="toggle">
+    <label class="toggle" title={title}>
       <input
         type="checkbox"
         checked={on}
