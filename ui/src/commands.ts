@@ -94,7 +94,7 @@ export async function applyResultWithMasks(result: CommandResult): Promise<void>
   applyResult(result)
 }
 
-/** Add prompts to an object on the frame in view; to the selected object unless told otherwise. */
+/** Add prompts to an object, by default the selected one, on the frame in view. */
 export async function addPrompts(added: PromptJson[], objectId = get().selected): Promise<void> {
   const { frame, prompts } = get()
   const key = promptKey(frame, objectId)

@@ -108,7 +108,7 @@ function showOutcome(job: Job): void {
     const stopped = job.state === 'cancelled'
     showToast(
       'good',
-      stopped ? `Stopped after ${frames}. Their masks are kept.` : `Propagated to ${frames}.`,
+      stopped ? `Stopped after ${frames}; their masks remain.` : `Propagated to ${frames}.`,
     )
   } else if (job.kind === 'everything' && job.state === 'done' && !job.result?.objects?.length) {
     showToast('info', 'No new objects were segmented.')

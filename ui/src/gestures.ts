@@ -16,7 +16,6 @@ import {
   showToast,
   type Tool,
 } from './state'
-import type { Draft, DrawnPrompt } from './viewer/draw'
 import {
   type Box,
   clampToFrame,
@@ -29,6 +28,7 @@ import {
   type Xy,
 } from './viewer/geometry'
 import { coversPixel } from './viewer/masks'
+import type { Draft, DrawnPrompt } from './viewer/scene'
 
 const SCRIBBLE_WIDTH = 3
 /** The server accepts strokes of at most 5000 points. */

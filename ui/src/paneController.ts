@@ -4,11 +4,18 @@ import { masks, onRedraw, planes, redraw, frameSource } from './context'
 import * as gestures from './gestures'
 import { findMasks } from './maskLoading'
 import { setCrosshair, setFrame } from './navigation'
+import {
+  createStyler,
+  describeBrush,
+  describePixel,
+  describePosition,
+  projectCrosshair,
+} from './paneScene'
 import { clearPreview, requestPreview } from './previews'
 import type { ImageInfo } from './schemas'
-import { type AppState, findColour, findObject, get, set, store } from './state'
+import { type AppState, findColour, get, set, store } from './state'
 import { recordDrawing } from './timings'
-import { type ObjectStyle, PanePainter, type PaneScene, type PaneSize } from './viewer/draw'
+import { PanePainter } from './viewer/draw'
 import {
   type Axis,
   canvasTransform,
@@ -24,8 +31,8 @@ import {
   zoomView,
 } from './viewer/geometry'
 import { dragLevels, type Levels } from './viewer/lut'
-import { coversPixel, type Mask } from './viewer/masks'
-import { frameNoun } from './wording'
+import type { Mask } from './viewer/masks'
+import type { PaneScene, PaneSize } from './viewer/scene'
 
 /** Wheel movement that scrolls by one frame. */
 const WHEEL_STEP = 100
@@ -176,7 +183,7 @@ export class PaneController {
       frameKey: `${image.image_id}/${this.axis}/${index}/${version}`,
       levels: state.levels,
       masks: state.masksShown ? this.findVisibleMasks() : new Map(),
-      styleOf: this.createStyler(state),
+      styleOf: createStyler(state, main ? index : null),
       opacity: state.opacity,
       outlines: state.outlines,
       preview: null,
@@ -184,7 +191,7 @@ export class PaneController {
       draft: null,
       brush: null,
       crosshair: showCrosshair ? projectCrosshair(plane, state.crosshair) : null,
-      position: this.describePosition(image, state),
+      position: describePosition(plane, index, state),
       note: '',
     }
     return main ? { ...scene, ...this.buildToolLayer(state) } : scene
@@ -203,35 +210,12 @@ export class PaneController {
     }
   }
 
-  private createStyler(state: AppState): (objectId: number) => ObjectStyle {
-    const objects = new Map(state.objects.map((object) => [object.object_id, object]))
-    const { index, main } = this
-    return (id) => {
-      const object = objects.get(id)
-      const row = main ? object?.frames?.find((item) => item[0] === index) : undefined
-      return {
-        colour: findColour(id),
-        visible: object?.visible !== false,
-        selected: id === state.selected,
-        accepted: row?.[4] ?? false,
-      }
-    }
-  }
-
   private findVisibleMasks(): ReadonlyMap<number, Mask> {
     const { axis, index } = this
     if (get().session?.axis === axis) return findMasks(axis, index)
     const key = `${masks.version}/${index}`
     if (this.resliced?.key !== key) this.resliced = { key, masks: findMasks(axis, index) }
     return this.resliced.masks
-  }
-
-  private describePosition(image: ImageInfo, state: AppState): string {
-    const { count } = this.plane
-    if (count === 1) return ''
-    // across its frames, a video has slices
-    const noun = this.axis === state.session?.axis ? frameNoun(image) : 'slice'
-    return `${noun} ${this.index} / ${count - 1}`
   }
 
   private handleResize(): void {
@@ -409,32 +393,6 @@ export class PaneController {
     setCrosshair(crosshair)
   }
 }
-
-const projectCrosshair = (plane: Plane, crosshair: Triple): Xy => ({
-  x: crosshair[plane.colAxis] + 0.5,
-  y: crosshair[plane.rowAxis] + 0.5,
-})
-
-function describeBrush({ tool, brush, selected }: AppState, at: Xy): PaneScene['brush'] {
-  if (tool === 'brush') return { at, width: brush, colour: findColour(selected) }
-  if (tool === 'erase') return { at, width: brush, colour: [255, 255, 255] }
-  return null
-}
-
-/** Coordinates, stored value and object of the pixel under the pointer. */
-function describePixel(plane: Plane, frame: number, pointer: Xy | null): string {
-  const pixel = pointer && findPixel(plane, pointer)
-  if (!pixel) return ''
-  const [column, row] = pixel
-  const value = frameSource?.valueAt(plane.axis, frame, column, row) ?? null
-  const reading = value === null ? '' : ` = ${Math.round(value * 100) / 100}`
-  const covering = [...masks.getFrame(frame)].find(([, mask]) => coversPixel(mask, column, row))
-  const name = covering ? `  ·  ${nameObject(covering[0])}` : ''
-  return `x ${column}  y ${row}${reading}${name}`
-}
-
-const nameObject = (objectId: number): string =>
-  findObject(get(), objectId)?.label || `object ${objectId}`
 
 function exposeToTests(toPage: (x: number, y: number) => Xy): void {
   globalThis.segscopeToPage = toPage

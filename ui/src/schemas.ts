@@ -28,7 +28,7 @@ export interface Project {
   windows: { name: string; width: number; level: number }[]
   formats: { name: string; suffix: string; note: string }[]
   roots: string[]
-  /** addresses of the archives (PACS) given when the server was started */
+  /** addresses of the archives (PACS) that the server was configured with */
   archives: string[]
   cases: Record<string, number>
   model: string
