@@ -2,10 +2,11 @@
 // and stores the result back; with --ohif it also checks how OHIF shows the stored SEG.
 //
 //   node e2e/archive.mjs --out FOLDER [--python ../.venv/bin/python] [--chromium /usr/bin/chromium]
-//                        [--ohif DIST]
+//                        [--ohif DIST] [--docs ../docs/images]
 //
-// Needs Orthanc (Debian: orthanc, orthanc-dicomweb). DIST is the folder `dist` of the npm package
-// @ohif/app. Exit code 1 when a check fails; look at the screenshots, too.
+// With --docs it also renews the images of the documentation. Needs Orthanc (Debian: orthanc,
+// orthanc-dicomweb). DIST is the folder `dist` of the npm package @ohif/app. Exit code 1 when a
+// check fails; look at the screenshots, too.
 
 import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -13,6 +14,7 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { chromium } from 'playwright-core'
+import { writeDocsImages } from './docs.mjs'
 import { checkWithOhif } from './ohif.mjs'
 
 const options = Object.fromEntries(
@@ -157,9 +159,13 @@ page.on(
   (message) => message.type() === 'error' && failures.push(`console: ${message.text()}`),
 )
 page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
+/** Screenshots that the documentation shows, with their file names there. */
+const DOCS_IMAGES = { archive: 'annotate-archive.png', 'three-dimensions': 'annotate-3d.png' }
+const docsImages = {}
 const shot = async (name) => {
   await page.waitForTimeout(200)
-  await page.screenshot({ path: path.join(out, `${name}.png`) })
+  const screenshot = await page.screenshot({ path: path.join(out, `${name}.png`) })
+  if (DOCS_IMAGES[name]) docsImages[DOCS_IMAGES[name]] = screenshot
 }
 
 await page.goto(address)
@@ -263,6 +269,7 @@ if (options.ohif)
     out,
     check,
   })
+if (options.docs) await writeDocsImages(browser, path.resolve(options.docs), docsImages)
 await browser.close()
 console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')
 process.exit(failures.length ? 1 : 0)

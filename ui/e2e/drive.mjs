@@ -2,9 +2,10 @@
 // checks the results, measures latencies and takes screenshots.
 //
 //   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope]
-//                      [--chromium /usr/bin/chromium] [--only flows|figures]
+// [--chromium /usr/bin/chromium] [--only flows|figures] [--docs ../docs/images]
 //
-// FOLDER holds the files that cases.json names. Exit code 1 when a check fails.
+// With --docs it also renews the images of the documentation. FOLDER holds the files that
+// cases.json names. Exit code 1 when a check fails.
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -12,6 +13,7 @@ import os from 'node:os'
 import path from 'node:path'
 import zlib from 'node:zlib'
 import { chromium } from 'playwright-core'
+import { writeDocsImages } from './docs.mjs'
 
 const options = Object.fromEntries(
   process.argv
@@ -132,10 +134,21 @@ page.on('console', (message) => {
 })
 page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
 
+/** Screenshots that the documentation shows, with their file names there. */
+const DOCS_IMAGES = {
+  'image-preview': 'annotate-image.png',
+  'volume-accepted': 'annotate-volume.png',
+  'volume-offline': 'annotate-offline.png',
+  'video-propagating': 'annotate-video.png',
+  keys: 'annotate-keys.png',
+}
+const docsImages = {}
 let shots = 0
 const shot = async (name) => {
   await page.waitForTimeout(150)
-  await page.screenshot({ path: path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`) })
+  const file = path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`)
+  const screenshot = await page.screenshot({ path: file })
+  if (DOCS_IMAGES[name]) docsImages[DOCS_IMAGES[name]] = screenshot
 }
 const close = async () => {
   await key('Escape')
@@ -734,6 +747,7 @@ if (flows) {
 await key('?')
 await shot('keys')
 await key('Escape')
+if (options.docs) await writeDocsImages(browser, path.resolve(options.docs), docsImages)
 await browser.close()
 server.kill('SIGTERM')
 await new Promise((resolve) => server.once('exit', resolve))
