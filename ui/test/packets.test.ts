@@ -11,15 +11,15 @@ import {
 } from '../src/packets'
 import { packBits, unpackBits } from '../src/viewer/masks'
 
-describe('bits', () => {
-  it('go there and back', async () => {
+describe('masks', () => {
+  it('survive a round trip', async () => {
     const pixels = Uint8Array.from({ length: 77 }, (_, i) => (i % 3 === 0 ? 1 : 0))
     expect(unpackBits(packBits(pixels), 77)).toEqual(pixels)
     expect(unpackBits(await inflate(fromBase64(await encodeBits(pixels))), 77)).toEqual(pixels)
     expect(fromBase64(toBase64(pixels))).toEqual(pixels)
   })
 
-  it('come in packets', async () => {
+  it('are decoded from packets', async () => {
     const header: MaskHeader = {
       type: 'mask',
       frame: 6,
@@ -35,12 +35,14 @@ describe('bits', () => {
     new DataView(packet.buffer).setUint32(0, text.length)
     packet.set(text, 4)
     packet.set(payload, 4 + text.length)
-    const found = splitPacket(packet.buffer)
-    expect(found.header).toEqual(header)
-    expect([...(await decodeMask(found.header, found.payload)).pixels]).toEqual([1, 1, 1, 1, 1, 1])
+    const packetParts = splitPacket(packet.buffer)
+    expect(packetParts.header).toEqual(header)
+    expect([...(await decodeMask(packetParts.header, packetParts.payload)).pixels]).toEqual([
+      1, 1, 1, 1, 1, 1,
+    ])
   })
 
-  it('without a box change nothing', async () => {
+  it('change nothing without a box', async () => {
     const header: MaskHeader = {
       frame: 0,
       object_id: 1,

@@ -6,14 +6,14 @@ describe('colours', () => {
   it('are those of segscope.overlay', () => {
     const overlay = readFileSync(new URL('../../src/segscope/overlay.py', import.meta.url), 'utf8')
     const triples = (text: string) =>
-      [...text.matchAll(/\((\d+), (\d+), (\d+)\)/g)].map((found) => found.slice(1).map(Number))
+      [...text.matchAll(/\((\d+), (\d+), (\d+)\)/g)].map((match) => match.slice(1).map(Number))
     const block = /PALETTE: [^=]*= \(([\s\S]*?)\n\)/.exec(overlay)![1]!
     expect(PALETTE).toEqual(triples(block))
     expect([POSITIVE]).toEqual(triples(/POSITIVE: .*/.exec(overlay)![0]))
     expect([NEGATIVE]).toEqual(triples(/NEGATIVE: .*/.exec(overlay)![0]))
   })
 
-  it('go round darker', () => {
+  it('repeat darker', () => {
     expect(defaultColour(1)).toEqual(PALETTE[0])
     expect(defaultColour(9)).toEqual([62, 130, 168])
     expect(fromHex(toHex(PALETTE[2]!))).toEqual(PALETTE[2])

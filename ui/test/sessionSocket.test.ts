@@ -1,5 +1,4 @@
-// The promise of the socket: what was acknowledged is done once, what was not is done once the line
-// is back.
+// The guarantee of the socket: every command is applied exactly once, also across lost connections.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Api } from '../src/api'
@@ -85,7 +84,7 @@ afterEach(() => {
 })
 
 describe('the socket', () => {
-  it('sends one command after the other', async () => {
+  it('sends commands one at a time', async () => {
     const socket = Socket.all[0]!
     const done: number[] = []
     live
@@ -107,7 +106,7 @@ describe('the socket', () => {
     expect(live.unacknowledged).toBe(0)
   })
 
-  it('hands refusals to the one who asked', async () => {
+  it('rejects the command that the server rejected', async () => {
     const socket = Socket.all[0]!
     await socket.open()
     const refused = live.sendCommand({ type: 'choose' }).catch((error) => error)
@@ -120,7 +119,7 @@ describe('the socket', () => {
     expect(await refused).toMatchObject({ message: 'no such choice', status: 422 })
   })
 
-  it('sends again what the server does not have', async () => {
+  it('sends a command again that the server did not apply', async () => {
     const socket = Socket.all[0]!
     await socket.open()
     const done = vi.fn()
@@ -139,7 +138,7 @@ describe('the socket', () => {
     expect(done).toHaveBeenCalledOnce()
   })
 
-  it('does not send again what the server has', async () => {
+  it('does not send a command again that the server applied', async () => {
     const socket = Socket.all[0]!
     await socket.open()
     const done = vi.fn()
@@ -157,7 +156,7 @@ describe('the socket', () => {
     expect(next.commands().map((item) => item['frame'])).toEqual([2])
   })
 
-  it('keeps what is done while the server is away', async () => {
+  it('queues commands while the server cannot be reached', async () => {
     await Socket.all[0]!.open()
     Socket.all[0]!.drop()
     live.sendCommand({ type: 'predict', frame: 7 }).catch(() => {})
@@ -168,7 +167,7 @@ describe('the socket', () => {
     expect(Socket.all[2]!.commands().map((item) => item['frame'])).toEqual([7])
   })
 
-  it('lets the latest preview take the place of earlier ones, and commands go first', async () => {
+  it('supersedes earlier previews and prefers commands', async () => {
     const socket = Socket.all[0]!
     await socket.open()
     const first = live.requestPreview({ frame: 1 })
@@ -181,14 +180,14 @@ describe('the socket', () => {
     expect(await live.requestPreview({ frame: 3 })).toBeNull()
   })
 
-  it('does not guess tokens: it waits until it is told to go on', async () => {
+  it('does not retry with a wrong token until resumed', async () => {
     const socket = Socket.all[0]!
     socket.readyState = 1
     socket.onopen()
     await socket.say({
       type: 'error',
       seq: null,
-      detail: 'this server wants its token',
+      detail: 'this server requires a token',
       status: 401,
     })
     socket.drop()
@@ -198,7 +197,7 @@ describe('the socket', () => {
     expect(Socket.all.length).toBe(2)
   })
 
-  it('takes the lease again after a long silence, and loses nothing', async () => {
+  it('renews an expired lease without losing commands', async () => {
     await Socket.all[0]!.open()
     const done = vi.fn()
     live
@@ -230,11 +229,11 @@ describe('the socket', () => {
     expect(links.at(-1)).toBe('expired')
   })
 
-  it('ends with the lease', async () => {
+  it('ends when the lease expires', async () => {
     const socket = Socket.all[0]!
     await socket.open()
     const lost = live.sendCommand({ type: 'predict' }).catch((error) => error)
-    await socket.say({ type: 'expired', detail: 'idle for long' })
+    await socket.say({ type: 'expired', detail: 'idle timeout' })
     expect(links.at(-1)).toBe('expired')
     expect(await lost).toMatchObject({ status: 410 })
     await vi.advanceTimersByTimeAsync(10_000)

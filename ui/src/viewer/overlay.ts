@@ -1,4 +1,4 @@
-// The overlay of a pane, drawn in screen coordinates: crosshair, prompts, the drag under way, labels.
+// The overlay of a pane in screen coordinates: crosshair, prompts, the drag under way and labels.
 
 import { NEGATIVE, POSITIVE, toCss } from '../palette'
 import type { Draft, DrawnPrompt, Line, PaneScene, PaneSize } from './scene'

@@ -39,14 +39,14 @@ const SAGITTAL = [
 ] // x runs back, y down, frames left
 
 describe('planes', () => {
-  it('name rows and columns of each axis in order', () => {
+  it('have rows and columns in the order of the axes', () => {
     const shape: [number, number, number] = [10, 20, 30]
     expect(createPlane(shape, 0)).toMatchObject({ count: 10, rows: 20, cols: 30 })
     expect(createPlane(shape, 1)).toMatchObject({ count: 20, rows: 10, cols: 30 })
     expect(createPlane(shape, 2)).toMatchObject({ count: 30, rows: 10, cols: 20 })
   })
 
-  it('give the voxel of a pixel back', () => {
+  it('return the voxel of a pixel', () => {
     for (const axis of [0, 1, 2] as Axis[]) {
       const plane = createPlane([10, 20, 30], axis)
       const voxel = toVoxel(plane, 3, 5, 7)
@@ -58,7 +58,7 @@ describe('planes', () => {
     expect(createPlane([10, 20, 30], 1, [2.5, 0.5, 0.5])).toMatchObject({ rowStep: 5, colStep: 1 })
   })
 
-  it('leave an axial CT as it is stored: right of the patient at the left, front above', () => {
+  it("leave an axial CT as stored: the patient's right on the left, the front at the top", () => {
     expect(createPlane([9, 9, 9], 0, null, LPS_CT)).toMatchObject({
       swap: false,
       mirrorX: false,
@@ -67,7 +67,7 @@ describe('planes', () => {
     })
   })
 
-  it('turn the head up on the other planes', () => {
+  it('put the head at the top of the other planes', () => {
     expect(createPlane([9, 9, 9], 1, null, LPS_CT)).toMatchObject({
       mirrorX: false,
       mirrorY: true,
@@ -80,7 +80,7 @@ describe('planes', () => {
     })
   })
 
-  it('mirror what NIfTI stores towards the right and the front', () => {
+  it('mirror NIfTI arrays that run to the right and the front', () => {
     expect(createPlane([9, 9, 9], 0, null, RAS)).toMatchObject({
       mirrorX: true,
       mirrorY: true,
@@ -88,7 +88,7 @@ describe('planes', () => {
     })
   })
 
-  it('know sagittal stacks', () => {
+  it('recognise sagittal stacks', () => {
     expect(matchWorldAxes(SAGITTAL).map((item) => item.world)).toEqual([0, 2, 1])
     expect(createPlane([9, 9, 9], 0, null, SAGITTAL)).toMatchObject({
       swap: false,
@@ -98,7 +98,7 @@ describe('planes', () => {
     })
   })
 
-  it('exchange rows and columns where the stack lies across', () => {
+  it('swap rows and columns of rotated stacks', () => {
     const across = [
       [0, -1, 0, 0],
       [-1, 0, 0, 0],
@@ -134,7 +134,7 @@ const planes: [string, Plane][] = [
 ]
 
 describe.each(planes)('image and screen, %s', (_, plane) => {
-  it('go there and back', () => {
+  it('are inverse to each other', () => {
     const view = panView(zoomView(fitView(plane, 800, 600), 300, 200, 2.7), 13, -21)
     for (const [x, y] of [
       [0, 0],
@@ -159,7 +159,7 @@ describe.each(planes)('image and screen, %s', (_, plane) => {
     ])
   })
 
-  it('fit whole into the window', () => {
+  it('fit into the window', () => {
     const view = fitView(plane, 640, 480)
     for (const [x, y] of [
       [0, 0],
@@ -175,7 +175,7 @@ describe.each(planes)('image and screen, %s', (_, plane) => {
     }
   })
 
-  it('keep the point under the pointer when zooming', () => {
+  it('zoom about the pointer', () => {
     const view = fitView(plane, 640, 480)
     const before = toImage(plane, view, 123, 234)
     const after = toImage(plane, zoomView(view, 123, 234, 3), 123, 234)
@@ -194,29 +194,29 @@ describe('pixels and boxes', () => {
     expect(findPixel(plane, { x: -0.001, y: 4 })).toBeNull()
   })
 
-  it('boxes are half-open, of whole pixels, in any order of the corners', () => {
+  it('boxes are half-open and of whole pixels, whatever the order of the corners', () => {
     expect(spanBox(plane, { x: 2.3, y: 5.9 }, { x: 10.1, y: 8 })).toEqual([2, 5, 11, 8])
     expect(spanBox(plane, { x: 10.1, y: 8 }, { x: 2.3, y: 5.9 })).toEqual([2, 5, 11, 8])
   })
 
-  it('boxes stay inside the frame and hold a pixel at least', () => {
+  it('boxes stay inside the frame and have at least one pixel', () => {
     expect(spanBox(plane, { x: -5, y: -5 }, { x: 99, y: 99 })).toEqual([0, 0, 60, 40])
     expect(spanBox(plane, { x: 4.2, y: 4.2 }, { x: 4.2, y: 4.2 })).toEqual([4, 4, 5, 5])
     expect(spanBox(plane, { x: 99, y: 99 }, { x: 99, y: 99 })).toEqual([59, 39, 60, 40])
   })
 
-  it('points are moved to the frame', () => {
+  it('points are clamped to the frame', () => {
     expect(clampToFrame(plane, { x: 80, y: -3 })).toEqual({ x: 59.999, y: 0 })
   })
 
-  it('edges of boxes are taken by their handles', () => {
+  it('edges of boxes are grabbed within reach', () => {
     expect(findBoxPart([10, 10, 20, 20], { x: 10.5, y: 15 }, 1)).toBe('w')
     expect(findBoxPart([10, 10, 20, 20], { x: 20, y: 20 }, 1)).toBe('se')
     expect(findBoxPart([10, 10, 20, 20], { x: 15, y: 15 }, 1)).toBe('')
     expect(findBoxPart([10, 10, 20, 20], { x: 25, y: 15 }, 1)).toBeNull()
   })
 
-  it('boxes are pulled and moved', () => {
+  it('boxes are resized and moved', () => {
     expect(pullBox(plane, [10, 10, 20, 20], 'se', { x: 20, y: 20 }, { x: 25.2, y: 30.4 })).toEqual([
       10, 10, 25, 30,
     ])
@@ -228,7 +228,7 @@ describe('pixels and boxes', () => {
     ])
   })
 
-  it('strokes keep their ends when thinned', () => {
+  it('thinned strokes include their ends', () => {
     expect(
       thinPoints(
         [

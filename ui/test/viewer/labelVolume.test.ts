@@ -2,18 +2,18 @@ import { describe, expect, test } from 'vitest'
 import { createPlane, type Axis, type Triple } from '../../src/viewer/geometry'
 import { chooseGrid, encodeNifti, LabelVolume, applyWindow } from '../../src/viewer/labelVolume'
 
-test('a grid is as fine as fits', () => {
+test('a grid is as fine as the limit allows', () => {
   expect(chooseGrid([5, 7, 9], 315)).toEqual({ step: 1, shape: [5, 7, 9] })
   expect(chooseGrid([5, 7, 9], 314)).toEqual({ step: 2, shape: [3, 4, 5] })
 })
 
-test('numbers are seen through the window', () => {
+test('values are mapped through the window', () => {
   const numbers = new Float32Array([-1000, -100, 50, 100, 900, NaN])
   expect([...applyWindow(numbers, { low: -100, high: 100 })]).toEqual([0, 0, 191, 255, 255, 0])
 })
 
 describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
-  test.each([1, 2, 3])('every voxel at step %i has its place', (step) => {
+  test.each([1, 2, 3])('every voxel at step %i is in its place', (step) => {
     const shape: Triple = [4, 6, 7]
     const grid = { step, shape: shape.map((length) => Math.ceil(length / step)) as Triple }
     const plane = createPlane(shape, axis)
@@ -52,7 +52,7 @@ describe.each([0, 1, 2] as Axis[])('frames along axis %i', (axis) => {
   })
 })
 
-test('objects of one colour share a number, later objects lie above', () => {
+test('objects of one colour share a label; later objects cover earlier ones', () => {
   const labels = new LabelVolume({ step: 1, shape: [1, 1, 3] })
   const plane = createPlane([1, 1, 3], 0)
   const mask = (x0: number) => ({ x0, y0: 0, x1: x0 + 1, y1: 1, pixels: new Uint8Array([1]) })
@@ -70,7 +70,7 @@ test('objects of one colour share a number, later objects lie above', () => {
   expect(labels.voxels[0]).toBe(255)
 })
 
-describe('a file', () => {
+describe('a NIfTI file', () => {
   const grid = { step: 2, shape: [1, 2, 3] as Triple }
   const bytes = Uint8Array.from([1, 2, 3, 4, 5, 6])
   const affine = [
@@ -80,7 +80,7 @@ describe('a file', () => {
     [0, 0, 0, 1],
   ]
 
-  test('has the shape, the numbers and the place', () => {
+  test('has shape, voxels and position', () => {
     const header = new DataView(encodeNifti(bytes, grid, affine, null))
     expect([40, 42, 44, 46].map((at) => header.getInt16(at, true))).toEqual([3, 3, 2, 1])
     expect([80, 84, 88].map((at) => header.getFloat32(at, true))).toEqual([1, Math.fround(1.4), 6])
@@ -91,7 +91,7 @@ describe('a file', () => {
     expect(String.fromCharCode(...new Uint8Array(header.buffer, 344, 4))).toBe('n+1\0')
   })
 
-  test('without an affine is spaced', () => {
+  test('uses the spacing without an affine', () => {
     const header = new DataView(encodeNifti(bytes, grid, null, [5, 2, 1]))
     expect([80, 84, 88].map((at) => header.getFloat32(at, true))).toEqual([2, 4, 10])
     expect([280, 300, 320].map((at) => header.getFloat32(at, true))).toEqual([2, 4, 10])

@@ -9,14 +9,14 @@ function fillBox(box: Box) {
 }
 
 describe('outlines', () => {
-  it('run along the edges of pixels, each side one piece', () => {
+  it('follow pixel edges, one segment per side', () => {
     const lines = traceBorder(fillBox([3, 4, 6, 6]))
     const pieces = new Set<string>()
     for (let i = 0; i < lines.length; i += 4) pieces.add(lines.slice(i, i + 4).join())
     expect(pieces).toEqual(new Set(['3,4,6,4', '3,6,6,6', '3,4,3,6', '6,4,6,6']))
   })
 
-  it('go around holes', () => {
+  it('enclose holes', () => {
     const ring = fillBox([0, 0, 3, 3])
     ring.pixels[4] = 0
     expect(traceBorder(ring).length / 4).toBe(8)
