@@ -1,7 +1,7 @@
-// Encoding of masks on the wire: deflated bits, binary packets of the socket, base64.
+// Decoding of masks from the server: deflated bits, in binary packets of the socket or as base64.
 
 import type { Box } from './viewer/geometry'
-import { packBits, unpackBits, type MaskPatch } from './viewer/masks'
+import { type MaskPatch, unpackBits } from './viewer/masks'
 
 export interface MaskHeader {
   type?: 'mask'
@@ -28,17 +28,11 @@ export function splitPacket(buffer: ArrayBuffer): { header: MaskHeader; payload:
   return { header, payload: new Uint8Array(buffer, 4 + length) }
 }
 
-async function pipeThrough(bytes: Uint8Array, stream: GenericTransformStream): Promise<Uint8Array> {
-  const body = new Blob([bytes as Uint8Array<ArrayBuffer>])
-    .stream()
-    .pipeThrough(stream as ReadableWritablePair<Uint8Array, Uint8Array>)
-  return new Uint8Array(await new Response(body).arrayBuffer())
+export async function inflate(bytes: Uint8Array): Promise<Uint8Array> {
+  const compressed = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream()
+  const inflated = compressed.pipeThrough(new DecompressionStream('deflate'))
+  return new Uint8Array(await new Response(inflated).arrayBuffer())
 }
-
-export const inflate = (bytes: Uint8Array): Promise<Uint8Array> =>
-  pipeThrough(bytes, new DecompressionStream('deflate'))
-export const deflate = (bytes: Uint8Array): Promise<Uint8Array> =>
-  pipeThrough(bytes, new CompressionStream('deflate'))
 
 export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promise<MaskPatch> {
   const { frame, object_id, bbox } = header
@@ -57,16 +51,3 @@ export function fromBase64(text: string): Uint8Array {
   const binary = atob(text)
   return Uint8Array.from(binary, (letter) => letter.charCodeAt(0))
 }
-
-export function toBase64(bytes: Uint8Array): string {
-  let text = ''
-  // in chunks, because the number of arguments of a call is limited
-  for (let i = 0; i < bytes.length; i += 8192) {
-    text += String.fromCharCode(...bytes.subarray(i, i + 8192))
-  }
-  return btoa(text)
-}
-
-/** Pixels as the command `paint` accepts them. */
-export const encodeBits = async (pixels: Uint8Array): Promise<string> =>
-  toBase64(await deflate(packBits(pixels)))

@@ -27,12 +27,6 @@ export function unpackBits(bits: Uint8Array, count: number): Uint8Array {
   return pixels
 }
 
-export function packBits(pixels: Uint8Array): Uint8Array {
-  const bits = new Uint8Array((pixels.length + 7) >> 3)
-  for (let i = 0; i < pixels.length; i++) if (pixels[i]) bits[i >> 3]! |= 128 >> (i & 7)
-  return bits
-}
-
 /** A mask with the pixels inside `bbox` replaced; null when no pixel is left. */
 export function patchMask(mask: Mask | null, bbox: Box, pixels: Uint8Array): Mask | null {
   const patch: Mask = { x0: bbox[0], y0: bbox[1], x1: bbox[2], y1: bbox[3], pixels }
@@ -96,9 +90,6 @@ export function coversPixel(mask: Mask | null | undefined, column: number, row: 
   if (column < mask.x0 || column >= mask.x1 || row < mask.y0 || row >= mask.y1) return false
   return mask.pixels[(row - mask.y0) * (mask.x1 - mask.x0) + column - mask.x0] === 1
 }
-
-export const countPixels = (mask: Mask | null | undefined): number =>
-  mask ? mask.pixels.reduce((sum, value) => sum + value, 0) : 0
 
 const CACHE_BYTES = 384 * 2 ** 20
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { type Axis, type Box, createPlane } from '../../src/viewer/geometry'
 import {
-  countPixels,
   coversPixel,
+  type Mask,
   MaskStore,
   patchMask,
   trimMask,
@@ -13,6 +13,8 @@ const block = (box: Box, value = 1) => ({
   bbox: box,
   pixels: new Uint8Array((box[2] - box[0]) * (box[3] - box[1])).fill(value),
 })
+const countPixels = (mask: Mask | null): number =>
+  mask ? mask.pixels.reduce((sum, value) => sum + value, 0) : 0
 const mask = (box: Box) => patchMask(null, box, block(box).pixels)!
 
 describe('bits', () => {
