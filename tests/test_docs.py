@@ -59,9 +59,7 @@ def test_the_commands_of_a_page_run(
                     assert code == 0, (line, capsys.readouterr().err)
 
 
-def test_the_reference_is_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_reference_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["make_reference.py", str(tmp_path / "reference.md")])
     runpy.run_path(str(ROOT / "docs" / "make_reference.py"), run_name="__main__")
     assert (tmp_path / "reference.md").read_text() == (

@@ -176,8 +176,8 @@ def test_every_request_of_the_reference_is_served(large: Server) -> None:
 
 
 def test_bodies_and_answers_that_are_shown(large: Server) -> None:
-    blocks = [json.loads(text.replace("[...]", "[]")) for text in
-              re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL) if "[[...]" not in text]  # fmt: skip
+    texts = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    blocks = [json.loads(text) for text in texts if "[...]" not in text]
     prompts = next(block for block in blocks if "points" in block)
     shown = next(block for block in blocks if "candidates" in block)
     state = next(block for block in blocks if "interrupted" in block)
