@@ -32,7 +32,7 @@ def run(inputs: Any, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_a_image(run: Run, inputs: Any, tmp_path: Path) -> None:
+def test_an_image(run: Run, inputs: Any, tmp_path: Path) -> None:
     result = run(
         "segment",
         inputs.png,
