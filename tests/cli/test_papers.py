@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cpu_time import cpu_seconds
 
 from segscope.catalogue.links import KINDS, links, records_of
 from segscope.catalogue.store import snapshot
@@ -34,24 +34,11 @@ def said(argv: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> 
     return capsys.readouterr().out
 
 
-def computing_s(*argv: str) -> float:
-    """CPU seconds of a command, the least of three runs, since the machine may be busy."""
-    taken = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "segscope", *argv], check=True, capture_output=True, timeout=60
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(taken)
-
-
 def test_a_filtered_list_comes_at_once() -> None:
-    whole = computing_s(
+    whole = cpu_seconds(
         "papers", "list", "--year", "2025", "--modality", "ultrasound", "--has-code"
     )
-    start = computing_s("--version")
+    start = cpu_seconds("--version")
     assert whole - start < 0.1
     assert whole < 0.6  # 0.23 s on an idle machine
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import typer
@@ -23,8 +23,7 @@ def bench(
     compare_transformers: bool = typer.Option(
         False,
         "--compare-transformers",
-        help="Also track with sam2.1-tiny (random weights, 512 px), in segscope and in "
-        "transformers.",
+        help="Also track with sam2.1-tiny (random weights, 512 px), in segscope and transformers.",
     ),
     rounds: int = typer.Option(
         2, min=1, help="Rounds of that comparison; the fastest round counts."
@@ -32,125 +31,174 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure speed and memory on generated input."""
-    Bench(engine, frames, side, compare_transformers, rounds, as_json).run()
+    machine = describe_machine()
+    figures = measure_engine(engine, frames, side, quiet=as_json)
+    comparison = None
+    if compare_transformers:
+        comparison = measure_transformers(frames, rounds, quiet=as_json)
+    if as_json:
+        result: dict[str, object] = {"machine": asdict(machine), **asdict(figures)}
+        if comparison is not None:
+            result["transformers"] = asdict(comparison)
+        console.print_json(result)
+        return
+    print_figures(figures, machine)
+    if comparison is not None:
+        print_comparison(comparison)
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """One run of `segscope bench`."""
+class Machine:
+    """Where the figures were measured."""
 
-    network: EngineOptions
+    system: str
+    cores: int | None
+    python: str
+    torch: str
+    transformers: str
+    segscope: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """Speed and memory of one network.
+
+    Attributes:
+        eight_over_one: time for tracking eight objects, relative to one.
+        peak_mib: peak resident memory of the process.
+    """
+
+    model: str
     frames: int
     side: int
-    compare_transformers: bool
-    rounds: int
-    as_json: bool
-
-    def run(self) -> None:
-        """Measure, and print the figures."""
-        figures: dict[str, Any] = {
-            "machine": _machine(),
-            "model": self.network.model,
-            "frames": self.frames,
-            "side": self.side,
-        }
-        figures |= self._measure_engine()
-        if self.compare_transformers:
-            figures["transformers"] = self._compare_transformers()
-        if self.as_json:
-            console.print_json(figures)
-            return
-        for line in _lines(figures):
-            console.print_line(line)
-
-    def _measure_engine(self) -> dict[str, Any]:
-        from segscope.cli import bench_timings
-
-        engine: Any = self.network.load()
-        stack = bench_timings.make_clip(self.frames, self.side)
-        with console.progress("measuring", quiet=self.as_json) as advance:
-            figures: dict[str, Any] = {
-                "weights": engine.weights_hash,
-                "input_size": engine.input_size,
-            }
-            figures["encode_ms"] = round(1000 * bench_timings.time_encoding(engine, stack), 1)
-            advance(1, 4)
-            figures["click_ms"] = round(1000 * bench_timings.time_click(engine, stack), 1)
-            advance(2, 4)
-            one = bench_timings.time_tracking(engine, stack, 1)
-            advance(3, 4)
-            eight = bench_timings.time_tracking(engine, stack, 8)
-            advance(4, 4)
-        figures["track_1_frames_per_s"] = round(1 / one, 2)
-        figures["track_8_frames_per_s"] = round(1 / eight, 2)
-        figures["eight_over_one"] = round(eight / one, 2)
-        figures["peak_mib"] = round(bench_timings.peak_bytes() / 2**20)
-        return figures
-
-    def _compare_transformers(self) -> dict[str, Any]:
-        """Track with two equal networks in turn, so that other load on the machine affects both."""
-        from segscope.cli import bench_timings
-        from segscope.models.build import build, quiet
-        from segscope.models.model_cards import card
-        from segscope.models.sam2 import Sam2Engine
-
-        with quiet():
-            network: Any = build("sam2", "tiny", 512)
-            engine = Sam2Engine(
-                build("sam2", "tiny", 512), card("sam2.1-tiny"), weights_hash="random"
-            )
-        stack = bench_timings.make_clip(self.frames, 512)
-        best: dict[str, float] = {}
-        with console.progress("comparing", quiet=self.as_json) as advance:
-            for number in range(self.rounds):
-                seconds = {
-                    "transformers": bench_timings.time_transformers(network, stack),
-                    "fifo": bench_timings.time_tracking(engine, stack, 1),
-                    "pruned": bench_timings.time_tracking(engine, stack, 1, "pruned"),
-                }
-                for name, value in seconds.items():
-                    best[name] = min(value, best.get(name, value))
-                advance(number + 1, self.rounds)
-        return {
-            "network": "sam2.1-tiny, random weights, 512 px, cpu",
-            **{f"{name}_ms": round(1000 * value, 1) for name, value in best.items()},
-            "fifo_over_transformers": round(best["fifo"] / best["transformers"], 3),
-            "pruned_over_transformers": round(best["pruned"] / best["transformers"], 3),
-        }
+    weights: str
+    input_size: int
+    encode_ms: float
+    click_ms: float
+    track_1_frames_per_s: float
+    track_8_frames_per_s: float
+    eight_over_one: float
+    peak_mib: int
 
 
-def _machine() -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Milliseconds for tracking one frame, here and in transformers, and their ratios."""
+
+    network: str
+    transformers_ms: float
+    fifo_ms: float
+    pruned_ms: float
+    fifo_over_transformers: float
+    pruned_over_transformers: float
+
+
+def describe_machine() -> Machine:
+    """This machine, and the packages that matter."""
     from importlib.metadata import version
 
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers", "segscope")},
-    }
+    return Machine(
+        system=f"{platform.system()} {platform.machine()}",
+        cores=os.cpu_count(),
+        python=platform.python_version(),
+        torch=version("torch"),
+        transformers=version("transformers"),
+        segscope=version("segscope"),
+    )
 
 
-def _lines(figures: dict[str, Any]) -> list[str]:
-    machine = figures["machine"]
-    lines = [
-        f"{figures['model']} at {figures['input_size']} px, "
-        f"video of {figures['side']} x {figures['side']} pixels, "
-        f"{machine['cores']} CPU cores, torch {machine['torch']}",
-        f"  encode one frame        {figures['encode_ms']:8.1f} ms",
-        f"  another click on it     {figures['click_ms']:8.1f} ms",
-        f"  track 1 object          {figures['track_1_frames_per_s']:8.2f} frames/s",
-        f"  track 8 objects         {figures['track_8_frames_per_s']:8.2f} frames/s "
-        f"({figures['eight_over_one']:.2f} times the time of one)",
-        f"  peak memory             {figures['peak_mib']:8d} MiB",
-    ]
-    if "transformers" in figures:
-        both = figures["transformers"]
-        lines += [
-            f"track one frame with {both['network']}",
-            f"  transformers' session   {both['transformers_ms']:8.1f} ms",
-            f"  segscope, fifo          {both['fifo_ms']:8.1f} ms "
-            f"({both['fifo_over_transformers']:.2f} times)",
-            f"  segscope, pruned        {both['pruned_ms']:8.1f} ms "
-            f"({both['pruned_over_transformers']:.2f} times)",
-        ]
-    return lines
+def measure_engine(options: EngineOptions, frames: int, side: int, *, quiet: bool) -> EngineFigures:
+    """Speed and memory of a network on a generated video."""
+    from segscope.cli import bench_timings
+
+    engine = options.load()
+    stack = bench_timings.make_clip(frames, side)
+    with console.progress("measuring", quiet=quiet) as advance:
+        encode_s = bench_timings.time_encoding(engine, stack)
+        advance(1, 4)
+        click_s = bench_timings.time_click(engine, stack)
+        advance(2, 4)
+        one_s = bench_timings.time_tracking(engine, stack, 1)
+        advance(3, 4)
+        eight_s = bench_timings.time_tracking(engine, stack, 8)
+        advance(4, 4)
+    return EngineFigures(
+        model=options.model,
+        frames=frames,
+        side=side,
+        weights=engine.weights_hash,
+        input_size=engine.input_size,
+        encode_ms=_milliseconds(encode_s),
+        click_ms=_milliseconds(click_s),
+        track_1_frames_per_s=round(1 / one_s, 2),
+        track_8_frames_per_s=round(1 / eight_s, 2),
+        eight_over_one=round(eight_s / one_s, 2),
+        peak_mib=round(bench_timings.peak_bytes() / 2**20),
+    )
+
+
+def measure_transformers(frames: int, rounds: int, *, quiet: bool) -> Comparison:
+    """Track with two equal networks in turn, so that other load on the machine affects both."""
+    from segscope.cli import bench_timings
+    from segscope.models.build import build
+    from segscope.models.build import quiet as quiet_build
+    from segscope.models.model_cards import card
+    from segscope.models.sam2 import Sam2Engine
+
+    with quiet_build():
+        network: Any = build("sam2", "tiny", 512)
+        ours: Any = build("sam2", "tiny", 512)
+        engine = Sam2Engine(ours, card("sam2.1-tiny"), weights_hash="random")
+    stack = bench_timings.make_clip(frames, 512)
+    theirs_s = []
+    fifo_s = []
+    pruned_s = []
+    with console.progress("comparing", quiet=quiet) as advance:
+        for number in range(rounds):
+            theirs_s.append(bench_timings.time_transformers(network, stack))
+            fifo_s.append(bench_timings.time_tracking(engine, stack, 1))
+            pruned_s.append(bench_timings.time_tracking(engine, stack, 1, "pruned"))
+            advance(number + 1, rounds)
+    return Comparison(
+        network="sam2.1-tiny, random weights, 512 px, cpu",
+        transformers_ms=_milliseconds(min(theirs_s)),
+        fifo_ms=_milliseconds(min(fifo_s)),
+        pruned_ms=_milliseconds(min(pruned_s)),
+        fifo_over_transformers=round(min(fifo_s) / min(theirs_s), 3),
+        pruned_over_transformers=round(min(pruned_s) / min(theirs_s), 3),
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 1)
+
+
+def print_figures(figures: EngineFigures, machine: Machine) -> None:
+    """The figures for people."""
+    console.print_line(
+        f"{figures.model} at {figures.input_size} px, "
+        f"video of {figures.side} x {figures.side} pixels, "
+        f"{machine.cores} CPU cores, torch {machine.torch}"
+    )
+    console.print_line(f"  encode one frame        {figures.encode_ms:8.1f} ms")
+    console.print_line(f"  another click on it     {figures.click_ms:8.1f} ms")
+    console.print_line(f"  track 1 object          {figures.track_1_frames_per_s:8.2f} frames/s")
+    console.print_line(
+        f"  track 8 objects         {figures.track_8_frames_per_s:8.2f} frames/s "
+        f"({figures.eight_over_one:.2f} times the time of one)"
+    )
+    console.print_line(f"  peak memory             {figures.peak_mib:8d} MiB")
+
+
+def print_comparison(both: Comparison) -> None:
+    """The comparison for people."""
+    console.print_line(f"track one frame with {both.network}")
+    console.print_line(f"  transformers' session   {both.transformers_ms:8.1f} ms")
+    console.print_line(
+        f"  segscope, fifo          {both.fifo_ms:8.1f} ms "
+        f"({both.fifo_over_transformers:.2f} times)"
+    )
+    console.print_line(
+        f"  segscope, pruned        {both.pruned_ms:8.1f} ms "
+        f"({both.pruned_over_transformers:.2f} times)"
+    )

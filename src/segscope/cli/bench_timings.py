@@ -41,7 +41,7 @@ def spread_boxes(count: int, side: int) -> list[Box]:
     ]
 
 
-def time_median(work: Callable[[], Any], times: int) -> Seconds:
+def time_median(work: Callable[[], object], times: int) -> Seconds:
     """Median of `times` runs, after a warm-up run."""
     work()
     seconds = []

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -109,7 +109,7 @@ def _print_result(contest: Contest, result: Result, *, as_json: bool) -> None:
     console.print_line(f"table: {contest.out / TABLE}.md, .csv, .json; report: {result.report}")
 
 
-def _json_row(line: Line) -> dict[str, Any]:
+def _json_row(line: Line) -> dict[str, object]:
     """A row with null where a number is not known."""
     row = dataclasses.asdict(line)
     for key, value in row.items():

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 Advance = Callable[[int, int], None]
 
@@ -17,7 +16,7 @@ def print_line(text: str = "") -> None:
     print(text)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """The result as JSON."""
     print(json.dumps(value, indent=2, default=json_default))
 
@@ -48,7 +47,7 @@ def yes_no(value: bool) -> str:
     return "no"
 
 
-def json_default(value: Any) -> Any:
+def json_default(value: object) -> object:
     """JSON for what `json` does not know: mappings, arrays, numpy numbers, sets, paths."""
     if isinstance(value, Mapping):
         return dict(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +13,7 @@ import typer
 from segscope.cli import console
 from segscope.cli.options import EngineOptions, JsonOption, expand_options
 from segscope.cli.segment import Segment
-from segscope.cli.segment_output import Outputs
+from segscope.cli.segment_output import Outputs, RunSummary
 from segscope.errors import MissingExtra, SegscopeError, UnknownName
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from segscope.masks import Masks
+    from segscope.models.engine import Engine
 
-Source: TypeAlias = "Callable[[Path], tuple[Path, NDArray[np.integer[Any]] | None]]"
+LabelMap: TypeAlias = "NDArray[np.integer[Any]]"
+Source: TypeAlias = "Callable[[Path], tuple[Path, LabelMap | None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def _from_scikit_image(name: str) -> Callable[[Path], tuple[Path, None]]:
     return find
 
 
-def _generate_volume(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
+def _generate_volume(folder: Path) -> tuple[Path, LabelMap]:
     """A phantom CT as NIfTI."""
     import nibabel
     import numpy as np
@@ -82,7 +84,7 @@ def _generate_volume(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
     return path, labels
 
 
-def _generate_clip(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
+def _generate_clip(folder: Path) -> tuple[Path, LabelMap]:
     """A phantom video as MP4."""
     from segscope import phantom
     from segscope.io.video.reader import write_video
@@ -200,7 +202,7 @@ class Demo:
         inputs = self.out / "inputs"
         inputs.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
-        engine: Any = self.network.load()
+        engine = self.network.load()
         self._print(f"{self.network.model} loaded in {time.perf_counter() - start:.1f} s")
         results = [self._run_scene(scene, inputs, engine) for scene in scenes]
         failed = [result for result in results if "error" in result]
@@ -228,7 +230,7 @@ class Demo:
         if not self.as_json:
             console.print_line(text)
 
-    def _run_scene(self, scene: DemoScene, inputs: Path, engine: Any) -> dict[str, Any]:
+    def _run_scene(self, scene: DemoScene, inputs: Path, engine: Engine) -> dict[str, object]:
         """Segment one example, and print the result; a failure does not stop the others."""
         self._print(f"\n{scene.title}")
         try:
@@ -240,8 +242,11 @@ class Demo:
             console.print_error(str(error))
             return {"name": scene.name, "error": str(error)}
 
-    def _segment(self, scene: DemoScene, inputs: Path, engine: Any) -> dict[str, Any]:
+    def _segment(self, scene: DemoScene, inputs: Path, engine: Engine) -> RunSummary:
         source, truth = scene.source(inputs)
+        options: Sequence[tuple[str, str]] = scene.options
+        if truth is not None:
+            options = prompts_from(truth)
         work = Segment(
             source,
             Outputs(
@@ -249,7 +254,7 @@ class Demo:
                 self.out / f"{scene.name}_overlay{scene.overlay}",
             ),
             self.network,
-            scene.options or prompts_from(truth),
+            options,
             as_json=self.as_json,
         )
         self._print(f"  {work.command()}")
@@ -263,7 +268,7 @@ class Demo:
         return result
 
 
-def prompts_from(truth: Any) -> list[tuple[str, str]]:
+def prompts_from(truth: LabelMap) -> list[tuple[str, str]]:
     """One box per object: on frame 0 if the object is there, otherwise where it is largest."""
     import numpy as np
 
@@ -281,7 +286,7 @@ def prompts_from(truth: Any) -> list[tuple[str, str]]:
     return options
 
 
-def mean_dice(masks: Masks, truth: Any) -> float:
+def mean_dice(masks: Masks, truth: LabelMap) -> float:
     """Mean Dice over the objects of the ground truth."""
     import numpy as np
 

@@ -11,7 +11,6 @@ import tempfile
 from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -31,6 +30,8 @@ EXTRAS = {
 }
 MIN_FREE_BYTES = 2 * 2**30
 
+Fact = str | int | None
+
 
 @dataclass(slots=True)
 class Report:
@@ -41,7 +42,7 @@ class Report:
         problems: one paragraph each: what is wrong, what it means, what to do.
     """
 
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    facts: dict[str, dict[str, Fact]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -94,7 +95,7 @@ def check_packages(report: Report) -> None:
     """Versions of the required packages, against the declared ranges, and the extras."""
     from packaging.requirements import Requirement
 
-    versions: dict[str, Any] = {}
+    versions: dict[str, Fact] = {}
     for text in metadata.requires("segscope") or []:
         required = Requirement(text)
         if required.marker is not None and not required.marker.evaluate({"extra": ""}):
@@ -144,7 +145,7 @@ def check_devices(report: Report) -> None:
     """Devices that torch can use, and a graphics driver that it cannot."""
     import torch
 
-    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    devices: dict[str, Fact] = {"cpu": f"{torch.get_num_threads()} threads"}
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)

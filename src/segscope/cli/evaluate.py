@@ -68,9 +68,10 @@ class ProtocolOptions:
             if self.prompt:
                 protocol = protocol.with_prompts(self.prompt)
         settings = {"seed": self.seed, "seeds": self.seeds, "objects": self.max_objects}
-        changes: dict[str, Any] = {
-            name: value for name, value in settings.items() if value is not None
-        }
+        changes: dict[str, Any] = {}
+        for name, value in settings.items():
+            if value is not None:
+                changes[name] = value
         return replace(protocol, **changes)
 
 

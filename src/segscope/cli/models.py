@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,6 +15,7 @@ from segscope.models.model_cards import CARDS, Card, card
 
 if TYPE_CHECKING:
     from segscope.models.checkpoint import Checkpoint
+    from segscope.models.engine import Engine
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -75,8 +76,8 @@ def show(name: str = typer.Argument(help="Name of a model."), as_json: JsonOptio
     _print_fact("weights", weights or f"not on this machine; fetch: segscope models fetch {name}")
 
 
-def _print_fact(key: str, value: Any) -> None:
-    text = value
+def _print_fact(key: str, value: object) -> None:
+    text = str(value)
     if isinstance(value, bool):
         text = console.yes_no(value)
     elif isinstance(value, list):
@@ -225,7 +226,7 @@ def _convert_adaptation(
     base_path = Path(base).expanduser()
     if is_adaptation(base_path):
         raise UsageError(f"--base {base} is an adaptation; name the plain network under it")
-    engine: Any = load(base, device="cpu", dtype=torch.float32)
+    engine = cast("Engine", load(base, device="cpu", dtype=torch.float32))
     base_source = base
     if base_path.exists():
         base_source = str(base_path.resolve())
@@ -310,7 +311,7 @@ def _find_weights(entry: Card) -> Path | None:
     return hub.find(entry)
 
 
-def _to_json(entry: Card) -> dict[str, Any]:
+def _to_json(entry: Card) -> dict[str, object]:
     facts = asdict(entry)
     for key, value in facts.items():
         if isinstance(value, tuple):

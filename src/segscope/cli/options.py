@@ -12,13 +12,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
     from segscope.models.engine import Engine
-    from segscope.models.segmenter import Segmenter
 
 
 class Device(StrEnum):
@@ -45,11 +44,15 @@ class EngineOptions:
     model: ModelOption = "mini"
     device: DeviceOption = Device.auto
 
-    def load(self) -> Engine | Segmenter:
-        """The network, ready to use."""
+    def load(self) -> Engine:
+        """The network, ready to use.
+
+        A network without prompts comes as an engine, too: `segscope everything` accepts it, and
+        sessions refuse it with a message of their own.
+        """
         from segscope.load import load
 
-        return load(self.model, device=self.device)
+        return cast("Engine", load(self.model, device=self.device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class InputOptions:
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command in which each parameter that is a dataclass of options became its options."""
     parameters: list[inspect.Parameter] = []
-    groups: dict[str, type[Any]] = {}
+    groups: dict[str, type] = {}
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         group = parameter.annotation
         if isinstance(group, type) and is_dataclass(group):
@@ -95,7 +98,7 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _parameters_of(group: type[Any]) -> Iterator[inspect.Parameter]:
+def _parameters_of(group: type) -> Iterator[inspect.Parameter]:
     annotations = get_type_hints(group, include_extras=True)
     for item in fields(group):
         yield inspect.Parameter(
@@ -106,7 +109,7 @@ def _parameters_of(group: type[Any]) -> Iterator[inspect.Parameter]:
         )
 
 
-def _default_of(item: Field[Any]) -> Any:
+def _default_of(item: Field[Any]) -> object:
     if item.default_factory is not MISSING:
         return item.default_factory()
     if item.default is MISSING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -17,13 +17,21 @@ from segscope.cli.papers_update import FolderOption, update
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from segscope.catalogue.record import Record
     from segscope.catalogue.search import Query
     from segscope.catalogue.store import Catalogue
 
 app = typer.Typer(invoke_without_command=True)
+
+
+class Run(TypedDict):
+    """A command that runs something of a paper, or will."""
+
+    command: str
+    level: str
+    ready: bool
 
 
 class Order(enum.StrEnum):
@@ -200,7 +208,7 @@ def show(
     catalogue = load(folder)
     record = catalogue.find(name)
     similar = related(record, list(catalogue))
-    runs = []
+    runs: list[Run] = []
     for link in links().get(record.id, ()):
         ready = is_ready(link.kind, link.key)
         runs.append({"command": link.command, "level": LEVELS[link.level], "ready": ready})
@@ -214,7 +222,7 @@ def show(
         console.print_line(f"  related     {other.id}  {console.single_line(other.title)}")
 
 
-def _print_runs(runs: Iterable[Mapping[str, Any]]) -> None:
+def _print_runs(runs: Iterable[Run]) -> None:
     lines = []
     for run in runs:
         pending = ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segscope.cli import console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from segscope.catalogue.record import Record
 
 SOURCES = {"sam4mis": "the list SAM4MIS", "rule": "rules"}
@@ -30,7 +32,7 @@ def print_facts(record: Record) -> None:
         console.print_line(f"  {name:<11} {console.single_line(value)}")
 
 
-def record_to_json(record: Record) -> dict[str, Any]:
+def record_to_json(record: Record) -> Mapping[str, object]:
     """A record as JSON."""
     from segscope.catalogue.record import to_json
 

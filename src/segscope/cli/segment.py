@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from segscope.cli.prompt_options import KEY, PromptOptions, PromptSet
 from segscope.cli.segment_output import (
     Clock,
     Outputs,
+    RunSummary,
     describe,
     print_objects,
     summarize_object,
@@ -146,7 +147,7 @@ class Segment:
             words += ["--overlay", str(self.outputs.overlay)]
         return shlex.join(words)
 
-    def execute(self, engine: Engine | None = None) -> tuple[Masks, dict[str, Any]]:
+    def execute(self, engine: Engine | None = None) -> tuple[Masks, RunSummary]:
         """Segment and write the outputs.
 
         Args:
@@ -167,15 +168,16 @@ class Segment:
                 console.print_line(f"  note: {note}")
         if engine is None:
             with clock.measure("load"):
-                engine = self.network.load()  # type: ignore[assignment]
+                engine = self.network.load()
         with clock.measure("segment"):
             masks = self._segment(stack, prompts, engine)
         summary = self._summarize(masks, stack)
         with clock.measure("write"):
-            self.outputs.write(masks, stack, prompts.prompts, {**summary, "record": masks.record})
-        return masks, {**summary, "seconds": clock.seconds, "record": masks.record}
+            self.outputs.write(masks, stack, prompts.prompts, summary)
+        summary["seconds"] = clock.seconds
+        return masks, summary
 
-    def print_result(self, result: Mapping[str, Any]) -> None:
+    def print_result(self, result: RunSummary) -> None:
         """The summary for people."""
         print_objects(result["objects"], result["shape_zyx"][0])
         files = ", ".join(map(str, self.outputs.paths()))
@@ -242,7 +244,7 @@ class Segment:
         path = self.prompt_file.expanduser()
         prompts.extend(*load_prompts(path, lambda mask: _read_mask(mask, None, stack)[0]))
 
-    def _segment(self, stack: Stack, prompts: PromptSet, engine: Any) -> Masks:
+    def _segment(self, stack: Stack, prompts: PromptSet, engine: Engine) -> Masks:
         from segscope import predict, session
 
         window = self.selection.window
@@ -261,7 +263,7 @@ class Segment:
                 progress=advance,
             )
 
-    def _summarize(self, masks: Masks, stack: Stack) -> dict[str, Any]:
+    def _summarize(self, masks: Masks, stack: Stack) -> RunSummary:
         from segscope._version import __version__
 
         overlay = None
@@ -276,6 +278,7 @@ class Segment:
             "axis": stack.axis,
             "model": self.network.model,
             "objects": [summarize_object(masks, object_id) for object_id in masks.object_ids],
+            "record": masks.record,
         }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import typer
 
@@ -20,8 +20,6 @@ from segscope.cli import console
 from segscope.errors import UsageError, WriteError
 
 if TYPE_CHECKING:
-    from typing import NotRequired
-
     from segscope.masks import Masks
     from segscope.prompts import Prompt
     from segscope.stack import Stack
@@ -41,6 +39,22 @@ class ObjectSummary(TypedDict):
     predicted_iou: float | None
     millilitres: NotRequired[float]
     square_millimetres: NotRequired[float]
+
+
+class RunSummary(TypedDict):
+    """What a run did: the JSON of `segscope segment`."""
+
+    segscope: str
+    input: str
+    output: str
+    overlay: str | None
+    shape_zyx: list[int]
+    axis: int
+    model: str
+    objects: list[ObjectSummary]
+    record: Mapping[str, Any]
+    seconds: NotRequired[dict[str, float]]
+    dice: NotRequired[float]
 
 
 @dataclass(slots=True)
@@ -119,7 +133,7 @@ class Outputs:
         io.check_output(self.masks, stack)
 
     def write(
-        self, masks: Masks, stack: Stack, prompts: Sequence[Prompt], record: Mapping[str, Any]
+        self, masks: Masks, stack: Stack, prompts: Sequence[Prompt], record: RunSummary
     ) -> None:
         """Write all of them; the masks come last, so that they imply the other files."""
         from segscope import io

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -148,11 +148,10 @@ class TrainingOptions:
         from segscope.adapt.training.distributed import local_device
         from segscope.load import load
 
-        device: Any = self.device.value
+        device: str | torch.device = self.device.value
         if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
             device = local_device(torch.device("cuda"))
-        engine: Any = load(self.base, device=device, dtype=torch.float32)
-        return engine
+        return cast("Engine", load(self.base, device=device, dtype=torch.float32))
 
     def base_source(self) -> str:
         """The base as an adaptation records it: the name of a card, or an absolute path."""
