@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from support.engines import make_engine
 
 from segscope.inference.crop import OUTSIDE, Crop
+from segscope.inference.prompted_masks import MaskCandidate, rank_candidates
 from segscope.masks import FrameMask
 from segscope.models.engine import DecoderPrompt
 from segscope.predict import StopRules
-from segscope.inference.prompted_masks import MaskCandidate, rank_candidates
 from segscope.predict.stop_rules import StopWatch
 from segscope.prompts import Box, MaskPrompt, Point
 from segscope.session import Interaction

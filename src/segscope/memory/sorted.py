@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from segscope.memory.policy import Past
 
 
@@ -88,6 +86,8 @@ class SelfSorting:
 
     def _drawn(self, items: Sequence[Past], count: int) -> list[Past]:
         """`count` of the items, by chance in proportion to likeness."""
+        import numpy as np  # here, since command lines read the names of policies before any work
+
         weights = np.array([max(item.likeness(), 1e-3) for item in items])
         rng = np.random.default_rng((self.seed, *(item.distance for item in items)))
         chosen = rng.choice(
