@@ -19,6 +19,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from segscope.threads import configure_threads
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -105,3 +107,5 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+configure_threads()
