@@ -80,7 +80,10 @@ class Trunk:
         kept = []
         for k, block in enumerate(self.blocks):
             if adapters:
-                x = x + (adapters[k](x) if self.last else _first(adapters[k](x.permute(0, 2, 3, 1))))
+                # contiguous, as `segscope.models.lighten.contiguous_inputs` explains
+                given = (x if self.last else _last(x)).contiguous()
+                change = adapters[k](given)
+                x = x + (change if self.last else _first(change))
             x = block.run(x)
             if block.gives:
                 kept.append(_first(x) if self.last else x)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from segscope.errors import UsageError
 from segscope.models.cards import Card
 from segscope.models.engine import Bank, Decoded, Features, Hint, Memory
+from segscope.models.lighten import contiguous_inputs
 
 _OUTSIDE = -10.0  # logit of the padding where a mask of the picture is given
 _EDGE = 1e-6  # probabilities are kept this far from 0 and 1 before they become logits again
@@ -45,7 +46,7 @@ class SamEngine:
         dtype: torch.dtype = torch.float32,
         weights_hash: str = "",
     ) -> None:
-        self.model = cast(Any, model.to(device=device, dtype=torch.float32).eval())
+        self.model = cast(Any, contiguous_inputs(model.to(device=device, dtype=torch.float32).eval()))
         self.model.vision_encoder.to(dtype)
         self.card, self.dtype, self.weights_hash = card, dtype, weights_hash
         self.device = torch.device(device)

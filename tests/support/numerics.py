@@ -1,0 +1,65 @@
+"""Tolerances that follow from arithmetic, and what a computation consists of.
+
+Two correct float32 computations of one value differ, because the processor decides in which order sums are taken. How
+far they may differ is asked of a third: the same computation in float64, which is exact by comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+FACTOR = 3.0
+"""How many times the reference's own float32 error ours may have; both are maxima over the same few thousand values."""
+
+FLOOR = 8.0
+"""Rounding steps of float32, at the largest value, that are always allowed: a reference may be exact by chance."""
+
+
+def assert_parity(ours: Tensor, reference: Tensor, exact: Tensor, *, rounding: float = 0.0) -> None:
+    """Assert that float32 values are as near to the exact ones as another float32 implementation's.
+
+    Args:
+        ours, reference: float32 results of two implementations.
+        exact: the reference in float64.
+        rounding: effect of values that are deliberately stored in fewer bits, see `largest`. A float32 error can round
+            such a value the other way, which is another rounding of the same number: all of that together moves the
+            result by no more than rounding itself does.
+    """
+    scale = largest(exact)
+    allowed = FACTOR * largest(reference.double() - exact) + FLOOR * torch.finfo(torch.float32).eps * scale + rounding
+    error = largest(ours.double() - exact)
+    assert error <= allowed, f"error {error:.2g} of values up to {scale:.3g}, allowed {allowed:.2g}"
+
+
+def largest(values: Tensor) -> float:
+    return float(values.abs().max())
+
+
+def operations(run: Callable[[], Any]) -> list[str]:
+    """Names, shapes and strides of all torch operations of a run.
+
+    Runs that are alike in this give the same bits for the same numbers: the shape and layout of its operands decide
+    which kernel an operation uses.
+    """
+    recorder = _Recorder()
+    with recorder:
+        run()
+    return recorder.seen
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        operands = [item for item in args if isinstance(item, Tensor)]
+        # packed weights have no strides
+        layouts = [(tuple(item.shape), item.stride() if item.layout == torch.strided else ()) for item in operands]
+        self.seen.append(f"{operation} {layouts}")
+        return operation(*args, **(kwargs or {}))
