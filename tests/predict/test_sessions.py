@@ -10,9 +10,8 @@ import pytest
 import torch
 from engines import make_engine
 from numpy.typing import NDArray
-from support.numerics import assert_parity, largest
+from support.numerics import FullMemories, assert_parity, largest
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from transformers.models.edgetam_video.modeling_edgetam_video import EdgeTamVideoInferenceSession
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoInferenceSession
@@ -31,15 +30,6 @@ SESSIONS: dict[str, Any] = {
 SIZE_HW = (60, 80)
 CLICK = (30, 20)
 COUNT = 10
-
-
-class FullMemories(TorchFunctionMode):
-    """Leaves out the rounding of memories to bfloat16, in our code and in transformers'."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is Tensor.to and torch.bfloat16 in args:
-            return args[0]
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.fixture(scope="module")
