@@ -1,9 +1,10 @@
-"""What waiting threads cost: a box, a click, a tracked frame and a training step, idle and beside busy processes.
+"""What waiting threads cost: box, click, tracked frame, training step; idle and beside busy processes.
 
     python benchmarks/threads.py [--busy 0 2] [--rounds 2] [--json]
 
-Every line is a process of its own. "spinning" is what the OpenMP library does by itself, "passive" what segscope sets,
-"one thread" has nobody to wait for. The settings take turns, and the smallest figure of the rounds counts.
+Every line is a process of its own. "spinning" is what the OpenMP library does by itself, "passive"
+what segscope sets, "one thread" has nobody to wait for. The settings take turns, and the smallest
+figure of the rounds counts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def timed(work: Callable[[], Any], times: int) -> tuple[float, float]:
 
 def measure() -> Figures:
     """All steps in this process, on SAM 2.1 tiny with random weights."""
-    import torch  # first, so that the OpenMP library sees the environment as this process was given it
+    # first, so that the OpenMP library sees the environment as this process was given it
+    import torch
 
     import segscope as ss
     from segscope.cli.measure import clip

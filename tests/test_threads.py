@@ -99,8 +99,11 @@ def test_quota_of_version_1(tmp_path: Path, limit: str, cores: int | None, group
     assert cpu_quota(tmp_path, tmp_path / "groups") == cores
 
 
-def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
-    assert cpu_quota(tmp_path, tmp_path / "absent") is None
+@pytest.mark.parametrize("groups", [None, "", "nonsense", "0:", "::::"])
+def test_without_control_groups_there_is_no_quota(tmp_path: Path, groups: str | None) -> None:
+    if groups is not None:
+        write(tmp_path / "groups", groups)
+    assert cpu_quota(tmp_path, tmp_path / "groups") is None
 
 
 def test_hyper_threads_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

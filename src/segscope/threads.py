@@ -1,15 +1,19 @@
 """Threads of the network: how they wait for each other, and how many of them the system grants.
 
-An OpenMP library reads its settings from the environment once, when it is loaded. torch loads one, so they are set
-when the package is imported, before anything in it can import torch. Processes that segscope starts inherit them.
+An OpenMP library reads its settings from the environment once, when it is loaded. torch loads one,
+so they are set when the package is imported, before anything in it can import torch. Processes that
+segscope starts inherit them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from pathlib import Path
 
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Either of these is the user's own choice of a thread count."""
 
@@ -17,9 +21,10 @@ COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 def configure_threads() -> None:
     """Let threads sleep while they wait, and start no more of them than the CPU quota pays for.
 
-    Threads that spin take the time of whoever has the work they wait for: beside two other busy processes on two cores
-    a box cost 28 times the CPU time. Variables that the user has set are left alone. Where torch was imported before
-    segscope, its threads stay as they are, and only child processes are affected.
+    Threads that spin take the time of whoever has the work they wait for: beside two other busy
+    processes on two cores a click cost more than twenty times the CPU time. Variables that the user
+    has set are left alone. Where torch was imported before segscope, its threads stay as they are, and only
+    child processes are affected.
     """
     # libgomp, libomp and libiomp5 all read this one; GOMP_SPINCOUNT and KMP_BLOCKTIME override it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -47,20 +52,22 @@ def physical_cores(topology: Path = Path("/sys/devices/system/cpu")) -> int:
     return len(cores)
 
 
-def cpu_quota(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> int | None:
+def cpu_quota(root: Path = CGROUPS, groups: Path = OWN_CGROUPS) -> int | None:
     """Cores that the control groups of this process pay for, rounded up; None without a limit.
 
     A limit may stand in the group itself or in any group above it; the smallest counts.
     """
     limits = []
     for line in _read(groups).splitlines():
-        _, controllers, path = line.split(":", 2)
+        _, _, entry = line.partition(":")
+        controllers, _, path = entry.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
         # version 2 has one tree and names no controllers; version 1 has a tree for each set of them
         tree = root / controllers
         group = tree / path.lstrip("/")
-        # inside a container the path may be the host's; the container's own group is then mounted at the root
+        # inside a container the path may be the host's; the container's own group is then mounted
+        # at the root
         for place in (group, *group.parents):
             limits.append(_limit(place))
             if place == tree:
@@ -72,7 +79,9 @@ def cpu_quota(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/se
 def _limit(group: Path) -> float | None:
     """Cores that one control group pays for."""
     # "200000 100000" or "max 100000" in version 2, two files in version 1, where -1 is no limit
-    text = _read(group / "cpu.max") or f"{_read(group / 'cpu.cfs_quota_us')} {_read(group / 'cpu.cfs_period_us')}"
+    text = _read(group / "cpu.max")
+    if not text:
+        text = _read(group / "cpu.cfs_quota_us") + " " + _read(group / "cpu.cfs_period_us")
     match text.split():
         case [quota, period] if quota.isdecimal() and period.isdecimal() and int(period) > 0:
             return int(quota) / int(period)
@@ -80,7 +89,8 @@ def _limit(group: Path) -> float | None:
 
 
 def _affinity() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
+    # not every system has it, and a sandbox may refuse it
+    with contextlib.suppress(AttributeError, OSError):
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))
 

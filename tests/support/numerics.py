@@ -1,7 +1,8 @@
 """Tolerances that follow from arithmetic, and what a computation consists of.
 
-Two correct float32 computations of one value differ, because the processor decides in which order sums are taken. How
-far they may differ is asked of a third: the same computation in float64, which is exact by comparison.
+Two correct float32 computations of one value differ, because the processor decides in which order
+sums are taken. How far they may differ is asked of a third: the same computation in float64, which
+is exact by comparison.
 """
 
 from __future__ import annotations
@@ -14,25 +15,30 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+EPSILON = torch.finfo(torch.float32).eps
+
 FACTOR = 3.0
-"""How many times the reference's own float32 error ours may have; both are maxima over the same few thousand values."""
+"""How many times the reference's own float32 error ours may be; both are maxima over the same
+few thousand values."""
 
 FLOOR = 8.0
-"""Rounding steps of float32, at the largest value, that are always allowed: a reference may be exact by chance."""
-
+"""Rounding steps of float32, at the largest value, that are always allowed: a reference may be exact
+by chance."""
 
 STEPS = 64.0
 """Rounding steps of float32, at the largest value, by which two runs of one network may differ.
 
-Each of some sixty layers in a row adds an error of about a step. Errors of both signs add up to eight steps, the square
-root of sixty, and the largest among thousands of values is four times the usual one: 32 steps for each run.
+Each of some sixty layers in a row adds an error of about a step. Errors of both signs add up to
+eight steps, the square root of sixty, and the largest among thousands of values is four times the
+usual one: 32 steps for each run.
 """
 
 
 class FullMemories(TorchFunctionMode):
     """Leaves out the rounding of memories to bfloat16, in our code and in transformers'.
 
-    Tracking multiplies float32 errors by this rounding: a tiny one can round a memory the other way.
+    Tracking multiplies float32 errors by this rounding: a tiny one can round a memory the other
+    way.
     """
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -42,26 +48,26 @@ class FullMemories(TorchFunctionMode):
 
 
 def assert_same_run(one: Tensor, other: Tensor) -> None:
-    """Assert that float32 results of one network differ by no more than the order of sums explains."""
+    """Assert that two float32 results of one network differ by the order of sums at most."""
     error = largest(one - other)
-    allowed = STEPS * torch.finfo(torch.float32).eps * largest(one)
-    assert error <= allowed, f"difference {error:.2g} of values up to {largest(one):.3g}, allowed {allowed:.2g}"
+    allowed = STEPS * EPSILON * largest(one)
+    assert error <= allowed, f"difference {error:.2g}, allowed {allowed:.2g}"
 
 
 def assert_parity(ours: Tensor, reference: Tensor, exact: Tensor, *, rounding: float = 0.0) -> None:
-    """Assert that float32 values are as near to the exact ones as another float32 implementation's.
+    """Assert that ours is as near to the exact result as another float32 implementation.
 
     Args:
         ours, reference: float32 results of two implementations.
         exact: the reference in float64.
-        rounding: effect of values that are deliberately stored in fewer bits, see `largest`. A float32 error can round
-            such a value the other way, which is another rounding of the same number: all of that together moves the
-            result by no more than rounding itself does.
+        rounding: largest effect of values that are deliberately stored in fewer bits. A float32
+            error can round such a value the other way, which is another rounding of the same
+            number: all of that together moves the result by no more than rounding itself does.
     """
-    scale = largest(exact)
-    allowed = FACTOR * largest(reference.double() - exact) + FLOOR * torch.finfo(torch.float32).eps * scale + rounding
+    noise = FACTOR * largest(reference.double() - exact) + FLOOR * EPSILON * largest(exact)
+    allowed = noise + rounding
     error = largest(ours.double() - exact)
-    assert error <= allowed, f"error {error:.2g} of values up to {scale:.3g}, allowed {allowed:.2g}"
+    assert error <= allowed, f"error {error:.2g}, allowed {allowed:.2g}"
 
 
 def largest(values: Tensor) -> float:
@@ -71,8 +77,8 @@ def largest(values: Tensor) -> float:
 def operations(run: Callable[[], Any]) -> list[str]:
     """Names, shapes and strides of all torch operations of a run.
 
-    Runs that are alike in this give the same bits for the same numbers: the shape and layout of its operands decide
-    which kernel an operation uses.
+    Runs that are alike in this give the same bits for the same numbers: the shape and layout of its
+    operands decide which kernel an operation uses.
     """
     recorder = _Recorder()
     with recorder:
@@ -86,8 +92,12 @@ class _Recorder(TorchDispatchMode):
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operands = [item for item in args if isinstance(item, Tensor)]
-        # packed weights have no strides
-        layouts = [(tuple(item.shape), item.stride() if item.layout == torch.strided else ()) for item in operands]
+        layouts = [_layout(item) for item in args if isinstance(item, Tensor)]
         self.seen.append(f"{operation} {layouts}")
         return operation(*args, **(kwargs or {}))
+
+
+def _layout(item: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and strides; packed weights have no strides."""
+    strides = item.stride() if item.layout == torch.strided else ()
+    return tuple(item.shape), strides
