@@ -1,6 +1,7 @@
 # make env    a .venv in the checkout with everything that demo, tests and benchmarks need
 # make demo   segment real and generated input; masks and overlay pictures in demo/
 # make test   the tests, without those marked slow (make test PYTEST= runs all)
+# make test-processors   the same with one thread and with the instruction sets of older processors
 # make test-oldest   the same with the oldest versions that pyproject.toml allows
 # make lint   ruff, mypy, import contract
 # make ui     build the annotation page into the package (needs Node 20; the built page is committed, so only after changes)
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: env demo test test-oldest lint docs format ui bench clean
+.PHONY: env demo test test-processors test-oldest lint docs format ui bench clean
 .DEFAULT_GOAL := env
 
 env: $(READY)
@@ -38,6 +39,9 @@ demo: $(READY)
 PYTEST ?= -m "not slow"
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-processors: $(READY)
+	PYTHON=$(BIN)/python tests/run_on_processors.sh $(PYTEST)
 
 test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest

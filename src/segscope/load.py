@@ -184,11 +184,13 @@ def _weights(entry: Card) -> Path:
 
 
 def _engine(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> Engine:
-    from segscope.models.build import quiet
+    from segscope.models.build import align, quiet
     from segscope.models.checkpoint import network
 
     with quiet():
         model = network(found).requires_grad_(False)
+    if device.type == "cpu":
+        align(model)
     make: Callable[..., Engine]
     if found.card.family == "sam":
         from segscope.models.sam import SamEngine as make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -74,12 +73,8 @@ app.command("bench")(bench.bench)
 def run() -> None:
     """Entry point of the `segscope` program."""
     if not sys.warnoptions:
-        warnings.simplefilter(
-            "ignore"
-        )  # libraries warn about files; what a user must know is said by our messages
-    # threads that wait by spinning made tracking many times slower on a machine that other programs
-    # use as well
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # libraries warn about files; what a user must know is in our own messages
+        warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main())
 

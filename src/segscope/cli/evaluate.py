@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import typer
 from segscope.cli import console
 from segscope.cli.segment import Device
 from segscope.errors import UsageError
+from segscope.threads import usable_cores
 
 if TYPE_CHECKING:
     from segscope.evaluate.protocol import Protocol
@@ -185,6 +185,6 @@ def usual_workers(device: str) -> int:
     import torch
 
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    if on_cpu and hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    if on_cpu:
+        return usable_cores()
     return 1

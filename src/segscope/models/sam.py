@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from segscope.errors import UsageError
 from segscope.models.engine import Bank, Decoded, DecoderPrompt, Features, Memory
+from segscope.models.fast_attention import contiguous_inputs
 from segscope.models.model_cards import Card
 
 _OUTSIDE = -10.0  # logit of the padding where a mask of the image is given
@@ -46,7 +47,9 @@ class SamEngine:
         dtype: torch.dtype = torch.float32,
         weights_hash: str = "",
     ) -> None:
-        self.model = cast(Any, model.to(device=device, dtype=torch.float32).eval())
+        self.model = cast(
+            Any, contiguous_inputs(model.to(device=device, dtype=torch.float32).eval())
+        )
         self.model.vision_encoder.to(dtype)
         self.card = card
         self.dtype = dtype

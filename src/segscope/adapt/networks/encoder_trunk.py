@@ -87,9 +87,14 @@ class Trunk:
         kept = []
         for k, block in enumerate(self.blocks):
             if adapters:
-                x = x + (
-                    adapters[k](x) if self.last else _first(adapters[k](x.permute(0, 2, 3, 1)))
-                )
+                # contiguous, as `segscope.models.fast_attention.contiguous_inputs` explains
+                tokens = x
+                if not self.last:
+                    tokens = _last(x)
+                change = adapters[k](tokens.contiguous())
+                if not self.last:
+                    change = _first(change)
+                x = x + change
             x = block.run(x)
             if block.gives:
                 kept.append(_first(x) if self.last else x)
