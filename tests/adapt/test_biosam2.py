@@ -17,22 +17,21 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import on_grid
 from segscope.adapt.data.training_set import Data
-from segscope.adapt.losses.clip_memory import gated
-from segscope.adapt.losses.interactive import best_of, hint_of
 from segscope.adapt.method import Adapted
 from segscope.adapt.methods.biosam2 import (
     MIX,
     BioSam2,
+    add_entry,
     banked_loss,
-    enter,
     legacy_pooled_dice,
-    made,
+    make_entry,
 )
-from segscope.adapt.methods.medsam2 import answer_losses
+from segscope.adapt.methods.medsam2.clips import answer_losses
 from segscope.adapt.saved import attach
-from segscope.adapt.training.feature_cache import FeatureStore
+from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, SegscopeError
+from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.load import load
 from segscope.metrics.overlap import dice
 from segscope.models.build import build
@@ -142,7 +141,7 @@ def test_the_memory_encoder_learns_from_recent_entries_only(family: str, data: D
     for recent in (0, 1):
         engine = make_engine(family)
         with torch.no_grad():
-            for name, item in engine.model.named_parameters():  # type: ignore[attr-defined]
+            for name, item in engine.model.named_parameters():
                 if not item.any() or name.endswith("scale"):
                     item.normal_(std=0.2)
         adapted = attach(BioSam2("code", recent=recent, alone=0.0), engine, ())
@@ -172,7 +171,7 @@ def test_a_bank_holds_sixteen_at_most_and_is_emptied_each_round(data: Data) -> N
     entries: list[dict[str, Any]] = []
     rng = np.random.default_rng(0)
     for _ in range(40):
-        enter(entries, _entry(rng.normal(size=4).tolist(), float(rng.random())), 16, 2)
+        add_entry(entries, _entry(rng.normal(size=4).tolist(), float(rng.random())), 16, 2)
         assert len(entries) <= 16
         assert [("seen" in entry) for entry in entries] == [False] * (len(entries) - 2) + [
             True
@@ -183,15 +182,15 @@ def test_a_full_bank_changes_as_by_hand() -> None:
     vectors = [(1.0, 0.0), (0.0, 1.0), (0.9, 0.1)]
     entries = [_entry(vector, 0.9) for vector in vectors]
     # least like the new one: y; nearest to y: z (0.11), no more than the new one (0.2) is: nothing changes
-    enter(entries, _entry((1.0, 0.2), 0.9), 3, 2)
+    add_entry(entries, _entry((1.0, 0.2), 0.9), 3, 2)
     assert [tuple(entry["map"].flatten().tolist()) for entry in entries] == [
         pytest.approx(v) for v in vectors
     ]
     # least like the new one: x; nearest to x: z, more so than the new one: z goes
-    enter(entries, _entry((0.0, 2.0), 0.85), 3, 2)
+    add_entry(entries, _entry((0.0, 2.0), 0.85), 3, 2)
     assert [tuple(entry["map"].flatten().tolist()) for entry in entries] == [(1, 0), (0, 1), (0, 2)]
     # as before, but with a worse mask
-    enter(entries, _entry((0.5, 2.0), 0.7), 3, 2)
+    add_entry(entries, _entry((0.5, 2.0), 0.7), 3, 2)
     assert len(entries) == 3
     assert (0.5, 2.0) not in [tuple(entry["map"].flatten().tolist()) for entry in entries]
 
@@ -210,8 +209,8 @@ def test_images_have_no_time_between_them(data: Data) -> None:
         for place in range(3):
             example = made_.example(place, 0)
             features = on_grid(adapted.features(example), example)[0]
-            answer = engine.decode(features, [hint_of(example.prompts[0])], multimask=False)
-            entries.append(made(engine, features, gated(best_of(answer))))
+            answer = engine.decode(features, [decoder_prompt(example.prompts[0])], multimask=False)
+            entries.append(make_entry(engine, features, answer.best().detach_scores().present()))
         for order in ((0, 1, 2), (2, 0, 1)):
             adapted.memo = {"seen": [], "banks": {"large body": [entries[k] for k in order]}}
             example = made_.example(5, 0)
@@ -227,7 +226,9 @@ def test_a_bank_survives_interruption(data: Data, tmp_path: Path) -> None:
         made_ = trainer(adapted, data, replace(CLICK, steps=4, save_every_s=0.0), place)
         place.mkdir(exist_ok=True)
         made_.resume()
-        made_.run(lambda done, _total, _row: setattr(made_, "_signal", 15 if done == stop else 0))
+        made_.run(
+            lambda done, _total, _row: setattr(made_.stop, "number", 15 if done == stop else 0)
+        )
         return made_
 
     whole = run(tmp_path / "whole").adapted
@@ -240,7 +241,7 @@ def test_kept_features_give_the_same_loss(data: Data) -> None:
     adapted = attach(BioSam2("code", alone=1.0), make_engine("sam2"), ())
     made_ = sampler(adapted, data, variants=1)
     live = adapted.method.loss(adapted, [made_.example(0, 0)])["loss"]
-    adapted.store = FeatureStore(2**28)
+    adapted.store = FeatureCache(2**28)
     for _ in range(2):
         kept = adapted.method.loss(adapted, [made_.example(0, 0)])["loss"]
         assert abs(float(kept.detach()) - float(live.detach())) < 1e-4
@@ -279,10 +280,11 @@ def test_a_click_is_where_the_network_sees_it(family: str, size_hw: tuple[int, i
     at = (0.3 * size_hw[1], 0.8 * size_hw[0])
     blob = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 4.0**2))
     rgb = np.repeat(blob.astype(np.uint8)[..., None], 3, -1)
-    pixels = engine.pixels(rgb) if family == "sam" else engine.pixels(rgb, video=False)
+    pixels = engine.pixels(rgb)
     row, column = divmod(int(pixels[0].sum(0).argmax()), engine.input_size)
     if family == "sam":
-        scale = engine._scale(SimpleNamespace(size_hw=size_hw))
+        place = engine.input_rule.place(size_hw, engine.input_size)
+        scale = np.array([place.columns / size_hw[1], place.rows / size_hw[0]])
     else:
         scale = np.array([engine.input_size / size_hw[1], engine.input_size / size_hw[0]])
     there = np.array(at) * scale
@@ -356,7 +358,7 @@ def test_published_files_are_read(tmp_path: Path) -> None:
     assert float(engine.pixels(white, video=False).max()) == pytest.approx(
         1.0
     )  # divided by 255 and nothing else
-    assert float(make_engine("sam2").pixels(white, video=False).max()) > 2  # type: ignore[attr-defined]
+    assert float(make_engine("sam2").pixels(white, video=False).max()) > 2
 
 
 def test_those_of_medsam_2_oxford_are_told_by_what_they_leave(tmp_path: Path) -> None:

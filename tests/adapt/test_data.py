@@ -10,17 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.adaptation import BOX, attached, ellipse, sampler
 
-from segscope.adapt import METHODS, window
+from segscope.adapt import METHODS
 from segscope.adapt.data import augment
-from segscope.adapt.data.sampler import Sampler, check_plans
+from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
-from segscope.adapt.losses.interactive import hint_of
-from segscope.adapt.training.settings import BOXES, MIX, Settings
+from segscope.adapt.training.settings import BOXES, MIX, TrainingSettings
 from segscope.errors import UnknownName, UsageError
-from segscope.inference.crop import Crop
 from segscope.io.datasets.reading import DataSet
-from segscope.predict.hints import request
-from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
 def test_patients_are_on_one_side_only(images: DataSet) -> None:
@@ -48,13 +44,13 @@ def test_a_patient_in_both_splits_is_not_trained_on(images: DataSet) -> None:
 
 
 def test_few_takes_so_many_patients(images: DataSet) -> None:
-    found = gather([images], Choice(few=3), 256, unlabelled=True)
+    found = gather([images], Choice(max_patients=3), 256, unlabelled=True)
     assert len(found.train.groups) == 3
     assert len(found.train.items) == 6
     assert {item.labelled for item in found.unlabelled.items} == {False}
     assert len(found.unlabelled.items) == 2
     with pytest.raises(UsageError, match="holds 4 patients"):
-        gather([images], Choice(few=9), 256)
+        gather([images], Choice(max_patients=9), 256)
 
 
 def test_labels_are_found_by_a_part_of_their_name(images: DataSet) -> None:
@@ -144,46 +140,16 @@ def test_no_strength_changes_nothing() -> None:
     assert np.array_equal(planes[0, 0], labels)
 
 
-@given(
-    st.floats(0, 90),
-    st.floats(0, 60),
-    st.floats(1, 60),
-    st.floats(1, 60),
-    st.sampled_from([(80, 100), (64, 64)]),
-)
-def test_windows_are_those_of_prediction(
-    x: float, y: float, wide: float, high: float, size: tuple[int, int]
-) -> None:
-    box = (x, y, x + wide, y + high)
-    view = Crop.around(box, size)
-    assert window.around(box, size) == (view.x0, view.y0, view.x1, view.y1)
-
-
-def test_prompts_are_read_as_in_prediction() -> None:
-    mask = np.zeros((20, 30), bool)
-    mask[5:9, 6:12] = True
-    talks = (
-        [Box((1, 2, 9, 12)), Point(4.5, 5.5), Point(8.5, 2.5, positive=False)],
-        [Scribble(((2.0, 3.0), (9.0, 9.0))), Box((0, 0, 5, 5)), Box((1, 1, 6, 6))],
-        [Box((1, 2, 9, 12)), MaskPrompt(mask, refine=True), Point(4.5, 5.5)],
-    )
-    for prompts in talks:
-        ours, theirs = hint_of(prompts), request(prompts)
-        assert np.array_equal(ours.points, theirs.hint.points)
-        assert np.array_equal(ours.positive, theirs.hint.positive)
-        assert ours.box == theirs.hint.box
-        assert (ours.previous is None) == (theirs.start is None)
-        if ours.previous is not None and theirs.start is not None:
-            assert np.array_equal(ours.previous.numpy(), theirs.start.numpy())
-
-
 def test_a_base_is_trained_on_prompts_that_it_understands() -> None:
-    usual = Settings(steps=1)
-    assert check_plans(usual, ("point", "box", "mask", "scribble")).prompts == MIX
-    assert check_plans(usual, ("box",)).prompts == tuple(
+    usual = TrainingSettings(steps=1)
+    assert drop_unsupported_plans(usual, ("point", "box", "mask", "scribble")).prompts == MIX
+    assert drop_unsupported_plans(usual, ("box",)).prompts == tuple(
         (weight, plan) for weight, plan in MIX if plan.startswith("b")
     )
-    assert check_plans(replace(usual, prompts=((1.0, "clicks:3"),)), ("box",)).prompts == BOXES
+    assert (
+        drop_unsupported_plans(replace(usual, prompts=((1.0, "clicks:3"),)), ("box",)).prompts
+        == BOXES
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,5 +159,7 @@ def test_a_base_is_trained_on_prompts_that_it_understands() -> None:
 )  # fmt: skip
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        Settings(**{"steps": 5, **wrong})  # type: ignore[arg-type]
-    assert Settings.from_dict(Settings(steps=5).as_dict()) == Settings(steps=5)
+        TrainingSettings(**{"steps": 5, **wrong})  # type: ignore[arg-type]
+    assert TrainingSettings.from_dict(TrainingSettings(steps=5).as_dict()) == TrainingSettings(
+        steps=5
+    )

@@ -27,15 +27,16 @@ from segscope.adapt.methods.db_sam.layers import (
     VitConvFusion,
 )
 from segscope.adapt.methods.db_sam.method import DbSam
-from segscope.adapt.methods.decoder import Decoder
+from segscope.adapt.methods.decoder import DecoderOnly
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
+from segscope.stack import Stack
 
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
-LITE, FULL = DbSam(preset="db-lite"), DbSam(preset="db-full")
-PYRAMID = DbSam(preset="db-full", pyramid=True)
+LITE, FULL = DbSam.from_preset("db-lite"), DbSam.from_preset("db-full")
+PYRAMID = DbSam.from_preset("db-full", pyramid=True)
 
 
 def put(method: DbSam, family: str = "sam") -> Any:
@@ -59,7 +60,7 @@ class TestStart:
         before = answers(make_engine(family))
         adapted = put(method, family)
         for training in (False, True):
-            for module in adapted.noisy:
+            for module in adapted.train_mode:
                 module.train(training)
             after = answers(adapted.engine)
             assert (
@@ -80,7 +81,7 @@ class TestStart:
     def test_presets(self) -> None:
         assert DbSam().parts == ("cab",)
         assert (FULL.parts, LITE.parts) == (("cab", "bca", "fusion"), ("cab", "bca"))
-        paper = DbSam(preset="paper")
+        paper = DbSam.from_preset("paper")
         assert (paper.drop_path, paper.recipe) == (0.3, "paper")
         assert paper.settings(make_engine("sam").card, 20).prompts == (
             (1.0, "box.jitter:kind=c,pixels=20"),
@@ -252,7 +253,7 @@ class TestShapes:
         ends = DbSam()._ends(engine)
         assert [place.name.rsplit(".", 1)[1] for place, _ in ends] == ["2", "5", "8", "11"]
         assert all(joint for _, joint in ends)
-        assert encoder_blocks.heads(ends[0][0]) == 12
+        assert encoder_blocks.count_heads(ends[0][0]) == 12
 
 
 class TestCounts:
@@ -336,7 +337,7 @@ def test_a_image_is_the_same_among_others(family: str) -> None:
     engine = stirred(put(FULL, family)).engine
     frames = [np.random.default_rng(k).integers(0, 255, (96, 96, 3), np.uint8) for k in range(4)]
     with torch.no_grad():
-        together = encoder_blocks.encode_together(engine, frames)
+        together = engine.encode_together(frames)
         for frame, found in zip(frames, together, strict=True):
             alone = engine.encode(frame)
             for a, b in zip(alone.maps, found.maps, strict=True):
@@ -383,7 +384,8 @@ def thin(first: int, count: int, side: int = 96) -> Gathered:
         body = (along / 30) ** 2 + (across / 3) ** 2 < 1
         grey = np.clip(60 + 100 * body + rng.normal(0, 6, body.shape), 0, 255).astype(np.uint8)
         planes = body[None, None].astype(np.uint16)
-        scans.append(Scan(np.repeat(grey[None, ..., None], 3, -1), planes, {(0, 1): "vessel"}))
+        rgb = np.repeat(grey[None, ..., None], 3, -1)
+        scans.append(Scan(rgb, planes, {(0, 1): "vessel"}, Stack.from_array(rgb)))
         rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         items.append(Item(number, 0, (Thing(0, 1, "vessel", box, int(body.sum())),)))
@@ -413,7 +415,7 @@ def test_convolutions_help_with_things_thinner_than_a_patch() -> None:
     data = Data("thin", thin(100, 64), thin(1000, 16), thin(0, 0))
     settings = replace(BOX, steps=200, batch=4, rate=2e-3, average=0.9, validate_every=100)
     best = []
-    for method in (Decoder(), replace(FULL, dropout=0.0, drop_path=0.0)):
+    for method in (DecoderOnly(), replace(FULL, dropout=0.0, drop_path=0.0)):
         adapted = attach(method, make_engine("sam"), ("vessel",))
         adapted.rates.clear()  # both decoders at the same rate
         best.append(trainer(adapted, data, settings).run().progress.best["dice"])

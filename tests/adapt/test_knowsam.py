@@ -23,14 +23,21 @@ from segscope.adapt.methods.knowsam.losses import (
     certain_cells,
     consistency,
     distil,
-    doubt,
-    mix,
-    ramp,
+    mean_entropy,
+    ramp_up,
     supervised,
+    swap_cells,
 )
-from segscope.adapt.methods.knowsam.method import KnowSam, Student, quality
-from segscope.adapt.methods.knowsam.students import Fusion, Prompts, Students, Unet, Vnet
-from segscope.adapt.methods.knowsam.teacher import Teacher, modules
+from segscope.adapt.methods.knowsam.method import KnowSam
+from segscope.adapt.methods.knowsam.segmenter import StudentSegmenter, judge_parts
+from segscope.adapt.methods.knowsam.students import (
+    Fusion,
+    Prompts,
+    Students,
+    StudentUnet,
+    StudentVnet,
+)
+from segscope.adapt.methods.knowsam.teacher import Teacher, make_modules
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import CheckpointError, UsageError
 from segscope.models.build import build
@@ -50,8 +57,8 @@ def made(
     )
 
 
-def student(adapted: Adapted) -> Student:
-    assert isinstance(adapted.result, Student)
+def student(adapted: Adapted) -> StudentSegmenter:
+    assert isinstance(adapted.result, StudentSegmenter)
     return adapted.result
 
 
@@ -69,8 +76,8 @@ def count(module: nn.Module) -> int:
 
 def test_networks_have_the_parameters_of_the_paper() -> None:
     with torch.device("meta"):
-        assert count(Unet(2)) == 1_944_322
-        assert count(Vnet(2)) == 3_265_986
+        assert count(StudentUnet(2)) == 1_944_322
+        assert count(StudentVnet(2)) == 3_265_986
         assert count(Fusion(2, published_head=True)) == 40_548
         assert count(Prompts(256, 256)) == 5_578_496
 
@@ -80,7 +87,7 @@ def test_the_teacher_at_full_size_has_the_parameters_of_its_parts() -> None:
         model=build("sam", "vit-b", meta=True), card=SimpleNamespace(family="sam", name="sam-vit-b")
     )
     with torch.device("meta"):
-        parts = modules(engine, 2, 0.25, 256)
+        parts = make_modules(engine, 2, 0.25, 256)
     encoder = 12 * 2 * (2 * 768 * 192 + 192 + 768)
     decoder = 5 * (2 * 256 * 64 + 64 + 256)
     assert sum(map(count, parts.values())) == encoder + decoder + 2 * 5_578_496
@@ -164,9 +171,9 @@ def test_distillation_by_definition(classes: int) -> None:
 @pytest.mark.parametrize("classes", [2, 4, 9])
 def test_entropy_and_consistency_hold_for_any_number_of_classes(classes: int) -> None:
     flat = torch.zeros(2, classes, 8, 8)
-    assert torch.allclose(doubt(flat), torch.ones(2), atol=1e-5)
+    assert torch.allclose(mean_entropy(flat), torch.ones(2), atol=1e-5)
     sure = 50 * torch.eye(classes)[torch.arange(64) % classes].T.reshape(1, classes, 8, 8)
-    assert float(doubt(sure)) < 1e-4
+    assert float(mean_entropy(sure)) < 1e-4
     assert float(consistency(sure, sure)) < 1e-4
     share = 1 / classes
     expected = -(share * math.log(share) + (1 - share) * math.log(1 - share))
@@ -194,7 +201,7 @@ def test_supervised_loss_by_hand() -> None:
 
 
 def test_the_weight_of_consistency_rises_as_published() -> None:
-    found = [ramp(iteration) for iteration in (0, 12_000, 25_000, 50_000, 60_000)]
+    found = [ramp_up(iteration) for iteration in (0, 12_000, 25_000, 50_000, 60_000)]
     assert found == pytest.approx([0.0067, 0.0557, 0.2865, 1.0, 1.0], abs=1e-4)
 
 
@@ -211,7 +218,7 @@ def test_the_surest_cells_change_places_with_their_labels() -> None:
     assert inside.sum().item() == 2 * 5 * 16
     images, others = torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
     labels, theirs = torch.zeros(2, 16, 16).long(), torch.full((2, 16, 16), 7)
-    shown, truth = mix(inside, images, labels, others, theirs)
+    shown, truth = swap_cells(inside, images, labels, others, theirs)
     assert torch.equal(shown[:, 0].bool(), inside)
     assert torch.equal(truth, 7 * inside)
 
@@ -238,8 +245,8 @@ def test_gradients_go_where_they_should(data: Data) -> None:
     found = student(adapted)
     pixels = torch.cat([found.pixels(example.rgb[0]) for example in examples])
     answers = found.students(pixels)
-    classes = torch.stack([method._classes(example) for example in examples])
-    teacher, taught = method._taught(adapted, examples, answers[2], classes, [0, 1])
+    classes = torch.stack([method.class_map(example) for example in examples])
+    teacher, taught = method.teach(adapted, examples, answers[2], classes, [0, 1])
     assert teacher is not None
     assert taught is not None
     terms = {
@@ -365,7 +372,7 @@ def test_students_are_loaded_without_teacher_and_base(data: Data, tmp_path: Path
     )
     size = (tmp_path / "weights.safetensors").stat().st_size
     assert size < 1.2 * 4 * count(loaded.students) + 20_000
-    assert set(quality(adapted, data.val)) == {"dice u", "dice v", "dice teacher"}
+    assert set(judge_parts(adapted, data.val)) == {"dice u", "dice v", "dice teacher"}
 
 
 @pytest.mark.slow
@@ -381,7 +388,7 @@ def test_it_learns_eight_labelled_images(data: Data) -> None:
 # --- files of the public code -----------------------------------------------------------------------------------------
 
 
-def public_state(found: Student) -> dict[str, Tensor]:
+def public_state(found: StudentSegmenter) -> dict[str, Tensor]:
     """Students as the public code would save them: other names, the same order of layers."""
     students, out = found.students, dict[str, Tensor]()
     back = [f"{part}.{k}" for k in range(4) for part in UPS]
@@ -437,13 +444,13 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
                 (),
                 "SGDL_best_model",
             ),
-            ({name: item for name, item in state.items() if name != first}, (), "wanted"),
-            ({**state, first: state[first][..., :1]}, (), "stands in the file where"),
+            ({name: item for name, item in state.items() if name != first}, (), "expected"),
+            ({**state, first: state[first][..., :1]}, (), "is expected: not the students"),
             (state, ("a", "b", "c"), "3 names"),
             (
                 {name: item for name, item in state.items() if "VNet" not in name},
                 (),
-                "no published checkpoint",
+                "not a published checkpoint",
             ),
         ]
     ):

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, Sampler
 from segscope.adapt.data.training_set import Data
-from segscope.adapt.losses.clip_memory import Recall
+from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.method import Adapted
-from segscope.adapt.methods.medsam2 import MIX, PARTS, MedSam2, Script, Walk, answer_losses
+from segscope.adapt.methods.medsam2.clips import ClipPlan, ClipRun, answer_losses, draw_clip
+from segscope.adapt.methods.medsam2.method import MIX, PARTS, MedSam2
 from segscope.adapt.saved import attach
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, UsageError
 from segscope.load import load
@@ -127,14 +128,14 @@ def test_detached_memories_teach_the_memory_encoder_nothing(
     encoders = {
         name: item for name, item in adapted.trained.items() if name.startswith("memory_encoder.")
     }
-    monkeypatch.setattr(Recall, "track", _detaching(Recall.track))
+    monkeypatch.setattr(ClipMemory, "track", _detaching(ClipMemory.track))
     adapted.method.loss(adapted, [example(4, plan="box")])["loss"].backward()
     assert encoders
     assert all(item.grad is None or not bool(item.grad.any()) for item in encoders.values())
 
 
 def _detaching(track: Callable[..., Any]) -> Callable[..., Any]:
-    def step(self: Recall, *given: Any) -> Any:
+    def step(self: ClipMemory, *given: Any) -> Any:
         self.detach()
         return track(self, *given)
 
@@ -220,23 +221,23 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 def test_the_mix_of_prompts_is_the_published_one(clips: Data) -> None:
-    chosen = Settings(steps=1, prompts=MIX, augment=0.0)
+    chosen = TrainingSettings(steps=1, prompts=MIX, augment=0.0)
     made = Sampler(clips.train, clips.unlabelled, chosen, zoom=False, frames=4, grid=128)
     masks, seconds, corrected = [], [], []
     method = MedSam2(clip=4)
     for step in range(500):
         for place in range(4):
             found = made.example(step, place)
-            script = method.script(found)
-            masks.append(script.plan.opening == "mask.gt")
-            seconds.append(len(script.initial) == 2)
-            assert len(script.initial) in (1, 2)
-            assert script.initial[0] == found.at
-            assert not masks[-1] or not script.corrected
-            assert masks[-1] or len(script.initial) <= len(script.corrected) <= 2
-            assert set(script.initial) <= set(script.corrected) or masks[-1]
-            corrected.append(len(script.corrected))
-            assert sorted([script.initial[0], *(frame for frame, _ in script.order)]) == list(
+            plan = draw_clip(found, method.clips)
+            masks.append(plan.plan.opening == "mask.gt")
+            seconds.append(len(plan.initial) == 2)
+            assert len(plan.initial) in (1, 2)
+            assert plan.initial[0] == found.at
+            assert not masks[-1] or not plan.corrected
+            assert masks[-1] or len(plan.initial) <= len(plan.corrected) <= 2
+            assert set(plan.initial) <= set(plan.corrected) or masks[-1]
+            corrected.append(len(plan.corrected))
+            assert sorted([plan.initial[0], *(frame for frame, _ in plan.order)]) == list(
                 range(len(found.rgb))
             )
     assert abs(np.mean(masks) - 0.5) < 0.03
@@ -299,11 +300,11 @@ def test_one_click_in_ten_is_made_by_the_truth(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_clip_may_start_at_its_first_frame() -> None:
     found = example(6, at=3, gone=(0, 1))
-    script = MedSam2(start="first", second=0.0).script(found)
-    assert script.initial == (0,)
-    assert script.objects == (0,)
-    assert script.order == tuple((frame, 1) for frame in range(1, 6))
-    both = MedSam2(second=0.0).script(found)
+    plan = draw_clip(found, MedSam2(start="first", second=0.0).clips)
+    assert plan.initial == (0,)
+    assert plan.objects == (0,)
+    assert plan.order == tuple((frame, 1) for frame in range(1, 6))
+    both = draw_clip(found, MedSam2(second=0.0).clips)
     assert both.objects == (0, 1)
     assert both.order == ((4, 1), (5, 1), (2, -1), (1, -1), (0, -1))
 
@@ -367,10 +368,10 @@ def test_where_an_object_is_absent_only_presence_is_judged() -> None:
 def test_a_given_mask_is_not_judged() -> None:
     adapted = attach(MedSam2(second=0.0), alive("sam2"), ())
     found = example(3, plan="mask")
-    walk = Walk(adapted, adapted.method, found, adapted.method.script(found))  # type: ignore[arg-type]
+    walk = ClipRun(adapted, adapted.method.clips, found, draw_clip(found, adapted.method.clips))  # type: ignore[arg-type]
     walk.loss()
     assert len(walk.losses) == 2
-    assert min(walk.dice[True]) > 0.95  # the mask itself, at the decoder's resolution
+    assert min(walk.prompted_dice) > 0.95  # the mask itself, at the decoder's resolution
 
 
 # --- as prediction does it ------------------------------------------------------------------------------------------
@@ -382,7 +383,7 @@ def test_a_clip_is_carried_as_prediction_carries_it(family: str) -> None:
     engine = make_engine(family)
     found = example(5, plan="box", at=2)
     adapted = attach(MedSam2(second=0.0), engine, ())
-    walk = Walk(adapted, adapted.method, found, adapted.method.script(found))  # type: ignore[arg-type]
+    walk = ClipRun(adapted, adapted.method.clips, found, draw_clip(found, adapted.method.clips))  # type: ignore[arg-type]
     with torch.no_grad(), FullMemories():
         walk.loss()
     stack = Stack.from_array(found.rgb)
@@ -481,7 +482,7 @@ def _dice(adapted: Adapted, batch: list[Example]) -> float:
 
 
 def _forgetful(engine: Any) -> Callable[..., Tensor]:
-    return lambda features, banks: engine.plain(features).expand(len(banks), -1, -1, -1)
+    return lambda features, banks: engine.unconditioned(features).expand(len(banks), -1, -1, -1)
 
 
 def test_validation_tells_prompted_and_tracked_frames_apart(clips: Data) -> None:
@@ -499,8 +500,8 @@ def test_validation_of_images_is_the_usual_one(data: Data) -> None:
 
 def test_a_run_on_volumes(clips: Data, tmp_path: Path) -> None:
     adapted = attached(MedSam2, "mini")
-    settings = Settings(steps=2, batch=2, workers=0, prompts=MIX)
-    trainer = Trainer(adapted, clips, sampler(adapted, clips, settings), settings, tmp_path)
+    settings = TrainingSettings(steps=2, batch=2, workers=0, prompts=MIX)
+    trainer = Trainer(adapted, clips, sampler(adapted, clips, settings), tmp_path)
     outcome = trainer.run()
     assert outcome.progress.step == 2
     assert "val prompted" in outcome.progress.rows[0]
@@ -568,7 +569,7 @@ def test_a_wrong_size_of_the_input_is_refused(tmp_path: Path) -> None:
         read(path, input_size=500)
 
 
-def test_scripts_are_values() -> None:
-    one, other = (MedSam2().script(example(5, seed=4, plan="box")) for _ in range(2))
-    assert isinstance(one, Script)
+def test_plans_are_values() -> None:
+    one, other = (draw_clip(example(5, seed=4, plan="box"), MedSam2().clips) for _ in range(2))
+    assert isinstance(one, ClipPlan)
     assert one == other

@@ -125,7 +125,7 @@ class TestMethod:
 
     def test_settings_survive_json(self, pair: tuple[type[Method], str]) -> None:
         kind, family = pair
-        chosen = kind.suited(make_engine(family).card)
+        chosen = kind.default_for(make_engine(family).card)
         assert kind.from_dict(json.loads(json.dumps(chosen.as_dict()))) == chosen
 
 
@@ -214,7 +214,7 @@ def test_damaged_folders_are_refused(tmp_path: Path) -> None:
     )
     for change in (tensors, shorter, more):
         write(tmp_path, record, change)
-        with pytest.raises(CheckpointError, match=r"do not fit|are not of one training"):
+        with pytest.raises(CheckpointError, match=r"do not fit|do not belong together"):
             load_adaptation(tmp_path, lambda *_: make_engine("sam2"))
     write(tmp_path, record, {**adapted.trained, "mask_decoder.iou_token.weight": gone * math.nan})
     with pytest.raises(CheckpointError, match="not finite"):

@@ -19,8 +19,9 @@ from torch import Tensor
 from segscope.adapt import convert as adapt_convert
 from segscope.adapt import safe_unpickle
 from segscope.adapt.methods.med_sa import convert as med_sa_convert
+from segscope.adapt.methods.sam_med2d import convert as sam_med2d_convert
 from segscope.adapt.networks.sam_inputs import resize
-from segscope.adapt.saved import Record, attached, base_of, load_adaptation
+from segscope.adapt.saved import Record, base_of, load_adaptation, load_tensors
 from segscope.cli.app import main
 from segscope.errors import CheckpointError
 from segscope.load import load
@@ -60,13 +61,13 @@ class TestMedSa:
 
     def read(self, state: dict[str, Tensor], **options: Any) -> Any:
         engine = make_engine("sam")
-        method, classes, tensors = med_sa_convert.read_med_sa(state, engine, (), **options)
+        method, classes, tensors = med_sa_convert.read(state, engine, (), **options)
         record = Record(method, base_of(engine, "tiny"), classes)
-        return method, attached(record, engine, tensors, Path("file"))
+        return method, load_tensors(record, engine, tensors, Path("file"))
 
     def test_it_is_recognised(self) -> None:
-        assert med_sa_convert.is_med_sa(self.state())
-        assert not med_sa_convert.is_med_sa({"x": torch.zeros(1)})
+        assert med_sa_convert.recognise(self.state())
+        assert not med_sa_convert.recognise({"x": torch.zeros(1)})
 
     def test_its_tensors_come_back(self) -> None:
         state = self.state()
@@ -86,7 +87,7 @@ class TestMedSa:
     def test_volumes_take_the_adapters_for_depth(self) -> None:
         method, engine = self.read(self.state(), depth=4)
         assert method.legacy_depth_windows
-        assert engine.depth == 4
+        assert engine.chunk_depth == 4
 
     @pytest.mark.parametrize("changes", [{"side": 64}, {"moved": True}], ids=str)
     def test_an_encoder_of_its_own_comes_along(self, changes: dict[str, Any]) -> None:
@@ -110,13 +111,13 @@ class TestMedSa:
         bare = {key: item for key, item in state.items() if "_Adapter" in key}
         deeper = {**state, "image_encoder.blocks.2.attn.qkv.weight": torch.zeros(1)}
         for broken, reason in (
-            (tokens, "mask tokens"), (strange, "not known"), (other, "prompt encoder"), (gone, "missing"),
+            (tokens, "mask tokens"), (strange, "unknown"), (other, "prompt encoder"), (gone, "missing"),
             (bare, "adapters only"), (deeper, "3 layers"),
         ):  # fmt: skip
             with pytest.raises(CheckpointError, match=reason):
                 self.read(broken)
-        with pytest.raises(CheckpointError, match="stands on SAM"):
-            med_sa_convert.read_med_sa(state, make_engine("sam2"), ())
+        with pytest.raises(CheckpointError, match="is based on SAM"):
+            med_sa_convert.read(state, make_engine("sam2"), ())
 
 
 class _Poison:
@@ -210,12 +211,12 @@ class TestSamMed2d:
         for broken, reason in ((gone, "missing"), (placed, "random table")):
             engine = make_engine("sam")
             with pytest.raises(CheckpointError, match=reason):  # noqa: PT012 - both steps may refuse
-                method, classes, tensors = med_sa_convert.read_sam_med2d(broken, engine, ())
-                attached(
+                method, classes, tensors = sam_med2d_convert.read(broken, engine, ())
+                load_tensors(
                     Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file")
                 )
-        with pytest.raises(CheckpointError, match="stands on SAM"):
-            med_sa_convert.read_sam_med2d(state, make_engine("mini"), ())
+        with pytest.raises(CheckpointError, match="is based on SAM"):
+            sam_med2d_convert.read(state, make_engine("mini"), ())
 
 
 def test_the_command_makes_what_can_be_loaded(

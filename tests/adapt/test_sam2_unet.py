@@ -18,7 +18,12 @@ from torch import Tensor
 from segscope.adapt import convert
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted
-from segscope.adapt.methods.sam2_unet.method import Sam2Unet, Unet, sod_scores, structure_loss
+from segscope.adapt.methods.sam2_unet.method import (
+    Sam2Unet,
+    UnetSegmenter,
+    sod_scores,
+    structure_loss,
+)
 from segscope.adapt.networks import encoder_trunk, sliding_window
 from segscope.adapt.saved import attach, load_adaptation
 from segscope.errors import CheckpointError, UsageError
@@ -31,8 +36,8 @@ def made(family: str = "sam2", classes: tuple[str, ...] = ("body",), **settings:
     return attach(Sam2Unet(**{"side": 96, **settings}), make_engine(family), classes)
 
 
-def unet(adapted: Adapted) -> Unet:
-    assert isinstance(adapted.result, Unet)
+def unet(adapted: Adapted) -> UnetSegmenter:
+    assert isinstance(adapted.result, UnetSegmenter)
     return adapted.result
 
 
@@ -309,7 +314,7 @@ def test_published_files_that_do_not_fit_are_refused(stirred: Adapted, tmp_path:
         ({**state, "rfb9.strange": state["head.bias"]}, "sam2", "do not fit"),
         ({name: item for name, item in state.items() if name != key}, "sam2", "on one side only"),
         (state, "mini", "another network"),
-        ({"x": state["head.bias"]}, "sam2", "no published checkpoint"),
+        ({"x": state["head.bias"]}, "sam2", "not a published checkpoint"),
     ]
     for number, (content, family, reason) in enumerate(cases):
         torch.save(content, tmp_path / f"{number}.pth")

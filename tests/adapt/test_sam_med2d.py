@@ -29,7 +29,7 @@ from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 from segscope.models.engine import DecoderPrompt
 
-PRESET = SamMed2d(preset="sam-med2d")
+PRESET = SamMed2d.from_preset("sam-med2d")
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
 
 
@@ -75,9 +75,9 @@ class TestStart:
 
     def test_large_bases_see_256_pixels(self) -> None:
         card = make_engine("sam").card
-        assert SamMed2d.suited(replace(card, input_size=1024)).side == 256
-        assert SamMed2d.suited(card).side == 0
-        assert SamMed2d.suited(replace(card, family="sam2", input_size=1024)).side == 0
+        assert SamMed2d.default_for(replace(card, input_size=1024)).side == 256
+        assert SamMed2d.default_for(card).side == 0
+        assert SamMed2d.default_for(replace(card, family="sam2", input_size=1024)).side == 0
 
     def test_unknown_words_are_refused(self) -> None:
         for changes in ({"preset": "x"}, {"layers": "x"}, {"adapters": "x"}, {"images": "x"}):
@@ -229,7 +229,7 @@ class TestPasses:
         steps: list[set[str]] = []
         for step in range(18):
             before = {name: item.detach().clone() for name, item in adapted.trained.items()}
-            run._step(run._batch(step))
+            run.take_step(run.batch(step))
             steps.append(
                 {
                     name
@@ -271,7 +271,7 @@ class TestPasses:
 
         through, first, second = run(), run(tmp_path), run(tmp_path)
         through.run()
-        first.run(lambda done, *_: setattr(first, "_signal", 2 * (done == 5)))
+        first.run(lambda done, *_: setattr(first.stop, "number", 2 * (done == 5)))
         assert second.resume()
         assert (second.progress.step, second.adapted.memo["pass"]) == (5, 5)
         second.run()

@@ -21,8 +21,9 @@ from segscope.adapt import METHODS
 from segscope.adapt.data.sampler import on_grid
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted
-from segscope.adapt.training.feature_cache import FeatureStore, variants
-from segscope.adapt.training.trainer import SKIPS, Estimate, Trainer, _schedule
+from segscope.adapt.training.estimate import Estimate
+from segscope.adapt.training.feature_cache import FeatureCache, count_variants
+from segscope.adapt.training.trainer import SKIPS, Trainer, schedule_rate
 from segscope.errors import SegscopeError, UsageError
 from segscope.load import load
 
@@ -98,7 +99,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(data: Data) -> None:
     for parts in (1, 2):
         adapted = attached(METHODS["full"], "sam2")
         work = trainer(adapted, data, replace(BOX, accumulate=parts))
-        work._gradients(work._batch(0))
+        work.compute_gradients(work.batch(0))
         grads.append(
             {name: item.grad for name, item in adapted.trained.items() if item.grad is not None}
         )
@@ -169,7 +170,7 @@ def test_a_run_without_gain_stops_early(data: Data) -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    rates = [_schedule(step, 100, 0.1) for step in range(100)]
+    rates = [schedule_rate(step, 100, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
     assert rates.index(max(rates)) in (9, 10)
@@ -198,7 +199,7 @@ def test_kept_features_give_the_answers_of_fresh_ones(family: str, data: Data) -
     adapted = attached(METHODS["decoder"], family)
     example = sampler(adapted, data, variants=2).example(0, 0)
     fresh = on_grid(adapted.features(example), example)[0]
-    adapted.store = FeatureStore(2**30)
+    adapted.store = FeatureCache(2**30)
     for _ in range(2):
         kept = on_grid(adapted.features(example), example)[0]
         assert all(torch.equal(a, b) for a, b in zip(fresh.maps, kept.maps, strict=True))
@@ -206,29 +207,29 @@ def test_kept_features_give_the_answers_of_fresh_ones(family: str, data: Data) -
 
 
 def test_what_does_not_fit_is_not_kept() -> None:
-    assert variants(8, 20, 100, 2**20) == 8
-    assert variants(8, 20, 2**18, 2**24) == 3
-    assert variants(8, 20, 2**24, 2**20) == 0
+    assert count_variants(8, 20, 100, 2**20) == 8
+    assert count_variants(8, 20, 2**18, 2**24) == 3
+    assert count_variants(8, 20, 2**24, 2**20) == 0
 
 
 def test_validation_leaves_the_network_as_it_was(data: Data) -> None:
     adapted = attached(METHODS["lora"], "sam2")
     before = answers(adapted.engine)
     work = trainer(adapted, data, replace(BOX, average=0.9))
-    work._judge({"step": 0.0})
+    work.validate_step({"step": 0.0})
     assert all(torch.equal(a, b) for a, b in zip(before, answers(adapted.engine), strict=True))
 
 
 def test_a_short_budget_goes_into_steps_not_into_views(data: Data) -> None:
     """Views that are seen once each would be encoded for nothing."""
     adapted = attached(METHODS["decoder"], "mini")
-    work = Trainer(adapted, data, sampler(adapted, data, variants=8), BOX)
+    work = Trainer(adapted, data, sampler(adapted, data, variants=8))
     lap = work.sampler.lap
     assert lap == len(data.train.items) / BOX.batch
     # encoding every frame once takes 10 s, a third of a minute may be spent on it
     estimate = Estimate(0.1, 10 / lap, 8 * lap, 1.0, 0)
-    few = work._fewer_views(estimate, 1.0)
+    few = work.limit_variants(estimate, 1.0)
     assert (work.sampler.variants, few.fresh_steps) == (1, lap)
     assert few.fitting(1.0) > 1.5 * estimate.fitting(1.0)
     work.sampler = sampler(adapted, data, variants=8)
-    assert work._fewer_views(estimate, 60.0).fresh_steps == 8 * lap
+    assert work.limit_variants(estimate, 60.0).fresh_steps == 8 * lap

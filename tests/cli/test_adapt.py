@@ -187,9 +187,9 @@ def test_a_base_of_a_family_that_a_method_cannot_adapt(
     ends: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from segscope.adapt.methods.decoder import Decoder
+    from segscope.adapt.methods.decoder import DecoderOnly
 
-    monkeypatch.setattr(Decoder, "families", ("sam",))
+    monkeypatch.setattr(DecoderOnly, "families", ("sam",))
     message = ends(command(folder, tiny_checkpoint, tmp_path / "out"))
     assert "adapts networks of the families sam" in message
     assert "lora" in message

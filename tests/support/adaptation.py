@@ -16,14 +16,14 @@ from segscope.adapt.data.sampler import Sampler
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.saved import attach
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
 from segscope.adapt.validation.frames import validate
 from segscope.models.engine import DecoderPrompt
 from segscope.models.segmenter import Segmenter
 from support.engines import make_engine
 
-BOX = Settings(
+BOX = TrainingSettings(
     steps=3,
     batch=2,
     augment=0.0,
@@ -51,7 +51,7 @@ def ellipse(
 
 
 SMALL: dict[str, dict[str, Any]] = {"knowsam": {"side": 64, "width": 4}, "sam2-unet": {"side": 64}}
-"""Settings that make tests of what all methods have in common shorter."""
+"""TrainingSettings that make tests of what all methods have in common shorter."""
 
 
 def attached(
@@ -59,11 +59,13 @@ def attached(
 ) -> Adapted:
     """A method on a fresh small engine; `small` in settings that suit a test, else in those that suit the engine."""
     engine = make_engine(family)
-    chosen = replace(kind.suited(engine.card), **SMALL.get(kind.name, {}) if small else {})
+    chosen = replace(kind.default_for(engine.card), **SMALL.get(kind.name, {}) if small else {})
     return attach(chosen, engine, tuple(classes))
 
 
-def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: int = 0) -> Sampler:
+def sampler(
+    adapted: Adapted, data: Data, settings: TrainingSettings = BOX, variants: int = 0
+) -> Sampler:
     method = adapted.method
     return Sampler(
         data.train,
@@ -79,9 +81,9 @@ def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: in
 
 
 def trainer(
-    adapted: Adapted, data: Data, settings: Settings = BOX, folder: Path | None = None
+    adapted: Adapted, data: Data, settings: TrainingSettings = BOX, folder: Path | None = None
 ) -> Trainer:
-    return Trainer(adapted, data, sampler(adapted, data, settings), settings, folder)
+    return Trainer(adapted, data, sampler(adapted, data, settings), folder)
 
 
 def each_dice(adapted: Adapted, data: Data) -> list[float]:

@@ -166,7 +166,7 @@ class Adapt:
         check_out(self.out.expanduser(), self.resume)
         sets = tuple(dataset(path) for path in self.data)
         engine = self.fresh()
-        chosen = _with(kind.suited(engine.card), self.own)
+        chosen = _with(kind.default_for(engine.card), self.own)
         request = Request(
             engine,
             self.source,
@@ -282,7 +282,7 @@ def _with(method: Method, own: Sequence[str]) -> Method:
                 f"setting of {method.name}", name, known or ["(none)"], "Wanted: --set NAME=VALUE."
             )
         changes[name] = _read(name, value, known[name])
-    return dataclasses.replace(method, **changes)
+    return method.with_settings(changes)
 
 
 def _read(name: str, text: str, now: Any) -> Any:

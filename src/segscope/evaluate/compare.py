@@ -285,7 +285,7 @@ def _train(
         request = Request(
             engine,
             contest.base,
-            method(name).suited(engine.card),
+            method(name).default_for(engine.card),
             contest.sets,
             contest.choice,
             out,

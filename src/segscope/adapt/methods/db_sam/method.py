@@ -17,7 +17,7 @@ where BCA and fusion are as well: later stages and the neck see what they found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,12 +27,19 @@ from torch import Tensor, nn
 from segscope.adapt.data.sampler import Example
 from segscope.adapt.losses import single_decode
 from segscope.adapt.losses.interactive import prompted_loss
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
-from segscope.adapt.method_presets import apply, check
+from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method_presets import apply_settings, check_words
 from segscope.adapt.methods.db_sam.layers import ConvBranch, StageEnd, Stream
 from segscope.adapt.networks import encoder_blocks
-from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION
-from segscope.adapt.training.settings import MIX, Settings
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    HIGH_RESOLUTION,
+    count_parameters,
+    make_trainable,
+    network,
+)
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import MIX, TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
 from segscope.models.model_cards import Card
@@ -57,7 +64,7 @@ BRANCH = "vision_encoder.conv_branch."
 
 
 @dataclass(frozen=True)
-class DbSam(Method):
+class DbSam(PromptedMethod):
     """Train channel attention, a branch of convolutions and the mask decoder.
 
     Attributes:
@@ -93,8 +100,7 @@ class DbSam(Method):
     recipe: str = "usual"
 
     def __post_init__(self) -> None:
-        apply(self, PRESETS)
-        check(self, recipe=RECIPES)
+        check_words(self, preset=("", *PRESETS), recipe=RECIPES)
         if set(self.parts) - set(FULL) or not (self.parts or self.decoder or self.neck):
             raise UsageError(
                 f"parts are of {', '.join(FULL)}, got {', '.join(self.parts) or 'none, and no decoder'}"
@@ -106,12 +112,20 @@ class DbSam(Method):
         if self.points < 1 or not 0 <= self.dropout < 1 or not 0 <= self.drop_path < 1:
             raise UsageError("points are 1 or more, dropout and drop_path from 0 to below 1")
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    @classmethod
+    def from_preset(cls, preset: str, **changes: object) -> DbSam:
+        """The method with the settings of a preset, some of them changed."""
+        return cls().with_settings({"preset": preset, **changes})
+
+    def with_settings(self, changes: Mapping[str, object]) -> DbSam:
+        return apply_settings(self, changes, PRESETS)
+
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(2500, max(300, 15 * frames))
         rate = 3e-4
         if card.family == "mini" and self.parts == ("cab",):
             rate = 1e-3
-        return Settings(steps=steps, rate=rate, prompts=RECIPES[self.recipe])
+        return TrainingSettings(steps=steps, rate=rate, prompts=RECIPES[self.recipe])
 
     @property
     def frozen_encoder(self) -> bool:
@@ -130,14 +144,14 @@ class DbSam(Method):
             prefixes.append(f"{place.name}.stage_end.")
         if len(branch):
             root.vision_encoder.conv_branch = branch
-            encoder_blocks.entry(engine).register_forward_pre_hook(
+            encoder_blocks.find_entry(engine).register_forward_pre_hook(
                 lambda _, given: stream.begin(given[0])
             )
             prefixes.append(BRANCH)
         root.vision_encoder.eval()
         more = self._old(engine)
         if prefixes or more:
-            trained = release(root, (*prefixes, *more), HIGH_RESOLUTION)
+            trained = make_trainable(root, (*prefixes, *more), HIGH_RESOLUTION)
         else:
             trained = {}
         noisy = tuple(
@@ -146,14 +160,18 @@ class DbSam(Method):
             if hasattr(place.block, "stage_end")
         )
         rates = {"mask_decoder.": 0.3, "vision_encoder.": 0.1, **dict.fromkeys(prefixes, 1.0)}
-        return Adapted(self, engine, root, trained, rates=rates, noisy=noisy if len(branch) else ())
+        return Adapted(
+            self, engine, root, trained, rates=rates, train_mode=noisy if len(branch) else ()
+        )
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         with torch.device("meta"):
             made = [stage for _, stage in self._stages(engine)] + [self._branch(engine)]
         own = sum(item.numel() for each in made for item in each.parameters())
         return own + (
-            count(network(engine), self._old(engine), HIGH_RESOLUTION) if self._old(engine) else 0
+            count_parameters(network(engine), self._old(engine), HIGH_RESOLUTION)
+            if self._old(engine)
+            else 0
         )
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
@@ -196,7 +214,7 @@ class DbSam(Method):
                 continue
             stage = StageEnd(
                 place.width,
-                encoder_blocks.heads(place),
+                encoder_blocks.count_heads(place),
                 cab="cab" in self.parts,
                 bca=bca,
                 fusion=fusion,

@@ -149,7 +149,7 @@ def grow_decoder(
     Returns:
         Beginnings of their parameters' names.
     """
-    model: Any = engine.model  # type: ignore[attr-defined]
+    model: Any = engine.model
     decoder = model.mask_decoder
     made = []
     own = 1 + decoder.mask_tokens.num_embeddings + int(hasattr(decoder, "obj_score_token"))

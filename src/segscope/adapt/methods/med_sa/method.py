@@ -18,18 +18,17 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses import single_decode, slice_chunks
 from segscope.adapt.losses.interactive import prompted_loss
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
-from segscope.adapt.method_presets import apply, check
+from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method_presets import apply_settings, check_words
 from segscope.adapt.methods.med_sa import layers
 from segscope.adapt.methods.med_sa.layers import (
     AcrossDepth,
@@ -38,9 +37,16 @@ from segscope.adapt.methods.med_sa.layers import (
     hyper_size,
 )
 from segscope.adapt.networks import encoder_blocks
-from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    HIGH_RESOLUTION,
+    count_parameters,
+    make_trainable,
+    network,
+)
 from segscope.adapt.networks.sam_inputs import BASE, UNIT, growth, look
-from segscope.adapt.training.settings import MIX, Settings
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import MIX, TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -71,7 +77,7 @@ POSITIVE = 2.0  # weight of the object's pixels in the code's cross-entropy
 
 
 @dataclass(frozen=True)
-class MedSa(Method):
+class MedSa(PromptedMethod):
     """Train adapters.
 
     Attributes:
@@ -121,14 +127,14 @@ class MedSa(Method):
     legacy_pad_before_norm: bool = False
 
     def __post_init__(self) -> None:
-        apply(self, PRESETS)
-        check(
+        check_words(
             self,
+            preset=("", *PRESETS),
             activation=("gelu", "relu"),
             decoder=("whole", "adapters", "both", "frozen"),
             recipe=RECIPES,
         )
-        check(self, images=(BASE, UNIT))
+        check_words(self, images=(BASE, UNIT))
         if not 0 < self.ratio <= 4 or self.depth < 1:
             raise UsageError("the ratio is above 0 and at most 4, the depth 1 slice or more")
         if not (self.space or self.mlp or self.depth > 1 or self.decoder != "frozen"):
@@ -138,14 +144,22 @@ class MedSa(Method):
                 "hyper steers an adapter in the decoder; take decoder=adapters or decoder=both"
             )
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    @classmethod
+    def from_preset(cls, preset: str, **changes: object) -> MedSa:
+        """The method with the settings of a preset, some of them changed."""
+        return cls().with_settings({"preset": preset, **changes})
+
+    def with_settings(self, changes: Mapping[str, object]) -> MedSa:
+        return apply_settings(self, changes, PRESETS)
+
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         steps = min(2500, max(300, 15 * frames))
         # a chunk holds several images
         batch = max(1, 4 // self.depth)
         rate = 3e-4
         if card.family == "mini":
             rate = 1e-3
-        return Settings(steps=steps, rate=rate, batch=batch, prompts=RECIPES[self.recipe])
+        return TrainingSettings(steps=steps, rate=rate, batch=batch, prompts=RECIPES[self.recipe])
 
     @property
     def frames(self) -> int:
@@ -161,7 +175,7 @@ class MedSa(Method):
         found = self._places(engine)
         for place in found:
             children = self._children(place)
-            encoder_blocks.grow(
+            encoder_blocks.extend(
                 place, **{name: child.to(engine.device) for name, child in children.items()}
             )
             place.block.pad_first = self.legacy_pad_before_norm
@@ -176,15 +190,15 @@ class MedSa(Method):
                 activation=self.activation,
             )
         if prefixes:
-            trained = release(root, prefixes)
+            trained = make_trainable(root, prefixes)
         else:
             trained = {}
         if self.whole:
-            trained |= release(root, ("vision_encoder.",))
+            trained |= make_trainable(root, ("vision_encoder.",))
         if self.decoder in ("whole", "both"):
-            trained |= release(root, DECODER, HIGH_RESOLUTION)
+            trained |= make_trainable(root, DECODER, HIGH_RESOLUTION)
         if self.depth > 1:
-            slice_chunks.see(engine, self.depth)
+            engine.chunk_depth = self.depth
         return Adapted(self, engine, root, trained, rates=self._rates(prefixes))
 
     def _rates(self, adapters: Sequence[str]) -> dict[str, float]:
@@ -207,15 +221,17 @@ class MedSa(Method):
                 plain = bottleneck_size(width, DECODER_RATIO)
                 found += 2 * plain + (hyper_size(width, DECODER_RATIO) if self.hyper else plain)
         if self.decoder in ("whole", "both"):
-            found += count(model, DECODER, HIGH_RESOLUTION)
+            found += count_parameters(model, DECODER, HIGH_RESOLUTION)
         return found + (
-            count(model, ("vision_encoder.",)) + growth(engine, self.side) if self.whole else 0
+            count_parameters(model, ("vision_encoder.",)) + growth(engine, self.side)
+            if self.whole
+            else 0
         )
 
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
         if self.depth == 1:
             return super().encode(adapted, example)
-        return encoder_blocks.encode_together(adapted.engine, list(example.rgb))
+        return adapted.engine.encode_together(list(example.rgb))
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         if self.depth > 1:
@@ -227,11 +243,6 @@ class MedSa(Method):
         if self.recipe == "code":
             return single_decode.opening_loss(adapted, batch, _weighted)
         return prompted_loss(adapted, batch)
-
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
-        if self.depth == 1:
-            return super().validate(adapted, cases)
-        return slice_chunks.validate(adapted, cases)
 
     # --- layers ----------------------------------------------------------------------------------
 

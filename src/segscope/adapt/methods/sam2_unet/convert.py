@@ -106,7 +106,7 @@ def _same_trunk(state: Mapping[str, Tensor], engine: Engine) -> None:
         what = f"SAM 2 {sizes[0]}"
     else:
         what = f"no known Hiera encoder (width {width}, {depth} blocks)"
-    model: Any = engine.model  # type: ignore[attr-defined]
+    model: Any = engine.model
     if engine.card.family != "sam2" or encoder_trunk.trunk(engine).inside[0] != width:
         raise CheckpointError(
             f"this SAM2-UNet stands on {what}; {engine.card.name} is another network"

@@ -11,19 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.adapt.networks.encoder_trunk import Trunk
+from segscope.models.batch_norm import BatchNorm
 
 INITS = ("zero", "trunc_normal", "default")
 
 
-class Norm(nn.BatchNorm2d):
-    """Batch norm without torch's counter of batches, which nothing here reads."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.num_batches_tracked = None
-
-
-class ConvNorm(nn.Sequential):
+class ConvBatchNorm(nn.Sequential):
     """Convolution without bias, then batch norm; no activation, as in the published code."""
 
     def __init__(
@@ -35,7 +28,7 @@ class ConvNorm(nn.Sequential):
         self.conv = nn.Conv2d(
             inside, outside, (high, wide), padding=padding, dilation=dilation, bias=False
         )
-        self.bn = Norm(outside)
+        self.bn = BatchNorm(outside)
 
 
 class Adapter(nn.Module):
@@ -64,18 +57,18 @@ class Rfb(nn.Module):
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([nn.Sequential(ConvNorm(inside, outside))])
+        self.branches = nn.ModuleList([nn.Sequential(ConvBatchNorm(inside, outside))])
         for k in (3, 5, 7):
             self.branches.append(
                 nn.Sequential(
-                    ConvNorm(inside, outside),
-                    ConvNorm(outside, outside, (1, k)),
-                    ConvNorm(outside, outside, (k, 1)),
-                    ConvNorm(outside, outside, 3, dilation=k),
+                    ConvBatchNorm(inside, outside),
+                    ConvBatchNorm(outside, outside, (1, k)),
+                    ConvBatchNorm(outside, outside, (k, 1)),
+                    ConvBatchNorm(outside, outside, 3, dilation=k),
                 )
             )
-        self.join = ConvNorm(4 * outside, outside, 3)
-        self.shortcut = ConvNorm(inside, outside)
+        self.join = ConvBatchNorm(4 * outside, outside, 3)
+        self.shortcut = ConvBatchNorm(inside, outside)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(
@@ -88,8 +81,8 @@ class Up(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = ConvNorm(2 * width, width, 3)
-        self.second = ConvNorm(width, width, 3)
+        self.first = ConvBatchNorm(2 * width, width, 3)
+        self.second = ConvBatchNorm(width, width, 3)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         x = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=True)

@@ -29,7 +29,7 @@ from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.methods.sam2_unet.layers import INITS, Net
 from segscope.adapt.networks import encoder_trunk, sliding_window
 from segscope.adapt.networks.encoder_trunk import Fit, Trunk
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.frames import MOST
 from segscope.adapt.validation.frames import validate as usual
 from segscope.errors import UsageError
@@ -102,7 +102,7 @@ class Sam2Unet(Method):
             )
 
     @classmethod
-    def suited(cls, card: Card) -> Sam2Unet:
+    def default_for(cls, card: Card) -> Sam2Unet:
         return cls(
             side=max(
                 encoder_trunk.STRIDE,
@@ -117,9 +117,9 @@ class Sam2Unet(Method):
             side, init="default", bce="plain", edges="soft", output="sigmoid", protocol="sod"
         )
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         # 20 rounds of batches of 12 are published; few images need more rounds
-        return Settings(
+        return TrainingSettings(
             steps=min(3000, max(300, 10 * frames)), rate=1e-3, decay=5e-4, batch=4, average=0.97
         )
 
@@ -133,10 +133,10 @@ class Sam2Unet(Method):
                 "a network without prompts needs the names of the classes that it shall tell apart"
             )
         net = self._net(encoder_trunk.trunk(engine), classes).to(engine.device).eval()
-        result = Unet(engine, net, self, tuple(classes))
+        result = UnetSegmenter(engine, net, self, tuple(classes))
         trained = dict(net.named_parameters())
         statistics = dict(net.named_buffers())
-        return Adapted(self, engine, net, trained, statistics, noisy=(net,), result=result)
+        return Adapted(self, engine, net, trained, statistics, train_mode=(net,), result=result)
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         with torch.device("meta"):
@@ -191,7 +191,7 @@ class Sam2Unet(Method):
         classes = example.classes[example.at]
         if self.tiles == 1:
             return rgb, classes
-        share = sliding_window.share(self.tiles)
+        share = sliding_window.window_share(self.tiles)
         at = example.rng.random(2).tolist()
         return sliding_window.cut(rgb, share, at), sliding_window.cut(classes, share, at)
 
@@ -231,7 +231,7 @@ class Sam2Unet(Method):
         return "squash"
 
 
-class Unet:
+class UnetSegmenter:
     """Trunk and decoder as a `segscope.models.segmenter.Segmenter`."""
 
     def __init__(
@@ -327,7 +327,7 @@ def sod_scores(values: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> t
     return float(np.mean(2 * both / sizes)), float(np.mean(both / (sizes - both)))
 
 
-def sod_figures(segmenter: Unet, cases: Gathered, most: int = MOST) -> dict[str, float]:
+def sod_figures(segmenter: UnetSegmenter, cases: Gathered, most: int = MOST) -> dict[str, float]:
     """`sod_scores` over evenly spaced frames and their classes."""
     scores = []
     step = max(1, -(-len(cases.items) // most))
@@ -344,6 +344,6 @@ def sod_figures(segmenter: Unet, cases: Gathered, most: int = MOST) -> dict[str,
     return {"sod dice": float(dice), "sod iou": float(iou)}
 
 
-def _unet(adapted: Adapted) -> Unet:
-    assert isinstance(adapted.result, Unet)
+def _unet(adapted: Adapted) -> UnetSegmenter:
+    assert isinstance(adapted.result, UnetSegmenter)
     return adapted.result

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example, on_grid
-from segscope.adapt.losses.interactive import CLAMP, hint_of
 from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss
 from segscope.adapt.method import Adapted, Terms
 from segscope.adapt.methods.sam_med2d.layers import drawn, error_points, one_point, shifted_box
 from segscope.errors import UsageError
-from segscope.models.engine import NO_HINT, DecoderPrompt, Engine, Features
+from segscope.inference.constants import CLAMP
+from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.models.engine import NO_PROMPT, DecoderPrompt, Engine, Features
 
 FOCAL = 20.0
 PRESENCE = 0.05
@@ -32,7 +33,7 @@ MANY = 99  # clicks
 
 
 @dataclass(frozen=True)
-class Talk:
+class IterationPlan:
     """How passes go.
 
     Attributes:
@@ -55,7 +56,7 @@ class Talk:
 
 
 @dataclass(eq=False)
-class Going:
+class PendingExample:
     """One image between two passes.
 
     Attributes:
@@ -90,7 +91,7 @@ class Going:
         }
 
     @classmethod
-    def from_memo(cls, memo: dict[str, Any], device: torch.device) -> Going:
+    def from_memo(cls, memo: dict[str, Any], device: torch.device) -> PendingExample:
         maps = tuple(item.to(device) for item in memo["maps"])
         position = None if memo["position"] is None else memo["position"].to(device)
         hints = [
@@ -106,7 +107,7 @@ class Going:
         return cls(features, memo["truth"].to(device), hints, memo["lone"])
 
 
-def passes_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms:
+def passes_loss(adapted: Adapted, batch: Sequence[Example], talk: IterationPlan) -> Terms:
     """Mean loss of all passes of each image."""
     losses = []
     dice = []
@@ -123,7 +124,7 @@ def passes_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms
     return {"loss": torch.stack(losses).mean(), "dice": torch.stack(dice).mean()}
 
 
-def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Terms:
+def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: IterationPlan) -> Terms:
     """Mean loss of one pass; images change only when their passes are through.
 
     Several processes that are stopped amid the passes of a image go on with the first one's
@@ -142,7 +143,7 @@ def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Ter
     if number == 0:
         going = [_begin(adapted, example, talk) for example in batch]
     else:
-        going = [Going.from_memo(item, adapted.engine.device) for item in memo["going"]]
+        going = [PendingExample.from_memo(item, adapted.engine.device) for item in memo["going"]]
     found = [
         _pass(adapted, each, number, talk, example.rng)
         for each, example in zip(going, batch, strict=True)
@@ -157,7 +158,7 @@ def stepwise_loss(adapted: Adapted, batch: Sequence[Example], talk: Talk) -> Ter
     }
 
 
-def _begin(adapted: Adapted, example: Example, talk: Talk) -> Going:
+def _begin(adapted: Adapted, example: Example, talk: IterationPlan) -> PendingExample:
     """A image with its opening prompts; one click or box for all its objects, as published."""
     features = on_grid(adapted.features(example), example)[example.at]
     rng = example.rng
@@ -167,18 +168,24 @@ def _begin(adapted: Adapted, example: Example, talk: Talk) -> Going:
     hints = []
     for k in members:
         if not talk.own:
-            hints.append(hint_of(example.prompts[k]))
+            hints.append(decoder_prompt(example.prompts[k]))
         elif boxed:
-            hints.append(replace(NO_HINT, box=shifted_box(truth[k], rng, largest=True)))
+            hints.append(replace(NO_PROMPT, box=shifted_box(truth[k], rng, largest=True)))
         else:
             xy, labels = one_point(truth[k], rng)
             hints.append(DecoderPrompt(xy, labels == 1))
     lone = 1 + int(rng.integers(1, max(2, talk.passes - 2)))
-    return Going(features, torch.from_numpy(truth[members]).to(adapted.engine.device), hints, lone)
+    return PendingExample(
+        features, torch.from_numpy(truth[members]).to(adapted.engine.device), hints, lone
+    )
 
 
 def _pass(
-    adapted: Adapted, going: Going, number: int, talk: Talk, rng: np.random.Generator
+    adapted: Adapted,
+    going: PendingExample,
+    number: int,
+    talk: IterationPlan,
+    rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Loss and mean Dice of one pass over all objects; leaves the hints of the next one."""
     engine = adapted.engine
@@ -222,7 +229,7 @@ def _next(
     found: Tensor,
     truth: Tensor,
     alone: bool,
-    talk: Talk,
+    talk: IterationPlan,
     rng: np.random.Generator,
 ) -> DecoderPrompt:
     """What is said after an answer: its logits, and clicks into its errors unless they are to stand
@@ -231,7 +238,7 @@ def _next(
     previous = low.clamp(-CLAMP, CLAMP)
     if alone:
         # clicks of earlier passes are dropped with it: those that follow start from the mask again
-        return replace(NO_HINT, previous=previous)
+        return replace(NO_PROMPT, previous=previous)
     xy, labels = error_points(
         truth.cpu().numpy(), found.cpu().numpy(), int(rng.choice(POINTS)), rng
     )

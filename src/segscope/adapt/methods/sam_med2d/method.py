@@ -13,25 +13,29 @@ boxes are of the whole object unless the preset draws them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
-from segscope.adapt.method_presets import apply, check
-from segscope.adapt.methods.sam_med2d.iterations import Talk, passes_loss, stepwise_loss
+from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method_presets import apply_settings, check_words
+from segscope.adapt.methods.sam_med2d.iterations import IterationPlan, passes_loss, stepwise_loss
 from segscope.adapt.methods.sam_med2d.layers import AdapterLayer, layer_size
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.networks.parameter_groups import (
     DECODER,
     ENCODER,
     HIGH_RESOLUTION,
-    PLACES,
-    prompts,
+    POSITION_TABLES,
+    count_parameters,
+    make_trainable,
+    network,
+    prompt_encoder,
 )
 from segscope.adapt.networks.sam_inputs import BASE, MED2D, answer, growth, look
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
 from segscope.models.model_cards import Card
@@ -54,7 +58,7 @@ OPENINGS = ((0.5, "box.jitter:share=0.1"), (0.5, "click.random"))
 
 
 @dataclass(frozen=True)
-class SamMed2d(Method):
+class SamMed2d(PromptedMethod):
     """Train adapter layers, prompt encoder and decoder.
 
     Attributes:
@@ -107,8 +111,13 @@ class SamMed2d(Method):
     side: int = 0
 
     def __post_init__(self) -> None:
-        apply(self, PRESETS)
-        check(self, layers=("light", "dense", "none"), adapters=("on", "off"), images=(BASE, MED2D))
+        check_words(
+            self,
+            preset=("", *PRESETS),
+            layers=("light", "dense", "none"),
+            adapters=("on", "off"),
+            images=(BASE, MED2D),
+        )
         if self.passes < 1 or not 1 <= self.deep <= self.passes or self.masks < 0:
             raise UsageError(
                 "there is at least one pass, the first is deep, and no fewer than 0 masks are drawn"
@@ -119,15 +128,25 @@ class SamMed2d(Method):
             )
 
     @classmethod
-    def suited(cls, card: Card) -> SamMed2d:
+    def from_preset(cls, preset: str, **changes: object) -> SamMed2d:
+        """The method with the settings of a preset, some of them changed."""
+        return cls().with_settings({"preset": preset, **changes})
+
+    def with_settings(self, changes: Mapping[str, object]) -> SamMed2d:
+        return apply_settings(self, changes, PRESETS)
+
+    @classmethod
+    def default_for(cls, card: Card) -> SamMed2d:
         # at 1024 pixels nine passes of prompts wait for twelve seconds of a laptop's encoding
         return cls(side=SIDE if card.family == "sam" and card.input_size > SIDE else 0)
 
-    def settings(self, card: Card, frames: int) -> Settings:
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         rate = 1e-4
         if card.family == "mini":
             rate = 5e-4
-        plain = Settings(steps=min(2000, max(250, 10 * frames)), rate=rate, prompts=OPENINGS)
+        plain = TrainingSettings(
+            steps=min(2000, max(250, 10 * frames)), rate=rate, prompts=OPENINGS
+        )
         if self.stepwise:
             return replace(
                 plain, steps=plain.steps * self.passes, rate=1e-4, batch=2, decay=0.0, objects=16
@@ -146,17 +165,17 @@ class SamMed2d(Method):
         for place in self._places(engine):
             layer = AdapterLayer(place.width, light=self.layers == "light", zero=self.zero)
             layer.on = self.adapters == "on"
-            encoder_blocks.grow(place, beside_mlp=layer.to(engine.device))
+            encoder_blocks.extend(place, beside_mlp=layer.to(engine.device))
             prefixes.append(f"{place.name}.beside_mlp.")
         if prefixes:
-            trained = release(root, prefixes)
+            trained = make_trainable(root, prefixes)
         else:
             trained = {}
-        trained |= release(root, self._chosen(engine), (*HIGH_RESOLUTION, *PLACES))
+        trained |= make_trainable(root, self._chosen(engine), (*HIGH_RESOLUTION, *POSITION_TABLES))
         if self.stepwise:
             slow = {}
         else:
-            slow = dict.fromkeys((*DECODER, *prompts(engine.card.family)), 0.3)
+            slow = dict.fromkeys((*DECODER, *prompt_encoder(engine.card.family)), 0.3)
         return Adapted(
             self,
             engine,
@@ -169,11 +188,13 @@ class SamMed2d(Method):
         layers = sum(
             layer_size(place, light=self.layers == "light") for place in self._places(engine)
         )
-        plain = count(network(engine), self._chosen(engine), (*HIGH_RESOLUTION, *PLACES))
+        plain = count_parameters(
+            network(engine), self._chosen(engine), (*HIGH_RESOLUTION, *POSITION_TABLES)
+        )
         return layers + plain + (growth(engine, self.side) if self.whole else 0)
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
-        talk = Talk(
+        talk = IterationPlan(
             self.passes, self.deep, self.keep_points, self.own_prompts, self.masks, self.three
         )
         if self.stepwise:
@@ -194,7 +215,7 @@ class SamMed2d(Method):
 
     def _chosen(self, engine: Engine) -> tuple[str, ...]:
         if self.prompts:
-            more = prompts(engine.card.family)
+            more = prompt_encoder(engine.card.family)
         else:
             more = ()
         return (*DECODER, *more, *(ENCODER if self.whole else ()))
