@@ -67,7 +67,7 @@ def compare(
             key = f"{prefix}{frame}{suffix}"
             if f"{key}_low" not in reference:
                 continue
-            answer = work.tracks[object_id].answers[frame]
+            answer = work.objects[object_id].answers[frame]
             logits = work.inference.spool.get(answer.logits).numpy()
             assert np.abs(logits - reference[f"{key}_low"][0, 0]).max() < TOLERANCE, key
             if f"{key}_score" in reference:

@@ -55,7 +55,7 @@ def track(family: str, frames: NDArray[np.uint8]) -> Tensor:
         for _ in work.propagate("forward"):
             pass
         store = work.inference.spool
-        answers = work.tracks[1].answers
+        answers = work.objects[1].answers
         return torch.stack([store.get(answers[i].logits) for i in range(COUNT)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ from segscope.serve.project.sandboxed_reader import read_sandboxed
 from segscope.serve.project.uploads import UploadedFile, Uploads
 from segscope.serve.settings import Settings
 from segscope.stack import Stack
+
+log = logging.getLogger("segscope.serve")
 
 CACHED = 6  # stacks and renderers kept open besides those in use by sessions
 DisplayWindow = str | Mapping[str, Any] | None
@@ -243,6 +246,18 @@ class Images:
                 "it with a larger `step`, or frame by frame."
             )
         return np.stack([stack[index][::step, ::step] for index in range(0, len(stack), step)])
+
+    def prefetch(self, image_id: str) -> None:
+        """Open an image in the background, because it is likely to be needed soon."""
+
+        def work() -> None:
+            try:
+                frames = self.renderer(image_id)
+                _ = frames[len(frames) // 2]
+            except Exception as error:
+                log.debug("prefetching an image failed: %s", type(error).__name__)
+
+        threading.Thread(target=work, name="segscope-prefetch", daemon=True).start()
 
     def list_folder(self, root: int, relative: str) -> list[FolderEntry]:
         """Images and folders in a folder below a root."""

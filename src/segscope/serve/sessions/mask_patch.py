@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import PromptError
-from segscope.masks import Runs, decode_runs, encode_runs
+from segscope.masks import FrameMask, Runs, decode_runs, encode_runs
 from segscope.serve.answers import Bbox, EncodedPatch, Encoding, PatchHeader
 
 Mask = NDArray[np.bool_]
@@ -176,6 +176,22 @@ def difference_patch(
     new = _decode_or_empty(after, size_hw)
     bbox = box_of(old ^ new)
     return MaskPatch(frame, object_id, bbox, _cut(new, bbox), int(new.sum()), score)
+
+
+def candidate_patches(answer: FrameMask) -> tuple[MaskPatch, ...]:
+    """The answer and the other masks that its prompts may mean, numbered from 0."""
+    masks = [(answer.mask, answer.score)]
+    masks += [(logits > 0, score) for logits, score in answer.candidates]
+    return tuple(
+        whole_patch(
+            answer.frame,
+            answer.object_id,
+            mask,
+            score=round(float(score), 4),
+            candidate=number,
+        )
+        for number, (mask, score) in enumerate(masks)
+    )
 
 
 def apply_patch(canvas: Mask, patch: MaskPatch) -> None:

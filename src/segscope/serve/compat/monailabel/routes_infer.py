@@ -27,7 +27,7 @@ from segscope.serve.compat.monailabel.dependencies import (
     save_uploads,
 )
 from segscope.serve.compat.monailabel.infer_params import number_pair
-from segscope.serve.compat.monailabel.service import MonaiLabelService, SessionInfo
+from segscope.serve.compat.monailabel.service import ImageSessionInfo, MonaiLabelService
 from segscope.serve.errors import NotFound, Unauthorised
 from segscope.serve.json_object import JsonObject, is_number, text_field
 from segscope.serve.project.image_records import StoredImage
@@ -109,7 +109,7 @@ def open_session(
     files: Annotated[list[UploadFile], File()],
     uncompress: bool = False,  # noqa: ARG001 - archives are always unpacked
     expiry: Annotated[int, Query(ge=0)] = 0,
-) -> dict[str, str | SessionInfo]:
+) -> dict[str, str | ImageSessionInfo]:
     """Take an image for some time; 3D Slicer sends its volumes this way."""
     with save_uploads(service, files) as saved:
         session = service.open_session(saved, expiry)
@@ -119,7 +119,7 @@ def open_session(
 @router.get("/session/{session_id}", response_model=None)
 def get_session(
     service: Service, session_id: str, update_ts: bool = False, image: bool = False
-) -> SessionInfo | Response:
+) -> ImageSessionInfo | Response:
     session = service.get_session(session_id, touch=update_ts)
     if not image:
         return session.info()
@@ -127,7 +127,7 @@ def get_session(
 
 
 @router.delete("/session/{session_id}", response_model=None)
-def close_session(service: Service, session_id: str) -> SessionInfo:
+def close_session(service: Service, session_id: str) -> ImageSessionInfo:
     return service.close_session(session_id).info()
 
 

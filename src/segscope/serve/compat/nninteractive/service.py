@@ -34,7 +34,7 @@ from segscope.serve.errors import Expired, Full
 from segscope.serve.project.image_records import Image
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
-from segscope.serve.sessions.registry import SessionRequest
+from segscope.serve.sessions.session_request import SessionRequest
 from segscope.session.commands import Add
 
 IDLE_TIMEOUT_S = 600.0
