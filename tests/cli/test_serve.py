@@ -18,12 +18,6 @@ import pytest
 
 from segscope.cli.annotate import project_of
 from segscope.cli.app import main
-from segscope.serve.project.image_records import ReadChoice
-from segscope.serve.project.ingest import find_images, ingest
-from segscope.serve.project.page_token import PageToken
-from segscope.serve.project.workspace import Workspace
-from segscope.serve.server import ListenAddress, open_listener
-from segscope.serve.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -70,56 +64,6 @@ def test_help_imports_no_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.splitlines()[-1] == "heavy: []"
 
 
-def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(inputs.folder, data)
-    second = data / "series" / "second.dcm"
-    other = data / "more" / "deep"
-    other.mkdir(parents=True)
-    shutil.copy(data / "good.png", other / "good.png")
-    (data / "broken.png").write_bytes(b"no image")
-    (data / ".hidden").mkdir()
-    (data / "old.segscope").mkdir()
-    shutil.copy(data / "good.png", data / "old.segscope" / "x.png")
-    assert not second.exists()
-    found = [path.relative_to(data).as_posix() for path in find_images(data)]
-    assert found == [
-        "broken.png",
-        "good.png",
-        "more/deep/good.png",
-        "series",
-        "volume.nii.gz",
-        "volume.npy",
-    ]
-    with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
-        report = ingest(workspace.images, workspace.cases, [data], lambda *_: None)
-        names = [case.name for case in workspace.cases.list_cases()]
-        assert names == ["good.png", "series", "volume.nii.gz", "volume.npy"]
-        assert report.cases == 5  # one image is there twice
-        assert [path.name for path, _ in report.skipped] == ["broken.png"]
-        ingest(workspace.images, workspace.cases, [data], lambda *_: None)
-        assert len(workspace.cases.list_cases()) == 4
-
-
-def test_each_series_of_a_folder_is_a_case(inputs: Any, tmp_path: Path) -> None:
-    import pydicom
-
-    data = tmp_path / "study"
-    shutil.copytree(inputs.series, data)
-    for file in sorted(data.iterdir()):
-        slice_ = pydicom.dcmread(file)
-        slice_.SeriesInstanceUID += ".7"
-        slice_.SOPInstanceUID += ".7"
-        slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID
-        slice_.save_as(file.with_name(f"b{file.name}"))
-    with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
-        report = ingest(workspace.images, workspace.cases, [data], lambda *_: None)
-        assert report.cases == 2
-        assert len({case.image_id for case in workspace.cases.list_cases()}) == 2
-        second = workspace.images.add(data, ReadChoice(series="2"))
-        assert second.shape_zyx[0] == 3
-
-
 def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -161,28 +105,3 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
     assert seen[0][0]["name"] == "good.png"
     assert (tmp_path / "data.segscope" / "project.sqlite").is_file()
     assert main(["serve", "--help"]) == 0
-
-
-@pytest.mark.parametrize("harm", ["missing", "damaged", "short", "open"])
-def test_a_token_that_others_may_know_is_not_used(tmp_path: Path, harm: str) -> None:
-    first = PageToken.load(tmp_path)
-    assert len(first.token) == 32
-    first.save(tmp_path)
-    assert PageToken.load(tmp_path) == first
-    path = tmp_path / "page_token.json"
-    if harm == "missing":
-        path.unlink()
-    elif harm == "open":
-        path.chmod(0o644)
-    else:
-        path.write_text("{" if harm == "damaged" else '{"token": "x", "port": 1}')
-    assert PageToken.load(tmp_path).token not in ("x", first.token)
-
-
-def test_the_usual_port_or_another(tmp_path: Path) -> None:
-    with open_listener(ListenAddress()) as taken:
-        usual = taken.getsockname()[1]
-        with open_listener(ListenAddress(preferred_port=usual)) as other:
-            assert other.getsockname()[1] != usual
-    with open_listener(ListenAddress(preferred_port=usual)) as again:
-        assert again.getsockname()[1] == usual

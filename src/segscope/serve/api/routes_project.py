@@ -14,7 +14,7 @@ from segscope.serve.answers import JobStatus, ServedModel
 from segscope.serve.api import schemas
 from segscope.serve.api.dependencies import ServedWorkspace, resolve_reference
 from segscope.serve.errors import NotFound, Unauthorised
-from segscope.serve.project.dataset_export import export_dataset
+from segscope.serve.project.dataset_export import DatasetExport
 from segscope.serve.project.project_info import LabelCode, ProjectInfo, ProjectLabel
 from segscope.serve.project.worklist import CaseState, CaseUpdate, WorklistCase
 from segscope.serve.sessions.jobs import Job
@@ -79,23 +79,15 @@ def change_project(body: schemas.ProjectChange, workspace: ServedWorkspace) -> P
 def collect(body: schemas.Collect, workspace: ServedWorkspace) -> JobStatus:
     """Export the cases in these states as a data set of the project, for `segscope adapt`."""
     cases = [case for case in workspace.cases.list_cases() if case.state in body.states]
+    target = workspace.settings.project / "dataset"
+    export = DatasetExport(cases, workspace.sessions, workspace.images, target, name=workspace.name)
 
     def work(job: Job) -> None:
         def progress(done: int, total: int) -> None:
             job.total = total
             job.step(done=done)
 
-        job.result = dict(
-            export_dataset(
-                cases,
-                workspace.sessions,
-                workspace.images,
-                workspace.settings.project / "dataset",
-                name=workspace.name,
-                progress=progress,
-                cancelled=job.cancelled,
-            )
-        )
+        job.result = dict(export.run(progress, job.cancelled))
 
     return workspace.jobs.start(Job("collect", ""), work).status()
 

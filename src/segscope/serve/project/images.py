@@ -25,8 +25,6 @@ from segscope.serve.project.image_encoding import encode_image, encode_thumbnail
 from segscope.serve.project.image_records import (
     NO_CHOICE,
     Image,
-    ImageProperties,
-    Origin,
     ReadChoice,
     StoredImage,
     image_id_of,
@@ -125,7 +123,8 @@ class Images:
         path = path.resolve()
         stack = read(path, **choice.options())
         image_id = image_id_of(self._content_hash(path), choice.options())
-        return self._insert(image_id, path.name, "root", path, choice, stack)
+        image = Image.of(stack, image_id, path.name, "root")
+        return self._insert(StoredImage(image, path, choice), stack)
 
     def upload(
         self,
@@ -148,27 +147,20 @@ class Images:
             read_sandboxed(upload.path, choice.options(), limits)  # before anything is stored
             path = upload.store(image_id)
             stack = read_sandboxed(path, choice.options(), limits)
-            return self._insert(image_id, name or path.name, "upload", path, choice, stack)
+            image = Image.of(stack, image_id, name or path.name, "upload")
+            return self._insert(StoredImage(image, path, choice), stack)
 
-    def _insert(
-        self,
-        image_id: str,
-        name: str,
-        origin: Origin,
-        path: Path,
-        choice: ReadChoice,
-        stack: Stack,
-    ) -> Image:
-        properties = ImageProperties.of(stack)
-        image = Image(image_id=image_id, name=name, origin=origin, **vars(properties))
-        row = StoredImage(image, path, choice).to_row() | {"created": now()}
+    def _insert(self, stored: StoredImage, stack: Stack) -> Image:
+        """Add an image that was read, or update the place of one that was moved."""
+        image = stored.image
+        row = stored.to_row() | {"created": now()}
         self._database.insert("images", row, otherwise="OR IGNORE")
-        if not self.get(image_id).path.exists():  # the file was moved since it was first added
-            moved = {"path": str(path), "origin": origin, "name": name}
-            self._database.update("images", image_id, moved)
+        if not self.get(image.image_id).path.exists():
+            moved = {"path": str(stored.path), "origin": image.origin, "name": image.name}
+            self._database.update("images", image.image_id, moved)
         with self._lock:
-            self._stacks.put((image_id, 0), stack)
-        return self.get(image_id).image
+            self._stacks.put((image.image_id, 0), stack)
+        return self.get(image.image_id).image
 
     def _content_hash(self, path: Path) -> str:
         """The hash of a file or folder; computed again only if sizes or times have changed."""

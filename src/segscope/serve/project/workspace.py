@@ -38,7 +38,7 @@ class Workspace:
         engines: the models.
         sessions: the sessions in memory and on disk.
         session_service, session_jobs: what clients do with sessions.
-        jobs, events: work in progress, and who is told of it.
+        jobs, events: work in progress, and the listeners to it.
 
     Example:
         >>> from segscope.serve.settings import Settings

@@ -1,4 +1,4 @@
-"""MONAI Label's server description, login, image sessions and inference, as its clients use them."""
+"""MONAI Label's description of the server, login, image sessions and inference."""
 
 from __future__ import annotations
 
@@ -145,7 +145,10 @@ def infer(
     file: Annotated[UploadFile | None, File()] = None,
     label: Annotated[UploadFile | None, File()] = None,  # noqa: ARG001 - masks are no prompts here
 ) -> Response:
-    """A mask of the whole image from all prompts; with a file even for "none", as 3D Slicer needs."""
+    """A mask of the whole image from all prompts.
+
+    There is a file even for the output "none", which 3D Slicer needs.
+    """
     options = parse_params(params)
     stored = _requested_image(service, image, session_id, file)
     start = time.perf_counter()
@@ -188,7 +191,7 @@ def _requested_image(
 
 
 def _multipart(params: JsonObject, name: str, data: bytes) -> Response:
-    """params and image as multipart/form-data; clients choose a reader by the suffix of the name."""
+    """The parts "params" and "image"; clients choose a reader by the suffix of the name."""
     boundary = uuid.uuid4().hex
     safe_name = name.replace('"', "_")
     params_part = (
@@ -212,7 +215,12 @@ def _multipart(params: JsonObject, name: str, data: bytes) -> Response:
 
 @dataclass(frozen=True)
 class _SlideRequest:
-    """Polygons to draw: by which model and prompts on which image, and where in the slide it lies."""
+    """Polygons to draw.
+
+    Attributes:
+        offset_xy: position of the image in the slide.
+        min_pixels: smaller components are left out.
+    """
 
     model: str
     stored: StoredImage

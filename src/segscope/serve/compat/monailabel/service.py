@@ -1,4 +1,4 @@
-"""MONAI Label's operations on a workspace: images by session or name, masks from all prompts at once."""
+"""MONAI Label's operations on a workspace: images by session or name, masks from all prompts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
 from segscope.session import Interaction
 
 EXPIRY_S = 3600
-CACHED = 4  # images whose features are kept
+CACHED = 4  # images whose features are cached
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".seg.nrrd", ".mha", ".dcm", ".png")
 _ALIASES = "monailabel names"  # key of the project under which clients' names for images are stored
 _DIMENSIONS: tuple[tuple[Dimension, str], ...] = (

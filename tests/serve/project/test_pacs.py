@@ -15,7 +15,7 @@ from support.orthanc import orthanc
 
 from segscope.io.dicom.web import Archive
 
-from .conftest import Server
+from ..conftest import Server
 
 highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
 pytest.importorskip("dicomweb_client", reason="the extra serve is not installed")
@@ -105,7 +105,7 @@ def test_masks_lie_on_the_same_voxels(
 
 
 def farthest(path: Path, labels: np.ndarray) -> float:
-    """Largest distance in mm of a voxel of a SEG, placed by its own header, to where the series has it."""
+    """Largest distance in mm between a voxel of a SEG by its header and by the series."""
     volume = highdicom.seg.segread(path).get_volume(combine_segments=True)
     affine = volume.affine
     found = np.argwhere(volume.array) @ affine[:3, :3].T + affine[:3, 3]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from .conftest import TOKEN, Server
+from ...conftest import TOKEN, Server
 
 remote = pytest.importorskip("nnInteractive.inference.remote")
 
@@ -193,8 +193,11 @@ class TestDrawn:
         session.add_lasso_interaction(region, include_interaction=True)
         assert iou(target > 0, truth()) > 0.6
         here = (target > 0).sum()
-        session.add_lasso_interaction(region[2:3, 20:27, 13:37], include_interaction=False,
-                                      interaction_bbox=[[2, 3], [20, 27], [13, 37]])  # fmt: skip
+        session.add_lasso_interaction(
+            region[2:3, 20:27, 13:37],
+            include_interaction=False,
+            interaction_bbox=[[2, 3], [20, 27], [13, 37]],
+        )
         assert (target > 0).sum() != here
 
     def test_a_lasso_adds_to_what_is_there(self, session: Any) -> None:

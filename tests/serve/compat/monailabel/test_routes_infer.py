@@ -1,74 +1,23 @@
-"""MONAI Label's protocol as its clients speak it (specs: platform.md, section 4)."""
+"""MONAI Label's protocol as 3D Slicer, OHIF, CVAT and QuPath speak it."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Callable
-from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import nrrd
 import numpy as np
-import pytest
+from support.monailabel_client import MonaiClient, nrrd_of, parts_of
 
 import segscope as ss
 
-from .conftest import TOKEN, Server
+from ...conftest import TOKEN, Server
 
 ROI = [40, 20, 20, 40, 1, 5]  # pairs by axis, not in order
-
-
-class Monai:
-    """A client below /monailabel."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-
-    def ask(self, method: str, path: str, status: int = 200, **more: Any) -> Any:
-        answer = self.server.http.request(method, f"/monailabel{path}", **more)
-        assert answer.status_code == status, (path, answer.status_code, answer.text[:300])
-        return answer
-
-    def infer(
-        self, model: str, params: dict[str, Any], **query: Any
-    ) -> tuple[dict[str, Any], np.ndarray]:
-        """As 3D Slicer does: params in a form, params and a mask file back."""
-        answer = self.ask(
-            "POST", f"/infer/{model}", params=query, data={"params": json.dumps(params)}
-        )
-        parts = parts_of(answer)
-        name, data = parts["image"]
-        assert name.endswith(".nrrd")
-        return json.loads(parts["params"][1]), nrrd_of(data)
-
-
-def parts_of(answer: Any) -> dict[str, tuple[str, bytes]]:
-    kind = answer.headers["content-type"]
-    assert kind.startswith("multipart/form-data")
-    message = message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + answer.content)
-    found = {}
-    for part in message.get_payload():  # type: ignore[union-attr]
-        key = part.get_param("name", header="content-disposition")
-        found[key] = (part.get_filename() or "", part.get_payload(decode=True))
-    return found
-
-
-def nrrd_of(data: bytes) -> np.ndarray:
-    """(z, y, x)"""
-    file = io.BytesIO(data)
-    header = nrrd.read_header(file)
-    return nrrd.read_data(header, file).T
-
-
-@pytest.fixture
-def monai(serve: Callable[..., Server]) -> Monai:
-    return Monai(serve(compat=("monailabel",), compat_token=False))
 
 
 def block() -> np.ndarray:
@@ -81,7 +30,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-def sent(monai: Monai, scans: Path) -> str:
+def sent(monai: MonaiClient, scans: Path) -> str:
     files = [("files", ("ct.nii.gz", (scans / "ct.nii.gz").read_bytes()))]
     return str(
         monai.ask("PUT", "/session/", params={"expiry": 99999}, files=files).json()["session_id"]
@@ -89,7 +38,7 @@ def sent(monai: Monai, scans: Path) -> str:
 
 
 class TestAsSlicerDoes:
-    def test_a_whole_session(self, monai: Monai, scans: Path) -> None:
+    def test_a_whole_session(self, monai: MonaiClient, scans: Path) -> None:
         monai.server.http.headers.pop("Authorization")
         monai.ask("GET", "/auth/", 404)
         info = monai.ask("GET", "/info/").json()
@@ -114,9 +63,15 @@ class TestAsSlicerDoes:
         }
         assert "/" not in told["path"]
         params = {
-            "label": "tumour", "foreground": [[30, 30, 3]], "background": [[5, 5, 3]], "slice": 3, "reset_state": True,
-            "result_extension": ".nrrd", "result_dtype": "uint8", "client_id": "me",
-        }  # fmt: skip
+            "label": "tumour",
+            "foreground": [[30, 30, 3]],
+            "background": [[5, 5, 3]],
+            "slice": 3,
+            "reset_state": True,
+            "result_extension": ".nrrd",
+            "result_dtype": "uint8",
+            "client_id": "me",
+        }
         said, labels = monai.infer("mini_2d", params, session_id=session, output="none")
         assert said["label_names"] == {"tumour": 1}
         assert labels.shape == (7, 60, 80)
@@ -128,7 +83,7 @@ class TestAsSlicerDoes:
         monai.ask("GET", f"/session/{session}", 404)
         monai.ask("POST", f"/infer/mini_2d?session_id={session}", 404, data={"params": "{}"})
 
-    def test_a_box_through_the_volume(self, monai: Monai, scans: Path) -> None:
+    def test_a_box_through_the_volume(self, monai: MonaiClient, scans: Path) -> None:
         session = sent(monai, scans)
         _, labels = monai.infer("mini_3d", {"roi": ROI}, session_id=session)
         assert iou(labels > 0, block()) > 0.7
@@ -137,18 +92,24 @@ class TestAsSlicerDoes:
         )
         assert (labels > 0).any(axis=(1, 2)).sum() > 2
 
-    def test_without_prompts_an_empty_mask_comes_back(self, monai: Monai, scans: Path) -> None:
+    def test_without_prompts_an_empty_mask_comes_back(
+        self, monai: MonaiClient, scans: Path
+    ) -> None:
         _, labels = monai.infer(
             "mini_3d", {"foreground": [], "background": []}, session_id=sent(monai, scans)
         )
         assert labels.shape == (7, 60, 80)
         assert not labels.any()
 
-    def test_the_mask_lies_on_the_scan(self, monai: Monai, scans: Path, tmp_path: Path) -> None:
+    def test_the_mask_lies_on_the_scan(
+        self, monai: MonaiClient, scans: Path, tmp_path: Path
+    ) -> None:
         answer = monai.ask(
-            "POST", "/infer/mini_3d", params={"session_id": sent(monai, scans), "output": "image"},
+            "POST",
+            "/infer/mini_3d",
+            params={"session_id": sent(monai, scans), "output": "image"},
             data={"params": json.dumps({"roi": ROI, "result_extension": ".nii.gz"})},
-        )  # fmt: skip
+        )
         path = tmp_path / "m.nii.gz"
         path.write_bytes(answer.content)
         assert np.array_equal(
@@ -157,7 +118,7 @@ class TestAsSlicerDoes:
 
 
 class TestOthers:
-    def test_ohif_gets_plain_nrrd_of_a_series(self, monai: Monai, inputs: Any) -> None:
+    def test_ohif_gets_plain_nrrd_of_a_series(self, monai: MonaiClient, inputs: Any) -> None:
         files = [
             ("files", (path.name, path.read_bytes()))
             for path in sorted(Path(inputs.series).iterdir())
@@ -189,17 +150,19 @@ class TestOthers:
         assert answer.headers["content-type"] == "application/dicom"
         assert answer.content[128:132] == b"DICM"
 
-    def test_cvat_sends_corners(self, monai: Monai, scans: Path) -> None:
+    def test_cvat_sends_corners(self, monai: MonaiClient, scans: Path) -> None:
         answer = monai.ask(
-            "POST", "/infer/mini_2d", files={"file": ("cells.png", (scans / "cells.png").read_bytes())},
+            "POST",
+            "/infer/mini_2d",
+            files={"file": ("cells.png", (scans / "cells.png").read_bytes())},
             data={"params": json.dumps({"roi": [20, 10, 50, 30]})},
-        )  # fmt: skip
+        )
         labels = nrrd_of(parts_of(answer)["image"][1])
         truth = np.zeros((64, 96), bool)
         truth[10:30, 20:50] = True
         assert iou(labels.reshape(64, 96) > 0, truth) > 0.6
 
-    def test_qupath_gets_polygons(self, monai: Monai, scans: Path) -> None:
+    def test_qupath_gets_polygons(self, monai: MonaiClient, scans: Path) -> None:
         data = (scans / "cells.png").read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         monai.ask("HEAD", "/datastore/image", 404, params={"image": "cells"})
@@ -209,9 +172,11 @@ class TestOthers:
             "params": {"foreground": [[35, 20]], "background": []},
         }
         answer = monai.ask(
-            "POST", "/infer/wsi_v2/mini_2d?output=asap", files={"file": ("patch.png", data)},
+            "POST",
+            "/infer/wsi_v2/mini_2d?output=asap",
+            files={"file": ("patch.png", data)},
             data={"wsi": json.dumps(body)},
-        )  # fmt: skip
+        )
         root = ElementTree.fromstring(answer.content)
         places = [(float(c.get("X")), float(c.get("Y"))) for c in root.iter("Coordinate")]  # type: ignore[arg-type]
         assert places
@@ -230,81 +195,29 @@ class TestOthers:
         assert b"<Coordinate " in answer.content
 
     def test_pages_of_allowed_origins_may_ask(self, serve: Callable[..., Server]) -> None:
-        monai = Monai(
+        monai = MonaiClient(
             serve(compat=("monailabel",), compat_token=False, origins=("http://ohif.example",))
         )
         answer = monai.ask("GET", "/info/", headers={"Origin": "http://ohif.example"})
         assert answer.headers["access-control-allow-origin"] == "http://ohif.example"
 
 
-class TestDatastore:
-    def test_images_and_labels_are_kept(self, monai: Monai, scans: Path) -> None:
-        data = (scans / "ct.nii.gz").read_bytes()
-        image = monai.ask(
-            "PUT", "/datastore/image?image=x", files={"file": ("ct.nii.gz", data)}
-        ).json()["image"]
-        assert monai.ask("GET", f"/datastore/image?image={image}").content == data
-        assert monai.ask("GET", f"/datastore/image/info?image={image}").json()["shape_zyx"] == [
-            7,
-            60,
-            80,
-        ]
-        assert monai.ask("POST", "/activelearning/first", json={}).json()["id"] == image
-        notes = {"label_info": [{"name": "tumour", "idx": 1}], "client_id": "me"}
-        label = {"label": ("label.nrrd", b"NRRD...")}
-        said = monai.ask(
-            "PUT",
-            f"/datastore/label?image={image}",
-            files=label,
-            data={"params": json.dumps(notes)},
-        ).json()
-        assert said == {"image": image, "label": image}
-        assert monai.ask("GET", f"/datastore/label?label={image}&tag=final").content == b"NRRD..."
-        monai.ask("HEAD", f"/datastore/label?label={image}&tag=final")
-        monai.ask("PUT", f"/datastore/label/info?label={image}", data={"info": '{"seen": true}'})
-        info = monai.ask("GET", f"/datastore/label/info?label={image}").json()
-        assert info["seen"]
-        assert info["params"] == notes
-        listing = monai.ask("GET", "/datastore/?output=all").json()
-        assert listing["objects"][image]["labels"]["final"]["ext"] == ".nrrd"
-        assert listing["objects"][image]["image"]["ext"] == ".nii.gz"
-        assert monai.ask("GET", "/datastore/?output=stats").json()["completed"] == 1
-        assert monai.ask("GET", "/info/").json()["datastore"]["label_tags"] == {"final": 1}
-        assert monai.ask("GET", "/datastore/?output=train").json()[0]["image"] == image
-        assert monai.ask("POST", "/activelearning/random", json={}).json() == {}
-        with zipfile.ZipFile(io.BytesIO(monai.ask("GET", "/datastore/dataset").content)) as packed:
-            assert packed.read(f"{image}.nii.gz") == data
-            assert packed.read(f"labels/final/{image}.nrrd") == b"NRRD..."
-        (case,) = monai.server.http.get("/v1/cases").json()
-        assert (case["state"], case["annotator"]) == ("done", "me")
-        monai.ask("DELETE", f"/datastore/label?label={image}")
-        monai.ask("GET", f"/datastore/label?label={image}", 404)
-
-    def test_raw_labels_of_ohif(self, monai: Monai, scans: Path) -> None:
-        data = (scans / "ct.nii.gz").read_bytes()
-        image = monai.ask("PUT", "/datastore/image", files={"file": ("ct.nii.gz", data)}).json()[
-            "image"
-        ]
-        labels = block().astype(np.uint8)
-        raw = labels.T.tobytes(order="F")  # (x, y, z), x running fastest
-        monai.ask(
-            "PUT", f"/datastore/label?image={image}&tag=final", files={"label": ("label.bin", raw)}
-        )
-        kept = monai.ask("GET", f"/datastore/label?label={image}").content
-        assert np.array_equal(nrrd_of(kept), labels)
-        monai.ask(
-            "PUT", f"/datastore/label?image={image}", 422, files={"label": ("label.bin", raw[:-1])}
-        )
-
-
 class TestRefusals:
-    def test_wrong_requests(self, monai: Monai, scans: Path) -> None:
+    def test_wrong_requests(self, monai: MonaiClient, scans: Path) -> None:
         session = sent(monai, scans)
         for params in (
-            "{", "[]", '{"roi": [1]}', '{"roi": "x"}', '{"foreground": [[1]]}', '{"foreground": [[1, 1, 99]]}',
-            '{"foreground": [["a", 1, 1]]}', '{"foreground": [[900, 900, 3]]}', '{"roi": [1, 2, 3, 4, 90, 99]}',
-            '{"foreground": [[30, 30, 3]], "result_extension": "/../../x"}', '{"foreground": [[NaN, 1, 1]]}',
-        ):  # fmt: skip
+            "{",
+            "[]",
+            '{"roi": [1]}',
+            '{"roi": "x"}',
+            '{"foreground": [[1]]}',
+            '{"foreground": [[1, 1, 99]]}',
+            '{"foreground": [["a", 1, 1]]}',
+            '{"foreground": [[900, 900, 3]]}',
+            '{"roi": [1, 2, 3, 4, 90, 99]}',
+            '{"foreground": [[30, 30, 3]], "result_extension": "/../../x"}',
+            '{"foreground": [[NaN, 1, 1]]}',
+        ):
             monai.ask("POST", f"/infer/mini_3d?session_id={session}", 422, data={"params": params})
         monai.ask(
             "POST",
@@ -330,7 +243,7 @@ class TestRefusals:
         assert gzip.decompress((scans / "ct.nii.gz").read_bytes())
 
     def test_the_token_where_it_is_wanted(self, serve: Callable[..., Server]) -> None:
-        monai = Monai(serve(compat=("monailabel",), compat_token=True))
+        monai = MonaiClient(serve(compat=("monailabel",), compat_token=True))
         monai.server.http.headers.pop("Authorization")
         monai.ask("GET", "/info/", 401)
         assert monai.ask("GET", "/auth/").json()["enabled"]

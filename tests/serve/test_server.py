@@ -1,4 +1,4 @@
-"""The real server as a process: kill -9 while people work loses nothing that was acknowledged; and how fast it is."""
+"""The server as a process: kill -9 loses no acknowledged command; its address and speed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from segscope.client import Client, NotReachable, RemoteSession, ServerError, SessionUpdate
+from segscope.serve.server import ListenAddress, open_listener
 
 from .conftest import TOKEN
 
@@ -30,9 +31,24 @@ class Process:
 
     def __init__(self, project: Path, root: Path) -> None:
         self.argv = [
-            sys.executable, "-m", "segscope", "serve", "--project", str(project), "--root", str(root), "--port", "0",
-            "--token", TOKEN, "--device", "cpu", "--facade", "none", "--json",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "segscope",
+            "serve",
+            "--project",
+            str(project),
+            "--root",
+            str(root),
+            "--port",
+            "0",
+            "--token",
+            TOKEN,
+            "--device",
+            "cpu",
+            "--facade",
+            "none",
+            "--json",
+        ]
         self.start()
 
     def start(self) -> None:
@@ -162,7 +178,7 @@ class Annotator:
         return labels
 
     def check(self, client: Client, image_id: str) -> None:
-        """After a restart: what was acknowledged is there, byte for byte; at most the command in flight came on top."""
+        """After a restart, acknowledged commands are there byte for byte, and at most one more."""
         log = [json.loads(line) for line in self.log(client, image_id).splitlines()[1:]]
         assert self.done <= len(log) <= self.done + 1, (self.name, self.done, len(log))
         with client.open(image_id, annotator=self.name, take_over=True) as session:
@@ -239,7 +255,8 @@ def test_four_annotators_and_many_kills(process: Process) -> None:
     people = [Annotator(name, seed) for seed, name in enumerate(("anna", "ben", "carla", "dan"))]
     day(process, people, kills, each, seed=1)
     print(
-        f"\n{sum(person.done for person in people)} commands of 4 annotators, {kills} times kill -9, none lost"
+        f"\n{sum(person.done for person in people)} commands of 4 annotators, "
+        f"{kills} times kill -9, none lost"
     )
 
 
@@ -279,3 +296,12 @@ def test_click_to_mask_is_quick(lasting: Process, record_property: Any) -> None:
     assert (
         np.median(times["further click"]) < 1500
     )  # holds on a busy machine; the figures are what is reported
+
+
+def test_the_usual_port_or_another(tmp_path: Path) -> None:
+    with open_listener(ListenAddress()) as taken:
+        usual = taken.getsockname()[1]
+        with open_listener(ListenAddress(preferred_port=usual)) as other:
+            assert other.getsockname()[1] != usual
+    with open_listener(ListenAddress(preferred_port=usual)) as again:
+        assert again.getsockname()[1] == usual
