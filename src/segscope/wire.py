@@ -16,6 +16,7 @@ from segscope.errors import PromptError
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
 VERSION = 1
+JsonObject = dict[str, Any]
 ReadMask = Callable[[Path], NDArray[np.bool_]]
 
 

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import on_grid
 from segscope.adapt.data.training_set import Data
-from segscope.adapt.losses.clip_memory import gated
-from segscope.adapt.losses.interactive import best_of, hint_of
 from segscope.adapt.method import Adapted
 from segscope.adapt.methods.biosam2 import (
     MIX,
@@ -33,6 +31,7 @@ from segscope.adapt.saved import attach
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, SegscopeError
+from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.load import load
 from segscope.metrics.overlap import dice
 from segscope.models.build import build
@@ -142,7 +141,7 @@ def test_the_memory_encoder_learns_from_recent_entries_only(family: str, data: D
     for recent in (0, 1):
         engine = make_engine(family)
         with torch.no_grad():
-            for name, item in engine.model.named_parameters():  # type: ignore[attr-defined]
+            for name, item in engine.model.named_parameters():
                 if not item.any() or name.endswith("scale"):
                     item.normal_(std=0.2)
         adapted = attach(BioSam2("code", recent=recent, alone=0.0), engine, ())
@@ -210,8 +209,8 @@ def test_images_have_no_time_between_them(data: Data) -> None:
         for place in range(3):
             example = made_.example(place, 0)
             features = on_grid(adapted.features(example), example)[0]
-            answer = engine.decode(features, [hint_of(example.prompts[0])], multimask=False)
-            entries.append(make_entry(engine, features, gated(best_of(answer))))
+            answer = engine.decode(features, [decoder_prompt(example.prompts[0])], multimask=False)
+            entries.append(make_entry(engine, features, answer.best().detach_scores().present()))
         for order in ((0, 1, 2), (2, 0, 1)):
             adapted.memo = {"seen": [], "banks": {"large body": [entries[k] for k in order]}}
             example = made_.example(5, 0)
@@ -279,10 +278,11 @@ def test_a_click_is_where_the_network_sees_it(family: str, size_hw: tuple[int, i
     at = (0.3 * size_hw[1], 0.8 * size_hw[0])
     blob = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * 4.0**2))
     rgb = np.repeat(blob.astype(np.uint8)[..., None], 3, -1)
-    pixels = engine.pixels(rgb) if family == "sam" else engine.pixels(rgb, video=False)
+    pixels = engine.pixels(rgb)
     row, column = divmod(int(pixels[0].sum(0).argmax()), engine.input_size)
     if family == "sam":
-        scale = engine._scale(SimpleNamespace(size_hw=size_hw))
+        place = engine.input_rule.place(size_hw, engine.input_size)
+        scale = np.array([place.columns / size_hw[1], place.rows / size_hw[0]])
     else:
         scale = np.array([engine.input_size / size_hw[1], engine.input_size / size_hw[0]])
     there = np.array(at) * scale
@@ -356,7 +356,7 @@ def test_published_files_are_read(tmp_path: Path) -> None:
     assert float(engine.pixels(white, video=False).max()) == pytest.approx(
         1.0
     )  # divided by 255 and nothing else
-    assert float(make_engine("sam2").pixels(white, video=False).max()) > 2  # type: ignore[attr-defined]
+    assert float(make_engine("sam2").pixels(white, video=False).max()) > 2
 
 
 def test_those_of_medsam_2_oxford_are_told_by_what_they_leave(tmp_path: Path) -> None:

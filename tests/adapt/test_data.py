@@ -10,16 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.adaptation import BOX, attached, ellipse, sampler
 
-from segscope.adapt import METHODS, window
+from segscope.adapt import METHODS
 from segscope.adapt.data import augment
 from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
-from segscope.adapt.losses.interactive import hint_of
 from segscope.adapt.training.settings import BOXES, MIX, TrainingSettings
 from segscope.errors import UnknownName, UsageError
-from segscope.inference.crop import Crop
+from segscope.inference.decoder_prompts import combine_prompts, decoder_prompt
 from segscope.io.datasets.reading import DataSet
-from segscope.predict.hints import request
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
@@ -144,21 +142,6 @@ def test_no_strength_changes_nothing() -> None:
     assert np.array_equal(planes[0, 0], labels)
 
 
-@given(
-    st.floats(0, 90),
-    st.floats(0, 60),
-    st.floats(1, 60),
-    st.floats(1, 60),
-    st.sampled_from([(80, 100), (64, 64)]),
-)
-def test_windows_are_those_of_prediction(
-    x: float, y: float, wide: float, high: float, size: tuple[int, int]
-) -> None:
-    box = (x, y, x + wide, y + high)
-    view = Crop.around(box, size)
-    assert window.around(box, size) == (view.x0, view.y0, view.x1, view.y1)
-
-
 def test_prompts_are_read_as_in_prediction() -> None:
     mask = np.zeros((20, 30), bool)
     mask[5:9, 6:12] = True
@@ -168,10 +151,10 @@ def test_prompts_are_read_as_in_prediction() -> None:
         [Box((1, 2, 9, 12)), MaskPrompt(mask, refine=True), Point(4.5, 5.5)],
     )
     for prompts in talks:
-        ours, theirs = hint_of(prompts), request(prompts)
-        assert np.array_equal(ours.points, theirs.hint.points)
-        assert np.array_equal(ours.positive, theirs.hint.positive)
-        assert ours.box == theirs.hint.box
+        ours, theirs = decoder_prompt(prompts), combine_prompts(prompts)
+        assert np.array_equal(ours.points, theirs.decoder_prompt.points)
+        assert np.array_equal(ours.positive, theirs.decoder_prompt.positive)
+        assert ours.box == theirs.decoder_prompt.box
         assert (ours.previous is None) == (theirs.start is None)
         if ours.previous is not None and theirs.start is not None:
             assert np.array_equal(ours.previous.numpy(), theirs.start.numpy())

@@ -33,6 +33,7 @@ from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
+from segscope.stack import Stack
 
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
 LITE, FULL = DbSam.from_preset("db-lite"), DbSam.from_preset("db-full")
@@ -339,7 +340,7 @@ def test_a_image_is_the_same_among_others(family: str) -> None:
     engine = stirred(put(FULL, family)).engine
     frames = [np.random.default_rng(k).integers(0, 255, (96, 96, 3), np.uint8) for k in range(4)]
     with torch.no_grad():
-        together = encoder_blocks.encode_together(engine, frames)
+        together = engine.encode_together(frames)
         for frame, found in zip(frames, together, strict=True):
             alone = engine.encode(frame)
             for a, b in zip(alone.maps, found.maps, strict=True):
@@ -386,7 +387,8 @@ def thin(first: int, count: int, side: int = 96) -> Gathered:
         body = (along / 30) ** 2 + (across / 3) ** 2 < 1
         grey = np.clip(60 + 100 * body + rng.normal(0, 6, body.shape), 0, 255).astype(np.uint8)
         planes = body[None, None].astype(np.uint16)
-        scans.append(Scan(np.repeat(grey[None, ..., None], 3, -1), planes, {(0, 1): "vessel"}))
+        rgb = np.repeat(grey[None, ..., None], 3, -1)
+        scans.append(Scan(rgb, planes, {(0, 1): "vessel"}, Stack.from_array(rgb)))
         rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         items.append(Item(number, 0, (Thing(0, 1, "vessel", box, int(body.sum())),)))

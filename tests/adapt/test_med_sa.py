@@ -15,7 +15,6 @@ from support.engines import make_engine
 from torch import Tensor
 
 from segscope.adapt.data.training_set import Data
-from segscope.adapt.losses import slice_chunks
 from segscope.adapt.methods.med_sa.layers import (
     AcrossDepth,
     Bottleneck,
@@ -28,8 +27,9 @@ from segscope.adapt.methods.med_sa.method import MedSa
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
+from segscope.inference.encoded_frames import chunk_of
 from segscope.models.build import build
-from segscope.models.engine import NO_HINT, DecoderPrompt
+from segscope.models.engine import NO_PROMPT, DecoderPrompt
 
 PAPER = MedSa.from_preset("paper")
 FAMILIES = ("sam", "sam2", "edgetam", "mini")
@@ -67,8 +67,8 @@ def test_it_begins_as_its_base(family: str, method: MedSa) -> None:
 def test_chunks_begin_as_their_slices(family: str) -> None:
     with torch.no_grad():
         alone = [make_engine(family).encode(frame) for frame in slices()]
-        before = encoder_blocks.encode_together(make_engine(family), slices())
-        after = encoder_blocks.encode_together(put(MedSa(depth=4), family).engine, slices())
+        before = make_engine(family).encode_together(slices())
+        after = put(MedSa(depth=4), family).engine.encode_together(slices())
     for one, two, three in zip(alone, before, after, strict=True):
         for a, b, c in zip(one.maps, two.maps, three.maps, strict=True):
             assert float((a - b).abs().max()) < 1e-4
@@ -192,7 +192,7 @@ def test_saved_and_loaded_it_answers_alike(method: MedSa, tmp_path: Path) -> Non
     assert all(
         torch.equal(a, b) for a, b in zip(answers(adapted.engine), answers(loaded), strict=True)
     )
-    assert getattr(loaded, "depth", 1) == method.depth
+    assert loaded.chunk_depth == method.depth
 
 
 @pytest.mark.slow
@@ -220,8 +220,8 @@ class TestAcrossDepth:
         order = [2, 0, 3, 1]
         frames = slices()
         with torch.no_grad():
-            plain = encoder_blocks.encode_together(engine, frames)
-            moved = encoder_blocks.encode_together(engine, [frames[k] for k in order])
+            plain = engine.encode_together(frames)
+            moved = engine.encode_together([frames[k] for k in order])
         for place, k in enumerate(order):
             assert float((moved[place].maps[-1] - plain[k].maps[-1]).abs().max()) < 1e-4
 
@@ -257,7 +257,7 @@ class TestAcrossDepth:
         adapted = stirred(put(MedSa(depth=4, space=False, mlp=False, decoder="frozen"), family))
         engine, frame = adapted.engine, slices(1)[0]
         with torch.no_grad():
-            one, alone = engine.encode(frame), encoder_blocks.encode_together(engine, [frame])[0]
+            one, alone = engine.encode(frame), engine.encode_together([frame])[0]
             assert all(torch.equal(a, b) for a, b in zip(one.maps, alone.maps, strict=True))
             for place in encoder_blocks.places(engine):
                 if not hasattr(place.block, "across_depth"):
@@ -288,28 +288,29 @@ class TestAcrossDepth:
         assert 0 <= adapted.method.validate(adapted, clips.val)["dice"] <= 1
 
     def test_chunks_cover_a_stack(self) -> None:
-        assert [list(slice_chunks.chunk(k, 7, 3)) for k in (0, 2, 3, 6)] == [
+        assert [list(chunk_of(k, 7, 3)) for k in (0, 2, 3, 6)] == [
             [0, 1, 2],
             [0, 1, 2],
             [3, 4, 5],
             [4, 5, 6],
         ]
-        assert list(slice_chunks.chunk(1, 2, 4)) == [0, 1]
+        assert list(chunk_of(1, 2, 4)) == [0, 1]
 
     def test_prediction_hands_on_chunks(self) -> None:
-        from segscope.inference.crop import Crop, FeatureCache
+        from segscope.inference.crop import Crop
+        from segscope.inference.encoded_frames import EncodedFrames
         from segscope.render import Renderer
         from segscope.stack import Stack
 
         engine = stirred(put(MedSa(depth=3), "sam")).engine
         stack = Stack(np.stack([frame[..., 0] for frame in slices(5)]).astype(np.uint8), "volume")
-        cache = FeatureCache(engine, Renderer(stack), video=False)
+        cache = EncodedFrames(engine, Renderer(stack), video=False)
         view = Crop.whole(stack.size_hw)
         found = [cache.get(frame, view).maps[0] for frame in range(5)]
         frames = Renderer(stack)
         with torch.inference_mode():
-            first = encoder_blocks.encode_together(engine, [frames[k] for k in range(3)])
-            last = encoder_blocks.encode_together(engine, [frames[k] for k in (2, 3, 4)])
+            first = engine.encode_together([frames[k] for k in range(3)])
+            last = engine.encode_together([frames[k] for k in (2, 3, 4)])
         wanted = [*(each.maps[0] for each in first), *(each.maps[0] for each in last[1:])]
         assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
         assert cache.encoded == 5
@@ -353,7 +354,7 @@ class TestHyperPrompt:
     def test_without_prompt_the_matrix_is_the_identity(self, family: str) -> None:
         engine = stirred(put(PAPER, family)).engine
         with torch.no_grad():
-            found = engine.decode(engine.encode(slices(1)[0]), [NO_HINT], multimask=False)
+            found = engine.decode(engine.encode(slices(1)[0]), [NO_PROMPT], multimask=False)
         assert bool(found.logits.isfinite().all())
         adapter = engine.model.mask_decoder.transformer.layers[0].prompt_adapter
         width = adapter.down.in_features
@@ -386,5 +387,5 @@ class TestLegacy:
         methods = [MedSa(depth=4, legacy_depth_windows=old) for old in (False, True)]
         one, other = (stirred(put(method)).engine for method in methods)
         with torch.no_grad():
-            new, old = (encoder_blocks.encode_together(engine, slices()) for engine in (one, other))
+            new, old = (engine.encode_together(slices()) for engine in (one, other))
         assert float((new[0].maps[0] - old[0].maps[0]).abs().max()) > 0

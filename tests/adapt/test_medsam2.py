@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, Sampler
 from segscope.adapt.data.training_set import Data
-from segscope.adapt.losses.clip_memory import Recall
+from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.method import Adapted
 from segscope.adapt.methods.medsam2.clips import ClipPlan, ClipRun, answer_losses, draw_clip
 from segscope.adapt.methods.medsam2.method import MIX, PARTS, MedSam2
@@ -127,14 +127,14 @@ def test_detached_memories_teach_the_memory_encoder_nothing(
     encoders = {
         name: item for name, item in adapted.trained.items() if name.startswith("memory_encoder.")
     }
-    monkeypatch.setattr(Recall, "track", _detaching(Recall.track))
+    monkeypatch.setattr(ClipMemory, "track", _detaching(ClipMemory.track))
     adapted.method.loss(adapted, [example(4, plan="box")])["loss"].backward()
     assert encoders
     assert all(item.grad is None or not bool(item.grad.any()) for item in encoders.values())
 
 
 def _detaching(track: Callable[..., Any]) -> Callable[..., Any]:
-    def step(self: Recall, *given: Any) -> Any:
+    def step(self: ClipMemory, *given: Any) -> Any:
         self.detach()
         return track(self, *given)
 
@@ -483,7 +483,7 @@ def _dice(adapted: Adapted, batch: list[Example]) -> float:
 
 
 def _forgetful(engine: Any) -> Callable[..., Tensor]:
-    return lambda features, banks: engine.plain(features).expand(len(banks), -1, -1, -1)
+    return lambda features, banks: engine.unconditioned(features).expand(len(banks), -1, -1, -1)
 
 
 def test_validation_tells_prompted_and_tracked_frames_apart(clips: Data) -> None:

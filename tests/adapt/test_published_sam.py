@@ -87,7 +87,7 @@ class TestMedSa:
     def test_volumes_take_the_adapters_for_depth(self) -> None:
         method, engine = self.read(self.state(), depth=4)
         assert method.legacy_depth_windows
-        assert engine.depth == 4
+        assert engine.chunk_depth == 4
 
     @pytest.mark.parametrize("changes", [{"side": 64}, {"moved": True}], ids=str)
     def test_an_encoder_of_its_own_comes_along(self, changes: dict[str, Any]) -> None:

@@ -18,10 +18,11 @@ import pytest
 
 from segscope.cli.annotate import project_of
 from segscope.cli.app import main
-from segscope.serve.project.images import Choice
-from segscope.serve.project.ingest import images_at, take_in
+from segscope.serve.project.image_records import ReadChoice
+from segscope.serve.project.ingest import find_images, ingest
+from segscope.serve.project.page_token import PageToken
 from segscope.serve.project.workspace import Workspace
-from segscope.serve.server import Door, Known, _listen
+from segscope.serve.server import ListenAddress, open_listener
 from segscope.serve.settings import Settings
 
 
@@ -81,7 +82,7 @@ def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
     (data / "old.segscope").mkdir()
     shutil.copy(data / "good.png", data / "old.segscope" / "x.png")
     assert not second.exists()
-    found = [path.relative_to(data).as_posix() for path in images_at(data)]
+    found = [path.relative_to(data).as_posix() for path in find_images(data)]
     assert found == [
         "broken.png",
         "good.png",
@@ -91,13 +92,13 @@ def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
         "volume.npy",
     ]
     with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
-        taken, left = take_in(workspace, [data], lambda *_: None)
-        names = [case["name"] for case in workspace.cases.listed()]
+        report = ingest(workspace.images, workspace.cases, [data], lambda *_: None)
+        names = [case.name for case in workspace.cases.list_cases()]
         assert names == ["good.png", "series", "volume.nii.gz", "volume.npy"]
-        assert taken == 5  # one image is there twice
-        assert [path.name for path, _ in left] == ["broken.png"]
-        take_in(workspace, [data], lambda *_: None)
-        assert len(workspace.cases.listed()) == 4
+        assert report.cases == 5  # one image is there twice
+        assert [path.name for path, _ in report.skipped] == ["broken.png"]
+        ingest(workspace.images, workspace.cases, [data], lambda *_: None)
+        assert len(workspace.cases.list_cases()) == 4
 
 
 def test_each_series_of_a_folder_is_a_case(inputs: Any, tmp_path: Path) -> None:
@@ -112,9 +113,11 @@ def test_each_series_of_a_folder_is_a_case(inputs: Any, tmp_path: Path) -> None:
         slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID
         slice_.save_as(file.with_name(f"b{file.name}"))
     with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
-        assert take_in(workspace, [data], lambda *_: None)[0] == 2
-        assert len({case["image_id"] for case in workspace.cases.listed()}) == 2
-        assert workspace.images.add(data, Choice(series="2"))["shape_zyx"][0] == 3
+        report = ingest(workspace.images, workspace.cases, [data], lambda *_: None)
+        assert report.cases == 2
+        assert len({case.image_id for case in workspace.cases.list_cases()}) == 2
+        second = workspace.images.add(data, ReadChoice(series="2"))
+        assert second.shape_zyx[0] == 3
 
 
 def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
         _, complaint = process.communicate(timeout=60)
         assert "Traceback" not in complaint
     assert doors[0] == doors[1]  # a page that is open finds the server again
-    assert stat.S_IMODE((tmp_path / "data.segscope" / "door.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "data.segscope" / "page_token.json").stat().st_mode) == 0o600
     assert seen[0] == seen[1]
     assert seen[0][0]["name"] == "good.png"
     assert (tmp_path / "data.segscope" / "project.sqlite").is_file()
@@ -162,24 +165,24 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "short", "open"])
 def test_a_token_that_others_may_know_is_not_used(tmp_path: Path, harm: str) -> None:
-    first = Known.of(tmp_path)
+    first = PageToken.load(tmp_path)
     assert len(first.token) == 32
-    first.keep(tmp_path)
-    assert Known.of(tmp_path) == first
-    path = tmp_path / "door.json"
+    first.save(tmp_path)
+    assert PageToken.load(tmp_path) == first
+    path = tmp_path / "page_token.json"
     if harm == "missing":
         path.unlink()
     elif harm == "open":
         path.chmod(0o644)
     else:
         path.write_text("{" if harm == "damaged" else '{"token": "x", "port": 1}')
-    assert Known.of(tmp_path).token not in ("x", first.token)
+    assert PageToken.load(tmp_path).token not in ("x", first.token)
 
 
 def test_the_usual_port_or_another(tmp_path: Path) -> None:
-    with _listen(Door()) as taken:
+    with open_listener(ListenAddress()) as taken:
         usual = taken.getsockname()[1]
-        with _listen(Door(usual=usual)) as other:
+        with open_listener(ListenAddress(preferred_port=usual)) as other:
             assert other.getsockname()[1] != usual
-    with _listen(Door(usual=usual)) as again:
+    with open_listener(ListenAddress(preferred_port=usual)) as again:
         assert again.getsockname()[1] == usual

@@ -10,7 +10,7 @@ from segscope.inference.crop import OUTSIDE, Crop
 from segscope.masks import FrameMask
 from segscope.models.engine import DecoderPrompt
 from segscope.predict import StopRules
-from segscope.predict.prompted_frame import _Candidate, _ranked
+from segscope.inference.prompted_masks import MaskCandidate, rank_candidates
 from segscope.predict.stop_rules import StopWatch
 from segscope.prompts import Box, MaskPrompt, Point
 from segscope.session import Interaction
@@ -83,7 +83,7 @@ def test_tracking_looks_through_a_window_that_grows_when_needed() -> None:
 
 def memory_view(work: Interaction, object_id: int, frame: int) -> Crop:
     """The window that tracking of an object looked through."""
-    memory = work._tracks[object_id].answers[frame].memory
+    memory = work.tracks[object_id].answers[frame].memory
     assert memory is not None
     return memory.view
 
@@ -167,11 +167,11 @@ class TestStopRules:
         assert not any(watch.see(frame_mask(a)) for a in (5, 10, 400, 900))
 
 
-def _candidate(box: tuple[int, int, int, int], view: Crop, score: float) -> _Candidate:
+def _candidate(box: tuple[int, int, int, int], view: Crop, score: float) -> MaskCandidate:
     """A filled box, in pixels of a 64 x 64 frame, as logits of a view."""
     full = torch.full((64, 64), -5.0)
     full[box[1] : box[3], box[0] : box[2]] = 5.0
-    return _Candidate(full[view.y0 : view.y1, view.x0 : view.x1], view, score, None)
+    return MaskCandidate(full[view.y0 : view.y1, view.x0 : view.x1], view, score, None)
 
 
 def test_windows_that_agree_outvote_one_that_is_surer() -> None:
@@ -182,9 +182,9 @@ def test_windows_that_agree_outvote_one_that_is_surer() -> None:
     )
     agreeing = [_candidate((26, 26, 38, 38), view, 0.7) for view in (whole, half, quarter)]
     surer = _candidate((2, 2, 62, 62), whole, 0.75)
-    assert _ranked([surer, *agreeing], (64, 64))[0] is not surer
+    assert rank_candidates([surer, *agreeing], (64, 64))[0] is not surer
     assert (
-        _ranked([surer, agreeing[0]], (64, 64))[0] is surer
+        rank_candidates([surer, agreeing[0]], (64, 64))[0] is surer
     )  # one window: the predicted IoU alone
 
 
@@ -194,4 +194,4 @@ def test_a_mask_that_its_window_cuts_comes_after_one_that_lies_inside() -> None:
         _candidate((10, 10, 54, 54), quarter, 0.8),
         _candidate((10, 10, 54, 54), whole, 0.8),
     )
-    assert [item.view for item in _ranked([cut, inside], (64, 64))] == [whole, quarter]
+    assert [item.crop for item in rank_candidates([cut, inside], (64, 64))] == [whole, quarter]

@@ -162,7 +162,7 @@ def test_what_the_archive_cannot_take(clinic: Server) -> None:
 
 
 def test_ohif_names_images_by_their_series(serve: Callable[..., Server], pacs: Archive) -> None:
-    server = serve(dicomweb=(pacs.url,), facades=("monailabel",))
+    server = serve(dicomweb=(pacs.url,), compat=("monailabel",))
     answer = server.http.post(
         f"/monailabel/infer/mini_2d?image={SERIES}&output=image",
         data={

@@ -244,11 +244,12 @@ def test_a_decoder_that_hangs_is_ended(
     path = tmp_path / "a.png"
     path.write_bytes(PICTURE)
     with pytest.raises(ReadError, match="within the bounds"):
-        sandboxed_reader.foreign_stack(path, {}, Limits(decoder_s=0.01))
+        sandboxed_reader.read_sandboxed(path, {}, Limits(decoder_s=0.01))
     with pytest.raises(ReadError, match=r"bounds|memory"):
-        sandboxed_reader.foreign_stack(path, {}, Limits(decoder_bytes=40 * MIB))
-    frames = sandboxed_reader.ForeignFrames(path, {}, Limits())
-    frames._child.kill()  # type: ignore[union-attr]
+        sandboxed_reader.read_sandboxed(path, {}, Limits(decoder_bytes=40 * MIB))
+    frames = sandboxed_reader.SandboxedFrames(path, {}, Limits())
+    assert frames.process is not None
+    frames.process.kill()
     assert frames[0].shape == (16, 16)  # a new child took over
     frames.close()
 

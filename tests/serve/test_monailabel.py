@@ -68,7 +68,7 @@ def nrrd_of(data: bytes) -> np.ndarray:
 
 @pytest.fixture
 def monai(serve: Callable[..., Server]) -> Monai:
-    return Monai(serve(facades=("monailabel",), facade_token=False))
+    return Monai(serve(compat=("monailabel",), compat_token=False))
 
 
 def block() -> np.ndarray:
@@ -231,7 +231,7 @@ class TestOthers:
 
     def test_pages_of_allowed_origins_may_ask(self, serve: Callable[..., Server]) -> None:
         monai = Monai(
-            serve(facades=("monailabel",), facade_token=False, origins=("http://ohif.example",))
+            serve(compat=("monailabel",), compat_token=False, origins=("http://ohif.example",))
         )
         answer = monai.ask("GET", "/info/", headers={"Origin": "http://ohif.example"})
         assert answer.headers["access-control-allow-origin"] == "http://ohif.example"
@@ -330,7 +330,7 @@ class TestRefusals:
         assert gzip.decompress((scans / "ct.nii.gz").read_bytes())
 
     def test_the_token_where_it_is_wanted(self, serve: Callable[..., Server]) -> None:
-        monai = Monai(serve(facades=("monailabel",), facade_token=True))
+        monai = Monai(serve(compat=("monailabel",), compat_token=True))
         monai.server.http.headers.pop("Authorization")
         monai.ask("GET", "/info/", 401)
         assert monai.ask("GET", "/auth/").json()["enabled"]

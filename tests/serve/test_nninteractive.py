@@ -22,7 +22,7 @@ remote = pytest.importorskip("nnInteractive.inference.remote")
 @pytest.fixture
 def url(serve: Callable[..., Server]) -> Iterator[str]:
     """A server on a real port: the client brings its own HTTP."""
-    with running(serve(facades=("nninteractive",)).app) as base:
+    with running(serve(compat=("nninteractive",)).app) as base:
         yield f"{base}/nninteractive"
 
 

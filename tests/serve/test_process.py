@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segscope.client import Answer, Client, NotReachable, ServerError, Session
+from segscope.client import Client, NotReachable, RemoteSession, ServerError, SessionUpdate
 
 from .conftest import TOKEN
 
@@ -97,7 +97,7 @@ class Annotator:
             session = client.open(image_id, annotator=self.name, take_over=True)
             while True:
                 answer = self.step(session, chance)
-                steps = (answer.said["can_undo"], answer.said["can_redo"])
+                steps = (answer.answer["can_undo"], answer.answer["can_redo"])
                 self.done += steps != self.steps  # without anything to undo, nothing is done
                 self.steps = steps
                 self.see(session, answer)
@@ -106,7 +106,7 @@ class Annotator:
         finally:
             client.close()
 
-    def step(self, session: Session, chance: random.Random) -> Answer:
+    def step(self, session: RemoteSession, chance: random.Random) -> SessionUpdate:
         frame, object_id = chance.randrange(7), chance.randint(1, 3)
         x, y = chance.uniform(1, 79), chance.uniform(1, 59)
         kind = chance.choices(
@@ -141,15 +141,19 @@ class Annotator:
                 raise
             return session.undo()
 
-    def see(self, session: Session, answer: Answer) -> None:
+    def see(self, session: RemoteSession, answer: SessionUpdate) -> None:
         """Draw what changed; fetch what was not sent."""
         for part in answer.changes:
-            part.put(self.shown.setdefault((part.frame, part.object_id), np.zeros((60, 80), bool)))
+            part.apply_to(
+                self.shown.setdefault((part.frame, part.object_id), np.zeros((60, 80), bool))
+            )
         for frame in answer.stale:
             for key in [key for key in self.shown if key[0] == frame]:
                 del self.shown[key]
             for part in session.masks(frame):
-                part.put(self.shown.setdefault((frame, part.object_id), np.zeros((60, 80), bool)))
+                part.apply_to(
+                    self.shown.setdefault((frame, part.object_id), np.zeros((60, 80), bool))
+                )
 
     def image(self) -> np.ndarray:
         labels = np.zeros((7, 60, 80), np.uint16)
@@ -173,14 +177,14 @@ class Annotator:
             self.shown.clear()
             for frame in range(7):
                 for part in session.masks(frame):
-                    part.put(
+                    part.apply_to(
                         self.shown.setdefault((frame, part.object_id), np.zeros((60, 80), bool))
                     )
             assert np.array_equal(labels, self.image())
 
     def log(self, client: Client, image_id: str) -> bytes:
-        (row,) = client.json("GET", f"/v1/sessions?image_id={image_id}&annotator={self.name}")
-        return client.ask("GET", f"/v1/sessions/{row['session_id']}/log", None, {})[1]
+        (row,) = client.http.json("GET", f"/v1/sessions?image_id={image_id}&annotator={self.name}")
+        return client.http.request("GET", f"/v1/sessions/{row['session_id']}/log")[1]
 
 
 def day(process: Process, people: list[Annotator], kills: int, each: int, seed: int) -> None:
@@ -247,7 +251,7 @@ def test_a_project_has_one_server(lasting: Process) -> None:
 
 
 def test_click_to_mask_is_quick(lasting: Process, record_property: Any) -> None:
-    def timed(step: Callable[..., Answer], *said: Any, **more: Any) -> float:
+    def timed(step: Callable[..., SessionUpdate], *said: Any, **more: Any) -> float:
         start = time.perf_counter()
         step(*said, **more)
         return 1000 * (time.perf_counter() - start)

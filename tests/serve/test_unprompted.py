@@ -39,7 +39,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(serve: Callable[..., Server], probe: Path) -> Server:
-    return serve(models={"tissues": str(probe)}, facades=("monailabel",), facade_token=False)
+    return serve(models={"tissues": str(probe)}, compat=("monailabel",), compat_token=False)
 
 
 def everything(server: Server, **body: Any) -> dict[str, Any]:

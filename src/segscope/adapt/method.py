@@ -57,7 +57,7 @@ from torch import Tensor, nn
 from segscope.adapt.data.sampler import Example
 from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.training.feature_cache import FeatureCache
-from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.training.settings import BOXES, TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -91,6 +91,8 @@ class Adapted:
         result: what `segscope.load` returns: an engine, or a Segmenter.
         memo: state that a method carries from step to step.
         store: cached features of a frozen encoder; None computes them every time.
+        prompts: (weight, plan) pairs of the run, whose first prompts are validated; the trainer
+            sets them.
         progress: completed share of the run, 0 to below 1; the trainer sets it before each step.
             1 outside of steps, so that a probe measures what a late step costs.
     """
@@ -105,6 +107,7 @@ class Adapted:
     result: Engine | Segmenter | None = None
     memo: dict[str, Any] = field(default_factory=dict)
     store: FeatureCache | None = None
+    prompts: tuple[tuple[float, str], ...] = BOXES
     progress: float = 1.0
 
     def features(self, example: Example) -> list[Features]:

@@ -20,7 +20,8 @@ from segscope.cli.serve import Dicomweb, MoreModels, default_project, named
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.serve.server import Door
+    from segscope.serve.project.workspace import Workspace
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
 ENDING = ".segscope"
@@ -51,7 +52,8 @@ def annotate(
         command goes on
     where it was.
     """
-    from segscope.serve.server import Door, Known
+    from segscope.serve.project.page_token import PageToken
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
     found = [path.expanduser().resolve() for path in paths]
@@ -59,7 +61,7 @@ def annotate(
         if not path.exists():
             raise UsageError(f"{path} does not exist; check the spelling and the current folder")
     folder = project or project_of(found)
-    known = Known.of(folder)
+    known = PageToken.load(folder)
     settings = Settings(
         project=folder,
         roots=tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in found)),
@@ -70,7 +72,11 @@ def annotate(
         token=known.token,
     )
     Annotate(
-        settings, tuple(found), Door(port=port, usual=known.port), not no_browser, as_json
+        settings,
+        tuple(found),
+        ListenAddress(port=port, preferred_port=known.port),
+        not no_browser,
+        as_json,
     ).run()
 
 
@@ -80,33 +86,33 @@ class Annotate:
 
     settings: Settings
     paths: tuple[Path, ...]
-    door: Door
+    address: ListenAddress
     browser: bool
     as_json: bool
 
     def run(self) -> None:
-        from segscope.serve.project.ingest import take_in
-        from segscope.serve.server import run
+        from segscope.serve.project.ingest import ingest
+        from segscope.serve.server import run_server
 
-        def prepare(workspace: object) -> None:
+        def prepare(workspace: Workspace) -> None:
             with console.progress("looking through the data", quiet=self.as_json) as advance:
-                taken, left = take_in(workspace, self.paths, advance)  # type: ignore[arg-type]
-            for path, reason in left[:5]:
+                report = ingest(workspace.images, workspace.cases, self.paths, advance)
+            for path, reason in report.skipped[:5]:
                 console.complain(f"left out: {path.name}: {reason}")
-            if len(left) > 5:
-                console.complain(f"left out: {len(left) - 5} more")
-            if not taken:
+            if len(report.skipped) > 5:
+                console.complain(f"left out: {len(report.skipped) - 5} more")
+            if not report.cases:
                 raise UsageError(
                     "there is nothing to annotate: no image, volume or video was found at these paths"
                 )
 
-        run(self.settings, self.door, self._say, prepare=prepare)
+        run_server(self.settings, self.address, self._say, prepare=prepare)
 
     def _say(self, url: str) -> None:
-        from segscope.serve.server import Known
+        from segscope.serve.project.page_token import PageToken
 
         assert self.settings.token is not None
-        Known(self.settings.token, urlsplit(url).port or 0).keep(self.settings.project)
+        PageToken(self.settings.token, urlsplit(url).port or 0).save(self.settings.project)
         page = f"{url}#token={self.settings.token}"
         if self.as_json:
             console.say_json(

@@ -16,7 +16,7 @@ from segscope.cli.segment import Device
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.serve.server import Door
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
 FACADES = ("monailabel", "nninteractive")
@@ -87,7 +87,7 @@ def serve(
     /nninteractive/.
     """
     from segscope.serve.security import is_loopback
-    from segscope.serve.server import Door
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
     loopback = is_loopback(host)
@@ -109,14 +109,14 @@ def serve(
         token=None if no_token else token or secrets.token_urlsafe(24),
         hosts=_hosts(host, allow_host, loopback),
         origins=tuple(origin.rstrip("/") for origin in allow_origin),
-        facades=facades,
+        compat=facades,
         # clients of these protocols often cannot show a token; on loopback it is wanted only when
         # one was chosen
-        facade_token=not loopback or bool(token),
-        idle_s=idle,
-        leases=leases,
+        compat_token=not loopback or bool(token),
+        idle_timeout_s=idle,
+        max_sessions=leases,
     )
-    Serve(settings, Door(host, port, ssl_certfile, ssl_keyfile), as_json).run()
+    Serve(settings, ListenAddress(host, port, ssl_certfile, ssl_keyfile), as_json).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +124,13 @@ class Serve:
     """One server as the command line asks for it."""
 
     settings: Settings
-    door: Door
+    address: ListenAddress
     as_json: bool
 
     def run(self) -> None:
-        from segscope.serve.server import run
+        from segscope.serve.server import run_server
 
-        run(self.settings, self.door, self._say)
+        run_server(self.settings, self.address, self._say)
 
     def _say(self, url: str) -> None:
         token = self.settings.token
@@ -147,9 +147,9 @@ class Serve:
             console.say(f"page:     {page}")
             if token is not None:
                 console.say(f"programs: {url} with the token {token}")
-            for name in self.settings.facades:
+            for name in self.settings.compat:
                 console.say(
-                    f"{name}: {url}{name}{'' if self.settings.facade_token else ' (no token needed)'}"
+                    f"{name}: {url}{name}{'' if self.settings.compat_token else ' (no token needed)'}"
                 )
             console.say("Ctrl-C ends it; nothing is lost.")
         sys.stdout.flush()

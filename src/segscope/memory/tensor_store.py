@@ -33,7 +33,7 @@ class TensorStore:
     """
 
     def __init__(self, cache_bytes: int = 24 * 2**20) -> None:
-        self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115 - lives as long as the spool
+        self._file = tempfile.TemporaryFile(prefix="segscope-")
         weakref.finalize(self, self._file.close)
         self._end = 0
         self._budget = cache_bytes

@@ -18,7 +18,7 @@ What transformers' modules compute for nothing, or could compute from less:
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,8 @@ def lighten(model: nn.Module) -> nn.Module:
             case "Sam2MultiScaleBlock":
                 module.forward = MethodType(_hiera_block, module)  # type: ignore[method-assign]
             case "Sam2VisionNeck" | "EdgeTamVideoVisionNeck":
-                module.position_encoding = _SamePositions(module.position_encoding)
+                encoding = cast(nn.Module, module.position_encoding)
+                module.position_encoding = _SamePositions(encoding)
             case "Sam2HieraDetModel":
                 module._get_pos_embed = _SameTable(module._get_pos_embed)  # type: ignore[assignment]
     return model
@@ -229,16 +230,24 @@ class _SameTable:
 
 def can_share(attention: Any) -> bool:
     """Whether memory attention has the shape that `memory_attention` below computes: SAM 2's, with
-    one head.
+    one head, and with plain projections.
+
+    Weights of neighbouring projections are multiplied there, which would pass by what an adapter
+    adds to one of them.
     """
     if type(attention).__name__ not in (
         "Sam2VideoMemoryAttention",
         "Sam3TrackerVideoMemoryAttention",
     ):
         return False
-    first = attention.layers[0]
-    relu = type(first.activation).__name__ == "ReLU"
-    return bool(first.cross_attn_image.num_attention_heads == 1 and relu and not attention.training)
+    if attention.training or type(attention.layers[0].activation).__name__ != "ReLU":
+        return False
+    return all(_has_plain_head(layer.cross_attn_image) for layer in attention.layers)
+
+
+def _has_plain_head(cross: Any) -> bool:
+    projections = (cross.q_proj, cross.k_proj, cross.v_proj, cross.o_proj)
+    return cross.num_attention_heads == 1 and all(type(each) is nn.Linear for each in projections)
 
 
 def memory_attention(

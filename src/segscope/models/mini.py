@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,9 @@ NOT_A_POINT = -1
 CORNERS = (2, 3)
 #: places for clicks among the prompt tokens
 CLICKS = 10
+
+MaskOutput = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Logits (O, 4, S/4, S/4), predicted IoU (O, 4), object score (O, 1), mask tokens (O, 4, WIDTH)."""
 
 
 def normalise(rgb: Tensor) -> Tensor:
@@ -290,8 +293,10 @@ class MiniModel(Sam2VideoModel):
         self.track_decoder = copy.deepcopy(self.mask_decoder)
         # whether the object is still there is told by how sure prior and answer are, sooner than by
         # a token
-        self.track_presence = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
-        nn.init.zeros_(self.track_presence[2].weight)
+        first = nn.Linear(6, 32)
+        last = nn.Linear(32, 1)
+        self.track_presence = nn.Sequential(first, nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
         """Maps of normalised images (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
@@ -353,7 +358,7 @@ class MiniModel(Sam2VideoModel):
         has_box: Tensor | None = None,
         has_previous: Tensor | None = None,
         ellipse: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> MaskOutput:
         """As `decode`, and the mask tokens (O, 4, WIDTH) that `object_pointer_proj` makes object
         pointers from.
         """
@@ -387,9 +392,7 @@ class MiniModel(Sam2VideoModel):
         )
         return self._masks(self.mask_decoder, features, tokens, self.dense_branch(maps, flags))
 
-    def track_tokens(
-        self, features: Sequence[Tensor], last: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def track_tokens(self, features: Sequence[Tensor], last: Tensor) -> MaskOutput:
         """Masks of O objects that are only tracked; as `decode_tokens`.
 
         Args:
@@ -422,7 +425,7 @@ class MiniModel(Sam2VideoModel):
         2's neck makes it.
         """
         make = type(self.memory_encoder.position_encoding)(WIDTH // 2, normalize=True)
-        side = self.image_size // 16
+        side = cast(int, self.image_size) // 16
         return make((1, WIDTH, side, side), self.no_memory_embedding.device, torch.float32)
 
     def where_tracked(self, conditioned: Tensor) -> Tensor:
@@ -453,7 +456,7 @@ class MiniModel(Sam2VideoModel):
         features: Sequence[Tensor],
         tokens: Tensor,
         dense: tuple[Tensor, Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> MaskOutput:
         """transformers' mask decoder, but all four masks at once."""
         fine, middle, coarse = (f + d for f, d in zip(features, dense, strict=True))
         coarse = coarse + self.prompt_encoder.no_mask_embed.weight[..., None, None]

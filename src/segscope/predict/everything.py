@@ -116,7 +116,8 @@ def everything(
     """
     if isinstance(engine, Segmenter):
         return find_classes(stack, engine, window=window, progress=progress, cancel=cancel)
-    grid = grid or (WINDOWED if engine.card.zoom else Grid())
+    if grid is None:
+        grid = Grid() if engine.window_rule is None else WINDOWED
     if min(grid.points, grid.finer_points, grid.batch, grid.crops) < 1 or grid.least_window < 2:
         raise UsageError(
             "a grid has at least one point, one click in a batch, one crop and windows of 2 pixels"

@@ -8,13 +8,22 @@ from typing import Literal
 
 from segscope.errors import PromptError, UsageError
 from segscope.masks import FrameMask
-from segscope.predict import tracked_frame, tracking_window
+from segscope.predict import tracking_window
 from segscope.predict.object_state import ObjectState
 from segscope.predict.state import InferenceState
 from segscope.predict.stop_rules import StopRules, StopWatch
+from segscope.predict.tracked_frame import TrackedFrame
+from segscope.stack import Stack
 
 Direction = Literal["both", "forward", "backward"]
 DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
+
+
+def default_direction(stack: Stack) -> Direction:
+    """Both ways through a volume, forward through a video."""
+    if stack.kind == "volume":
+        return "both"
+    return "forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,7 @@ class _Pass:
     stopped: dict[int, str]
 
     def step(self, scene: InferenceState, frame: int) -> list[FrameMask]:
+        reached = TrackedFrame(scene, frame, self.reverse)
         found: dict[int, FrameMask] = {}
         moving: dict[int, ObjectState] = {}
         for object_id, track in self.tracks.items():
@@ -127,12 +137,10 @@ class _Pass:
                     self.stopped[object_id] = f"stopped: not there on frame {frame}, as prompted"
             elif object_id in self.stopped:
                 note = self.stopped[object_id]
-                found[object_id] = tracked_frame.empty_answer(
-                    scene, frame, object_id, track, self.reverse, note
-                )
+                found[object_id] = reached.empty(object_id, track, note)
             else:
                 moving[object_id] = track
-        found |= tracked_frame.step(scene, frame, moving, self.reverse)
+        found |= reached.track(moving)
         self._watch(scene, found, moving)
         if moving:
             tracking_window.widen(scene, moving, frame, self.reverse)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from segscope.masks import FrameMask
+from segscope.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,13 @@ class StopRules:
     absent_mm: float = 3.0
     vanish: float = 0.02
     doubt: float = 0.65
+
+
+def default_rules(stack: Stack) -> StopRules | None:
+    """Rules for a stack: organs end within volumes; objects of videos may come back."""
+    if stack.kind == "volume":
+        return StopRules()
+    return None
 
 
 @dataclass(slots=True)

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from segscope.adapt import window
 from segscope.adapt.data import augment
 from segscope.adapt.data.scans import Scan
 from segscope.adapt.data.training_set import Gathered, Item, Thing
 from segscope.adapt.training.settings import BOXES, TrainingSettings
-from segscope.models.engine import Features
+from segscope.inference.crop import Crop
+from segscope.models.engine import Features, WindowRule
 from segscope.prompts import Box, Prompt
 from segscope.simulate import simulator
 from segscope.simulate.plan import Plan
@@ -34,6 +34,17 @@ LEAST_SHARE = 0.0015
 
 ATTEMPTS = 4
 """Views drawn of a frame until an object is visible; the last one is not augmented."""
+
+BOX_FACTORS = (1.4, 2.3)
+"""Sides of windows around a box while training, in its longer sides: people draw boxes loosely, and
+corrections see other windows.
+"""
+
+CLIP_FACTORS = (2.0, 3.2)
+"""The same for clips: tracking leaves room to move."""
+
+CLICK_SHARES = WindowRule().click_shares
+"""Sides of windows around a click, in sides of the frame."""
 
 LOOSE_BOX = Plan.parse("box.jitter:share=0.1")
 
@@ -210,7 +221,7 @@ class Sampler:
             strength = 0.0
         change = augment.draw(rng, strength)
         rgb, planes = change.move(scan.rgb[frames], scan.planes[:, frames])
-        shown: window.Window | None = window.whole(rgb.shape[1:3])
+        shown: Crop | None = Crop.whole((rgb.shape[1], rgb.shape[2]))
         target = None
         plan = None
         if self.promptable and item.things and self.zoom:
@@ -220,8 +231,8 @@ class Sampler:
             shown = _draw_window(masks, plan, first, rng)
         if shown is None:
             return None
-        rgb = change.shade(window.cut_rgb(rgb, shown))
-        planes = reduce_labels(window.cut(planes, shown), self.grid)
+        rgb = change.shade(np.ascontiguousarray(rgb[:, shown.rows, shown.columns]))
+        planes = reduce_labels(planes[..., shown.rows, shown.columns], self.grid)
         return _View(rgb, planes, first, target, plan)
 
     def _draw_plan(self, rng: np.random.Generator) -> Plan:
@@ -276,32 +287,33 @@ class _View:
 
 def _draw_window(
     masks: NDArray[np.bool_], plan: Plan, first: int, rng: np.random.Generator
-) -> window.Window | None:
+) -> Crop | None:
     """Window on an object (F, row, column), of the kind that its prompts lead to; None when the
     augmentation moved it out of the frame.
     """
     here: NDArray[np.bool_] = masks[first]
     if here.sum() < LEAST:
         return None
-    size = here.shape
+    size = (here.shape[0], here.shape[1])
     if len(masks) > 1:
-        return window.around(_box(np.any(masks, axis=0)), size, float(rng.uniform(*window.CLIP)))
+        factor = float(rng.uniform(*CLIP_FACTORS))
+        return Crop.around(_box(np.any(masks, axis=0)), size, factor=factor)
     if plan.opening.startswith(("box", "mask", "lasso")):
         box = LOOSE_BOX.first(here[None], rng)[0]
         assert isinstance(box, Box)
-        return window.around(box.xyxy, size, float(rng.uniform(*window.FACTORS)))
+        return Crop.around(box.xyxy, size, factor=float(rng.uniform(*BOX_FACTORS)))
     rows, columns = np.nonzero(here)
     k = int(rng.integers(len(rows)))
     x0, y0, x1, y1 = _box(here)
     wide = 0.8 * (x1 - x0)
     high = 0.8 * (y1 - y0)
-    large = [
-        share for share in window.SHARES if share * size[1] >= wide and share * size[0] >= high
-    ]
+    large = [share for share in CLICK_SHARES if share * size[1] >= wide and share * size[0] >= high]
     if 1.0 not in large:
         large = [1.0, *large]
     share = large[int(rng.integers(len(large)))]
-    return window.at(columns[k] + 0.5, rows[k] + 0.5, share, size)
+    x = columns[k] + 0.5
+    y = rows[k] + 0.5
+    return Crop.share((x, y, x, y), size, share)
 
 
 def _draw_clip(

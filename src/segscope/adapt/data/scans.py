@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from segscope.geometry import Geometry
 from segscope.io.datasets.reading import Case, read_image, read_target
 from segscope.render import Renderer
+from segscope.stack import Stack
 
 CACHE_BYTES = 4 * 2**30
 """Memory for scans."""
@@ -29,11 +31,13 @@ class Scan:
         planes: (plane, frame, row, column) object numbers, one plane for each truth file; 0 is
             background.
         names: label of each (plane, number).
+        stack: the same frames as prediction sees them, with kind and spacing.
     """
 
     rgb: NDArray[np.uint8]
     planes: NDArray[np.uint16]
     names: dict[tuple[int, int], str]
+    stack: Stack
 
     @property
     def bytes(self) -> int:
@@ -83,7 +87,19 @@ def read_scan(case: Case, side: int) -> Scan:
             names[plane, value] = name or target.label or "object"
         for index, labels in enumerate(masks.iter_labels()):
             planes[plane, index] = _resize_labels(labels, size)
-    return Scan(np.stack(frames), planes, names)
+    rgb = np.stack(frames)
+    return Scan(rgb, planes, names, _reduced_stack(stack, rgb))
+
+
+def _reduced_stack(stack: Stack, rgb: NDArray[np.uint8]) -> Stack:
+    """The stack as rendered frames (frame, row, column, 3), which may be reduced."""
+    geometry = stack.geometry
+    size_hw = (rgb.shape[1], rgb.shape[2])
+    if geometry is not None and size_hw != stack.size_hw:
+        z, y, x = geometry.spacing_zyx_mm
+        height, width = stack.size_hw
+        geometry = Geometry.from_spacing((z, y * height / size_hw[0], x * width / size_hw[1]))
+    return Stack(rgb, stack.kind, None, geometry, stack.times_s)
 
 
 def _fit_size(size_hw: tuple[int, int], side: int) -> tuple[int, int]:

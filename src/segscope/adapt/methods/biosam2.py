@@ -29,8 +29,6 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Gathered
-from segscope.adapt.losses.clip_memory import gated
-from segscope.adapt.losses.interactive import best_of, hint_of
 from segscope.adapt.losses.mask_losses import bce, dice_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.adapt.method_presets import check_words
@@ -48,10 +46,10 @@ from segscope.adapt.networks.parameter_groups import (
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
+from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.memory.sorted import outdated
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
 from segscope.models.model_cards import Card
-from segscope.models.sam2 import pick
 
 PRESETS = ("paper", "code", "video")
 LOSSES = ("sam2", "dicece")
@@ -235,17 +233,17 @@ def banked_loss(
     for label in example.labels:
         entries = banks.get(label, [])
         if alone or not entries:
-            maps.append(engine.plain(features)[0])  # type: ignore[attr-defined]
+            maps.append(engine.unconditioned(features)[0])
         else:
             memories = [(None, restore_memory(engine, entry)) for entry in entries]
             maps.append(engine.attend(features, [Bank(memories, [], 1)])[0])
-    hints = [hint_of(prompts) for prompts in example.prompts]
+    hints = [decoder_prompt(prompts) for prompts in example.prompts]
     decoded = engine.decode(features, hints, multimask=False, conditioned=torch.stack(maps))
     losses = answer_loss(engine, decoded, truth, features.size_hw)
-    answer = gated(best_of(decoded))
+    answer = decoded.best().detach_scores().present()
     with torch.no_grad():
         for k, label in enumerate(example.labels):
-            entry = make_entry(engine, features, pick(answer, k))
+            entry = make_entry(engine, features, answer.pick(k))
             add_entry(banks.setdefault(label, []), entry, method.bank, method.recent)
         masks = engine.to_frame(answer.logits[:, 0], features.size_hw) > 0
         both = (masks & truth).flatten(1).sum(1)

@@ -22,7 +22,7 @@ from segscope.adapt.losses.mask_losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.networks.parameter_groups import feature_channels
 from segscope.adapt.training.settings import TrainingSettings
-from segscope.adapt.validation.frames import classes_dice, features
+from segscope.adapt.validation.frames import class_dice, stored_features
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -74,10 +74,10 @@ class LinearProbe(Method):
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
         def predict(frame: int, rgb: NDArray[np.uint8]) -> Tensor:
             return class_logits(
-                adapted.engine, adapted.root, features(adapted, (frame, "whole"), rgb)
+                adapted.engine, adapted.root, stored_features(adapted, (frame, "whole"), rgb)
             ).float()
 
-        return classes_dice(cases, predict)
+        return class_dice(cases, predict)
 
 
 class ProbeHead(nn.Module):

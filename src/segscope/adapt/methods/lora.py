@@ -116,8 +116,6 @@ class Lora(PromptedMethod):
         trained = {name: item for name, item in root.named_parameters() if ".lora_" in name}
         for item in trained.values():
             item.requires_grad_(True)
-        if "memory" in self.where:
-            _plainly(root.memory_attention)
         if self.decoder:
             trained |= make_trainable(root, DECODER, HIGH_RESOLUTION)
         # pretrained weights learn more slowly than updates, which start from zero
@@ -163,13 +161,3 @@ def _find_layers(root: nn.Module, pattern: str) -> Iterator[tuple[str, Any]]:
     for name, layer in root.named_modules():
         if re.fullmatch(pattern, name):
             yield name, layer
-
-
-def _plainly(attention: nn.Module) -> None:
-    """Let memory attention run as the library wrote it.
-
-    The faster form in `models.lighten` multiplies the weights of neighbouring layers, past the
-    additions; it takes modules of the library's own type only.
-    """
-    kind = type(attention)
-    attention.__class__ = type(f"Adapted{kind.__name__}", (kind,), {})

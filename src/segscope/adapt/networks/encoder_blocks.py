@@ -13,19 +13,16 @@ which take maps with channels last and return what is added:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from types import MethodType
 from typing import Any, cast
 
-import numpy as np
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from segscope.adapt.networks.parameter_groups import network
-from segscope.models.engine import Engine, Features
+from segscope.models.engine import Engine
 from segscope.models.fast_attention import hiera_mixed, hiera_mlp, linear
 
 Attend = Callable[[Tensor], Tensor]
@@ -266,35 +263,3 @@ def _mini(self: Any, x: Tensor) -> Tensor:
     tokens = tokens + self.shrink(F.gelu(self.grow(normed)))
     tokens = _extend_mlp(self, tokens.view(shape), normed.view(shape))
     return tokens.permute(0, 3, 1, 2).contiguous()
-
-
-def encode_together(engine: Engine, frames: Sequence[NDArray[np.uint8]]) -> list[Features]:
-    """Features of slices (row, column, 3) that pass the encoder as one batch, so that its blocks
-    see all of them.
-    """
-    model = network(engine)
-    pixels: Any = engine.pixels  # type: ignore[attr-defined]
-    if engine.card.family != "sam":
-        pixels = partial(pixels, video=False)
-    batch = cat([pixels(frame) for frame in frames]).to(engine.dtype)
-    position = None
-    if engine.card.family == "sam":
-        maps = [model.vision_encoder(batch).last_hidden_state]
-    elif engine.card.family == "mini":
-        maps = model.encode(batch)
-        position = model.position().to(engine.dtype)
-    else:
-        encoded = model.get_image_features(batch, return_dict=True)
-        maps = [_square(item) for item in encoded.fpn_hidden_states]
-        position = _square(encoded.fpn_position_encoding[-1])[:1].to(engine.dtype)
-    features = []
-    for k, frame in enumerate(frames):
-        own = tuple(item[k : k + 1] for item in maps)
-        features.append(Features(own, (frame.shape[0], frame.shape[1]), position))
-    return features
-
-
-def _square(tokens: Tensor) -> Tensor:
-    """(row * column, B, channel) of a square map to (B, channel, row, column)."""
-    side = round(len(tokens) ** 0.5)
-    return tokens.permute(1, 2, 0).unflatten(2, (side, side))

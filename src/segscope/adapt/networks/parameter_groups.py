@@ -29,7 +29,7 @@ def prompt_encoder(family: str) -> tuple[str, ...]:
 
 def network(engine: Engine) -> Any:
     """The network inside an engine."""
-    return engine.model  # type: ignore[attr-defined]
+    return engine.model
 
 
 def make_trainable(

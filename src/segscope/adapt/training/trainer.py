@@ -83,6 +83,7 @@ class Trainer:
     ) -> None:
         settings = sampler.settings
         self.adapted = adapted
+        adapted.prompts = settings.prompts
         self.data = data
         self.sampler = sampler
         self.settings = settings

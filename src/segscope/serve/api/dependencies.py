@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import UsageError
 from segscope.serve.api.schemas import Problem, Reference
-from segscope.serve.project.images import Choice
+from segscope.serve.project.image_records import Image, ReadChoice
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.security import is_loopback
 
@@ -55,14 +55,14 @@ def leased(session_id: str, space: Space, x_lease: Annotated[str | None, Header(
 Leased = Annotated[str, Depends(leased)]
 
 
-def referred(space: Workspace, reference: Reference) -> dict[str, Any]:
-    """The image that a reference names."""
+def resolve_reference(workspace: Workspace, reference: Reference) -> Image:
+    """The image that a reference names, added to the project if it is new."""
     if (reference.path is None) == (reference.dicomweb is None):
         raise UsageError("a reference names an image by `path` or by `dicomweb`, one of the two")
     if reference.dicomweb is not None:
-        return space.archives.open(reference.root, reference.dicomweb)
-    choice = Choice(reference.series, reference.volume, reference.channel)
-    return space.images.refer(reference.root, reference.path or "", choice)
+        return workspace.archives.fetch(reference.root, reference.dicomweb)
+    choice = ReadChoice(reference.series, reference.volume, reference.channel)
+    return workspace.images.resolve(reference.root, reference.path or "", choice)
 
 
 def array(values: NDArray[Any], request: Request, cache: str = "no-store", **more: Any) -> Response:

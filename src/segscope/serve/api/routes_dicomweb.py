@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from segscope.io.dicom.web import WITHOUT_PICTURES
 from segscope.serve.api.dependencies import Leased, Space
-from segscope.serve.api.schemas import ObjectId, Request
+from segscope.serve.api.schemas import ObjectId, RequestBody
 
 router = APIRouter()
 Root = Annotated[int, Path(ge=0, le=1000)]
@@ -35,7 +35,7 @@ class Series(BaseModel):
     images: bool
 
 
-class Store(Request):
+class Store(RequestBody):
     """Where the masks of a session go, and as what."""
 
     root: Annotated[int, Field(ge=0)] = 0
@@ -84,9 +84,9 @@ def series(root: Root, study: str, space: Space) -> list[Series]:
 def store(session_id: Leased, body: Store, space: Space) -> Stored:
     """Send the masks to an archive, exactly as shown."""
     archive = space.archives.get(body.root)
-    with space.export(session_id, body.format, body.objects) as (path, _):
-        archive.store([path])
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+    with space.export(session_id, body.format, body.objects) as file:
+        archive.store([file.path])
+        header = pydicom.dcmread(file.path, stop_before_pixels=True)
     return Stored(
         study=header.StudyInstanceUID,
         series=header.SeriesInstanceUID,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
 from segscope.serve.api import schemas
-from segscope.serve.api.dependencies import Space, array, referred
-from segscope.serve.project.images import PICTURE_FORMATS, Choice, checked
+from segscope.serve.api.dependencies import Space, array, resolve_reference
+from segscope.serve.project.image_encoding import MEDIA_TYPES
+from segscope.serve.project.image_records import Image, ReadChoice
+from segscope.serve.project.images import FolderEntry, check_frame
 
 router = APIRouter()
 
@@ -20,13 +20,12 @@ Axis = Annotated[int, Query(ge=0, le=2, description="axis of (z, y, x) that fram
 Window = Annotated[
     str | None, Query(max_length=100, description="preset, WIDTH,LEVEL or pLOW,HIGH")
 ]
-Frame = Annotated[int, Query(ge=0)]
 
 
 @router.get("/images")
-def images(space: Space) -> list[schemas.Image]:
+def images(space: Space) -> list[Image]:
     """Images of the project."""
-    return [schemas.Image(**row) for row in space.images.listed()]
+    return [stored.image for stored in space.images.list_stored()]
 
 
 @router.post("/images", status_code=201)
@@ -38,39 +37,36 @@ def upload(
     series: Annotated[str | None, Form(max_length=200)] = None,
     volume: Annotated[int | None, Form(ge=0)] = None,
     channel: Annotated[int | None, Form(ge=0)] = None,
-) -> schemas.Image:
+) -> Image:
     """Take an image; the same content gives the same `image_id`."""
-    space.settings.project.joinpath("uploads").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix="incoming-", dir=space.settings.project / "uploads"
-    ) as folder:
+    with space.images.uploads.scratch() as folder:
         files = []
         for number, part in enumerate(file):
-            target = Path(folder) / str(number)
+            target = folder / str(number)
             with target.open("wb") as out:
                 shutil.copyfileobj(part.file, out, 2**20)
             files.append((part.filename or "upload", target))
-        return schemas.Image(**space.images.upload(files, Choice(series, volume, channel)))
+        return space.images.upload(files, ReadChoice(series, volume, channel))
 
 
 @router.post("/images/reference", status_code=201)
-def refer(body: schemas.Reference, space: Space) -> schemas.Image:
+def refer(body: schemas.Reference, space: Space) -> Image:
     """An image below a root, where it lies, or a copy of one in a DICOMweb archive."""
-    return schemas.Image(**referred(space, body))
+    return resolve_reference(space, body)
 
 
 @router.get("/roots/{root}/files")
 def files(
     root: int, space: Space, path: Annotated[str, Query(max_length=4000)] = ""
-) -> list[schemas.Entry]:
+) -> list[FolderEntry]:
     """What a folder below a root holds that can be opened."""
-    return [schemas.Entry(**row) for row in space.images.files(root, path)]
+    return space.images.list_folder(root, path)
 
 
 @router.get("/images/{image_id}")
-def image(image_id: str, space: Space) -> schemas.Image:
+def image(image_id: str, space: Space) -> Image:
     """One image."""
-    return schemas.Image(**space.images.about(image_id))
+    return space.images.get(image_id).image
 
 
 @router.get("/images/{image_id}/frames/{frame}", response_class=Response)
@@ -83,15 +79,15 @@ def frame_image(
     format: Annotated[Literal["png", "jpeg", "webp"], Query()] = "png",  # noqa: A002 - name of the parameter
 ) -> Response:
     """A frame as the network sees it, through one window for the whole stack."""
-    data = space.images.frame_image(image_id, frame, axis, window, format)
-    return Response(data, media_type=PICTURE_FORMATS[format], headers={"Cache-Control": FOR_EVER})
+    data = space.images.encode_frame(image_id, frame, axis, window, format)
+    return Response(data, media_type=MEDIA_TYPES[format], headers={"Cache-Control": FOR_EVER})
 
 
 @router.get("/images/{image_id}/raw/{frame}", response_class=Response)
 def raw(image_id: str, frame: int, request: Request, space: Space, axis: Axis = 0) -> Response:
     """Stored numbers of a frame."""
     stack = space.images.stack(image_id, axis)
-    return array(stack[checked(frame, len(stack))], request, FOR_EVER)
+    return array(stack[check_frame(frame, len(stack))], request, FOR_EVER)
 
 
 @router.get("/images/{image_id}/volume", response_class=Response)
@@ -108,7 +104,7 @@ def thumbnail(
 ) -> Response:
     """A small image of the middle frame."""
     return Response(
-        space.images.thumbnail(image_id, size),
+        space.images.encode_thumbnail(image_id, size),
         media_type="image/png",
         headers={"Cache-Control": FOR_EVER},
     )

@@ -82,7 +82,7 @@ def decode(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) ->
     image = coarse.float()
     options = {}
     if engine.card.family != "sam":
-        image = engine.plain(features)  # type: ignore[attr-defined]
+        image = engine.unconditioned(features)
         fine = [item.expand(count, -1, -1, -1) for item in features.maps[:-1]]
         options["high_resolution_features"] = fine
     size = (4 * coarse.shape[-2], 4 * coarse.shape[-1])

@@ -24,7 +24,6 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses import single_decode, slice_chunks
 from segscope.adapt.method import Adapted, Terms
 from segscope.adapt.method_presets import apply_settings, check_words
@@ -189,7 +188,7 @@ class MedSa(PromptedMethod):
         if self.decoder in ("whole", "both"):
             trained |= make_trainable(root, DECODER, HIGH_RESOLUTION)
         if self.depth > 1:
-            slice_chunks.see(engine, self.depth)
+            engine.chunk_depth = self.depth
         # pretrained weights learn more slowly than adapters, which start at zero
         rates = {"mask_decoder.": 0.3, "vision_encoder.": 0.1, **dict.fromkeys(adapters, 1.0)}
         return Adapted(self, engine, root, trained, rates=rates)
@@ -233,7 +232,7 @@ class MedSa(PromptedMethod):
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
         if self.depth == 1:
             return super().encode(adapted, example)
-        return encoder_blocks.encode_together(adapted.engine, list(example.rgb))
+        return adapted.engine.encode_together(list(example.rgb))
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         published = self.recipe == "code"
@@ -243,11 +242,6 @@ class MedSa(PromptedMethod):
         if published:
             return single_decode.opening_loss(adapted, batch, _weighted_cross_entropy)
         return super().loss(adapted, batch)
-
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
-        if self.depth == 1:
-            return super().validate(adapted, cases)
-        return slice_chunks.validate(adapted, cases)
 
     # --- layers ----------------------------------------------------------------------------------
 

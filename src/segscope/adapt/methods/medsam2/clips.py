@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.adapt.data.sampler import LEAST, Example, on_grid
-from segscope.adapt.losses.clip_memory import Recall
-from segscope.adapt.losses.interactive import CLAMP, best_of, hint_of
+from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss, true_iou
 from segscope.adapt.method import Adapted, Terms
-from segscope.models.engine import Decoded, Engine
-from segscope.models.sam2 import pick, stack_decoded
+from segscope.inference.constants import CLAMP
+from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.models.engine import Decoded, Engine, stack_decoded
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.simulate.plan import Plan
 
@@ -148,7 +148,7 @@ class ClipRun:
         self.features = on_grid(self.adapted.features(self.example), self.example)
         truth = torch.from_numpy(self.example.truth[list(self.plan.objects)])
         self.truth = truth.to(self.adapted.engine.device)
-        self.recall = Recall(self.adapted.engine, len(self.features), self.settings.thrifty)
+        self.recall = ClipMemory(self.adapted.engine, len(self.features), self.settings.thrifty)
         for frame in self.plan.initial:
             self._prompt(frame)
         self._track_others()
@@ -199,10 +199,10 @@ class ClipRun:
         answer = self._judge(decoded, range(len(self.truth)), frame)
         if frame not in self.plan.corrected:
             self._note(answer, frame, prompted=False)
-            self.recall.keep(features, frame, answer, step)
+            self.recall.store(features, frame, answer, step)
             return
         source: Tensor | None = conditioned
-        if self.adapted.engine.card.zoom:
+        if self.adapted.engine.window_rule is not None:
             # engines that see crops correct without memory, in a crop around the answer
             source = None
         answer = self._correct(frame, answer, [[] for _ in self.truth], source)
@@ -227,9 +227,9 @@ class ClipRun:
             previous = [answer.logits[k, 0].detach().clamp(-CLAMP, CLAMP) for k in wrong]
             source = None if conditioned is None else conditioned[wrong]
             better = self._decode(frame, given, previous, wrong, source)
-            parts = [pick(answer, k) for k in range(len(prompts))]
+            parts = [answer.pick(k) for k in range(len(prompts))]
             for row, k in enumerate(wrong):
-                parts[k] = pick(better, row)
+                parts[k] = better.pick(row)
             answer = stack_decoded(parts)
         return answer
 
@@ -263,13 +263,14 @@ class ClipRun:
     ) -> Decoded:
         """Answers (M = 1) to prompts, whose loss is added."""
         engine = self.adapted.engine
-        hints = [hint_of(each, logits) for each, logits in zip(prompts, previous, strict=True)]
+        pairs = zip(prompts, previous, strict=True)
+        decoder_prompts = [decoder_prompt(each, logits) for each, logits in pairs]
         tracking = conditioned is not None
-        many = all(engine.multimask(hint.clicks, tracking=tracking) for hint in hints)
-        if engine.card.zoom and any(hint.previous is not None for hint in hints):
+        many = all(engine.multimask(hint.clicks, tracking=tracking) for hint in decoder_prompts)
+        if engine.window_rule and any(hint.previous is not None for hint in decoder_prompts):
             many = False
         features = self.features[frame]
-        decoded = engine.decode(features, hints, multimask=many, conditioned=conditioned)
+        decoded = engine.decode(features, decoder_prompts, multimask=many, conditioned=conditioned)
         return self._judge(decoded, objects, frame)
 
     def _judge(self, decoded: Decoded, objects: Sequence[int], frame: int) -> Decoded:
@@ -277,7 +278,7 @@ class ClipRun:
         truth = self.truth[list(objects), frame]
         size_hw = self.features[frame].size_hw
         self.losses.append(self.answer_loss(self.adapted.engine, decoded, truth, size_hw).sum())
-        return best_of(decoded)
+        return decoded.best()
 
     def _note(self, answer: Decoded, frame: int, *, prompted: bool) -> None:
         """Add the Dice of an answer to the figures."""

@@ -24,7 +24,7 @@ from typing import ClassVar
 
 from segscope.adapt.data.sampler import Example
 from segscope.adapt.data.training_set import Gathered
-from segscope.adapt.losses.clip_memory import again
+from segscope.adapt.losses.clip_memory import checkpointed
 from segscope.adapt.method import Adapted, Method, Terms, mean_terms
 from segscope.adapt.method_presets import check_words
 from segscope.adapt.methods.medsam2.clips import (
@@ -175,7 +175,9 @@ class MedSam2(Method):
         if not self.thrifty or self.frozen_encoder:
             return super().encode(adapted, example)
         video = len(example.rgb) > 1
-        return [again(lambda frame=frame: encode(frame, video=video)) for frame in example.rgb]
+        return [
+            checkpointed(lambda frame=frame: encode(frame, video=video)) for frame in example.rgb
+        ]
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         return mean_terms([self.run_clip(adapted, example) for example in batch])

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example, on_grid
-from segscope.adapt.losses.interactive import CLAMP, hint_of
 from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss
 from segscope.adapt.method import Adapted, Terms
 from segscope.adapt.methods.sam_med2d.prompts import (
@@ -28,7 +27,9 @@ from segscope.adapt.methods.sam_med2d.prompts import (
     draw_objects,
 )
 from segscope.errors import UsageError
-from segscope.models.engine import NO_HINT, DecoderPrompt, Engine, Features
+from segscope.inference.constants import CLAMP
+from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.models.engine import NO_PROMPT, DecoderPrompt, Engine, Features
 
 FOCAL = 20.0
 PRESENCE = 0.05
@@ -188,9 +189,9 @@ def _begin(adapted: Adapted, example: Example, plan: IterationPlan) -> PendingEx
     hints = []
     for k in members:
         if not plan.own:
-            hints.append(hint_of(example.prompts[k]))
+            hints.append(decoder_prompt(example.prompts[k]))
         elif boxed:
-            hints.append(replace(NO_HINT, box=draw_box(truth[k], rng, largest=True)))
+            hints.append(replace(NO_PROMPT, box=draw_box(truth[k], rng, largest=True)))
         else:
             xy, labels = draw_click(truth[k], rng)
             hints.append(DecoderPrompt(xy, labels == 1))
@@ -273,7 +274,7 @@ def _correct(
     previous = answer.logits.clamp(-CLAMP, CLAMP)
     if mask_only:
         # earlier clicks are dropped too: iterations that follow start from the mask
-        return replace(NO_HINT, previous=previous)
+        return replace(NO_PROMPT, previous=previous)
     count = int(rng.choice(POINTS))
     xy, labels = draw_corrections(truth.cpu().numpy(), answer.mask.cpu().numpy(), count, rng)
     # unused points would be encoded as "not a point"; an engine is given none instead

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segscope.errors import PromptError, UsageError, WriteError
+from segscope.errors import PromptError, ReadError, UsageError, WriteError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
-from segscope.prompts import Box, MaskPrompt, Point
-from segscope.session import Interaction, snapshot, undo
-from segscope.session.command_log import Journal
+from segscope.predict import StopRules
+from segscope.predict.propagation import PropagationRange
+from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
+from segscope.session import Interaction, commands, mask_delta
+from segscope.session.command_log import CommandLog
+from segscope.session.commands import (
+    COMMANDS,
+    Accept,
+    Add,
+    Choose,
+    Clear,
+    Command,
+    Confirm,
+    Describe,
+    Propagate,
+    Redo,
+    Remove,
+    Rename,
+    Replace,
+    Undo,
+    entry_from_json,
+)
 from segscope.stack import Stack
+from segscope.wire import prompt_to_json
 
 DISC = Box((10, 20, 30, 40))
 CLICK = Point(20, 30)
@@ -165,10 +186,10 @@ def test_a_command_that_cannot_be_written_is_not_done(
         work.add(DISC)
         masks, data = work.masks(), log.read_bytes()
 
-        def full(self: Journal, command: object) -> None:
+        def full(self: CommandLog, command: object) -> None:
             raise WriteError("no space left")
 
-        monkeypatch.setattr(Journal, "append", full)
+        monkeypatch.setattr(CommandLog, "append", full)
         steps: list[Callable[[], object]] = [
             lambda: work.add(CLICK),
             lambda: work.remove(1),
@@ -200,73 +221,48 @@ def test_a_propagation_that_was_cancelled_at_once_replays(
     assert same(resumed(log, clip, sam2), masks)
 
 
-class TestSavedState:
-    def test_it_stands_for_its_commands(
-        self, engine: Engine, clip: Stack, tmp_path: Path, log: Path
-    ) -> None:
-        state = tmp_path / "state.safetensors"
-        with Interaction(clip, engine, log=log) as work:
-            work.add(CLICK)
-            work.choose(0, 1, 1)
-            work.describe(1, colour="#00ff00")
-            list(work.propagate("forward"))
-            work.save_state(state)
-            states = [work.masks()]
-            for step in (
-                lambda: work.add(Point(40, 30, frame=5)),
-                lambda: list(work.propagate("both")),
-            ):
-                step()
-                states.append(work.masks())
-            encoded = work.encoded_frames
-        with Interaction.resume(log, clip, engine, state=state) as again:
-            assert again.encoded_frames < encoded
-            assert same(again.masks(), states[-1])
-            assert again.tracks[1].about == {"colour": "#00ff00"}
-            for masks in (states[1], states[0]):
-                assert again.undo()
-                assert same(again.masks(), masks)
-            while again.undo():
-                pass
-            assert not again.masks().runs
-            while again.redo():
-                pass
-            assert same(again.masks(), states[-1])
-
-    @pytest.mark.parametrize("harm", ["undone", "damaged", "missing"])
-    def test_one_that_does_not_fit_is_not_used(
-        self, sam2: Engine, clip: Stack, tmp_path: Path, log: Path, harm: str
-    ) -> None:
-        state = tmp_path / "state.safetensors"
-        with Interaction(clip, sam2, log=log) as work:
-            work.add(DISC)
-            work.add(Point(40, 30, frame=5))
-            work.save_state(state)
-            if harm == "undone":
-                work.undo()
-                work.add(CLICK)
-            masks = work.masks()
-        if harm == "damaged":
-            state.write_bytes(state.read_bytes()[:200])
-        if harm == "missing":
-            state.unlink()
-        assert same(resumed(log, clip, sam2, state), masks)
-
-    def test_a_digest_tells_commands_apart(self) -> None:
-        assert snapshot.digest([{"do": "undo"}]) != snapshot.digest([{"do": "redo"}])
+EXAMPLES: tuple[Command, ...] = (
+    Add((CLICK, DISC, Scribble(((1.5, 2), (3, 4)), 1, 2, False, 5), MaskPrompt(np.eye(3) > 0))),
+    Replace(1, 2, (Point(3, 4, 1, 2, False),)),
+    Choose(0, 1, 2),
+    Clear(3, 1),
+    Remove(4),
+    Rename(1, "liver"),
+    Describe(2, None, {"colour": "#ff0000", "locked": None}),
+    Confirm(2, 1),
+    Accept(2, (1, 3), False),
+    Propagate(PropagationRange("both", 2, (1, 5), StopRules(absent_mm=4.5)), (1, 2), 3),
+)
 
 
-def test_undo_goes_back_past_the_states_that_are_kept(
-    sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch
+def test_every_command_comes_back_from_its_json() -> None:
+    assert {type(command) for command in EXAMPLES} == set(COMMANDS)
+    for command in (*EXAMPLES, Undo(), Redo()):
+        item = json.loads(json.dumps(command.to_json()))
+        assert entry_from_json(item) == command
+
+
+@pytest.mark.parametrize("item", [{"do": "fly"}, {}, {"do": "choose", "frame": 1}])
+def test_an_unknown_or_malformed_command_is_refused(item: dict[str, object]) -> None:
+    with pytest.raises(ReadError, match="command"):
+        entry_from_json(item)
+
+
+def test_a_prompt_becomes_json_once_and_only_for_the_log(
+    sam2: Engine, clip: Stack, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(undo, "KEPT_STATES", 3)
-    monkeypatch.setattr(undo, "KEPT_EVERY", 4)
+    written = []
+
+    def count(prompt: Prompt) -> dict[str, object]:
+        written.append(prompt)
+        return prompt_to_json(prompt)
+
+    for module in (commands, mask_delta):
+        monkeypatch.setattr(module, "prompt_to_json", count)
     with Interaction(clip, sam2) as work:
-        states = [work.masks()]
-        for number in range(11):
-            work.add(Point(10 + 3 * number, 30, frame=number % 2, object_id=1 + number % 3))
-            states.append(work.masks())
-        assert sum(before is None for _, before in work._done) > 3
-        for masks in reversed(states[:-1]):
-            assert work.undo()
-            assert same(work.masks(), masks)
+        work.add(CLICK)
+        assert written == []
+    with Interaction(clip, sam2, log=log) as work:
+        work.add(CLICK)
+        assert written == [CLICK]
+        assert work.tracks[1].prompts[0][0] is written[0]

@@ -14,7 +14,8 @@ from segscope.errors import UsageError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
-from segscope.session import Interaction, mask_delta
+from segscope.session import Interaction
+from segscope.session.mask_delta import MaskDelta
 from segscope.stack import Stack
 
 CLICK = Point(20, 30)
@@ -94,7 +95,7 @@ def test_masks_and_their_history_stay(
         assert same(again.masks(), states[-1])
         assert about(again) == said
         assert again.encoded_frames == 0
-        assert again.foreign_steps == len(states)
+        assert again.history.from_other_engines == len(states)
         for masks in states[-2::-1]:
             assert again.undo()
             assert same(again.masks(), masks)
@@ -104,7 +105,7 @@ def test_masks_and_their_history_stay(
         assert [item["weights"] for item in again.masks().record["earlier_engines"]] == ["random"]
     with Interaction.resume(log, clip, engine) as first:  # nothing was done with the newer one
         assert same(first.masks(), states[-1])
-        assert not first.foreign_steps
+        assert not first.history.from_other_engines
 
 
 def test_later_commands_are_the_new_networks(
@@ -152,26 +153,24 @@ def test_later_commands_are_the_new_networks(
 def test_logs_without_masks(
     engine: Engine, newer: Engine, clip: Stack, tmp_path: Path, saved: bool
 ) -> None:
-    """Logs of earlier versions: a saved state has the masks; without one they are answered anew, and that is said."""
+    """Logs saved for sessions without one: a saved state has the masks; without it they are computed again, and that is reported."""
     log, state = tmp_path / "log.jsonl", tmp_path / "state.safetensors"
-    with Interaction(clip, engine, log=log) as work:
+    with Interaction(clip, engine) as work:
         states = everything(work)
         work.save_state(state)
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    log.write_text(
-        "".join(json.dumps({k: v for k, v in line.items() if k != "kept"}) + "\n" for line in lines)
-    )
+        work.save(log)
+    assert "delta" not in log.read_text()
     with Interaction.resume(
         log, clip, newer, state=state if saved else None, other_weights=True
     ) as again:
         assert same(again.masks(), states[-1]) is saved or not saved
-        assert bool(again.answered_anew) is not saved
+        assert bool(again.history.recomputed) is not saved
         again.add(Point(50, 20, 1, 4))
         masks = again.masks()
     for one in (newer, engine):
         with Interaction.resume(log, clip, one, other_weights=True) as third:
             assert same(third.masks(), masks)
-            assert not third.answered_anew
+            assert not third.history.recomputed
 
 
 def test_a_machine_that_computes_other_masks(clip: Stack, tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_a_machine_that_computes_other_masks(clip: Stack, tmp_path: Path) -> Non
             parameter.mul_(0.9)
     with Interaction.resume(log, clip, engine) as again:
         assert same(again.masks(), states[-1])
-        assert again.foreign_steps
+        assert again.history.from_other_engines
         again.add(Point(40, 30, 5, 1))
         masks = again.masks()
     with Interaction.resume(log, clip, engine) as again:
@@ -197,7 +196,7 @@ def test_a_record_holds_what_changed_only(clip: Stack, tmp_path: Path) -> None:
         for number in range(1, 9):
             work.add(Box((2 + 8 * number, 5, 9 + 8 * number, 12), 0, number))
         work.rename(1, "one")
-    *_, eighth, name = [json.loads(line)["kept"] for line in log.read_text().splitlines()[1:]]
+    *_, eighth, name = [json.loads(line)["delta"] for line in log.read_text().splitlines()[1:]]
     assert "8" in eighth["objects"]
     assert name["objects"] == {"1": {"name": "one"}}
-    assert mask_delta.agree(name, {"runs": name["runs"]})
+    assert MaskDelta.from_json(name).same_masks(MaskDelta(False, {}, name["runs"]))

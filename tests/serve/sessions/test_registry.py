@@ -12,7 +12,7 @@ import torch
 
 import segscope as ss
 
-from .conftest import Server
+from ..conftest import Server
 
 BOX = [20, 20, 40, 40]
 

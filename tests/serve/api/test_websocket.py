@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segscope.client import MaskPart
+from segscope.client import MaskUpdate
 
-from .conftest import TOKEN, Server
+from ..conftest import TOKEN, Server
 
 BOX = [20, 20, 40, 40]
 
@@ -23,7 +23,7 @@ class Talk:
 
     def __init__(self, server: Server, socket: Any) -> None:
         self.socket = socket
-        self.masks: list[tuple[dict[str, Any], MaskPart]] = []
+        self.masks: list[tuple[dict[str, Any], MaskUpdate]] = []
         self.news: list[dict[str, Any]] = []
         socket.send_json({"type": "hello", "lease": server.headers["X-Lease"], "token": TOKEN})
         assert socket.receive_json()["type"] == "hello"
@@ -36,7 +36,7 @@ class Talk:
                 data = got["bytes"]
                 size = struct.unpack(">I", data[:4])[0]
                 header = json.loads(data[4 : 4 + size])
-                self.masks.append((header, MaskPart.of(header, data[4 + size :])))
+                self.masks.append((header, MaskUpdate.from_packet(header, data[4 + size :])))
                 continue
             said = json.loads(got["text"])
             self.news.append(said)
@@ -59,11 +59,11 @@ def test_a_click_and_its_undo(server: Server) -> None:
         header, part = talk.masks[-1]
         assert (header["reason"], header["seq"], part.frame) == ("predict", 8, 3)
         canvas = np.zeros((60, 80), bool)
-        part.put(canvas)
+        part.apply_to(canvas)
         assert np.array_equal(server.labels()[3], canvas)
         talk.say("undo", seq=9, frame=3)
         talk.until("answer", seq=9)
-        talk.masks[-1][1].put(canvas)
+        talk.masks[-1][1].apply_to(canvas)
         assert not canvas.any()
 
 
@@ -78,7 +78,7 @@ def test_a_propagation_is_seen_as_it_goes_and_cancelled(server: Server) -> None:
         talk.until("job", state="done", job_id=job)
         canvas = np.zeros((7, 60, 80), bool)
         for _, part in talk.masks:
-            part.put(canvas[part.frame])
+            part.apply_to(canvas[part.frame])
         assert np.array_equal(server.labels().astype(bool), canvas)
         talk.say("cancel")
         assert talk.until("cancelled")["jobs"] == 0

@@ -37,7 +37,7 @@ def test_a_click_carried_forward(family: str) -> None:
         work.add(Point(30, 20))
         for _ in work.propagate("forward"):
             pass
-        ours = [work._scene.spool.get(work._tracks[1].answers[i].logits) for i in range(10)]
+        ours = [work.inference.spool.get(work.tracks[1].answers[i].logits) for i in range(10)]
     side = engine.input_size
     cpu = dict.fromkeys(
         ("inference_device", "inference_state_device", "video_storage_device"), "cpu"

@@ -1,12 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segscope.errors import PromptError, ReadError, UsageError
+from segscope.errors import PromptError, UsageError
 from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.predict import StopRules
@@ -158,7 +151,7 @@ def test_each_click_goes_on_from_the_latest_answer(
     with Interaction(clip, sam2) as work:
         work.add(MaskPrompt(clip[0] > 180))
         for click in (Point(20, 30), Point(60, 50, positive=False)):
-            latest = work._scene.spool.get(work._tracks[1].answers[0].logits)
+            latest = work.inference.spool.get(work.tracks[1].answers[0].logits)
             work.add(click)
             assert torch.equal(previous[-1], latest.clamp(-32, 32))
 
@@ -232,7 +225,7 @@ class TestPropagation:
                 if found.frame == 3:
                     work.cancel()
             assert seen == [0, 1, 2, 3]
-            assert work.log[-1]["frames"] == 4
+            assert work.log[-1].frame_count == 4  # type: ignore[attr-defined]
             run(work, direction="forward")
             assert work.masks().area(7, 1) == work.frame_mask(7, 1).mask.sum()  # type: ignore[union-attr]
 
@@ -244,7 +237,7 @@ class TestPropagation:
             work.add(DISC)
             frames = work.propagate("forward")
             next(frames), next(frames)
-            with pytest.raises(UsageError, match="under way"):
+            with pytest.raises(UsageError, match="is running"):
                 work.add(DISC)
             frames.close()  # type: ignore[attr-defined]
             masks = work.masks()
@@ -279,153 +272,23 @@ class TestPropagation:
             work.propagate()
 
 
-class TestUndo:
-    def test_each_step_goes_back_and_forth(self, sam2: Engine, clip: Stack) -> None:
-        with Interaction(clip, sam2) as work:
-            states = [work.masks()]
-            steps = [
-                lambda: work.add(DISC),
-                lambda: run(work, direction="forward"),
-                lambda: work.add(Point(30, 30, frame=4)),
-                lambda: work.rename(1, "disc"),
-                lambda: run(work, direction="forward", start=4),
-                lambda: work.clear(4, 1),
-                lambda: work.remove(1),
-            ]
-            for step in steps:
-                step()
-                states.append(work.masks())
-            for state in reversed(states[:-1]):
-                assert work.undo()
-                assert same(work.masks(), state)
-            assert not work.undo()
-            for state in states[1:]:
-                assert work.redo()
-                assert same(work.masks(), state)
-            assert not work.redo()
-
-    def test_undone_steps_survive_a_restart(
-        self, sam2: Engine, clip: Stack, tmp_path: Path
-    ) -> None:
-        log = tmp_path / "log.jsonl"
-        with Interaction(clip, sam2, log=log) as work:
-            work.add(DISC)
-            one = work.masks()
-            work.add(SPOT)
-            two = work.masks()
-            work.undo()
-        with Interaction.resume(log, clip, sam2) as again:
-            assert same(again.masks(), one)
-            assert again.redo()
-            assert same(again.masks(), two)
-
-    def test_a_new_step_forgets_what_was_undone(self, sam2: Engine, clip: Stack) -> None:
-        with Interaction(clip, sam2) as work:
-            work.add(DISC)
-            work.undo()
-            work.add(SPOT)
-            assert not work.redo()
-
-
-class TestLog:
-    def test_a_torn_last_line_is_left_out(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
-        log = tmp_path / "log.jsonl"
-        with Interaction(clip, sam2, log=log) as work:
-            work.add(DISC)
-            masks = work.masks()
-            work.add(SPOT)
-        whole = log.read_bytes()
-        log.write_bytes(whole[:-20])
-        with Interaction.resume(log, clip, sam2) as again:
-            assert same(again.masks(), masks)
-            again.add(SPOT)
-        assert log.read_bytes() == whole
-
-    def test_damage_inside_is_refused(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
-        log = tmp_path / "log.jsonl"
-        with Interaction(clip, sam2, log=log) as work:
-            work.add(DISC)
-            work.add(SPOT)
-        lines = log.read_text().splitlines()
-        log.write_text("\n".join([lines[0], lines[1][:30], lines[2]]) + "\n")
-        with pytest.raises(ReadError, match="line 2"):
-            Interaction.resume(log, clip, sam2)
-
-    def test_another_image_is_refused(self, sam2: Engine, clip: Stack, tmp_path: Path) -> None:
-        log = tmp_path / "log.jsonl"
-        Interaction(clip, sam2, log=log).close()
-        other = Stack.from_array(np.zeros((8, 60, 80), np.uint8), times_s=clip.times_s)
-        with pytest.raises(UsageError, match="another image"):
-            Interaction.resume(log, other, sam2)
-
-    def test_an_existing_log_is_not_overwritten(
-        self, sam2: Engine, clip: Stack, tmp_path: Path
-    ) -> None:
-        log = tmp_path / "log.jsonl"
-        log.write_text("mine")
-        with pytest.raises(UsageError, match="exists"):
-            Interaction(clip, sam2, log=log)
-        assert log.read_text() == "mine"
-
-    def test_a_refused_prompt_changes_nothing(
-        self, sam2: Engine, clip: Stack, tmp_path: Path
-    ) -> None:
-        log = tmp_path / "log.jsonl"
-        with Interaction(clip, sam2, log=log) as work:
-            before = log.read_bytes()
-            with pytest.raises(PromptError):
-                work.add(DISC, Point(500, 2))
-            assert work.object_ids == ()
-            assert log.read_bytes() == before
-
-    @pytest.mark.slow
-    def test_kill_at_any_moment_leaves_a_log_that_resumes(
-        self, sam2: Engine, clip: Stack, tmp_path: Path
-    ) -> None:
-        script = textwrap.dedent(
-            """
-            import sys
-            sys.path[:0] = [sys.argv[2]]
-            import numpy as np, torch
-            from support.engines import make_engine
-            from segscope.session import Interaction
-            from segscope.prompts import Point
-            from segscope.stack import Stack
-            torch.set_num_threads(1)
-            frames = np.load(sys.argv[3])
-            stack = Stack.from_array(frames, times_s=np.arange(8) / 10)
-            work = Interaction(stack, make_engine("sam2"), log=sys.argv[1])
-            print("ready", flush=True)
-            for i in range(1000):
-                work.add(Point(5 + i % 70, 30, frame=i % 8, object_id=1 + i % 3))
-                if i % 5 == 4:
-                    for _ in work.propagate("forward"):
-                        pass
-            """
-        )
-        frames = tmp_path / "frames.npy"
-        np.save(frames, np.stack([clip[i] for i in range(8)]))
-        for attempt in range(6):
-            log = tmp_path / f"log{attempt}.jsonl"
-            command = [
-                sys.executable,
-                "-c",
-                script,
-                str(log),
-                str(Path(__file__).parents[1]),
-                str(frames),
-            ]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
-                assert process.stdout is not None
-                assert process.stdout.readline() == b"ready\n"
-                time.sleep(0.3 + 0.37 * attempt)
-                process.send_signal(signal.SIGKILL)
-            whole = [
-                json.loads(line)
-                for line in log.read_bytes().splitlines(keepends=True)
-                if line.endswith(b"\n")
-            ]
-            with Interaction.resume(log, clip, sam2) as again:
-                assert len(again.log) == len(whole) - 1
-                again.add(DISC)
+def test_a_fresh_interaction_shares_features_and_nothing_else(sam2: Engine, clip: Stack) -> None:
+    with Interaction(clip, sam2) as work:
+        first = work.add(DISC)
+        list(work.propagate("forward"))
+        masks, encoded = work.masks(), work.encoded_frames
+        with work.fresh() as other:
+            assert other.object_ids == ()
+            assert not other.undo()
+            assert np.array_equal(other.add(DISC).logits, first.logits)
+            assert other.encoded_frames == encoded
+            list(other.propagate("forward", within=(0, 2)))
+            assert other.can_undo == 2
+        assert same(work.masks(), masks)
+        assert work.can_undo == 2
+        mine, theirs = vars(work.state), vars(other.state)
+        mutable = {name for name, value in mine.items() if isinstance(value, dict)}
+        assert mutable
+        assert all(mine[name] is not theirs[name] for name in mutable)
+        assert work.inference.pairs is not other.inference.pairs
+        assert work.history is not other.history

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .conftest import Server
+from ..conftest import Server
 
 BOX = [20, 20, 40, 40]
 
@@ -46,7 +46,7 @@ def test_another_annotator_has_another_session(server: Server) -> None:
 
 
 def test_rest_and_silence_end_it(serve: Callable[..., Server]) -> None:
-    server = serve(idle_s=0.6, liveness_s=0.4)
+    server = serve(idle_timeout_s=0.6, liveness_s=0.4)
     server.open()
     for _ in range(3):
         time.sleep(0.15)
@@ -60,7 +60,7 @@ def test_rest_and_silence_end_it(serve: Callable[..., Server]) -> None:
 
 
 def test_when_all_places_are_taken(serve: Callable[..., Server]) -> None:
-    server = serve(leases=1)
+    server = serve(max_sessions=1)
     server.open(annotator="anna")
     answer = server.http.post(
         "/v1/sessions", json={"image_id": server.image_id, "annotator": "ben"}
