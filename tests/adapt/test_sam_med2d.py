@@ -245,7 +245,7 @@ class TestPasses:
             assert any(".beside_mlp." in name for name in moved) is opening
             assert any(name.startswith("prompt_encoder.") for name in moved) is opening
         assert len(hints) == 18
-        assert all(len(each) == 5 for each in hints)  # five masks a image
+        assert all(len(each) == 5 for each in hints)  # five masks per image
         assert all(not len(hint.points) and hint.previous is not None for hint in hints[8])
         lone = [k for k in range(1, 8) if not any(len(hint.points) for hint in hints[k])]
         assert len([k for k in lone if 2 <= k <= 7]) >= 1

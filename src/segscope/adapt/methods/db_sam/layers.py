@@ -34,8 +34,8 @@ class ChannelAttentionBlock(nn.Module):
 
 
 class ConvBranch(nn.Module):
-    """Two 3x3 and three 1x1 convolutions: from a small image to the size of the encoder's map, shallow
-    but with much detail.
+    """Two 3x3 and three 1x1 convolutions: from a small image to the size of the encoder's map,
+    shallow but with much detail.
 
     The public code has SyncBatchNorm, which is meaningless with one image per batch; here groups of
     an image's own channels are normalised.
@@ -153,8 +153,8 @@ def _centres(rows: int, columns: int, device: torch.device) -> Tensor:
 
 
 class MixFeedForward(nn.Module):
-    """Linear, depthwise 3x3, GELU, linear. Its file is missing in the public code; its sizes follow from the
-    call.
+    """Linear, depthwise 3x3, GELU, linear. Its file is missing in the public code; its sizes follow
+    from the call.
     """
 
     def __init__(self, width: int) -> None:
@@ -203,8 +203,8 @@ class CrossAttention(nn.Module):
     def forward(
         self, x: Tensor, values: Sequence[Tensor], scales: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
-        """A map with what it takes from others; `scales`, (channel,) each, weight what attention and
-        feed-forward add.
+        """A map with what it takes from others; `scales`, (channel,) each, weight what attention
+        and feed-forward add.
         """
         one, two = scales or (1.0, 1.0)
         mixed = self.attn(self.query_norm(x), [self.value_norm(value) for value in values])

@@ -11,8 +11,8 @@ which `pyramid` adds the four resolutions. Where the paper would disturb a froze
 start, additions are weighted by channel, starting at zero, and norms that would change it are left
 out. Drop path is 0.1, because the paper's 0.3 is too much for few blocks.
 
-On Hiera, EdgeTAM and `mini` CAB follows each stage, and each quarter of the stage at stride 16, where
-BCA and fusion are as well, so that later stages and the neck can use their output.
+On Hiera, EdgeTAM and `mini` CAB follows each stage, and each quarter of the stage at stride 16,
+where BCA and fusion are as well, so that later stages and the neck can use their output.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ from segscope.adapt.networks.parameter_groups import (
     make_trainable,
     network,
 )
-from segscope.adapt.networks.sam_inputs import BASE, UNIT, growth, look
+from segscope.adapt.networks.sam_inputs import BASE, UNIT, count_growth, set_input
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import MIX, TrainingSettings
 from segscope.errors import UsageError
@@ -169,7 +169,7 @@ class MedSa(PromptedMethod):
         return not (self.space or self.mlp or self.whole or self.depth > 1)
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
-        look(engine, self.images, self.side)
+        set_input(engine, self.images, self.side)
         root = network(engine)
         adapters = self._extend_encoder(engine)
         if self.decoder in ("adapters", "both"):
@@ -218,7 +218,7 @@ class MedSa(PromptedMethod):
         if self.decoder in ("whole", "both"):
             total += count_parameters(model, DECODER, HIGH_RESOLUTION)
         if self.whole:
-            total += count_parameters(model, ENCODER) + growth(engine, self.side)
+            total += count_parameters(model, ENCODER) + count_growth(engine, self.side)
         return total
 
     def _count_adapters(self, place: encoder_blocks.Place) -> int:
@@ -249,7 +249,7 @@ class MedSa(PromptedMethod):
         family = engine.card.family
         if self.depth > 1 and family == "edgetam":
             raise UsageError(
-                f"{engine.card.name} has no attention that could run across slices; leave depth at 1"
+                f"{engine.card.name} has no attention to run across slices; leave depth at 1"
             )
         if family != "sam" and (
             self.legacy_depth_windows or self.legacy_pad_before_norm or self.side

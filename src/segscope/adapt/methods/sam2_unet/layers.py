@@ -1,5 +1,5 @@
-"""Modules of SAM2-UNet: adapter, receptive field block, upsampling, heads (arXiv 2408.08870, section
-3).
+"""Modules of SAM2-UNet (arXiv 2408.08870, section 3): adapter, receptive field block, upsampling,
+heads.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Adapter(nn.Module):
 
 
 class Rfb(nn.Module):
-    """Receptive field block (arXiv 1711.07767) with four branches, the form of PraNet (2006.11392)."""
+    """Receptive field block (arXiv 1711.07767) with four branches, as in PraNet (2006.11392)."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ class Up(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """From one map of stride 16 to four of strides 4 to 32 (simple feature pyramid, arXiv 2203.16527,
-    section 3).
+    """From one map of stride 16 to four of strides 4 to 32 (simple feature pyramid, arXiv
+    2203.16527, section 3).
     """
 
     def __init__(self, width: int) -> None:

@@ -6,8 +6,8 @@ field block for each map, three upsampling steps, a head at each. Where the publ
 the paper, the paper's formula is the default and the code's behaviour a setting: it weights
 cross-entropy with weights that cancel (`bce="plain"`), initialises adapters at random
 (`init="default"`; users reported losses that were not finite) and stretches each prediction to its
-own range before evaluation (`protocol="sod"`). Its fourth upsampling step is never used and left out
-here. `Sam2Unet.published()` sets all of them.
+own range before evaluation (`protocol="sod"`). Its fourth upsampling step is never used and left
+out here. `Sam2Unet.published()` sets all of them.
 """
 
 from __future__ import annotations
@@ -144,15 +144,15 @@ class Sam2Unet(Method):
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         segmenter = _segmenter_of(adapted)
-        shown = [self._draw_window(example) for example in batch]
+        windows = [self._draw_window(example) for example in batch]
         if self.frozen_encoder:
             each = [adapted.features(example)[example.at].maps for example in batch]
             maps = [torch.cat(level) for level in zip(*each, strict=True)]
         else:
-            maps = segmenter.maps(torch.cat([segmenter.pixels(rgb)[0] for rgb, _ in shown]))
+            maps = segmenter.maps(torch.cat([segmenter.pixels(rgb)[0] for rgb, _ in windows]))
         outputs = segmenter.net(maps)
         truth = torch.cat(
-            [self.make_truth(rgb.shape[:2], classes, outputs[0]) for rgb, classes in shown]
+            [self.make_truth(rgb.shape[:2], classes, outputs[0]) for rgb, classes in windows]
         )
         losses = [self._output_loss(logits, truth) for logits in outputs]
         return {"loss": torch.stack(losses).sum(0).mean(), "final": losses[0].detach().mean()}

@@ -180,7 +180,7 @@ def loss_of_next(adapted: Adapted, batch: Sequence[Example], plan: IterationPlan
 
 
 def _begin(adapted: Adapted, example: Example, plan: IterationPlan) -> PendingExample:
-    """An image with its opening prompts; one kind, click or box, for all its objects, as published."""
+    """An image with its opening prompts; all its objects get clicks, or boxes, as published."""
     features = on_grid(adapted.features(example), example)[example.at]
     rng = example.rng
     truth = example.truth[:, example.at]

@@ -33,7 +33,7 @@ from segscope.adapt.networks.parameter_groups import (
     network,
     prompt_encoder,
 )
-from segscope.adapt.networks.sam_inputs import BASE, MED2D, answer, growth, look
+from segscope.adapt.networks.sam_inputs import BASE, MED2D, count_growth, set_answers, set_input
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
@@ -161,8 +161,8 @@ class SamMed2d(PromptedMethod):
         return not self.whole and (self.layers == "none" or self.adapters == "off")
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
-        look(engine, self.images, self.side)
-        answer(engine, three=self.three, shares=self.shares)
+        set_input(engine, self.images, self.side)
+        set_answers(engine, three=self.three, shares=self.shares)
         root = network(engine)
         prefixes = []
         for place in self._places(engine):
@@ -184,7 +184,7 @@ class SamMed2d(PromptedMethod):
         total = sum(count_layer(place, light=light) for place in self._places(engine))
         total += count_parameters(network(engine), self._prefixes(engine), FROZEN)
         if self.whole:
-            total += growth(engine, self.side)
+            total += count_growth(engine, self.side)
         return total
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
