@@ -22,11 +22,12 @@ from segscope.adapt.methods.db_sam.layers import (
     ConvBranch,
     CrossAttention,
     DeformableAttention,
+    ExchangeOptions,
     StageEnd,
     Stream,
     VitConvFusion,
 )
-from segscope.adapt.methods.db_sam.method import DbSam
+from segscope.adapt.methods.db_sam.method import DbSam, find_ends
 from segscope.adapt.methods.decoder import DecoderOnly
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
@@ -224,7 +225,9 @@ class TestShapes:
     @pytest.mark.parametrize("size_hw", [(8, 8), (5, 9)])
     def test_stage_ends_keep_the_shape(self, size_hw: tuple[int, int]) -> None:
         branch = [ConvBranch(32), ConvBranch(32, 2)]
-        stage = StageEnd(32, 4, cab=True, bca=True, fusion=True, levels=2, last=True)
+        stage = StageEnd(
+            32, 4, ("cab", "bca", "fusion"), ExchangeOptions(levels=2), last=True
+        )
         stream = Stream()
         stream.begin(torch.randn(2, 3, 16 * size_hw[0], 16 * size_hw[1]))
         x = torch.randn(2, *size_hw, 32)
@@ -237,7 +240,7 @@ class TestShapes:
             engine: Any = SimpleNamespace(
                 model=build("sam2", size, meta=True), card=SimpleNamespace(family="sam2", name=size)
             )
-            return [(place.name.rsplit(".", 1)[1], joint) for place, joint in DbSam()._ends(engine)]
+            return [(end.place.name.rsplit(".", 1)[1], end.joint) for end in find_ends(engine)]
 
         # tiny: stages of 1, 2, 7 and 2 blocks, the third one in 2 + 2 + 2 + 1
         assert at("tiny") == [
@@ -250,10 +253,10 @@ class TestShapes:
         engine: Any = SimpleNamespace(
             model=build("sam", "vit-b", meta=True), card=SimpleNamespace(family="sam", name="x")
         )
-        ends = DbSam()._ends(engine)
-        assert [place.name.rsplit(".", 1)[1] for place, _ in ends] == ["2", "5", "8", "11"]
-        assert all(joint for _, joint in ends)
-        assert encoder_blocks.count_heads(ends[0][0]) == 12
+        ends = find_ends(engine)
+        assert [end.place.name.rsplit(".", 1)[1] for end in ends] == ["2", "5", "8", "11"]
+        assert all(end.joint for end in ends)
+        assert encoder_blocks.count_heads(ends[0].place) == 12
 
 
 class TestCounts:
@@ -263,7 +266,7 @@ class TestCounts:
     def test_published_sizes(self) -> None:
         with torch.device("meta"):
             assert self.numbers(ChannelAttentionBlock(768)) == 893_184
-            assert self.numbers(CrossAttention(768, 12, 4, 1, 0.1, 0.1)) == 6_049_680
+            assert self.numbers(CrossAttention(768, 12, ExchangeOptions(dropout=0.1, drop_path=0.1))) == 6_049_680
 
     def test_of_vit_b(self) -> None:
         engine: Any = SimpleNamespace(
@@ -322,7 +325,7 @@ class TestFusion:
 
     def test_both_branches_read_what_was_there_before(self) -> None:
         torch.manual_seed(0)
-        bca = BilateralCrossAttention(16, 4, 2, 1, 0.0, 0.0)
+        bca = BilateralCrossAttention(16, 4, ExchangeOptions(points=2))
         x, other = torch.randn(1, 4, 4, 16), torch.randn(1, 4, 4, 16)
         with torch.no_grad():
             bca.gamma_attention.fill_(1.0)
@@ -361,15 +364,15 @@ def test_saved_and_loaded_it_answers_alike(tmp_path: Path) -> None:
 
 def test_drop_path_leaves_whole_images_out() -> None:
     torch.manual_seed(0)
-    made = CrossAttention(8, 2, 2, 1, 0.0, 0.5)
+    made = CrossAttention(8, 2, ExchangeOptions(points=2, drop_path=0.5))
     x = torch.ones(400, 2, 2, 8)
     made.train()
-    kept = made._path(x)
+    kept = made.skip_some(x)
     assert set(kept.unique().tolist()) == {0.0, 2.0}
     assert float(kept.mean()) == pytest.approx(1, abs=0.15)
     assert bool((kept.flatten(1).std(1) == 0).all())
     made.eval()
-    assert torch.equal(made._path(x), x)
+    assert torch.equal(made.skip_some(x), x)
 
 
 def thin(first: int, count: int, side: int = 96) -> Gathered:

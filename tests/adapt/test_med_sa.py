@@ -19,9 +19,9 @@ from segscope.adapt.methods.med_sa.layers import (
     AcrossDepth,
     Bottleneck,
     HyperPrompt,
-    bottleneck_size,
-    grid,
-    hyper_size,
+    arrange,
+    count_bottleneck,
+    count_hyper,
 )
 from segscope.adapt.methods.med_sa.method import MedSa
 from segscope.adapt.networks import encoder_blocks
@@ -143,7 +143,7 @@ class TestCounts:
         assert (
             made
             == (2 * width * inside + inside + width) * 2 * layers
-            == bottleneck_size(32, 0.25) * 4
+            == count_bottleneck(32, 0.25) * 4
         )
 
     @pytest.mark.parametrize("family", DEEP)
@@ -156,8 +156,8 @@ class TestCounts:
 
     def test_hyper_adapters_of_sam_hold_0_3_million(self) -> None:
         made = HyperPrompt(256, 64, torch.nn.Embedding(1, 256))
-        assert sum(item.numel() for item in made.parameters()) == hyper_size(256, 0.25)
-        assert hyper_size(256, 0.25) / 1e6 == pytest.approx(0.3, abs=0.02)
+        assert sum(item.numel() for item in made.parameters()) == count_hyper(256, 0.25)
+        assert count_hyper(256, 0.25) / 1e6 == pytest.approx(0.3, abs=0.02)
 
     def test_another_side_is_counted(self) -> None:
         method = MedSa(whole=True, side=64)
@@ -207,7 +207,7 @@ def test_it_learns_eight_images_by_heart_in_150_steps(family: str, rate: float, 
 class TestAcrossDepth:
     def test_tokens_are_laid_out_as_the_squarest_map_with_fewer_rows(self) -> None:
         wanted = {4: (1, 4), 8: (2, 4), 16: (2, 8), 32: (4, 8), 96: (8, 12), 7: (1, 7), 1: (1, 1)}
-        assert {depth: grid(depth) for depth in wanted} == wanted
+        assert {depth: arrange(depth) for depth in wanted} == wanted
 
     @pytest.mark.parametrize("family", DEEP)
     def test_swapping_slices_swaps_answers_where_nothing_tells_their_order(

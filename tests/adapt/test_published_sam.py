@@ -112,7 +112,7 @@ class TestMedSa:
         deeper = {**state, "image_encoder.blocks.2.attn.qkv.weight": torch.zeros(1)}
         for broken, reason in (
             (tokens, "mask tokens"), (strange, "unknown"), (other, "prompt encoder"), (gone, "missing"),
-            (bare, "adapters only"), (deeper, "3 layers"),
+            (bare, "only adapters"), (deeper, "3 layers"),
         ):  # fmt: skip
             with pytest.raises(CheckpointError, match=reason):
                 self.read(broken)

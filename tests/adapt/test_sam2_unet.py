@@ -197,7 +197,7 @@ def test_images_keep_their_shape_in_a_letterbox() -> None:
     assert not values[:, :, 48:].any()
     assert bool(values[:, :, :48].all())
     method = Sam2Unet(side=96, fit="letterbox", output="sigmoid")
-    truth = method._truth((50, 100), np.ones((25, 50), np.int64), torch.zeros(1, 1, 96, 96))
+    truth = method.make_truth((50, 100), np.ones((25, 50), np.int64), torch.zeros(1, 1, 96, 96))
     assert truth.shape == (1, 1, 96, 96)
     assert truth[0, 0].sum() == 48 * 96
 
@@ -312,7 +312,7 @@ def test_published_files_that_do_not_fit_are_refused(stirred: Adapted, tmp_path:
             "do not fit",
         ),
         ({**state, "rfb9.strange": state["head.bias"]}, "sam2", "do not fit"),
-        ({name: item for name, item in state.items() if name != key}, "sam2", "on one side only"),
+        ({name: item for name, item in state.items() if name != key}, "sam2", "in only one of them"),
         (state, "mini", "another network"),
         ({"x": state["head.bias"]}, "sam2", "not a published checkpoint"),
     ]

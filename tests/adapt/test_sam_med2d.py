@@ -15,15 +15,14 @@ from support.adaptation import BOX, answers, ellipse, sampler, snapshot, trainer
 from support.engines import make_engine
 
 from segscope.adapt.data.training_set import Data
-from segscope.adapt.methods.sam_med2d.layers import (
-    AdapterLayer,
-    drawn,
-    error_points,
-    layer_size,
-    one_point,
-    shifted_box,
+from segscope.adapt.methods.sam_med2d.layers import AdapterLayer, count_layer
+from segscope.adapt.methods.sam_med2d.method import SamMed2d, switch_adapters
+from segscope.adapt.methods.sam_med2d.prompts import (
+    draw_box,
+    draw_click,
+    draw_corrections,
+    draw_objects,
 )
-from segscope.adapt.methods.sam_med2d.method import SamMed2d, switch
 from segscope.adapt.saved import attach
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
@@ -127,7 +126,7 @@ class TestCounts:
     @pytest.mark.parametrize("light", [True, False])
     def test_a_layer_has_its_declared_size(self, light: bool) -> None:
         made = sum(item.numel() for item in AdapterLayer(48, light=light, zero=True).parameters())
-        assert made == layer_size(SimpleNamespace(width=48), light=light)  # type: ignore[arg-type]
+        assert made == count_layer(SimpleNamespace(width=48), light=light)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("family", FAMILIES)
     @pytest.mark.parametrize(
@@ -162,7 +161,7 @@ class TestChance:
         rng = np.random.default_rng(0)
         found = np.zeros_like(self.truth)
         found[15:30, 20:40] = True
-        xy, labels = error_points(self.truth, found, 10_000, rng)
+        xy, labels = draw_corrections(self.truth, found, 10_000, rng)
         columns, rows = xy.astype(int).T
         assert (self.truth != found)[rows, columns].all()
         assert (labels == self.truth[rows, columns]).all()
@@ -176,19 +175,19 @@ class TestChance:
         assert counts.max() < 3 * 10_000 / wrong
 
     def test_without_error_points_are_not_to_be_used(self) -> None:
-        xy, labels = error_points(self.truth, self.truth, 9, np.random.default_rng(0))
+        xy, labels = draw_corrections(self.truth, self.truth, 9, np.random.default_rng(0))
         assert xy.shape == (9, 2)
         assert (labels == -1).all()
 
     def test_boxes_move_as_a_whole_within_bounds(self) -> None:
         rng = np.random.default_rng(0)
-        boxes = np.array([shifted_box(self.truth, rng, largest=True) for _ in range(10_000)])
+        boxes = np.array([draw_box(self.truth, rng, largest=True) for _ in range(10_000)])
         shifts = boxes - [12, 10, 30, 22]
         assert (shifts[:, :2] == shifts[:, 2:]).all()
         assert (shifts.min(), shifts.max()) == (-5, 4)  # [-m, m - 1] with m = min(5, 12 // 2)
         small = np.zeros_like(self.truth)
         small[5:8, 5:20] = True
-        shifts = np.array([shifted_box(small, rng, largest=False) for _ in range(1000)]) - [
+        shifts = np.array([draw_box(small, rng, largest=False) for _ in range(1000)]) - [
             5,
             5,
             20,
@@ -197,22 +196,25 @@ class TestChance:
         assert (shifts.min(), shifts.max()) == (-1, 0)
         dot = np.zeros_like(self.truth)
         dot[3, 4] = True
-        assert shifted_box(dot, rng, largest=True) == (4, 3, 5, 4)
-        assert shifted_box(self.truth, None, largest=False) == (12, 10, 44, 36)
+        assert draw_box(dot, rng, largest=True) == (4, 3, 5, 4)
+        assert draw_box(self.truth, None, largest=False) == (12, 10, 44, 36)
 
     def test_masks_are_drawn_with_replacement(self) -> None:
         rng = np.random.default_rng(0)
-        assert drawn(3, 0, rng) == [0, 1, 2]
-        many = np.array([drawn(3, 5, rng) for _ in range(10_000)])
+        assert draw_objects(3, 0, rng) == [0, 1, 2]
+        many = np.array([draw_objects(3, 5, rng) for _ in range(10_000)])
         assert many.shape == (10_000, 5)
         assert np.abs(np.bincount(many.ravel()) / many.size - 1 / 3).max() < 0.01
 
     def test_a_click_falls_on_the_object_or_off_it_where_there_is_none(self) -> None:
         rng = np.random.default_rng(0)
-        (x, y), label = one_point(self.truth, rng)[0][0].astype(int), one_point(self.truth, rng)[1]
+        (x, y), label = (
+            draw_click(self.truth, rng)[0][0].astype(int),
+            draw_click(self.truth, rng)[1],
+        )
         assert self.truth[y, x]
         assert label.tolist() == [1]
-        assert one_point(np.zeros((4, 4), bool), rng)[1].tolist() == [0]
+        assert draw_click(np.zeros((4, 4), bool), rng)[1].tolist() == [0]
 
 
 class TestPasses:
@@ -243,7 +245,7 @@ class TestPasses:
             assert any(".beside_mlp." in name for name in moved) is opening
             assert any(name.startswith("prompt_encoder.") for name in moved) is opening
         assert len(hints) == 18
-        assert all(len(each) == 5 for each in hints)  # five masks a image
+        assert all(len(each) == 5 for each in hints)  # five masks per image
         assert all(not len(hint.points) and hint.previous is not None for hint in hints[8])
         lone = [k for k in range(1, 8) if not any(len(hint.points) for hint in hints[k])]
         assert len([k for k in lone if 2 <= k <= 7]) >= 1
@@ -330,7 +332,7 @@ def clicked(engine: Any, data: Data, rounds: int) -> list[float]:
         found, previous = np.zeros_like(truth), None
         xy, positive = np.zeros((0, 2)), np.zeros(0, bool)
         for k in range(rounds):
-            more, labels = error_points(truth, found, 1, rng)
+            more, labels = draw_corrections(truth, found, 1, rng)
             xy, positive = (
                 np.concatenate([xy, more[labels >= 0]]),
                 np.concatenate([positive, labels[labels >= 0] == 1]),
@@ -352,16 +354,16 @@ class TestUse:
         stirred(adapted)
         engine = adapted.engine
         on = answers(engine)
-        switch(engine, on=False)
+        switch_adapters(engine, on=False)
         off = answers(engine)
         assert engine.weights_hash.endswith("-off")
         assert float((on[0] - off[0]).abs().max()) > 0
-        switch(engine, on=True)
+        switch_adapters(engine, on=True)
         assert all(torch.equal(a, b) for a, b in zip(on, answers(engine), strict=True))
         other = stirred(put(SamMed2d(layers="dense", adapters="off")))
         assert all(torch.equal(a, b) for a, b in zip(off, answers(other.engine), strict=True))
         with pytest.raises(UsageError, match="no adapter layers"):
-            switch(make_engine("sam"), on=False)
+            switch_adapters(make_engine("sam"), on=False)
 
     def test_shares_and_logits_as_earlier_answers_differ(self) -> None:
         rgb = ellipse(np.random.default_rng(0))[0]

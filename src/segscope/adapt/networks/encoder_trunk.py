@@ -1,5 +1,5 @@
-"""Encoder trunk: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter before each
-block.
+"""Encoder trunk: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter
+before each block.
 
 For prompt-free networks, which use the encoder without neck, prompt encoder, decoder and memory.
 The engine's modules are used unchanged and in place; nothing is added to its network.
@@ -243,8 +243,8 @@ def _mini(encoder: Any) -> Trunk:
 
 
 def _vit(encoder: Any) -> Trunk:
-    """SAM's one map, after its neck. Absolute positions are resized to the input here, relative ones
-    by the library.
+    """SAM's one map, after its neck. Absolute positions are resized here, relative ones by the
+    library.
     """
 
     def start(values: Tensor) -> Tensor:

@@ -55,17 +55,27 @@ PARTS = ("encoder", "prompts", "decoder", "memory")
 STARTS = ("any", "first")
 
 MEMORY = (
-    "memory_attention.", "memory_encoder.", "spatial_perceiver.", "object_pointer_proj.", "mask_downsample.",
-    "temporal_positional_encoding_projection_layer.", "memory_temporal_positional_encoding", "no_memory_embedding",
-    "no_object_pointer", "occlusion_spatial_embedding_parameter",
-)  # fmt: skip
+    "memory_attention.",
+    "memory_encoder.",
+    "spatial_perceiver.",
+    "object_pointer_proj.",
+    "mask_downsample.",
+    "temporal_positional_encoding_projection_layer.",
+    "memory_temporal_positional_encoding",
+    "no_memory_embedding",
+    "no_object_pointer",
+    "occlusion_spatial_embedding_parameter",
+)
 TRACKING = ("track_prior.", "track_branch.", "track_decoder.", "track_presence.")
 """Parts of `mini` for tracked frames, which replace the decoder for prompts."""
 
 UNUSED = (
-    "mask_downsample.", "no_memory_embedding", "track_decoder.conv_s0.", "track_decoder.conv_s1.",
+    "mask_downsample.",
+    "no_memory_embedding",
+    "track_decoder.conv_s0.",
+    "track_decoder.conv_s1.",
     *(f"track_decoder.output_hypernetworks_mlps.{k}." for k in (1, 2, 3)),
-)  # fmt: skip
+)
 """Parts that `mini` has from SAM 2 and does not run; its tracking gives mask 0 only."""
 
 
