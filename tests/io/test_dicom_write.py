@@ -32,7 +32,6 @@ from segscope.errors import ReadError, UsageError, WriteError
 from segscope.geometry import Geometry
 from segscope.io.dicom.rtstruct import decimal
 from segscope.io.dicom.snomed import codes_for
-from segscope.io.polygons import fill, outline
 from segscope.masks import Masks
 from segscope.overlay import colour_of
 from segscope.stack import Stack
@@ -435,25 +434,6 @@ class TestRtStruct:
         text = decimal(value)
         assert len(text) <= 16
         assert float(text) == pytest.approx(value, abs=1e-4, rel=1e-8)
-
-
-class TestContours:
-    @pytest.mark.parametrize("seed", range(25))
-    def test_outlines_fill_to_the_same_mask(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
-        found = outline(mask)
-        assert np.array_equal(fill(found, (mask.shape[0], mask.shape[1])), mask)
-        alone = sum(
-            fill([contour], (mask.shape[0], mask.shape[1])).astype(int) for contour in found
-        )
-        assert np.array_equal(alone + np.zeros(mask.shape), mask)
-
-    def test_points_outside_the_image_are_cut_off(self) -> None:
-        square = np.array([[-10.5, -10.5], [3.5, -10.5], [3.5, 2.5], [-10.5, 2.5]])
-        wanted = np.zeros((5, 7), bool)
-        wanted[:3, :4] = True
-        assert np.array_equal(fill([square], (5, 7)), wanted)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,14 @@ from segscope.files import atomic
 from segscope.io.base import FitsAll, check_declared
 from segscope.io.byte_sources import check_file, reading
 from segscope.io.label_frames import on_grid_of
-from segscope.io.outlines import outlines, rasterised
+from segscope.io.polygons import (
+    Points,
+    fill_union,
+    from_corner_origin,
+    is_hole,
+    to_corner_origin,
+    trace_borders,
+)
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.stack import Stack
 
@@ -81,7 +88,7 @@ def mask_of(segmentation: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         ValueError: damaged, or of another size.
     """
     if isinstance(segmentation, list):
-        return rasterised(segmentation, size_hw)
+        return fill_union([_points_of(ring) for ring in segmentation], size_hw)
     if not isinstance(segmentation, Mapping) or list(segmentation.get("size", [])) != list(size_hw):
         raise ValueError(
             f"a segmentation has the size of its image {size_hw}, got {str(segmentation)[:80]}"
@@ -95,6 +102,28 @@ def mask_of(segmentation: Any, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
         raise ValueError(f"the run lengths cover {sum(counts)} pixels of {size_hw[0] * size_hw[1]}")
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return np.ascontiguousarray(flat.reshape(size_hw[1], size_hw[0]).T)
+
+
+def mask_to_rings(mask: NDArray[np.bool_]) -> list[list[float]] | None:
+    """Rings [x0, y0, x1, y1, ...] around the parts of a mask (row, column), from the corner of the
+    first pixel; None when a part has a hole, which COCO's polygons cannot express.
+    """
+    borders = trace_borders(mask)
+    if any(is_hole(border) for border in borders):
+        return None
+    return [to_corner_origin(border).ravel().tolist() for border in borders]
+
+
+def _points_of(ring: Any) -> Points:
+    """The points of a ring [x0, y0, x1, y1, ...], from the centre of the first pixel.
+
+    Raises:
+        ValueError: not a list of at least three finite points.
+    """
+    values = np.asarray(ring, dtype=np.float64).ravel()
+    if len(values) < 6 or len(values) % 2 or not np.isfinite(values).all():
+        raise ValueError("a polygon is x0, y0, x1, y1, x2, y2 ... with at least three points")
+    return from_corner_origin(values.reshape(-1, 2))
 
 
 class CocoMasks(FitsAll):
@@ -167,7 +196,7 @@ def _annotation(
     ]
     rings = None
     if polygons:
-        rings = outlines(mask)
+        rings = mask_to_rings(mask)
     return {
         "id": number, "image_id": frame + 1, "category_id": category, "object_id": object_id, "iscrowd": 0,
         "area": int(mask.sum()), "bbox": box, "segmentation": mask_to_rle(mask) if rings is None else rings,

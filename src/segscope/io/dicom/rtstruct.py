@@ -20,7 +20,7 @@ from segscope.io.byte_sources import reading
 from segscope.io.dicom.headers import RTSTRUCT, plain_text, quiet, read_header
 from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
 from segscope.io.dicom.snomed import coded
-from segscope.io.polygons import fill, outline
+from segscope.io.polygons import fill_even_odd, trace_parts
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
@@ -68,7 +68,7 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
                 outlines.setdefault((frame, int(roi.ReferencedROINumber)), []).append(points)
     runs: dict[tuple[int, int], Runs] = {}
     for key, contours in outlines.items():
-        mask = fill(contours, like.size_hw)
+        mask = fill_even_odd(contours, like.size_hw)
         if mask.any():
             runs[key] = encode_runs(mask)
     record = {"read_from": "DICOM RTSTRUCT"}
@@ -195,7 +195,7 @@ def _add_roi(data: Any, masks: Masks, object_id: int, images: SourceImages) -> N
     items = []
     for frame in sorted(frame for frame, other in masks.runs if other == object_id):
         items += [
-            _contour(points, frame, images) for points in outline(masks.mask(frame, object_id))
+            _contour(points, frame, images) for points in trace_parts(masks.mask(frame, object_id))
         ]
     if items:
         contours.ContourSequence = items

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segscope.io.outlines import outlines
+from segscope.io.polygons import Points, to_corner_origin, trace_borders
 
 
 def asap(
@@ -34,25 +34,19 @@ def asap(
         parts, count = ndimage.label(ndimage.binary_fill_holes(mask))
         for number in range(1, count + 1):
             part = parts == number
-            rings = None
-            if part.sum() >= max(least, 1):
-                rings = outlines(part)
-            for ring in rings or ():
-                attributes = {
-                    "Name": label,
-                    "Type": "Polygon",
-                    "PartOfGroup": label,
-                    "Color": "#2c7bb6",
-                }
-                inside = ET.SubElement(
-                    ET.SubElement(annotations, "Annotation", attributes), "Coordinates"
-                )
-                for order, (x, y) in enumerate(zip(ring[::2], ring[1::2], strict=True)):
-                    place = {
-                        "X": f"{offset_xy[0] + x * scale:g}",
-                        "Y": f"{offset_xy[1] + y * scale:g}",
-                    }
-                    ET.SubElement(inside, "Coordinate", {"Order": str(order), **place})
+            if part.sum() < max(least, 1):
+                continue
+            for border in trace_borders(part):
+                _add_polygon(annotations, label, to_corner_origin(border) * scale + offset_xy)
         attributes = {"Name": label, "PartOfGroup": "None", "Color": "#2c7bb6"}
         ET.SubElement(ET.SubElement(groups, "Group", attributes), "Attributes")
     return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _add_polygon(annotations: ET.Element, label: str, points: Points) -> None:
+    attributes = {"Name": label, "Type": "Polygon", "PartOfGroup": label, "Color": "#2c7bb6"}
+    annotation = ET.SubElement(annotations, "Annotation", attributes)
+    coordinates = ET.SubElement(annotation, "Coordinates")
+    for order, (x, y) in enumerate(points.tolist()):
+        place = {"Order": str(order), "X": f"{x:g}", "Y": f"{y:g}"}
+        ET.SubElement(coordinates, "Coordinate", place)
