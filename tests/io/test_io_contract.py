@@ -348,7 +348,7 @@ class TestMaskFormat:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("segscope.io.base._sync", full)
+        monkeypatch.setattr("os.fsync", full)
         with pytest.raises(SegscopeError, match="No space left"):
             io.write(Masks.from_labels(SMALL * 0), path)
         assert (

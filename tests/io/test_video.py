@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from av.codec import codecs_available
 from PIL import Image
+from support.data import data_folder
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
 from segscope.io.video import reader
 from segscope.io.video.reader import VideoFrames, write_video
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 COUNT, SIZE_HW = 90, (48, 100)
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -397,12 +397,11 @@ class TestFolders:
             io.read(folder)[1]
 
     def test_real_frames_and_clips(self) -> None:
-        if not (DATA / "video_larynx_surgery").exists():
-            pytest.skip("the development data are not here")
-        assert io.read(DATA / "video_larynx_surgery" / "seq4").source.shape == (66, 512, 512, 3)
+        frames = data_folder("video_larynx_surgery/seq4")
+        assert io.read(frames).source.shape == (66, 512, 512, 3)
         for suffix in (".mp4", ".avi"):
-            stack = io.read(DATA / "us_heart_cine_unlabelled" / f"patient0500_2CH{suffix}")
-            still = io.read(DATA / "us_heart_cine_unlabelled" / "patient0500_2CH.dcm")
+            stack = io.read(data_folder(f"us_heart_cine_unlabelled/patient0500_2CH{suffix}"))
+            still = io.read(data_folder("us_heart_cine_unlabelled/patient0500_2CH.dcm"))
             assert len(stack) == 15
             for index in (14, 0, 7):
                 near = [

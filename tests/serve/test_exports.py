@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.data import data_folder
 from support.dicom_files import along, normal_of, oblique, write_series
 
 from segscope import io
@@ -19,7 +20,6 @@ from segscope.overlay import PALETTE, colour_of
 from .conftest import Server
 
 pydicom = pytest.importorskip("pydicom")
-DATA = Path(__file__).parents[3] / "shared" / "data"
 MAIN = Path(__file__).parents[2]
 
 
@@ -28,10 +28,7 @@ def series(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with one CT series."""
     folder = tmp_path / "scans" / "ct"
     if request.param == "real":
-        found = DATA / "dicom_ct_liver" / "ct"
-        if not found.exists():
-            pytest.skip("the development data are not here")
-        shutil.copytree(found, folder)
+        shutil.copytree(data_folder("dicom_ct_liver/ct"), folder)
         return folder
     pixels = np.random.default_rng(1).integers(-60, 60, (8, 48, 64)).astype(np.int16)
     pixels[1:7, 12:30, 20:44] += 250
