@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io.base import ReadOptions
+from segscope.io.frame_source import LazyFrames
 
 KEPT_IN_MEMORY = 512 * 2**20
 """Inflated data up to this many bytes stay in memory; more go to an unnamed temporary file."""
@@ -222,7 +223,7 @@ class InflatedBytes:
             self._inflate(file)
 
 
-class RawFrames:
+class RawFrames(LazyFrames):
     """Frames that lie one after the other in decoded bytes (a FrameSource).
 
     Args:
@@ -258,21 +259,10 @@ class RawFrames:
         self._scaled = (slope, intercept) != (1.0, 0.0)
         small = stored.itemsize <= 2 or stored == np.float32
         scaled_type = np.dtype(np.float32 if small else np.float64)
-        self._dtype: np.dtype[Any] = scaled_type if self._scaled else stored.newbyteorder("=")
-        self._shape = shape if pick is None else shape[:3]
+        dtype = scaled_type if self._scaled else stored.newbyteorder("=")
+        super().__init__(shape if pick is None else shape[:3], dtype)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
+    def read_frame(self, index: int) -> NDArray[Any]:
         count = int(np.prod(self._frame_shape, dtype=np.int64)) * self._stored.itemsize
         frame = np.frombuffer(self._data.read(self._start + index * count, count), self._stored)
         frame = frame.reshape(self._frame_shape)

@@ -13,6 +13,7 @@ from segscope.errors import ReadError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.frame_source import LazyFrames
 from segscope.stack import Stack
 
 MOST_PIXELS = 2**25
@@ -83,7 +84,7 @@ def _geometry(pitch: list[str | None], factor: float) -> Geometry | None:
     return None
 
 
-class SlideFrame:
+class SlideFrame(LazyFrames):
     """One level of a slide as a `FrameSource` of a single frame (row, column, 3) uint8.
 
     Args:
@@ -94,26 +95,15 @@ class SlideFrame:
     """
 
     def __init__(self, path: Path, level: int, size_hw: tuple[int, int], background: str) -> None:
-        check_declared(path, (1, *size_hw, 3), 1)
+        shape = (1, *size_hw, 3)
+        check_declared(path, shape, 1)
+        super().__init__(shape, np.dtype(np.uint8))
         self.path = path
         self.level = level
         self._size = size_hw
         self._background = background
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (1, *self._size, 3)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.uint8)
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        if index != 0:
-            raise IndexError(f"frame {index} of a image with one frame")
+    def read_frame(self, index: int) -> NDArray[np.uint8]:  # noqa: ARG002
         openslide = require("openslide", "wsi", "read whole slides")
         from PIL import Image
 

@@ -16,6 +16,7 @@ from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, check_declared
 from segscope.io.byte_sources import choose, reading, refuse_options
+from segscope.io.frame_source import LazyFrames
 from segscope.stack import Kind, Stack
 
 _MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -108,7 +109,7 @@ def _image(path: Path, node: Any) -> tuple[Any, list[str], list[float], list[flo
     return array, axes, scale, shift, units or [""] * len(axes)
 
 
-class ZarrFrames:
+class ZarrFrames(LazyFrames):
     """Frames (row, column[, channel]) of a zarr array as a `FrameSource`; a frame loads the chunks
     it touches.
 
@@ -144,22 +145,10 @@ class ZarrFrames:
         elif options.channel not in (None, 0):
             raise UsageError(f"{path} has one channel; there is no channel {options.channel}")
         several = (channels,) if "c" in size and "c" not in self._fixed else ()
-        self._shape = (size.get(self.running, 1), size["y"], size["x"], *several)
+        shape = (size.get(self.running, 1), size["y"], size["x"], *several)
+        super().__init__(shape, np.dtype(array.dtype).newbyteorder("="))
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self._array.dtype).newbyteorder("=")
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of an image with frames 0 to {len(self) - 1}")
+    def read_frame(self, index: int) -> NDArray[Any]:
         chosen: dict[str, Any] = {**self._fixed, self.running: index}
         places = tuple(chosen.get(axis, slice(None)) for axis in self.axes)
         with reading(self.path, _WHAT):

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from segscope.errors import MissingExtra, ReadError
 from segscope.io.byte_sources import reading
 from segscope.io.dicom.headers import DEFLATED, NATIVE, DicomFile, Frame, quiet
+from segscope.io.frame_source import LazyFrames
 
 _EXACT_IN_FLOAT32 = 2**24
 
 
-class DicomFrames:
+class DicomFrames(LazyFrames):
     """Frames of DICOM files as a `FrameSource`; nothing is held in memory between two accesses.
 
     Args:
@@ -29,22 +30,11 @@ class DicomFrames:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = tuple(frames)
         file = self.frames[0].file
-        self._dtype = common_type(self.frames)
         colour = (3,) if _is_colour(file) else ()
-        self._shape = (len(self.frames), file.rows, file.columns, *colour)
+        shape = (len(self.frames), file.rows, file.columns, *colour)
+        super().__init__(shape, common_type(self.frames))
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
+    def read_frame(self, index: int) -> NDArray[Any]:
         frame = self.frames[index]
         stored = stored_pixels(frame.file, frame.index)
         if stored.shape != self._shape[1:]:

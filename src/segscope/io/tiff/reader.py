@@ -23,6 +23,7 @@ from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import check_file, choose, reading, refuse_options
+from segscope.io.frame_source import LazyFrames
 from segscope.io.tiff.scale import Scale, scale_of
 from segscope.stack import Kind, Stack
 
@@ -295,7 +296,7 @@ def _geometry(scale: Scale, kind: Kind, meta: dict[str, Any], notes: list[str]) 
     return Geometry.from_spacing((scale.z_mm or 1.0, *scale.yx_mm))
 
 
-class TiffFrames:
+class TiffFrames(LazyFrames):
     """Pages of a TIFF as frames (a FrameSource); the file stays open for reading, once a process."""
 
     def __init__(
@@ -334,25 +335,12 @@ class TiffFrames:
             depth = 1
         elif self._colormap is not None:
             depth = 3
-        else:
-            depth = depth
-        self._shape = (
-            (layout.frames, rows, columns) if depth == 1 else (layout.frames, rows, columns, depth)
-        )
-        self._dtype = _shown_type(page.dtype, self._colormap is not None)
+        shape: tuple[int, ...] = (layout.frames, rows, columns)
+        if depth > 1:
+            shape = (*shape, depth)
+        super().__init__(shape, _shown_type(page.dtype, self._colormap is not None))
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
+    def read_frame(self, index: int) -> NDArray[Any]:
         layout = self._layout
         first = layout.first + index * layout.frame_step
         with self._lock, reading(self._path, _WHAT):

@@ -18,6 +18,7 @@ from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import atomic
 from segscope.io.base import ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.frame_source import LazyFrames
 from segscope.io.video.index import VideoIndex, index_video
 from segscope.io.video.stream import Decoder
 from segscope.stack import Stack
@@ -63,7 +64,7 @@ def _is_animated_gif(path: Path) -> bool:
         return b"NETSCAPE2.0" in file.read(4096)
 
 
-class VideoFrames:
+class VideoFrames(LazyFrames):
     """Frames (row, column, 3) uint8 RGB of a video as a `FrameSource`.
 
     Holds one open decoder and at most `KEPT_BYTES` of decoded frames, whatever the length of the
@@ -76,6 +77,7 @@ class VideoFrames:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.index: VideoIndex = index_video(path)
+        super().__init__((self.index.count, *self.index.size_hw, 3), np.dtype(np.uint8))
         self._reset()
 
     def _reset(self) -> None:
@@ -88,26 +90,13 @@ class VideoFrames:
         self._asked = -1
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "index": self.index}
+        return {"path": self.path, "index": self.index, "_shape": self.shape, "_dtype": self.dtype}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._reset()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.index.count, *self.index.size_hw, 3)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.uint8)
-
-    def __len__(self) -> int:
-        return self.index.count
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of a video with frames 0 to {len(self) - 1}")
+    def read_frame(self, index: int) -> NDArray[np.uint8]:
         with self._lock, reading(self.path, "a video"):
             stepping_back = index < self._asked <= index + self._room
             self._asked = index
@@ -246,7 +235,7 @@ def _natural(file: Path) -> tuple[list[tuple[int, int | str]], str]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part], file.name
 
 
-class ImageFrames:
+class ImageFrames(LazyFrames):
     """Image files of one size as a `FrameSource`; nothing is held in memory between two accesses."""
 
     def __init__(self, files: list[Path]) -> None:
@@ -262,22 +251,11 @@ class ImageFrames:
                     f"{first.shape[0]} x {first.shape[1]}; frames of one video have one size. Put others elsewhere."
                 )
         self._colour = max(dimensions for _, dimensions in sizes.values()) == 3
-        self._shape = (len(files), *first.shape[:2], *((3,) if self._colour else ()))
-        self._dtype = first.dtype
-        check_declared(files[0], self._shape, self._dtype.itemsize)
+        shape = (len(files), *first.shape[:2], *((3,) if self._colour else ()))
+        check_declared(files[0], shape, first.dtype.itemsize)
+        super().__init__(shape, first.dtype)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
+    def read_frame(self, index: int) -> NDArray[Any]:
         pixels = _image(self.files[index])
         if self._colour and pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)

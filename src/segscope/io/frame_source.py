@@ -1,0 +1,48 @@
+"""The base of frame sources: what every file format answers alike about its frames."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class LazyFrames(ABC):
+    """Frames that are read when asked for (a `segscope.stack.FrameSource`).
+
+    A subclass states its shape and type once, from the header, and reads one frame at a time.
+
+    Args:
+        shape: (frame, row, column[, channel]).
+        dtype: of every frame.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._shape = shape
+        self._dtype = dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"there is no frame {index}; frames are numbered 0 to {len(self) - 1}")
+        return self.read_frame(index)
+
+    @abstractmethod
+    def read_frame(self, index: int) -> NDArray[Any]:
+        """Frame `index` as (row, column[, channel]); 0 <= index < len(self).
+
+        Raises:
+            ReadError: the file is damaged there.
+        """
