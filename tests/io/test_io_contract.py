@@ -510,4 +510,4 @@ def test_a_limit_that_is_no_number_is_one_paragraph(
 ) -> None:
     monkeypatch.setenv("SEGSCOPE_MAX_BYTES", text)
     with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
-        base._limit("SEGSCOPE_MAX_BYTES", 5)
+        base.read_limit("SEGSCOPE_MAX_BYTES", 5)

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Pixels = NDArray[Any]
+"""Pixels or voxels of any numeric type."""
+PixelType = np.dtype[Any]
+"""The type of such pixels."""
+
 
 class LazyFrames(ABC):
     """Frames that are read when asked for (a `segscope.stack.FrameSource`).
@@ -19,7 +24,7 @@ class LazyFrames(ABC):
         dtype: of every frame.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: PixelType) -> None:
         self._shape = shape
         self._dtype = dtype
 
@@ -28,19 +33,19 @@ class LazyFrames(ABC):
         return self._shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> PixelType:
         return self._dtype
 
     def __len__(self) -> int:
         return self._shape[0]
 
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
+    def __getitem__(self, index: int, /) -> Pixels:
         if not 0 <= index < len(self):
             raise IndexError(f"there is no frame {index}; frames are numbered 0 to {len(self) - 1}")
         return self.read_frame(index)
 
     @abstractmethod
-    def read_frame(self, index: int) -> NDArray[Any]:
+    def read_frame(self, index: int) -> Pixels:
         """Frame `index` as (row, column[, channel]); 0 <= index < len(self).
 
         Raises:

@@ -157,7 +157,7 @@ def _encloses(outer: Points, hole: Points) -> bool:
 
 
 def _join_holes(outer: Points, holes: Sequence[Points]) -> Points:
-    """One polygon that runs around the outside and, over the shortest channels, around the holes."""
+    """One polygon around the outside and, over the shortest channels, around the holes."""
     joined = outer
     for hole in sorted(holes, key=lambda border: float(border[:, 0].min())):
         distance = np.abs(joined[:, None] - hole[None]).sum(axis=2)

@@ -246,7 +246,7 @@ def _refused(called: str, file: Path, stack: Stack, error: SegscopeError) -> Fin
 
 def _no_labels(called: str, file: Path, error: SegscopeError) -> Finding:
     try:
-        stored = read(image_files.frame_files(file)[0] if file.is_dir() else file)
+        stored = read(image_files.list_frame_files(file)[0] if file.is_dir() else file)
         frame = stored[len(stored) // 2]
     except SegscopeError:
         return finding("unreadable", called, file, str(error))

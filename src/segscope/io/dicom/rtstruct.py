@@ -19,7 +19,7 @@ from segscope.files import atomic
 from segscope.io.byte_sources import reading
 from segscope.io.dicom.headers import RTSTRUCT, plain_text, quiet, read_header
 from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
-from segscope.io.dicom.snomed import coded
+from segscope.io.dicom.snomed import find_codes
 from segscope.io.polygons import fill_even_odd, trace_parts
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
@@ -205,7 +205,7 @@ def _add_roi(data: Any, masks: Masks, object_id: int, images: SourceImages) -> N
     seen.ROIInterpreter = ""
     if code := masks.about.get(object_id, {}).get("code"):
         what = Dataset()
-        _, (what.CodingSchemeDesignator, what.CodeValue, what.CodeMeaning) = coded(
+        _, (what.CodingSchemeDesignator, what.CodeValue, what.CodeMeaning) = find_codes(
             roi.ROIName, code
         )
         seen.RTROIIdentificationCodeSequence = [what]

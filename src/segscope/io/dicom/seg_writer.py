@@ -18,7 +18,7 @@ from segscope.io.dicom.headers import quiet
 from segscope.io.dicom.references import SourceImages, clean_label, program_version
 from segscope.io.dicom.rtstruct import RtStruct
 from segscope.io.dicom.seg_reader import OBJECT_MARK
-from segscope.io.dicom.snomed import coded
+from segscope.io.dicom.snomed import find_codes
 from segscope.masks import Masks
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
@@ -228,7 +228,7 @@ def _description(number: int, object_id: int, masks: Masks) -> Any:
     from pydicom.uid import generate_uid
 
     label = clean_label(masks.names[object_id], object_id)
-    category, kind = coded(label, masks.about.get(object_id, {}).get("code"))
+    category, kind = find_codes(label, masks.about.get(object_id, {}).get("code"))
     model = " ".join(["segscope", str(masks.record.get("model") or "")]).strip()[:64]
     return highdicom.seg.SegmentDescription(
         segment_number=number,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import ReadOptions
-from segscope.io.byte_sources import choose
+from segscope.io.byte_sources import choose_part
 from segscope.io.dicom.headers import Frame
 from segscope.stack import Kind
 
@@ -228,7 +228,7 @@ def _with_positions(path: Path, members: list[Frame], options: ReadOptions) -> A
     if len(places) == 1 and options.volume is None:
         return _cine(places[0], name)
     values = ", ".join(str(frame.order[name]) for frame in places[0][:8])
-    which = choose(path, options.volume, repeats[0], f"volumes at the same {len(places)} positions (they differ in "
+    which = choose_part(path, options.volume, repeats[0], f"volumes at the same {len(places)} positions (they differ in "
                    f"{name}: {values}{' ...' if repeats[0] > 8 else ''})", "volume")  # fmt: skip
     arranged = _volume(path, [place[which] for place in places], row, column, normal)
     arranged.meta["volume"] = which
