@@ -175,7 +175,7 @@ class TestOtherDecoder:
         data.RescaleSlope, data.RescaleIntercept = 1, -1000
         data.save_as(tmp_path / "a.dcm")
         found = io.read(tmp_path / "a.dcm")[0].astype(int)
-        stored = dicom_pixels.stored_pixels(io.read(tmp_path / "a.dcm").source.frames[0].file, 0)  # type: ignore[attr-defined]
+        stored = dicom_pixels.decode_frame(io.read(tmp_path / "a.dcm").source.frames[0].file, 0)  # type: ignore[attr-defined]
         assert np.array_equal(found, stored.astype(int) - 1000)
 
     def test_without_any_decoder_the_syntax_and_the_extra_are_named(

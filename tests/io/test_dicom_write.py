@@ -31,7 +31,7 @@ from support.dicom_files import (
 from segscope import io
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.geometry import Geometry
-from segscope.io.dicom.rtstruct import decimal
+from segscope.io.dicom.rtstruct import format_decimal
 from segscope.io.dicom.snomed import codes_for
 from segscope.masks import Masks
 from segscope.overlay import colour_of
@@ -427,7 +427,7 @@ class TestRtStruct:
         "value", [0.0, -0.00001, 1 / 3, -1234.56789, 123456789.123456, -1e-9, 1e20]
     )
     def test_decimal_strings_fit_into_16_characters(self, value: float) -> None:
-        text = decimal(value)
+        text = format_decimal(value)
         assert len(text) <= 16
         assert float(text) == pytest.approx(value, abs=1e-4, rel=1e-8)
 

@@ -327,7 +327,10 @@ class TestMetaImage:
                 "NDims = 3\nDimSize = 60000 60000 60000\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
                 "GiB",
             ),
-            ("NDims = 3\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL", "one for each dimension"),
+            (
+                "NDims = 3\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "one for each dimension",
+            ),
             (
                 "NDims = 2\nDimSize = 5 5\nElementType = MET_STRING\nElementDataFile = LOCAL",
                 "MET_STRING",

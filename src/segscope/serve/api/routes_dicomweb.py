@@ -9,7 +9,7 @@ import pydicom
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from segscope.io.dicom.web import WITHOUT_PICTURES
+from segscope.io.dicom.web import WITHOUT_IMAGES
 from segscope.serve.api.dependencies import Leased, Space
 from segscope.serve.api.schemas import ObjectId, Request
 
@@ -77,7 +77,7 @@ def studies(
 def series(root: Root, study: str, space: Space) -> list[Series]:
     """Series of a study."""
     found = space.archives.get(root).series(study)
-    return [Series(**asdict(row), images=row.modality not in WITHOUT_PICTURES) for row in found]
+    return [Series(**asdict(row), images=row.modality not in WITHOUT_IMAGES) for row in found]
 
 
 @router.post("/sessions/{session_id}/dicomweb", status_code=201)
