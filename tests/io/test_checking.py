@@ -20,7 +20,7 @@ from support.data import data_folder
 
 from segscope.errors import UsageError
 from segscope.io.datasets.check import check, person_of
-from segscope.io.datasets.check_case import look
+from segscope.io.datasets.check_case import check_case
 from segscope.io.datasets.dataset import Case, Target
 from segscope.io.datasets.faults import BY_KIND
 
@@ -279,7 +279,7 @@ def test_soft_edges_are_found_whatever_made_them(
     save(tmp_path / "image.png", scene(1, len(soft)))
     save(tmp_path / "mask.png", soft)
     case = Case("a", tmp_path / "image.png", (Target(tmp_path / "mask.png", "x", "binary"),))
-    assert [each.kind for each in look(case).findings] == ["interpolated"]
+    assert [each.kind for each in check_case(case).faults] == ["interpolated"]
 
 
 @settings(
@@ -293,7 +293,7 @@ def test_many_objects_are_no_soft_edges(tmp_path: Path, boxes: list[tuple[int, i
     save(tmp_path / "image.png", scene(1))
     save(tmp_path / "mask.png", labels)
     case = Case("a", tmp_path / "image.png", (Target(tmp_path / "mask.png", "x", "instance"),))
-    assert "interpolated" not in {each.kind for each in look(case).findings}
+    assert "interpolated" not in {each.kind for each in check_case(case).faults}
 
 
 # --- faults of volumes and videos -----------------------------------------------------------------------------------
