@@ -17,6 +17,17 @@ Complain = Callable[[str, str, Path, str], None]
 file, and one paragraph.
 """
 
+SPLITS: dict[str, Split] = {
+    "training": "train",
+    "train": "train",
+    "validation": "val",
+    "valid": "val",
+    "val": "val",
+    "testing": "test",
+    "test": "test",
+}
+"""Splits by the names that lists and folders give them."""
+
 
 @dataclass(frozen=True)
 class Target:

@@ -1,4 +1,4 @@
-"""DICOM files and folders of them: which files are DICOM, and their headers as pydicom reads them."""
+"""DICOM files and folders of them: which files are DICOM, and their headers through pydicom."""
 
 from __future__ import annotations
 

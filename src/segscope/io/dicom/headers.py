@@ -15,13 +15,14 @@ from segscope.io.base import check_declared
 from segscope.io.byte_sources import reading
 from segscope.io.dicom.files import DEFLATED, quiet, read_header
 from segscope.io.dicom.values import (
-    Item,
     Vector,
     clean_text,
     functional_group,
     parse_number,
     parse_time,
     parse_vector,
+    read_spacing,
+    read_window,
 )
 
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ EchoTime EchoNumbers DiffusionBValue FrameReferenceTime AcquisitionNumber Acquis
 AcquisitionDate AcquisitionTime ContentTime SharedFunctionalGroupsSequence
 PerFrameFunctionalGroupsSequence SpecificCharacterSet ModalityLUTSequence
 """.split()  # noqa: SIM905 - forty names read better without quotes
-_SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 _CLIP_MODALITIES = ("US", "IVUS", "XA", "RF", "ES", "GM")
-_CENTIMETRES = 3  # PhysicalUnitsXDirection
 
 
 # --- records -------------------------------------------------------------------------------------
@@ -216,7 +215,7 @@ def _parse_instance(path: Path, data: Dataset) -> DicomInstance:
         floating=sop_class == _PARAMETRIC_MAP and bits >= 32,
         frames=frames,
         has_modality_lut=bool(data.get("ModalityLUTSequence")),
-        spacing_source=_read_spacing(data)[1],
+        spacing_source=read_spacing(data)[1],
         times_s=times,
         is_clip=is_clip,
     )
@@ -323,24 +322,6 @@ def _read_frame_period(data: Dataset) -> float | None:
     return None
 
 
-def _read_spacing(data: Item) -> tuple[Vector | None, str]:
-    """Distance of rows and of columns in millimetres, and the element that gave it."""
-    for name in _SPACING_TAGS:
-        spacing = parse_vector(data.get(name), 2)
-        if spacing is not None and min(spacing) > 0:
-            return spacing, name
-    regions = data.get("SequenceOfUltrasoundRegions") or []
-    if len(regions) != 1:  # two regions may have two scales, and neither is the image's
-        return None, ""
-    region = regions[0]
-    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
-    y = parse_number(region.get("PhysicalDeltaY"))
-    x = parse_number(region.get("PhysicalDeltaX"))
-    if units == (_CENTIMETRES, _CENTIMETRES) and y and x:
-        return (abs(y) * 10.0, abs(x) * 10.0), "ultrasound region"
-    return None, ""
-
-
 # --- frames --------------------------------------------------------------------------------------
 
 
@@ -367,21 +348,13 @@ def _parse_frame(file: DicomInstance, data: Dataset, index: int) -> Frame:
         index=index,
         position=parse_vector(position, 3),
         orientation=parse_vector(orientation.get("ImageOrientationPatient"), 6),
-        spacing=_read_spacing(measures)[0],
+        spacing=read_spacing(measures)[0],
         thickness=abs(thickness) if thickness else None,
         slope=slope,
         intercept=parse_number(transform.get("RescaleIntercept")) or 0.0,
-        window=_read_window(functional_group(data, index, "FrameVOILUTSequence")),
+        window=read_window(functional_group(data, index, "FrameVOILUTSequence")),
         order=_read_order_keys(data, index),
     )
-
-
-def _read_window(values: Item) -> tuple[float, float] | None:
-    centre = parse_number(values.get("WindowCenter"))
-    width = parse_number(values.get("WindowWidth"))
-    if centre is None or width is None or width <= 0:
-        return None
-    return (centre - width / 2, centre + width / 2)
 
 
 def _read_order_keys(data: Dataset, index: int) -> OrderKeys:

@@ -84,7 +84,7 @@ def _is_valid(name: str, value: object) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class SourceImages:
-    """Files and frame numbers of the stack that masks belong to, frame by frame of the stored grid."""
+    """Files and frame numbers of the stack that masks belong to, frame by frame as stored."""
 
     path: Path
     geometry: Geometry | None

@@ -262,7 +262,7 @@ class _Grid:
         matrices = [placement.matrix for placement in placements if placement.matrix is not None]
         if len(matrices) != len(placements):
             raise UsageError(
-                f"{path} gives no positions of its frames; "
+                f"{path} has no positions for its frames; "
                 "read it with the scan it belongs to (like=)"
             )
         first = matrices[0]

@@ -1,4 +1,4 @@
-"""DICOM SEG out, through highdicom: binary segments that may overlap, each with a code and a label."""
+"""DICOM SEG out, through highdicom: binary segments that may overlap, with codes and labels."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _is_close(one: Sequence[float] | None, other: Sequence[float] | None, tolera
 
 
 def describe_group(members: Sequence[Frame]) -> str:
-    """One line of a listing: series number, modality, description, count and size. No patient data."""
+    """One line of a listing: series, modality, description, count and size. No patient data."""
     frame = members[0]
     file = frame.file
     parts = [f"series {file.series_number}", file.modality or "modality unknown"]
@@ -226,7 +226,7 @@ def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptio
             "instance numbers, so their order is unknown; read them one by one"
         )
     meta["notes"] = (
-        "the files give no positions: frames are in the order of their instance numbers",
+        "the files have no positions: frames are in the order of their instance numbers",
     )
     ordered = sorted(members, key=lambda frame: float(frame.order["InstanceNumber"]))
     return SortedFrames(tuple(ordered), "video", None, None, meta)
@@ -241,7 +241,7 @@ def _stored_order(members: list[Frame], meta: dict[str, Any]) -> SortedFrames:
     if file.is_clip:
         return SortedFrames(tuple(members), "video", None, times, meta)
     meta["notes"] = (
-        "the file gives no positions of its frames: they are in stored order, without geometry",
+        "the file has no positions for its frames: they are in stored order, without geometry",
     )
     return SortedFrames(tuple(members), "volume", None, times, meta)
 
@@ -265,10 +265,10 @@ def _sort_by_position(
     if len(series) == 1 and options.volume is None:
         return _to_clip(series[0], splitter)
     values = [str(frame.order[splitter]) for frame in series[0]]
-    shown = ", ".join(values[:8])
+    examples = ", ".join(values[:8])
     if len(values) > 8:
-        shown += " ..."
-    parts = f"volumes at the same {len(series)} positions (they differ in {splitter}: {shown})"
+        examples += " ..."
+    parts = f"volumes at the same {len(series)} positions (they differ in {splitter}: {examples})"
     volume = choose_part(path, options.volume, counts[0], parts, "volume")
     result = _to_volume(path, [frames[volume] for frames in series], axes)
     result.meta["volume"] = volume

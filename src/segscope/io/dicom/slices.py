@@ -117,7 +117,7 @@ def make_volume(
             meta["gantry_tilt_deg"] = tilt
     spacing = frames[0].spacing
     if spacing is None:
-        meta["notes"] = ("the files give no PixelSpacing: millimetres are unknown",)
+        meta["notes"] = ("the files have no PixelSpacing: millimetres are unknown",)
         return None, meta
     meta["pixel_spacing_mm"] = spacing
     affine = np.eye(4)

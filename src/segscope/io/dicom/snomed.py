@@ -42,7 +42,8 @@ _SYNONYMS = {
     "muscles": "muscle", "teeth": "tooth", "vertebrae": "vertebra", "lymph nodes": "lymph node",
 }  # fmt: skip
 _OBJECT_WORDS = (
-    "instrument", "tool", "catheter", "needle", "stent", "implant", "clip", "device", "swab", "tube",
+    "instrument", "tool", "catheter", "needle", "stent", "implant", "clip", "device", "swab",
+    "tube",
 )  # fmt: skip
 
 

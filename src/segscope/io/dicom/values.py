@@ -1,4 +1,4 @@
-"""Values of DICOM elements from untrusted files: what does not parse becomes None, never a guess."""
+"""Values of DICOM elements from untrusted files: what does not parse becomes None."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ Vector = tuple[float, ...]
 Item = Any
 """A pydicom data set or an empty mapping: read with `get` only."""
 
+_SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_CENTIMETRES = 3  # PhysicalUnitsXDirection
 _NO_ITEM: Mapping[str, object] = {}
 
 
@@ -75,3 +77,30 @@ def functional_group(data: Dataset, index: int, name: str) -> Item:
     if not per_frame:
         return data
     return _NO_ITEM
+
+
+def read_spacing(data: Item) -> tuple[Vector | None, str]:
+    """Distance of rows and of columns in millimetres, and the element that gave it."""
+    for name in _SPACING_TAGS:
+        spacing = parse_vector(data.get(name), 2)
+        if spacing is not None and min(spacing) > 0:
+            return spacing, name
+    regions = data.get("SequenceOfUltrasoundRegions") or []
+    if len(regions) != 1:  # two regions may have two scales, and neither is the image's
+        return None, ""
+    region = regions[0]
+    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
+    y = parse_number(region.get("PhysicalDeltaY"))
+    x = parse_number(region.get("PhysicalDeltaX"))
+    if units == (_CENTIMETRES, _CENTIMETRES) and y and x:
+        return (abs(y) * 10.0, abs(x) * 10.0), "ultrasound region"
+    return None, ""
+
+
+def read_window(values: Item) -> tuple[float, float] | None:
+    """(low, high) of a VOI window, or None."""
+    centre = parse_number(values.get("WindowCenter"))
+    width = parse_number(values.get("WindowWidth"))
+    if centre is None or width is None or width <= 0:
+        return None
+    return (centre - width / 2, centre + width / 2)

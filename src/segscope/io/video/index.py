@@ -94,7 +94,7 @@ def index_video(path: Path) -> VideoIndex:
         stored_order = np.where(packets.is_shown, np.arange(len(packets.times)), -1)
         numbers = _number_by_decoding(path, packets, stored_order)
         notes.append(
-            "the file gives no usable times: its frames were put in order by decoding all of them"
+            "the file has no usable times: its frames were put in order by decoding all of them"
         )
         times = _even_times(int(numbers.max()) + 1, description.meta["fps"])
     else:

@@ -179,8 +179,8 @@ class VideoDecoder:
         except FFmpegError:
             return
         for frame in frames:
-            is_wanted = frame.pts is not None and frame.pts >= max(first_number, 0)
-            if is_wanted and not frame.is_corrupt:
+            is_due = frame.pts is not None and frame.pts >= max(first_number, 0)
+            if is_due and not frame.is_corrupt:
                 yield frame.pts, frame
 
     def _number_packets(self, first: int | None) -> Iterator[tuple[int, Packet]]:
