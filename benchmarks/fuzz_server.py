@@ -286,7 +286,7 @@ def _send(client: Client, name: str, data: bytes) -> int:
 def _good(scans: Path) -> Iterator[Path]:
     from pydicom.data import get_testdata_file
 
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
 
     images = [
         np.asarray(Image.open(path).convert("RGB"))

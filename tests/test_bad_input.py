@@ -52,7 +52,7 @@ def write_nrrd(path: Path) -> None:
 
 
 def write_mp4(path: Path) -> None:
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
 
     write_video(path, noise(6, 64, 64, 3), fps=10)
 

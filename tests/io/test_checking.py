@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
+from support.data import data_folder
 
 from segscope.errors import UsageError
 from segscope.io.datasets.check import check, person_of
-from segscope.io.datasets.check_case import look
+from segscope.io.datasets.check_case import check_case
 from segscope.io.datasets.dataset import Case, Target
 from segscope.io.datasets.faults import BY_KIND
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 Items = dict[str, dict[str, Any]]
 FAR, NEAR = np.diag([0.5, 0.5, 1.0, 1.0]), np.diag([1.0, 1.0, 1.5, 1.0])
 FAR[:3, 3], NEAR[:3, 3] = (-30, 20, 5), (-30, 20, 5)
@@ -279,7 +279,7 @@ def test_soft_edges_are_found_whatever_made_them(
     save(tmp_path / "image.png", scene(1, len(soft)))
     save(tmp_path / "mask.png", soft)
     case = Case("a", tmp_path / "image.png", (Target(tmp_path / "mask.png", "x", "binary"),))
-    assert [each.kind for each in look(case).findings] == ["interpolated"]
+    assert [each.kind for each in check_case(case).faults] == ["interpolated"]
 
 
 @settings(
@@ -293,7 +293,7 @@ def test_many_objects_are_no_soft_edges(tmp_path: Path, boxes: list[tuple[int, i
     save(tmp_path / "image.png", scene(1))
     save(tmp_path / "mask.png", labels)
     case = Case("a", tmp_path / "image.png", (Target(tmp_path / "mask.png", "x", "instance"),))
-    assert "interpolated" not in {each.kind for each in look(case).findings}
+    assert "interpolated" not in {each.kind for each in check_case(case).faults}
 
 
 # --- faults of volumes and videos -----------------------------------------------------------------------------------
@@ -446,7 +446,6 @@ def test_nnunet(tmp_path: Path) -> None:
     assert "c.nii.gz" in said["unlisted"]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the development data are not beside this checkout")
 @pytest.mark.parametrize(
     ("name", "errors"),
     [
@@ -457,8 +456,5 @@ def test_nnunet(tmp_path: Path) -> None:
     ],
 )
 def test_real_sets(name: str, errors: list[str]) -> None:
-    if not (DATA / name).is_dir():
-        pytest.skip(f"{name} is absent")
-    assert [
-        each.kind for each in check(DATA / name, fast=True) if each.severity == "error"
-    ] == errors
+    findings = check(data_folder(name), fast=True)
+    assert [each.kind for each in findings if each.severity == "error"] == errors

@@ -35,8 +35,6 @@ from segscope import io
 from segscope.errors import ReadError, UsageError
 from segscope.stack import Stack
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
 
 def check_places(
     stack: Stack, positions: list[list[float]], orientation: tuple[float, ...]

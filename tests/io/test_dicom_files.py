@@ -8,19 +8,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from support.data import data_folder
 from support.dicom_files import along, sample, whole, write_series
 
 from segscope import io
 from segscope.errors import MissingExtra, ReadError, SegscopeError, UsageError
 from segscope.io.dicom import pixels as dicom_pixels
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-
-def real(name: str) -> Path:
-    if not (DATA / name).exists():
-        pytest.skip(f"the development data {name} are not here")
-    return DATA / name
 
 
 def _cut(path: Path) -> None:
@@ -182,7 +175,7 @@ class TestOtherDecoder:
         data.RescaleSlope, data.RescaleIntercept = 1, -1000
         data.save_as(tmp_path / "a.dcm")
         found = io.read(tmp_path / "a.dcm")[0].astype(int)
-        stored = dicom_pixels.stored_pixels(io.read(tmp_path / "a.dcm").source.frames[0].file, 0)  # type: ignore[attr-defined]
+        stored = dicom_pixels.decode_frame(io.read(tmp_path / "a.dcm").source.frames[0].file, 0)  # type: ignore[attr-defined]
         assert np.array_equal(found, stored.astype(int) - 1000)
 
     def test_without_any_decoder_the_syntax_and_the_extra_are_named(
@@ -202,7 +195,7 @@ class TestRealData:
             "dicom_ct_pet_mr_rtstruct/CT",
             "dicom_ct_pet_mr_rtstruct/PET",
         ):
-            folder = real(name)
+            folder = data_folder(name)
             stack = io.read(folder)
             reader = itk.ImageSeriesReader()
             reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
@@ -215,12 +208,12 @@ class TestRealData:
                 assert array[z, y, x] == pytest.approx(mine[index[2], index[1], index[0]], rel=1e-5)
 
     def test_a_real_clip_has_its_times(self) -> None:
-        stack = io.read(real("us_heart_cine_unlabelled/patient0500_2CH.dcm"))
+        stack = io.read(data_folder("us_heart_cine_unlabelled/patient0500_2CH.dcm"))
         assert stack.kind == "video"
         assert stack.times_s is not None
         assert stack.times_s[-1] == pytest.approx(14 * 0.0667)
 
     def test_three_series_in_one_folder_are_listed(self) -> None:
         with pytest.raises(UsageError, match=r"PT.*CT.*MR"):
-            io.read(real("dicom_ct_pet_mr_rtstruct"))
-        assert len(io.read(real("dicom_ct_pet_mr_rtstruct"), series="MR_T1")) == 25
+            io.read(data_folder("dicom_ct_pet_mr_rtstruct"))
+        assert len(io.read(data_folder("dicom_ct_pet_mr_rtstruct"), series="MR_T1")) == 25

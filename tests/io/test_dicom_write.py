@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from support.data import data_folder
 from support.dicom_files import (
     AXIAL,
     COLUMNS,
@@ -30,23 +31,15 @@ from support.dicom_files import (
 from segscope import io
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.geometry import Geometry
-from segscope.io.dicom.rtstruct import decimal
+from segscope.io.dicom.rtstruct import format_decimal
 from segscope.io.dicom.snomed import codes_for
-from segscope.io.polygons import fill, outline
 from segscope.masks import Masks
 from segscope.overlay import colour_of
 from segscope.stack import Stack
 
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
-DATA = Path(__file__).parents[3] / "shared" / "data"
 COUNT = 6
 BOTH = pytest.mark.parametrize("suffix", [".dcm", ".rtstruct.dcm"])
-
-
-def real(name: str) -> Path:
-    if not (DATA / name).exists():
-        pytest.skip(f"the development data {name} are not here")
-    return DATA / name
 
 
 def labels() -> np.ndarray:
@@ -182,7 +175,7 @@ class TestBothFormats:
         self, tmp_path: Path, suffix: str
     ) -> None:
         for name in ("dicom_ct_liver/ct", "dicom_ct_pet_mr_rtstruct/MR_T1"):
-            stack = io.read(real(name))
+            stack = io.read(data_folder(name))
             found = np.zeros(stack.shape_zyx, np.uint16)
             found[1:3, 20:31, 25:40] = 2
             io.write(
@@ -371,12 +364,12 @@ class TestSeg:
         assert (said.CodingSchemeDesignator, said.CodeValue) == ("SCT", "52988006")
 
     def test_real_segmentations_of_another_program(self) -> None:
-        stack = io.read(real("dicom_ct_liver/ct"))
-        liver = io.read_masks(real("dicom_ct_liver/seg/liver.dcm"), stack)
-        wanted = io.read_masks(real("dicom_ct_liver/seg/liver_seg.nrrd"), stack)
+        stack = io.read(data_folder("dicom_ct_liver/ct"))
+        liver = io.read_masks(data_folder("dicom_ct_liver/seg/liver.dcm"), stack)
+        wanted = io.read_masks(data_folder("dicom_ct_liver/seg/liver_seg.nrrd"), stack)
         assert liver.names == {1: "Liver"}
         assert np.array_equal(liver.labels > 0, wanted.labels > 0)
-        parts = io.read_masks(real("dicom_ct_liver/seg/partial_overlaps.dcm"), stack)
+        parts = io.read_masks(data_folder("dicom_ct_liver/seg/partial_overlaps.dcm"), stack)
         assert {number: int(parts.of(number).sum()) for number in parts.object_ids} == {
             1: 9602, 2: 11888, 3: 117 + 117 + 10509, 4: 6693, 5: 4713
         }  # fmt: skip
@@ -396,11 +389,13 @@ class TestSeg:
 class TestRtStruct:
     def test_real_structure_sets_give_their_masks(self) -> None:
         for name in ("CT", "PET", "MR_T1"):
-            stack = io.read(real(f"dicom_ct_pet_mr_rtstruct/{name}"))
+            stack = io.read(data_folder(f"dicom_ct_pet_mr_rtstruct/{name}"))
             found = io.read_masks(
-                real(f"dicom_ct_pet_mr_rtstruct/masks/{name}_rtstruct.dcm"), stack
+                data_folder(f"dicom_ct_pet_mr_rtstruct/masks/{name}_rtstruct.dcm"), stack
             )
-            wanted = io.read_masks(real(f"dicom_ct_pet_mr_rtstruct/masks/{name}.nii.gz"), stack)
+            wanted = io.read_masks(
+                data_folder(f"dicom_ct_pet_mr_rtstruct/masks/{name}.nii.gz"), stack
+            )
             assert np.array_equal(found.labels > 0, wanted.labels > 0)
 
     def test_without_a_scan_it_asks_for_one(self, tmp_path: Path) -> None:
@@ -432,28 +427,9 @@ class TestRtStruct:
         "value", [0.0, -0.00001, 1 / 3, -1234.56789, 123456789.123456, -1e-9, 1e20]
     )
     def test_decimal_strings_fit_into_16_characters(self, value: float) -> None:
-        text = decimal(value)
+        text = format_decimal(value)
         assert len(text) <= 16
         assert float(text) == pytest.approx(value, abs=1e-4, rel=1e-8)
-
-
-class TestContours:
-    @pytest.mark.parametrize("seed", range(25))
-    def test_outlines_fill_to_the_same_mask(self, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        mask = rng.random(rng.integers(1, 30, 2)) < rng.random()
-        found = outline(mask)
-        assert np.array_equal(fill(found, (mask.shape[0], mask.shape[1])), mask)
-        alone = sum(
-            fill([contour], (mask.shape[0], mask.shape[1])).astype(int) for contour in found
-        )
-        assert np.array_equal(alone + np.zeros(mask.shape), mask)
-
-    def test_points_outside_the_image_are_cut_off(self) -> None:
-        square = np.array([[-10.5, -10.5], [3.5, -10.5], [3.5, 2.5], [-10.5, 2.5]])
-        wanted = np.zeros((5, 7), bool)
-        wanted[:3, :4] = True
-        assert np.array_equal(fill([square], (5, 7)), wanted)
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_an_object_that_is_not_taken(liar: tuple[type[Liar], Archive], series: P
     server, archive = liar
     said = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xA700]}}]}}
     server.answer = (202, JSON, json.dumps(said).encode())
-    with pytest.raises(ArchiveError, match=r"did not take 1 of 5 objects .*0xA700"):
+    with pytest.raises(ArchiveError, match=r"did not accept 1 of 5 objects .*0xA700"):
         archive.store(sorted(series.iterdir()))
 
 

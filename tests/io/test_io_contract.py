@@ -348,7 +348,7 @@ class TestMaskFormat:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("segscope.io.base._sync", full)
+        monkeypatch.setattr("os.fsync", full)
         with pytest.raises(SegscopeError, match="No space left"):
             io.write(Masks.from_labels(SMALL * 0), path)
         assert (
@@ -510,4 +510,4 @@ def test_a_limit_that_is_no_number_is_one_paragraph(
 ) -> None:
     monkeypatch.setenv("SEGSCOPE_MAX_BYTES", text)
     with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
-        base._limit("SEGSCOPE_MAX_BYTES", 5)
+        base.read_limit("SEGSCOPE_MAX_BYTES", 5)

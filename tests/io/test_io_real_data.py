@@ -7,21 +7,20 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from support.data import NO_DATA, data_folder, find_data
 
 from segscope import io
 from segscope.io.datasets.reading import Case, cases, read_target
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = find_data()
 FOREIGN = ("dicom", "video", "heart_cine")  # their formats have tests of their own
 SETS = [
     path.parent
-    for path in sorted(DATA.glob("*/dataset.json"))
+    for path in (sorted(DATA.glob("*/dataset.json")) if DATA else ())
     if not any(name in path.parent.name for name in FOREIGN)
 ]
 
-pytestmark = pytest.mark.skipif(
-    not SETS, reason="the development data are not beside this checkout"
-)
+pytestmark = pytest.mark.skipif(not SETS, reason=NO_DATA)
 
 
 @pytest.mark.parametrize("folder", SETS, ids=lambda folder: folder.name)
@@ -42,9 +41,7 @@ def test_a_case_of_every_set(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ct_mr_pet_sarcoma", "mri_cardiac_acdc", "mri_spine_sct"])
 def test_volumes_agree_with_nibabel(name: str, tmp_path: Path) -> None:
-    if not (DATA / name).is_dir():
-        pytest.skip(f"{name} is absent")
-    for case in cases(DATA / name)[:4]:
+    for case in cases(data_folder(name))[:4]:
         stack, image = io.read(case.image), nibabel.load(case.image)
         np.testing.assert_allclose(
             [stack[index] for index in range(len(stack))],

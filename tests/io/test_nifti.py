@@ -290,15 +290,15 @@ class TestLaziness:
         data = np.random.default_rng(0).integers(0, 4000, (256, 256, 60)).astype(np.int16)
         stack = io.read(make(tmp_path / "a.nii.gz", data))
         stack[2]
-        inflated = stack.source._data
-        assert inflated._done < inflated.total / 4
+        inflated = stack.source.data
+        assert inflated.inflated_bytes < inflated.total / 4
         np.testing.assert_array_equal(stack[59], data[..., 59].T)
         np.testing.assert_array_equal(stack[0], data[..., 0].T)
 
     def test_large_inflated_data_go_to_a_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("segscope.io.byte_sources.KEPT_IN_MEMORY", 100)
+        monkeypatch.setattr("segscope.io.byte_sources.MAX_MEMORY_BYTES", 100)
         stack = io.read(make(tmp_path / "a.nii.gz"))
         for frame in (3, 0, 4):
             np.testing.assert_array_equal(stack[frame], DATA[..., frame].T)

@@ -55,7 +55,7 @@ class TestSpace:
 
     def test_an_unknown_space_is_noted(self, tmp_path: Path) -> None:
         stack = io.read(make(tmp_path / "a.nrrd", affine=RAS, space="scanner-xyz"))
-        assert "does not say which way" in stack.meta["notes"][0]
+        assert "does not state the orientation" in stack.meta["notes"][0]
 
     def test_units(self, tmp_path: Path) -> None:
         stack = io.read(
@@ -327,7 +327,10 @@ class TestMetaImage:
                 "NDims = 3\nDimSize = 60000 60000 60000\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
                 "GiB",
             ),
-            ("NDims = 3\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL", "agree"),
+            (
+                "NDims = 3\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "one for each dimension",
+            ),
             (
                 "NDims = 2\nDimSize = 5 5\nElementType = MET_STRING\nElementDataFile = LOCAL",
                 "MET_STRING",

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 from av.codec import codecs_available
 from PIL import Image
+from support.data import data_folder
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
 from segscope.io.video import reader
-from segscope.io.video.reader import VideoFrames, write_video
+from segscope.io.video.reader import VideoFrames
+from segscope.io.video.stream import VideoDecoder
+from segscope.io.video.writer import write_video
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 COUNT, SIZE_HW = 90, (48, 100)
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -105,7 +107,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestEveryKind:
-    def test_frames_are_right_in_order_and_at_random(self, clip: Path) -> None:
+    def test_frames_are_right_in_order_and_at_random(
+        self, clip: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         stack = io.read(clip)
         assert (stack.kind, stack.source.shape, stack.source.dtype) == (
             "video",
@@ -113,11 +117,11 @@ class TestEveryKind:
             np.uint8,
         )
         assert [number_in(stack[index]) for index in range(COUNT)] == list(range(COUNT))
+        monkeypatch.setattr(reader, "CACHE_BYTES", 0)
         chance = random.Random(1)
         fresh = VideoFrames(clip)
         for _ in range(40):
             index = chance.randrange(COUNT)
-            fresh._kept.clear()
             assert number_in(fresh[index]) == index
 
     def test_every_frame_is_right_when_it_is_the_first_to_be_asked_for(self, clip: Path) -> None:
@@ -129,7 +133,7 @@ class TestEveryKind:
     def test_backwards(self, clip: Path) -> None:
         frames = VideoFrames(clip)
         for index in range(COUNT - 1, -1, -11):
-            frames._kept.clear()
+            frames.close()
             assert number_in(frames[index]) == index
 
     def test_times_are_those_of_the_file(self, clip: Path) -> None:
@@ -188,7 +192,9 @@ class TestFiles:
         stack = io.read(path)
         assert [number_in(stack[index]) for index in (9, 0, 5)] == [9, 0, 5]
 
-    def test_equal_frames_are_told_apart_by_their_times(self, tmp_path: Path) -> None:
+    def test_equal_frames_are_told_apart_by_their_times(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         path = tmp_path / "still.avi"
         with av.open(str(path), "w") as container:
             stream: Any = container.add_stream("mjpeg", rate=25)
@@ -199,9 +205,9 @@ class TestFiles:
                     stream.encode(av.VideoFrame.from_ndarray(image(shown), format="rgb24"))
                 )
             container.mux(stream.encode(None))
+        monkeypatch.setattr(reader, "CACHE_BYTES", 0)
         frames = VideoFrames(path)
         for index in (150, 285, 3, 279, 280, 20, 19, 299):
-            frames._kept.clear()
             assert number_in(frames[index]) == (1 if 20 <= index < 280 else 2 + index % 5)
 
     def test_many_frames_take_little_memory(
@@ -210,27 +216,27 @@ class TestFiles:
         path = make(
             tmp_path / "long.mp4", "libx264", count=3000, options={"preset": "ultrafast"}, group=50
         )
-        monkeypatch.setattr(reader, "KEPT_BYTES", 10 * SIZE_HW[0] * SIZE_HW[1] * 3)
+        monkeypatch.setattr(reader, "CACHE_BYTES", 10 * SIZE_HW[0] * SIZE_HW[1] * 3)
         frames = VideoFrames(path)
         for index in range(3000):
             assert number_in(frames[index]) == index
-            assert len(frames._kept) <= 10
+            assert frames.cached_count <= 10
 
     def test_going_back_decodes_a_group_once_for_many_frames(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         frames = VideoFrames(make(tmp_path / "one_key.mkv", "libx264", group=250))
-        monkeypatch.setattr(reader, "KEPT_BYTES", 16 * SIZE_HW[0] * SIZE_HW[1] * 3)
+        monkeypatch.setattr(reader, "CACHE_BYTES", 16 * SIZE_HW[0] * SIZE_HW[1] * 3)
         jumps: list[int | None] = []
-        go = frames._decoder.frames_from
+        go = VideoDecoder.frames_from
         monkeypatch.setattr(
-            frames._decoder, "frames_from", lambda key: jumps.append(key) or go(key)
+            VideoDecoder, "frames_from", lambda self, key: jumps.append(key) or go(self, key)
         )
         assert [number_in(frames[index]) for index in range(COUNT - 1, -1, -1)] == list(
             range(COUNT - 1, -1, -1)
         )
         assert len(jumps) < 10
-        assert len(frames._kept) <= 16
+        assert frames.cached_count <= 16
 
     def test_threads_and_copies_get_the_right_frames(self, plain: Path) -> None:
         frames = pickle.loads(pickle.dumps(VideoFrames(plain)))
@@ -397,12 +403,11 @@ class TestFolders:
             io.read(folder)[1]
 
     def test_real_frames_and_clips(self) -> None:
-        if not (DATA / "video_larynx_surgery").exists():
-            pytest.skip("the development data are not here")
-        assert io.read(DATA / "video_larynx_surgery" / "seq4").source.shape == (66, 512, 512, 3)
+        frames = data_folder("video_larynx_surgery/seq4")
+        assert io.read(frames).source.shape == (66, 512, 512, 3)
         for suffix in (".mp4", ".avi"):
-            stack = io.read(DATA / "us_heart_cine_unlabelled" / f"patient0500_2CH{suffix}")
-            still = io.read(DATA / "us_heart_cine_unlabelled" / "patient0500_2CH.dcm")
+            stack = io.read(data_folder(f"us_heart_cine_unlabelled/patient0500_2CH{suffix}"))
+            still = io.read(data_folder("us_heart_cine_unlabelled/patient0500_2CH.dcm"))
             assert len(stack) == 15
             for index in (14, 0, 7):
                 near = [

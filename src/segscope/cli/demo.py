@@ -81,7 +81,7 @@ def _volume(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
 def _clip(folder: Path) -> tuple[Path, NDArray[np.integer[Any]]]:
     """A phantom video as MP4."""
     from segscope import phantom
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
 
     frames, labels = phantom.clip()
     path = folder / "phantom_clip.mp4"

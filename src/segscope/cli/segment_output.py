@@ -126,7 +126,7 @@ def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prom
 
     frames = Renderer(stack, _window_of(masks))
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        from segscope.io.video.reader import write_video
+        from segscope.io.video.writer import write_video
 
         write_video(path, video(frames, masks, prompts), fps=_frames_per_second(stack))
         return

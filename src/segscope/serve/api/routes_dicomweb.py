@@ -8,7 +8,7 @@ import pydicom
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from segscope.io.dicom.web import WITHOUT_PICTURES, Study
+from segscope.io.dicom.web import WITHOUT_IMAGES, Study
 from segscope.serve.api.dependencies import Leased, ServedWorkspace
 from segscope.serve.api.schemas import ObjectId, RequestBody
 
@@ -76,7 +76,7 @@ def series(root: Root, study: str, workspace: ServedWorkspace) -> list[ArchivedS
             modality=item.modality,
             description=item.description,
             instances=item.instances,
-            images=item.modality not in WITHOUT_PICTURES,
+            images=item.modality not in WITHOUT_IMAGES,
         )
         for item in workspace.archives.get(root).series(study)
     ]
