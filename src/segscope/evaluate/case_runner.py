@@ -21,7 +21,7 @@ from segscope.evaluate.in_context import in_context
 from segscope.evaluate.protocol import Protocol, Setting, parse_degrade
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import Round, Volume, play
-from segscope.evaluate.summary import APART
+from segscope.evaluate.rows import SPLIT_DICE
 from segscope.io.datasets.reading import Case, read_image, read_target
 from segscope.metrics import score
 from segscope.metrics.instances import aggregated_jaccard, instance_scores
@@ -293,7 +293,7 @@ def _apart(state: Round, truth: Volume) -> Row:
     parts = (prompted, ~prompted)
     return {
         name: dice(state.found[at], truth[at]) if truth[at].any() else math.nan
-        for name, at in zip(APART, parts, strict=True)
+        for name, at in zip(SPLIT_DICE, parts, strict=True)
     }
 
 

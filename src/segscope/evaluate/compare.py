@@ -26,8 +26,8 @@ from segscope.errors import SegscopeError, UsageError
 from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.results_log import Row
+from segscope.evaluate.rows import gain, last_rounds, mean
 from segscope.evaluate.run import LEDGER, Evaluation, Load, evaluate, versions
-from segscope.evaluate.summary import gain, last_rounds, mean
 from segscope.files import atomic
 from segscope.io.datasets.reading import DataSet
 from segscope.models.engine import Engine

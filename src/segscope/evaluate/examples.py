@@ -25,8 +25,8 @@ from segscope.evaluate.case_runner import (
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import Volume, play
+from segscope.evaluate.rows import metrics_of
 from segscope.evaluate.run import Load
-from segscope.evaluate.summary import metrics_of
 from segscope.io.datasets.reading import DataSet, read_image
 from segscope.models.segmenter import Segmenter
 from segscope.overlay import overlay

@@ -15,10 +15,11 @@ from typing import Any
 from segscope._optional import require
 from segscope.evaluate import plots as evaluate_plots
 from segscope.evaluate.examples import FOUND, TRUTH, worst_and_median
+from segscope.evaluate.overall import ALL
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
+from segscope.evaluate.rows import Line, describe_metric, last_rounds, metrics_of
 from segscope.evaluate.run import Evaluation, Load
-from segscope.evaluate.summary import ALL, Line, described, last_rounds, metrics_of
 from segscope.files import atomic
 from segscope.io.datasets.reading import DataSet
 from segscope.overlay import colour_of
@@ -191,7 +192,7 @@ def _overview(lines: Sequence[Line]) -> Iterator[Tag]:
 
 
 def _titled(name: str) -> str:
-    better = described(name).higher_is_better
+    better = describe_metric(name).higher_is_better
     return name + ("" if better is None else " ↑" if better else " ↓")
 
 
@@ -350,7 +351,7 @@ def _costs(lines: Sequence[Line]) -> Tag:
 
 
 def _definitions(names: Sequence[str]) -> Tag:
-    body = [[name, described(name).text, described(name).source] for name in names]
+    body = [[name, describe_metric(name).text, describe_metric(name).source] for name in names]
     return _table(["metric", "what it is", "source"], body, text=3)
 
 
