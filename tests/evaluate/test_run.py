@@ -15,11 +15,11 @@ from support.evaluation_engine import bright, mini
 
 from segscope.errors import UsageError
 from segscope.evaluate import run as running
-from segscope.evaluate.case_runner import _apart
+from segscope.evaluate.case_runner import _split_dice
 from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.rollout import Round
-from segscope.evaluate.run import evaluate, leaks
+from segscope.evaluate.run import evaluate, list_leaks
 from segscope.io.datasets.reading import DataSet
 from segscope.models.engine import Engine
 
@@ -164,19 +164,19 @@ def test_a_case_that_cannot_be_read_is_told_and_the_others_go_on(
 
 
 def test_data_that_a_model_was_trained_on_is_named(sets: list[DataSet], engine: Engine) -> None:
-    assert leaks(sets, engine) == []
+    assert list_leaks(sets, engine) == []
     seen = [replace(sets[0], name=name) for name in ("Nuclei_DSB2018", "derm_isic")]
-    (said,) = leaks([*sets, *seen], engine)
+    (said,) = list_leaks([*sets, *seen], engine)
     assert "mini was trained on Nuclei_DSB2018, derm_isic: " in said
 
 
 def test_wrong_requests(sets: list[DataSet], tmp_path: Path) -> None:
     ask = partial(evaluate, sets, protocol=PROTOCOL, out=tmp_path, load=mini)
-    with pytest.raises(UsageError, match="each model once"):
+    with pytest.raises(UsageError, match="each only once"):
         ask(models=["mini", "mini"])
-    with pytest.raises(UsageError, match="no cases with a truth of split val"):
+    with pytest.raises(UsageError, match="no cases of split val with ground truth"):
         ask(models=["mini"], split="val")
-    with pytest.raises(UsageError, match="workers is 1 or more"):
+    with pytest.raises(UsageError, match="workers must be 1 or more"):
         ask(models=["mini"], workers=0)
     assert list(tmp_path.iterdir()) == []
 
@@ -188,7 +188,7 @@ def test_more_models_need_more_work_but_the_folder_of_others_is_refused(
         evaluate(sets, ["mini"], Protocol().with_prompts(["box"]), once.folder, mini)
 
 
-def test_prompted_and_other_frames_are_judged_apart(once: running.Evaluation) -> None:
+def test_prompted_and_other_frames_are_judged_split_dice(once: running.Evaluation) -> None:
     """A box on one frame must not hide what tracking is worth on the others."""
     rows = [row for row in once.rows if row.get("prompt") == "box.jitter"]
     tracked = [row for row in rows if row["kind"] != "image"]
@@ -213,10 +213,10 @@ def test_frames_with_nothing_to_find_have_no_figure() -> None:
     """Else a model that leaks there would have one, and one that does not would have none: no fair pair."""
     truth, found = np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), bool)
     truth[1, 2:6, 2:6] = found[1, 2:6, 2:6] = found[2, 2:6, 2:6] = True
-    row = _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)
+    row = _split_dice(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)
     assert row["dice@prompted"] == 1
     assert math.isnan(row["dice@propagated"])
     truth[2, 2:6, 2:4] = True
-    assert _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)[
+    assert _split_dice(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)[
         "dice@propagated"
     ] == pytest.approx(2 / 3)

@@ -27,7 +27,7 @@ from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rows import gain, last_rounds, mean
-from segscope.evaluate.run import LEDGER, Evaluation, Load, evaluate, versions
+from segscope.evaluate.run import LOG, Evaluation, Load, evaluate, list_versions
 from segscope.files import atomic
 from segscope.io.datasets.reading import DataSet
 from segscope.models.engine import Engine
@@ -329,7 +329,7 @@ def _judge(
         "cases": str(contest.cases)
     }
     if known.get(JUDGED) != judged:
-        (out / LEDGER).unlink(missing_ok=True)  # of other models
+        (out / LOG).unlink(missing_ok=True)  # of other models
         _put(contest.out / NAME, {**known, JUDGED: judged})
     loading = partial(_load, load, places)
     found = evaluate(
@@ -471,7 +471,7 @@ def _write(contest: Contest, lines: Sequence[Line]) -> None:
     known = {key: value for key, value in _read(contest.out / NAME).items() if key != JUDGED}
     _put(
         contest.out / f"{TABLE}.json",
-        {**known, "note": NOTE, "rows": plain, "versions": versions()},
+        {**known, "note": NOTE, "rows": plain, "versions": list_versions()},
     )
 
 

@@ -18,11 +18,11 @@ from segscope.simulate.corrupt import DEGRADATIONS
 from segscope.simulate.plan import Plan
 from segscope.stack import Kind
 
-Choice = Literal["predicted", "oracle"]
+MaskChoice = Literal["predicted", "oracle"]
 Skip = Literal["none", "prompted", "ends"]
 Mode = Literal["track", "online", "frames"]
 MODES: tuple[Mode, ...] = ("track", "online", "frames")
-CHOICES: tuple[Choice, ...] = ("predicted", "oracle")
+CHOICES: tuple[MaskChoice, ...] = ("predicted", "oracle")
 KINDS: tuple[Kind, ...] = ("image", "volume", "video")
 
 PICTURE_METRICS = ("dice", "iou", "hd95", "nsd@1", "boundary_iou")
@@ -55,7 +55,7 @@ class Setting:
 
     prompts: tuple[Plan, ...] = ()
     metrics: tuple[str, ...] = PICTURE_METRICS
-    choose: tuple[Choice, ...] = ("predicted",)
+    choose: tuple[MaskChoice, ...] = ("predicted",)
     mode: Mode = "track"
     clicks: int = 1
     direction: Literal["both", "forward", "backward"] | None = None
