@@ -15,7 +15,7 @@ from segscope.evaluate.rows import (
     by_dataset,
     group_rows,
     mean_of,
-    rounds_of_plays,
+    rounds_of_rollouts,
     summarise_patients,
 )
 from segscope.metrics.interactive import (
@@ -39,7 +39,7 @@ def tabulate_curves(rows: Sequence[Row]) -> list[Line]:
             continue
         head = dict(zip(COLUMNS, key, strict=True))
         sets = by_dataset(members)
-        curves = {dataset: _curve(plays, rounds) for dataset, plays in sets.items()}
+        curves = {dataset: _curve(rollouts, rounds) for dataset, rollouts in sets.items()}
         lines += [{**head, "dataset": dataset, **curve} for dataset, curve in curves.items()]
         overall = _overall_curve(list(sets.values()), list(curves.values()), rounds)
         lines.append({**head, "dataset": ALL, **overall})
@@ -48,8 +48,8 @@ def tabulate_curves(rows: Sequence[Row]) -> list[Line]:
 
 def _curve(rows: Sequence[Row], rounds: int) -> Line:
     """Curve of one data set: mean over patients after each round."""
-    plays = rounds_of_plays(rows)
-    curves = [extend_curve([row["dice"] for row in play], rounds) for play in plays]
+    rollouts = rounds_of_rollouts(rows)
+    curves = [extend_curve([row["dice"] for row in rollout], rounds) for rollout in rollouts]
     after = [summarise_patients(_rows_after(rows, number), "dice") for number in range(rounds)]
     line: Line = {
         "dice": [summary.mean for summary in after],
@@ -79,8 +79,8 @@ def _overall_curve(sets: Sequence[Sequence[Row]], curves: Sequence[Line], rounds
 
 
 def _rows_after(rows: Iterable[Row], number: int) -> list[Row]:
-    """The row of each play after a round (from 0); a play that ended earlier keeps its last one."""
-    return [play[min(number, len(play) - 1)] for play in rounds_of_plays(rows)]
+    """The row of each rollout after a round (from 0), or its last row if it ended earlier."""
+    return [rounds[min(number, len(rounds) - 1)] for rounds in rounds_of_rollouts(rows)]
 
 
 def tabulate_challenge(rows: Sequence[Row]) -> list[Line]:
@@ -100,19 +100,19 @@ def tabulate_challenge(rows: Sequence[Row]) -> list[Line]:
 
 
 def _score_case(rows: Sequence[Row], *, boxed: bool) -> dict[str, float]:
-    plays = rounds_of_plays(rows)
-    seconds = sum(row["seconds"] for play in plays for row in play)
-    dice = _challenge_table(plays, "challenge_dice", boxed=boxed)
-    nsd = _challenge_table(plays, "challenge_nsd", boxed=boxed)
+    rollouts = rounds_of_rollouts(rows)
+    seconds = sum(row["seconds"] for rollout in rollouts for row in rollout)
+    dice = _challenge_table(rollouts, "challenge_dice", boxed=boxed)
+    nsd = _challenge_table(rollouts, "challenge_nsd", boxed=boxed)
     return asdict(challenge_scores(dice, nsd, seconds))
 
 
 def _challenge_table(
-    plays: Sequence[Sequence[Row]], name: str, *, boxed: bool
+    rollouts: Sequence[Sequence[Row]], name: str, *, boxed: bool
 ) -> NDArray[np.float64]:
     """Scores (round, class); without a box the first row is NaN."""
     rounds = CLICK_ROUNDS + boxed
-    curves = [extend_curve([row[name] for row in play], rounds) for play in plays]
+    curves = [extend_curve([row[name] for row in rollout], rounds) for rollout in rollouts]
     table = np.array(curves).T
     if boxed:
         return table

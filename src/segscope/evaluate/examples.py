@@ -37,7 +37,7 @@ from segscope.stack import Kind, Stack
 
 MOST_SETS = 12  # data sets whose worst and median case are drawn, for each model
 TILE = 360  # longer side of the image of a case, in pixels
-FOUND = 1  # object ids, for their colours
+PREDICTION = 1  # object ids, for their colours
 TRUTH = 2
 
 
@@ -147,7 +147,7 @@ def _draw_window(
     window = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
     shown = np.ascontiguousarray(rgb[window])
     scale = min(TILE / max(shown.shape[:2]), 8.0)
-    masks = {FOUND: predicted[window], TRUTH: truth[window]}
+    masks = {PREDICTION: predicted[window], TRUTH: truth[window]}
     return overlay(shown, masks, scale=scale, fill=0.12)
 
 

@@ -30,7 +30,7 @@ FAILURE_DICE = 0.5
 
 def figures_of(rows: Sequence[Row]) -> Line:
     """Counts and, for each metric, mean, interval, median and SD over the patients of one set."""
-    counts = statistics.counts(row["outcome"] for row in rows)
+    counts = statistics.count_outcomes(row["outcome"] for row in rows)
     names = metrics_of(rows)
     figures: Line = {
         "n": counts.n,

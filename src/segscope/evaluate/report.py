@@ -12,11 +12,11 @@ from typing import Any
 
 from segscope._optional import require
 from segscope.evaluate import plots
-from segscope.evaluate.examples import FOUND, TRUTH, worst_and_median
+from segscope.evaluate.examples import PREDICTION, TRUTH, worst_and_median
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rows import Line, last_rounds, metrics_of
-from segscope.evaluate.run import Evaluation, Load
+from segscope.evaluate.run import Evaluation, EvaluationSettings, Load
 from segscope.evaluate.tables import (
     overall,
     render_calibration,
@@ -33,7 +33,6 @@ from segscope.evaluate.tables import (
     undisturbed,
 )
 from segscope.files import atomic
-from segscope.io.datasets.reading import DataSet
 from segscope.overlay import colour_of
 
 MOST_BOXES = 24  # in a figure of box plots
@@ -54,9 +53,7 @@ SECTIONS = (
 )
 
 
-def write_report(
-    result: Evaluation, datasets: Sequence[DataSet], protocol: Protocol, load: Load
-) -> Path:
+def write_report(result: Evaluation, settings: EvaluationSettings, load: Load) -> Path:
     """Write report.html into the folder of an evaluation.
 
     Worst and median cases are repeated from their seeds, so that they can be drawn.
@@ -68,7 +65,7 @@ def write_report(
     source = (resources.files("segscope.evaluate") / "templates" / "report.html").read_text("utf-8")
     template = jinja2.Environment(autoescape=True).from_string(source)
     mark: Callable[[str], Any] = require("markupsafe", "report", "write the report").Markup
-    page = template.render(_context(result, datasets, protocol, load, mark))
+    page = template.render(_context(result, settings, load, mark))
     path = result.folder / "report.html"
     with atomic(path) as part:
         part.write_text(page, encoding="utf-8")
@@ -77,13 +74,13 @@ def write_report(
 
 def _context(
     result: Evaluation,
-    datasets: Sequence[DataSet],
-    protocol: Protocol,
+    settings: EvaluationSettings,
     load: Load,
     mark: Callable[[str], Any],
 ) -> dict[str, Any]:
     """Values of the template; `mark` says that a text is HTML already."""
     summary = result.summary
+    protocol = settings.protocol
     last = last_rounds(result.rows)
     figures = {
         "curves": [mark(figure) for figure in _curve_figures(summary.curves)],
@@ -102,7 +99,7 @@ def _context(
         "calibration": mark(render_calibration(summary.calibration)),
         "cost": mark(render_costs(summary.costs)),
     }
-    cases = list(worst_and_median(last, datasets, protocol, load))
+    cases = list(worst_and_median(last, settings.datasets, protocol, load))
     optional = {
         "curves": figures["curves"],
         "models": tables["comparisons"],
@@ -125,7 +122,7 @@ def _context(
         "figures": figures,
         "cases": cases,
         "colours": {
-            "found": "rgb({},{},{})".format(*colour_of(FOUND)),
+            "prediction": "rgb({},{},{})".format(*colour_of(PREDICTION)),
             "truth": "rgb({},{},{})".format(*colour_of(TRUTH)),
         },
         "definitions": mark(render_definitions(metrics)),

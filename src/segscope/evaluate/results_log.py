@@ -47,8 +47,8 @@ class ResultsLog:
             self._write({"key": key, "rows": self.done[key]})
         except OSError as error:
             raise WriteError(
-                f"{self.path} cannot be written: {error.strerror or error}. Free some space and run "
-                "the same command again to resume"
+                f"{self.path} cannot be written: {error.strerror or error}. Free some space and "
+                "run the same command again to resume"
             ) from error
 
     def rows(self) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Rows of an evaluation, grouped: by columns, by patient, by play and round."""
+"""Rows of an evaluation, grouped: by columns, by patient, by rollout and round."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Line = dict[str, Any]
 
 GroupKey = tuple[Hashable, ...]
 
-PLAY = ("model", "dataset", "case", "object", "prompt", "choose", "degrade", "seed")
-"""Columns that tell one play (an object prompted round by round) from another."""
+ROLLOUT = ("model", "dataset", "case", "object", "prompt", "choose", "degrade", "seed")
+"""Columns that tell one rollout (an object prompted round by round) from another."""
 
 SPLIT_DICE = {
     "dice@prompted": replace(
@@ -32,8 +32,8 @@ SPLIT_DICE = {
         METRICS["dice"], text="dice of all other frames, which tracking reached, together"
     ),
 }
-"""Measured in addition where stacks are tracked: a prompted frame must not hide what memory is
-worth.
+"""Measured in addition where stacks are tracked: a prompted frame must not hide what memory
+contributes.
 """
 
 
@@ -51,10 +51,10 @@ def by_dataset(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def last_rounds(rows: Iterable[Row]) -> list[Row]:
-    """The last round of each play on an object."""
+    """The last round of each rollout on an object."""
     latest: dict[GroupKey, Row] = {}
     for row in object_rows(rows):
-        key = tuple(row[name] for name in PLAY)
+        key = tuple(row[name] for name in ROLLOUT)
         if key not in latest or row["round"] > latest[key]["round"]:
             latest[key] = row
     return list(latest.values())
@@ -65,14 +65,14 @@ def object_rows(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if "round" in row and row["object"] != "all"]
 
 
-def rounds_of_plays(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rounds of each play, in order."""
-    plays = group_rows(rows, *PLAY).values()
-    return [sorted(play, key=lambda row: row["round"]) for play in plays]
+def rounds_of_rollouts(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rounds of each rollout, in order."""
+    rollouts = group_rows(rows, *ROLLOUT).values()
+    return [sorted(rollout, key=lambda row: row["round"]) for rollout in rollouts]
 
 
 def answer_key(row: Row) -> GroupKey:
-    """What was asked, whichever model answered."""
+    """Identity of an answer, whichever model gave it."""
     return (row["case"], row["object"], row["seed"])
 
 
@@ -108,10 +108,10 @@ def depends_on_scale(name: str) -> bool:
     return bool(describe_metric(name).unit) or name.startswith("nsd")
 
 
-def summarise_patients(rows: Sequence[Row], name: str) -> statistics.Summary:
+def summarise_patients(rows: Sequence[Row], name: str) -> statistics.MetricSummary:
     """Summary of a metric over patients."""
     scores, patients = patient_scores(rows, name)
-    return statistics.summary(scores, patients)
+    return statistics.summarise_metric(scores, patients)
 
 
 def patient_scores(rows: Sequence[Row], name: str) -> tuple[NDArray[np.float64], list[Hashable]]:
@@ -132,12 +132,12 @@ def separate_patients(rows: Iterable[Row]) -> list[Row]:
     return [{**row, "group": (row["dataset"], row["group"])} for row in rows]
 
 
-def mean(rows: Sequence[Row], name: str) -> statistics.Summary:
+def mean(rows: Sequence[Row], name: str) -> statistics.MetricSummary:
     """Summary of a metric of last rounds over patients, of one or several data sets."""
     return summarise_patients(separate_patients(rows), name)
 
 
-def gain(before: Sequence[Row], after: Sequence[Row], name: str) -> statistics.Summary:
+def gain(before: Sequence[Row], after: Sequence[Row], name: str) -> statistics.MetricSummary:
     """Summary of the differences, second less first, where both answered the same prompts."""
     scores = {(row["dataset"], *answer_key(row)): row[name] for row in before}
     differences = []

@@ -11,12 +11,13 @@ import math
 import multiprocessing
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from segscope._optional import require
 from segscope._version import __version__
@@ -40,6 +41,42 @@ SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """What is evaluated, and how.
+
+    Attributes:
+        datasets: from `segscope.io.datasets.reading.datasets`.
+        models: names or paths of models.
+        protocol: prompts and metrics; see `read_protocol`.
+        split: only cases of this split ("train", "val", "test").
+        max_cases: at most this many cases of a set, evenly spaced in its order; 0 for all.
+    """
+
+    datasets: Sequence[DataSet]
+    models: Sequence[str]
+    protocol: Protocol
+    split: str | None = None
+    max_cases: int = 0
+
+    def check(self) -> None:
+        """Raise UsageError unless there is a model, and none twice."""
+        if not self.models or len(set(self.models)) < len(self.models):
+            names = ", ".join(self.models) or "none"
+            raise UsageError(f"name at least one model, and each only once; got {names}")
+
+    def header(self, engines: Mapping[str, Engine | Segmenter]) -> dict[str, Any]:
+        """Plain values that identify an evaluation, for its log and its summary."""
+        return {
+            "protocol": self.protocol.as_dict(),
+            "models": {model: engine_identity(engine) for model, engine in engines.items()},
+            "split": self.split,
+            "cases": self.max_cases,
+            "datasets": {dataset.name: len(dataset.cases) for dataset in self.datasets},
+            "versions": list_versions(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Results of an evaluation.
 
@@ -55,15 +92,11 @@ class Evaluation:
 
 
 def evaluate(
-    datasets: Sequence[DataSet],
-    models: Sequence[str],
-    protocol: Protocol,
+    settings: EvaluationSettings,
     out: Path | str,
     load: Load,
     *,
     workers: int = 1,
-    split: str | None = None,
-    cases: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate models on data sets.
@@ -73,15 +106,11 @@ def evaluate(
     order, and after an interruption.
 
     Args:
-        datasets: from `segscope.io.datasets.reading.datasets`.
-        models: names or paths that `load` knows.
-        protocol: prompts and metrics; see `read_protocol`.
+        settings: data sets, models (names or paths that `load` knows) and protocol.
         out: folder for the results; an interrupted evaluation with the same settings is resumed.
         load: loads the engine of a model, for instance `segscope.load`. It is called in each
             worker, so it must be importable.
         workers: number of processes.
-        split: only cases of this split ("train", "val", "test").
-        cases: at most this many cases of a set, evenly spaced in its order; 0 for all.
         progress: called with (cases done, cases to do).
 
     Raises:
@@ -90,26 +119,19 @@ def evaluate(
     """
     if workers < 1:
         raise UsageError(f"workers must be 1 or more, got {workers}")
-    if not models or len(set(models)) < len(models):
-        names = ", ".join(models) or "none"
-        raise UsageError(f"name at least one model, and each only once; got {names}")
-    tasks = _list_tasks(datasets, models, protocol, split, cases)
-    engines = {model: load(model) for model in models}
+    settings.check()
+    tasks = _list_tasks(settings)
+    engines = {model: load(model) for model in settings.models}
     folder = _make_folder(Path(out).expanduser())
-    header = {
-        "protocol": protocol.as_dict(),
-        "models": {model: engine_identity(engine) for model, engine in engines.items()},
-        "split": split,
-        "cases": cases,
-        "datasets": {dataset.name: len(dataset.cases) for dataset in datasets},
-        "versions": list_versions(),
-    }
+    header = settings.header(engines)
     log = ResultsLog(folder / LOG, header)
     report = progress or _ignore_progress
-    _measure(tasks, engines, _WorkerSettings(load, protocol), log, workers, report)
+    _measure(tasks, engines, _Worker(load, settings.protocol), log, workers, report)
     keys = sorted({task.key for task in tasks})
     rows = [row for key in keys for row in log.done[key]]
-    warnings = [text for model in models for text in list_leaks(datasets, engines[model])]
+    warnings: list[str] = []
+    for model in settings.models:
+        warnings += list_leaks(settings.datasets, engines[model])
     summary = summarise(rows, header, warnings, describe_machine())
     _write_results(folder, rows, summary)
     return Evaluation(rows, summary, folder)
@@ -126,32 +148,26 @@ def _make_folder(folder: Path) -> Path:
     return folder
 
 
-def _list_tasks(
-    datasets: Sequence[DataSet],
-    models: Sequence[str],
-    protocol: Protocol,
-    split: str | None,
-    cases: int,
-) -> list[Task]:
+def _list_tasks(settings: EvaluationSettings) -> list[Task]:
     tasks = []
-    for dataset in datasets:
-        for case in _select_cases(dataset, split, cases):
-            examples = _context_examples(dataset, case, protocol)
-            tasks += [Task(model, dataset.name, case, examples) for model in models]
+    for dataset in settings.datasets:
+        for case in _select_cases(dataset, settings.split, settings.max_cases):
+            examples = _context_examples(dataset, case, settings.protocol)
+            tasks += [Task(model, dataset.name, case, examples) for model in settings.models]
     if tasks:
         return tasks
-    where = ", ".join(dataset.name for dataset in datasets) or "the data"
-    if split:
-        raise UsageError(f"no cases of split {split} with ground truth in {where}")
+    where = ", ".join(dataset.name for dataset in settings.datasets) or "the data"
+    if settings.split:
+        raise UsageError(f"no cases of split {settings.split} with ground truth in {where}")
     raise UsageError(f"no cases with ground truth in {where}")
 
 
-def _select_cases(dataset: DataSet, split: str | None, most: int) -> list[Case]:
+def _select_cases(dataset: DataSet, split: str | None, max_cases: int) -> list[Case]:
     cases = [case for case in dataset.cases if case.targets and split in (None, case.split)]
-    if not most or len(cases) <= most:
+    if not max_cases or len(cases) <= max_cases:
         return cases
-    step = (len(cases) - 1) / max(most - 1, 1)
-    return [cases[round(index * step)] for index in range(most)]
+    step = (len(cases) - 1) / max(max_cases - 1, 1)
+    return [cases[round(index * step)] for index in range(max_cases)]
 
 
 def _context_examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple[Case, ...]:
@@ -195,7 +211,7 @@ def _normalise(name: str) -> str:
 
 
 @dataclass(slots=True)
-class _WorkerSettings:
+class _Worker:
     """What a worker process needs besides its tasks; engines are loaded when first used."""
 
     load: Load
@@ -208,24 +224,24 @@ class _WorkerSettings:
         return run_task(task, self.engines[task.model], self.protocol)
 
 
-_worker: list[_WorkerSettings] = []
+_process_worker: list[_Worker] = []
 
 
-def _start_worker(settings: _WorkerSettings) -> None:
+def _start_worker(worker: _Worker) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _worker[:] = [settings]
+    _process_worker[:] = [worker]
 
 
 def _run_in_worker(task: Task) -> list[Row]:
-    return _worker[0].run(task)
+    return _process_worker[0].run(task)
 
 
 def _measure(
     tasks: Sequence[Task],
     engines: dict[str, Engine | Segmenter],
-    settings: _WorkerSettings,
+    worker: _Worker,
     log: ResultsLog,
     workers: int,
     progress: Progress,
@@ -236,10 +252,10 @@ def _measure(
     done = len(tasks) - len(missing)
     progress(done, len(tasks))
     if workers == 1 or len(missing) < 2:
-        local = _WorkerSettings(settings.load, settings.protocol, engines)
+        local = _Worker(worker.load, worker.protocol, engines)
         results = _run_here(missing, local)
     else:
-        results = _run_in_pool(missing, settings, min(workers, len(missing)))
+        results = _run_in_pool(missing, worker, min(workers, len(missing)))
     try:
         for task, rows in results:
             log.append(task.key, rows)
@@ -252,23 +268,23 @@ def _measure(
         ) from error
 
 
-def _run_here(tasks: Sequence[Task], settings: _WorkerSettings) -> Iterator[tuple[Task, list[Row]]]:
+def _run_here(tasks: Sequence[Task], worker: _Worker) -> Iterator[tuple[Task, list[Row]]]:
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for task in tasks:
-            yield task, settings.run(task)
+            yield task, worker.run(task)
     finally:
         torch.set_num_threads(threads)
 
 
 def _run_in_pool(
-    tasks: Sequence[Task], settings: _WorkerSettings, workers: int
+    tasks: Sequence[Task], worker: _Worker, workers: int
 ) -> Iterator[tuple[Task, list[Row]]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (settings,)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (worker,)) as pool:
         pending = {pool.submit(_run_in_worker, task): task for task in tasks}
         try:
             for future in as_completed(pending):

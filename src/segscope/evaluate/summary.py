@@ -50,14 +50,14 @@ class Summary:
         header: protocol, models, data sets and versions.
         machine: where it ran.
         warnings: what to know before believing a figure.
-        failed: cases that could not be judged, with the reason.
+        failed: cases that could not be evaluated, with the reason.
         lines: one for each data set (and `ALL`), model, prompt, choice of mask and disturbance:
             counts and, for each metric, mean, median, SD and 95 % interval over patients.
         curves: Dice by round of prompts, with its normalised area and the clicks needed for Dice
             0.85 and 0.90.
         comparisons: each pair of models on the same cases and prompts.
         strata: lines by modality and by size.
-        calibration: predicted against true IoU by model and prompt.
+        calibration: predicted and true IoU by model and prompt.
         everything: masks without prompts, by data set and model.
         challenge: scores of the CVPR 2025 challenge, where the protocol asks for them.
         costs: seconds and memory by model.
@@ -165,7 +165,7 @@ def _compare_models(last: Sequence[Row]) -> list[Line]:
             second = _scores_by_answer(models[two], metric)
             results.append(statistics.compare(first, second, groups))
     lines = []
-    for head, result in zip(heads, statistics.corrected(results), strict=True):
+    for head, result in zip(heads, statistics.correct_family(results), strict=True):
         figures = {
             "n_pairs": result.n_pairs,
             "n_patients": result.n_groups,
@@ -195,7 +195,7 @@ def size_of(pixels: int) -> str:
 def _tabulate_strata(last: Sequence[Row]) -> list[Line]:
     """Figures by modality and by size, where there are several of them."""
     plain = [row for row in last if row["degrade"] == "none" and row["choose"] == "predicted"]
-    by_modality = [{**row, "stratum": row["modality"] or "not said"} for row in plain]
+    by_modality = [{**row, "stratum": row["modality"] or "unknown"} for row in plain]
     by_size = [{**row, "stratum": size_of(row["pixels"])} for row in plain]
     return [*_stratum_lines("modality", by_modality), *_stratum_lines("size", by_size)]
 
@@ -212,7 +212,7 @@ def _stratum_lines(criterion: str, rows: Sequence[Row]) -> list[Line]:
 
 
 def _tabulate_calibration(rows: Sequence[Row]) -> list[Line]:
-    """Predicted against true IoU of the first answer to each prompt."""
+    """Predicted and true IoU of the first answer to each prompt."""
     lines = []
     for (model, prompt), members in group_rows(
         filter(_is_calibrated, rows), "model", "prompt"
