@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from segscope.catalogue import identify
-from segscope.catalogue.findings import Finding
+from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.record import Author, Origin, Record
 
 RANK = {"manual": 9, "crossref": 6, "arxiv": 5, "pubmed": 4, "sam4mis": 3, "rule": 1, "": 0}
@@ -25,7 +25,7 @@ class Merging:
     """What merging did: groups of ids that became one, and findings."""
 
     joined: list[tuple[str, ...]] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CatalogueFinding] = field(default_factory=list)
 
 
 def same_work(one: Record, other: Record) -> bool:
@@ -79,9 +79,9 @@ def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
     return works, report
 
 
-def _duplicate(work: Record, rows: int) -> Finding:
+def _duplicate(work: Record, rows: int) -> CatalogueFinding:
     links = ", ".join(row.url for row in work.listed)
-    return Finding("duplicate", work.id, f"{rows} rows are one work: {links}")
+    return CatalogueFinding("duplicate", work.id, f"{rows} rows are one work: {links}")
 
 
 class _DisjointSets:
@@ -152,7 +152,9 @@ def _without_disputed(records: Sequence[Record], report: Merging) -> list[Record
     for identifier, claimants in sorted(disputed.items()):
         titles = " and ".join(sorted({repr(record.title[:70]) for record in claimants}))
         report.findings.append(
-            Finding("disputed identifier", identifier, f"claimed by {titles}; given to none")
+            CatalogueFinding(
+                "disputed identifier", identifier, f"claimed by {titles}; given to none"
+            )
         )
     return [without_identifier(record, disputed) for record in records]
 
@@ -260,7 +262,7 @@ def _merge_aliases(record: Record, other: Record, title: str) -> tuple[str, ...]
     return tuple(aliases)
 
 
-def near(works: Sequence[Record]) -> list[Finding]:
+def near(works: Sequence[Record]) -> list[CatalogueFinding]:
     """Pairs of works that may be the same, for a person to check.
 
     Their titles are equal apart from the name of the method, or they have the same first author and
@@ -279,7 +281,7 @@ def near(works: Sequence[Record]) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
-def _possible_duplicate(one: Record, other: Record) -> Finding:
+def _possible_duplicate(one: Record, other: Record) -> CatalogueFinding:
     both = " and ".join(f"{each.title[:60]!r} ({each.byline})" for each in (one, other))
     message = f"{both} may be the same work; both are kept"
-    return Finding("possible duplicate", f"{one.id} {other.id}", message)
+    return CatalogueFinding("possible duplicate", f"{one.id} {other.id}", message)
