@@ -225,9 +225,7 @@ class TestShapes:
     @pytest.mark.parametrize("size_hw", [(8, 8), (5, 9)])
     def test_stage_ends_keep_the_shape(self, size_hw: tuple[int, int]) -> None:
         branch = [ConvBranch(32), ConvBranch(32, 2)]
-        stage = StageEnd(
-            32, 4, ("cab", "bca", "fusion"), ExchangeOptions(levels=2), last=True
-        )
+        stage = StageEnd(32, 4, ("cab", "bca", "fusion"), ExchangeOptions(levels=2), last=True)
         stream = Stream()
         stream.begin(torch.randn(2, 3, 16 * size_hw[0], 16 * size_hw[1]))
         x = torch.randn(2, *size_hw, 32)
@@ -266,7 +264,10 @@ class TestCounts:
     def test_published_sizes(self) -> None:
         with torch.device("meta"):
             assert self.numbers(ChannelAttentionBlock(768)) == 893_184
-            assert self.numbers(CrossAttention(768, 12, ExchangeOptions(dropout=0.1, drop_path=0.1))) == 6_049_680
+            assert (
+                self.numbers(CrossAttention(768, 12, ExchangeOptions(dropout=0.1, drop_path=0.1)))
+                == 6_049_680
+            )
 
     def test_of_vit_b(self) -> None:
         engine: Any = SimpleNamespace(

@@ -312,7 +312,11 @@ def test_published_files_that_do_not_fit_are_refused(stirred: Adapted, tmp_path:
             "do not fit",
         ),
         ({**state, "rfb9.strange": state["head.bias"]}, "sam2", "do not fit"),
-        ({name: item for name, item in state.items() if name != key}, "sam2", "in only one of them"),
+        (
+            {name: item for name, item in state.items() if name != key},
+            "sam2",
+            "in only one of them",
+        ),
         (state, "mini", "another network"),
         ({"x": state["head.bias"]}, "sam2", "not a published checkpoint"),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,7 +21,8 @@ def compare(asked: Adapt, methods: Sequence[str], cases: int) -> None:
     from functools import partial
 
     from segscope.adapt import METHODS
-    from segscope.evaluate.compare import TABLE, Contest, run_contest, table
+    from segscope.evaluate.compare import MethodComparison, compare_methods
+    from segscope.evaluate.comparison_table import TABLE, format_table
     from segscope.io.datasets.reading import dataset
     from segscope.load import load
 
@@ -32,7 +32,7 @@ def compare(asked: Adapt, methods: Sequence[str], cases: int) -> None:
         )
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError("compare works in one process; start it without torchrun")
-    contest = Contest(
+    comparison = MethodComparison(
         asked.source,
         tuple(dict.fromkeys(methods)) or tuple(METHODS),
         tuple(dataset(path) for path in asked.data),
@@ -42,8 +42,8 @@ def compare(asked: Adapt, methods: Sequence[str], cases: int) -> None:
         cases,
     )
     with console.progress("comparing", quiet=asked.as_json) as advance:
-        result = run_contest(
-            contest,
+        result = compare_methods(
+            comparison,
             partial(load, device=asked.device),
             asked.fresh,
             resume=asked.resume,
@@ -58,12 +58,8 @@ def compare(asked: Adapt, methods: Sequence[str], cases: int) -> None:
         )
         raise typer.Exit(code)
     if asked.as_json:
-        lines = [dataclasses.asdict(line) for line in result.lines]
-        rows = [
-            {key: None if value != value else value for key, value in line.items()}
-            for line in lines
-        ]
-        console.say_json({"folder": contest.out, "report": result.report, "rows": rows})
+        rows = [row.as_dict() for row in result.rows]
+        console.say_json({"folder": comparison.out, "report": result.report, "rows": rows})
         return
-    console.say(table(result.lines))
-    console.say(f"table: {contest.out / TABLE}.md, .csv, .json; report: {result.report}")
+    console.say(format_table(result.rows))
+    console.say(f"table: {comparison.out / TABLE}.md, .csv, .json; report: {result.report}")

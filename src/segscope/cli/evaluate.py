@@ -135,7 +135,8 @@ class Evaluate:
         from functools import partial
 
         from segscope.evaluate.report import write_report
-        from segscope.evaluate.run import evaluate as judge
+        from segscope.evaluate.run import EvaluationSettings
+        from segscope.evaluate.run import evaluate as run_evaluation
         from segscope.io.datasets.reading import datasets
         from segscope.load import load
 
@@ -148,19 +149,11 @@ class Evaluate:
         if not found:
             raise UsageError(f"no data set has {' or '.join(self.names)} in its name")
         loading = partial(load, device=self.device)
+        settings = EvaluationSettings(found, self.models, self.protocol, self.split, self.cases)
+        workers = self.workers or usual_workers(self.device)
         with console.progress("judging", quiet=self.as_json) as advance:
-            result = judge(
-                found,
-                self.models,
-                self.protocol,
-                self.out,
-                loading,
-                workers=self.workers or usual_workers(self.device),
-                split=self.split,
-                cases=self.cases,
-                progress=advance,
-            )
-        report = write_report(result, found, self.protocol, loading)
+            result = run_evaluation(settings, self.out, loading, workers=workers, progress=advance)
+        report = write_report(result, settings, loading)
         self._say(result, report)
         if result.summary.failed:
             raise typer.Exit(1)

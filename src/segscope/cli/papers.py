@@ -390,7 +390,7 @@ def update(
         for record in taken:
             _line(record)
         return
-    settings = room.Settings(
+    settings = room.UpdateSettings(
         place,
         datetime.now(UTC).date().isoformat(),
         which=tuple(only or room.FEEDS),

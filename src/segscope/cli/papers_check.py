@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from segscope.catalogue.fetch import Fetcher
-from segscope.catalogue.findings import Finding
+from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.links import Link, links, records_of
 from segscope.catalogue.merge import identifiers, near, same_work
 from segscope.catalogue.record import RecordError
@@ -18,7 +18,7 @@ from segscope.cli.papers_runs import members
 from segscope.models.model_cards import CARDS
 
 
-def inspect(folder: Path | None) -> tuple[list[Finding], list[Finding]]:
+def inspect(folder: Path | None) -> tuple[list[CatalogueFinding], list[CatalogueFinding]]:
     """Errors, and notes for a person to look at."""
     place = folder or default_folder()
     catalogue = load(place)
@@ -26,45 +26,47 @@ def inspect(folder: Path | None) -> tuple[list[Finding], list[Finding]]:
     for name in overrides(place / OVERRIDES):
         if name not in catalogue.records:
             errors.append(
-                Finding("override", name, "no such record; mend the id or take the override away")
+                CatalogueFinding(
+                    "override", name, "no such record; mend the id or take the override away"
+                )
             )
     notes = [
-        Finding("not yet", each.record, f"{each.command} ({each.kind} {each.key})")
+        CatalogueFinding("not yet", each.record, f"{each.command} ({each.kind} {each.key})")
         for each in _missing()
     ]
     return errors, notes + near(list(catalogue))
 
 
-def _terms(catalogue: Catalogue) -> Iterator[Finding]:
+def _terms(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     for record in catalogue:
         try:
             check_terms([record])
         except RecordError as error:
-            yield Finding("tag", record.id, str(error))
+            yield CatalogueFinding("tag", record.id, str(error))
 
 
-def _duplicates(catalogue: Catalogue) -> Iterator[Finding]:
+def _duplicates(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     """Two records of one identifier, or of one work."""
     seen: dict[str, str] = {}
     for record in catalogue:
         for name in sorted(identifiers(record)):
             if name in seen:
-                yield Finding("duplicate", record.id, f"{name} is also {seen[name]}")
+                yield CatalogueFinding("duplicate", record.id, f"{name} is also {seen[name]}")
             seen[name] = record.id
     by_author: dict[str, list[str]] = {}
     for record in catalogue:
         others = by_author.setdefault(record.first.lower(), [])
         for other in others:
             if same_work(record, catalogue.records[other]):
-                yield Finding("duplicate", record.id, f"the same work as {other}")
+                yield CatalogueFinding("duplicate", record.id, f"the same work as {other}")
         others.append(record.id)
 
 
-def _links(catalogue: Catalogue) -> Iterator[Finding]:
+def _links(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     """Links from records that are not there, and methods without a record."""
     for name in links():
         if name not in catalogue.records:
-            yield Finding("link", name, "links.toml names a record that does not exist")
+            yield CatalogueFinding("link", name, "links.toml names a record that does not exist")
 
 
 def _missing() -> list[Link]:
@@ -73,7 +75,7 @@ def _missing() -> list[Link]:
     ]
 
 
-def _papers(catalogue: Catalogue) -> Iterator[Finding]:
+def _papers(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     """Papers that model cards, methods and protocols name must be in the catalogue, and those of
     methods lead back.
     """
@@ -84,7 +86,9 @@ def _papers(catalogue: Catalogue) -> Iterator[Finding]:
         if method.paper:
             named[f"method {name}"] = method.paper
         if method.paper and not records_of("method", name):
-            yield Finding("link", f"method {name}", "no record leads to it; links.toml wants a row")
+            yield CatalogueFinding(
+                "link", f"method {name}", "no record leads to it; links.toml wants a row"
+            )
     folder = resources.files("segscope.evaluate") / "protocols"
     for each in folder.iterdir():
         if each.name.endswith(".toml"):
@@ -92,16 +96,16 @@ def _papers(catalogue: Catalogue) -> Iterator[Finding]:
             named |= {f"protocol {each.name.removesuffix('.toml')}": source} if source else {}
     for who, paper in named.items():
         if catalogue.get(paper) is None:
-            yield Finding("paper", who, f"names {paper!r}, of which there is no record")
+            yield CatalogueFinding("paper", who, f"names {paper!r}, of which there is no record")
 
 
-def dead_links(folder: Path | None, advance: Callable[[int, int], None]) -> list[Finding]:
+def dead_links(folder: Path | None, advance: Callable[[int, int], None]) -> list[CatalogueFinding]:
     """Links that their servers no longer know."""
     fetcher = Fetcher()
     urls = [(record.id, url) for record in load(folder) for url in record.urls.values()]
     found = []
     for done, (name, url) in enumerate(urls, 1):
         if why := fetcher.alive(url):
-            found.append(Finding("dead link", name, f"{url}: {why}"))
+            found.append(CatalogueFinding("dead link", name, f"{url}: {why}"))
         advance(done, len(urls))
     return found

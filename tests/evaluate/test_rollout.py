@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from segscope.evaluate.case_runner import objects
+from segscope.evaluate.case_runner import list_objects
 from segscope.evaluate.protocol import Protocol, Setting
-from segscope.evaluate.rollout import Round, overlap, play
+from segscope.evaluate.rollout import RolloutOptions, Round, overlap, roll_out
 from segscope.io.datasets.reading import DataSet, read_image
 from segscope.models.engine import Engine
 from segscope.session.interaction import Interaction
@@ -25,7 +25,7 @@ def scenes(sets: list[DataSet], engine: Engine) -> Iterator[dict[str, Scene]]:
         for case in dataset.cases:
             stack = read_image(case)
             if stack.kind not in made:
-                thing = max(objects(case, stack, Protocol()), key=lambda thing: thing.pixels)
+                thing = max(list_objects(case, stack, Protocol()), key=lambda thing: thing.pixels)
                 made[stack.kind] = (Interaction(stack, engine), thing.truth)
     yield made
     for work, _ in made.values():
@@ -34,9 +34,8 @@ def scenes(sets: list[DataSet], engine: Engine) -> Iterator[dict[str, Scene]]:
 
 def rounds(scene: Scene, plan: str, setting: Setting | None = None, **more: object) -> list[Round]:
     work, truth = scene
-    return list(
-        play(work, Plan.parse(plan), truth, np.random.default_rng(0), setting or Setting(), **more)
-    )
+    options = RolloutOptions(setting or Setting(), **more)
+    return list(roll_out(work, Plan.parse(plan), truth, np.random.default_rng(0), options))
 
 
 def test_each_round_is_an_answer_and_prompts_add_up(scenes: dict[str, Scene]) -> None:
@@ -56,7 +55,7 @@ def test_plays_do_not_see_each_other_and_share_what_was_encoded(scenes: dict[str
     encoded = work.encoded_frames
     rounds(scenes["image"], "clicks:1")
     again = rounds(scenes["image"], "box")[0]
-    assert np.array_equal(first.found, again.found)
+    assert np.array_equal(first.predicted, again.predicted)
     assert work.encoded_frames - encoded <= 4  # the windows of the click; none for the box again
     assert work.object_ids == ()
 
@@ -70,12 +69,12 @@ def test_several_boxes_are_answered_one_by_one_and_united(scenes: dict[str, Scen
     work, truth = scenes["image"]
     two = np.zeros_like(truth)
     two[0, 10:30, 10:30] = two[0, 50:80, 60:100] = True
-    union = rounds((work, two), "box.multi")[0].found
+    union = rounds((work, two), "box.multi")[0].predicted
     each = []
     for part in (np.s_[:, :40], np.s_[:, 40:]):
         one = np.zeros_like(two)
         one[part] = two[part]
-        each.append(rounds((work, one), "box")[0].found)
+        each.append(rounds((work, one), "box")[0].predicted)
     assert np.array_equal(union, each[0] | each[1])
 
 
@@ -84,7 +83,7 @@ def test_the_oracle_is_never_worse_at_the_first_click(scenes: dict[str, Scene]) 
     predicted, oracle = (
         rounds(scenes["image"], "clicks:1", choose=way)[0] for way in ("predicted", "oracle")
     )
-    assert overlap(oracle.found, truth) >= overlap(predicted.found, truth)
+    assert overlap(oracle.predicted, truth) >= overlap(predicted.predicted, truth)
 
 
 @pytest.mark.parametrize("kind", ["volume", "video"])
@@ -97,14 +96,14 @@ def test_a_mask_stays_as_it_was_given_and_is_carried_on(
     assert frame == (
         int(truth.sum((1, 2)).argmax()) if kind == "volume" else int(truth.any((1, 2)).argmax())
     )
-    assert np.array_equal(state.found[frame], truth[frame])
-    assert state.found.any((1, 2)).sum() > 1
+    assert np.array_equal(state.predicted[frame], truth[frame])
+    assert state.predicted.any((1, 2)).sum() > 1
 
 
 def test_frames_by_themselves_are_not_tracked(scenes: dict[str, Scene]) -> None:
     state = rounds(scenes["volume"], "box@uniform=2", Setting(mode="frames"))[0]
     assert len(state.prompted) == 2
-    assert set(np.flatnonzero(state.found.any((1, 2)))) <= state.prompted
+    assert set(np.flatnonzero(state.predicted.any((1, 2)))) <= state.prompted
 
 
 def test_frames_by_themselves_are_corrected_by_themselves(scenes: dict[str, Scene]) -> None:
@@ -125,7 +124,7 @@ def test_online_leaves_earlier_frames_as_they_were(scenes: dict[str, Scene]) -> 
     for before, after in pairwise(found):
         corrected = max(after.prompted)
         assert corrected > max(before.prompted)
-        assert np.array_equal(before.found[:corrected], after.found[:corrected])
+        assert np.array_equal(before.predicted[:corrected], after.predicted[:corrected])
 
 
 def test_offline_corrects_the_worst_frame_with_several_clicks(scenes: dict[str, Scene]) -> None:
@@ -135,7 +134,7 @@ def test_offline_corrects_the_worst_frame_with_several_clicks(scenes: dict[str, 
     worst = {
         int(frame)
         for frame in range(len(truth))
-        if not np.array_equal(found[0].found[frame], truth[frame])
+        if not np.array_equal(found[0].predicted[frame], truth[frame])
     }
     assert len(found) == 1 or (found[1].prompted - found[0].prompted) <= worst
     assert all(later.prompts <= earlier.prompts + 3 for earlier, later in pairwise(found))
@@ -144,4 +143,4 @@ def test_offline_corrects_the_worst_frame_with_several_clicks(scenes: dict[str, 
 def test_the_same_chance_gives_the_same_play(scenes: dict[str, Scene]) -> None:
     one, two = (rounds(scenes["image"], "scribble+clicks:2") for _ in range(2))
     assert [state.score for state in one] == [state.score for state in two]
-    assert all(np.array_equal(a.found, b.found) for a, b in zip(one, two, strict=True))
+    assert all(np.array_equal(a.predicted, b.predicted) for a, b in zip(one, two, strict=True))
