@@ -191,14 +191,22 @@ def _engine(found: Checkpoint, device: torch.device, dtype: torch.dtype) -> Engi
         model = network(found).requires_grad_(False)
     if device.type == "cpu":
         align(model)
-    make: Callable[..., Engine]
-    if found.card.family == "sam":
-        from segscope.models.sam import SamEngine as make
-    elif found.card.family == "mini":
-        from segscope.models.mini_engine import MiniEngine as make
-    else:
-        from segscope.models.sam2 import Sam2Engine as make
+    make = _engine_class(found.card.family)
     return make(model, found.card, device=device, dtype=dtype, weights_hash=found.weights_hash)
+
+
+def _engine_class(family: str) -> Callable[..., Engine]:
+    if family == "sam":
+        from segscope.models.sam import SamEngine
+
+        return SamEngine
+    if family == "mini":
+        from segscope.models.mini_engine import MiniEngine
+
+        return MiniEngine
+    from segscope.models.sam2 import Sam2Engine
+
+    return Sam2Engine
 
 
 def _device(device: str | torch.device) -> torch.device:
