@@ -74,7 +74,7 @@ class PaddedInput:
 class StretchedInput:
     """MedSAM's rule: stretched to the square by cubic splines, minimum and maximum to 0 and 1."""
 
-    def place(self, size_hw: tuple[int, int], side: int) -> Placement:
+    def place(self, size_hw: tuple[int, int], side: int) -> Placement:  # noqa: ARG002
         return Placement(0, 0, side, side)
 
     def pixels(self, rgb: NDArray[np.uint8], side: int) -> Tensor:
@@ -123,11 +123,11 @@ class SamEngine:
 
     # --- images ----------------------------------------------------------------------------------
 
-    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:
+    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:  # noqa: ARG002
         """(1, 3, side, side) float32 input of the encoder; images and video frames alike."""
         return self.input_rule.pixels(rgb, self.input_size).to(self.device)
 
-    def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
+    def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:  # noqa: ARG002
         """Features of an image (row, column, 3): one map (1, 256, side / 16, side / 16)."""
         (features,) = self.encode_together([rgb])
         return features
@@ -270,19 +270,19 @@ class SamEngine:
 
     def remember(
         self,
-        features: Features,
-        decoded: Decoded,
+        features: Features,  # noqa: ARG002
+        decoded: Decoded,  # noqa: ARG002
         *,
-        prompted: Sequence[bool],
+        prompted: Sequence[bool],  # noqa: ARG002
     ) -> list[Memory]:
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
-    def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:
+    def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:  # noqa: ARG002
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
-    def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:
+    def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:  # noqa: ARG002
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
