@@ -1,35 +1,23 @@
-"""Lists of cases: four layouts give the same cases, and a list that lies is refused."""
+"""Lists of cases: every layout gives the same cases, and a list that lies is refused."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from PIL import Image
+from support.dataset_lists import image
 
 from segscope import io
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError
 from segscope.io.datasets.reading import (
-    Target,
     cases,
     dataset,
-    datasets,
-    members,
     read_image,
     read_target,
 )
-
-
-def image(path: Path, value: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((4, 5), value, np.uint8)
-    pixels[0] = 0
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def volume(path: Path, value: int = 0) -> Path:
@@ -72,14 +60,6 @@ class TestOwn:
         with pytest.raises(ReadError):
             cases(tmp_path)
 
-    def test_two_of_one_name(self, tmp_path: Path) -> None:
-        image(tmp_path / "a.png")
-        (tmp_path / "dataset.json").write_text(
-            json.dumps({"items": [{"id": "a", "image": "a.png"}] * 2})
-        )
-        with pytest.raises(ReadError, match="twice"):
-            cases(tmp_path)
-
     def test_what_a_list_says_of_its_set_and_its_cases(self, tmp_path: Path) -> None:
         image(tmp_path / "a.png"), image(tmp_path / "a_0.png", 1)
         more = {
@@ -110,31 +90,6 @@ class TestOwn:
         )
         assert case.scribbles == (tmp_path / "a_0.png",)
         assert read_image(case).spacing_zyx_mm == pytest.approx((1, 0.0005, 0.00025))
-
-    @pytest.mark.parametrize("indexed", [True, False])
-    def test_a_folder_of_several(self, indexed: bool, tmp_path: Path) -> None:
-        for name in ("one", "two"):
-            image(tmp_path / name / "a.png")
-            (tmp_path / name / "dataset.json").write_text(
-                json.dumps({"items": [{"id": "a", "image": "a.png"}]})
-            )
-        if indexed:
-            (tmp_path / "index.json").write_text(json.dumps({"datasets": [{"name": "two"}]}))
-        wanted = ["two"] if indexed else ["one", "two"]
-        assert [found.name for found in datasets(tmp_path)] == wanted
-        assert members(tmp_path) == [tmp_path / name for name in wanted]
-        assert [found.name for found in datasets(tmp_path / "two")] == ["two"]
-        with pytest.raises(UsageError, match="name one of them"):
-            cases(tmp_path)
-
-    def test_complaints_in_the_place_of_exceptions(self, tmp_path: Path) -> None:
-        image(tmp_path / "a.png")
-        items = [{"id": "a", "image": "a.png"}, {"id": "b", "image": "gone.png"}, {"id": "c"}]
-        (tmp_path / "dataset.json").write_text(json.dumps({"items": items}))
-        said: list[tuple[str, str]] = []
-        found = dataset(tmp_path, lambda kind, case, _file, _message: said.append((kind, case)))
-        assert [case.id for case in found.cases] == ["a", "b"]
-        assert said == [("list", "c"), ("missing", "b")]
 
 
 class TestOthers:
@@ -232,56 +187,6 @@ class TestOthers:
             read_target(target, read_image(case)).runs for case in found for target in case.targets
         )
 
-    @pytest.mark.parametrize("form", ["{split}/images/a.png", "images/{split}/a.png"])
-    def test_pairs_below_folders_of_splits(self, form: str, tmp_path: Path) -> None:
-        for split in ("train", "valid"):
-            file = form.format(split=split)
-            image(tmp_path / file), image(tmp_path / file.replace("images", "masks"), 255)
-        image(tmp_path / "test/images/b.png")
-        found = {case.id: (case.split, len(case.targets)) for case in cases(tmp_path)}
-        assert found == {"train/a": ("train", 1), "valid/a": ("val", 1), "test/b": ("test", 0)}
-
-    @pytest.mark.parametrize("ending", ["", "_mask", "_seg"])
-    def test_pairs(self, ending: str, tmp_path: Path) -> None:
-        for name in ("a", "b.2"):
-            (
-                image(tmp_path / f"images/{name}.png"),
-                image(tmp_path / f"masks/{name}{ending}.png", 1),
-            )
-        assert [(case.id, case.targets[0].path.name) for case in cases(tmp_path)] == [
-            ("a", f"a{ending}.png"), ("b.2", f"b.2{ending}.png")]  # fmt: skip
-        image(tmp_path / "images/c.png")
-        with pytest.raises(ReadError, match=r"c\.png has 0 masks"):
-            cases(tmp_path)
-
-    def test_npz(self, tmp_path: Path) -> None:
-        np.savez(tmp_path / "a.npz", imgs=np.zeros((3, 4, 5)), gts=np.ones((3, 4, 5), np.uint8))
-        (case,) = cases(tmp_path)
-        assert read_target(case.targets[0], io.read(case.image)).object_ids == (1,)
-
-    def test_npz_with_boxes_and_without_truth(self, tmp_path: Path) -> None:
-        voxels, boxes = np.zeros((3, 4, 5), np.uint8), np.array([{"z": 1}], object)
-        (tmp_path / "val").mkdir()
-        np.savez(
-            tmp_path / "a.npz",
-            imgs=voxels,
-            gts=voxels + 2,
-            spacing=np.array([0.5, 0.5, 2]),
-            boxes=boxes,
-        )
-        np.savez(tmp_path / "val/b.npz", imgs=voxels, boxes=boxes)
-        first, second = cases(tmp_path)
-        assert read_image(first).spacing_zyx_mm == (2, 0.5, 0.5)
-        assert read_image(replace(first, modality="MRI, T2")).modality == "MR"
-        assert read_target(first.targets[0], read_image(first)).object_ids == (2,)
-        assert (second.id, second.split, second.targets) == ("val/b", "val", ())
-
-    def test_nothing(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="holds no cases"):
-            cases(tmp_path)
-        with pytest.raises(UsageError, match="does not exist"):
-            cases(tmp_path / "none")
-
     @pytest.mark.parametrize(
         "text", ["", "[]", "{", '{"items": 3}', '{"training": [{"label": "x"}]}']
     )
@@ -289,11 +194,3 @@ class TestOthers:
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(ReadError):
             cases(tmp_path)
-
-
-def test_instances_are_called_by_the_label(tmp_path: Path) -> None:
-    image(tmp_path / "a.png", 7)
-    masks = read_target(
-        Target(tmp_path / "a.png", "nucleus", "instance"), io.read(image(tmp_path / "b.png"))
-    )
-    assert masks.names == {7: "nucleus"}
