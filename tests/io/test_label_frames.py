@@ -11,6 +11,14 @@ from support.contract_files import AFFINE
 
 from segscope import io
 from segscope.errors import ReadError
+from segscope.io.label_frames import (
+    format_names,
+    iter_label_frames,
+    label_type,
+    masks_from_frames,
+    parse_names,
+    renumber_binary,
+)
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -57,3 +65,47 @@ class TestGridOfTheStack:
         io.write(Masks((3, 5, 6), {}, {}), tmp_path / "m.npz")
         with pytest.raises(ReadError, match="3 x 5 x 6"):
             io.read_masks(tmp_path / "m.npz", Stack.from_array(np.zeros((3, 5, 7))))
+
+
+class TestNotes:
+    def test_names_come_back(self) -> None:
+        names = {3: "Leber", 1: "病変", 2: ""}
+        assert parse_names(format_names(names)) == names
+        assert list(parse_names(format_names(names))) == [1, 2, 3]
+
+    @pytest.mark.parametrize("note", [None, "", "{", "[]", '{"names": [1]}', '{"names": {"a": 1}}'])
+    def test_other_notes_name_nothing(self, note: object) -> None:
+        assert parse_names(note) == {}
+
+
+class TestLabels:
+    def test_the_smallest_type_holds_all_ids(self) -> None:
+        small = Masks.from_labels(np.array([[[0, 255]]]))
+        large = Masks.from_labels(np.array([[[0, 256]]]))
+        assert label_type(small) == np.uint8
+        assert label_type(large) == np.uint16
+
+    def test_a_single_255_is_object_1(self) -> None:
+        masks = renumber_binary(Masks.from_labels(np.array([[[0, 255]], [[255, 0]]])))
+        assert list(masks.object_ids) == [1]
+        assert masks.labels.tolist() == [[[0, 1]], [[1, 0]]]
+
+    def test_255_among_others_stays(self) -> None:
+        masks = Masks.from_labels(np.array([[[1, 255]]]))
+        assert renumber_binary(masks) is masks
+
+    def test_frames_come_back(self) -> None:
+        labels = np.random.default_rng(0).integers(0, 4, (3, 5, 6)).astype(np.uint8)
+        masks = Masks.from_labels(labels)
+        frames = list(iter_label_frames(masks, Path("a")))
+        np.testing.assert_array_equal(frames, labels)
+        again = masks_from_frames(Path("a"), frames, (3, 5, 6), names={2: "two"})
+        np.testing.assert_array_equal(again.labels, labels)
+        assert again.names[2] == "two"
+
+    @pytest.mark.parametrize(
+        "frame", [np.zeros((2, 2, 3)), np.array([[0.5]]), np.array([[-1]]), np.array([[70000]])]
+    )
+    def test_what_is_no_label_frame_is_refused(self, frame: np.ndarray) -> None:
+        with pytest.raises(ReadError):
+            masks_from_frames(Path("a"), [frame], (1, *frame.shape[:2]))  # type: ignore[arg-type]
