@@ -14,6 +14,11 @@ def left_over(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def write_half(path: Path) -> None:
+    path.write_text("half")
+    raise KeyError
+
+
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     with atomic(path) as part:
@@ -28,8 +33,7 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("old")
     with pytest.raises(KeyError), atomic(path) as part:
-        part.write_text("half")
-        raise KeyError
+        write_half(part)
     assert path.read_text() == "old"
     assert left_over(tmp_path) == ["a"]
 
@@ -52,6 +56,6 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_the_reason_of_the_file_system_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match="No space left on device$"), atomic(tmp_path / "a"):
+    with pytest.raises(WriteError, match=r"No space left on device$"), atomic(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert reason_of(OSError("first\nsecond")) == "first"

@@ -32,8 +32,13 @@ def _nifti(path: Path) -> None:
 def _nrrd(encoding: str) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         lps = LPS_TO_RAS @ AFFINE
-        header = {"space": "left-posterior-superior", "space directions": lps[:3, :3].T, "space origin": lps[:3, 3],
-                  "encoding": encoding, "kinds": ["domain"] * 3}  # fmt: skip
+        header = {
+            "space": "left-posterior-superior",
+            "space directions": lps[:3, :3].T,
+            "space origin": lps[:3, 3],
+            "encoding": encoding,
+            "kinds": ["domain"] * 3,
+        }
         nrrd.write(str(path), VOLUME.transpose(2, 1, 0), header)
 
     return make

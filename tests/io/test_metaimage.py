@@ -32,7 +32,8 @@ class TestMetaImage:
         ("fields", "message"),
         [
             (
-                "NDims = 3\nDimSize = 60000 60000 60000\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "NDims = 3\nDimSize = 60000 60000 60000\n"
+                "ElementType = MET_UCHAR\nElementDataFile = LOCAL",
                 "GiB",
             ),
             (
@@ -48,7 +49,8 @@ class TestMetaImage:
                 "cut off",
             ),
             (
-                "NDims = 2\nDimSize = 5 5\nElementSpacing = 0 1\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "NDims = 2\nDimSize = 5 5\nElementSpacing = 0 1\n"
+                "ElementType = MET_UCHAR\nElementDataFile = LOCAL",
                 "fit",
             ),
             (
@@ -56,7 +58,8 @@ class TestMetaImage:
                 "several files",
             ),
             (
-                "NDims = 2\nBinaryData = False\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "NDims = 2\nBinaryData = False\nDimSize = 5 5\n"
+                "ElementType = MET_UCHAR\nElementDataFile = LOCAL",
                 "text",
             ),
             ("NDims = 2\nDimSize = 5 5", "complete"),
@@ -68,7 +71,10 @@ class TestMetaImage:
             io.read(tmp_path / "a.mha")
 
     def test_the_data_file_of_another_header_is_never_replaced(self, tmp_path: Path) -> None:
-        head = "NDims = 3\nDimSize = 5 4 3\nElementSpacing = 1 1 1\nElementType = MET_UCHAR\nElementDataFile = b.zraw\n"
+        head = (
+            "NDims = 3\nDimSize = 5 4 3\nElementSpacing = 1 1 1\n"
+            "ElementType = MET_UCHAR\nElementDataFile = b.zraw\n"
+        )
         (tmp_path / "scan.mhd").write_text(head)
         (tmp_path / "b.zraw").write_bytes(bytes(range(60)))
         masks = Masks.from_labels(np.ones((3, 4, 5), np.uint8))

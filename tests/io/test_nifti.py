@@ -223,8 +223,21 @@ class TestMasks:
         source = io.read(tmp_path / "a.nii.gz")
         io.write(Masks((5, 6, 7), {}, {}), tmp_path / "m.nii.gz", source)
         before, after = nibabel.load(tmp_path / "a.nii.gz"), nibabel.load(tmp_path / "m.nii.gz")
-        for field in ("pixdim", "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c",
-                      "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):  # fmt: skip
+        for field in (
+            "pixdim",
+            "sform_code",
+            "qform_code",
+            "srow_x",
+            "srow_y",
+            "srow_z",
+            "quatern_b",
+            "quatern_c",
+            "quatern_d",
+            "qoffset_x",
+            "qoffset_y",
+            "qoffset_z",
+            "xyzt_units",
+        ):
             np.testing.assert_array_equal(after.header[field], before.header[field], field)
         np.testing.assert_array_equal(after.affine, before.affine)
 

@@ -57,9 +57,20 @@ def number_in(frame: np.ndarray) -> int:
     return sum(1 << bit for bit in range(12) if frame[7:17, bit * 8 + 2 : bit * 8 + 6].mean() > 128)
 
 
-def make(path: Path, codec: str, *, count: int = COUNT, form: str | None = None, pixels: str = "yuv420p",
-         options: dict[str, str] | None = None, variable: bool = False, group: int = 12, b_frames: int | None = None,
-         first_pts: int = 0, mux: dict[str, str] | None = None) -> Path:  # fmt: skip
+def make(
+    path: Path,
+    codec: str,
+    *,
+    count: int = COUNT,
+    form: str | None = None,
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    variable: bool = False,
+    group: int = 12,
+    b_frames: int | None = None,
+    first_pts: int = 0,
+    mux: dict[str, str] | None = None,
+) -> Path:
     """A video whose frames are `image`s of their numbers."""
     if codec not in codecs_available:
         pytest.skip(f"this build of PyAV has no {codec}")

@@ -102,10 +102,18 @@ def test_ids_tell_what_groups_do_not(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("identity", "person"),
-    [("patient012_frame01", "patient012"), ("person449_bacteria_1938", "person449"), ("sub-04_T1w", "sub-04"),
-     ("case_00012_slice_3", "case_00012"), ("scan7_z012", "scan7"), ("ISIC_0000001", None), ("k0970", None),
-     ("256x256_001", None), ("left", None)],
-)  # fmt: skip
+    [
+        ("patient012_frame01", "patient012"),
+        ("person449_bacteria_1938", "person449"),
+        ("sub-04_T1w", "sub-04"),
+        ("case_00012_slice_3", "case_00012"),
+        ("scan7_z012", "scan7"),
+        ("ISIC_0000001", None),
+        ("k0970", None),
+        ("256x256_001", None),
+        ("left", None),
+    ],
+)
 def test_what_an_id_tells(identity: str, person: str | None) -> None:
     assert person_of(identity) == person
 
@@ -145,8 +153,12 @@ def test_nnunet(tmp_path: Path) -> None:
                 VOXELS // 2 + np.uint8(seed + int(channel)),
             )
         save_volume(tmp_path / f"labelsTr/{name}.nii.gz", INSIDE.astype(np.uint8))
-    document = {"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "cord": 1}, "numTraining": 2,
-                "file_ending": ".nii.gz"}  # fmt: skip
+    document = {
+        "channel_names": {"0": "T1", "1": "T2"},
+        "labels": {"background": 0, "cord": 1},
+        "numTraining": 2,
+        "file_ending": ".nii.gz",
+    }
     (tmp_path / "dataset.json").write_text(json.dumps(document))
     assert [each.kind for each in check(tmp_path)] == [
         "near-duplicate"

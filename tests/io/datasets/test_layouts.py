@@ -29,8 +29,14 @@ def volume(path: Path, value: int = 0) -> Path:
 class TestOwn:
     def test_items(self, tmp_path: Path) -> None:
         image(tmp_path / "images/a.png"), image(tmp_path / "masks/a.png", 255)
-        item = {"id": "a", "image": "images/a.png", "split": "val", "group": "patient 3", "item_modality": "US",
-                "targets": [{"path": "masks/a.png", "label": "lesion", "kind": "binary"}]}  # fmt: skip
+        item = {
+            "id": "a",
+            "image": "images/a.png",
+            "split": "val",
+            "group": "patient 3",
+            "item_modality": "US",
+            "targets": [{"path": "masks/a.png", "label": "lesion", "kind": "binary"}],
+        }
         document = {
             "modality": "mixed",
             "labels": {"1": "core", "rim": 2, "0": "void"},
@@ -69,8 +75,13 @@ class TestOwn:
             "pixel_size_um": [0.5, 0.25],
             "fold": 2,
         }
-        document = {"name": "small", "modality": "US", "license": "mixed", "labels": {"1": "rim"},
-                    "items": [{"id": "a", "image": "a.png", **more}]}  # fmt: skip
+        document = {
+            "name": "small",
+            "modality": "US",
+            "license": "mixed",
+            "labels": {"1": "rim"},
+            "items": [{"id": "a", "image": "a.png", **more}],
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         found = dataset(tmp_path)
         assert (found.name, found.modality, found.licence, found.labels) == (
@@ -100,8 +111,12 @@ class TestOthers:
             volume(tmp_path / "labelsTr/liver_001.nii.gz", 2),
             volume(tmp_path / "imagesTs/liver_002_0000.nii.gz"),
         )
-        document = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "liver": 1, "tumour": 2},
-                    "numTraining": 1, "file_ending": ".nii.gz"}  # fmt: skip
+        document = {
+            "channel_names": {"0": "MRI"},
+            "labels": {"background": 0, "liver": 1, "tumour": 2},
+            "numTraining": 1,
+            "file_ending": ".nii.gz",
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         first, second = cases(tmp_path)
         assert (first.id, first.split, first.modality) == ("liver_001", "train", "MRI")
@@ -112,9 +127,11 @@ class TestOthers:
     def test_monai(self, tmp_path: Path) -> None:
         for name in ("a", "b", "c"):
             volume(tmp_path / f"im/{name}.nii.gz"), volume(tmp_path / f"la/{name}.nii.gz", 1)
-        document = {"training": [{"image": "im/a.nii.gz", "label": "./la/a.nii.gz", "fold": 0}],
-                    "validation": [{"image": ["im/b.nii.gz"], "label": "la/b.nii.gz"}],
-                    "testing": ["im/c.nii.gz"]}  # fmt: skip
+        document = {
+            "training": [{"image": "im/a.nii.gz", "label": "./la/a.nii.gz", "fold": 0}],
+            "validation": [{"image": ["im/b.nii.gz"], "label": "la/b.nii.gz"}],
+            "testing": ["im/c.nii.gz"],
+        }
         (tmp_path / "list.json").write_text(json.dumps(document))
         found = cases(tmp_path / "list.json")
         assert [case.split for case in found] == ["train", "val", "test"]
@@ -124,8 +141,12 @@ class TestOthers:
         volume(tmp_path / "imagesTr/la_003.nii.gz"), volume(tmp_path / "labelsTr/la_003.nii.gz", 1)
         (tmp_path / "imagesTr/la_003.json").write_text("{}")
         files = {"image": "./imagesTr/la_003.nii.gz", "label": "./labelsTr/la_003.nii.gz"}
-        document = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "atrium"}, "file_ending": ".nii.gz",
-                    "training": [files]}  # fmt: skip
+        document = {
+            "modality": {"0": "MRI"},
+            "labels": {"0": "background", "1": "atrium"},
+            "file_ending": ".nii.gz",
+            "training": [files],
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         (case,) = cases(tmp_path)
         assert (case.id, case.modality, case.targets[0].names) == ("la_003", "MRI", {1: "atrium"})
@@ -148,9 +169,12 @@ class TestOthers:
 
     @pytest.mark.parametrize(
         ("labels", "channels", "gone", "message"),
-        [({"whole": [1, 2], "core": 2}, 1, None, "region"), ({"core": 1}, 2, None, r"lacks its channels \[1\]"),
-         ({"core": 1}, 1, "labelsTr/a.nii.gz", "has no mask a.nii.gz")],
-    )  # fmt: skip
+        [
+            ({"whole": [1, 2], "core": 2}, 1, None, "region"),
+            ({"core": 1}, 2, None, r"lacks its channels \[1\]"),
+            ({"core": 1}, 1, "labelsTr/a.nii.gz", "has no mask a.nii.gz"),
+        ],
+    )
     def test_nnunet_that_lies(
         self,
         labels: dict[str, object],
@@ -160,8 +184,11 @@ class TestOthers:
         tmp_path: Path,
     ) -> None:
         volume(tmp_path / "imagesTr/a_0000.nii.gz"), volume(tmp_path / "labelsTr/a.nii.gz", 1)
-        document = {"channel_names": {str(n): f"T{n}" for n in range(channels)}, "labels": {"background": 0, **labels},
-                    "file_ending": ".nii.gz"}  # fmt: skip
+        document = {
+            "channel_names": {str(n): f"T{n}" for n in range(channels)},
+            "labels": {"background": 0, **labels},
+            "file_ending": ".nii.gz",
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         if gone:
             (tmp_path / gone).unlink()
@@ -173,10 +200,17 @@ class TestOthers:
             volume(tmp_path / f"far/{name}.nii.gz"), volume(tmp_path / f"far/{name}_1.nii.gz", 1)
         volume(tmp_path / "far/b_2.nii.gz", 1)
         far = tmp_path / "far"
-        document = {"modality": {"0": "CT"}, "training": [
-            {"image": str(far / "a.nii.gz"), "label": str(far / "a_1.nii.gz"), "fold": 0},
-            {"image": "../far/b.nii.gz", "label": [["../far/b_1.nii.gz"], "../far/b_2.nii.gz"], "fold": 1},
-        ]}  # fmt: skip
+        document = {
+            "modality": {"0": "CT"},
+            "training": [
+                {"image": str(far / "a.nii.gz"), "label": str(far / "a_1.nii.gz"), "fold": 0},
+                {
+                    "image": "../far/b.nii.gz",
+                    "label": [["../far/b_1.nii.gz"], "../far/b_2.nii.gz"],
+                    "fold": 1,
+                },
+            ],
+        }
         (tmp_path / "near").mkdir()
         (tmp_path / "near/list.json").write_text(json.dumps(document))
         found = cases(tmp_path / "near/list.json")

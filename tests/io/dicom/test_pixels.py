@@ -42,16 +42,29 @@ class TestValues:
 
     @pytest.mark.parametrize(
         ("bits", "signed", "slope", "intercept", "dtype"),
-        [(12, 0, 1, -1024, np.int16), (16, 1, 1, -1024, np.float32), (16, 0, 1, 0, np.uint16), (16, 1, 1, 0, np.int16),
-         (12, 0, 0.5, 0, np.float32), (15, 0, 2, -8192, np.float32)],
-    )  # fmt: skip
+        [
+            (12, 0, 1, -1024, np.int16),
+            (16, 1, 1, -1024, np.float32),
+            (16, 0, 1, 0, np.uint16),
+            (16, 1, 1, 0, np.int16),
+            (12, 0, 0.5, 0, np.float32),
+            (15, 0, 2, -8192, np.float32),
+        ],
+    )
     def test_values_are_held_by_the_smallest_exact_type(
         self, tmp_path: Path, bits: int, signed: int, slope: float, intercept: float, dtype: type
     ) -> None:
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         pixels = np.array([[low, high], [0, 1]]).astype(np.int16 if signed else np.uint16)
-        stack = self.read_one(tmp_path, pixels, BitsStored=bits, HighBit=bits - 1, PixelRepresentation=signed,
-                              RescaleSlope=slope, RescaleIntercept=intercept)  # fmt: skip
+        stack = self.read_one(
+            tmp_path,
+            pixels,
+            BitsStored=bits,
+            HighBit=bits - 1,
+            PixelRepresentation=signed,
+            RescaleSlope=slope,
+            RescaleIntercept=intercept,
+        )
         assert stack.source.dtype == dtype
         assert np.array_equal(stack[0], pixels.astype(np.float64) * slope + intercept)
 
@@ -68,15 +81,37 @@ class TestValues:
         assert stack[0].tolist() == [[10, 200], [3000, 40000]]
 
 
-GREY = ["CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_expb.dcm",
-        "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "JPEG2000.dcm",
-        "JPGExtended.dcm", "JPEG-lossy.dcm", "693_J2KI.dcm", "image_dfl.dcm", "examples_overlay.dcm",
-        "JPEGLSNearLossless_16.dcm", "J2K_pixelrep_mismatch.dcm"]  # fmt: skip
+GREY = [
+    "CT_small.dcm",
+    "MR_small.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_implicit.dcm",
+    "MR_small_expb.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "JPEG2000.dcm",
+    "JPGExtended.dcm",
+    "JPEG-lossy.dcm",
+    "693_J2KI.dcm",
+    "image_dfl.dcm",
+    "examples_overlay.dcm",
+    "JPEGLSNearLossless_16.dcm",
+    "J2K_pixelrep_mismatch.dcm",
+]
 
 
-COLOUR = ["SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle.dcm", "SC_ybr_full_422_uncompressed.dcm", "examples_rgb_color.dcm",
-          "examples_ybr_color.dcm", "examples_palette.dcm", "SC_rgb_small_odd.dcm", "GDCMJ2K_TextGBR.dcm",
-          "SC_rgb_rle_2frame.dcm"]  # fmt: skip
+COLOUR = [
+    "SC_rgb_jpeg_dcmtk.dcm",
+    "SC_rgb_rle.dcm",
+    "SC_ybr_full_422_uncompressed.dcm",
+    "examples_rgb_color.dcm",
+    "examples_ybr_color.dcm",
+    "examples_palette.dcm",
+    "SC_rgb_small_odd.dcm",
+    "GDCMJ2K_TextGBR.dcm",
+    "SC_rgb_rle_2frame.dcm",
+]
 
 
 class TestSamplesOfPydicom:
@@ -146,7 +181,8 @@ class TestOtherDecoder:
         data.RescaleSlope, data.RescaleIntercept = 1, -1000
         data.save_as(tmp_path / "a.dcm")
         found = io.read(tmp_path / "a.dcm")[0].astype(int)
-        stored = dicom_pixels.decode_frame(io.read(tmp_path / "a.dcm").source.frames[0].file, 0)  # type: ignore[attr-defined]
+        source: Any = io.read(tmp_path / "a.dcm").source
+        stored = dicom_pixels.decode_frame(source.frames[0].file, 0)
         assert np.array_equal(found, stored.astype(int) - 1000)
 
     def test_without_any_decoder_the_syntax_and_the_extra_are_named(

@@ -25,9 +25,15 @@ class TestBothFormats:
     @BOTH
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("StudyTime", "1"), ("StudyDate", "ANON"), ("PatientBirthDate", "20261399"), ("PatientSex", "Unknown"),
-         ("PatientName", "A\\B"), ("StudyID", "x" * 40)],
-    )  # fmt: skip
+        [
+            ("StudyTime", "1"),
+            ("StudyDate", "ANON"),
+            ("PatientBirthDate", "20261399"),
+            ("PatientSex", "Unknown"),
+            ("PatientName", "A\\B"),
+            ("StudyID", "x" * 40),
+        ],
+    )
     def test_what_an_anonymiser_left_invalid_is_left_empty(
         self, tmp_path: Path, suffix: str, name: str, value: str
     ) -> None:

@@ -76,7 +76,8 @@ class TestBothFormats:
 
         def full(*_: object, **__: object) -> None:  # as pydicom tells it
             raise OSError(
-                "With tag (7fe0,0010) got exception: [Errno 28] No space left\nTraceback (most recent ...)"
+                "With tag (7fe0,0010) got exception: [Errno 28] No space left\n"
+                "Traceback (most recent ...)"
             )
 
         monkeypatch.setattr(pydicom.Dataset, "save_as", full)
@@ -192,8 +193,12 @@ class TestSeg:
 
     def test_codes_names_and_references(self, tmp_path: Path) -> None:
         stack = series(tmp_path / "ct")
-        masks = Masks.from_labels(labels(), names={4: "Liver tumour", 9: "needle"}, geometry=stack.geometry,
-                                  record={"model": "sam2.1-tiny"})  # fmt: skip
+        masks = Masks.from_labels(
+            labels(),
+            names={4: "Liver tumour", 9: "needle"},
+            geometry=stack.geometry,
+            record={"model": "sam2.1-tiny"},
+        )
         io.write(masks, tmp_path / "out.dcm", stack)
         data = pydicom.dcmread(tmp_path / "out.dcm")
         first = data.SegmentSequence[0]

@@ -43,8 +43,13 @@ class TestSeveralSeries:
         write_series(
             both / "a", along((0, 0, 2.0), 4), SeriesDescription="Abdomen thick", SeriesNumber=7
         )
-        write_series(both / "b", along((0, 0, 1.0), 6), SeriesDescription="Abdomen thin", SeriesNumber=3,
-                     SeriesInstanceUID="1.2.3.99")  # fmt: skip
+        write_series(
+            both / "b",
+            along((0, 0, 1.0), 6),
+            SeriesDescription="Abdomen thin",
+            SeriesNumber=3,
+            SeriesInstanceUID="1.2.3.99",
+        )
         return both
 
     def test_are_refused_with_a_listing_and_no_patient(self, folder: Path) -> None:
@@ -142,9 +147,14 @@ class TestMultiFrame:
 
     @pytest.mark.parametrize(
         ("tags", "times"),
-        [({"FrameTime": 40.0}, [0, 0.04, 0.08]), ({"FrameTimeVector": [0, 20, 60]}, [0, 0.02, 0.08]),
-         ({"RecommendedDisplayFrameRate": 20}, [0, 0.05, 0.1]), ({"CineRate": 10}, [0, 0.1, 0.2]), ({}, None)],
-    )  # fmt: skip
+        [
+            ({"FrameTime": 40.0}, [0, 0.04, 0.08]),
+            ({"FrameTimeVector": [0, 20, 60]}, [0, 0.02, 0.08]),
+            ({"RecommendedDisplayFrameRate": 20}, [0, 0.05, 0.1]),
+            ({"CineRate": 10}, [0, 0.1, 0.2]),
+            ({}, None),
+        ],
+    )
     def test_a_clip_is_a_video_with_the_times_of_its_tags(
         self, tmp_path: Path, tags: dict[str, Any], times: list[float] | None
     ) -> None:

@@ -56,11 +56,17 @@ class TestData:
             ("type: uchar\ndimension: 2\nsizes: 5 9", "without 'encoding'"),
             ("type: uchar\ndimension: 2\nsizes: 500 900\nencoding: raw", "cut off"),
             ("type: uchar\ndimension: 2\nsizes: 500 900\nencoding: gzip", "cut off"),
-            ("type: uchar\ndimension: 2\nsizes: 5 9\nencoding: raw\ndata file: LIST", "several files"),
-            ("type: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nspace: LPS\n"
-             "space directions: (1,0,0) (1,0,0) (0,0,1)", "singular"),
+            (
+                "type: uchar\ndimension: 2\nsizes: 5 9\nencoding: raw\ndata file: LIST",
+                "several files",
+            ),
+            (
+                "type: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nspace: LPS\n"
+                "space directions: (1,0,0) (1,0,0) (0,0,1)",
+                "singular",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_headers_that_cannot_be(self, header: str, message: str, tmp_path: Path) -> None:
         (tmp_path / "a.nrrd").write_bytes(f"NRRD0004\n{header}\n\n".encode() + bytes(64))
         with pytest.raises(ReadError, match=message):

@@ -19,17 +19,22 @@ from segscope.overlay import colour_of
 
 
 class TestSegments:
-    HEADER = ("NRRD0004\ntype: unsigned char\ndimension: {dimension}\nspace: left-posterior-superior\n"
-              "sizes: {sizes}\nspace directions: {none}(1,0,0) (0,1,0) (0,0,2)\nkinds: {kinds}domain domain domain\n"
-              "encoding: gzip\nspace origin: (1,2,3)\n")  # fmt: skip
+    HEADER = (
+        "NRRD0004\ntype: unsigned char\ndimension: {dimension}\nspace: left-posterior-superior\n"
+        "sizes: {sizes}\nspace directions: {none}(1,0,0) (0,1,0) (0,0,2)\n"
+        "kinds: {kinds}domain domain domain\n"
+        "encoding: gzip\nspace origin: (1,2,3)\n"
+    )
 
     def test_a_file_as_slicer_writes_it(self, tmp_path: Path) -> None:
-        """Two segments share layer 0, a third overlaps them in layer 1 and uses a label value a second time."""
+        """Two segments share layer 0; a third in layer 1 overlaps them and repeats a value."""
         layers = np.zeros((2, 3, 4, 5), np.uint8)  # (layer, frame, row, column)
         layers[0, 0, :2], layers[0, 1, 2:], layers[1, :, :, 3] = 1, 2, 1
         pairs = "".join(
-            f"Segment{n}_ID:=Segment_{n + 1}\nSegment{n}_Name:={name}\nSegment{n}_LabelValue:={value}\n"
-            f"Segment{n}_Layer:={layer}\nSegment{n}_Color:=0.5 0.6 0.1\nSegment{n}_Extent:=0 4 0 3 0 2\n"
+            f"Segment{n}_ID:=Segment_{n + 1}\nSegment{n}_Name:={name}\n"
+            f"Segment{n}_LabelValue:={value}\n"
+            f"Segment{n}_Layer:={layer}\nSegment{n}_Color:=0.5 0.6 0.1\n"
+            f"Segment{n}_Extent:=0 4 0 3 0 2\n"
             f"Segment{n}_Tags:=TerminologyEntry:Segmentation category~SCT^85756007^Tissue|\n"
             for n, (name, value, layer) in enumerate(
                 [("liver: left", 1, 0), ("tumour", 2, 0), ("vessel", 1, 1)]

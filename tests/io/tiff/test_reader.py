@@ -99,8 +99,11 @@ class TestDamage:
         path = make(tmp_path / "a.ome.tif", ZYX, "ZYX")
         with tifffile.TiffFile(path) as file:
             text = file.ome_metadata
-        parts = "".join(f'<TiffData IFD="0" FirstZ="{z}"><UUID FileName="part{z}.ome.tif">u{z}</UUID></TiffData>'
-                        for z in range(4))  # fmt: skip
+        parts = "".join(
+            f'<TiffData IFD="0" FirstZ="{z}">'
+            f'<UUID FileName="part{z}.ome.tif">u{z}</UUID></TiffData>'
+            for z in range(4)
+        )
         start = text.index("<TiffData")
         text = text[:start] + parts + text[text.index("/>", start) + 2 :]
         tifffile.imwrite(path, YX, description=text.encode(), metadata=None)

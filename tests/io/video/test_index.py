@@ -49,9 +49,15 @@ class TestFiles:
 class TestDamaged:
     @pytest.mark.parametrize(
         ("name", "mux"),
-        [("b_frames.mp4", {"movflags": "faststart"}), ("one_key_frame.mkv", {}), ("program_stream.mpg", {}),
-         ("motion_jpeg.avi", {}), ("transport_stream.ts", {}), ("vp9.webm", {})],
-    )  # fmt: skip
+        [
+            ("b_frames.mp4", {"movflags": "faststart"}),
+            ("one_key_frame.mkv", {}),
+            ("program_stream.mpg", {}),
+            ("motion_jpeg.avi", {}),
+            ("transport_stream.ts", {}),
+            ("vp9.webm", {}),
+        ],
+    )
     def test_a_cut_off_video_gives_the_frames_that_decode(
         self, tmp_path: Path, name: str, mux: dict[str, str]
     ) -> None:
