@@ -42,7 +42,7 @@ class TestRunLengths:
         assert expand_counts(compress_counts(counts)) == counts
 
     def test_the_text_is_cocos(self) -> None:
-        """Worked out by hand: counts run down the columns, and from the fourth on they are differences."""
+        """By hand: counts run down the columns, and from the fourth on they are differences."""
         mask = np.zeros((3, 4), bool)
         mask[1, 1] = mask[2, 1] = mask[0, 3] = True
         assert mask_to_rle(mask) == {"size": [3, 4], "counts": "423OO"}
@@ -92,17 +92,36 @@ LABELS = np.random.default_rng(0).integers(0, 3, (3, 8, 9))
 
 def foreign(path: Path, **changes: Any) -> Path:
     document = {
-        "images": [{"id": 7, "file_name": "x/a.png", "width": 9, "height": 8},
-                   {"id": 8, "file_name": "b.png", "width": 4, "height": 4}],
+        "images": [
+            {"id": 7, "file_name": "x/a.png", "width": 9, "height": 8},
+            {"id": 8, "file_name": "b.png", "width": 4, "height": 4},
+        ],
         "categories": [{"id": 3, "name": "cell"}],
         "annotations": [
-            {"id": 1, "image_id": 7, "category_id": 3, "iscrowd": 0, "segmentation": [[1, 1, 4, 1, 4, 3, 1, 3]]},
-            {"id": 2, "image_id": 7, "category_id": 3, "iscrowd": 1,
-             "segmentation": {"size": [8, 9], "counts": [70, 2]}},
-            {"id": 3, "image_id": 8, "category_id": 3, "iscrowd": 0, "segmentation": [[0, 0, 4, 0, 4, 4]]},
+            {
+                "id": 1,
+                "image_id": 7,
+                "category_id": 3,
+                "iscrowd": 0,
+                "segmentation": [[1, 1, 4, 1, 4, 3, 1, 3]],
+            },
+            {
+                "id": 2,
+                "image_id": 7,
+                "category_id": 3,
+                "iscrowd": 1,
+                "segmentation": {"size": [8, 9], "counts": [70, 2]},
+            },
+            {
+                "id": 3,
+                "image_id": 8,
+                "category_id": 3,
+                "iscrowd": 0,
+                "segmentation": [[0, 0, 4, 0, 4, 4]],
+            },
         ],
         **changes,
-    }  # fmt: skip
+    }
     path.write_text(json.dumps(document))
     return path
 

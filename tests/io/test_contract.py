@@ -1,10 +1,7 @@
-"""What it means to be a format: every member reads right, lazily, and refuses damage with an error of ours."""
+"""What every format and every mask format must do, on small files."""
 
 from __future__ import annotations
 
-import gzip
-import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,19 +14,15 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.contract_files import AFFINE, SMALL
 
 from segscope import io
 from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io import base
 from segscope.masks import Masks
 from segscope.stack import Stack
 
-AFFINE = np.array(
-    [[-0.7, 0.1, 0.2, 12.0], [0.05, 0.8, -0.3, -30.0], [0.1, 0.2, 2.5, 7.0], [0, 0, 0, 1]]
-)
 VOLUME = np.random.default_rng(1).integers(-900, 900, (4, 9, 7)).astype(np.int16)
-SMALL = np.random.default_rng(2).integers(0, 255, (5, 24, 31)).astype(np.uint8)
 
 
 def _nifti(path: Path) -> None:
@@ -39,8 +32,13 @@ def _nifti(path: Path) -> None:
 def _nrrd(encoding: str) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         lps = LPS_TO_RAS @ AFFINE
-        header = {"space": "left-posterior-superior", "space directions": lps[:3, :3].T, "space origin": lps[:3, 3],
-                  "encoding": encoding, "kinds": ["domain"] * 3}  # fmt: skip
+        header = {
+            "space": "left-posterior-superior",
+            "space directions": lps[:3, :3].T,
+            "space origin": lps[:3, 3],
+            "encoding": encoding,
+            "kinds": ["domain"] * 3,
+        }
         nrrd.write(str(path), VOLUME.transpose(2, 1, 0), header)
 
     return make
@@ -194,30 +192,9 @@ class TestFormat:
             io.read(tmp_path / member[0].name)
 
 
-class TestPaths:
-    def test_nothing_there(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="does not exist"):
-            io.read(tmp_path / "none.nii")
-        with pytest.raises(UsageError, match="does not exist"):
-            io.read_masks(tmp_path / "none.nii")
-
-    def test_a_pipe_does_not_block(self, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "pipe.nii")
-        with pytest.raises(UsageError, match="pipe"):
-            io.read(tmp_path / "pipe.nii")
-
-    def test_an_unknown_kind_lists_the_known_ones(self, tmp_path: Path) -> None:
-        (tmp_path / "a.xyz").write_text("x")
-        with pytest.raises(UsageError, match=r"NIfTI.*\.png"):
-            io.read(tmp_path / "a.xyz")
-
-    def test_an_unknown_ending_lists_the_known_ones(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match=r"\.seg\.nrrd"):
-            io.write(Masks.from_labels(SMALL), tmp_path / "a.xyz")
-        assert not list(tmp_path.iterdir())
-
-
 GRIDS = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha", ".mhd", ".npz")
+
+
 ANY = (*GRIDS, ".tif", ".ome.tif", ".json", "")
 
 
@@ -431,83 +408,3 @@ def overlapping() -> Masks:
         for (frame, _), run in part.runs.items()
     }
     return Masks((2, 8, 8), runs, {1: "", 2: "", 3: ""}, geometry=Geometry(AFFINE))
-
-
-class TestGridOfTheStack:
-    @pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)])
-    def test_masks_in_another_order_are_moved_by_whole_voxels(
-        self, flips: tuple[int, ...], tmp_path: Path
-    ) -> None:
-        labels = np.random.default_rng(4).integers(0, 3, (4, 5, 6)).astype(np.uint8)
-        stack = Stack.from_array(labels, affine=AFFINE, channels=False)
-        change = np.eye(4)  # voxel index of the flipped and transposed file to that of the stack
-        flipped = np.flip(labels, flips)
-        for axis in flips:
-            change[2 - axis, 2 - axis], change[2 - axis, 3] = -1, labels.shape[axis] - 1
-        turned, order = flipped.transpose(1, 0, 2), np.eye(4)[:, [0, 2, 1, 3]]
-        image = nibabel.Nifti1Image(turned.transpose(2, 1, 0), AFFINE @ change @ order)
-        image.to_filename(tmp_path / "m.nii")
-        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.nii", stack).labels, labels)
-
-    def test_a_cropped_file_is_padded(self, tmp_path: Path) -> None:
-        labels = np.zeros((6, 7, 8), np.uint8)
-        labels[2:4, 3:5, 4:7] = 2
-        shift = np.eye(4)
-        shift[:3, 3] = (4, 3, 2)
-        nibabel.Nifti1Image(labels[2:4, 3:5, 4:7].transpose(2, 1, 0), AFFINE @ shift).to_filename(
-            tmp_path / "m.nii"
-        )
-        stack = Stack.from_array(labels, affine=AFFINE, channels=False)
-        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.nii", stack).labels, labels)
-
-    @pytest.mark.parametrize("change", [np.diag([2.0, 1, 1, 1]), np.eye(4) + np.eye(4, k=3) * 0.5])
-    def test_another_grid_is_refused(self, change: np.ndarray, tmp_path: Path) -> None:
-        labels = np.zeros((4, 5, 6), np.uint8)
-        nibabel.Nifti1Image(labels.transpose(2, 1, 0), AFFINE @ change).to_filename(
-            tmp_path / "m.nii"
-        )
-        with pytest.raises(ReadError, match=r"another grid.*Resample"):
-            io.read_masks(
-                tmp_path / "m.nii", Stack.from_array(labels, affine=AFFINE, channels=False)
-            )
-
-    def test_another_size_is_refused(self, tmp_path: Path) -> None:
-        io.write(Masks((3, 5, 6), {}, {}), tmp_path / "m.npz")
-        with pytest.raises(ReadError, match="3 x 5 x 6"):
-            io.read_masks(tmp_path / "m.npz", Stack.from_array(np.zeros((3, 5, 7))))
-
-
-class TestBombs:
-    def test_a_gzip_bomb_is_not_inflated(self, tmp_path: Path) -> None:
-        header = nibabel.Nifti1Header()
-        header.set_data_shape((20000, 20000, 100))
-        header["magic"], header["vox_offset"] = b"n+1", 352
-        with gzip.open(tmp_path / "bomb.nii.gz", "wb") as file:
-            file.write(header.binaryblock + bytes(10**6))
-        with pytest.raises(ReadError):
-            io.read(tmp_path / "bomb.nii.gz")
-
-    def test_a_zip_member_that_lies_is_refused(self, tmp_path: Path) -> None:
-        with (
-            zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
-            archive.open("imgs.npy", "w") as file,
-        ):
-            head = {"descr": "<f8", "fortran_order": False, "shape": (3000, 3000, 3000)}
-            np.lib.format.write_array_header_1_0(file, head)
-            file.write(bytes(10**6))
-        with pytest.raises(ReadError):
-            io.read(tmp_path / "bomb.npz")
-
-    def test_a_image_bomb_is_refused(self, tmp_path: Path) -> None:
-        Image.new("1", (12000, 12000)).save(tmp_path / "bomb.png")
-        with pytest.raises(ReadError, match="pixels"):
-            io.read(tmp_path / "bomb.png")
-
-
-@pytest.mark.parametrize("text", ["64G", "-1", "0"])
-def test_a_limit_that_is_no_number_is_one_paragraph(
-    text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SEGSCOPE_MAX_BYTES", text)
-    with pytest.raises(UsageError, match="SEGSCOPE_MAX_BYTES"):
-        base.read_limit("SEGSCOPE_MAX_BYTES", 5)

@@ -1,4 +1,4 @@
-"""Real files of the development data: read, and masks written back on the grid. Skipped where the data are absent."""
+"""Real files of the development data: read, and masks written back on the grid."""
 
 from __future__ import annotations
 

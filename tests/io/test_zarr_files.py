@@ -26,7 +26,7 @@ def pixels_of(axes: str) -> np.ndarray:
 
 
 def make(path: Path, axes: str, version: str = "0.5", units: dict[str, str] | None = None) -> Path:
-    """An image with two levels; spacing 2.0, 0.5, 0.25 of z, y, x, time step 40, and a shift of 10 along x."""
+    """Two levels; spacing 2.0, 0.5, 0.25 of z, y, x, time step 40, and a shift of 10 along x."""
     units = UNITS if units is None else units
     group = zarr.open_group(str(path), mode="w", zarr_format=3 if version == "0.5" else 2)
     pixels = pixels_of(axes)
@@ -34,15 +34,36 @@ def make(path: Path, axes: str, version: str = "0.5", units: dict[str, str] | No
     group.create_array("1", data=pixels[..., ::2, ::2], chunks=(1,) * (len(axes) - 2) + (5, 6))
     scale = {"t": 40.0, "c": 1.0, "z": 2.0, "y": 0.5, "x": 0.25}
     described = {
-        "axes": [{"name": axis, "type": TYPES.get(axis, "space"), **({"unit": units[axis]} if axis in units else {})}
-                 for axis in axes],
-        "datasets": [{"path": str(level), "coordinateTransformations": [
-            {"type": "scale", "scale": [scale[axis] * (2**level if axis in "xy" else 1) for axis in axes]},
-            {"type": "translation", "translation": [10.0 if axis == "x" else 0.0 for axis in axes]},
-        ]} for level in range(2)],
-    }  # fmt: skip
-    group.attrs.update({"ome": {"version": "0.5", "multiscales": [described]}} if version == "0.5" else
-                       {"multiscales": [{**described, "version": "0.4"}]})  # fmt: skip
+        "axes": [
+            {
+                "name": axis,
+                "type": TYPES.get(axis, "space"),
+                **({"unit": units[axis]} if axis in units else {}),
+            }
+            for axis in axes
+        ],
+        "datasets": [
+            {
+                "path": str(level),
+                "coordinateTransformations": [
+                    {
+                        "type": "scale",
+                        "scale": [scale[axis] * (2**level if axis in "xy" else 1) for axis in axes],
+                    },
+                    {
+                        "type": "translation",
+                        "translation": [10.0 if axis == "x" else 0.0 for axis in axes],
+                    },
+                ],
+            }
+            for level in range(2)
+        ],
+    }
+    group.attrs.update(
+        {"ome": {"version": "0.5", "multiscales": [described]}}
+        if version == "0.5"
+        else {"multiscales": [{**described, "version": "0.4"}]}
+    )
     return path
 
 
@@ -113,9 +134,19 @@ def _damage(path: Path, change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"shape": [10**6, 10**6, 10**6]}, {"shape": [0, 10, 12]}, {"data_type": "string"}, {"codecs": []},
-     {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**5, 10**5, 10**5]}}}],
-)  # fmt: skip
+    [
+        {"shape": [10**6, 10**6, 10**6]},
+        {"shape": [0, 10, 12]},
+        {"data_type": "string"},
+        {"codecs": []},
+        {
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [10**5, 10**5, 10**5]},
+            }
+        },
+    ],
+)
 def test_a_lying_header_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     path = make(tmp_path / "a.zarr", "zyx")
     _damage(path, change)

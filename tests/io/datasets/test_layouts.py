@@ -1,35 +1,23 @@
-"""Lists of cases: four layouts give the same cases, and a list that lies is refused."""
+"""Lists of cases: every layout gives the same cases, and a list that lies is refused."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from PIL import Image
+from support.dataset_lists import image
 
 from segscope import io
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError
 from segscope.io.datasets.reading import (
-    Target,
     cases,
     dataset,
-    datasets,
-    members,
     read_image,
     read_target,
 )
-
-
-def image(path: Path, value: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((4, 5), value, np.uint8)
-    pixels[0] = 0
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def volume(path: Path, value: int = 0) -> Path:
@@ -41,8 +29,14 @@ def volume(path: Path, value: int = 0) -> Path:
 class TestOwn:
     def test_items(self, tmp_path: Path) -> None:
         image(tmp_path / "images/a.png"), image(tmp_path / "masks/a.png", 255)
-        item = {"id": "a", "image": "images/a.png", "split": "val", "group": "patient 3", "item_modality": "US",
-                "targets": [{"path": "masks/a.png", "label": "lesion", "kind": "binary"}]}  # fmt: skip
+        item = {
+            "id": "a",
+            "image": "images/a.png",
+            "split": "val",
+            "group": "patient 3",
+            "item_modality": "US",
+            "targets": [{"path": "masks/a.png", "label": "lesion", "kind": "binary"}],
+        }
         document = {
             "modality": "mixed",
             "labels": {"1": "core", "rim": 2, "0": "void"},
@@ -72,14 +66,6 @@ class TestOwn:
         with pytest.raises(ReadError):
             cases(tmp_path)
 
-    def test_two_of_one_name(self, tmp_path: Path) -> None:
-        image(tmp_path / "a.png")
-        (tmp_path / "dataset.json").write_text(
-            json.dumps({"items": [{"id": "a", "image": "a.png"}] * 2})
-        )
-        with pytest.raises(ReadError, match="twice"):
-            cases(tmp_path)
-
     def test_what_a_list_says_of_its_set_and_its_cases(self, tmp_path: Path) -> None:
         image(tmp_path / "a.png"), image(tmp_path / "a_0.png", 1)
         more = {
@@ -89,8 +75,13 @@ class TestOwn:
             "pixel_size_um": [0.5, 0.25],
             "fold": 2,
         }
-        document = {"name": "small", "modality": "US", "license": "mixed", "labels": {"1": "rim"},
-                    "items": [{"id": "a", "image": "a.png", **more}]}  # fmt: skip
+        document = {
+            "name": "small",
+            "modality": "US",
+            "license": "mixed",
+            "labels": {"1": "rim"},
+            "items": [{"id": "a", "image": "a.png", **more}],
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         found = dataset(tmp_path)
         assert (found.name, found.modality, found.licence, found.labels) == (
@@ -111,31 +102,6 @@ class TestOwn:
         assert case.scribbles == (tmp_path / "a_0.png",)
         assert read_image(case).spacing_zyx_mm == pytest.approx((1, 0.0005, 0.00025))
 
-    @pytest.mark.parametrize("indexed", [True, False])
-    def test_a_folder_of_several(self, indexed: bool, tmp_path: Path) -> None:
-        for name in ("one", "two"):
-            image(tmp_path / name / "a.png")
-            (tmp_path / name / "dataset.json").write_text(
-                json.dumps({"items": [{"id": "a", "image": "a.png"}]})
-            )
-        if indexed:
-            (tmp_path / "index.json").write_text(json.dumps({"datasets": [{"name": "two"}]}))
-        wanted = ["two"] if indexed else ["one", "two"]
-        assert [found.name for found in datasets(tmp_path)] == wanted
-        assert members(tmp_path) == [tmp_path / name for name in wanted]
-        assert [found.name for found in datasets(tmp_path / "two")] == ["two"]
-        with pytest.raises(UsageError, match="name one of them"):
-            cases(tmp_path)
-
-    def test_complaints_in_the_place_of_exceptions(self, tmp_path: Path) -> None:
-        image(tmp_path / "a.png")
-        items = [{"id": "a", "image": "a.png"}, {"id": "b", "image": "gone.png"}, {"id": "c"}]
-        (tmp_path / "dataset.json").write_text(json.dumps({"items": items}))
-        said: list[tuple[str, str]] = []
-        found = dataset(tmp_path, lambda kind, case, _file, _message: said.append((kind, case)))
-        assert [case.id for case in found.cases] == ["a", "b"]
-        assert said == [("list", "c"), ("missing", "b")]
-
 
 class TestOthers:
     def test_nnunet(self, tmp_path: Path) -> None:
@@ -145,8 +111,12 @@ class TestOthers:
             volume(tmp_path / "labelsTr/liver_001.nii.gz", 2),
             volume(tmp_path / "imagesTs/liver_002_0000.nii.gz"),
         )
-        document = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "liver": 1, "tumour": 2},
-                    "numTraining": 1, "file_ending": ".nii.gz"}  # fmt: skip
+        document = {
+            "channel_names": {"0": "MRI"},
+            "labels": {"background": 0, "liver": 1, "tumour": 2},
+            "numTraining": 1,
+            "file_ending": ".nii.gz",
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         first, second = cases(tmp_path)
         assert (first.id, first.split, first.modality) == ("liver_001", "train", "MRI")
@@ -157,9 +127,11 @@ class TestOthers:
     def test_monai(self, tmp_path: Path) -> None:
         for name in ("a", "b", "c"):
             volume(tmp_path / f"im/{name}.nii.gz"), volume(tmp_path / f"la/{name}.nii.gz", 1)
-        document = {"training": [{"image": "im/a.nii.gz", "label": "./la/a.nii.gz", "fold": 0}],
-                    "validation": [{"image": ["im/b.nii.gz"], "label": "la/b.nii.gz"}],
-                    "testing": ["im/c.nii.gz"]}  # fmt: skip
+        document = {
+            "training": [{"image": "im/a.nii.gz", "label": "./la/a.nii.gz", "fold": 0}],
+            "validation": [{"image": ["im/b.nii.gz"], "label": "la/b.nii.gz"}],
+            "testing": ["im/c.nii.gz"],
+        }
         (tmp_path / "list.json").write_text(json.dumps(document))
         found = cases(tmp_path / "list.json")
         assert [case.split for case in found] == ["train", "val", "test"]
@@ -169,8 +141,12 @@ class TestOthers:
         volume(tmp_path / "imagesTr/la_003.nii.gz"), volume(tmp_path / "labelsTr/la_003.nii.gz", 1)
         (tmp_path / "imagesTr/la_003.json").write_text("{}")
         files = {"image": "./imagesTr/la_003.nii.gz", "label": "./labelsTr/la_003.nii.gz"}
-        document = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "atrium"}, "file_ending": ".nii.gz",
-                    "training": [files]}  # fmt: skip
+        document = {
+            "modality": {"0": "MRI"},
+            "labels": {"0": "background", "1": "atrium"},
+            "file_ending": ".nii.gz",
+            "training": [files],
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         (case,) = cases(tmp_path)
         assert (case.id, case.modality, case.targets[0].names) == ("la_003", "MRI", {1: "atrium"})
@@ -193,9 +169,12 @@ class TestOthers:
 
     @pytest.mark.parametrize(
         ("labels", "channels", "gone", "message"),
-        [({"whole": [1, 2], "core": 2}, 1, None, "region"), ({"core": 1}, 2, None, r"lacks its channels \[1\]"),
-         ({"core": 1}, 1, "labelsTr/a.nii.gz", "has no mask a.nii.gz")],
-    )  # fmt: skip
+        [
+            ({"whole": [1, 2], "core": 2}, 1, None, "region"),
+            ({"core": 1}, 2, None, r"lacks its channels \[1\]"),
+            ({"core": 1}, 1, "labelsTr/a.nii.gz", "has no mask a.nii.gz"),
+        ],
+    )
     def test_nnunet_that_lies(
         self,
         labels: dict[str, object],
@@ -205,8 +184,11 @@ class TestOthers:
         tmp_path: Path,
     ) -> None:
         volume(tmp_path / "imagesTr/a_0000.nii.gz"), volume(tmp_path / "labelsTr/a.nii.gz", 1)
-        document = {"channel_names": {str(n): f"T{n}" for n in range(channels)}, "labels": {"background": 0, **labels},
-                    "file_ending": ".nii.gz"}  # fmt: skip
+        document = {
+            "channel_names": {str(n): f"T{n}" for n in range(channels)},
+            "labels": {"background": 0, **labels},
+            "file_ending": ".nii.gz",
+        }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
         if gone:
             (tmp_path / gone).unlink()
@@ -218,10 +200,17 @@ class TestOthers:
             volume(tmp_path / f"far/{name}.nii.gz"), volume(tmp_path / f"far/{name}_1.nii.gz", 1)
         volume(tmp_path / "far/b_2.nii.gz", 1)
         far = tmp_path / "far"
-        document = {"modality": {"0": "CT"}, "training": [
-            {"image": str(far / "a.nii.gz"), "label": str(far / "a_1.nii.gz"), "fold": 0},
-            {"image": "../far/b.nii.gz", "label": [["../far/b_1.nii.gz"], "../far/b_2.nii.gz"], "fold": 1},
-        ]}  # fmt: skip
+        document = {
+            "modality": {"0": "CT"},
+            "training": [
+                {"image": str(far / "a.nii.gz"), "label": str(far / "a_1.nii.gz"), "fold": 0},
+                {
+                    "image": "../far/b.nii.gz",
+                    "label": [["../far/b_1.nii.gz"], "../far/b_2.nii.gz"],
+                    "fold": 1,
+                },
+            ],
+        }
         (tmp_path / "near").mkdir()
         (tmp_path / "near/list.json").write_text(json.dumps(document))
         found = cases(tmp_path / "near/list.json")
@@ -232,56 +221,6 @@ class TestOthers:
             read_target(target, read_image(case)).runs for case in found for target in case.targets
         )
 
-    @pytest.mark.parametrize("form", ["{split}/images/a.png", "images/{split}/a.png"])
-    def test_pairs_below_folders_of_splits(self, form: str, tmp_path: Path) -> None:
-        for split in ("train", "valid"):
-            file = form.format(split=split)
-            image(tmp_path / file), image(tmp_path / file.replace("images", "masks"), 255)
-        image(tmp_path / "test/images/b.png")
-        found = {case.id: (case.split, len(case.targets)) for case in cases(tmp_path)}
-        assert found == {"train/a": ("train", 1), "valid/a": ("val", 1), "test/b": ("test", 0)}
-
-    @pytest.mark.parametrize("ending", ["", "_mask", "_seg"])
-    def test_pairs(self, ending: str, tmp_path: Path) -> None:
-        for name in ("a", "b.2"):
-            (
-                image(tmp_path / f"images/{name}.png"),
-                image(tmp_path / f"masks/{name}{ending}.png", 1),
-            )
-        assert [(case.id, case.targets[0].path.name) for case in cases(tmp_path)] == [
-            ("a", f"a{ending}.png"), ("b.2", f"b.2{ending}.png")]  # fmt: skip
-        image(tmp_path / "images/c.png")
-        with pytest.raises(ReadError, match=r"c\.png has 0 masks"):
-            cases(tmp_path)
-
-    def test_npz(self, tmp_path: Path) -> None:
-        np.savez(tmp_path / "a.npz", imgs=np.zeros((3, 4, 5)), gts=np.ones((3, 4, 5), np.uint8))
-        (case,) = cases(tmp_path)
-        assert read_target(case.targets[0], io.read(case.image)).object_ids == (1,)
-
-    def test_npz_with_boxes_and_without_truth(self, tmp_path: Path) -> None:
-        voxels, boxes = np.zeros((3, 4, 5), np.uint8), np.array([{"z": 1}], object)
-        (tmp_path / "val").mkdir()
-        np.savez(
-            tmp_path / "a.npz",
-            imgs=voxels,
-            gts=voxels + 2,
-            spacing=np.array([0.5, 0.5, 2]),
-            boxes=boxes,
-        )
-        np.savez(tmp_path / "val/b.npz", imgs=voxels, boxes=boxes)
-        first, second = cases(tmp_path)
-        assert read_image(first).spacing_zyx_mm == (2, 0.5, 0.5)
-        assert read_image(replace(first, modality="MRI, T2")).modality == "MR"
-        assert read_target(first.targets[0], read_image(first)).object_ids == (2,)
-        assert (second.id, second.split, second.targets) == ("val/b", "val", ())
-
-    def test_nothing(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="holds no cases"):
-            cases(tmp_path)
-        with pytest.raises(UsageError, match="does not exist"):
-            cases(tmp_path / "none")
-
     @pytest.mark.parametrize(
         "text", ["", "[]", "{", '{"items": 3}', '{"training": [{"label": "x"}]}']
     )
@@ -289,11 +228,3 @@ class TestOthers:
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(ReadError):
             cases(tmp_path)
-
-
-def test_instances_are_called_by_the_label(tmp_path: Path) -> None:
-    image(tmp_path / "a.png", 7)
-    masks = read_target(
-        Target(tmp_path / "a.png", "nucleus", "instance"), io.read(image(tmp_path / "b.png"))
-    )
-    assert masks.names == {7: "nucleus"}

@@ -1,4 +1,4 @@
-"""DICOMweb: a real archive, and everything that one can do wrong."""
+"""DICOMweb: series from an archive and results into it, and archives that lie."""
 
 from __future__ import annotations
 
@@ -8,39 +8,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pydicom
 import pytest
-from support.dicom_files import SPACING, along, normal_of, oblique, write_series
-from support.orthanc import PASSWORD, USER, orthanc
+from support.dicom_files import SPACING
+from support.web_archives import MANY, SERIES, STUDY
 
 from segscope import io
 from segscope.errors import UsageError
 from segscope.io.dicom.web import Archive, ArchiveError
-
-pytest.importorskip("dicomweb_client", reason="the extra serve is not installed")
-STUDY, SERIES = "1.2.3.1", "1.2.3.2"  # as write_series makes them
-MANY = {"most_bytes": 2**24, "most_files": 100}
-
-
-@pytest.fixture(scope="module")
-def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dicom") / "series"
-    return write_series(
-        folder, along(3.0 * normal_of(oblique()), 5), oblique(), SeriesDescription="made"
-    )
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory, series: Path) -> Iterator[Archive]:
-    with orthanc(tmp_path_factory.mktemp("orthanc")) as url:
-        found = Archive.at(url)
-        found.store(sorted(series.iterdir()))
-        yield found
-
-
-# --- a real one -----------------------------------------------------------------------------------------------------
 
 
 def test_a_series_comes_back_as_it_went(archive: Archive, series: Path, tmp_path: Path) -> None:
@@ -82,35 +58,6 @@ def test_what_an_archive_does_not_hold(archive: Archive, tmp_path: Path) -> None
         assert found.value.too_large
 
 
-def test_a_wrong_root(archive: Archive, tmp_path: Path) -> None:
-    for path in ("/nothing", "/app", ""):
-        elsewhere = Archive.at(archive.url.replace("/dicom-web", path))
-        with pytest.raises(ArchiveError, match="root"):
-            elsewhere.series(STUDY)
-        with pytest.raises(ArchiveError, match="root"):
-            elsewhere.fetch(STUDY, SERIES, tmp_path, **MANY)
-
-
-def test_credentials(tmp_path: Path, series: Path) -> None:
-    with orthanc(tmp_path, users=True) as url:
-        named = url.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
-        archive = Archive.at(named)
-        assert PASSWORD not in repr(archive)
-        assert USER not in archive.url
-        archive.store(sorted(series.iterdir()))
-        assert archive.images(STUDY).instances == 5
-        for wrong in (
-            url,
-            url.replace("://", "://tester:wrong@"),
-            url.replace("://", "://:token@"),
-        ):
-            with pytest.raises(ArchiveError, match=r"refuses .*credentials"):
-                Archive.at(wrong).series(STUDY)
-
-
-# --- false ones -----------------------------------------------------------------------------------------------------
-
-
 class Liar(http.server.BaseHTTPRequestHandler):
     """Answers with what the test says."""
 
@@ -146,7 +93,11 @@ def liar() -> Iterator[tuple[type[Liar], Archive]]:
 
 
 JSON = {"Content-Type": "application/dicom+json"}
+
+
 PARTS = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+
+
 EVIL = json.dumps([{"0020000E": {"vr": "UI", "Value": ["../../x"]}}]).encode()
 
 
@@ -201,11 +152,6 @@ def test_an_object_that_is_not_taken(liar: tuple[type[Liar], Archive], series: P
     server.answer = (202, JSON, json.dumps(said).encode())
     with pytest.raises(ArchiveError, match=r"did not accept 1 of 5 objects .*0xA700"):
         archive.store(sorted(series.iterdir()))
-
-
-def test_an_archive_that_is_down() -> None:
-    with pytest.raises(ArchiveError, match="cannot be reached"):
-        Archive.at("http://127.0.0.1:9/dicom-web").series(STUDY)
 
 
 @pytest.mark.parametrize(

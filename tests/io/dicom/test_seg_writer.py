@@ -1,4 +1,4 @@
-"""DICOM SEG and RTSTRUCT out and in again, compared voxel by voxel in millimetres."""
+"""Masks as DICOM SEG and RTSTRUCT: the voxels, names and references come back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -15,60 +14,19 @@ from support.data import data_folder
 from support.dicom_files import (
     AXIAL,
     COLUMNS,
-    CT,
     ROWS,
     along,
-    header,
-    normal_of,
     oblique,
-    save,
-    set_pixels,
     write_clip,
     write_enhanced,
     write_series,
 )
+from support.dicom_masks import BOTH, COUNT, labels, masks_of, places_of, series
 
 from segscope import io
-from segscope.errors import ReadError, UsageError, WriteError
-from segscope.geometry import Geometry
-from segscope.io.dicom.rtstruct import format_decimal
-from segscope.io.dicom.snomed import codes_for
+from segscope.errors import UsageError, WriteError
 from segscope.masks import Masks
 from segscope.overlay import colour_of
-from segscope.stack import Stack
-
-pytest.importorskip("highdicom", reason="the extra dicom is not installed")
-COUNT = 6
-BOTH = pytest.mark.parametrize("suffix", [".dcm", ".rtstruct.dcm"])
-
-
-def labels() -> np.ndarray:
-    """Two objects with a hole, single voxels and an empty slice; asymmetric along all axes."""
-    found = np.zeros((COUNT, ROWS, COLUMNS), np.uint16)
-    found[1:4, 1:5, 1:6] = 4
-    found[2, 2:4, 3] = 0
-    found[3, 0, 8] = found[5, 5, 0] = 9
-    return found
-
-
-def masks_of(stack: Stack, names: dict[int, str] | None = None) -> Masks:
-    return Masks.from_labels(
-        labels(), names=names or {4: "Liver", 9: "needle"}, geometry=stack.geometry
-    )
-
-
-def series(folder: Path, orientation: tuple[float, ...] = AXIAL, **tags: Any) -> Stack:
-    return io.read(
-        write_series(folder, along(normal_of(orientation) * 2.5, COUNT), orientation, **tags)
-    )
-
-
-def places_of(masks: Masks, object_id: int) -> np.ndarray:
-    """Millimetres of all voxels of one object, in a fixed order."""
-    assert masks.geometry is not None
-    frame, row, column = np.nonzero(masks.of(object_id))
-    world = np.stack([column, row, frame, np.ones_like(row)], axis=1) @ masks.geometry.affine.T
-    return world[np.lexsort(world.round(3).T)][:, :3]
 
 
 def validate(path: Path) -> None:
@@ -101,26 +59,6 @@ class TestBothFormats:
             )
 
     @BOTH
-    @pytest.mark.parametrize(
-        ("name", "value"),
-        [("StudyTime", "1"), ("StudyDate", "ANON"), ("PatientBirthDate", "20261399"), ("PatientSex", "Unknown"),
-         ("PatientName", "A\\B"), ("StudyID", "x" * 40)],
-    )  # fmt: skip
-    def test_what_an_anonymiser_left_invalid_is_left_empty(
-        self, tmp_path: Path, suffix: str, name: str, value: str
-    ) -> None:
-        series(tmp_path / "ct")
-        for file in (tmp_path / "ct").iterdir():
-            data = pydicom.dcmread(file)
-            with pydicom.config.disable_value_validation():
-                setattr(data, name, value)
-                data.save_as(file)
-        stack = io.read(tmp_path / "ct")
-        io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
-        assert not pydicom.dcmread(tmp_path / f"out{suffix}").get(name)
-        assert np.array_equal(io.read_masks(tmp_path / f"out{suffix}", stack).labels, labels())
-
-    @BOTH
     def test_a_slice_of_the_scan_is_never_overwritten(self, tmp_path: Path, suffix: str) -> None:
         stack = series(tmp_path / "ct")
         old = Path(stack.meta["dicom_files"][3])
@@ -138,7 +76,8 @@ class TestBothFormats:
 
         def full(*_: object, **__: object) -> None:  # as pydicom tells it
             raise OSError(
-                "With tag (7fe0,0010) got exception: [Errno 28] No space left\nTraceback (most recent ...)"
+                "With tag (7fe0,0010) got exception: [Errno 28] No space left\n"
+                "Traceback (most recent ...)"
             )
 
         monkeypatch.setattr(pydicom.Dataset, "save_as", full)
@@ -239,73 +178,8 @@ class TestBothFormats:
         for object_id in (2, 4, 9):
             assert np.array_equal(found.of(object_id), masks.of(object_id))
 
-    @BOTH
-    def test_a_stack_that_is_not_dicom_is_refused_with_other_formats(
-        self, tmp_path: Path, suffix: str
-    ) -> None:
-        stack = Stack.from_array(np.zeros((COUNT, ROWS, COLUMNS), np.int16))
-        for source in (stack, None):
-            with pytest.raises(UsageError, match=r"seg\.nrrd"):
-                io.write(masks_of(stack), tmp_path / f"out{suffix}", source)
-        assert not list(tmp_path.iterdir())
-
-    @BOTH
-    def test_a_scan_that_is_gone_or_has_lost_its_numbers_is_refused(
-        self, tmp_path: Path, suffix: str
-    ) -> None:
-        stack = series(tmp_path / "ct")
-        gone = Path(stack.meta["dicom_files"][2])
-        data = pydicom.dcmread(gone)
-        gone.unlink()
-        with pytest.raises(UsageError, match="is gone"):
-            io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
-        data.StudyInstanceUID = ""
-        data.save_as(gone)
-        with pytest.raises(UsageError, match="StudyInstanceUID"):
-            io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
-        assert [path.name for path in tmp_path.iterdir()] == ["ct"]
-
-    @BOTH
-    def test_a_mask_on_another_scan_is_refused(self, tmp_path: Path, suffix: str) -> None:
-        stack = series(tmp_path / "ct")
-        io.write(masks_of(stack), tmp_path / f"out{suffix}", stack)
-        part = tmp_path / "part"
-        part.mkdir()
-        for file in stack.meta["dicom_files"][:3]:
-            shutil.copy(file, part)
-        between = io.read(
-            write_series(tmp_path / "between", along((0, 0, 2.5), COUNT, (-12.5, 30.0, 8.5)))
-        )
-        for other in (io.read(part), between):
-            with pytest.raises(ReadError, match="scan"):
-                io.read_masks(tmp_path / f"out{suffix}", other)
-
-    @BOTH
-    @pytest.mark.parametrize("keep", [0, 150, 900, 0.5, 0.97])
-    def test_a_cut_off_file_is_one_paragraph(
-        self, tmp_path: Path, suffix: str, keep: float
-    ) -> None:
-        stack = series(tmp_path / "ct")
-        path = tmp_path / f"out{suffix}"
-        io.write(masks_of(stack), path, stack)
-        data = path.read_bytes()
-        path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
-        with pytest.raises((ReadError, UsageError), match="out"):
-            io.read_masks(path, stack)
-
 
 class TestSeg:
-    def test_it_lies_in_its_place_without_its_scan_too(self, tmp_path: Path) -> None:
-        stack = series(tmp_path / "ct", oblique())
-        masks = masks_of(stack)
-        io.write(masks, tmp_path / "out.dcm", stack)
-        found = io.read_masks(tmp_path / "out.dcm")
-        assert found.shape_zyx == (5, ROWS, COLUMNS)
-        for object_id in (4, 9):
-            np.testing.assert_allclose(
-                places_of(found, object_id), places_of(masks, object_id), atol=1e-3
-            )
-
     def test_highdicom_reads_it_in_the_same_place(self, tmp_path: Path) -> None:
         import highdicom
 
@@ -319,8 +193,12 @@ class TestSeg:
 
     def test_codes_names_and_references(self, tmp_path: Path) -> None:
         stack = series(tmp_path / "ct")
-        masks = Masks.from_labels(labels(), names={4: "Liver tumour", 9: "needle"}, geometry=stack.geometry,
-                                  record={"model": "sam2.1-tiny"})  # fmt: skip
+        masks = Masks.from_labels(
+            labels(),
+            names={4: "Liver tumour", 9: "needle"},
+            geometry=stack.geometry,
+            record={"model": "sam2.1-tiny"},
+        )
         io.write(masks, tmp_path / "out.dcm", stack)
         data = pydicom.dcmread(tmp_path / "out.dcm")
         first = data.SegmentSequence[0]
@@ -363,17 +241,6 @@ class TestSeg:
         said = data.RTROIObservationsSequence[0].RTROIIdentificationCodeSequence[0]
         assert (said.CodingSchemeDesignator, said.CodeValue) == ("SCT", "52988006")
 
-    def test_real_segmentations_of_another_program(self) -> None:
-        stack = io.read(data_folder("dicom_ct_liver/ct"))
-        liver = io.read_masks(data_folder("dicom_ct_liver/seg/liver.dcm"), stack)
-        wanted = io.read_masks(data_folder("dicom_ct_liver/seg/liver_seg.nrrd"), stack)
-        assert liver.names == {1: "Liver"}
-        assert np.array_equal(liver.labels > 0, wanted.labels > 0)
-        parts = io.read_masks(data_folder("dicom_ct_liver/seg/partial_overlaps.dcm"), stack)
-        assert {number: int(parts.of(number).sum()) for number in parts.object_ids} == {
-            1: 9602, 2: 11888, 3: 117 + 117 + 10509, 4: 6693, 5: 4713
-        }  # fmt: skip
-
     def test_a_clip_without_positions(self, tmp_path: Path) -> None:
         stack = io.read(write_clip(tmp_path / "clip.dcm", 5, (ROWS, COLUMNS), FrameTime=40.0))
         found = labels()[:5]
@@ -384,65 +251,3 @@ class TestSeg:
         assert np.array_equal(back.labels, found)
         assert back.names == {4: "heart", 9: "valve"}
         validate(tmp_path / "out.dcm")
-
-
-class TestRtStruct:
-    def test_real_structure_sets_give_their_masks(self) -> None:
-        for name in ("CT", "PET", "MR_T1"):
-            stack = io.read(data_folder(f"dicom_ct_pet_mr_rtstruct/{name}"))
-            found = io.read_masks(
-                data_folder(f"dicom_ct_pet_mr_rtstruct/masks/{name}_rtstruct.dcm"), stack
-            )
-            wanted = io.read_masks(
-                data_folder(f"dicom_ct_pet_mr_rtstruct/masks/{name}.nii.gz"), stack
-            )
-            assert np.array_equal(found.labels > 0, wanted.labels > 0)
-
-    def test_without_a_scan_it_asks_for_one(self, tmp_path: Path) -> None:
-        stack = series(tmp_path / "ct")
-        io.write(masks_of(stack), tmp_path / "out.rtstruct.dcm", stack)
-        with pytest.raises(UsageError, match="like="):
-            io.read_masks(tmp_path / "out.rtstruct.dcm")
-
-    def test_a_scan_without_positions_is_refused(self, tmp_path: Path) -> None:
-        stack = io.read(write_clip(tmp_path / "clip.dcm", COUNT, (ROWS, COLUMNS)))
-        with pytest.raises(UsageError, match="positions"):
-            io.write(Masks.from_labels(labels()), tmp_path / "out.rtstruct.dcm", stack)
-
-    def test_contours_beyond_64_kib_are_written_whole(self, tmp_path: Path) -> None:
-        rng = np.random.default_rng(0)
-        data = header(CT, "CT", ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=list(AXIAL),
-                      PixelSpacing=[1.1, 1.1])  # fmt: skip
-        stack = io.read(save(set_pixels(data, np.zeros((90, 90), np.int16)), tmp_path / "one.dcm"))
-        comb = np.zeros((1, 90, 90), np.uint8)
-        comb[0, 0], comb[0, :, ::2] = 1, 1
-        comb[0, 1:, 1::2] = rng.random((89, 45)) < 0.3
-        io.write(
-            Masks.from_labels(comb, geometry=stack.geometry), tmp_path / "out.rtstruct.dcm", stack
-        )
-        assert (tmp_path / "out.rtstruct.dcm").stat().st_size > 2**16
-        assert np.array_equal(io.read_masks(tmp_path / "out.rtstruct.dcm", stack).labels, comb)
-
-    @pytest.mark.parametrize(
-        "value", [0.0, -0.00001, 1 / 3, -1234.56789, 123456789.123456, -1e-9, 1e20]
-    )
-    def test_decimal_strings_fit_into_16_characters(self, value: float) -> None:
-        text = format_decimal(value)
-        assert len(text) <= 16
-        assert float(text) == pytest.approx(value, abs=1e-4, rel=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("label", "kind"),
-    [("Left kidney", "64033007"), ("liver tumor 2", "108369006"), ("Nuclei", "84640000"),
-     ("surgical tool", "260787004"), ("something", "85756007"), ("urinary bladder", "89837001"),
-     ("", "85756007"), ("kidneys", "64033007")],
-)  # fmt: skip
-def test_labels_find_their_codes(label: str, kind: str) -> None:
-    assert codes_for(label)[1][0] == kind
-
-
-def test_geometry_of_nanometres_is_regular() -> None:
-    assert Geometry.from_spacing((4e-5, 4e-6, 4e-6)).spacing_zyx_mm == pytest.approx(
-        (4e-5, 4e-6, 4e-6)
-    )
