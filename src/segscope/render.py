@@ -1,5 +1,5 @@
-"""Stack to the 8-bit RGB that model and annotator see: one window for a whole stack, chosen once
-and recorded.
+"""Rendering of a stack as the 8-bit RGB that model and annotator see: one window for the whole
+stack, chosen once and recorded.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ AUTOMATIC = (0.5, 99.5)
 """Percentiles used when nothing better is known."""
 
 PROJECTIONS = ("CR", "DX", "MG", "RF", "XA", "RG", "IO", "PX")
-"""X-ray modalities, whose files carry the window that they are meant to be read with. CT gets the
-same preset whatever format it comes in, and MR and ultrasound carry windows of single slices, so
-theirs are not taken.
+"""X-ray modalities, whose files have the window that they are meant to be read with. CT gets the
+same preset in any format, and MR and ultrasound files have windows for single slices, so theirs are
+not used.
 """
 
 SAMPLED_FRAMES = 64
 SAMPLED_PIXELS = 65_536
-"""Most frames, and most pixels of each channel of a frame, that choosing a window looks at."""
+"""Maximum number of frames, and of pixels of each channel of a frame, that are sampled."""
 
-FEWEST_VALUES = 16
-"""With fewer values that are not 0, percentiles are taken of all values."""
+MIN_VALUES = 16
+"""With fewer values that are not 0, percentiles are those of all values."""
 
 LARGEST_EXACT = 2.0**52
 """Above it, adding 1 to a float64 may change nothing."""
@@ -55,8 +55,7 @@ Mix = tuple[tuple[float, float, float], ...]
 IDENTITY: Mix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 GREY: Mix = ((1.0, 1.0, 1.0),)
 MIXES: Mapping[int, Mix] = {
-    # colours (red, green, blue) of channels that are not red, green and blue; told apart by most
-    # eyes
+    # (red, green, blue) of channels that are not colours; distinguishable for most people
     1: GREY,
     2: ((0.0, 1.0, 0.0), (1.0, 0.0, 1.0)),
     3: IDENTITY,
@@ -78,11 +77,11 @@ class Window:
     """How stored numbers become 0 to 255.
 
     Attributes:
-        low: number shown as 0, one for each channel that is shown.
-        high: number shown as 255, one for each channel that is shown.
+        low: value shown as 0, one for each displayed channel.
+        high: value shown as 255, one for each displayed channel.
         how: how these were chosen, in words.
-        channels: channels of the stack that are shown.
-        mix: (red, green, blue) weights of each shown channel; the sums are clipped.
+        channels: displayed channels of the stack.
+        mix: (red, green, blue) weights of each displayed channel; the sums are clipped.
         inverted: whether low numbers are bright (DICOM MONOCHROME1).
     """
 
@@ -131,7 +130,7 @@ class Window:
         return scaled
 
     def record(self) -> dict[str, Any]:
-        """What a result keeps; `choose` with it gives this window again."""
+        """The window as part of a result's record; `choose` accepts it in place of a name."""
         return {
             "how": self.how,
             "low": list(self.low),
@@ -163,9 +162,9 @@ class Renderer:
         """Choose the window.
 
         Args:
-            stack: what is shown; at most 64 of its frames are read here.
+            stack: at most 64 of its frames are read here.
             window: name of a preset, "WIDTH,LEVEL", "pLOW,HIGH" (percentiles), the record of an
-                earlier window, or None for what suits the modality and type of the stack.
+                earlier window, or None for the default of the modality and type of the stack.
 
         Raises:
             UsageError: an invalid window.
@@ -186,7 +185,7 @@ class Renderer:
 
 @dataclass(frozen=True, slots=True)
 class _ShownChannels:
-    """Channels that are shown, their (red, green, blue) weights, and a note for the record."""
+    """Displayed channels, their (red, green, blue) weights, and a note for the record."""
 
     channels: tuple[int, ...]
     mix: Mix
@@ -195,7 +194,7 @@ class _ShownChannels:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Numbers shown as 0 and as 255, one for each channel that is shown, and where they come from."""
+    """Values shown as 0 and as 255, one for each displayed channel, and their origin."""
 
     low: Sequence[float]
     high: Sequence[float]
@@ -321,7 +320,7 @@ def _check_lengths(window: Window) -> None:
 
 
 def _choose_channels(stack: Stack) -> _ShownChannels:
-    """Which channels are shown, in which colours."""
+    """The displayed channels and their colours."""
     count = 1
     if len(stack.source.shape) == 4:
         count = stack.source.shape[3]
@@ -337,7 +336,7 @@ def _choose_channels(stack: Stack) -> _ShownChannels:
 
 
 def _file_bounds(stack: Stack) -> tuple[float, float] | None:
-    """(low, high) that the file asks for, where they are usable."""
+    """(low, high) of the file, if they are usable."""
     try:
         low, high = (float(value) for value in stack.meta.get("window", ()))
     except (TypeError, ValueError):
@@ -373,8 +372,8 @@ def _percentile_bounds(stack: Stack, channels: Sequence[int], low: float, high: 
     """Bounds at two percentiles of the values that are not 0."""
     values = _sample(stack, channels)
     how = f"percentiles {low:g} to {high:g} of values that are not 0"
-    # three channels outside of microscopy are one colour image: windows of their own would shift
-    # its colours
+    # three channels outside of microscopy are one colour image: separate windows would shift its
+    # colours
     if len(channels) == 3 and stack.modality != "microscopy":
         groups = [values.ravel()] * len(channels)
     else:
@@ -387,7 +386,7 @@ def _percentile_bounds(stack: Stack, channels: Sequence[int], low: float, high: 
 
 def _percentiles(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
     foreground = values[values != 0]
-    if len(foreground) < FEWEST_VALUES:
+    if len(foreground) < MIN_VALUES:
         foreground = values
     if not len(foreground):
         return (0.0, 1.0)
@@ -396,14 +395,11 @@ def _percentiles(values: NDArray[Any], low: float, high: float) -> tuple[float, 
 
 
 def _looks_like_ct(stack: Stack) -> bool:
-    """Whether unknown values are Hounsfield units: signed, from air (-1000) up to more than soft
-    tissue.
+    """Whether values of an unknown modality are probably Hounsfield units: signed, from air (-1000)
+    to more than soft tissue.
     """
-    if (
-        stack.source.dtype.kind not in "if"
-        or len(stack.source.shape) != 3
-        or stack.geometry is None
-    ):
+    signed = stack.source.dtype.kind in "if"
+    if not signed or stack.geometry is None or len(stack.source.shape) != 3:
         return False
     values = _sample(stack, (0,))[0]
     return bool(len(values) and values.min() <= -700 and 100 <= values.max() <= 40_000)

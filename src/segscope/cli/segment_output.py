@@ -121,7 +121,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prompt]) -> None:
     """A sheet of key frames as a image, or every frame as a film."""
-    from segscope.overlay import sheet, video
+    from segscope.contact_sheet import sheet, video
     from segscope.render import Renderer
 
     frames = Renderer(stack, _window_of(masks))
