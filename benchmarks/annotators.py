@@ -257,7 +257,7 @@ def replay(
 def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object]:
     """Work, kill, look, and so on; figures."""
     scans = make_scans(folder / "scans", (10, 64, 80))
-    server = Server(folder / "project", scans, "--facade", "none")
+    server = Server(folder / "project", scans, "--compat", "none")
     chance = random.Random(seed)
     kills, end = 0, time.monotonic() + 60 * minutes
     try:

@@ -79,7 +79,7 @@ def ends(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         assert said.err.startswith("segscope: ")
         assert said.err.count("\n") == 1, said.err
         assert "Traceback" not in said.err
-        assert "fault of segscope" not in said.err, said.err
+        assert "bug in segscope" not in said.err, said.err
         assert 20 < len(said.err) < 900, said.err
         return said.err
 

@@ -11,10 +11,10 @@ from support.adaptation import answers
 
 from segscope.cli.app import main
 from segscope.errors import CheckpointError, UnknownName, UsageError
-from segscope.load import Name, load
+from segscope.load import load
 from segscope.models.checkpoint import read, save
 from segscope.models.engine import DecoderPrompt
-from segscope.models.model_cards import CARDS, plain_name
+from segscope.models.model_cards import CARDS, ModelName, plain_name
 from segscope.models.sam import SamEngine
 from segscope.models.sam2 import Sam2Engine
 
@@ -79,12 +79,13 @@ def test_numbers_can_be_asked_for(files: dict[str, Path]) -> None:
     engine = load(files["sam"], device="cpu", dtype="bfloat16")
     assert engine.dtype == torch.bfloat16
     assert next(engine.model.vision_encoder.parameters()).dtype == torch.bfloat16
-    with pytest.raises(UnknownName, match="no number type 'int8'"):
+    with pytest.raises(UnknownName, match="no dtype 'int8'"):
         load(files["sam"], device="cpu", dtype="int8")
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("toaster", "no device 'toaster'"), ("cuda:63", "is not here")]
+    ("device", "message"),
+    [("toaster", "unknown device 'toaster'"), ("cuda:63", "is not available")],
 )
 def test_devices_that_are_not_there(device: str, message: str, files: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match=message):
@@ -141,7 +142,7 @@ def test_convert_says_what_it_left_out(
     target = tmp_path / "out.safetensors"
     command = ["models", "convert", str(files["sam2"]), "-o", str(target), "--input-size", "128"]
     assert main(command) == 0
-    assert "left out: epoch (beside the weights)" in capsys.readouterr().out
+    assert "ignored: epoch (beside the weights)" in capsys.readouterr().out
     assert main(command) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite", "--json"]) == 0
@@ -180,7 +181,7 @@ def test_an_engine_may_be_loaded_in_inference_mode(official, tmp_path: Path) -> 
 
 
 def test_the_types_know_every_card() -> None:
-    assert get_args(Name) == tuple(entry.name for entry in CARDS)
+    assert get_args(ModelName) == tuple(entry.name for entry in CARDS)
 
 
 def test_names_of_bases_are_told_from_those_of_adaptations() -> None:

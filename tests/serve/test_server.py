@@ -45,7 +45,7 @@ class Process:
             TOKEN,
             "--device",
             "cpu",
-            "--facade",
+            "--compat",
             "none",
             "--json",
         ]

@@ -20,7 +20,7 @@ def running_server(project: Path) -> Iterator[str]:
     """The URL of a server that runs until the block ends."""
     argv = [
         sys.executable, "-m", "segscope", "serve", "--project", str(project), "--port", "0",
-        "--token", TOKEN, "--device", "cpu", "--facade", "none", "--json",
+        "--token", TOKEN, "--device", "cpu", "--compat", "none", "--json",
     ]  # fmt: skip
     process = subprocess.Popen(
         argv, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True

@@ -22,7 +22,15 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.engine import AnswerRule, Bank, Decoded, DecoderPrompt, Features, Memory
+from segscope.models.engine import (
+    AnswerRule,
+    Bank,
+    Decoded,
+    DecoderPrompt,
+    Features,
+    Memory,
+    WindowRule,
+)
 from segscope.models.fast_attention import contiguous_inputs
 from segscope.models.model_cards import Card
 
@@ -97,7 +105,7 @@ class SamEngine:
     memory_frames = 0
     pointer_limit = 0
     uses_previous_logits = False
-    window_rule = None
+    window_rule: WindowRule | None = None
     chunk_depth = 1
 
     def __init__(

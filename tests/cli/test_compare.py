@@ -1,4 +1,4 @@
-"""`segscope adapt compare`: several methods, one evaluation, one table."""
+"""`segscope compare`: several methods, one evaluation, one table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segscope.cli.app import main
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judging in this process spares the start of others."""
-    monkeypatch.setattr("segscope.cli.compare.usual_workers", lambda _device: 1)
+    monkeypatch.setattr("segscope.cli.compare.default_workers", lambda _device: 1)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def command(data: Path, base: Path, out: Path, *methods: str, steps: int = 2) ->
         "--steps",
         str(steps),
     ]
-    return ["adapt", "compare", *methods, *usual]
+    return ["compare", *methods, *usual]
 
 
 def test_losers_and_refused_methods_stand_in_the_table(
@@ -126,7 +126,8 @@ def test_volumes_are_judged_from_one_box_and_from_a_box_on_each_slice(
             place / f"{number}.npz", imgs=scan[..., 0], gts=truth, spacing=np.array([1.0, 1.0, 2.0])
         )
     assert (
-        main([*command(place, tiny_checkpoint, tmp_path / "out", "decoder"), "--cases", "1"]) == 0
+        main([*command(place, tiny_checkpoint, tmp_path / "out", "decoder"), "--max-cases", "1"])
+        == 0
     )
     rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").read_text().splitlines()))
     assert [row["prompt"] for row in rows] == [
@@ -147,11 +148,9 @@ def test_what_no_method_can_do_is_refused(
             [*command(images, tiny_checkpoint, out, "lora", "decoder"), "--labels", "kidney"]
         )
     assert "patients to train on" in ends(
-        [*command(images, tiny_checkpoint, out, "lora"), "--few", "50"]
+        [*command(images, tiny_checkpoint, out, "lora"), "--max-patients", "50"]
     )
-    assert "--set is for one" in ends(
-        [*command(images, tiny_checkpoint, out, "lora"), "--set", "rank=2"]
-    )
+    assert "--set" in ends([*command(images, tiny_checkpoint, out, "lora"), "--set", "rank=2"])
     assert "no comparison to resume" in ends(
         [*command(images, tiny_checkpoint, out / "x", "lora"), "--resume"]
     )
@@ -160,6 +159,6 @@ def test_what_no_method_can_do_is_refused(
     assert "compare lora decoder" in ends(
         ["adapt", "lora", "decoder", "--data", str(images), "--out", str(out)]
     )
-    assert "--cases" in ends(
-        ["adapt", "lora", "--cases", "2", "--data", str(images), "--out", str(out)]
+    assert "--max-cases" in ends(
+        ["adapt", "lora", "--max-cases", "2", "--data", str(images), "--out", str(out)]
     )

@@ -1,3 +1,5 @@
+"""Prompts of a command line, in order."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segscope.cli.prompt_options import Request, _in_order, gather
+from segscope.cli.prompt_options import PromptSet, iterate_prompt_options
 from segscope.errors import PromptError, UsageError
 from segscope.prompts import Box, MaskPrompt, Point
 
@@ -18,14 +20,14 @@ def no_file(path: Path, frame: int | None) -> tuple[NDArray[np.bool_], int]:
     return MASK, 7 if frame is None else frame
 
 
-def asked(*words: str, default_frame: int | None = 0) -> Request:
-    request = Request()
-    gather(list(_in_order(words, VALUED)), request, default_frame, no_file)
-    return request
+def parse(*words: str, default_frame: int | None = 0) -> PromptSet:
+    result = PromptSet()
+    result.add_options(list(iterate_prompt_options(words, VALUED)), default_frame, no_file)
+    return result
 
 
 def test_prompts_belong_to_the_object_before_them() -> None:
-    request = asked(
+    result = parse(
         "--object",
         "liver",
         "--box",
@@ -37,22 +39,22 @@ def test_prompts_belong_to_the_object_before_them() -> None:
         "--negative",
         "7,8",
     )
-    assert request.prompts == [
+    assert result.prompts == [
         Box((1, 2, 3, 4), 0, 1),
         Point(5, 6, 0, 2),
         Point(7, 8, 0, 2, positive=False),
     ]
-    assert request.names == {1: "liver", 2: "spleen"}
+    assert result.names == {1: "liver", 2: "spleen"}
 
 
 def test_prompts_before_any_object_belong_to_object_1() -> None:
-    request = asked("--point", "1,1", "--object", "spleen", "--point", "2,2")
-    assert [prompt.object_id for prompt in request.prompts] == [1, 2]
-    assert request.names == {1: "", 2: "spleen"}
+    result = parse("--point", "1,1", "--object", "spleen", "--point", "2,2")
+    assert [prompt.object_id for prompt in result.prompts] == [1, 2]
+    assert result.names == {1: "", 2: "spleen"}
 
 
-def test_an_object_can_be_taken_up_again() -> None:
-    request = asked(
+def test_a_name_can_be_used_again() -> None:
+    result = parse(
         "--object",
         "a",
         "--point",
@@ -66,11 +68,11 @@ def test_an_object_can_be_taken_up_again() -> None:
         "--point",
         "3,3",
     )
-    assert [prompt.object_id for prompt in request.prompts] == [1, 2, 1]
+    assert [prompt.object_id for prompt in result.prompts] == [1, 2, 1]
 
 
 def test_ids_can_be_given() -> None:
-    request = asked(
+    result = parse(
         "--object",
         "7=a",
         "--point",
@@ -84,45 +86,45 @@ def test_ids_can_be_given() -> None:
         "--point",
         "3,3",
     )
-    assert request.names == {7: "a", 8: "b", 3: ""}
+    assert result.names == {7: "a", 8: "b", 3: ""}
 
 
 def test_a_name_may_hold_an_equals_sign() -> None:
-    assert asked("--object", "2=T=4", "--point", "1,1").names == {2: "T=4"}
+    assert parse("--object", "2=T=4", "--point", "1,1").names == {2: "T=4"}
 
 
 def test_frames_and_equals_signs() -> None:
-    request = asked("--box=1,2,3,4@12", "--point=5,6@0", "--mask", "a@b.png@3", "--mask", "a.png")
-    assert [prompt.frame for prompt in request.prompts] == [12, 0, 3, 7]
-    assert request.prompts[2] == MaskPrompt(MASK, 3)
+    result = parse("--box=1,2,3,4@12", "--point=5,6@0", "--mask", "a@b.png@3", "--mask", "a.png")
+    assert [prompt.frame for prompt in result.prompts] == [12, 0, 3, 7]
+    assert result.prompts[2] == MaskPrompt(MASK, 3)
 
 
 def test_values_of_other_options_are_no_prompts() -> None:
-    assert asked("-o", "--box", "--model", "--point", "--point", "1,1").prompts == [Point(1, 1)]
-    assert asked("--point", "1,1", "--", "--point", "2,2").prompts == [Point(1, 1)]
+    assert parse("-o", "--box", "--model", "--point", "--point", "1,1").prompts == [Point(1, 1)]
+    assert parse("--point", "1,1", "--", "--point", "2,2").prompts == [Point(1, 1)]
 
 
 def test_negative_coordinates_are_values() -> None:
-    assert asked("--box", "-5,-5,3,4").prompts == [Box((-5, -5, 3, 4))]
+    assert parse("--box", "-5,-5,3,4").prompts == [Box((-5, -5, 3, 4))]
 
 
-def test_a_slice_has_to_be_said_where_there_are_many() -> None:
+def test_a_volume_needs_the_slice_of_a_prompt() -> None:
     with pytest.raises(PromptError, match="@SLICE"):
-        asked("--point", "1,1", default_frame=None)
-    assert asked("--point", "1,1@4", default_frame=None).prompts == [Point(1, 1, 4)]
+        parse("--point", "1,1", default_frame=None)
+    assert parse("--point", "1,1@4", default_frame=None).prompts == [Point(1, 1, 4)]
 
 
 @pytest.mark.parametrize(
     "words", [["--object", "0=a"], ["--object", "65536=a"], ["--object", "x=a"], ["--object", " "]]
 )
-def test_objects_that_cannot_be_meant(words: list[str]) -> None:
+def test_invalid_objects(words: list[str]) -> None:
     with pytest.raises(UsageError, match="--object"):
-        asked(*words)
+        parse(*words)
 
 
 @pytest.mark.parametrize(
     "value", ["", "1", "1,2,3", "a,b", "nan,1", "1,2@", "1,2@x", "1,2@-1", "1,2@1.5", ",", "1;2"]
 )
-def test_points_that_cannot_be_meant(value: str) -> None:
+def test_invalid_points(value: str) -> None:
     with pytest.raises(PromptError):
-        asked("--point", value)
+        parse("--point", value)
