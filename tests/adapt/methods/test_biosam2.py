@@ -226,7 +226,9 @@ def test_a_bank_survives_interruption(data: Data, tmp_path: Path) -> None:
         made_ = trainer(adapted, data, replace(CLICK, steps=4, save_every_s=0.0), place)
         place.mkdir(exist_ok=True)
         made_.resume()
-        made_.run(lambda done, _total, _row: setattr(made_.stop, "number", 15 if done == stop else 0))
+        made_.run(
+            lambda done, _total, _row: setattr(made_.stop, "number", 15 if done == stop else 0)
+        )
         return made_
 
     whole = run(tmp_path / "whole").adapted
