@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from support.adaptation import BOX, answers, attached, sampler, snapshot, trainer
+from support.adaptation import BOX, answers, attached, sampler, snapshot, trainer, write_adaptation
 from support.engines import make_engine
 from support.numerics import operations
 
 from segscope.adapt import METHODS, method
 from segscope.adapt.data.training_set import Data
-from segscope.adapt.method import Adapted, Method
-from segscope.adapt.saved import Record, attach, base_of, load_adaptation, merged, write
-from segscope.errors import CheckpointError, UnknownName, UsageError
-from segscope.load import load
-from segscope.models.checkpoint import save
+from segscope.adapt.method import Method
+from segscope.adapt.saved import load_adaptation
+from segscope.errors import CheckpointError, UnknownName
 from segscope.models.segmenter import Segmenter
 
 PAIRS = [(name, family) for name, kind in METHODS.items() for family in kind.families]
@@ -62,7 +57,7 @@ class TestMethod:
         }
         assert changed
         assert changed <= declared
-        _write(adapted, tmp_path)
+        write_adaptation(adapted, tmp_path)
         loaded = load_adaptation(tmp_path, lambda *_: make_engine(family))
         for a, b in zip(answers(adapted.model), answers(loaded), strict=True):
             assert torch.equal(a, b)
@@ -129,114 +124,6 @@ class TestMethod:
         assert kind.from_dict(json.loads(json.dumps(chosen.as_dict()))) == chosen
 
 
-MERGED = [pair for pair in PAIRS if METHODS[pair[0]].merge is not Method.merge]
-
-
-@pytest.mark.parametrize(("name", "family"), MERGED)
-def test_a_merged_file_answers_like_its_folder(name: str, family: str, tmp_path: Path) -> None:
-    adapted = attached(METHODS[name], family)
-    with torch.no_grad():
-        for item in adapted.trained.values():
-            item.add_(0.05 * torch.randn(item.shape, generator=torch.Generator().manual_seed(1)))
-    _write(adapted, tmp_path)
-    before = answers(load_adaptation(tmp_path, lambda *_: make_engine(family)))
-    found = merged(tmp_path, lambda *_: make_engine(family))
-    save(found, tmp_path / "plain.safetensors")
-    plain = load(tmp_path / "plain.safetensors", device="cpu")
-    for a, b in zip(before, answers(plain), strict=True):
-        assert float((a - b).abs().max()) < 1e-4 * float(a.abs().max())
-    assert (plain.card.name, plain.card.trained_on) == (f"tiny-{family}+{name}", ("ellipses",))
-    assert plain.card.family == family
-
-
-def test_what_adds_modules_cannot_be_merged(tmp_path: Path) -> None:
-    _write(attached(METHODS["med-sa"], "sam2"), tmp_path)
-    with pytest.raises(UsageError, match="cannot become one file"):
-        merged(tmp_path, lambda *_: make_engine("sam2"))
-
-
-@pytest.mark.parametrize("family", ["sam2", "edgetam", "mini"])
-def test_lora_in_memory_learns_from_clips(family: str, clips: Data) -> None:
-    from segscope.adapt.methods.lora import Lora
-
-    engine = make_engine(family)
-    adapted = attach(Lora(where=("memory",), decoder=False, clip=3), engine, ("large body",))
-    loss = adapted.method.loss(adapted, [sampler(adapted, clips).example(0, 0)])["loss"]
-    loss.backward()
-    silent = [
-        name
-        for name, item in adapted.trained.items()
-        if "lora_B" in name and not float(item.grad.abs().max())
-    ]
-    assert (
-        len(adapted.trained) == 2 * len([name for name in adapted.trained if "lora_B" in name]) > 0
-    )
-    assert not silent
-
-
-def test_lora_has_the_size_of_its_formula() -> None:
-    adapted = attached(METHODS["lora"], "sam")
-    width, layers, rank = 32, 2, 8
-    low_rank = sum(item.numel() for name, item in adapted.trained.items() if ".lora_" in name)
-    assert low_rank == layers * rank * ((width + 3 * width) + (width + width))
-
-
-def test_lora_at_full_size_has_the_size_of_its_formula() -> None:
-    from types import SimpleNamespace
-
-    from segscope.adapt.methods.lora import Lora
-    from segscope.models.build import build
-
-    model = build("sam2", "tiny", meta=True)
-    engine: Any = SimpleNamespace(
-        model=model, card=SimpleNamespace(family="sam2", name="x"), slots=7
-    )
-    # blocks of widths 96, 192, 384, 768; where a stage begins, attention reads the narrower width
-    inside = [96, 96, 192, 192, *[384] * 7, 768]
-    outside = [96, 192, 192, 384, *[384] * 6, 768, 768]
-    expected = sum(8 * ((a + 3 * b) + (b + b)) for a, b in zip(inside, outside, strict=True))
-    assert Lora(decoder=False).parameters(engine) == expected
-
-
 def test_an_unknown_method_brings_near_ones() -> None:
     with pytest.raises(UnknownName, match="linear-probe"):
         method("linear")
-
-
-def test_damaged_folders_are_refused(tmp_path: Path) -> None:
-    adapted = attached(METHODS["decoder"], "sam2")
-    record = _write(adapted, tmp_path)
-    tensors = dict(adapted.tensors())
-    gone = tensors.pop("mask_decoder.iou_token.weight")
-    shorter, more = (
-        {**tensors, "mask_decoder.iou_token.weight": gone[:, :5]},
-        {**adapted.trained, "x": gone * 2},
-    )
-    for change in (tensors, shorter, more):
-        write(tmp_path, record, change)
-        with pytest.raises(CheckpointError, match=r"do not fit|do not belong together"):
-            load_adaptation(tmp_path, lambda *_: make_engine("sam2"))
-    write(tmp_path, record, {**adapted.trained, "mask_decoder.iou_token.weight": gone * math.nan})
-    with pytest.raises(CheckpointError, match="not finite"):
-        load_adaptation(tmp_path, lambda *_: make_engine("sam2"))
-    for text in (
-        "{",
-        "[]",
-        '{"segscope_adaptation": 9}',
-        '{"segscope_adaptation": 1, "method": {"name": "magic"}}',
-    ):
-        (tmp_path / "adaptation.json").write_text(text)
-        with pytest.raises(CheckpointError):
-            load_adaptation(tmp_path, lambda *_: make_engine("sam2"))
-
-
-def _write(adapted: Adapted, folder: Path) -> Record:
-    base = base_of(adapted.engine, "tiny")
-    record = Record(adapted.method, base, ("large body",), {"sets": ["ellipses"]})
-    return write(folder, record, adapted.tensors())
-
-
-def test_numbers_are_the_same_in_every_process() -> None:
-    one, other = (attached(METHODS["lora"], "mini") for _ in range(2))
-    for name, item in one.trained.items():
-        assert np.array_equal(item.detach().numpy(), other.trained[name].detach().numpy())
