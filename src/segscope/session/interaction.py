@@ -76,7 +76,7 @@ class Interaction:
         stack: Stack,
         engine: Engine,
         *,
-        window: Any = None,
+        window: str | JsonObject | None = None,
         memory: str | MemoryPolicy = "fifo",
         overlap: Overlap = "highest",
         log: Path | str | None = None,

@@ -10,7 +10,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class ObjectDelta(TypedDict, total=False):
     """
 
     name: str
-    about: dict[str, Any]
+    about: JsonObject
     anchors: list[int]
     accepted: list[int]
     removed: list[int]
@@ -63,7 +63,7 @@ class MaskDelta:
         return {"whole": self.whole, "objects": self.objects, "runs": self.runs}
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> MaskDelta:
+    def from_json(cls, item: JsonObject) -> MaskDelta:
         return cls(item["whole"], item["objects"], item["runs"])
 
     def same_masks(self, other: MaskDelta) -> bool:

@@ -30,6 +30,8 @@ from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 log = logging.getLogger("segscope.session")
 VERSION = 3
 
+CropJson = tuple[int, int, int, int, tuple[int, int]]
+
 
 def digest(commands: Sequence[Command]) -> str:
     """Hash of a sequence of commands."""
@@ -106,11 +108,11 @@ def _fits(document: JsonObject, commands: Sequence[Command], era: int) -> bool:
     return bool(document["digest"] == digest(commands[:count]))
 
 
-def _crop_to_json(view: Crop) -> list[Any]:
-    return [view.x0, view.y0, view.x1, view.y1, view.frame_hw]  # results never have mirrored views
+def _crop_to_json(view: Crop) -> CropJson:
+    return view.x0, view.y0, view.x1, view.y1, view.frame_hw  # results never have mirrored views
 
 
-def _crop_from_json(item: Sequence[Any]) -> Crop:
+def _crop_from_json(item: CropJson) -> Crop:
     x0, y0, x1, y1, (rows, columns) = item
     return Crop(int(x0), int(y0), int(x1), int(y1), (int(rows), int(columns)))
 
