@@ -20,7 +20,7 @@ from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import atomic
 from segscope.predict.overlaps import Overlap
 from segscope.session.commands import entry_from_json
-from segscope.session.log_entry import Command, LogEntry, Redo, Undo
+from segscope.session.log_entry import LogEntry, Redo, SessionCommand, Undo
 from segscope.session.mask_delta import MaskDelta
 from segscope.wire import JsonObject
 
@@ -264,7 +264,7 @@ class LoggedCommand:
         from_other_engine: whether another engine than the present one did it.
     """
 
-    command: Command
+    command: SessionCommand
     delta: MaskDelta | None
     engine: JsonObject
     time: str
@@ -305,7 +305,7 @@ def fold_lines(header: LogHeader, lines: Sequence[LogLine]) -> Timeline:
                 undone.append(done.pop())
             case Redo() if undone:
                 done.append(undone.pop())
-            case Command():
+            case SessionCommand():
                 done.append(
                     LoggedCommand(line.entry, line.delta, engine, line.time, line.annotator, era)
                 )

@@ -19,7 +19,7 @@ from segscope.inference.crop import Crop
 from segscope.masks import Runs, encode_runs
 from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.prompts import Prompt
-from segscope.session.log_entry import Command
+from segscope.session.log_entry import SessionCommand
 from segscope.session.state import Objects, SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
@@ -96,7 +96,7 @@ def pack_runs(masks: Sequence[Runs]) -> str:
 
 
 def mask_delta(
-    before: Mapping[int, ObjectState], state: SessionState, command: Command, *, whole: bool
+    before: Mapping[int, ObjectState], state: SessionState, command: SessionCommand, *, whole: bool
 ) -> MaskDelta:
     """What a command changed between `before` and the present state.
 
@@ -216,7 +216,7 @@ def _same_runs(one: Runs | None, other: Runs | None) -> bool:
 
 
 def apply_delta(
-    objects: Objects, command: Command, delta: MaskDelta, size_hw: tuple[int, int]
+    objects: Objects, command: SessionCommand, delta: MaskDelta, size_hw: tuple[int, int]
 ) -> None:
     """Make the changes of a delta; objects that change are copied."""
     if delta.whole:

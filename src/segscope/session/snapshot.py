@@ -23,7 +23,7 @@ from segscope.masks import Runs
 from segscope.memory.tensor_store import TensorHandle
 from segscope.predict.object_state import Candidate, FrameResult, ObjectState, StoredMemory
 from segscope.predict.state import InferenceState
-from segscope.session.log_entry import Command
+from segscope.session.log_entry import SessionCommand
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
@@ -33,13 +33,13 @@ VERSION = 3
 CropJson = tuple[int, int, int, int, tuple[int, int]]
 
 
-def digest(commands: Sequence[Command]) -> str:
+def digest(commands: Sequence[SessionCommand]) -> str:
     """Hash of a sequence of commands."""
     items = [command.to_json() for command in commands]
     return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
 
 
-def save(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> None:
+def save(path: Path, state: SessionState, commands: Sequence[SessionCommand], era: int) -> None:
     """Write a state with a digest of the commands that it results from.
 
     Args:
@@ -67,7 +67,7 @@ def save(path: Path, state: SessionState, commands: Sequence[Command], era: int)
         save_file(tensors, part, metadata={"state": json.dumps(document)})
 
 
-def load(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> int:
+def load(path: Path, state: SessionState, commands: Sequence[SessionCommand], era: int) -> int:
     """Fill a state without objects from a file that `save` wrote in this era of the log.
 
     Returns:
@@ -100,7 +100,7 @@ def load(path: Path, state: SessionState, commands: Sequence[Command], era: int)
     return count
 
 
-def _fits(document: JsonObject, commands: Sequence[Command], era: int) -> bool:
+def _fits(document: JsonObject, commands: Sequence[SessionCommand], era: int) -> bool:
     """Whether a saved state is of this era and these commands begin with its own."""
     count = int(document["commands"])
     if (document["version"], document["era"]) != (VERSION, era) or count > len(commands):
