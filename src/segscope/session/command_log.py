@@ -2,7 +2,8 @@
 
 One JSON object a line. The first line is the head: image, engine, annotator, version. Every line
 has a sequence number, the time, the annotator, and a hash of the previous line's hash and its own
-content, so that a line cannot be changed, dropped or moved without notice.
+content, so that reading notices a line that was changed, dropped or moved. The hash is no
+signature: it does not tell whether the last lines were cut off, or all lines written anew.
 """
 
 from __future__ import annotations
