@@ -1,6 +1,7 @@
 # make env          create .venv with everything that the demo, tests and benchmarks need
 # make demo         segment real and generated images; masks and overlays go to demo/
 # make test         run the tests, except those marked slow (make test PYTEST= runs all)
+# make test-processors  run them with one thread and with the instruction sets of older processors
 # make test-oldest  the same with the oldest versions that pyproject.toml allows
 # make lint         ruff, mypy, import contracts
 # make format       format the code
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: env demo test test-oldest lint docs format ui bench clean
+.PHONY: env demo test test-processors test-oldest lint docs format ui bench clean
 .DEFAULT_GOAL := env
 
 env: $(READY)
@@ -42,6 +43,9 @@ demo: $(READY)
 PYTEST ?= -m "not slow"
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-processors: $(READY)
+	PYTHON=$(BIN)/python tests/run_on_processors.sh $(PYTEST)
 
 test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest

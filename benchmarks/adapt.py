@@ -22,7 +22,8 @@ from PIL import Image
 from scipy import ndimage
 
 import segscope as ss
-from segscope.evaluate.compare import NAME, TABLE
+from segscope.evaluate.compare import SETTINGS
+from segscope.evaluate.comparison_table import TABLE
 from segscope.render import Renderer
 
 BLOCKS = 3
@@ -107,7 +108,7 @@ def compare(data: Path, out: Path, chosen: Set, methods: list[str], minutes: flo
         str(chosen.cases),
         "--out",
         str(place),
-        *(["--resume"] if (place / NAME).is_file() else []),
+        *(["--resume"] if (place / SETTINGS).is_file() else []),
     ]
     print(chosen.name, flush=True)
     code = subprocess.run([sys.executable, "-m", "segscope", *argv], check=False).returncode
@@ -131,10 +132,10 @@ def table(out: Path) -> str:
                 text.append(f"| `{row['method']}` | – | – | – | – | {row['failed']} |\n")
                 continue
             interval = "" if row["low"] is None else f" ({row['low']:+.3f} to {row['high']:+.3f})"
-            kept = "" if row["kept"] else "; the start is kept"
+            unchanged = "" if row["best_step"] else "; no step improved on the base"
             text.append(
                 f"| `{row['method']}` | {_judged(row['prompt'])} | {row['parameters'] / 1e6:.2g} M | "
-                f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}{interval}{kept} |\n"
+                f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}{interval}{unchanged} |\n"
             )
     return "".join(text)
 

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from segscope._version import __version__ as __version__
+from segscope.threads import configure_threads
 
 if TYPE_CHECKING:
     from segscope.errors import Cancelled, PromptError, ReadError, SegscopeError, UsageError
@@ -110,3 +111,5 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+configure_threads()

@@ -129,7 +129,7 @@ def _load_network(
     name_or_path: str | Path, device: torch.device, dtype: torch.dtype, input_size: int | None
 ) -> Engine:
     """A network that is not an adaptation, by the name of its card or the path of its weights."""
-    from segscope.models.build import quiet
+    from segscope.models.build import align, quiet
     from segscope.models.checkpoint import network, read
 
     with quiet():
@@ -140,13 +140,9 @@ def _load_network(
             side = input_size or entry.input_size
             checkpoint = read(_find_weights(entry), input_size=side, name=entry.name)
         model = network(checkpoint).requires_grad_(False)
-    make: Callable[..., Engine]
-    if checkpoint.card.family == "sam":
-        from segscope.models.sam import SamEngine as make
-    elif checkpoint.card.family == "mini":
-        from segscope.models.mini_engine import MiniEngine as make
-    else:
-        from segscope.models.sam2 import Sam2Engine as make
+    if device.type == "cpu":
+        align(model)
+    make = _engine_class(checkpoint.card.family)
     return make(
         model, checkpoint.card, device=device, dtype=dtype, weights_hash=checkpoint.weights_hash
     )
@@ -188,6 +184,20 @@ def _find_weights(entry: Card) -> Path:
             "segscope, or choose another model (`segscope models`)."
         )
     return path
+
+
+def _engine_class(family: str) -> Callable[..., Engine]:
+    if family == "sam":
+        from segscope.models.sam import SamEngine
+
+        return SamEngine
+    if family == "mini":
+        from segscope.models.mini_engine import MiniEngine
+
+        return MiniEngine
+    from segscope.models.sam2 import Sam2Engine
+
+    return Sam2Engine
 
 
 def _resolve_device(device: str | torch.device) -> torch.device:

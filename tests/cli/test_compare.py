@@ -151,7 +151,7 @@ def test_what_no_method_can_do_is_refused(
         [*command(images, tiny_checkpoint, out, "lora"), "--max-patients", "50"]
     )
     assert "--set" in ends([*command(images, tiny_checkpoint, out, "lora"), "--set", "rank=2"])
-    assert "no comparison to go on with" in ends(
+    assert "no comparison to resume" in ends(
         [*command(images, tiny_checkpoint, out / "x", "lora"), "--resume"]
     )
     (tmp_path / "file").write_text("")

@@ -70,7 +70,7 @@ def test_the_protocols_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["-o", "r", "--prompt", "bx"], "near: box"),
         (["-o", "r", "--protocol", "cvpr"], "near: cvpr25"),
         (["-o", "r", "--model", "mimi"], "near: mini"),
-        (["-o", "r", "--split", "val"], "no cases with a truth of split val"),
+        (["-o", "r", "--split", "val"], "no cases of split val with ground truth"),
         (["-o", "r", "--split", "vali"], "train, val or test"),
         (["-o", "r", "--only", "liver"], "no data set"),
     ],

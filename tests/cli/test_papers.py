@@ -170,7 +170,7 @@ def test_update_from_addresses_that_are_down_fails_well_and_keeps_everything(
     ("argv", "words"),
     [
         (["list", "--modality", "ultrasond"], "near: "),
-        (["list", "--year", "soon"], "is no year"),
+        (["list", "--year", "soon"], "is not a range of years"),
         (["show", "arxiv:9999.99999"], "no paper"),
         (["bib", "no such paper"], "no paper"),
         (["bib", "--words", "no such words at all"], "no paper matches"),

@@ -149,7 +149,7 @@ def test_overlay_and_record(run: Run, inputs: Any, tmp_path: Path) -> None:
 
 
 def test_a_video_with_a_film_as_overlay(run: Run, tmp_path: Path) -> None:
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
     from segscope.phantom import clip
 
     frames, _ = clip(seed=1, frames=5, size_hw=(64, 80))

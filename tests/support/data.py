@@ -1,4 +1,4 @@
-"""Where the development data and the reference outputs lie; tests without them skip with a reason."""
+"""The folders of development data and reference outputs; tests skip without them."""
 
 from __future__ import annotations
 

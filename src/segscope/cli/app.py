@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -68,9 +67,6 @@ def run() -> None:
     if not sys.warnoptions:
         # libraries warn about files; what users must know is in our own messages
         warnings.simplefilter("ignore")
-    # threads that wait by spinning made tracking many times slower on a machine that other programs
-    # use as well
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _exit_on_signal)
     sys.exit(main())
 

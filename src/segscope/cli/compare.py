@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from segscope.cli.training_options import TrainingOptions
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.evaluate.compare import Contest, Line, Result
+    from segscope.evaluate.compare import ComparisonResult, MethodComparison
 
 DEFAULT_MINUTES = 3.0
 
@@ -44,24 +43,26 @@ def compare(
         raise UsageError("compare runs in one process; start it without torchrun")
     if options.steps is None and options.minutes is None:
         options = dataclasses.replace(options, minutes=DEFAULT_MINUTES)
-    contest = _contest(options, methods or (), max_cases)
-    result = _run(contest, options)
+    comparison = _make_comparison(options, methods or (), max_cases)
+    result = _run(comparison, options)
     if result.stopped:
         exit_code = 128 + result.stopped
         console.print_error(
             "stopped; run the same command with --resume to continue", exit_code=exit_code
         )
         raise typer.Exit(exit_code)
-    _print_result(contest, result, as_json=options.as_json)
+    _print_result(comparison, result, as_json=options.as_json)
 
 
-def _contest(options: TrainingOptions, methods: Sequence[str], max_cases: int) -> Contest:
+def _make_comparison(
+    options: TrainingOptions, methods: Sequence[str], max_cases: int
+) -> MethodComparison:
     from segscope.adapt import METHODS
-    from segscope.evaluate.compare import Contest
+    from segscope.evaluate.compare import MethodComparison
 
     names = tuple(dict.fromkeys(methods)) or tuple(METHODS)
     changes = {"steps": 0, **options.changes()}
-    return Contest(
+    return MethodComparison(
         options.base_source(),
         names,
         options.read_sets(),
@@ -72,10 +73,10 @@ def _contest(options: TrainingOptions, methods: Sequence[str], max_cases: int) -
     )
 
 
-def _run(contest: Contest, options: TrainingOptions) -> Result:
+def _run(comparison: MethodComparison, options: TrainingOptions) -> ComparisonResult:
     from functools import partial
 
-    from segscope.evaluate.compare import run_contest
+    from segscope.evaluate.compare import compare_methods
     from segscope.load import load
 
     device = options.device.value
@@ -83,8 +84,8 @@ def _run(contest: Contest, options: TrainingOptions) -> Result:
     if options.as_json:
         tell = _ignore
     with console.progress("comparing", quiet=options.as_json) as advance:
-        return run_contest(
-            contest,
+        return compare_methods(
+            comparison,
             partial(load, device=device),
             options.load_base,
             resume=options.resume,
@@ -98,21 +99,12 @@ def _ignore(_text: str) -> None:
     """Messages for people have no place beside JSON."""
 
 
-def _print_result(contest: Contest, result: Result, *, as_json: bool) -> None:
-    from segscope.evaluate.compare import TABLE, table
+def _print_result(comparison: MethodComparison, result: ComparisonResult, *, as_json: bool) -> None:
+    from segscope.evaluate.comparison_table import TABLE, format_table
 
     if as_json:
-        rows = [_json_row(line) for line in result.lines]
-        console.print_json({"folder": contest.out, "report": result.report, "rows": rows})
+        rows = [row.as_dict() for row in result.rows]
+        console.print_json({"folder": comparison.out, "report": result.report, "rows": rows})
         return
-    console.print_line(table(result.lines))
-    console.print_line(f"table: {contest.out / TABLE}.md, .csv, .json; report: {result.report}")
-
-
-def _json_row(line: Line) -> dict[str, object]:
-    """A row with null where a number is not known."""
-    row = dataclasses.asdict(line)
-    for key, value in row.items():
-        if isinstance(value, float) and math.isnan(value):
-            row[key] = None
-    return row
+    console.print_line(format_table(result.rows))
+    console.print_line(f"table: {comparison.out / TABLE}.md, .csv, .json; report: {result.report}")

@@ -15,7 +15,7 @@ from segscope.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from segscope.io.datasets.dataset import Case, DataSet
-    from segscope.io.datasets.faults import Finding
+    from segscope.io.datasets.faults import DatasetFault
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -150,7 +150,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _print_findings(findings: Iterable[Finding]) -> None:
+def _print_findings(findings: Iterable[DatasetFault]) -> None:
     from segscope.io.datasets.check import by_kind
 
     for kind, entries in by_kind(findings):

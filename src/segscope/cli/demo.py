@@ -87,7 +87,7 @@ def _generate_volume(folder: Path) -> tuple[Path, LabelMap]:
 def _generate_clip(folder: Path) -> tuple[Path, LabelMap]:
     """A phantom video as MP4."""
     from segscope import phantom
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
 
     frames, labels = phantom.clip()
     path = folder / "phantom_clip.mp4"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +13,7 @@ import typer
 from segscope.cli import console
 from segscope.cli.options import Device, DeviceOption, JsonOption, expand_options
 from segscope.errors import UsageError
+from segscope.threads import usable_cores
 
 if TYPE_CHECKING:
     from segscope.evaluate.protocol import Protocol
@@ -192,24 +192,24 @@ class Evaluate:
             typer.Exit: some cases failed.
         """
         from segscope.evaluate.report import write_report
+        from segscope.evaluate.run import EvaluationSettings
         from segscope.evaluate.run import evaluate as run_evaluation
         from segscope.load import load
 
-        sets = self.cases.read_sets(self.datasets)
+        settings = EvaluationSettings(
+            self.cases.read_sets(self.datasets),
+            self.models,
+            self.protocol,
+            self.cases.split,
+            self.cases.max_cases,
+        )
         load_model = partial(load, device=self.device)
+        workers = self.workers or default_workers(self.device)
         with console.progress("evaluating", quiet=self.as_json) as advance:
             result = run_evaluation(
-                sets,
-                self.models,
-                self.protocol,
-                self.out,
-                load_model,
-                workers=self.workers or default_workers(self.device),
-                split=self.cases.split,
-                cases=self.cases.max_cases,
-                progress=advance,
+                settings, self.out, load_model, workers=workers, progress=advance
             )
-        report = write_report(result, sets, self.protocol, load_model)
+        report = write_report(result, settings, load_model)
         self._print_result(result, report)
         if result.summary.failed:
             raise typer.Exit(1)
@@ -249,6 +249,6 @@ def default_workers(device: str) -> int:
     import torch
 
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    if on_cpu and hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    if on_cpu:
+        return usable_cores()
     return 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from segscope.catalogue.fetch import Fetcher
-from segscope.catalogue.findings import Finding
+from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.links import Link, links, records_of
 from segscope.catalogue.merge import identifiers, near, same_work
 from segscope.catalogue.record import RecordError
@@ -17,7 +17,7 @@ from segscope.cli.papers_runs import is_ready, protocol_files
 from segscope.models.model_cards import CARDS
 
 
-def inspect(folder: Path | None) -> tuple[list[Finding], list[Finding]]:
+def inspect(folder: Path | None) -> tuple[list[CatalogueFinding], list[CatalogueFinding]]:
     """Errors, and notes that a person should look at."""
     place = folder or default_folder()
     catalogue = load(place)
@@ -31,50 +31,56 @@ def inspect(folder: Path | None) -> tuple[list[Finding], list[Finding]]:
     ]
     notes = []
     for link in _pending_links():
-        notes.append(Finding("not yet", link.record, f"{link.command} ({link.kind} {link.key})"))
+        notes.append(
+            CatalogueFinding("not yet", link.record, f"{link.command} ({link.kind} {link.key})")
+        )
     return errors, notes + near(list(catalogue))
 
 
-def _check_tags(catalogue: Catalogue) -> Iterator[Finding]:
+def _check_tags(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     for record in catalogue:
         try:
             check_terms([record])
         except RecordError as error:
-            yield Finding("tag", record.id, str(error))
+            yield CatalogueFinding("tag", record.id, str(error))
 
 
-def _check_identifiers(catalogue: Catalogue) -> Iterator[Finding]:
+def _check_identifiers(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     """Two records with one identifier."""
     owners: dict[str, str] = {}
     for record in catalogue:
         for name in sorted(identifiers(record)):
             if name in owners:
-                yield Finding("duplicate", record.id, f"{name} also belongs to {owners[name]}")
+                yield CatalogueFinding(
+                    "duplicate", record.id, f"{name} also belongs to {owners[name]}"
+                )
             owners[name] = record.id
 
 
-def _check_works(catalogue: Catalogue) -> Iterator[Finding]:
+def _check_works(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     """Two records of one work."""
     by_author: dict[str, list[str]] = {}
     for record in catalogue:
         others = by_author.setdefault(record.first.lower(), [])
         for other in others:
             if same_work(record, catalogue.records[other]):
-                yield Finding("duplicate", record.id, f"the same work as {other}")
+                yield CatalogueFinding("duplicate", record.id, f"the same work as {other}")
         others.append(record.id)
 
 
-def _check_links(catalogue: Catalogue) -> Iterator[Finding]:
+def _check_links(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     """Links from records that do not exist."""
     for name in links():
         if name not in catalogue.records:
-            yield Finding("link", name, "links.toml names a record that does not exist")
+            yield CatalogueFinding("link", name, "links.toml names a record that does not exist")
 
 
-def _check_overrides(catalogue: Catalogue, place: Path) -> Iterator[Finding]:
+def _check_overrides(catalogue: Catalogue, place: Path) -> Iterator[CatalogueFinding]:
     for name in overrides(place / OVERRIDES):
         if name not in catalogue.records:
-            yield Finding("override", name, "no such record; correct the id or remove the override")
+            yield CatalogueFinding(
+                "override", name, "no such record; correct the id or remove the override"
+            )
 
 
 def _pending_links() -> Iterator[Link]:
@@ -85,7 +91,7 @@ def _pending_links() -> Iterator[Link]:
                 yield link
 
 
-def _check_papers(catalogue: Catalogue) -> Iterator[Finding]:
+def _check_papers(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     """Papers of model cards, methods and protocols must be in the catalogue; those of methods must
     link back.
     """
@@ -93,12 +99,12 @@ def _check_papers(catalogue: Catalogue) -> Iterator[Finding]:
 
     for name, method in METHODS.items():
         if method.paper and not records_of("method", name):
-            yield Finding(
+            yield CatalogueFinding(
                 "link", f"method {name}", "no record links to it; add a row to links.toml"
             )
     for owner, paper in _cited_papers().items():
         if catalogue.get(paper) is None:
-            yield Finding("paper", owner, f"cites {paper!r}, which has no record")
+            yield CatalogueFinding("paper", owner, f"cites {paper!r}, which has no record")
 
 
 def _cited_papers() -> dict[str, str]:
@@ -114,7 +120,9 @@ def _cited_papers() -> dict[str, str]:
     return {owner: paper for owner, paper in papers.items() if paper}
 
 
-def find_dead_links(folder: Path | None, advance: Callable[[int, int], None]) -> list[Finding]:
+def find_dead_links(
+    folder: Path | None, advance: Callable[[int, int], None]
+) -> list[CatalogueFinding]:
     """Links that no longer work."""
     fetcher = Fetcher()
     urls = [(record.id, url) for record in load(folder) for url in record.urls.values()]
@@ -122,6 +130,6 @@ def find_dead_links(folder: Path | None, advance: Callable[[int, int], None]) ->
     for done, (name, url) in enumerate(urls, 1):
         reason = fetcher.alive(url)
         if reason:
-            dead.append(Finding("dead link", name, f"{url}: {reason}"))
+            dead.append(CatalogueFinding("dead link", name, f"{url}: {reason}"))
         advance(done, len(urls))
     return dead

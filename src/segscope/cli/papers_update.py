@@ -15,7 +15,7 @@ from segscope.cli.papers_output import print_record, record_to_json
 
 if TYPE_CHECKING:
     from segscope.catalogue.feeds import Addresses
-    from segscope.catalogue.update import Report
+    from segscope.catalogue.update import UpdateReport
 
 FolderOption = Annotated[
     Path | None,
@@ -106,14 +106,14 @@ def _accept(place: Path, names: Sequence[str], as_json: bool) -> None:
 
 def _run(
     place: Path, network: NetworkOptions, only: Sequence[str] | None, limit: int, *, quiet: bool
-) -> Report:
+) -> UpdateReport:
     from datetime import UTC, datetime
 
     from segscope.catalogue.fetch import Fetcher
-    from segscope.catalogue.update import FEEDS, Settings
+    from segscope.catalogue.update import FEEDS, UpdateSettings
     from segscope.catalogue.update import update as run_update
 
-    settings = Settings(
+    settings = UpdateSettings(
         place,
         datetime.now(UTC).date().isoformat(),
         which=tuple(only or FEEDS),

@@ -178,12 +178,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prompt]) -> None:
     """A sheet of key frames as an image, or every frame as a video."""
-    from segscope.overlay import sheet, video
+    from segscope.contact_sheet import sheet, video
     from segscope.render import Renderer
 
     frames = Renderer(stack, _recorded_window(masks))
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        from segscope.io.video.reader import write_video
+        from segscope.io.video.writer import write_video
 
         write_video(path, video(frames, masks, prompts), fps=_frames_per_second(stack))
         return

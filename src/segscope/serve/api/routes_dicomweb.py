@@ -8,7 +8,7 @@ import pydicom
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from segscope.io.dicom.web import WITHOUT_PICTURES, Study
+from segscope.io.dicom.web import WITHOUT_IMAGES, ArchiveStudy
 from segscope.serve.api.dependencies import Leased, ServedWorkspace
 from segscope.serve.api.schemas import ObjectId, RequestBody
 
@@ -55,7 +55,7 @@ def studies(
     ] = None,
     modality: Filter = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> list[Study]:
+) -> list[ArchiveStudy]:
     """Studies of an archive; `*` in a filter stands for anything."""
     filters = {
         "PatientID": patient_id,
@@ -76,7 +76,7 @@ def series(root: Root, study: str, workspace: ServedWorkspace) -> list[ArchivedS
             modality=item.modality,
             description=item.description,
             instances=item.instances,
-            images=item.modality not in WITHOUT_PICTURES,
+            images=item.modality not in WITHOUT_IMAGES,
         )
         for item in workspace.archives.get(root).series(study)
     ]

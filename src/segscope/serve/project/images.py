@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io import FORMATS, read
-from segscope.io.video.reader import FrameFolder
+from segscope.io.video.frame_folder import FrameFolder
 from segscope.render import Renderer
 from segscope.serve.errors import NotFound, Refused, TooLarge
 from segscope.serve.project import safe_paths

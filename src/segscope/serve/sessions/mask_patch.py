@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import PromptError
+from segscope.io.polygons import fill_even_odd, from_corner_origin
 from segscope.masks import FrameMask, Runs, decode_runs, encode_runs
 from segscope.serve.answers import Bbox, EncodedPatch, Encoding, PatchHeader
 
@@ -238,8 +239,6 @@ def draw_mask(
         strokes: ((x, y), ...) and width of the brush in pixels.
         polygon: its corners, or none.
     """
-    from PIL import Image, ImageDraw
-
     canvas = np.zeros(size_hw, bool)
     for xy, width in strokes:
         points = np.asarray(xy, np.float64)
@@ -249,10 +248,8 @@ def draw_mask(
         for start, end in zip(points, ends, strict=False):
             _draw_line(canvas, start, end, width / 2)
     if len(polygon) >= 3:
-        page = Image.new("1", size_hw[::-1])
-        # Pillow draws through pixel centres; ours lie at half pixels
-        ImageDraw.Draw(page).polygon([(x - 0.5, y - 0.5) for x, y in polygon], fill=1)
-        canvas |= np.asarray(page, bool)
+        corners = np.asarray(polygon, np.float64)
+        canvas |= fill_even_odd([from_corner_origin(corners)], size_hw)
     return canvas
 
 
