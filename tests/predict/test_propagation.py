@@ -1,4 +1,6 @@
-"""Our tracking against transformers' own video sessions, where those are right: one object, one prompt, forward."""
+"""Our tracking against transformers' own video sessions, where those are right: one object, one
+prompt, forward.
+"""
 
 from __future__ import annotations
 

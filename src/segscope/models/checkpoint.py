@@ -165,16 +165,9 @@ def _card_for(kind: Kind, path: Path, metadata: dict[str, str], name: str | None
         name = written
     if name is not None:
         return _named_card(kind, path, name)
-    fitting = [entry for entry in CARDS if (entry.family, entry.size) == (kind.family, kind.size)]
-    for entry in fitting:
-        if path.name.lower() in {file.lower() for file in entry.files}:
-            return entry
-    if re.search(r"medsam-?_?2?", path.name.lower()) is not None:
-        relative = "medsam2" if kind.family == "sam2" else "medsam"
-        fitting = [entry for entry in fitting if entry.name == relative] or fitting
-    for entry in fitting:
-        if entry.version == kind.version:
-            return entry
+    entry = _fitting_card(kind, path.name.lower())
+    if entry is not None:
+        return entry
     return Card(
         name=f"{kind.family}-{kind.size}",
         family=kind.family,  # type: ignore[arg-type]
@@ -185,6 +178,21 @@ def _card_for(kind: Kind, path: Path, metadata: dict[str, str], name: str | None
         version=kind.version,
         memory=kind.family != "sam",
     )
+
+
+def _fitting_card(kind: Kind, file_name: str) -> Card | None:
+    """The card of a kind that names the file, or else has the same version."""
+    fitting = [entry for entry in CARDS if (entry.family, entry.size) == (kind.family, kind.size)]
+    for entry in fitting:
+        if file_name in {file.lower() for file in entry.files}:
+            return entry
+    if re.search(r"medsam-?_?2?", file_name) is not None:
+        relative = "medsam2" if kind.family == "sam2" else "medsam"
+        fitting = [entry for entry in fitting if entry.name == relative] or fitting
+    for entry in fitting:
+        if entry.version == kind.version:
+            return entry
+    return None
 
 
 def _named_card(kind: Kind, path: Path, name: str) -> Card:
@@ -234,7 +242,8 @@ def _side(
     if kind.input_size is not None:
         if requested not in (None, kind.input_size):
             raise CheckpointError(
-                f"the position table of {path.name!r} is made for an input of {kind.input_size} pixels; "
+                f"the position table of {path.name!r} is made for an input of {kind.input_size} "
+                "pixels; "
                 f"got {requested}. Leave the input size out."
             )
         return kind.input_size
