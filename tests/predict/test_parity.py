@@ -1,48 +1,40 @@
-"""Equality with the released SAM 2 code, on stored reference outputs with the same synthetic
-weights.
-"""
+"""Equality with the released SAM 2 code, on stored reference outputs with the same synthetic weights."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.data import parity_folder
 
 import segscope as ss
 from segscope.models.engine import DecoderPrompt, Engine
 from segscope.session import Interaction
 
-PARITY = Path(__file__).parents[3] / "shared" / "parity"
 TOLERANCE = 1e-3
-REFERENCE = PARITY / "sam21_tiny_512_ref.npz"
-
-pytestmark = pytest.mark.skipif(
-    not REFERENCE.exists(), reason="reference outputs are not beside this checkout"
-)
 
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    return np.load(REFERENCE)
+    return np.load(parity_folder() / "sam21_tiny_512_ref.npz")
 
 
 @pytest.fixture(scope="module")
 def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Engine]:
-    """Engines of the official checkpoint format, with the presence head's bias moved by a number.
-    """
-    sys.path.insert(0, str(PARITY))
+    """Engines of the official checkpoint format, with the presence head's bias moved by a number."""
+    parity = parity_folder()
+    sys.path.insert(0, str(parity))
     try:
         from gen_weights import synth_state  # type: ignore[import-not-found]
     finally:
-        sys.path.remove(str(PARITY))
+        sys.path.remove(str(parity))
     state = {
         key: torch.from_numpy(np.asarray(value))
-        for key, value in synth_state(PARITY / "sam21_tiny_keys.json").items()
+        for key, value in synth_state(parity / "sam21_tiny_keys.json").items()
     }
     folder = tmp_path_factory.mktemp("weights")
 
@@ -63,16 +55,14 @@ def engine(make_engine: Callable[[float], Engine]) -> Engine:
 def compare(
     work: Interaction, reference: Any, prefix: str, objects: dict[str, int] | None = None
 ) -> int:
-    """Compare low-resolution logits and presence scores of all frames that the reference holds;
-    how many there were.
-    """
+    """Compare low-resolution logits and presence scores of all frames that the reference holds; how many there were."""
     compared = 0
     for frame in range(len(work.stack)):
         for suffix, object_id in (objects or {"": 1}).items():
             key = f"{prefix}{frame}{suffix}"
             if f"{key}_low" not in reference:
                 continue
-            answer = work.tracks[object_id].answers[frame]
+            answer = work.objects[object_id].answers[frame]
             logits = work.inference.spool.get(answer.logits).numpy()
             assert np.abs(logits - reference[f"{key}_low"][0, 0]).max() < TOLERANCE, key
             if f"{key}_score" in reference:

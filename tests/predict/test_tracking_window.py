@@ -29,7 +29,7 @@ def test_tracking_looks_through_a_window_that_grows_when_needed() -> None:
 
 def memory_view(work: Interaction, object_id: int, frame: int) -> Crop:
     """The window that tracking of an object looked through."""
-    memory = work.tracks[object_id].answers[frame].memory
+    memory = work.objects[object_id].answers[frame].memory
     assert memory is not None
     return memory.view
 

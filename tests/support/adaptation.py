@@ -15,7 +15,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Sampler
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Method
-from segscope.adapt.saved import attach
+from segscope.adapt.saved import Record, attach, base_of, write
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
 from segscope.adapt.validation.frames import validate
@@ -50,6 +50,11 @@ def ellipse(
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1), labels
 
 
+def draw_slices(count: int = 4) -> list[NDArray[np.uint8]]:
+    """Different images (row, column, 3) of one size."""
+    return [ellipse(np.random.default_rng(k))[0] for k in range(count)]
+
+
 SMALL: dict[str, dict[str, Any]] = {"knowsam": {"side": 64, "width": 4}, "sam2-unet": {"side": 64}}
 """TrainingSettings that make tests of what all methods have in common shorter."""
 
@@ -63,7 +68,32 @@ def attached(
     return attach(chosen, engine, tuple(classes))
 
 
-def sampler(adapted: Adapted, data: Data, settings: TrainingSettings = BOX, variants: int = 0) -> Sampler:
+def attach_method(
+    method: Method, family: str = "sam", classes: Sequence[str] = ("large body",)
+) -> Adapted:
+    """A method with its settings on a fresh small engine."""
+    return attach(method, make_engine(family), tuple(classes))
+
+
+def perturb(adapted: Adapted, share: float = 0.05) -> Adapted:
+    """Add noise to everything that is trained, as after training."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for item in adapted.trained.values():
+            item.add_(share * torch.randn_like(item))
+    return adapted
+
+
+def write_adaptation(adapted: Adapted, folder: Path) -> Record:
+    """Save an adaptation as if it was trained on ellipses."""
+    base = base_of(adapted.engine, "tiny")
+    record = Record(adapted.method, base, ("large body",), {"sets": ["ellipses"]})
+    return write(folder, record, adapted.tensors())
+
+
+def sampler(
+    adapted: Adapted, data: Data, settings: TrainingSettings = BOX, variants: int = 0
+) -> Sampler:
     method = adapted.method
     return Sampler(
         data.train,

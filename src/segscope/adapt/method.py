@@ -256,7 +256,8 @@ class Method(ABC):
             UsageError: the method adds modules that no plain network has.
         """
         raise UsageError(
-            f"{self.name} cannot be merged into its base: it adds modules that a plain network lacks"
+            f"{self.name} cannot be merged into its base: it adds modules that a plain "
+            "network lacks"
         )
 
     def deployed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -14,7 +14,7 @@ from segscope.adapt.validation.frames import validate
 
 @dataclass(frozen=True)
 class PromptedMethod(Method):
-    """A method that learns from prompts and corrections on single frames, and is validated by them."""
+    """A method that is trained and validated by prompts on single frames."""
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         return prompted_loss(adapted, batch)

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor
+from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
 from segscope.errors import CheckpointError
 from segscope.models.weight_files import read_tensors
@@ -22,8 +23,8 @@ from segscope.models.weight_files import read_tensors
 _ALLOWED: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): torch.Size,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,  # type: ignore[attr-defined]
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,  # type: ignore[attr-defined]
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
 }
 
 STATE_KEYS = ("model", "state_dict")

@@ -22,7 +22,7 @@ class MiniEngine(Sam2Engine):
 
     uses_previous_logits = True
     # the mean with the mirrored window gives 0.005 more Dice
-    window_rule = WindowRule(mirrors=True, gate_iou=mini.GATE_IOU)
+    window_rule: WindowRule | None = WindowRule(mirrors=True, gate_iou=mini.GATE_IOU)
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:  # noqa: ARG002
         """(1, 3, side, side) input; images and video frames alike."""

@@ -22,7 +22,16 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.engine import AnswerRule, Bank, Decoded, DecoderPrompt, Features, Memory
+from segscope.models.engine import (
+    AnswerRule,
+    Bank,
+    Decoded,
+    DecoderPrompt,
+    Features,
+    Memory,
+    WindowRule,
+)
+from segscope.models.fast_attention import contiguous_inputs
 from segscope.models.model_cards import Card
 
 MEAN = (123.675, 116.28, 103.53)
@@ -96,7 +105,7 @@ class SamEngine:
     memory_frames = 0
     pointer_limit = 0
     uses_previous_logits = False
-    window_rule = None
+    window_rule: WindowRule | None = None
     chunk_depth = 1
 
     def __init__(
@@ -108,7 +117,9 @@ class SamEngine:
         dtype: torch.dtype = torch.float32,
         weights_hash: str = "",
     ) -> None:
-        self.model = cast(Any, model.to(device=device, dtype=torch.float32).eval())
+        self.model = cast(
+            Any, contiguous_inputs(model.to(device=device, dtype=torch.float32).eval())
+        )
         self.model.vision_encoder.to(dtype)
         self.card = card
         self.dtype = dtype

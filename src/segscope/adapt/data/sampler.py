@@ -195,8 +195,8 @@ class Sampler:
         truth = np.zeros((0, *view.planes.shape[1:]), bool)
         if things:
             truth = np.stack([view.planes[thing.plane] == thing.value for thing in things])
-        shown = truth[:, view.first : view.first + 1]
-        prompts = [plan.first(mask, rng) for plan, mask in zip(plans, shown, strict=True)]
+        masks = truth[:, view.first : view.first + 1]
+        prompts = [plan.first(mask, rng) for plan, mask in zip(plans, masks, strict=True)]
         return Example(
             rgb=view.rgb,
             truth=truth,
@@ -221,18 +221,18 @@ class Sampler:
             strength = 0.0
         change = augment.draw(rng, strength)
         rgb, planes = change.move(scan.rgb[frames], scan.planes[:, frames])
-        shown: Crop | None = Crop.whole((rgb.shape[1], rgb.shape[2]))
+        crop: Crop | None = Crop.whole((rgb.shape[1], rgb.shape[2]))
         target = None
         plan = None
         if self.promptable and item.things and self.zoom:
             target = item.things[int(rng.integers(len(item.things)))]
             plan = self._draw_plan(rng)
             masks = planes[target.plane] == target.value
-            shown = _draw_window(masks, plan, first, rng)
-        if shown is None:
+            crop = _draw_window(masks, plan, first, rng)
+        if crop is None:
             return None
-        rgb = change.shade(np.ascontiguousarray(rgb[:, shown.rows, shown.columns]))
-        planes = reduce_labels(planes[..., shown.rows, shown.columns], self.grid)
+        rgb = change.shade(np.ascontiguousarray(rgb[:, crop.rows, crop.columns]))
+        planes = reduce_labels(planes[..., crop.rows, crop.columns], self.grid)
         return _View(rgb, planes, first, target, plan)
 
     def _draw_plan(self, rng: np.random.Generator) -> Plan:
@@ -307,9 +307,7 @@ def _draw_window(
     x0, y0, x1, y1 = _box(here)
     wide = 0.8 * (x1 - x0)
     high = 0.8 * (y1 - y0)
-    large = [
-        share for share in CLICK_SHARES if share * size[1] >= wide and share * size[0] >= high
-    ]
+    large = [share for share in CLICK_SHARES if share * size[1] >= wide and share * size[0] >= high]
     if 1.0 not in large:
         large = [1.0, *large]
     share = large[int(rng.integers(len(large)))]

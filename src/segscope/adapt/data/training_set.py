@@ -73,7 +73,7 @@ class Item:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Plain values that tell it from any other frame of its case, whatever classes are called."""
+        """Plain values that distinguish it from any other frame and selection of objects."""
         things = [
             (each.plane, each.value, each.label, each.xyxy, each.pixels) for each in self.things
         ]

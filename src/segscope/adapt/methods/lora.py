@@ -2,9 +2,9 @@
 decoder.
 
 "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685): a frozen layer W x becomes
-W x + (alpha / r) B A x with B zero at the start. With SAM's encoder and a fully trained decoder this
-is "SAMed" (arXiv 2304.13785). EdgeTAM's encoder has no attention; there the 1x1 convolutions that
-mix channels are updated.
+W x + (alpha / r) B A x with B zero at the start. With SAM's encoder and a fully trained decoder
+this is "SAMed" (arXiv 2304.13785). EdgeTAM's encoder has no attention; there the 1x1 convolutions
+that mix channels are updated.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Encoder trunk: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter before each
-block.
+"""Encoder trunk: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter
+before each block.
 
 For prompt-free networks, which use the encoder without neck, prompt encoder, decoder and memory.
 The engine's modules are used unchanged and in place; nothing is added to its network.
@@ -97,9 +97,10 @@ class Trunk:
 
     def _adapt(self, adapter: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """What an adapter adds to the input of a block."""
+        # contiguous, as `segscope.models.fast_attention.contiguous_inputs` explains
         if self.channels_last:
-            return adapter(x)
-        return _channels_first(adapter(_channels_last(x)))
+            return adapter(x.contiguous())
+        return _channels_first(adapter(_channels_last(x).contiguous()))
 
 
 def trunk(engine: Engine) -> Trunk:
@@ -242,8 +243,8 @@ def _mini(encoder: Any) -> Trunk:
 
 
 def _vit(encoder: Any) -> Trunk:
-    """SAM's one map, after its neck. Absolute positions are resized to the input here, relative ones
-    by the library.
+    """SAM's one map, after its neck. Absolute positions are resized here, relative ones by the
+    library.
     """
 
     def start(values: Tensor) -> Tensor:

@@ -59,10 +59,10 @@ def count_parameters(root: nn.Module, prefixes: Iterable[str], frozen: Iterable[
 def _select(
     root: nn.Module, prefixes: Iterable[str], frozen: Iterable[str]
 ) -> Iterator[tuple[str, nn.Parameter]]:
-    wanted = tuple(prefixes)
+    included = tuple(prefixes)
     excluded = tuple(frozen)
     for name, parameter in root.named_parameters():
-        if name.startswith(wanted) and not name.startswith(excluded):
+        if name.startswith(included) and not name.startswith(excluded):
             yield name, parameter
 
 

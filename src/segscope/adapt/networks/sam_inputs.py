@@ -1,11 +1,9 @@
-"""Other eyes for SAM: another side of the input, and images as published networks were shown
-them.
+"""Inputs of SAM at another side, and preprocessed as for published networks.
 
-base    as the base sees them
-unit    stretched to the square, bilinear, 0 to 1, no mean taken out (Med-SA's public code)
-med2d   channels swapped, SAM's mean and deviation, stretched by nearest neighbours, or centred in
-zeros where the
-        image is smaller (SAM-Med2D's public loaders)
+base    as for the base
+unit    stretched to the square, bilinear, 0 to 1, without subtracting a mean (Med-SA's public code)
+med2d   channels swapped, SAM's mean and deviation; stretched by nearest neighbours, or centred in
+        zeros where the image is smaller (SAM-Med2D's public loaders)
 """
 
 from __future__ import annotations
@@ -29,17 +27,19 @@ UNIT = "unit"
 MED2D = "med2d"
 
 
-def look(engine: Engine, rule: str, side: int = 0) -> None:
-    """Change how an engine of SAM sees images, in place; nothing for "base" and its own side.
+def set_input(engine: Engine, rule: str, side: int = 0) -> None:
+    """Change how an engine of SAM preprocesses images, in place; nothing for "base" and its own
+    side.
 
     Raises:
-        UsageError: another family, an unknown rule, a side that SAM cannot have.
+        UsageError: another family, an unknown rule, a side that SAM does not support.
     """
     if rule == BASE and not side:
         return
     if engine.card.family != "sam" or not isinstance(engine, SamEngine):
         raise UsageError(
-            f"another side or rule for images is for SAM; {engine.card.name} is of {engine.card.family}"
+            "another side or preprocessing of images is for SAM; "
+            f"{engine.card.name} belongs to {engine.card.family}"
         )
     rules: dict[str, InputRule] = {
         BASE: engine.input_rule,
@@ -47,51 +47,55 @@ def look(engine: Engine, rule: str, side: int = 0) -> None:
         MED2D: Med2dInput(),
     }
     if rule not in rules:
-        raise UsageError(f"images are {', '.join(rules)}, not {rule!r}")
+        raise UsageError(f"images must be one of {', '.join(rules)}, got {rule!r}")
     if side and side != engine.input_size:
         resize(engine, side)
     engine.input_rule = rules[rule]
 
 
 def resize(engine: SamEngine, side: int) -> None:
-    """Give SAM another side of the input: tables of positions are resized, the rest stays.
+    """Give SAM another side of the input: position tables are resized, everything else stays.
 
-    Absolute positions bilinearly, relative ones of global attention linearly, as attention itself
-    would.
+    Absolute positions are resized bilinearly, relative ones of global attention linearly, as
+    attention itself does.
     """
     if side < 16 or side % 16:
-        raise UsageError(f"SAM wants a side that is a multiple of 16 pixels, got {side}")
+        raise UsageError(f"the side of SAM's input must be a multiple of 16 pixels, got {side}")
     model = engine.model
     cells = side // 16
     encoder = model.vision_encoder
     prompts = model.prompt_encoder
     with torch.no_grad():
-        place = encoder.pos_embed.permute(0, 3, 1, 2)
-        moved = F.interpolate(place, (cells, cells), mode="bilinear", align_corners=False)
-        encoder.pos_embed = nn.Parameter(
-            moved.permute(0, 2, 3, 1).contiguous(), requires_grad=False
-        )
+        table = encoder.pos_embed.permute(0, 3, 1, 2)
+        table = F.interpolate(table, (cells, cells), mode="bilinear", align_corners=False)
+        encoder.pos_embed = _freeze(table.permute(0, 2, 3, 1))
         for layer in encoder.layers:
             if layer.window_size:
                 continue
-            for name in ("rel_pos_h", "rel_pos_w"):
-                table = getattr(layer.attn, name).T[None]
-                moved = F.interpolate(table, 2 * cells - 1, mode="linear")
-                setattr(
-                    layer.attn, name, nn.Parameter(moved[0].T.contiguous(), requires_grad=False)
-                )
+            attention = layer.attn
+            attention.rel_pos_h = _freeze(_resize_relative(attention.rel_pos_h, cells))
+            attention.rel_pos_w = _freeze(_resize_relative(attention.rel_pos_w, cells))
     encoder.patch_embed.image_size = (side, side)
     encoder.image_size = prompts.input_image_size = side
     prompts.image_embedding_size = (cells, cells)
-    # the engine's network may share its configuration with no other
+    # every engine has a configuration of its own
     model.config.vision_config.image_size = model.config.prompt_encoder_config.image_size = side
     model.config.prompt_encoder_config.image_embedding_size = cells
     engine.input_size = side
     engine.card = replace(engine.card, input_size=side)
 
 
-def growth(engine: Engine, side: int) -> int:
-    """How many numbers more the encoder has after `resize`; negative for a smaller side."""
+def _freeze(table: Tensor) -> nn.Parameter:
+    return nn.Parameter(table.contiguous(), requires_grad=False)
+
+
+def _resize_relative(table: Tensor, cells: int) -> Tensor:
+    """A table of relative positions (position, channel) for maps of `cells` rows or columns."""
+    return F.interpolate(table.T[None], 2 * cells - 1, mode="linear")[0].T
+
+
+def count_growth(engine: Engine, side: int) -> int:
+    """How many parameters the encoder gains by `resize`; negative for a smaller side."""
     if not side:
         return 0
     encoder: Any = engine.model.vision_encoder
@@ -120,11 +124,10 @@ class UnitInput:
 
 @dataclass(frozen=True)
 class Med2dInput:
-    """Images as SAM-Med2D has them.
+    """Images as SAM-Med2D preprocesses them.
 
     Attributes:
-        swapped: whether channels are given in the order blue, green, red, as its training read
-            them.
+        swapped: whether channels are in the order blue, green, red, as in its training.
     """
 
     swapped: bool = True
@@ -150,11 +153,12 @@ class Med2dInput:
         return F.pad(pixels, (place.left, right, place.top, bottom))
 
 
-def answer(engine: Engine, *, three: bool, shares: bool) -> None:
+def set_answers(engine: Engine, *, three: bool, shares: bool) -> None:
     """Change how an engine answers prompts, in place.
 
     Args:
-        three: always three candidates, of which the one with the highest predicted IoU counts.
-        shares: earlier answers are given to the decoder as shares from 0 to 1, not as logits.
+        three: always three candidates, of which the one with the highest predicted IoU is the
+            answer.
+        shares: earlier answers are passed to the decoder as probabilities, not as logits.
     """
     engine.answer_rule = AnswerRule(always_three=three, previous_as_probability=shares)

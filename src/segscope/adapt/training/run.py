@@ -333,7 +333,7 @@ def _resume(out: Path, trainer: Trainer, identity: Mapping[str, Any]) -> None:
 
 
 def finish(ready: Prepared, outcome: TrainingOutcome) -> saved.Record | None:
-    """Write the curves and, unless a signal stopped the run, the adaptation with the best weights."""
+    """Write the curves and, unless a signal stopped the run, the adaptation."""
     out = ready.request.out
     method = ready.adapted.method
     progress = outcome.progress

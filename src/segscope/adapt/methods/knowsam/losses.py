@@ -44,7 +44,7 @@ def supervised(logits: Tensor, classes: Tensor) -> Tensor:
 def distil(
     student: Tensor, teacher: Tensor, temperature: float = 10.0, *, confidence: bool = False
 ) -> Tensor:
-    """Divergence of a student's softened class probabilities from a teacher's, which get no gradient.
+    """Divergence of a student's softened probabilities from a teacher's, which get no gradient.
 
     Args:
         student, teacher: logits (B, class, row, column).

@@ -242,13 +242,13 @@ class KnowSam(Method):
         segmenter = segmenter_of(adapted)
         images = torch.cat([segmenter.pixels(example.rgb[example.at]) for example in batch])
         classes = torch.stack([self.class_map(example) for example in batch]).to(images.device)
-        shown = torch.stack(
+        inputs = torch.stack(
             [self._black_out(image, each) for image, each in zip(images, batch, strict=True)]
         )
         labelled = [k for k, example in enumerate(batch) if example.labelled]
         rest = [k for k, example in enumerate(batch) if not example.labelled]
         share = self._labelled_share / len(batch)
-        answers = segmenter.students(shown)
+        answers = segmenter.students(inputs)
         teacher, taught = self.teach(adapted, batch, answers[2], classes, labelled)
         parts = {"students": self._unsupervised(adapted, answers, teacher)}
         parts["supervised"] = share * _supervise(answers, labelled, classes[labelled]).sum()
@@ -343,8 +343,8 @@ class KnowSam(Method):
             swap_cells(inside[here], images[here], classes[here], images[there], classes[there])
             for here, there in ((labelled, rest), (rest, labelled))
         ]
-        shown, truth = (torch.cat(items) for items in zip(*halves, strict=True))
-        answers = segmenter_of(adapted).students(shown)
+        inputs, truth = (torch.cat(items) for items in zip(*halves, strict=True))
+        answers = segmenter_of(adapted).students(inputs)
         one, other, mixed = answers
         weight = self.consistency * ramp_up(adapted.progress * RAMP, RAMP)
         losses = _supervise(answers, slice(None), truth)
@@ -398,6 +398,6 @@ class KnowSam(Method):
 
 
 def _supervise(answers: Answers, places: list[int] | slice, classes: Tensor) -> Tensor:
-    """(B,) losses of images at some places of a batch: half of each student's, and their fusion's."""
+    """(B,) losses of some images of a batch: half of each student's, and their fusion's."""
     one, other, fused = (supervised(logits[places], classes) for logits in answers)
     return 0.5 * (one + other) + fused

@@ -72,8 +72,8 @@ class StudentUnet(nn.Module):
 
 
 class StudentVnet(nn.Module):
-    """V-Net in two dimensions: no norm, added skips. 3 265 986 parameters for 3 channels, 2 classes,
-    width 16.
+    """V-Net in two dimensions: no norm, added skips. 3 265 986 parameters for 3 channels,
+    2 classes, width 16.
     """
 
     DEPTHS: ClassVar = (1, 2, 3, 3, 3)

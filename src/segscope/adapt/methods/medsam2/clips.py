@@ -178,8 +178,8 @@ class ClipRun:
         ]
         masks = [each.mask for group in prompts for each in group if isinstance(each, MaskPrompt)]
         if len(masks) == len(prompts) and len(self.features) > 1:
-            given = torch.from_numpy(np.stack(masks)).to(self.adapted.engine.device)
-            answer = self.recall.anchor_masks(features, frame, given)
+            stacked = torch.from_numpy(np.stack(masks)).to(self.adapted.engine.device)
+            answer = self.recall.anchor_masks(features, frame, stacked)
             if frame not in self.plan.corrected:
                 self._note(answer, frame, prompted=True)
                 return
@@ -223,10 +223,10 @@ class ClipRun:
             wrong = self._add_corrections(frame, answer, prompts)
             if not wrong:
                 break
-            given = [prompts[k] for k in wrong]
+            corrections = [prompts[k] for k in wrong]
             previous = [answer.logits[k, 0].detach().clamp(-CLAMP, CLAMP) for k in wrong]
             source = None if conditioned is None else conditioned[wrong]
-            better = self._decode(frame, given, previous, wrong, source)
+            better = self._decode(frame, corrections, previous, wrong, source)
             parts = [answer.pick(k) for k in range(len(prompts))]
             for row, k in enumerate(wrong):
                 parts[k] = better.pick(row)
@@ -243,11 +243,13 @@ class ClipRun:
         masks = engine.to_frame(answer.logits[:, 0].detach(), size_hw) > 0
         corrected = []
         for k, mask in enumerate(masks.cpu().numpy()):
-            shown = mask
+            predicted = mask
             if rng.random() < self.settings.by_truth:
-                shown = np.zeros_like(mask)
+                predicted = np.zeros_like(mask)
             truth = self._mask(k, frame)
-            more = self.plan.plan.correct(truth[None], shown[None], rng, tuple(prompts[k]), frame=0)
+            more = self.plan.plan.correct(
+                truth[None], predicted[None], rng, tuple(prompts[k]), frame=0
+            )
             prompts[k] += more
             if more:
                 corrected.append(k)

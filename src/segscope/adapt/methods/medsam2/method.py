@@ -55,17 +55,27 @@ PARTS = ("encoder", "prompts", "decoder", "memory")
 STARTS = ("any", "first")
 
 MEMORY = (
-    "memory_attention.", "memory_encoder.", "spatial_perceiver.", "object_pointer_proj.", "mask_downsample.",
-    "temporal_positional_encoding_projection_layer.", "memory_temporal_positional_encoding", "no_memory_embedding",
-    "no_object_pointer", "occlusion_spatial_embedding_parameter",
-)  # fmt: skip
+    "memory_attention.",
+    "memory_encoder.",
+    "spatial_perceiver.",
+    "object_pointer_proj.",
+    "mask_downsample.",
+    "temporal_positional_encoding_projection_layer.",
+    "memory_temporal_positional_encoding",
+    "no_memory_embedding",
+    "no_object_pointer",
+    "occlusion_spatial_embedding_parameter",
+)
 TRACKING = ("track_prior.", "track_branch.", "track_decoder.", "track_presence.")
 """Parts of `mini` for tracked frames, which replace the decoder for prompts."""
 
 UNUSED = (
-    "mask_downsample.", "no_memory_embedding", "track_decoder.conv_s0.", "track_decoder.conv_s1.",
+    "mask_downsample.",
+    "no_memory_embedding",
+    "track_decoder.conv_s0.",
+    "track_decoder.conv_s1.",
     *(f"track_decoder.output_hypernetworks_mlps.{k}." for k in (1, 2, 3)),
-)  # fmt: skip
+)
 """Parts that `mini` has from SAM 2 and does not run; its tracking gives mask 0 only."""
 
 
@@ -175,7 +185,9 @@ class MedSam2(Method):
         if not self.thrifty or self.frozen_encoder:
             return super().encode(adapted, example)
         video = len(example.rgb) > 1
-        return [checkpointed(lambda frame=frame: encode(frame, video=video)) for frame in example.rgb]
+        return [
+            checkpointed(lambda frame=frame: encode(frame, video=video)) for frame in example.rgb
+        ]
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         return mean_terms([self.run_clip(adapted, example) for example in batch])

@@ -1,4 +1,4 @@
-"""MONAI Label's operations on a workspace: images by session or name, masks from all prompts at once."""
+"""MONAI Label's operations on a workspace: images by session or name, masks from all prompts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
 from segscope.session import Interaction
 
 EXPIRY_S = 3600
-CACHED = 4  # images whose features are kept
+CACHED = 4  # images whose features are cached
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".seg.nrrd", ".mha", ".dcm", ".png")
 _ALIASES = "monailabel names"  # key of the project under which clients' names for images are stored
 _DIMENSIONS: tuple[tuple[Dimension, str], ...] = (
@@ -46,7 +46,7 @@ _DIMENSIONS: tuple[tuple[Dimension, str], ...] = (
 )
 
 
-class SessionInfo(TypedDict):
+class ImageSessionInfo(TypedDict):
     """An image session as the protocol describes it."""
 
     name: str
@@ -58,7 +58,7 @@ class SessionInfo(TypedDict):
     expiry: int
 
 
-class ModelInfo(TypedDict):
+class ModelEntry(TypedDict):
     """A model as the protocol describes it."""
 
     type: Literal["segmentation", "deepgrow"]
@@ -81,7 +81,7 @@ class InferSession:
     used: float = field(default_factory=time.time)
     expiry_s: float = EXPIRY_S
 
-    def info(self) -> SessionInfo:
+    def info(self) -> ImageSessionInfo:
         """What clients learn; `path` is the file's name, since paths of the server stay private."""
         return {
             "name": self.session_id,
@@ -191,10 +191,10 @@ class MonaiLabelService:
 
     # --- models ----------------------------------------------------------------------------------
 
-    def models(self) -> dict[str, ModelInfo]:
+    def models(self) -> dict[str, ModelEntry]:
         """Models that need no download; prompted ones twice, for a slice and for a volume."""
         labels = [label.name for label in self.workspace.labels] or ["object"]
-        models: dict[str, ModelInfo] = {}
+        models: dict[str, ModelEntry] = {}
         for model in self.workspace.engines.list_models():
             name = model.name
             if not model.available:
@@ -296,7 +296,7 @@ def _model_info(
     labels: list[str],
     dimension: Dimension,
     description: str,
-) -> ModelInfo:
+) -> ModelEntry:
     return {
         "type": kind,
         "labels": labels,
