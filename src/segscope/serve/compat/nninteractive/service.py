@@ -21,8 +21,8 @@ from scipy import ndimage
 
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
-from segscope.predict import StopRules
 from segscope.predict.propagation import PropagationRange
+from segscope.predict.stop_rules import default_rules
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.compat.nninteractive.client_prompts import (
     Bounds,
@@ -245,7 +245,7 @@ class NnInteractiveService:
         deadline = time.monotonic() + MAX_TRACKING_S
         commands_before = session.work.can_undo
         tracked = session.propagate(
-            PropagationRange("both", min(frames), (low, high), StopRules()),
+            PropagationRange("both", min(frames), (low, high), default_rules(session.work.stack)),
             [client.object_id],
             lambda: time.monotonic() > deadline,
         )
