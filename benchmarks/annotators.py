@@ -28,11 +28,11 @@ from serving import ONE_THREAD, Server, make_scans
 
 from segscope.client import (
     Client,
-    SessionUpdate,
     MaskUpdate,
     NotReachable,
     RemoteSession,
     ServerError,
+    SessionUpdate,
 )
 
 KINDS = {
@@ -98,7 +98,10 @@ class Annotator:
             else:
                 answer = self.command(session, kind)
                 screen = self.see(session, answer)
-                self.screen, self.steps = screen, (answer.answer["can_undo"], answer.answer["can_redo"])
+                self.screen, self.steps = (
+                    screen,
+                    (answer.answer["can_undo"], answer.answer["can_redo"]),
+                )
         except NotReachable:
             raise
         except ServerError as error:  # accepted, nothing there, nothing to carry
@@ -233,7 +236,9 @@ def replay(
     lines = 0
     with server.client() as client:
         for person in people:
-            (row,) = client.http.json("GET", f"/v1/sessions?image_id={image_id}&annotator={person.name}")
+            (row,) = client.http.json(
+                "GET", f"/v1/sessions?image_id={image_id}&annotator={person.name}"
+            )
             log = client.http.request("GET", f"/v1/sessions/{row['session_id']}/log")[1]
             lines += log.count(b"\n")
             path, found = folder / f"{person.name}.jsonl", folder / f"{person.name}.npy"
@@ -252,7 +257,7 @@ def replay(
 def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object]:
     """Work, kill, look, and so on; figures."""
     scans = make_scans(folder / "scans", (10, 64, 80))
-    server = Server(folder / "project", scans, "--facade", "none")
+    server = Server(folder / "project", scans, "--compat", "none")
     chance = random.Random(seed)
     kills, end = 0, time.monotonic() + 60 * minutes
     try:

@@ -271,7 +271,9 @@ def _send(client: Client, name: str, data: bytes) -> int:
     head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={edge}"}
     try:
-        client.http.request("POST", "/v1/images", head + data + f"\r\n--{edge}--\r\n".encode(), headers)
+        client.http.request(
+            "POST", "/v1/images", head + data + f"\r\n--{edge}--\r\n".encode(), headers
+        )
     except NotReachable:
         raise
     except ServerError as error:
@@ -284,7 +286,7 @@ def _send(client: Client, name: str, data: bytes) -> int:
 def _good(scans: Path) -> Iterator[Path]:
     from pydicom.data import get_testdata_file
 
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
 
     images = [
         np.asarray(Image.open(path).convert("RGB"))

@@ -1,4 +1,4 @@
-"""The napari plug-in without napari: layers to prompts, and a session on the real server through plain layers."""
+"""The napari plug-in without napari: layers to prompts, and sessions through plain layers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from segscope.client import Client
 SIZE = (60, 80)
 
 
-# --- coordinates ----------------------------------------------------------------------------------------------------
+# --- coordinates ---------------------------------------------------------------------------------
 
 
 def test_pixel_centres_lie_on_halves() -> None:
@@ -45,9 +45,15 @@ def test_what_lies_outside_is_cut_or_left_out() -> None:
     outside = np.array([(0, -9.0, -9.0), (0, -9.0, 200.0), (0, 30.0, 200.0), (0, 30.0, -9.0)])
     path = np.array([(0, 5.0, 5.0), (0, 5.0, 500.0)])
     drawn = LayerPrompts(
-        np.array([[0, -3.0, 5.0], [0, 5.0, 79.6], [2.4, 5.0, 79.2]]), [True] * 3, [1] * 3,
-        [outside, path, outside + 1000], ["rectangle", "path", "rectangle"], [1, 1, 1], [True] * 3, [1, 0.2, 1],
-    )  # fmt: skip
+        np.array([[0, -3.0, 5.0], [0, 5.0, 79.6], [2.4, 5.0, 79.2]]),
+        [True] * 3,
+        [1] * 3,
+        [outside, path, outside + 1000],
+        ["rectangle", "path", "rectangle"],
+        [1, 1, 1],
+        [True] * 3,
+        [1, 0.2, 1],
+    )
     assert to_prompts(drawn, SIZE) == {
         (0, 1): [
             {"type": "box", "xyxy": [0, 0, 80, 30.5]},
@@ -122,7 +128,7 @@ def test_pixels() -> None:
         pixels_of(layer(np.zeros((2, 2), complex)))
 
 
-# --- with the server ------------------------------------------------------------------------------------------------
+# --- with the server -----------------------------------------------------------------------------
 
 
 class Shapes(SimpleNamespace):
@@ -158,9 +164,15 @@ class Viewer:
 @pytest.fixture
 def image(volume: np.ndarray) -> Any:
     return SimpleNamespace(
-        name="ct: a/b", data=volume, rgb=False, ndim=3, scale=np.array([2.5, 0.8, 0.7]), translate=np.zeros(3),
-        affine=None, multiscale=False,
-    )  # fmt: skip
+        name="ct: a/b",
+        data=volume,
+        rgb=False,
+        ndim=3,
+        scale=np.array([2.5, 0.8, 0.7]),
+        translate=np.zeros(3),
+        affine=None,
+        multiscale=False,
+    )
 
 
 def rectangle(
@@ -272,9 +284,15 @@ def test_a_propagation_that_is_left_is_cancelled(client: Client, image: Any) -> 
 def test_a_image_has_layers_of_two_axes(client: Client, volume: np.ndarray) -> None:
     pixels = np.clip(volume[3] / 2 + 60, 0, 255).astype(np.uint8)
     flat = SimpleNamespace(
-        name="cells", data=np.stack([pixels] * 3, axis=-1), rgb=True, ndim=2, scale=np.ones(2),
-        translate=np.zeros(2), affine=None, multiscale=False,
-    )  # fmt: skip
+        name="cells",
+        data=np.stack([pixels] * 3, axis=-1),
+        rgb=True,
+        ndim=2,
+        scale=np.ones(2),
+        translate=np.zeros(2),
+        affine=None,
+        multiscale=False,
+    )
     session = ImageSession(Viewer(), flat, client, annotator="flat")
     session.points.data = np.array([[30.0, 30.0]])
     session.points.features = {"object": [1], "positive": [True]}

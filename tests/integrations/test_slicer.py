@@ -1,4 +1,4 @@
-"""The module for 3D Slicer without Slicer: geometry, a session on the real server, and the panel by its names."""
+"""The module for 3D Slicer without Slicer: geometry, a session on a server, and the panel."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_what_lies_outside() -> None:
     assert [frame_of(k, 7) for k in (-0.5, 0.49, 0.5, 6.49)] == [0, 0, 1, 6]
 
 
-# --- with the server ------------------------------------------------------------------------------------------------
+# --- with the server -----------------------------------------------------------------------------
 
 
 @ALL
@@ -142,7 +142,7 @@ def test_scribbles_and_painted_slices(client: Client, volume: np.ndarray) -> Non
         VolumeSession(client, np.zeros((4, 5, 6, 3), np.uint8), matrix)
 
 
-# --- running --------------------------------------------------------------------------------------------------------
+# --- running -------------------------------------------------------------------------------------
 
 
 def wait(running: BackgroundRun) -> list[int]:
@@ -185,7 +185,7 @@ def test_running_is_cancelled_before_the_next_item() -> None:
     assert closed == [True]
 
 
-# --- the file that only Slicer can run ------------------------------------------------------------------------------
+# --- the file that only Slicer can run -----------------------------------------------------------
 
 
 def test_the_module_has_the_classes_that_slicer_looks_for() -> None:
@@ -217,9 +217,10 @@ def test_the_module_has_the_classes_that_slicer_looks_for() -> None:
                 if isinstance(node, ast.FunctionDef)
             }
             used = {
-                node.attr for node in ast.walk(classes[name])
+                node.attr
+                for node in ast.walk(classes[name])
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.logic"
-            }  # fmt: skip
+            }
             assert used <= logic | {"session"}, used - logic
 
 
@@ -230,9 +231,11 @@ def test_the_module_is_imported_with_stand_ins_for_slicer() -> None:
         **{f"ScriptedLoadableModule{name}": type(name or "Module", (base,), {}) for name in names}
     )
     stand_ins = {
-        "qt": mock.MagicMock(), "vtk": mock.MagicMock(), "slicer": mock.MagicMock(),
+        "qt": mock.MagicMock(),
+        "vtk": mock.MagicMock(),
+        "slicer": mock.MagicMock(),
         "slicer.ScriptedLoadableModule": bases,
-    }  # fmt: skip
+    }
     with mock.patch.dict(sys.modules, stand_ins):
         module = importlib.import_module("Segscope")
         widget = module.SegscopeWidget()

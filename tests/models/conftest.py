@@ -1,4 +1,6 @@
-"""Small networks in the layout of official checkpoints, with weights that depend only on names and shapes."""
+"""Small networks in the layout of official checkpoints, with weights that depend only on names and
+shapes.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.data import parity_folder
 from torch import Tensor
 
 from segscope.models.build import build
-
-PARITY = Path(__file__).parents[3] / "shared" / "parity"
 
 _BACK = {  # from the names of transformers' modules to official ones, in this order
     "common": (
@@ -99,7 +100,9 @@ _BACK = {  # from the names of transformers' modules to official ones, in this o
 
 
 def to_official(family: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A module's state dict under the names of the official release: the reverse of what is tested."""
+    """A module's state dict under the names of the official release: the reverse of what is
+    tested.
+    """
     found: dict[str, Tensor] = {}
     for key, value in state.items():
         if key == "prompt_encoder.point_embed.weight":
@@ -158,6 +161,4 @@ def official() -> Callable[..., dict[str, Tensor]]:
 @pytest.fixture
 def parity() -> Path:
     """Key tables and reference outputs of the official implementations, where they are."""
-    if not PARITY.is_dir():
-        pytest.skip("key tables of official checkpoints are not beside this checkout")
-    return PARITY
+    return parity_folder()

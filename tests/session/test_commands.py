@@ -23,17 +23,15 @@ from segscope.session.commands import (
     Add,
     Choose,
     Clear,
-    Command,
     Confirm,
     Describe,
     Propagate,
-    Redo,
     Remove,
     Rename,
     Replace,
-    Undo,
     entry_from_json,
 )
+from segscope.session.log_entry import Command, Redo, Undo
 from segscope.stack import Stack
 from segscope.wire import prompt_to_json
 
@@ -140,9 +138,9 @@ class TestAccepting:
             work.describe(2, locked=True, colour="#ff0000")
             work.add(MaskPrompt(np.ones(clip.size_hw, bool), object_id=1))
             assert np.array_equal(work.masks().mask(0, 2), clip[0] > 100)
-            assert work.tracks[2].about == {"locked": True, "colour": "#ff0000"}
+            assert work.objects[2].about == {"locked": True, "colour": "#ff0000"}
             work.describe(2, colour=None)
-            assert work.tracks[2].about == {"locked": True}
+            assert work.objects[2].about == {"locked": True}
 
     def test_acceptance_ends_with_a_change_and_can_be_taken_back(
         self, sam2: Engine, clip: Stack
@@ -156,9 +154,9 @@ class TestAccepting:
             assert work.interval(5, 1) == (1, 7)
             work.accept(4, [1])
             work.add(Point(50, 30, frame=4))
-            assert work.tracks[1].accepted == set()
+            assert work.objects[1].accepted == set()
             work.undo()
-            assert work.tracks[1].accepted == {4}
+            assert work.objects[1].accepted == {4}
 
 
 def test_a_preview_is_the_answer_to_come_and_changes_nothing(
@@ -265,4 +263,4 @@ def test_a_prompt_becomes_json_once_and_only_for_the_log(
     with Interaction(clip, sam2, log=log) as work:
         work.add(CLICK)
         assert written == [CLICK]
-        assert work.tracks[1].prompts[0][0] is written[0]
+        assert work.objects[1].prompts[0][0] is written[0]

@@ -151,7 +151,7 @@ def test_each_click_goes_on_from_the_latest_answer(
     with Interaction(clip, sam2) as work:
         work.add(MaskPrompt(clip[0] > 180))
         for click in (Point(20, 30), Point(60, 50, positive=False)):
-            latest = work.inference.spool.get(work.tracks[1].answers[0].logits)
+            latest = work.inference.spool.get(work.objects[1].answers[0].logits)
             work.add(click)
             assert torch.equal(previous[-1], latest.clamp(-32, 32))
 

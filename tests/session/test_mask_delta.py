@@ -1,4 +1,4 @@
-"""Logs that are opened with another network than made them: masks stay, later prompts are the new network's."""
+"""Logs opened with another network: masks stay, and the new network answers later prompts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def everything(work: Interaction) -> list[Masks]:
     states = []
     steps = [
         lambda: work.add(CLICK),
-        lambda: work.choose(0, 1, len(work.tracks[1].answers[0].candidates) - 1),
+        lambda: work.choose(0, 1, len(work.objects[1].answers[0].candidates) - 1),
         lambda: work.add(OTHER),
         lambda: work.describe(2, name="spot", colour="#00ff00", code={"value": "1"}),
         lambda: list(work.propagate("forward")),
@@ -79,7 +79,7 @@ def about(work: Interaction) -> object:
             t.accepted,
             {f: [type(p) for p in said] for f, said in t.prompts.items()},
         )
-        for i, t in work.tracks.items()
+        for i, t in work.objects.items()
     }
 
 
@@ -153,7 +153,10 @@ def test_later_commands_are_the_new_networks(
 def test_logs_without_masks(
     engine: Engine, newer: Engine, clip: Stack, tmp_path: Path, saved: bool
 ) -> None:
-    """Logs saved for sessions without one: a saved state has the masks; without it they are computed again, and that is reported."""
+    """Logs saved for sessions without one: a saved state has the masks.
+
+    Without it they are computed again, and that is reported.
+    """
     log, state = tmp_path / "log.jsonl", tmp_path / "state.safetensors"
     with Interaction(clip, engine) as work:
         states = everything(work)

@@ -56,7 +56,7 @@ class TestSavedState:
         with Interaction.resume(log, clip, engine, state=state) as again:
             assert again.encoded_frames < encoded
             assert same(again.masks(), states[-1])
-            assert again.tracks[1].about == {"colour": "#00ff00"}
+            assert again.objects[1].about == {"colour": "#00ff00"}
             for masks in (states[1], states[0]):
                 assert again.undo()
                 assert same(again.masks(), masks)

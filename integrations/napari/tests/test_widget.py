@@ -1,4 +1,4 @@
-"""The plug-in in napari itself. The last test needs a screen (xvfb-run) and `segscope` on the PATH."""
+"""The plug-in in napari itself; the last test needs a screen and `segscope` on the PATH."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ class Session:
     """A server that takes boxes for masks."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[int, int], list[dict[str, Any]]] = {}
-        self.asked: list[str] = []
+        self.stored: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self.commands: list[str] = []
 
     def labels(self, frame: int | None = None) -> np.ndarray:
-        found = np.zeros(SHAPE, np.uint16)
-        for (at, number), prompts in self.kept.items():
+        labels = np.zeros(SHAPE, np.uint16)
+        for (at, number), prompts in self.stored.items():
             for prompt in prompts:
                 if prompt["type"] == "box":
                     x0, y0, x1, y1 = map(int, prompt["xyxy"])
-                    found[at, y0:y1, x0:x1] = number
-        return found if frame is None else found[frame]
+                    labels[at, y0:y1, x0:x1] = number
+        return labels if frame is None else labels[frame]
 
     def prompts(self) -> dict[tuple[int, int], list[dict[str, Any]]]:
-        return self.kept
+        return self.stored
 
     def predict(self, frame: int, object_id: int, prompts: Any) -> Any:
-        self.asked.append("predict")
-        self.kept.setdefault((frame, object_id), []).extend(prompts)
+        self.commands.append("predict")
+        self.stored.setdefault((frame, object_id), []).extend(prompts)
         return SimpleNamespace(changes=(), stale=(frame,))
 
     def replace(self, frame: int, object_id: int, prompts: Any) -> Any:
-        self.asked.append("replace")
-        self.kept[frame, object_id] = list(prompts)
+        self.commands.append("replace")
+        self.stored[frame, object_id] = list(prompts)
         return SimpleNamespace(changes=(), stale=(frame,))
 
     def clear(self, frame: int, object_id: int) -> Any:
-        self.asked.append("clear")
-        self.kept.pop((frame, object_id))
+        self.commands.append("clear")
+        self.stored.pop((frame, object_id))
         return SimpleNamespace(changes=(), stale=(frame,))
 
     def undo(self, _frame: int) -> Any:
-        self.kept.clear()
+        self.stored.clear()
         return SimpleNamespace(changes=(), stale=range(SHAPE[0]))
 
 
@@ -84,7 +84,7 @@ def test_layers_and_prompts_follow_each_other() -> None:
     session.apply_defaults()
     viewer.layers[POINTS].add([2, 12.0, 9.0])
     assert session.send(session.layer_prompts()) == {2}
-    assert server.session.kept == {
+    assert server.session.stored == {
         (2, 3): [
             {"type": "box", "xyxy": [5, 10, 21, 20]},
             {"type": "point", "xy": [9.5, 12.5], "positive": False},
@@ -94,16 +94,16 @@ def test_layers_and_prompts_follow_each_other() -> None:
     assert (viewer.layers[MASKS].data[2, 10:20, 5:21] == 3).all()
     viewer.layers[POINTS].data = np.add(viewer.layers[POINTS].data, (0, 1, 0))  # dragged
     session.send(session.layer_prompts())
-    assert server.session.kept[2, 3][1]["xy"] == [9.5, 13.5]
+    assert server.session.stored[2, 3][1]["xy"] == [9.5, 13.5]
     session.refresh()
     assert session.send(session.layer_prompts()) == set()
-    assert server.session.asked == ["predict", "replace"]
+    assert server.session.commands == ["predict", "replace"]
     viewer.layers[SHAPES].selected_data = {0}
     viewer.layers[SHAPES].remove_selected()
     viewer.layers[POINTS].selected_data = {0}
     viewer.layers[POINTS].remove_selected()
     session.send(session.layer_prompts())
-    assert server.session.kept == {}
+    assert server.session.stored == {}
     viewer.layers[SHAPES].add(corners, shape_type="rectangle")
     session.send(session.layer_prompts())
     session.undo(2)

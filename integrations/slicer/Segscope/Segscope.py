@@ -38,8 +38,8 @@ class Segscope(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The segscope authors"]
         parent.helpText = (
-            "Segments several objects by boxes, points and scribbles, and propagates them through the "
-            "volume."
+            "Segments several objects by boxes, points and scribbles, and propagates them through "
+            "the volume."
         )
         parent.acknowledgementText = "Apache-2.0"
 

@@ -1,4 +1,6 @@
-"""Client of the annotation server: typed, without torch. It needs numpy and the standard library only.
+"""Client of the annotation server: typed, and without torch.
+
+It needs numpy and the standard library only.
 
 ```python
 from segscope.client import Client

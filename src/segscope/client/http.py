@@ -159,8 +159,8 @@ class Http:
             try:
                 return self._exchange(connection, method, path, body, headers or {})
             except _Unanswered as failure:
-                # an idle connection may have been closed by the server: what the server has not
-                # seen may be sent again, and so may requests that change nothing
+                # an idle connection may have been closed by the server: a request that never
+                # arrived may be sent again, and so may one that changes nothing
                 if not failure.is_unseen and method != "GET":
                     raise self._not_reachable(failure) from failure.error
         connection = self._connect()

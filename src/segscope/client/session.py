@@ -95,7 +95,7 @@ class RemoteSession:
     def export(
         self, format_name: str, path: str | Path, objects: Sequence[int] | None = None
     ) -> Path:
-        """Write the masks to a file, exactly as shown."""
+        """Write the masks to a file, exactly as displayed."""
         query = {"format": format_name}
         if objects is not None:
             query["objects"] = ",".join(map(str, objects))

@@ -6,7 +6,7 @@ CLAMP = 32.0
 """SAM 2 feeds earlier logits back within plus and minus this."""
 
 GIVEN = 10.0
-"""Logit inside a mask that a person drew; outside, minus that: as SAM 2 writes masks into logits."""
+"""Logit inside a mask that a person drew, as in SAM 2; outside, minus that."""
 
 OUTSIDE = -10.0
 """Logit of pixels that a window does not show."""

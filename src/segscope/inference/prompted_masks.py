@@ -142,7 +142,9 @@ def _candidates(decoded: Decoded, crop: Crop) -> list[MaskCandidate]:
 def prompt_crops(
     rule: WindowRule, prompt: DecoderPrompt, previous: Tensor | None, size_hw: tuple[int, int]
 ) -> list[Crop]:
-    """Windows to try: one where the object's place is known, several sizes where only clicks are."""
+    """Windows to try: one where the place of the object is known, else several sizes around
+    clicks.
+    """
     known: list[Xyxy] = []
     if previous is not None and bool((previous > 0).any()):
         known.append(Box.around((previous > 0).cpu().numpy()).xyxy)
@@ -263,7 +265,7 @@ def _cut_share(candidate: MaskCandidate) -> float:
 
 
 def ellipse_logits(crop: Crop, box: Xyxy, like: Tensor) -> Tensor:
-    """Logits of the ellipse inscribed in a box, on the grid of `like` (row, column) over the crop."""
+    """Logits of the ellipse inscribed in a box, on the grid of `like` (row, column) over a crop."""
     x0, y0, x1, y1 = box
     rows, columns = like.shape
     height, width = crop.size_hw

@@ -28,7 +28,7 @@ class Past:
 
 
 class MemoryPolicy(Protocol):
-    """Chooses among tracked frames; prompted frames are always attended to and are not among them."""
+    """Chooses among tracked frames; prompted frames are always attended to."""
 
     @property
     def name(self) -> str:

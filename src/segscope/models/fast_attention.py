@@ -38,14 +38,34 @@ def lighten(model: nn.Module) -> nn.Module:
         match type(module).__name__:
             case "Linear" if pack:
                 module.forward = MethodType(_packed_linear, module)  # type: ignore[method-assign]
+            case "Linear":
+                module.register_forward_pre_hook(_contiguous)
             case "Sam2MultiScaleBlock":
                 module.forward = MethodType(_hiera_block, module)  # type: ignore[method-assign]
             case "Sam2VisionNeck" | "EdgeTamVideoVisionNeck":
                 encoding = cast(nn.Module, module.position_encoding)
                 module.position_encoding = _SamePositions(encoding)
             case "Sam2HieraDetModel":
-                module._get_pos_embed = _SameTable(module._get_pos_embed)  # type: ignore[assignment]
+                table = _SameTable(module._get_pos_embed)
+                module._get_pos_embed = table  # type: ignore[assignment]
     return model
+
+
+def contiguous_inputs(model: nn.Module) -> nn.Module:
+    """Let linear layers work on contiguous tensors, so that training does not change which product torch computes.
+
+    For a tensor that is not contiguous torch takes one matrix product where the layer's weights ask for gradients, and
+    a batch of products where they do not. The two may differ in the last bits, and then a network that was just trained
+    does not answer like the same network loaded from its file.
+    """
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.register_forward_pre_hook(_contiguous)
+    return model
+
+
+def _contiguous(_module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0].contiguous()
 
 
 def _can_pack() -> bool:
@@ -79,7 +99,9 @@ def _packed_linear(
         or weight.device.type != "cpu"
         or x.dim() < 2
     ):
-        return _added(_ACTIVATIONS[activation](F.linear(x, weight, self.bias)), residual)
+        # contiguous for the reason that `contiguous_inputs` gives
+        outputs = F.linear(x.contiguous(), weight, self.bias)
+        return _added(_ACTIVATIONS[activation](outputs), residual)
     state = (weight.data_ptr(), _version(weight))
     if self.__dict__.get("_packed_state") != state:
         rows = x.numel() // x.shape[-1]
@@ -203,7 +225,7 @@ class _SamePositions(nn.Module):
 
 
 class _SameTable:
-    """A resized position table, kept while its parameters cannot change (no gradients asked for)."""
+    """A resized position table, cached while its parameters do not require gradients."""
 
     def __init__(self, make: Any) -> None:
         self._make = make

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segscope.models import mini
 from segscope.models.engine import Decoded, DecoderPrompt, Features, WindowRule
+from segscope.models.mini_prompts import MiniPrompts
 from segscope.models.sam2 import MASK_BIAS, MASK_SCALE, Sam2Engine, resize, stack_resized
 
 
@@ -21,9 +22,9 @@ class MiniEngine(Sam2Engine):
 
     uses_previous_logits = True
     # the mean with the mirrored window gives 0.005 more Dice
-    window_rule = WindowRule(mirrors=True, gate_iou=mini.GATE_IOU)
+    window_rule: WindowRule | None = WindowRule(mirrors=True, gate_iou=mini.GATE_IOU)
 
-    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:
+    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:  # noqa: ARG002
         """(1, 3, side, side) input; images and video frames alike."""
         image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
         pixels = image.permute(2, 0, 1)[None].float()
@@ -64,12 +65,13 @@ class MiniEngine(Sam2Engine):
             boxes = self._tensor(corners * np.tile(scale, 2))
         if first.previous is not None:
             previous = stack_resized([prompt.previous for prompt in prompts], grid)
-        output = self.model.decode_tokens(maps, points, labels, boxes, previous)
-        return self._choose(output, multimask)
+        batch = MiniPrompts(points, labels, boxes, previous)
+        return self._choose(self.model.decode_tokens(maps, batch), multimask)
 
     def _decode_masks(self, features: Features, masks: Tensor) -> Decoded:
         low = resize(masks * MASK_SCALE + MASK_BIAS, features.maps[0].shape[-2:]).to(self.dtype)
-        return self._choose(self.model.decode_tokens(features.maps, previous=low), multimask=False)
+        output = self.model.decode_tokens(features.maps, MiniPrompts(previous=low))
+        return self._choose(output, multimask=False)
 
     def _choose(self, output: mini.MaskOutput, multimask: bool) -> Decoded:
         """Masks 1 to 3 are readings of a lone click, mask 0 answers everything else."""

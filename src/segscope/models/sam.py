@@ -22,7 +22,16 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.engine import AnswerRule, Bank, Decoded, DecoderPrompt, Features, Memory
+from segscope.models.engine import (
+    AnswerRule,
+    Bank,
+    Decoded,
+    DecoderPrompt,
+    Features,
+    Memory,
+    WindowRule,
+)
+from segscope.models.fast_attention import contiguous_inputs
 from segscope.models.model_cards import Card
 
 MEAN = (123.675, 116.28, 103.53)
@@ -73,7 +82,7 @@ class PaddedInput:
 class StretchedInput:
     """MedSAM's rule: stretched to the square by cubic splines, minimum and maximum to 0 and 1."""
 
-    def place(self, size_hw: tuple[int, int], side: int) -> Placement:
+    def place(self, size_hw: tuple[int, int], side: int) -> Placement:  # noqa: ARG002
         return Placement(0, 0, side, side)
 
     def pixels(self, rgb: NDArray[np.uint8], side: int) -> Tensor:
@@ -96,7 +105,7 @@ class SamEngine:
     memory_frames = 0
     pointer_limit = 0
     uses_previous_logits = False
-    window_rule = None
+    window_rule: WindowRule | None = None
     chunk_depth = 1
 
     def __init__(
@@ -108,7 +117,9 @@ class SamEngine:
         dtype: torch.dtype = torch.float32,
         weights_hash: str = "",
     ) -> None:
-        self.model = cast(Any, model.to(device=device, dtype=torch.float32).eval())
+        self.model = cast(
+            Any, contiguous_inputs(model.to(device=device, dtype=torch.float32).eval())
+        )
         self.model.vision_encoder.to(dtype)
         self.card = card
         self.dtype = dtype
@@ -120,11 +131,11 @@ class SamEngine:
 
     # --- images ----------------------------------------------------------------------------------
 
-    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:
+    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:  # noqa: ARG002
         """(1, 3, side, side) float32 input of the encoder; images and video frames alike."""
         return self.input_rule.pixels(rgb, self.input_size).to(self.device)
 
-    def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
+    def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:  # noqa: ARG002
         """Features of an image (row, column, 3): one map (1, 256, side / 16, side / 16)."""
         (features,) = self.encode_together([rgb])
         return features
@@ -267,19 +278,23 @@ class SamEngine:
 
     def remember(
         self,
-        features: Features,
-        decoded: Decoded,
+        features: Features,  # noqa: ARG002
+        decoded: Decoded,  # noqa: ARG002
         *,
-        prompted: Sequence[bool],
+        prompted: Sequence[bool],  # noqa: ARG002
     ) -> list[Memory]:
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
-    def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:
+    def remember_masks(
+        self,
+        features: Features,  # noqa: ARG002
+        masks: Tensor,  # noqa: ARG002
+    ) -> tuple[Decoded, list[Memory]]:
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
-    def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:
+    def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:  # noqa: ARG002
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
@@ -291,7 +306,7 @@ class SamEngine:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What must be the same for the same answers."""
+        """What must be equal for equal answers."""
         import transformers
 
         preprocessing = "longest side, padded"

@@ -1,4 +1,4 @@
-"""InferenceState: a stack in front of an engine, with what both need kept: features, past frames, the view."""
+"""InferenceState: a stack and an engine, with the features, logits and memories computed so far."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from segscope.predict.object_state import FrameResult, ObjectState, StoredMemory
 from segscope.render import Renderer
 from segscope.stack import Stack
 
-GRID = 8  # features are compared as their means on a grid of so many cells a side: 64 KiB a frame
-LOOKS = 256  # frames of which these means are kept
-PAIRS = 20_000  # similarities of memories that are kept
+GRID = 8  # features are compared as means of this many cells a side: 64 KiB a frame
+COARSE_FRAMES = 256  # frames whose means stay in memory
+PAIRS = 20_000  # similarities of memories that stay in memory
 
 
 @dataclass(slots=True)
 class InferenceState:
-    """What answering needs besides the prompts.
+    """What answering prompts needs besides the prompts.
 
     Attributes:
-        stack, engine: the two it joins.
-        frames: what the network sees of the stack, and the annotator too.
+        stack: whose frames are segmented.
+        engine: segments them.
+        frames: the stack as the network and the annotator see it.
         features: encoded frames.
-        spool: logits and memories of past frames.
+        spool: store of logits and memories.
         policy: which tracked frames are attended to.
-        view: what tracking looks at; the whole frame unless the engine zooms.
-        looks: features of past frames in few numbers, by frame and view.
-        pairs: how similar two memories are, by their places in the spool.
+        view: the crop that tracking is shown; the whole frame unless the engine has a window rule.
+        coarse: features of past frames as means of a few cells, by frame and view.
+        pairs: similarity of two memories, by their offsets in the store.
     """
 
     stack: Stack
@@ -50,7 +51,7 @@ class InferenceState:
     spool: TensorStore
     policy: MemoryPolicy
     view: Crop
-    looks: dict[tuple[int, Crop], Tensor] = field(default_factory=dict)
+    coarse: dict[tuple[int, Crop], Tensor] = field(default_factory=dict)
     pairs: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @classmethod
@@ -86,11 +87,12 @@ class InferenceState:
         note: str = "",
         given: NDArray[np.bool_] | None = None,
     ) -> tuple[FrameResult, NDArray[np.float32]]:
-        """Keep an answer, and give its logits (row, column) on the frame.
+        """Store an answer; it, and its logits (row, column) on the frame.
 
         Args:
-            low: (row, column) logits as the decoder gives them.
-            given: the exact mask where a person gave it; else the mask is where the logits are
+            low: (row, column) logits of the decoder.
+            view: the crop that they cover.
+            given: the exact mask where a person drew it; else the mask is where the logits are
                 above 0.
         """
         full = self.on_frame(low, view)
@@ -103,7 +105,7 @@ class InferenceState:
         return FrameResult(runs, area, logits, view, score, object_score, stored, note), full
 
     def keep(self, memory: Memory) -> StoredMemory:
-        """Put a memory made in the tracking view into the spool."""
+        """Store a memory made in the tracking view."""
         map_ = self.spool.put(memory.map)
         pointer = self.spool.put(memory.pointer)
         return StoredMemory(map_, pointer, memory.iou, memory.object_score, self.view)
@@ -117,7 +119,7 @@ class InferenceState:
         )
 
     def logits(self, answer: FrameResult) -> NDArray[np.float32]:
-        """Logits (row, column) on the frame of a kept answer."""
+        """Logits (row, column) on the frame of a stored answer."""
         if answer.logits is None:
             return np.where(self.mask(answer), np.float32(GIVEN), np.float32(-GIVEN))
         return self.on_frame(self.spool.get(answer.logits, self.engine.device), answer.view)
@@ -139,7 +141,7 @@ class InferenceState:
         full: NDArray[np.float32] | None = None,
         candidates: tuple[tuple[NDArray[np.float32], float], ...] = (),
     ) -> FrameMask:
-        """A kept answer as users see it."""
+        """A stored answer as users see it."""
         if full is None:
             full = self.logits(answer)
         return FrameMask(
@@ -158,7 +160,7 @@ class InferenceState:
     def remember_masks(
         self, frame: int, masks: Sequence[NDArray[np.bool_]]
     ) -> tuple[Decoded, list[Memory]]:
-        """Memories of masks (row, column) of a frame, seen in the tracking view."""
+        """Memories of masks (row, column) of a frame, in the tracking view."""
         features = self.features.get(frame, self.view)
         cut = np.stack([self.view.cut(mask) for mask in masks])[:, None]
         return self.engine.remember_masks(features, torch.from_numpy(cut).float())
@@ -174,17 +176,17 @@ class InferenceState:
         memories = TrackMemories(self, track, step, anchors)
         return build_bank(self.engine, memories, step, self.policy)
 
-    def look(self, frame: int) -> Tensor:
+    def coarse_features(self, frame: int) -> Tensor:
         """Features of a frame in the tracking view, averaged in cells; computed while the frame is
         at hand.
         """
         key = (frame, self.view)
-        if key not in self.looks:
-            while len(self.looks) >= LOOKS:
-                self.looks.pop(next(iter(self.looks)))
+        if key not in self.coarse:
+            while len(self.coarse) >= COARSE_FRAMES:
+                self.coarse.pop(next(iter(self.coarse)))
             cells = F.adaptive_avg_pool2d(self.encode(frame).maps[-1].float(), GRID)
-            self.looks[key] = cells.flatten()
-        return self.looks[key]
+            self.coarse[key] = cells.flatten()
+        return self.coarse[key]
 
     def similarity(self, one: StoredMemory, other: StoredMemory) -> float:
         """Cosine similarity of two memory maps, mean over positions."""
@@ -217,7 +219,7 @@ class TrackMemories:
         self._anchors = {
             at: memory for at in anchors if (memory := self._in_view(track.known(at))) is not None
         }
-        state.look(step.frame)  # later frames may be compared with it
+        state.coarse_features(step.frame)  # later frames may be compared with it
 
     @property
     def anchors(self) -> Collection[int]:
@@ -236,8 +238,8 @@ class TrackMemories:
             return self.state.similarity(memory, there)
 
         def likeness() -> float:
-            here = self.state.look(self.step.frame)
-            return float(torch.cosine_similarity(here, self.state.look(frame), dim=0))
+            here = self.state.coarse_features(self.step.frame)
+            return float(torch.cosine_similarity(here, self.state.coarse_features(frame), dim=0))
 
         return Past(distance, memory.iou, memory.object_score, similarity, likeness)
 

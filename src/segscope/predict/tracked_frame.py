@@ -1,4 +1,4 @@
-"""Carry objects to the next frame: one step for many objects, by memory or by handing the mask on."""
+"""One step of tracking for many objects: by memory, or from the mask on the neighbouring frame."""
 
 from __future__ import annotations
 

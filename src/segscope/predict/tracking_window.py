@@ -66,7 +66,7 @@ def _latest_view(group: Mapping[int, ObjectState]) -> Crop | None:
 def _share_windows(
     state: InferenceState, rule: WindowRule, tracks: Mapping[int, ObjectState]
 ) -> list[list[int]]:
-    """Object ids by window: the pair that wastes least is joined until a join would waste too much."""
+    """Object ids by window: pairs that waste least are joined, until a join wastes too much."""
     boxes: dict[Group, Xyxy] = {}
     without_box: list[int] = []
     for object_id, track in tracks.items():

@@ -6,6 +6,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel
 
+from segscope.serve.project.image_records import DisplayRange
+
 Encoding = Literal["bits", "rle", "png"]
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
 Bbox = tuple[int, int, int, int]
@@ -120,7 +122,12 @@ class Heartbeat(BaseModel):
 
 
 class NetworkChange(BaseModel):
-    """Another network made some of the masks; `model` answers now."""
+    """Another network computed some of the masks; `model` answers now.
+
+    Attributes:
+        steps: commands that another network answered.
+        anew: those whose masks the log does not hold, so that they were computed again.
+    """
 
     detail: str
     model: str
@@ -142,14 +149,6 @@ class JobStatus(BaseModel):
     result: dict[str, Any]
 
 
-class DisplayWindow(BaseModel):
-    """The intensities that frames are displayed with."""
-
-    how: str
-    low: float | list[float]
-    high: float | list[float]
-
-
 class FlaggedFrame(BaseModel):
     frame: int
     comment: str
@@ -160,7 +159,7 @@ class SessionDetails(SessionInfo):
 
     frames: int
     size_hw: tuple[int, int]
-    window: DisplayWindow
+    window: DisplayRange
     can_undo: int
     can_redo: int
     network: NetworkChange | None

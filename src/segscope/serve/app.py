@@ -41,7 +41,8 @@ def create_app(workspace: Workspace) -> Guard:
 
     Example:
         >>> import uvicorn  # doctest: +SKIP
-        >>> uvicorn.run(create_app(Workspace(settings)), host="127.0.0.1", port=8484)  # doctest: +SKIP
+        >>> app = create_app(Workspace(settings))  # doctest: +SKIP
+        >>> uvicorn.run(app, host="127.0.0.1", port=8484)  # doctest: +SKIP
     """
 
     @asynccontextmanager

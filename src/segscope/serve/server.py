@@ -1,4 +1,4 @@
-"""Run a server: open the listening socket, start uvicorn on the workspace, serve until interrupted."""
+"""Run a server: open the listening socket, start uvicorn, serve until interrupted."""
 
 from __future__ import annotations
 

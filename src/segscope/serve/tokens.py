@@ -1,4 +1,4 @@
-"""Tokens of requests: where they come from, whether they are right, and how often they were wrong."""
+"""Tokens of requests: where they are sent, whether they are right, how often they were wrong."""
 
 from __future__ import annotations
 

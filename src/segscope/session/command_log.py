@@ -19,7 +19,8 @@ from pathlib import Path
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import atomic
 from segscope.predict.overlaps import Overlap
-from segscope.session.commands import Command, LogEntry, Redo, Undo, entry_from_json
+from segscope.session.commands import entry_from_json
+from segscope.session.log_entry import Command, LogEntry, Redo, Undo
 from segscope.session.mask_delta import MaskDelta
 from segscope.wire import JsonObject
 
@@ -247,7 +248,7 @@ def _hash(previous: str, item: JsonObject) -> str:
     return hashlib.sha256(f"{previous}{canonical}".encode()).hexdigest()
 
 
-# --- what counts ---------------------------------------------------------------------------------
+# --- what the lines add up to --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,7 @@ class Timeline:
     """What the lines of a log add up to.
 
     Attributes:
-        done: commands that count, in order.
+        done: commands that were not undone, in order.
         undone: commands that could be redone, the latest undone last.
         engine: identity of the latest engine.
         era: how often it changed.

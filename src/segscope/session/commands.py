@@ -7,100 +7,21 @@ is read back from there; nothing in between sees it as a dict. `COMMANDS` is the
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
-import numpy as np
 import torch
 
 from segscope.errors import PromptError, ReadError, UsageError
-from segscope.masks import FrameMask, encode_runs
-from segscope.predict.object_state import Candidate, ObjectState
-from segscope.predict.prompted_frame import answer_prompts
+from segscope.masks import FrameMask
+from segscope.predict.object_state import Candidate
 from segscope.predict.propagation import PropagationRange, propagate
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
+from segscope.session.log_entry import Command, LogEntry, ObjectCommand, Redo, Undo
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
-
-
-class LogEntry:
-    """What a line of the log can say.
-
-    Attributes:
-        word: its name in the log.
-    """
-
-    word: ClassVar[str]
-
-    def to_json(self) -> JsonObject:
-        """The entry as the log has it."""
-        return {"do": self.word}
-
-    @classmethod
-    def from_json(cls, _item: JsonObject) -> Self:
-        """The entry of `to_json`."""
-        return cls()
-
-
-@dataclass(frozen=True)
-class Undo(LogEntry):
-    """Undo the latest command."""
-
-    word = "undo"
-
-
-@dataclass(frozen=True)
-class Redo(LogEntry):
-    """Redo the command that was undone last."""
-
-    word = "redo"
-
-
-@dataclass(frozen=True)
-class Command(LogEntry, ABC):
-    """An entry that changes the state of a session."""
-
-    @property
-    def places(self) -> frozenset[tuple[int, int]]:
-        """(frame, object) of the masks that it replaces."""
-        return frozenset()
-
-    @property
-    def object_ids(self) -> frozenset[int]:
-        """Objects that it may change."""
-        return frozenset(object_id for _, object_id in self.places)
-
-    @property
-    def frames(self) -> frozenset[int]:
-        """Frames that it is about, so that a client is sent their masks first."""
-        return frozenset(frame for frame, _ in self.places)
-
-    @property
-    def prompts_by_object(self) -> Mapping[int, Sequence[Prompt]]:
-        """The prompts that it brings."""
-        return {}
-
-    def check(self, state: SessionState) -> None:
-        """Refuse what cannot be done; nothing is changed then.
-
-        Raises:
-            PromptError, UsageError: what is wrong with it in this state.
-        """
-
-    @abstractmethod
-    def apply(self, state: SessionState) -> FrameMask | None:
-        """Do it, on objects that are not shared; the answer to its last prompt, if it has any."""
-
-    def to_json(self) -> JsonObject:
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {"do": self.word, **values}
-
-    @classmethod
-    def from_json(cls, item: JsonObject) -> Self:
-        return cls(**{part.name: item[part.name] for part in fields(cls)})
 
 
 def run(command: Command, state: SessionState) -> FrameMask | None:
@@ -133,7 +54,7 @@ class Add(Command):
         check_prompts(self.prompts, state.inference.stack.shape_zyx)
 
     def apply(self, state: SessionState) -> FrameMask | None:
-        return _answer(state, self.prompts)
+        return state.answer(self.prompts)
 
     def to_json(self) -> JsonObject:
         return {"do": self.word, "prompts": _prompts_to_json(self.prompts)}
@@ -174,10 +95,10 @@ class Replace(Command):
             )
 
     def apply(self, state: SessionState) -> FrameMask | None:
-        withdraw_prompts(state.ensure_object(self.object_id), self.frame)
+        state.withdraw_prompts(self.frame, self.object_id)
         if not self.prompts:
             return None
-        return _answer(state, self.prompts)
+        return state.answer(self.prompts)
 
     def to_json(self) -> JsonObject:
         return {**super().to_json(), "prompts": _prompts_to_json(self.prompts)}
@@ -252,22 +173,17 @@ class Clear(Command):
         state.object(self.object_id)
 
     def apply(self, state: SessionState) -> None:
-        _clear_frame(state.objects[self.object_id], self.frame)
+        state.clear_frame(self.frame, self.object_id)
 
 
 # --- objects -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Remove(Command):
+class Remove(ObjectCommand):
     """Remove an object with its prompts and masks."""
 
     word = "remove"
-    object_id: int
-
-    @property
-    def object_ids(self) -> frozenset[int]:
-        return frozenset({self.object_id})
 
     def check(self, state: SessionState) -> None:
         state.object(self.object_id)
@@ -277,23 +193,18 @@ class Remove(Command):
 
 
 @dataclass(frozen=True)
-class Rename(Command):
+class Rename(ObjectCommand):
     """Label an object, which need not exist yet."""
 
     word = "rename"
-    object_id: int
     name: str
-
-    @property
-    def object_ids(self) -> frozenset[int]:
-        return frozenset({self.object_id})
 
     def apply(self, state: SessionState) -> None:
         state.ensure_object(self.object_id).name = self.name
 
 
 @dataclass(frozen=True)
-class Describe(Command):
+class Describe(ObjectCommand):
     """Set properties of an object (colour, code, comment ...) and its label; it need not exist yet.
 
     Attributes:
@@ -303,13 +214,8 @@ class Describe(Command):
     """
 
     word = "describe"
-    object_id: int
     name: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def object_ids(self) -> frozenset[int]:
-        return frozenset({self.object_id})
 
     def apply(self, state: SessionState) -> None:
         obj = state.ensure_object(self.object_id)
@@ -317,7 +223,7 @@ class Describe(Command):
             obj.name = self.name
         if self.about.get("locked") and not obj.locked:
             for frame in obj.answers:
-                _freeze_composed(state, frame, [self.object_id])
+                state.freeze_composed(frame, [self.object_id])
         merged = {**obj.about, **self.about}
         obj.about = {key: value for key, value in merged.items() if value is not None}
 
@@ -370,7 +276,7 @@ class Accept(Command):
 
     def apply(self, state: SessionState) -> None:
         if self.accepted:
-            _freeze_composed(state, self.frame, self.objects)
+            state.freeze_composed(self.frame, self.objects)
         for object_id in self.objects:
             obj = state.objects[object_id]
             if self.accepted:
@@ -489,55 +395,7 @@ def entry_from_json(item: JsonObject) -> LogEntry:
         raise ReadError(f"the command {word!r} is malformed: {error!r}") from error
 
 
-# --- what commands share -------------------------------------------------------------------------
-
-
-def withdraw_prompts(obj: ObjectState, frame: int) -> None:
-    """Remove the prompts on a frame; where tracking had passed, its mask returns."""
-    tracked = obj.replaced.get(frame)
-    if tracked is None or obj.tracked(frame) is None:
-        _clear_frame(obj, frame)
-        return
-    obj.prompts.pop(frame, None)
-    obj.answers[frame] = tracked
-    del obj.replaced[frame]
-    obj.anchors -= {frame}
-    obj.accepted -= {frame}
-
-
-def _answer(state: SessionState, prompts: Sequence[Prompt]) -> FrameMask:
-    """Answer prompts, those of one object on one frame together; the answer to the last one's."""
-    groups: dict[tuple[int, int], list[Prompt]] = {}
-    for prompt in prompts:
-        groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
-    answers: dict[tuple[int, int], FrameMask] = {}
-    for (frame, object_id), group in groups.items():
-        obj = state.ensure_object(object_id)
-        answers[frame, object_id] = answer_prompts(state.inference, obj, object_id, frame, group)
-        obj.accepted -= {frame}  # the mask that was accepted has been replaced
-    return answers[prompts[-1].frame, prompts[-1].object_id]
-
-
-def _clear_frame(obj: ObjectState, frame: int) -> None:
-    obj.prompts.pop(frame, None)
-    obj.answers.pop(frame, None)
-    obj.passed.pop(frame, None)
-    obj.replaced.pop(frame, None)
-    obj.anchors -= {frame}
-    obj.settled -= {frame}
-    obj.accepted -= {frame}
-
-
-def _freeze_composed(state: SessionState, frame: int, object_ids: Iterable[int]) -> None:
-    """Store masks as they are displayed, so that accepting them changes no pixel on the screen."""
-    composed = state.compose_masks(state.objects, frame)
-    empty = encode_runs(np.zeros(state.size_hw, bool))
-    for object_id in object_ids:
-        result = state.objects[object_id].answers[frame]
-        runs = composed.get(object_id, empty)
-        if result.area and not np.array_equal(runs, result.runs):
-            area = int(runs[1::2].sum())
-            state.objects[object_id].answers[frame] = replace(result, runs=runs, area=area)
+# --- prompts as JSON -----------------------------------------------------------------------------
 
 
 def _group_by_object(prompts: Iterable[Prompt]) -> dict[int, list[Prompt]]:

@@ -34,7 +34,6 @@ from segscope.session.commands import (
     Add,
     Choose,
     Clear,
-    Command,
     Confirm,
     Describe,
     Propagate,
@@ -42,9 +41,9 @@ from segscope.session.commands import (
     Rename,
     Replace,
     run,
-    withdraw_prompts,
 )
 from segscope.session.identity import check_stack, stack_identity
+from segscope.session.log_entry import Command
 from segscope.session.record import make_record
 from segscope.session.state import SessionState
 from segscope.session.undo import History
@@ -177,7 +176,7 @@ class Interaction:
         object_id = prompts[0].object_id
         if instead and object_id in scratch.objects:
             scratch.unshare({object_id})
-            withdraw_prompts(scratch.objects[object_id], frame)
+            scratch.withdraw_prompts(frame, object_id)
         answer = run(Add(prompts), scratch)
         assert answer is not None
         return answer
@@ -317,7 +316,7 @@ class Interaction:
 
     @property
     def log(self) -> tuple[Command, ...]:
-        """The commands that count, in order."""
+        """The commands that are done and not undone, in order."""
         return self.history.commands
 
     # --- results ---------------------------------------------------------------------------------
@@ -328,7 +327,7 @@ class Interaction:
         return self.state.inference
 
     @property
-    def tracks(self) -> Mapping[int, ObjectState]:
+    def objects(self) -> Mapping[int, ObjectState]:
         """State of each object. To read, not to change."""
         return MappingProxyType(self.state.objects)
 
@@ -377,7 +376,7 @@ class Interaction:
         return compose(self.inference, self.state.objects, self.state.overlap, self.record())
 
     def record(self) -> JsonObject:
-        """What made the masks: versions, weights, window, prompts, commands."""
+        """How the masks were made: versions, weights, window, prompts, commands."""
         return make_record(self.history)
 
     # --- saving and replay -----------------------------------------------------------------------
@@ -414,7 +413,7 @@ class Interaction:
             progress: called with (commands done, commands to do).
             state: a file of `save_state` to begin from, where it fits the log; otherwise it is not
                 used.
-            other_weights: open it although another network made it. Masks are taken from the log,
+            other_weights: open it even if another network made it. Masks come from the log,
                 later prompts are answered by this engine, and `history.from_other_engines` counts
                 its commands.
             annotator: who works from now on; None for the annotator that the log names.

@@ -1,7 +1,7 @@
 """MaskDelta: what a command changed, stored with its line in the log: masks as they are displayed.
 
-With it a log can be opened when the network that made it is gone: the masks stay, byte for byte,
-and later prompts start from them as from masks that a person drew.
+With it a log can be opened when its network no longer exists: the masks stay, byte for byte, and
+later prompts start from them as from masks that a person drew.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from segscope.inference.crop import Crop
 from segscope.masks import Runs, encode_runs
 from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.prompts import Prompt
-from segscope.session.commands import Command
+from segscope.session.log_entry import Command
 from segscope.session.state import Objects, SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 

@@ -1,4 +1,4 @@
-"""The record of a session that its masks carry along: what made them."""
+"""The record that masks are exported with: how a session made them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def segment(
         cancel: called after each mask; True stops the propagation.
 
     Returns:
-        masks on the frames of the stack, with the record of what made them.
+        masks on the frames of the stack, with the record of how they were made.
 
     Raises:
         PromptError: no prompts, or one outside the stack.

@@ -1,4 +1,4 @@
-"""A saved state: the objects that a log leads to, so that a long one need not be computed again.
+"""A saved state of a session, so that a long log need not be computed again.
 
 Only a copy: the log stays the truth.
 """
@@ -23,7 +23,7 @@ from segscope.masks import Runs
 from segscope.memory.tensor_store import TensorHandle
 from segscope.predict.object_state import Candidate, FrameResult, ObjectState, StoredMemory
 from segscope.predict.state import InferenceState
-from segscope.session.commands import Command
+from segscope.session.log_entry import Command
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
@@ -38,7 +38,7 @@ def digest(commands: Sequence[Command]) -> str:
 
 
 def save(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> None:
-    """Write a state with the commands that led to it.
+    """Write a state with a digest of the commands that it results from.
 
     Args:
         era: of the log, see `LoggedCommand`.

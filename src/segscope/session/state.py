@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from segscope.errors import UsageError
 from segscope.inference.crop import Crop
-from segscope.masks import Runs
+from segscope.masks import FrameMask, Runs, encode_runs
 from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.predict.overlaps import Overlap, settled
+from segscope.predict.prompted_frame import answer_prompts
 from segscope.predict.state import InferenceState
+from segscope.prompts import Prompt
 from segscope.session.scratch_store import ScratchStore
 
 Objects = dict[int, ObjectState]
@@ -117,3 +121,54 @@ class SessionState:
         composed = settled(self.inference, objects, frame, self.overlap)
         self._composed[frame] = (inputs, composed)
         return composed
+
+    # --- changes; the objects must not be shared --------------------------------------------------
+
+    def answer(self, prompts: Sequence[Prompt]) -> FrameMask:
+        """Answer prompts, those of one object on one frame together; the last prompt's answer."""
+        groups: dict[tuple[int, int], list[Prompt]] = {}
+        for prompt in prompts:
+            groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
+        answers: dict[tuple[int, int], FrameMask] = {}
+        for (frame, object_id), group in groups.items():
+            obj = self.ensure_object(object_id)
+            answer = answer_prompts(self.inference, obj, object_id, frame, group)
+            answers[frame, object_id] = answer
+            obj.accepted -= {frame}  # the mask that was accepted has been replaced
+        return answers[prompts[-1].frame, prompts[-1].object_id]
+
+    def withdraw_prompts(self, frame: int, object_id: int) -> None:
+        """Remove the prompts on a frame; where tracking had passed, its mask returns."""
+        obj = self.ensure_object(object_id)
+        tracked = obj.replaced.get(frame)
+        if tracked is None or obj.tracked(frame) is None:
+            self.clear_frame(frame, object_id)
+            return
+        obj.prompts.pop(frame, None)
+        obj.answers[frame] = tracked
+        del obj.replaced[frame]
+        obj.anchors -= {frame}
+        obj.accepted -= {frame}
+
+    def clear_frame(self, frame: int, object_id: int) -> None:
+        """Remove everything of an object on a frame."""
+        obj = self.objects[object_id]
+        obj.prompts.pop(frame, None)
+        obj.answers.pop(frame, None)
+        obj.passed.pop(frame, None)
+        obj.replaced.pop(frame, None)
+        obj.anchors -= {frame}
+        obj.settled -= {frame}
+        obj.accepted -= {frame}
+
+    def freeze_composed(self, frame: int, object_ids: Iterable[int]) -> None:
+        """Store masks as they are displayed, so that accepting them changes no pixel on screen."""
+        composed = self.compose_masks(self.objects, frame)
+        empty = encode_runs(np.zeros(self.size_hw, bool))
+        for object_id in object_ids:
+            result = self.objects[object_id].answers[frame]
+            runs = composed.get(object_id, empty)
+            if result.area and not np.array_equal(runs, result.runs):
+                area = int(runs[1::2].sum())
+                changed = replace(result, runs=runs, area=area)
+                self.objects[object_id].answers[frame] = changed

@@ -19,8 +19,9 @@ from segscope.session.command_log import (
     Timeline,
     utc_now,
 )
-from segscope.session.commands import Add, Command, LogEntry, Propagate, Redo, Replace, Undo
+from segscope.session.commands import Add, Propagate, Replace
 from segscope.session.identity import engine_difference
+from segscope.session.log_entry import Command, LogEntry, Redo, Undo
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
 from segscope.session.state import SessionState, StateCheckpoint
 from segscope.wire import JsonObject
@@ -58,12 +59,12 @@ class History:
         self._done: list[Entry] = []
         self._undone: list[Entry] = []
         self._era = 0
-        self._begins_era = False  # whether the next line says that the engine has changed
+        self._begins_era = False  # whether the next line has to name a new engine
         self._propagating = False
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        """The commands that count, in order."""
+        """The commands that are done and not undone, in order."""
         return tuple(logged.command for logged, _ in self._done)
 
     @property
@@ -88,7 +89,7 @@ class History:
 
     @property
     def earlier_engines(self) -> list[JsonObject]:
-        """Identities of the other engines that made commands which count."""
+        """Identities of the other engines that computed commands in this history."""
         engines: list[JsonObject] = []
         for logged, _ in self._done:
             if logged.from_other_engine and logged.engine not in engines:
@@ -97,7 +98,7 @@ class History:
 
     @property
     def from_other_engines(self) -> int:
-        """How many of the commands that count another engine, or another machine, made."""
+        """How many of the commands another engine, or another machine, computed."""
         return sum(logged.from_other_engine for logged, _ in self._done)
 
     # --- doing -----------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ class History:
     # --- doing again -----------------------------------------------------------------------------
 
     def _reapply(self, logged: LoggedCommand) -> None:
-        """Do a command of the log again; masks of another engine are taken from the log."""
+        """Do a command of the log again; masks of other engines come from the log."""
         if logged.from_other_engine and logged.delta is not None:
             apply_delta(self.state.objects, logged.command, logged.delta, self.state.size_hw)
         else:
@@ -247,7 +248,7 @@ class History:
     # --- saving and resuming ---------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write the commands that count to a new log."""
+        """Write the commands that are done to a new log."""
         done = [logged for logged, _ in self._done]
         engine = self.header.engine
         if done:
@@ -265,7 +266,7 @@ class History:
 
     def save_state(self, path: Path) -> None:
         """Write the present state, so that resuming need not compute it again."""
-        if not self._begins_era:  # an era without commands has no state of its own
+        if not self._begins_era:  # an era without commands has no state yet
             snapshot.save(path, self.state, self.commands, self._era)
 
     def replay(
@@ -280,7 +281,7 @@ class History:
 
         Args:
             state_file: a saved state to begin from, if it fits.
-            other_weights: whether another engine may have made the log; its masks are adopted then.
+            other_weights: accept a log of another engine, and adopt its masks.
 
         Returns:
             how its engine differs from the present one, where that is not allowed; else "".
@@ -329,9 +330,7 @@ class History:
     def _adopt_masks(
         self, done: Sequence[LoggedCommand], state_file: Path | None, progress: Progress | None
     ) -> None:
-        """Take the masks of a log that another engine or machine made; the next command begins an
-        era.
-        """
+        """Adopt the masks of a log by another engine or machine; the next command begins an era."""
         self.state.reset()
         self._begins_era = True
         first = 0

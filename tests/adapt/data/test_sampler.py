@@ -12,8 +12,6 @@ from segscope.adapt import METHODS
 from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.training.settings import BOXES, MIX, TrainingSettings
-from segscope.inference.decoder_prompts import combine_prompts, decoder_prompt
-from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 
 @pytest.mark.parametrize("family", ["mini", "sam2"])
@@ -49,24 +47,6 @@ def test_clips_run_both_ways_and_hold_the_prompted_frame(clips: Data) -> None:
     assert all(example.truth[0, example.at].any() for example in found)
     grows = {bool(example.truth[0, -1].sum() > example.truth[0, 0].sum()) for example in found}
     assert grows == {True, False}
-
-
-def test_prompts_are_read_as_in_prediction() -> None:
-    mask = np.zeros((20, 30), bool)
-    mask[5:9, 6:12] = True
-    talks = (
-        [Box((1, 2, 9, 12)), Point(4.5, 5.5), Point(8.5, 2.5, positive=False)],
-        [Scribble(((2.0, 3.0), (9.0, 9.0))), Box((0, 0, 5, 5)), Box((1, 1, 6, 6))],
-        [Box((1, 2, 9, 12)), MaskPrompt(mask, refine=True), Point(4.5, 5.5)],
-    )
-    for prompts in talks:
-        ours, theirs = decoder_prompt(prompts), combine_prompts(prompts)
-        assert np.array_equal(ours.points, theirs.decoder_prompt.points)
-        assert np.array_equal(ours.positive, theirs.decoder_prompt.positive)
-        assert ours.box == theirs.decoder_prompt.box
-        assert (ours.previous is None) == (theirs.start is None)
-        if ours.previous is not None and theirs.start is not None:
-            assert np.array_equal(ours.previous.numpy(), theirs.start.numpy())
 
 
 def test_a_base_is_trained_on_prompts_that_it_understands() -> None:

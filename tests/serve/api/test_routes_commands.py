@@ -127,7 +127,7 @@ class TestCommands:
         assert found
         whole = server.labels()[0]
         server.do("undo")
-        # a finished one, an accepted one and one in work, each over a part of what will be found again
+        # one locked, one accepted, one in work, each over a part of what is segmented again
         rows, columns = np.nonzero(whole)
         halves = ((rows.min(), 1), (int(np.median(rows)), 2), (rows.max(), 3))
         for row, number in halves:

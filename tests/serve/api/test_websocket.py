@@ -1,4 +1,4 @@
-"""The socket: commands in, masks out, late hovers dropped, malformed messages answered and survived."""
+"""The socket: commands in, masks out; late hovers are dropped, malformed messages answered."""
 
 from __future__ import annotations
 

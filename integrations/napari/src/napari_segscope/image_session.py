@@ -1,4 +1,4 @@
-"""The session on one image of the viewer: its layers and its masks. Knows napari's layers, no Qt."""
+"""The session on one image of the viewer: its layers and masks. Knows no Qt."""
 
 from __future__ import annotations
 

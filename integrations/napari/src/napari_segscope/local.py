@@ -10,7 +10,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-_ARGUMENTS = ("serve", "--port", "0", "--facade", "none", "--json")
+_ARGUMENTS = ("serve", "--port", "0", "--compat", "none", "--json")
 _STOP_TIMEOUT_S = 20
 _LONGEST_ERROR = 500
 _END_OF_JSON = "}\n"

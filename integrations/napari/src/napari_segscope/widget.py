@@ -270,7 +270,7 @@ class SegscopeWidget(QWidget):
         self._do("propagating", run, lambda done: self._show_changes(set(range(done))))
 
     def stop(self) -> None:
-        """Stop the propagation; the masks it has made remain."""
+        """Stop the propagation; its masks so far remain."""
         self._stop.set()
 
     def _show_progress(self, done: int, total: int) -> None:

@@ -112,7 +112,7 @@ class VolumeSession:
     ) -> Iterator[tuple[int, int, int]]:
         """Track objects both ways; (slice, slices done, slices).
 
-        Leaving the loop cancels the rest; masks made so far remain.
+        Leaving the loop cancels the rest; the masks so far remain.
         """
         if objects is not None:
             options["objects"] = list(objects)

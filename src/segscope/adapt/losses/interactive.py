@@ -110,7 +110,9 @@ class Exchange:
         return decoder_prompt(self.prompts, self.previous)
 
     def correct(self, low: Tensor, mask: Tensor, example: Example, k: int) -> None:
-        """Correct an answer: logits (row, column) of the decoder, mask (row, column) on the grid."""
+        """Correct an answer: logits (row, column) of the decoder, mask (row, column) on the
+        grid.
+        """
         self.previous = low.clamp(-CLAMP, CLAMP)
         answer: NDArray[np.bool_] = mask.cpu().numpy()
         truth = example.truth[k, example.at]

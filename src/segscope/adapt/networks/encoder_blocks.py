@@ -234,10 +234,10 @@ def _repvit(self: Any, x: Tensor) -> Tensor:
     """Block of EdgeTAM's encoder on a map (B, channel, row, column)."""
     x = self.se(self.token_mixer(x))
     if hasattr(self, "after_mixing"):
-        x = x + self.after_mixing(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x + self.after_mixing(_last(x)).permute(0, 3, 1, 2)
     out = x + self.channel_mixer(x)
     if hasattr(self, "beside_mlp"):
-        out = out + self.beside_mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        out = out + self.beside_mlp(_last(x)).permute(0, 3, 1, 2)
     return out
 
 
@@ -263,3 +263,9 @@ def _mini(self: Any, x: Tensor) -> Tensor:
     tokens = tokens + self.shrink(F.gelu(self.grow(normed)))
     tokens = _extend_mlp(self, tokens.view(shape), normed.view(shape))
     return tokens.permute(0, 3, 1, 2).contiguous()
+
+
+def _last(maps: Tensor) -> Tensor:
+    """(B, channel, row, column) to (B, row, column, channel), for linear layers."""
+    # contiguous, as `segscope.models.fast_attention.contiguous_inputs` explains
+    return maps.permute(0, 2, 3, 1).contiguous()

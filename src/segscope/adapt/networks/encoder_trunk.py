@@ -97,9 +97,10 @@ class Trunk:
 
     def _adapt(self, adapter: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """What an adapter adds to the input of a block."""
+        # contiguous, as `segscope.models.fast_attention.contiguous_inputs` explains
         if self.channels_last:
-            return adapter(x)
-        return _channels_first(adapter(_channels_last(x)))
+            return adapter(x.contiguous())
+        return _channels_first(adapter(_channels_last(x).contiguous()))
 
 
 def trunk(engine: Engine) -> Trunk:

@@ -12,7 +12,7 @@ from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, Req
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
-from segscope.session.commands import Command
+from segscope.session.log_entry import Command
 
 Step = Callable[[OpenSession], CommandResult | None]
 
@@ -42,8 +42,8 @@ def execute(workspace: Workspace, session_id: str, request: CommandRequest) -> R
         if propagation is not None:
             job = workspace.session_jobs.propagate(session_id, propagation)
             result = replace(result, job=job.job_id)
-        if result.answer is not None:
-            workspace.look_ahead(session_id, result.answer.frame)
+        if result.answer is not None and workspace.settings.prefetch:
+            workspace.session_jobs.look_ahead(session_id, result.answer.frame)
         answer = _answer(request, result, session, start)
         _add_changes(answer, result, session)
     return Reply(request, result, answer)
@@ -57,7 +57,7 @@ def execute_command(
     *,
     force: bool = False,
 ) -> Reply:
-    """Do a command that has a route of its own."""
+    """Do a command that has a separate route."""
     start = time.perf_counter()
     with workspace.sessions.use(session_id) as session:
         result = session.execute(command(session), force=force)
@@ -118,7 +118,7 @@ def _add_mask(answer: CommandAnswer, mask: FrameMask) -> None:
 
 def _add_changes(answer: CommandAnswer, result: CommandResult, session: OpenSession) -> None:
     """Add what a stored command changed besides masks."""
-    objects = session.work.tracks
+    objects = session.work.objects
     answer.stale = list(result.stale)
     answer.job = result.job
     answer.objects = session.objects(result.touched, with_frames=False)

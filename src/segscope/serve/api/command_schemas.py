@@ -17,7 +17,7 @@ from segscope.errors import PromptError
 from segscope.prompts import Box, MaskPrompt, Point, Prompt
 from segscope.serve.answers import Encoding
 from segscope.serve.api.schemas import (
-    Code,
+    CodedMeaning,
     Colour,
     Corners,
     Frame,
@@ -40,7 +40,7 @@ PromptItems = Annotated[list[dict[str, Any]], Field(max_length=1000)]
 
 
 class RequestOptions(RequestBody):
-    """What every command may carry.
+    """Options of every command.
 
     Attributes:
         seq: a number that the answer repeats, so that clients recognise late answers.
@@ -283,7 +283,7 @@ _KINDS: tuple[type[CommandRequest], ...] = (
 COMMANDS: Mapping[str, type[CommandRequest]] = {kind.word: kind for kind in _KINDS}
 
 
-# --- objects, flags and jobs: routes of their own ------------------------------------------------
+# --- objects, flags and jobs, which have separate routes -----------------------------------------
 
 
 class EverythingRequest(RequestOptions):
@@ -305,7 +305,7 @@ class ObjectProperties(RequestOptions):
 
     label: Short | None = None
     colour: Colour | None = None
-    code: Code | None = None
+    code: CodedMeaning | None = None
     comment: Long | None = None
 
     def about(self) -> dict[str, Any]:
@@ -315,7 +315,7 @@ class ObjectProperties(RequestOptions):
 
 
 class NewObject(ObjectProperties):
-    """A new object, with the lowest free number unless one is given."""
+    """A new object, with the lowest free number by default."""
 
     label: Short = ""
     object_id: ObjectId | None = None

@@ -20,9 +20,9 @@ from segscope.serve.answers import (
     SessionInfo,
     SessionOpened,
 )
-from segscope.serve.api.dependencies import Leased, Space, array
+from segscope.serve.api.dependencies import Leased, ServedWorkspace, array_response
 from segscope.serve.sessions import review
-from segscope.serve.sessions.registry import SessionRequest
+from segscope.serve.sessions.session_request import SessionRequest
 from segscope.wire import JsonObject
 
 router = APIRouter()
@@ -31,71 +31,71 @@ _CHUNK = 2**20
 
 @router.get("/sessions")
 def sessions(
-    space: Space,
+    workspace: ServedWorkspace,
     image_id: Annotated[str | None, Query(max_length=200)] = None,
     annotator: Annotated[str | None, Query(max_length=200)] = None,
 ) -> list[SessionInfo]:
     """Sessions, the latest first."""
-    return space.sessions.list_sessions(image_id, annotator)
+    return workspace.sessions.list_sessions(image_id, annotator)
 
 
 @router.post("/sessions", status_code=201)
-def open_session(body: SessionRequest, space: Space) -> SessionOpened:
+def open_session(body: SessionRequest, workspace: ServedWorkspace) -> SessionOpened:
     """Open the annotator's session on an image, an existing or a new one, and lease it."""
-    return space.open_session(body)
+    return workspace.session_service.open(body)
 
 
 @router.get("/sessions/{session_id}")
-def session(session_id: str, space: Space) -> SessionInfo:
+def session(session_id: str, workspace: ServedWorkspace) -> SessionInfo:
     """One session."""
-    return space.sessions.describe(session_id)
+    return workspace.sessions.describe(session_id)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
 def close_session(
-    session_id: Leased, space: Space, erase: Annotated[bool, Query()] = False
+    session_id: Leased, workspace: ServedWorkspace, erase: Annotated[bool, Query()] = False
 ) -> None:
     """End the lease; with `erase` the session is moved to the project's trash."""
-    space.close_session(session_id, erase=erase)
+    workspace.session_service.close(session_id, erase=erase)
 
 
 @router.post("/sessions/{session_id}/heartbeat")
 def heartbeat(
-    session_id: str, space: Space, x_lease: Annotated[str | None, Header()] = None
+    session_id: str, workspace: ServedWorkspace, x_lease: Annotated[str | None, Header()] = None
 ) -> Heartbeat:
     """Keep the lease alive."""
-    space.sessions.row(session_id)
-    leases = space.sessions.leases
+    workspace.sessions.row(session_id)
+    leases = workspace.sessions.leases
     lease = leases.check(session_id, x_lease, acts=False)
     return Heartbeat(idle_left_s=round(leases.idle_left_s(lease), 1))
 
 
 @router.get("/sessions/{session_id}/state")
-def state(session_id: str, space: Space) -> SessionDetails:
+def state(session_id: str, workspace: ServedWorkspace) -> SessionDetails:
     """A session, but for its masks."""
-    return space.state(session_id)
+    return workspace.session_service.describe(session_id)
 
 
 @router.get("/sessions/{session_id}/prompts")
 def prompts(
     session_id: str,
-    space: Space,
+    workspace: ServedWorkspace,
     frame: Annotated[int | None, Query(ge=0)] = None,
     object_id: Annotated[int | None, Query(ge=1)] = None,
 ) -> JsonObject:
     """Prompts as a prompt file has them."""
-    return space.prompts(session_id, frame, object_id)
+    return workspace.session_service.prompts(session_id, frame, object_id)
 
 
 @router.get("/sessions/{session_id}/masks")
 def masks(
     session_id: str,
-    space: Space,
+    workspace: ServedWorkspace,
     frame: Annotated[int, Query(ge=0)],
     encoding: Annotated[Encoding, Query()] = "bits",
 ) -> list[EncodedPatch]:
     """Masks of a frame, each in its box."""
-    with space.sessions.use(session_id) as session:
+    with workspace.sessions.use(session_id) as session:
         return [patch.encode(encoding) for patch in session.masks_on(frame)]
 
 
@@ -103,50 +103,50 @@ def masks(
 def labels(
     session_id: str,
     request: Request,
-    space: Space,
+    workspace: ServedWorkspace,
     frame: Annotated[int | None, Query(ge=0)] = None,
     axis: Annotated[
         int | None, Query(ge=0, le=2, description="of the stored array; default the session's")
     ] = None,
 ) -> Response:
     """Label map of a frame, also along another axis, or of all frames along the session's axis."""
-    with space.sessions.use(session_id) as session:
+    with workspace.sessions.use(session_id) as session:
         session_axis = session.work.stack.axis
         if frame is not None and axis in (None, session_axis):
-            return array(session.labels(frame), request)
+            return array_response(session.labels(frame), request)
         size = session.frames * session.size_hw[0] * session.size_hw[1] * 2
-        if size > space.settings.limits.volume_bytes:
+        if size > workspace.settings.limits.volume_bytes:
             raise UsageError("these labels are too large for one answer; request frame by frame")
         whole = np.stack([session.labels(index) for index in range(session.frames)])
     if frame is None:
-        return array(whole, request, axis=session_axis)
+        return array_response(whole, request, axis=session_axis)
     stored = np.moveaxis(whole, 0, session_axis)
     along = np.moveaxis(stored, axis or 0, 0)
     if frame >= len(along):
         raise UsageError(f"frame {frame} along axis {axis}, which has frames 0 to {len(along) - 1}")
-    return array(along[frame], request)
+    return array_response(along[frame], request)
 
 
 @router.get("/sessions/{session_id}/review")
 def list_doubts(
-    session_id: str, space: Space, count: Annotated[int, Query(ge=1, le=10_000)] = 50
+    session_id: str, workspace: ServedWorkspace, count: Annotated[int, Query(ge=1, le=10_000)] = 50
 ) -> list[Doubt]:
     """Masks to review, most doubtful first."""
-    with space.sessions.use(session_id) as session:
-        return review.list_doubts(dict(session.work.tracks), session.size_hw, count)
+    with workspace.sessions.use(session_id) as session:
+        return review.list_doubts(dict(session.work.objects), session.size_hw, count)
 
 
 @router.get("/sessions/{session_id}/export", response_class=StreamingResponse)
 def export(
     session_id: str,
-    space: Space,
+    workspace: ServedWorkspace,
     format: Annotated[str, Query(max_length=40)] = "nifti",  # noqa: A002 - name of the parameter
     objects: Annotated[
         str | None, Query(max_length=4000, description="numbers with commas; default all")
     ] = None,
 ) -> StreamingResponse:
     """The masks as a file, exactly as displayed."""
-    block = space.export(session_id, format, _numbers(objects))
+    block = workspace.session_service.export(session_id, format, _numbers(objects))
     file = block.__enter__()
 
     def chunks(path: Path) -> Iterator[bytes]:
@@ -165,9 +165,9 @@ def export(
 
 
 @router.get("/sessions/{session_id}/log", response_class=Response)
-def log(session_id: str, space: Space) -> Response:
-    """The log, JSON lines: it re-creates the masks, and shows how they were made."""
-    data = space.sessions.log_path(session_id).read_bytes()
+def log(session_id: str, workspace: ServedWorkspace) -> Response:
+    """The log, JSON lines: it re-creates the masks and documents every step."""
+    data = workspace.sessions.log_path(session_id).read_bytes()
     headers = {"Content-Disposition": 'attachment; filename="log.jsonl"'}
     return Response(
         data[: data.rfind(b"\n") + 1], media_type="application/x-ndjson", headers=headers

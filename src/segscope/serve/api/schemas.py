@@ -39,7 +39,7 @@ class Login(RequestBody):
     token: Annotated[str, StringConstraints(max_length=500)]
 
 
-class Code(RequestBody):
+class CodedMeaning(RequestBody):
     """A coded meaning, as DICOM writes it."""
 
     scheme: Short = "SCT"
@@ -53,7 +53,7 @@ class Label(RequestBody):
     number: ObjectId
     name: Short
     colour: Colour | None = None
-    code: Code | None = None
+    code: CodedMeaning | None = None
 
 
 class ProjectChange(RequestBody):

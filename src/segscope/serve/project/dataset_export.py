@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -49,79 +49,87 @@ class ExportedDataset(TypedDict):
     val: int
 
 
-def export_dataset(
-    cases: Sequence[WorklistCase],
-    sessions: SessionRegistry,
-    images: Images,
-    target: Path,
-    *,
-    name: str,
-    progress: Callable[[int, int], None],
-    cancelled: Callable[[], bool],
-) -> ExportedDataset:
-    """Write the masks of cases and a `dataset.json` that refers to their images in place.
+@dataclass(frozen=True)
+class DatasetExport:
+    """An export of annotated cases.
 
-    Args:
+    Attributes:
         cases: cases to export; of each, the latest session with masks.
         sessions, images: those of the project.
         target: the folder to write; an existing one is replaced when the export succeeds.
         name: name of the data set.
-        progress: called with (cases done, cases in total).
-        cancelled: checked before each case; if it returns True, `target` remains unchanged.
-
-    Raises:
-        Cancelled: the export was stopped.
-        UsageError: none of the cases has masks.
     """
-    items: list[ItemEntry] = []
-    with atomic(target, folder=True) as folder:
-        (folder / "masks").mkdir()
-        for number, case in enumerate(cases, start=1):
-            if cancelled():
-                raise Cancelled("export cancelled; an earlier data set is unchanged")
-            item = _export_case(case, sessions, images, folder)
-            if item is not None:
-                items.append(item)
-            progress(number, len(cases))
-        if not items:
-            raise UsageError("none of these cases has masks; annotate and finish some cases first")
-        _assign_splits(items)
-        document = {
-            "name": name,
+
+    cases: Sequence[WorklistCase]
+    sessions: SessionRegistry
+    images: Images
+    target: Path
+    name: str
+
+    def run(
+        self, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
+    ) -> ExportedDataset:
+        """Write the masks and a `dataset.json` that refers to the images in place.
+
+        Args:
+            progress: called with (cases done, cases in total).
+            cancelled: checked before each case; if it returns True, `target` remains unchanged.
+
+        Raises:
+            Cancelled: the export was stopped.
+            UsageError: none of the cases has masks.
+        """
+        items: list[ItemEntry] = []
+        with atomic(self.target, folder=True) as folder:
+            (folder / "masks").mkdir()
+            for number, case in enumerate(self.cases, start=1):
+                if cancelled():
+                    raise Cancelled("export cancelled; an earlier data set is unchanged")
+                item = self._export_case(case, folder)
+                if item is not None:
+                    items.append(item)
+                progress(number, len(self.cases))
+            if not items:
+                raise UsageError(
+                    "none of these cases has masks; annotate and finish some cases first"
+                )
+            _assign_splits(items)
+            self._write_description(items, folder)
+        validation = sum(item["split"] == "val" for item in items)
+        return {"folder": self.target.name, "items": len(items), "val": validation}
+
+    def _write_description(self, items: Sequence[ItemEntry], folder: Path) -> None:
+        description = {
+            "name": self.name,
             "target_kind": "instance",
             "labels": _label_kinds(items),
             "items": items,
         }
-        (folder / "dataset.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
-    validation = sum(item["split"] == "val" for item in items)
-    return {"folder": target.name, "items": len(items), "val": validation}
+        (folder / "dataset.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
 
-
-def _export_case(
-    case: WorklistCase, sessions: SessionRegistry, images: Images, folder: Path
-) -> ItemEntry | None:
-    """The item of a case with its mask files written, or None if there is nothing to export."""
-    image = images.get(case.image_id)
-    if image.choice.options():
-        return None  # a data set refers to files and cannot name a series or time point in them
-    for session in sessions.list_sessions(image_id=case.image_id):
-        with sessions.use(session.session_id) as document:
-            masks = document.masks()
-            stack = document.work.stack
-        if not masks.runs:
-            continue
-        targets = [
-            _write_target(folder, case.image_id, label, label_masks, stack)
-            for label, label_masks in _split_by_label(masks)
-        ]
-        return {
-            "id": case.image_id,
-            "group": case.image_id,
-            "image": str(image.path),
-            "targets": targets,
-            "split": "train",
-        }
-    return None
+    def _export_case(self, case: WorklistCase, folder: Path) -> ItemEntry | None:
+        """The item of a case with its mask files written, or None if there is nothing to export."""
+        image = self.images.get(case.image_id)
+        if image.choice.options():
+            return None  # a data set cannot name a series or time point within a file
+        for session_info in self.sessions.list_sessions(image_id=case.image_id):
+            with self.sessions.use(session_info.session_id) as session:
+                masks = session.masks()
+                stack = session.work.stack
+            if not masks.runs:
+                continue
+            targets = [
+                _write_target(folder, case.image_id, label, label_masks, stack)
+                for label, label_masks in _split_by_label(masks)
+            ]
+            return {
+                "id": case.image_id,
+                "group": case.image_id,
+                "image": str(image.path),
+                "targets": targets,
+                "split": "train",
+            }
+        return None
 
 
 def _assign_splits(items: list[ItemEntry]) -> None:

@@ -19,7 +19,7 @@ Origin = Literal["root", "upload"]
 _ID_LENGTH = 32  # hexadecimal digits of a SHA-256
 
 
-class ReadOptions(TypedDict, total=False):
+class ReadKeywords(TypedDict, total=False):
     """Keyword arguments of `segscope.read`; stored as JSON."""
 
     series: str
@@ -35,9 +35,9 @@ class ReadChoice:
     volume: int | None = None
     channel: int | None = None
 
-    def options(self) -> ReadOptions:
-        """The choices that were made."""
-        options: ReadOptions = {}
+    def options(self) -> ReadKeywords:
+        """The choices as keyword arguments; without those left open."""
+        options: ReadKeywords = {}
         if self.series is not None:
             options["series"] = self.series
         if self.volume is not None:
@@ -75,8 +75,8 @@ class ImageProperties:
     bytes: int
     notes: list[str]
 
-    @classmethod
-    def of(cls, stack: Stack) -> ImageProperties:
+    @staticmethod
+    def from_stack(stack: Stack) -> ImageProperties:
         """The properties of an open stack."""
         window = Renderer(stack).record()
         channels = 1
@@ -91,7 +91,7 @@ class ImageProperties:
         times = None
         if stack.times_s is not None:
             times = stack.times_s.tolist()
-        return cls(
+        return ImageProperties(
             kind=stack.kind,
             modality=stack.modality,
             shape_zyx=stack.shape_zyx,
@@ -113,6 +113,12 @@ class Image(ImageProperties):
     image_id: str
     name: str
     origin: Origin
+
+    @classmethod
+    def of(cls, stack: Stack, image_id: str, name: str, origin: Origin) -> Image:
+        """The image that an open stack was read from."""
+        properties = ImageProperties.from_stack(stack)
+        return cls(image_id=image_id, name=name, origin=origin, **vars(properties))
 
 
 @dataclass(frozen=True)

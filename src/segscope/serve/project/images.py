@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io import FORMATS, read
-from segscope.io.video.reader import FrameFolder
+from segscope.io.video.frame_folder import FrameFolder
 from segscope.render import Renderer
 from segscope.serve.errors import NotFound, Refused, TooLarge
 from segscope.serve.project import safe_paths
@@ -24,8 +25,6 @@ from segscope.serve.project.image_encoding import encode_image, encode_thumbnail
 from segscope.serve.project.image_records import (
     NO_CHOICE,
     Image,
-    ImageProperties,
-    Origin,
     ReadChoice,
     StoredImage,
     image_id_of,
@@ -35,6 +34,8 @@ from segscope.serve.project.sandboxed_reader import read_sandboxed
 from segscope.serve.project.uploads import UploadedFile, Uploads
 from segscope.serve.settings import Settings
 from segscope.stack import Stack
+
+log = logging.getLogger("segscope.serve")
 
 CACHED = 6  # stacks and renderers kept open besides those in use by sessions
 DisplayWindow = str | Mapping[str, Any] | None
@@ -122,7 +123,8 @@ class Images:
         path = path.resolve()
         stack = read(path, **choice.options())
         image_id = image_id_of(self._content_hash(path), choice.options())
-        return self._insert(image_id, path.name, "root", path, choice, stack)
+        image = Image.of(stack, image_id, path.name, "root")
+        return self._insert(StoredImage(image, path, choice), stack)
 
     def upload(
         self,
@@ -145,27 +147,20 @@ class Images:
             read_sandboxed(upload.path, choice.options(), limits)  # before anything is stored
             path = upload.store(image_id)
             stack = read_sandboxed(path, choice.options(), limits)
-            return self._insert(image_id, name or path.name, "upload", path, choice, stack)
+            image = Image.of(stack, image_id, name or path.name, "upload")
+            return self._insert(StoredImage(image, path, choice), stack)
 
-    def _insert(
-        self,
-        image_id: str,
-        name: str,
-        origin: Origin,
-        path: Path,
-        choice: ReadChoice,
-        stack: Stack,
-    ) -> Image:
-        properties = ImageProperties.of(stack)
-        image = Image(image_id=image_id, name=name, origin=origin, **vars(properties))
-        row = StoredImage(image, path, choice).to_row() | {"created": now()}
+    def _insert(self, stored: StoredImage, stack: Stack) -> Image:
+        """Add an image that was read, or update the place of one that was moved."""
+        image = stored.image
+        row = stored.to_row() | {"created": now()}
         self._database.insert("images", row, otherwise="OR IGNORE")
-        if not self.get(image_id).path.exists():  # the file was moved since it was first added
-            moved = {"path": str(path), "origin": origin, "name": name}
-            self._database.update("images", image_id, moved)
+        if not self.get(image.image_id).path.exists():
+            moved = {"path": str(stored.path), "origin": image.origin, "name": image.name}
+            self._database.update("images", image.image_id, moved)
         with self._lock:
-            self._stacks.put((image_id, 0), stack)
-        return self.get(image_id).image
+            self._stacks.put((image.image_id, 0), stack)
+        return self.get(image.image_id).image
 
     def _content_hash(self, path: Path) -> str:
         """The hash of a file or folder; computed again only if sizes or times have changed."""
@@ -243,6 +238,18 @@ class Images:
                 "it with a larger `step`, or frame by frame."
             )
         return np.stack([stack[index][::step, ::step] for index in range(0, len(stack), step)])
+
+    def prefetch(self, image_id: str) -> None:
+        """Open an image in the background, because it is likely to be needed soon."""
+
+        def work() -> None:
+            try:
+                frames = self.renderer(image_id)
+                _ = frames[len(frames) // 2]
+            except Exception as error:
+                log.debug("prefetching an image failed: %s", type(error).__name__)
+
+        threading.Thread(target=work, name="segscope-prefetch", daemon=True).start()
 
     def list_folder(self, root: int, relative: str) -> list[FolderEntry]:
         """Images and folders in a folder below a root."""

@@ -1,25 +1,18 @@
-"""Workspace: a project at work. Every door (the page, the clients, other programs' protocols) comes
-through here.
-"""
+"""The workspace: everything that a server needs for one project, opened and closed together."""
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from segscope._version import __version__
 from segscope.errors import UsageError, WriteError
-from segscope.prompts import Prompt
 from segscope.render import PRESETS
-from segscope.serve.answers import DisplayWindow, FlaggedFrame, SessionDetails, SessionOpened
 from segscope.serve.project.database import Store
 from segscope.serve.project.images import Images
 from segscope.serve.project.lock import lock_project
-from segscope.serve.project.mask_export import EXPORT_FORMATS, ExportedFile, export_masks
+from segscope.serve.project.mask_export import EXPORT_FORMATS
 from segscope.serve.project.pacs import Archives
 from segscope.serve.project.project_info import (
     ClientLimits,
@@ -31,34 +24,37 @@ from segscope.serve.project.worklist import Worklist
 from segscope.serve.sessions.events import EventBus
 from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.model_pool import ModelPool
-from segscope.serve.sessions.object_info import describe_network
-from segscope.serve.sessions.registry import SessionRegistry, SessionRequest
-from segscope.serve.sessions.review import count_reviewed
+from segscope.serve.sessions.registry import SessionRegistry
+from segscope.serve.sessions.service import SessionService
 from segscope.serve.sessions.session_jobs import SessionJobs
 from segscope.serve.settings import Settings
-from segscope.wire import JsonObject, prompts_to_json
-
-log = logging.getLogger("segscope.serve")
-
-AHEAD = 2  # neighbours of the frame in view that are encoded in the background, each way
 
 
 class Workspace:
-    """One project, open.
+    """An open project. The web page, clients and compatibility interfaces all work on it.
+
+    Attributes:
+        images, archives, cases: what there is to segment.
+        engines: the models.
+        sessions: the sessions in memory and on disk.
+        session_service, session_jobs: what clients do with sessions.
+        jobs, events: work in progress, and the listeners to it.
 
     Example:
         >>> from segscope.serve.settings import Settings
-        >>> workspace = Workspace(Settings(Path("my-project"), roots=(Path("scans"),)))  # doctest: +SKIP
-        >>> image = workspace.images.refer(0, "case1.nii.gz")  # doctest: +SKIP
+        >>> settings = Settings(Path("my-project"), roots=(Path("scans"),))  # doctest: +SKIP
+        >>> workspace = Workspace(settings)  # doctest: +SKIP
+        >>> image = workspace.images.resolve(0, "case1.nii.gz")  # doctest: +SKIP
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Open the project folder, or make it.
+        """Open the project folder, or create it.
 
         Raises:
-            UsageError: a folder cannot be there, or a root is none.
-            ReadError: it holds something else.
-            Busy: another server works in it.
+            UsageError: a root is not a folder.
+            WriteError: the project folder cannot be created.
+            ReadError: the folder holds a later version of a project, or something else.
+            Busy: another server works on it.
         """
         for root in settings.roots:
             if not root.is_dir():
@@ -67,13 +63,15 @@ class Workspace:
             settings.project.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(
-                f"cannot make the project folder {settings.project}: {error.strerror or error}"
+                f"cannot create the project folder {settings.project}: {error.strerror or error}"
             ) from error
         self.settings = settings
+        self.started = time.time()
         self._lock = lock_project(settings.project)
         self.store = Store(settings.project / "project.sqlite")
         self.images = Images(self.store, settings)
         self.archives = Archives(settings, self.images)
+        self.cases = Worklist(self.store, self.images)
         self.engines = ModelPool(
             settings.model, settings.models, settings.device, settings.project / "models"
         )
@@ -82,14 +80,13 @@ class Workspace:
         self.sessions = SessionRegistry(
             settings, self.store, self.images, self.engines, self.jobs, self.events
         )
+        self.session_service = SessionService(self.store, self.images, self.sessions, self.jobs)
         self.session_jobs = SessionJobs(
             self.store, self.sessions, self.engines, self.jobs, self.events
         )
-        self.cases = Worklist(self.store, self.images)
-        self.started = time.time()
 
     def close(self) -> None:
-        """Stop jobs, save states, close files."""
+        """Stop jobs, save sessions, close files."""
         if self._lock.closed:
             return
         self.jobs.close()
@@ -103,8 +100,6 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- the project -----------------------------------------------------------------------------
-
     @property
     def name(self) -> str:
         """The name of the project; by default that of its folder."""
@@ -116,7 +111,7 @@ class Workspace:
         """The labels that objects may get."""
         return [ProjectLabel.from_json(label) for label in self.store.get("labels", [])]
 
-    def project(self) -> ProjectInfo:
+    def describe(self) -> ProjectInfo:
         """Describe the project to clients."""
         settings = self.settings
         return ProjectInfo(
@@ -140,7 +135,7 @@ class Workspace:
             ),
         )
 
-    def change_project(
+    def update(
         self, *, name: str | None = None, labels: Sequence[ProjectLabel] | None = None
     ) -> None:
         """Change the name or replace the labels; None leaves them as they are.
@@ -155,120 +150,3 @@ class Workspace:
             if len(set(numbers)) != len(numbers):
                 raise UsageError("two labels share a number; give each label its own")
             self.store.put("labels", [asdict(label) for label in labels])
-
-    # --- sessions --------------------------------------------------------------------------------
-
-    def open_session(self, request: SessionRequest) -> SessionOpened:
-        """Find or create a session and lease it."""
-        row, resumed = self.sessions.find_or_create(request)
-        lease = self.sessions.leases.claim(row["id"], take_over=request.take_over)
-        return SessionOpened(
-            session_id=row["id"],
-            lease=lease.token,
-            idle_s=self.settings.idle_timeout_s,
-            liveness_s=self.settings.liveness_s,
-            resumed=resumed,
-        )
-
-    def close_session(self, session_id: str, *, erase: bool = False) -> None:
-        """Give the lease back; with `erase`, put the session into the trash."""
-        self.sessions.row(session_id)
-        for job in self.jobs.of(session_id):
-            job.cancel()
-            job.wait(10)
-        if erase:
-            self.sessions.erase(session_id)
-        self.sessions.leases.release(session_id)
-
-    def state(self, session_id: str) -> SessionDetails:
-        """Describe a session, but for its masks."""
-        row = self.sessions.row(session_id)
-        jobs = [job.status() for job in self.jobs.of(session_id) if job.kind == "propagate"]
-        flags = self.store.rows(
-            "SELECT frame, comment FROM flags WHERE session_id = ? ORDER BY frame", session_id
-        )
-        with self.sessions.use(session_id) as session:
-            work = session.work
-            window = work.window
-            info = self.sessions.describe(session_id).model_dump()
-            return SessionDetails(
-                **{**info, "commands": work.can_undo},
-                frames=session.frames,
-                size_hw=session.size_hw,
-                window=DisplayWindow(how=window["how"], low=window["low"], high=window["high"]),
-                can_undo=work.can_undo,
-                can_redo=work.can_redo,
-                network=describe_network(work),
-                saved=True,
-                job=jobs[0] if jobs else None,
-                interrupted=None if jobs else row["pending"],
-                reviewed=count_reviewed(work.tracks),
-                objects=session.objects(),
-                flags=[
-                    FlaggedFrame(frame=flag["frame"], comment=flag["comment"]) for flag in flags
-                ],
-            )
-
-    def prompts(self, session_id: str, frame: int | None, object_id: int | None) -> JsonObject:
-        """The prompts of a session as a prompt file; of one frame or object, where it is given."""
-        prompts: list[Prompt] = []
-        names = {}
-        with self.sessions.use(session_id) as session:
-            for number, obj in session.work.tracks.items():
-                if object_id not in (None, number):
-                    continue
-                names[number] = obj.name
-                for at, prompts_on_frame in sorted(obj.prompts.items()):
-                    if frame in (None, at):
-                        prompts += prompts_on_frame
-        return prompts_to_json(prompts, names)
-
-    def flag(self, session_id: str, frame: int, *, flagged: bool, comment: str = "") -> None:
-        """Mark a frame for somebody to look at, or take the mark away."""
-        with self.sessions.use(session_id) as session:
-            session.visible_masks(frame)
-        if flagged:
-            row = {"session_id": session_id, "frame": frame, "comment": comment}
-            self.store.insert("flags", row, otherwise="OR REPLACE")
-        else:
-            self.store.delete("flags", session_id=session_id, frame=frame)
-
-    @contextmanager
-    def export(
-        self, session_id: str, format_name: str, objects: Sequence[int] | None = None
-    ) -> Iterator[ExportedFile]:
-        """The masks of a session as a file, which exists until the block ends."""
-        image = self.images.get(self.sessions.row(session_id)["image_id"]).image
-        with self.sessions.use(session_id) as session:
-            masks = session.masks(objects)
-            stack = session.work.stack
-        stem = _file_stem(image.name)
-        with export_masks(masks, stack, format_name, f"{stem}_masks") as file:
-            yield file
-
-    # --- ahead of need ---------------------------------------------------------------------------
-
-    def look_ahead(self, session_id: str, frame: int) -> None:
-        """Encode the frame in view and its neighbours in the background."""
-        if self.settings.prefetch:
-            self.session_jobs.look_ahead(session_id, frame)
-
-    def warm(self, image_id: str) -> None:
-        """Open an image in the background, because it is likely to be asked for."""
-
-        def work() -> None:
-            try:
-                frames = self.images.renderer(image_id)
-                _ = frames[len(frames) // 2]
-            except Exception as error:
-                log.debug("opening ahead failed: %s", type(error).__name__)
-
-        if self.settings.prefetch:
-            threading.Thread(target=work, name="segscope-warm", daemon=True).start()
-
-
-def _file_stem(image_name: str) -> str:
-    """The name of an image up to the first dot, with characters that every file system takes."""
-    stem = image_name.split(".")[0]
-    letters = (letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
-    return "".join(letters) or "masks"

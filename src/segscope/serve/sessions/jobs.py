@@ -98,7 +98,7 @@ class Job:
                 return
 
     def status(self) -> JobStatus:
-        """What clients are told."""
+        """Its status for clients."""
         return JobStatus(
             job_id=self.job_id,
             kind=self.kind,

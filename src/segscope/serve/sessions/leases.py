@@ -14,7 +14,7 @@ from segscope.serve.project.database import Store
 
 @dataclass
 class Lease:
-    """One session given to one window.
+    """The right of one window to work on a session.
 
     Attributes:
         token: sent by the window with each command.
@@ -74,8 +74,8 @@ class Leases:
         with self._lock:
             self._sweep()
             lease = self._leases.get(session_id)
-            given = (token or "").encode()
-            if lease is None or not hmac.compare_digest(lease.token.encode(), given):
+            client_token = (token or "").encode()
+            if lease is None or not hmac.compare_digest(lease.token.encode(), client_token):
                 raise Expired(
                     "the lease on this session has ended, or another window has it; open the "
                     "session again"

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import PromptError
-from segscope.masks import Runs, decode_runs, encode_runs
+from segscope.io.polygons import fill_even_odd, from_corner_origin
+from segscope.masks import FrameMask, Runs, decode_runs, encode_runs
 from segscope.serve.answers import Bbox, EncodedPatch, Encoding, PatchHeader
 
 Mask = NDArray[np.bool_]
@@ -178,6 +179,22 @@ def difference_patch(
     return MaskPatch(frame, object_id, bbox, _cut(new, bbox), int(new.sum()), score)
 
 
+def candidate_patches(answer: FrameMask) -> tuple[MaskPatch, ...]:
+    """The answer and the other masks that its prompts may mean, numbered from 0."""
+    masks = [(answer.mask, answer.score)]
+    masks += [(logits > 0, score) for logits, score in answer.candidates]
+    return tuple(
+        whole_patch(
+            answer.frame,
+            answer.object_id,
+            mask,
+            score=round(float(score), 4),
+            candidate=number,
+        )
+        for number, (mask, score) in enumerate(masks)
+    )
+
+
 def apply_patch(canvas: Mask, patch: MaskPatch) -> None:
     """Do what a client does with a patch."""
     if patch.bbox is not None:
@@ -222,8 +239,6 @@ def draw_mask(
         strokes: ((x, y), ...) and width of the brush in pixels.
         polygon: its corners, or none.
     """
-    from PIL import Image, ImageDraw
-
     canvas = np.zeros(size_hw, bool)
     for xy, width in strokes:
         points = np.asarray(xy, np.float64)
@@ -233,10 +248,8 @@ def draw_mask(
         for start, end in zip(points, ends, strict=False):
             _draw_line(canvas, start, end, width / 2)
     if len(polygon) >= 3:
-        page = Image.new("1", size_hw[::-1])
-        # Pillow draws through pixel centres; ours lie at half pixels
-        ImageDraw.Draw(page).polygon([(x - 0.5, y - 0.5) for x, y in polygon], fill=1)
-        canvas |= np.asarray(page, bool)
+        corners = np.asarray(polygon, np.float64)
+        canvas |= fill_even_odd([from_corner_origin(corners)], size_hw)
     return canvas
 
 

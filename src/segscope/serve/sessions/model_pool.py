@@ -26,7 +26,7 @@ class ModelPool:
         default: the model of sessions that name none.
         more: models besides the cards: checkpoint files and adaptation folders.
         device: as `segscope.load` takes it.
-        folder: where adaptations made from this project lie; each sub-folder is a model.
+        folder: of adaptations trained in this project; each sub-folder is a model.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ModelPool:
 
 @dataclass(frozen=True)
 class _Adaptation:
-    """What a folder says of itself: classes that it segments without prompts, and what is wrong."""
+    """The classes that a folder's model segments without prompts, and what is wrong with it."""
 
     classes: tuple[str, ...] = ()
     fault: str = ""

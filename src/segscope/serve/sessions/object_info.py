@@ -1,4 +1,4 @@
-"""What clients are told about objects and about a change of the network."""
+"""Descriptions of objects, and of a change of the network, for clients."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe_object(
 
 
 def describe_network(interaction: Interaction) -> NetworkChange | None:
-    """Describe which networks made the masks; None where the present one made them all."""
+    """Describe which networks computed the masks; None if the present one computed all."""
     history = interaction.history
     count = history.from_other_engines
     if not count:
@@ -61,8 +61,8 @@ def describe_network(interaction: Interaction) -> NetworkChange | None:
     )
     were = "step of this session was" if count == 1 else "steps of this session were"
     detail = (
-        f"The network has changed: {count} {were} made by {others}. Existing masks are unchanged; "
-        f"new prompts are answered by {present['model']} {present['weights'][:8]}."
+        f"The network has changed: {count} {were} computed by {others}. Existing masks are "
+        f"unchanged; new prompts are answered by {present['model']} {present['weights'][:8]}."
     )
     recomputed = history.recomputed
     if recomputed:

@@ -14,18 +14,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import PromptError, UsageError
+from segscope.errors import UsageError
 from segscope.masks import FrameMask, Masks, Runs, decode_runs
 from segscope.predict.propagation import PropagationRange
 from segscope.prompts import Prompt
 from segscope.serve.answers import ObjectInfo
 from segscope.serve.errors import Busy, NotFound
 from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
-from segscope.serve.sessions.mask_patch import MaskPatch, difference_patch, whole_patch
+from segscope.serve.sessions.mask_patch import (
+    MaskPatch,
+    candidate_patches,
+    difference_patch,
+    whole_patch,
+)
 from segscope.serve.sessions.object_info import describe_object
-from segscope.serve.sessions.result import CommandResult, candidate_patches, merge_results
+from segscope.serve.sessions.protection import check_removable, check_unprotected, choose_tracked
+from segscope.serve.sessions.result import CommandResult, merge_results
 from segscope.session import Interaction
-from segscope.session.commands import Accept, Command, Remove
+from segscope.session.commands import Accept, Remove
+from segscope.session.log_entry import Command
 from segscope.session.mask_delta import changed_frames
 
 MAX_FRAMES_SENT = 24  # whose changed masks come with one answer; further ones are named as stale
@@ -122,7 +129,7 @@ class OpenSession:
     ) -> list[ObjectInfo]:
         """Describe each object, or those of the chosen ones that exist."""
         with self._lock:
-            states = sorted(self.work.tracks.items())
+            states = sorted(self.work.objects.items())
         if chosen is not None:
             selected = set(chosen)
             states = [item for item in states if item[0] in selected]
@@ -136,11 +143,11 @@ class OpenSession:
 
     def free_id(self) -> int:
         """The lowest object number that is not used."""
-        used = set(self.work.tracks)
+        used = set(self.work.objects)
         return next(number for number in range(1, 65536) if number not in used)
 
     def _score(self, frame: int, object_id: int) -> float | None:
-        obj = self.work.tracks.get(object_id)
+        obj = self.work.objects.get(object_id)
         if obj is None or frame not in obj.answers:
             return None
         return round(float(obj.answers[frame].score), 4)
@@ -164,9 +171,9 @@ class OpenSession:
         """
         with self._lock:
             if isinstance(command, Remove):
-                self._check_removable(command.object_id, force)
+                check_removable(self.work.objects, command.object_id, force=force)
             elif not force:
-                self._check_unprotected(command.places)
+                check_unprotected(self.work.objects, command.places)
             result = self._apply(lambda: self.work.execute(command), command.frames)
         if candidates and result.answer is not None:
             return replace(result, candidates=candidate_patches(result.answer))
@@ -186,7 +193,7 @@ class OpenSession:
                 self.visible_masks(frame)  # refuses frames that do not exist
                 chosen = object_ids
                 if chosen is None:
-                    chosen = [i for i, obj in self.work.tracks.items() if frame in obj.answers]
+                    chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
                 if not chosen:
                     raise UsageError(
                         f"frame {frame} has no mask to accept; draw an empty one to say that "
@@ -249,9 +256,9 @@ class OpenSession:
             for frame in focus:
                 if 0 <= frame < self.frames:
                     self.visible_masks(frame)
-            before = dict(self.work.tracks)
+            before = dict(self.work.objects)
             answer = step()
-            after = self.work.tracks
+            after = self.work.objects
             changes, stale = self._compare(changed_frames(before, after), focus)
             worked = time.perf_counter() - start
         self.last_used = time.monotonic()
@@ -316,7 +323,7 @@ class OpenSession:
         """
         with self._lock:
             self._check_idle()
-            chosen = self._tracked_objects(objects)
+            chosen = choose_tracked(self.work.objects, objects)
             masks = self.work.propagate(
                 frames.direction,
                 start=frames.start,
@@ -330,19 +337,6 @@ class OpenSession:
     def end_propagation(self) -> None:
         """Admit commands again."""
         self._propagating = False
-
-    def _tracked_objects(self, objects: Sequence[int] | None) -> list[int]:
-        states = self.work.tracks
-        if objects is None:
-            chosen = [i for i, obj in states.items() if obj.anchors and not obj.locked]
-        else:
-            chosen = list(objects)
-            locked = sorted(i for i in set(chosen) if i in states and states[i].locked)
-            if locked:
-                raise Busy(f"objects {locked} are locked; unlock them to track them")
-        if not chosen:
-            raise PromptError("nothing to propagate: prompt an object on some frame first")
-        return chosen
 
     def _follow(
         self, masks: Iterator[FrameMask], cancelled: Callable[[], bool]
@@ -390,32 +384,6 @@ class OpenSession:
                 "a propagation is running; wait until it ends, or cancel it, before the next "
                 "command"
             )
-
-    def _check_unprotected(self, places: Iterable[tuple[int, int]]) -> None:
-        """Raise Busy for masks that are accepted or locked."""
-        for frame, object_id in sorted(places):
-            self._check_unlocked(object_id)
-            obj = self.work.tracks.get(object_id)
-            if obj is not None and frame in obj.accepted:
-                raise Busy(
-                    f"the mask of object {object_id} on frame {frame} is accepted; withdraw "
-                    'that, or say "force": true'
-                )
-
-    def _check_unlocked(self, object_id: int) -> None:
-        obj = self.work.tracks.get(object_id)
-        if obj is not None and obj.locked:
-            raise Busy(f'object {object_id} is locked; unlock it, or say "force": true')
-
-    def _check_removable(self, object_id: int, force: bool) -> None:
-        obj = self.work.tracks.get(object_id)
-        if obj is None:
-            raise NotFound(f"no object {object_id}; there are {sorted(self.work.tracks)}")
-        if force:
-            return
-        self._check_unlocked(object_id)
-        if obj.accepted:
-            raise Busy(f'object {object_id} has accepted masks; say "force": true to remove it')
 
     # --- saving and closing ----------------------------------------------------------------------
 

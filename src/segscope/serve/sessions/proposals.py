@@ -41,7 +41,7 @@ def _proposal_prompts(session: OpenSession, frame: int, proposals: Masks) -> lis
     for runs in session.visible_masks(frame).values():
         free &= ~decode_runs(runs, session.size_hw)
     prompts: list[Prompt] = []
-    next_id = max([0, *session.work.tracks]) + 1
+    next_id = max([0, *session.work.objects]) + 1
     for number in proposals.object_ids:
         mask = proposals.mask(0, number)
         remaining = mask & free
@@ -64,7 +64,7 @@ def add_classes(session: OpenSession, masks_by_frame: Mapping[int, Masks]) -> Co
 def _add_classes(session: OpenSession, masks_by_frame: Mapping[int, Masks]) -> CommandResult:
     ids_by_name = {
         obj.name: object_id
-        for object_id, obj in sorted(session.work.tracks.items(), reverse=True)
+        for object_id, obj in sorted(session.work.objects.items(), reverse=True)
         if obj.name
     }
     results: list[CommandResult] = []
@@ -74,11 +74,11 @@ def _add_classes(session: OpenSession, masks_by_frame: Mapping[int, Masks]) -> C
         for number in masks.object_ids:
             name = masks.names[number]
             mask = masks.mask(0, number) & free
-            obj = session.work.tracks.get(ids_by_name.get(name, 0))
+            obj = session.work.objects.get(ids_by_name.get(name, 0))
             if not mask.any() or (obj is not None and _is_settled(obj, frame)):
                 continue
             if name not in ids_by_name:
-                ids_by_name[name] = max([0, *session.work.tracks]) + 1
+                ids_by_name[name] = max([0, *session.work.objects]) + 1
                 results.append(session.execute(Describe(ids_by_name[name], name)))
             score = masks.scores.get((0, number), DEFAULT_SCORE)
             prompts.append(unreviewed_mask(mask, frame, ids_by_name[name], score))

@@ -12,15 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.masks import decode_runs
-from segscope.memory import POLICIES
 from segscope.models.engine import Engine
-from segscope.predict.overlaps import Overlap
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.answers import SessionInfo
 from segscope.serve.errors import Busy, NotFound
@@ -34,6 +29,7 @@ from segscope.serve.sessions.model_pool import ModelPool
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.proposals import DEFAULT_SCORE, unreviewed_mask
 from segscope.serve.sessions.review import is_reviewed
+from segscope.serve.sessions.session_request import SessionRequest
 from segscope.serve.settings import Settings
 from segscope.session import Interaction
 from segscope.session.commands import Add, Describe
@@ -43,41 +39,6 @@ log = logging.getLogger("segscope.serve")
 IDLE_BEFORE_SAVE_S = 3.0
 WORTH_SAVING_S = 1.0
 COUNTED_PAUSE_S = 60.0  # pauses between commands up to this long count as work
-
-ShortText = Annotated[str, StringConstraints(max_length=200)]
-
-
-class SessionRequest(BaseModel):
-    """What a client asks for when it opens a session.
-
-    Attributes:
-        annotator: whose work it is.
-        memory: policy of the past frames that tracking attends to.
-        new: start a new session even if there is one.
-        take_over: end the lease of another window.
-        start_from: a session on the same image whose masks the new one begins with.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    image_id: ShortText
-    annotator: ShortText = ""
-    model: ShortText | None = None
-    window: ShortText | None = None
-    axis: Annotated[int, Field(ge=0, le=2)] = 0
-    memory: ShortText = "fifo"
-    overlap: Overlap = "highest"
-    new: bool = False
-    take_over: bool = False
-    start_from: ShortText | None = None
-
-    @field_validator("memory")
-    @classmethod
-    def _check_memory(cls, name: str) -> str:
-        names = [policy.name for policy in POLICIES]
-        if name not in names:
-            raise ValueError(f"memory is one of {', '.join(names)}")
-        return name
 
 
 @dataclass
@@ -254,7 +215,7 @@ class SessionRegistry:
             masks = source.masks()
             if masks.shape_zyx != stack.shape_zyx or masks.axis != stack.axis:
                 raise UsageError("start_from names a session along another axis")
-            objects = dict(source.work.tracks)
+            objects = dict(source.work.objects)
         for object_id, obj in objects.items():
             about = {key: value for key, value in obj.about.items() if key != "locked"}
             session.work.execute(Describe(object_id, obj.name, about))

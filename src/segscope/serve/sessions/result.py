@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from segscope.masks import FrameMask
-from segscope.serve.sessions.mask_patch import MaskPatch, whole_patch
+from segscope.serve.sessions.mask_patch import MaskPatch
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,4 @@ def merge_results(results: Sequence[CommandResult]) -> CommandResult:
         touched=tuple(sorted(touched)),
         waited_s=sum(result.waited_s for result in results),
         worked_s=sum(result.worked_s for result in results),
-    )
-
-
-def candidate_patches(answer: FrameMask) -> tuple[MaskPatch, ...]:
-    """The answer and the other masks that its prompts may mean, numbered from 0."""
-    masks = [(answer.mask, answer.score)]
-    masks += [(logits > 0, score) for logits, score in answer.candidates]
-    return tuple(
-        whole_patch(
-            answer.frame,
-            answer.object_id,
-            mask,
-            score=round(float(score), 4),
-            candidate=number,
-        )
-        for number, (mask, score) in enumerate(masks)
     )

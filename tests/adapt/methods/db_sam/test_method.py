@@ -55,9 +55,7 @@ class TestStart:
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_every_part_gets_gradients(self, family: str, data: Data) -> None:
-        adapted = perturb(
-            attach_method(FULL, family), 0.05
-        )  # away from the zeros of the start
+        adapted = perturb(attach_method(FULL, family), 0.05)  # away from the zeros of the start
         adapted.method.loss(adapted, [sampler(adapted, data).example(0, 0)])["loss"].backward()
         own = {
             name: item.grad

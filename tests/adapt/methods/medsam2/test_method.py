@@ -14,6 +14,7 @@ from models.conftest import to_official
 from support.adaptation import attached, sampler
 from support.clips import draw_example
 from support.engines import make_engine
+from support.numerics import FullMemories, assert_same_run
 from torch import Tensor
 
 from segscope.adapt.data.sampler import Example
@@ -90,10 +91,10 @@ def test_a_clip_is_carried_as_prediction_carries_it(family: str) -> None:
     found = draw_example(5, plan="box", at=2)
     adapted = attach(MedSam2(second=0.0), engine, ())
     walk = ClipRun(adapted, adapted.method.clips, found, draw_clip(found, adapted.method.clips))  # type: ignore[arg-type]
-    with torch.no_grad():
+    with torch.no_grad(), FullMemories():
         walk.loss()
     stack = Stack.from_array(found.rgb)
-    with Interaction(stack, engine) as work:
+    with FullMemories(), Interaction(stack, engine) as work:
         for k in range(2):
             work.add(replace(Plan.parse("box").first(found.truth[k], np.random.default_rng(0), frames=[2])[0],
                              object_id=k + 1))  # fmt: skip
@@ -101,9 +102,7 @@ def test_a_clip_is_carried_as_prediction_carries_it(family: str) -> None:
             mine = engine.to_frame(
                 walk.recall.answers[one.frame].logits[one.object_id - 1, 0], (128, 128)
             )
-            assert torch.allclose(mine, torch.from_numpy(one.logits), atol=2e-3, rtol=1e-3), (
-                one.frame
-            )
+            assert_same_run(mine, torch.from_numpy(one.logits))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -116,13 +115,13 @@ def test_both_ways_is_forward_on_the_stack_and_on_its_mirror(family: str) -> Non
         ("forward", rgb, 2, "forward"),
         ("mirror", rgb[::-1].copy(), 3, "forward"),
     ):
-        with Interaction(Stack.from_array(frames), engine) as work:
+        with FullMemories(), Interaction(Stack.from_array(frames), engine) as work:
             work.add(Box((30, 30, 80, 80), frame=at))
             answers[name] = {one.frame: one.logits for one in work.propagate(direction=direction)}
     assert sorted(answers["both"]) == list(range(6))
     for frame, logits in answers["both"].items():
         other = answers["forward"][frame] if frame >= 2 else answers["mirror"][5 - frame]
-        assert np.allclose(logits, other, atol=1e-3, rtol=1e-4), frame
+        assert_same_run(torch.from_numpy(logits), torch.from_numpy(other))
 
 
 def _moving(seed: int, side: int = 96, frames: int = 6) -> Example:

@@ -20,7 +20,7 @@ from segscope.adapt.methods.med_sa.layers import Bottleneck
 from segscope.adapt.networks.encoder_blocks import extend, places
 from segscope.adapt.networks.parameter_groups import feature_channels, network
 from segscope.models.engine import Engine, Features
-from segscope.models.mini import prompt_maps
+from segscope.models.mini_prompts import MiniPrompts
 from segscope.models.sam2 import resize
 
 BESIDE = 0.5
@@ -102,15 +102,10 @@ def decode(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) ->
 def _decode_mini(engine: Engine, features: Features, tokens: Tensor, masks: Tensor) -> Tensor:
     """As `decode`; `mini` also takes prompts as maps, here of the masks alone."""
     model = network(engine)
-    count = len(tokens)
     grid = features.maps[0].shape[-2:]
-    absent = torch.zeros(count, dtype=torch.bool, device=tokens.device)
-    points = tokens.new_zeros(count, 0, 2)
-    labels = torch.zeros(count, 0, dtype=torch.long, device=tokens.device)
-    boxes = tokens.new_zeros(count, 4)
     previous = resize(masks.to(features.maps[-1].dtype), grid)
-    drawn = prompt_maps(4 * grid[0], points, labels, boxes, absent, previous, ~absent, ~absent)
-    dense = model.dense_branch(*drawn)
+    prompts = MiniPrompts(previous=previous).complete(features.maps[-1])
+    dense = model.dense_branch(prompts.maps(), prompts.flags)
     logits: Tensor = model._masks(model.mask_decoder, features.maps, tokens[:, None], dense)[0]
     return logits[:, 0].float()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segscope.io.outlines import outlines
+from segscope.io.polygons import Points, to_corner_origin, trace_borders
 
 _COLOUR = "#2c7bb6"
 Offset = tuple[float, float]
@@ -29,31 +29,28 @@ def asap_annotations(
     root = ET.Element("ASAP_Annotations")
     annotations = ET.SubElement(root, "Annotations")
     groups = ET.SubElement(root, "AnnotationGroups")
-    for polygon in _polygons(mask, max(min_pixels, 1)):
+    for polygon in _trace_components(mask, max(min_pixels, 1)):
         attributes = {"Name": label, "Type": "Polygon", "PartOfGroup": label, "Color": _COLOUR}
         annotation = ET.SubElement(annotations, "Annotation", attributes)
-        _add_coordinates(annotation, polygon, offset_xy)
+        _add_coordinates(annotation, polygon + np.asarray(offset_xy))
     attributes = {"Name": label, "PartOfGroup": "None", "Color": _COLOUR}
     group = ET.SubElement(groups, "Group", attributes)
     ET.SubElement(group, "Attributes")
     return ET.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
-def _polygons(mask: NDArray[np.bool_], min_pixels: int) -> Iterator[Sequence[float]]:
-    """Outlines of the components of a mask, x and y alternating."""
+def _trace_components(mask: NDArray[np.bool_], min_pixels: int) -> Iterator[Points]:
+    """Outlines of the components of a mask, from the corner of the first pixel."""
     components, count = ndimage.label(ndimage.binary_fill_holes(mask))
     for number in range(1, count + 1):
         component = components == number
         if component.sum() >= min_pixels:
-            yield from outlines(component) or ()
+            for border in trace_borders(component):
+                yield to_corner_origin(border)
 
 
-def _add_coordinates(annotation: ET.Element, polygon: Sequence[float], offset_xy: Offset) -> None:
+def _add_coordinates(annotation: ET.Element, polygon: Points) -> None:
     coordinates = ET.SubElement(annotation, "Coordinates")
-    for order, (x, y) in enumerate(zip(polygon[::2], polygon[1::2], strict=True)):
-        attributes = {
-            "Order": str(order),
-            "X": f"{offset_xy[0] + x:g}",
-            "Y": f"{offset_xy[1] + y:g}",
-        }
+    for order, (x, y) in enumerate(polygon.tolist()):
+        attributes = {"Order": str(order), "X": f"{x:g}", "Y": f"{y:g}"}
         ET.SubElement(coordinates, "Coordinate", attributes)

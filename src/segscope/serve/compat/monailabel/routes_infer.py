@@ -1,4 +1,4 @@
-"""MONAI Label's server description, login, image sessions and inference, as its clients use them."""
+"""MONAI Label's description of the server, login, image sessions and inference."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from segscope.serve.compat.monailabel.dependencies import (
     save_uploads,
 )
 from segscope.serve.compat.monailabel.infer_params import number_pair
-from segscope.serve.compat.monailabel.service import MonaiLabelService, SessionInfo
+from segscope.serve.compat.monailabel.service import ImageSessionInfo, MonaiLabelService
 from segscope.serve.errors import NotFound, Unauthorised
 from segscope.serve.json_object import JsonObject, is_number, text_field
 from segscope.serve.project.image_records import StoredImage
@@ -109,7 +109,7 @@ def open_session(
     files: Annotated[list[UploadFile], File()],
     uncompress: bool = False,  # noqa: ARG001 - archives are always unpacked
     expiry: Annotated[int, Query(ge=0)] = 0,
-) -> dict[str, str | SessionInfo]:
+) -> dict[str, str | ImageSessionInfo]:
     """Take an image for some time; 3D Slicer sends its volumes this way."""
     with save_uploads(service, files) as saved:
         session = service.open_session(saved, expiry)
@@ -119,7 +119,7 @@ def open_session(
 @router.get("/session/{session_id}", response_model=None)
 def get_session(
     service: Service, session_id: str, update_ts: bool = False, image: bool = False
-) -> SessionInfo | Response:
+) -> ImageSessionInfo | Response:
     session = service.get_session(session_id, touch=update_ts)
     if not image:
         return session.info()
@@ -127,7 +127,7 @@ def get_session(
 
 
 @router.delete("/session/{session_id}", response_model=None)
-def close_session(service: Service, session_id: str) -> SessionInfo:
+def close_session(service: Service, session_id: str) -> ImageSessionInfo:
     return service.close_session(session_id).info()
 
 
@@ -145,7 +145,10 @@ def infer(
     file: Annotated[UploadFile | None, File()] = None,
     label: Annotated[UploadFile | None, File()] = None,  # noqa: ARG001 - masks are no prompts here
 ) -> Response:
-    """A mask of the whole image from all prompts; with a file even for "none", as 3D Slicer needs."""
+    """A mask of the whole image from all prompts.
+
+    There is a file even for the output "none", which 3D Slicer needs.
+    """
     options = parse_params(params)
     stored = _requested_image(service, image, session_id, file)
     start = time.perf_counter()
@@ -188,7 +191,7 @@ def _requested_image(
 
 
 def _multipart(params: JsonObject, name: str, data: bytes) -> Response:
-    """params and image as multipart/form-data; clients choose a reader by the suffix of the name."""
+    """The parts "params" and "image"; clients choose a reader by the suffix of the name."""
     boundary = uuid.uuid4().hex
     safe_name = name.replace('"', "_")
     params_part = (
@@ -212,7 +215,12 @@ def _multipart(params: JsonObject, name: str, data: bytes) -> Response:
 
 @dataclass(frozen=True)
 class _SlideRequest:
-    """Polygons to draw: by which model and prompts on which image, and where in the slide it lies."""
+    """Polygons to draw.
+
+    Attributes:
+        offset_xy: position of the image in the slide.
+        min_pixels: smaller components are left out.
+    """
 
     model: str
     stored: StoredImage

@@ -1,4 +1,4 @@
-"""MONAI Label's operations on a workspace: images by session or name, masks from all prompts at once."""
+"""MONAI Label's operations on a workspace: images by session or name, masks from all prompts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from segscope.errors import UnknownName, UsageError
 from segscope.io import write
 from segscope.io.dicom.web import is_uid
 from segscope.masks import Masks
-from segscope.predict import StopRules, everything
+from segscope.predict import everything
+from segscope.predict.stop_rules import default_rules
 from segscope.serve.compat.monailabel.infer_params import (
     OBJECT_ID,
     Dimension,
@@ -37,7 +38,7 @@ from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
 from segscope.session import Interaction
 
 EXPIRY_S = 3600
-CACHED = 4  # images whose features are kept
+CACHED = 4  # images whose features are cached
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".seg.nrrd", ".mha", ".dcm", ".png")
 _ALIASES = "monailabel names"  # key of the project under which clients' names for images are stored
 _DIMENSIONS: tuple[tuple[Dimension, str], ...] = (
@@ -46,7 +47,7 @@ _DIMENSIONS: tuple[tuple[Dimension, str], ...] = (
 )
 
 
-class SessionInfo(TypedDict):
+class ImageSessionInfo(TypedDict):
     """An image session as the protocol describes it."""
 
     name: str
@@ -58,7 +59,7 @@ class SessionInfo(TypedDict):
     expiry: int
 
 
-class ModelInfo(TypedDict):
+class ModelEntry(TypedDict):
     """A model as the protocol describes it."""
 
     type: Literal["segmentation", "deepgrow"]
@@ -81,7 +82,7 @@ class InferSession:
     used: float = field(default_factory=time.time)
     expiry_s: float = EXPIRY_S
 
-    def info(self) -> SessionInfo:
+    def info(self) -> ImageSessionInfo:
         """What clients learn; `path` is the file's name, since paths of the server stay private."""
         return {
             "name": self.session_id,
@@ -191,10 +192,10 @@ class MonaiLabelService:
 
     # --- models ----------------------------------------------------------------------------------
 
-    def models(self) -> dict[str, ModelInfo]:
+    def models(self) -> dict[str, ModelEntry]:
         """Models that need no download; prompted ones twice, for a slice and for a volume."""
         labels = [label.name for label in self.workspace.labels] or ["object"]
-        models: dict[str, ModelInfo] = {}
+        models: dict[str, ModelEntry] = {}
         for model in self.workspace.engines.list_models():
             name = model.name
             if not model.available:
@@ -296,7 +297,7 @@ def _model_info(
     labels: list[str],
     dimension: Dimension,
     description: str,
-) -> ModelInfo:
+) -> ModelEntry:
     return {
         "type": kind,
         "labels": labels,
@@ -310,9 +311,9 @@ def _model_info(
 
 def _propagate(interaction: Interaction, request: InferPrompts, queue: DeviceQueue) -> None:
     """Track the object both ways, letting more urgent work pass after each frame."""
-    frames = interaction.propagate(
-        "both", start=request.prompts[0].frame, within=request.within, rules=StopRules()
-    )
+    start = request.prompts[0].frame
+    rules = default_rules(interaction.stack)
+    frames = interaction.propagate("both", start=start, within=request.within, rules=rules)
     finished = False
     while not finished:
         with queue.turn(Urgency.TRACK):

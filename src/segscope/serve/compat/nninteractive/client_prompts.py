@@ -50,7 +50,7 @@ def point_prompt(coordinates: object, target: PromptTarget) -> Point:
 def box_prompt(pairs: object, target: PromptTarget) -> Prompt:
     """A box on its slice, or on the middle one of several.
 
-    Negative boxes, and boxes seen edge-on, become a click in their centre.
+    Negative boxes, and boxes one pixel thin, become a click in their centre.
 
     Raises:
         UsageError: not three pairs of numbers.

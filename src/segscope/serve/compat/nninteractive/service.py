@@ -1,4 +1,4 @@
-"""nnInteractive's operations on a workspace: one object at a time in a volume, in the client's axes.
+"""nnInteractive's operations on a workspace: one object at a time, in the axes of the client.
 
 A volume becomes an image of the project, and the work on it a session of the annotator
 "nninteractive", stored like any other session.
@@ -21,8 +21,8 @@ from scipy import ndimage
 
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
-from segscope.predict import StopRules
 from segscope.predict.propagation import PropagationRange
+from segscope.predict.stop_rules import default_rules
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.compat.nninteractive.client_prompts import (
     Bounds,
@@ -34,7 +34,7 @@ from segscope.serve.errors import Expired, Full
 from segscope.serve.project.image_records import Image
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
-from segscope.serve.sessions.registry import SessionRequest
+from segscope.serve.sessions.session_request import SessionRequest
 from segscope.session.commands import Add
 
 IDLE_TIMEOUT_S = 600.0
@@ -58,7 +58,7 @@ class VolumeClient:
         client_mask: its mask in the client's axes, as the client has it.
         pending: prompts of interactions that are to be answered later.
         command_counts: number of commands of each answered interaction, for undo.
-        lock: held while a request of the client is processed.
+        lock: locked while a request of the client is processed.
     """
 
     token: str
@@ -239,13 +239,13 @@ class NnInteractiveService:
             client.pending.append(prompts)
 
     def _propagate(self, client: VolumeClient, session: OpenSession, frames: Set[int]) -> int:
-        """Track from the prompted slices up to the neighbouring prompted ones; commands executed."""
+        """Track from the prompted slices up to the next prompted ones; number of commands."""
         low, _ = session.work.interval(min(frames), client.object_id)
         _, high = session.work.interval(max(frames), client.object_id)
         deadline = time.monotonic() + MAX_TRACKING_S
         commands_before = session.work.can_undo
         tracked = session.propagate(
-            PropagationRange("both", min(frames), (low, high), StopRules()),
+            PropagationRange("both", min(frames), (low, high), default_rules(session.work.stack)),
             [client.object_id],
             lambda: time.monotonic() > deadline,
         )
@@ -297,7 +297,7 @@ class NnInteractiveService:
                 region = ndimage.binary_fill_holes(region)
             if is_lasso and target.positive and len(slices) == 1:
                 with self.open_session(client) as session:
-                    mask = region | _shown_mask(session, frame, target.object_id)
+                    mask = region | _visible_mask(session, frame, target.object_id)
                 prompts.append(MaskPrompt(mask, frame, target.object_id, refine=True))
             else:
                 prompts += click_prompts(region, frame, target)
@@ -308,7 +308,7 @@ class NnInteractiveService:
         assert client.client_mask is not None
         with self.open_session(client) as session:
             frames = [
-                _shown_mask(session, frame, client.object_id) for frame in range(session.frames)
+                _visible_mask(session, frame, client.object_id) for frame in range(session.frames)
             ]
         current = np.moveaxis(np.stack(frames), 0, client.axis)
         different = current ^ client.client_mask
@@ -321,7 +321,7 @@ class NnInteractiveService:
 
 
 def _slice_axis(spacing: Sequence[float]) -> int:
-    """The axis with clearly the largest spacing, which slices were acquired along; else the first."""
+    """The axis with clearly the largest spacing, along which slices were acquired, or the first."""
     largest = max(spacing)
     if largest > _ANISOTROPIC * sorted(spacing)[1]:
         return int(np.argmax(spacing))
@@ -346,8 +346,8 @@ def _storage_dtype(volume: NDArray[Any]) -> DTypeLike:
     return np.float32
 
 
-def _shown_mask(session: OpenSession, frame: int, object_id: int) -> NDArray[np.bool_]:
-    """The mask of an object as shown on a frame."""
+def _visible_mask(session: OpenSession, frame: int, object_id: int) -> NDArray[np.bool_]:
+    """The visible mask of an object on a frame."""
     runs = session.visible_masks(frame).get(object_id)
     if runs is None:
         return np.zeros(session.size_hw, bool)
