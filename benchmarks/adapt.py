@@ -1,10 +1,10 @@
-"""The table of docs/adapt.md: every way of adapting `mini`, from 20 images or 4 volumes of five data sets.
+"""The tables of docs/adapt_results.md: all methods of adapting `mini`, on five data sets.
 
     python benchmarks/adapt.py --data DATA --out RUNS            trains and judges what RUNS does not hold yet
     python benchmarks/adapt.py --data DATA --out RUNS --table    only prints the table of what is there
 
 DATA holds the sets below in segscope's own layout; none of them was used to train `mini`. Each set is one
-`segscope adapt compare`. Two cores, 2.5 minutes a method: about three hours for all.
+`segscope compare`. Two cores, 2.5 minutes a method: about three hours for all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from PIL import Image
 from scipy import ndimage
 
 import segscope as ss
-from segscope.evaluate.compare import NAME, TABLE
+from segscope.evaluate.compare import SETTINGS
+from segscope.evaluate.comparison_table import TABLE
 from segscope.render import Renderer
 
 BLOCKS = 3
@@ -93,22 +94,21 @@ def compare(data: Path, out: Path, chosen: Set, methods: list[str], minutes: flo
         folder = blocks(folder, out / f"{chosen.name}_blocks")
     place = out / chosen.name
     argv = [
-        "adapt",
         "compare",
         *methods,
         "--data",
         str(folder),
-        "--few",
+        "--max-patients",
         str(chosen.few),
         "--minutes",
         str(minutes),
     ]
     argv += [
-        "--cases",
+        "--max-cases",
         str(chosen.cases),
         "--out",
         str(place),
-        *(["--resume"] if (place / NAME).is_file() else []),
+        *(["--resume"] if (place / SETTINGS).is_file() else []),
     ]
     print(chosen.name, flush=True)
     code = subprocess.run([sys.executable, "-m", "segscope", *argv], check=False).returncode
@@ -132,10 +132,10 @@ def table(out: Path) -> str:
                 text.append(f"| `{row['method']}` | – | – | – | – | {row['failed']} |\n")
                 continue
             interval = "" if row["low"] is None else f" ({row['low']:+.3f} to {row['high']:+.3f})"
-            kept = "" if row["kept"] else "; the start is kept"
+            unchanged = "" if row["best_step"] else "; no step improved on the base"
             text.append(
                 f"| `{row['method']}` | {_judged(row['prompt'])} | {row['parameters'] / 1e6:.2g} M | "
-                f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}{interval}{kept} |\n"
+                f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}{interval}{unchanged} |\n"
             )
     return "".join(text)
 

@@ -108,7 +108,7 @@ def test_a_label_of_null_is_no_name() -> None:
 
 
 def test_a_packed_mask_cannot_be_a_bomb() -> None:
-    with pytest.raises(PromptError, match="does not hold"):
+    with pytest.raises(PromptError, match="does not have"):
         unpack_mask(pack_mask(np.zeros((5000, 5000), bool)), (8, 8))
 
 

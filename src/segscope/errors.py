@@ -1,4 +1,4 @@
-"""Exceptions a user may catch. Each message says what was found, what was wanted and what to do."""
+"""Exceptions a user may catch. Messages say what is wrong, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from collections.abc import Iterable
 
 
 class SegscopeError(Exception):
-    """Base of all errors that segscope raises on purpose. `exit_code` is what the command line ends
-    with.
-    """
+    """Base of all errors that segscope raises on purpose, with the exit code of the commands."""
 
     exit_code = 1
 
 
 class UsageError(SegscopeError):
-    """The request itself is wrong: an unknown name, a prompt outside the frame, an option that does
-    not fit.
+    """An invalid request: an unknown name, a prompt outside the frame, an option that does not
+    fit.
     """
 
     exit_code = 2
 
 
 class PromptError(UsageError):
-    """A prompt that cannot be meant: not finite, outside the frame, empty, of the wrong size."""
+    """An invalid prompt: not finite, outside the frame, empty, of the wrong size."""
 
 
 class UnknownName(UsageError):
-    """A name that no table holds. The message lists near ones."""
+    """An unknown name. The message lists similar ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = list(known)
@@ -36,11 +34,11 @@ class UnknownName(UsageError):
 
 
 class ReadError(SegscopeError):
-    """A file that cannot be read as what it says it is."""
+    """A file that cannot be read in its format."""
 
 
 class WriteError(SegscopeError):
-    """A result that cannot be written as asked. Nothing is left behind."""
+    """A result that cannot be written. No partial file is left."""
 
 
 class CheckpointError(SegscopeError):
@@ -48,8 +46,8 @@ class CheckpointError(SegscopeError):
 
 
 class MissingExtra(SegscopeError):
-    """An optional package is needed; the message names the extra that brings it."""
+    """An optional package is missing; the message names the extra to install."""
 
 
 class Cancelled(SegscopeError):
-    """The caller asked to stop. What was finished before is kept."""
+    """The caller cancelled the work. Results finished before are not lost."""

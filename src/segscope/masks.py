@@ -1,7 +1,7 @@
-"""Masks: what was found, object by object and frame by frame, and what made it.
+"""Masks: a segmentation, object by object and frame by frame, and a record of its origin.
 
-Masks are held as run lengths, so that a long video or a large volume with many objects costs little
-memory; arrays are made when asked for, frame by frame for those who write them.
+Masks are stored as run lengths, so that a long video or a large volume with many objects needs
+little memory; arrays are created on demand, frame by frame for writers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Runs = NDArray[np.uint32]
 
 
 def encode_runs(mask: NDArray[np.bool_]) -> Runs:
-    """Run lengths of a mask in row-major order, background first (so the first run may be 0 long)."""
+    """Run lengths of a mask in row-major order, background first (the first run may be empty)."""
     flat = np.asarray(mask, dtype=bool).ravel()
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     bounds = np.concatenate([[0], edges, [flat.size]])
@@ -46,13 +46,12 @@ class FrameMask:
         object_id: number of the object.
         mask: (row, column) bool, of the frame's size.
         logits: (row, column) float32 of the frame's size; above 0 is inside.
-        score: IoU that the network predicts for this mask, 0 to 1; 1 for a mask that a person gave.
-        object_score: logit of "the object is on this frame", or None where the family has no such
+        score: IoU that the network predicts for this mask, 0 to 1; 1 for a mask from a person.
+        object_score: logit of "the object is on this frame", or None for families without such a
             head.
         candidates: further masks that the prompts may mean, best first: (mask logits, predicted
             IoU) pairs.
-        note: why this answer was given when it is not the network's own ("gate: ellipse", "stopped:
-            ...").
+        note: the reason if this is not the network's own answer ("gate: ellipse", "stopped: ...").
     """
 
     frame: int
@@ -76,9 +75,9 @@ class Masks:
         scores: predicted IoU by (frame, object id).
         geometry: of the stack.
         times_s: of the stack.
-        record: what made them: model, weights hash, window, prompts, versions.
+        record: their origin: model, weights hash, window, prompts, versions.
         axis: axis of the stored array that the frames run along (see `Stack.axis`).
-        about: what else is said of objects: `colour` ("#rrggbb"), `code` ({"scheme", "value",
+        about: other facts about objects: `colour` ("#rrggbb"), `code` ({"scheme", "value",
             "meaning"}).
     """
 
@@ -95,7 +94,9 @@ class Masks:
     def __post_init__(self) -> None:
         unnamed = {object_id for _, object_id in self.runs} - set(self.names)
         if unnamed:
-            raise UsageError(f"masks of objects {sorted(unnamed)} that `names` does not list")
+            raise UsageError(
+                f"there are masks of objects {sorted(unnamed)} that `names` does not list"
+            )
 
     @classmethod
     def from_labels(
@@ -116,26 +117,16 @@ class Masks:
         labels = np.asarray(labels)
         if labels.ndim == 2:
             labels = labels[None]
-        if labels.ndim != 3:
-            raise UsageError(f"labels are (frame, row, column), got shape {labels.shape}")
-        if labels.dtype.kind == "f" and not (
-            np.isfinite(labels).all() and np.array_equal(labels, np.round(labels))
-        ):
-            raise UsageError(
-                "labels are whole numbers; this array holds fractions or values that are not finite"
-            )
-        if labels.size and (labels.min() < 0 or labels.max() > 65535):
-            raise UsageError(
-                f"labels are 0 to 65535, this array spans {labels.min()} to {labels.max()}"
-            )
+        _check_labels(labels)
         labels = labels.astype(np.uint16)
         runs = {}
         for index, frame in enumerate(labels):
             for object_id in np.unique(frame[frame > 0]).tolist():
                 runs[index, object_id] = encode_runs(frame == object_id)
-        found = {object_id: "" for _, object_id in sorted(runs, key=lambda key: key[1])}
+        object_ids = sorted({object_id for _, object_id in runs})
+        all_names = {**dict.fromkeys(object_ids, ""), **(names or {})}
         shape = (labels.shape[0], labels.shape[1], labels.shape[2])
-        return cls(shape, runs, {**found, **(names or {})}, {}, geometry, times_s, record or {})
+        return cls(shape, runs, all_names, {}, geometry, times_s, record or {})
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -150,7 +141,7 @@ class Masks:
         return decode_runs(runs, self.shape_zyx[1:])
 
     def frame_labels(self, frame: int) -> NDArray[np.uint16]:
-        """Label map (row, column) of one frame. Where masks overlap, the highest object id shows."""
+        """Label map (row, column) of one frame. Where masks overlap, the highest object id wins."""
         labels = np.zeros(self.shape_zyx[1:], np.uint16)
         for object_id in self.object_ids:
             if (frame, object_id) in self.runs:
@@ -163,7 +154,7 @@ class Masks:
 
     @property
     def labels(self) -> NDArray[np.uint16]:
-        """The whole label array (frame, row, column); costs two bytes a voxel."""
+        """The whole label array (frame, row, column); needs two bytes per voxel."""
         labels = np.zeros(self.shape_zyx, np.uint16)
         for index, frame in enumerate(self.iter_labels()):
             labels[index] = frame
@@ -176,7 +167,7 @@ class Masks:
             UsageError: no such object.
         """
         if object_id not in self.names:
-            raise UsageError(f"no object {object_id}; there are {list(self.object_ids)}")
+            raise UsageError(f"no object {object_id}; there are objects {list(self.object_ids)}")
         mask = np.zeros(self.shape_zyx, bool)
         for frame, other in self.runs:
             if other == object_id:
@@ -201,13 +192,34 @@ class Masks:
             whole = np.moveaxis(self.of(object_id), 0, self.axis)
             for frame in np.flatnonzero(whole.any(axis=(1, 2))).tolist():
                 runs[frame, object_id] = encode_runs(whole[frame])
-        geometry = self.geometry
-        if geometry is not None:
-            affine = geometry.affine.copy()
-            columns = [2, 1, 0]
-            columns.insert(self.axis, columns.pop(0))
-            affine[:, :3] = geometry.affine[:, columns[::-1]]
-            geometry = Geometry(affine)
-        # scores were given for frames of the other axis and have no meaning on these
+        geometry = None
+        if self.geometry is not None:
+            geometry = self._stored_geometry(self.geometry)
+        # scores are those of frames along the other axis; they have no meaning here
         stored = (shape[0], shape[1], shape[2])
         return replace(self, shape_zyx=stored, runs=runs, scores={}, geometry=geometry, axis=0)
+
+    def _stored_geometry(self, geometry: Geometry) -> Geometry:
+        """The geometry of the stored array, of which `geometry` is that along `axis`."""
+        columns = [2, 1, 0]  # columns of the affine in (z, y, x) order
+        columns.insert(self.axis, columns.pop(0))
+        affine = geometry.affine.copy()
+        affine[:, :3] = geometry.affine[:, columns[::-1]]
+        return Geometry(affine)
+
+
+def _check_labels(labels: NDArray[Any]) -> None:
+    if labels.ndim != 3:
+        raise UsageError(f"labels must be (frame, row, column), got shape {labels.shape}")
+    if labels.dtype.kind == "f" and not _is_whole(labels):
+        raise UsageError(
+            "labels must be whole numbers; this array has fractions or values that are not finite"
+        )
+    if labels.size and (labels.min() < 0 or labels.max() > 65535):
+        raise UsageError(
+            f"labels must be 0 to 65535, this array spans {labels.min()} to {labels.max()}"
+        )
+
+
+def _is_whole(values: NDArray[Any]) -> bool:
+    return bool(np.isfinite(values).all()) and np.array_equal(values, np.round(values))

@@ -1,27 +1,24 @@
-"""Masks and prompts drawn over what the model saw: one frame, a sheet of slices, the frames of a
-video.
-"""
+"""Overlay: masks and prompts drawn on one rendered frame; `segscope.contact_sheet` draws stacks."""
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from segscope.geometry import Geometry
 from segscope.masks import Masks
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
 Rgb = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-# told apart with any of the common colour-vision deficiencies, and visible on grey (after Okabe and
+# distinguishable with all common colour-vision deficiencies, and visible on grey (after Okabe and
 # Ito)
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
@@ -36,29 +33,24 @@ PALETTE: tuple[Colour, ...] = (
 POSITIVE: Colour = (40, 220, 90)
 NEGATIVE: Colour = (255, 60, 60)
 INK: Colour = (235, 235, 235)
-PAPER: Colour = (18, 18, 20)
-
-
-class Frames(Protocol):
-    """Rendered frames by number: a `Renderer`, or an array (frame, row, column, 3)."""
-
-    def __getitem__(self, index: int, /) -> Rgb: ...
+BLACK: Colour = (0, 0, 0)
 
 
 def colour_of(object_id: int) -> Colour:
-    """The colour of an object that nobody chose one for, the same everywhere."""
+    """The default colour of an object, the same everywhere."""
     turn, place = divmod(object_id - 1, len(PALETTE))
     shade = (1.0, 0.72, 0.5)[turn % 3]
-    red, green, blue = (round(value * shade) for value in PALETTE[place])
-    return (red, green, blue)
+    red, green, blue = PALETTE[place]
+    return round(red * shade), round(green * shade), round(blue * shade)
 
 
 def chosen_colour(masks: Masks, object_id: int) -> Colour:
-    """The colour that was chosen for an object, or `colour_of`."""
-    said = str(masks.about.get(object_id, {}).get("colour") or "")
-    if not re.fullmatch("#[0-9a-fA-F]{6}", said):
+    """The colour that a user chose for an object, or `colour_of`."""
+    code = str(masks.about.get(object_id, {}).get("colour") or "")
+    if not re.fullmatch("#[0-9a-fA-F]{6}", code):
         return colour_of(object_id)
-    return (int(said[1:3], 16), int(said[3:5], 16), int(said[5:7], 16))
+    red, green, blue = bytes.fromhex(code[1:])
+    return red, green, blue
 
 
 def overlay(
@@ -71,14 +63,14 @@ def overlay(
     aspect: float = 1.0,
     fill: float = 0.22,
 ) -> Rgb:
-    """Masks as translucent fill with an outline, prompts as people know them.
+    """A frame with masks as translucent fill with an outline, and prompts.
 
     Args:
         rgb: (row, column, 3) uint8.
         masks: label map (row, column), 0 = background; or a mask (row, column) for each object id,
             which may overlap.
-        prompts: those of this frame; their frame number is not looked at.
-        names: written beside the objects when given.
+        prompts: those of this frame; their frame number is ignored.
+        names: labels to write beside the objects.
         scale: enlargement of the result.
         aspect: height of a pixel divided by its width.
         fill: opacity of the fill, 0 to 1.
@@ -86,146 +78,109 @@ def overlay(
     Returns:
         (row, column, 3) uint8 of the enlarged size.
     """
-    if isinstance(masks, Mapping):
-        each = masks
-    else:
-        each = _split(np.asarray(masks))
+    if not isinstance(masks, Mapping):
+        masks = _split(np.asarray(masks))
     height = max(1, round(rgb.shape[0] * scale * aspect))
     width = max(1, round(rgb.shape[1] * scale))
-    same = (height, width) == rgb.shape[:2]
-    if same:
-        base = rgb
-    else:
-        base = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
-    canvas = base.astype(np.float32)
-    if min(height, width) < 200:
-        line = 1
-    else:
-        line = max(2, round(min(height, width) / 400))
-    enlarged = {
-        key: mask if same else _enlarge(mask, (height, width)) for key, mask in each.items()
-    }
-    for object_id, mask in sorted(enlarged.items()):
-        canvas[mask] = (1 - fill) * canvas[mask] + fill * np.asarray(
-            colour_of(object_id), np.float32
-        )
-    for object_id, mask in sorted(enlarged.items()):
+    size_hw = (height, width)
+    enlarged = {object_id: _enlarge(masks[object_id], size_hw) for object_id in sorted(masks)}
+    line = 1
+    if min(size_hw) >= 200:
+        line = max(2, round(min(size_hw) / 400))
+    canvas = _enlarge_frame(rgb, size_hw).astype(np.float32)
+    for object_id, mask in enlarged.items():
+        colour = np.asarray(colour_of(object_id), np.float32)
+        canvas[mask] = (1 - fill) * canvas[mask] + fill * colour
+    for object_id, mask in enlarged.items():
         canvas[_outline(mask, line)] = colour_of(object_id)
     image = Image.fromarray(np.clip(np.rint(canvas), 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
     for object_id, name in (names or {}).items():
         if name and object_id in enlarged and enlarged[object_id].any():
             _write_beside(draw, enlarged[object_id], name, colour_of(object_id))
-    to = (width / rgb.shape[1], height / rgb.shape[0])
+    pen = Pen(draw, width / rgb.shape[1], height / rgb.shape[0], max(2, line))
     for prompt in prompts:
-        _draw_prompt(draw, prompt, to, max(2, line))
+        pen.draw_prompt(prompt)
     return np.asarray(image)
 
 
-def sheet(
-    frames: Frames,
-    masks: Masks,
-    prompts: Iterable[Prompt] = (),
-    *,
-    note: str = "",
-    anatomical: bool = False,
-    at_most: int = 12,
-) -> Rgb:
-    """One image of a whole result: key frames with masks, prompts, frame numbers, a scale and a
-    legend.
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """Draws prompts on an enlarged frame.
 
-    Args:
-        frames: rendered frames of the stack that `masks` belong to.
-        masks: what to show.
-        prompts: all prompts; each is drawn on its frame.
-        note: a line for the foot, for instance the window.
-        anatomical: whether to write on the left and upper edge which side of the patient lies
-            there.
-        at_most: most frames shown.
+    Attributes:
+        draw: the drawing surface.
+        scale_x, scale_y: enlargement of the frame.
+        line: width of lines in pixels.
     """
-    prompts = list(prompts)
-    shown = key_frames(masks, prompts, at_most)
-    rows, columns = masks.shape_zyx[1:]
-    aspect, pixel_mm = _pixel(masks)
-    if len(shown) == 1:
-        across = 1
-    else:
-        across = min(4, math.ceil(math.sqrt(len(shown))))
-    side = 360
-    if len(shown) == 1:
-        side = 900
-    scale = side / max(columns, rows * aspect)
-    if len(shown) == 1 and scale < 1:  # a large image keeps its pixels up to 1600 across
-        scale = min(1.0, 1600 / max(columns, rows * aspect))
-    tiles = []
-    for frame in shown:
-        image = overlay(
-            frames[frame],
-            _masks_of(masks, frame),
-            [prompt for prompt in prompts if prompt.frame == frame],
-            scale=scale,
-            aspect=aspect,
-        )
-        prompted = any(prompt.frame == frame for prompt in prompts)
-        tiles.append(_caption(image, _frame_text(masks, frame, prompted)))
-    if pixel_mm is not None:
-        tiles[0] = _scale_bar(tiles[0], pixel_mm / scale)
-    if anatomical and masks.geometry is not None:
-        tiles = [_sides(tile, masks.geometry) for tile in tiles]
-    return _with_foot(_grid(tiles, across), masks, note)
+
+    draw: ImageDraw.ImageDraw
+    scale_x: float
+    scale_y: float
+    line: int
+
+    def draw_prompt(self, prompt: Prompt) -> None:
+        """Draw a prompt; a mask prompt is drawn already, as a mask."""
+        match prompt:
+            case Box():
+                self._draw_box(prompt)
+            case Point():
+                self._draw_click(prompt)
+            case Scribble():
+                self._draw_scribble(prompt)
+            case MaskPrompt():
+                pass
+
+    def _place(self, x: float, y: float) -> tuple[float, float]:
+        return (x * self.scale_x, y * self.scale_y)
+
+    def _draw_box(self, box: Box) -> None:
+        x0, y0, x1, y1 = box.xyxy
+        left, top = self._place(x0, y0)
+        right, bottom = self._place(x1, y1)
+        rim = (left - 1, top - 1, right + 1, bottom + 1)
+        self.draw.rectangle(rim, outline=BLACK, width=self.line + 2)
+        colour = colour_of(box.object_id)
+        self.draw.rectangle((left, top, right, bottom), outline=colour, width=self.line)
+
+    def _draw_scribble(self, scribble: Scribble) -> None:
+        stroke = [self._place(x, y) for x, y in scribble.xy]
+        if len(stroke) == 1:
+            stroke *= 2
+        width = max(self.line + 1, round(scribble.width * self.scale_x))
+        self.draw.line(stroke, fill=_sign_colour(scribble.positive), width=width)
+
+    def _draw_click(self, click: Point) -> None:
+        x, y = self._place(click.x, click.y)
+        radius = 4 * self.line
+        disc = (x - radius, y - radius, x + radius, y + radius)
+        rim = max(1, self.line // 2)
+        self.draw.ellipse(disc, fill=_sign_colour(click.positive), outline=BLACK, width=rim)
+        arm = radius * 0.55
+        self.draw.line((x - arm, y, x + arm, y), fill=BLACK, width=self.line)
+        if click.positive:
+            self.draw.line((x, y - arm, x, y + arm), fill=BLACK, width=self.line)
 
 
-def video(frames: Frames, masks: Masks, prompts: Iterable[Prompt] = ()) -> Iterator[Rgb]:
-    """Every frame with its masks and prompts, for a film; sides are even, as video codecs want
-    them.
-    """
-    prompts = list(prompts)
-    rows, columns = masks.shape_zyx[1:]
-    aspect, _ = _pixel(masks)
-    scale = max(1, math.ceil(360 / max(columns, rows * aspect)))
-    for frame in range(masks.shape_zyx[0]):
-        given = [prompt for prompt in prompts if prompt.frame == frame]
-        image = overlay(frames[frame], _masks_of(masks, frame), given, scale=scale, aspect=aspect)
-        image = _caption(image, _frame_text(masks, frame, bool(given)))
-        even = image.shape[0] % 2, image.shape[1] % 2
-        yield np.pad(image, ((0, even[0]), (0, even[1]), (0, 0))) if any(even) else image
-
-
-def key_frames(masks: Masks, prompts: Sequence[Prompt] = (), at_most: int = 12) -> list[int]:
-    """The frames that tell most: prompted ones, first and last with an object, the rest evenly
-    between.
-    """
-    held = sorted({frame for (frame, _), runs in masks.runs.items() if runs[1::2].sum()})
-    given = sorted({prompt.frame for prompt in prompts if 0 <= prompt.frame < masks.shape_zyx[0]})
-    area = {
-        frame: sum(masks.area(frame, object_id) for object_id in masks.object_ids) for frame in held
-    }
-    must = ([max(held, key=lambda frame: area[frame]), held[0], held[-1]] if held else []) + given
-    chosen = set(list(dict.fromkeys(must))[:at_most]) or {0}
-    low = min(chosen)
-    high = max(chosen)
-    if len(chosen) < at_most and high > low:
-        steps = np.linspace(low, high, at_most).round().astype(int).tolist()
-        # frames nearest to the even steps, until the sheet is full
-        for step in steps:
-            if len(chosen) < at_most:
-                chosen.add(step)
-    return sorted(chosen)
+def _sign_colour(positive: bool) -> Colour:
+    if positive:
+        return POSITIVE
+    return NEGATIVE
 
 
 def _split(labels: NDArray[Any]) -> dict[int, NDArray[np.bool_]]:
     return {int(value): labels == value for value in np.unique(labels) if value > 0}
 
 
-def _masks_of(masks: Masks, frame: int) -> dict[int, NDArray[np.bool_]]:
-    return {
-        object_id: masks.mask(frame, object_id)
-        for object_id in masks.object_ids
-        if masks.area(frame, object_id)
-    }
+def _enlarge_frame(rgb: Rgb, size_hw: tuple[int, int]) -> Rgb:
+    if rgb.shape[:2] == size_hw:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize(size_hw[::-1], Image.Resampling.BICUBIC))
 
 
 def _enlarge(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    if mask.shape == size_hw:
+        return mask
     rows = np.minimum(np.arange(size_hw[0]) * mask.shape[0] // size_hw[0], mask.shape[0] - 1)
     columns = np.minimum(np.arange(size_hw[1]) * mask.shape[1] // size_hw[1], mask.shape[1] - 1)
     larger: NDArray[np.bool_] = np.asarray(mask, bool)[rows[:, None], columns]
@@ -244,29 +199,33 @@ def _outline(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     return np.asarray(mask, bool) & ~core
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font that comes with Pillow."""
     return ImageFont.load_default(size)
 
 
-def _writable(text: str) -> str:
-    """What the font that comes with Pillow can write; it has hardly more than ASCII."""
-    plain = unicodedata.normalize("NFKD", text)
-    return "".join(
-        letter if letter.isascii() else "" if unicodedata.combining(letter) else "?"
-        for letter in plain
-    )
+def writable(text: str) -> str:
+    """The text without accents, other characters as "?": the font has hardly more than ASCII."""
+    letters = []
+    for letter in unicodedata.normalize("NFKD", text):
+        if letter.isascii():
+            letters.append(letter)
+        elif not unicodedata.combining(letter):
+            letters.append("?")
+    return "".join(letters)
 
 
-def _text(
+def write_text(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: Colour, size: int
 ) -> None:
+    """Write text with a black rim, its upper left corner at `at`."""
     draw.text(
         at,
-        _writable(text),
+        writable(text),
         fill=colour,
-        font=_font(size),
+        font=load_font(size),
         stroke_width=max(1, size // 9),
-        stroke_fill=(0, 0, 0),
+        stroke_fill=BLACK,
     )
 
 
@@ -276,179 +235,5 @@ def _write_beside(
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
     size = max(11, min(mask.shape) // 32)
-    _text(draw, (float(columns[0]), max(0.0, float(rows[0]) - 1.4 * size)), name, colour, size)
-
-
-def _draw_prompt(
-    draw: ImageDraw.ImageDraw, prompt: Prompt, to: tuple[float, float], line: int
-) -> None:
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (x * to[0], y * to[1])
-
-    match prompt:
-        case Box():
-            x0, y0, x1, y1 = prompt.xyxy
-            (left, top), (right, bottom) = place(x0, y0), place(x1, y1)
-            draw.rectangle(
-                (left - 1, top - 1, right + 1, bottom + 1), outline=(0, 0, 0), width=line + 2
-            )
-            draw.rectangle(
-                (left, top, right, bottom), outline=colour_of(prompt.object_id), width=line
-            )
-        case Point():
-            _draw_click(draw, place(prompt.x, prompt.y), prompt.positive, line)
-        case Scribble():
-            stroke = [place(x, y) for x, y in prompt.xy]
-            wide = max(line + 1, round(prompt.width * to[0]))
-            draw.line(
-                stroke if len(stroke) > 1 else stroke * 2,
-                fill=POSITIVE if prompt.positive else NEGATIVE,
-                width=wide,
-            )
-        case MaskPrompt():
-            pass  # it is the mask that is drawn
-
-
-def _draw_click(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], positive: bool, line: int
-) -> None:
-    x, y = at
-    radius = 4 * line
-    disc = (x - radius, y - radius, x + radius, y + radius)
-    draw.ellipse(
-        disc, fill=POSITIVE if positive else NEGATIVE, outline=(0, 0, 0), width=max(1, line // 2)
-    )
-    arm = radius * 0.55
-    draw.line((x - arm, y, x + arm, y), fill=(0, 0, 0), width=line)
-    if positive:
-        draw.line((x, y - arm, x, y + arm), fill=(0, 0, 0), width=line)
-
-
-def _pixel(masks: Masks) -> tuple[float, float | None]:
-    """Height of a pixel over its width, bounded, and its width in millimetres."""
-    if masks.geometry is None:
-        return 1.0, None
-    _, y, x = masks.geometry.spacing_zyx_mm
-    return min(8.0, max(0.125, y / x)), x
-
-
-def _frame_text(masks: Masks, frame: int, prompted: bool) -> str:
-    if masks.shape_zyx[0] == 1:
-        return ""
-    if masks.times_s is None:
-        seconds = ""
-    else:
-        seconds = f"  {masks.times_s[frame]:.2f} s"
-    what = "frame"
-    if masks.times_s is None and masks.geometry is not None:
-        what = "slice"
-    return f"{what} {frame}{seconds}{'  prompted' if prompted else ''}"
-
-
-def _caption(image: Rgb, text: str) -> Rgb:
-    if not text:
-        return image
-    canvas = Image.fromarray(image)
-    _text(ImageDraw.Draw(canvas), (6, 4), text, INK, max(12, min(18, image.shape[1] // 22)))
-    return np.asarray(canvas)
-
-
-def _scale_bar(image: Rgb, mm_per_pixel: float) -> Rgb:
-    """A bar of a round length, about a fifth of the width."""
-    target = image.shape[1] * mm_per_pixel / 5
-    power = 10.0 ** math.floor(math.log10(target))
-    length = max(step * power for step in (1, 2, 5) if step * power <= target)
-    canvas = Image.fromarray(image)
-    draw = ImageDraw.Draw(canvas)
-    x = 8
-    y = image.shape[0] - 10
-    end = x + length / mm_per_pixel
-    draw.line((x, y, end, y), fill=(0, 0, 0), width=5)
-    draw.line((x, y, end, y), fill=INK, width=3)
-    if length >= 0.1:
-        text = f"{length:g} mm"
-    else:
-        text = f"{length * 1000:g} um"
-    _text(draw, (x, y - 20), text, INK, 13)
-    return np.asarray(canvas)
-
-
-def _sides(image: Rgb, geometry: Geometry) -> Rgb:
-    """R, L, A, P, S or I at the left and the upper edge: which side of the patient is there."""
-    letters = []
-    for step in (geometry.affine[:3, 0], geometry.affine[:3, 1]):
-        axis = int(np.argmax(np.abs(step)))
-        letters.append(("LR", "PA", "IS")[axis][int(step[axis] < 0)])
-    canvas = Image.fromarray(image)
-    draw = ImageDraw.Draw(canvas)
-    _text(draw, (6, canvas.height / 2 - 8), letters[0], INK, 15)
-    _text(draw, (canvas.width / 2 - 5, 4), letters[1], INK, 15)
-    return np.asarray(canvas)
-
-
-def _grid(tiles: Sequence[Rgb], across: int) -> Rgb:
-    height, width = tiles[0].shape[:2]
-    gap = 4
-    down = math.ceil(len(tiles) / across)
-    page = np.full((down * (height + gap) - gap, across * (width + gap) - gap, 3), PAPER, np.uint8)
-    for place, tile in enumerate(tiles):
-        top = place // across * (height + gap)
-        left = place % across * (width + gap)
-        page[top : top + height, left : left + width] = tile
-    return page
-
-
-def _with_foot(page: Rgb, masks: Masks, note: str) -> Rgb:
-    """The legend: a colour, a name and a size for each object, then the note."""
-    entries = [
-        (object_id, _writable(f"{_name(masks, object_id)}  {_size(masks, object_id)}"))
-        for object_id in masks.object_ids
-    ]
-    more = len(entries) - 12
-    width = max(page.shape[1], 320)
-    font = _font(14)
-    step = 22
-    lines: list[list[tuple[int | None, str]]] = [[]]
-    used = 8.0
-    for object_id, text in [*entries[:12], *([(0, f"and {more} more")] if more > 0 else [])]:
-        long = font.getlength(text) + 34
-        if used + long > width and lines[-1]:
-            lines.append([])
-            used = 8.0
-        lines[-1].append((object_id or None, text))
-        used += long
-    if note:
-        lines.append([(None, _writable(note))])
-    foot = Image.new("RGB", (width, 8 + step * len(lines)), PAPER)
-    draw = ImageDraw.Draw(foot)
-    for row, line in enumerate(lines):
-        x = 8.0
-        y = 5 + row * step
-        for known, text in line:
-            if known is not None:
-                draw.rectangle((x, y + 2, x + 12, y + 14), fill=colour_of(known))
-                x += 18
-            draw.text((x, y), text, fill=INK, font=font)
-            x += font.getlength(text) + 16
-    full = np.full((page.shape[0] + foot.height, width, 3), PAPER, np.uint8)
-    full[: page.shape[0], : page.shape[1]] = page
-    full[page.shape[0] :] = np.asarray(foot)
-    return full
-
-
-def _name(masks: Masks, object_id: int) -> str:
-    return masks.names.get(object_id) or f"object {object_id}"
-
-
-def _size(masks: Masks, object_id: int) -> str:
-    """How much of the stack an object takes, in the unit that fits."""
-    areas = [int(runs[1::2].sum()) for (_, other), runs in masks.runs.items() if other == object_id]
-    pixels = sum(areas)
-    frames = sum(area > 0 for area in areas)
-    if masks.geometry is not None and masks.shape_zyx[0] > 1:
-        return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm) / 1000:.3g} ml"
-    if masks.geometry is not None:
-        return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]):.4g} sq mm"
-    if masks.shape_zyx[0] == 1:
-        return f"{pixels:,} px"
-    return f"on {frames} frame{'s' * (frames != 1)}"
+    above = max(0.0, float(rows[0]) - 1.4 * size)
+    write_text(draw, (float(columns[0]), above), name, colour, size)

@@ -1,8 +1,8 @@
-"""Prompts: what a person, or the simulator, says about an object on a frame.
+"""Prompts: clicks, boxes, scribbles and masks by which a user, or the simulator, marks an object.
 
 x runs right along columns, y runs down along rows, in pixels of the stored frame; pixel i covers
-[i, i + 1) and the centre of the first pixel is (0.5, 0.5). Frames and objects are named by number:
-frames count from 0, objects from 1.
+[i, i + 1) and the centre of the first pixel is (0.5, 0.5). Frames are numbered from 0, objects from
+1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from segscope.errors import PromptError
 
 def _check_place(frame: int, object_id: int) -> None:
     if frame < 0:
-        raise PromptError(f"frames count from 0, got {frame}")
+        raise PromptError(f"frames are numbered from 0, got {frame}")
     if not 1 <= object_id <= 65535:
         raise PromptError(f"object ids are 1 to 65535 (0 is background), got {object_id}")
 
@@ -31,7 +31,7 @@ def _check_finite(values: Iterable[float], what: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One click. `positive` says "the object is here", otherwise "it is not"."""
+    """One click on the object (`positive`) or on something else."""
 
     x: float
     y: float
@@ -41,6 +41,8 @@ class Point:
 
     def __post_init__(self) -> None:
         _check_place(self.frame, self.object_id)
+        object.__setattr__(self, "x", float(self.x))
+        object.__setattr__(self, "y", float(self.y))
         _check_finite((self.x, self.y), "a point")
 
     def check_inside(self, size_hw: tuple[int, int]) -> None:
@@ -48,8 +50,8 @@ class Point:
         height, width = size_hw
         if not (0 <= self.x <= width and 0 <= self.y <= height):
             raise PromptError(
-                f"point ({self.x:g}, {self.y:g}) lies outside frame {self.frame} of {width} x {height} pixels "
-                "(x runs right along columns, y down along rows)"
+                f"point ({self.x:g}, {self.y:g}) lies outside frame {self.frame} of {width} x "
+                f"{height} pixels (x runs right along columns, y down along rows)"
             )
 
 
@@ -74,7 +76,7 @@ class Box:
             raise PromptError(f"a box is x0, y0, x1, y1 with x0 < x1 and y0 < y1, got {self.xyxy}")
 
     def check_inside(self, size_hw: tuple[int, int]) -> None:
-        """Raise PromptError unless some of the box lies on a frame of `size_hw`."""
+        """Raise PromptError unless a part of the box lies on a frame of `size_hw`."""
         height, width = size_hw
         x0, y0, x1, y1 = self.xyxy
         if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
@@ -112,11 +114,11 @@ class Scribble:
         _check_place(self.frame, self.object_id)
         xy = tuple((float(x), float(y)) for x, y in self.xy)
         if not xy:
-            raise PromptError("a scribble has at least one point")
+            raise PromptError("a scribble must have at least one point")
         _check_finite((value for pair in xy for value in pair), "a scribble")
         if not (math.isfinite(self.width) and self.width > 0):
             raise PromptError(
-                f"the width of a scribble is a positive number of pixels, got {self.width}"
+                f"the width of a scribble must be a positive number of pixels, got {self.width}"
             )
         object.__setattr__(self, "xy", xy)
 
@@ -126,30 +128,38 @@ class Scribble:
             point.check_inside(size_hw)
 
     def points(self, at_most: int | None = None) -> tuple[Point, ...]:
-        """The stroke as clicks: its vertices, or `at_most` of them evenly spaced along its length."""
+        """The stroke as clicks: its vertices, or `at_most` points at even distances along it."""
         xy = np.asarray(self.xy)
-        if at_most is not None and len(xy) > 1:
-            steps = np.hypot(*np.diff(xy, axis=0).T)
-            along = np.concatenate([[0.0], np.cumsum(steps)])
-            at = (np.arange(at_most) + 0.5) / at_most * along[-1]
-            xy = np.column_stack([np.interp(at, along, xy[:, 0]), np.interp(at, along, xy[:, 1])])
-        elif at_most is not None:
-            xy = xy[:1]
-        return tuple(
-            Point(float(x), float(y), self.frame, self.object_id, self.positive) for x, y in xy
-        )
+        if at_most is not None:
+            xy = _resample(xy, at_most)
+        points = []
+        for x, y in xy.tolist():
+            points.append(Point(x, y, self.frame, self.object_id, self.positive))
+        return tuple(points)
+
+
+def _resample(xy: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """`count` points evenly spaced along a stroke (n, 2); a single point stays as it is."""
+    if len(xy) == 1:
+        return xy
+    steps = np.hypot(*np.diff(xy, axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    places = (np.arange(count) + 0.5) / count * along[-1]
+    x = np.interp(places, along, xy[:, 0])
+    y = np.interp(places, along, xy[:, 1])
+    return np.column_stack([x, y])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskPrompt:
     """A mask (row, column) of the frame's size.
 
-    It is taken as the answer on its frame and remembered (SAM 2's rule for videos); with `refine`
-    it is a hint that the network may improve (SAM's rule for images).
+    It is final on its frame and stored in memory (SAM 2's rule for videos); with `refine` the
+    network may improve it (SAM's rule for images).
 
     Attributes:
-        score: how sure whoever made it is, 0 to 1. A person is (1); below, a network made it and
-            nobody has seen it.
+        score: confidence of its author, 0 to 1: 1 for a person; less if a network made it and
+            nobody has reviewed it.
     """
 
     mask: NDArray[np.bool_]
@@ -161,33 +171,34 @@ class MaskPrompt:
     def __post_init__(self) -> None:
         _check_place(self.frame, self.object_id)
         if not 0 <= self.score <= 1:
-            raise PromptError(f"the score of a mask prompt is 0 to 1, got {self.score}")
+            raise PromptError(f"the score of a mask prompt must be 0 to 1, got {self.score}")
         mask = np.asarray(self.mask)
         if mask.ndim != 2:
-            raise PromptError(f"a mask prompt is (row, column), got shape {mask.shape}")
+            raise PromptError(f"a mask prompt must be (row, column), got shape {mask.shape}")
         if mask.dtype.kind == "f" and not np.isfinite(mask).all():
-            raise PromptError("a mask prompt holds numbers that are not finite")
+            raise PromptError("a mask prompt must not have values that are not finite")
         mask = np.ascontiguousarray(mask > 0)
         mask.setflags(write=False)
         object.__setattr__(self, "mask", mask)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, MaskPrompt)
-            and (self.frame, self.object_id, self.refine, self.score)
-            == (other.frame, other.object_id, other.refine, other.score)
-            and np.array_equal(self.mask, other.mask)
-        )
+        if not isinstance(other, MaskPrompt) or self._key() != other._key():
+            return False
+        return np.array_equal(self.mask, other.mask)
 
     def __hash__(self) -> int:
-        return hash((self.frame, self.object_id, self.refine, self.score, self.mask.tobytes()))
+        return hash((self._key(), self.mask.tobytes()))
+
+    def _key(self) -> tuple[int, int, bool, float]:
+        return self.frame, self.object_id, self.refine, self.score
 
     def check_inside(self, size_hw: tuple[int, int]) -> None:
         """Raise PromptError unless the mask has the size of the frame."""
         if self.mask.shape != tuple(size_hw):
             raise PromptError(
-                f"a mask prompt has the size of its frame: frame {self.frame} is {size_hw[0]} rows x {size_hw[1]} "
-                f"columns, the mask {self.mask.shape[0]} x {self.mask.shape[1]}"
+                f"a mask prompt must have the size of its frame: frame {self.frame} has "
+                f"{size_hw[0]} rows x {size_hw[1]} columns, the mask {self.mask.shape[0]} x "
+                f"{self.mask.shape[1]}"
             )
 
 
@@ -199,6 +210,6 @@ def check_prompts(prompts: Iterable[Prompt], shape_zyx: tuple[int, int, int]) ->
     for prompt in prompts:
         if prompt.frame >= shape_zyx[0]:
             raise PromptError(
-                f"frame {prompt.frame} of a stack with frames 0 to {shape_zyx[0] - 1}"
+                f"a prompt is on frame {prompt.frame}; the stack has frames 0 to {shape_zyx[0] - 1}"
             )
         prompt.check_inside(shape_zyx[1:])

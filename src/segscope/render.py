@@ -1,5 +1,5 @@
-"""Stack to the 8-bit RGB that model and annotator see: one window for a whole stack, chosen once
-and recorded.
+"""Rendering of a stack as the 8-bit RGB that model and annotator see: one window for the whole
+stack, chosen once and recorded.
 """
 
 from __future__ import annotations
@@ -31,20 +31,31 @@ AUTOMATIC = (0.5, 99.5)
 """Percentiles used when nothing better is known."""
 
 PROJECTIONS = ("CR", "DX", "MG", "RF", "XA", "RG", "IO", "PX")
-"""X-ray modalities, whose files carry the window that they are meant to be read with. CT gets the
-same preset whatever format it comes in, and MR and ultrasound carry windows of single slices, so
-theirs are not taken.
+"""X-ray modalities, whose files have the window that they are meant to be read with. CT gets the
+same preset in any format, and MR and ultrasound files have windows for single slices, so theirs are
+not used.
 """
 
 SAMPLED_FRAMES = 64
 SAMPLED_PIXELS = 65_536
-"""Most frames, and most pixels of each channel of a frame, that choosing a window looks at."""
+"""Maximum number of frames, and of pixels of each channel of a frame, that are sampled."""
 
-IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-GREY = ((1.0, 1.0, 1.0),)
-MIXES: Mapping[int, tuple[tuple[float, float, float], ...]] = {
-    # colours (red, green, blue) of channels that are not red, green and blue; told apart by most
-    # eyes
+MIN_VALUES = 16
+"""With fewer values that are not 0, percentiles are those of all values."""
+
+LARGEST_EXACT = 2.0**52
+"""Above it, adding 1 to a float64 may change nothing."""
+
+EXPECTED_WINDOW = (
+    "A window is a preset, WIDTH,LEVEL such as 400,40, or percentiles such as p0.5,99.5."
+)
+
+Mix = tuple[tuple[float, float, float], ...]
+
+IDENTITY: Mix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+GREY: Mix = ((1.0, 1.0, 1.0),)
+MIXES: Mapping[int, Mix] = {
+    # (red, green, blue) of channels that are not colours; distinguishable for most people
     1: GREY,
     2: ((0.0, 1.0, 0.0), (1.0, 0.0, 1.0)),
     3: IDENTITY,
@@ -66,11 +77,11 @@ class Window:
     """How stored numbers become 0 to 255.
 
     Attributes:
-        low: number shown as 0, one for each channel that is shown.
-        high: number shown as 255, one for each channel that is shown.
+        low: value shown as 0, one for each displayed channel.
+        high: value shown as 255, one for each displayed channel.
         how: how these were chosen, in words.
-        channels: channels of the stack that are shown.
-        mix: (red, green, blue) weights of each shown channel; the sums are clipped.
+        channels: displayed channels of the stack.
+        mix: (red, green, blue) weights of each displayed channel; the sums are clipped.
         inverted: whether low numbers are bright (DICOM MONOCHROME1).
     """
 
@@ -78,28 +89,29 @@ class Window:
     high: tuple[float, ...]
     how: str
     channels: tuple[int, ...]
-    mix: tuple[tuple[float, float, float], ...]
+    mix: Mix
     inverted: bool = False
 
     def apply(self, frame: NDArray[Any]) -> NDArray[np.uint8]:
         """The frame (row, column[, channel]) as (row, column, 3)."""
-        planes = frame
-        if frame.ndim == 2:
-            planes = frame[..., None]
+        planes = _with_channels(frame)
         if max(self.channels) >= planes.shape[-1]:
             raise UsageError(
-                f"this window was made for {max(self.channels) + 1} or more channels, the frame has {planes.shape[-1]}"
+                f"this window needs at least {max(self.channels) + 1} channels, "
+                f"the frame has {planes.shape[-1]}"
             )
-        shown = [
+        scaled = [
             self._scale(planes[..., channel], low, high)
             for channel, low, high in zip(self.channels, self.low, self.high, strict=True)
         ]
         if self.mix == GREY:
-            return np.repeat(shown[0][..., None], 3, axis=-1)
+            return np.repeat(scaled[0][..., None], 3, axis=-1)
         if self.mix == IDENTITY:
-            return np.stack(shown, axis=-1)
+            return np.stack(scaled, axis=-1)
         weights = np.asarray(self.mix, np.float32)
-        total = sum(plane[..., None] * weight for plane, weight in zip(shown, weights, strict=True))
+        total = sum(
+            plane[..., None] * colour for plane, colour in zip(scaled, weights, strict=True)
+        )
         return np.clip(np.rint(total), 0, 255).astype(np.uint8)
 
     def _scale(self, plane: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
@@ -107,19 +119,18 @@ class Window:
             if self.inverted:
                 return 255 - plane
             return np.ascontiguousarray(plane)
-        wide = plane.dtype.itemsize > 4 or plane.dtype in (np.int32, np.uint32)
-        values: NDArray[np.floating[Any]] = plane.astype(np.float64 if wide else np.float32)
+        values: NDArray[np.floating[Any]] = plane.astype(_float_type(plane.dtype))
         np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
         values -= low
         values *= 255.0 / (high - low)
         np.clip(values, 0, 255, out=values)
-        shown = np.rint(values, out=values).astype(np.uint8)
+        scaled = np.rint(values, out=values).astype(np.uint8)
         if self.inverted:
-            return 255 - shown
-        return shown
+            return 255 - scaled
+        return scaled
 
     def record(self) -> dict[str, Any]:
-        """What a result keeps; `choose` with it gives this window again."""
+        """The window as part of a result's record; `choose` accepts it in place of a name."""
         return {
             "how": self.how,
             "low": list(self.low),
@@ -128,6 +139,13 @@ class Window:
             "mix": [list(weights) for weights in self.mix],
             "inverted": self.inverted,
         }
+
+
+def _float_type(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    """A float type that holds every value of `dtype` exactly, or nearly."""
+    if dtype.itemsize > 4 or dtype in (np.int32, np.uint32):
+        return np.float64
+    return np.float32
 
 
 class Renderer:
@@ -144,12 +162,12 @@ class Renderer:
         """Choose the window.
 
         Args:
-            stack: what is shown; at most 64 of its frames are read here.
+            stack: at most 64 of its frames are read here.
             window: name of a preset, "WIDTH,LEVEL", "pLOW,HIGH" (percentiles), the record of an
-                earlier window, or None for what suits the modality and type of the stack.
+                earlier window, or None for the default of the modality and type of the stack.
 
         Raises:
-            UsageError: a window that cannot be meant.
+            UsageError: an invalid window.
         """
         self.stack = stack
         self.window = choose(stack, window)
@@ -165,71 +183,111 @@ class Renderer:
         return self.window.record()
 
 
+@dataclass(frozen=True, slots=True)
+class _ShownChannels:
+    """Displayed channels, their (red, green, blue) weights, and a note for the record."""
+
+    channels: tuple[int, ...]
+    mix: Mix
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Values shown as 0 and as 255, one for each displayed channel, and their origin."""
+
+    low: Sequence[float]
+    high: Sequence[float]
+    how: str
+
+    @classmethod
+    def uniform(cls, low: float, high: float, count: int, how: str) -> _Bounds:
+        """The same bounds for `count` channels."""
+        return cls([low] * count, [high] * count, how)
+
+    @classmethod
+    def centred(cls, width: float, level: float, count: int, how: str) -> _Bounds:
+        """Bounds `width` apart around `level`."""
+        return cls.uniform(level - width / 2, level + width / 2, count, how)
+
+
 def choose(stack: Stack, window: str | Mapping[str, Any] | None = None) -> Window:
     """The window of a whole stack; see `Renderer` for the arguments."""
     if isinstance(window, Mapping):
         return _from_record(window)
-    channels, mix, said = _channels(stack)
-    inverted = bool(stack.meta.get("inverted", False))
+    shown = _choose_channels(stack)
+    if window is None:
+        bounds = _default_bounds(stack, shown.channels)
+    else:
+        bounds = _requested_bounds(stack, shown.channels, window.strip())
+    return Window(
+        low=tuple(map(float, bounds.low)),
+        high=tuple(map(_end_above, bounds.low, bounds.high)),
+        how=bounds.how + shown.note,
+        channels=shown.channels,
+        mix=shown.mix,
+        inverted=bool(stack.meta.get("inverted", False)),
+    )
 
-    def made(low: Sequence[float], high: Sequence[float], how: str) -> Window:
-        # equal ends would divide by zero: a constant image is shown black
-        ends = [b if b > a else math.nextafter(a, math.inf) if abs(a) > 2**52 else a + 1.0
-                for a, b in zip(low, high, strict=True)]  # fmt: skip
-        return Window(
-            tuple(map(float, low)), tuple(map(float, ends)), how + said, channels, mix, inverted
-        )
 
-    def level(width: float, middle: float, how: str) -> Window:
-        return made([middle - width / 2] * len(channels), [middle + width / 2] * len(channels), how)
+def _end_above(low: float, high: float) -> float:
+    """The upper bound, moved above `low` where both are equal: a constant image is shown black."""
+    if high > low:
+        return float(high)
+    if abs(low) > LARGEST_EXACT:
+        return math.nextafter(low, math.inf)
+    return low + 1.0
 
-    def spread(low: float, high: float) -> Window:
-        ends, how = _percentiles(stack, channels, low, high)
-        return made(*ends, how)
 
-    if window is not None:
-        return _asked(window.strip(), level, spread)
+def _default_bounds(stack: Stack, channels: Sequence[int]) -> _Bounds:
+    """Bounds that suit the modality and the type of the stack."""
+    count = len(channels)
     dtype = stack.source.dtype
     if dtype == np.bool_:
-        return made([0.0] * len(channels), [1.0] * len(channels), "yes or no")
-    if dtype == np.uint8 and (stack.kind != "volume" or len(channels) > 1):
-        return made([0.0] * len(channels), [255.0] * len(channels), "unchanged 8 bit")
-    own = _own_window(stack)
-    if stack.modality == "CT" or (stack.modality is None and _looks_like_ct(stack)):
-        width, middle = PRESETS["abdomen"]
-        guessed = ", CT by its values"
-        if stack.modality == "CT":
-            guessed = ""
-        return level(width, middle, f"abdomen: width {width:g} level {middle:g}{guessed}")
-    if own is not None and stack.modality in PROJECTIONS:
-        return made(
-            [own[0]] * len(channels),
-            [own[1]] * len(channels),
-            f"{own[0]:g} to {own[1]:g}, from the file",
-        )
-    return spread(*AUTOMATIC)
+        return _Bounds.uniform(0.0, 1.0, count, "yes or no")
+    if dtype == np.uint8 and (stack.kind != "volume" or count > 1):
+        return _Bounds.uniform(0.0, 255.0, count, "unchanged 8 bit")
+    if stack.modality == "CT":
+        return _preset_bounds("abdomen", count)
+    if stack.modality is None and _looks_like_ct(stack):
+        return _preset_bounds("abdomen", count, ", CT by its values")
+    from_file = _file_bounds(stack)
+    if from_file is not None and stack.modality in PROJECTIONS:
+        low, high = from_file
+        return _Bounds.uniform(low, high, count, f"{low:g} to {high:g}, from the file")
+    return _percentile_bounds(stack, channels, *AUTOMATIC)
 
 
-def _asked(text: str, level: Any, spread: Any) -> Window:
+def _preset_bounds(name: str, count: int, note: str = "") -> _Bounds:
+    width, level = PRESETS[name]
+    return _Bounds.centred(width, level, count, f"{name}: width {width:g} level {level:g}{note}")
+
+
+def _requested_bounds(stack: Stack, channels: Sequence[int], text: str) -> _Bounds:
+    """Bounds of a preset, of "WIDTH,LEVEL" or of "pLOW,HIGH".
+
+    Raises:
+        UsageError: none of these, or numbers out of range.
+    """
     name = text.lower()
     if name in PRESETS:
-        width, middle = PRESETS[name]
-        return level(width, middle, f"{name}: width {width:g} level {middle:g}")
-    wanted = "A window is a preset, WIDTH,LEVEL such as 400,40, or percentiles such as p0.5,99.5."
-    by_percentile = name.startswith("p") and "," in name
+        return _preset_bounds(name, len(channels))
     try:
         first, second = (float(part) for part in name.removeprefix("p").split(","))
     except ValueError:
-        raise UnknownName("window", text, PRESETS, wanted) from None
+        raise UnknownName("window", text, PRESETS, EXPECTED_WINDOW) from None
     if not (math.isfinite(first) and math.isfinite(second)):
-        raise UsageError(f"window {text!r} holds numbers that are not finite. {wanted}")
-    if by_percentile:
+        raise UsageError(f"window {text!r} contains non-finite numbers. {EXPECTED_WINDOW}")
+    if name.startswith("p"):
         if not 0 <= first < second <= 100:
-            raise UsageError(f"percentiles rise from 0 to 100, got {text!r}. {wanted}")
-        return spread(first, second)
+            raise UsageError(
+                f"window {text!r}: percentiles must rise within 0 to 100. {EXPECTED_WINDOW}"
+            )
+        return _percentile_bounds(stack, channels, first, second)
     if first <= 0:
-        raise UsageError(f"the width of a window is positive, got {text!r}. {wanted}")
-    return level(first, second, f"width {first:g} level {second:g}")
+        raise UsageError(f"window {text!r}: the width must be positive. {EXPECTED_WINDOW}")
+    how = f"width {first:g} level {second:g}"
+    return _Bounds.centred(first, second, len(channels), how)
 
 
 def _from_record(record: Mapping[str, Any]) -> Window:
@@ -245,39 +303,40 @@ def _from_record(record: Mapping[str, Any]) -> Window:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"the record of a window is malformed ({error!r})") from error
-    shown = len(window.channels)
-    if (
-        not shown
-        or not shown == len(window.low) == len(window.high) == len(mix)
-        or min(window.channels) < 0
-    ):
-        raise UsageError("the record of a window names another number of channels than of bounds")
-    if not all(
-        math.isfinite(a) and math.isfinite(b) and a < b
-        for a, b in zip(window.low, window.high, strict=True)
-    ):
-        raise UsageError("the record of a window has bounds that do not rise")
+    _check_lengths(window)
+    bounds = zip(window.low, window.high, strict=True)
+    if not all(math.isfinite(low) and math.isfinite(high) and low < high for low, high in bounds):
+        raise UsageError("the record of a window must have finite bounds with low below high")
     return window
 
 
-def _channels(stack: Stack) -> tuple[tuple[int, ...], tuple[tuple[float, float, float], ...], str]:
-    """Which channels are shown, in which colours, and what to say about it."""
+def _check_lengths(window: Window) -> None:
+    count = len(window.channels)
+    lengths = {len(window.low), len(window.high), len(window.mix)}
+    if not count or lengths != {count} or min(window.channels) < 0:
+        raise UsageError(
+            "the record of a window must have one low, one high and one mix for each channel"
+        )
+
+
+def _choose_channels(stack: Stack) -> _ShownChannels:
+    """The displayed channels and their colours."""
     count = 1
     if len(stack.source.shape) == 4:
         count = stack.source.shape[3]
     if count == 4 and stack.modality != "microscopy" and stack.source.dtype == np.uint8:
-        return (0, 1, 2), IDENTITY, "; first three of 4 channels"
+        return _ShownChannels((0, 1, 2), IDENTITY, "; first three of 4 channels")
     shown = min(count, max(MIXES))
-    said = ""
+    note = ""
     if shown < count:
-        said = f"; first {shown} of {count} channels, overlaid in colours"
+        note = f"; first {shown} of {count} channels, overlaid in colours"
     elif shown == 2 or shown > 3:
-        said = f"; {count} channels overlaid in colours"
-    return tuple(range(shown)), MIXES[shown], said
+        note = f"; {count} channels overlaid in colours"
+    return _ShownChannels(tuple(range(shown)), MIXES[shown], note)
 
 
-def _own_window(stack: Stack) -> tuple[float, float] | None:
-    """(low, high) that the file asks for, when it makes sense."""
+def _file_bounds(stack: Stack) -> tuple[float, float] | None:
+    """(low, high) of the file, if they are usable."""
     try:
         low, high = (float(value) for value in stack.meta.get("window", ()))
     except (TypeError, ValueError):
@@ -288,66 +347,59 @@ def _own_window(stack: Stack) -> tuple[float, float] | None:
 
 
 def _sample(stack: Stack, channels: Sequence[int]) -> NDArray[Any]:
-    """Finite values (channel, value) from frames spread over the stack; not finite in any channel:
-    left out.
-    """
-    picked = np.unique(
-        np.linspace(0, len(stack) - 1, min(len(stack), SAMPLED_FRAMES)).round().astype(int)
-    )
+    """Values (channel, value) from frames spread over the stack, finite in every channel."""
+    count = min(len(stack), SAMPLED_FRAMES)
+    frames = np.unique(np.linspace(0, len(stack) - 1, count).round().astype(int))
     height, width = stack.size_hw
     step = max(1, math.ceil(math.sqrt(height * width / SAMPLED_PIXELS)))
     parts = []
-    for index in picked.tolist():
-        frame = stack[index]
-        planes = frame
-        if frame.ndim == 2:
-            planes = frame[..., None]
-        parts.append(
-            planes[step // 2 :: step, step // 2 :: step][..., list(channels)].reshape(
-                -1, len(channels)
-            )
-        )
+    for index in frames.tolist():
+        planes = _with_channels(stack[index])
+        grid = planes[step // 2 :: step, step // 2 :: step]
+        parts.append(grid[..., list(channels)].reshape(-1, len(channels)))
     values = np.concatenate(parts)
     return values[np.isfinite(values).all(axis=1)].T
 
 
-def _percentiles(
-    stack: Stack, channels: Sequence[int], low: float, high: float
-) -> tuple[tuple[list[float], list[float]], str]:
+def _with_channels(frame: NDArray[Any]) -> NDArray[Any]:
+    """The frame as (row, column, channel)."""
+    if frame.ndim == 2:
+        return frame[..., None]
+    return frame
+
+
+def _percentile_bounds(stack: Stack, channels: Sequence[int], low: float, high: float) -> _Bounds:
+    """Bounds at two percentiles of the values that are not 0."""
     values = _sample(stack, channels)
-    # three channels that are not microscopy are one colour image: apart, they would change its
+    how = f"percentiles {low:g} to {high:g} of values that are not 0"
+    # three channels outside of microscopy are one colour image: separate windows would shift its
     # colours
-    joint = len(channels) == 3 and stack.modality != "microscopy"
-    if joint:
+    if len(channels) == 3 and stack.modality != "microscopy":
         groups = [values.ravel()] * len(channels)
     else:
         groups = list(values)
-    ends: tuple[list[float], list[float]] = ([], [])
-    for group in groups:
-        used = group[group != 0]
-        if len(used) < 16:
-            used = group
-        if len(used):
-            bounds = np.percentile(used, (low, high))
-        else:
-            bounds = (0.0, 1.0)
-        ends[0].append(float(bounds[0]))
-        ends[1].append(float(bounds[1]))
-    each = ""
-    if len(channels) > 1 and not joint:
-        each = " of each channel"
-    return ends, f"percentiles {low:g} to {high:g} of values that are not 0{each}"
+        if len(channels) > 1:
+            how += " of each channel"
+    bounds = [_percentiles(group, low, high) for group in groups]
+    return _Bounds([first for first, _ in bounds], [second for _, second in bounds], how)
+
+
+def _percentiles(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    foreground = values[values != 0]
+    if len(foreground) < MIN_VALUES:
+        foreground = values
+    if not len(foreground):
+        return (0.0, 1.0)
+    first, second = np.percentile(foreground, (low, high))
+    return (float(first), float(second))
 
 
 def _looks_like_ct(stack: Stack) -> bool:
-    """Whether unknown values are Hounsfield units: signed, from air (-1000) up to more than soft
-    tissue.
+    """Whether values of an unknown modality are probably Hounsfield units: signed, from air (-1000)
+    to more than soft tissue.
     """
-    if (
-        stack.source.dtype.kind not in "if"
-        or len(stack.source.shape) != 3
-        or stack.geometry is None
-    ):
+    signed = stack.source.dtype.kind in "if"
+    if not signed or stack.geometry is None or len(stack.source.shape) != 3:
         return False
     values = _sample(stack, (0,))[0]
     return bool(len(values) and values.min() <= -700 and 100 <= values.max() <= 40_000)

@@ -1,4 +1,4 @@
-"""Stack: a image, a volume or a video as frames with geometry and times."""
+"""Stack: an image, a volume or a video as frames with geometry and times."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ Kind = Literal["image", "volume", "video"]
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """Frames by number, read when asked for.
+    """Frames by number, read on demand.
 
-    Promises: `source[i]` is the raw frame i as an array (row, column[, channel]) of `dtype`, the
-        same each time, for
-    0 <= i < len(source); `shape` is (frame, row, column[, channel]) and costs no decoding.
+    For 0 <= i < len(source), `source[i]` is the raw frame i as an array (row, column[, channel]) of
+    `dtype`, the same each time. `shape` is (frame, row, column[, channel]) and needs no decoding.
     """
 
     @property
@@ -44,14 +43,14 @@ class Stack:
     Attributes:
         source: the frames; a numpy array (frame, row, column[, channel]) is a source.
         kind: "image" (one frame), "volume" (slices) or "video" (frames with times).
-        modality: "CT", "MR", "PT", "US", "XA", "microscopy", "endoscopy", "photo" ... or None when
+        modality: "CT", "MR", "PT", "US", "XA", "microscopy", "endoscopy", "photo" ... or None if
             unknown.
         geometry: where the voxels lie, or None (images and videos without a scale).
         times_s: time of each frame in seconds for videos, or None.
         path: the file or folder it was read from, or None.
         axis: axis of the stored array (z, y, x) that the frames run along; 0 unless `along` was
             used.
-        meta: what the reader found and writers or windows may need (for instance "window",
+        meta: facts from the reader that writers or windows may need (for instance "window",
             "dicom_files").
     """
 
@@ -67,7 +66,8 @@ class Stack:
     def __post_init__(self) -> None:
         if len(self.source.shape) not in (3, 4) or 0 in self.source.shape:
             raise UsageError(
-                f"a stack is (frame, row, column[, channel]) with no empty axis, got shape {tuple(self.source.shape)}"
+                "a stack must be (frame, row, column[, channel]) without an empty axis, got shape "
+                f"{tuple(self.source.shape)}"
             )
         if self.times_s is not None and len(self.times_s) != len(self.source):
             raise UsageError(
@@ -103,33 +103,23 @@ class Stack:
         """
         array = np.asarray(array)
         if array.dtype.kind not in "buif":
-            raise UsageError(f"a stack holds numbers, got dtype {array.dtype}")
+            raise UsageError(f"a stack must hold numbers, got dtype {array.dtype}")
         if channels is None:
-            channels = array.ndim == 4 or (
-                array.ndim == 3 and array.dtype == np.uint8 and array.shape[-1] in (3, 4)
-            )
+            channels = _has_channels(array)
         if array.ndim == 2 + channels:
             array = array[None]
         if array.ndim != 3 + channels:
             raise UsageError(
-                f"expected (row, column), (frame, row, column) or these with channels, got {array.shape}"
+                "expected (row, column), (frame, row, column) or these with channels, got "
+                f"{array.shape}"
             )
-        if affine is not None and spacing_zyx_mm is not None:
-            raise UsageError("give either affine or spacing_zyx_mm, not both")
-        geometry = None
-        if affine is not None:
-            geometry = Geometry(affine)
-        if spacing_zyx_mm is not None:
-            if not all(np.isfinite(value) and value > 0 for value in spacing_zyx_mm):
-                raise UsageError(
-                    f"spacing_zyx_mm holds three positive millimetres, got {spacing_zyx_mm}"
-                )
-            geometry = Geometry.from_spacing(spacing_zyx_mm)
-        times = None
+        geometry = _geometry(affine, spacing_zyx_mm)
         if times_s is not None:
             times = np.asarray(times_s, dtype=np.float64)
-        kind: Kind = "video" if times is not None else "image" if len(array) == 1 else "volume"
-        return cls(array, kind, modality, geometry, times)
+            return cls(array, "video", modality, geometry, times)
+        if len(array) == 1:
+            return cls(array, "image", modality, geometry)
+        return cls(array, "volume", modality, geometry)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -160,10 +150,10 @@ class Stack:
         """The same voxels as frames along `axis` of (z, y, x): 1 gives frames (z, x), 2 gives
         frames (z, y).
 
-        Masks made on such a stack are put back on the stored grid (`Masks.on_stored_grid`).
+        `Masks.on_stored_grid` puts masks of such a stack back on the stored grid.
         """
         if axis not in (0, 1, 2):
-            raise UsageError(f"axis is 0, 1 or 2, got {axis}")
+            raise UsageError(f"axis must be 0, 1 or 2, got {axis}")
         if axis == 0:
             return self
         if self.kind != "volume":
@@ -173,3 +163,26 @@ class Stack:
         if self.geometry is not None:
             geometry = self.geometry.transposed(axis)
         return replace(self, source=np.moveaxis(whole, axis, 0), geometry=geometry, axis=axis)
+
+
+def _has_channels(array: NDArray[Any]) -> bool:
+    """Whether the last axis of an array of unknown layout probably holds channels."""
+    if array.ndim == 3:
+        return array.dtype == np.uint8 and array.shape[-1] in (3, 4)
+    return array.ndim == 4
+
+
+def _geometry(
+    affine: NDArray[np.float64] | None, spacing_zyx_mm: tuple[float, float, float] | None
+) -> Geometry | None:
+    if affine is not None and spacing_zyx_mm is not None:
+        raise UsageError("give either affine or spacing_zyx_mm, not both")
+    if affine is not None:
+        return Geometry(affine)
+    if spacing_zyx_mm is None:
+        return None
+    if not all(np.isfinite(value) and value > 0 for value in spacing_zyx_mm):
+        raise UsageError(
+            f"spacing_zyx_mm must be three positive numbers of millimetres, got {spacing_zyx_mm}"
+        )
+    return Geometry.from_spacing(spacing_zyx_mm)

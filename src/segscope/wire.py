@@ -1,4 +1,4 @@
-"""Nouns to JSON and bytes and back: one schema for command line, server, log and evaluation."""
+"""Prompts and masks to JSON and back: one schema for command line, server, log and evaluation."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from segscope.errors import PromptError
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
 VERSION = 1
+JsonObject = dict[str, Any]
 ReadMask = Callable[[Path], NDArray[np.bool_]]
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> str:
-    """A mask as text: one bit a pixel, deflated, base64."""
-    return base64.b64encode(zlib.compress(np.packbits(np.asarray(mask, bool)).tobytes(), 1)).decode(
-        "ascii"
-    )
+    """A mask as text: one bit per pixel, deflated, base64."""
+    bits = np.packbits(np.asarray(mask, bool)).tobytes()
+    return base64.b64encode(zlib.compress(bits, 1)).decode("ascii")
 
 
 def unpack_mask(text: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask (row, column) of `pack_mask`.
 
     Raises:
-        PromptError: the text holds another number of pixels, or is damaged.
+        PromptError: the text has another number of pixels, or is damaged.
     """
-    pixels = size_hw[0] * size_hw[1]
+    rows, columns = size_hw
+    pixels = rows * columns
+    size = (pixels + 7) // 8
     try:
-        inflater = zlib.decompressobj()
-        packed = inflater.decompress(base64.b64decode(text, validate=True), (pixels + 7) // 8 + 1)
+        # at most one byte more than expected, so that a small text cannot expand without limit
+        packed = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1)
     except (ValueError, OverflowError, zlib.error) as error:
         raise PromptError(f"a packed mask is damaged: {error}") from error
-    if len(packed) != (pixels + 7) // 8:
-        raise PromptError(f"a packed mask does not hold {size_hw[0]} x {size_hw[1]} pixels")
-    return (
-        np.unpackbits(np.frombuffer(packed, np.uint8), count=pixels).astype(bool).reshape(size_hw)
-    )
+    if len(packed) != size:
+        raise PromptError(f"a packed mask does not have {rows} x {columns} pixels")
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=pixels)
+    return bits.astype(bool).reshape(size_hw)
 
 
-def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
-    """One prompt without its object id; masks are packed in place."""
+def prompt_to_json(prompt: Prompt) -> JsonObject:
+    """One prompt without its object id; masks are included as packed text."""
     match prompt:
         case Point():
             return {
@@ -58,16 +59,28 @@ def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
         case Box():
             return {"type": "box", "frame": prompt.frame, "xyxy": list(prompt.xyxy)}
         case Scribble():
-            xy = [list(pair) for pair in prompt.xy]
-            return {"type": "scribble", "frame": prompt.frame, "xy": xy, "positive": prompt.positive,
-                    "width": prompt.width}  # fmt: skip
+            return {
+                "type": "scribble",
+                "frame": prompt.frame,
+                "xy": [list(pair) for pair in prompt.xy],
+                "positive": prompt.positive,
+                "width": prompt.width,
+            }
         case MaskPrompt():
-            if prompt.score == 1:
-                score = {}
-            else:
-                score = {"score": prompt.score}
-            return {"type": "mask", "frame": prompt.frame, "size_hw": list(prompt.mask.shape),
-                    "bits": pack_mask(prompt.mask), "refine": prompt.refine, **score}  # fmt: skip
+            return _mask_to_json(prompt)
+
+
+def _mask_to_json(prompt: MaskPrompt) -> JsonObject:
+    item: JsonObject = {
+        "type": "mask",
+        "frame": prompt.frame,
+        "size_hw": list(prompt.mask.shape),
+        "bits": pack_mask(prompt.mask),
+        "refine": prompt.refine,
+    }
+    if prompt.score != 1:
+        item["score"] = prompt.score
+    return item
 
 
 def prompt_from_json(
@@ -79,48 +92,53 @@ def prompt_from_json(
         PromptError: an unknown type, a missing or malformed field.
     """
     try:
-        kind = item["type"]
-        frame = _whole(item.get("frame", 0), "frame")
-        positive = _flag(item.get("positive", True), "positive")
-        if kind == "point":
-            x, y = item["xy"]
-            return Point(float(x), float(y), frame, object_id, positive)
-        if kind == "box":
-            return Box(tuple(item["xyxy"]), frame, object_id)
-        if kind == "scribble":
-            return Scribble(
-                tuple(map(tuple, item["xy"])),
-                frame,
-                object_id,
-                positive,
-                float(item.get("width", 3)),
-            )
-        if kind == "mask":
-            refine = _flag(item.get("refine", False), "refine")
-            if "path" in item and read_mask is not None:
-                mask = read_mask(Path(item["path"]))
-            else:
-                rows, columns = item["size_hw"]
-                mask = unpack_mask(item["bits"], (int(rows), int(columns)))
-            return MaskPrompt(mask, frame, object_id, refine, float(item.get("score", 1.0)))
+        return _parse_prompt(item, object_id, read_mask)
     except PromptError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PromptError(f"a prompt is malformed ({error!r}): {_shorten(item)}") from error
-    raise PromptError(f"a prompt is a point, box, scribble or mask, got type {kind!r}")
+
+
+def _parse_prompt(item: Mapping[str, Any], object_id: int, read_mask: ReadMask | None) -> Prompt:
+    kind = item["type"]
+    frame = _whole(item.get("frame", 0), "frame")
+    positive = _flag(item.get("positive", True), "positive")
+    match kind:
+        case "point":
+            x, y = item["xy"]
+            return Point(float(x), float(y), frame, object_id, positive)
+        case "box":
+            return Box(tuple(item["xyxy"]), frame, object_id)
+        case "scribble":
+            xy = tuple(map(tuple, item["xy"]))
+            return Scribble(xy, frame, object_id, positive, float(item.get("width", 3)))
+        case "mask":
+            mask = _parse_mask(item, read_mask)
+            refine = _flag(item.get("refine", False), "refine")
+            return MaskPrompt(mask, frame, object_id, refine, float(item.get("score", 1.0)))
+        case _:
+            raise PromptError(f"a prompt must be a point, box, scribble or mask, got type {kind!r}")
+
+
+def _parse_mask(item: Mapping[str, Any], read_mask: ReadMask | None) -> NDArray[np.bool_]:
+    if "path" in item and read_mask is not None:
+        return read_mask(Path(item["path"]))
+    rows, columns = item["size_hw"]
+    return unpack_mask(item["bits"], (int(rows), int(columns)))
 
 
 def _flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
-        raise PromptError(f"{name!r} is true or false, got {value!r}")
+        raise PromptError(f"{name!r} must be true or false, got {value!r}")
     return value
 
 
 def _whole(value: Any, name: str) -> int:
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole:
-        raise PromptError(f"{name!r} is a whole number, got {_shorten(value)!r}")
-    return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise PromptError(f"{name!r} must be a whole number, got {_shorten(value)!r}")
 
 
 def _shorten(item: object) -> str:
@@ -132,19 +150,16 @@ def _shorten(item: object) -> str:
 
 def prompts_to_json(
     prompts: Iterable[Prompt], names: Mapping[int, str] | None = None
-) -> dict[str, Any]:
-    """The prompt file: objects with their names and their prompts in order."""
-    objects: dict[int, dict[str, Any]] = {}
+) -> JsonObject:
+    """The prompt file: objects with their names, and their prompts in order."""
+    labels = names or {}
+    objects: dict[int, JsonObject] = {}
     for prompt in prompts:
-        entry = objects.setdefault(
-            prompt.object_id,
-            {
-                "id": prompt.object_id,
-                "label": (names or {}).get(prompt.object_id, ""),
-                "prompts": [],
-            },
-        )
-        entry["prompts"].append(prompt_to_json(prompt))
+        object_id = prompt.object_id
+        if object_id not in objects:
+            label = labels.get(object_id, "")
+            objects[object_id] = {"id": object_id, "label": label, "prompts": []}
+        objects[object_id]["prompts"].append(prompt_to_json(prompt))
     return {"version": VERSION, "objects": list(objects.values())}
 
 
@@ -158,36 +173,39 @@ def prompts_from_json(
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("objects"), list):
         raise PromptError(
-            'a prompt file is {"version": 1, "objects": [{"id": 1, "prompts": [...]}]}'
+            'a prompt file must be {"version": 1, "objects": [{"id": 1, "prompts": [...]}]}'
         )
     if document.get("version") != VERSION:
         raise PromptError(
-            f"a prompt file of version {document.get('version')!r}; this program reads version {VERSION}"
+            f"the prompt file has version {document.get('version')!r}; only version {VERSION} is "
+            "supported"
         )
     prompts: list[Prompt] = []
     names: dict[int, str] = {}
     for entry in document["objects"]:
-        if (
-            not isinstance(entry, Mapping)
-            or not isinstance(entry.get("id"), int)
-            or isinstance(entry["id"], bool)
-        ):
-            raise PromptError(f"an object has a whole number as id: {_shorten(entry)}")
-        if entry["id"] in names:
-            raise PromptError(f"object {entry['id']} is listed twice")
-        if not isinstance(entry.get("prompts", []), list):
-            raise PromptError(f"the prompts of object {entry['id']} are a list")
-        names[entry["id"]] = str(entry.get("label") or "")
-        prompts += [
-            prompt_from_json(item, entry["id"], read_mask) for item in entry.get("prompts", [])
-        ]
+        object_id = _parse_object_id(entry)
+        if object_id in names:
+            raise PromptError(f"object {object_id} is listed twice")
+        items = entry.get("prompts", [])
+        if not isinstance(items, list):
+            raise PromptError(f"the prompts of object {object_id} must be a list")
+        names[object_id] = str(entry.get("label") or "")
+        prompts += [prompt_from_json(item, object_id, read_mask) for item in items]
     return prompts, names
+
+
+def _parse_object_id(entry: Any) -> int:
+    if isinstance(entry, Mapping):
+        object_id = entry.get("id")
+        if isinstance(object_id, int) and not isinstance(object_id, bool):
+            return object_id
+    raise PromptError(f"an object must have a whole number as id: {_shorten(entry)}")
 
 
 def load_prompts(
     path: Path, read_mask: ReadMask | None = None
 ) -> tuple[list[Prompt], dict[int, str]]:
-    """`prompts_from_json` of a file; mask paths are taken relative to it.
+    """`prompts_from_json` of a file; mask paths are relative to it.
 
     Raises:
         PromptError: not a readable JSON file, or not such a document.

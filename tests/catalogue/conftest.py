@@ -14,7 +14,7 @@ from support.catalogue_server import Served
 
 from segscope.catalogue.fetch import Fetcher
 from segscope.catalogue.snapshot import rows_of
-from segscope.catalogue.update import Report, Settings, update
+from segscope.catalogue.update import UpdateReport, UpdateSettings, update
 from segscope.catalogue.upstream import Row
 
 ROWS = Path(__file__).parent / "data" / "rows.jsonl"
@@ -68,7 +68,7 @@ def served() -> Iterator[Served]:
 
 
 @pytest.fixture
-def run(served: Served, tmp_path: Path) -> Callable[..., Report]:
+def run(served: Served, tmp_path: Path) -> Callable[..., UpdateReport]:
     """One update from the server; waits are counted instead of waited."""
 
     class Near(Fetcher):
@@ -77,9 +77,11 @@ def run(served: Served, tmp_path: Path) -> Callable[..., Report]:
         def alive(self, url: str, *, every_s: float = 1.0) -> str:
             return super().alive(url, every_s=every_s) if url.startswith(served.root) else ""
 
-    def once(*which: str, day: str = "2026-05-02", offline: bool = False, **more: Any) -> Report:
+    def once(
+        *which: str, day: str = "2026-05-02", offline: bool = False, **more: Any
+    ) -> UpdateReport:
         fetcher = Near(tmp_path / "cache", offline=offline, sleep=lambda _seconds: None)
-        settings = Settings(
+        settings = UpdateSettings(
             tmp_path / "papers", day, which or ("upstream",), served.addresses(), **more
         )
         return update(settings, fetcher)

@@ -78,7 +78,7 @@ def test_a_wait_may_be_named_by_date_and_a_long_one_is_not_waited(
         {"Retry-After": email.utils.formatdate(time.time() + 3600, usegmt=True)},
         b"",
     )
-    with pytest.raises(FetchError, match="left for another time"):
+    with pytest.raises(FetchError, match="try again later"):
         fetcher.get(f"{served.root}/a")
     assert waits == []
 
@@ -122,7 +122,7 @@ def test_offline_takes_the_cache_and_asks_nobody(served: Served, fetcher: Fetche
 def test_too_much_is_left(
     served: Served, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("segscope.catalogue.fetch.MOST_BYTES", 10)
+    monkeypatch.setattr("segscope.catalogue.fetch.MAX_BYTES", 10)
     served.text("/a", "x" * 11)
     with pytest.raises(FetchError, match="more than"):
         fetcher.get(f"{served.root}/a")

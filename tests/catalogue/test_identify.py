@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segscope.catalogue import identify
-from segscope.catalogue.record import Author, Code
+from segscope.catalogue.record import Author, CodeRepository
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_titles_are_compared_by_letters() -> None:
 
 
 def test_code_has_a_host_and_a_name_and_project_pages_have_not() -> None:
-    assert identify.repository("github.com/a/b/tree/main") == Code("github.com", "a/b")
+    assert identify.repository("github.com/a/b/tree/main") == CodeRepository("github.com", "a/b")
     assert identify.repository("https://a.github.io/b") is None
 
 

@@ -13,8 +13,6 @@ import pytest
 from segscope.catalogue.page import render
 from segscope.catalogue.record import Record
 from segscope.catalogue.store import Catalogue, snapshot
-from segscope.catalogue.trends import plot, trends
-from segscope.errors import UsageError
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -94,21 +92,3 @@ def test_what_fits_is_shown_and_nothing_else_runs(tmp_path: Path) -> None:
     assert "Medical SAM Adapter" in text
     assert f"1 of {len(snapshot()) + 1} works" in dom(path, "runs=on")
     assert "&lt;/script&gt;&lt;img src=x" in dom(path, "q=onerror")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_trends_are_drawn(suffix: str, tmp_path: Path) -> None:
-    found = trends(snapshot())
-    assert (
-        found["works"] == sum(year["works"] for year in found["years"].values()) == len(snapshot())
-    )
-    plot(found, tmp_path / f"trends{suffix}")
-    assert (tmp_path / f"trends{suffix}").stat().st_size > 10_000
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_images_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="must end in"):
-        plot(trends(snapshot()), tmp_path / "a.docx")
-    with pytest.raises(UsageError, match="nothing to draw"):
-        plot(trends([]), tmp_path / "a.png")

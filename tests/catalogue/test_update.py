@@ -10,11 +10,11 @@ import pytest
 from support.catalogue_server import Served, articles, atom, markdown, work
 
 from segscope.catalogue import store
-from segscope.catalogue.update import Report, accept
+from segscope.catalogue.update import UpdateReport, accept
 from segscope.catalogue.upstream import Row
 from segscope.errors import ReadError, UsageError
 
-Run = Callable[..., Report]
+Run = Callable[..., UpdateReport]
 NEW = "|202605|J. Doe et al.|Masks of ultrasound videos by SAM 2 [(paper)]({url})|[Code]({code})|"
 
 
@@ -23,7 +23,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in kept}
 
 
-def kinds(report: Report) -> list[str]:
+def kinds(report: UpdateReport) -> list[str]:
     return [finding.kind for finding in report.findings]
 
 

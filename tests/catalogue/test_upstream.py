@@ -42,7 +42,7 @@ def test_a_broken_row_is_reported_with_its_line_and_the_others_are_read(
     assert [(each.kind, each.where) for each in findings] == [(kind, "line 5")]
     assert len(found) == 2 + kept
     if not kept:
-        assert "left out: " in findings[0].what
+        assert "skipped: " in findings[0].what
 
 
 def test_other_tables_and_prose_are_passed_over() -> None:

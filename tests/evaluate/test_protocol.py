@@ -34,12 +34,12 @@ def test_prompts_without_a_protocol_go_to_every_kind_and_everything_to_images() 
         ("[image]\nprompts = ['bx']", "bx"),
         ("[image]\nprompts = ['box']\nmetrics = ['dise']", "near: dice"),
         ("[image]\nprompts = ['box']\nchoose = ['best']", "predicted, oracle"),
-        ("[volume]\nprompts = ['box']\nchoose = ['oracle']", "sequences have one answer"),
+        ("[volume]\nprompts = ['box']\nchoose = ['oracle']", "sequences have only one"),
         ("[volume]\nprompts = ['box']\nmode = 'fast'", "track, online, frames"),
         ("degrade = ['fog:3']\n[image]\nprompts = ['box']", "fog"),
         ("degrade = ['smoke:9']\n[image]\nprompts = ['box']", "severity from 1 to 5"),
-        ("seeds = 0\n[image]\nprompts = ['box']", "seeds is 1 or more"),
-        ("name = 'empty'", "gives no prompts"),
+        ("seeds = 0\n[image]\nprompts = ['box']", "seeds must be 1 or more"),
+        ("name = 'empty'", "has no prompts"),
     ],
 )
 def test_a_wrong_protocol_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:

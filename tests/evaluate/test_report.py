@@ -10,7 +10,7 @@ from support.evaluation_engine import mini
 
 from segscope.evaluate.protocol import default
 from segscope.evaluate.report import write_report
-from segscope.evaluate.run import evaluate
+from segscope.evaluate.run import EvaluationSettings, evaluate
 from segscope.io.datasets.reading import DataSet
 
 
@@ -20,8 +20,9 @@ def page(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> str:
         default(["box", "clicks:2", "everything"]), objects=1, degrade=("none", "dark:5")
     )
     odd = [replace(each, name=f"<{each.name}>") for each in sets]
-    result = evaluate(odd, ["mini"], protocol, tmp_path_factory.mktemp("report"), mini)
-    return write_report(result, odd, protocol, mini).read_text()
+    settings = EvaluationSettings(odd, ("mini",), protocol)
+    result = evaluate(settings, tmp_path_factory.mktemp("report"), mini)
+    return write_report(result, settings, mini).read_text()
 
 
 def test_it_is_whole_html_and_needs_no_network(page: str) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from support.evaluation_engine import bright, mini
 
 from segscope.errors import UsageError
 from segscope.evaluate import run as running
-from segscope.evaluate.case_runner import _apart
+from segscope.evaluate.case_runner import _split_dice
 from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.rollout import Round
-from segscope.evaluate.run import evaluate, leaks
+from segscope.evaluate.run import EvaluationSettings, evaluate, list_leaks
 from segscope.io.datasets.reading import DataSet
 from segscope.models.engine import Engine
 
@@ -34,9 +34,13 @@ def figures(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def settings(sets: Sequence[DataSet], protocol: Protocol = PROTOCOL) -> EvaluationSettings:
+    return EvaluationSettings(sets, ("mini",), protocol)
+
+
 @pytest.fixture(scope="module")
 def once(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> running.Evaluation:
-    return evaluate(sets, ["mini"], PROTOCOL, tmp_path_factory.mktemp("once"), mini)
+    return evaluate(settings(sets), tmp_path_factory.mktemp("once"), mini)
 
 
 def test_every_case_object_and_prompt_has_its_row(
@@ -56,7 +60,7 @@ def test_processes_and_order_do_not_change_a_figure(
     once: running.Evaluation, sets: list[DataSet], tmp_path: Path
 ) -> None:
     turned = [replace(dataset, cases=dataset.cases[::-1]) for dataset in sets[::-1]]
-    other = evaluate(turned, ["mini"], PROTOCOL, tmp_path / "two", mini, workers=2)
+    other = evaluate(settings(turned), tmp_path / "two", mini, workers=2)
     assert figures(other.rows) == figures(once.rows)
     assert json.dumps(other.summary.as_dict()["lines"]) == json.dumps(
         once.summary.as_dict()["lines"]
@@ -76,13 +80,13 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(
 
     monkeypatch.setattr(running, "run_task", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(sets, ["mini"], PROTOCOL, tmp_path / "half", mini)
+        evaluate(settings(sets), tmp_path / "half", mini)
     assert not (tmp_path / "half" / "summary.json").exists()
     done: list[str] = []
     monkeypatch.setattr(
         running, "run_task", lambda task, *rest: done.append(task.key) or real(task, *rest)
     )
-    again = evaluate(sets, ["mini"], PROTOCOL, tmp_path / "half", mini)
+    again = evaluate(settings(sets), tmp_path / "half", mini)
     assert len(done) == 3
     assert figures(again.rows) == figures(once.rows)
 
@@ -90,7 +94,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(
 def test_another_seed_draws_other_boxes(
     once: running.Evaluation, sets: list[DataSet], tmp_path: Path
 ) -> None:
-    other = evaluate(sets[:1], ["mini"], replace(PROTOCOL, seed=6), tmp_path / "seed", mini)
+    other = evaluate(settings(sets[:1], replace(PROTOCOL, seed=6)), tmp_path / "seed", mini)
     same = [row for row in once.rows if row["dataset"] == "images"]
     boxes = [
         [row["dice"] for row in rows if row.get("prompt") == "box.jitter"]
@@ -101,7 +105,8 @@ def test_another_seed_draws_other_boxes(
 
 def test_prompts_without_chance_are_given_once(sets: list[DataSet], tmp_path: Path) -> None:
     protocol = replace(default(["box", "box.jitter"]), objects=1, seeds=3)
-    rows = evaluate(sets[:1], ["mini"], protocol, tmp_path / "seeds", mini, cases=1).rows
+    one_case = replace(settings(sets[:1], protocol), max_cases=1)
+    rows = evaluate(one_case, tmp_path / "seeds", mini).rows
     assert [row["prompt"] for row in rows] == ["box", *["box.jitter"] * 3]
 
 
@@ -109,7 +114,7 @@ def test_images_of_other_patients_stand_in_for_a_prompt(
     sets: list[DataSet], tmp_path: Path
 ) -> None:
     protocol = replace(PROTOCOL, image=replace(PROTOCOL.image, prompts=(), context=5))
-    rows = evaluate(sets[:1], ["mini"], protocol, tmp_path / "context", mini).rows
+    rows = evaluate(settings(sets[:1], protocol), tmp_path / "context", mini).rows
     assert [(row["case"], row["prompt"], row["prompts"]) for row in rows] == [
         ("p0", "in-context:5", 2), ("p1", "in-context:5", 1), ("p2", "in-context:5", 1),
     ]  # fmt: skip
@@ -117,12 +122,13 @@ def test_images_of_other_patients_stand_in_for_a_prompt(
 
 
 def test_networks_without_prompts_are_judged_by_class(sets: list[DataSet], tmp_path: Path) -> None:
-    result = evaluate(sets, ["bright"], PROTOCOL, tmp_path / "classes", bright, workers=2)
+    by_class = replace(settings(sets), models=("bright",))
+    result = evaluate(by_class, tmp_path / "classes", bright, workers=2)
     assert [(row["case"], row["prompt"], row["object"]) for row in result.rows] == [
         (case, "none", "class:body") for case in ("p0", "p1", "p2", "clip", "volume")
     ]
     assert all(0 <= row["dice"] <= 1 for row in result.rows)
-    page = write_report(result, sets, PROTOCOL, bright).read_text()
+    page = write_report(result, by_class, bright).read_text()
     assert page.count("data:image/png;base64,") == 4
 
 
@@ -150,13 +156,8 @@ def test_a_case_that_cannot_be_read_is_told_and_the_others_go_on(
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"\x89PNG no image")
     cases = (replace(sets[0].cases[0], image=bad), sets[0].cases[1])
-    result = evaluate(
-        [replace(sets[0], cases=cases)],
-        ["mini"],
-        replace(PROTOCOL, objects=1),
-        tmp_path / "out",
-        mini,
-    )
+    damaged = settings([replace(sets[0], cases=cases)], replace(PROTOCOL, objects=1))
+    result = evaluate(damaged, tmp_path / "out", mini)
     (failed,) = result.summary.failed
     assert failed["case"] == "p0"
     assert "bad.png" in failed["failed"]
@@ -164,20 +165,20 @@ def test_a_case_that_cannot_be_read_is_told_and_the_others_go_on(
 
 
 def test_data_that_a_model_was_trained_on_is_named(sets: list[DataSet], engine: Engine) -> None:
-    assert leaks(sets, engine) == []
+    assert list_leaks(sets, engine) == []
     seen = [replace(sets[0], name=name) for name in ("Nuclei_DSB2018", "derm_isic")]
-    (said,) = leaks([*sets, *seen], engine)
+    (said,) = list_leaks([*sets, *seen], engine)
     assert "mini was trained on Nuclei_DSB2018, derm_isic: " in said
 
 
 def test_wrong_requests(sets: list[DataSet], tmp_path: Path) -> None:
-    ask = partial(evaluate, sets, protocol=PROTOCOL, out=tmp_path, load=mini)
-    with pytest.raises(UsageError, match="each model once"):
-        ask(models=["mini", "mini"])
-    with pytest.raises(UsageError, match="no cases with a truth of split val"):
-        ask(models=["mini"], split="val")
-    with pytest.raises(UsageError, match="workers is 1 or more"):
-        ask(models=["mini"], workers=0)
+    twice = replace(settings(sets), models=("mini", "mini"))
+    with pytest.raises(UsageError, match="each only once"):
+        evaluate(twice, tmp_path, mini)
+    with pytest.raises(UsageError, match="no cases of split val with ground truth"):
+        evaluate(replace(settings(sets), split="val"), tmp_path, mini)
+    with pytest.raises(UsageError, match="workers must be 1 or more"):
+        evaluate(settings(sets), tmp_path, mini, workers=0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -185,10 +186,10 @@ def test_more_models_need_more_work_but_the_folder_of_others_is_refused(
     once: running.Evaluation, sets: list[DataSet]
 ) -> None:
     with pytest.raises(UsageError, match="another evaluation"):
-        evaluate(sets, ["mini"], Protocol().with_prompts(["box"]), once.folder, mini)
+        evaluate(settings(sets, Protocol().with_prompts(["box"])), once.folder, mini)
 
 
-def test_prompted_and_other_frames_are_judged_apart(once: running.Evaluation) -> None:
+def test_prompted_and_other_frames_are_judged_split_dice(once: running.Evaluation) -> None:
     """A box on one frame must not hide what tracking is worth on the others."""
     rows = [row for row in once.rows if row.get("prompt") == "box.jitter"]
     tracked = [row for row in rows if row["kind"] != "image"]
@@ -213,10 +214,10 @@ def test_frames_with_nothing_to_find_have_no_figure() -> None:
     """Else a model that leaks there would have one, and one that does not would have none: no fair pair."""
     truth, found = np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), bool)
     truth[1, 2:6, 2:6] = found[1, 2:6, 2:6] = found[2, 2:6, 2:6] = True
-    row = _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)
+    row = _split_dice(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)
     assert row["dice@prompted"] == 1
     assert math.isnan(row["dice@propagated"])
     truth[2, 2:6, 2:4] = True
-    assert _apart(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)[
+    assert _split_dice(Round(1, found, frozenset({1}), 1.0, 1.0, 1, 0.0), truth)[
         "dice@propagated"
     ] == pytest.approx(2 / 3)

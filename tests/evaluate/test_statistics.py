@@ -12,25 +12,24 @@ from segscope.errors import UsageError
 from segscope.evaluate.statistics import (
     bootstrap,
     compare,
-    corrected,
-    counts,
-    failure_rate,
+    correct_family,
+    count_outcomes,
     holm,
     nested_mean,
     spread,
-    summary,
+    summarise_metric,
 )
 
 
 def test_the_unit_is_the_patient():
-    result = summary([1.0, 1.0, 1.0, 0.0, 0.5, math.nan], ["a", "a", "a", "b", "c", "c"])
+    result = summarise_metric([1.0, 1.0, 1.0, 0.0, 0.5, math.nan], ["a", "a", "a", "b", "c", "c"])
     assert (result.n, result.n_left_out, result.n_groups) == (5, 1, 3)
     assert (result.mean, result.median, result.sd) == (0.5, 0.5, 0.5)
 
 
 def test_the_interval_is_about_that_of_theory():
     values = np.random.default_rng(0).normal(0.8, 0.1, 200)
-    result = summary(values, range(200))
+    result = summarise_metric(values, range(200))
     half = 1.96 * values.std() / math.sqrt(200)
     assert result.interval.low == pytest.approx(values.mean() - half, abs=2e-3)
     assert result.interval.high == pytest.approx(values.mean() + half, abs=2e-3)
@@ -39,8 +38,8 @@ def test_the_interval_is_about_that_of_theory():
 def test_many_values_of_a_patient_do_not_narrow_the_interval():
     values = np.random.default_rng(0).normal(0.8, 0.1, 20)
     once, often = (
-        summary(values, range(20)),
-        summary(np.repeat(values, 50), np.repeat(range(20), 50)),
+        summarise_metric(values, range(20)),
+        summarise_metric(np.repeat(values, 50), np.repeat(range(20), 50)),
     )
     assert often.interval.low == pytest.approx(once.interval.low)
     assert often.interval.high == pytest.approx(once.interval.high)
@@ -49,8 +48,11 @@ def test_many_values_of_a_patient_do_not_narrow_the_interval():
 def test_the_interval_does_not_depend_on_the_order_of_rows():
     values = np.random.default_rng(0).random(30)
     order = np.random.default_rng(1).permutation(30)
-    assert summary(values, range(30)) == summary(values[order], order)
-    assert summary(values, range(30), seed=1).interval != summary(values, range(30)).interval
+    assert summarise_metric(values, range(30)) == summarise_metric(values[order], order)
+    assert (
+        summarise_metric(values, range(30), seed=1).interval
+        != summarise_metric(values, range(30)).interval
+    )
 
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says():
@@ -64,7 +66,7 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
 @pytest.mark.parametrize("patients", [0, 1, 2])
 def test_few_patients_have_no_interval_but_a_reason(patients):
     values = [0.25, 0.75][:patients]
-    result = summary(values, ["a", "b"][:patients])
+    result = summarise_metric(values, ["a", "b"][:patients])
     assert result.n == patients
     assert math.isnan(result.interval.low)
     assert math.isnan(result.interval.high)
@@ -74,13 +76,13 @@ def test_few_patients_have_no_interval_but_a_reason(patients):
 
 
 def test_nothing_but_nan_is_no_patient():
-    result = summary([math.nan, math.nan], ["a", "b"])
+    result = summarise_metric([math.nan, math.nan], ["a", "b"])
     assert (result.n, result.n_left_out, result.n_groups) == (0, 2, 0)
 
 
 def test_values_need_as_many_groups():
     with pytest.raises(UsageError):
-        summary([1.0], [])
+        summarise_metric([1.0], [])
 
 
 def test_a_comparison_pairs_what_both_were_asked():
@@ -136,18 +138,18 @@ def test_a_family_of_comparisons_is_corrected_together():
     base = dict.fromkeys(range(12), 0.5)
     near = {i: 0.5 + (-1) ** i * 0.01 * i for i in range(12)}
     far = {i: 0.6 + 0.01 * i for i in range(12)}
-    one, two = corrected([compare(near, base, groups), compare(far, base, groups)])
+    one, two = correct_family([compare(near, base, groups), compare(far, base, groups)])
     assert two.p_holm == pytest.approx(2 * two.p)
     assert one.p_holm == pytest.approx(one.p)
 
 
-def test_failures_and_outcomes_are_counted():
-    assert failure_rate([0.4, 0.5, 0.9, math.nan]) == pytest.approx(1 / 3)
-    assert math.isnan(failure_rate([math.nan]))
-    result = counts(["both", "missed", "both", "false_alarm", "true_negative", "true_negative"])
+def test_outcomes_are_counted():
+    result = count_outcomes(
+        ["both", "missed", "both", "false_alarm", "true_negative", "true_negative"]
+    )
     assert (result.n, result.n_valid, result.n_missed, result.n_false_alarm) == (6, 3, 1, 1)
     assert result.false_positive_rate == pytest.approx(1 / 3)
-    assert math.isnan(counts(["both"]).false_positive_rate)
+    assert math.isnan(count_outcomes(["both"]).false_positive_rate)
 
 
 def test_means_are_taken_from_the_inside_out():

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from segscope.evaluate.summary import ALL, size_of, summarise
+from segscope.evaluate.overall import ALL
+from segscope.evaluate.summary import size_of, summarise
 
 HEADER = {"protocol": {"cvpr25": False}, "models": {}}
 BASE: dict[str, Any] = {

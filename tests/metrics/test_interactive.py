@@ -14,7 +14,7 @@ from segscope.metrics.interactive import (
     challenge_round,
     challenge_scores,
     clicks_needed,
-    held,
+    extend_curve,
 )
 from segscope.metrics.surface import SurfaceDistances
 
@@ -34,8 +34,8 @@ def test_clicks_needed(curve, expected):
 
 
 def test_who_stops_early_keeps_the_last_score():
-    assert held([0.5, 0.9], 4).tolist() == [0.5, 0.9, 0.9, 0.9]
-    assert held([0.5, 0.9, 1.0], 2).tolist() == [0.5, 0.9]
+    assert extend_curve([0.5, 0.9], 4).tolist() == [0.5, 0.9, 0.9, 0.9]
+    assert extend_curve([0.5, 0.9, 1.0], 2).tolist() == [0.5, 0.9]
 
 
 def test_area_is_the_mean_height():

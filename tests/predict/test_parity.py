@@ -62,13 +62,13 @@ def compare(
             key = f"{prefix}{frame}{suffix}"
             if f"{key}_low" not in reference:
                 continue
-            answer = work._tracks[object_id].answers[frame]
-            logits = work._scene.spool.get(answer.logits).numpy()
+            answer = work.objects[object_id].answers[frame]
+            logits = work.inference.spool.get(answer.logits).numpy()
             assert np.abs(logits - reference[f"{key}_low"][0, 0]).max() < TOLERANCE, key
             if f"{key}_score" in reference:
                 assert abs(answer.object_score - reference[f"{key}_score"].item()) < TOLERANCE, key
             if f"{key}_ptr" in reference:
-                pointer = work._scene.spool.get(answer.memory.pointer).numpy()
+                pointer = work.inference.spool.get(answer.memory.pointer).numpy()
                 assert np.abs(pointer - reference[f"{key}_ptr"][0]).max() < TOLERANCE, key
             compared += 1
     return compared

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from support.masks import OBJECTS, disc
 
 from segscope.prompts import Box, MaskPrompt
-from segscope.simulate import SIMULATORS, Target
+from segscope.simulate import SIMULATORS, AnnotationTarget
 from segscope.simulate.boxes import JITTERS, moved
 
 
 def make(name: str, truth: np.ndarray, seed: int = 0, frame: int = 0, **options: object) -> list:
-    return SIMULATORS[name].make(Target(truth, frame=frame), np.random.default_rng(seed), **options)
+    return SIMULATORS[name].make(
+        AnnotationTarget(truth, frame=frame), np.random.default_rng(seed), **options
+    )
 
 
 @pytest.mark.parametrize("object_", OBJECTS)

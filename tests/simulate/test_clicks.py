@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from segscope.prompts import Point, Prompt
-from segscope.simulate import SIMULATORS, Target
-from segscope.simulate.clicks import corrective_click, interior_point, largest_part, random_point
+from segscope.simulate import SIMULATORS, AnnotationTarget
+from segscope.simulate.clicks import corrective_click, interior_point, largest_part
 
 
 def square(y0, y1, x0, x1, side=20):
@@ -56,13 +56,6 @@ def test_a_frame_full_of_object_is_clicked_in_its_middle():
 
 def test_largest_part_takes_one_of_two():
     assert (largest_part(square(0, 3, 0, 3) | square(8, 14, 8, 14)) == square(8, 14, 8, 14)).all()
-
-
-def test_random_point_lies_inside_and_is_seeded():
-    mask = square(3, 6, 11, 19)
-    points = [random_point(mask, np.random.default_rng(7)) for _ in range(2)]
-    assert points[0] == points[1]
-    assert mask[int(points[0][1]), int(points[0][0])]
 
 
 def test_empty_mask_and_unequal_shapes_are_refused():
@@ -118,7 +111,7 @@ def test_rt_is_the_rule_of_ritm(case: tuple[int, float, float], shape: tuple[int
     clicked: set[tuple[int, int]] = set()
     for _ in range(6):
         made = SIMULATORS["click.rt"].make(
-            Target(truth[None], found[None], given=before), np.random.default_rng(0)
+            AnnotationTarget(truth[None], found[None], prompts=before), np.random.default_rng(0)
         )
         wanted = brute_rt(truth, found, clicked)
         assert [(p.y - 0.5, p.x - 0.5, p.positive) for p in made] == (
@@ -136,7 +129,9 @@ def test_cc3d_is_the_rule_of_the_challenge(
     case: tuple[int, float, float], shape: tuple[int, int, int]
 ) -> None:
     truth, found = blobs(shape, *case)
-    made = SIMULATORS["click.cc3d"].make(Target(truth, found), np.random.default_rng(case[0]))
+    made = SIMULATORS["click.cc3d"].make(
+        AnnotationTarget(truth, found), np.random.default_rng(case[0])
+    )
     wrong = truth ^ found
     assert bool(made) == bool(wrong.any())
     for click in made:
@@ -181,7 +176,9 @@ def test_no_pixel_is_clicked_twice(name: str) -> None:
     before: list[Prompt] = []
     for _ in range(20):
         for frame in range(3):
-            before += SIMULATORS[name].make(Target(truth, found, frame, given=tuple(before)), rng)
+            before += SIMULATORS[name].make(
+                AnnotationTarget(truth, found, frame, prompts=tuple(before)), rng
+            )
     places = [
         (click.frame, int(click.y), int(click.x)) for click in before if isinstance(click, Point)
     ]
@@ -197,7 +194,7 @@ def test_clicks_of_other_objects_and_frames_and_at_the_edge_do_not_count() -> No
         assert (
             len(
                 SIMULATORS["click.rt"].make(
-                    Target(truth, ~truth, given=before), np.random.default_rng(0)
+                    AnnotationTarget(truth, ~truth, prompts=before), np.random.default_rng(0)
                 )
             )
             == left
@@ -208,7 +205,11 @@ def test_rounds_of_several_clicks_take_one_to_three() -> None:
     truth, found = blobs((40, 40), 1, 0.6, 2)
     for name in ("click.center", "click.random", "click.border"):
         counts = {
-            len(SIMULATORS[name].make(Target(truth[None], found[None]), np.random.default_rng(k)))
+            len(
+                SIMULATORS[name].make(
+                    AnnotationTarget(truth[None], found[None]), np.random.default_rng(k)
+                )
+            )
             for k in range(30)
         }
         assert counts == {1, 2, 3}
@@ -218,5 +219,7 @@ def test_border_clicks_lie_near_the_edge() -> None:
     truth = np.zeros((1, 41, 41), bool)
     truth[0, 5:36, 5:36] = True
     for seed in range(20):
-        for click in SIMULATORS["click.border"].make(Target(truth), np.random.default_rng(seed)):
+        for click in SIMULATORS["click.border"].make(
+            AnnotationTarget(truth), np.random.default_rng(seed)
+        ):
             assert min(click.y - 5, click.x - 5, 36 - click.y, 36 - click.x) < 4

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from support.masks import OBJECTS
 
 from segscope.errors import UnknownName
-from segscope.prompts import MaskPrompt, Point, Prompt, Scribble, check_prompts
-from segscope.simulate import SHORT, SIMULATORS, Simulator, Target, simulator
+from segscope.prompts import Point, Prompt, Scribble, check_prompts
+from segscope.simulate import SHORT, SIMULATORS, AnnotationTarget, Simulator, simulator
 from segscope.simulate.frames import FrameRule
 from segscope.simulate.options import OPTIONS
 
@@ -23,8 +23,8 @@ DRAWS |= {"click.cc3d", "click.center", "click.random", "click.border"}
 
 def target(
     truth: NDArray[np.bool_], found: NDArray[np.bool_] | None = None, given: tuple[Prompt, ...] = ()
-) -> Target:
-    return Target(truth, found, FrameRule("largest").choose(truth)[0], 7, given)
+) -> AnnotationTarget:
+    return AnnotationTarget(truth, found, FrameRule("largest").choose(truth)[0], 7, given)
 
 
 def spoilt(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -121,72 +121,3 @@ def test_the_table_tells_everything() -> None:
 def test_unknown_names_are_answered_with_near_ones() -> None:
     with pytest.raises(UnknownName, match=r"scribble\.center"):
         simulator("scribble.centre")
-
-
-def test_masks_are_hints_on_images_and_answers_on_stacks() -> None:
-    for name in ("mask.gt", "mask.morph"):
-        for truth in (OBJECTS["ring"], OBJECTS["volume"]):
-            (prompt,) = SIMULATORS[name].make(target(truth), np.random.default_rng(0))
-            assert isinstance(prompt, MaskPrompt)
-            assert prompt.refine == (len(truth) == 1)
-            assert prompt.mask.any()
-
-
-def test_morph_erodes_and_dilates_by_pixels() -> None:
-    truth = OBJECTS["corner"]
-    make = SIMULATORS["mask.morph"].make
-    (less,) = make(target(truth), np.random.default_rng(0), iterations=2, way="erode")
-    (more,) = make(target(truth), np.random.default_rng(0), iterations=2, way="dilate")
-    assert (less.mask < truth[0]).any()
-    assert (less.mask <= truth[0]).all()
-    assert (more.mask >= truth[0]).all()
-    assert make(target(OBJECTS["pixel"]), np.random.default_rng(0), way="erode")[0].mask.sum() == 1
-
-
-@pytest.mark.parametrize("object_", ["corner", "parts", "whole frame", "ring"])
-def test_a_lasso_goes_round_the_object(object_: str) -> None:
-    from scipy import ndimage
-
-    truth = ndimage.binary_fill_holes(OBJECTS[object_][0])
-    for seed in range(5):
-        (prompt,) = SIMULATORS["lasso"].make(target(OBJECTS[object_]), np.random.default_rng(seed))
-        assert prompt.refine
-        assert (prompt.mask & truth).sum() / (prompt.mask | truth).sum() > 0.75
-
-
-class TestPoints:
-    def test_the_first_is_near_the_centroid_and_all_differ(self) -> None:
-        clicks = SIMULATORS["points.k"].make(
-            target(OBJECTS["corner"]), np.random.default_rng(0), k=10
-        )
-        ys, xs = np.nonzero(OBJECTS["corner"][0])
-        assert len({(click.x, click.y) for click in clicks}) == 10
-        assert np.hypot(clicks[0].x - 0.5 - xs.mean(), clicks[0].y - 0.5 - ys.mean()) < 1
-
-    def test_small_objects_give_fewer(self) -> None:
-        clicks = SIMULATORS["points.k"].make(
-            target(OBJECTS["pixel"]), np.random.default_rng(0), k=10, negatives=2
-        )
-        assert [click.positive for click in clicks] == [True, False, False]
-
-    def test_negatives_are_far(self) -> None:
-        truth = OBJECTS["corner"]
-        one, *two = SIMULATORS["points.k"].make(
-            target(truth), np.random.default_rng(0), negatives=2
-        )
-        gaps = [
-            np.hypot(a.x - b.x, a.y - b.y)
-            for a, b in ((one, two[0]), (one, two[1]), (two[0], two[1]))
-        ]
-        assert min(gaps) > 15
-        assert not [p for p in SIMULATORS["points.k"].make(target(OBJECTS["whole frame"]), np.random.default_rng(0),
-                                                           negatives=2) if not p.positive]  # fmt: skip
-
-    def test_top_takes_the_largest_parts(self) -> None:
-        make = SIMULATORS["points.top"].make
-        clicks = [
-            (click.x, click.y)
-            for click in make(target(OBJECTS["parts"]), np.random.default_rng(0), k=3)
-        ]
-        assert clicks == [(35.5, 25.5), (8.5, 8.5), (5.5, 34.5)]
-        assert len(make(target(OBJECTS["parts"]), np.random.default_rng(0))) == 1

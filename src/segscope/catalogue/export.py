@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from segscope._optional import require
@@ -13,54 +14,104 @@ from segscope.catalogue.record import Record
 
 EXTRA = "papers"
 _SMALL = {
-    "a",
-    "an",
-    "the",
-    "on",
-    "in",
-    "of",
-    "for",
-    "to",
-    "and",
-    "is",
-    "are",
-    "how",
-    "can",
-    "towards",
-    "toward",
-    "using",
+    *("a", "an", "the", "on", "in", "of", "for", "to", "and", "is", "are", "how", "can"),
+    *("towards", "toward", "using"),
 }
-_TYPES = {  # of venue: BibTeX entry and the field of its name, RIS, CSL
-    "journal": ("article", "journal", "JOUR", "article-journal"),
-    "conference": ("inproceedings", "booktitle", "CONF", "paper-conference"),
-    "workshop": ("inproceedings", "booktitle", "CONF", "paper-conference"),
-    "preprint": ("misc", "howpublished", "UNPB", "article"),
-    "": ("misc", "howpublished", "GEN", "article"),
+"""Words of titles that citation keys leave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryType:
+    """How the formats name a type of venue: entry and venue field of BibTeX, RIS, CSL."""
+
+    bibtex: str
+    bibtex_venue: str
+    ris: str
+    csl: str
+
+
+_TYPES = {
+    "journal": EntryType("article", "journal", "JOUR", "article-journal"),
+    "conference": EntryType("inproceedings", "booktitle", "CONF", "paper-conference"),
+    "workshop": EntryType("inproceedings", "booktitle", "CONF", "paper-conference"),
+    "preprint": EntryType("misc", "howpublished", "UNPB", "article"),
+    "": EntryType("misc", "howpublished", "GEN", "article"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A record as it is cited: with its published version, or its preprint.
+
+    Attributes:
+        record: the work.
+        venue: name of the venue.
+        kind: type of the venue, a key of the types above.
+        arxiv: id of the preprint, "" without one.
+    """
+
+    record: Record
+    venue: str
+    kind: str
+    arxiv: str
+
+    @classmethod
+    def of(cls, record: Record, preprint: bool) -> Citation:
+        """The preprint is cited if asked for, or if there is no other venue."""
+        if record.arxiv and (preprint or record.venue is None):
+            name = f"arXiv preprint arXiv:{record.arxiv.id}"
+            return cls(record, name, "preprint", record.arxiv.id)
+        arxiv = ""
+        if record.arxiv:
+            arxiv = record.arxiv.id
+        if record.venue is None:
+            return cls(record, "", "", arxiv)
+        return cls(record, record.venue.name, record.venue.type, arxiv)
+
+    @property
+    def type(self) -> EntryType:
+        return _TYPES[self.kind]
+
+    @property
+    def is_arxiv(self) -> bool:
+        """Whether arXiv is what is cited."""
+        return self.kind == "preprint" and bool(self.arxiv)
+
+    @property
+    def doi(self) -> str:
+        """The DOI of the published version, where that is cited."""
+        if self.is_arxiv:
+            return ""
+        return self.record.doi
+
+    @property
+    def authors(self) -> list[str]:
+        """ "Family, Given" of each author."""
+        people = self.record.authors
+        return [", ".join(filter(None, (person.family, person.given))) for person in people]
 
 
 def keys(records: Sequence[Record]) -> list[str]:
     """Citation keys, family + year + word of the title, letters and digits only; "b", "c" ... where
     they repeat.
     """
-    found: list[str] = []
-    taken: set[str] = set()
+    unique: dict[str, None] = {}
     for record in records:
-        words = [
-            word
-            for word in re.findall(r"[a-z0-9]+", _ascii(record.title).lower())
-            if word not in _SMALL
-        ]
-        family = re.sub(r"[^a-z]", "", _ascii(record.first).lower()) or "anonymous"
-        stem = f"{family}{record.year or ''}{words[0] if words else 'work'}"
-        key = next(
-            key
-            for key in (stem, *(f"{stem}{_letters(at)}" for at in range(1, len(records) + 1)))
-            if key not in taken
-        )
-        taken.add(key)
-        found.append(key)
-    return found
+        stem = _key_stem(record)
+        key = stem
+        number = 0
+        while key in unique:
+            number += 1
+            key = f"{stem}{_letters(number)}"
+        unique[key] = None
+    return list(unique)
+
+
+def _key_stem(record: Record) -> str:
+    words = re.findall(r"[a-z0-9]+", _ascii(record.title).lower())
+    word = next((word for word in words if word not in _SMALL), "work")
+    family = re.sub(r"[^a-z]", "", _ascii(record.first).lower()) or "anonymous"
+    return f"{family}{record.year or ''}{word}"
 
 
 def _letters(number: int) -> str:
@@ -80,58 +131,58 @@ def _ascii(text: str) -> str:
     return plain.encode("ascii", "ignore").decode()
 
 
-def _venue(record: Record, preprint: bool) -> tuple[str, str]:
-    """Name and type of where a work is cited from."""
-    if record.arxiv and (preprint or record.venue is None):
-        return f"arXiv preprint arXiv:{record.arxiv.id}", "preprint"
-    if record.venue:
-        return (record.venue.name, record.venue.type)
-    return ("", "")
-
-
 def bibtex(records: Sequence[Record], *, preprint: bool = False) -> str:
     """BibTeX, with TeX's special characters escaped.
 
     Args:
-        preprint: cite arXiv where a work is there, also if it was published elsewhere.
+        preprint: cite arXiv where the work has a preprint, even if it was published elsewhere.
 
     Raises:
         MissingExtra: bibtexparser is not installed.
     """
     parser = require("bibtexparser", EXTRA, "write BibTeX")
     model = require("bibtexparser.model", EXTRA, "write BibTeX")
+    middlewares = require("bibtexparser.middlewares", EXTRA, "write BibTeX")
     escape = _escaper()
     entries = []
     for key, record in zip(keys(records), records, strict=True):
-        venue, kind = _venue(record, preprint)
-        entry, name, *_ = _TYPES[kind]
-        names = [
-            escape(", ".join(filter(None, (person.family, person.given))))
-            for person in record.authors
-        ]
-        values = {
-            "author": " and ".join(
-                [*names, *(["others"] if record.more_authors and names else [])]
-            ),
-            "title": _braced(escape(record.title)),
-            name: escape(venue),
-            "year": str(record.year or ""),
-            "month": str(int(record.date[5:7])) if record.date[5:7] else "",
-            "eprint": record.arxiv.id if record.arxiv else "",
-            "archiveprefix": "arXiv" if record.arxiv else "",
-            "doi": "" if kind == "preprint" and record.arxiv else record.doi.replace("_", r"\_"),
-            "url": _url(
-                f"https://arxiv.org/abs/{record.arxiv.id}"
-                if preprint and record.arxiv
-                else record.url
-            ),
-        }
+        citation = Citation.of(record, preprint)
+        values = _bibtex_values(citation, escape, preprint)
         fields = [model.Field(field, value) for field, value in values.items() if value]
-        entries.append(model.Entry(entry, key, fields))
-    library = parser.Library(entries)
-    unparse = [require("bibtexparser.middlewares", EXTRA, "write BibTeX").AddEnclosingMiddleware(
-        reuse_previous_enclosing=False, enclose_integers=True, default_enclosing="{")]  # fmt: skip
-    return str(parser.write_string(library, unparse_stack=unparse))
+        entries.append(model.Entry(citation.type.bibtex, key, fields))
+    braces = middlewares.AddEnclosingMiddleware(
+        reuse_previous_enclosing=False, enclose_integers=True, default_enclosing="{"
+    )
+    return str(parser.write_string(parser.Library(entries), unparse_stack=[braces]))
+
+
+def _bibtex_values(
+    citation: Citation, escape: Callable[[str], str], preprint: bool
+) -> dict[str, str]:
+    """Fields of an entry; empty ones are left out later."""
+    record = citation.record
+    names = [escape(name) for name in citation.authors]
+    if record.more_authors and names:
+        names.append("others")
+    month = ""
+    if record.date[5:7]:
+        month = str(int(record.date[5:7]))
+    values = {
+        "author": " and ".join(names),
+        "title": _braced(escape(record.title)),
+        citation.type.bibtex_venue: escape(citation.venue),
+        "year": str(record.year or ""),
+        "month": month,
+        "eprint": "",
+        "archiveprefix": "",
+        "doi": citation.doi.replace("_", r"\_"),
+        "url": _escape_url(record.url),
+    }
+    if citation.arxiv:
+        values |= {"eprint": citation.arxiv, "archiveprefix": "arXiv"}
+        if preprint:
+            values["url"] = _escape_url(f"https://arxiv.org/abs/{citation.arxiv}")
+    return values
 
 
 def _escaper() -> Callable[[str], str]:
@@ -144,7 +195,7 @@ def _escaper() -> Callable[[str], str]:
     return lambda text: str(encoder.unicode_to_latex(text))
 
 
-def _url(url: str) -> str:
+def _escape_url(url: str) -> str:
     return (
         url.replace("\\", "%5C")
         .replace("{", "%7B")
@@ -155,7 +206,7 @@ def _url(url: str) -> str:
 
 
 def _braced(title: str) -> str:
-    """The title with words kept that BibTeX styles would put in lower case."""
+    """The title with braces around words that BibTeX styles would put in lower case."""
     return re.sub(r"(?<![\\{\w])(\w*[A-Z0-9]\w*[A-Z]\w*|[A-Z]{2,})(?![\w}])", r"{\1}", title)
 
 
@@ -166,26 +217,10 @@ def ris(records: Sequence[Record], *, preprint: bool = False) -> str:
         MissingExtra: rispy is not installed.
     """
     rispy = require("rispy", EXTRA, "write RIS")
-    entries: list[dict[str, Any]] = []
-    for record in records:
-        venue, kind = _venue(record, preprint)
-        entry = {
-            "type_of_reference": _TYPES[kind][2],
-            "title": record.title,
-            "authors": [
-                ", ".join(filter(None, (person.family, person.given))) for person in record.authors
-            ],
-            "year": str(record.year or ""),
-            "date": "/".join(record.date.split("-")) if len(record.date) > 4 else "",
-            "journal_name" if kind == "journal" else "secondary_title": venue,
-            "doi": record.doi,
-            "urls": [record.url] if record.url else [],
-            "keywords": [*record.modality, *record.task],
-        }
-        entries.append({name: value for name, value in entry.items() if value})
+    entries = [_ris_entry(Citation.of(record, preprint)) for record in records]
 
     class Plain(rispy.RisWriter):  # type: ignore[name-defined,misc]
-        """Without the running number before each entry, which other programs do not expect."""
+        """Writes no running number before each entry; other programs do not expect it."""
 
         def set_header(self, count: int) -> str:  # noqa: ARG002
             return ""
@@ -193,31 +228,60 @@ def ris(records: Sequence[Record], *, preprint: bool = False) -> str:
     return str(rispy.dumps(entries, implementation=Plain)).lstrip("\n")
 
 
+def _ris_entry(citation: Citation) -> dict[str, Any]:
+    record = citation.record
+    date = ""
+    if len(record.date) > 4:
+        date = "/".join(record.date.split("-"))
+    venue_field = "secondary_title"
+    if citation.kind == "journal":
+        venue_field = "journal_name"
+    entry = {
+        "type_of_reference": citation.type.ris,
+        "title": record.title,
+        "authors": citation.authors,
+        "year": str(record.year or ""),
+        "date": date,
+        venue_field: citation.venue,
+        "doi": record.doi,
+        "urls": list(filter(None, [record.url])),
+        "keywords": [*record.modality, *record.task],
+    }
+    return _without_empty(entry)
+
+
+def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
+
+
 def csl(records: Iterable[Record], *, preprint: bool = False) -> list[dict[str, Any]]:
     """CSL-JSON items, for citation processors."""
-    items = []
-    for record in records:
-        venue, kind = _venue(record, preprint)
-        if record.date:
-            parts = [int(part) for part in record.date.split("-")]
-        else:
-            parts = []
-        people = [{"family": person.family, "given": person.given} for person in record.authors]
-        item = {
-            "id": record.id,
-            "type": _TYPES[kind][3],
-            "title": record.title,
-            "author": [{name: part for name, part in person.items() if part} for person in people],
-            "issued": {"date-parts": [parts]} if parts else None,
-            "container-title": venue if kind not in ("preprint", "") else "",
-            "publisher": "arXiv" if kind == "preprint" and record.arxiv else "",
-            "number": f"arXiv:{record.arxiv.id}" if kind == "preprint" and record.arxiv else "",
-            "DOI": "" if kind == "preprint" and record.arxiv else record.doi,
-            "PMID": record.pmid,
-            "URL": record.url,
-        }
-        items.append({name: value for name, value in item.items() if value})
-    return items
+    return [_csl_item(Citation.of(record, preprint)) for record in records]
+
+
+def _csl_item(citation: Citation) -> dict[str, Any]:
+    record = citation.record
+    people = [{"family": person.family, "given": person.given} for person in record.authors]
+    item: dict[str, Any] = {
+        "id": record.id,
+        "type": citation.type.csl,
+        "title": record.title,
+        "author": [_without_empty(person) for person in people],
+        "issued": None,
+        "container-title": "",
+        "publisher": "",
+        "number": "",
+        "DOI": citation.doi,
+        "PMID": record.pmid,
+        "URL": record.url,
+    }
+    if record.date:
+        item["issued"] = {"date-parts": [[int(part) for part in record.date.split("-")]]}
+    if citation.kind not in ("preprint", ""):
+        item["container-title"] = citation.venue
+    if citation.is_arxiv:
+        item |= {"publisher": "arXiv", "number": f"arXiv:{citation.arxiv}"}
+    return _without_empty(item)
 
 
 def csl_text(records: Iterable[Record], *, preprint: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What was found wrong, or worth a look, in a source: one line each."""
+"""Problems in a source, and other facts that a person should look at."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing to look at.
+class CatalogueFinding:
+    """One problem or fact.
 
     Attributes:
-        kind: a word to filter by, for instance "malformed row".
+        kind: a phrase to filter by, for instance "malformed row".
         where: the line, record or address.
-        what: what was found, and what was done about it.
+        what: the problem, and how it was handled.
     """
 
     kind: str

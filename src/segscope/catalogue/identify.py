@@ -1,4 +1,4 @@
-"""Identifiers, titles, names and links as the sources write them, in one form."""
+"""Identifiers, titles, names and links of the sources, normalised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unicodedata
 from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
-from segscope.catalogue.record import Author, Code, Venue
+from segscope.catalogue.record import Author, CodeRepository, Venue
 
 _ARXIV = re.compile(r"(?<![\d.])(\d{4}\.\d{4,5})(?:v(\d+))?(?!\d)")
 _DOI = re.compile(r"10\.\d{4,9}/[^\s?#\"<>]+")
@@ -34,12 +34,12 @@ NATURE = {
 
 
 def arxiv_id(text: str) -> str:
-    """The arXiv id, without version, that a link or a bare id carries; "" none."""
-    if "arxiv" not in text.lower() and not _ARXIV.fullmatch(text.strip()):
-        return ""
-    found = _ARXIV.search(text)
-    if found:
-        return found[1]
+    """The arXiv id, without version, of a link or a bare id; "" if there is none."""
+    match = _ARXIV.fullmatch(text.strip())
+    if "arxiv" in text.lower():
+        match = _ARXIV.search(text)
+    if match:
+        return match[1]
     return ""
 
 
@@ -48,38 +48,45 @@ def arxiv_month(identifier: str) -> str:
     return f"20{identifier[:2]}-{identifier[2:4]}"
 
 
+_DOI_RULES = (
+    # (hosts, pattern, DOI); {1} is the first group of the pattern
+    (("nature.com",), re.compile(r"/articles/(s\d{5}-[\w-]+)"), "10.1038/{1}"),
+    (
+        ("biorxiv.org", "medrxiv.org"),
+        re.compile(r"(\d{4}\.\d\d\.\d\d\.\d+)"),
+        "10.1101/{1}",
+    ),
+    (
+        ("preprints.org",),
+        re.compile(r"/manuscript/(\d+\.\d+)/v(\d+)"),
+        "10.20944/preprints{1}.v{2}",
+    ),
+)
+
+
 def doi_of(url: str) -> str:
-    """The DOI that a link carries in its path, lower case; "" where it needs a resolver."""
-    found = _DOI.search(url)
-    if found:
-        return _DOI_TAIL.sub("", found[0]).lower()
-    parts = urlsplit(url)
-    if parts.netloc.endswith("nature.com") and (
-        name := re.search(r"/articles/(s\d{5}-[\w-]+)", parts.path)
-    ):
-        return f"10.1038/{name[1].lower()}"
-    if parts.netloc.endswith(("biorxiv.org", "medrxiv.org")) and (
-        name := re.search(r"\d{4}\.\d\d\.\d\d\.\d+", url)
-    ):
-        return f"10.1101/{name[0]}"
-    if parts.netloc.endswith("preprints.org") and (
-        name := re.search(r"/manuscript/(\d+\.\d+)/v(\d+)", url)
-    ):
-        return f"10.20944/preprints{name[1]}.v{name[2]}"
+    """The DOI that a link contains, lower case; "" where it would have to be resolved."""
+    match = _DOI.search(url)
+    if match:
+        return _DOI_TAIL.sub("", match[0]).lower()
+    host = urlsplit(url).netloc
+    for hosts, pattern, doi in _DOI_RULES:
+        match = pattern.search(url)
+        if host.endswith(hosts) and match:
+            return doi.format(*(group.lower() for group in (match[0], *match.groups())))
     return ""
 
 
 @lru_cache(maxsize=16384)
 def fold(title: str) -> str:
-    """A title as it is compared: NFKC, lower case, letters and digits only."""
-    return "".join(
-        letter for letter in unicodedata.normalize("NFKC", title).lower() if letter.isalnum()
-    )
+    """A title for comparison: NFKC, lower case, letters and digits only."""
+    text = unicodedata.normalize("NFKC", title).lower()
+    return "".join(letter for letter in text if letter.isalnum())
 
 
 def main_title(title: str) -> str:
-    """The folded title without the name of a method before its first colon; the whole where little
-    would remain.
+    """The folded title without the name of a method before its first colon; the whole title if
+    little would remain.
     """
     name, colon, rest = title.partition(":")
     if colon and len(name.split()) <= 3 and len(fold(rest)) >= 25:
@@ -88,7 +95,7 @@ def main_title(title: str) -> str:
 
 
 def alike(one: str, other: str) -> float:
-    """Likeness of two titles, 0 to 1."""
+    """Similarity of two titles, 0 to 1."""
     a = fold(one)
     b = fold(other)
     if a == b:
@@ -101,14 +108,13 @@ def alike(one: str, other: str) -> float:
 
 def slug(title: str, first_author: str) -> str:
     """A stable id for works that have no identifier of their own."""
-    return (
-        f"sam4mis:{hashlib.sha256(f'{fold(title)}|{fold(first_author)}'.encode()).hexdigest()[:10]}"
-    )
+    text = f"{fold(title)}|{fold(first_author)}"
+    return f"sam4mis:{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def authors(cell: str) -> tuple[tuple[Author, ...], bool]:
-    """People of a cell such as "DL. Ferreira and R. Arnaout" or "C. Zhai et al.", and whether
-    others are left out.
+    """Authors of a cell such as "DL. Ferreira and R. Arnaout" or "C. Zhai et al.", and whether it
+    leaves out others.
     """
     text = " ".join(cell.split())
     names = re.sub(r"\bet\.? al\.?", "", text).strip(" ,")
@@ -117,35 +123,33 @@ def authors(cell: str) -> tuple[tuple[Author, ...], bool]:
 
 
 def author(name: str) -> Author:
-    """One person, "J. Ma" or "Jun Ma" or "Ma, Jun"; joined initials ("DMH.") are taken apart."""
+    """One person, "J. Ma" or "Jun Ma" or "Ma, Jun"; joined initials ("DMH.") are separated."""
     if "," in name:
-        family, _, given = (part.strip() for part in name.partition(","))
-        return Author(family, given)
-    words = name.split()
-    names = [
-        " ".join(f"{letter}." for letter in word[:-1]) if _initials(word) else word
-        for word in words[:-1]
-    ]
-    return Author(words[-1], " ".join(names))
+        family, _, given_names = (part.strip() for part in name.partition(","))
+        return Author(family, given_names)
+    *given, family = name.split()
+    return Author(family, " ".join(map(_separate_initials, given)))
 
 
-def _initials(word: str) -> bool:
-    return word.endswith(".") and word[:-1].isupper() and word[:-1].isalpha() and len(word) <= 5
+def _separate_initials(word: str) -> str:
+    """ "D. M. H." of "DMH."; other words as they are."""
+    letters = word.removesuffix(".")
+    if letters == word or len(word) > 5 or not (letters.isupper() and letters.isalpha()):
+        return word
+    return " ".join(f"{letter}." for letter in letters)
 
 
 def same_person(one: Author | None, other: Author | None) -> bool:
-    """Whether two authors may be one: equal family names, and first names that begin alike where
-    both are known.
+    """Whether two authors may be the same person: equal family names, and given names with the same
+    initial where both are known.
     """
     if one is None or other is None:
         return one is other
     if fold(_ascii(one.family)) != fold(_ascii(other.family)):
         return False
-    return (
-        not one.given
-        or not other.given
-        or _ascii(one.given)[0].lower() == _ascii(other.given)[0].lower()
-    )
+    if not one.given or not other.given:
+        return True
+    return _ascii(one.given)[0].lower() == _ascii(other.given)[0].lower()
 
 
 def _ascii(text: str) -> str:
@@ -154,8 +158,8 @@ def _ascii(text: str) -> str:
 
 
 def link(url: str) -> str:
-    """A link with a scheme, without tracking, fragments, `.git` and trailing slash; "" when it is
-    none.
+    """A link with a scheme, without tracking, fragments, `.git` and trailing slash; "" if the text
+    is not a link.
     """
     text = url.strip()
     if not text or text.lower() in ("none", "n/a", "-", "coming soon"):
@@ -168,52 +172,73 @@ def link(url: str) -> str:
     host = parts.netloc.lower()
     if host.removeprefix("www.") in CODE_HOSTS:
         host = host.removeprefix("www.")
-    query = "&".join(item for item in parts.query.split("&") if item and not _TRACKING.match(item))
-    return urlunsplit(
-        (parts.scheme, host, parts.path.removesuffix("/").removesuffix(".git"), query, "")
-    )
+    path = parts.path.removesuffix("/").removesuffix(".git")
+    items = [item for item in parts.query.split("&") if item and not _TRACKING.match(item)]
+    return urlunsplit((parts.scheme, host, path, "&".join(items), ""))
 
 
 def paper_link(url: str) -> str:
-    """A link to a work; arXiv's in the form that does not change with versions."""
+    """A link to a work; arXiv's without a version."""
     identifier = arxiv_id(url)
     if identifier:
         return f"https://arxiv.org/abs/{identifier}"
     return link(url)
 
 
-def repository(url: str) -> Code | None:
+def repository(url: str) -> CodeRepository | None:
     """Host and name of a code link; None for project pages."""
     parts = urlsplit(link(url))
     names = [name for name in parts.path.split("/") if name]
     if parts.netloc not in CODE_HOSTS or len(names) < 2:
         return None
-    return Code(parts.netloc, "/".join(names[:2]))
+    return CodeRepository(parts.netloc, "/".join(names[:2]))
+
+
+PREPRINT_SERVERS = {
+    "biorxiv.org": "bioRxiv",
+    "medrxiv.org": "medRxiv",
+    "preprints.org": "Preprints.org",
+    "papers.ssrn.com": "SSRN",
+}
 
 
 def venue_of(url: str) -> Venue | None:
-    """Where a work appeared, where its link says so; None unknown."""
-    host = urlsplit(url).netloc.removeprefix("www.")
-    path = urlsplit(url).path
-    preprints = {"biorxiv.org": "bioRxiv", "medrxiv.org": "medRxiv", "preprints.org": "Preprints.org",
-                 "papers.ssrn.com": "SSRN"}  # fmt: skip
-    if host in preprints:
-        return Venue(preprints[host], "preprint")
-    if host == "openaccess.thecvf.com" and (
-        found := re.search(r"/content/([A-Z]+)(\d{4})(W?)/", path)
-    ):
-        name = f"{found[1]} {found[2]}"
-        if found[3]:
-            return Venue(f"{name} Workshops", "workshop")
-        return Venue(name, "conference")
-    if host == "papers.miccai.org" and (found := re.search(r"/miccai-(\d{4})/", path)):
-        return Venue(f"MICCAI {found[1]}", "conference")
-    if host == "spiedigitallibrary.org" and "conference-proceedings" in path:
-        return Venue("Proceedings of SPIE", "conference")
-    if (
-        host == "nature.com"
-        and (found := re.search(r"/articles/(s\d{5})-", path))
-        and found[1] in NATURE
-    ):
-        return Venue(NATURE[found[1]], "journal")
+    """Where a work was published, as far as its link tells; None if unknown."""
+    parts = urlsplit(url)
+    host = parts.netloc.removeprefix("www.")
+    if host in PREPRINT_SERVERS:
+        return Venue(PREPRINT_SERVERS[host], "preprint")
+    match host:
+        case "openaccess.thecvf.com":
+            return _cvf_venue(parts.path)
+        case "papers.miccai.org":
+            return _miccai_venue(parts.path)
+        case "spiedigitallibrary.org" if "conference-proceedings" in parts.path:
+            return Venue("Proceedings of SPIE", "conference")
+        case "nature.com":
+            return _nature_venue(parts.path)
     return None
+
+
+def _cvf_venue(path: str) -> Venue | None:
+    match = re.search(r"/content/([A-Z]+)(\d{4})(W?)/", path)
+    if not match:
+        return None
+    conference, year, workshop = match.groups()
+    if workshop:
+        return Venue(f"{conference} {year} Workshops", "workshop")
+    return Venue(f"{conference} {year}", "conference")
+
+
+def _miccai_venue(path: str) -> Venue | None:
+    match = re.search(r"/miccai-(\d{4})/", path)
+    if not match:
+        return None
+    return Venue(f"MICCAI {match[1]}", "conference")
+
+
+def _nature_venue(path: str) -> Venue | None:
+    match = re.search(r"/articles/(s\d{5})-", path)
+    if not match or match[1] not in NATURE:
+        return None
+    return Venue(NATURE[match[1]], "journal")

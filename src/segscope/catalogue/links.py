@@ -1,4 +1,6 @@
-"""What of a work runs here: links between records and members of segscope's tables, by key."""
+"""Links from records to the models, methods, protocols and commands of segscope that implement
+them.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from segscope.catalogue.record import RecordError
 
 KINDS = ("model", "method", "protocol", "memory", "command")
 LEVELS = {
     "full": "the work itself",
-    "adapter": "its method, on networks of ours",
-    "protocol": "its way of judging",
-    "similar": "something like it",
+    "adapter": "its method, with networks of segscope",
+    "protocol": "its evaluation protocol",
+    "similar": "something similar",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One record and what runs it.
+    """One record, and what implements it.
 
     Attributes:
         record: id.
-        kind: which table `key` is a member of, one of KINDS.
+        kind: table that has the entry `key`, one of KINDS.
         level: one of LEVELS.
         command: what to type.
     """
@@ -41,7 +42,8 @@ class Link:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.level not in LEVELS:
             raise RecordError(
-                f"a link of {self.record} has kind {self.kind!r}, level {self.level!r}"
+                f"a link of {self.record} has kind {self.kind!r} and level {self.level!r}; "
+                f"expected one of {', '.join(KINDS)}, and one of {', '.join(LEVELS)}"
             )
 
 
@@ -49,20 +51,14 @@ class Link:
 def links() -> Mapping[str, tuple[Link, ...]]:
     """Links by record id."""
     text = (resources.files("segscope.catalogue") / "data" / "links.toml").read_text("utf-8")
-    found: dict[str, list[Link]] = defaultdict(list)
-    values: list[dict[str, Any]] = tomllib.loads(text)["link"]
-    for value in values:
-        found[value["record"]].append(Link(**value))
-    return {record: tuple(each) for record, each in found.items()}
+    by_record: dict[str, list[Link]] = defaultdict(list)
+    for value in tomllib.loads(text)["link"]:
+        link = Link(**value)
+        by_record[link.record].append(link)
+    return {record: tuple(each) for record, each in by_record.items()}
 
 
 def records_of(kind: str, key: str) -> list[str]:
-    """Ids of the records that a member of a table goes back to: the way back from a card, method or
-    protocol.
-    """
-    return [
-        link.record
-        for each in links().values()
-        for link in each
-        if (link.kind, link.key) == (kind, key)
-    ]
+    """Ids of the records that an entry of a table goes back to."""
+    every = [link for each in links().values() for link in each]
+    return [link.record for link in every if (link.kind, link.key) == (kind, key)]

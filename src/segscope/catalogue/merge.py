@@ -1,5 +1,6 @@
-"""De-duplication: which records are one work, and one record of several. Nothing is dropped without
-being reported.
+"""De-duplication: which records describe the same work, and how they become one record.
+
+Nothing is dropped without a finding that says so.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from itertools import combinations
 from typing import Any
 
 from segscope.catalogue import identify
-from segscope.catalogue.findings import Finding
-from segscope.catalogue.record import Origin, Record
+from segscope.catalogue.findings import CatalogueFinding
+from segscope.catalogue.record import Author, Origin, Record
 
 RANK = {"manual": 9, "crossref": 6, "arxiv": 5, "pubmed": 4, "sam4mis": 3, "rule": 1, "": 0}
 LIKE = 0.95
-LONG = 30  # letters of a folded title that two works hardly share by chance
+LONG = 30  # letters of a folded title; two works hardly share so many by chance
 
 
 @dataclass
@@ -24,14 +25,15 @@ class Merging:
     """What merging did: groups of ids that became one, and findings."""
 
     joined: list[tuple[str, ...]] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CatalogueFinding] = field(default_factory=list)
 
 
 def same_work(one: Record, other: Record) -> bool:
-    """Whether two records without a common identifier are one work.
+    """Whether two records without a common identifier describe the same work.
 
-    Equal titles that are long; equal titles of one first author; nearly equal titles, or equal ones
-    but for the name of the method before the colon, of one first author within two years.
+    They do if their titles are equal and long; if the titles and the first author are equal; or if
+    the first author is equal, the years are at most two apart and the titles are nearly equal, or
+    differ only in the name of the method before the colon.
     """
     same_title = identify.fold(one.title) == identify.fold(other.title)
     if same_title and len(identify.fold(one.title)) >= LONG:
@@ -46,15 +48,13 @@ def same_work(one: Record, other: Record) -> bool:
 
 
 def may_share(one: Record, other: Record) -> bool:
-    """Whether two records that name the same identifier may: the title, or the first author, must
-    agree.
-    """
-    return identify.alike(one.title, other.title) > LIKE or identify.same_person(
-        _first(one), _first(other)
-    )
+    """Whether two records may share an identifier: the title or the first author must agree."""
+    if identify.alike(one.title, other.title) > LIKE:
+        return True
+    return identify.same_person(_first(one), _first(other))
 
 
-def _first(record: Record) -> Any:
+def _first(record: Record) -> Author | None:
     if record.authors:
         return record.authors[0]
     return None
@@ -63,47 +63,66 @@ def _first(record: Record) -> Any:
 def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
     """Distinct works among records, in the order of their first appearance.
 
-    An identifier that several works claim is taken from all of them and reported: one of the rows
-        has a wrong link, and
-    which one cannot be told from the list.
+    An identifier that several works claim is removed from all of them and reported: one of the rows
+    has a wrong link, and the list does not tell which.
     """
     report = Merging()
     records = _without_disputed(records, report)
-    parent = list(range(len(records)))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
-
-    for one, other in _pairs(records):
-        if same_work(records[one], records[other]) or identifiers(records[one]) & identifiers(
-            records[other]
-        ):
-            parent[max(root(one), root(other))] = min(root(one), root(other))
-    groups: dict[int, list[Record]] = defaultdict(list)
-    for at, record in enumerate(records):
-        groups[root(at)].append(record)
-    works = [combined(group) for group in groups.values()]
-    for work, group in zip(works, groups.values(), strict=True):
+    works = []
+    for group in _group_same_works(records):
+        work = combined(group)
+        works.append(work)
         if len(group) > 1:
             report.joined.append(tuple(record.id for record in group))
-            links = ", ".join(row.url for row in work.listed)
-            report.findings.append(
-                Finding("duplicate", work.id, f"{len(group)} rows are one work: {links}")
-            )
+            report.findings.append(_duplicate(work, len(group)))
     report.findings += near(works)
     return works, report
 
 
+def _duplicate(work: Record, rows: int) -> CatalogueFinding:
+    links = ", ".join(row.url for row in work.listed)
+    return CatalogueFinding("duplicate", work.id, f"{rows} rows are one work: {links}")
+
+
+class _DisjointSets:
+    """Union-find over numbers; the smallest number of a set is its root."""
+
+    def __init__(self, count: int) -> None:
+        self._parent = list(range(count))
+
+    def root(self, number: int) -> int:
+        while self._parent[number] != number:
+            self._parent[number] = self._parent[self._parent[number]]
+            number = self._parent[number]
+        return number
+
+    def union(self, one: int, other: int) -> None:
+        low, high = sorted((self.root(one), self.root(other)))
+        self._parent[high] = low
+
+
+def _group_same_works(records: Sequence[Record]) -> list[list[Record]]:
+    """Records of the same work together, in the order of their first appearance."""
+    sets = _DisjointSets(len(records))
+    for one, other in _pairs(records):
+        first = records[one]
+        second = records[other]
+        if identifiers(first) & identifiers(second) or same_work(first, second):
+            sets.union(one, other)
+    groups: dict[int, list[Record]] = defaultdict(list)
+    for number, record in enumerate(records):
+        groups[sets.root(number)].append(record)
+    return list(groups.values())
+
+
 def identifiers(record: Record) -> set[str]:
-    """ "arxiv:..." and "doi:..." of a record, what it has of them."""
+    """The "arxiv:..." and "doi:..." identifiers that a record has."""
+    names = set()
     if record.arxiv:
-        found = {f"arxiv:{record.arxiv.id}"}
-    else:
-        found = set()
-    return found | ({f"doi:{record.doi}"} if record.doi else set())
+        names.add(f"arxiv:{record.arxiv.id}")
+    if record.doi:
+        names.add(f"doi:{record.doi}")
+    return names
 
 
 def _pairs(records: Sequence[Record]) -> Iterator[tuple[int, int]]:
@@ -133,13 +152,15 @@ def _without_disputed(records: Sequence[Record], report: Merging) -> list[Record
     for identifier, claimants in sorted(disputed.items()):
         titles = " and ".join(sorted({repr(record.title[:70]) for record in claimants}))
         report.findings.append(
-            Finding("disputed identifier", identifier, f"claimed by {titles}; taken by none")
+            CatalogueFinding(
+                "disputed identifier", identifier, f"claimed by {titles}; given to none"
+            )
         )
     return [without_identifier(record, disputed) for record in records]
 
 
 def without_identifier(record: Record, disputed: Iterable[str]) -> Record:
-    """The record without identifiers that are another work's."""
+    """The record without identifiers that belong to another work."""
     lost = identifiers(record) & set(disputed)
     if not lost:
         return record
@@ -151,13 +172,16 @@ def without_identifier(record: Record, disputed: Iterable[str]) -> Record:
         origin.pop("venue", None)
     for name in {identifier.partition(":")[0] for identifier in lost}:
         origin.pop(name, None)
-        changes.setdefault(name, "" if name == "doi" else None)
+    if any(identifier.startswith("doi:") for identifier in lost):
+        changes["doi"] = ""
     return replace(record, **changes, provenance=origin)
 
 
 def combined(group: Sequence[Record]) -> Record:
-    """One record of several: the earliest date, the published version's venue and link, every
-    identifier and row.
+    """One record from several of the same work.
+
+    It has the earliest date, the venue and link of the published version, and every identifier and
+    row.
     """
     if len(group) == 1:
         return group[0]
@@ -167,74 +191,84 @@ def combined(group: Sequence[Record]) -> Record:
     result = replace(published, date=min(dates, default=""))
     for record in ordered:
         result = filled(result, record)
-    ids = sorted(
-        {record.id for record in group},
-        key=lambda text: (not text.startswith("arxiv:"), "sam4mis" in text, text),
-    )
+    ids = sorted({record.id for record in group}, key=_id_order)
     listed = tuple(dict.fromkeys(row for record in group for row in record.listed))
-    titles = [
-        record.title
-        for record in group
-        if identify.fold(record.title) != identify.fold(result.title)
-    ]
+    title = identify.fold(result.title)
+    titles = [record.title for record in group if identify.fold(record.title) != title]
     aliases = tuple(dict.fromkeys([*ids[1:], *titles, *result.aliases]))
     return replace(result, id=ids[0], listed=listed, aliases=aliases)
 
 
+def _id_order(identifier: str) -> tuple[bool, bool, str]:
+    """arXiv ids first, ids that segscope made last."""
+    return (not identifier.startswith("arxiv:"), "sam4mis" in identifier, identifier)
+
+
 def filled(record: Record, other: Record) -> Record:
-    """The record, with what it lacks from the other."""
-    return _taking(record, other, lambda had, _new: had is None)
+    """The record, with missing values taken from the other."""
+    return _merge_values(record, other, lambda current, _new: current is None)
 
 
 def updated(record: Record, other: Record) -> Record:
-    """The record, with what it lacks and what the other knows better: from a better source, or the
-    same and newer.
+    """The record, with values of the other that are missing here or come from a better source.
+
+    Of the same source, the more confident or the newer value wins.
     """
-
-    def better(had: Origin | None, new: Origin) -> bool:
-        if had is None:
-            return True
-        if had.source != new.source:
-            return RANK[new.source] > RANK[had.source]
-        return (new.confidence or 1, new.at) >= (had.confidence or 1, had.at)
-
-    return _taking(record, other, better)
+    return _merge_values(record, other, _is_better)
 
 
-def _taking(
-    record: Record, other: Record, wanted: Callable[[Origin | None, Origin], bool]
+def _is_better(current: Origin | None, new: Origin) -> bool:
+    if current is None:
+        return True
+    if current.source != new.source:
+        return RANK[new.source] > RANK[current.source]
+    return (new.confidence or 1, new.at) >= (current.confidence or 1, current.at)
+
+
+def _merge_values(
+    record: Record, other: Record, prefer_other: Callable[[Origin | None, Origin], bool]
 ) -> Record:
     changes: dict[str, Any] = {}
     origins = dict(record.provenance)
     urls = dict(record.urls)
     for name, origin in other.provenance.items():
-        if not wanted(origins.get(name), origin):
+        if not prefer_other(origins.get(name), origin):
             continue
         if name.startswith("urls."):
             key = name.removeprefix("urls.")
             if urls.get(key) != other.urls[key]:
-                urls[key], origins[name] = other.urls[key], origin
+                urls[key] = other.urls[key]
+                origins[name] = origin
         elif getattr(other, name) != getattr(record, name):
-            changes[name], origins[name] = getattr(other, name), origin
-            if name == "authors":
-                changes["more_authors"] = other.more_authors
+            changes[name] = getattr(other, name)
+            origins[name] = origin
+    if "authors" in changes:
+        changes["more_authors"] = other.more_authors
     if urls != dict(record.urls):
         changes["urls"] = urls
-    if (title := changes.get("title")) and identify.fold(title) != identify.fold(record.title):
-        changes["aliases"] = tuple(dict.fromkeys([*record.aliases, record.title]))
-    listed = tuple(dict.fromkeys([*record.listed, *other.listed]))
-    aliases = dict.fromkeys([*changes.get("aliases", record.aliases), *other.aliases])
-    aliases.pop(changes.get("title", record.title), None)
-    aliases.pop(record.id, None)
-    changes |= {"listed": listed, "aliases": tuple(aliases)}
+    changes["listed"] = tuple(dict.fromkeys([*record.listed, *other.listed]))
+    changes["aliases"] = _merge_aliases(record, other, changes.get("title", record.title))
     return replace(record, **changes, provenance=origins)
 
 
-def near(works: Sequence[Record]) -> list[Finding]:
-    """Works that may be one, for a person to look at: titles alike, or alike but for the method's
-    name.
+def _merge_aliases(record: Record, other: Record, title: str) -> tuple[str, ...]:
+    """Other titles and ids of a record that is now called `title`."""
+    aliases = dict.fromkeys(record.aliases)
+    if identify.fold(title) != identify.fold(record.title):
+        aliases[record.title] = None
+    aliases |= dict.fromkeys(other.aliases)
+    aliases.pop(title, None)
+    aliases.pop(record.id, None)
+    return tuple(aliases)
+
+
+def near(works: Sequence[Record]) -> list[CatalogueFinding]:
+    """Pairs of works that may be the same, for a person to check.
+
+    Their titles are equal apart from the name of the method, or they have the same first author and
+    name of the method.
     """
-    found = []
+    findings = []
     by_main: dict[str, list[Record]] = defaultdict(list)
     by_name: dict[str, list[Record]] = defaultdict(list)
     for work in works:
@@ -243,7 +277,11 @@ def near(works: Sequence[Record]) -> list[Finding]:
         by_name[f"{name}|{identify.fold(work.first)}"].append(work)
     for block in [*by_main.values(), *by_name.values()]:
         for one, other in combinations(block, 2):
-            both = " and ".join(f"{each.title[:60]!r} ({each.byline})" for each in (one, other))
-            said = f"{both} may be one work; both were kept"
-            found.append(Finding("possible duplicate", f"{one.id} {other.id}", said))
-    return list(dict.fromkeys(found))
+            findings.append(_possible_duplicate(one, other))
+    return list(dict.fromkeys(findings))
+
+
+def _possible_duplicate(one: Record, other: Record) -> CatalogueFinding:
+    both = " and ".join(f"{each.title[:60]!r} ({each.byline})" for each in (one, other))
+    message = f"{both} may be the same work; both are kept"
+    return CatalogueFinding("possible duplicate", f"{one.id} {other.id}", message)

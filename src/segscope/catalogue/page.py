@@ -1,5 +1,5 @@
-"""One page of HTML with all records: searchable, works from a file without a network, loads nothing
-from anywhere.
+"""One page of HTML with all records: searchable, works offline from a file, loads nothing from
+anywhere.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
 
 from segscope.catalogue.export import bibtex
-from segscope.catalogue.record import TAGS, Record
+from segscope.catalogue.record import TAGS, JsonObject, Record
 from segscope.catalogue.search import haystack
 from segscope.catalogue.trends import family
 from segscope.catalogue.vocabulary import vocabulary
@@ -36,42 +35,42 @@ def render(
     """The page.
 
     Args:
-        records: in the order in which they are shown.
-        runs: commands by record id, and whether they are there yet.
-        subtitle: where the records come from, and from when they are.
+        records: in the order of the page.
+        runs: commands by record id, and whether each can be run already.
+        subtitle: source and date of the records.
     """
     template = (resources.files("segscope.catalogue") / "templates" / "page.html").read_text(
         "utf-8"
     )
-    cited = _cited(records)
+    entries = []
+    for record, citation in zip(records, _citations(records), strict=True):
+        entries.append(_entry(record, runs.get(record.id, ()), citation))
     data = {
-        "records": [
-            _entry(record, runs.get(record.id, ()), text)
-            for record, text in zip(records, cited, strict=True)
-        ],
+        "records": entries,
         "facets": {facet: [entry.name for entry in vocabulary()[facet]] for facet in FACETS},
         "names": KNOWN_AS,
     }
     # "<" as an escape, so that no title can end the script element
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     page = template.replace("{{subtitle}}", html.escape(subtitle))
-    policy = f"default-src 'none'; script-src {_hashed(page, 'script')}; style-src {_hashed(page, 'style')}; "
-    return page.replace("{{policy}}", f"{policy}base-uri 'none'; form-action 'none'").replace(
-        "{{data}}", text
+    policy = (
+        f"default-src 'none'; script-src {_hash_of(page, 'script')}; "
+        f"style-src {_hash_of(page, 'style')}; base-uri 'none'; form-action 'none'"
     )
+    return page.replace("{{policy}}", policy).replace("{{data}}", text)
 
 
-def _hashed(page: str, element: str) -> str:
-    """What the content security policy says of the one script, or style sheet, that may run."""
-    found = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
+def _hash_of(page: str, element: str) -> str:
+    """Source of the content security policy that allows only this script, or style sheet."""
+    match = re.search(rf"<{element}>(.*?)</{element}>", page, re.DOTALL)
     content = ""
-    if found:
-        content = found[1]
+    if match:
+        content = match[1]
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _cited(records: Sequence[Record]) -> list[str]:
-    """BibTeX of each record; empty texts where the extra for it is not installed."""
+def _citations(records: Sequence[Record]) -> list[str]:
+    """BibTeX of each record; empty texts if the extra for it is not installed."""
     try:
         text = bibtex(records)
     except MissingExtra:
@@ -79,18 +78,17 @@ def _cited(records: Sequence[Record]) -> list[str]:
     return [f"@{entry.strip()}" for entry in re.split(r"^@", text, flags=re.MULTILINE)[1:]]
 
 
-def _entry(record: Record, runs: Sequence[tuple[str, bool]], cited: str) -> dict[str, Any]:
+def _entry(record: Record, runs: Sequence[tuple[str, bool]], citation: str) -> JsonObject:
     guessed = [tag for tag in TAGS if record.guessed(tag) is not None]
     names = ", ".join(str(author) for author in record.authors[:8])
     others = ""
     if record.more_authors or len(record.authors) > 8:
         others = " et al."
+    where = ""
     if record.venue:
         where = record.venue.name
     elif record.arxiv:
         where = f"arXiv:{record.arxiv.id}"
-    else:
-        where = ""
     entry = {
         "id": record.id,
         "title": record.title,
@@ -105,7 +103,7 @@ def _entry(record: Record, runs: Sequence[tuple[str, bool]], cited: str) -> dict
         "tags": {tag: list(getattr(record, tag)) for tag in TAGS if getattr(record, tag)},
         "guessed": guessed,
         "runs": [[command, ready] for command, ready in runs],
-        "bib": cited,
+        "bib": citation,
         "text": haystack(record),
     }
     return {name: value for name, value in entry.items() if value}

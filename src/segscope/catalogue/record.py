@@ -1,4 +1,4 @@
-"""One work of the literature, checked when made, and its JSON."""
+"""One work of the literature, validated on construction, and its JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from segscope.errors import ReadError
 TAGS = ("task", "modality", "anatomy", "target", "dimension", "base_model", "adaptation", "prompts")
 URLS = ("paper", "pdf", "code", "project", "data", "weights")
 VENUES = ("", "preprint", "journal", "conference", "workshop")
-SOURCES = ("sam4mis", "arxiv", "crossref", "pubmed", "manual", "rule")
 DATE = re.compile(r"(19|20)\d\d(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
 ID = re.compile(r"arxiv:\S+|doi:10\.\S+|sam4mis:[0-9a-f]{10}")
 
@@ -43,7 +42,7 @@ class Venue:
 
 @dataclass(frozen=True, slots=True)
 class Arxiv:
-    """The preprint: id without version, the version seen, primary category, all categories."""
+    """The preprint: id without version, latest known version, primary category, all categories."""
 
     id: str
     version: int = 0
@@ -52,8 +51,8 @@ class Arxiv:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
-    """A repository; `licence` is empty while nobody looked."""
+class CodeRepository:
+    """A repository; `licence` is empty if it is unknown."""
 
     host: str
     repo: str
@@ -71,7 +70,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a field's value came from, on which day, and how sure a rule is (None: not a guess)."""
+    """Source of a field's value, the day, and the confidence of a rule (None: not a guess)."""
 
     source: str
     at: str
@@ -80,17 +79,17 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One work. What is not known is empty.
+    """One work. Unknown fields are empty.
 
     Attributes:
         id: "arxiv:2408.00756", "doi:10...", or "sam4mis:" with ten hex digits; it never changes.
-        authors: in order; the list of others is cut where `more_authors`.
+        authors: in order; there are others if `more_authors`.
         date: ISO, as precise as known ("2024", "2024-08" or "2024-08-01"), of the first
             publication; "" unknown.
         venue: of the published version where there is one.
         urls: keys of URLS.
         task ... prompts: terms of the vocabularies.
-        metrics: checked by a person: {dataset, metric, value, protocol, source, checked_by}.
+        metrics: verified by a person: {dataset, metric, value, protocol, source, checked_by}.
         listed: rows of the list that were merged into it.
         aliases: other ids and former titles.
         provenance: origin of each field; "urls.code" for a single link.
@@ -106,7 +105,7 @@ class Record:
     arxiv: Arxiv | None = None
     pmid: str = ""
     urls: Mapping[str, str] = field(default_factory=dict)
-    code: Code | None = None
+    code: CodeRepository | None = None
     task: tuple[str, ...] = ()
     modality: tuple[str, ...] = ()
     anatomy: tuple[str, ...] = ()
@@ -125,23 +124,29 @@ class Record:
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
             raise RecordError(
-                f"the id {self.id!r} is none; wanted arxiv:..., doi:10... or sam4mis: and ten hex digits"
+                f"{self.id!r} is not an id; expected arxiv:..., doi:10... or sam4mis: and ten hex "
+                "digits"
             )
         if not self.title.strip():
             raise RecordError(f"{self.id} has no title")
         if self.date and not DATE.fullmatch(self.date):
             raise RecordError(
-                f"{self.id} has the date {self.date!r}; wanted 2024, 2024-08 or 2024-08-01"
+                f"{self.id} has the date {self.date!r}; expected 2024, 2024-08 or 2024-08-01"
             )
         if self.venue and self.venue.type not in VENUES:
+            known = ", ".join(VENUES[1:])
             raise RecordError(
-                f"{self.id} has a venue of type {self.venue.type!r}; known: {', '.join(VENUES[1:])}"
+                f"{self.id} has a venue of type {self.venue.type!r}; expected one of {known}"
             )
         for key, url in self.urls.items():
-            if key not in URLS or not url.startswith(("https://", "http://")):
-                raise RecordError(
-                    f"{self.id} has the link {key} = {url!r}; wanted one of {', '.join(URLS)}, http(s)"
-                )
+            self._check_url(key, url)
+
+    def _check_url(self, key: str, url: str) -> None:
+        if key not in URLS:
+            known = ", ".join(URLS)
+            raise RecordError(f"{self.id} has a link {key!r}; expected one of {known}")
+        if not url.startswith(("https://", "http://")):
+            raise RecordError(f"{self.id} has the link {key} = {url!r}; expected an http(s) URL")
 
     @property
     def year(self) -> int | None:
@@ -176,95 +181,107 @@ class Record:
     def byline(self) -> str:
         """Authors in a few words."""
         names = [author.family for author in self.authors]
-        if self.more_authors or len(names) > 3:
-            if names:
-                return f"{names[0]} et al."
+        if not names:
             return ""
-        return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+        if self.more_authors or len(names) > 3:
+            return f"{names[0]} et al."
+        if len(names) == 1:
+            return names[0]
+        return f"{', '.join(names[:-1])} and {names[-1]}"
 
     def guessed(self, name: str) -> float | None:
-        """How sure the rule is that filled a field; None where a source or a person said it."""
+        """Confidence of the rule that filled a field; None where a source or a person did."""
         origin = self.provenance.get(name)
         if origin and origin.source == "rule":
             return origin.confidence
         return None
 
 
+JsonObject = dict[str, Any]
+Part = Author | Venue | Arxiv | CodeRepository | Listing
+
 _FIELDS = {entry.name for entry in fields(Record)}
-_INNER: dict[str, Any] = {"venue": Venue, "arxiv": Arxiv, "code": Code}
-_LISTS: dict[str, Any] = {"authors": Author, "listed": Listing}
+_INNER: dict[str, type[Part]] = {"venue": Venue, "arxiv": Arxiv, "code": CodeRepository}
+_LISTS: dict[str, type[Part]] = {"authors": Author, "listed": Listing}
 
 
 def from_json(value: Mapping[str, Any]) -> Record:
-    """A record of its JSON object.
+    """A record from its JSON object.
 
     Raises:
         RecordError: unknown or missing fields, wrong types, ids, dates, links.
     """
     if not isinstance(value, Mapping) or not {"id", "title"} <= value.keys():
         raise RecordError(
-            f"not a record: wanted an object with id and title, got {str(value)[:80]!r}"
+            f"not a record: expected an object with id and title, got {str(value)[:80]!r}"
         )
-    if unknown := value.keys() - _FIELDS:
-        raise RecordError(
-            f"{value['id']} has fields that no record has: {', '.join(sorted(unknown))}"
-        )
-    given: dict[str, Any] = {}
+    unknown = value.keys() - _FIELDS
+    if unknown:
+        raise RecordError(f"{value['id']} has unknown fields: {', '.join(sorted(unknown))}")
     try:
-        for key, item in value.items():
-            if key in _INNER:
-                given[key] = _INNER[key](**_frozen(item))
-            elif key in _LISTS:
-                given[key] = tuple(_LISTS[key](**each) for each in item)
-            elif key == "provenance":
-                given[key] = {name: Origin(*origin) for name, origin in item.items()}
-            else:
-                given[key] = tuple(item) if isinstance(item, list) else item
-        return Record(**given)
+        return Record(**{key: _parse_field(key, item) for key, item in value.items()})
     except (TypeError, AttributeError) as error:
         raise RecordError(f"{value['id']} does not follow the schema: {error}") from error
 
 
-def to_json(record: Record) -> dict[str, Any]:
-    """JSON of a record: empty fields left out, provenance as [source, day] or [source, day,
+def _parse_field(name: str, item: Any) -> Any:
+    if name in _INNER:
+        return _INNER[name](**{key: _to_tuple(value) for key, value in item.items()})
+    if name in _LISTS:
+        return tuple(_LISTS[name](**each) for each in item)
+    if name == "provenance":
+        return {key: Origin(*origin) for key, origin in item.items()}
+    return _to_tuple(item)
+
+
+def _to_tuple(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def to_json(record: Record) -> JsonObject:
+    """JSON of a record: without empty fields, provenance as [source, day] or [source, day,
     confidence].
     """
-    found: dict[str, Any] = {}
+    item: JsonObject = {}
     for entry in fields(Record):
         value = getattr(record, entry.name)
-        if value in ("", None, (), {}, False):
-            continue
-        if entry.name in _INNER:
-            value = _plain(value)
-        elif entry.name in _LISTS:
-            value = [_plain(each) for each in value]
-        elif entry.name == "provenance":
-            value = {name: _origin(value[name]) for name in sorted(value)}
-        elif isinstance(value, tuple):
-            value = list(value)
-        found[entry.name] = dict(value) if isinstance(value, Mapping) else value
-    return found
+        if value not in ("", None, (), {}, False):
+            item[entry.name] = _field_to_json(entry.name, value)
+    return item
+
+
+def _field_to_json(name: str, value: Any) -> Any:
+    if name in _INNER:
+        return _part_to_json(value)
+    if name in _LISTS:
+        return [_part_to_json(each) for each in value]
+    if name == "provenance":
+        return {key: _origin_to_json(value[key]) for key in sorted(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return _to_list(value)
+
+
+def _to_list(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return value
+
+
+def _part_to_json(part: Part) -> JsonObject:
+    values = {entry.name: getattr(part, entry.name) for entry in fields(part)}
+    return {name: _to_list(value) for name, value in values.items() if value not in ("", 0, ())}
+
+
+def _origin_to_json(origin: Origin) -> list[str | float]:
+    if origin.confidence is None:
+        return [origin.source, origin.at]
+    return [origin.source, origin.at, origin.confidence]
 
 
 def with_origin(record: Record, origin: Origin, **values: Any) -> Record:
-    """The record with some fields set, and where they came from."""
-    return replace(
-        record, **values, provenance={**record.provenance, **dict.fromkeys(values, origin)}
-    )
-
-
-def _frozen(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
-
-
-def _plain(thing: Any) -> dict[str, Any]:
-    pairs = ((entry.name, getattr(thing, entry.name)) for entry in fields(thing))
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in pairs
-        if value not in ("", 0, ())
-    }
-
-
-def _origin(origin: Origin) -> list[Any]:
-    return [origin.source, origin.at] + ([] if origin.confidence is None else [origin.confidence])
+    """The record with some fields set, and their origin."""
+    origins = {**record.provenance, **dict.fromkeys(values, origin)}
+    return replace(record, **values, provenance=origins)

@@ -1,4 +1,4 @@
-"""Which records are wanted: words, years, tags, code."""
+"""Search: records by words, years, tags and code."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from math import log
 from segscope.catalogue.record import TAGS, Record
 from segscope.errors import UsageError
 
-SORTS = ("date", "title", "author")
-
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """All conditions must hold; of several terms of one tag, one.
+    """Conditions on a record; all must hold, and of several terms of one tag, at least one.
 
     Attributes:
         words: each in title, authors, tags, venue or id; "double quotes" keep words together.
         years: first and last, or None.
         tags: terms of the vocabularies by tag, for instance {"modality": ("US",)}.
-        has_code: with a link to code or a project page.
-        ids: only these, where given.
+        has_code: only records with a link to code or a project page.
+        ids: only these records, or None for all.
+        sort: "date", "title" or "author".
     """
 
     words: str = ""
@@ -35,52 +34,58 @@ class Query:
     sort: str = "date"
 
     def accepts(self, record: Record) -> bool:
-        """Whether a record fulfils every condition but the words."""
-        if self.years and not (record.year and self.years[0] <= record.year <= self.years[1]):
+        """Whether a record meets every condition except the words."""
+        if self.years is not None and not _is_within(record.year, self.years):
             return False
         if self.has_code and not record.has_code:
             return False
         if self.ids is not None and record.id not in self.ids:
             return False
-        return all(
-            set(getattr(record, tag)) & set(terms) for tag, terms in self.tags.items() if terms
-        )
+        return self._has_tags(record)
+
+    def _has_tags(self, record: Record) -> bool:
+        for tag, terms in self.tags.items():
+            if terms and set(terms).isdisjoint(getattr(record, tag)):
+                return False
+        return True
+
+
+def _is_within(year: int | None, years: tuple[int, int]) -> bool:
+    first, last = years
+    return year is not None and first <= year <= last
 
 
 def search(records: Iterable[Record], query: Query) -> list[Record]:
-    """Records that a query wants, in its order."""
-    wanted = [plain(quoted or word) for quoted, word in re.findall(r'"([^"]+)"|(\S+)', query.words)]
-    found = [record for record in records if query.accepts(record)]
-    if wanted:
-        found = [
-            record
-            for record in found
-            if all(word in text for text in (haystack(record),) for word in wanted)
-        ]
+    """Records that match a query, sorted as it says."""
+    phrases = re.findall(r'"([^"]+)"|(\S+)', query.words)
+    words = [plain(quoted or word) for quoted, word in phrases]
+    matches = [record for record in records if query.accepts(record)]
+    if words:
+        matches = [record for record in matches if _contains(record, words)]
     if query.sort == "title":
-        found.sort(key=lambda record: plain(record.title))
+        matches.sort(key=lambda record: plain(record.title))
     elif query.sort == "author":
-        found.sort(key=lambda record: plain(record.first))
-    return found
+        matches.sort(key=lambda record: plain(record.first))
+    return matches
+
+
+def _contains(record: Record, words: Sequence[str]) -> bool:
+    text = haystack(record)
+    return all(word in text for word in words)
 
 
 def haystack(record: Record) -> str:
-    """The text that words are looked for in: folded to plain lower case."""
-    names = [str(author) for author in record.authors]
-    tags = [term for tag in TAGS for term in getattr(record, tag)]
+    """The text that is searched for words, in plain lower case."""
+    parts = [record.title, record.id, record.doi]
+    parts += map(str, record.authors)
+    for tag in TAGS:
+        parts += getattr(record, tag)
     if record.venue:
-        venue = [record.venue.name]
-    else:
-        venue = []
+        parts.append(record.venue.name)
     if record.code:
-        code = [record.code.repo]
-    else:
-        code = []
-    return plain(
-        " ".join(
-            [record.title, *names, *tags, *venue, *code, record.id, record.doi, *record.aliases]
-        )
-    )
+        parts.append(record.code.repo)
+    parts += record.aliases
+    return plain(" ".join(parts))
 
 
 def plain(text: str) -> str:
@@ -95,38 +100,38 @@ def years(text: str) -> tuple[int, int]:
     """(2024, 2025) of "2024-2025", "2024-" or "2024".
 
     Raises:
-        UsageError: none of these.
+        UsageError: another form.
     """
-    found = re.fullmatch(r"\s*((?:19|20)\d\d)\s*(-\s*((?:19|20)\d\d)?\s*)?", text)
-    if not found:
-        raise UsageError(f"{text!r} is no year; wanted 2025, 2024-2025 or 2024-")
-    first = int(found[1])
-    if found[3]:
-        last = int(found[3])
-    elif found[2]:
+    match = re.fullmatch(r"\s*((?:19|20)\d\d)\s*(-\s*((?:19|20)\d\d)?\s*)?", text)
+    if not match:
+        raise UsageError(f"{text!r} is not a range of years; write 2025, 2024-2025 or 2024-")
+    first = int(match[1])
+    if match[3]:
+        last = int(match[3])
+    elif match[2]:
         last = 9999
     else:
         last = first
     if last < first:
-        raise UsageError(f"{text!r} ends before it begins; wanted for instance {last}-{first}")
+        raise UsageError(f"{text!r} ends before it begins; did you mean {last}-{first}?")
     return first, last
 
 
 def related(record: Record, records: Sequence[Record], number: int = 5) -> list[Record]:
-    """Works nearest to a record: rare words of the title and tags in common."""
+    """The works most similar to a record: those that share rare words of the title, and tags."""
     features = {each.id: _features(each) for each in records}
-    spread = Counter(feature for each in features.values() for feature in each)
+    frequency = Counter(feature for each in features.values() for feature in each)
     own = features.get(record.id, _features(record))
 
-    def nearness(other: Record) -> float:
-        shared = own & features[other.id]
-        return (
-            sum(log(len(records) / spread[feature]) for feature in shared)
-            / (6 + len(features[other.id])) ** 0.5
-        )
+    def similarity(other: Record) -> float:
+        theirs = features[other.id]
+        rarity = sum(log(len(records) / frequency[feature]) for feature in own & theirs)
+        # the constant keeps titles of two or three words from winning by their length alone
+        return rarity / (6 + len(theirs)) ** 0.5
 
-    ranked = sorted((each for each in records if each.id != record.id), key=nearness, reverse=True)
-    return [each for each in ranked[:number] if nearness(each) > 0]
+    others = [each for each in records if each.id != record.id]
+    others.sort(key=similarity, reverse=True)
+    return [each for each in others[:number] if similarity(each) > 0]
 
 
 def _features(record: Record) -> set[str]:

@@ -1,7 +1,7 @@
-"""Makes the snapshot that the package ships, of rows of the list, works added by hand, and
+"""Builds the snapshot that the package ships from rows of the list, works added by hand, and
 overrides.
 
-`python -m segscope.catalogue.snapshot ROWS.jsonl` writes it; a test holds it against its sources.
+`python -m segscope.catalogue.snapshot ROWS.jsonl` writes it; a test compares it with its sources.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
+from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.merge import Merging, join
-from segscope.catalogue.record import Origin, Record, from_json, with_origin
+from segscope.catalogue.record import JsonObject, Origin, Record, from_json, with_origin
 from segscope.catalogue.store import SNAPSHOT, lines, overridden, parse_overrides, write
 from segscope.catalogue.upstream import Row, record_of, tagged
 from segscope.catalogue.vocabulary import check_terms
@@ -23,32 +23,40 @@ from segscope.catalogue.vocabulary import check_terms
 DAY = "2026-04-30"  # of the list's commit
 
 
-def build(rows: Iterable[Row], added: Iterable[Mapping[str, Any]], fixes: Mapping[str, Mapping[str, Any]],
-          day: str = DAY) -> tuple[list[Record], Merging]:  # fmt: skip
-    """Distinct works of rows and additions, with what merging did."""
-    made = [record_of(row, day) for row in rows]
-    works, report = join([record for record, _ in made])
-    report.findings[:0] = [finding for _, found in made for finding in found]
+def build(
+    rows: Iterable[Row],
+    added: Iterable[JsonObject],
+    fixes: Mapping[str, JsonObject],
+    day: str = DAY,
+) -> tuple[list[Record], Merging]:
+    """Distinct works of rows and additions, and a report of merging."""
+    records: list[Record] = []
+    findings: list[CatalogueFinding] = []
+    for row in rows:
+        record, row_findings = record_of(row, day)
+        records.append(record)
+        findings += row_findings
+    works, report = join(records)
+    report.findings[:0] = findings
     known = {work.id for work in works}
-    works += [_by_hand(value, day) for value in added if value["id"] not in known]
+    works += [_read_added(value, day) for value in added if value["id"] not in known]
     works = overridden(works, fixes, day)
     check_terms(works)
     return works, report
 
 
-def _by_hand(value: Mapping[str, Any], day: str) -> Record:
-    """A work that somebody wrote down: its fields are "manual", the tags it lacks come from its
-    title.
-    """
+def _read_added(value: JsonObject, day: str) -> Record:
+    """A work added by hand: its fields are "manual", missing tags come from its title."""
     record = from_json(value)
-    given = {name: getattr(record, name) for name in value if name not in ("id", "urls")}
-    record = with_origin(record, Origin("manual", day), **given)
-    links = {f"urls.{name}": Origin("manual", day) for name in record.urls}
+    origin = Origin("manual", day)
+    values = {name: getattr(record, name) for name in value if name not in ("id", "urls")}
+    record = with_origin(record, origin, **values)
+    links = {f"urls.{name}": origin for name in record.urls}
     return tagged(replace(record, provenance={**record.provenance, **links}), day)
 
 
-def sources() -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Additions and overrides that stand in the package."""
+def sources() -> tuple[list[JsonObject], dict[str, JsonObject]]:
+    """Additions and overrides in the package."""
     data = resources.files("segscope.catalogue") / "data"
     added = [json.loads(line) for line in (data / "added.jsonl").read_text("utf-8").splitlines()]
     return added, parse_overrides((data / "overrides.toml").read_text("utf-8"), "overrides.toml")

@@ -1,6 +1,4 @@
-"""Where records are: the snapshot in the package, what updates brought to the user's folder, the
-user's overrides.
-"""
+"""Storage of records: the snapshot in the package, updates and overrides in the user's folder."""
 
 from __future__ import annotations
 
@@ -12,12 +10,20 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from segscope.catalogue import identify
-from segscope.catalogue.merge import updated
-from segscope.catalogue.record import Origin, Record, RecordError, from_json, to_json, with_origin
+from segscope.catalogue.merge import identifiers, updated
+from segscope.catalogue.record import (
+    JsonObject,
+    Origin,
+    Record,
+    RecordError,
+    from_json,
+    to_json,
+    with_origin,
+)
 from segscope.errors import ReadError, UnknownName, UsageError, WriteError
+from segscope.files import atomic
 
 SNAPSHOT = "records.jsonl"
 BROUGHT = "records.jsonl"
@@ -44,36 +50,39 @@ class Catalogue:
         """Id of every other name: aliases, "arxiv:...", "doi:..."."""
         names: dict[str, str] = {}
         for record in self:
-            if record.arxiv:
-                given = [f"arxiv:{record.arxiv.id}"]
-            else:
-                given = []
-            given += [f"doi:{record.doi}"] if record.doi else []
-            for name in (*record.aliases, *given):
+            for name in (*record.aliases, *identifiers(record)):
                 names.setdefault(name.lower(), record.id)
         return names
 
     def get(self, name: str) -> Record | None:
-        """The record of an id, an alias, an arXiv id or a DOI, with or without prefix or as a link."""
+        """The record of an id, an alias, an arXiv id or a DOI, with or without prefix or as a
+        link.
+        """
         text = name.strip()
         if text in self.records:
             return self.records[text]
-        arxiv = identify.arxiv_id(text)
-        doi = identify.doi_of(text)
-        for key in (text.lower(), f"arxiv:{arxiv}" if arxiv else "", f"doi:{doi}" if doi else ""):
-            if found := self.names.get(key, key if key in self.records else ""):
-                return self.records[found]
+        keys = [text.lower()]
+        if arxiv := identify.arxiv_id(text):
+            keys.append(f"arxiv:{arxiv}")
+        if doi := identify.doi_of(text):
+            keys.append(f"doi:{doi}")
+        for key in keys:
+            if key in self.names:
+                return self.records[self.names[key]]
+            if key in self.records:
+                return self.records[key]
         return None
 
     def find(self, name: str) -> Record:
-        """The record that a name, or a part of a title, means.
+        """The record with a name, or with these words in its title.
 
         Raises:
-            UnknownName: none; the message lists near ones.
-            UsageError: several titles hold these words.
+            UnknownName: no such record; the message lists similar names.
+            UsageError: several titles have these words.
         """
-        if found := self.get(name):
-            return found
+        record = self.get(name)
+        if record is not None:
+            return record
         words = identify.fold(name)
         matching = [record for record in self if words and words in identify.fold(record.title)]
         if len(matching) == 1:
@@ -87,22 +96,20 @@ class Catalogue:
 
 
 def default_folder() -> Path:
-    """Where updates are kept (environment SEGSCOPE_PAPERS, else the system's place for a user's
-    data).
-    """
-    if given := os.environ.get("SEGSCOPE_PAPERS"):
-        return Path(given)
+    """Folder for updates: the environment variable SEGSCOPE_PAPERS, else the user's data folder."""
+    folder = os.environ.get("SEGSCOPE_PAPERS")
+    if folder:
+        return Path(folder)
     from platformdirs import user_data_path
 
     return user_data_path("segscope", appauthor=False) / "papers"
 
 
 def load(folder: Path | None = None) -> Catalogue:
-    """The catalogue as it is now: snapshot, what was brought, overrides of the user; an override
-    always wins.
+    """The catalogue: snapshot, updates and overrides of the user; an override always wins.
 
     Raises:
-        ReadError: a file in the folder that does not follow the schema; it names file and line.
+        ReadError: a file in the folder does not follow the schema; names file and line.
     """
     folder = folder or default_folder()
     return Catalogue(overridden(known(folder).values(), overrides(folder / OVERRIDES)))
@@ -112,7 +119,9 @@ def known(folder: Path) -> dict[str, Record]:
     """The catalogue by id, without the user's overrides."""
     records = {record.id: record for record in snapshot()}
     for record in read(folder / BROUGHT):
-        records[record.id] = updated(records[record.id], record) if record.id in records else record
+        if record.id in records:
+            record = updated(records[record.id], record)
+        records[record.id] = record
     return records
 
 
@@ -123,7 +132,7 @@ def snapshot() -> list[Record]:
 
 
 def read(path: Path) -> list[Record]:
-    """Records of a file of JSON lines; none when there is no file.
+    """Records of a file of JSON lines; none if there is no file.
 
     Raises:
         ReadError: names the line.
@@ -139,8 +148,10 @@ def read(path: Path) -> list[Record]:
         try:
             records.append(from_json(json.loads(line)))
         except (ValueError, RecordError) as error:
-            said = f"{path} line {number}: {error}. Mend or delete the line, or delete the file and update again."
-            raise ReadError(said) from error
+            raise ReadError(
+                f"{path} line {number}: {error}. Fix or delete the line, or delete the file and "
+                "update again."
+            ) from error
     return records
 
 
@@ -153,7 +164,7 @@ def lines(records: Iterable[Record]) -> str:
 
 
 def write(path: Path, text: str) -> bool:
-    """Write a file whole or not at all; a file that holds the same already is left alone.
+    """Write a file whole or not at all; a file with this content already is not touched.
 
     Returns:
         Whether anything was written.
@@ -162,21 +173,14 @@ def write(path: Path, text: str) -> bool:
         if path.is_file() and path.read_text("utf-8") == text:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".segscope-{os.getpid()}-{path.name}")
-        try:
-            with part.open("w", encoding="utf-8", newline="\n") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     return True
 
 
-def overrides(path: Path) -> dict[str, dict[str, Any]]:
+def overrides(path: Path) -> dict[str, JsonObject]:
     """Fields that a person fixed, by record id.
 
     Raises:
@@ -187,37 +191,42 @@ def overrides(path: Path) -> dict[str, dict[str, Any]]:
     return parse_overrides(path.read_text("utf-8"), str(path))
 
 
-def parse_overrides(text: str, where: str) -> dict[str, dict[str, Any]]:
-    """Overrides of the text of a file."""
+def parse_overrides(text: str, where: str) -> dict[str, JsonObject]:
+    """Overrides from the text of a file; `where` names it in messages."""
     try:
-        found = tomllib.loads(text)
+        fixes = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ReadError(f"{where} is not TOML: {error}") from error
-    if wrong := [key for key, value in found.items() if not isinstance(value, dict)]:
+    outside = [key for key, value in fixes.items() if not isinstance(value, dict)]
+    if outside:
         raise ReadError(
-            f'{where}: {wrong[0]} stands outside a record; wanted ["arxiv:2408.00756"] above it'
+            f"{where}: {outside[0]} belongs to no record; expected a line such as "
+            '["arxiv:2408.00756"] above it'
         )
-    return found
+    return fixes
 
 
 def overridden(
-    records: Iterable[Record], fixes: Mapping[str, Mapping[str, Any]], day: str = ""
+    records: Iterable[Record], fixes: Mapping[str, JsonObject], day: str = ""
 ) -> list[Record]:
-    """Records with a person's fixes; fixes of records that do not exist are passed over (`papers
-    check` names them).
+    """Records with a person's fixes; those of records that do not exist are ignored (`papers check`
+    names them).
     """
-    return [
-        _fixed(record, fixes[record.id], day) if record.id in fixes else record
-        for record in records
-    ]
+    return [_fix(record, fixes.get(record.id), day) for record in records]
 
 
-def _fixed(record: Record, fix: Mapping[str, Any], day: str) -> Record:
+def _fix(record: Record, fix: JsonObject | None, day: str) -> Record:
+    if fix is None:
+        return record
     origin = Origin("manual", day)
     links = dict(fix.get("urls", {}))
-    kept = {name: url for name, url in links.items() if url}
-    parsed = from_json({"id": record.id, "title": record.title, **fix, "urls": kept})
-    given = {name: getattr(parsed, name) for name in fix if name != "urls"}
-    urls = {name: url for name, url in {**record.urls, **links}.items() if url}
+    valid = from_json({"id": record.id, "title": record.title, **fix, "urls": _not_empty(links)})
+    values = {name: getattr(valid, name) for name in fix if name != "urls"}
+    urls = _not_empty({**record.urls, **links})
     origins = {**record.provenance, **{f"urls.{name}": origin for name in links}}
-    return with_origin(replace(record, urls=urls, provenance=origins), origin, **given)
+    return with_origin(replace(record, urls=urls, provenance=origins), origin, **values)
+
+
+def _not_empty(urls: Mapping[str, str]) -> dict[str, str]:
+    """The links without those that an override removes."""
+    return {name: url for name, url in urls.items() if url}

@@ -1,78 +1,129 @@
-"""What the literature does over time: counts, and their images."""
+"""Trends of the literature: counts over time, and figures of them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from segscope._optional import require
 from segscope.catalogue.record import TAGS, Record
 from segscope.errors import UsageError, WriteError
 
-# told apart with any of the common colour-vision deficiencies (after Okabe and Ito)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# distinguishable with all common colour-vision deficiencies (after Okabe and Ito)
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c7a00", "#7f7f7f")
 FAMILIES = {"SAM": ("SAM",), "SAM 2": ("SAM2", "SAM2.1", "MedSAM2"), "SAM 3": ("SAM3",)}
-SHOWN = 7
-SINCE = "2023"  # the year of SAM; earlier works are counted and not drawn
+MAX_ADAPTATIONS = 7  # lines of the figure
+MAX_MODALITIES = 12  # rows of the figure
+SINCE = "2023"  # the year of SAM; earlier works are counted, but not plotted
+GREY = "#b8bec4"
+FAMILY_COLOURS = {"SAM": "#0072b2", "SAM 2": "#e69f00", "SAM 3": "#d55e00", "other": GREY}
 
 
-def trends(records: Sequence[Record]) -> dict[str, Any]:
+class YearCounts(TypedDict):
+    """Numbers of works of one year."""
+
+    works: int
+    with_code: int
+
+
+class Trends(TypedDict):
+    """Numbers of works.
+
+    Attributes:
+        works, with_code, with_licence, without_date: of all.
+        tagged: that have a term of each tag.
+        years: by year.
+        months: by month and family.
+        tags: by tag and term, most frequent first.
+        adaptation_by_year: by year and adaptation.
+        modality_by_dimension: by modality and dimension.
+    """
+
+    works: int
+    with_code: int
+    with_licence: int
+    without_date: int
+    tagged: dict[str, int]
+    years: dict[str, YearCounts]
+    months: dict[str, dict[str, int]]
+    tags: dict[str, dict[str, int]]
+    adaptation_by_year: dict[str, dict[str, int]]
+    modality_by_dimension: dict[str, dict[str, int]]
+
+
+def trends(records: Sequence[Record]) -> Trends:
     """Counts of works: by year, by month and family, by tag, adaptation by year, modality by
     dimension, with code.
     """
-    years = sorted({record.year for record in records if record.year})
-    months = sorted({record.date[:7] for record in records if len(record.date) >= 7})
-    tags = {tag: dict(_counted(records, tag).most_common()) for tag in TAGS}
+    by_year: dict[str, list[Record]] = defaultdict(list)
+    by_month: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.year:
+            by_year[str(record.year)].append(record)
+        if len(record.date) >= len("2024-08"):
+            by_month[record.date[:7]].append(record)
+    years = dict(sorted(by_year.items()))
+    months = dict(sorted(by_month.items()))
+    tags = {tag: _count_terms(records, tag) for tag in TAGS}
+    by_modality = {
+        modality: [record for record in records if modality in record.modality]
+        for modality in tags["modality"]
+    }
     return {
         "works": len(records),
-        "with_code": sum(record.has_code for record in records),
+        "with_code": _count_with_code(records),
         "with_licence": sum(bool(record.code and record.code.licence) for record in records),
         "without_date": sum(not record.date for record in records),
         "tagged": {tag: sum(bool(getattr(record, tag)) for record in records) for tag in TAGS},
-        "years": {
-            str(year): {
-                "works": sum(record.year == year for record in records),
-                "with_code": sum(record.year == year and record.has_code for record in records),
-            }
-            for year in years
-        },
-        "months": {
-            month: _families([r for r in records if r.date[:7] == month]) for month in months
-        },
+        "years": {year: _count_year(works) for year, works in years.items()},
+        "months": {month: dict(Counter(map(family, works))) for month, works in months.items()},
         "tags": tags,
         "adaptation_by_year": {
-            str(year): dict(
-                _counted([r for r in records if r.year == year], "adaptation").most_common()
-            )
-            for year in years
+            year: _count_terms(works, "adaptation") for year, works in years.items()
         },
         "modality_by_dimension": {
-            modality: dict(_counted([r for r in records if modality in r.modality], "dimension"))
-            for modality in tags["modality"]
+            modality: dict(Counter(_terms(works, "dimension")))
+            for modality, works in by_modality.items()
         },
     }
 
 
-def _counted(records: Iterable[Record], tag: str) -> Counter[str]:
-    return Counter(term for record in records for term in getattr(record, tag))
+def _count_year(works: Sequence[Record]) -> YearCounts:
+    return {"works": len(works), "with_code": _count_with_code(works)}
+
+
+def _count_with_code(works: Iterable[Record]) -> int:
+    return sum(record.has_code for record in works)
+
+
+def _count_terms(works: Iterable[Record], tag: str) -> dict[str, int]:
+    """Number of works with each term of a tag, most frequent first."""
+    return dict(Counter(_terms(works, tag)).most_common())
+
+
+def _terms(works: Iterable[Record], tag: str) -> Iterator[str]:
+    for record in works:
+        yield from getattr(record, tag)
 
 
 def family(record: Record) -> str:
-    """The newest generation of SAM that a work is about; "other" where none is known."""
-    return next(
-        (name for name, terms in reversed(FAMILIES.items()) if set(terms) & set(record.base_model)),
-        "other",
-    )
+    """The newest generation of SAM that a work uses; "other" if none is known."""
+    for name, terms in reversed(FAMILIES.items()):
+        if not set(terms).isdisjoint(record.base_model):
+            return name
+    return "other"
 
 
-def _families(records: Iterable[Record]) -> dict[str, int]:
-    return dict(Counter(family(record) for record in records))
+# --- figure --------------------------------------------------------------------------------------
 
 
-def plot(found: dict[str, Any], path: Path) -> None:
-    """Draw the trends: PNG, SVG or PDF by suffix.
+def plot(counts: Trends, path: Path) -> None:
+    """Plot the trends: PNG, SVG or PDF by suffix.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -80,13 +131,13 @@ def plot(found: dict[str, Any], path: Path) -> None:
         WriteError: the file cannot be written.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"the image {path.name!r} must end in .png, .svg or .pdf")
-    months = [month for month in found["months"] if month >= SINCE]
+        raise UsageError(f"the name of the plot, {path.name!r}, must end in .png, .svg or .pdf")
+    months = [month for month in counts["months"] if month >= SINCE]
     if not months:
         raise UsageError(
-            f"none of these works has a date with a month since {SINCE}; there is nothing to draw"
+            f"none of these works has a date with a month since {SINCE}; there is nothing to plot"
         )
-    require("matplotlib", "report", "draw the trends")
+    require("matplotlib", "report", "plot the trends")
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -95,14 +146,15 @@ def plot(found: dict[str, Any], path: Path) -> None:
     for each in axes.flat:
         each.spines[["top", "right"]].set_visible(False)
         each.tick_params(labelsize=8)
-    _months(axes[0][0], found, months)
-    _code(axes[0][1], found)
-    _adaptations(axes[1][0], found)
-    _heat(axes[1][1], found)
+    _plot_months(axes[0][0], counts, months)
+    _plot_code(axes[0][1], counts)
+    _plot_adaptations(axes[1][0], counts)
+    _plot_modalities(axes[1][1], counts)
+    kind = path.suffix[1:].lower()
     part = path.with_name(f".segscope-{path.name}")
     try:
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "segscope"}):
-            figure.savefig(part, dpi=150, format=path.suffix[1:].lower(), metadata=_undated(path))
+            figure.savefig(part, dpi=150, format=kind, metadata=_undated(kind))
         part.replace(path)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
@@ -110,91 +162,84 @@ def plot(found: dict[str, Any], path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _undated(path: Path) -> dict[str, None]:
-    """No date in the file, so that equal works make equal images."""
-    if path.suffix.lower() == ".pdf":
+def _undated(kind: str) -> dict[str, None]:
+    """Metadata without a date, so that equal works give equal files."""
+    if kind == "pdf":
         return {"CreationDate": None}
-    if path.suffix.lower() == ".svg":
+    if kind == "svg":
         return {"Date": None}
     return {}
 
 
-def _months(axes: Any, found: dict[str, Any], drawn: Sequence[str]) -> None:
-    months = _all_months(drawn)
+def _plot_months(axes: Axes, counts: Trends, plotted: Sequence[str]) -> None:
+    months = _all_months(plotted)
+    places = range(len(months))
     below = [0] * len(months)
-    for colour, name in zip(
-        ("#0072b2", "#e69f00", "#d55e00", "#b8bec4"), (*FAMILIES, "other"), strict=True
-    ):
-        heights = [found["months"].get(month, {}).get(name, 0) for month in months]
+    for name, colour in FAMILY_COLOURS.items():
+        heights = [counts["months"].get(month, {}).get(name, 0) for month in months]
         if any(heights):
-            axes.bar(
-                range(len(months)), heights, bottom=below, color=colour, label=name, width=0.85
-            )
-        below = [low + high for low, high in zip(below, heights, strict=True)]
-    firsts = [at for at, month in enumerate(months) if month.endswith("-01")] or [0]
-    axes.set_xticks(firsts, [months[at][:4] for at in firsts])
-    axes.set_title("Works a month, by the network they start from", fontsize=10, loc="left")
+            axes.bar(places, heights, bottom=below, color=colour, label=name, width=0.85)
+        below = [low + height for low, height in zip(below, heights, strict=True)]
+    januaries = [place for place in places if months[place].endswith("-01")] or [0]
+    axes.set_xticks(januaries, [months[place][:4] for place in januaries])
+    axes.set_title("Works per month, by base network", fontsize=10, loc="left")
     axes.legend(fontsize=8, frameon=False)
 
 
 def _all_months(months: Sequence[str]) -> list[str]:
+    """All months from the first to the last."""
     first, last = (int(month[:4]) * 12 + int(month[5:7]) - 1 for month in (months[0], months[-1]))
     return [f"{number // 12}-{number % 12 + 1:02d}" for number in range(first, last + 1)]
 
 
-def _code(axes: Any, found: dict[str, Any]) -> None:
-    years = [year for year in found["years"] if year >= SINCE]
-    works = [found["years"][year]["works"] for year in years]
-    coded = [found["years"][year]["with_code"] for year in years]
-    axes.bar(years, works, color="#b8bec4", label="works", width=0.7)
-    axes.bar(years, coded, color="#009e73", label="with a link to code", width=0.7)
-    for at, (all_, some) in enumerate(zip(works, coded, strict=True)):
-        axes.annotate(f"{some / all_:.0%}", (at, some), ha="center", va="bottom", fontsize=8)
+def _plot_code(axes: Axes, counts: Trends) -> None:
+    years = [year for year in counts["years"] if year >= SINCE]
+    works = [counts["years"][year]["works"] for year in years]
+    with_code = [counts["years"][year]["with_code"] for year in years]
+    axes.bar(years, works, color=GREY, label="works", width=0.7)
+    axes.bar(years, with_code, color="#009e73", label="with a link to code", width=0.7)
+    for place, number in enumerate(with_code):
+        share = f"{number / works[place]:.0%}"
+        axes.annotate(share, (place, number), ha="center", va="bottom", fontsize=8)
     axes.set_title("Share with code", fontsize=10, loc="left")
     axes.legend(fontsize=8, frameon=False)
 
 
-def _adaptations(axes: Any, found: dict[str, Any]) -> None:
-    years = [year for year in found["years"] if year >= SINCE]
-    names = list(found["tags"]["adaptation"])[:SHOWN]
+def _plot_adaptations(axes: Axes, counts: Trends) -> None:
+    years = [year for year in counts["years"] if year >= SINCE]
+    names = list(counts["tags"]["adaptation"])[:MAX_ADAPTATIONS]
     for colour, name in zip(COLOURS, names, strict=False):
-        counts = [found["adaptation_by_year"][year].get(name, 0) for year in years]
-        axes.plot(
-            years,
-            counts,
-            color=colour,
-            marker="o",
-            markersize=4,
-            label="no training" if name == "none" else name,
-        )
+        label = name
+        if name == "none":
+            label = "no training"
+        works = [counts["adaptation_by_year"][year].get(name, 0) for year in years]
+        axes.plot(years, works, color=colour, marker="o", markersize=4, label=label)
     axes.set_ylim(bottom=0)
-    axes.set_title("Ways of adapting, where the title tells", fontsize=10, loc="left")
+    axes.set_title("Adaptation methods, where the title tells", fontsize=10, loc="left")
     if names:
         axes.legend(fontsize=8, frameon=False)
 
 
-def _heat(axes: Any, found: dict[str, Any]) -> None:
+def _plot_modalities(axes: Axes, counts: Trends) -> None:
+    """A heat map of modalities and dimensions."""
     dimensions = ("2D", "2.5D", "3D", "video")
-    names = list(found["tags"]["modality"])[:12]
-    table = [
-        [found["modality_by_dimension"][name].get(each, 0) for each in dimensions] for name in names
-    ]
+    names = list(counts["tags"]["modality"])[:MAX_MODALITIES]
+    table = []
+    for name in names:
+        by_dimension = counts["modality_by_dimension"][name]
+        table.append([by_dimension.get(dimension, 0) for dimension in dimensions])
     if not table:
         axes.set_axis_off()
         return
     axes.imshow(table, cmap="Blues", aspect="auto")
-    most = max(max(row) for row in table)
-    for row, counts in enumerate(table):
-        for column, count in enumerate(counts):
-            axes.text(
-                column,
-                row,
-                count or "",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="w" if count > most / 2 else "k",
-            )
+    most = max(map(max, table))
+    for row, numbers in enumerate(table):
+        for column, number in enumerate(numbers):
+            colour = "k"
+            if number > most / 2:
+                colour = "w"
+            text = str(number or "")
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(dimensions)), dimensions)
     axes.set_yticks(range(len(names)), names)
     axes.set_title("Modality and dimension, where the title tells", fontsize=10, loc="left")

@@ -1,49 +1,54 @@
-"""Bringing the catalogue up to date: the list, then arXiv, Crossref and PubMed for what it leaves
-out.
+"""Updating the catalogue: the list, then arXiv, Crossref and PubMed for what it leaves out.
 
-Every step works on what the steps before gave; a feed that is down costs what it would have
-brought, and nothing else. Records are never removed. A second run without news changes nothing.
+Every step works on the results of the steps before; if a feed fails, only its own results are
+missing. Records are never removed. A second run without news changes nothing.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from segscope.catalogue import feeds, identify, store, upstream
+from segscope.catalogue import feeds, store, upstream
 from segscope.catalogue.feeds import Addresses, FeedResponse
 from segscope.catalogue.fetch import Fetcher, FetchError
-from segscope.catalogue.findings import Finding
-from segscope.catalogue.merge import join, may_share, same_work, updated, without_identifier
+from segscope.catalogue.findings import CatalogueFinding
+from segscope.catalogue.merge import join
 from segscope.catalogue.record import Record
 from segscope.catalogue.vocabulary import check_terms
+from segscope.catalogue.working_copy import WorkingCopy
 from segscope.errors import ReadError, UsageError
 
 FEEDS = ("upstream", "arxiv", "crossref", "pubmed")
-Advance = Callable[[int, int], None]  # told after each step: (done, total)
+Progress = Callable[[int, int], None]
 NEWEST = 100
-RELEVANT = 2.0
-AGAIN_DAYS = 180
+"""Number of the newest works of arXiv that are considered for the queue."""
+
+ASK_AGAIN_DAYS = 180
 STATE = "state.json"
 REPORT = "last_update.json"
 
+Days = dict[str, str]
+"""Day of the last request, by what was requested."""
+
+Parsed = TypeVar("Parsed")
+
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """One update as it was asked for.
+class UpdateSettings:
+    """UpdateSettings of an update.
 
     Attributes:
         folder: where the user's records are.
-        day: today, ISO; what is written as the day a value was taken.
-        which: feeds to ask, of FEEDS.
-        limit: most records that Crossref and PubMed are asked about, each.
-        links: whether links of new records are looked at.
+        day: today, ISO; written as the day of new values.
+        which: feeds to use, of FEEDS.
+        addresses: of the feeds.
+        limit: maximum number of records to look up at Crossref and at PubMed.
+        links: whether the links of new records are checked.
     """
 
     folder: Path
@@ -55,409 +60,293 @@ class Settings:
 
 
 @dataclass
-class Report:
-    """What an update did."""
+class UpdateReport:
+    """What an update did.
+
+    Attributes:
+        added, changed, queued: ids of records.
+        findings: what a person should look at.
+        failed: feeds that did not answer.
+        records: number of records in the catalogue.
+        requests: number of requests sent.
+    """
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     queued: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CatalogueFinding] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     records: int = 0
     requests: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "findings": [asdict(finding) for finding in self.findings]}
+        """Plain values, for JSON."""
+        return asdict(self)
 
 
 def update(
-    settings: Settings, fetcher: Fetcher, progress: Advance = lambda _done, _total: None
-) -> Report:
-    """Ask the feeds and write what they brought.
+    settings: UpdateSettings, fetcher: Fetcher, progress: Progress = lambda _done, _total: None
+) -> UpdateReport:
+    """Query the feeds, and write new records and values into the folder.
 
     Raises:
         UsageError: no such feed.
         ReadError: a file in the folder is damaged; nothing was changed.
     """
-    if unknown := [name for name in settings.which if name not in FEEDS]:
+    unknown = [name for name in settings.which if name not in FEEDS]
+    if unknown:
         raise UsageError(f"no feed {unknown[0]!r}; known: {', '.join(FEEDS)}")
-    run = _Run(settings, fetcher)
+    run = _Update(settings, fetcher)
     steps: dict[str, Callable[[], None]] = {
-        "upstream": run.upstream,
-        "arxiv": run.arxiv,
-        "crossref": run.crossref,
-        "pubmed": run.pubmed,
+        "upstream": run.read_list,
+        "arxiv": run.query_arxiv,
+        "crossref": run.query_crossref,
+        "pubmed": run.query_pubmed,
     }
+    total = len(settings.which) + 1
     for done, name in enumerate(settings.which, 1):
         try:
             steps[name]()
         except (FetchError, ReadError) as error:
-            run.failed(name, error)
-        progress(done, len(settings.which) + 1)
+            run.note_failure(name, error)
+        progress(done, total)
     if settings.links:
-        run.look_at_links()
-    progress(len(settings.which) + 1, len(settings.which) + 1)
+        run.check_links()
+    progress(total, total)
     return run.finish()
 
 
-class _Run:
-    """Records while they are brought up to date."""
+class _Update:
+    """One update: the steps, and what they share."""
 
-    def __init__(self, settings: Settings, fetcher: Fetcher) -> None:
+    def __init__(self, settings: UpdateSettings, fetcher: Fetcher) -> None:
+        folder = settings.folder
         self.settings = settings
         self.fetcher = fetcher
-        self.report = Report()
-        self.before = store.known(settings.folder)
-        self.records = dict(self.before)
-        self.queue = {record.id: record for record in store.read(settings.folder / store.QUEUE)}
-        self.state = _state(settings.folder / STATE)
-        self.index = store.Catalogue(self.records.values())
+        self.failed: list[str] = []
+        self.before = store.known(folder)
+        queue = {record.id: record for record in store.read(folder / store.QUEUE)}
+        self.copy = WorkingCopy(settings.day, dict(self.before), queue)
+        self.state = _read_state(folder / STATE)
 
-    # --- steps -----------------------------------------------------------------------------------
+    # --- the list --------------------------------------------------------------------------------
 
-    def upstream(self) -> None:
+    def read_list(self) -> None:
         body = self.fetcher.get(self.settings.addresses.upstream, accept="text/plain")
         rows, findings = upstream.parse(body.decode("utf-8", errors="replace"))
-        made = [upstream.record_of(row, self.settings.day) for row in rows]
-        works, merging = join([record for record, _ in made])
-        self.report.findings += [
-            *findings,
-            *(each for _, found in made for each in found),
-            *merging.findings,
-        ]
+        records = []
+        for row in rows:
+            record, row_findings = upstream.record_of(row, self.settings.day)
+            records.append(record)
+            findings += row_findings
+        works, merging = join(records)
+        self.copy.findings += [*findings, *merging.findings]
         for work in works:
-            self.take(work)
-        seen = {identify.fold(row.title) for row in rows}
-        gone = [
-            record.id
-            for record in self.before.values()
-            if record.listed
-            and not {identify.fold(text) for text in (record.title, *record.aliases)} & seen
-        ]
-        if rows and gone:
-            said = f"{len(gone)} works stand no longer in the list, or under another title; kept: {', '.join(gone[:5])}"
-            self.report.findings.append(Finding("gone from the list", "list", said))
+            self.copy.add_listed(work)
+        self.copy.note_missing([row.title for row in rows], self.before.values())
 
-    def arxiv(self) -> None:
+    # --- arXiv -----------------------------------------------------------------------------------
+
+    def query_arxiv(self) -> None:
         base = self.settings.addresses.arxiv
-        asked = self.state.setdefault("arxiv", {})
-        known = [record.arxiv.id for record in self.records.values() if record.arxiv]
-        wanted = [identifier for identifier in known if self.due(asked.get(identifier))]
-        for start in range(0, len(wanted), feeds.ARXIV_BATCH):
-            batch = wanted[start : start + feeds.ARXIV_BATCH]
-            answers = {
-                answer.record.arxiv.id: answer
-                for answer in self._arxiv(feeds.arxiv_by_id(base, batch))
-                if answer.record.arxiv
-            }
-            for identifier in batch:
-                if identifier in answers:
-                    self.enrich(self.named(f"arxiv:{identifier}"), answers[identifier])
-                else:
-                    self.note(
-                        "not found",
-                        f"arxiv:{identifier}",
-                        "arXiv knows no such work; the record was kept as it is",
-                    )
-                asked[identifier] = self.settings.day
-        for answer in self._arxiv(feeds.arxiv_newest(base, NEWEST)):
-            self.consider(answer)
+        days = self._days("arxiv")
+        known = [record.arxiv.id for record in self.copy.records.values() if record.arxiv]
+        due = [identifier for identifier in known if self._is_due(days.get(identifier))]
+        for batch in _batches(due, feeds.ARXIV_BATCH):
+            self._query_arxiv_batch(batch, days)
+        for response in self._fetch_atom(feeds.arxiv_newest(base, NEWEST)):
+            self.copy.consider(response)
 
-    def _arxiv(self, url: str) -> list[FeedResponse]:
-        body = self.fetcher.get(url, every_s=feeds.ARXIV_EVERY_S, accept="application/atom+xml")
-        try:
-            return feeds.arxiv_answers(body, self.settings.day)
-        except ReadError:
-            self.fetcher.forget(url)
-            raise
-
-    def crossref(self) -> None:
-        base = self.settings.addresses.crossref
-
-        def ask(record: Record) -> list[FeedResponse]:
-            if record.doi:
-                url = feeds.crossref_by_doi(base, record.doi)
+    def _query_arxiv_batch(self, identifiers: Sequence[str], days: Days) -> None:
+        url = feeds.arxiv_by_id(self.settings.addresses.arxiv, identifiers)
+        responses: dict[str, FeedResponse] = {}
+        for response in self._fetch_atom(url):
+            if response.record.arxiv:
+                responses[response.record.arxiv.id] = response
+        for identifier in identifiers:
+            if identifier in responses:
+                self.copy.enrich(self.copy.by_arxiv(identifier), responses[identifier])
             else:
-                url = feeds.crossref_by_title(base, record)
-            return self._json(
-                url,
-                feeds.CROSSREF_EVERY_S,
-                lambda body: feeds.crossref_answers(body, self.settings.day),
-            )
+                message = "arXiv has no such work; the record is unchanged"
+                self.copy.note("not found", f"arxiv:{identifier}", message)
+            days[identifier] = self.settings.day
 
-        for record in self._unasked(
-            "crossref", lambda record: not (record.arxiv and not record.doi)
-        ):
-            self._matched("crossref", record, ask)
+    def _fetch_atom(self, url: str) -> list[FeedResponse]:
+        body = self.fetcher.get(url, every_s=feeds.ARXIV_EVERY_S, accept="application/atom+xml")
+        return self._parse(url, body, lambda body: feeds.arxiv_answers(body, self.settings.day))
 
-    def pubmed(self) -> None:
+    # --- Crossref --------------------------------------------------------------------------------
+
+    def query_crossref(self) -> None:
+        days = self._days("crossref")
+        for record in self._select_due(self._published(), days):
+            responses = self._look_up(record)
+            days[record.id] = self.settings.day
+            for response in responses:
+                if self.copy.is_same(record, response.record):
+                    self.copy.enrich(record, response)
+                    break
+
+    def _look_up(self, record: Record) -> list[FeedResponse]:
+        base = self.settings.addresses.crossref
+        if record.doi:
+            url = feeds.crossref_by_doi(base, record.doi)
+        else:
+            url = feeds.crossref_by_title(base, record)
+        try:
+            body = self.fetcher.get(url, every_s=feeds.CROSSREF_EVERY_S)
+        except FetchError as error:
+            if error.status != 404:
+                raise
+            message = "Crossref has no such work; the record is unchanged"
+            self.copy.note("not found", record.id, message)
+            return []
+        return self._parse(url, body, lambda body: feeds.crossref_answers(body, self.settings.day))
+
+    # --- PubMed ----------------------------------------------------------------------------------
+
+    def query_pubmed(self) -> None:
         base = self.settings.addresses.pubmed
-        found: dict[str, str] = {}
-        for record in self._unasked("pubmed", lambda record: not record.arxiv or bool(record.doi)):
+        days = self._days("pubmed")
+        owners: dict[str, str] = {}  # record id by PubMed id
+        for record in self._select_due(self._published(), days):
             url = feeds.pubmed_search(base, record)
-            ids = self._json(url, feeds.PUBMED_EVERY_S, feeds.pubmed_ids)
-            found |= dict.fromkeys(ids, record.id)
-            self.state["pubmed"][record.id] = self.settings.day
-        wanted = list(found)
-        for start in range(0, len(wanted), feeds.PUBMED_BATCH):
-            url = feeds.pubmed_fetch(base, wanted[start : start + feeds.PUBMED_BATCH])
-            answers = self._json(
-                url,
-                feeds.PUBMED_EVERY_S,
-                lambda body: feeds.pubmed_answers(body, self.settings.day),
-            )
-            for answer in answers:
-                held = None
-                if answer.record.pmid in found:
-                    held = self.records[found[answer.record.pmid]]
-                if held and self.is_it(held, answer.record):
-                    self.enrich(held, answer)
+            ids = self._fetch_pubmed(url, feeds.pubmed_ids)
+            owners |= dict.fromkeys(ids, record.id)
+            days[record.id] = self.settings.day
+        for batch in _batches(list(owners), feeds.PUBMED_BATCH):
+            url = feeds.pubmed_fetch(base, batch)
+            for response in self._fetch_pubmed(url, self._parse_articles):
+                self._enrich_owner(response, owners)
 
-    def look_at_links(self) -> None:
-        """Links of new records; a dead one is reported and kept, since servers come back."""
+    def _parse_articles(self, body: bytes) -> list[FeedResponse]:
+        return feeds.pubmed_answers(body, self.settings.day)
+
+    def _fetch_pubmed(self, url: str, parse: Callable[[bytes], list[Parsed]]) -> list[Parsed]:
+        body = self.fetcher.get(url, every_s=feeds.PUBMED_EVERY_S)
+        return self._parse(url, body, parse)
+
+    def _enrich_owner(self, response: FeedResponse, owners: dict[str, str]) -> None:
+        owner = owners.get(response.record.pmid)
+        if owner is None:
+            return
+        record = self.copy.records[owner]
+        if self.copy.is_same(record, response.record):
+            self.copy.enrich(record, response)
+
+    # --- links -----------------------------------------------------------------------------------
+
+    def check_links(self) -> None:
+        """Check the links of new records; a dead link is reported but stays, as servers return."""
         if self.fetcher.offline:
             return
-        looked = self.state.setdefault("links", {})
-        for record in [self.records[name] for name in self.report.added]:
+        days = self._days("links")
+        for name in self.copy.added:
+            record = self.copy.records[name]
             for key, url in record.urls.items():
-                if url in looked or (key == "paper" and record.arxiv):  # arXiv was asked by number
-                    continue
-                looked[url] = self.settings.day
-                if why := self.fetcher.alive(url):
-                    self.note("dead link", record.id, f"{key} {url}: {why}; the link was kept")
+                is_arxiv = key == "paper" and record.arxiv  # arXiv was queried by number
+                if url not in days and not is_arxiv:
+                    days[url] = self.settings.day
+                    self._check_link(record, key, url)
 
-    # --- what steps share ------------------------------------------------------------------------
+    def _check_link(self, record: Record, key: str, url: str) -> None:
+        reason = self.fetcher.alive(url)
+        if reason:
+            self.copy.note("dead link", record.id, f"{key} {url}: {reason}; the link is unchanged")
 
-    def _json(self, url: str, every_s: float, parse: Callable[[bytes], Any]) -> Any:
-        body = self.fetcher.get(url, every_s=every_s)
+    # --- shared ----------------------------------------------------------------------------------
+
+    def _parse(self, url: str, body: bytes, parse: Callable[[bytes], list[Parsed]]) -> list[Parsed]:
+        """The parsed body; one that is not usable does not stay in the cache."""
         try:
             return parse(body)
         except ReadError:
             self.fetcher.forget(url)
             raise
 
-    def _unasked(self, feed: str, wanted: Callable[[Record], bool]) -> list[Record]:
-        asked = self.state.setdefault(feed, {})
-        return [r for r in self.records.values() if wanted(r) and self.due(asked.get(r.id))][
-            : self.settings.limit
-        ]
+    def _days(self, feed: str) -> Days:
+        return self.state.setdefault(feed, {})
 
-    def due(self, day: str | None) -> bool:
-        """Whether something that was last asked for on a day may be asked for again."""
+    def _published(self) -> list[Record]:
+        """Records of works that are not known as preprints only."""
+        return [record for record in self.copy.records.values() if record.doi or not record.arxiv]
+
+    def _select_due(self, records: Iterable[Record], days: Days) -> list[Record]:
+        due = [record for record in records if self._is_due(days.get(record.id))]
+        return due[: self.settings.limit]
+
+    def _is_due(self, day: str | None) -> bool:
+        """Whether something last requested on a day may be requested again."""
         try:
-            return (
-                date.fromisoformat(self.settings.day) - date.fromisoformat(day or "")
-            ).days >= AGAIN_DAYS
-        except (TypeError, ValueError):  # never, or the file of what was asked is damaged
+            last = date.fromisoformat(day or "")
+        except (TypeError, ValueError):  # never, or the state is damaged
             return True
+        return (date.fromisoformat(self.settings.day) - last).days >= ASK_AGAIN_DAYS
 
-    def _matched(
-        self, feed: str, record: Record, ask: Callable[[Record], list[FeedResponse]]
-    ) -> None:
-        try:
-            answers = ask(record)
-        except FetchError as error:
-            if getattr(error, "status", 0) != 404:
-                raise
-            self.note(
-                "not found", record.id, f"{feed} does not know it; the record was kept as it is"
-            )
-            answers = []
-        self.state[feed][record.id] = self.settings.day
-        for answer in answers:
-            if self.is_it(record, answer.record):
-                self.enrich(record, answer)
-                return
+    def note_failure(self, feed: str, error: Exception) -> None:
+        self.failed.append(feed)
+        message = f"{str(error).rstrip('.')}. Its earlier results are unchanged."
+        self.copy.note("feed down", feed, message)
 
-    def is_it(self, record: Record, other: Record) -> bool:
-        """Whether a feed's answer is the work that was asked about."""
-        if record.doi and record.doi == other.doi:
-            if may_share(record, other):
-                return True
-            self.note(
-                "disputed identifier",
-                record.id,
-                f"{record.doi} is {other.title[:70]!r} there; nothing was taken",
-            )
-            return False
-        return identify.same_person(
-            *(each.authors[0] if each.authors else None for each in (record, other))
-        ) and (same_work(record, other))
-
-    def named(self, name: str) -> Record:
-        return next(r for r in self.records.values() if r.arxiv and f"arxiv:{r.arxiv.id}" == name)
-
-    def enrich(self, record: Record, answer: FeedResponse) -> None:
-        """Put into a record what a feed knows better."""
-        new = answer.record
-        if new.arxiv and not may_share(record, new):
-            said = (
-                f"arXiv calls it {new.title[:70]!r} by {new.byline}; the record was kept as it is"
-            )
-            self.note("disputed identifier", record.id, said)
-            return
-        if answer.withdrawn:
-            self.note(
-                "withdrawn", record.id, "arXiv says that it was withdrawn; the record was kept"
-            )
-        if (
-            record.date
-            and new.date
-            and _months(record.date, new.date) > 1
-            and new.provenance["date"].source == "arxiv"
-        ):
-            self.note(
-                "wrong date", record.id, f"{record.date} here, {new.date} at arXiv, which was taken"
-            )
-        if record.arxiv and new.date and not new.arxiv:  # the first publication counts
-            new = replace(
-                new,
-                provenance={key: value for key, value in new.provenance.items() if key != "date"},
-            )
-        if record.doi and new.doi and record.doi != new.doi:
-            new = replace(
-                new,
-                provenance={key: value for key, value in new.provenance.items() if key != "doi"},
-            )
-        better = updated(record, replace(new, listed=(), aliases=()))
-        self.put(upstream.tagged(better, self.settings.day, abstract=answer.abstract))
-
-    def take(self, work: Record) -> None:
-        """A work of the list: into the record that is the same work, or a new one."""
-        found, work = self.same(work)
-        if found is None:
-            self.put(work)
-            self.report.added.append(work.id)
-            return
-        if work.id != found.id:
-            names = [work.id]
-        else:
-            names = []
-        self.put(updated(found, replace(work, aliases=(*work.aliases, *names))))
-
-    def same(self, work: Record) -> tuple[Record | None, Record]:
-        """The record of a work, and the work without identifiers that are another's, which is
-        reported.
-        """
-        names = [
-            work.id,
-            *([f"doi:{work.doi}"] if work.doi else []),
-            *([f"arxiv:{work.arxiv.id}"] if work.arxiv else []),
-        ]
-        for name in names:
-            if found := self.index.get(name):
-                held = self.records[found.id]
-                if may_share(held, work):
-                    return held, work
-                said = f"{name} is {held.title[:60]!r} here, and {work.title[:60]!r} in the list"
-                self.note("disputed identifier", held.id, said)
-                return self.same(without_identifier(work, names))
-        return next(
-            (record for record in self.records.values() if same_work(record, work)), None
-        ), work
-
-    def consider(self, answer: FeedResponse) -> None:
-        """A find of the search: into the queue, unless it is known or not of the field."""
-        found, _ = self.same(answer.record)
-        if found is None and relevance(answer) >= RELEVANT and answer.record.id not in self.queue:
-            record = upstream.tagged(answer.record, self.settings.day, abstract=answer.abstract)
-            self.queue[record.id] = record
-            self.report.queued.append(record.id)
-
-    def put(self, record: Record) -> None:
-        self.records[record.id] = record
-
-    def note(self, kind: str, where: str, what: str) -> None:
-        self.report.findings.append(Finding(kind, where, what))
-
-    def failed(self, name: str, error: Exception) -> None:
-        self.report.failed.append(name)
-        self.note(
-            "feed down", name, f"{str(error).rstrip('.')}. Nothing that it gave before was lost."
+    def finish(self) -> UpdateReport:
+        """Write the records that differ from the snapshot, the queue, the state and the report."""
+        records = self.copy.records
+        check_terms(records.values())
+        report = UpdateReport(
+            added=[name for name in records if name not in self.before],
+            changed=[name for name, record in self.before.items() if records[name] != record],
+            queued=self.copy.queued,
+            findings=list(dict.fromkeys(self.copy.findings)),
+            failed=self.failed,
+            records=len(records),
+            requests=self.fetcher.requests,
         )
-
-    def finish(self) -> Report:
-        """Write what differs from the snapshot, the queue, what was asked, and the report."""
-        check_terms(self.records.values())
-        folder = self.settings.folder
-        report = self.report
         shipped = {record.id: record for record in store.snapshot()}
-        report.added = [name for name in self.records if name not in self.before]
-        report.changed = [
-            name for name, record in self.before.items() if self.records[name] != record
-        ]
-        report.records = len(self.records)
-        report.requests = self.fetcher.asked
-        report.findings = list(dict.fromkeys(report.findings))
-        brought = [record for record in self.records.values() if shipped.get(record.id) != record]
+        brought = [record for record in records.values() if shipped.get(record.id) != record]
+        folder = self.settings.folder
         store.write(folder / store.BROUGHT, store.lines(brought))
-        store.write(folder / store.QUEUE, store.lines(self.queue.values()))
+        store.write(folder / store.QUEUE, store.lines(self.copy.queue.values()))
         store.write(folder / STATE, json.dumps(self.state, indent=1, sort_keys=True))
         store.write(folder / REPORT, json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
         return report
 
 
+def _batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]
+
+
+def _read_state(path: Path) -> dict[str, Days]:
+    """What was requested, and when; if the file is damaged, everything is requested again."""
+    try:
+        state = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if isinstance(state, dict) and all(isinstance(days, dict) for days in state.values()):
+        return state
+    return {}
+
+
 def accept(folder: Path, names: Iterable[str]) -> list[Record]:
     """Move works from the queue into the catalogue.
+
+    Args:
+        folder: where the user's records are.
+        names: ids, or "all".
 
     Raises:
         UsageError: a name that is not in the queue.
     """
     queue = {record.id: record for record in store.read(folder / store.QUEUE)}
-    chosen = names
-    if "all" in (names := list(names)):
+    chosen = list(names)
+    if "all" in chosen:
         chosen = list(queue)
-    if missing := [name for name in chosen if name not in queue]:
+    missing = [name for name in chosen if name not in queue]
+    if missing:
         raise UsageError(
-            f"{missing[0]!r} is not in the queue; `segscope papers list --queue` shows what is"
+            f"{missing[0]!r} is not in the queue; `segscope papers list --queue` shows it"
         )
     brought = {record.id: record for record in store.read(folder / store.BROUGHT)}
     brought |= {name: queue.pop(name) for name in chosen}
     store.write(folder / store.BROUGHT, store.lines(brought.values()))
     store.write(folder / store.QUEUE, store.lines(queue.values()))
     return [brought[name] for name in chosen]
-
-
-_WORDS = (
-    (r"segment[- ]?anything|\bSAM ?[23]\b|\bSAM\b|medsam", 1.5),
-    (r"promptable|interactive segment|prompt", 0.5),
-    (
-        r"medical|biomedical|clinical|radiolog|patholog|microscop|endoscop|surg|ultrasound|\bCT\b|\bMRI?\b",
-        1.0,
-    ),
-    (r"segment", 0.25),
-    (r"remote sensing|satellite|agricultur|crop|autonomous driving|industrial", -1.5),
-)
-
-
-def relevance(answer: FeedResponse) -> float:
-    """How well a find fits the field: words of the title count twice those of the abstract."""
-    title = answer.record.title
-    abstract = answer.abstract
-    return math.fsum(
-        weight
-        * (
-            1.0
-            if re.search(words, title, re.IGNORECASE)
-            else 0.5
-            if re.search(words, abstract, re.IGNORECASE)
-            else 0
-        )
-        for words, weight in _WORDS
-    )
-
-
-def _months(one: str, other: str) -> int:
-    first, second = ((int(text[:4]), int(text[5:7] or 1)) for text in (one, other))
-    return abs((first[0] - second[0]) * 12 + first[1] - second[1])
-
-
-def _state(path: Path) -> dict[str, Any]:
-    """What was asked before, and when; a damaged file only costs asking again."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values()):
-        return found
-    return {}

@@ -1,12 +1,12 @@
-"""Controlled vocabularies: the terms of each tag, other words for them, and the rules that find
-them in titles.
+"""Controlled vocabularies: the terms of each tag, their synonyms, and the rules that recognise them
+in titles.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
@@ -18,8 +18,8 @@ from segscope.errors import UnknownName
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term: what people call it, and regular expressions that betray it, without regard to case
-    unless they say.
+    """One term: its name, its synonyms, and regular expressions that recognise it, which ignore
+    case unless they say otherwise.
     """
 
     name: str
@@ -42,15 +42,15 @@ def _term(name: str, value: Mapping[str, Any]) -> Term:
 
 
 def term(tag: str, word: str) -> str:
-    """The term of a tag that somebody means by a word.
+    """The term of a tag with this name or synonym.
 
     Raises:
-        UnknownName: none; the message lists near ones.
+        UnknownName: no such term; the message lists similar ones.
     """
-    wanted = _plain(word)
+    plain = _plain(word)
     terms = vocabulary()[tag]
     for entry in terms:
-        if wanted in (_plain(entry.name), *map(_plain, entry.aliases)):
+        if plain in map(_plain, (entry.name, *entry.aliases)):
             return entry.name
     known = [entry.name for entry in terms]
     raise UnknownName(tag.replace("_", " "), word, known, f"Known: {', '.join(known)}.")
@@ -60,30 +60,34 @@ def _plain(word: str) -> str:
     return re.sub(r"[\s_-]+", "", word).lower()
 
 
+Rule = tuple[str, re.Pattern[str]]
+"""A term, and the expression that recognises it."""
+
+
 @cache
-def _compiled() -> Mapping[str, tuple[tuple[str, re.Pattern[str]], ...]]:
-    return {
-        tag: tuple(
-            (entry.name, re.compile("|".join(entry.rules), re.IGNORECASE))
-            for entry in terms
-            if entry.rules
-        )
-        for tag, terms in vocabulary().items()
-    }
+def _rules() -> Mapping[str, tuple[Rule, ...]]:
+    return {tag: tuple(_compile_rules(terms)) for tag, terms in vocabulary().items()}
+
+
+def _compile_rules(terms: Iterable[Term]) -> Iterator[Rule]:
+    for entry in terms:
+        if entry.rules:
+            yield entry.name, re.compile("|".join(entry.rules), re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
 def tags_in(text: str) -> Mapping[str, tuple[str, ...]]:
-    """What the rules find in a text, by tag; tags without a find are left out."""
-    found = {
-        tag: tuple(name for name, rule in rules if rule.search(text))
-        for tag, rules in _compiled().items()
-    }
-    return {tag: terms for tag, terms in found.items() if terms}
+    """Terms that the rules recognise in a text, by tag; tags without a term are left out."""
+    tags = {}
+    for tag, rules in _rules().items():
+        terms = tuple(name for name, rule in rules if rule.search(text))
+        if terms:
+            tags[tag] = terms
+    return tags
 
 
 def check_terms(records: Iterable[Record]) -> None:
-    """Refuse tags that are in no vocabulary.
+    """Refuse terms that are in no vocabulary.
 
     Raises:
         RecordError: names the record and the tag.
@@ -91,5 +95,7 @@ def check_terms(records: Iterable[Record]) -> None:
     known = {tag: {entry.name for entry in terms} for tag, terms in vocabulary().items()}
     for record in records:
         for tag in TAGS:
-            if strange := set(getattr(record, tag)) - known[tag]:
-                raise RecordError(f"{record.id}: no {tag} is called {', '.join(sorted(strange))}")
+            unknown = set(getattr(record, tag)) - known[tag]
+            if unknown:
+                names = ", ".join(sorted(unknown))
+                raise RecordError(f"{record.id}: unknown {tag.replace('_', ' ')} {names}")

@@ -1,8 +1,9 @@
-"""XML from the network: no entities, no document types that declare anything, no HTML in its place."""
+"""XML from the network: without entities, without document types that declare anything, and never
+HTML.
+"""
 
 from __future__ import annotations
 
-from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -10,7 +11,7 @@ from segscope.errors import ReadError
 
 
 class XmlError(ReadError):
-    """Not the XML that was wanted, or XML that could do harm."""
+    """Not the expected XML, or XML that could do harm."""
 
 
 def parse(body: bytes, root: str, *, named_type: bool = False) -> ElementTree.Element:
@@ -22,39 +23,42 @@ def parse(body: bytes, root: str, *, named_type: bool = False) -> ElementTree.El
             sends; the file that it names is never fetched.
 
     Raises:
-        XmlError: anything else than such a document.
+        XmlError: anything other than such a document.
     """
-    head = body[:2000].lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")) or (
-        b"<html" in head and b"<?xml" not in head[:5]
-    ):
-        raise XmlError(
-            "HTML came instead of XML, probably a page for people that says why; try again later"
-        )
+    if _is_html(body):
+        raise XmlError("HTML instead of XML, probably an error page; try again later")
     scan = expat.ParserCreate()
 
     def doctype(_name: str, _system: str | None, _public: str | None, declares: int) -> None:
         if declares or not named_type:
-            raise XmlError("the XML declares a document type, which was refused")
+            raise XmlError("the XML declares a document type, which is not allowed")
 
-    def refused(*_: Any) -> None:
-        raise XmlError("the XML declares entities, which were refused")
+    def entity(*_: object) -> None:
+        raise XmlError("the XML declares entities, which is not allowed")
 
     scan.StartDoctypeDeclHandler = doctype
-    scan.EntityDeclHandler = refused
+    scan.EntityDeclHandler = entity
     scan.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     try:
         scan.Parse(body, True)
         element = ElementTree.fromstring(body)
     except (expat.ExpatError, ElementTree.ParseError, ValueError) as error:
         raise XmlError(f"the XML is damaged: {error}") from error
-    if element.tag.rpartition("}")[2] != root:
-        raise XmlError(f"the XML is {element.tag.rpartition('}')[2]!r}, wanted {root!r}")
+    name = element.tag.rpartition("}")[2]
+    if name != root:
+        raise XmlError(f"the root element of the XML is {name!r}, expected {root!r}")
     return element
+
+
+def _is_html(body: bytes) -> bool:
+    head = body[:2000].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return True
+    return b"<html" in head and not head.startswith(b"<?xml")
 
 
 def text(element: ElementTree.Element | None) -> str:
     """All text below an element, white space collapsed."""
-    if element is not None:
-        return " ".join("".join(element.itertext()).split())
-    return ""
+    if element is None:
+        return ""
+    return " ".join("".join(element.itertext()).split())

@@ -1,6 +1,4 @@
-"""One task: all prompts on all objects of one case with one model; what a worker does and what it
-gives back.
-"""
+"""One task: all prompts on all objects of one case with one model, as rows of results."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ from segscope.errors import SegscopeError
 from segscope.evaluate.in_context import in_context
 from segscope.evaluate.protocol import Protocol, Setting, parse_degrade
 from segscope.evaluate.results_log import Row
-from segscope.evaluate.rollout import Round, Volume, play
-from segscope.evaluate.summary import APART
+from segscope.evaluate.rollout import RolloutOptions, Round, Volume, roll_out
+from segscope.evaluate.rows import SPLIT_DICE
+from segscope.io.datasets.dataset import Target as DatasetTarget
 from segscope.io.datasets.reading import Case, read_image, read_target
 from segscope.metrics import score
 from segscope.metrics.instances import aggregated_jaccard, instance_scores
@@ -54,13 +53,13 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Thing:
-    """One object to be found.
+class EvaluatedObject:
+    """One object that a model is asked to segment.
 
     Attributes:
-        target: number of the truth file within the case, and id in it (and the part, where parts
-            are objects).
-        label: what it is.
+        target: number of the truth file within the case and id in it, and the number of the part
+            where parts are objects.
+        label: its class.
         truth: (frame, row, column) bool.
     """
 
@@ -70,12 +69,12 @@ class Thing:
 
     @property
     def pixels(self) -> int:
-        """On the frame where it is largest."""
+        """Its pixels on the frame where it is largest."""
         return int(self.truth.sum((1, 2)).max())
 
 
 def run_task(task: Task, engine: Engine | Segmenter, protocol: Protocol) -> list[Row]:
-    """All rows of one case; a case that cannot be read gives one row that says why."""
+    """All rows of one case; a case that cannot be read gives one row with the reason."""
     base: Row = {
         "model": task.model,
         "dataset": task.dataset,
@@ -84,24 +83,23 @@ def run_task(task: Task, engine: Engine | Segmenter, protocol: Protocol) -> list
         "split": task.case.split,
         "modality": task.case.modality or "",
     }
-    began = time.perf_counter()
+    start = time.perf_counter()
     try:
         stack = read_image(task.case)
-        things = objects(task.case, stack, protocol)
-        rows = [
-            {**base, "kind": stack.kind, **row}
-            for row in _rows(stack, things, task, engine, protocol)
-        ]
+        objects = list_objects(task.case, stack, protocol)
+        base["kind"] = stack.kind
+        rows = [{**base, **row} for row in _rows(stack, objects, task, engine, protocol)]
     except SegscopeError as error:
+        base.pop("kind", None)
         rows = [{**base, "failed": str(error)}]
     for row in rows[-1:]:
-        row["task_seconds"] = round(time.perf_counter() - began, 3)
+        row["task_seconds"] = round(time.perf_counter() - start, 3)
         row["peak_bytes"] = peak_bytes()
     return rows
 
 
 def rules_for(protocol: Protocol, kind: str) -> StopRules | None:
-    """When tracking ends by itself, as `segscope.segment` has it."""
+    """When tracking ends by itself, as in `segscope.segment`."""
     if protocol.stop_rules and kind == "volume":
         return StopRules()
     return None
@@ -115,85 +113,99 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def chance(*parts: object) -> np.random.Generator:
-    """A generator that follows from what it is for, and from nothing else."""
+def seeded_generator(*parts: object) -> np.random.Generator:
+    """A random generator that depends on `parts` and on nothing else."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 
-def objects(case: Case, stack: Stack, protocol: Protocol) -> list[Thing]:
-    """What there is to find in a case, without what the protocol leaves out."""
-    found: list[Thing] = []
+def list_objects(case: Case, stack: Stack, protocol: Protocol) -> list[EvaluatedObject]:
+    """Objects of a case that the protocol asks for."""
+    objects: list[EvaluatedObject] = []
     for number, target in enumerate(case.targets):
-        masks = read_target(target, stack)
-        for object_id in masks.object_ids:
-            truth = masks.of(object_id)
-            label = masks.names[object_id] or target.label
-            name = f"{number}:{object_id}"
-            if protocol.parts and target.kind != "instance":
-                found += [Thing(f"{name}:{part}", label, piece) for part, piece in _parts(truth)]
-            else:
-                found.append(Thing(name, label, truth))
-    wanted = [thing for thing in found if not protocol.labels or thing.label in protocol.labels]
-    return [thing for thing in wanted if thing.truth.sum() >= max(protocol.least_pixels, 1)]
+        objects += _objects_of(target, number, stack, protocol)
+    if protocol.labels:
+        objects = [entry for entry in objects if entry.label in protocol.labels]
+    least = max(protocol.least_pixels, 1)
+    return [entry for entry in objects if entry.truth.sum() >= least]
 
 
-def drawn(things: list[Thing], task: Task, protocol: Protocol) -> list[Thing]:
-    """At most `protocol.objects` of them, by chance that follows from the case."""
-    if not protocol.objects or len(things) <= protocol.objects:
-        return things
-    rng = chance(protocol.seed, task.dataset, task.case.id, "objects")
-    return [
-        things[index]
-        for index in sorted(rng.choice(len(things), protocol.objects, replace=False).tolist())
-    ]
+def _objects_of(
+    target: DatasetTarget, number: int, stack: Stack, protocol: Protocol
+) -> Iterator[EvaluatedObject]:
+    masks = read_target(target, stack)
+    for object_id in masks.object_ids:
+        truth = masks.of(object_id)
+        label = masks.names[object_id] or target.label
+        name = f"{number}:{object_id}"
+        if not protocol.parts or target.kind == "instance":
+            yield EvaluatedObject(name, label, truth)
+            continue
+        labels, count = ndimage.label(truth, np.ones((3, 3, 3)))
+        for part in range(1, count + 1):
+            yield EvaluatedObject(f"{name}:{part}", label, labels == part)
 
 
-def _parts(truth: Volume) -> Iterator[tuple[int, Volume]]:
-    labels, count = ndimage.label(truth, np.ones((3, 3, 3)))
-    for part in range(1, count + 1):
-        yield part, labels == part
+def sample_objects(
+    objects: list[EvaluatedObject], task: Task, protocol: Protocol
+) -> list[EvaluatedObject]:
+    """At most `protocol.objects` of them, sampled by a seed that depends on the case only."""
+    if not protocol.objects or len(objects) <= protocol.objects:
+        return objects
+    rng = seeded_generator(protocol.seed, task.dataset, task.case.id, "objects")
+    chosen = rng.choice(len(objects), protocol.objects, replace=False).tolist()
+    return [objects[index] for index in sorted(chosen)]
 
 
 def _rows(
-    stack: Stack, things: list[Thing], task: Task, engine: Engine | Segmenter, protocol: Protocol
+    stack: Stack,
+    objects: list[EvaluatedObject],
+    task: Task,
+    engine: Engine | Segmenter,
+    protocol: Protocol,
 ) -> Iterator[Row]:
     for degrade in protocol.degrade:
-        wanted = parse_degrade(degrade)
-        shown = stack
-        if wanted is not None:
-            seed = int(chance(protocol.seed, task.dataset, task.case.id, degrade).integers(2**31))
-            shown = replace(stack, source=Degraded(stack.source, *wanted, seed))
+        degraded = _degrade(stack, degrade, task, protocol)
         if isinstance(engine, Segmenter):
-            found = _unprompted(shown, things, engine, protocol)
+            rows = _score_segmenter(degraded, objects, engine, protocol)
         else:
-            found = _prompted(shown, things, task, engine, protocol)
-        yield from ({"degrade": degrade, **row} for row in found)
+            rows = _score_prompts(degraded, objects, task, engine, protocol)
+        yield from ({"degrade": degrade, **row} for row in rows)
 
 
-def _unprompted(
-    stack: Stack, things: list[Thing], engine: Segmenter, protocol: Protocol
+def _degrade(stack: Stack, name: str, task: Task, protocol: Protocol) -> Stack:
+    degradation = parse_degrade(name)
+    if degradation is None:
+        return stack
+    rng = seeded_generator(protocol.seed, task.dataset, task.case.id, name)
+    source = Degraded(stack.source, *degradation, int(rng.integers(2**31)))
+    return replace(stack, source=source)
+
+
+def _score_segmenter(
+    stack: Stack, objects: list[EvaluatedObject], engine: Segmenter, protocol: Protocol
 ) -> Iterator[Row]:
-    """A row a class of a network that needs no prompt; one class is taken for one class whatever
-    their names.
-    """
-    truths = classes_of(things)
-    began = time.perf_counter()
-    found = classes_found(stack, engine, truths)
-    seconds = time.perf_counter() - began
+    """A row for each class of a network without prompts."""
+    truths = merge_classes(objects)
+    start = time.perf_counter()
+    predictions = predict_classes(stack, engine, truths)
+    seconds = time.perf_counter() - start
     setting = replace(protocol.setting(stack.kind), mode="track", skip="none")
-    for label, mask in found.items():
+    for label, mask in predictions.items():
         truth = truths[label]
         state = Round(1, mask, frozenset(range(len(stack))), math.nan, None, 0, seconds)
         head = {"label": label, "object": f"class:{label}", "pixels": int(truth.sum((1, 2)).max())}
-        judged = _judge(stack, state, truth, setting)
-        yield {**head, "prompt": NO_PROMPT, "choose": "predicted", "seed": protocol.seed, **judged}
+        scores = _score_round(stack, state, truth, setting)
+        yield {**head, "prompt": NO_PROMPT, "choose": "predicted", "seed": protocol.seed, **scores}
 
 
-def classes_found(
+def predict_classes(
     stack: Stack, engine: Segmenter, truths: Mapping[str, Volume]
 ) -> dict[str, Volume]:
-    """What a network without prompts finds of each class that it shares with the truth."""
+    """Masks by a network without prompts, of each class that it shares with the truth.
+
+    Where both have a single class, these are taken as the same class whatever their names.
+    """
     masks = everything(stack, engine)
     numbers = {name: number for number, name in masks.names.items()}
     if len(numbers) == len(truths) == 1:
@@ -201,79 +213,84 @@ def classes_found(
     return {label: masks.of(numbers[label]) for label in truths if label in numbers}
 
 
-def _prompted(
-    shown: Stack, things: list[Thing], task: Task, engine: Engine, protocol: Protocol
+def _score_prompts(
+    stack: Stack, objects: list[EvaluatedObject], task: Task, engine: Engine, protocol: Protocol
 ) -> Iterator[Row]:
-    setting = protocol.setting(shown.kind)
-    whole = [plan for plan in setting.prompts if plan.opening == "everything"]
-    each = [plan for plan in setting.prompts if plan.opening != "everything"]
-    for plan in whole:
-        yield {"prompt": str(plan), **_everything(shown, things, engine)}
-    if task.examples and shown.kind == "image":
-        truths = {label: truth[0] for label, truth in classes_of(things).items()}
+    """Rows of everything that a promptable network is asked on one case."""
+    setting = protocol.setting(stack.kind)
+    for plan in setting.prompts:
+        if plan.opening == "everything":
+            yield {"prompt": str(plan), **_score_everything(stack, objects, engine)}
+    if task.examples and stack.kind == "image":
+        truths = {label: truth[0] for label, truth in merge_classes(objects).items()}
         head: Row = {"prompt": f"in-context:{setting.context}", "seed": protocol.seed}
-        yield from (
-            {**head, **row}
-            for row in in_context(shown, truths, task.examples, engine, setting.metrics)
-        )
-    if not each or not things:
+        for row in in_context(stack, truths, task.examples, engine, setting.metrics):
+            yield {**head, **row}
+    plans = [plan for plan in setting.prompts if plan.opening != "everything"]
+    if not plans or not objects:
         return
-    with Interaction(shown, engine, overlap="keep") as start:
-        for thing in drawn(things, task, protocol):
-            for plan in each:
-                head = {"label": thing.label, "object": thing.target, "pixels": thing.pixels}
-                yield from (
-                    {**head, **row} for row in _plan(start, plan, thing, task, protocol, setting)
-                )
+    with Interaction(stack, engine, overlap="keep") as start:
+        for entry in sample_objects(objects, task, protocol):
+            head = {"label": entry.label, "object": entry.target, "pixels": entry.pixels}
+            for plan in plans:
+                for row in _score_plan(start, plan, entry, task, protocol):
+                    yield {**head, **row}
 
 
-def classes_of(things: list[Thing]) -> dict[str, Volume]:
+def merge_classes(objects: list[EvaluatedObject]) -> dict[str, Volume]:
     """The objects of each class together."""
     classes: dict[str, Volume] = {}
-    for thing in things:
-        classes[thing.label] = classes.get(thing.label, False) | thing.truth
+    for entry in objects:
+        classes[entry.label] = classes.get(entry.label, False) | entry.truth
     return classes
 
 
-def _plan(
-    start: Interaction, plan: Plan, thing: Thing, task: Task, protocol: Protocol, setting: Setting
+def _score_plan(
+    start: Interaction, plan: Plan, entry: EvaluatedObject, task: Task, protocol: Protocol
 ) -> Iterator[Row]:
-    rules = rules_for(protocol, start.stack.kind)
-    lone = plan.opening.startswith(
-        ("click", "points")
-    )  # several masks are given for a lone click only
-    for choose in setting.choose if lone else ("predicted",):
+    """Rows of one plan on one object, for each choice of mask and each seed."""
+    kind = start.stack.kind
+    setting = protocol.setting(kind)
+    choices = setting.choose
+    if not plan.opening.startswith(("click", "points")):
+        choices = ("predicted",)  # only a single click has several masks to choose from
+    for choose in choices:
+        options = RolloutOptions(setting, choose, rules_for(protocol, kind))
         for seed in range(protocol.seed, protocol.seed + protocol.seeds):
-            rng = chance(seed, task.dataset, task.case.id, thing.target, str(plan))
-            untouched = rng.bit_generator.state
-            for state in play(start, plan, thing.truth, rng, setting, choose, rules):
-                judged = _judge(start.stack, state, thing.truth, setting)
-                if start.stack.kind != "image" and setting.mode != "frames":
-                    judged |= _apart(state, thing.truth)
-                if protocol.cvpr25 and start.stack.kind == "volume":
-                    scores = challenge_round(state.found, thing.truth, start.stack.spacing_zyx_mm)
-                    judged |= dict(zip(("challenge_dice", "challenge_nsd"), scores, strict=True))
-                yield {"prompt": str(plan), "choose": choose, "seed": seed, **judged}
-            if rng.bit_generator.state == untouched:
-                break  # no chance in this plan: other seeds would say the same
+            rng = seeded_generator(seed, task.dataset, task.case.id, entry.target, str(plan))
+            unused = rng.bit_generator.state
+            head = {"prompt": str(plan), "choose": choose, "seed": seed}
+            for state in roll_out(start, plan, entry.truth, rng, options):
+                yield {**head, **_score_state(start.stack, state, entry.truth, protocol)}
+            if rng.bit_generator.state == unused:
+                break  # the plan is deterministic: other seeds would give the same rows
 
 
-def _judge(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
-    every = range(len(truth))
-    frames = [
-        frame for frame in every if _counts(frame, state, len(truth), stack.kind, setting)
-    ] or list(every)
-    found = state.found[frames]
+def _score_state(stack: Stack, state: Round, truth: Volume, protocol: Protocol) -> Row:
+    """Scores after a round, with those that only tracked stacks or the challenge have."""
+    setting = protocol.setting(stack.kind)
+    row = _score_round(stack, state, truth, setting)
+    if stack.kind != "image" and setting.mode != "frames":
+        row |= _split_dice(state, truth)
+    if protocol.cvpr25 and stack.kind == "volume":
+        overlap, surface = challenge_round(state.predicted, truth, stack.spacing_zyx_mm)
+        row["challenge_dice"] = overlap
+        row["challenge_nsd"] = surface
+    return row
+
+
+def _score_round(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
+    every = list(range(len(truth)))
+    frames = [frame for frame in every if _is_scored(frame, state, stack, setting)] or every
+    predicted = state.predicted[frames]
     true = truth[frames]
     spacing: tuple[float, ...] | None = stack.spacing_zyx_mm
     if stack.kind == "image":
-        found = found[0]
+        predicted = predicted[0]
         true = true[0]
-        if spacing is None:
-            spacing = None
-        else:
+        if spacing is not None:
             spacing = spacing[1:]
-    scores = score(found, true, spacing, metrics=setting.metrics)
+    scores = score(predicted, true, spacing, metrics=setting.metrics)
     return {
         "round": state.number,
         "prompts": state.prompts,
@@ -287,44 +304,43 @@ def _judge(stack: Stack, state: Round, truth: Volume, setting: Setting) -> Row:
     }
 
 
-def _apart(state: Round, truth: Volume) -> Row:
-    """Dice of prompted frames and of the others; NaN where there is nothing to be found."""
+def _split_dice(state: Round, truth: Volume) -> Row:
+    """Dice of prompted frames and of the others; NaN where the object is on none of them."""
     prompted = np.isin(np.arange(len(truth)), list(state.prompted))
-    parts = (prompted, ~prompted)
-    return {
-        name: dice(state.found[at], truth[at]) if truth[at].any() else math.nan
-        for name, at in zip(APART, parts, strict=True)
-    }
+    row: Row = {}
+    for name, frames in zip(SPLIT_DICE, (prompted, ~prompted), strict=True):
+        row[name] = math.nan
+        if truth[frames].any():
+            row[name] = dice(state.predicted[frames], truth[frames])
+    return row
 
 
-def _counts(frame: int, state: Round, frames: int, kind: str, setting: Setting) -> bool:
-    if kind == "image":
+def _is_scored(frame: int, state: Round, stack: Stack, setting: Setting) -> bool:
+    if stack.kind == "image":
         return True
     if setting.mode == "frames":
         return frame in state.prompted
     if setting.skip == "prompted":
         return frame not in state.prompted
-    return setting.skip == "none" or frame not in (0, frames - 1)
+    return setting.skip == "none" or frame not in (0, len(stack) - 1)
 
 
-def _everything(stack: Stack, things: list[Thing], engine: Engine) -> Row:
-    """One row for the whole image: how well objects are found, and what an oracle would make of
-    the masks.
-    """
-    began = time.perf_counter()
+def _score_everything(stack: Stack, objects: list[EvaluatedObject], engine: Engine) -> Row:
+    """One row for the whole image: how well objects are detected, and the oracle union."""
+    start = time.perf_counter()
     masks = everything(stack, engine)
-    seconds = time.perf_counter() - began
-    found = masks.frame_labels(0)
+    seconds = time.perf_counter() - start
+    labels = masks.frame_labels(0)
     truth: NDArray[np.int32] = np.zeros(stack.size_hw, np.int32)
-    for number, thing in enumerate(things, start=1):
-        truth[thing.truth[0]] = number
-    half, strict = instance_scores(found, truth, thresholds=(0.5, 0.75))
+    for number, entry in enumerate(objects, start=1):
+        truth[entry.truth[0]] = number
+    half, strict = instance_scores(labels, truth, thresholds=(0.5, 0.75))
     return {
         "object": "all",
         "choose": "predicted",
         "round": 1,
         "prompts": 0,
-        "objects_true": len(things),
+        "objects_true": len(objects),
         "objects_found": len(masks.object_ids),
         "ap@50": half.ap,
         "f1@50": half.f1,
@@ -332,17 +348,17 @@ def _everything(stack: Stack, things: list[Thing], engine: Engine) -> Row:
         "recall@50": half.recall,
         "pq": half.pq,
         "ap@75": strict.ap,
-        "aji": aggregated_jaccard(found, truth),
-        "oracle_union_dice": oracle_union(found, truth > 0),
+        "aji": aggregated_jaccard(labels, truth),
+        "oracle_union_dice": oracle_union(labels, truth > 0),
         "seconds": round(seconds, 4),
     }
 
 
-def oracle_union(found: NDArray[np.uint16], truth: NDArray[np.bool_]) -> float:
-    """Dice of all masks together that lie in the truth with more than 90 % of their area (arXiv
+def oracle_union(labels: NDArray[np.uint16], truth: NDArray[np.bool_]) -> float:
+    """Dice of the union of all masks with more than 90 % of their area inside the truth (arXiv
     2412.01240, "auto").
     """
-    area = np.bincount(found.ravel(), minlength=int(found.max()) + 1)
-    inside = np.bincount(found[truth], minlength=len(area))
-    kept = (inside > 0.9 * area) & (np.arange(len(area)) > 0)
-    return dice(kept[found], truth)
+    area = np.bincount(labels.ravel(), minlength=int(labels.max()) + 1)
+    inside = np.bincount(labels[truth], minlength=len(area))
+    accepted = (inside > 0.9 * area) & (np.arange(len(area)) > 0)
+    return dice(accepted[labels], truth)

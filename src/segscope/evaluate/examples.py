@@ -1,6 +1,4 @@
-"""Worst and median cases as images: played again from their seeds, what was found and the truth
-drawn on top.
-"""
+"""Worst and median cases as images: repeated from their seeds, with prediction and truth drawn."""
 
 from __future__ import annotations
 
@@ -8,131 +6,158 @@ import base64
 import io
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from segscope.evaluate.case_runner import (
     NO_PROMPT,
-    Thing,
-    chance,
-    classes_found,
-    classes_of,
-    objects,
+    EvaluatedObject,
+    list_objects,
+    merge_classes,
+    predict_classes,
     rules_for,
+    seeded_generator,
 )
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
-from segscope.evaluate.rollout import Volume, play
+from segscope.evaluate.rollout import RolloutOptions, Volume, roll_out
+from segscope.evaluate.rows import metrics_of
 from segscope.evaluate.run import Load
-from segscope.evaluate.summary import metrics_of
 from segscope.io.datasets.reading import DataSet, read_image
+from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.overlay import overlay
 from segscope.prompts import Box
 from segscope.render import Renderer
 from segscope.session.interaction import Interaction
-from segscope.stack import Stack
+from segscope.stack import Kind, Stack
 
-SHOWN_SETS = 12  # data sets whose worst and median case are drawn, for each model
-TILE = 360  # longer side of a image of a case, in pixels
-FOUND, TRUTH = 1, 2  # object ids, for their colours
+MOST_SETS = 12  # data sets whose worst and median case are drawn, for each model
+TILE = 360  # longer side of the image of a case, in pixels
+PREDICTION = 1  # object ids, for their colours
+TRUTH = 2
+
+
+class ExampleCase(TypedDict):
+    """One case: "worst" or "median", a caption, and a PNG as base64."""
+
+    kind: str
+    text: str
+    png: str
+
+
+class ExampleGroup(TypedDict):
+    """Cases of one model."""
+
+    title: str
+    cases: list[ExampleCase]
 
 
 def worst_and_median(
     last: Sequence[Row], datasets: Sequence[DataSet], protocol: Protocol, load: Load
-) -> Iterator[dict[str, Any]]:
-    """Of each data set and model, by the first metric and the first prompt of the kind: title and
-    images.
+) -> Iterator[ExampleGroup]:
+    """The worst and the median case of each data set and model.
+
+    They are ranked by the first metric, of the first prompt of the kind of stack.
     """
     for model in dict.fromkeys(row["model"] for row in last):
-        drawn: list[dict[str, str]] = []
         engine = None
+        cases: list[ExampleCase] = []
         for dataset in datasets:
-            rows = _of_first_prompt(last, dataset.name, model, protocol)
-            if not rows or len(drawn) >= 2 * SHOWN_SETS:
+            ranked = _rank_rows(last, dataset.name, model, protocol)
+            if not ranked or len(cases) >= 2 * MOST_SETS:
                 continue
             engine = engine or load(model)
-            name = metrics_of(rows)[0]
-            known = [row for row in rows if not math.isnan(row[name])]
-            ranked = sorted(known, key=lambda row: (row[name], row["case"]))
-            for kind, row in (
-                {"worst": ranked[0], "median": ranked[len(ranked) // 2]}.items() if ranked else ()
-            ):
-                text = f"{dataset.name}: {row['label'] or 'object'} of {row['case']}, {name} {row[name]:.2f}"
-                drawn.append(
-                    {"kind": kind, "text": text, "png": _image(row, dataset, engine, protocol)}
-                )
-        if drawn:
-            prompts = [
-                str(protocol.setting(kind).prompts[0])
-                for kind in KINDS
-                if protocol.setting(kind).prompts
-            ]
-            without = isinstance(engine, Segmenter)
-            yield {
-                "title": model if without else f"{model}, {', '.join(dict.fromkeys(prompts))}",
-                "cases": drawn,
-            }
+            for kind, row in (("worst", ranked[0]), ("median", ranked[len(ranked) // 2])):
+                png = _draw_case(row, dataset, engine, protocol)
+                cases.append({"kind": kind, "text": _caption(row), "png": png})
+        if cases:
+            title = model
+            if not isinstance(engine, Segmenter):
+                title = f"{model}, {', '.join(_first_prompts(protocol))}"
+            yield {"title": title, "cases": cases}
 
 
-def _of_first_prompt(
-    last: Sequence[Row], dataset: str, model: str, protocol: Protocol
-) -> list[Row]:
-    firsts = {
-        kind: next(
-            (str(plan) for plan in protocol.setting(kind).prompts if plan.opening != "everything"),
-            "",
-        )
-        for kind in KINDS
-    }
-    return [
-        row
-        for row in last
-        if (row["dataset"], row["model"], row["degrade"], row["choose"])
-        == (dataset, model, "none", "predicted")
-        and row["prompt"] in (firsts[row["kind"]], NO_PROMPT)
-    ]
+def _caption(row: Row) -> str:
+    metric = metrics_of([row])[0]
+    label = row["label"] or "object"
+    return f"{row['dataset']}: {label} of {row['case']}, {metric} {row[metric]:.2f}"
 
 
-def _image(row: Row, dataset: DataSet, engine: Any, protocol: Protocol) -> str:
-    """Base64 of a PNG: the object as it was found, on the frame where the truth is largest."""
+def _first_prompts(protocol: Protocol) -> list[str]:
+    """The first prompt of each kind of stack, each once."""
+    plans = [protocol.setting(kind).prompts for kind in KINDS]
+    return list(dict.fromkeys(str(prompts[0]) for prompts in plans if prompts))
+
+
+def _rank_rows(last: Sequence[Row], dataset: str, model: str, protocol: Protocol) -> list[Row]:
+    """Scored rows of the first prompt of a data set and model, worst first."""
+    columns = (dataset, model, "none", "predicted")
+    first = {kind: _first_plan(protocol, kind) for kind in KINDS}
+    rows = []
+    for row in last:
+        if (row["dataset"], row["model"], row["degrade"], row["choose"]) != columns:
+            continue
+        if row["prompt"] in (first[row["kind"]], NO_PROMPT):
+            rows.append(row)
+    if not rows:
+        return []
+    metric = metrics_of(rows)[0]
+    scored = [row for row in rows if not math.isnan(row[metric])]
+    return sorted(scored, key=lambda row: (row[metric], row["case"]))
+
+
+def _first_plan(protocol: Protocol, kind: Kind) -> str:
+    """The first prompt of a kind of stack that is given on objects; "" without any."""
+    for plan in protocol.setting(kind).prompts:
+        if plan.opening != "everything":
+            return str(plan)
+    return ""
+
+
+def _draw_case(row: Row, dataset: DataSet, engine: Engine | Segmenter, protocol: Protocol) -> str:
+    """Base64 of a PNG: prediction and truth on the frame where the truth is largest."""
     case = next(case for case in dataset.cases if case.id == row["case"])
     stack = read_image(case)
-    things = objects(case, stack, protocol)
+    objects = list_objects(case, stack, protocol)
     if isinstance(engine, Segmenter):
-        truths = classes_of(things)
-        found = classes_found(stack, engine, truths)[row["label"]]
+        truths = merge_classes(objects)
         truth = truths[row["label"]]
+        predicted = predict_classes(stack, engine, truths)[row["label"]]
     else:
-        thing = next(thing for thing in things if thing.target == row["object"])
-        found = _again(row, dataset, stack, thing, engine, protocol)
-        truth = thing.truth
+        entry = next(entry for entry in objects if entry.target == row["object"])
+        truth = entry.truth
+        predicted = _repeat_rollout(row, stack, entry, engine, protocol)
     frame = int(truth.sum((1, 2)).argmax())
-    rgb = Renderer(stack, None)[frame]
-    one = found[frame]
-    two = truth[frame]
-    x0, y0, x1, y1 = (int(value) for value in Box.around(one | two).xyxy)
-    margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
-    cut = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
-    scale = min(TILE / max(rgb[cut].shape[:2]), 8.0)
-    page = overlay(
-        np.ascontiguousarray(rgb[cut]), {FOUND: one[cut], TRUTH: two[cut]}, scale=scale, fill=0.12
-    )
+    image = _draw_window(Renderer(stack, None)[frame], predicted[frame], truth[frame])
     out = io.BytesIO()
-    Image.fromarray(page).save(out, format="PNG", optimize=True)
+    Image.fromarray(image).save(out, format="PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
 
 
-def _again(
-    row: Row, dataset: DataSet, stack: Stack, thing: Thing, engine: Any, protocol: Protocol
+def _draw_window(
+    rgb: NDArray[np.uint8], predicted: NDArray[np.bool_], truth: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Both masks over the frame, cut around them."""
+    x0, y0, x1, y1 = (int(value) for value in Box.around(predicted | truth).xyxy)
+    margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
+    window = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
+    shown = np.ascontiguousarray(rgb[window])
+    scale = min(TILE / max(shown.shape[:2]), 8.0)
+    masks = {PREDICTION: predicted[window], TRUTH: truth[window]}
+    return overlay(shown, masks, scale=scale, fill=0.12)
+
+
+def _repeat_rollout(
+    row: Row, stack: Stack, entry: EvaluatedObject, engine: Engine, protocol: Protocol
 ) -> Volume:
     setting = protocol.setting(stack.kind)
     plan = next(plan for plan in setting.prompts if str(plan) == row["prompt"])
-    rng = chance(row["seed"], dataset.name, row["case"], thing.target, row["prompt"])
+    rng = seeded_generator(row["seed"], row["dataset"], row["case"], entry.target, row["prompt"])
+    options = RolloutOptions(setting, rules=rules_for(protocol, stack.kind))
     with Interaction(stack, engine, overlap="keep") as start:
-        *_, state = play(
-            start, plan, thing.truth, rng, setting, rules=rules_for(protocol, stack.kind)
-        )
-    return state.found
+        *_, state = roll_out(start, plan, entry.truth, rng, options)
+    return state.predicted

@@ -1,12 +1,12 @@
-"""In-context: no prompt on the image itself, but others with their masks before it, as frames of
-a made-up video.
+"""In-context: instead of a prompt on the image, other images with their masks precede it as frames
+of a pseudo-video.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from PIL import Image
 
 from segscope.evaluate.results_log import Row
 from segscope.io.datasets.reading import Case, read_image, read_target
+from segscope.masks import FrameMask
 from segscope.metrics import score
 from segscope.models.engine import Engine
 from segscope.prompts import MaskPrompt
@@ -23,6 +24,15 @@ from segscope.stack import Stack
 
 Rgb = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+FRAMES_PER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """An image as the network sees it, and the mask of each class in it."""
+
+    rgb: Rgb
+    masks: dict[str, Mask]
 
 
 def in_context(
@@ -32,68 +42,73 @@ def in_context(
     engine: Engine,
     metrics: Sequence[str],
 ) -> Iterator[Row]:
-    """Rows of the in-context rule of arXiv 2412.01240, one a class.
+    """Rows of the in-context rule of arXiv 2412.01240, one for each class.
 
-    The examples that show the class are the first frames, each prompted with its true mask; the
-    image is the last one, and is tracked.
+    The examples with an object of the class are the first frames, each prompted with its true mask;
+    the image is the last frame, and is tracked.
 
     Args:
         stack: the image.
         truths: (row, column) of each class.
-        examples: images with truth, other patients than the image's.
-        engine: one that tracks; without memory it hands the last mask on.
+        examples: images with truth, of other patients than the image's.
+        engine: one that tracks; without memory it passes on the last mask.
         metrics: names of `segscope.metrics.METRICS`.
     """
-    size = stack.size_hw
     target = np.asarray(Renderer(stack, None)[0])
-    shown = [_shown(case) for case in examples]
+    pool = [_load_example(case) for case in examples]
     for label, truth in truths.items():
-        began = time.perf_counter()
-        known = [
-            (rgb, masks[label]) for rgb, masks in shown if label in masks and masks[label].any()
-        ]
-        if not known:
+        start = time.perf_counter()
+        context = [example for example in pool if label in example.masks]
+        context = [example for example in context if example.masks[label].any()]
+        if not context:
             continue
-        frames = np.stack([*(_resized(rgb, size) for rgb, _ in known), target])
-        video = Stack.from_array(frames, times_s=np.arange(len(frames)) / 10.0)
-        prompts = [MaskPrompt(_resized(mask, size), frame) for frame, (_, mask) in enumerate(known)]
-        with Interaction(video, engine, overlap="keep") as work:
-            work.add(*(prompt for prompt in prompts if prompt.mask.any()))
-            *_, found = work.propagate("forward")
-        scores = score(found.mask, truth, metrics=metrics)
+        answer = _segment(target, label, context, engine)
+        seconds = time.perf_counter() - start
+        scores = score(answer.mask, truth, metrics=metrics)
         yield {
             "label": label,
             "object": f"class:{label}",
             "pixels": int(truth.sum()),
             "choose": "predicted",
             "round": 1,
-            "prompts": len(known),
+            "prompts": len(context),
             "frames": 1,
             "outcome": scores.case,
             "unit": scores.unit,
-            "predicted_iou": found.score,
+            "predicted_iou": answer.score,
             "true_iou": None,
-            "seconds": round(time.perf_counter() - began, 4),
+            "seconds": round(seconds, 4),
             **{name: float(value) for name, value in scores.values.items()},
         }
 
 
-_kept: dict[tuple[str, str], tuple[Rgb, dict[str, Mask]]] = {}
+def _segment(target: Rgb, label: str, context: Sequence[Example], engine: Engine) -> FrameMask:
+    """The answer on the last frame of a video of the examples and the image."""
+    size_hw = target.shape[:2]
+    frames = np.stack([*(_resize_image(example.rgb, size_hw) for example in context), target])
+    video = Stack.from_array(frames, times_s=np.arange(len(frames)) / FRAMES_PER_S)
+    masks = [_resize_mask(example.masks[label], size_hw) for example in context]
+    prompts = [MaskPrompt(mask, frame) for frame, mask in enumerate(masks) if mask.any()]
+    with Interaction(video, engine, overlap="keep") as work:
+        work.add(*prompts)
+        *_, answer = work.propagate("forward")
+    return answer
 
 
-def _shown(case: Case) -> tuple[Rgb, dict[str, Mask]]:
-    """What the network sees of an example, and the mask of each class in it; those of one data set
-    are kept.
-    """
+_examples: dict[tuple[str, str], Example] = {}
+"""Examples of one data set, by data set and case; every case of it uses the same ones."""
+
+
+def _load_example(case: Case) -> Example:
     key = (case.dataset, case.id)
-    if key not in _kept:
-        if any(dataset != case.dataset for dataset, _ in _kept):
-            _kept.clear()
-        _kept[key] = _read(case)
-    return _kept[key]
+    if key not in _examples:
+        if any(dataset != case.dataset for dataset, _ in _examples):
+            _examples.clear()
+        _examples[key] = _read_example(case)
+    return _examples[key]
 
 
-def _read(case: Case) -> tuple[Rgb, dict[str, Mask]]:
+def _read_example(case: Case) -> Example:
     stack = read_image(case)
     masks: dict[str, Mask] = {}
     for target in case.targets:
@@ -101,22 +116,21 @@ def _read(case: Case) -> tuple[Rgb, dict[str, Mask]]:
         for object_id in truth.object_ids:
             label = truth.names[object_id] or target.label
             mask = truth.mask(0, object_id)
-            masks[label] = masks[label] | mask if label in masks else mask
-    return np.asarray(Renderer(stack, None)[0]), masks
+            masks[label] = masks.get(label, np.zeros_like(mask)) | mask
+    return Example(np.asarray(Renderer(stack, None)[0]), masks)
 
 
-def _resized(array: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
-    """A image or mask of another size; masks take the nearest pixel."""
-    if array.shape[:2] == size_hw:
-        return array
-    if array.dtype == bool:
-        way = Image.Resampling.NEAREST
-    else:
-        way = Image.Resampling.BILINEAR
-    values = array
-    if array.dtype == bool:
-        values = array.astype(np.uint8) * 255
-    made = np.asarray(Image.fromarray(values).resize(size_hw[::-1], way))
-    if array.dtype == bool:
-        return made > 127
-    return made
+def _resize_image(rgb: Rgb, size_hw: tuple[int, int]) -> Rgb:
+    if rgb.shape[:2] == size_hw:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize(size_hw[::-1], Image.Resampling.BILINEAR))
+
+
+def _resize_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask:
+    """The mask with another size; each pixel takes the value of the nearest one."""
+    if mask.shape == size_hw:
+        return mask
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    resized = np.asarray(grey.resize(size_hw[::-1], Image.Resampling.NEAREST))
+    larger: Mask = resized > 127
+    return larger

@@ -1,4 +1,4 @@
-"""Protocol: which prompts are given, how often, and how the answers are judged; a value read from a
+"""Protocol: which prompts are given, how often, and how the masks are scored; a value read from a
 TOML file.
 """
 
@@ -9,8 +9,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from segscope.errors import ReadError, UnknownName, UsageError
 from segscope.metrics import lookup
@@ -18,44 +19,44 @@ from segscope.simulate.corrupt import DEGRADATIONS
 from segscope.simulate.plan import Plan
 from segscope.stack import Kind
 
-Choice = Literal["predicted", "oracle"]
+MaskChoice = Literal["predicted", "oracle"]
 Skip = Literal["none", "prompted", "ends"]
 Mode = Literal["track", "online", "frames"]
 MODES: tuple[Mode, ...] = ("track", "online", "frames")
-CHOICES: tuple[Choice, ...] = ("predicted", "oracle")
+CHOICES: tuple[MaskChoice, ...] = ("predicted", "oracle")
 KINDS: tuple[Kind, ...] = ("image", "volume", "video")
 
-PICTURE_METRICS = ("dice", "iou", "hd95", "nsd@1", "boundary_iou")
+IMAGE_METRICS = ("dice", "iou", "hd95", "nsd@1", "boundary_iou")
 VOLUME_METRICS = ("dice", "iou", "hd95", "assd", "nsd@1", "nsd@2", "volume_difference")
 VIDEO_METRICS = ("dice", "iou", "j", "f", "j&f")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How stacks of one kind are prompted and judged.
+    """How stacks of one kind are prompted and scored.
 
     Attributes:
-        prompts: what is given, one after the other, each from scratch.
+        prompts: plans that are carried out one after the other, each from scratch.
         metrics: names of `segscope.metrics.METRICS`.
-        choose: which of several masks for a lone click counts: "predicted" is what the product
-            answers (the network's own estimate), "oracle" the best by the truth (arXiv 2412.01240);
+        choose: which of several masks for a single click counts: "predicted" is the mask a user
+            gets (the network's own estimate), "oracle" the best by the truth (arXiv 2412.01240);
             labelled in every table. Images only.
-        mode: "track" carries the object through all frames after each round, corrected frames
-            counting everywhere; "online" goes through once, is stopped at the first frame of an IoU
-            below 0.75, corrected there, and goes on (arXiv 2408.00714, section 6.1); "frames"
-            answers the prompted frames only and judges those.
-        clicks: answers to a frame before tracking begins: the first prompts and corrective clicks
+        mode: "track" propagates the object through all frames after each round, and corrections
+            apply to every frame; "online" goes through once, pauses at the first frame with an IoU
+            below 0.75, corrects it, and continues (arXiv 2408.00714, section 6.1); "frames"
+            segments and scores the prompted frames only.
+        clicks: answers per frame before tracking begins: the first prompts, then corrective clicks
             on the same frame.
-        direction: of tracking; None goes both ways through volumes and forward through videos.
-        skip: frames that do not count: none; the prompted ones; first and last (DAVIS, SA-V).
-        context: images of other patients, with their masks, that stand before the image as
-            frames of a video in the place of a prompt; 0 for none. Images only.
-        stop_iou: no more corrections once the IoU is this good; 0 to give all rounds.
+        direction: of tracking; None means both ways through volumes, forward through videos.
+        skip: frames that are not scored: none; the prompted ones; first and last (DAVIS, SA-V).
+        context: number of images of other patients that precede the image, with their masks, as
+            frames of a video in place of a prompt; 0 for none. Images only.
+        stop_iou: no more corrections once the IoU reaches this value; 0 for all rounds.
     """
 
     prompts: tuple[Plan, ...] = ()
-    metrics: tuple[str, ...] = PICTURE_METRICS
-    choose: tuple[Choice, ...] = ("predicted",)
+    metrics: tuple[str, ...] = IMAGE_METRICS
+    choose: tuple[MaskChoice, ...] = ("predicted",)
     mode: Mode = "track"
     clicks: int = 1
     direction: Literal["both", "forward", "backward"] | None = None
@@ -66,23 +67,23 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One evaluation, whatever the models and the data.
+    """One evaluation, independent of models and data.
 
     Attributes:
-        name: for people.
+        name: title for people.
         source: paper that described it, or "".
         note: what to know when reading its figures.
-        image, volume, video: what each kind of stack is given.
-        seed: first seed; all randomness follows from it, the case, the object and the prompt.
-        seeds: how often random prompts are drawn anew (prompts without chance are given once).
-        objects: at most so many objects of a case, drawn at random; 0 for all.
-        parts: whether connected parts of a class are objects of their own.
+        image, volume, video: the setting for each kind of stack.
+        seed: first random seed; combined with the case, the object and the prompt.
+        seeds: number of random seeds per stochastic prompt (other prompts are given once).
+        objects: at most this many objects of a case, drawn at random; 0 for all.
+        parts: whether connected parts of a class are separate objects.
         least_pixels: smaller objects are left out (pixels of all frames together).
         labels: only objects with these names; empty for all.
         degrade: "none", or a disturbance and its severity, "gaussian_blur:3".
         stop_rules: whether tracking through volumes may end by itself, as it does for users.
-        cvpr25: also give the scores of the CVPR 2025 challenge (arXiv 2510.03189) for rounds of one
-            click.
+        cvpr25: also compute the scores of the CVPR 2025 challenge (arXiv 2510.03189) for rounds of
+            one click.
     """
 
     name: str = "default"
@@ -110,35 +111,113 @@ class Protocol:
         return replace(
             self,
             image=replace(self.image, prompts=tuple(plans)),
-            volume=replace(self.volume, prompts=_sequence(plans)),
-            video=replace(self.video, prompts=_sequence(plans)),
+            volume=replace(self.volume, prompts=_for_sequences(plans)),
+            video=replace(self.video, prompts=_for_sequences(plans)),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        values = dataclasses.asdict(replace(self))
+        values = dataclasses.asdict(self)
         for kind in KINDS:
             values[kind]["prompts"] = [str(plan) for plan in self.setting(kind).prompts]
         return values
 
 
-def _sequence(plans: Iterable[Plan]) -> tuple[Plan, ...]:
+def _for_sequences(plans: Iterable[Plan]) -> tuple[Plan, ...]:
+    """The plans that volumes and videos can have."""
     return tuple(plan for plan in plans if plan.opening != "everything")
 
 
 def default(prompts: Iterable[str] = ("box",)) -> Protocol:
-    """What `segscope evaluate` does when no protocol is named."""
+    """What `segscope evaluate` uses when no protocol is named."""
     return Protocol().with_prompts(prompts)
 
 
-def names() -> list[str]:
-    """Protocols that come with the package."""
-    folder = resources.files("segscope.evaluate") / "protocols"
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
+def parse_degrade(text: str) -> tuple[str, int] | None:
+    """("gaussian_blur", 3) of "gaussian_blur:3"; None of "none".
+
+    Raises:
+        UsageError: an unknown disturbance, or a severity outside 1 to 5.
+    """
+    if text == "none":
+        return None
+    name, _, severity = text.partition(":")
+    if name not in DEGRADATIONS:
+        raise UnknownName("disturbance", name, ["none", *DEGRADATIONS])
+    if severity not in tuple("12345"):
+        raise UsageError(f"{text!r} has no severity from 1 to 5; write {name}:3")
+    return name, int(severity)
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+ALLOWED: dict[str, tuple[str | None, ...]] = {
+    "choose": CHOICES,
+    "mode": MODES,
+    "direction": ("both", "forward", "backward", None),
+    "skip": ("none", "prompted", "ends"),
+}
+"""Values that the settings of this name may have."""
+
+
+def check(protocol: Protocol) -> None:
+    """Refuse a protocol that cannot be carried out.
+
+    Raises:
+        UsageError: says what the protocol has, and what is allowed.
+    """
+    for entry in protocol.degrade:
+        parse_degrade(entry)
+    if protocol.seeds < 1:
+        raise UsageError(f"seeds must be 1 or more, got {protocol.seeds}")
+    if protocol.objects < 0 or protocol.least_pixels < 0:
+        raise UsageError("objects and least_pixels must be 0 or more")
+    for kind in KINDS:
+        _check_setting(protocol.setting(kind), kind)
+    if protocol.image.context or any(protocol.setting(kind).prompts for kind in KINDS):
+        return
+    raise UsageError(
+        "the protocol has no prompts; add for instance prompts = ['box'] under [image]"
     )
+
+
+def _check_setting(setting: Setting, kind: Kind) -> None:
+    for metric in setting.metrics:
+        lookup(metric)
+    for choice in setting.choose:
+        _check_value("choose", choice, kind)
+    _check_value("mode", setting.mode, kind)
+    _check_value("direction", setting.direction, kind)
+    _check_value("skip", setting.skip, kind)
+    if setting.clicks < 1:
+        raise UsageError(f"[{kind}] clicks must be 1 or more, got {setting.clicks}")
+    if setting.context < 0 or (setting.context and kind != "image"):
+        raise UsageError(f"[{kind}] context must be a number of example images, for images only")
+    if kind != "image" and "oracle" in setting.choose:
+        raise UsageError(
+            f"[{kind}] choose: the oracle picks among masks of an image; sequences have only one"
+            " mask"
+        )
+
+
+def _check_value(name: str, value: str | None, kind: Kind) -> None:
+    allowed = ALLOWED[name]
+    if value not in allowed:
+        names = ", ".join(map(str, allowed))
+        raise UsageError(f"[{kind}] {name} is {value!r}; expected one of {names}")
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def names() -> list[str]:
+    """Names of the protocols that come with the package."""
+    files = [entry.name for entry in _folder().iterdir()]
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
+
+
+def _folder() -> Traversable:
+    return resources.files("segscope.evaluate") / "protocols"
 
 
 def read_protocol(name_or_path: str | Path) -> Protocol:
@@ -149,111 +228,57 @@ def read_protocol(name_or_path: str | Path) -> Protocol:
         ReadError: not TOML.
         UsageError: an unknown setting, prompt, metric or disturbance.
     """
-    path = Path(name_or_path).expanduser()
-    if str(name_or_path) in names():
-        text = (
-            resources.files("segscope.evaluate") / "protocols" / f"{name_or_path}.toml"
-        ).read_text("utf-8")
-    elif path.is_file():
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ReadError(f"{path} cannot be read as a protocol: {error}") from error
-    else:
-        raise UnknownName(
-            "protocol", str(name_or_path), names(), "Name one of these, or a TOML file."
-        )
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(_read_text(name_or_path))
     except tomllib.TOMLDecodeError as error:
         raise ReadError(f"{name_or_path} is not TOML: {error}") from error
-    return _protocol(values, str(name_or_path))
+    return _parse_protocol(values, str(name_or_path))
 
 
-def _protocol(values: Mapping[str, Any], where: str) -> Protocol:
+def _read_text(name_or_path: str | Path) -> str:
+    path = Path(name_or_path).expanduser()
+    if str(name_or_path) in names():
+        return (_folder() / f"{name_or_path}.toml").read_text("utf-8")
+    if not path.is_file():
+        hint = "Name one of these, or a TOML file."
+        raise UnknownName("protocol", str(name_or_path), names(), hint)
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(f"{path} cannot be read as a protocol: {error}") from error
+
+
+def _parse_protocol(values: Mapping[str, Any], where: str) -> Protocol:
     base = Protocol()
-    given: dict[str, Any] = dict(values)
-    settings: dict[str, Any] = {
-        kind: _setting(base.setting(kind), given.pop(kind, {}), f"{where} [{kind}]")
-        for kind in KINDS
-    }
-    _known(given, Protocol, where, KINDS)
-    given |= settings
-    given |= {key: tuple(given[key]) for key in ("degrade", "labels") if key in given}
-    protocol = replace(base, **given)
+    changes: dict[str, Any] = dict(values)
+    settings: dict[str, Any] = {}
+    for kind in KINDS:
+        section = changes.pop(kind, {})
+        settings[kind] = _parse_setting(base.setting(kind), section, f"{where} [{kind}]")
+    _check_names(changes, Protocol, where, KINDS)
+    for key in ("degrade", "labels"):
+        if key in changes:
+            changes[key] = tuple(changes[key])
+    protocol = replace(base, **changes, **settings)
     check(protocol)
     return protocol
 
 
-def _setting(base: Setting, values: Mapping[str, Any], where: str) -> Setting:
-    _known(values, Setting, where)
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    if "prompts" in given:
-        given["prompts"] = tuple(Plan.parse(text) for text in given["prompts"])
-    return replace(base, **given)
+def _parse_setting(base: Setting, values: Mapping[str, Any], where: str) -> Setting:
+    _check_names(values, Setting, where)
+    changes: dict[str, Any] = dict(values)
+    for key, value in values.items():
+        if isinstance(value, list):
+            changes[key] = tuple(value)
+    if "prompts" in changes:
+        changes["prompts"] = tuple(Plan.parse(text) for text in changes["prompts"])
+    return replace(base, **changes)
 
 
-def _known(values: Mapping[str, Any], kind: type, where: str, left_out: Iterable[str] = ()) -> None:
-    fields = [entry.name for entry in dataclasses.fields(kind) if entry.name not in left_out]
+def _check_names(
+    values: Iterable[str], cls: type, where: str, left_out: Iterable[str] = ()
+) -> None:
+    fields = [field.name for field in dataclasses.fields(cls) if field.name not in left_out]
     for key in values:
         if key not in fields:
             raise UnknownName("setting", key, fields, f"It stands in {where}.")
-
-
-def check(protocol: Protocol) -> None:
-    """Refuse what could not be done.
-
-    Raises:
-        UsageError: what was found and what is wanted.
-    """
-    for entry in protocol.degrade:
-        parse_degrade(entry)
-    if protocol.seeds < 1:
-        raise UsageError(f"seeds is 1 or more, got {protocol.seeds}")
-    if protocol.objects < 0 or protocol.least_pixels < 0:
-        raise UsageError("objects and least_pixels are 0 or more")
-    for kind in KINDS:
-        setting = protocol.setting(kind)
-        for metric in setting.metrics:
-            lookup(metric)
-        for allowed, found in (
-            (CHOICES, setting.choose),
-            (MODES, (setting.mode,)),
-            (("both", "forward", "backward", None), (setting.direction,)),
-            (("none", "prompted", "ends"), (setting.skip,)),
-        ):
-            for value in found:
-                if value not in cast("tuple[Any, ...]", allowed):
-                    raise UsageError(
-                        f"[{kind}] has {value!r}; wanted one of {', '.join(map(str, allowed))}"
-                    )
-        if setting.clicks < 1:
-            raise UsageError(f"[{kind}] clicks is 1 or more, got {setting.clicks}")
-        if setting.context < 0 or (setting.context and kind != "image"):
-            raise UsageError(f"[{kind}] context is a number of example images, and for images only")
-        if kind != "image" and "oracle" in setting.choose:
-            raise UsageError(
-                f"[{kind}] choose: the oracle picks among masks of a image; sequences have one answer"
-            )
-    if not any(protocol.setting(kind).prompts for kind in KINDS) and not protocol.image.context:
-        raise UsageError(
-            "the protocol gives no prompts; add for instance prompts = ['box'] under [image]"
-        )
-
-
-def parse_degrade(text: str) -> tuple[str, int] | None:
-    """("gaussian_blur", 3) of "gaussian_blur:3"; None of "none".
-
-    Raises:
-        UsageError: unknown, or a severity outside 1 to 5.
-    """
-    if text == "none":
-        return None
-    name, _, severity = text.partition(":")
-    if name not in DEGRADATIONS:
-        raise UnknownName("disturbance", name, ["none", *DEGRADATIONS])
-    if severity not in tuple("12345"):
-        raise UsageError(f"{text!r} has no severity from 1 to 5; write {name}:3")
-    return name, int(severity)

@@ -1,6 +1,4 @@
-"""Ledger: what was measured so far, a line of JSON for each finished case; an interrupted run goes
-on from it.
-"""
+"""Results of finished cases, one line of JSON each; an interrupted evaluation resumes from them."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from segscope.errors import ReadError, UsageError, WriteError
 Row = dict[str, Any]
 
 
-class Ledger:
+class ResultsLog:
     """Rows by case in an append-only file; each line is on disk before `append` returns.
 
     Attributes:
@@ -23,11 +21,11 @@ class Ledger:
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        """Start a ledger, or go on with one of the same evaluation.
+        """Start a log, or resume one of the same evaluation.
 
         Raises:
             UsageError: the file belongs to another evaluation.
-            ReadError: it is no ledger, or damaged before its last line.
+            ReadError: it is not a log of results, or is damaged before its last line.
             WriteError: it cannot be written.
         """
         self.path = path
@@ -43,16 +41,18 @@ class Ledger:
             raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def append(self, key: str, rows: Iterable[Row]) -> None:
-        """Keep the rows of a finished case."""
+        """Store the rows of a finished case."""
         self.done[key] = list(rows)
         try:
             self._write({"key": key, "rows": self.done[key]})
         except OSError as error:
-            raise WriteError(f"{self.path} cannot be written: {error.strerror or error}. Make room and run the same "
-                             "command again; it goes on where it was") from error  # fmt: skip
+            raise WriteError(
+                f"{self.path} cannot be written: {error.strerror or error}. Free some space and "
+                "run the same command again to resume"
+            ) from error
 
     def rows(self) -> list[Row]:
-        """All rows, in an order that does not depend on which case was finished first."""
+        """All rows, in an order that does not depend on which case finished first."""
         return [row for key in sorted(self.done) for row in self.done[key]]
 
     def _write(self, document: Mapping[str, Any]) -> None:
@@ -63,24 +63,22 @@ class Ledger:
 
     def _resume(self) -> None:
         data = self.path.read_bytes()
-        whole = data[
-            : data.rfind(b"\n") + 1
-        ]  # a line that was cut off by a crash is measured again
+        # a line that a crash cut off is dropped, and its case measured again
+        whole = data[: data.rfind(b"\n") + 1]
         try:
             first, *lines = [json.loads(line) for line in whole.splitlines()]
             header = first["header"]
             done = {line["key"]: line["rows"] for line in lines}
         except (ValueError, KeyError, TypeError) as error:
             raise ReadError(
-                f"{self.path} is no ledger of an evaluation, or damaged; choose another --out"
+                f"{self.path} is not a log of results, or it is damaged; choose another --out"
             ) from error
-        changed = sorted(
-            key for key in {*header, *self.header} if header.get(key) != self.header.get(key)
-        )
+        keys = sorted({*header, *self.header})
+        changed = [key for key in keys if header.get(key) != self.header.get(key)]
         if changed:
             raise UsageError(
-                f"{self.path.parent} holds another evaluation: {', '.join(changed)} differ. Choose another --out, or "
-                "remove that folder"
+                f"{self.path.parent} holds another evaluation: {', '.join(changed)} differ. "
+                "Choose another --out, or remove that folder"
             )
         if len(whole) < len(data):
             with self.path.open("r+b") as file:

@@ -1,18 +1,20 @@
-"""Run: models on data sets by a protocol, in several processes, resumable; the figures depend on
-none of that.
+"""Run: models on data sets by a protocol, in several processes, and resumable.
+
+The figures depend on neither the number of processes nor an interruption.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import multiprocessing
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,9 @@ from typing import Any
 from segscope._optional import require
 from segscope._version import __version__
 from segscope.errors import SegscopeError, UsageError
-from segscope.evaluate.case_runner import Task, chance, run_task
+from segscope.evaluate.case_runner import Task, run_task, seeded_generator
 from segscope.evaluate.protocol import Protocol
-from segscope.evaluate.results_log import Ledger, Row
+from segscope.evaluate.results_log import ResultsLog, Row
 from segscope.evaluate.summary import Summary, summarise
 from segscope.files import atomic
 from segscope.io.datasets.reading import Case, DataSet
@@ -32,20 +34,56 @@ from segscope.models.segmenter import Segmenter
 
 Load = Callable[[str], Engine | Segmenter]
 Progress = Callable[[int, int], None]
-LEDGER = "rows.jsonl"
+LOG = "rows.jsonl"
 TABLE = "rows.csv"
 PARQUET = "rows.parquet"
 SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """What is evaluated, and how.
+
+    Attributes:
+        datasets: from `segscope.io.datasets.reading.datasets`.
+        models: names or paths of models.
+        protocol: prompts and metrics; see `read_protocol`.
+        split: only cases of this split ("train", "val", "test").
+        max_cases: at most this many cases of a set, evenly spaced in its order; 0 for all.
+    """
+
+    datasets: Sequence[DataSet]
+    models: Sequence[str]
+    protocol: Protocol
+    split: str | None = None
+    max_cases: int = 0
+
+    def check(self) -> None:
+        """Raise UsageError unless there is a model, and none twice."""
+        if not self.models or len(set(self.models)) < len(self.models):
+            names = ", ".join(self.models) or "none"
+            raise UsageError(f"name at least one model, and each only once; got {names}")
+
+    def header(self, engines: Mapping[str, Engine | Segmenter]) -> dict[str, Any]:
+        """Plain values that identify an evaluation, for its log and its summary."""
+        return {
+            "protocol": self.protocol.as_dict(),
+            "models": {model: engine_identity(engine) for model, engine in engines.items()},
+            "split": self.split,
+            "cases": self.max_cases,
+            "datasets": {dataset.name: len(dataset.cases) for dataset in self.datasets},
+            "versions": list_versions(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured.
+    """Results of an evaluation.
 
     Attributes:
         rows: one for each model, case, object, prompt, seed and round.
         summary: see `segscope.evaluate.summary`.
-        folder: where rows.csv, rows.parquet, summary.json and the ledger lie.
+        folder: folder of rows.csv, rows.parquet, summary.json and the log of results.
     """
 
     rows: list[Row]
@@ -54,33 +92,25 @@ class Evaluation:
 
 
 def evaluate(
-    datasets: Sequence[DataSet],
-    models: Sequence[str],
-    protocol: Protocol,
+    settings: EvaluationSettings,
     out: Path | str,
     load: Load,
     *,
     workers: int = 1,
-    split: str | None = None,
-    cases: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Judge models on data sets.
+    """Evaluate models on data sets.
 
-    Every prompt follows from the seed, the case, the object and the plan, and every process
+    Every prompt is determined by the seed, the case, the object and the plan, and every process
     computes with one thread on the CPU, so the figures are the same for any number of workers, any
     order, and after an interruption.
 
     Args:
-        datasets: from `segscope.io.datasets.reading.datasets`.
-        models: names or paths that `load` knows.
-        protocol: what is asked; see `read_protocol`.
-        out: folder for the results; an interrupted evaluation of the same settings goes on there.
-        load: gives the engine of a model; `segscope.load`. It is called in each worker, so it must
-            be importable.
-        workers: processes.
-        split: only cases of this split ("train", "val", "test").
-        cases: at most so many cases of a set, evenly spaced in its order; 0 for all.
+        settings: data sets, models (names or paths that `load` knows) and protocol.
+        out: folder for the results; an interrupted evaluation with the same settings is resumed.
+        load: loads the engine of a model, for instance `segscope.load`. It is called in each
+            worker, so it must be importable.
+        workers: number of processes.
         progress: called with (cases done, cases to do).
 
     Raises:
@@ -88,159 +118,177 @@ def evaluate(
         SegscopeError: a model that cannot be loaded.
     """
     if workers < 1:
-        raise UsageError(f"workers is 1 or more, got {workers}")
-    repeated = {model for model in models if list(models).count(model) > 1}
-    if not models or repeated:
-        raise UsageError(
-            f"name each model once, and at least one; got {', '.join(models) or 'none'}"
-        )
-    tasks = [
-        Task(model, dataset.name, case, _examples(dataset, case, protocol))
-        for dataset in datasets
-        for case in _chosen(dataset, split, cases)
-        for model in models
-    ]
-    if not tasks:
-        which = ""
-        if split:
-            which = f" of split {split}"
-        raise UsageError(
-            f"no cases with a truth{which} in {', '.join(d.name for d in datasets) or 'the data'}"
-        )
-    engines = {model: load(model) for model in models}
-    folder = Path(out).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder for the results")
-    folder.mkdir(parents=True, exist_ok=True)
-    header = {
-        "protocol": protocol.as_dict(),
-        "models": {model: engine_identity(engine) for model, engine in engines.items()},
-        "split": split,
-        "cases": cases,
-        "datasets": {dataset.name: len(dataset.cases) for dataset in datasets},
-        "versions": versions(),
-    }
-    ledger = Ledger(folder / LEDGER, header)
-    todo = sorted(
-        (task for task in tasks if task.key not in ledger.done), key=_weight, reverse=True
-    )
-    _work(todo, engines, protocol, ledger, load, workers, progress, len(tasks))
-    wanted = {task.key for task in tasks}
-    rows = [row for key in sorted(wanted) for row in ledger.done[key]]
-    warnings = [text for model in models for text in leaks(datasets, engines[model])]
-    summary = summarise(rows, header, warnings, machine())
-    _write(folder, rows, summary)
+        raise UsageError(f"workers must be 1 or more, got {workers}")
+    settings.check()
+    tasks = _list_tasks(settings)
+    engines = {model: load(model) for model in settings.models}
+    folder = _make_folder(Path(out).expanduser())
+    header = settings.header(engines)
+    log = ResultsLog(folder / LOG, header)
+    report = progress or _ignore_progress
+    _measure(tasks, engines, _Worker(load, settings.protocol), log, workers, report)
+    keys = sorted({task.key for task in tasks})
+    rows = [row for key in keys for row in log.done[key]]
+    warnings: list[str] = []
+    for model in settings.models:
+        warnings += list_leaks(settings.datasets, engines[model])
+    summary = summarise(rows, header, warnings, describe_machine())
+    _write_results(folder, rows, summary)
     return Evaluation(rows, summary, folder)
 
 
-def _chosen(dataset: DataSet, split: str | None, most: int) -> list[Case]:
-    found = [case for case in dataset.cases if case.targets and split in (None, case.split)]
-    if not most or len(found) <= most:
-        return found
-    return [found[round(index * (len(found) - 1) / max(most - 1, 1))] for index in range(most)]
+def _ignore_progress(_done: int, _total: int) -> None:
+    pass
 
 
-def _examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple[Case, ...]:
-    """Training cases of other patients for prompts in context, by chance that follows from the set."""
+def _make_folder(folder: Path) -> Path:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the results")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _list_tasks(settings: EvaluationSettings) -> list[Task]:
+    tasks = []
+    for dataset in settings.datasets:
+        for case in _select_cases(dataset, settings.split, settings.max_cases):
+            examples = _context_examples(dataset, case, settings.protocol)
+            tasks += [Task(model, dataset.name, case, examples) for model in settings.models]
+    if tasks:
+        return tasks
+    where = ", ".join(dataset.name for dataset in settings.datasets) or "the data"
+    if settings.split:
+        raise UsageError(f"no cases of split {settings.split} with ground truth in {where}")
+    raise UsageError(f"no cases with ground truth in {where}")
+
+
+def _select_cases(dataset: DataSet, split: str | None, max_cases: int) -> list[Case]:
+    cases = [case for case in dataset.cases if case.targets and split in (None, case.split)]
+    if not max_cases or len(cases) <= max_cases:
+        return cases
+    step = (len(cases) - 1) / max(max_cases - 1, 1)
+    return [cases[round(index * step)] for index in range(max_cases)]
+
+
+def _context_examples(dataset: DataSet, case: Case, protocol: Protocol) -> tuple[Case, ...]:
+    """Training cases of other patients for prompts in context, shuffled by a seed of the set."""
     if not protocol.image.context:
         return ()
-    known = [other for other in dataset.cases if other.targets and other.split == "train"]
-    order = chance(protocol.seed, dataset.name, "context").permutation(len(known)).tolist()
-    others = [known[index] for index in order if known[index].group != case.group]
+    training = [other for other in dataset.cases if other.targets and other.split == "train"]
+    rng = seeded_generator(protocol.seed, dataset.name, "context")
+    shuffled = [training[index] for index in rng.permutation(len(training)).tolist()]
+    others = [other for other in shuffled if other.group != case.group]
     return tuple(others[: protocol.image.context])
 
 
-def _weight(task: Task) -> int:
-    """Bytes of the input: long cases come first, so that no worker is left alone with one at the
-    end.
-    """
+def _input_bytes(task: Task) -> int:
+    """Size of the input. Large cases come first, so that no worker ends alone with one of them."""
     path = task.case.image
-    return sum(
-        file.stat().st_size
-        for file in (path.rglob("*") if path.is_dir() else [path])
-        if file.is_file()
-    )
+    files = [path]
+    if path.is_dir():
+        files = list(path.rglob("*"))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def leaks(datasets: Sequence[DataSet], engine: Engine | Segmenter) -> list[str]:
-    """Why figures of a model may be too good: the data sets that it was trained on."""
-    known = {_plain(name) for name in engine.card.trained_on}
-    seen = [dataset.name for dataset in datasets if _plain(dataset.name) in known]
-    if not seen:
+def list_leaks(datasets: Sequence[DataSet], engine: Engine | Segmenter) -> list[str]:
+    """Warnings about data sets that a model was trained on."""
+    trained_on = {_normalise(name) for name in engine.card.trained_on}
+    leaked = [dataset.name for dataset in datasets if _normalise(dataset.name) in trained_on]
+    if not leaked:
         return []
     return [
-        f"{engine.card.name} was trained on {', '.join(seen)}: figures there say nothing about new data. Cases of the "
-        "split `train` were seen; take --split val or test, or other data"
+        f"{engine.card.name} was trained on {', '.join(leaked)}: its figures there do not predict "
+        "those on new data. Cases of the split `train` were used for training; evaluate with "
+        "--split val or test, or on other data"
     ]
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-# --- the work ------------------------------------------------------------------------------------
-
-_worker: dict[str, Any] = {}
+# --- workers -------------------------------------------------------------------------------------
 
 
-def _prepare(load: Load, protocol: Protocol, threads: int) -> None:
+@dataclass(slots=True)
+class _Worker:
+    """What a worker process needs besides its tasks; engines are loaded when first used."""
+
+    load: Load
+    protocol: Protocol
+    engines: dict[str, Engine | Segmenter] = field(default_factory=dict)
+
+    def run(self, task: Task) -> list[Row]:
+        if task.model not in self.engines:
+            self.engines[task.model] = self.load(task.model)
+        return run_task(task, self.engines[task.model], self.protocol)
+
+
+_process_worker: list[_Worker] = []
+
+
+def _start_worker(worker: _Worker) -> None:
     import torch
 
-    torch.set_num_threads(threads)
-    _worker.update(load=load, protocol=protocol, engines={})
+    torch.set_num_threads(1)
+    _process_worker[:] = [worker]
 
 
-def _do(task: Task) -> list[Row]:
-    engines = _worker["engines"]
-    if task.model not in engines:
-        engines[task.model] = _worker["load"](task.model)
-    return run_task(task, engines[task.model], _worker["protocol"])
+def _run_in_worker(task: Task) -> list[Row]:
+    return _process_worker[0].run(task)
 
 
-def _work(
-    todo: Sequence[Task],
+def _measure(
+    tasks: Sequence[Task],
     engines: dict[str, Engine | Segmenter],
-    protocol: Protocol,
-    ledger: Ledger,
-    load: Load,
+    worker: _Worker,
+    log: ResultsLog,
     workers: int,
-    progress: Progress | None,
-    total: int,
+    progress: Progress,
 ) -> None:
-    """Measure what is missing; each case is in the ledger before the next is reported."""
-    done = total - len(todo)
-    if progress is not None:
-        progress(done, total)
-    if workers == 1 or len(todo) < 2:
-        import torch
+    """Measure what is missing; each case is in the log before the next is reported."""
+    missing = [task for task in tasks if task.key not in log.done]
+    missing.sort(key=_input_bytes, reverse=True)
+    done = len(tasks) - len(missing)
+    progress(done, len(tasks))
+    if workers == 1 or len(missing) < 2:
+        local = _Worker(worker.load, worker.protocol, engines)
+        results = _run_here(missing, local)
+    else:
+        results = _run_in_pool(missing, worker, min(workers, len(missing)))
+    try:
+        for task, rows in results:
+            log.append(task.key, rows)
+            done += 1
+            progress(done, len(tasks))
+    except BrokenProcessPool as error:
+        raise SegscopeError(
+            f"a worker process died, most likely because memory ran out; {done} of {len(tasks)} "
+            "cases are saved. Run the command again with fewer --workers to resume"
+        ) from error
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for task in todo:
-                ledger.append(task.key, run_task(task, engines[task.model], protocol))
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-        finally:
-            torch.set_num_threads(before)
-        return
+
+def _run_here(tasks: Sequence[Task], worker: _Worker) -> Iterator[tuple[Task, list[Row]]]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for task in tasks:
+            yield task, worker.run(task)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_in_pool(
+    tasks: Sequence[Task], worker: _Worker, workers: int
+) -> Iterator[tuple[Task, list[Row]]]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(todo)), context, _prepare, (load, protocol, 1)
-    ) as pool:
-        waiting: dict[Future[list[Row]], Task] = {pool.submit(_do, task): task for task in todo}
+    with ProcessPoolExecutor(workers, context, _start_worker, (worker,)) as pool:
+        pending = {pool.submit(_run_in_worker, task): task for task in tasks}
         try:
-            for future in as_completed(waiting):
-                ledger.append(waiting[future].key, future.result())
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-        except BrokenProcessPool as error:
-            raise SegscopeError(
-                f"a worker died, most likely for want of memory; {done} of {total} cases are kept. Run the command "
-                "again with fewer --workers; it goes on where it was"
-            ) from error
+            for future in as_completed(pending):
+                yield pending[future], future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -248,14 +296,14 @@ def _work(
 # --- results -------------------------------------------------------------------------------------
 
 
-def versions() -> dict[str, str]:
-    """What computed the figures."""
+def list_versions() -> dict[str, str]:
+    """Versions of the packages that the figures depend on."""
     packages = ("torch", "transformers", "numpy", "scipy")
     return {"segscope": __version__, **{name: metadata.version(name) for name in packages}}
 
 
-def machine() -> dict[str, Any]:
-    """Where they were computed."""
+def describe_machine() -> dict[str, str | int | None]:
+    """The machine that the figures were computed on."""
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -263,14 +311,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, rows: Sequence[Row], summary: Summary) -> None:
-    columns = _columns(rows)
+def _write_results(folder: Path, rows: Sequence[Row], summary: Summary) -> None:
+    columns = _list_columns(rows)
     with atomic(folder / TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
-        writer.writerows(
-            {key: "" if value != value else value for key, value in row.items()} for row in rows
-        )
+        writer.writerows(map(_blank_nan, rows))
     arrow = require("pyarrow", "report", "write Parquet")
     parquet = require("pyarrow.parquet", "report", "write Parquet")
     table = arrow.table({column: [row.get(column) for row in rows] for column in columns})
@@ -280,6 +326,15 @@ def _write(folder: Path, rows: Sequence[Row], summary: Summary) -> None:
         part.write_text(json.dumps(summary.as_dict(), indent=1) + "\n", encoding="utf-8")
 
 
-def _columns(rows: Iterable[Row]) -> list[str]:
-    """All columns, in the order in which rows bring them."""
+def _blank_nan(row: Row) -> Row:
+    """The row with NaN as an empty cell."""
+    cells = dict(row)
+    for name, value in row.items():
+        if isinstance(value, float) and math.isnan(value):
+            cells[name] = ""
+    return cells
+
+
+def _list_columns(rows: Iterable[Row]) -> list[str]:
+    """All columns, in the order of their first appearance."""
     return list(dict.fromkeys(column for row in rows for column in row))

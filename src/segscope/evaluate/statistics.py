@@ -1,8 +1,8 @@
-"""From scores to statements: means with intervals, comparisons of two models, counts of failures.
+"""From scores to statistics: means with intervals, comparisons of two models, counts of outcomes.
 
 The unit is the patient (or the video), never the slice: values of one patient are averaged first,
-and resampling draws patients. NaN values (nothing to find) are left out and counted. numpy and
-scipy only.
+and resampling draws patients. NaN values (no object in the truth) are left out and counted. Uses
+numpy and scipy only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,13 +24,13 @@ Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 
 RESAMPLES = 10_000
-LEAST_GROUPS = 3
-_CHUNK = 2_000_000
+MIN_GROUPS = 3
+_CHUNK = 2_000_000  # values resampled at once
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A 95 % interval, NaN with the reason in `note` where there can be none."""
+    """A 95 % interval; NaN, with the reason in `note`, where there are too few patients."""
 
     low: float
     high: float
@@ -38,7 +38,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class MetricSummary:
     """Figures of one column of a table; mean, median and SD are those of the patients' means.
 
     Attributes:
@@ -60,15 +60,15 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The first model less the second, on what both were asked.
+    """The first model minus the second, on the answers that both gave.
 
     Attributes:
-        n_pairs, n_left_out: keys that both have as numbers, and the others.
+        n_pairs, n_left_out: number of keys that both have as numbers, and of the others.
         n_groups: patients.
         median_difference: of the patients' mean differences.
         interval: of the median difference.
         p: Wilcoxon signed-rank test on the patients' mean differences, two-sided.
-        p_holm: the same after `holm` over all comparisons that are made together.
+        p_holm: p after `holm` over all comparisons of one table.
     """
 
     n_pairs: int
@@ -82,8 +82,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How often there was something to find (valid), and how often that or the opposite went wrong
-    altogether.
+    """Numbers of outcomes.
+
+    Attributes:
+        n: all.
+        n_valid: the truth has the object.
+        n_missed: the truth has the object, and the prediction is empty.
+        n_false_alarm: the truth is empty, and the prediction is not.
     """
 
     n: int
@@ -93,20 +98,20 @@ class Counts:
 
     @property
     def false_positive_rate(self) -> float:
-        """False alarms among the cases with nothing to find; NaN without such cases."""
+        """Share of false alarms among the cases without an object; NaN without such cases."""
         empty = self.n - self.n_valid
         if empty:
             return self.n_false_alarm / empty
         return math.nan
 
 
-def summary(
+def summarise_metric(
     values: ArrayLike, groups: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Summary:
+) -> MetricSummary:
     """Mean, median, SD and interval of the mean.
 
     Args:
-        values: one score each of a case, object, prompt.
+        values: one score for each case, object and prompt.
         groups: patient of each value.
         resamples, seed: of the bootstrap.
 
@@ -115,12 +120,12 @@ def summary(
     """
     scores = np.asarray(values, float).ravel()
     means, n = _group_means(scores, groups)
-    return Summary(
+    return MetricSummary(
         n=n,
         n_left_out=len(scores) - n,
         n_groups=len(means),
-        mean=float(means.mean()) if len(means) else math.nan,
-        median=float(np.median(means)) if len(means) else math.nan,
+        mean=_or_nan(np.mean, means),
+        median=_or_nan(np.median, means),
         sd=_sd(means),
         interval=bootstrap(means, np.mean, resamples=resamples, seed=seed),
     )
@@ -134,10 +139,10 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Compares two models on the same cases, objects and prompts.
+    """Compare two models on the same cases, objects and prompts.
 
     Args:
-        first, second: scores by whatever tells them apart, as (case, object, prompt).
+        first, second: scores by any key that identifies an answer, as (case, object, prompt).
         groups: patient by the same keys.
         resamples, seed: of the bootstrap.
     """
@@ -148,13 +153,13 @@ def compare(
         n_pairs=n,
         n_left_out=len({*first, *second}) - n,
         n_groups=len(means),
-        median_difference=float(np.median(means)) if len(means) else math.nan,
+        median_difference=_or_nan(np.median, means),
         interval=bootstrap(means, np.median, resamples=resamples, seed=seed),
         p=_wilcoxon(means),
     )
 
 
-def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def correct_family(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """The same comparisons with `p_holm`, taken as one family."""
     adjusted = holm([comparison.p for comparison in comparisons])
     return tuple(
@@ -163,8 +168,8 @@ def corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def holm(p: ArrayLike) -> Array:
-    """Holm's step-down correction: p values that may all be held against one level. NaN stays and
-    is not counted.
+    """Holm's step-down correction: p values that may all be compared with one level. NaN stays NaN
+    and is not counted.
     """
     values = np.asarray(p, float)
     result = np.full(values.shape, np.nan)
@@ -182,39 +187,32 @@ def bootstrap(
     Args:
         units: one value a patient, none NaN.
         statistic: of an array along `axis`, as np.mean.
-        resamples, seed: how often, and with which chance.
+        resamples, seed: number of resamples, and their random seed.
     """
     values = np.asarray(units, float)
-    if len(values) < LEAST_GROUPS:
-        return Interval(
-            math.nan, math.nan, f"{len(values)} patients; an interval needs {LEAST_GROUPS}"
-        )
+    if len(values) < MIN_GROUPS:
+        note = f"{len(values)} patients; an interval needs {MIN_GROUPS}"
+        return Interval(math.nan, math.nan, note)
     rng = np.random.default_rng(seed)
     rows = max(1, _CHUNK // len(values))
-    drawn = [
-        statistic(
-            values[rng.integers(0, len(values), (min(rows, resamples - start), len(values)))],
-            axis=1,
-        )
-        for start in range(0, resamples, rows)
-    ]
-    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
+    statistics = []
+    for start in range(0, resamples, rows):
+        size = (min(rows, resamples - start), len(values))
+        samples = values[rng.integers(0, len(values), size)]
+        statistics.append(statistic(samples, axis=1))
+    low, high = np.percentile(np.concatenate(statistics), [2.5, 97.5])
     return Interval(float(low), float(high))
 
 
-def failure_rate(values: ArrayLike, threshold: float = 0.5) -> float:
-    """Part of the values below `threshold` (Dice below 0.5 is a failure); NaN values are left out."""
-    scores = np.asarray(values, float)
-    scores = scores[~np.isnan(scores)]
-    if len(scores):
-        return float((scores < threshold).mean())
-    return math.nan
-
-
-def counts(cases: Iterable[str]) -> Counts:
+def count_outcomes(cases: Iterable[str]) -> Counts:
     """Counts of `Scores.case`; a missed case is a valid one too."""
-    of = Counter(cases)
-    return Counts(of.total(), of["both"] + of["missed"], of["missed"], of["false_alarm"])
+    number = Counter(cases)
+    return Counts(
+        n=number.total(),
+        n_valid=number["both"] + number["missed"],
+        n_missed=number["missed"],
+        n_false_alarm=number["false_alarm"],
+    )
 
 
 def nested_mean(
@@ -239,16 +237,15 @@ def nested_mean(
     """
     scores = np.asarray(values, float).ravel()
     if not levels or any(len(level) != len(scores) for level in levels):
-        raise UsageError(
-            f"{len(scores)} values need levels as long, got {[len(level) for level in levels]}"
-        )
+        lengths = [len(level) for level in levels]
+        raise UsageError(f"{len(scores)} values need levels of that length, got {lengths}")
     table: dict[tuple[Hashable, ...], float] = _means(
         zip(zip(*levels, strict=True), scores.tolist(), strict=True)
     )
     for _ in levels[1:]:
         table = _means((key[1:], value) for key, value in table.items())
     members = {key[0]: value for key, value in table.items()}
-    return (float(np.mean(list(members.values()))) if members else math.nan), members
+    return _or_nan(np.mean, np.array(list(members.values()))), members
 
 
 def spread(
@@ -266,6 +263,13 @@ def spread(
     return _sd(patients), _sd(np.array(list(of_seeds.values())))
 
 
+def _or_nan(statistic: Callable[..., np.floating[Any]], values: Array) -> float:
+    """A statistic of values; NaN without any."""
+    if not len(values):
+        return math.nan
+    return float(statistic(values))
+
+
 def _sd(values: Array) -> float:
     if len(values) > 1:
         return float(values.std(ddof=1))
@@ -275,7 +279,7 @@ def _sd(values: Array) -> float:
 def _group_means(values: Array, groups: Sequence[Hashable]) -> tuple[Array, int]:
     """Means of the groups that have a value, and the number of values.
 
-    The means ascend, so that what chance draws from them does not depend on the order of rows.
+    The means ascend, so that the draws of the bootstrap do not depend on the order of rows.
     """
     if len(groups) != len(values):
         raise UsageError(f"{len(values)} values need as many groups, got {len(groups)}")
@@ -292,12 +296,12 @@ def _means(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
 
 
 def _wilcoxon(differences: Array) -> float:
-    """Two-sided p; differences of 0 are left out, and 1 is given when nothing else is there."""
+    """Two-sided p; differences of 0 are left out, and p is 1 if there are no others."""
     apart = differences[np.abs(differences) > 1e-12]
     if not len(differences):
         return math.nan
     if not len(apart):
         return 1.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # older scipy warns of few patients, which n_groups tells
+        warnings.simplefilter("ignore")  # older scipy warns about few patients; see n_groups
         return float(stats.wilcoxon(apart).pvalue)

@@ -33,7 +33,7 @@ def clicks_needed(curve: ArrayLike, threshold: float, limit: int) -> int:
     return limit
 
 
-def held(curve: ArrayLike, length: int) -> NDArray[np.float64]:
+def extend_curve(curve: ArrayLike, length: int) -> NDArray[np.float64]:
     """The curve cut or continued to `length` values; who stops early keeps the last score."""
     values = _curve(curve)[:length]
     return np.pad(values, (0, length - len(values)), mode="edge")

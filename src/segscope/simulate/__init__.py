@@ -1,8 +1,8 @@
-"""Prompts that nobody made: truth and current masks to clicks, boxes and scribbles.
+"""Simulated prompts: clicks, boxes and scribbles from the truth and the current masks.
 
-`segscope.simulate.plan` puts these simulators together to what happens in one interaction,
-`degrade` makes images worse. numpy and scipy only; all randomness comes from a generator that is
-passed in.
+`segscope.simulate.plan` combines these simulators into one interaction,
+`segscope.simulate.corrupt` degrades images. Uses numpy and scipy only; all randomness comes from a
+generator that is passed in.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from segscope.errors import UnknownName
 from segscope.prompts import Prompt
 from segscope.simulate import boxes, clicks, masks, points, scribbles
-from segscope.simulate.annotation_target import Target
+from segscope.simulate.annotation_target import AnnotationTarget
 
-__all__ = ["SHORT", "SIMULATORS", "Simulator", "Target", "simulator"]
+__all__ = ["SHORT", "SIMULATORS", "AnnotationTarget", "Simulator", "simulator"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Simulator:
 
     Attributes:
         make: (target, rng, **options) to prompts; the options are its keyword-only parameters. It
-            needs an object on the target's frame or, where it corrects, an error.
+            needs an object on the target's frame or, for corrections, an error.
         about: what it does.
-        origin: where the rule comes from.
-        number: the option that a bare number stands for.
-        corrects: whether it can also answer to errors.
+        origin: paper or software that introduced the rule.
+        number: the option that a number without a name sets.
+        corrects: whether it can also correct errors.
         whole: whether it chooses the frame itself.
     """
 
@@ -44,7 +44,7 @@ class Simulator:
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """Names of options and what they are when not given."""
+        """Default of each option."""
         parameters = inspect.signature(self.make).parameters.values()
         return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
 
@@ -100,7 +100,7 @@ SIMULATORS = {
     "scribble.contour": Simulator(
         scribbles.contour, "strokes along the eroded outline", "ScribblePrompt", corrects=True
     ),
-    "lasso": Simulator(masks.lasso, "what a hand encircles", "nnInteractive", corrects=True),
+    "lasso": Simulator(masks.lasso, "region encircled by hand", "nnInteractive", corrects=True),
     "mask.gt": Simulator(masks.exact, "the true mask", "SAM 2", corrects=True),
     "mask.morph": Simulator(
         masks.morph,
@@ -111,7 +111,6 @@ SIMULATORS = {
     "everything": Simulator(masks.everything, "no prompt: masks of everything", "SAM"),
 }
 
-#: short names, as users write them
 SHORT = {
     "clicks": "click.rt",
     "click": "click.rt",
@@ -121,13 +120,14 @@ SHORT = {
     "scribble": "scribble.center",
     "mask": "mask.gt",
 }
+"""Short names, as users write them."""
 
 
 def simulator(name: str) -> Simulator:
     """The simulator of a name in the table.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: no such simulator.
     """
     if name not in SIMULATORS:
         raise UnknownName("prompt simulator", name, [*SHORT, *SIMULATORS])

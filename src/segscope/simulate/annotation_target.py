@@ -1,7 +1,8 @@
-"""What a simulated person looks at: the object, the answer so far, and what has been said about it."""
+"""What a simulated annotator works on: an object, the current prediction, and earlier prompts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,22 +15,22 @@ Rng = np.random.Generator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """One object to point at.
+class AnnotationTarget:
+    """One object to annotate.
 
     Attributes:
         truth: (frame, row, column) bool.
-        found: the answer so far, of the same shape, or None before the first one.
+        predicted: the current mask, of the same shape, or None before the first prompt.
         frame: where to prompt; simulators of whole stacks choose for themselves.
-        object_id: what the prompts are about.
-        given: all earlier prompts.
+        object_id: the object of the prompts.
+        prompts: all earlier prompts.
     """
 
     truth: NDArray[np.bool_]
-    found: NDArray[np.bool_] | None = None
+    predicted: NDArray[np.bool_] | None = None
     frame: int = 0
     object_id: int = 1
-    given: tuple[Prompt, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
     @property
     def mask(self) -> Mask:
@@ -37,24 +38,27 @@ class Target:
         return self.truth[self.frame]
 
     def errors(self) -> tuple[Mask, Mask]:
-        """What is missed and what is surplus on the frame, both (row, column); at first the whole
-        object is missed.
+        """Missed and surplus pixels of the frame, both (row, column); before the first prompt the
+        whole object is missed.
         """
-        if self.found is None:
+        if self.predicted is None:
             return self.mask, np.zeros_like(self.mask)
-        found = self.found[self.frame]
-        return self.mask & ~found, found & ~self.mask
+        predicted = self.predicted[self.frame]
+        return self.mask & ~predicted, predicted & ~self.mask
 
     def region(self) -> tuple[Mask, bool]:
         """Where a stroke goes, and its sign: the object at first, then the largest part of the
         larger error.
         """
         missed, surplus = self.errors()
-        if self.found is None:
+        if self.predicted is None:
             return missed, True
         positive = int(missed.sum()) >= int(surplus.sum())
+        error = surplus
+        if positive:
+            error = missed
         largest = np.zeros_like(missed)
-        for where, part in parts(missed if positive else surplus, most=1):
+        for where, part in parts(error, most=1):
             largest[where] = part
         return largest, positive
 
@@ -62,13 +66,19 @@ class Target:
         """Pixels (row, column) of the frame that were clicked before for this object."""
         if frame is None:
             frame = self.frame
+        return [self._pixel(point) for point in self._points(frame)]
+
+    def _points(self, frame: int) -> Iterator[Point]:
+        place = (frame, self.object_id)
+        for prompt in self.prompts:
+            if isinstance(prompt, Point) and (prompt.frame, prompt.object_id) == place:
+                yield prompt
+
+    def _pixel(self, point: Point) -> tuple[int, int]:
         rows, columns = self.truth.shape[1:]
-        return [
-            (min(max(int(prompt.y), 0), rows - 1), min(max(int(prompt.x), 0), columns - 1))
-            for prompt in self.given
-            if isinstance(prompt, Point)
-            and (prompt.frame, prompt.object_id) == (frame, self.object_id)
-        ]
+        row = min(max(int(point.y), 0), rows - 1)
+        column = min(max(int(point.x), 0), columns - 1)
+        return row, column
 
     def click(
         self, row: int, column: int, positive: bool = True, frame: int | None = None
@@ -76,6 +86,6 @@ class Target:
         """A click on the centre of a pixel."""
         if frame is None:
             frame = self.frame
-        return Point(
-            float(column) + 0.5, float(row) + 0.5, int(frame), self.object_id, bool(positive)
-        )
+        x = float(column) + 0.5
+        y = float(row) + 0.5
+        return Point(x, y, int(frame), self.object_id, bool(positive))

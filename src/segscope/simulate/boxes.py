@@ -1,4 +1,4 @@
-"""Boxes: tight, one a part, loosened as people draw them, and the box of a volume."""
+"""Boxes: tight, one for each part, loosened as people draw them, and the box of a volume."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.prompts import Box, MaskPrompt, Prompt
-from segscope.simulate.annotation_target import Rng, Target
+from segscope.simulate.annotation_target import AnnotationTarget, Rng
 from segscope.simulate.regions import parts
 
 
 @dataclass(frozen=True, slots=True)
 class Jitter:
-    """How far each edge may go: up to `share` of the box's short side, plus `pixels`, but at most
-    `most` pixels.
+    """How far each edge may move.
 
-    Pixels are meant on frames whose longer side is `at` pixels, and grow with the frame; None: as
-    they are. `outward`: edges only ever move out. `own`: the share is of the side that the edge
-    moves along.
+    Attributes:
+        share: part of the box's short side.
+        pixels: added to it.
+        at: `pixels` and `most` apply to frames whose longer side has this length, and scale with
+            the frame; None: they do not scale.
+        outward: whether edges move outward only.
+        most: limit in pixels.
+        own: whether the share is of the side that the edge moves along.
     """
 
     share: float = 0.0
@@ -36,20 +40,19 @@ JITTERS = {
     "b": Jitter(pixels=20),  # MedSAM2
     "c": Jitter(pixels=5, at=256),  # CVPR 2025 challenge
     "d": Jitter(pixels=20, at=128, outward=False),  # ScribblePrompt
-    "e": Jitter(
-        share=0.1, at=512, outward=False, most=20, own=True
-    ),  # training of MedSAM2 (Toronto)
+    # training of MedSAM2 (Toronto)
+    "e": Jitter(share=0.1, at=512, outward=False, most=20, own=True),
 }
 
 
-def tight(target: Target, _rng: Rng) -> list[Prompt]:
+def tight(target: AnnotationTarget, _rng: Rng) -> list[Prompt]:
     """The tight box of the whole object."""
     return [Box.around(target.mask, target.frame, target.object_id)]
 
 
-def multi(target: Target, _rng: Rng) -> list[Prompt]:
-    """The tight box of each 8-connected part, largest first; the answer is meant to be the union of
-    their masks.
+def multi(target: AnnotationTarget, _rng: Rng) -> list[Prompt]:
+    """The tight box of each 8-connected part, largest first; the union of their masks is the
+    answer.
     """
     return [
         Box((columns.start, rows.start, columns.stop, rows.stop), target.frame, target.object_id)
@@ -58,24 +61,31 @@ def multi(target: Target, _rng: Rng) -> list[Prompt]:
 
 
 def jitter(
-    target: Target,
+    target: AnnotationTarget,
     rng: Rng,
     *,
     kind: str = "a",
     pixels: float | None = None,
     share: float | None = None,
 ) -> list[Prompt]:
-    """The tight box with its edges moved; `pixels` or `share` replace how far `kind` would go."""
+    """The tight box with its edges moved; `pixels` or `share` replace the limits of `kind`."""
     rule = JITTERS[kind]
     if pixels is not None or share is not None:
         rule = replace(rule, share=share or 0.0, pixels=pixels or 0.0)
     box = Box.around(target.mask, target.frame, target.object_id)
     size_hw = target.truth.shape[1:]
-    scale = max(size_hw) / rule.at if rule.at else 1.0
+    scale = 1.0
+    if rule.at:
+        scale = max(size_hw) / rule.at
     x0, y0, x1, y1 = box.xyxy
-    sides = np.tile((x1 - x0, y1 - y0), 2) if rule.own else short_side(box)
+    sides = np.full(4, short_side(box))
+    if rule.own:
+        sides = np.tile((x1 - x0, y1 - y0), 2)
     reach = np.minimum(rule.share * sides + rule.pixels * scale, rule.most * scale)
-    by = rng.uniform(0.0 if rule.outward else -1.0, 1.0, 4) * reach
+    low = -1.0
+    if rule.outward:
+        low = 0.0
+    by = rng.uniform(low, 1.0, 4) * reach
     return [moved(box, by * (-1, -1, 1, 1), size_hw)]
 
 
@@ -98,11 +108,10 @@ def moved(box: Box, by_xyxy: NDArray[np.float64], size_hw: tuple[int, ...]) -> B
     return Box((x0, y0, x1, y1), box.frame, box.object_id)
 
 
-def middle(target: Target, _rng: Rng) -> list[Prompt]:
-    """A 3D box: the 2D box of the middle slice that has the object, and where it ends.
+def middle(target: AnnotationTarget, _rng: Rng) -> list[Prompt]:
+    """A 3D box: the 2D box of the middle slice of the object, and the ends of its extent.
 
-    The ends are said with empty masks on the slices beyond, where there are such: propagation stops
-        at them.
+    The ends are empty masks on the slices just outside, if these exist: propagation stops there.
     """
     labelled = np.flatnonzero(target.truth.any(axis=(1, 2)))
     if not len(labelled):

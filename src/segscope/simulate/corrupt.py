@@ -1,8 +1,9 @@
-"""Images made worse: what a robustness test does to frames before a network sees them.
+"""Degraded images, for tests of robustness.
 
-worse = degrade(frame, "smoke", severity=3, rng=np.random.default_rng(0))
-hazy = replace(stack, source=Degraded(stack.source, "smoke", severity=3, seed=0))      # lazily,
-frame by frame
+degraded = degrade(frame, "smoke", severity=3, rng=np.random.default_rng(0))
+
+# lazily, frame by frame
+hazy = replace(stack, source=Degraded(stack.source, "smoke", severity=3, seed=0))
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from segscope.simulate.annotation_target import Rng
 from segscope.simulate.corruptions import Image
 from segscope.stack import FrameSource
 
-SAMPLED = 16  # frames that tell the range of values of a stack
+SAMPLED = 16  # frames from which the range of values of a stack is estimated
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,12 @@ class Degradation:
 
     Attributes:
         apply: (image, amount, fixed, free) to an image (row, column, channel) of values around 0 to
-            1, of which it may not change the input. `fixed` draws the same on all frames of a
-            stack, `free` anew on each.
+            1; it must not change its input. `fixed` gives the same numbers for all frames of a
+            stack, `free` different ones for each.
         amounts: of severities 1 to 5.
         about: what it is, and what the amount means.
-        mixed: instead of `apply` for what is done to neighbouring frames: (frame, amount, count of
-            frames) to the frames whose mean stands in its place.
+        mixed: used instead of `apply` for effects on neighbouring frames: (frame, amount, number of
+            frames) to the frames whose mean replaces the frame.
     """
 
     apply: Callable[[Image, float, Rng, Rng], Image] | None
@@ -44,8 +45,8 @@ class Degradation:
     mixed: Callable[[int, int, int], list[int]] | None = None
 
 
-#: the first three are those of SegSTRONG-C; lengths in pixels are meant on frames whose shorter
-#: side is 256
+# The first three are those of SegSTRONG-C. Lengths in pixels apply to frames whose shorter side is
+# 256, and scale with the frame.
 DEGRADATIONS = {
     "smoke": Degradation(
         corruptions.smoke,
@@ -103,7 +104,7 @@ def degradation(name: str) -> Degradation:
     """The row of a name.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: no such degradation.
     """
     if name not in DEGRADATIONS:
         raise UnknownName("degradation", name, DEGRADATIONS)
@@ -113,7 +114,7 @@ def degradation(name: str) -> Degradation:
 def degrade(
     array: NDArray[Any], name: str, severity: int, rng: Rng, *, stack: bool | None = None
 ) -> NDArray[Any]:
-    """A frame, or a stack of frames, made worse.
+    """A degraded frame, or stack of frames.
 
     Args:
         array: (row, column), (row, column, channel), (frame, row, column) or (frame, row, column,
@@ -123,31 +124,34 @@ def degrade(
             the last is longer than 4.
 
     Returns:
-        An array of the same shape and dtype; 8-bit values stay within 0 to 255, others within the
-        range they had.
+        An array of the same shape and dtype; 8-bit values stay within 0 to 255, others within their
+        original range.
 
     Raises:
         UsageError: unknown name or severity, or a single frame where neighbours are needed.
     """
     if stack is None:
         stack = array.ndim == 4 or (array.ndim == 3 and array.shape[-1] > 4)
-    source = Degraded(array if stack else array[None], name, severity, int(rng.integers(2**63)))
+    frames = array
+    if not stack:
+        frames = array[None]
+    source = Degraded(frames, name, severity, int(rng.integers(2**63)))
     if not stack and degradation(name).mixed:
         raise UsageError(
-            f"{name!r} is done to neighbouring slices and needs a stack, got shape {array.shape}"
+            f"{name!r} applies to neighbouring slices and needs a stack, got shape {array.shape}"
         )
+    degraded = np.stack([source[frame] for frame in range(len(source))])
     if stack:
-        return np.stack([source[frame] for frame in range(len(source))])
-    return source[0]
+        return degraded
+    return degraded[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Degraded:
-    """Frames made worse when they are read: a `segscope.stack.FrameSource`.
+    """Frames that are degraded when they are read: a `segscope.stack.FrameSource`.
 
-    A frame comes out the same whenever it is read: what is drawn depends on the seed and its number
-        only. Smoke,
-    streaks, gain and the like stand still from frame to frame; noise does not.
+    A frame is the same whenever it is read: its random numbers depend on the seed and its number
+    only. Smoke, streaks, gain and the like do not change from frame to frame; noise does.
     """
 
     source: FrameSource
@@ -158,7 +162,7 @@ class Degraded:
     def __post_init__(self) -> None:
         degradation(self.name)
         if self.severity not in range(6):
-            raise UsageError(f"severity is 1 to 5, or 0 for none, got {self.severity!r}")
+            raise UsageError(f"severity must be 1 to 5, or 0 for none, got {self.severity!r}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -178,16 +182,19 @@ class Degraded:
         row = degradation(self.name)
         amount = row.amounts[self.severity - 1]
         if row.mixed is not None:
-            others = row.mixed(index, int(amount), len(self))
-            mean = np.mean([self.source[other] for other in others], axis=0, dtype=float)
-            return _like(frame, mean, -np.inf, np.inf)
+            return self._mix(frame, row.mixed(index, int(amount), len(self)))
         assert row.apply is not None
         fixed, free = (np.random.default_rng((self.seed, number)) for number in (0, index + 1))
         low, high = self._range
         span = high - low or 1.0
-        image = (np.nan_to_num(frame.astype(float), nan=low, posinf=high, neginf=low) - low) / span
-        worse = row.apply(image.reshape(*frame.shape[:2], -1), amount, fixed, free)
-        return _like(frame, worse.reshape(frame.shape) * span + low, low, high)
+        finite = np.nan_to_num(frame.astype(float), nan=low, posinf=high, neginf=low)
+        image = ((finite - low) / span).reshape(*frame.shape[:2], -1)
+        degraded = row.apply(image, amount, fixed, free).reshape(frame.shape)
+        return _like(frame, degraded * span + low, low, high)
+
+    def _mix(self, frame: NDArray[Any], others: list[int]) -> NDArray[Any]:
+        mean = np.mean([self.source[other] for other in others], axis=0, dtype=float)
+        return _like(frame, mean, -np.inf, np.inf)
 
     @cached_property
     def _range(self) -> tuple[float, float]:
@@ -209,8 +216,8 @@ def _ends(frame: NDArray[Any]) -> tuple[float, float]:
 def _like(
     frame: NDArray[Any], values: NDArray[np.float64], low: float, high: float
 ) -> NDArray[Any]:
-    """Values as the dtype of a frame and within its range; what was not finite in the frame stays
-    so.
+    """Values with the dtype of a frame and within its range; where the frame is not finite, its own
+    value stays.
     """
     least, most = _ends(frame)
     values = np.clip(values, min(low, least), max(high, most))

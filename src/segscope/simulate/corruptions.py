@@ -1,9 +1,9 @@
-"""What makes images worse: one function an effect, named and graded in
+"""Effects that degrade images, one function each; their names and amounts are in
 `segscope.simulate.corrupt`.
 
 Each takes an image (row, column, channel) of values around 0 (black) to 1 (white), an amount, and
-two generators: one that draws the same on all frames of a stack, and one that draws anew on each.
-Each returns a new image.
+two generators: `fixed` gives the same numbers for all frames of a stack, `free` different ones for
+each. Each returns a new image.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def _field(rng: Rng, image: Image, cells: float) -> Image:
     """A smooth field (row, column, 1) from 0 to 1, both of which it reaches."""
     field = smooth(rng, image.shape[:2], cells)
     spread = float(np.ptp(field))
-    return ((field - field.min()) / spread if spread else np.ones_like(field))[..., None]
+    if not spread:
+        return np.ones_like(field)[..., None]
+    return ((field - field.min()) / spread)[..., None]
 
 
 def _pixels(image: Image, at_256: float) -> float:
@@ -48,8 +50,9 @@ def smoke(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
 def blood(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
     field = _field(fixed, image, 7)
     patches = OPAQUE * (field >= np.quantile(field, 1 - amount))
-    colours = image.shape[2]
-    colour = np.array(BLOOD_RGB if colours == 3 else [np.mean(BLOOD_RGB)] * colours)
+    colour = np.array(BLOOD_RGB)
+    if image.shape[2] != 3:
+        colour = np.full(image.shape[2], np.mean(BLOOD_RGB))
     return image * (1 - patches) + colour * patches
 
 
@@ -98,9 +101,9 @@ def jpeg(image: Image, amount: float, _fixed: Rng, _free: Rng) -> Image:
 
 
 def _decoded(layer: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    held = io.BytesIO()
-    PIL.Image.fromarray(np.ascontiguousarray(layer)).save(held, "JPEG", quality=quality)
-    return np.asarray(PIL.Image.open(held))
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.ascontiguousarray(layer)).save(file, "JPEG", quality=quality)
+    return np.asarray(PIL.Image.open(file))
 
 
 # --- noise ---------------------------------------------------------------------------------------
@@ -121,7 +124,7 @@ def rician(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
 
 
 def speckle(image: Image, amount: float, _fixed: Rng, free: Rng) -> Image:
-    """Times a gamma variable of mean 1."""
+    """Multiplied by a gamma variable of mean 1."""
     return image * free.gamma(amount**-2, amount**2, image.shape)
 
 
@@ -133,7 +136,7 @@ def bias(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
 
 
 def streaks(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
-    """Bright and dark rays from a place within the middle half of the frame, fading with distance."""
+    """Bright and dark rays from a place in the middle half of the frame, fading with distance."""
     rows, columns, _ = image.shape
     y, x = fixed.uniform(0.25, 0.75, 2) * (rows, columns)
     down, right = np.mgrid[:rows, :columns].astype(float) + 0.5
@@ -146,15 +149,13 @@ def streaks(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
 
 
 def window(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
-    """Seen through a window whose level and width are off by `amount` of the width, each either
-    way.
-    """
+    """Rendered with a window whose level and width are off by `amount` of the width, up or down."""
     level, width = fixed.choice((-1, 1), 2) * amount
     return np.clip((image - 0.5 - level) / (1 + width) + 0.5, 0, 1)
 
 
 def gap(index: int, amount: int, _count: int) -> list[int]:
-    """The slice that is kept in place of one that is not: the last one before it."""
+    """The slice that replaces a missing one: the last one before it."""
     return [index - index % amount]
 
 

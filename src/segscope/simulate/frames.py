@@ -18,10 +18,11 @@ class Rule:
     """One row of RULES.
 
     Attributes:
-        choose: (truth, found, value) to frames; the truth has the object on some frame.
-        default: value that stands after the rule's name, or None for a rule without one.
-        limits: least and greatest value.
-        judges: whether it looks at the answer so far.
+        choose: (truth, predicted, value) to frames; the truth has the object on some frame.
+        about: what it chooses.
+        default: value if none is given, or None for a rule without a value.
+        limits: minimum and maximum of the value.
+        judges: whether it depends on the current prediction.
     """
 
     choose: Callable[[Masks, Masks, float], list[int]]
@@ -32,57 +33,69 @@ class Rule:
 
 
 def present(truth: Masks) -> NDArray[np.intp]:
-    """The frames where the object is."""
+    """The frames with the object."""
     return np.flatnonzero(truth.any(axis=(1, 2)))
 
 
-def ious(truth: Masks, found: Masks) -> NDArray[np.float64]:
+def ious(truth: Masks, predicted: Masks) -> NDArray[np.float64]:
     """IoU of each frame; 1 where both are empty."""
-    both = (truth & found).sum(axis=(1, 2))
-    either = (truth | found).sum(axis=(1, 2))
+    both = (truth & predicted).sum(axis=(1, 2))
+    either = (truth | predicted).sum(axis=(1, 2))
     return np.where(either, both / np.maximum(either, 1), 1.0)
 
 
-def _uniform(truth: Masks, _found: Masks, count: float) -> list[int]:
-    at = present(truth)
-    count = min(int(count), len(at))
-    return [int(at[i * (len(at) // count)]) for i in range(count)]
+def _first(truth: Masks, _predicted: Masks, _value: float) -> list[int]:
+    return [int(present(truth)[0])]
 
 
-def _worst(truth: Masks, found: Masks, _value: float) -> list[int]:
-    """Frames with the object come first; one without is chosen when all of those are right."""
-    iou = ious(truth, found)
-    wrong = (truth ^ found).sum(axis=(1, 2))
+def _edge(truth: Masks, _predicted: Masks, _value: float) -> list[int]:
+    frames = present(truth)
+    return sorted({int(frames[0]), int(frames[-1])})
+
+
+def _centre(truth: Masks, _predicted: Masks, _value: float) -> list[int]:
+    frames = present(truth)
+    return [int(frames[len(frames) // 2])]
+
+
+def _largest(truth: Masks, _predicted: Masks, _value: float) -> list[int]:
+    return [int(truth.sum(axis=(1, 2)).argmax())]
+
+
+def _uniform(truth: Masks, _predicted: Masks, count: float) -> list[int]:
+    frames = present(truth)
+    count = min(int(count), len(frames))
+    step = len(frames) // count
+    return frames[: count * step : step].tolist()
+
+
+def _worst(truth: Masks, predicted: Masks, _value: float) -> list[int]:
+    """Frames with the object come first; one without it is chosen if all of those are right."""
+    iou = ious(truth, predicted)
+    wrong = (truth ^ predicted).sum(axis=(1, 2))
     absent = ~truth.any(axis=(1, 2)) | (wrong == 0)
     if wrong.any():
         return [int(np.lexsort((-wrong, iou, absent))[0])]
     return []
 
 
-def _below(truth: Masks, found: Masks, limit: float) -> list[int]:
-    at = present(truth)
-    return [int(frame) for frame in at[ious(truth[at], found[at]) < limit][:1]]
+def _below(truth: Masks, predicted: Masks, limit: float) -> list[int]:
+    frames = present(truth)
+    low = ious(truth[frames], predicted[frames]) < limit
+    return frames[low][:1].tolist()
 
 
 RULES = {
-    "first": Rule(lambda truth, *_: [int(present(truth)[0])], "first frame with the object"),
-    "edge": Rule(
-        lambda truth, *_: sorted({int(present(truth)[i]) for i in (0, -1)}),
-        "both ends of its extent",
-    ),
-    "centre": Rule(
-        lambda truth, *_: [int(present(truth)[len(present(truth)) // 2])],
-        "middle frame with the object",
-    ),
-    "largest": Rule(
-        lambda truth, *_: [int(truth.sum(axis=(1, 2)).argmax())], "frame with most of it"
-    ),
+    "first": Rule(_first, "first frame with the object"),
+    "edge": Rule(_edge, "both ends of its extent"),
+    "centre": Rule(_centre, "middle frame with the object"),
+    "largest": Rule(_largest, "frame with most of it"),
     "uniform": Rule(_uniform, "k frames i * (T // k) of the T with the object", 3, (1, 10_000)),
     "worst": Rule(
         _worst, "frame of lowest IoU, the most wrong pixels among equals (offline)", judges=True
     ),
     "below": Rule(
-        _below, "first frame of an IoU below the value (online)", 0.75, (0, 1), judges=True
+        _below, "first frame with an IoU below the value (online)", 0.75, (0, 1), judges=True
     ),
 }
 
@@ -101,36 +114,43 @@ class FrameRule:
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise UnknownName("frame rule", self.name, RULES)
-        rule = RULES[self.name]
-        if rule.default is None:
-            if self.value is not None:
-                raise UsageError(
-                    f"the frame rule {self.name!r} takes no value, got {self.value!r}; leave it out"
-                )
-            return
-        if self.value is None:
-            value = rule.default
-        else:
-            value = self.value
-        (low, high) = rule.limits
-        whole = isinstance(rule.default, int)
+        default = RULES[self.name].default
+        if default is not None:
+            object.__setattr__(self, "value", self._check_value(default))
+        elif self.value is not None:
+            raise UsageError(
+                f"the frame rule {self.name!r} takes no value, got {self.value!r}; leave it out"
+            )
+
+    def _check_value(self, default: float) -> float:
+        value = self.value
+        if value is None:
+            value = default
+        low, high = RULES[self.name].limits
+        whole = isinstance(default, int)
         if not low <= value <= high or (whole and value != int(value)):
             kind = "a number"
             if whole:
                 kind = "a whole number"
             raise UsageError(
-                f"the frame rule {self.name!r} takes {kind} from {low} to {high}, got {self.value!r}"
+                f"the frame rule {self.name!r} takes {kind} from {low} to {high}, got "
+                f"{self.value!r}"
             )
-        object.__setattr__(self, "value", int(value) if whole else float(value))
+        if whole:
+            return int(value)
+        return float(value)
 
     @classmethod
     def parse(cls, text: str) -> FrameRule:
         """The rule of a text such as "largest" or "uniform=3"."""
         name, equals, value = text.partition("=")
+        if not equals:
+            return cls(name.strip())
         try:
-            return cls(name.strip(), float(value) if equals else None)
+            number = float(value)
         except ValueError:
             raise UsageError(f"a frame rule is written name or name=number, got {text!r}") from None
+        return cls(name.strip(), number)
 
     def __str__(self) -> str:
         if self.value is None:
@@ -139,21 +159,23 @@ class FrameRule:
 
     @property
     def judges(self) -> bool:
-        """Whether the rule looks at the answer so far."""
+        """Whether the rule depends on the current prediction."""
         return RULES[self.name].judges
 
-    def choose(self, truth: Masks, found: Masks | None = None) -> list[int]:
+    def choose(self, truth: Masks, predicted: Masks | None = None) -> list[int]:
         """The frames to prompt, in order.
 
-        All rules choose frames where the object is, but for "worst" when these are all right. A
-        rule that judges answers chooses the first frame with the object while there is none.
+        All rules choose frames with the object, except "worst" if all of those are right. A rule
+        that depends on the prediction chooses the first frame with the object if there is none.
 
         Args:
             truth: (frame, row, column).
-            found: the answer so far, of the same shape.
+            predicted: the current masks, of the same shape.
         """
-        if found is None and self.judges:
-            return FrameRule("first").choose(truth)
         if not truth.any() and self.name != "worst":
             return []
-        return RULES[self.name].choose(truth, truth if found is None else found, self.value or 0)
+        if predicted is not None:
+            return RULES[self.name].choose(truth, predicted, self.value or 0)
+        if self.judges:
+            return FrameRule("first").choose(truth)
+        return RULES[self.name].choose(truth, truth, self.value or 0)

@@ -1,4 +1,4 @@
-"""Prompts as hands make them: beside the place that was meant."""
+"""Errors of the hand: prompts beside the intended place."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from segscope.simulate.annotation_target import Rng
 from segscope.simulate.boxes import moved, short_side
 from segscope.simulate.regions import Mask
 
-JITTERS = (0.0, 0.05, 0.1, 0.2)  # shares at which robustness is reported
+JITTERS = (0.0, 0.05, 0.1, 0.2)  # shares of the object's size for which robustness is reported
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How far from perfect a simulated person is.
+    """Errors of a simulated annotator.
 
     Attributes:
-        jitter: share of the object's size by which coordinates err, each way. Size is the short
-            side of its box.
-        jitter_px: the same in pixels, on top of it.
+        jitter: share of the object's size by which coordinates are off, each way. The size is the
+            short side of its box.
+        jitter_px: the same in pixels, added to it.
         wrong: probability that a click lands on the wrong side of the object's outline.
         late: frames by which a correction comes late; without effect on images.
     """
@@ -35,47 +35,41 @@ class Noise:
     late: int = 0
 
     def __post_init__(self) -> None:
-        if not (
-            0 <= self.jitter <= 1
-            and 0 <= self.wrong <= 1
-            and 0 <= self.jitter_px <= 1000
-            and self.late >= 0
-        ):
+        shares_valid = 0 <= self.jitter <= 1 and 0 <= self.wrong <= 1
+        if not shares_valid or not 0 <= self.jitter_px <= 1000 or self.late < 0:
             raise UsageError(
-                f"jitter and wrong are 0 to 1, jitter_px is 0 to 1000, late counts frames; got {self}"
+                "jitter and wrong must be 0 to 1, jitter_px 0 to 1000, late a number of frames; "
+                f"got {self}"
             )
 
     def apply(self, prompts: Sequence[Prompt], truth: NDArray[np.bool_], rng: Rng) -> list[Prompt]:
-        """The prompts with errors in them; nothing is drawn where no error is asked for.
+        """The prompts with errors; without errors nothing is drawn from the generator.
 
-        Boxes move by edge, strokes and masks as a whole. What moves stays inside the frame.
+        Boxes move by edge, strokes and masks as a whole. Everything stays inside the frame.
 
         Args:
-            truth: (frame, row, column) the object that is meant.
+            truth: (frame, row, column) the intended object.
         """
-        made = list(prompts)
+        noisy = list(prompts)
         if self.jitter or self.jitter_px:
-            made = [
-                _shaken(prompt, self._reach(truth[prompt.frame]), truth.shape[1:], rng)
-                for prompt in made
-            ]
+            noisy = [self._shake(prompt, truth[prompt.frame], rng) for prompt in noisy]
         if self.wrong:
-            made = [
-                _across(prompt, truth[prompt.frame])
-                if isinstance(prompt, Point) and rng.random() < self.wrong
-                else prompt
-                for prompt in made
-            ]
-        return made
+            noisy = [self._misplace(prompt, truth[prompt.frame], rng) for prompt in noisy]
+        return noisy
 
-    def _reach(self, mask: Mask) -> float:
+    def _shake(self, prompt: Prompt, mask: Mask, rng: Rng) -> Prompt:
         size = 0.0
         if self.jitter and mask.any():
             size = short_side(Box.around(mask))
-        return self.jitter * size + self.jitter_px
+        return _shift(prompt, self.jitter * size + self.jitter_px, mask.shape, rng)
+
+    def _misplace(self, prompt: Prompt, mask: Mask, rng: Rng) -> Prompt:
+        if isinstance(prompt, Point) and rng.random() < self.wrong:
+            return _move_across(prompt, mask)
+        return prompt
 
 
-def _shaken(prompt: Prompt, reach: float, size_hw: tuple[int, ...], rng: Rng) -> Prompt:
+def _shift(prompt: Prompt, reach: float, size_hw: tuple[int, ...], rng: Rng) -> Prompt:
     if isinstance(prompt, Box):
         return moved(prompt, rng.uniform(-reach, reach, 4), size_hw)
     by = rng.uniform(-reach, reach, 2)
@@ -88,26 +82,26 @@ def _shaken(prompt: Prompt, reach: float, size_hw: tuple[int, ...], rng: Rng) ->
             xy = np.clip(np.add(prompt.xy, by), 0.5, last)
             return replace(prompt, xy=tuple(map(tuple, xy.tolist())))
         case MaskPrompt():
-            return replace(prompt, mask=_shifted(prompt.mask, round(by[1]), round(by[0])))
+            return replace(prompt, mask=_shift_mask(prompt.mask, round(by[1]), round(by[0])))
 
 
-def _shifted(mask: Mask, rows: int, columns: int) -> Mask:
-    """A mask moved over the frame; as it was if nothing would be left, which would say that nothing
-    is there.
+def _shift_mask(mask: Mask, rows: int, columns: int) -> Mask:
+    """A mask shifted within the frame; unchanged if nothing would be left, since an empty mask
+    means that the object is absent.
     """
     ys, xs = np.nonzero(mask)
     ys = ys + rows
     xs = xs + columns
-    kept = (ys >= 0) & (ys < mask.shape[0]) & (xs >= 0) & (xs < mask.shape[1])
-    if not kept.any():
+    inside = (ys >= 0) & (ys < mask.shape[0]) & (xs >= 0) & (xs < mask.shape[1])
+    if not inside.any():
         return mask
     shifted = np.zeros_like(mask)
-    shifted[ys[kept], xs[kept]] = True
+    shifted[ys[inside], xs[inside]] = True
     return shifted
 
 
-def _across(point: Point, mask: Mask) -> Point:
-    """A click moved to the nearest pixel of the side that it does not mean; as it was if there is
+def _move_across(point: Point, mask: Mask) -> Point:
+    """A click moved to the nearest pixel on the wrong side of the outline; unchanged if there is
     none.
     """
     wrong = np.argwhere(mask != point.positive)

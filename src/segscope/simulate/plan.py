@@ -1,42 +1,44 @@
-"""Plan: what a simulated person does in one interaction, read from a line of text.
+"""Plan: what a simulated annotator does in one interaction, read from a line of text.
 
-    clicks:5                                   a click, then corrections, until there were five
-    answers box+clicks:3                               a box, then three rounds of corrective clicks
-    points:3,negatives=2                       three points on the object, two beside it
-    box.jitter:kind=b,pixels=10@largest        a loose box on the frame with most of the object
-    mask:jitter_px=2@uniform=3                 the true mask, misplaced by up to two pixels, on
-    three frames box3d.mid+clicks.cc3d:5                    round 0 and rounds 1 to 5 of the CVPR
-    2025 challenge clicks:8@worst                             first click on the first frame,
-    corrections on the worst everything                                 no prompt
+    clicks:5                                 a click, then corrections, five answers in all
+    box+clicks:3                             a box, then three rounds of corrective clicks
+    points:3,negatives=2                     three points on the object, two beside it
+    box.jitter:kind=b,pixels=10@largest      a loose box on the frame with most of the object
+    mask:jitter_px=2@uniform=3               the true mask, shifted by up to two pixels, on three
+                                             frames
+    box3d.mid+clicks.cc3d:5                  round 0 and rounds 1 to 5 of the CVPR 2025 challenge
+    clicks:8@worst                           first click on the first frame, corrections on the
+                                             worst
+    everything                               no prompt
 
-In words: what comes first, after + what corrects, after @ on which frames. After a colon stand a
-number (of points for `points`, of answers else; after + of corrections) and options name=value, of
-which the first step also takes those of `segscope.simulate.noise.Noise`, for the whole plan.
+The first prompts come before +, corrections after it, and the rule for frames after @. A colon is
+followed by a number (of points for `points`, otherwise of answers; after + of corrections) and
+options name=value. The first step also takes the options of `segscope.simulate.noise.Noise`, which
+apply to the whole plan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import UsageError
 from segscope.prompts import Prompt
-from segscope.simulate import SHORT, simulator
-from segscope.simulate.annotation_target import Rng, Target
+from segscope.simulate import simulator
+from segscope.simulate.annotation_target import AnnotationTarget, Rng
 from segscope.simulate.frames import FrameRule
 from segscope.simulate.noise import Noise
-from segscope.simulate.options import Value, check_options
+from segscope.simulate.options import check_options
+from segscope.simulate.plan_text import MAX_ROUNDS, Options, Step, format_step, parse_step
 
 Masks = NDArray[np.bool_]  # (frame, row, column)
-Options = tuple[tuple[str, Value], ...]
 
 NOISE = [field.name for field in fields(Noise)]
 NO_NOISE = Noise()
-MOST_ROUNDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +74,36 @@ class Plan:
     noise: Noise = NO_NOISE
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", _fit(self.opening, self.options))
-        later = self.corrections
-        if later is not None:
-            object.__setattr__(self, "correction_options", _fit(later, self.correction_options))
-            if not simulator(later).corrects:
-                raise UsageError(
-                    f"{later!r} cannot correct; clicks, scribbles, masks and lasso can"
-                )
-        elif self.correction_options:
-            raise UsageError("a plan without corrections has no correction_options; leave them out")
-        low, high = (1, 1) if later is None else (2, MOST_ROUNDS)
-        if not low <= self.rounds <= high:
-            raise UsageError(
-                f"rounds are 1 without corrections, 2 to {MOST_ROUNDS} with them; got {self.rounds} "
-                f"{'without' if later is None else 'with'}"
-            )
-        if (
-            self.frames is not None
-            and simulator(self.opening).whole
-            and (later is None or simulator(later).whole)
-        ):
+        object.__setattr__(self, "options", _without_defaults(self.opening, self.options))
+        if self.corrections is None:
+            self._check_without_corrections()
+        else:
+            options = _without_defaults(self.corrections, self.correction_options)
+            object.__setattr__(self, "correction_options", options)
+            self._check_corrections(self.corrections)
+        if self.frames is not None and not self._takes_frames():
             raise UsageError(
                 f"{self.opening!r} chooses its frame itself; leave out '@{self.frames}'"
             )
+
+    def _check_without_corrections(self) -> None:
+        if self.correction_options:
+            raise UsageError("a plan without corrections has no correction_options; leave them out")
+        if self.rounds != 1:
+            raise UsageError(f"a plan without corrections has 1 round, got {self.rounds}")
+
+    def _check_corrections(self, name: str) -> None:
+        if not simulator(name).corrects:
+            raise UsageError(f"{name!r} cannot correct; clicks, scribbles, masks and lasso can")
+        if not 2 <= self.rounds <= MAX_ROUNDS:
+            raise UsageError(
+                f"a plan with corrections has 2 to {MAX_ROUNDS} rounds, got {self.rounds}"
+            )
+
+    def _takes_frames(self) -> bool:
+        """Whether a step depends on the rule for frames."""
+        names = [name for name in (self.opening, self.corrections) if name is not None]
+        return not all(simulator(name).whole for name in names)
 
     @classmethod
     def parse(cls, text: str) -> Plan:
@@ -106,43 +114,39 @@ class Plan:
         """
         body, at, rule = text.partition("@")
         before, plus, after = body.partition("+")
-        first = _read(before)
-        then = _read(after) if plus else None
-        if then is None and first.number is not None:
-            if not simulator(first.name).corrects:
-                raise UsageError(
-                    f"{before!r}: {first.name!r} takes no number; corrections are written 'box+clicks:3'"
-                )
-            own = tuple(item for item in first.items if item[0] not in NOISE)
-            then = _Step(first.name, first.number - 1, own) if first.number > 1 else None
-        elif first.number is not None:
-            raise UsageError(
-                f"{text!r}: the number of corrections stands after +, as in 'clicks+scribble:3'"
+        opening = parse_step(before)
+        corrections: Step | None
+        if plus:
+            corrections = _parse_corrections(opening, after, text)
+        else:
+            corrections = _repeat_opening(opening, before)
+        known = [*simulator(opening.name).options, *NOISE]
+        options = check_options(opening.name, opening.options, known)
+        noise: dict[str, Any] = {name: options.pop(name) for name in NOISE if name in options}
+        plan = cls(opening.name, tuple(options.items()), noise=Noise(**noise))
+        if corrections is not None:
+            plan = replace(
+                plan,
+                corrections=corrections.name,
+                correction_options=corrections.options,
+                rounds=1 + (corrections.rounds or 1),
             )
-        checked = check_options(first.name, first.items, [*simulator(first.name).options, *NOISE])
-        noise: dict[str, Any] = {name: checked.pop(name) for name in NOISE if name in checked}
-        return cls(
-            opening=first.name,
-            options=tuple(checked.items()),
-            corrections=None if then is None else then.name,
-            correction_options=() if then is None else then.items,
-            rounds=1 if then is None else 1 + (then.number or 1),
-            frames=FrameRule.parse(rule) if at else None,
-            noise=Noise(**noise),
-        )
+        if at:
+            plan = replace(plan, frames=FrameRule.parse(rule))
+        return plan
 
     def __str__(self) -> str:
-        items = (
-            *self.options,
-            *((name, value) for name, value in asdict(self.noise).items() if value),
-        )
-        rule = "" if self.frames is None else f"@{self.frames}"
+        noise = [(name, value) for name, value in asdict(self.noise).items() if value]
+        options = [*self.options, *noise]
+        rule = ""
+        if self.frames is not None:
+            rule = f"@{self.frames}"
         if self.corrections is None:
-            return _write(self.opening, items) + rule
+            return format_step(self.opening, options) + rule
         if (self.corrections, self.correction_options) == (self.opening, self.options):
-            return _write(self.opening, items, self.rounds) + rule
-        correction = _write(self.corrections, self.correction_options, self.rounds - 1)
-        return f"{_write(self.opening, items)}+{correction}{rule}"
+            return format_step(self.opening, options, self.rounds) + rule
+        correction = format_step(self.corrections, self.correction_options, self.rounds - 1)
+        return f"{format_step(self.opening, options)}+{correction}{rule}"
 
     def first(
         self, truth: Masks, rng: Rng, *, object_id: int = 1, frames: Sequence[int] | None = None
@@ -150,30 +154,37 @@ class Plan:
         """The prompts of round 0.
 
         Args:
-            truth: (frame, row, column) bool, the object; a image is one frame.
+            truth: (frame, row, column) bool, the object; an image is one frame.
             frames: where to prompt, in place of the plan's rule.
 
         Returns:
-            Prompts on frames where the object is; none for an object that is nowhere, and none for
-            "everything".
+            Prompts on frames that show the object; none for an object that is on no frame, and none
+            for "everything".
         """
         _check_masks(truth)
         row = simulator(self.opening)
         options = dict(self.options)
         if frames is None:
-            frames = [0] if row.whole else (self.frames or FrameRule("largest")).choose(truth)
+            frames = self._first_frames(truth)
         prompts: list[Prompt] = []
         for frame in frames:
             if row.whole or truth[frame].any():
-                prompts += row.make(Target(truth, None, frame, object_id), rng, **options)
+                target = AnnotationTarget(truth, None, frame, object_id)
+                prompts += row.make(target, rng, **options)
         return self.noise.apply(prompts, truth, rng)
+
+    def _first_frames(self, truth: Masks) -> list[int]:
+        if simulator(self.opening).whole:
+            return [0]
+        rule = self.frames or FrameRule("largest")
+        return rule.choose(truth)
 
     def correct(
         self,
         truth: Masks,
-        found: Masks,
+        predicted: Masks,
         rng: Rng,
-        given: Sequence[Prompt] = (),
+        prompts: Sequence[Prompt] = (),
         *,
         object_id: int = 1,
         frame: int | None = None,
@@ -182,102 +193,81 @@ class Plan:
 
         Args:
             truth: (frame, row, column) bool.
-            found: the answer so far, of the same shape.
-            given: all earlier prompts; pixels clicked before are not clicked again (but for errors
-                of the hand).
+            predicted: the answer so far, of the same shape.
+            prompts: all earlier prompts; pixels clicked before are not clicked again (except by
+                errors of the hand).
             frame: where to correct, in place of the plan's rule.
 
         Returns:
-            Prompts on frames where something is wrong. None if nothing is, if the rule finds no
-            frame worth a correction, if every wrong pixel was clicked before, or if the plan has no
-            corrections.
+            Prompts on frames with errors. None if there are no errors, if the rule chooses no
+            frame, if every wrong pixel was clicked before, or if the plan has no corrections.
         """
-        _check_masks(truth, found)
+        _check_masks(truth, predicted)
         if self.corrections is None:
             return []
         row = simulator(self.corrections)
         options = dict(self.correction_options)
-        target = Target(truth, found, 0, object_id, tuple(given))
+        target = AnnotationTarget(truth, predicted, 0, object_id, tuple(prompts))
         if row.whole:
             return self.noise.apply(row.make(target, rng, **options), truth, rng)
-        chosen = (
-            (self.frames or FrameRule("worst")).choose(truth, found) if frame is None else [frame]
-        )
-        prompts: list[Prompt] = []
-        for at in sorted({self._later(at, truth, found) for at in chosen}):
-            if (truth[at] != found[at]).any():
-                prompts += row.make(replace(target, frame=at), rng, **options)
-        return self.noise.apply(prompts, truth, rng)
-
-    def _later(self, frame: int, truth: Masks, found: Masks) -> int:
-        """The frame on which somebody who is late corrects what went wrong on `frame`: one that is
-        wrong as well.
-        """
-        late = range(frame + self.noise.late, len(truth)) if self.noise.late else ()
-        return next((at for at in late if (truth[at] != found[at]).any()), frame)
-
-
-class _Step(NamedTuple):
-    """One side of the + as read: a name of the table, a number of rounds, and options."""
-
-    name: str
-    number: int | None
-    items: tuple[tuple[str, Value], ...]
-
-
-def _read(text: str) -> _Step:
-    head, colon, tail = text.partition(":")
-    head = head.strip()
-    name = SHORT.get(head, head.replace("clicks.", "click."))
-    counts = simulator(name).number
-    number: int | None = None
-    items: list[tuple[str, Value]] = []
-    for place, part in enumerate(tail.split(",") if colon else ()):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if equals:
-            items.append((key, value))
-        elif place == 0 and key.isdecimal() and 0 < int(key) <= MOST_ROUNDS:
-            number = int(key)
+        if frame is None:
+            rule = self.frames or FrameRule("worst")
+            chosen = rule.choose(truth, predicted)
         else:
-            raise UsageError(
-                f"{text!r}: after ':' come a number from 1 to {MOST_ROUNDS} and options name=value, got {part!r}"
-            )
-    if counts is not None and number is not None:
-        items.append((counts, number))
-        number = None
-    return _Step(name, number, tuple(items))
+            chosen = [frame]
+        wrong = (truth != predicted).any(axis=(1, 2))
+        corrections: list[Prompt] = []
+        for place in sorted({self._delay(place, wrong) for place in chosen}):
+            if wrong[place]:
+                corrections += row.make(replace(target, frame=place), rng, **options)
+        return self.noise.apply(corrections, truth, rng)
+
+    def _delay(self, frame: int, wrong: NDArray[np.bool_]) -> int:
+        """The frame on which a late annotator corrects an error of `frame`: the first one at least
+        so much later that is wrong too.
+        """
+        if self.noise.late:
+            for later in range(frame + self.noise.late, len(wrong)):
+                if wrong[later]:
+                    return later
+        return frame
 
 
-def _write(name: str, options: Iterable[tuple[str, Value]], number: int | None = None) -> str:
-    row = simulator(name)
-    values = dict(options)
-    if row.number is not None:
-        number = int(values.pop(row.number, row.options[row.number]))
-    short = next(
-        (short for short, long in SHORT.items() if long == name), name.replace("click.", "clicks.")
-    )
-    after = ([] if number is None else [str(number)]) + [
-        f"{key}={value}" for key, value in values.items()
-    ]
-    if after:
-        return f"{short}:{','.join(after)}"
-    return short
+def _parse_corrections(opening: Step, after: str, text: str) -> Step:
+    """The step after "+"."""
+    corrections = parse_step(after)
+    if opening.rounds is not None:
+        raise UsageError(
+            f"{text!r}: the number of corrections comes after +, as in 'clicks+scribble:3'"
+        )
+    return corrections
 
 
-def _fit(name: str, options: Options) -> Options:
+def _repeat_opening(opening: Step, text: str) -> Step | None:
+    """The corrections of a plan such as "clicks:5", or None."""
+    if opening.rounds is None:
+        return None
+    if not simulator(opening.name).corrects:
+        raise UsageError(
+            f"{text!r}: {opening.name!r} takes no number; corrections are written 'box+clicks:3'"
+        )
+    if opening.rounds == 1:
+        return None
+    options = tuple(item for item in opening.options if item[0] not in NOISE)
+    return Step(opening.name, opening.rounds - 1, options)
+
+
+def _without_defaults(name: str, options: Iterable[tuple[str, Any]]) -> Options:
     """The options that differ from their defaults, checked."""
-    known = simulator(name).options
-    return tuple(
-        (key, value)
-        for key, value in check_options(name, options, known).items()
-        if value != known[key]
-    )
+    defaults = simulator(name).options
+    values = check_options(name, options, defaults)
+    return tuple((key, value) for key, value in values.items() if value != defaults[key])
 
 
-def _check_masks(truth: Masks, found: Masks | None = None) -> None:
-    for mask in (truth,) if found is None else (truth, found):
+def _check_masks(truth: Masks, *others: Masks) -> None:
+    for mask in (truth, *others):
         if mask.ndim != 3 or mask.dtype != np.bool_ or mask.shape != truth.shape:
             raise UsageError(
-                f"masks are bool (frame, row, column) of one shape, a image is one frame; got {mask.dtype} "
-                f"{mask.shape} for a truth of {truth.shape}"
+                "masks must be bool (frame, row, column) of one shape, where an image is one "
+                f"frame; got {mask.dtype} {mask.shape} for a truth of {truth.shape}"
             )

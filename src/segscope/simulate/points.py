@@ -1,4 +1,4 @@
-"""Points on an object that nobody has answered yet."""
+"""Points on an object without any earlier prompt."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.prompts import Prompt
-from segscope.simulate.annotation_target import Rng, Target
+from segscope.simulate.annotation_target import AnnotationTarget, Rng
 from segscope.simulate.regions import deepest, parts
 
-CANDIDATES = 64  # places outside that are looked at for each far negative
+CANDIDATES = 64  # places compared for each negative point
 
 
-def points(target: Target, rng: Rng, *, k: int = 1, negatives: int = 0) -> list[Prompt]:
+def points(target: AnnotationTarget, rng: Rng, *, k: int = 1, negatives: int = 0) -> list[Prompt]:
     """One point near the centroid and k - 1 drawn from the object; `negatives` far from them and
     from each other.
     """
@@ -39,7 +39,7 @@ def _far(
     return places[start:]
 
 
-def top(target: Target, _rng: Rng, *, k: int = 1) -> list[Prompt]:
+def top(target: AnnotationTarget, _rng: Rng, *, k: int = 1) -> list[Prompt]:
     """The deepest pixel of each of the largest parts."""
     clicks: list[Prompt] = []
     for (rows, columns), part in parts(target.mask, k):

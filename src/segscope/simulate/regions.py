@@ -1,4 +1,4 @@
-"""Parts and depths of masks, (row, column) or (z, row, column), and smooth randomness."""
+"""Parts and depths of masks, (row, column) or (z, row, column), and smooth random fields."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ Window = tuple[slice, ...]
 
 
 def bounds(mask: Mask) -> Window | None:
-    """The window that just holds a mask of any dimension; None for an empty one."""
+    """The tight window of a mask of any dimension; None for an empty one."""
     window = []
     for axis in range(mask.ndim):
-        at = np.flatnonzero(
-            mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis))
-        )
-        if not len(at):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        places = np.flatnonzero(mask.any(axis=others))
+        if not len(places):
             return None
-        window.append(slice(int(at[0]), int(at[-1]) + 1))
+        window.append(slice(int(places[0]), int(places[-1]) + 1))
     return tuple(window)
 
 
@@ -51,13 +50,16 @@ def depth(mask: Mask) -> NDArray[np.float64]:
 def deepest(
     mask: Mask, avoid: Iterable[tuple[int, int]] = (), at_least: float = 0.0
 ) -> tuple[float, int, int]:
-    """Depth, row and column of the deepest pixel of a mask (row, column) that is not one to avoid.
+    """Depth, row and column of the deepest pixel of a mask (row, column), except those to avoid.
 
-    Ties go to the first in reading order. The depth is 0 where no pixel is left, and where none
-    reaches `at_least` (which may save the work).
+    Ties go to the first in reading order. The depth is 0 if no pixel is left, or none reaches
+    `at_least` (which may save the computation).
     """
     window = bounds(mask)
-    if window is None or (min(side.stop - side.start for side in window) + 1) / 2 < at_least:
+    if window is None:
+        return 0.0, 0, 0
+    short_side = min(side.stop - side.start for side in window)
+    if (short_side + 1) / 2 < at_least:
         return 0.0, 0, 0
     top = window[0].start
     left = window[1].start
@@ -70,18 +72,19 @@ def deepest(
     row, column = divmod(int(np.argmax(deep)), deep.shape[1])
     value = float(deep[row, column])
     if value >= at_least:
-        return (value, row - 1 + top, column - 1 + left)
-    return (0.0, 0, 0)
+        return value, row - 1 + top, column - 1 + left
+    return 0.0, 0, 0
 
 
 def _blend(length: int, knots: int) -> NDArray[np.float64]:
     """Weights (length, knots) that spread values at knots smoothly over a line of pixels."""
-    at = np.linspace(0, knots - 1, length)
-    left = np.minimum(at.astype(int), knots - 2)
-    share = at - left
+    places = np.linspace(0, knots - 1, length)
+    left = np.minimum(places.astype(int), knots - 2)
+    share = places - left
     share = share * share * (3 - 2 * share)
     weights = np.zeros((length, knots))
-    weights[np.arange(length), left], weights[np.arange(length), left + 1] = 1 - share, share
+    weights[np.arange(length), left] = 1 - share
+    weights[np.arange(length), left + 1] = share
     return weights
 
 

@@ -1,4 +1,4 @@
-"""Thinning of masks (row, column), and lines of pixels through what is left."""
+"""Thinning of masks (row, column), and lines of pixels through the skeleton."""
 
 from __future__ import annotations
 
@@ -9,21 +9,13 @@ from segscope.simulate.regions import Mask, parts
 
 Line = NDArray[np.intp]  # (n, 2): row, column of touching pixels, in order
 
-RING = (
-    (0, 1),
-    (-1, 1),
-    (-1, 0),
-    (-1, -1),
-    (0, -1),
-    (1, -1),
-    (1, 0),
-    (1, 1),
-)  # neighbours, once round
+RING = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
+"""Offsets of the neighbours, in order around a pixel."""
 
 
 def _removable() -> NDArray[np.bool_]:
-    """For each pattern of eight neighbours (bit k = RING[k] is set): the pixel is no end and holds
-    nothing together.
+    """For each pattern of eight neighbours (bit k: RING[k] is set): whether the pixel is not an end
+    and does not connect others.
 
     The latter is Yokoi's connectivity number for 8-connected objects being one: removing such a
     pixel changes neither the parts nor the holes.
@@ -62,26 +54,26 @@ def thin(mask: Mask) -> Mask:
 
 
 def lines(pixels: Mask, most: int) -> list[Line]:
-    """Up to `most` lines through thin pixels: the longest of the largest part, then of what is left
-    beside it.
+    """Up to `most` lines through thin pixels: the longest of the largest part, then of the other
+    pixels.
     """
     left = pixels.copy()
-    found: list[Line] = []
-    while len(found) < most and left.any():
+    chosen: list[Line] = []
+    while len(chosen) < most and left.any():
         ((rows, columns), part) = next(parts(left, 1))
         line = _longest(part) + np.array((rows.start, columns.start))
-        if found and len(line) < 3:
+        if chosen and len(line) < 3:
             break
-        found.append(line)
+        chosen.append(line)
         left[tuple(line.T)] = False
-    return found
+    return chosen
 
 
 def _longest(part: Mask) -> Line:
-    """The line between two pixels of a connected part that lie about as far apart in it as any two."""
-    at = [(int(row), int(column)) for row, column in np.argwhere(part)]
-    end, _ = _walk(set(at), at[0])
-    start, before = _walk(set(at), end)
+    """The line between two pixels of a connected part whose distance in it is about the longest."""
+    pixels = [(int(row), int(column)) for row, column in np.argwhere(part)]
+    end, _ = _walk(set(pixels), pixels[0])
+    start, before = _walk(set(pixels), end)
     line = [start]
     while line[-1] != end:
         line.append(before[line[-1]])
@@ -94,7 +86,7 @@ def _walk(
     """The pixel farthest from `start` in steps, and for each pixel the one before it on the way."""
     before = {start: start}
     queue = [start]
-    for row, column in queue:  # grows while it is walked through
+    for row, column in queue:  # grows during the iteration
         for y, x in RING:
             near = (row + y, column + x)
             if near in pixels and near not in before:

@@ -1,0 +1,174 @@
+"""Records while they are being updated: which of them a new work is, what a feed adds to them, and
+the queue of works found by searching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from segscope.catalogue import identify, upstream
+from segscope.catalogue.feeds import FeedResponse
+from segscope.catalogue.findings import CatalogueFinding
+from segscope.catalogue.merge import may_share, same_work, updated, without_identifier
+from segscope.catalogue.record import Record
+from segscope.catalogue.relevance import MIN_RELEVANCE, relevance
+from segscope.catalogue.store import Catalogue
+
+
+@dataclass
+class WorkingCopy:
+    """Records by id, the queue by id, and what has been noted about them.
+
+    Attributes:
+        day: today, ISO; written as the day of new values.
+        records: as they are now.
+        queue: works found by searching that a person has not accepted yet.
+        added, queued: ids of new records, and of new works in the queue.
+        findings: what a person should look at.
+    """
+
+    day: str
+    records: dict[str, Record]
+    queue: dict[str, Record]
+    added: list[str] = field(default_factory=list)
+    queued: list[str] = field(default_factory=list)
+    findings: list[CatalogueFinding] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._names = Catalogue(self.records.values())
+
+    def note(self, kind: str, where: str, what: str) -> None:
+        """Add a finding."""
+        self.findings.append(CatalogueFinding(kind, where, what))
+
+    def by_arxiv(self, identifier: str) -> Record:
+        """The record with an arXiv id."""
+        for record in self.records.values():
+            if record.arxiv and record.arxiv.id == identifier:
+                return record
+        raise KeyError(identifier)
+
+    def add_listed(self, work: Record) -> None:
+        """Add a work of the list, or merge it into the record of the same work."""
+        record, work = self._find_same(work)
+        if record is None:
+            self.records[work.id] = work
+            self.added.append(work.id)
+            return
+        if work.id != record.id:
+            work = replace(work, aliases=(*work.aliases, work.id))
+        self.records[record.id] = updated(record, work)
+
+    def consider(self, response: FeedResponse) -> None:
+        """Put a search result into the queue, unless it is known or not relevant."""
+        record = response.record
+        known, _ = self._find_same(record)
+        if known is not None or record.id in self.queue:
+            return
+        if relevance(response) < MIN_RELEVANCE:
+            return
+        self.queue[record.id] = upstream.tagged(record, self.day, abstract=response.abstract)
+        self.queued.append(record.id)
+
+    def _find_same(self, work: Record) -> tuple[Record | None, Record]:
+        """The record of a work, and the work without identifiers of another work, which are
+        reported.
+        """
+        names = _names_of(work)
+        for name in names:
+            known = self._names.get(name)
+            if known is None:
+                continue
+            record = self.records[known.id]
+            if may_share(record, work):
+                return record, work
+            message = f"{name} is {record.title[:60]!r} here, and {work.title[:60]!r} in the list"
+            self.note("disputed identifier", record.id, message)
+            return self._find_same(without_identifier(work, names))
+        for record in self.records.values():
+            if same_work(record, work):
+                return record, work
+        return None, work
+
+    def is_same(self, record: Record, other: Record) -> bool:
+        """Whether the answer of a feed is the work that was requested."""
+        if record.doi and record.doi == other.doi:
+            if may_share(record, other):
+                return True
+            message = f"{record.doi} is {other.title[:70]!r} there; nothing was copied"
+            self.note("disputed identifier", record.id, message)
+            return False
+        first, second = (next(iter(each.authors), None) for each in (record, other))
+        return identify.same_person(first, second) and same_work(record, other)
+
+    def enrich(self, record: Record, response: FeedResponse) -> None:
+        """Copy into a record what a feed knows better."""
+        new = response.record
+        if new.arxiv and not may_share(record, new):
+            message = f"arXiv has {new.title[:70]!r} by {new.byline}; the record is unchanged"
+            self.note("disputed identifier", record.id, message)
+            return
+        if response.withdrawn:
+            message = "withdrawn according to arXiv; the record stays in the catalogue"
+            self.note("withdrawn", record.id, message)
+        self._note_wrong_date(record, new)
+        if record.arxiv and new.date and not new.arxiv:  # the date of the first publication counts
+            new = _without_origin(new, "date")
+        if record.doi and new.doi and record.doi != new.doi:
+            new = _without_origin(new, "doi")
+        better = updated(record, replace(new, listed=(), aliases=()))
+        self.records[record.id] = upstream.tagged(better, self.day, abstract=response.abstract)
+
+    def _note_wrong_date(self, record: Record, new: Record) -> None:
+        if not record.date or not new.date or new.provenance["date"].source != "arxiv":
+            return
+        if _months_apart(record.date, new.date) > 1:
+            message = f"{record.date} here, {new.date} at arXiv, which is used"
+            self.note("wrong date", record.id, message)
+
+    def note_missing(self, listed_titles: Iterable[str], before: Iterable[Record]) -> None:
+        """Report records of the list that it does not have any more.
+
+        Args:
+            listed_titles: titles that the list has now.
+            before: records as they were before the update.
+        """
+        titles = {identify.fold(title) for title in listed_titles}
+        if not titles:
+            return
+        gone = []
+        for record in before:
+            names = {identify.fold(text) for text in (record.title, *record.aliases)}
+            if record.listed and titles.isdisjoint(names):
+                gone.append(record.id)
+        if gone:
+            message = (
+                f"{len(gone)} works are no longer in the list, or have another title there; they "
+                f"stay in the catalogue: {', '.join(gone[:5])}"
+            )
+            self.note("gone from the list", "list", message)
+
+
+def _names_of(work: Record) -> list[str]:
+    """The id of a work and its other identifiers."""
+    names = [work.id]
+    if work.doi:
+        names.append(f"doi:{work.doi}")
+    if work.arxiv:
+        names.append(f"arxiv:{work.arxiv.id}")
+    return names
+
+
+def _without_origin(record: Record, name: str) -> Record:
+    """The record without the origin of a field, so that merging does not use its value."""
+    origins = {key: origin for key, origin in record.provenance.items() if key != name}
+    return replace(record, provenance=origins)
+
+
+def _months_apart(one: str, other: str) -> int:
+    return abs(_month_number(one) - _month_number(other))
+
+
+def _month_number(date: str) -> int:
+    return int(date[:4]) * 12 + int(date[5:7] or 1)

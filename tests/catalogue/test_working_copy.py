@@ -1,0 +1,65 @@
+"""What an update does to single records; whole updates are in test_update.py."""
+
+from __future__ import annotations
+
+from segscope.catalogue.feeds import FeedResponse
+from segscope.catalogue.record import Arxiv, Author, Origin, Record, with_origin
+from segscope.catalogue.working_copy import WorkingCopy
+
+DAY = "2026-05-02"
+TITLE = "A promptable network that segments organs in CT scans"
+
+
+def record(
+    identifier: str, title: str = TITLE, source: str = "sam4mis", **values: object
+) -> Record:
+    authors = (Author("Doe", "Jane"),)
+    return with_origin(
+        Record(f"arxiv:{identifier}", title),
+        Origin(source, DAY),
+        title=title,
+        authors=authors,
+        arxiv=Arxiv(identifier),
+        **values,
+    )
+
+
+def working_copy(*records: Record) -> WorkingCopy:
+    return WorkingCopy(DAY, {each.id: each for each in records}, {})
+
+
+def test_a_listed_work_joins_the_record_with_its_identifier() -> None:
+    copy = working_copy(record("2605.00001"))
+    copy.add_listed(record("2605.00001", f"{TITLE}."))
+    copy.add_listed(record("2605.00002", "Something else altogether, by the same author"))
+    assert copy.added == ["arxiv:2605.00002"]
+    assert len(copy.records) == 2
+
+
+def test_a_date_of_arxiv_replaces_a_wrong_one_and_is_reported() -> None:
+    copy = working_copy(record("2605.00001", date="2024-01"))
+    copy.enrich(
+        copy.by_arxiv("2605.00001"),
+        FeedResponse(record("2605.00001", source="arxiv", date="2026-05-01")),
+    )
+    assert copy.by_arxiv("2605.00001").date == "2026-05-01"
+    assert [finding.kind for finding in copy.findings] == ["wrong date"]
+
+
+def test_another_work_under_the_same_identifier_changes_nothing() -> None:
+    before = record("2605.00001")
+    copy = working_copy(before)
+    other = with_origin(
+        record("2605.00001", "Bees", "arxiv"), Origin("arxiv", DAY), authors=(Author("Roe", "R."),)
+    )
+    copy.enrich(before, FeedResponse(other))
+    assert copy.records == {before.id: before}
+    assert [finding.kind for finding in copy.findings] == ["disputed identifier"]
+
+
+def test_only_relevant_new_works_are_queued() -> None:
+    copy = working_copy(record("2605.00001"))
+    copy.consider(FeedResponse(record("2605.00001")))
+    copy.consider(FeedResponse(record("2605.00002", "Crops in satellite images")))
+    copy.consider(FeedResponse(record("2605.00003", "SAM 3 in endoscopy, with prompts")))
+    assert copy.queued == list(copy.queue) == ["arxiv:2605.00003"]
