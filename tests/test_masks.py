@@ -15,6 +15,7 @@ from support.inputs import masks_2d
 from segscope.errors import UsageError
 from segscope.masks import Masks, decode_runs, encode_runs
 
+
 @given(masks_2d)
 def test_run_lengths_give_the_mask_back(mask: NDArray[np.bool_]) -> None:
     runs = encode_runs(mask)

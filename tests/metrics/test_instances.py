@@ -67,12 +67,16 @@ def test_overlapping_masks_are_matched_so_that_most_have_a_partner():
     pairs = overlaps(found, truth)
     chosen = match(pairs, 0.75)
     # IoU: (0, 0) 1, (0, 1) 0.857, (1, 0) 0.9, (1, 1) 0.762
-    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [
+    assert sorted(
+        zip(pairs.predicted[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)
+    ) == [
         (0, 0),
         (1, 1),
     ]
     chosen = match(pairs, 0.8)
-    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [
+    assert sorted(
+        zip(pairs.predicted[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)
+    ) == [
         (0, 1),
         (1, 0),
     ]
@@ -93,7 +97,7 @@ def test_matching_is_the_best_of_all_matchings():
         pairs = overlaps(found, truth)
         chosen = match(pairs, threshold)
         assert (len(chosen), round(float(pairs.iou[chosen].sum()), 9)) == best, seed
-        assert len(set(pairs.found[chosen])) == len(set(pairs.truth[chosen])) == len(chosen)
+        assert len(set(pairs.predicted[chosen])) == len(set(pairs.truth[chosen])) == len(chosen)
 
 
 def test_pairs_are_those_of_the_definition():
@@ -103,11 +107,11 @@ def test_pairs_are_those_of_the_definition():
         for _ in range(2)
     )
     pairs = overlaps(found, truth)
-    assert pairs.areas_found.tolist() == np.bincount(found.ravel())[1:].tolist()
+    assert pairs.areas_predicted.tolist() == np.bincount(found.ravel())[1:].tolist()
     assert len(pairs.iou) == len(
         np.unique(np.stack([found, truth])[:, (found > 0) & (truth > 0)], axis=1).T
     )
-    for one, two, value in zip(pairs.found + 1, pairs.truth + 1, pairs.iou, strict=True):
+    for one, two, value in zip(pairs.predicted + 1, pairs.truth + 1, pairs.iou, strict=True):
         assert (
             value
             == ((found == one) & (truth == two)).sum() / ((found == one) | (truth == two)).sum()
