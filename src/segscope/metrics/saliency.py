@@ -2,8 +2,9 @@
 values 0 to 1.
 
 Each takes one image: `predicted` (row, column), bool or float 0 to 1, and `truth` (row, column)
-bool. They agree with py_sod_metrics where that is sound. An empty truth gives NaN (a small false alarm
-would otherwise score about 0.9), and a map that is 0 everywhere scores 0 where higher is better.
+bool. They agree with py_sod_metrics where that is sound. An empty truth gives NaN (a small false
+alarm would otherwise score about 0.9), and a map that is 0 everywhere scores 0 where higher is
+better.
 """
 
 from __future__ import annotations
