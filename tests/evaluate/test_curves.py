@@ -29,10 +29,18 @@ def test_the_challenge_is_scored_as_it_was() -> None:
     """Two classes; class two has no box round of its own figure but the same rounds."""
     curves = {"0:1": (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "0:2": (0.0, 0.0, 0.2, 0.4, 0.4, 0.6)}
     rows = [
-        result_row(0.0, kind="volume", prompt="box3d.mid+clicks.cc3d:5", object=name, round=k, challenge_dice=value,
-            challenge_nsd=value / 2)
-        for name, values in curves.items() for k, value in enumerate(values, 1)
-    ]  # fmt: skip
+        result_row(
+            0.0,
+            kind="volume",
+            prompt="box3d.mid+clicks.cc3d:5",
+            object=name,
+            round=k,
+            challenge_dice=value,
+            challenge_nsd=value / 2,
+        )
+        for name, values in curves.items()
+        for k, value in enumerate(values, 1)
+    ]
     (found,) = summarise(rows, {"protocol": {"cvpr25": True}, "models": {}}, [], {}).challenge
     mean = [(a + b) / 2 for a, b in zip(*curves.values(), strict=True)]
     assert found["dice_first"] == pytest.approx(mean[0])
@@ -42,7 +50,17 @@ def test_the_challenge_is_scored_as_it_was() -> None:
 
 
 def test_a_run_over_time_scores_nothing() -> None:
-    rows = [result_row(0.0, kind="volume", prompt="box3d.mid+clicks.cc3d:5", round=k, challenge_dice=0.9, challenge_nsd=0.9,
-                seconds=20.0) for k in range(1, 7)]  # fmt: skip
+    rows = [
+        result_row(
+            0.0,
+            kind="volume",
+            prompt="box3d.mid+clicks.cc3d:5",
+            round=k,
+            challenge_dice=0.9,
+            challenge_nsd=0.9,
+            seconds=20.0,
+        )
+        for k in range(1, 7)
+    ]
     (found,) = summarise(rows, {"protocol": {"cvpr25": True}, "models": {}}, [], {}).challenge
     assert (found["dice_auc"], found["dice_final"]) == (0, 0)

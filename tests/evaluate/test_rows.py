@@ -47,7 +47,10 @@ def test_columns_of_scores_are_told_from_others() -> None:
     assert metrics_of([row]) == ["dice", "hd95", "dice@propagated"]
     assert metrics_of([]) == []
     assert describe_metric("dice@prompted").higher_is_better
-    assert [name for name in ("dice", "hd95", "nsd@2") if depends_on_scale(name)] == ["hd95", "nsd@2"]
+    assert [name for name in ("dice", "hd95", "nsd@2") if depends_on_scale(name)] == [
+        "hd95",
+        "nsd@2",
+    ]
     with pytest.raises(UsageError):
         describe_metric("seconds")
 

@@ -49,8 +49,12 @@ def test_models_are_compared_on_what_both_were_asked() -> None:
 
 
 def test_one_family_of_comparisons_is_corrected_together() -> None:
-    rows = [result_row(0.5 + 0.1 * (model == "a"), model=model, dataset=name, case=str(k), group=str(k))
-            for model in "ab" for name in ("one", "two", "three") for k in range(6)]  # fmt: skip
+    rows = [
+        result_row(0.5 + 0.1 * (model == "a"), model=model, dataset=name, case=str(k), group=str(k))
+        for model in "ab"
+        for name in ("one", "two", "three")
+        for k in range(6)
+    ]
     found = summarise(rows, HEADER, [], {}).comparisons
     assert [one["p_holm"] for one in found] == pytest.approx([3 * found[0]["p"]] * 3)
 

@@ -37,8 +37,10 @@ def test_numbers_that_are_missing_are_dashes(value: float | None, text: str) -> 
 
 def test_every_figure_is_in_its_table() -> None:
     rows = [result_row(0.4, model=model, case=case, group=case) for model in "ab" for case in "cde"]
-    rows += [result_row(0.1, model=row["model"], case=row["case"], group=row["case"], degrade="dark:5")
-             for row in rows]  # fmt: skip
+    rows += [
+        result_row(0.1, model=row["model"], case=row["case"], group=row["case"], degrade="dark:5")
+        for row in rows
+    ]
     summary = summarise(rows, HEADER, [], {})
     (overview,) = render_overview(summary.lines)
     assert "dice ↑" in overview

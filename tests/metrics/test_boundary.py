@@ -17,7 +17,8 @@ def _slow_contour(mask):
     result = np.zeros_like(mask)
     for y in range(rows):
         for x in range(columns):
-            # at the border a missing neighbour is replaced by the pixel beside it, so the last pixel has none
+            # at the border a missing neighbour is replaced by the pixel beside it, so the last
+            # pixel has none
             right, below = min(x + 1, columns - 1), min(y + 1, rows - 1)
             result[y, x] = any(
                 mask[y, x] != other

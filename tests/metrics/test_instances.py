@@ -1,4 +1,4 @@
-"""Many objects: matching, and the scores that StarDist, Cellpose and panoptic segmentation define."""
+"""Many objects: matching, and the scores of StarDist, Cellpose and panoptic segmentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from segscope.metrics.instances import aggregated_jaccard, instance_scores, matc
 
 @pytest.fixture
 def two_cells():
-    """Truth: cells of 20 and 20 pixels; found: one with IoU 0.8, one with IoU 0.5, and a surplus one of 4."""
+    """Truth: cells of 20 and 20 pixels; found: one with IoU 0.8, one with IoU 0.5, and a surplus
+    one of 4.
+    """
     truth, found = np.zeros((20, 20), int), np.zeros((20, 20), int)
     truth[0:4, 0:5], truth[10:14, 0:5] = 1, 7
     found[0:4, 0:4], found[10:12, 0:5], found[17:19, 17:19] = 3, 9, 4
@@ -60,7 +62,7 @@ def test_two_halves_of_a_cell_match_it_once():
 
 
 def test_overlapping_masks_are_matched_so_that_most_have_a_partner():
-    """Taking the best pair first, the first of each, would leave the second of each alone at 0.8."""
+    """If the best pair came first, the first of each, the others would be left without a pair."""
     row = np.arange(100)
     truth = [row < 40, (row >= 4) & (row < 42)]
     found = [row < 40, row < 36]

@@ -40,7 +40,8 @@ def test_nsd_of_a_square_by_hand():
     """A 3×3 square moved by one pixel: each outline has 8 sides of 1 and 4 cut corners of √½."""
     truth = np.zeros((9, 9), bool)
     truth[2:5, 2:5] = True
-    # of either outline, the far side (2 and its corners) and the middle of the near side (2) have left the other
+    # of either outline, the far side (2 and its corners) and the middle of the near side (2) have
+    # left the other
     away = (2 + 2 * math.sqrt(0.5) + 2) / (8 + 4 * math.sqrt(0.5))
     values = score(np.roll(truth, 1, axis=0), truth, metrics=("nsd@0.5", "nsd@1")).values
     assert values == pytest.approx({"nsd@0.5": 1 - away, "nsd@1": 1})
