@@ -1,10 +1,15 @@
-# make env    a .venv in the checkout with everything that demo, tests and benchmarks need
-# make demo   segment real and generated input; masks and overlay pictures in demo/
-# make test   the tests, without those marked slow (make test PYTEST= runs all)
-# make test-oldest   the same with the oldest versions that pyproject.toml allows
-# make lint   ruff, mypy, import contract
-# make ui     build the annotation page into the package (needs Node 20; the built page is committed, so only after changes)
-# make bench  measure speed and memory        make clean  remove what these made
+# make env          create .venv with everything that the demo, tests and benchmarks need
+# make demo         segment real and generated images; masks and overlays go to demo/
+# make test         run the tests, except those marked slow (make test PYTEST= runs all)
+# make test-processors  run them with one thread and with the instruction sets of older processors
+# make test-oldest  the same with the oldest versions that pyproject.toml allows
+# make lint         ruff, mypy, import contracts
+# make format       format the code
+# make docs         generate docs/reference.md and docs/api.md
+# make ui           build the annotation page into the package; needs Node 20, and only after changes
+#                   in ui/, since the built page is committed
+# make bench        measure speed and memory
+# make clean        remove everything that these commands created
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: env demo test test-oldest lint docs format ui bench clean
+.PHONY: env demo test test-processors test-oldest lint docs format ui bench clean
 .DEFAULT_GOAL := env
 
 env: $(READY)
@@ -21,11 +26,11 @@ $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "segscope needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
-		{ echo "$(PYTHON) cannot make environments: its ensurepip is missing (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+		{ echo "$(PYTHON) cannot create environments: its ensurepip is missing (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# torch goes first and alone, so that no other package's wish decides which build of it comes
+# torch is installed first and alone, so that no other package determines its build
 $(READY): $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt pip
 	$(PIP) install --quiet --constraint constraints.txt torch==2.13.0
@@ -38,6 +43,9 @@ demo: $(READY)
 PYTEST ?= -m "not slow"
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
+
+test-processors: $(READY)
+	PYTHON=$(BIN)/python tests/run_on_processors.sh $(PYTEST)
 
 test-oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
@@ -53,6 +61,7 @@ lint: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_api_reference.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

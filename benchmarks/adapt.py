@@ -1,10 +1,10 @@
-"""The table of docs/adapt.md: every way of adapting `mini`, from 20 images or 4 volumes of five data sets.
+"""The tables of docs/adapt_results.md: all methods of adapting `mini`, on five data sets.
 
     python benchmarks/adapt.py --data DATA --out RUNS            trains and judges what RUNS does not hold yet
     python benchmarks/adapt.py --data DATA --out RUNS --table    only prints the table of what is there
 
 DATA holds the sets below in segscope's own layout; none of them was used to train `mini`. Each set is one
-`segscope adapt compare`. Two cores, 2.5 minutes a method: about three hours for all.
+`segscope compare`. Two cores, 2.5 minutes a method: about three hours for all.
 """
 
 from __future__ import annotations
@@ -94,18 +94,17 @@ def compare(data: Path, out: Path, chosen: Set, methods: list[str], minutes: flo
         folder = blocks(folder, out / f"{chosen.name}_blocks")
     place = out / chosen.name
     argv = [
-        "adapt",
         "compare",
         *methods,
         "--data",
         str(folder),
-        "--few",
+        "--max-patients",
         str(chosen.few),
         "--minutes",
         str(minutes),
     ]
     argv += [
-        "--cases",
+        "--max-cases",
         str(chosen.cases),
         "--out",
         str(place),

@@ -26,7 +26,14 @@ from pathlib import Path
 import numpy as np
 from serving import ONE_THREAD, Server, make_scans
 
-from segscope.client import Answer, Client, MaskPart, NotReachable, ServerError, Session
+from segscope.client import (
+    Client,
+    MaskUpdate,
+    NotReachable,
+    RemoteSession,
+    ServerError,
+    SessionUpdate,
+)
 
 KINDS = {
     "click": 10, "box": 5, "scribble": 3, "paint": 5, "undo": 5, "redo": 2, "describe": 1, "accept": 1, "clear": 1,
@@ -81,7 +88,7 @@ class Annotator:
         finally:
             client.close()
 
-    def step(self, session: Session) -> None:
+    def step(self, session: RemoteSession) -> None:
         kind = self.chance.choices(list(KINDS), list(KINDS.values()))[0]
         self.unheard = kind
         start = time.perf_counter()
@@ -91,7 +98,10 @@ class Annotator:
             else:
                 answer = self.command(session, kind)
                 screen = self.see(session, answer)
-                self.screen, self.steps = screen, (answer.said["can_undo"], answer.said["can_redo"])
+                self.screen, self.steps = (
+                    screen,
+                    (answer.answer["can_undo"], answer.answer["can_redo"]),
+                )
         except NotReachable:
             raise
         except ServerError as error:  # accepted, nothing there, nothing to carry
@@ -104,7 +114,7 @@ class Annotator:
         self.counts[kind] += 1
         self.waited.append(time.perf_counter() - start)
 
-    def command(self, session: Session, kind: str) -> Answer:
+    def command(self, session: RemoteSession, kind: str) -> SessionUpdate:
         chance, (frames, height, width) = self.chance, self.shape
         frame, object_id = chance.randrange(frames), chance.randint(1, 3)
         x, y = chance.uniform(1, width - 1), chance.uniform(1, height - 1)
@@ -136,7 +146,7 @@ class Annotator:
                 return session.choose(frame, object_id, chance.randrange(3))
         return session.accept([frame])
 
-    def see(self, session: Session, answer: Answer) -> Screen:
+    def see(self, session: RemoteSession, answer: SessionUpdate) -> Screen:
         """The screen with what changed; what was not sent is fetched."""
         screen = {key: mask for key, mask in self.screen.items() if key[0] not in answer.stale}
         for part in answer.changes:
@@ -146,12 +156,12 @@ class Annotator:
                 self.draw(screen, part)
         return screen
 
-    def draw(self, screen: Screen, part: MaskPart) -> None:
+    def draw(self, screen: Screen, part: MaskUpdate) -> None:
         key = (part.frame, part.object_id)
         screen[key] = screen.get(key, np.zeros(self.shape[1:], bool)).copy()
-        part.put(screen[key])
+        part.apply_to(screen[key])
 
-    def carry(self, session: Session, *, cut_off: bool) -> None:
+    def carry(self, session: RemoteSession, *, cut_off: bool) -> None:
         """Propagate; a screen drawn from parts must be what the server has."""
         screen = dict(self.screen)
         for number, part in enumerate(session.propagate()):
@@ -164,7 +174,7 @@ class Annotator:
             self.compare(session, screen, "after a propagation")
         self.screen, self.steps = whole, (state["can_undo"], state["can_redo"])
 
-    def look(self, session: Session) -> Screen:
+    def look(self, session: RemoteSession) -> Screen:
         """Everything, fetched."""
         screen: Screen = {}
         for frame in range(self.shape[0]):
@@ -172,7 +182,7 @@ class Annotator:
                 self.draw(screen, part)
         return screen
 
-    def compare(self, session: Session, screen: Screen, when: str) -> None:
+    def compare(self, session: RemoteSession, screen: Screen, when: str) -> None:
         """What the server has must be what a screen shows.
 
         Raises:
@@ -201,7 +211,7 @@ class Annotator:
                     )
                 answer = session.redo() if self.unheard == "undo" else session.undo()
                 self.counts["kept unheard"] += 1
-                steps = (answer.said["can_undo"], answer.said["can_redo"])
+                steps = (answer.answer["can_undo"], answer.answer["can_redo"])
             unheard, self.steps, self.unheard = self.unheard, steps, ""
             self.compare(session, self.screen, f"after a restart ({unheard or 'nothing'} unheard)")
             self.screen = self.look(session)
@@ -226,8 +236,10 @@ def replay(
     lines = 0
     with server.client() as client:
         for person in people:
-            (row,) = client.json("GET", f"/v1/sessions?image_id={image_id}&annotator={person.name}")
-            log = client.ask("GET", f"/v1/sessions/{row['session_id']}/log", None, {})[1]
+            (row,) = client.http.json(
+                "GET", f"/v1/sessions?image_id={image_id}&annotator={person.name}"
+            )
+            log = client.http.request("GET", f"/v1/sessions/{row['session_id']}/log")[1]
             lines += log.count(b"\n")
             path, found = folder / f"{person.name}.jsonl", folder / f"{person.name}.npy"
             path.write_bytes(log)
@@ -245,7 +257,7 @@ def replay(
 def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object]:
     """Work, kill, look, and so on; figures."""
     scans = make_scans(folder / "scans", (10, 64, 80))
-    server = Server(folder / "project", scans, "--facade", "none")
+    server = Server(folder / "project", scans, "--compat", "none")
     chance = random.Random(seed)
     kills, end = 0, time.monotonic() + 60 * minutes
     try:

@@ -51,7 +51,7 @@ def requests(server: Server, options: argparse.Namespace, folder: Path) -> dict[
     """schemathesis with a session that is there; its counts, and what it complains of."""
     with server.client() as client:
         image = client.refer("ct.nii.gz")
-        opened = client.json(
+        opened = client.http.json(
             "POST", "/v1/sessions", {"image_id": image.image_id, "take_over": True}
         )
     known = {
@@ -111,7 +111,7 @@ def frames(server: Server, count: int, chance: random.Random) -> dict[str, int]:
     """Frames that break the protocol, or keep it and make no sense; how connections ended."""
     with server.client() as client:
         image = client.refer("ct.nii.gz")
-        opened = client.json(
+        opened = client.http.json(
             "POST", "/v1/sessions", {"image_id": image.image_id, "take_over": True}
         )
         ends: Counter[str] = Counter()
@@ -271,7 +271,9 @@ def _send(client: Client, name: str, data: bytes) -> int:
     head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={edge}"}
     try:
-        client.ask("POST", "/v1/images", head + data + f"\r\n--{edge}--\r\n".encode(), headers)
+        client.http.request(
+            "POST", "/v1/images", head + data + f"\r\n--{edge}--\r\n".encode(), headers
+        )
     except NotReachable:
         raise
     except ServerError as error:
@@ -284,7 +286,7 @@ def _send(client: Client, name: str, data: bytes) -> int:
 def _good(scans: Path) -> Iterator[Path]:
     from pydicom.data import get_testdata_file
 
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
 
     images = [
         np.asarray(Image.open(path).convert("RGB"))

@@ -35,9 +35,9 @@ from segscope.adapt.methods.knowsam.losses import distil, supervised
 from segscope.adapt.methods.knowsam.method import ROOT, KnowSam
 from segscope.adapt.methods.knowsam.students import Students
 from segscope.adapt.saved import attach
-from segscope.adapt.training.feature_cache import FeatureStore
+from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.run import Request, adapt
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
 from segscope.io.datasets.reading import dataset
 from segscope.metrics.overlap import dice
@@ -148,10 +148,10 @@ def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, 
         far = _data(
             Path(place) / "boxes", seed + 1000, labelled=60, unlabelled=0, test=2, boxes=True
         )
-        settings = Settings(
+        settings = TrainingSettings(
             steps=steps, batch=4, rate=2e-3, augment=0.5, workers=0, average=0.97, seed=seed
         )
-        whole = replace(KnowSam.suited(load("mini", device="cpu").card), side=side)
+        whole = replace(KnowSam.default_for(load("mini", device="cpu").card), side=side)
         alone = KnowSam.supervised(**vars(whole))
         scores = []
         for method in (alone, whole):
@@ -162,7 +162,7 @@ def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, 
     return scores[0], scores[1]
 
 
-def _teach(adapted: Adapted, data: Data, settings: Settings) -> None:
+def _teach(adapted: Adapted, data: Data, settings: TrainingSettings) -> None:
     """Train the teacher alone, on images with a truth; the students stay as they were."""
     before = {
         name: item.detach().clone()
@@ -177,8 +177,8 @@ def _teach(adapted: Adapted, data: Data, settings: Settings) -> None:
                 item.copy_(before[name])
 
 
-def _trained(adapted: Adapted, data: Data, settings: Settings) -> float:
-    more, adapted.store = adapted.method.unlabelled, FeatureStore(settings.cache_bytes)
+def _trained(adapted: Adapted, data: Data, settings: TrainingSettings) -> float:
+    more, adapted.store = adapted.method.unlabelled, FeatureCache(settings.cache_bytes)
     sampler = Sampler(
         data.train,
         data.unlabelled,
@@ -189,9 +189,8 @@ def _trained(adapted: Adapted, data: Data, settings: Settings) -> float:
         variants=4,
         more=more,
     )
-    outcome = Trainer(
-        adapted, data, sampler, replace(settings, validate_every=settings.steps)
-    ).run()
+    once = replace(settings, validate_every=settings.steps)
+    outcome = Trainer(adapted, data, replace(sampler, settings=once)).run()
     return float(outcome.progress.rows[-1]["val dice"])
 
 
@@ -225,7 +224,7 @@ def _data(
 
 def acdc(data: Path, out: Path, seeds: Sequence[int], steps: int, few: int) -> dict[str, Any]:
     """Dice of validation volumes by class, of fused students with and without unlabelled patients, paired."""
-    whole = KnowSam.suited(load("mini", device="cpu").card)
+    whole = KnowSam.default_for(load("mini", device="cpu").card)
     alone = KnowSam.supervised(**vars(whole))
     arms = {"supervised": alone, "knowsam": whole}
     scores: dict[str, list[list[float]]] = {name: [] for name in arms}
@@ -235,13 +234,13 @@ def acdc(data: Path, out: Path, seeds: Sequence[int], steps: int, few: int) -> d
             if not (place / "adaptation.json").is_file():
                 changes = {"steps": steps, "seed": seed, "workers": 0}
                 base = load("mini", device="cpu", dtype="float32")
-                choice = Choice(few=few, seed=seed)
+                choice = Choice(max_patients=few, seed=seed)
                 resume = (place / "run.json").is_file()
                 adapt(
                     Request(base, "mini", method, (dataset(data),), choice, place, changes, resume),
                     say=_say(name, seed),
                 )
-            scores[name].append(list(_volumes(place, data, Choice(few=few, seed=seed))))
+            scores[name].append(list(_volumes(place, data, Choice(max_patients=few, seed=seed))))
     gain = np.array(scores["knowsam"]) - np.array(scores["supervised"])  # (seed, volume)
     return {
         "labelled patients": few,

@@ -21,7 +21,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.io.video.reader import write_video
+from segscope.io.video.writer import write_video
 
 
 def moving_disc(frames: int, side: int) -> Iterator[NDArray[np.uint8]]:

@@ -33,9 +33,9 @@ from segscope.simulate.clicks import corrective_click
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "mini"
 sys.path.insert(0, str(RECIPE))
 
+from crop import bounds, ellipse
 from data import scenes, stack_items
 from evaluate import CASES, dice
-from views import bounds, ellipse
 
 Mask = NDArray[np.bool_]
 Record = dict[str, Any]

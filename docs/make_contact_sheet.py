@@ -1,4 +1,7 @@
-"""Draw docs/images/mini.jpg: what `segscope demo` gives, on one sheet. Run after the weights of mini changed."""
+"""Draw docs/images/mini.jpg, the results of `segscope demo` on one sheet.
+
+Run it after a change of the weights of mini.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ TILE, FOOT, ACROSS = 380, 44, 4
 PAPER, INK = (18, 18, 20), (235, 235, 235)
 
 
-def picture(path: Path) -> Image.Image:
-    """An overlay picture, or the middle frame of an overlay film."""
+def read_tile(path: Path) -> Image.Image:
+    """An overlay image, or the middle frame of an overlay video."""
     if path.suffix != ".mp4":
         return Image.open(path).convert("RGB")
     with av.open(str(path)) as film:
@@ -27,19 +30,19 @@ def picture(path: Path) -> Image.Image:
 
 
 def sheet(folder: Path) -> Image.Image:
-    """All scenes, four in a row, with what they show below them."""
+    """All examples, four in a row, with their titles below them."""
     rows = -(-len(SCENES) // ACROSS)
     page = Image.new("RGB", (ACROSS * TILE, rows * (TILE + FOOT)), PAPER)
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     for number, scene in enumerate(SCENES):
         x, y = number % ACROSS * TILE, number // ACROSS * (TILE + FOOT)
-        tile = picture(folder / f"{scene.name}_overlay{scene.overlay}")
+        tile = read_tile(folder / f"{scene.name}_overlay{scene.overlay}")
         scale = min((TILE - 12) / tile.width, (TILE - 12) / tile.height)
         tile = tile.resize(
             (round(tile.width * scale), round(tile.height * scale)), Image.Resampling.LANCZOS
         )
         page.paste(tile, (x + (TILE - tile.width) // 2, y + (TILE - tile.height) // 2))
-        first, _, second = scene.what.partition(": ")
+        first, _, second = scene.title.partition(": ")
         draw.text((x + 8, y + TILE), first, INK, font)
         draw.text((x + 8, y + TILE + 18), second, INK, font)
     return page

@@ -1,4 +1,4 @@
-"""Bad input of many kinds: each ends with exit code 1 or 2, one paragraph, no traceback, and nothing left behind."""
+"""Bad input of many kinds: exit code 1 or 2, one paragraph, no traceback, nothing left behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from support.inputs import Trap, ct_slice, empty_folder, noise, write_nifti
 
-# --- files that are not what they say -------------------------------------------------------------------------------
+# --- files that are not what they say ------------------------------------------------------------
 
 Maker = Callable[[Path], Path]
 
@@ -52,7 +52,7 @@ def write_nrrd(path: Path) -> None:
 
 
 def write_mp4(path: Path) -> None:
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
 
     write_video(path, noise(6, 64, 64, 3), fps=10)
 
@@ -132,10 +132,25 @@ FILES: dict[str, Maker] = {
     "device": lambda _: Path("/dev/null"),
     "unknown ending": file("scan.xyz", b"hello"),
     "no ending": file("scan", b"hello"),
-    **{f"empty {end}": file(f"empty{end}", b"") for end in (".png", ".nii", ".nii.gz", ".dcm", ".mp4", ".tif", ".npy")},
+    **{
+        f"empty {end}": file(f"empty{end}", b"")
+        for end in (".png", ".nii", ".nii.gz", ".dcm", ".mp4", ".tif", ".npy")
+    },
     **{
         f"text as {end}": file(f"text{end}", b"this is not an image, it is a letter\n" * 40)
-        for end in (".png", ".jpg", ".nii", ".nii.gz", ".dcm", ".mp4", ".tif", ".npy", ".npz", ".nrrd", ".mha")
+        for end in (
+            ".png",
+            ".jpg",
+            ".nii",
+            ".nii.gz",
+            ".dcm",
+            ".mp4",
+            ".tif",
+            ".npy",
+            ".npz",
+            ".nrrd",
+            ".mha",
+        )
     },
     "cut png": cut("cut.png", lambda path: Image.fromarray(noise(60, 60, 3)).save(path)),
     "cut jpeg": cut("cut.jpg", lambda path: Image.fromarray(noise(60, 60, 3)).save(path)),
@@ -147,11 +162,17 @@ FILES: dict[str, Maker] = {
     "cut dicom": cut("cut.dcm", lambda path: path.write_bytes(Path(ct_slice()).read_bytes())),
     "cut npy": cut("cut.npy", lambda path: np.save(path, noise(30, 30, 30))),
     "nifti of 2 TB": file("huge.nii", nifti_header((3, 10000, 10000, 10000))),
-    "nifti of 2 TB, compressed": file("huge.nii.gz", gzip.compress(nifti_header((3, 10000, 10000, 10000)))),
+    "nifti of 2 TB, compressed": file(
+        "huge.nii.gz", gzip.compress(nifti_header((3, 10000, 10000, 10000)))
+    ),
     "nifti with a negative side": file("negative.nii", nifti_header((3, -5, 10, 10))),
     "nifti with no side": file("none.nii", nifti_header((3, 0, 10, 10))),
-    "nifti of complex numbers": file("complex.nii", nifti_header((3, 4, 4, 1), datatype=32, bits=64)),
-    "nifti of an unknown type": file("unknown.nii", nifti_header((3, 4, 4, 1), datatype=999, bits=7)),
+    "nifti of complex numbers": file(
+        "complex.nii", nifti_header((3, 4, 4, 1), datatype=32, bits=64)
+    ),
+    "nifti of an unknown type": file(
+        "unknown.nii", nifti_header((3, 4, 4, 1), datatype=999, bits=7)
+    ),
     "png bomb": file("bomb.png", png_bomb(60_000, 60_000)),
     "png with no side": file("none.png", png_bomb(0, 10)),
     "npy of 16 TB": file("huge.npy", npy_header((20_000, 20_000, 20_000))),
@@ -165,16 +186,19 @@ FILES: dict[str, Maker] = {
     "npz of 16 TB": npz("huge.npz", imgs=npy_header((20_000, 20_000, 20_000))),
     "npz of several unknown arrays": npz("several.npz", a=npy_header((2, 2)), b=npy_header((2, 2))),
     "nrrd of 8 TB": file(
-        "huge.nrrd", b"NRRD0004\ntype: short\ndimension: 3\nsizes: 16000 16000 16000\nencoding: raw\n\n00"
+        "huge.nrrd",
+        b"NRRD0004\ntype: short\ndimension: 3\nsizes: 16000 16000 16000\nencoding: raw\n\n00",
     ),
     "nrrd beside a missing file": file(
-        "apart.nhdr", b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 4 4\nencoding: raw\ndata file: none.raw\n\n"
+        "apart.nhdr",
+        b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n"
+        b"data file: none.raw\n\n",
     ),
     "dicom without pixels": dicom(lambda data: data.__delattr__("PixelData")),
     "dicom without rows": dicom(lambda data: data.__delattr__("Rows")),
     "dicom with more rows than pixels": dicom(lambda data: setattr(data, "Rows", 60_000)),
     "dicom that is a report": lambda _: Path(str(get_testdata_file("test-SR.dcm", download=False))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,4 +1,6 @@
-"""Requests that do not fit: each ends with exit code 1 or 2, one paragraph, no traceback, and nothing left behind."""
+"""Invalid command lines: each ends with exit code 1 or 2, one paragraph, no traceback, and nothing
+left behind.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,7 @@ REQUESTS: dict[str, Callable[[Inputs, Path], Argv]] = {
     "no prompt": on("png"),
     "box of three numbers": on("png", "--box", "1,2,3"),
     "box of words": on("png", "--box", "a,b,c,d"),
-    "box turned round": on("png", "--box", "20,20,5,5"),
+    "box with swapped corners": on("png", "--box", "20,20,5,5"),
     "box of no size": on("png", "--box", "5,5,5,9"),
     "box outside": on("png", "--box", "500,5,600,20"),
     "box not finite": on("png", "--box", "1,1,inf,9"),
@@ -108,7 +110,7 @@ REQUESTS: dict[str, Callable[[Inputs, Path], Argv]] = {
     "point not a number": on("png", "--point", "nan,5"),
     "negative point outside": on("png", *BOX, "--negative", "5,400"),
     "frame outside": on("nii", "--box", "5,5,20,20@6"),
-    "frame outside a image": on("png", "--box", "5,5,20,20@1"),
+    "frame outside an image": on("png", "--box", "5,5,20,20@1"),
     "frame below 0": on("nii", "--box", "5,5,20,20@-1"),
     "frame not a number": on("nii", "--box", "5,5,20,20@first"),
     "volume without a slice": on("nii", *BOX),
@@ -124,52 +126,79 @@ REQUESTS: dict[str, Callable[[Inputs, Path], Argv]] = {
     "mask empty": with_file("mask.png", mask_of(40, 50, 0), "png", "--mask", "FILE"),
     "mask is text": with_file("mask.png", b"hello", "png", "--mask", "FILE"),
     "mask without a slice": with_file("mask.png", mask_of(40, 50), "nii", "--mask", "FILE"),
-    "mask volume of another grid": with_file("mask.nii.gz", write_coarse, "nii", "--mask", "FILE@2"),
+    "mask volume of another grid": with_file(
+        "mask.nii.gz", write_coarse, "nii", "--mask", "FILE@2"
+    ),
     "prompt file missing": on("png", "--prompts", "OUT/none.json"),
     "prompt file is a folder": on("png", "--prompts", "OUT"),
     "prompt file not JSON": with_file("p.json", b"{box", "png", "--prompts", "FILE"),
     "prompt file not text": with_file("p.json", b"\xff\xfe\x00\x80", "png", "--prompts", "FILE"),
-    "prompt file of version 9": with_file("p.json", prompts({"version": 9, "objects": []}), "png", "--prompts", "FILE"),
-    "prompt file with nothing": with_file("p.json", prompts({"version": 1, "objects": []}), "png", "--prompts", "FILE"),
+    "prompt file of version 9": with_file(
+        "p.json", prompts({"version": 9, "objects": []}), "png", "--prompts", "FILE"
+    ),
+    "prompt file with nothing": with_file(
+        "p.json", prompts({"version": 1, "objects": []}), "png", "--prompts", "FILE"
+    ),
     "prompt file with a circle": with_file(
         "p.json",
         prompts({"version": 1, "objects": [{"id": 1, "prompts": [{"type": "circle"}]}]}),
-        "png", "--prompts", "FILE",
+        "png",
+        "--prompts",
+        "FILE",
     ),
     "prompt file with a point outside": with_file(
         "p.json",
-        prompts({"version": 1, "objects": [{"id": 1, "prompts": [{"type": "point", "xy": [900, 5]}]}]}),
-        "png", "--prompts", "FILE",
+        prompts(
+            {"version": 1, "objects": [{"id": 1, "prompts": [{"type": "point", "xy": [900, 5]}]}]}
+        ),
+        "png",
+        "--prompts",
+        "FILE",
     ),
     "prompt file with a missing mask": with_file(
         "p.json",
-        prompts({"version": 1, "objects": [{"id": 1, "prompts": [{"type": "mask", "path": "none.png"}]}]}),
-        "png", "--prompts", "FILE",
+        prompts(
+            {
+                "version": 1,
+                "objects": [{"id": 1, "prompts": [{"type": "mask", "path": "none.png"}]}],
+            }
+        ),
+        "png",
+        "--prompts",
+        "FILE",
     ),
     "everything and a box": on("png", "--everything", *BOX),
     "axis 5": on("nii", "--axis", "5", *BOX3),
-    "axis of a image": on("png", "--axis", "1", *BOX),
+    "axis of an image": on("png", "--axis", "1", *BOX),
     "unknown window": on("nii", "--window", "liverish", *BOX3),
     "window of no width": on("nii", "--window", "0,40", *BOX3),
-    "percentiles falling": on("nii", "--window", "p99,1", *BOX3),
+    "percentiles in the wrong order": on("nii", "--window", "p99,1", *BOX3),
     "unknown direction": on("nii", "--direction", "sideways", *BOX3),
     "unknown memory": on("nii", "--memory", "elephant", *BOX3),
     "unknown device": on("png", "--device", "tpu", *BOX),
     "time point of a 3D file": on("nii", "--volume", "7", *BOX3),
     "channel of a volume": on("nii", "--channel", "9", *BOX3),
-    "series that is not there": on("series", "--series", "nothing like it", *BOX3),
+    "unknown series": on("series", "--series", "nothing like it", *BOX3),
     "unknown model": on("png", "--model", "sam9", *BOX),
     "model file missing": on("png", "--model", "OUT/none.pt", *BOX),
-    "model is a image": on("png", "--model", "GOOD/good.png", *BOX),
+    "model is an image": on("png", "--model", "GOOD/good.png", *BOX),
     "model is text": with_file("model.pt", b"hello " * 99, "png", "--model", "FILE", *BOX),
     "model is empty": with_file("model.pt", b"", "png", "--model", "FILE", *BOX),
     "model is an empty folder": lambda inputs, folder: on(
         "png", "--model", str(empty_folder(folder)), *BOX
     )(inputs, folder),
-    "model is a pickle that runs code": with_file("model.pt", pickled, "png", "--model", "FILE", *BOX),
-    "model is a torch file that runs code": with_file("model.pth", torch_trap, "png", "--model", "FILE", *BOX),
-    "model of unknown keys": with_file("model.pt", torch_of("strange"), "png", "--model", "FILE", *BOX),
-    "model without tensors": with_file("model.pt", torch_of({"epoch": 3}), "png", "--model", "FILE", *BOX),
+    "model is a pickle that runs code": with_file(
+        "model.pt", pickled, "png", "--model", "FILE", *BOX
+    ),
+    "model is a torch file that runs code": with_file(
+        "model.pth", torch_trap, "png", "--model", "FILE", *BOX
+    ),
+    "model of unknown keys": with_file(
+        "model.pt", torch_of("strange"), "png", "--model", "FILE", *BOX
+    ),
+    "model without tensors": with_file(
+        "model.pt", torch_of({"epoch": 3}), "png", "--model", "FILE", *BOX
+    ),
     "model cut off": lambda inputs, folder: with_file(
         "model.safetensors", inputs.tiny.read_bytes()[:2000], "png", "--model", "FILE", *BOX
     )(inputs, folder),
@@ -177,11 +206,20 @@ REQUESTS: dict[str, Callable[[Inputs, Path], Argv]] = {
     "option without value": on("png", "--box"),
     "no output": lambda inputs, folder: ["segment", inputs.png, *BOX],
     "no input": lambda inputs, folder: ["segment", "-o", str(folder / "m.png"), *BOX],
-    "two inputs": lambda inputs, folder: ["segment", inputs.png, inputs.nii, "-o", str(folder / "m.png"), *BOX],
+    "two inputs": lambda inputs, folder: [
+        "segment",
+        inputs.png,
+        inputs.nii,
+        "-o",
+        str(folder / "m.png"),
+        *BOX,
+    ],
     "unknown command": lambda inputs, folder: ["segmentize", inputs.png],
     "output of an unknown kind": on("png", "-o", "OUT/m.xyz", *BOX),
     "output into a missing folder": on("png", "-o", "OUT/none/m.png", *BOX),
-    "output is a folder": lambda inputs, folder: on("png", "-o", str(_named_folder(folder)), *BOX)(inputs, folder),
+    "output is a folder": lambda inputs, folder: on("png", "-o", str(_named_folder(folder)), *BOX)(
+        inputs, folder
+    ),
     "output is the input": on("nii", "-o", "GOOD/volume.nii.gz", *BOX3),
     "output inside the series": on("series", "-o", "GOOD/series/m.nii.gz", *BOX3),
     "volume into a png": on("nii", "-o", "OUT/m.png", *BOX3),
@@ -189,11 +227,17 @@ REQUESTS: dict[str, Callable[[Inputs, Path], Argv]] = {
     "overlay of an unknown kind": on("png", "--overlay", "OUT/o.doc", *BOX),
     "overlay over the masks": on("png", "-o", "OUT/m.png", "--overlay", "OUT/m.png", *BOX),
     "record not JSON": on("png", "--record", "OUT/r.txt", *BOX),
-    "scene that is not there": lambda inputs, folder: ["demo", "--out", str(folder / "d"), "--only", "moon"],
+    "unknown example": lambda inputs, folder: [
+        "demo",
+        "--out",
+        str(folder / "d"),
+        "--only",
+        "moon",
+    ],
     "everything without output": lambda inputs, folder: ["everything", inputs.png],
     "unknown model to show": lambda inputs, folder: ["models", "show", "sam9"],
     "bench of an unknown model": lambda inputs, folder: ["bench", "--model", "sam9"],
-}  # fmt: skip
+}
 
 
 def _named_folder(folder: Path) -> Path:

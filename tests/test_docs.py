@@ -1,4 +1,4 @@
-"""What the documentation says, done: its commands and snippets run in order, in an empty folder, with `mini`."""
+"""The documentation: its commands and snippets run in order, in an empty folder, with `mini`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ BLOCK = re.compile(r"(<!-- not run[^\n]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pages are worked through, one after another; holds the file that the README alone speaks of."""
+    """Where the pages run, one after another; has the file that only the README mentions."""
     from PIL import Image
 
     from segscope.phantom import picture
 
     place = tmp_path_factory.mktemp("docs")
-    made = picture(seed=0)
-    Image.fromarray(made[0] if isinstance(made, tuple) else made).resize((128, 128)).save(
-        place / "cells.png"
-    )
+    image, _ = picture(seed=0)
+    Image.fromarray(image).resize((128, 128)).save(place / "cells.png")
     return place
 
 
@@ -41,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for page in PAGES
     ],
 )
-def test_a_page_does_what_it_says(
+def test_the_commands_of_a_page_run(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
@@ -61,9 +59,7 @@ def test_a_page_does_what_it_says(
                     assert code == 0, (line, capsys.readouterr().err)
 
 
-def test_the_reference_is_that_of_the_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_reference_is_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["make_reference.py", str(tmp_path / "reference.md")])
     runpy.run_path(str(ROOT / "docs" / "make_reference.py"), run_name="__main__")
     assert (tmp_path / "reference.md").read_text() == (
@@ -71,17 +67,43 @@ def test_the_reference_is_that_of_the_commands(
     ).read_text(), "run `make docs`"
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, "docs/concepts.md", "CONTRIBUTING.md", "benchmarks/README.md"]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md"))
 )
-def test_links_lead_somewhere(page: str) -> None:
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_links_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        if "://" not in target:
-            assert (ROOT / page).parent.joinpath(target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text):
+        if "://" in target:
+            continue
+        file = (ROOT / page).parent.joinpath(target) if target else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {anchor_of(heading) for heading in headings}, (target, anchor)
 
 
-def test_what_the_manual_promises_of_names_is_there() -> None:
+def anchor_of(heading: str) -> str:
+    """The anchor that hosts of repositories give a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_path_of_the_map_exists() -> None:
+    """CONTRIBUTING names files of the package without `src/segscope/`."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`([a-z_]+(?:/[\w.<>-]+)+/?|[a-z_]+(?:\.py|/))`", text)
+    assert len(paths) > 40
+    for path in paths:
+        if "<" in path:
+            path = path.partition("<")[0].rpartition("/")[0]
+        places = (ROOT / path, ROOT / "src" / "segscope" / path)
+        assert any(place.exists() for place in places), path
+
+
+def test_the_names_of_the_documentation_exist() -> None:
     import segscope
 
     text = " ".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)

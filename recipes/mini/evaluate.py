@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from crop import SHARES, Viewer, at_click, bounds, ellipse
 from data import LEFT_OUT, Scene, index, scenes
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from views import SHARES, Viewer, around, at_click, bounds, ellipse
 
+from segscope.inference.crop import Crop
 from segscope.models.mini import GATE_IOU, build_mini
 from segscope.simulate.clicks import corrective_click
 
@@ -81,7 +82,7 @@ def box_rounds(
     start from.
     """
     prior = ellipse(box, viewer.frame_hw)
-    view = around(box, viewer.frame_hw)
+    view = Crop.around(box, viewer.frame_hw)
     logits, iou = viewer.answer(view, box=box)
     full = viewer.paste(view, logits[0])
     out = {"raw": dice(full > 0, truth), "iou": float(iou[0]), "prior": dice(prior, truth)}
@@ -94,9 +95,9 @@ def box_rounds(
         x, y, positive = corrective_click(full > 0, truth)
         points = np.vstack([points, [x, y]])
         labels = np.append(labels, int(positive))
-        x0, y0, x1, y1 = view
+        x0, y0, x1, y1 = view.x0, view.y0, view.x1, view.y1
         if not (x0 <= x < x1 and y0 <= y < y1):
-            view = around(bounds(prior, points), viewer.frame_hw)
+            view = Crop.around(bounds(prior, points), viewer.frame_hw)
         logits, iou = viewer.answer(view, points, labels, box, viewer.cut(view, full))
         full = viewer.paste(view, logits[0])
         out[f"+{k + 1}"] = dice(full > 0, truth)
@@ -128,7 +129,7 @@ def click_rounds(viewer: Viewer, truth: NDArray[np.bool_], clicks: int = 5) -> d
         x, y, positive = corrective_click(full > 0, truth)
         points = np.vstack([points, [x, y]])
         labels = np.append(labels, int(positive))
-        view = around(bounds(full > 0, points), viewer.frame_hw)
+        view = Crop.around(bounds(full > 0, points), viewer.frame_hw)
         logits, iou = viewer.answer(view, points, labels, previous=viewer.cut(view, full))
         full = viewer.paste(view, logits[0])
         out[str(k + 1)] = dice(full > 0, truth)

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from train import upsample
 
 from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
+from segscope.models.mini_prompts import MiniPrompts
 
 PARTS = ("memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
          "track_prior", "track_branch", "track_decoder", "track_presence")  # fmt: skip
@@ -182,15 +183,15 @@ def first_answer(
         given = F.interpolate(
             masks[:, None].float() * 20 - 10, (size // 4,) * 2, mode="bilinear", antialias=True
         )
-        _, _, score, tokens = model.decode_tokens(features, previous=given)
+        _, _, score, tokens = model.decode_tokens(features, MiniPrompts(previous=given))
         return given[:, 0], tokens[:, 0], score
     if kind == "click":
         points = interior_points(rng, masks)[:, None] + 0.5
         labels = rows.new_ones(count, 1)
-        logits, iou, score, tokens = model.decode_tokens(features, points, labels)
+        logits, iou, score, tokens = model.decode_tokens(features, MiniPrompts(points, labels))
         best = 1 + iou[:, 1:].argmax(1)
         return logits[rows, best].detach(), tokens[rows, best], score
-    logits, _, score, tokens = model.decode_tokens(features, boxes=tight_boxes(masks))
+    logits, _, score, tokens = model.decode_tokens(features, MiniPrompts(boxes=tight_boxes(masks)))
     return logits[:, 0].detach(), tokens[:, 0], score
 
 
@@ -246,12 +247,10 @@ def clip_loss(loop: Loop, model: MiniModel, clips: Clips, trust: bool) -> Tensor
         if prompted:  # objects that are not there get none
             spot, sign = corrective_clicks(rng, fine > 0, truth[:, t])
             with loop.settings.half():
-                again, _, _, tokens = model.decode_tokens(
-                    frames[t],
-                    2 * spot[:, None] + 1,
-                    sign[:, None],
-                    previous=logits[:, :1].detach().float(),
+                clicks = MiniPrompts(
+                    2 * spot[:, None] + 1, sign[:, None], previous=logits[:, :1].detach().float()
                 )
+                again, _, _, tokens = model.decode_tokens(frames[t], clicks)
             fixed, better = mask_loss(upsample(again[:, :1])[:, 0], truth[:, t])
             loss = loss + (fixed * present).sum() / present.sum().clamp(min=1)
             loop.note("corrected", (better * present).sum() / present.sum())

@@ -36,6 +36,7 @@ from supply import Stream, Supply
 from torch import Generator, Tensor
 
 from segscope.models.mini import MiniModel, normalise
+from segscope.models.mini_prompts import MiniPrompts
 
 
 def upsample(logits: Tensor) -> Tensor:
@@ -62,15 +63,14 @@ def image_loss(loop: Loop, model: MiniModel, rng: Generator, batch: Batch) -> Te
         )
     )
     chance = lambda share: torch.rand(len(boxes), generator=rng, device=device) < share  # noqa: E731
-    given = {"has_box": has_box, "ellipse": chance(0.85)}
+    ellipse = chance(0.85)
     previous = first.hints
     loss = torch.zeros((), device=device)
     for k in range(rounds):
         keep = chance(0.9) if k else first.has_hint
         with settings.half():
-            logits, iou, score = model.decode(
-                features, points, labels, boxes, previous, has_previous=keep, **given
-            )
+            prompts = MiniPrompts(points, labels, boxes, previous, has_box, keep, ellipse)
+            logits, iou, score = model.decode(features, prompts)
         fine = upsample(logits)
         iou = iou.float()
         lone = first.lone if k == 0 else torch.zeros_like(has_box)

@@ -9,7 +9,7 @@ masks = ss.segment(stack, engine, [ss.Box(frame=96, xyxy=(210, 180, 260, 240), o
 ss.write(masks, "liver.nii.gz", source=stack)
 ```
 
-Names are imported when first used, so that `import segscope` is quick and does not import torch.
+Names are imported on first use, so that `import segscope` is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from segscope._version import __version__ as __version__
+from segscope.threads import configure_threads
 
 if TYPE_CHECKING:
     from segscope.errors import Cancelled, PromptError, ReadError, SegscopeError, UsageError
@@ -97,8 +98,10 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `segscope.load` the function: importing `segscope/load.py` would otherwise put the
-    module in its place.
+    """The type of this package, so that `segscope.load` and `segscope.overlay` are functions.
+
+    Modules of the same names exist. When one is imported, Python sets it as an attribute of the
+    package; that attribute is its function here.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -108,3 +111,5 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+configure_threads()

@@ -9,12 +9,12 @@ from segscope.errors import MissingExtra
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import `module` or say which extra to install.
+    """Import `module`, or raise an error that names the extra to install.
 
     Args:
         module: dotted name, for instance `"highdicom.seg"`.
         extra: name of the extra of segscope that brings it.
-        purpose: what it is needed for, ends the sentence "... is needed to ...".
+        purpose: what it is needed for; completes the sentence "... is needed to ...".
 
     Raises:
         MissingExtra: the package is not installed.
@@ -24,6 +24,6 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise MissingExtra(
-            f"{package} is needed to {purpose}, and is not installed ({error}). "
+            f"{package} is needed to {purpose}, but is not installed ({error}). "
             f"Install it with: pip install 'segscope[{extra}]'"
         ) from error

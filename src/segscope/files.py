@@ -14,45 +14,44 @@ from segscope.errors import UsageError, WriteError
 
 @contextmanager
 def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path` and rename it when the block ends well; remove it
-    otherwise.
+    """Yield a temporary path beside `path`; rename it on success, remove it otherwise.
 
     The temporary name keeps the suffix of `path`. A file is synced to disk before the rename, so
     after a crash there is the old file or the new one.
 
     Raises:
         UsageError: the folder of `path` does not exist, or `path` is a folder where a file is
-            wanted.
+            expected.
         WriteError: the file system refuses.
     """
     parent = path.parent
     if not parent.is_dir():
-        raise UsageError(f"the folder {parent} does not exist; make it first")
+        raise UsageError(f"the folder {parent} does not exist; create it first")
     if path.is_dir() and not folder:
         raise UsageError(f"{path} is a folder; name a file")
     try:
-        holder = Path(tempfile.mkdtemp(prefix=".segscope-", dir=parent))
+        workspace = Path(tempfile.mkdtemp(prefix=".segscope-", dir=parent))
     except OSError as error:
         raise WriteError(f"cannot write beside {path}: {error.strerror or error}") from error
-    part = holder / path.name
+    part = workspace / path.name
     try:
         if folder:
             part.mkdir()
         yield part
         _sync(part)
         if folder and path.exists():
-            _replace_folder(path, part, holder / "replaced")
+            _replace_folder(path, part, workspace / "replaced")
         else:
             part.replace(path)
         _sync(parent)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
-        shutil.rmtree(holder, ignore_errors=True)
+        shutil.rmtree(workspace, ignore_errors=True)
 
 
 def _replace_folder(path: Path, part: Path, aside: Path) -> None:
-    """Put `part` in the place of the folder `path`, which comes back if that fails."""
+    """Replace the folder `path` by `part`; it is restored if that fails."""
     path.rename(aside)
     try:
         part.replace(path)
@@ -62,9 +61,7 @@ def _replace_folder(path: Path, part: Path, aside: Path) -> None:
 
 
 def reason_of(error: OSError) -> str:
-    """Why the file system refused, in one line; pydicom puts a whole traceback into the text of its
-    errors.
-    """
+    """Why the file system refused, in one line; pydicom's errors carry a whole traceback."""
     return error.strerror or str(error).partition("\n")[0]
 
 

@@ -41,6 +41,8 @@ class Point:
 
     def __post_init__(self) -> None:
         _check_place(self.frame, self.object_id)
+        object.__setattr__(self, "x", float(self.x))
+        object.__setattr__(self, "y", float(self.y))
         _check_finite((self.x, self.y), "a point")
 
     def check_inside(self, size_hw: tuple[int, int]) -> None:

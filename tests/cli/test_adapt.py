@@ -107,7 +107,7 @@ def test_an_adaptation_becomes_one_file(
     folder: Any = ss.load(adapted, device="cpu")
     assert all(torch.equal(a, b) for a, b in zip(answers(folder), answers(plain), strict=True))
     assert "--overwrite" in ends(argv)
-    assert "must end in" in ends([*argv[:-1], str(tmp_path / "whole.pt")])
+    assert "must have the suffix" in ends([*argv[:-1], str(tmp_path / "whole.pt")])
 
 
 def test_the_result_is_json_on_demand(
@@ -143,7 +143,7 @@ def test_settings_of_the_method_and_prompts_can_be_chosen(
         "decoder=no",
         "--prompt",
         "clicks:2",
-        "--few",
+        "--max-patients",
         "4",
         "--precision",
         "bfloat16",
@@ -167,13 +167,13 @@ def test_wrong_requests_are_refused_before_training(
     assert "does not exist" in ends(command(tmp_path / "nowhere", tiny_checkpoint, out))
     assert "near" in ends(command(folder, Path("minii"), out))
     assert "label" in ends([*usual, "--labels", "kidney"])
-    assert "patients to train on" in ends([*usual, "--few", "50"])
-    assert "training frames" in ends([*usual, "--few", "2"])
+    assert "patients to train on" in ends([*usual, "--max-patients", "50"])
+    assert "training frames" in ends([*usual, "--max-patients", "2"])
     assert "holds a finished run" in ends(command(folder, tiny_checkpoint, adapted))
     assert "finished" in ends(command(folder, tiny_checkpoint, adapted, "--resume"))
     assert "holds no run" in ends([*usual, "--resume"])
     assert "is an adaptation itself" in ends(command(folder, adapted, out))
-    assert "wanted a value like" in ends([*usual, "--set", "prompts=perhaps"])
+    assert "expected a value like" in ends([*usual, "--set", "prompts=perhaps"])
     assert "setting of decoder" in ends([*usual, "--set", "rank=8"])
     assert "prompt simulator" in ends([*usual, "--prompt", "boks"])
     assert "precision" in ends([*usual, "--precision", "int4"])
@@ -187,9 +187,9 @@ def test_a_base_of_a_family_that_a_method_cannot_adapt(
     ends: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from segscope.adapt.methods.decoder import Decoder
+    from segscope.adapt.methods.decoder import DecoderOnly
 
-    monkeypatch.setattr(Decoder, "families", ("sam",))
+    monkeypatch.setattr(DecoderOnly, "families", ("sam",))
     message = ends(command(folder, tiny_checkpoint, tmp_path / "out"))
     assert "adapts networks of the families sam" in message
     assert "lora" in message

@@ -33,7 +33,7 @@ def test_one_command_gives_report_rows_and_summary(
         str(pairs),
         "--prompt",
         "box",
-        "--objects",
+        "--max-objects",
         "1",
         "--workers",
         "1",
@@ -45,8 +45,12 @@ def test_one_command_gives_report_rows_and_summary(
     assert "dice" in said
     assert "report.html" in said
     assert {path.name for path in (tmp_path / "r").iterdir()} == {
-        "report.html", "rows.csv", "rows.jsonl", "rows.parquet", "summary.json",
-    }  # fmt: skip
+        "report.html",
+        "rows.csv",
+        "rows.jsonl",
+        "rows.parquet",
+        "summary.json",
+    }
     assert main([*command, "--json"]) == 0  # nothing is measured again
     found = json.loads(capsys.readouterr().out)
     assert [line["dataset"] for line in found["lines"]] == [pairs.name, "all sets"]
@@ -68,7 +72,7 @@ def test_the_protocols_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["-o", "r", "--model", "mimi"], "near: mini"),
         (["-o", "r", "--split", "val"], "no cases of split val with ground truth"),
         (["-o", "r", "--split", "vali"], "train, val or test"),
-        (["-o", "r", "--kind", "liver"], "no data set"),
+        (["-o", "r", "--only", "liver"], "no data set"),
     ],
 )
 def test_wrong_requests_end_with_2_and_leave_nothing(
@@ -85,7 +89,7 @@ def test_wrong_requests_end_with_2_and_leave_nothing(
 
 
 def test_no_data_set_is_asked_for(ends: object) -> None:
-    assert "name at least one data set" in ends(["evaluate"])  # type: ignore[operator]
+    assert "name at least one" in ends(["evaluate"])  # type: ignore[operator]
 
 
 def test_an_out_that_is_a_file_is_refused(pairs: Path, tmp_path: Path, ends: object) -> None:

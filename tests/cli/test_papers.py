@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cpu_time import cpu_seconds
 
 from segscope.catalogue.links import KINDS, links, records_of
 from segscope.catalogue.store import snapshot
@@ -34,24 +34,11 @@ def said(argv: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> 
     return capsys.readouterr().out
 
 
-def computing_s(*argv: str) -> float:
-    """Least seconds of computing of a command in three runs: this machine may be busy with other things."""
-    taken = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "segscope", *argv], check=True, capture_output=True, timeout=60
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return min(taken)
-
-
 def test_a_filtered_list_comes_at_once() -> None:
-    whole = computing_s(
+    whole = cpu_seconds(
         "papers", "list", "--year", "2025", "--modality", "ultrasound", "--has-code"
     )
-    start = computing_s("--version")
+    start = cpu_seconds("--version")
     assert whole - start < 0.1
     assert whole < 0.6  # 0.23 s on an idle machine
 
@@ -59,7 +46,8 @@ def test_a_filtered_list_comes_at_once() -> None:
 def test_the_list_imports_nothing_heavy() -> None:
     code = (
         "import sys; from segscope.cli.app import main; main(['papers', 'list', '--year', '2025']);"
-        "print('heavy:', sorted({'torch', 'numpy', 'matplotlib', 'bibtexparser'} & set(sys.modules)))"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'bibtexparser'};"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
@@ -83,7 +71,7 @@ def test_show_tells_what_runs_here_and_what_does_not_yet(
     assert "not yet" not in text
     text = said(["show", "2304.12620"], capsys)
     assert "segscope adapt med-sa" in text
-    assert ("not yet" in text) is ("med-sa" not in papers.members("method"))
+    assert ("not yet" in text) is ("med-sa" not in papers.members_of("method"))
     found = json.loads(said(["show", "SAMM (Segment Any", "--json"], capsys))
     assert found["runs_here"]
     assert len(found["related"]) == 5
@@ -136,9 +124,9 @@ def test_every_link_leads_to_a_record_and_a_kind_of_table() -> None:
     known = {record.id for record in snapshot()}
     assert set(links()) <= known
     for kind in KINDS:
-        assert papers.members(kind)
+        assert papers.members_of(kind)
     for link in (link for each in links().values() for link in each):
-        assert link.key in papers.members(link.kind) or link.kind in ("method", "command"), link
+        assert link.key in papers.members_of(link.kind) or link.kind in ("method", "command"), link
         assert link.command.startswith("segscope ")
 
 
@@ -146,7 +134,7 @@ def test_cards_protocols_and_methods_lead_back_to_records() -> None:
     for kind in ("model", "protocol"):
         own = {"mini", "cvpr25"} if kind == "model" else {"prompts"}
         families = {"sam-vit-b", "sam2.1-tiny"}
-        for key in papers.members(kind):
+        for key in papers.members_of(kind):
             stem = key.startswith(("sam-vit", "sam2"))
             assert (
                 records_of(kind, key)
@@ -185,7 +173,7 @@ def test_update_from_addresses_that_are_down_fails_well_and_keeps_everything(
         (["list", "--year", "soon"], "is not a range of years"),
         (["show", "arxiv:9999.99999"], "no paper"),
         (["bib", "no such paper"], "no paper"),
-        (["bib", "--words", "no such words at all"], "no paper fits"),
+        (["bib", "--words", "no such words at all"], "no paper matches"),
         (["stats", "--plot", "a.docx"], "must end in"),
         (["update", "--only", "arxif", "--offline"], "no feed 'arxif'"),
         (["update", "--accept", "arxiv:1"], "not in the queue"),

@@ -1,4 +1,4 @@
-"""`segscope segment` and `everything`, with a small random network: what is written where, and what is said."""
+"""`segscope segment` and `everything` with a small random network: files and messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(inputs: Any, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_a_image(run: Run, inputs: Any, tmp_path: Path) -> None:
+def test_an_image(run: Run, inputs: Any, tmp_path: Path) -> None:
     result = run(
         "segment",
         inputs.png,
@@ -76,8 +76,18 @@ def test_another_axis_comes_back_on_the_stored_grid(
     run: Run, inputs: Any, tmp_path: Path, axis: int
 ) -> None:
     out = tmp_path / "m.nii.gz"
-    result = run("segment", inputs.nii, "-o", str(out), "--axis", str(axis), "--box", "2,1,20,5@9",
-                 "--overlay", str(tmp_path / "o.png"))  # fmt: skip
+    result = run(
+        "segment",
+        inputs.nii,
+        "-o",
+        str(out),
+        "--axis",
+        str(axis),
+        "--box",
+        "2,1,20,5@9",
+        "--overlay",
+        str(tmp_path / "o.png"),
+    )
     assert result["axis"] == axis
     assert nibabel.load(out).shape == nibabel.load(inputs.nii).shape
 
@@ -118,9 +128,19 @@ def test_dicom_seg_carries_the_name(run: Run, inputs: Any, tmp_path: Path) -> No
 
 def test_overlay_and_record(run: Run, inputs: Any, tmp_path: Path) -> None:
     result = run(
-        "segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--box", "5,5,30,30@2", "--window", "p1,99",
-        "--overlay", str(tmp_path / "o.png"), "--record", str(tmp_path / "r.json"),
-    )  # fmt: skip
+        "segment",
+        inputs.nii,
+        "-o",
+        str(tmp_path / "m.nii.gz"),
+        "--box",
+        "5,5,30,30@2",
+        "--window",
+        "p1,99",
+        "--overlay",
+        str(tmp_path / "o.png"),
+        "--record",
+        str(tmp_path / "r.json"),
+    )
     assert ss.read(tmp_path / "o.png").size_hw[1] > 300
     record = json.loads((tmp_path / "r.json").read_text())
     assert record["record"] == result["record"]
@@ -129,13 +149,21 @@ def test_overlay_and_record(run: Run, inputs: Any, tmp_path: Path) -> None:
 
 
 def test_a_video_with_a_film_as_overlay(run: Run, tmp_path: Path) -> None:
-    from segscope.io.video.reader import write_video
+    from segscope.io.video.writer import write_video
     from segscope.phantom import clip
 
     frames, _ = clip(seed=1, frames=5, size_hw=(64, 80))
     write_video(tmp_path / "clip.mp4", frames, fps=10)
-    run("segment", str(tmp_path / "clip.mp4"), "-o", str(tmp_path / "m.tif"), "--box", "20,20,50,50",
-        "--overlay", str(tmp_path / "o.mp4"))  # fmt: skip
+    run(
+        "segment",
+        str(tmp_path / "clip.mp4"),
+        "-o",
+        str(tmp_path / "m.tif"),
+        "--box",
+        "20,20,50,50",
+        "--overlay",
+        str(tmp_path / "o.mp4"),
+    )
     assert len(ss.read(tmp_path / "o.mp4")) == 5
     assert ss.read(tmp_path / "m.tif", channel=None).shape_zyx == (5, 64, 80)
 
@@ -150,14 +178,34 @@ def test_a_prompt_file_and_the_command_line_add_up(run: Run, inputs: Any, tmp_pa
         ],
     }
     (tmp_path / "p.json").write_text(json.dumps(prompts))
-    result = run("segment", inputs.png, "-o", str(tmp_path / "m.png"), "--prompts", str(tmp_path / "p.json"),
-                 "--object", "c", "--point", "30,30")  # fmt: skip
+    result = run(
+        "segment",
+        inputs.png,
+        "-o",
+        str(tmp_path / "m.png"),
+        "--prompts",
+        str(tmp_path / "p.json"),
+        "--object",
+        "c",
+        "--point",
+        "30,30",
+    )
     assert [(row["id"], row["name"]) for row in result["objects"]] == [(1, "a"), (4, "b"), (5, "c")]
 
 
 def test_the_record_is_a_prompt_file(run: Run, inputs: Any, tmp_path: Path) -> None:
-    first = run("segment", inputs.nii, "-o", str(tmp_path / "a.nii"), "--object", "x", "--box", "5,5,30,30@2",
-                "--negative", "8,8@2")  # fmt: skip
+    first = run(
+        "segment",
+        inputs.nii,
+        "-o",
+        str(tmp_path / "a.nii"),
+        "--object",
+        "x",
+        "--box",
+        "5,5,30,30@2",
+        "--negative",
+        "8,8@2",
+    )
     (tmp_path / "p.json").write_text(json.dumps(first["record"]["prompts"]))
     run("segment", inputs.nii, "-o", str(tmp_path / "b.nii"), "--prompts", str(tmp_path / "p.json"))
     a, b = (np.asarray(nibabel.load(tmp_path / name).dataobj) for name in ("a.nii", "b.nii"))
@@ -219,8 +267,20 @@ def test_an_output_is_replaced(run: Run, inputs: Any, tmp_path: Path) -> None:
 
 
 def test_people_get_words(inputs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["segment", inputs.nii, "-o", str(tmp_path / "m.nii.gz"), "--model", str(inputs.tiny),
-                 "--object", "liver", "--box", "5,5,30,30@2"])  # fmt: skip
+    code = main(
+        [
+            "segment",
+            inputs.nii,
+            "-o",
+            str(tmp_path / "m.nii.gz"),
+            "--model",
+            str(inputs.tiny),
+            "--object",
+            "liver",
+            "--box",
+            "5,5,30,30@2",
+        ]
+    )
     said = capsys.readouterr()
     assert code == 0
     assert "6 slices of 40 rows x 50 columns" in said.out

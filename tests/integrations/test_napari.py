@@ -1,4 +1,4 @@
-"""The napari plug-in without napari: layers to prompts, and a session on the real server through plain layers."""
+"""The napari plug-in without napari: layers to prompts, and sessions through plain layers."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari_segscope.image_session import MASKS, POINTS, SHAPES, ImageSession, pixels_of
 from napari_segscope.prompts import (
-    Drawn,
-    changed,
-    painted,
-    spread,
-    to_drawn,
+    LayerPrompts,
+    changed_keys,
+    mask_prompts,
+    painted_masks,
+    to_layers,
     to_prompts,
-    without_layer,
+    with_frame,
 )
-from napari_segscope.work import MASKS, POINTS, SHAPES, Work, pixels_of
 
 from segscope.client import Client
 
 SIZE = (60, 80)
 
 
-# --- coordinates ----------------------------------------------------------------------------------------------------
+# --- coordinates ---------------------------------------------------------------------------------
 
 
 def test_pixel_centres_lie_on_halves() -> None:
-    drawn = Drawn(points=np.array([[3.0, 10.0, 20.0]]), positive=[False], point_objects=[2])
+    drawn = LayerPrompts(points=np.array([[3.0, 10.0, 20.0]]), positive=[False], point_objects=[2])
     assert to_prompts(drawn, SIZE) == {
         (3, 2): [{"type": "point", "xy": [20.5, 10.5], "positive": False}]
     }
@@ -35,7 +35,7 @@ def test_pixel_centres_lie_on_halves() -> None:
 
 def test_a_rectangle_round_pixels_is_their_box() -> None:
     corners = np.array([(1, 9.5, 19.5), (1, 9.5, 29.5), (1, 14.5, 29.5), (1, 14.5, 19.5)])
-    drawn = Drawn(
+    drawn = LayerPrompts(
         shapes=[corners], kinds=["rectangle"], shape_objects=[1], shape_positive=[True], widths=[1]
     )
     assert to_prompts(drawn, SIZE) == {(1, 1): [{"type": "box", "xyxy": [20, 10, 30, 15]}]}
@@ -44,10 +44,16 @@ def test_a_rectangle_round_pixels_is_their_box() -> None:
 def test_what_lies_outside_is_cut_or_left_out() -> None:
     outside = np.array([(0, -9.0, -9.0), (0, -9.0, 200.0), (0, 30.0, 200.0), (0, 30.0, -9.0)])
     path = np.array([(0, 5.0, 5.0), (0, 5.0, 500.0)])
-    drawn = Drawn(
-        np.array([[0, -3.0, 5.0], [0, 5.0, 79.6], [2.4, 5.0, 79.2]]), [True] * 3, [1] * 3,
-        [outside, path, outside + 1000], ["rectangle", "path", "rectangle"], [1, 1, 1], [True] * 3, [1, 0.2, 1],
-    )  # fmt: skip
+    drawn = LayerPrompts(
+        np.array([[0, -3.0, 5.0], [0, 5.0, 79.6], [2.4, 5.0, 79.2]]),
+        [True] * 3,
+        [1] * 3,
+        [outside, path, outside + 1000],
+        ["rectangle", "path", "rectangle"],
+        [1, 1, 1],
+        [True] * 3,
+        [1, 0.2, 1],
+    )
     assert to_prompts(drawn, SIZE) == {
         (0, 1): [
             {"type": "box", "xyxy": [0, 0, 80, 30.5]},
@@ -66,8 +72,8 @@ def test_there_and_back() -> None:
         ],
         (3, 7): [{"type": "point", "xy": [70.125, 50.5], "positive": False}],
     }
-    assert to_prompts(to_drawn(prompts), SIZE) == prompts
-    assert to_prompts(to_drawn({}), SIZE) == {}
+    assert to_prompts(to_layers(prompts), SIZE) == prompts
+    assert to_prompts(to_layers({}), SIZE) == {}
 
 
 def test_masks_have_no_layer() -> None:
@@ -76,30 +82,32 @@ def test_masks_have_no_layer() -> None:
         (0, 1): [mask, {"type": "box", "xyxy": [2, 3, 9, 11]}],
         (1, 1): [{"type": "point", "xy": [1, 1]}],
     }
-    assert without_layer(prompts) == {(0, 1): [mask]}
-    assert len(to_drawn(prompts).shapes) == 1
+    assert mask_prompts(prompts) == {(0, 1): [mask]}
+    assert len(to_layers(prompts).shapes) == 1
 
 
 def test_what_changed() -> None:
-    assert changed({(0, 1): [{"a": 1}], (0, 2): []}, {(0, 1): [{"a": 1}], (4, 1): [{}]}) == [(4, 1)]
-    assert changed({(0, 1): [{"a": 1}]}, {}) == [(0, 1)]
+    assert changed_keys({(0, 1): [{"a": 1}], (0, 2): []}, {(0, 1): [{"a": 1}], (4, 1): [{}]}) == [
+        (4, 1)
+    ]
+    assert changed_keys({(0, 1): [{"a": 1}]}, {}) == [(0, 1)]
 
 
 def test_brush_strokes_name_objects_that_won_and_lost() -> None:
     before, after = np.zeros((4, 5), np.uint16), np.zeros((4, 5), np.uint16)
     before[:2], after[:3] = 1, 1
     after[0, 0] = 2
-    found = painted(before, after)
+    found = painted_masks(before, after)
     assert sorted(found) == [1, 2]
     assert found[1].sum() == 14
-    assert painted(before, before) == {}
+    assert painted_masks(before, before) == {}
 
 
 def test_layers_of_one_slice_have_two_axes() -> None:
-    assert spread(np.ones((2, 2)), 1).tolist() == [[0, 1, 1], [0, 1, 1]]
-    assert spread(np.zeros((0, 3)), 5).shape == (0, 3)
+    assert with_frame(np.ones((2, 2)), 1).tolist() == [[0, 1, 1], [0, 1, 1]]
+    assert with_frame(np.zeros((0, 3)), 5).shape == (0, 3)
     with pytest.raises(ValueError, match="2 axes"):
-        spread(np.ones((2, 2)), 5)
+        with_frame(np.ones((2, 2)), 5)
 
 
 def test_pixels() -> None:
@@ -120,7 +128,7 @@ def test_pixels() -> None:
         pixels_of(layer(np.zeros((2, 2), complex)))
 
 
-# --- with the server ------------------------------------------------------------------------------------------------
+# --- with the server -----------------------------------------------------------------------------
 
 
 class Shapes(SimpleNamespace):
@@ -156,29 +164,37 @@ class Viewer:
 @pytest.fixture
 def image(volume: np.ndarray) -> Any:
     return SimpleNamespace(
-        name="ct: a/b", data=volume, rgb=False, ndim=3, scale=np.array([2.5, 0.8, 0.7]), translate=np.zeros(3),
-        affine=None, multiscale=False,
-    )  # fmt: skip
+        name="ct: a/b",
+        data=volume,
+        rgb=False,
+        ndim=3,
+        scale=np.array([2.5, 0.8, 0.7]),
+        translate=np.zeros(3),
+        affine=None,
+        multiscale=False,
+    )
 
 
 def rectangle(
-    work: Work, frame: int, x0: float, y0: float, x1: float, y1: float, object_id: int
+    session: ImageSession, frame: int, x0: float, y0: float, x1: float, y1: float, object_id: int
 ) -> None:
     corners = [(frame, y0, x0), (frame, y0, x1), (frame, y1, x1), (frame, y1, x0)]
-    work.shapes.data.append(np.array(corners) - [0, 0.5, 0.5])
-    work.shapes.shape_type.append("rectangle")
-    work.shapes.edge_width.append(1.0)
-    features = work.shapes.features
-    work.shapes.features = {
+    session.shapes.data.append(np.array(corners) - [0, 0.5, 0.5])
+    session.shapes.shape_type.append("rectangle")
+    session.shapes.edge_width.append(1.0)
+    features = session.shapes.features
+    session.shapes.features = {
         "object": [*features["object"], object_id],
         "positive": [*features["positive"], True],
     }
 
 
-def dot(work: Work, frame: int, x: float, y: float, object_id: int, positive: bool = True) -> None:
-    work.points.data = np.vstack([work.points.data, [frame, y - 0.5, x - 0.5]])
-    features = work.points.features
-    work.points.features = {
+def dot(
+    session: ImageSession, frame: int, x: float, y: float, object_id: int, positive: bool = True
+) -> None:
+    session.points.data = np.vstack([session.points.data, [frame, y - 0.5, x - 0.5]])
+    features = session.points.features
+    session.points.features = {
         "object": [*features["object"], object_id],
         "positive": [*features["positive"], positive],
     }
@@ -186,94 +202,102 @@ def dot(work: Work, frame: int, x: float, y: float, object_id: int, positive: bo
 
 def test_a_volume_from_boxes_to_undo(client: Client, image: Any) -> None:
     viewer = Viewer()
-    work = Work(viewer, image, client, annotator="napari test")
+    session = ImageSession(viewer, image, client, annotator="napari test")
     assert set(viewer.layers) == {MASKS, SHAPES, POINTS}
     assert viewer.layers[MASKS].data.shape == (7, 60, 80)
-    rectangle(work, 3, 19, 19, 41, 41, 1)
-    dot(work, 3, 62, 17, 2)
-    assert work.send(work.drawn()) == {3}
-    assert work.send(work.drawn()) == set(), "nothing new, nothing sent"
-    work.redraw()
+    rectangle(session, 3, 19, 19, 41, 41, 1)
+    dot(session, 3, 62, 17, 2)
+    assert session.send(session.layer_prompts()) == {3}
+    assert session.send(session.layer_prompts()) == set(), "nothing new, nothing sent"
+    session.redraw()
     inside = viewer.layers[MASKS].data[3, 20:40, 20:40]
     assert (inside == 1).mean() > 0.9
     assert (viewer.layers[MASKS].data[3, 10:25, 55:70] == 2).mean() > 0.5
-    assert np.array_equal(work.session.labels(), work.canvas.labels)
+    assert np.array_equal(session.remote.labels(), session.label_map.labels)
 
-    done = list(work.propagate())
+    done = list(session.propagate())
     assert done[-1][1] == 7
     assert len(done) > 5
-    assert np.array_equal(work.session.labels(), work.canvas.labels)
-    assert (work.canvas.labels[4] == 1).sum() > 300
+    assert np.array_equal(session.remote.labels(), session.label_map.labels)
+    assert (session.label_map.labels[4] == 1).sum() > 300
 
-    work.undo(3)
-    work.refresh()
+    session.undo(3)
+    session.refresh()
     assert not viewer.layers[MASKS].data[4].any()
-    work.undo(3, redo=True)
-    work.refresh()
+    session.redo(3)
+    session.refresh()
     assert viewer.layers[MASKS].data[4].any()
-    assert len(work.points.data) == len(work.shapes.data) == 1
+    assert len(session.points.data) == len(session.shapes.data) == 1
 
-    work.points.data, work.points.features = np.zeros((0, 3)), {"object": [], "positive": []}
-    work.send(work.drawn())
-    assert not (work.canvas.labels[3] == 2).any(), "a point that was deleted takes its mask along"
-    assert np.array_equal(work.session.labels(), work.canvas.labels)
-    work.close()
+    session.points.data, session.points.features = np.zeros((0, 3)), {"object": [], "positive": []}
+    session.send(session.layer_prompts())
+    assert not (session.label_map.labels[3] == 2).any(), (
+        "a point that was deleted takes its mask along"
+    )
+    assert np.array_equal(session.remote.labels(), session.label_map.labels)
+    session.close()
 
 
 def test_strokes_of_the_brush_stay_when_prompts_follow(client: Client, image: Any) -> None:
-    work = Work(Viewer(), image, client, annotator="painter")
-    painted_over = work.canvas.labels[2].copy()
+    session = ImageSession(Viewer(), image, client, annotator="painter")
+    painted_over = session.label_map.labels[2].copy()
     painted_over[5:9, 5:9] = 4
-    assert work.send_strokes(2, painted_over) == {2}
-    assert np.array_equal(work.canvas.labels[2], painted_over)
-    dot(work, 2, 7, 7, 4)
-    work.send(work.drawn())
-    dot(work, 2, 30, 30, 4, positive=False)
-    work.send(work.drawn())
-    work.points.data = work.points.data[
+    assert session.send_strokes(2, painted_over) == {2}
+    assert np.array_equal(session.label_map.labels[2], painted_over)
+    dot(session, 2, 7, 7, 4)
+    session.send(session.layer_prompts())
+    dot(session, 2, 30, 30, 4, positive=False)
+    session.send(session.layer_prompts())
+    session.points.data = session.points.data[
         :1
     ]  # the second one is taken away again: all are replaced, the mask is kept
-    work.points.features = {key: value[:1] for key, value in work.points.features.items()}
-    work.send(work.drawn())
-    kinds = [item["type"] for item in work.session.prompts()[2, 4]]
+    session.points.features = {key: value[:1] for key, value in session.points.features.items()}
+    session.send(session.layer_prompts())
+    kinds = [item["type"] for item in session.remote.prompts()[2, 4]]
     assert kinds == ["mask", "point"]
-    work.close()
+    session.close()
 
 
 def test_the_same_image_goes_on_where_it_was(client: Client, image: Any) -> None:
-    first = Work(Viewer(), image, client, annotator="again")
+    first = ImageSession(Viewer(), image, client, annotator="again")
     rectangle(first, 2, 19, 19, 41, 41, 3)
-    first.send(first.drawn())
+    first.send(first.layer_prompts())
     first.close()
-    second = Work(Viewer(), image, client, annotator="again")
+    second = ImageSession(Viewer(), image, client, annotator="again")
     assert second.shapes.features["object"] == [3]
-    assert second.send(second.drawn()) == set()
-    assert np.array_equal(first.canvas.labels, second.labels.data)
+    assert second.send(second.layer_prompts()) == set()
+    assert np.array_equal(first.label_map.labels, second.labels.data)
     second.close()
 
 
 def test_a_propagation_that_is_left_is_cancelled(client: Client, image: Any) -> None:
-    work = Work(Viewer(), image, client, annotator="impatient")
-    rectangle(work, 3, 19, 19, 41, 41, 1)
-    work.send(work.drawn())
-    for _ in work.propagate():
+    session = ImageSession(Viewer(), image, client, annotator="impatient")
+    rectangle(session, 3, 19, 19, 41, 41, 1)
+    session.send(session.layer_prompts())
+    for _ in session.propagate():
         break
-    dot(work, 3, 62, 17, 2)  # would be refused as long as the propagation is under way
-    assert work.send(work.drawn()) == {3}
-    work.close()
+    dot(session, 3, 62, 17, 2)  # would be refused as long as the propagation is under way
+    assert session.send(session.layer_prompts()) == {3}
+    session.close()
 
 
 def test_a_image_has_layers_of_two_axes(client: Client, volume: np.ndarray) -> None:
     pixels = np.clip(volume[3] / 2 + 60, 0, 255).astype(np.uint8)
     flat = SimpleNamespace(
-        name="cells", data=np.stack([pixels] * 3, axis=-1), rgb=True, ndim=2, scale=np.ones(2),
-        translate=np.zeros(2), affine=None, multiscale=False,
-    )  # fmt: skip
-    work = Work(Viewer(), flat, client, annotator="flat")
-    work.points.data = np.array([[30.0, 30.0]])
-    work.points.features = {"object": [1], "positive": [True]}
-    assert work.send(work.drawn()) == {0}
-    work.refresh()
-    assert work.labels.data.shape == (60, 80)
-    assert work.points.data.tolist() == [[30.0, 30.0]]
-    work.close()
+        name="cells",
+        data=np.stack([pixels] * 3, axis=-1),
+        rgb=True,
+        ndim=2,
+        scale=np.ones(2),
+        translate=np.zeros(2),
+        affine=None,
+        multiscale=False,
+    )
+    session = ImageSession(Viewer(), flat, client, annotator="flat")
+    session.points.data = np.array([[30.0, 30.0]])
+    session.points.features = {"object": [1], "positive": [True]}
+    assert session.send(session.layer_prompts()) == {0}
+    session.refresh()
+    assert session.labels.data.shape == (60, 80)
+    assert session.points.data.tolist() == [[30.0, 30.0]]
+    session.close()

@@ -1,4 +1,4 @@
-"""The module for 3D Slicer without Slicer: geometry, a session on the real server, and the panel by its names."""
+"""The module for 3D Slicer without Slicer: geometry, a session on a server, and the panel."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from unittest import mock
 import nibabel
 import numpy as np
 import pytest
+from SegscopeLib.background import BackgroundRun
 from SegscopeLib.geometry import box_on_slice, frame_of, point_on_slice, to_ijk, to_ras
-from SegscopeLib.running import Running
-from SegscopeLib.work import VolumeWork
+from SegscopeLib.volume_session import VolumeSession
 from support.dicom_files import normal_of, oblique
 
 from segscope.client import Client
@@ -84,7 +84,7 @@ def test_what_lies_outside() -> None:
     assert [frame_of(k, 7) for k in (-0.5, 0.49, 0.5, 6.49)] == [0, 0, 1, 6]
 
 
-# --- with the server ------------------------------------------------------------------------------------------------
+# --- with the server -----------------------------------------------------------------------------
 
 
 @ALL
@@ -92,69 +92,69 @@ def test_two_objects_through_the_volume(
     client: Client, volume: np.ndarray, kind: str, tmp_path: Path
 ) -> None:
     matrix = affine(kind)
-    work = VolumeWork(client, volume, matrix, name="CT of s. b.", annotator=kind)
+    session = VolumeSession(client, volume, matrix, name="CT of s. b.", annotator=kind)
     region = to_ras(matrix, [(i, j, k) for i in (18.5, 40.5) for j in (18.5, 40.5) for k in (1, 5)])
-    assert work.add_box(region, 1, 3) == {3}
-    assert work.add_point(to_ras(matrix, (62, 17, 3)), 2) == {3}
-    work.name(1, "block")
-    assert [row[:2] for row in work.objects()] == [(1, "block"), (2, "")]
+    assert session.add_box(region, 1, 3) == {3}
+    assert session.add_point(to_ras(matrix, (62, 17, 3)), 2) == {3}
+    session.rename(1, "block")
+    assert [row[:2] for row in session.objects()] == [(1, "block"), (2, "")]
 
-    running = Running(work.propagate)
+    running = BackgroundRun(session.propagate)
     seen = []
-    while not running.over:
+    while not running.finished:
         seen += running.poll()
         time.sleep(0.01)
     assert running.error is None
     assert seen[-1][2] == 7
-    assert np.array_equal(work.canvas.labels, work.session.labels())
-    inside = work.mask(1)[2:5, 20:40, 20:40]
+    assert np.array_equal(session.label_map.labels, session.remote.labels())
+    inside = session.mask(1)[2:5, 20:40, 20:40]
     assert inside.mean() > 0.8
-    assert work.mask(2)[3, 10:25, 55:70].mean() > 0.5
+    assert session.mask(2)[3, 10:25, 55:70].mean() > 0.5
 
-    exported = nibabel.load(work.session.export("nifti", tmp_path / "masks.nii.gz"))
+    exported = nibabel.load(session.remote.export("nifti", tmp_path / "masks.nii.gz"))
     assert np.allclose(exported.affine, matrix, atol=1e-4)  # float32 in the header
-    assert np.array_equal(np.asarray(exported.dataobj).transpose(), work.canvas.labels)
+    assert np.array_equal(np.asarray(exported.dataobj).transpose(), session.label_map.labels)
 
-    work.undo()
-    work.undo()
-    assert not work.mask(1)[1].any()
-    work.undo(redo=True)
-    work.undo(redo=True)
-    assert work.mask(1)[2].any()
-    assert np.array_equal(work.canvas.labels, work.session.labels())
-    work.close()
+    session.undo()
+    session.undo()
+    assert not session.mask(1)[1].any()
+    session.redo()
+    session.redo()
+    assert session.mask(1)[2].any()
+    assert np.array_equal(session.label_map.labels, session.remote.labels())
+    session.close()
 
 
 def test_scribbles_and_painted_slices(client: Client, volume: np.ndarray) -> None:
     matrix = affine("lps")
-    work = VolumeWork(client, volume, matrix, annotator="painter")
+    session = VolumeSession(client, volume, matrix, annotator="painter")
     path = to_ras(matrix, [(24, 25, 2), (30, 30, 2), (36, 35, 2)])
-    assert work.add_scribble(path, 1) == {2}
-    assert work.mask(1)[2, 20:40, 20:40].mean() > 0.5
+    assert session.add_scribble(path, 1) == {2}
+    assert session.mask(1)[2, 20:40, 20:40].mean() > 0.5
     with pytest.raises(ValueError, match="one slice"):
-        work.add_scribble(to_ras(matrix, [(24, 25, 2), (24, 25, 4)]), 1)
+        session.add_scribble(to_ras(matrix, [(24, 25, 2), (24, 25, 4)]), 1)
     painted = np.zeros((60, 80), bool)
     painted[50:55, 3:9] = True
-    assert work.set_mask(4, 9, painted) == {4}
-    assert np.array_equal(work.mask(9)[4], painted)
-    work.close()
+    assert session.set_mask(4, 9, painted) == {4}
+    assert np.array_equal(session.mask(9)[4], painted)
+    session.close()
     with pytest.raises(ValueError, match="no colours"):
-        VolumeWork(client, np.zeros((4, 5, 6, 3), np.uint8), matrix)
+        VolumeSession(client, np.zeros((4, 5, 6, 3), np.uint8), matrix)
 
 
-# --- running --------------------------------------------------------------------------------------------------------
+# --- running -------------------------------------------------------------------------------------
 
 
-def wait(running: Running) -> list[int]:
+def wait(running: BackgroundRun) -> list[int]:
     found = []
-    while not running.over:
+    while not running.finished:
         found += running.poll()
         time.sleep(0.001)
     return found
 
 
 def test_running_gives_items_in_order_and_says_how_it_ended() -> None:
-    running = Running(lambda: iter(range(100)))
+    running = BackgroundRun(lambda: iter(range(100)))
     assert wait(running) == list(range(100))
     assert running.error is None
 
@@ -162,7 +162,7 @@ def test_running_gives_items_in_order_and_says_how_it_ended() -> None:
         yield 1
         raise ValueError("no")
 
-    running = Running(breaks)
+    running = BackgroundRun(breaks)
     assert wait(running) == [1]
     assert str(running.error) == "no"
 
@@ -178,14 +178,14 @@ def test_running_is_cancelled_before_the_next_item() -> None:
         finally:
             closed.append(True)
 
-    running = Running(endless)
+    running = BackgroundRun(endless)
     running.cancel()
     assert len(wait(running)) < 1000
     running.join(5)
     assert closed == [True]
 
 
-# --- the file that only Slicer can run ------------------------------------------------------------------------------
+# --- the file that only Slicer can run -----------------------------------------------------------
 
 
 def test_the_module_has_the_classes_that_slicer_looks_for() -> None:
@@ -217,10 +217,11 @@ def test_the_module_has_the_classes_that_slicer_looks_for() -> None:
                 if isinstance(node, ast.FunctionDef)
             }
             used = {
-                node.attr for node in ast.walk(classes[name])
+                node.attr
+                for node in ast.walk(classes[name])
                 if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self.logic"
-            }  # fmt: skip
-            assert used <= logic | {"work"}, used - logic
+            }
+            assert used <= logic | {"session"}, used - logic
 
 
 def test_the_module_is_imported_with_stand_ins_for_slicer() -> None:
@@ -230,9 +231,11 @@ def test_the_module_is_imported_with_stand_ins_for_slicer() -> None:
         **{f"ScriptedLoadableModule{name}": type(name or "Module", (base,), {}) for name in names}
     )
     stand_ins = {
-        "qt": mock.MagicMock(), "vtk": mock.MagicMock(), "slicer": mock.MagicMock(),
+        "qt": mock.MagicMock(),
+        "vtk": mock.MagicMock(),
+        "slicer": mock.MagicMock(),
         "slicer.ScriptedLoadableModule": bases,
-    }  # fmt: skip
+    }
     with mock.patch.dict(sys.modules, stand_ins):
         module = importlib.import_module("Segscope")
         widget = module.SegscopeWidget()

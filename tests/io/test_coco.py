@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
-from segscope.io.coco import compress_counts, expand_counts, mask_of, mask_to_rle, write_coco
-from segscope.io.outlines import outlines, rasterised
+from segscope.io.coco import (
+    compress_counts,
+    decode_segmentation,
+    expand_counts,
+    mask_to_rings,
+    mask_to_rle,
+    write_coco,
+)
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -29,14 +35,14 @@ def small_masks(draw: st.DrawFn) -> np.ndarray:
 class TestRunLengths:
     @given(small_masks())
     def test_masks_come_back(self, mask: np.ndarray) -> None:
-        np.testing.assert_array_equal(mask_of(mask_to_rle(mask), mask.shape), mask)
+        np.testing.assert_array_equal(decode_segmentation(mask_to_rle(mask), mask.shape), mask)
 
     @given(st.lists(st.integers(0, 2**31), max_size=30))
     def test_counts_come_back(self, counts: list[int]) -> None:
         assert expand_counts(compress_counts(counts)) == counts
 
     def test_the_text_is_cocos(self) -> None:
-        """Worked out by hand: counts run down the columns, and from the fourth on they are differences."""
+        """By hand: counts run down the columns, and from the fourth on they are differences."""
         mask = np.zeros((3, 4), bool)
         mask[1, 1] = mask[2, 1] = mask[0, 3] = True
         assert mask_to_rle(mask) == {"size": [3, 4], "counts": "423OO"}
@@ -45,40 +51,40 @@ class TestRunLengths:
     @pytest.mark.parametrize("text", ["o", "\x00", "423", "999999", "é"])
     def test_damaged_text_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="run lengths"):
-            mask_of({"size": [3, 4], "counts": text}, (3, 4))
+            decode_segmentation({"size": [3, 4], "counts": text}, (3, 4))
 
 
 class TestPolygons:
     @given(small_masks())
     @settings(max_examples=200)
     def test_outlines_give_the_pixels_back(self, mask: np.ndarray) -> None:
-        rings = outlines(mask)
+        rings = mask_to_rings(mask)
         if rings is not None:
-            np.testing.assert_array_equal(rasterised(rings, mask.shape), mask)
+            np.testing.assert_array_equal(decode_segmentation(rings, mask.shape), mask)
         else:
             assert mask.size > 8  # only what has a hole has no outline
 
     def test_a_ring_has_no_outline(self) -> None:
         mask = np.ones((5, 5), bool)
         mask[2, 2] = False
-        assert outlines(mask) is None
+        assert mask_to_rings(mask) is None
 
     def test_a_square_has_four_corners(self) -> None:
         mask = np.zeros((6, 7), bool)
         mask[1:4, 2:6] = True
-        (ring,) = outlines(mask) or []
+        (ring,) = mask_to_rings(mask) or []
         assert sorted(zip(ring[::2], ring[1::2], strict=True)) == [(2, 1), (2, 4), (6, 1), (6, 4)]
 
     def test_polygons_may_reach_beyond_the_frame(self) -> None:
-        assert rasterised([[-5, -5, 30, -5, 30, 30, -5, 30]], (4, 5)).all()
-        assert not rasterised([[10, 10, 20, 10, 20, 20]], (4, 5)).any()
+        assert decode_segmentation([[-5, -5, 30, -5, 30, 30, -5, 30]], (4, 5)).all()
+        assert not decode_segmentation([[10, 10, 20, 10, 20, 20]], (4, 5)).any()
 
     @pytest.mark.parametrize(
         "ring", [[], [1, 2, 3, 4], [0, 0, 1, 1, float("nan"), 2], [0, 0, 1, 1, 2]]
     )
     def test_what_is_no_ring_is_refused(self, ring: list[float]) -> None:
         with pytest.raises(ValueError, match="polygon"):
-            rasterised([ring], (4, 5))
+            decode_segmentation([ring], (4, 5))
 
 
 LABELS = np.random.default_rng(0).integers(0, 3, (3, 8, 9))
@@ -86,17 +92,36 @@ LABELS = np.random.default_rng(0).integers(0, 3, (3, 8, 9))
 
 def foreign(path: Path, **changes: Any) -> Path:
     document = {
-        "images": [{"id": 7, "file_name": "x/a.png", "width": 9, "height": 8},
-                   {"id": 8, "file_name": "b.png", "width": 4, "height": 4}],
+        "images": [
+            {"id": 7, "file_name": "x/a.png", "width": 9, "height": 8},
+            {"id": 8, "file_name": "b.png", "width": 4, "height": 4},
+        ],
         "categories": [{"id": 3, "name": "cell"}],
         "annotations": [
-            {"id": 1, "image_id": 7, "category_id": 3, "iscrowd": 0, "segmentation": [[1, 1, 4, 1, 4, 3, 1, 3]]},
-            {"id": 2, "image_id": 7, "category_id": 3, "iscrowd": 1,
-             "segmentation": {"size": [8, 9], "counts": [70, 2]}},
-            {"id": 3, "image_id": 8, "category_id": 3, "iscrowd": 0, "segmentation": [[0, 0, 4, 0, 4, 4]]},
+            {
+                "id": 1,
+                "image_id": 7,
+                "category_id": 3,
+                "iscrowd": 0,
+                "segmentation": [[1, 1, 4, 1, 4, 3, 1, 3]],
+            },
+            {
+                "id": 2,
+                "image_id": 7,
+                "category_id": 3,
+                "iscrowd": 1,
+                "segmentation": {"size": [8, 9], "counts": [70, 2]},
+            },
+            {
+                "id": 3,
+                "image_id": 8,
+                "category_id": 3,
+                "iscrowd": 0,
+                "segmentation": [[0, 0, 4, 0, 4, 4]],
+            },
         ],
         **changes,
-    }  # fmt: skip
+    }
     path.write_text(json.dumps(document))
     return path
 

@@ -22,9 +22,13 @@ LABELS = (DATA > 0).astype(np.uint8) * 3
 class TestShapes:
     @pytest.mark.parametrize(
         ("shape", "expected", "kind"),
-        [((6, 7), (1, 6, 7), "image"), ((5, 6, 7), (5, 6, 7), "volume"), ((6, 7, 3), (1, 6, 7, 3), "image"),
-         ((5, 6, 7, 3), (5, 6, 7, 3), "volume")],
-    )  # fmt: skip
+        [
+            ((6, 7), (1, 6, 7), "image"),
+            ((5, 6, 7), (5, 6, 7), "volume"),
+            ((6, 7, 3), (1, 6, 7, 3), "image"),
+            ((5, 6, 7, 3), (5, 6, 7, 3), "volume"),
+        ],
+    )
     def test_npy(
         self, shape: tuple[int, ...], expected: tuple[int, ...], kind: str, tmp_path: Path
     ) -> None:

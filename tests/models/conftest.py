@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.data import parity_folder
 from torch import Tensor
 
 from segscope.models.build import build
-
-PARITY = Path(__file__).parents[3] / "shared" / "parity"
 
 _BACK = {  # from the names of transformers' modules to official ones, in this order
     "common": (
@@ -158,6 +157,4 @@ def official() -> Callable[..., dict[str, Tensor]]:
 @pytest.fixture
 def parity() -> Path:
     """Key tables and reference outputs of the official implementations, where they are."""
-    if not PARITY.is_dir():
-        pytest.skip("key tables of official checkpoints are not beside this checkout")
-    return PARITY
+    return parity_folder()

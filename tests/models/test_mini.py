@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from segscope.models.mini import GATE_IOU, WIDTH, build_mini, normalise
+from segscope.models.mini_prompts import MiniPrompts
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def prompts(kind):
 @pytest.mark.parametrize("kind", ["points", "box", "all", "previous"])
 def test_decode_answers_every_kind_of_prompt(model, features, kind):
     with torch.no_grad():
-        logits, iou, score = model.decode(features, **prompts(kind))
+        logits, iou, score = model.decode(features, MiniPrompts(**prompts(kind)))
     assert logits.shape == (3, 4, 32, 32)
     assert iou.shape == (3, 4)
     assert score.shape == (3, 1)
@@ -95,8 +96,8 @@ def test_tracking_needs_no_prompt(model, features):
 def test_objects_do_not_influence_each_other(model, features):
     boxes = torch.tensor([[10.0, 10.0, 60.0, 60.0], [50.0, 40.0, 120.0, 110.0]])
     with torch.no_grad():
-        together = model.decode(features, boxes=boxes)[0]
-        alone = model.decode(features, boxes=boxes[1:])[0]
+        together = model.decode(features, MiniPrompts(boxes=boxes))[0]
+        alone = model.decode(features, MiniPrompts(boxes=boxes[1:]))[0]
     assert torch.allclose(together[1:], alone, atol=1e-4)
 
 
@@ -105,28 +106,25 @@ def test_mixed_objects_answer_as_alone(model, features):
     previous = torch.randn(2, 1, 32, 32)
     first, second = torch.tensor([True, False]), torch.tensor([False, True])
     with torch.no_grad():
-        mixed = model.decode(
-            features, boxes=boxes, previous=previous, has_box=first, has_previous=second
-        )[0]
-        box = model.decode(features, boxes=boxes[:1])[0]
+        given = MiniPrompts(boxes=boxes, previous=previous, has_box=first, has_previous=second)
+        mixed = model.decode(features, given)[0]
+        box = model.decode(features, MiniPrompts(boxes=boxes[:1]))[0]
     assert torch.allclose(mixed[:1], box, atol=1e-4)
 
 
 def test_a_shifted_image_of_the_prompt_maps_shifts(model):
-    from segscope.models.mini import prompt_maps
-
     def maps(x):
         points, labels = torch.tensor([[[x, 50.0]]]), torch.tensor([[1]])
-        yes, no = torch.tensor([True]), torch.tensor([False])
-        boxes, previous = torch.tensor([[x - 20, 30.0, x + 20, 70.0]]), torch.zeros(1, 1, 32, 32)
-        return prompt_maps(128, points, labels, boxes, yes, previous, no, yes)[0]
+        boxes = torch.tensor([[x - 20, 30.0, x + 20, 70.0]])
+        given = MiniPrompts(points=points, labels=labels, boxes=boxes)
+        return given.complete(torch.zeros(1, WIDTH, 8, 8)).maps()
 
     assert torch.allclose(maps(40.0)[..., :28], maps(56.0)[..., 4:], atol=1e-5)
 
 
 def test_gradients_reach_encoder_prompts_and_decoder(model):
     maps = model.encode(torch.randn(1, 3, 128, 128))
-    logits, iou, score = model.decode(maps, **prompts("all"))
+    logits, iou, score = model.decode(maps, MiniPrompts(**prompts("all")))
     (logits.mean() + iou.mean() + score.mean()).backward()
     for part in (model.vision_encoder, model.dense_branch, model.mask_decoder.transformer):
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())

@@ -16,7 +16,7 @@ import torch
 
 from segscope.errors import UsageError
 from segscope.models.build import build, fill
-from segscope.models.engine import NO_HINT, Decoded, DecoderPrompt
+from segscope.models.engine import NO_PROMPT, Decoded, DecoderPrompt
 from segscope.models.key_renaming import rename
 from segscope.models.model_cards import card
 from segscope.models.sam import SamEngine, stretch
@@ -117,7 +117,7 @@ def test_a_flat_image_is_no_division_by_zero(medsam: SamEngine, engine: SamEngin
 
 def test_objects_with_different_numbers_of_points_answer_as_if_alone(engine: SamEngine) -> None:
     features = engine.encode(STORED["img"])
-    said = [*(one for one, _ in CASES.values()), NO_HINT, hint(10, 10)]
+    said = [*(one for one, _ in CASES.values()), NO_PROMPT, hint(10, 10)]
     together = engine.decode(features, said, multimask=True)
     assert together.logits.shape == (6, 3, 32, 32)
     for i, one in enumerate(said):
@@ -171,7 +171,7 @@ def test_there_is_no_memory(engine: SamEngine) -> None:
         lambda: engine.remember(features, decoded, prompted=[True]),
         lambda: engine.remember_masks(features, torch.zeros(1, 1, 141, 187)),
         lambda: engine.attend(features, []),
-        lambda: engine.decode(features, [NO_HINT], multimask=False, conditioned=features.maps[0]),
+        lambda: engine.decode(features, [NO_PROMPT], multimask=False, conditioned=features.maps[0]),
     ):
         with pytest.raises(UsageError, match="cannot carry a mask to other frames"):
             act()

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -10,15 +8,16 @@ from segscope.inference.crop import Crop
 from segscope.masks import encode_runs
 from segscope.models.engine import Engine
 from segscope.predict import Grid, everything
-from segscope.predict.everything import _distinct, _flatten, _Found, _Search, _windows
+from segscope.predict.everything import GridSearch, overlapping_windows
+from segscope.predict.instances import Instance, flatten, remove_duplicates
 from segscope.prompts import Box
 from segscope.stack import Stack
 
 ALL = Grid(points=6, least_iou=-1e9, least_stability=0.0, least_pixels=4, most_share=1.0)
 
 
-def found(mask: np.ndarray, iou: float = 0.9, touches: bool = False) -> _Found:
-    return _Found(encode_runs(mask), Box.around(mask).xyxy, int(mask.sum()), iou, touches)
+def instance(mask: np.ndarray, iou: float = 0.9, cut: bool = False) -> Instance:
+    return Instance(encode_runs(mask), Box.around(mask).xyxy, int(mask.sum()), iou, cut)
 
 
 def square(x: int, y: int, side: int) -> np.ndarray:
@@ -47,66 +46,64 @@ def _fields(grid: Grid) -> dict[str, object]:
 
 
 def test_duplicates_go_and_whole_objects_stay() -> None:
-    kept = _distinct(
+    distinct = remove_duplicates(
         [
-            found(square(10, 10, 12), 0.8),
-            found(square(10, 11, 12), 0.95),
-            found(square(40, 5, 9), 0.5),
+            instance(square(10, 10, 12), 0.8),
+            instance(square(10, 11, 12), 0.95),
+            instance(square(40, 5, 9), 0.5),
         ],
         0.5,
     )
-    assert [item.iou for item in kept] == [0.95, 0.5]
-    kept = _distinct(
-        [found(square(10, 10, 12), 0.99, touches=True), found(square(10, 11, 12), 0.6)], 0.5
+    assert [item.iou for item in distinct] == [0.95, 0.5]
+    distinct = remove_duplicates(
+        [instance(square(10, 10, 12), 0.99, cut=True), instance(square(10, 11, 12), 0.6)], 0.5
     )
-    assert [item.iou for item in kept] == [0.6]
+    assert [item.iou for item in distinct] == [0.6]
 
 
 def test_small_objects_lie_over_large_ones() -> None:
     large, small = square(5, 5, 30), square(10, 10, 6)
-    (_, first), (_, second) = _flatten([found(large), found(small)], (40, 60), 4)
+    (_, first), (_, second) = flatten([instance(large), instance(small)], (40, 60), 4)
     assert np.array_equal(second, small)
     assert np.array_equal(first, large & ~small)
 
 
 def test_windows_cover_the_frame() -> None:
     seen = np.zeros((37, 91), int)
-    for view in _windows((37, 91), 3):
+    for view in overlapping_windows((37, 91), 3):
         seen[view.y0 : view.y1, view.x0 : view.x1] += 1
     assert seen.min() >= 1
 
 
 @pytest.mark.parametrize(("side", "spacing", "crops"), [(4, 16, 8), (10, 16, 4), (40, 100, 2)])
-def test_windows_become_finer_while_they_show_more(
-    side: int, spacing: int, crops: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_windows_become_finer_while_they_show_more(side: int, spacing: int, crops: int) -> None:
     """A network that sees squares only where they fill an eighth of a window, on many of them."""
     size_hw = (400, 400)
     squares = [(x, y) for x in range(8, 400 - side, spacing) for y in range(8, 400 - side, spacing)]
-    looked: list[Crop] = []
+    searched: list[Crop] = []
 
-    def look(_engine: object, _rgb: object, view: Crop, _grid: Grid) -> list[_Found]:
-        looked.append(view)
+    def search(_rgb: object, view: Crop, _grid: Grid) -> list[Instance]:
+        searched.append(view)
         if side < max(view.size_hw) / 8 - 1e-9 and max(view.size_hw) > 400 / crops * 4 / 3 + 1:
             return []
         inside = [(x, y) for x, y in squares if view.holds((x, y, x + side, y + side))]
-        return [_Found(encode_runs(np.zeros((1, 1), bool)), (x, y, x + side, y + side), side**2, 0.8, False)
+        return [Instance(encode_runs(np.zeros((1, 1), bool)), (x, y, x + side, y + side), side**2, 0.8, False)
                 for x, y in inside]  # fmt: skip
 
-    monkeypatch.setattr(sys.modules[_Search.__module__], "_look", look)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     grid = Grid(crops=2, finer=1.6, least_window=30)
-    items = _Search(None, grid, lambda *at: told.append(at), None).on(
-        np.zeros((*size_hw, 3), np.uint8), 0
-    )  # type: ignore[arg-type]
+    grid_search = GridSearch(search, grid, lambda *at: reported.append(at), None)
+    items = grid_search.search(np.zeros((*size_hw, 3), np.uint8), 0)
     assert {item.box[:2] for item in items} == set(squares)
-    assert len(looked) == len(set(looked))
+    assert len(searched) == len(set(searched))
     finest = max(
-        len(_windows(size_hw, k)) for k in (2, 4, 8) if set(_windows(size_hw, k)) <= set(looked)
+        len(overlapping_windows(size_hw, k))
+        for k in (2, 4, 8)
+        if set(overlapping_windows(size_hw, k)) <= set(searched)
     )
     assert finest == crops**2
-    assert told[-1] == (len(looked), len(looked))
-    assert all(done <= total for done, total in told)
+    assert reported[-1] == (len(searched), len(searched))
+    assert all(done <= total for done, total in reported)
 
 
 def test_it_can_be_cancelled(sam2: Engine, clip: Stack) -> None:

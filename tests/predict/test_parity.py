@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.data import parity_folder
 
 import segscope as ss
 from segscope.models.engine import DecoderPrompt, Engine
 from segscope.session import Interaction
 
-PARITY = Path(__file__).parents[3] / "shared" / "parity"
 TOLERANCE = 1e-3
-REFERENCE = PARITY / "sam21_tiny_512_ref.npz"
-
-pytestmark = pytest.mark.skipif(
-    not REFERENCE.exists(), reason="reference outputs are not beside this checkout"
-)
 
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    return np.load(REFERENCE)
+    return np.load(parity_folder() / "sam21_tiny_512_ref.npz")
 
 
 @pytest.fixture(scope="module")
 def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Engine]:
     """Engines of the official checkpoint format, with the presence head's bias moved by a number."""
-    sys.path.insert(0, str(PARITY))
+    parity = parity_folder()
+    sys.path.insert(0, str(parity))
     try:
         from gen_weights import synth_state  # type: ignore[import-not-found]
     finally:
-        sys.path.remove(str(PARITY))
+        sys.path.remove(str(parity))
     state = {
         key: torch.from_numpy(np.asarray(value))
-        for key, value in synth_state(PARITY / "sam21_tiny_keys.json").items()
+        for key, value in synth_state(parity / "sam21_tiny_keys.json").items()
     }
     folder = tmp_path_factory.mktemp("weights")
 
@@ -67,13 +62,13 @@ def compare(
             key = f"{prefix}{frame}{suffix}"
             if f"{key}_low" not in reference:
                 continue
-            answer = work._tracks[object_id].answers[frame]
-            logits = work._scene.spool.get(answer.logits).numpy()
+            answer = work.objects[object_id].answers[frame]
+            logits = work.inference.spool.get(answer.logits).numpy()
             assert np.abs(logits - reference[f"{key}_low"][0, 0]).max() < TOLERANCE, key
             if f"{key}_score" in reference:
                 assert abs(answer.object_score - reference[f"{key}_score"].item()) < TOLERANCE, key
             if f"{key}_ptr" in reference:
-                pointer = work._scene.spool.get(answer.memory.pointer).numpy()
+                pointer = work.inference.spool.get(answer.memory.pointer).numpy()
                 assert np.abs(pointer - reference[f"{key}_ptr"][0]).max() < TOLERANCE, key
             compared += 1
     return compared

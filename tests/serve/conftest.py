@@ -1,4 +1,4 @@
-"""A server with `mini` on made-up scans, and a client that speaks to it inside the test's own process."""
+"""A server with `mini` on synthetic scans, and a client of it in the process of the test."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Every request that docs/annotate.md names is one that the server takes, with the fields that it is said to have."""
+"""The documentation of the server: its requests exist, are served, and have its fields."""
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 import nibabel
 import numpy as np
@@ -15,82 +16,53 @@ import pytest
 
 from .conftest import TOKEN, Server
 
-TEXT = (
-    (Path(__file__).parents[2] / "docs" / "annotate.md")
-    .read_text(encoding="utf-8")
-    .replace("\\|", "|")
-)
-SPAN = re.compile(
-    r"`((?:GET|POST|PUT|PATCH|DELETE) )?((?:/v1|\.\.\.)/[^`\s]*)(?: (\{[^`]*\}))?`(?:,? (?:\| )?`(\{[^`]*\}))?"
-)
-VALUES: dict[str, Any] = {
-    "frame": 60, "object_id": 1, "index": 0, "name": "ours", "label": "liver", "colour": "#e69f00", "comment": "",
-    "code": {"scheme": "SCT", "value": "10200004", "meaning": "Liver"}, "image_id": "IMAGE", "seq": 7,
-    "prompts": [{"type": "point", "xy": [231, 201]}], "path": "case1/ct.nii.gz", "root": 0,
-    "bits": {"bbox": [1, 1, 2, 2], "data": "eJxrAAAAgQCB"}, "locked": False, "visible": True,
-}  # fmt: skip
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "server.md").read_text(encoding="utf-8")
+REFERENCE = (DOCS / "api.md").read_text(encoding="utf-8")
+EXAMPLES: dict[str, Any] = json.loads((DOCS / "api_examples.json").read_text(encoding="utf-8"))
+
+HEADING = re.compile(r"^### `([A-Z]+) (/v1/\S*)`$", re.MULTILINE)
+SPAN = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/v1/[^`\s]*)`(?: `(\{[^`]*\})`)?")
+QUERIES = {
+    "GET /v1/cases/next": "?after=3",
+    "GET /v1/sessions/{session_id}/masks": "?frame=60&encoding=rle",
+    "GET /v1/sessions/{session_id}/prompts": "?frame=60&object_id=1",
+    "GET /v1/sessions/{session_id}/export": "?format=nifti&objects=1",
+    "GET /v1/images/{image_id}/frames/{frame}": "?format=png",
+    "GET /v1/images/{image_id}/volume": "?step=2",
+}
 
 
-QUERY = {"frame": "60", "object_id": "1"}
-
-
-class Asked(NamedTuple):
-    """One request of the document: the body as its text has it, or None."""
+class Request(NamedTuple):
+    """One request of the documentation: its body as the text has it, or empty."""
 
     method: str
     path: str
-    body: str | None
+    body: str
 
 
-def requests() -> Iterator[Asked]:
-    method = "GET"
-    spans = SPAN.findall(TEXT)
-    for (said, path, body, beside), following in zip(
-        spans, [*spans[1:], ("GET", "", "", "")], strict=True
-    ):
-        method = said.strip() or method
-        if (
-            "dicomweb" in path
-            or "dicomweb" in body + beside
-            or path.endswith(("/v1/", "/live", "/openapi.json"))
-        ):
-            continue  # tested with an archive in test_dicomweb.py, and in test_live.py
-        found = (
-            body or beside or ("" if following[0] else following[3])
-        )  # "`POST a`, `b` | `{body}`"
-        takes = method in ("POST", "PUT", "PATCH") and not path.endswith("heartbeat")
-        yield Asked(
-            method, path.replace("...", "/v1/sessions/{id}", 1), found or None if takes else None
-        )
+def mentioned() -> list[Request]:
+    """The requests that the text about the server mentions."""
+    return [Request(*groups) for groups in SPAN.findall(TEXT)]
 
 
-def whole() -> list[Asked]:
-    """Those of `requests`, but not those that are mentioned again without their body."""
-    found = list(requests())
-    full = {asked[:2] for asked in found if asked.body}
-    return [asked for asked in found if asked.body or asked[:2] not in full]
+def referenced() -> list[tuple[str, str]]:
+    """(method, path) of the reference, in its order."""
+    return HEADING.findall(REFERENCE)
 
 
 def keys(text: str) -> list[str]:
     """Names of the fields of an object that is written down with some of its values."""
-    found, depth, at = [], 0, 0
+    names, depth, at = [], 0, 0
     while at < len(text):
         if text[at] == '"':
             end = text.index('"', at + 1)
             if depth == 1 and text[:at].rstrip()[-1] in "{,":
-                found.append(text[at + 1 : end])
+                names.append(text[at + 1 : end])
             at = end
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(text[at], 0)
         at += 1
-    return found
-
-
-def body_of(text: str) -> dict[str, Any]:
-    try:
-        whole: dict[str, Any] = json.loads(text)
-    except ValueError:
-        return {key: VALUES[key] for key in keys(text) if key in VALUES}
-    return whole
+    return names
 
 
 def pattern(path: str) -> str:
@@ -99,11 +71,14 @@ def pattern(path: str) -> str:
 
 def fields(schema: dict[str, Any], api: dict[str, Any]) -> set[str]:
     name = schema.get("$ref", "").rpartition("/")[2]
-    return (
-        set(api["components"]["schemas"][name]["properties"])
-        if name
-        else set(schema.get("properties", ()))
-    )
+    if name:
+        return set(api["components"]["schemas"][name]["properties"])
+    return set(schema.get("properties", ()))
+
+
+def body_fields(call: dict[str, Any], api: dict[str, Any]) -> set[str]:
+    (content,) = call["requestBody"]["content"].values()
+    return fields(content["schema"], api)
 
 
 @pytest.fixture
@@ -121,69 +96,88 @@ def large(serve: Callable[..., Server], tmp_path: Path) -> Server:
     return server
 
 
-def test_the_document_and_the_server_name_the_same_requests(server: Server) -> None:
+def test_the_reference_is_that_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["make_api_reference.py", str(tmp_path / "api.md")])
+    runpy.run_path(str(DOCS / "make_api_reference.py"), run_name="__main__")
+    assert (tmp_path / "api.md").read_text() == REFERENCE, "run `make docs`"
+
+
+def test_the_documentation_and_the_server_name_the_same_requests(server: Server) -> None:
     api = server.http.get("/v1/openapi.json").json()
-    there = {
+    calls = {
         (method.upper(), pattern(path)): call
-        for path, calls in api["paths"].items()
-        for method, call in calls.items()
+        for path, methods in api["paths"].items()
+        for method, call in methods.items()
     }
-    documented = {(asked.method, pattern(asked.path)) for asked in requests()}
-    assert documented <= set(there)
-    assert not {key for key in set(there) - documented if "dicomweb" not in key[1]}
-    for asked in requests():
-        call = there[asked.method, pattern(asked.path)]
-        known = {item["name"] for item in call.get("parameters", ()) if item["in"] == "query"}
-        assert set(re.findall(r"[?&](\w+)=", asked.path)) <= known, asked
-        if asked.body and "requestBody" in call:
-            (content,) = call["requestBody"]["content"].values()
-            assert set(keys(asked.body)) <= fields(content["schema"], api), asked
+    assert {(method, pattern(path)) for method, path in referenced()} == set(calls)
+    assert mentioned()
+    for request in mentioned():
+        call = calls[request.method, pattern(request.path)]
+        query = {item["name"] for item in call.get("parameters", ()) if item["in"] == "query"}
+        assert set(re.findall(r"[?&](\w+)=", request.path)) <= query, request
+        if request.body and "requestBody" in call:
+            assert set(keys(request.body)) <= body_fields(call, api), request
+    for request, body in EXAMPLES.items():
+        method, path = request.split(" ")
+        assert set(body) <= body_fields(calls[method, pattern(path)], api), request
 
 
-def test_every_request_of_the_document_is_served(large: Server) -> None:
-    ids = {"image_id": large.image_id, "id": large.session_id, "root": 0, "n": 3, "frame": 17, "object_id": 1,
-           "case_id": large.http.post("/v1/cases", json={"image_id": large.image_id}).json()["case_id"]}  # fmt: skip
-    skipped = []
-    # what ends something comes last
-    for asked in sorted(
-        whole(), key=lambda asked: (asked.method == "DELETE", asked.path[-13:] == "sessions/{id}")
-    ):
-        if asked.path in ("/v1/images", "/v1/sessions") and asked.method == "POST":
-            skipped.append(asked.path)  # the fixture did both
-            continue
-        if "job_id" in asked.path:
+def executable() -> Iterator[tuple[str, str]]:
+    """The requests of the reference, those last that end something."""
+    skipped = ("/v1/images", "/v1/sessions")  # by POST; the fixture sent both
+
+    def place(request: tuple[str, str]) -> tuple[bool, bool]:
+        return request[0] == "DELETE", request[1] == "/v1/sessions/{session_id}"
+
+    for method, path in sorted(referenced(), key=place):
+        if "dicomweb" in path:
+            continue  # tested with an archive in test_dicomweb.py
+        if not (method == "POST" and path in skipped):
+            yield method, path
+
+
+def stop(server: Server, job_id: str) -> None:
+    """Cancel a job, and wait for its end."""
+    server.http.delete(f"/v1/jobs/{job_id}")
+    assert server.workspace.jobs.get(job_id).wait(60)
+
+
+def test_every_request_of_the_reference_is_served(large: Server) -> None:
+    case = large.http.post("/v1/cases", json={"image_id": large.image_id}).json()
+    ids = {
+        "image_id": large.image_id,
+        "session_id": large.session_id,
+        "case_id": case["case_id"],
+        "root": 0,
+        "frame": 17,
+        "object_id": 1,
+    }
+    count = 0
+    for method, path in executable():
+        if "job_id" in path:
             ids["job_id"] = large.do("embed", 202, frames=[60])["job_id"]
-        path, _, query = asked.path.format(**ids).partition("?")
-        said = dict(item.split("=") for item in query.split("&") if item)
-        said = {name: value.split("|")[0] or QUERY.get(name, "") for name, value in said.items()}
-        path = f"{path}?{urlencode({name: value for name, value in said.items() if value})}"
-        body = None if asked.body is None else body_of(asked.body)
-        if asked.path.endswith("/login"):
+        request = f"{method} {path}"
+        body = EXAMPLES.get(request)
+        if body and "token" in body:
             body = {"token": TOKEN}
-        if asked.method == "PATCH" and asked.path.endswith("/objects/{object_id}"):
-            body = {
-                key: VALUES[key]
-                for key in ("label", "colour", "code", "locked", "visible", "comment")
-            }
-        if asked.path.endswith(("/predict", "/correct", "/hover")):
-            body = {"frame": 60, "object_id": 1, "boxes": [[212, 180, 271, 240]]}
-        if body and body.get("image_id") == "IMAGE":
-            body["image_id"] = large.image_id
-        answer = large.http.request(asked.method, path, json=body, headers=large.headers)
-        if asked.path.endswith("/cases/next?after=3"):
-            assert answer.status_code == 404
-            continue
-        assert answer.status_code < 300, (asked, body, answer.text)
-        if asked.path.endswith(("propagate", "everything")):
-            job = answer.json()["job_id"]
-            large.http.delete(f"/v1/jobs/{job}")
-            assert large.workspace.jobs.get(job).wait(60)
-    assert len(skipped) < 5
+        if body and "image_id" in body:
+            body = {**body, "image_id": large.image_id}
+        url = path.format(**ids) + QUERIES.get(request, "")
+        answer = large.http.request(method, url, json=body, headers=large.headers)
+        count += 1
+        assert answer.status_code < 300, (request, body, answer.text)
+        if path.endswith(("propagate", "everything")):
+            stop(large, answer.json()["job_id"])
+        elif path.endswith("correct"):
+            stop(large, answer.json()["job"])
+    assert count >= 50
 
 
 def test_bodies_and_answers_that_are_shown(large: Server) -> None:
-    blocks = [json.loads(text.replace("[...]", "[]").replace("{...}", "{}")) for text in
-              re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL) if "[[...]" not in text]  # fmt: skip
+    texts = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    blocks = [json.loads(text) for text in texts if "[...]" not in text]
     prompts = next(block for block in blocks if "points" in block)
     shown = next(block for block in blocks if "candidates" in block)
     state = next(block for block in blocks if "interrupted" in block)

@@ -1,4 +1,4 @@
-"""Networks that take no prompts on the server: their classes become objects; cases are opened with others."""
+"""Models that take no prompts on the server: their classes become objects."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.monailabel_client import MonaiClient
 
 import segscope as ss
 from segscope.adapt import method, saved
 from segscope.cli.app import main
 
 from .conftest import Server
-from .test_monailabel import Monai
 
 CLASSES = ("wall", "block")
 
@@ -39,7 +39,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(serve: Callable[..., Server], probe: Path) -> Server:
-    return serve(models={"tissues": str(probe)}, facades=("monailabel",), facade_token=False)
+    return serve(models={"tissues": str(probe)}, compat=("monailabel",), compat_token=False)
 
 
 def everything(server: Server, **body: Any) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def test_a_server_does_not_start_with_it(
 
 
 def test_monai_label_has_it_among_the_automatic_ones(server: Server, probe: Path) -> None:
-    monai = Monai(server)
+    monai = MonaiClient(server)
     about = monai.ask("GET", "/info/").json()["models"]["tissues"]
     assert (about["type"], about["labels"], about["dimension"]) == (
         "segmentation",
@@ -161,7 +161,7 @@ def test_monai_label_has_it_among_the_automatic_ones(server: Server, probe: Path
 
 
 def test_what_was_found_waits_for_a_person(server: Server) -> None:
-    """Masks that a network found are to be looked at, the least sure first; accepting or correcting them is that."""
+    """Masks of a network are queued for review until they are accepted or corrected."""
     server.open()
     everything(server, model="tissues", whole=True)
     state = server.ask("GET", "/state")

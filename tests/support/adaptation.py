@@ -15,15 +15,15 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Sampler
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Method
-from segscope.adapt.saved import attach
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.saved import Record, attach, base_of, write
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
 from segscope.adapt.validation.frames import validate
 from segscope.models.engine import DecoderPrompt
 from segscope.models.segmenter import Segmenter
 from support.engines import make_engine
 
-BOX = Settings(
+BOX = TrainingSettings(
     steps=3,
     batch=2,
     augment=0.0,
@@ -50,8 +50,13 @@ def ellipse(
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1), labels
 
 
+def draw_slices(count: int = 4) -> list[NDArray[np.uint8]]:
+    """Different images (row, column, 3) of one size."""
+    return [ellipse(np.random.default_rng(k))[0] for k in range(count)]
+
+
 SMALL: dict[str, dict[str, Any]] = {"knowsam": {"side": 64, "width": 4}, "sam2-unet": {"side": 64}}
-"""Settings that make tests of what all methods have in common shorter."""
+"""TrainingSettings that make tests of what all methods have in common shorter."""
 
 
 def attached(
@@ -59,11 +64,36 @@ def attached(
 ) -> Adapted:
     """A method on a fresh small engine; `small` in settings that suit a test, else in those that suit the engine."""
     engine = make_engine(family)
-    chosen = replace(kind.suited(engine.card), **SMALL.get(kind.name, {}) if small else {})
+    chosen = replace(kind.default_for(engine.card), **SMALL.get(kind.name, {}) if small else {})
     return attach(chosen, engine, tuple(classes))
 
 
-def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: int = 0) -> Sampler:
+def attach_method(
+    method: Method, family: str = "sam", classes: Sequence[str] = ("large body",)
+) -> Adapted:
+    """A method with its settings on a fresh small engine."""
+    return attach(method, make_engine(family), tuple(classes))
+
+
+def perturb(adapted: Adapted, share: float = 0.05) -> Adapted:
+    """Add noise to everything that is trained, as after training."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for item in adapted.trained.values():
+            item.add_(share * torch.randn_like(item))
+    return adapted
+
+
+def write_adaptation(adapted: Adapted, folder: Path) -> Record:
+    """Save an adaptation as if it was trained on ellipses."""
+    base = base_of(adapted.engine, "tiny")
+    record = Record(adapted.method, base, ("large body",), {"sets": ["ellipses"]})
+    return write(folder, record, adapted.tensors())
+
+
+def sampler(
+    adapted: Adapted, data: Data, settings: TrainingSettings = BOX, variants: int = 0
+) -> Sampler:
     method = adapted.method
     return Sampler(
         data.train,
@@ -79,9 +109,9 @@ def sampler(adapted: Adapted, data: Data, settings: Settings = BOX, variants: in
 
 
 def trainer(
-    adapted: Adapted, data: Data, settings: Settings = BOX, folder: Path | None = None
+    adapted: Adapted, data: Data, settings: TrainingSettings = BOX, folder: Path | None = None
 ) -> Trainer:
-    return Trainer(adapted, data, sampler(adapted, data, settings), settings, folder)
+    return Trainer(adapted, data, sampler(adapted, data, settings), folder)
 
 
 def each_dice(adapted: Adapted, data: Data) -> list[float]:

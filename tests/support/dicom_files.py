@@ -1,4 +1,4 @@
-"""DICOM files made for tests: every voxel carries its own number, so that its place can be checked in millimetres."""
+"""DICOM files for tests: every voxel carries its own number, so that its place can be checked."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def write_series(
     pixels: np.ndarray | None = None,
     **tags: Any,
 ) -> Path:
-    """Single-frame files, one a position, in shuffled file names and with instance numbers that run backwards."""
+    """Single-frame files, one per position, with shuffled names and reversed instance numbers."""
     shuffled = np.random.default_rng(3).permutation(len(positions))
     for number, position in enumerate(positions):
         data = header(CT, "CT", **tags)
@@ -170,8 +170,16 @@ def write_clip(
     path: Path, frames: int = 12, size_hw: tuple[int, int] = (24, 33), **tags: Any
 ) -> Path:
     """An ultrasound clip of 8 bits whose frame number is the value of all pixels."""
-    data = header(US_CLIP, "US", NumberOfFrames=frames, BitsAllocated=8, BitsStored=8, HighBit=7,
-                  PixelRepresentation=0, **tags)  # fmt: skip
+    data = header(
+        US_CLIP,
+        "US",
+        NumberOfFrames=frames,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelRepresentation=0,
+        **tags,
+    )
     del data.FrameOfReferenceUID
     pixels = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None], (frames, *size_hw))
     return save(set_pixels(data, np.ascontiguousarray(pixels)), path)

@@ -31,7 +31,7 @@ def train(
     torch.set_num_threads(1)
     engine = load(base, device="cpu")
     usual: dict[str, Any] = {"steps": 8, "batch": 2, "save_every_s": 0.0, "validate_every": 4}
-    chosen, labels = method(name).suited(engine.card), Choice(labels=("body",))
+    chosen, labels = method(name).default_for(engine.card), Choice(labels=("body",))
     request = Request(
         engine, str(base), chosen, (dataset(data),), labels, out, usual | changes, resume
     )

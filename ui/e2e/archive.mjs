@@ -1,10 +1,12 @@
-// The page on a real archive: Orthanc with an oblique series, opened, segmented, seen in three dimensions, stored back;
-// with --ohif, what OHIF makes of the stored SEG.
+// The page with a real archive: opens an oblique series from Orthanc, segments it, shows it in 3D
+// and stores the result back; with --ohif it also checks how OHIF shows the stored SEG.
 //
-//   node e2e/archive.mjs --out FOLDER [--python ../.venv/bin/python] [--chromium /usr/bin/chromium] [--ohif DIST]
+//   node e2e/archive.mjs --out FOLDER [--python ../.venv/bin/python] [--chromium /usr/bin/chromium]
+//                        [--ohif DIST] [--docs ../docs/images]
 //
-// Needs Orthanc (Debian: orthanc, orthanc-dicomweb). DIST is the folder `dist` of the npm package @ohif/app. Exit code 1
-// when something is not as it should be; look at the pictures.
+// With --docs it also renews the images of the documentation. Needs Orthanc (Debian: orthanc,
+// orthanc-dicomweb). DIST is the folder `dist` of the npm package @ohif/app. Exit code 1 when a
+// check fails; look at the screenshots, too.
 
 import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -12,10 +14,16 @@ import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { chromium } from 'playwright-core'
-import { lookWithOhif } from './ohif.mjs'
+import { writeDocsImages } from './docs.mjs'
+import { checkWithOhif } from './ohif.mjs'
 
 const options = Object.fromEntries(
-  process.argv.slice(2).join(' ').split('--').filter(Boolean).map((part) => part.trim().split(/\s+/, 2)),
+  process.argv
+    .slice(2)
+    .join(' ')
+    .split('--')
+    .filter(Boolean)
+    .map((part) => part.trim().split(/\s+/, 2)),
 )
 const here = new URL('.', import.meta.url).pathname
 const python = path.resolve(options.python ?? path.join(here, '../../.venv/bin/python'))
@@ -33,7 +41,9 @@ function check(what, good, more = '') {
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 function run(program, args, stdout = 'ignore') {
-  const child = spawn(program, args, { stdio: ['ignore', stdout, stdout === 'ignore' ? 'ignore' : 'inherit'] })
+  const child = spawn(program, args, {
+    stdio: ['ignore', stdout, stdout === 'ignore' ? 'ignore' : 'inherit'],
+  })
   children.push(child)
   return child
 }
@@ -62,27 +72,57 @@ async function startOrthanc() {
   fs.writeFileSync(
     settings,
     JSON.stringify({
-      StorageDirectory: store, IndexDirectory: store, HttpPort: port, DicomServerEnabled: false,
-      AuthenticationEnabled: false, Plugins: [plugin], DicomWeb: { Enable: true, Root: '/dicom-web/', EnableWado: true },
+      StorageDirectory: store,
+      IndexDirectory: store,
+      HttpPort: port,
+      DicomServerEnabled: false,
+      AuthenticationEnabled: false,
+      Plugins: [plugin],
+      DicomWeb: { Enable: true, Root: '/dicom-web/', EnableWado: true },
     }),
   )
   run(program, [settings])
   const url = `http://127.0.0.1:${port}`
   for (let i = 0; i < 300; i++) {
     await sleep(100)
-    if (await fetch(`${url}/system`).then((answer) => answer.ok, () => false)) return url
+    if (
+      await fetch(`${url}/system`).then(
+        (answer) => answer.ok,
+        () => false,
+      )
+    )
+      return url
   }
   throw new Error('Orthanc did not start')
 }
 
 async function startSegscope(archive) {
-  const child = run(python, ['-m', 'segscope', 'serve', '--dicomweb', archive, '--project', path.join(temporary, 'project'), '--port', '0', '--token', 'a-token', '--facade', 'none', '--json'], 'pipe')
-  let told = ''
-  child.stdout.on('data', (part) => (told += part))
+  const child = run(
+    python,
+    [
+      '-m',
+      'segscope',
+      'serve',
+      '--dicomweb',
+      archive,
+      '--project',
+      path.join(temporary, 'project'),
+      '--port',
+      '0',
+      '--token',
+      'a-token',
+      '--compat',
+      'none',
+      '--json',
+    ],
+    'pipe',
+  )
+  let output = ''
+  child.stdout.on('data', (part) => (output += part))
   for (let i = 0; i < 1200; i++) {
     await sleep(100)
     try {
-      return `${JSON.parse(told).url}#token=a-token`
+      return `${JSON.parse(output).url}#token=a-token`
     } catch {
       if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`)
     }
@@ -94,40 +134,61 @@ const orthanc = await startOrthanc()
 const series = path.join(temporary, 'series')
 execFileSync(python, [path.join(here, 'oblique.py'), series])
 for (const name of fs.readdirSync(series)) {
-  await fetch(`${orthanc}/instances`, { method: 'POST', body: fs.readFileSync(path.join(series, name)) })
+  await fetch(`${orthanc}/instances`, {
+    method: 'POST',
+    body: fs.readFileSync(path.join(series, name)),
+  })
 }
-const stored = async (modality) => (await fetch(`${orthanc}/dicom-web/series?Modality=${modality}`)).json()
+const stored = async (modality) =>
+  (await fetch(`${orthanc}/dicom-web/series?Modality=${modality}`)).json()
 
 const address = await startSegscope(`${orthanc}/dicom-web`)
-const browser = await chromium.launch({ executablePath: options.chromium ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
+const browser = await chromium.launch({
+  executablePath: options.chromium ?? '/usr/bin/chromium',
+  args: ['--no-sandbox'],
+})
 const page = await browser.newPage({ viewport: { width: 1440, height: 900 } })
 page.setDefaultTimeout(30_000)
 page.on('request', (request) => {
   const { protocol, origin } = new URL(request.url())
-  if (!['blob:', 'data:'].includes(protocol) && origin !== new URL(address).origin) failures.push(`a request left the origin: ${origin}`)
+  if (!['blob:', 'data:'].includes(protocol) && origin !== new URL(address).origin)
+    failures.push(`a request left the origin: ${origin}`)
 })
-page.on('console', (message) => message.type() === 'error' && failures.push(`console: ${message.text()}`))
+page.on(
+  'console',
+  (message) => message.type() === 'error' && failures.push(`console: ${message.text()}`),
+)
 page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
+/** Screenshots that the documentation shows, with their file names there. */
+const DOCS_IMAGES = { archive: 'annotate-archive.png', 'three-dimensions': 'annotate-3d.png' }
+const docsImages = {}
 const shot = async (name) => {
   await page.waitForTimeout(200)
-  await page.screenshot({ path: path.join(out, `${name}.png`) })
+  const screenshot = await page.screenshot({ path: path.join(out, `${name}.png`) })
+  if (DOCS_IMAGES[name]) docsImages[DOCS_IMAGES[name]] = screenshot
 }
 
 await page.goto(address)
 await page.waitForSelector('.studies li')
-check('without folders the page opens on the archive', (await page.$$('.studies > li')).length === 1)
+check(
+  'without folders the page starts with the archive',
+  (await page.$$('.studies > li')).length === 1,
+)
 const search = async (label, text) => {
   await page.fill(`.search label:has-text("${label}") input`, text)
   await Promise.all([page.waitForResponse(/studies\?/), page.click('.search button')])
   await page.waitForFunction(() => !document.querySelector('.search button').disabled)
   return (await page.$$('.studies > li')).length
 }
-check('a search that nothing fits', (await search('name', 'Nobody')) === 0)
+check('a search without matches', (await search('name', 'Nobody')) === 0)
 await shot('archive-nothing')
 check('a part of the name', (await search('name', 'est')) === 1)
 check('the ID of another', (await search('ID', 'T2')) === 0)
 check('the ID', (await search('ID', 'T1')) === 1)
-check('a day', (await search('From', '2026-01-02')) === 0 && (await search('From', '2026-01-01')) === 1)
+check(
+  'a day',
+  (await search('From', '2026-01-02')) === 0 && (await search('From', '2026-01-01')) === 1,
+)
 await page.click('.studies > li > button')
 await page.waitForSelector('.series button')
 await shot('archive')
@@ -137,7 +198,9 @@ await page.waitForSelector('.saved.good')
 check('the series is a volume', (await page.$$('.pane')).length === 3)
 
 const at = (x, y) => page.evaluate(([a, b]) => globalThis.segscopeToPage(a, b), [x, y])
-await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('encoding'))
+await page.waitForFunction(
+  () => !document.querySelector('.viewbar')?.textContent.includes('encoding'),
+)
 await page.focus('.pane.main')
 await page.keyboard.press('b')
 const [from, to] = [await at(74, 42), await at(146, 98)]
@@ -155,33 +218,58 @@ await shot('archive-segmented')
 const late = []
 page.on('request', (request) => request.url().includes('/assets/') && late.push(request.url()))
 await page.click('button:text-is("3D")')
-await page.waitForFunction(() => document.querySelector('.solid') && !document.querySelector('.solid .opening'), null, { timeout: 120_000 })
-check('what draws three dimensions comes when it is asked for', late.length === 1 && late[0].includes('/solid-'), String(late))
+await page.waitForFunction(
+  () =>
+    document.querySelector('.volume-rendering') &&
+    !document.querySelector('.volume-rendering .opening'),
+  null,
+  { timeout: 120_000 },
+)
+check(
+  'the code of the 3D view is loaded on demand',
+  late.length === 1 && late[0].includes('/volumeRendering-'),
+  String(late),
+)
 await page.waitForTimeout(2000)
 await shot('three-dimensions')
-await page.fill('input[aria-label="Opacity of the scan"]', '0')
+await page.fill('input[aria-label="Volume opacity"]', '0')
 await page.waitForTimeout(2000)
 await shot('three-dimensions-objects')
 await page.keyboard.press('Escape')
 await page.waitForFunction(() => !document.querySelector('dialog'))
 await page.keyboard.press('Control+s')
-for (const format of ['dicom-seg', 'rtstruct']) {
+for (const [format, name] of [
+  ['dicom-seg', 'DICOM Segmentation'],
+  ['rtstruct', 'DICOM RT Structure Set'],
+]) {
   await Promise.all([
     page.waitForResponse((answer) => answer.url().endsWith('/dicomweb') && answer.status() === 201),
-    page.click(`section[aria-label="Store to archive"] button:has-text("${format}")`),
+    page.click(`section[aria-label="Store in archive"] button:has-text("${name}")`),
   ])
   await page.waitForSelector('.toast.good:has-text("Stored in")')
   await shot(`archive-stored-${format}`)
   await page.click('.toast.good button[aria-label="Dismiss"]')
 }
 await page.keyboard.press('Escape')
-check('the archive holds what was stored', (await stored('SEG')).length === 1 && (await stored('RTSTRUCT')).length === 1)
-await page.click('.cases button:has-text("From the archive")')
+check(
+  'the archive contains what was stored',
+  (await stored('SEG')).length === 1 && (await stored('RTSTRUCT')).length === 1,
+)
+await page.click('.cases button:has-text("From archive")')
 await page.click('.studies > li > button')
 await page.waitForSelector('.series button:disabled:has-text("SEG")')
 await shot('archive-with-results')
 
-if (options.ohif) await lookWithOhif({ browser, orthanc, dist: path.resolve(options.ohif), study: '1.2.3.1', out, check })
+if (options.ohif)
+  await checkWithOhif({
+    browser,
+    orthanc,
+    dist: path.resolve(options.ohif),
+    study: '1.2.3.1',
+    out,
+    check,
+  })
+if (options.docs) await writeDocsImages(browser, path.resolve(options.docs), docsImages)
 await browser.close()
 console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')
 process.exit(failures.length ? 1 : 0)

@@ -1,9 +1,11 @@
-// Drives the page in headless Chromium against the real server: a day's work in a minute, with figures and pictures.
+// Drives the page in headless Chromium against the real server through all that annotators do,
+// checks the results, measures latencies and takes screenshots.
 //
-//   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope] [--chromium /usr/bin/chromium]
+//   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope]
+// [--chromium /usr/bin/chromium] [--only flows|figures] [--docs ../docs/images]
 //
-// --only flows or --only figures does one half. FOLDER holds the files that cases.json names, in itself or one folder deep. Exit code 1 when something is not as it
-// should be.
+// With --docs it also renews the images of the documentation. FOLDER holds the files that
+// cases.json names. Exit code 1 when a check fails.
 
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -11,16 +13,22 @@ import os from 'node:os'
 import path from 'node:path'
 import zlib from 'node:zlib'
 import { chromium } from 'playwright-core'
+import { writeDocsImages } from './docs.mjs'
 
 const options = Object.fromEntries(
-  process.argv.slice(2).join(' ').split('--').filter(Boolean).map((part) => part.trim().split(/\s+/, 2)),
+  process.argv
+    .slice(2)
+    .join(' ')
+    .split('--')
+    .filter(Boolean)
+    .map((part) => part.trim().split(/\s+/, 2)),
 )
 const data = path.resolve(options.data)
 const out = path.resolve(options.out ?? 'e2e/out')
 const segscope = path.resolve(options.segscope ?? '../.venv/bin/segscope')
 const cases = JSON.parse(fs.readFileSync(new URL('cases.json', import.meta.url), 'utf8'))
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-'))
-const made = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-data-'))
+const generated = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-data-'))
 const figures = {}
 const failures = []
 fs.mkdirSync(out, { recursive: true })
@@ -30,7 +38,7 @@ function check(what, good, more = '') {
   if (!good) failures.push(what)
 }
 
-/** A volume of 512 x 512 x 300 numbers, stepped in space so that it is quickly made. */
+/** Write a volume of 512 x 512 x 300 voxels; its blocks make it quick to generate. */
 function large() {
   const [x, y, z] = [512, 512, 300]
   const header = Buffer.alloc(352)
@@ -44,30 +52,49 @@ function large() {
   const numbers = new Int16Array(x * y * z)
   for (let k = 0, at = 0; k < z; k++) {
     for (let j = 0; j < y; j++) {
-      for (let i = 0; i < x; i++) numbers[at++] = (((i >> 4) * 37 + (j >> 4) * 91 + (k >> 3) * 53) % 255) * 4 - 500 + (((i * 7 + j * 3 + k) & 31))
+      for (let i = 0; i < x; i++)
+        numbers[at++] =
+          (((i >> 4) * 37 + (j >> 4) * 91 + (k >> 3) * 53) % 255) * 4 -
+          500 +
+          ((i * 7 + j * 3 + k) & 31)
     }
   }
   const name = 'large.nii'
-  fs.writeFileSync(path.join(made, name), Buffer.concat([header, Buffer.from(numbers.buffer)]))
+  fs.writeFileSync(path.join(generated, name), Buffer.concat([header, Buffer.from(numbers.buffer)]))
   return { name, root: 1 }
 }
 cases.large = large()
 
-// --- the server ------------------------------------------------------------------------------------------------------
+// --- the server ----------------------------------------------------------------------------------
 
 const token = 'a-token-for-this-test'
 let server = null
 let port = 0
 
 async function start() {
-  const args = ['serve', '--root', data, '--root', made, '--project', project, '--port', String(port), '--token', token, '--facade', 'none', '--json']
+  const args = [
+    'serve',
+    '--root',
+    data,
+    '--root',
+    generated,
+    '--project',
+    project,
+    '--port',
+    String(port),
+    '--token',
+    token,
+    '--compat',
+    'none',
+    '--json',
+  ]
   server = spawn(segscope, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  let said = ''
-  server.stdout.on('data', (part) => (said += part))
+  let output = ''
+  server.stdout.on('data', (part) => (output += part))
   for (let i = 0; i < 1200; i++) {
     await sleep(100)
     try {
-      const { url } = JSON.parse(said)
+      const { url } = JSON.parse(output)
       port = Number(new URL(url).port)
       return `${url}#token=${token}`
     } catch {
@@ -79,7 +106,7 @@ async function start() {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
-// --- the page --------------------------------------------------------------------------------------------------------
+// --- the page ------------------------------------------------------------------------------------
 
 process.on('uncaughtException', (error) => {
   console.error(error)
@@ -87,14 +114,18 @@ process.on('uncaughtException', (error) => {
   process.exit(1)
 })
 const address = await start()
-const browser = await chromium.launch({ executablePath: options.chromium ?? '/usr/bin/chromium', args: ['--no-sandbox'] })
+const browser = await chromium.launch({
+  executablePath: options.chromium ?? '/usr/bin/chromium',
+  args: ['--no-sandbox'],
+})
 const context = await browser.newContext({ viewport: { width: 1440, height: 900 } })
 const page = await context.newPage()
 page.setDefaultTimeout(20_000)
 const origin = new URL(address).origin
 page.on('request', (request) => {
   const { protocol, origin: from } = new URL(request.url())
-  if (!['blob:', 'data:'].includes(protocol) && from !== origin) failures.push(`a request left the origin: ${from}`)
+  if (!['blob:', 'data:'].includes(protocol) && from !== origin)
+    failures.push(`a request left the origin: ${from}`)
 })
 let expectTrouble = false
 page.on('console', (message) => {
@@ -103,25 +134,39 @@ page.on('console', (message) => {
 })
 page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
 
+/** Screenshots that the documentation shows, with their file names there. */
+const DOCS_IMAGES = {
+  'image-preview': 'annotate-image.png',
+  'volume-accepted': 'annotate-volume.png',
+  'volume-offline': 'annotate-offline.png',
+  'video-propagating': 'annotate-video.png',
+  keys: 'annotate-keys.png',
+}
+const docsImages = {}
 let shots = 0
 const shot = async (name) => {
   await page.waitForTimeout(150)
-  await page.screenshot({ path: path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`) })
+  const file = path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`)
+  const screenshot = await page.screenshot({ path: file })
+  if (DOCS_IMAGES[name]) docsImages[DOCS_IMAGES[name]] = screenshot
 }
 const close = async () => {
   await key('Escape')
   await page.waitForFunction(() => !document.querySelector('dialog'))
 }
-const idle = () => page.waitForFunction(() => document.querySelector('.saved.good'), null, { timeout: 60_000 })
+const idle = () =>
+  page.waitForFunction(() => document.querySelector('.saved.good'), null, { timeout: 60_000 })
 const at = (x, y) => page.evaluate(([a, b]) => globalThis.segscopeToPage(a, b), [x, y])
 const move = async (x, y) => {
   const to = await at(x, y)
   await page.mouse.move(to.x, to.y)
   return to
 }
-const reset = () => page.evaluate(() => ((segscopeTimings.commands = []), (segscopeTimings.frames = [])))
+const reset = () =>
+  page.evaluate(() => ((segscopeTimings.commands = []), (segscopeTimings.frames = [])))
 const clicks = () => page.evaluate(() => segscopeTimings.commands)
-const waitClicks = (count) => page.waitForFunction((n) => segscopeTimings.commands.length >= n, count, { timeout: 60_000 })
+const waitClicks = (count) =>
+  page.waitForFunction((n) => segscopeTimings.commands.length >= n, count, { timeout: 60_000 })
 const click = async (x, y, button = 'left') => {
   const before = (await clicks()).length
   await move(x, y)
@@ -137,28 +182,46 @@ const drag = async (points, button = 'left') => {
   await page.mouse.up({ button })
   await waitClicks(before + 1)
 }
-const box = ([x0, y0, x1, y1]) => drag([[x0, y0], [(x0 + x1) / 2, (y0 + y1) / 2], [x1, y1]])
+const box = ([x0, y0, x1, y1]) =>
+  drag([
+    [x0, y0],
+    [(x0 + x1) / 2, (y0 + y1) / 2],
+    [x1, y1],
+  ])
 const key = (name) => page.keyboard.press(name)
-const frame = () => page.evaluate(() => Number(document.querySelector('.lanes')?.getAttribute('aria-valuenow') ?? 0))
-const toFrame = async (wanted) => {
-  for (let left = 400; left && (await frame()) !== wanted; left--) await key((await frame()) < wanted ? 'ArrowRight' : 'ArrowLeft')
+const frame = () =>
+  page.evaluate(() => Number(document.querySelector('.lanes')?.getAttribute('aria-valuenow') ?? 0))
+const toFrame = async (target) => {
+  for (let left = 400; left && (await frame()) !== target; left--)
+    await key((await frame()) < target ? 'ArrowRight' : 'ArrowLeft')
   await encoded()
 }
 const encoded = async () => {
   await page.waitForTimeout(200)
-  await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('encoding'), null, { timeout: 60_000 })
+  await page.waitForFunction(
+    () => !document.querySelector('.viewbar')?.textContent.includes('encoding'),
+    null,
+    { timeout: 60_000 },
+  )
 }
 const objects = () =>
-  page.$$eval('.object:not(.fresh)', (rows) => rows.map((row) => row.querySelector('.facts').textContent))
+  page.$$eval('.object:not(.fresh)', (rows) =>
+    rows.map((row) => row.querySelector('.facts').textContent),
+  )
 const open = async (name) => {
   await page.click(`.cases li:has(.name:text-is("${name}")) button`)
-  await page.waitForFunction((wanted) => document.querySelector('.top .name')?.textContent.startsWith(wanted + ' '), name)
-  await page.waitForFunction(() => document.querySelector('.pane.main') && document.querySelector('.saved.good'))
+  await page.waitForFunction(
+    (text) => document.querySelector('.top .name')?.textContent.startsWith(text + ' '),
+    name,
+  )
+  await page.waitForFunction(
+    () => document.querySelector('.pane.main') && document.querySelector('.saved.good'),
+  )
   await page.waitForTimeout(400)
   await encoded()
   await page.focus('.pane.main')
 }
-/** Masks of all frames as the server has them, as one text. */
+/** A hash of the masks of all frames on the server. */
 const masks = async () =>
   page.evaluate(async () => {
     const cases = await (await fetch('v1/cases')).json()
@@ -170,8 +233,10 @@ const masks = async () =>
     return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
   })
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
-const p95 = (values) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * 0.95))]
-const jobOver = () => page.waitForFunction(() => !document.querySelector('.job'), null, { timeout: 180_000 })
+const p95 = (values) =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * 0.95))]
+const jobOver = () =>
+  page.waitForFunction(() => !document.querySelector('.job'), null, { timeout: 180_000 })
 
 await page.goto(address)
 await page.waitForSelector('.files li button')
@@ -181,59 +246,84 @@ for (const { name, root } of Object.values(cases)) {
   await page.waitForSelector('.files li button')
   if (root) await page.selectOption('dialog select', String(root))
   if (!(await page.$(`.files li:has(span:text-is("${name}"))`))) {
-    await page.waitForSelector(`.files li:has(span:text-is("${name}"))`, { timeout: 3000 }).catch(() => {})
+    await page
+      .waitForSelector(`.files li:has(span:text-is("${name}"))`, { timeout: 3000 })
+      .catch(() => {})
   }
   await page.click(`.files li:has(span:text-is("${name}")) button`)
   await page.waitForSelector(`.cases li:has(.name:text-is("${name}"))`, { timeout: 60_000 })
-  await page.waitForFunction(() => !document.querySelector('dialog') && document.querySelector('.pane.main'))
+  await page.waitForFunction(
+    () => !document.querySelector('dialog') && document.querySelector('.pane.main'),
+  )
 }
 check('the token left the address', !page.url().includes('token'))
 
-// --- a picture -------------------------------------------------------------------------------------------------------
+// --- an image -----------------------------------------------------------------------------------
 
 const flows = options.only !== 'figures'
 
-if (cases.picture && flows) {
-  const { name, boxes, points } = cases.picture
+if (cases.image && flows) {
+  const { name, boxes, points } = cases.image
   await open(name)
   await key('b')
   for (const one of boxes.slice(0, 3)) await box(one)
-  check('each box is an object', (await objects()).length === Math.min(3, boxes.length), JSON.stringify(await objects()))
-  await shot('picture-boxes')
+  check(
+    'each box is an object',
+    (await objects()).length === Math.min(3, boxes.length),
+    JSON.stringify(await objects()),
+  )
+  await shot('image-boxes')
   await key('n')
   await key('p')
   if (points) {
     await move(points[0][0], points[0][1])
     await page.waitForTimeout(1500)
-    await shot('picture-preview')
+    await shot('image-preview')
     await click(...points[0])
-    await shot('picture-candidates')
+    await shot('image-candidates')
     if (await page.$('.candidates')) {
       const before = await masks()
       await key('Tab')
       await idle()
-      check('Tab takes another mask', before !== (await masks()))
+      check('Tab chooses another candidate', before !== (await masks()))
     }
-    // dragging a point makes the mask anew; Delete under the pointer takes it away
-    await drag([points[0], [points[0][0] + 2, points[0][1] + 1], [points[0][0] + 3, points[0][1] + 2]])
+    // dragging a point updates the mask
+    await drag([
+      points[0],
+      [points[0][0] + 2, points[0][1] + 1],
+      [points[0][0] + 3, points[0][1] + 2],
+    ])
     await idle()
   }
   await key('d')
   const [x0, y0, x1, y1] = boxes[0]
-  await drag([[x0 - 6, y0 - 6], [x1 + 6, y0 - 6], [x1 + 6, y1 + 6]])
+  await drag([
+    [x0 - 6, y0 - 6],
+    [x1 + 6, y0 - 6],
+    [x1 + 6, y1 + 6],
+  ])
   await key('x')
-  await drag([[x1 + 6, y0 - 6], [x1 + 6, y0]])
+  await drag([
+    [x1 + 6, y0 - 6],
+    [x1 + 6, y0],
+  ])
   await key('l')
-  await drag([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
-  await shot('picture-brush')
+  await drag([
+    [x0, y0],
+    [x1, y0],
+    [x1, y1],
+    [x0, y1],
+    [x0, y0],
+  ])
+  await shot('image-brush')
   await key('Control+z')
   await key('Control+z')
   await key('Control+z')
   await idle()
-  await shot('picture-undone')
+  await shot('image-undone')
 }
 
-// --- a volume --------------------------------------------------------------------------------------------------------
+// --- a volume ------------------------------------------------------------------------------------
 
 if (cases.volume && flows) {
   const { name, frame: on, box: first, positive, negative, second } = cases.volume
@@ -262,20 +352,24 @@ if (cases.volume && flows) {
   await idle()
   await page.waitForTimeout(500)
   const whole = await masks()
-  check('propagation found something', whole !== before)
+  check('propagation changes the masks', whole !== before)
   await shot('volume-propagated')
   await key('Control+z')
   await idle()
-  check('undo takes the propagation back in one step', (await masks()) === before)
+  check('undo reverts the propagation in one step', (await masks()) === before)
   await key('Control+Shift+z')
   await idle()
-  check('redo brings it back', (await masks()) === whole)
+  check('redo restores it', (await masks()) === whole)
 
   await key('Control+z')
   await idle()
   const started = Date.now()
   await key('g')
-  await page.waitForFunction(() => Number(document.querySelector('.job progress')?.value ?? 0) >= 2, null, { timeout: 60_000 })
+  await page.waitForFunction(
+    () => Number(document.querySelector('.job progress')?.value ?? 0) >= 2,
+    null,
+    { timeout: 60_000 },
+  )
   await key('Escape')
   const stopping = Date.now()
   await jobOver()
@@ -284,20 +378,20 @@ if (cases.volume && flows) {
   await shot('volume-stopped')
   await key('Control+z')
   await idle()
-  check('undo takes a stopped propagation back', (await masks()) === before)
+  check('undo reverts a stopped propagation', (await masks()) === before)
   await key('g')
   await page.waitForSelector('.job')
   await jobOver()
 
   await toFrame(Math.max(0, on - 3))
   await key('p')
-  await page.click('label:has-text("carry") input')
+  await page.click('label:has-text("after a correction") input')
   await page.focus('.pane.main')
   await click(...cases.volume.correct, 'right')
   await page.waitForTimeout(600)
   await jobOver()
   await idle()
-  await page.click('label:has-text("carry") input')
+  await page.click('label:has-text("after a correction") input')
   await page.focus('.pane.main')
   await shot('volume-slice-corrected')
   await key('q')
@@ -307,16 +401,19 @@ if (cases.volume && flows) {
   await idle()
   await page.waitForTimeout(500)
   await shot('volume-accepted')
-  const kept = await masks()
+  const accepted = await masks()
   await page.reload()
   await page.waitForTimeout(3000)
   await shot('volume-reloading')
   await page.waitForSelector('.object .facts', { timeout: 60_000 })
   await idle()
-  check('a reload keeps everything', (await masks()) === kept && (await objects()).length === 2)
+  check(
+    'a reload restores everything',
+    (await masks()) === accepted && (await objects()).length === 2,
+  )
   await shot('volume-reloaded')
 
-  // the server dies and comes back while the page is open
+  // the server is killed and restarted while the page is open
   expectTrouble = true
   server.kill('SIGKILL')
   await page.waitForSelector('.saved.offline')
@@ -327,11 +424,11 @@ if (cases.volume && flows) {
   await shot('volume-offline')
   await start()
   await idle()
-  check('what was done while the server was away is done', (await objects()).length === 3)
+  check('a click made while the server was down is applied', (await objects()).length === 3)
   await key('Control+z')
   await idle()
   expectTrouble = false
-  check('the same masks after kill -9', (await masks()) === kept)
+  check('the same masks after kill -9', (await masks()) === accepted)
   await page.focus('.pane.main')
   await toFrame(on)
   await key('n')
@@ -341,32 +438,37 @@ if (cases.volume && flows) {
   check('work goes on after kill -9', (await objects()).length === 3)
   await key('Control+z')
   await idle()
-  check('undo after kill -9', (await masks()) === kept)
+  check('undo after kill -9', (await masks()) === accepted)
 
-  // the network that made it all is replaced while the server is away
+  // the model weights change while the server is down
   expectTrouble = true
   server.kill('SIGKILL')
   await page.waitForSelector('.saved.offline')
   for (const session of fs.readdirSync(path.join(project, 'sessions'))) {
     const log = path.join(project, 'sessions', session, 'log.jsonl')
-    fs.writeFileSync(log, fs.readFileSync(log, 'utf8').replace(/"weights": "[0-9a-f]+"/, '"weights": "0000000000000000"'))
+    fs.writeFileSync(
+      log,
+      fs
+        .readFileSync(log, 'utf8')
+        .replace(/"weights": "[0-9a-f]+"/, '"weights": "0000000000000000"'),
+    )
   }
   await start()
   await idle()
   expectTrouble = false
   await page.waitForSelector('.network')
-  check('masks stay when the network changes', (await masks()) === kept)
-  await shot('volume-network-changed')
+  check('masks stay when the weights change', (await masks()) === accepted)
+  await shot('volume-weights-changed')
   await key('n')
   await click(...positive)
   await idle()
-  check('the new network answers', (await objects()).length === 3)
+  check('the new weights answer prompts', (await objects()).length === 3)
   await key('Control+z')
   await idle()
-  check('undo after the network changed', (await masks()) === kept)
+  check('undo after the weights changed', (await masks()) === accepted)
 }
 
-// --- a video ---------------------------------------------------------------------------------------------------------
+// --- a video -------------------------------------------------------------------------------------
 
 if (cases.video && flows) {
   const { name, box: first, correct } = cases.video
@@ -390,13 +492,17 @@ if (cases.video && flows) {
   await page.waitForTimeout(1500)
   await key('k')
   const played = (await page.evaluate(() => segscopeTimings.frames)).map((item) => item.frame)
-  check('frames are played in order, none left out', played.length > 3 && played.every((item, i) => !i || item === played[i - 1] + 1), `${played.length} frames`)
+  check(
+    'frames are played in order, none left out',
+    played.length > 3 && played.every((item, i) => !i || item === played[i - 1] + 1),
+    `${played.length} frames`,
+  )
   await shot('video-played')
 }
 
-// --- latency and scrolling -------------------------------------------------------------------------------------------
+// --- latency and scrolling -----------------------------------------------------------------------
 
-for (const kind of ['picture', 'volume', 'video']) {
+for (const kind of ['image', 'volume', 'video']) {
   if (!cases[kind] || options.only === 'flows') continue
   const { name, clicks: places } = cases[kind]
   await open(name)
@@ -413,13 +519,16 @@ for (const kind of ['picture', 'volume', 'video']) {
     await idle()
   }
   const done = (await clicks()).filter((item) => item.type === 'predict')
-  const said = (what) => ({ median: Math.round(median(done.map(what))), p95: Math.round(p95(done.map(what))) })
+  const summarise = (what) => ({
+    median: Math.round(median(done.map(what))),
+    p95: Math.round(p95(done.map(what))),
+  })
   figures[`click_to_mask_${kind}_ms`] = {
-    ...said((item) => item.ms),
+    ...summarise((item) => item.ms),
     n: done.length,
-    of_that_server: said((item) => item.server),
-    of_that_model: said((item) => item.work),
-    of_that_drawing: said((item) => item.drawing),
+    of_that_server: summarise((item) => item.server),
+    of_that_model: summarise((item) => item.work),
+    of_that_drawing: summarise((item) => item.drawing),
   }
   await page.click('label:has-text("Preview") input')
 }
@@ -427,9 +536,15 @@ for (const kind of ['picture', 'volume', 'video']) {
 if (cases.large && options.only !== 'flows') {
   const asked = Date.now()
   await open(cases.large.name)
-  await page.waitForFunction(() => !document.querySelector('.viewbar')?.textContent.includes('loading volume'), null, { timeout: 120_000 })
+  await page.waitForFunction(
+    () => !document.querySelector('.viewbar')?.textContent.includes('Loading volume'),
+    null,
+    { timeout: 120_000 },
+  )
   figures.large_volume_loaded_s = (Date.now() - asked) / 1000
-  const size = await page.evaluate(() => document.querySelector('.lanes').getAttribute('aria-valuemax'))
+  const size = await page.evaluate(() =>
+    document.querySelector('.lanes').getAttribute('aria-valuemax'),
+  )
   const place = await at(256, 256)
   await page.mouse.move(place.x, place.y)
   await key('Home')
@@ -442,10 +557,22 @@ if (cases.large && options.only !== 'flows') {
     const { left, top } = pane.getBoundingClientRect()
     for (let i = 0; i < steps; i++) {
       await new Promise((resolve) => requestAnimationFrame(resolve))
-      pane.dispatchEvent(new WheelEvent('wheel', { deltaY: 100, clientX: left + 50, clientY: top + 50, bubbles: true, cancelable: true }))
+      pane.dispatchEvent(
+        new WheelEvent('wheel', {
+          deltaY: 100,
+          clientX: left + 50,
+          clientY: top + 50,
+          bubbles: true,
+          cancelable: true,
+        }),
+      )
     }
   }, Number(size))
-  await page.waitForFunction((last) => document.querySelector('.lanes').getAttribute('aria-valuenow') === last, size, { timeout: 60_000 })
+  await page.waitForFunction(
+    (last) => document.querySelector('.lanes').getAttribute('aria-valuenow') === last,
+    size,
+    { timeout: 60_000 },
+  )
   await page.waitForTimeout(100)
   const seconds = (Date.now() - begun) / 1000
   const drawn = await page.evaluate(() => segscopeTimings.frames)
@@ -463,7 +590,7 @@ if (cases.large && options.only !== 'flows') {
 
 console.log(JSON.stringify(figures, null, 2))
 
-// --- the rest --------------------------------------------------------------------------------------------------------
+// --- the rest ------------------------------------------------------------------------------------
 
 if (cases.dicom && flows) {
   const { name, box: first } = cases.dicom
@@ -473,14 +600,18 @@ if (cases.dicom && flows) {
   await idle()
   // scribbles, a label of the project, a lock
   await key('s')
-  await drag([[150, 220], [170, 230], [190, 250]])
+  await drag([
+    [150, 220],
+    [170, 230],
+    [190, 250],
+  ])
   await page.click('button:has-text("Labels")')
-  await page.click('dialog button:has-text("Add a label")')
+  await page.click('dialog button:has-text("Add label")')
   await page.fill('dialog input[aria-label="Name of label 1"]', 'liver')
   await page.fill('dialog input[aria-label="Code of label 1"]', '10200004')
   await page.fill('dialog input[aria-label="Meaning of label 1"]', 'Liver')
   await shot('labels')
-  await page.click('dialog button:has-text("Keep")')
+  await page.click('dialog button:has-text("Save")')
   await page.waitForFunction(() => !document.querySelector('dialog'))
   await page.focus('.pane.main')
   await key('1')
@@ -501,12 +632,15 @@ if (cases.dicom && flows) {
   await page.mouse.down()
   await page.mouse.move(from.x + 60, from.y + 40, { steps: 5 })
   await page.mouse.up()
-  check('dragging changes the window', (await page.textContent('.viewbar')).includes('by hand'))
+  check('dragging changes the window', (await page.textContent('.viewbar')).includes('Custom'))
   await page.selectOption('select[aria-label="Window"]', 'lung')
   await shot('dicom')
   // what is exported is what is shown
   await page.keyboard.press('Control+s')
-  const [download] = await Promise.all([page.waitForEvent('download'), page.click('dialog button:has-text("nifti")')])
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.click('dialog button:has-text("nifti")'),
+  ])
   const file = zlib.gunzipSync(fs.readFileSync(await download.path()))
   const shown = Buffer.from(
     await page.evaluate(async () => {
@@ -514,18 +648,25 @@ if (cases.dicom && flows) {
       const name = document.querySelector('.top .name').textContent
       const image = cases.find((item) => name.startsWith(item.name + ' ')).image_id
       const [session] = await (await fetch(`v1/sessions?image_id=${image}`)).json()
-      const labels = new Uint16Array(await (await fetch(`v1/sessions/${session.session_id}/labels`)).arrayBuffer())
+      const labels = new Uint16Array(
+        await (await fetch(`v1/sessions/${session.session_id}/labels`)).arrayBuffer(),
+      )
       return [...labels].map((value) => value)
     }),
   )
   const wide = file.readInt16LE(70) === 2 ? 1 : 2
   const voxels = file.subarray(file.readFloatLE(108))
   let different = voxels.length === shown.length * wide ? 0 : 1
-  for (let i = 0; i < shown.length; i++) different += (wide === 1 ? voxels[i] : voxels.readUInt16LE(2 * i)) !== shown[i] ? 1 : 0
-  check('the export is what is shown', different === 0 && shown.includes(1), `${different} of ${shown.length} voxels differ`)
+  for (let i = 0; i < shown.length; i++)
+    different += (wide === 1 ? voxels[i] : voxels.readUInt16LE(2 * i)) !== shown[i] ? 1 : 0
+  check(
+    'the export is what is shown',
+    different === 0 && shown.includes(1),
+    `${different} of ${shown.length} voxels differ`,
+  )
   await shot('export')
   await close()
-  // refusals in the words of the server
+  // a rejected export shows the message of the server
   expectTrouble = true
   await page.keyboard.press('Control+s')
   await page.click('dialog button:has-text("coco")')
@@ -536,46 +677,69 @@ if (cases.dicom && flows) {
   // a file that is dropped
   await page.keyboard.press('Control+o')
   const before = await page.$$eval('.cases li', (rows) => rows.length)
-  await page.setInputFiles('dialog input[type=file]', fs.readdirSync(path.join(data, 'ct')).map((item) => path.join(data, 'ct', item)))
-  await page.waitForFunction(() => !document.querySelector('dialog') && document.querySelector('.pane.main'), null, { timeout: 60_000 })
+  await page.setInputFiles(
+    'dialog input[type=file]',
+    fs.readdirSync(path.join(data, 'ct')).map((item) => path.join(data, 'ct', item)),
+  )
+  await page.waitForFunction(
+    () => !document.querySelector('dialog') && document.querySelector('.pane.main'),
+    null,
+    { timeout: 60_000 },
+  )
   await idle()
-  check('an uploaded series is a volume', (await page.$$('.pane')).length === 3 && (await page.$$('.cases li')).length >= before)
+  check(
+    'an uploaded series is a volume',
+    (await page.$$('.pane')).length === 3 && (await page.$$('.cases li')).length >= before,
+  )
   await shot('uploaded')
 }
 
 if (flows) {
-  // everything without prompts, delete, the same case in a second window
-  await open(cases.picture.name)
-  await page.click('button[aria-label^="Find all"]')
+  // segment everything, delete an object, open the same case in a second window
+  await open(cases.image.name)
+  await page.click('button[aria-label="Segment everything"]')
   await page.waitForTimeout(300)
-  await page.waitForFunction(() => !document.querySelector('.job') && document.querySelectorAll('.object').length > 5, null, { timeout: 120_000 })
+  await page.waitForFunction(
+    () => !document.querySelector('.job') && document.querySelectorAll('.object').length > 5,
+    null,
+    { timeout: 120_000 },
+  )
   await idle()
-  await shot('picture-everything')
+  await shot('image-everything')
   const many = (await objects()).length
   await page.click('.object:last-child button[aria-label^="Delete object"]')
-  await page.waitForFunction((count) => document.querySelectorAll('.object:not(.fresh)').length === count - 1, many)
+  await page.waitForFunction(
+    (count) => document.querySelectorAll('.object:not(.fresh)').length === count - 1,
+    many,
+  )
   await page.click('.toast button:has-text("Undo")')
-  await page.waitForFunction((count) => document.querySelectorAll('.object:not(.fresh)').length === count, many)
+  await page.waitForFunction(
+    (count) => document.querySelectorAll('.object:not(.fresh)').length === count,
+    many,
+  )
   const second = await context.newPage()
   await second.goto(origin)
   await second.waitForSelector('.toast:has-text("another window"), .pane.main')
   expectTrouble = true
-  await second.click(`.cases li:has(.name:text-is("${cases.picture.name}")) button`)
+  await second.click(`.cases li:has(.name:text-is("${cases.image.name}")) button`)
   await second.waitForSelector('.toast:has-text("another window")')
   await second.click('.toast button:has-text("Take over")')
   await second.waitForSelector('.pane.main')
   await page.bringToFront()
-  await page.waitForSelector('.toast:has-text("no longer held")', { timeout: 40_000 })
+  await page.waitForSelector('.toast:has-text("opened elsewhere")', { timeout: 40_000 })
   await shot('taken-over')
   await second.close()
-  await page.click('.toast button:has-text("Go on here")')
+  await page.click('.toast button:has-text("Continue here")')
   await idle()
   expectTrouble = false
   // done: the next one opens
   const case1 = await page.textContent('.top .name')
   await page.focus('.pane.main')
   await page.keyboard.press('Control+Enter')
-  await page.waitForFunction((name) => document.querySelector('.top .name').textContent !== name, case1)
+  await page.waitForFunction(
+    (name) => document.querySelector('.top .name').textContent !== name,
+    case1,
+  )
   await page.waitForSelector('.cases li:has-text("done")')
   await idle()
 }
@@ -583,10 +747,11 @@ if (flows) {
 await key('?')
 await shot('keys')
 await key('Escape')
+if (options.docs) await writeDocsImages(browser, path.resolve(options.docs), docsImages)
 await browser.close()
 server.kill('SIGTERM')
 await new Promise((resolve) => server.once('exit', resolve))
-for (const folder of [project, made]) fs.rmSync(folder, { recursive: true, force: true })
+for (const folder of [project, generated]) fs.rmSync(folder, { recursive: true, force: true })
 fs.writeFileSync(path.join(out, 'figures.json'), JSON.stringify({ figures, failures }, null, 2))
 console.log(JSON.stringify(figures, null, 2))
 console.log(failures.length ? `${failures.length} failures:\n${failures.join('\n')}` : 'all good')

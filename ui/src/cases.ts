@@ -1,100 +1,136 @@
-// The work list: which case is open, and what comes after it.
+// The work list: which case is open, and which one comes next.
 
-import type { Case } from './api'
-import { api, report } from './desk'
-import { leave, openImage, type OpenOptions } from './session'
-import { get, set, toast } from './state'
+import { api, reportError } from './context'
+import type { Case } from './schemas'
+import { openImage } from './session'
+import { get, set, showToast } from './state'
+import { countOf } from './wording'
+
+const LAST_CASE_KEY = 'segscope.case'
 
 export async function loadCases(): Promise<void> {
-  set({ cases: await api.cases() })
+  set({ cases: await api.listCases() })
 }
 
-export async function openCase(found: Case, options: OpenOptions = {}): Promise<void> {
-  set({ caseId: found.case_id })
-  sessionStorage.setItem('segscope.case', String(found.case_id))
-  await openImage(found.image_id, options)
+export async function openCase(item: Case): Promise<void> {
+  set({ caseId: item.case_id })
+  sessionStorage.setItem(LAST_CASE_KEY, String(item.case_id))
+  await openImage(item.image_id)
 }
 
-/** Open what was open before a reload, or the first case to do. */
-export async function openFirst(): Promise<void> {
-  const { cases } = get()
-  const last = Number(sessionStorage.getItem('segscope.case'))
-  const found = cases.find((item) => item.case_id === last) ?? cases.find((item) => item.state === 'todo') ?? cases[0]
-  if (found) await openCase(found)
-  else set(({ project }) => ({ dialog: project?.archives.length && !project.roots.length ? 'archive' : 'open' }))
+/** Open the case that was open before a reload, or the first case to do. */
+export async function openInitialCase(): Promise<void> {
+  const { cases, project } = get()
+  const lastId = Number(sessionStorage.getItem(LAST_CASE_KEY))
+  const last = cases.find((item) => item.case_id === lastId)
+  const next = last ?? cases.find((item) => item.state === 'todo') ?? cases[0]
+  if (next) {
+    await openCase(next)
+    return
+  }
+  const archiveOnly = project?.archives.length && !project.roots.length
+  set({ dialog: archiveOnly ? 'archive' : 'open' })
 }
 
-export function neighbour(step: 1 | -1): Case | null {
+export function findAdjacentCase(step: 1 | -1): Case | null {
   const { cases, caseId } = get()
-  const at = cases.findIndex((item) => item.case_id === caseId)
-  return cases[at + step] ?? null
+  const index = cases.findIndex((item) => item.case_id === caseId)
+  return cases[index + step] ?? null
 }
 
-/** Say how a case stands; `done` and `skip` go on with the next one to do. */
-export async function mark(state: Case['state']): Promise<void> {
+/** Set the state of the open case; after `done` and `skip` the next case to do is opened. */
+export async function setCaseState(state: Case['state']): Promise<void> {
   const { cases, caseId, annotator } = get()
-  const at = cases.findIndex((item) => item.case_id === caseId)
-  if (at < 0) return
+  const index = cases.findIndex((item) => item.case_id === caseId)
+  if (index < 0) return
   try {
-    const changed = await api.patchCase(cases[at]!.case_id, { state, annotator })
-    set((now) => ({ cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)) }))
+    replaceCase(await api.updateCase(cases[index]!.case_id, { state, annotator }))
     if (state === 'todo' || state === 'flag') return
-    const rest = [...cases.slice(at + 1), ...cases.slice(0, at)]
+    const rest = [...cases.slice(index + 1), ...cases.slice(0, index)]
     const next = rest.find((item) => item.state === 'todo')
     if (next) await openCase(next)
-    else toast('good', 'That was the last case to do.')
+    else showToast('good', 'No cases left to do.')
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }
 
-export async function comment(caseId: number, text: string): Promise<void> {
+export async function setCaseComment(caseId: number, text: string): Promise<void> {
   try {
-    const changed = await api.patchCase(caseId, { comment: text })
-    set((now) => ({ cases: now.cases.map((item) => (item.case_id === changed.case_id ? changed : item)) }))
+    replaceCase(await api.updateCase(caseId, { comment: text }))
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }
 
-async function added(found: Case, open: boolean): Promise<void> {
+function replaceCase(changed: Case): void {
+  set(({ cases }) => ({
+    cases: cases.map((item) => (item.case_id === changed.case_id ? changed : item)),
+  }))
+}
+
+async function showAddedCase(item: Case, open: boolean): Promise<void> {
   await loadCases()
-  if (open) await openCase(found)
+  if (open) await openCase(item)
 }
 
-export async function addReference(root: number, path: string, open: boolean): Promise<void> {
-  await added(await api.addCase({ reference: { root, path } }), open)
+export async function addCaseFromFile(root: number, path: string, open: boolean): Promise<void> {
+  await showAddedCase(await api.addCase({ reference: { root, path } }), open)
 }
 
-export async function addFromArchive(root: number, study: string, series: string, open: boolean): Promise<Case> {
-  const found = await api.addCase({ reference: { root, dicomweb: `${study}/${series}` } })
-  await added(found, open)
-  return found
-}
-
-/** Upload files: each picture, volume or video is a case; DICOM files together are one. */
-export async function upload(files: File[]): Promise<void> {
-  const together = files.length > 1 && files.every((file) => /\.(dcm|ima)$/i.test(file.name) || !file.name.includes('.'))
-  const groups = together ? [files] : files.map((file) => [file])
-  let first: Case | null = null
-  for (const [number, group] of groups.entries()) {
-    set({ opening: groups.length > 1 ? `Uploading ${number + 1} of ${groups.length} …` : 'Uploading …' })
+/** Add several files as cases; `onProgress` gets a description of the file being added. */
+export async function addCasesFromFiles(
+  root: number,
+  files: { name: string; path: string }[],
+  onProgress: (description: string) => void,
+): Promise<void> {
+  let count = 0
+  for (const file of files) {
+    onProgress(`${file.name} (${count + 1} of ${files.length})`)
     try {
-      const image = await api.upload(group)
-      const found = await api.addCase({ image_id: image.image_id })
-      first ??= found
+      await addCaseFromFile(root, file.path, false)
+      count++
     } catch (error) {
-      report(error)
+      reportError(error)
     }
   }
-  set({ opening: null })
-  if (first) {
-    set({ dialog: null })
-    await added(first, true)
-  }
+  showToast('good', `Added ${countOf(count, 'case')} to the work list.`)
 }
 
-export const closeCase = async (): Promise<void> => {
-  await leave()
-  set({ caseId: null })
+export async function addCaseFromArchive(
+  root: number,
+  study: string,
+  series: string,
+  open: boolean,
+): Promise<Case> {
+  const item = await api.addCase({ reference: { root, dicomweb: `${study}/${series}` } })
+  await showAddedCase(item, open)
+  return item
+}
+
+const looksLikeDicom = (file: File): boolean =>
+  /\.(dcm|ima)$/i.test(file.name) || !file.name.includes('.')
+
+/**
+ * Upload files: each image, volume or video becomes a case; DICOM files become one case together.
+ */
+export async function uploadFiles(files: File[]): Promise<void> {
+  const oneSeries = files.length > 1 && files.every(looksLikeDicom)
+  const groups = oneSeries ? [files] : files.map((file) => [file])
+  let first: Case | null = null
+  for (const [index, group] of groups.entries()) {
+    const progress = groups.length > 1 ? ` ${index + 1} of ${groups.length}` : ''
+    set({ openingMessage: `Uploading${progress} …` })
+    try {
+      const image = await api.uploadImage(group)
+      const item = await api.addCase({ image_id: image.image_id })
+      first ??= item
+    } catch (error) {
+      reportError(error)
+    }
+  }
+  set({ openingMessage: null })
+  if (!first) return
+  set({ dialog: null })
+  await showAddedCase(first, true)
 }

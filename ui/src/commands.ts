@@ -1,184 +1,226 @@
-// Doing: prompts, paint, undo and propagation become commands; what they changed is drawn when they are answered.
+// Commands of the session: prompts, painting, undo, propagation. Their results are drawn on
+// arrival.
 
-import { type Answer, type Job, type PromptJson, ServerError } from './api'
-import { api, live, masks, redraw, report } from './desk'
-import { fetchMasks, fillAround } from './fetching'
-import { heardMask, jobEnded, over, refreshPrompts, refreshSoon, refreshState } from './news'
+import { api, masks, redraw, reportError, socket } from './context'
+import { ServerError } from './errors'
+import { handleMask } from './events'
+import { fetchMasks, prefetchMasks } from './maskLoading'
 import { decodeJsonMask } from './packets'
-import { get, objectOf, promptKey, set, toast } from './state'
+import { refreshPrompts, refreshState, scheduleRefresh, waitForJobEnd } from './refresh'
+import { type CommandResult, isFinished, type Job, type PromptJson } from './schemas'
+import { findObject, get, promptKey, set, showToast } from './state'
 import { timings } from './timings'
+import { frameNoun, offersForce, withoutOption } from './wording'
 
-/** Stop a propagation and wait until it has ended. */
+const STOP_TIMEOUT_MS = 5000
+
+/** Stop the running job and wait until it has ended. */
 export async function stopJob(): Promise<void> {
   const { job } = get()
   if (!job) return
-  const end = jobEnded()
-  await api.cancel(job.job_id).catch(report)
-  await Promise.race([end, new Promise((resolve) => setTimeout(resolve, 5000))])
+  const end = waitForJobEnd()
+  await api.cancelJob(job.job_id).catch(reportError)
+  await Promise.race([end, new Promise((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS))])
   if (get().job?.job_id === job.job_id) await refreshState()
 }
 
-/** Do a command; what it changed is drawn when this is over. Null when it was refused (and said so). */
-export async function command(type: string, body: Record<string, unknown>): Promise<Answer | null> {
-  if (!live) return null
+/** Run a command and draw what it changed. Null when it was rejected, which is then reported. */
+export async function runCommand(
+  type: string,
+  body: Record<string, unknown>,
+): Promise<CommandResult | null> {
+  if (!socket) return null
   const start = performance.now()
   try {
     if (get().job) await stopJob()
-    const answer = await live.command({ type, ...body })
-    const { total = 0, work = 0 } = answer.timing_ms ?? {}
-    timings.answered = { type, begun: start, received: live.received, work, server: total }
-    took(answer)
+    const result = await socket.sendCommand({ type, ...body })
+    const { total = 0, work = 0 } = result.timing_ms ?? {}
+    timings.answered = { type, begun: start, received: socket.lastReceived, work, server: total }
+    applyResult(result)
     set({ latency: { rtt: performance.now() - start, work } })
-    return answer
+    return result
   } catch (error) {
-    if (error instanceof ServerError && error.status === 409 && /force/.test(error.message)) {
-      toast('error', error.message.replace(/, or say "force": true|; say "force": true[^.]*/, ''), {
-        label: 'Do it all the same',
-        run: () => void command(type, { ...body, force: true }).then(() => void refreshPrompts()),
-      })
+    if (error instanceof ServerError && error.status === 409 && offersForce(error.message)) {
+      offerForce(error, type, body)
     } else {
-      report(error)
+      reportError(error)
     }
     return null
   }
 }
 
-export function took(answer: Answer): void {
-  const { objects } = get()
-  set({ canUndo: answer.can_undo, canRedo: answer.can_redo, preview: null })
-  if (answer.objects?.length || answer.removed?.length) {
-    const gone = new Set(answer.removed ?? [])
-    const next = new Map(objects.filter((object) => !gone.has(object.object_id)).map((object) => [object.object_id, object]))
-    for (const object of answer.objects ?? []) {
-      next.set(object.object_id, { ...object, frames: next.get(object.object_id)?.frames ?? [] })
-    }
-    set({ objects: [...next.values()].sort((a, b) => a.object_id - b.object_id) })
-  }
-  if (answer.stale?.length) {
-    masks.markStale(answer.stale)
+/** Accepted masks and locked objects are protected; the annotator may change them anyway. */
+function offerForce(error: ServerError, type: string, body: Record<string, unknown>): void {
+  showToast('error', withoutOption(error.message, 'force'), {
+    label: 'Proceed anyway',
+    run: async () => {
+      await runCommand(type, { ...body, force: true })
+      await refreshPrompts()
+    },
+  })
+}
+
+function applyResult(result: CommandResult): void {
+  set({ canUndo: result.can_undo, canRedo: result.can_redo, preview: null })
+  if (result.objects?.length || result.removed?.length) updateObjectList(result)
+  if (result.stale?.length) {
+    masks.markStale(result.stale)
     void fetchMasks(get().frame)
-    void fillAround()
+    void prefetchMasks()
   }
-  if (typeof answer.job === 'string' && !get().job) {
-    set({ job: { job_id: answer.job, kind: 'propagate', state: 'running', done: 0, total: 0 } })
+  if (typeof result.job === 'string' && !get().job) {
+    set({ job: { job_id: result.job, kind: 'propagate', state: 'running', done: 0, total: 0 } })
   }
-  refreshSoon()
+  scheduleRefresh()
   redraw()
 }
 
-export async function tookChanges(answer: Answer): Promise<void> {
-  for (const change of answer.changes ?? []) heardMask({ ...change, reason: 'answer' }, await decodeJsonMask(change))
-  took(answer)
+function updateObjectList(result: CommandResult): void {
+  const objects = new Map(get().objects.map((object) => [object.object_id, object]))
+  for (const id of result.removed ?? []) objects.delete(id)
+  for (const object of result.objects ?? []) {
+    // results leave the frames out; those that are known stay until the next refresh
+    const frames = objects.get(object.object_id)?.frames ?? []
+    objects.set(object.object_id, { ...object, frames })
+  }
+  set({ objects: [...objects.values()].sort((a, b) => a.object_id - b.object_id) })
 }
 
-/** Prompts for the selected object on the frame in view. */
-export async function prompt(added: PromptJson[], options: { frame?: number; objectId?: number } = {}): Promise<void> {
-  const { selected, frame: at, repropagate, prompts } = get()
-  const objectId = options.objectId ?? selected
-  const frame = options.frame ?? at
+/** Apply the result of a command sent by HTTP, whose masks come in the same answer. */
+export async function applyResultWithMasks(result: CommandResult): Promise<void> {
+  for (const change of result.changes ?? []) {
+    handleMask({ ...change, reason: 'command' }, await decodeJsonMask(change))
+  }
+  applyResult(result)
+}
+
+/** Add prompts to an object, by default the selected one, on the frame in view. */
+export async function addPrompts(added: PromptJson[], objectId = get().selected): Promise<void> {
+  const { frame, prompts } = get()
   const key = promptKey(frame, objectId)
   const before = prompts[key] ?? []
   set({ prompts: { ...prompts, [key]: [...before, ...added] }, preview: null, candidates: null })
   redraw()
-  const type = repropagate && objectOf(get(), objectId)?.frames?.some((row) => row[3] === 'tracked') ? 'correct' : 'predict'
+  const type = shouldUpdateNeighbours(objectId) ? 'correct' : 'predict'
   const body = { frame, object_id: objectId, prompts: added, multimask: true }
-  const answer = await command(type, body)
-  if (!answer) {
-    set((now) => ({ prompts: { ...now.prompts, [key]: (now.prompts[key] ?? []).filter((item) => !added.includes(item)) } }))
-    redraw()
+  const result = await runCommand(type, body)
+  if (result) {
+    offerCandidates(result, frame, objectId)
     return
   }
-  offer(answer, frame, objectId)
+  const remaining = (get().prompts[key] ?? []).filter((item) => !added.includes(item))
+  set((now) => ({ prompts: { ...now.prompts, [key]: remaining } }))
+  redraw()
 }
 
-function offer(answer: Answer, frame: number, objectId: number): void {
-  const found = answer.candidates ?? []
-  if (found.length < 2) return
-  set({ candidates: { frame, objectId, chosen: answer.chosen ?? 0, scores: found.map((item) => item.score) } })
+function shouldUpdateNeighbours(objectId: number): boolean {
+  const propagated = findObject(get(), objectId)?.frames?.some((row) => row[3] === 'tracked')
+  return get().updateNeighbours && Boolean(propagated)
 }
 
-/** Other prompts in the place of those of an object on a frame: one was moved or taken away. */
-export async function replacePrompts(frame: number, objectId: number, next: PromptJson[]): Promise<void> {
+function offerCandidates(result: CommandResult, frame: number, objectId: number): void {
+  const scores = (result.candidates ?? []).map((item) => item.score)
+  if (scores.length < 2) return
+  set({ candidates: { frame, objectId, chosen: result.chosen ?? 0, scores } })
+}
+
+/** Replace the prompts of an object on a frame, after one of them was moved or removed. */
+export async function replacePrompts(
+  frame: number,
+  objectId: number,
+  next: PromptJson[],
+): Promise<void> {
   const key = promptKey(frame, objectId)
   const before = get().prompts[key] ?? []
   set((now) => ({ prompts: { ...now.prompts, [key]: next }, candidates: null }))
   redraw()
-  const answer = next.length
-    ? await command('replace', { frame, object_id: objectId, prompts: next })
-    : await command('clear', { frame, object_id: objectId })
-  if (!answer) set((now) => ({ prompts: { ...now.prompts, [key]: before } }))
-  else offer(answer, frame, objectId)
+  const result = next.length
+    ? await runCommand('replace', { frame, object_id: objectId, prompts: next })
+    : await runCommand('clear', { frame, object_id: objectId })
+  if (result) offerCandidates(result, frame, objectId)
+  else set((now) => ({ prompts: { ...now.prompts, [key]: before } }))
 }
 
-export async function choose(index: number): Promise<void> {
+export async function chooseCandidate(index: number): Promise<void> {
   const { candidates } = get()
   if (!candidates || index === candidates.chosen) return
-  const answer = await command('choose', { frame: candidates.frame, object_id: candidates.objectId, index })
-  if (answer) set({ candidates: { ...candidates, chosen: index } })
+  const { frame, objectId } = candidates
+  const result = await runCommand('choose', { frame, object_id: objectId, index })
+  if (result) set({ candidates: { ...candidates, chosen: index } })
 }
 
-export async function paint(body: Record<string, unknown>, erase: boolean): Promise<void> {
+export async function paintMask(body: Record<string, unknown>, erase: boolean): Promise<void> {
   const { frame, selected } = get()
-  await command('paint', { frame, object_id: selected, erase, ...body })
+  await runCommand('paint', { frame, object_id: selected, erase, ...body })
 }
 
+/** Remove the mask and the prompts of the selected object from the frame in view. */
 export async function clearFrame(): Promise<void> {
-  const { frame, selected, objects } = get()
-  if (!objects.some((object) => object.object_id === selected)) return
-  if (await command('clear', { frame, object_id: selected })) {
-    set((now) => ({ prompts: { ...now.prompts, [promptKey(frame, selected)]: [] }, candidates: null }))
-  }
+  const { frame, selected } = get()
+  if (!findObject(get(), selected)) return
+  if (!(await runCommand('clear', { frame, object_id: selected }))) return
+  set((now) => ({
+    prompts: { ...now.prompts, [promptKey(frame, selected)]: [] },
+    candidates: null,
+  }))
 }
 
-export async function step(type: 'undo' | 'redo'): Promise<void> {
-  const state = get()
-  if (type === 'undo' ? !state.canUndo : !state.canRedo) return
-  if (await command(type, { frame: state.frame })) {
-    set({ candidates: null })
-    await refreshPrompts()
-  }
+export async function stepHistory(type: 'undo' | 'redo'): Promise<void> {
+  const { canUndo, canRedo, frame } = get()
+  const steps = type === 'undo' ? canUndo : canRedo
+  if (!steps || !(await runCommand(type, { frame }))) return
+  set({ candidates: null })
+  await refreshPrompts()
 }
 
-/** Freeze what is shown on a frame, or thaw it when all of it is frozen. */
-export async function accept(objectIds: number[] | null = null, frame = get().frame): Promise<boolean> {
-  const there = get().objects.filter((object) => objectIds === null || objectIds.includes(object.object_id))
-  const rows = there.map((object) => object.frames?.find((row) => row[0] === frame)).filter((row) => row !== undefined)
+/**
+ * Accept the masks on the frame in view, or withdraw the acceptance when all are accepted.
+ * Resolves to whether they were accepted.
+ */
+export async function toggleAccepted(objectIds: number[] | null): Promise<boolean> {
+  const { frame, objects, image } = get()
+  const rows = objects
+    .filter((object) => objectIds === null || objectIds.includes(object.object_id))
+    .flatMap((object) => (object.frames ?? []).filter((row) => row[0] === frame))
   if (!rows.length) {
-    toast('info', 'There is no mask on this frame to accept.')
+    showToast('info', `This ${frameNoun(image)} has no mask to accept.`)
     return false
   }
   const accepted = !rows.every((row) => row[4])
-  return Boolean(await command('accept', { frames: [frame], object_ids: objectIds, accepted })) && accepted
+  const result = await runCommand('accept', { frames: [frame], object_ids: objectIds, accepted })
+  return result !== null && accepted
 }
 
-export async function propagate(
-  direction: 'both' | 'forward' | 'backward',
-  objects: number[] | null = null,
-  within: [number, number] | null = null,
-  start: number | null = null,
-): Promise<void> {
+export interface PropagationRequest {
+  direction: 'both' | 'forward' | 'backward'
+  /** objects to propagate; null for all */
+  objects: number[] | null
+  /** first and last frame; null for all frames */
+  within: [number, number] | null
+}
+
+export async function startPropagation(request: PropagationRequest): Promise<void> {
   const { session } = get()
-  if (!session || !live) return
+  if (!session || !socket) return
   if (get().job) await stopJob()
   set({ follow: true, candidates: null, preview: null })
   try {
-    // by HTTP, so that it is refused in words at once; its frames come through the socket
-    const response = await api.ask('POST', `v1/sessions/${session.session_id}/propagate`, { objects, direction, start, within })
-    const job = (await response.json()) as Job
-    if (!over(job) && !get().job) set({ job })
+    // by HTTP, so that a rejection is reported at once; the masks arrive through the socket
+    const job = await api.startPropagation(session.session_id, { ...request, start: null })
+    if (!isFinished(job) && !get().job) set({ job })
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }
 
-/** Find objects without prompts, by the session's model or another; `whole` looks at all frames. */
-export async function everything(model: string | null = null, whole = false): Promise<void> {
+/** Segment all objects without prompts, on the frame in view or on all frames. */
+export async function segmentEverything(model: string | null, allFrames: boolean): Promise<void> {
   const { session, frame } = get()
   if (!session) return
   try {
-    const job = await api.everything(session.session_id, frame, model, whole)
+    const job = await api.segmentEverything(session.session_id, frame, model, allFrames)
     if (job.job_id) set({ job: job as Job })
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }

@@ -1,241 +1,315 @@
-// From pointer to command on the plane that is annotated. What is being drawn lives here until it is let go.
+// Gestures on the annotated plane: what is drawn with the pointer becomes a command on release.
 
-import type { PromptJson } from './api'
-import { paint, prompt, replacePrompts } from './commands'
-import { masks, redraw } from './desk'
-import { hoverEnd } from './hover'
-import { select } from './objects'
-import { colourOf, fromHex, NEGATIVE, POSITIVE, type Rgb } from './palette'
-import { get, nextObjectId, objectOf, promptKey, set, toast, type Tool } from './state'
-import type { Draft } from './viewer/draw'
+import { addPrompts, paintMask, replacePrompts } from './commands'
+import { masks, redraw } from './context'
+import { selectObject } from './objects'
+import { NEGATIVE, POSITIVE, type Rgb } from './palette'
+import { clearPreview } from './previews'
+import type { PromptJson } from './schemas'
 import {
-  boxBetween,
-  boxPart,
-  inside,
-  pixelAt,
-  pullBox,
-  thinned,
+  findColour,
+  findObject,
+  get,
+  nextObjectId,
+  promptKey,
+  set,
+  showToast,
+  type Tool,
+} from './state'
+import {
   type Box,
+  clampToFrame,
+  findBoxPart,
+  findPixel,
   type Plane,
+  pullBox,
+  spanBox,
+  thinPoints,
   type Xy,
 } from './viewer/geometry'
-import { covers } from './viewer/masks'
+import { coversPixel } from './viewer/masks'
+import type { Draft, DrawnPrompt } from './viewer/scene'
 
-export interface Press {
+const SCRIBBLE_WIDTH = 3
+/** The server accepts strokes of at most 5000 points. */
+const STROKE_POINTS = 4000
+
+export interface PointerPress {
   at: Xy
   negative: boolean
-  /** image pixels within which a handle is taken */
+  /** image pixels within which a handle is grabbed */
   reach: number
 }
 
+type PointPrompt = PromptJson & { type: 'point' }
+type BoxPrompt = PromptJson & { type: 'box' }
+
+interface LineDrag {
+  kind: 'line'
+  tool: Tool
+  xy: [number, number][]
+  negative: boolean
+}
+
 type Drag =
-  | { kind: 'point'; prompt: PromptJson & { type: 'point' }; moved: boolean; to: Xy }
+  | { kind: 'point'; prompt: PointPrompt; moved: boolean; to: Xy }
   | { kind: 'newPoint'; at: Xy; positive: boolean; strayed: boolean }
-  | { kind: 'box'; from: Xy; to: Xy; strayed: boolean }
-  | { kind: 'pull'; prompt: PromptJson & { type: 'box' }; part: string; from: Xy; box: Box }
-  | { kind: 'line'; tool: Tool; xy: [number, number][]; negative: boolean }
+  | { kind: 'newBox'; from: Xy; to: Xy; strayed: boolean }
+  | { kind: 'box'; prompt: BoxPrompt; part: string; from: Xy; box: Box }
+  | LineDrag
 
 let drag: Drag | null = null
 
-export const drawingTool = (tool: Tool): boolean => tool !== 'move' && tool !== 'window'
+const distance = (a: Xy, b: Xy): number => Math.hypot(a.x - b.x, a.y - b.y)
 
-export function colourFor(objectId: number): Rgb {
-  return fromHex(objectOf(get(), objectId)?.colour ?? '') ?? colourOf(objectId)
+const listSelectedPrompts = (): PromptJson[] => {
+  const { prompts, frame, selected } = get()
+  return prompts[promptKey(frame, selected)] ?? []
 }
 
-const promptsHere = (): PromptJson[] => get().prompts[promptKey(get().frame, get().selected)] ?? []
-
 /** The prompt of the selected object under the pointer, and which part of it. */
-export function promptAt(point: Xy, reach: number): { prompt: PromptJson; part: string } | null {
-  for (const prompt of [...promptsHere()].reverse()) {
-    if (prompt.type === 'point' && Math.hypot(point.x - prompt.xy[0], point.y - prompt.xy[1]) <= reach * 1.4) {
-      return { prompt, part: '' }
-    }
+export function findPromptAt(
+  point: Xy,
+  reach: number,
+): { prompt: PromptJson; part: string } | null {
+  const prompts = listSelectedPrompts()
+  for (const prompt of [...prompts].reverse()) {
+    if (prompt.type !== 'point') continue
+    const [x, y] = prompt.xy
+    if (distance(point, { x, y }) <= reach * 1.4) return { prompt, part: '' }
   }
-  for (const prompt of promptsHere()) {
+  for (const prompt of prompts) {
     if (prompt.type !== 'box') continue
-    const part = boxPart(prompt.xyxy, point, reach)
+    const part = findBoxPart(prompt.xyxy, point, reach)
     if (part) return { prompt, part }
   }
   return null
 }
 
-export function cursorFor(plane: Plane, point: Xy | null, reach: number): string {
+const editsPrompts = (tool: Tool): boolean => tool === 'point' || tool === 'box'
+
+export function chooseCursor(plane: Plane, point: Xy | null, reach: number): string {
   const { tool } = get()
   if (tool === 'move') return 'grab'
   if (tool === 'window') return 'ns-resize'
   if (tool === 'brush' || tool === 'erase') return 'none'
-  const under = point && (tool === 'point' || tool === 'box') ? promptAt(point, reach) : null
+  const under = point && editsPrompts(tool) ? findPromptAt(point, reach) : null
   if (!under) return 'crosshair'
   if (under.prompt.type === 'point') return 'pointer'
-  return partCursor(plane, under.part)
+  return chooseResizeCursor(plane, under.part)
 }
 
-function partCursor(plane: Plane, part: string): string {
-  if (part.length === 1) return ('ns'.includes(part) !== plane.swap ? 'ns' : 'ew') + '-resize'
+/** The cursor for an edge or a corner of a box, which the display may have turned or mirrored. */
+function chooseResizeCursor(plane: Plane, part: string): string {
+  if (part.length === 1) {
+    const vertical = 'ns'.includes(part) !== plane.swap
+    return vertical ? 'ns-resize' : 'ew-resize'
+  }
   const falling = (part === 'nw' || part === 'se') !== (plane.mirrorX !== plane.mirrorY)
   return falling ? 'nwse-resize' : 'nesw-resize'
 }
 
-export function press(plane: Plane, { at, negative, reach }: Press): void {
-  const { tool, selected, positive } = get()
-  const object = objectOf(get(), selected)
-  if (object?.locked) {
-    toast('info', `Object ${selected} is locked. Unlock it, or go on with a new object (N).`)
+export function beginDrag(plane: Plane, press: PointerPress): void {
+  const { selected } = get()
+  if (findObject(get(), selected)?.locked) {
+    showToast('info', `Object ${selected} is locked. Unlock it or start a new object (N).`)
     return
   }
-  const point = inside(plane, at)
-  const under = tool === 'point' || tool === 'box' ? promptAt(at, reach) : null
+  const next = createDrag(plane, press)
+  if (!next) return
+  drag = next
+  clearPreview()
+}
+
+function createDrag(plane: Plane, { at, negative, reach }: PointerPress): Drag | null {
+  const { tool, positive } = get()
+  const point = clampToFrame(plane, at)
+  const under = editsPrompts(tool) ? findPromptAt(at, reach) : null
   if (under?.prompt.type === 'point' && tool === 'point') {
-    drag = { kind: 'point', prompt: under.prompt, moved: false, to: point }
-  } else if (under?.prompt.type === 'box') {
-    drag = { kind: 'pull', prompt: under.prompt, part: under.part, from: at, box: under.prompt.xyxy }
-  } else if (tool === 'point') {
-    if (!pixelAt(plane, at)) return
-    drag = { kind: 'newPoint', at: point, positive: negative ? false : positive, strayed: false }
-  } else if (tool === 'box') {
-    drag = { kind: 'box', from: at, to: at, strayed: false }
-  } else {
-    drag = { kind: 'line', tool, xy: [[point.x, point.y]], negative: negative || (tool === 'scribble' && !positive) }
+    return { kind: 'point', prompt: under.prompt, moved: false, to: point }
   }
-  hoverEnd()
+  if (under?.prompt.type === 'box') {
+    const { prompt, part } = under
+    return { kind: 'box', prompt, part, from: at, box: prompt.xyxy }
+  }
+  if (tool === 'point') {
+    if (!findPixel(plane, at)) return null
+    return { kind: 'newPoint', at: point, positive: positive && !negative, strayed: false }
+  }
+  if (tool === 'box') return { kind: 'newBox', from: at, to: at, strayed: false }
+  const negativeLine = negative || (tool === 'scribble' && !positive)
+  return { kind: 'line', tool, xy: [[point.x, point.y]], negative: negativeLine }
 }
 
-export function move(plane: Plane, at: Xy, reach: number): void {
+export function updateDrag(plane: Plane, at: Xy, reach: number): void {
   if (!drag) return
-  const point = inside(plane, at)
-  if (drag.kind === 'point') {
-    drag.moved ||= Math.hypot(point.x - drag.prompt.xy[0], point.y - drag.prompt.xy[1]) > reach / 2
-    drag.to = point
-  } else if (drag.kind === 'newPoint') {
-    drag.strayed ||= Math.hypot(point.x - drag.at.x, point.y - drag.at.y) > reach * 2
-  } else if (drag.kind === 'box') {
-    drag.to = at
-    drag.strayed ||= Math.hypot(at.x - drag.from.x, at.y - drag.from.y) > reach / 2
-  } else if (drag.kind === 'pull') {
-    drag.box = pullBox(plane, drag.prompt.xyxy, drag.part, drag.from, at)
-  } else {
-    drag.xy.push([point.x, point.y])
-  }
-  redraw()
-}
-
-export function cancel(): boolean {
-  const had = drag !== null
-  drag = null
-  redraw()
-  return had
-}
-
-/** Let go: the gesture becomes a command. */
-export async function release(plane: Plane): Promise<void> {
-  const done = drag
-  drag = null
-  if (!done) return
-  const { frame, selected } = get()
-  switch (done.kind) {
+  const point = clampToFrame(plane, at)
+  switch (drag.kind) {
+    case 'point': {
+      const [x, y] = drag.prompt.xy
+      drag.moved ||= distance(point, { x, y }) > reach / 2
+      drag.to = point
+      break
+    }
     case 'newPoint':
-      if (done.strayed) return redraw() // a slip of the hand, not a click
-      return prompt([{ type: 'point', frame, xy: round(done.at), positive: done.positive }])
+      drag.strayed ||= distance(point, drag.at) > reach * 2
+      break
+    case 'newBox':
+      drag.to = at
+      drag.strayed ||= distance(at, drag.from) > reach / 2
+      break
+    case 'box':
+      drag.box = pullBox(plane, drag.prompt.xyxy, drag.part, drag.from, at)
+      break
+    case 'line':
+      drag.xy.push([point.x, point.y])
+  }
+  redraw()
+}
+
+/** Cancel the drag; returns whether there was one. */
+export function cancelDrag(): boolean {
+  const dragging = drag !== null
+  drag = null
+  redraw()
+  return dragging
+}
+
+/** Turn the finished drag into a command. */
+export async function finishDrag(plane: Plane): Promise<void> {
+  const finished = drag
+  drag = null
+  if (!finished) return
+  const { frame } = get()
+  switch (finished.kind) {
+    case 'newPoint': {
+      if (finished.strayed) return redraw() // the hand slipped: not a click
+      const { positive } = finished
+      return addPrompts([{ type: 'point', frame, xy: roundPoint(finished.at), positive }])
+    }
     case 'point':
-      if (!done.moved) return redraw()
-      return replacePrompts(
-        frame,
-        selected,
-        promptsHere().map((item) => (item === done.prompt ? { ...done.prompt, xy: round(done.to) } : item)),
-      )
-    case 'pull':
-      return replacePrompts(
-        frame,
-        selected,
-        promptsHere().map((item) => (item === done.prompt ? { ...done.prompt, xyxy: done.box } : item)),
-      )
-    case 'box': {
-      if (!done.strayed) return redraw()
-      let objectId = selected
-      if (promptsHere().some((item) => item.type === 'box')) {
-        objectId = nextObjectId(get())
-        select(objectId) // several boxes are several objects
-      }
-      return prompt([{ type: 'box', frame, xyxy: boxBetween(plane, done.from, done.to) }], { objectId })
-    }
-    case 'line': {
-      const xy = thinned(done.xy, 0.5).map(([x, y]) => round({ x, y }))
-      const { brush } = get()
-      if (done.tool === 'scribble') {
-        return prompt([{ type: 'scribble', frame, xy, positive: !done.negative, width: 3 }])
-      }
-      if (done.tool === 'lasso') {
-        if (xy.length < 3) return redraw()
-        return paint({ polygon: xy }, done.negative)
-      }
-      return paint({ strokes: pieces(xy, brush) }, done.tool === 'erase' || done.negative)
-    }
+      if (!finished.moved) return redraw()
+      return replacePrompt(finished.prompt, { ...finished.prompt, xy: roundPoint(finished.to) })
+    case 'box':
+      return replacePrompt(finished.prompt, { ...finished.prompt, xyxy: finished.box })
+    case 'newBox':
+      if (!finished.strayed) return redraw()
+      return addBox(spanBox(plane, finished.from, finished.to))
+    case 'line':
+      return finishLine(finished)
   }
 }
 
-/** The server takes strokes of at most 5000 points. */
-function pieces(xy: [number, number][], width: number): { xy: [number, number][]; width: number }[] {
-  const found = []
-  for (let at = 0; at < xy.length; at += 4000) found.push({ xy: xy.slice(Math.max(0, at - 1), at + 4000), width })
-  return found
+function replacePrompt(old: PromptJson, next: PromptJson): Promise<void> {
+  const prompts = listSelectedPrompts().map((item) => (item === old ? next : item))
+  return replacePrompts(get().frame, get().selected, prompts)
 }
 
-const round = ({ x, y }: Xy): [number, number] => [Math.round(x * 100) / 100, Math.round(y * 100) / 100]
-
-/** What is being drawn, for the painter. */
-export function draft(plane: Plane): Draft | null {
-  if (!drag) return null
-  if (drag.kind === 'box') return { kind: 'box', box: boxBetween(plane, drag.from, drag.to) }
-  if (drag.kind !== 'line') return null
-  const { brush, selected } = get()
-  const painting = drag.tool === 'brush' || drag.tool === 'erase' || drag.tool === 'lasso'
-  const erasing = drag.tool === 'erase' || drag.negative
-  const colour = painting && !erasing ? colourFor(selected) : erasing ? NEGATIVE : POSITIVE
-  return { kind: 'line', xy: drag.xy, width: drag.tool === 'scribble' ? 3 : brush, colour, closed: drag.tool === 'lasso' }
+/** Add a box prompt; a second box on a frame starts another object. */
+function addBox(xyxy: Box): Promise<void> {
+  if (listSelectedPrompts().some((item) => item.type === 'box')) {
+    selectObject(nextObjectId(get()))
+  }
+  return addPrompts([{ type: 'box', frame: get().frame, xyxy }])
 }
 
-/** Prompts of a frame as they are to be drawn, with the one that is being dragged where the pointer is. */
-export function shownPrompts(frame: number, pointer: Xy | null, reach: number) {
+async function finishLine({ tool, xy, negative }: LineDrag): Promise<void> {
+  const { frame, brush } = get()
+  const points = thinPoints(xy, 0.5).map(([x, y]) => roundPoint({ x, y }))
+  if (tool === 'scribble') {
+    const positive = !negative
+    const width = SCRIBBLE_WIDTH
+    return addPrompts([{ type: 'scribble', frame, xy: points, positive, width }])
+  }
+  if (tool === 'lasso') {
+    if (points.length < 3) return redraw()
+    return paintMask({ polygon: points }, negative)
+  }
+  return paintMask({ strokes: splitStroke(points, brush) }, tool === 'erase' || negative)
+}
+
+/** Split a long stroke into several, each beginning with the last point of the one before. */
+function splitStroke(
+  xy: [number, number][],
+  width: number,
+): { xy: [number, number][]; width: number }[] {
+  const strokes = []
+  for (let at = 0; at < xy.length; at += STROKE_POINTS) {
+    strokes.push({ xy: xy.slice(Math.max(0, at - 1), at + STROKE_POINTS), width })
+  }
+  return strokes
+}
+
+const roundPoint = ({ x, y }: Xy): [number, number] => [
+  Math.round(x * 100) / 100,
+  Math.round(y * 100) / 100,
+]
+
+/** The outline of the drag so far, to be drawn over the image. */
+export function buildDraft(plane: Plane): Draft | null {
+  if (drag?.kind === 'newBox') return { kind: 'box', box: spanBox(plane, drag.from, drag.to) }
+  if (drag?.kind !== 'line') return null
+  const { tool, xy } = drag
+  const width = tool === 'scribble' ? SCRIBBLE_WIDTH : get().brush
+  return { kind: 'line', xy, width, colour: chooseLineColour(drag), closed: tool === 'lasso' }
+}
+
+function chooseLineColour({ tool, negative }: LineDrag): Rgb {
+  if (negative || tool === 'erase') return NEGATIVE
+  return tool === 'scribble' ? POSITIVE : findColour(get().selected)
+}
+
+/** Prompts of a frame as they are drawn; a dragged one is where the pointer has moved it. */
+export function listVisiblePrompts(
+  frame: number,
+  pointer: Xy | null,
+  reach: number,
+): DrawnPrompt[] {
   const state = get()
-  const under = pointer && !drag && (state.tool === 'point' || state.tool === 'box') ? promptAt(pointer, reach)?.prompt : null
-  const found: { prompt: PromptJson; selected: boolean; active: boolean }[] = []
-  for (const object of [...state.objects.map((item) => item.object_id), state.selected]) {
-    if (objectOf(state, object)?.visible === false || (object === state.selected && found.some((item) => item.selected))) continue
-    for (const prompt of state.prompts[promptKey(frame, object)] ?? []) {
-      let shown = prompt
-      if (drag?.kind === 'point' && drag.prompt === prompt) shown = { ...drag.prompt, xy: [drag.to.x, drag.to.y] }
-      if (drag?.kind === 'pull' && drag.prompt === prompt) shown = { ...drag.prompt, xyxy: drag.box }
-      found.push({ prompt: shown, selected: object === state.selected, active: prompt === under })
-    }
-  }
-  return found
+  const hovering = pointer && !drag && editsPrompts(state.tool)
+  const active = hovering ? findPromptAt(pointer, reach)?.prompt : null
+  // the selected object may be new and not among the objects yet
+  const ids = new Set([...state.objects.map((object) => object.object_id), state.selected])
+  const visible = [...ids].filter((id) => findObject(state, id)?.visible !== false)
+  return visible.flatMap((id) =>
+    (state.prompts[promptKey(frame, id)] ?? []).map((prompt) => ({
+      prompt: applyDrag(prompt),
+      selected: id === state.selected,
+      active: prompt === active,
+    })),
+  )
 }
 
-/** Take the prompt under the pointer away. */
+function applyDrag(prompt: PromptJson): PromptJson {
+  if (drag?.kind === 'point' && drag.prompt === prompt) {
+    return { ...drag.prompt, xy: [drag.to.x, drag.to.y] }
+  }
+  if (drag?.kind === 'box' && drag.prompt === prompt) return { ...drag.prompt, xyxy: drag.box }
+  return prompt
+}
+
+/** Remove the prompt under the pointer; returns whether there was one. */
 export function removePromptAt(point: Xy, reach: number): boolean {
-  const under = promptAt(point, reach)
+  const under = findPromptAt(point, reach)
   if (!under) return false
-  void replacePrompts(get().frame, get().selected, promptsHere().filter((item) => item !== under.prompt))
+  const remaining = listSelectedPrompts().filter((item) => item !== under.prompt)
+  void replacePrompts(get().frame, get().selected, remaining)
   return true
 }
 
-/** The object whose mask lies under a point, the selected one last so that clicks go through it. */
-export function objectAt(plane: Plane, point: Xy): number | null {
-  const pixel = pixelAt(plane, point)
+/** The object at a point; the selected one last, so that a click reaches the objects below it. */
+export function findObjectAt(plane: Plane, point: Xy): number | null {
+  const pixel = findPixel(plane, point)
   if (!pixel) return null
   const { frame, selected } = get()
-  let found: number | null = null
-  for (const [objectId, mask] of masks.on(frame)) {
-    if (!covers(mask, ...pixel)) continue
-    if (objectId !== selected) return objectId
-    found = objectId
-  }
-  return found
+  const covering = [...masks.getFrame(frame)]
+    .filter(([, mask]) => coversPixel(mask, ...pixel))
+    .map(([objectId]) => objectId)
+  return covering.find((objectId) => objectId !== selected) ?? covering[0] ?? null
 }
 
 export const setTool = (tool: Tool): void => {
-  cancel()
-  hoverEnd()
+  cancelDrag()
+  clearPreview()
   set({ tool })
 }

@@ -1,82 +1,27 @@
-// Keys. Letters go by what they type, in lower case: with Shift held, `key` is a capital.
+// Keyboard shortcuts. Letters are compared in lower case, because Shift turns `key` into a capital.
 
-import { mark, neighbour, openCase } from './cases'
-import { acceptAndGoOn, labelByNumber, nextInReview } from './components/Objects'
-import { fitAll, holdSpace, pointerAt } from './components/Pane'
-import { jump } from './components/Timeline'
+import { findAdjacentCase, openCase, setCaseState } from './cases'
+import {
+  chooseCandidate,
+  clearFrame,
+  startPropagation,
+  stepHistory,
+  stopJob,
+  toggleAccepted,
+} from './commands'
+import { redraw } from './context'
 import * as gestures from './gestures'
-import { accept, choose, clearFrame, propagate, step, stopJob } from './commands'
-import { redraw } from './desk'
-import { setFrame } from './looking'
-import { flagFrame, newObject, removeObject, select } from './objects'
+import { jumpToKeyFrame, setFrame } from './navigation'
+import {
+  applyNumberKey,
+  removeObject,
+  startNewObject,
+  stepObject,
+  toggleFrameFlag,
+} from './objects'
+import { fitAllPanes, pointerOnImage, setSpacePressed } from './paneController'
+import { acceptAndContinue, openNextReviewItem } from './review'
 import { get, set, type Tool } from './state'
-
-export const KEYS: [string, [string, string][]][] = [
-  [
-    'Prompts and masks',
-    [
-      ['P', 'point: left here, right or Alt not here'],
-      ['B', 'box'],
-      ['S', 'scribble'],
-      ['L', 'lasso'],
-      ['D', 'brush'],
-      ['X', 'eraser'],
-      ['T', 'here or not here'],
-      ['[ / ]', 'width of the brush'],
-      ['Tab', 'another of the masks to choose from'],
-      ['Del', 'the prompt under the pointer, otherwise the object'],
-      ['R', 'clear the object on this frame'],
-    ],
-  ],
-  [
-    'Objects',
-    [
-      ['N', 'next object'],
-      ['Enter / C', 'accept the object on this frame'],
-      ['1 / … / 9', 'label, or object, of that number'],
-      ['V', 'hide and show all masks'],
-      ['J', 'previous object'],
-      ['I', 'following object'],
-    ],
-  ],
-  [
-    'Frames and slices',
-    [
-      ['← / →', 'one back, one on (also the wheel)'],
-      ['Shift + ← / →', 'ten back, ten on'],
-      ['Home / End', 'first, last'],
-      [', / .', 'previous, next key frame'],
-      ['K', 'play, pause'],
-      ['G / Shift + S', 'propagate'],
-      ['Esc', 'stop, cancel'],
-      ['A', 'accept the frame; when reviewing, go on'],
-      ['F', 'flag the frame'],
-      ['Q', 'next in the review'],
-    ],
-  ],
-  [
-    'View',
-    [
-      ['M', 'move: drag to pan, click to select'],
-      ['Space', 'pan while held (or the middle button)'],
-      ['W', 'window: drag for contrast and brightness'],
-      ['Ctrl + wheel', 'zoom'],
-      ['0', 'fit'],
-      ['H', 'crosshair'],
-    ],
-  ],
-  [
-    'Case',
-    [
-      ['Ctrl + Z', 'undo'],
-      ['Ctrl + Shift + Z / Ctrl + Y', 'redo'],
-      ['Ctrl + S', 'export'],
-      ['Ctrl + O', 'open'],
-      ['Ctrl + Enter', 'case done, next one'],
-      ['?', 'this list'],
-    ],
-  ],
-]
 
 const TOOL_KEYS: Record<string, Tool> = {
   p: 'point',
@@ -89,163 +34,167 @@ const TOOL_KEYS: Record<string, Tool> = {
   w: 'window',
 }
 
-const typing = (target: EventTarget | null): boolean =>
-  target instanceof HTMLElement &&
-  (target.matches('textarea, select, [contenteditable]') ||
-    (target.matches('input') && !target.matches('[type=checkbox], [type=range], [type=color], [type=radio]')))
+export const MAX_BRUSH = 80
+const FAST_STEP = 10
+
+type Shortcut = (event: KeyboardEvent) => unknown
+
+const frameStep = (event: KeyboardEvent): number => (event.shiftKey ? FAST_STEP : 1)
+const stepBack: Shortcut = (event) => setFrame(get().frame - frameStep(event))
+const stepForward: Shortcut = (event) => setFrame(get().frame + frameStep(event))
+const deleteUnderPointer: Shortcut = () => {
+  const { point, reach } = pointerOnImage ?? {}
+  const removed = point && reach !== undefined && gestures.removePromptAt(point, reach)
+  if (!removed) void removeObject(get().selected)
+}
+
+/** Shortcuts of an open image. */
+const SHORTCUTS: Record<string, Shortcut> = {
+  t: () => set({ positive: !get().positive }),
+  n: startNewObject,
+  c: () => toggleAccepted([get().selected]),
+  r: clearFrame,
+  v: () => {
+    set({ masksShown: !get().masksShown })
+    redraw()
+  },
+  h: () => set({ crosshairOn: !get().crosshairOn }),
+  j: () => stepObject(-1),
+  i: () => stepObject(1),
+  '[': () => changeBrush(-1),
+  ']': () => changeBrush(1),
+  ArrowLeft: stepBack,
+  ArrowUp: stepBack,
+  ArrowRight: stepForward,
+  ArrowDown: stepForward,
+  Home: () => setFrame(0),
+  End: () => setFrame(Infinity),
+  ',': () => jumpToKeyFrame(-1),
+  '.': () => jumpToKeyFrame(1),
+  a: acceptAndContinue,
+  f: toggleFrameFlag,
+  q: openNextReviewItem,
+  '0': fitAllPanes,
+  Escape: stopOrCancel,
+  Delete: deleteUnderPointer,
+  Backspace: deleteUnderPointer,
+}
+
+const isTyping = (target: EventTarget | null): boolean => {
+  if (!(target instanceof HTMLElement)) return false
+  if (target.matches('textarea, select, [contenteditable]')) return true
+  const withoutText = '[type=checkbox], [type=range], [type=color], [type=radio]'
+  return target.matches('input') && !target.matches(withoutText)
+}
 
 export function installKeys(): void {
-  window.addEventListener('keydown', onKey)
-  window.addEventListener('keyup', (event) => event.code === 'Space' && holdSpace(false))
-  window.addEventListener('blur', () => holdSpace(false))
+  window.addEventListener('keydown', handleKeyDown)
+  window.addEventListener('keyup', (event) => event.code === 'Space' && setSpacePressed(false))
+  window.addEventListener('blur', () => setSpacePressed(false))
 }
 
-function onKey(event: KeyboardEvent): void {
-  if (typing(event.target) || get().dialog) return
-  if (pressed(event)) event.preventDefault()
+function handleKeyDown(event: KeyboardEvent): void {
+  if (isTyping(event.target) || get().dialog) return
+  if (runShortcut(event)) event.preventDefault()
 }
 
-/** Whether a key meant something. */
-function pressed(event: KeyboardEvent): boolean {
+/** Run the shortcut of a key; returns whether it has one. */
+function runShortcut(event: KeyboardEvent): boolean {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key
-  if (event.ctrlKey || event.metaKey) return withControl(key, event.shiftKey)
+  if (event.ctrlKey || event.metaKey) return runControlShortcut(key, event.shiftKey)
   if (event.altKey) return false
+  if (key === '?') {
+    set({ dialog: 'keyboard' })
+    return true
+  }
+  if (!get().session) return false
+  if (event.code === 'Space' || key === 'Tab' || key === 'Enter') return runCanvasKey(key, event)
+  if (key === 'g' || (key === 's' && event.shiftKey)) return propagateAllObjects()
+  if (key === 'k') return togglePlayback()
+  if (TOOL_KEYS[key]) {
+    gestures.setTool(TOOL_KEYS[key])
+    return true
+  }
+  if (/^[1-9]$/.test(key)) {
+    void applyNumberKey(Number(key))
+    return true
+  }
+  const shortcut = SHORTCUTS[key]
+  void shortcut?.(event)
+  return shortcut !== undefined
+}
+
+/** Keys that keep their usual meaning while a button or a field has the focus. */
+function runCanvasKey(key: string, event: KeyboardEvent): boolean {
   const onCanvas = event.target === document.body || event.target instanceof HTMLCanvasElement
-  if (key === '?') set({ dialog: 'help' })
-  else if (!get().session) return false
-  else if (key === 's' && event.shiftKey) return propagateAll()
-  else if (event.code === 'Space') {
-    if (!onCanvas) return false
-    holdSpace(true)
-  } else if (key === 'Tab') return onCanvas && nextCandidate(event.shiftKey ? -1 : 1)
-  else if (key === 'Enter') {
-    if (!onCanvas) return false
-    void accept([get().selected])
-  } else if (TOOL_KEYS[key]) gestures.setTool(TOOL_KEYS[key])
-  else if (/^[1-9]$/.test(key)) void labelByNumber(Number(key))
-  else return plain(key, event.shiftKey)
+  if (!onCanvas) return false
+  if (key === 'Tab') return stepCandidate(event.shiftKey ? -1 : 1)
+  if (key === 'Enter') void toggleAccepted([get().selected])
+  else setSpacePressed(true)
   return true
 }
 
-function withControl(key: string, shift: boolean): boolean {
-  if (key === 'z') void step(shift ? 'redo' : 'undo')
-  else if (key === 'y') void step('redo')
-  else if (key === 's') set({ dialog: get().session ? 'export' : null })
-  else if (key === 'o') set({ dialog: 'open' })
-  else if (key === 'Enter') {
-    const before = shift ? neighbour(-1) : null
-    if (before) void openCase(before)
-    else if (!shift) void mark('done')
-  } else return false
-  return true
-}
-
-function plain(key: string, shift: boolean): boolean {
-  const { frame, session, brush, positive, masksShown, crossOn, playing, image } = get()
-  const last = (session?.frames ?? 1) - 1
+function runControlShortcut(key: string, shift: boolean): boolean {
   switch (key) {
-    case 't':
-      set({ positive: !positive })
-      break
-    case 'n':
-      newObject()
-      break
-    case 'c':
-      void accept([get().selected])
-      break
-    case 'r':
-      void clearFrame()
-      break
-    case 'v':
-      set({ masksShown: !masksShown })
-      redraw()
-      break
-    case 'h':
-      set({ crossOn: !crossOn })
-      break
-    case 'j':
-    case 'i':
-      otherObject(key === 'j' ? -1 : 1)
-      break
-    case '[':
-      set({ brush: Math.max(1, brush - (brush > 20 ? 5 : 1)) })
-      break
-    case ']':
-      set({ brush: Math.min(80, brush + (brush >= 20 ? 5 : 1)) })
-      break
-    case 'ArrowLeft':
-    case 'ArrowUp':
-      setFrame(frame - (shift ? 10 : 1))
-      break
-    case 'ArrowRight':
-    case 'ArrowDown':
-      setFrame(frame + (shift ? 10 : 1))
-      break
-    case 'Home':
-      setFrame(0)
-      break
-    case 'End':
-      setFrame(last)
-      break
-    case ',':
-      jump(-1)
-      break
-    case '.':
-      jump(1)
-      break
-    case 'k':
-      if (image?.kind !== 'video') return false
-      set({ playing: !playing })
-      break
-    case 'g':
-      return propagateAll()
-    case 'a':
-      void acceptAndGoOn()
-      break
-    case 'f':
-      void flagFrame()
-      break
-    case 'q':
-      void nextInReview()
-      break
-    case '0':
-      fitAll()
-      break
-    case 'Escape':
-      if (!gestures.cancel()) {
-        if (get().job) void stopJob()
-        else set({ candidates: null, preview: null, playing: false })
-      }
-      break
-    case 'Delete':
-    case 'Backspace':
-      if (!pointerAt || !gestures.removePromptAt(pointerAt.point, pointerAt.reach)) void removeObject(get().selected)
-      break
+    case 'z':
+      void stepHistory(shift ? 'redo' : 'undo')
+      return true
+    case 'y':
+      void stepHistory('redo')
+      return true
+    case 's':
+      set({ dialog: get().session ? 'export' : null })
+      return true
+    case 'o':
+      set({ dialog: 'open' })
+      return true
+    case 'Enter':
+      if (shift) openPreviousCase()
+      else void setCaseState('done')
+      return true
     default:
       return false
   }
+}
+
+function openPreviousCase(): void {
+  const previous = findAdjacentCase(-1)
+  if (previous) void openCase(previous)
+}
+
+/** Wider brushes change in larger steps. */
+function changeBrush(direction: 1 | -1): void {
+  const { brush } = get()
+  const isWide = direction > 0 ? brush >= 20 : brush > 20
+  const next = brush + direction * (isWide ? 5 : 1)
+  set({ brush: Math.min(MAX_BRUSH, Math.max(1, next)) })
+}
+
+function stopOrCancel(): void {
+  if (gestures.cancelDrag()) return
+  if (get().job) void stopJob()
+  else set({ candidates: null, preview: null, playing: false })
+}
+
+function togglePlayback(): boolean {
+  const { image, playing } = get()
+  if (image?.kind !== 'video') return false
+  set({ playing: !playing })
   return true
 }
 
-function propagateAll(): boolean {
+function propagateAllObjects(): boolean {
   const { session, image } = get()
   if (!session || session.frames < 2) return false
-  void propagate(image?.kind === 'video' ? 'forward' : 'both')
+  const direction = image?.kind === 'video' ? 'forward' : 'both'
+  void startPropagation({ direction, objects: null, within: null })
   return true
 }
 
-function nextCandidate(step: number): boolean {
+function stepCandidate(step: 1 | -1): boolean {
   const { candidates, frame } = get()
   if (!candidates || candidates.frame !== frame) return false
   const count = candidates.scores.length
-  void choose((candidates.chosen + step + count) % count)
+  void chooseCandidate((candidates.chosen + step + count) % count)
   return true
-}
-
-function otherObject(step: number): void {
-  const { objects, selected } = get()
-  if (!objects.length) return
-  const at = objects.findIndex((object) => object.object_id === selected)
-  const next = at < 0 ? objects.length - 1 : (at + step + objects.length) % objects.length
-  select(objects[next]!.object_id)
 }

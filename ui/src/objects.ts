@@ -1,73 +1,120 @@
-// Objects: names, colours, locks; flags on frames.
+// Objects: selection, labels, colours, locks; flags on frames.
 
-import { ServerError } from './api'
-import { step, stopJob, tookChanges } from './commands'
-import { api, live, redraw, report } from './desk'
-import { refreshPrompts, refreshSoon } from './news'
-import { get, nextObjectId, objectOf, set, toast } from './state'
+import { applyResultWithMasks, stepHistory, stopJob } from './commands'
+import { api, redraw, reportError, socket } from './context'
+import { ServerError } from './errors'
+import { refreshPrompts, scheduleRefresh } from './refresh'
+import type { CommandResult } from './schemas'
+import { findObject, get, nextObjectId, set, showToast } from './state'
+import { withoutOption } from './wording'
 
-/** Go on with a new object; it comes into being with its first prompt. */
-export function newObject(): void {
+/** Select the next free object number; the object is created by its first prompt. */
+export function startNewObject(): void {
   set({ selected: nextObjectId(get()), candidates: null, preview: null, positive: true })
   redraw()
 }
 
-export function select(objectId: number): void {
+export function selectObject(objectId: number): void {
   set({ selected: objectId, candidates: null, preview: null })
   redraw()
 }
 
-export async function describe(objectId: number, change: Record<string, unknown>): Promise<void> {
+/** Select the previous or next object of the list. */
+export function stepObject(step: 1 | -1): void {
+  const { objects, selected } = get()
+  if (!objects.length) return
+  const at = objects.findIndex((object) => object.object_id === selected)
+  const next = at < 0 ? objects.length - 1 : (at + step + objects.length) % objects.length
+  selectObject(objects[next]!.object_id)
+}
+
+export async function updateObject(
+  objectId: number,
+  change: Record<string, unknown>,
+): Promise<void> {
   const { session, objects } = get()
   if (!session) return
-  const known = objects.some((object) => object.object_id === objectId)
-  set({ objects: objects.map((object) => (object.object_id === objectId ? { ...object, ...change } : object)) })
+  const exists = findObject(get(), objectId) !== undefined
+  set({
+    objects: objects.map((object) =>
+      object.object_id === objectId ? { ...object, ...change } : object,
+    ),
+  })
   redraw()
   try {
-    const answer = known
-      ? await api.patchObject(session.session_id, objectId, change)
+    const result = exists
+      ? await api.updateObject(session.session_id, objectId, change)
       : await api.addObject(session.session_id, { object_id: objectId, ...change })
-    await tookChanges(answer)
-    if (live) live.counts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
+    await applyHttpResult(result)
   } catch (error) {
-    report(error)
-    refreshSoon()
+    reportError(error)
+    scheduleRefresh()
   }
+}
+
+/** Set the name of an object; a label of the project also sets its colour and code. */
+export async function setLabel(objectId: number, name: string): Promise<void> {
+  const label = get().project?.labels.find((item) => item.name === name)
+  await updateObject(objectId, {
+    label: name,
+    ...(label?.colour ? { colour: label.colour } : {}),
+    ...(label?.code ? { code: label.code } : {}),
+  })
+}
+
+/**
+ * Apply the label with this number to the selected object; without such a label, select an object.
+ */
+export async function applyNumberKey(number: number): Promise<void> {
+  const { project, selected, objects } = get()
+  const label = project?.labels.find((item) => item.number === number)
+  if (label) return setLabel(selected, label.name)
+  const object = objects[number - 1]
+  if (object) selectObject(object.object_id)
+  else if (number === objects.length + 1) startNewObject()
 }
 
 export async function removeObject(objectId: number, force = false): Promise<void> {
   const { session } = get()
-  if (!session || !objectOf(get(), objectId)) return
+  if (!session || !findObject(get(), objectId)) return
   try {
     if (get().job) await stopJob()
-    const answer = await api.dropObject(session.session_id, objectId, force)
-    await tookChanges(answer)
-    if (live) live.counts = { can_undo: answer.can_undo, can_redo: answer.can_redo }
-    set((now) => ({
-      objects: now.objects.filter((object) => object.object_id !== objectId),
-      selected: now.selected === objectId ? (now.objects.find((o) => o.object_id !== objectId)?.object_id ?? 1) : now.selected,
-      candidates: null,
-    }))
+    await applyHttpResult(await api.removeObject(session.session_id, objectId, force))
+    const objects = get().objects.filter((object) => object.object_id !== objectId)
+    set({ objects, candidates: null })
+    if (get().selected === objectId) set({ selected: objects[0]?.object_id ?? 1 })
     await refreshPrompts()
-    toast('info', `Object ${objectId} was deleted.`, { label: 'Undo', run: () => void step('undo') })
+    showToast('info', `Object ${objectId} deleted.`, {
+      label: 'Undo',
+      run: () => void stepHistory('undo'),
+    })
   } catch (error) {
-    if (error instanceof ServerError && error.status === 409 && !force) {
-      toast('error', error.message.replace(/; say "force": true.*| or say "force": true/, ''), {
-        label: 'Delete all the same',
-        run: () => void removeObject(objectId, true),
-      })
-    } else report(error)
+    if (!(error instanceof ServerError) || error.status !== 409 || force) {
+      reportError(error)
+      return
+    }
+    showToast('error', withoutOption(error.message, 'force'), {
+      label: 'Delete anyway',
+      run: () => void removeObject(objectId, true),
+    })
   }
 }
 
-export async function flagFrame(): Promise<void> {
+async function applyHttpResult(result: CommandResult): Promise<void> {
+  await applyResultWithMasks(result)
+  // the socket compares its counts after a reconnect, and this command did not pass through it
+  if (socket) socket.historyCounts = { can_undo: result.can_undo, can_redo: result.can_redo }
+}
+
+export async function toggleFrameFlag(): Promise<void> {
   const { session, frame, flags } = get()
   if (!session) return
-  const flagged = !flags.some((item) => item.frame === frame)
+  const others = flags.filter((item) => item.frame !== frame)
+  const flagged = others.length === flags.length
   try {
-    await api.flag(session.session_id, frame, flagged)
-    set({ flags: flagged ? [...flags, { frame, comment: '' }] : flags.filter((item) => item.frame !== frame) })
+    await api.flagFrame(session.session_id, frame, flagged)
+    set({ flags: flagged ? [...others, { frame, comment: '' }] : others })
   } catch (error) {
-    report(error)
+    reportError(error)
   }
 }

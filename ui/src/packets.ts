@@ -1,7 +1,7 @@
-// What travels: masks as deflated bits, packets of the socket, base64.
+// Decoding of masks from the server: deflated bits, in binary packets of the socket or as base64.
 
 import type { Box } from './viewer/geometry'
-import { packBits, unpackBits, type Part } from './viewer/masks'
+import { type MaskPatch, unpackBits } from './viewer/masks'
 
 export interface MaskHeader {
   type?: 'mask'
@@ -19,41 +19,35 @@ export interface MaskHeader {
 
 export type MaskJson = MaskHeader & { data: string }
 
-/** A binary message of the socket: length of the header (4 bytes, big-endian), the header, the payload. */
+/** Split a binary message: header length (4 bytes, big-endian), header (JSON), payload. */
 export function splitPacket(buffer: ArrayBuffer): { header: MaskHeader; payload: Uint8Array } {
   const length = new DataView(buffer).getUint32(0)
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length))) as MaskHeader
+  const header = JSON.parse(
+    new TextDecoder().decode(new Uint8Array(buffer, 4, length)),
+  ) as MaskHeader
   return { header, payload: new Uint8Array(buffer, 4 + length) }
 }
 
-async function through(bytes: Uint8Array, stream: GenericTransformStream): Promise<Uint8Array> {
-  const body = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(stream as ReadableWritablePair<Uint8Array, Uint8Array>)
-  return new Uint8Array(await new Response(body).arrayBuffer())
+export async function inflate(bytes: Uint8Array): Promise<Uint8Array> {
+  const compressed = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream()
+  const inflated = compressed.pipeThrough(new DecompressionStream('deflate'))
+  return new Uint8Array(await new Response(inflated).arrayBuffer())
 }
 
-export const inflate = (bytes: Uint8Array): Promise<Uint8Array> => through(bytes, new DecompressionStream('deflate'))
-export const deflate = (bytes: Uint8Array): Promise<Uint8Array> => through(bytes, new CompressionStream('deflate'))
-
-export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promise<Part> {
+export async function decodeMask(header: MaskHeader, payload: Uint8Array): Promise<MaskPatch> {
   const { frame, object_id, bbox } = header
   if (!bbox) return { frame, object_id, bbox, pixels: new Uint8Array(0) }
   const count = (bbox[2] - bbox[0]) * (bbox[3] - bbox[1])
-  if (header.encoding !== 'bits') throw new Error(`masks are read as bits, got ${header.encoding}`)
+  if (header.encoding !== 'bits') {
+    throw new Error(`masks must be encoded as bits, got ${header.encoding}`)
+  }
   return { frame, object_id, bbox, pixels: unpackBits(await inflate(payload), count) }
 }
 
-export const decodeJsonMask = (mask: MaskJson): Promise<Part> => decodeMask(mask, fromBase64(mask.data))
+export const decodeJsonMask = (mask: MaskJson): Promise<MaskPatch> =>
+  decodeMask(mask, fromBase64(mask.data))
 
 export function fromBase64(text: string): Uint8Array {
   const binary = atob(text)
   return Uint8Array.from(binary, (letter) => letter.charCodeAt(0))
 }
-
-export function toBase64(bytes: Uint8Array): string {
-  let text = ''
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192))
-  return btoa(text)
-}
-
-/** Pixels as the server takes them in `paint`. */
-export const encodeBits = async (pixels: Uint8Array): Promise<string> => toBase64(await deflate(packBits(pixels)))

@@ -1,5 +1,5 @@
-// Colours of objects: the same as in src/segscope/overlay.py, told apart with any of the common colour-vision
-// deficiencies and visible on grey.
+// Colours of objects, the same as in src/segscope/overlay.py: distinguishable with the common
+// colour vision deficiencies and visible on grey.
 
 export type Rgb = [number, number, number]
 
@@ -16,16 +16,19 @@ export const PALETTE: Rgb[] = [
 export const POSITIVE: Rgb = [40, 220, 90]
 export const NEGATIVE: Rgb = [255, 60, 60]
 
-export function colourOf(objectId: number): Rgb {
+/** The colour of an object; after the palette is used up, the colours repeat darker. */
+export function defaultColour(objectId: number): Rgb {
   const shade = [1, 0.72, 0.5][Math.floor((objectId - 1) / PALETTE.length) % 3]!
   return PALETTE[(objectId - 1) % PALETTE.length]!.map((value) => Math.round(value * shade)) as Rgb
 }
 
-export const toHex = (rgb: Rgb): string => '#' + rgb.map((value) => value.toString(16).padStart(2, '0')).join('')
+export const toHex = (rgb: Rgb): string =>
+  '#' + rgb.map((value) => value.toString(16).padStart(2, '0')).join('')
 
 export function fromHex(text: string): Rgb | null {
-  const found = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text)
-  return found ? (found.slice(1).map((part) => parseInt(part, 16)) as Rgb) : null
+  const match = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text)
+  return match ? (match.slice(1).map((part) => parseInt(part, 16)) as Rgb) : null
 }
 
-export const css = (rgb: Rgb, alpha = 1): string => `rgba(${rgb[0]}, ${rgb[1]}, ${rgb[2]}, ${alpha})`
+export const toCss = (rgb: Rgb, alpha = 1): string =>
+  `rgba(${rgb[0]}, ${rgb[1]}, ${rgb[2]}, ${alpha})`

@@ -1,96 +1,101 @@
-// Opening a case and closing it: the session on an image, its lease, its socket.
+// The session on the open image: opening and closing it, its lease and its socket.
 
-import { type ImageInfo, type ObjectInfo, ServerError, type SessionState } from './api'
-import { api, live, masks, redraw, report, setLive, setPlanes, setSource, source } from './desk'
-import { fillAround } from './fetching'
-import { type Listener, Live } from './live'
-import { look } from './looking'
-import { fromState, heardJob, heardMask, pictureArrived, refreshPrompts, refreshReview } from './news'
-import { get, nextObjectId, set, toast } from './state'
+import {
+  api,
+  frameSource,
+  masks,
+  redraw,
+  reportError,
+  setFrameSource,
+  setSocket,
+  socket,
+} from './context'
+import { ServerError } from './errors'
+import { handleFrameLoaded, handleJob, handleMask } from './events'
+import { prefetchMasks } from './maskLoading'
+import { loadView } from './navigation'
+import { updatePlanes } from './orientation'
+import { refreshPrompts, refreshReviewQueue, unpackState } from './refresh'
+import type { ImageInfo, ObjectInfo, OpenedSession, SessionState } from './schemas'
+import { SessionSocket, type SocketListener } from './sessionSocket'
+import { get, nextObjectId, set, showToast } from './state'
 import { FrameSource } from './viewer/frames'
-import { type Axis, planeOf, type Triple } from './viewer/geometry'
+import type { Axis, Triple } from './viewer/geometry'
+import { withoutOption } from './wording'
 
-let opened = 0 // counts openings, so that answers to an earlier one are dropped
-
-/** Whether directions of the patient are known well enough to turn the picture to them. */
-export function anatomical(image: ImageInfo): boolean {
-  if (image.kind !== 'volume' || !image.affine) return false
-  if (['CT', 'MR', 'PT', 'MG', 'NM'].includes(image.modality ?? '')) return true
-  const { affine } = image
-  const plain = [0, 1, 2].every((row) => [0, 1, 2].every((col) => (row === col ? affine[row]![col]! > 0 : affine[row]![col] === 0)))
-  return !plain && /\.(nii|nii\.gz|nrrd|mha|mhd|img|hdr)$/i.test(image.name)
-}
-
-export function layOut(): void {
-  const { image, patientView } = get()
-  if (!image) return
-  const affine = patientView && anatomical(image) ? image.affine : null
-  setPlanes(([0, 1, 2] as Axis[]).map((axis) => planeOf(image.shape_zyx, axis, image.spacing_zyx_mm, affine)))
-}
+/** Number of openings so far: answers that belong to an earlier one are dropped. */
+let openCount = 0
 
 export interface OpenOptions {
-  model?: string | undefined
+  model?: string
   axis?: Axis
-  window?: string | undefined
+  /** session whose masks are copied into the new one */
   startFrom?: string
+  /** start a new session beside an existing one */
   fresh?: boolean
   takeOver?: boolean
 }
 
 /** Open an image of the project and the annotator's session on it. */
 export async function openImage(imageId: string, options: OpenOptions = {}): Promise<void> {
-  const mine = ++opened
-  await leave()
-  set({ opening: 'Opening …' })
+  const count = ++openCount
+  await closeSession()
+  set({ openingMessage: 'Opening …' })
   try {
-    const image = await api.image(imageId)
-    const lease = await claim(imageId, options)
-    if (!lease || mine !== opened) return
-    api.lease = lease.lease
-    const state = await api.state(lease.session_id)
-    if (mine !== opened) return
-    begin(image, state)
-    const live = new Live(api, state.session_id, lease.lease, listener(state.session_id))
-    setLive(live)
-    live.counts = { can_undo: state.can_undo, can_redo: state.can_redo }
-    if (state.job) set({ job: state.job })
-    if (state.network) toast('info', state.network.detail)
-    if (state.interrupted) {
-      toast('info', 'A propagation was cut off when the server stopped. Start it again if it is still wanted.')
-    }
+    const image = await api.fetchImage(imageId)
+    const opened = await acquireSession(imageId, options)
+    if (!opened || count !== openCount) return
+    api.lease = opened.lease
+    const state = await api.fetchState(opened.session_id)
+    if (count !== openCount) return
+    showSession(image, state)
+    connectSocket(state, opened.lease)
+    showNotices(state)
     await refreshPrompts()
-    if (state.frames > 1 && state.objects.length) await refreshReview()
+    if (state.frames > 1 && state.objects.length) await refreshReviewQueue()
   } catch (error) {
-    if (mine !== opened) return
-    if (error instanceof ServerError && /cannot be opened/.test(error.message)) {
-      // the work stays on disk, and new work can begin beside it
-      toast('error', error.message, { label: 'Begin a new one', run: () => void openImage(imageId, { ...options, fresh: true }) })
-    } else {
-      report(error, () => void openImage(imageId, options))
-    }
+    if (count === openCount) reportOpeningError(error, imageId, options)
   } finally {
-    if (mine === opened) set({ opening: null })
+    if (count === openCount) set({ openingMessage: null })
   }
 }
 
-async function claim(imageId: string, options: OpenOptions) {
+function reportOpeningError(error: unknown, imageId: string, options: OpenOptions): void {
+  if (!(error instanceof ServerError) || !/cannot be opened/.test(error.message)) {
+    reportError(error, () => void openImage(imageId, options))
+    return
+  }
+  // the unreadable session stays on disk, and new work can begin beside it
+  showToast('error', error.message, {
+    label: 'Start a new session',
+    run: () => void openImage(imageId, { ...options, fresh: true }),
+  })
+}
+
+const leaseKey = (imageId: string): string => `segscope.lease.${imageId}`
+
+async function acquireSession(
+  imageId: string,
+  options: OpenOptions,
+): Promise<OpenedSession | null> {
   const body = {
     image_id: imageId,
     annotator: get().annotator,
     model: options.model ?? null,
     axis: options.axis ?? 0,
-    window: options.window ?? null,
+    window: null,
     new: options.fresh ?? false,
     start_from: options.startFrom ?? null,
   }
-  const key = `segscope.lease.${imageId}`
+  // a reload of this window may take its own lease over
+  const reloaded = sessionStorage.getItem(leaseKey(imageId)) !== null
   try {
-    const found = await api.openSession({ ...body, take_over: options.takeOver ?? sessionStorage.getItem(key) !== null })
-    sessionStorage.setItem(key, '1') // a reload of this window goes on with its own lease
-    return found
+    const opened = await api.openSession({ ...body, take_over: options.takeOver ?? reloaded })
+    sessionStorage.setItem(leaseKey(imageId), '1')
+    return opened
   } catch (error) {
     if (!(error instanceof ServerError) || error.status !== 409) throw error
-    toast('error', error.message, {
+    showToast('error', withoutOption(error.message, 'take_over'), {
       label: 'Take over',
       run: () => void openImage(imageId, { ...options, takeOver: true }),
     })
@@ -98,104 +103,159 @@ async function claim(imageId: string, options: OpenOptions) {
   }
 }
 
-function begin(image: ImageInfo, state: SessionState): void {
-  const source = new FrameSource(api, image, pictureArrived, report)
-  setSource(source)
-  set({ image, ...fromState(state), prompts: {}, candidates: null, preview: null, job: null, review: [], reviewAt: -1 })
-  layOut()
-  const low = image.window.low[0] ?? 0
-  const high = image.window.high[0] ?? 255
-  masks.reset(framesWithMasks(state.objects))
-  const shown = state.window.low.length === 1 ? state.window : null
-  const frame = firstFrame(image, state)
-  const cross = image.shape_zyx.map((length) => Math.floor(length / 2)) as Triple
-  cross[state.axis] = frame
+function showSession(image: ImageInfo, state: SessionState): void {
+  const source = new FrameSource(api, image, handleFrameLoaded, reportError)
+  setFrameSource(source)
   set({
-    levels: { low: shown?.low[0] ?? low, high: shown?.high[0] ?? high },
+    image,
+    ...unpackState(state),
+    prompts: {},
+    candidates: null,
+    preview: null,
+    job: null,
+    reviewQueue: [],
+    reviewIndex: -1,
+  })
+  updatePlanes()
+  masks.reset(collectMaskFrames(state.objects))
+  const frame = chooseFirstFrame(image, state)
+  const crosshair = image.shape_zyx.map((length) => Math.floor(length / 2)) as Triple
+  crosshair[state.axis] = frame
+  // images with several channels have one window a channel, which the sliders cannot show
+  const window = state.window.low.length === 1 ? state.window : image.window
+  set({
+    levels: { low: window.low[0] ?? 0, high: window.high[0] ?? 255 },
     windowName: state.window.how,
     selected: state.objects.find((object) => !object.locked)?.object_id ?? nextObjectId(get()),
     frame,
-    cross,
+    crosshair,
     playing: false,
-    savedAt: null,
-    waiting: 0,
-    arrived: source.arrived,
+    unsaved: 0,
+    volumeLoaded: source.loaded,
   })
-  look(1)
+  loadView(1)
   redraw()
 }
 
-export const framesWithMasks = (objects: ObjectInfo[]): Set<number> =>
+export const collectMaskFrames = (objects: ObjectInfo[]): Set<number> =>
   new Set(objects.flatMap((object) => (object.frames ?? []).map(([frame]) => frame)))
 
-function firstFrame(image: ImageInfo, state: SessionState): number {
-  const prompted = state.objects.flatMap((object) => (object.frames ?? []).filter((row) => row[3] !== 'tracked'))
-  if (prompted[0]) return prompted[0][0]
+function chooseFirstFrame(image: ImageInfo, state: SessionState): number {
+  const rows = state.objects.flatMap((object) => object.frames ?? [])
+  const prompted = rows.find((row) => row[3] !== 'tracked')
+  if (prompted) return prompted[0]
   return image.kind === 'volume' ? Math.floor(state.frames / 2) : 0
 }
 
-/** Go on after the token was given again. */
-export const resume = (): void => live?.resume()
+function connectSocket(state: SessionState, lease: string): void {
+  const listener = createListener(state.session_id)
+  const connection = new SessionSocket(api, state.session_id, lease, listener)
+  connection.historyCounts = { can_undo: state.can_undo, can_redo: state.can_redo }
+  setSocket(connection)
+}
 
-/** Close what is open and give its lease back. */
-export async function leave(): Promise<void> {
-  const { session, image } = get()
-  live?.close()
-  setLive(null)
-  source?.close()
-  setSource(null)
-  set({ image: null, session: null, objects: [], flags: [], job: null, candidates: null, preview: null, playing: false })
-  if (session) {
-    if (image) sessionStorage.removeItem(`segscope.lease.${image.image_id}`)
-    await api.release(session.session_id).catch(() => undefined)
-    api.lease = null
+function showNotices(state: SessionState): void {
+  if (state.job) set({ job: state.job })
+  if (state.network) showToast('info', state.network.detail)
+  if (state.interrupted) {
+    showToast(
+      'info',
+      'The server stopped during a propagation. Start the propagation again if you still need it.',
+    )
   }
 }
 
-const listener = (sessionId: string): Listener => ({
-  link: (link) => {
+/** Continue after the access token was entered again. */
+export const resumeSession = (): void => socket?.resume()
+
+/** Close the open image and release its lease. */
+export async function closeSession(): Promise<void> {
+  const { session, image } = get()
+  socket?.close()
+  setSocket(null)
+  frameSource?.close()
+  setFrameSource(null)
+  set({
+    image: null,
+    session: null,
+    objects: [],
+    flags: [],
+    job: null,
+    candidates: null,
+    preview: null,
+    playing: false,
+  })
+  if (!session) return
+  if (image) sessionStorage.removeItem(leaseKey(image.image_id))
+  await api.releaseSession(session.session_id).catch(() => undefined)
+  api.lease = null
+}
+
+/** Open the image again with another model or along another axis. */
+export async function reopenImage(model: string, axis: Axis): Promise<void> {
+  const { image, session, annotator } = get()
+  if (!image || !session) return
+  if (session.model === model && session.axis === axis) return
+  try {
+    const sessions = await api.listSessions(image.image_id)
+    const exists = sessions.some(
+      (item) => item['model'] === model && item['axis'] === axis && item['annotator'] === annotator,
+    )
+    const copyMasks = !exists && session.axis === axis && session.commands > 0
+    const startFrom = copyMasks ? { startFrom: session.session_id } : {}
+    await openImage(image.image_id, { model, axis, ...startFrom })
+    if (copyMasks) showToast('good', `Opened with ${model}; the masks were copied.`)
+  } catch (error) {
+    reportError(error)
+  }
+}
+
+const createListener = (sessionId: string): SocketListener => ({
+  onLinkState(link) {
     set({ link })
-    if (link === 'open') void fillAround()
+    if (link === 'open') void prefetchMasks()
   },
-  waiting: (waiting) => set({ waiting, ...(waiting === 0 ? { savedAt: Date.now() } : {}) }),
-  async reconnected() {
-    const state = await reopened(sessionId)
-    if (state.network && state.network.weights !== get().session?.network?.weights) toast('info', state.network.detail)
-    set(fromState(state))
-    masks.reset(framesWithMasks(state.objects))
-    set({ job: state.job })
-    look(1)
-    void refreshPrompts()
-    return { can_undo: state.can_undo, can_redo: state.can_redo }
-  },
-  mask: heardMask,
-  job: heardJob,
-  opening: (done, total) => set({ opening: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
-  async renew() {
-    const { image, session, annotator } = get()
-    if (!image || !session) throw new Error('nothing is open')
-    const { model, axis } = session
-    const found = await api.openSession({ image_id: image.image_id, annotator, model, axis })
-    if (found.session_id !== sessionId) throw new Error('another session has taken its place')
-    api.lease = found.lease
-    return found.lease
-  },
-  refused: (error) => {
+  onUnacknowledged: (unsaved) => set({ unsaved }),
+  onReconnect: () => restoreSession(sessionId),
+  onMask: handleMask,
+  onJob: handleJob,
+  onOpening: (done, total) =>
+    set({ openingMessage: total ? `Replaying command ${done} of ${total} …` : 'Opening …' }),
+  renewLease: () => renewLease(sessionId),
+  onRejected(error) {
     if (error.status === 401) set({ phase: 'locked' })
-    else report(error)
+    else reportError(error)
   },
-  expired: () => {
+  onExpired() {
     const { image } = get()
     set({ link: 'ended' })
-    toast('error', 'This session is no longer held by this window: it was idle for long, or another window took it over. Nothing is lost.', {
-      label: 'Go on here',
+    showToast('error', 'This session was opened elsewhere or timed out. Your work is saved.', {
+      label: 'Continue here',
       run: () => image && void openImage(image.image_id, { takeOver: true }),
     })
   },
 })
 
-async function reopened(sessionId: string): Promise<SessionState> {
-  const state = await api.state(sessionId)
-  set({ opening: null })
-  return state
+/** Show what the server has after the connection was lost; resolves to its undo and redo counts. */
+async function restoreSession(sessionId: string): Promise<{ can_undo: number; can_redo: number }> {
+  const state = await api.fetchState(sessionId)
+  set({ openingMessage: null })
+  const weights = get().session?.network?.weights
+  if (state.network && state.network.weights !== weights) showToast('info', state.network.detail)
+  set(unpackState(state))
+  masks.reset(collectMaskFrames(state.objects))
+  set({ job: state.job })
+  loadView(1)
+  void refreshPrompts()
+  return { can_undo: state.can_undo, can_redo: state.can_redo }
+}
+
+async function renewLease(sessionId: string): Promise<string> {
+  const { image, session, annotator } = get()
+  if (!image || !session) throw new Error('no image is open')
+  const { model, axis } = session
+  const opened = await api.openSession({ image_id: image.image_id, annotator, model, axis })
+  if (opened.session_id !== sessionId) throw new Error('another session was opened instead')
+  api.lease = opened.lease
+  return opened.lease
 }

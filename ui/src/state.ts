@@ -1,7 +1,18 @@
-// What the page knows and shows. Masks and pictures are kept apart, in `viewer/`.
+// The state of the page. Masks and pixels are stored apart from it, in `viewer/`.
 
-import type { Case, ImageInfo, Job, ModelInfo, ObjectInfo, Project, PromptJson, ReviewItem, SessionState } from './api'
-import type { Link } from './live'
+import type {
+  Case,
+  ImageInfo,
+  Job,
+  ModelInfo,
+  ObjectInfo,
+  Project,
+  PromptJson,
+  ReviewItem,
+  SessionState,
+} from './schemas'
+import { defaultColour, fromHex, type Rgb } from './palette'
+import type { LinkState } from './sessionSocket'
 import { createStore } from './store'
 import type { Triple } from './viewer/geometry'
 import type { Levels } from './viewer/lut'
@@ -30,7 +41,8 @@ export interface Preview {
   score: number | null
 }
 
-export type Dialog = 'help' | 'find' | 'export' | 'open' | 'archive' | 'solid' | 'labels' | 'session' | null
+export type DialogName =
+  'keyboard' | 'everything' | 'export' | 'open' | 'archive' | 'volume' | 'labels' | 'settings'
 
 export interface AppState {
   phase: 'starting' | 'locked' | 'ready'
@@ -39,14 +51,16 @@ export interface AppState {
   cases: Case[]
   caseId: number | null
   annotator: string
-  opening: string | null
+  openingMessage: string | null
 
   image: ImageInfo | null
   session: Omit<SessionState, 'objects' | 'flags' | 'job' | 'can_undo' | 'can_redo'> | null
   objects: ObjectInfo[]
   flags: SessionState['flags']
+  /** steps that can be undone and redone */
   canUndo: number
   canRedo: number
+  /** by `promptKey` */
   prompts: Record<string, PromptJson[]>
   candidates: Candidates | null
   preview: Preview | null
@@ -54,14 +68,17 @@ export interface AppState {
   selected: number
 
   frame: number
-  cross: Triple
-  crossOn: boolean
+  crosshair: Triple
+  crosshairOn: boolean
   playing: boolean
 
   tool: Tool
   positive: boolean
+  /** width of the brush in image pixels */
   brush: number
-  repropagate: boolean
+  /** propagate a correction to the neighbouring frames */
+  updateNeighbours: boolean
+  /** show the frames of a propagation as they are computed */
   follow: boolean
 
   levels: Levels
@@ -71,35 +88,37 @@ export interface AppState {
   masksShown: boolean
   patientView: boolean
 
-  link: Link
-  waiting: number
-  savedAt: number | null
+  link: LinkState
+  /** commands that the server has not acknowledged */
+  unsaved: number
   job: Job | null
   encoding: boolean
-  arrived: number
+  /** share of the volume that was fetched, 0 to 1 */
+  volumeLoaded: number
 
-  review: ReviewItem[]
-  reviewAt: number
+  reviewQueue: ReviewItem[]
+  reviewIndex: number
+  /** number of masks that were prompted or accepted, and of all masks */
   reviewed: [number, number]
 
-  dialog: Dialog
+  dialog: DialogName | null
   toasts: Toast[]
   latency: { rtt: number; work: number } | null
 }
 
-const remembered = (key: string, otherwise: string): string => {
+const loadPreference = (key: string, fallback: string): string => {
   try {
-    return localStorage.getItem(`segscope.${key}`) ?? otherwise
+    return localStorage.getItem(`segscope.${key}`) ?? fallback
   } catch {
-    return otherwise
+    return fallback
   }
 }
 
-export const remember = (key: string, value: string): void => {
+export const savePreference = (key: string, value: string): void => {
   try {
     localStorage.setItem(`segscope.${key}`, value)
   } catch {
-    // private windows may refuse; the choice then lasts for this page only
+    // private windows may refuse storage; the choice then lasts until the page is closed
   }
 }
 
@@ -109,8 +128,8 @@ export const store = createStore<AppState>({
   models: [],
   cases: [],
   caseId: null,
-  annotator: remembered('annotator', ''),
-  opening: null,
+  annotator: loadPreference('annotator', ''),
+  openingMessage: null,
 
   image: null,
   session: null,
@@ -121,36 +140,35 @@ export const store = createStore<AppState>({
   prompts: {},
   candidates: null,
   preview: null,
-  previewsOn: remembered('previews', 'on') === 'on',
+  previewsOn: loadPreference('previews', 'on') === 'on',
   selected: 1,
 
   frame: 0,
-  cross: [0, 0, 0],
-  crossOn: true,
+  crosshair: [0, 0, 0],
+  crosshairOn: true,
   playing: false,
 
   tool: 'point',
   positive: true,
   brush: 9,
-  repropagate: false,
+  updateNeighbours: false,
   follow: true,
 
   levels: { low: 0, high: 255 },
   windowName: '',
-  opacity: Number(remembered('opacity', '0.35')),
+  opacity: Number(loadPreference('opacity', '0.35')),
   outlines: true,
   masksShown: true,
-  patientView: remembered('orientation', 'patient') === 'patient',
+  patientView: loadPreference('orientation', 'patient') === 'patient',
 
   link: 'connecting',
-  waiting: 0,
-  savedAt: null,
+  unsaved: 0,
   job: null,
   encoding: false,
-  arrived: 1,
+  volumeLoaded: 1,
 
-  review: [],
-  reviewAt: -1,
+  reviewQueue: [],
+  reviewIndex: -1,
   reviewed: [0, 0],
 
   dialog: null,
@@ -162,27 +180,32 @@ export const { get, set } = store
 
 export const promptKey = (frame: number, objectId: number): string => `${frame}/${objectId}`
 
-export const objectOf = (state: AppState, id: number): ObjectInfo | undefined =>
+export const findObject = (state: AppState, id: number): ObjectInfo | undefined =>
   state.objects.find((object) => object.object_id === id)
 
-/** The lowest number above all that are taken. */
+export const findColour = (objectId: number): Rgb =>
+  fromHex(findObject(get(), objectId)?.colour ?? '') ?? defaultColour(objectId)
+
+/** The number after the highest one in use. */
 export const nextObjectId = (state: AppState): number =>
   Math.max(0, ...state.objects.map((object) => object.object_id)) + 1
 
+const MAX_TOASTS = 4
+const TOAST_MS = 5000
+const ERROR_TOAST_MS = 20_000
 let toastId = 0
 
-export function toast(tone: Toast['tone'], text: string, action?: Toast['action']): void {
+export function showToast(tone: Toast['tone'], text: string, action?: Toast['action']): void {
   const id = ++toastId
-  set((now) => ({
-    toasts: [
-      // news takes the place of older news; what went wrong stays until it is read
-      ...now.toasts.filter((item) => item.text !== text && (item.tone === 'error' || tone === 'error' || item.action)),
-      { id, tone, text, action },
-    ].slice(-4),
+  const isError = tone === 'error'
+  // a message replaces the one before it, but errors and offered actions stay until they expire
+  const stays = (item: Toast) =>
+    item.text !== text && (isError || item.tone === 'error' || item.action !== undefined)
+  set(({ toasts }) => ({
+    toasts: [...toasts.filter(stays), { id, tone, text, action }].slice(-MAX_TOASTS),
   }))
-  if (tone !== 'error') setTimeout(() => dismiss(id), 5000)
-  else setTimeout(() => dismiss(id), 20_000)
+  setTimeout(() => dismissToast(id), isError ? ERROR_TOAST_MS : TOAST_MS)
 }
 
-export const dismiss = (id: number): void =>
-  set((now) => ({ toasts: now.toasts.filter((item) => item.id !== id) }))
+export const dismissToast = (id: number): void =>
+  set(({ toasts }) => ({ toasts: toasts.filter((item) => item.id !== id) }))

@@ -1,4 +1,4 @@
-// A value that components look at: they are drawn again when the part they look at becomes another.
+// A value that components read parts of; a component is rendered again when its part changes.
 
 import { useEffect, useState } from 'preact/hooks'
 
@@ -14,9 +14,10 @@ export function createStore<T extends object>(initial: T): Store<T> {
   return {
     get: () => value,
     set(change) {
-      const part = typeof change === 'function' ? change(value) : change
-      if ((Object.keys(part) as (keyof T)[]).every((key) => Object.is(value[key], part[key]))) return
-      value = { ...value, ...part }
+      const update = typeof change === 'function' ? change(value) : change
+      const keys = Object.keys(update) as (keyof T)[]
+      if (keys.every((key) => Object.is(value[key], update[key]))) return
+      value = { ...value, ...update }
       listeners.forEach((listener) => listener())
     },
     subscribe(listener) {
@@ -26,18 +27,20 @@ export function createStore<T extends object>(initial: T): Store<T> {
   }
 }
 
-export function useStore<T extends object, P>(store: Store<T>, look: (value: T) => P): P {
-  const [, again] = useState(0)
-  const part = look(store.get())
+export function useStore<T extends object, P>(store: Store<T>, select: (value: T) => P): P {
+  const [, setVersion] = useState(0)
+  const render = () => setVersion((version) => version + 1)
+  const selected = select(store.get())
   useEffect(() => {
-    let last = look(store.get())
-    if (!Object.is(last, part)) again((count) => count + 1)
+    let last = select(store.get())
+    // the store may have changed between the first rendering and this effect
+    if (!Object.is(last, selected)) render()
     return store.subscribe(() => {
-      const next = look(store.get())
+      const next = select(store.get())
       if (Object.is(next, last)) return
       last = next
-      again((count) => count + 1)
+      render()
     })
   }, [store])
-  return part
+  return selected
 }

@@ -1,26 +1,36 @@
-// How long things took, in a small ring that tests and the status line read.
+// Durations of the latest commands and drawings, for the end-to-end tests.
 
-const MOST = 500
+const HISTORY = 500
+
+interface AnsweredCommand {
+  type: string
+  begun: number
+  received: number
+  work: number
+  server: number
+}
 
 export const timings = {
-  /** a command that was answered, and whose masks are to be drawn next */
-  answered: null as { type: string; begun: number; received: number; work: number; server: number } | null,
-  /** milliseconds in all, of the model, of the server, and from the answer to the picture */
+  /** the answered command whose masks are drawn next */
+  answered: null as AnsweredCommand | null,
+  /** milliseconds in total, in the model, on the server, and from the answer to its drawing */
   commands: [] as { type: string; ms: number; work: number; server: number; drawing: number }[],
-  /** the frame that was drawn last, with its picture */
-  shown: -1,
+  /** the latest frame that was drawn with its image */
+  drawnFrame: -1,
   frames: [] as { frame: number; at: number; ms: number }[],
 }
 
-export function drawn(frame: number, isNew: boolean, ms: number): void {
+export function recordDrawing(frame: number, isNew: boolean, ms: number): void {
   const now = performance.now()
   if (timings.answered) {
     const { type, begun, received, work, server } = timings.answered
-    timings.commands = [...timings.commands, { type, ms: now - begun, work, server, drawing: now - received }].slice(-MOST)
+    const command = { type, ms: now - begun, work, server, drawing: now - received }
+    timings.commands = [...timings.commands, command].slice(-HISTORY)
     timings.answered = null
   }
-  if (isNew) timings.shown = frame
-  if (isNew) timings.frames = [...timings.frames, { frame, at: now, ms }].slice(-MOST)
+  if (!isNew) return
+  timings.drawnFrame = frame
+  timings.frames = [...timings.frames, { frame, at: now, ms }].slice(-HISTORY)
 }
 
 declare global {

@@ -1,4 +1,4 @@
-"""The plug-in in napari itself. The last test needs a screen (xvfb-run) and `segscope` on the PATH."""
+"""The plug-in in napari itself; the last test needs a screen and `segscope` on the PATH."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 napari = pytest.importorskip("napari")
 from napari.components import ViewerModel  # noqa: E402
-from napari_segscope.client import Canvas  # noqa: E402
+from napari_segscope.client import LabelMap  # noqa: E402
+from napari_segscope.image_session import MASKS, POINTS, SHAPES, ImageSession  # noqa: E402
 from napari_segscope.local import LocalServer, NoServer  # noqa: E402
-from napari_segscope.work import MASKS, POINTS, SHAPES, Work  # noqa: E402
 
 SHAPE = (5, 40, 50)
 
@@ -24,38 +24,38 @@ class Session:
     """A server that takes boxes for masks."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[int, int], list[dict[str, Any]]] = {}
-        self.asked: list[str] = []
+        self.stored: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self.commands: list[str] = []
 
     def labels(self, frame: int | None = None) -> np.ndarray:
-        found = np.zeros(SHAPE, np.uint16)
-        for (at, number), prompts in self.kept.items():
+        labels = np.zeros(SHAPE, np.uint16)
+        for (at, number), prompts in self.stored.items():
             for prompt in prompts:
                 if prompt["type"] == "box":
                     x0, y0, x1, y1 = map(int, prompt["xyxy"])
-                    found[at, y0:y1, x0:x1] = number
-        return found if frame is None else found[frame]
+                    labels[at, y0:y1, x0:x1] = number
+        return labels if frame is None else labels[frame]
 
     def prompts(self) -> dict[tuple[int, int], list[dict[str, Any]]]:
-        return self.kept
+        return self.stored
 
     def predict(self, frame: int, object_id: int, prompts: Any) -> Any:
-        self.asked.append("predict")
-        self.kept.setdefault((frame, object_id), []).extend(prompts)
+        self.commands.append("predict")
+        self.stored.setdefault((frame, object_id), []).extend(prompts)
         return SimpleNamespace(changes=(), stale=(frame,))
 
     def replace(self, frame: int, object_id: int, prompts: Any) -> Any:
-        self.asked.append("replace")
-        self.kept[frame, object_id] = list(prompts)
+        self.commands.append("replace")
+        self.stored[frame, object_id] = list(prompts)
         return SimpleNamespace(changes=(), stale=(frame,))
 
     def clear(self, frame: int, object_id: int) -> Any:
-        self.asked.append("clear")
-        self.kept.pop((frame, object_id))
+        self.commands.append("clear")
+        self.stored.pop((frame, object_id))
         return SimpleNamespace(changes=(), stale=(frame,))
 
     def undo(self, _frame: int) -> Any:
-        self.kept.clear()
+        self.stored.clear()
         return SimpleNamespace(changes=(), stale=range(SHAPE[0]))
 
 
@@ -73,47 +73,47 @@ class Server:
 def test_layers_and_prompts_follow_each_other() -> None:
     viewer, server = ViewerModel(), Server()
     image = viewer.add_image(np.zeros(SHAPE, np.int16), name="ct", scale=(2.5, 0.7, 0.7))
-    work = Work(viewer, image, server)  # type: ignore[arg-type]
+    session = ImageSession(viewer, image, server)  # type: ignore[arg-type]
     assert [layer.name for layer in viewer.layers] == ["ct", MASKS, SHAPES, POINTS]
     assert np.allclose(viewer.layers[MASKS].scale, image.scale)
-    work.object_id = 3
-    work.set_defaults()
+    session.object_id = 3
+    session.apply_defaults()
     corners = np.array([(2, 9.5, 4.5), (2, 9.5, 20.5), (2, 19.5, 20.5), (2, 19.5, 4.5)])
     viewer.layers[SHAPES].add(corners, shape_type="rectangle")
-    work.positive = False
-    work.set_defaults()
+    session.positive = False
+    session.apply_defaults()
     viewer.layers[POINTS].add([2, 12.0, 9.0])
-    assert work.send(work.drawn()) == {2}
-    assert server.session.kept == {
+    assert session.send(session.layer_prompts()) == {2}
+    assert server.session.stored == {
         (2, 3): [
             {"type": "box", "xyxy": [5, 10, 21, 20]},
             {"type": "point", "xy": [9.5, 12.5], "positive": False},
         ]
     }
-    work.redraw()
+    session.redraw()
     assert (viewer.layers[MASKS].data[2, 10:20, 5:21] == 3).all()
     viewer.layers[POINTS].data = np.add(viewer.layers[POINTS].data, (0, 1, 0))  # dragged
-    work.send(work.drawn())
-    assert server.session.kept[2, 3][1]["xy"] == [9.5, 13.5]
-    work.refresh()
-    assert work.send(work.drawn()) == set()
-    assert server.session.asked == ["predict", "replace"]
+    session.send(session.layer_prompts())
+    assert server.session.stored[2, 3][1]["xy"] == [9.5, 13.5]
+    session.refresh()
+    assert session.send(session.layer_prompts()) == set()
+    assert server.session.commands == ["predict", "replace"]
     viewer.layers[SHAPES].selected_data = {0}
     viewer.layers[SHAPES].remove_selected()
     viewer.layers[POINTS].selected_data = {0}
     viewer.layers[POINTS].remove_selected()
-    work.send(work.drawn())
-    assert server.session.kept == {}
+    session.send(session.layer_prompts())
+    assert server.session.stored == {}
     viewer.layers[SHAPES].add(corners, shape_type="rectangle")
-    work.send(work.drawn())
-    work.undo(2)
-    work.refresh()
+    session.send(session.layer_prompts())
+    session.undo(2)
+    session.refresh()
     assert len(viewer.layers[SHAPES].data) == 0
     assert not viewer.layers[MASKS].data.any()
 
 
 def test_the_client_comes_along() -> None:
-    assert Canvas.__module__ in ("napari_segscope._client.label_map", "segscope.client.label_map")
+    assert LabelMap.__module__ in ("napari_segscope._client.label_map", "segscope.client.label_map")
 
 
 def test_no_server() -> None:
@@ -135,14 +135,14 @@ def test_from_the_menu_to_a_propagated_mask(tmp_path: Path, request: pytest.Fixt
     program = shutil.which("segscope")
     assert program is not None
     server = LocalServer(tmp_path / "project", [program])
-    request.addfinalizer(server.end)
+    request.addfinalizer(server.stop)
 
     def until(true: Callable[[], bool], what: str) -> None:
         clock = QElapsedTimer()
         clock.start()
         while not true():
             QApplication.processEvents()
-            assert clock.elapsed() < 90_000, (what, widget.said.text())
+            assert clock.elapsed() < 90_000, (what, widget.status.text())
 
     widget.url.setText(server.url)
     widget.token.setText(server.token)
@@ -150,14 +150,14 @@ def test_from_the_menu_to_a_propagated_mask(tmp_path: Path, request: pytest.Fixt
     until(lambda: widget.client is not None, "connect")
     assert widget.images.currentText() == "ct"
     widget.open_image()
-    assert widget.work is not None, widget.said.text()
+    assert widget.session is not None, widget.status.text()
     viewer.dims.set_current_step(0, 3)
     corners = np.array([(3, 19.0, 19.0), (3, 19.0, 41.0), (3, 41.0, 41.0), (3, 41.0, 19.0)])
     viewer.layers[SHAPES].add(corners, shape_type="rectangle")
     masks = viewer.layers[MASKS]
     until(lambda: bool((masks.data[3, 20:40, 20:40] == 1).mean() > 0.9), "box")
     widget.propagate()
-    until(lambda: "changed" in widget.said.text() and bool(masks.data[1].any()), "propagate")
+    until(lambda: "changed" in widget.status.text() and bool(masks.data[1].any()), "propagate")
     assert widget.progress.value() > 2
     image = viewer.screenshot(path=str(tmp_path / "viewer.png"), canvas_only=False)
     assert image.std() > 5

@@ -1,16 +1,17 @@
-"""3D Slicer module: several objects by prompts, carried through a volume by a segscope server.
+"""3D Slicer module: several objects by prompts, propagated through a volume by a segscope server.
 
-Everything that needs no Slicer is in SegscopeLib, and tested there; this file is layers of widgets and the scene.
+Everything that needs no Slicer is in SegscopeLib and is tested there; this file contains the panel
+and the scene.
 """
 
 import numpy as np
 import qt
 import slicer
 import vtk
+from SegscopeLib.background import BackgroundRun
 from SegscopeLib.client import Client, LeaseExpired, ServerError
 from SegscopeLib.geometry import frame_of, to_ijk
-from SegscopeLib.running import Running
-from SegscopeLib.work import VolumeWork
+from SegscopeLib.volume_session import VolumeSession
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -19,12 +20,16 @@ from slicer.ScriptedLoadableModule import (
 )
 
 POLL_MS = 100
-REGION = "segscope box"
-KINDS = (("here", True), ("not here", False))
+BOX_NODE = "segscope box"
+PROMPT_NODE = "segscope prompt"
+SEGMENT_PREFIX = "segscope_"
+DEFAULT_URL = "http://127.0.0.1:8484"
+LARGEST_OBJECT_ID = 65535
+SIGNS = (("positive", True), ("negative", False))
 
 
 class Segscope(ScriptedLoadableModule):
-    """What Slicer shows in its list of modules."""
+    """The entry in Slicer's list of modules."""
 
     def __init__(self, parent):
         super().__init__(parent)
@@ -33,7 +38,8 @@ class Segscope(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The segscope authors"]
         parent.helpText = (
-            "Boxes, points and scribbles to masks of several objects, carried through the volume."
+            "Segments several objects by boxes, points and scribbles, and propagates them through "
+            "the volume."
         )
         parent.acknowledgementText = "Apache-2.0"
 
@@ -50,94 +56,112 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
         self.timer.connect("timeout()", self.onTimer)
         self.buildPanel()
         self.shortcuts = [
-            self.shortcut(*pair) for pair in (("g", self.onPropagate), ("ctrl+z", self.onUndo))
+            self.shortcut("g", self.onPropagate),
+            self.shortcut("ctrl+z", self.onUndo),
         ]
 
     def buildPanel(self):
         form = qt.QFormLayout()
         self.layout.addLayout(form)
-        self.url, self.token = qt.QLineEdit("http://127.0.0.1:8484"), qt.QLineEdit()
+        self.url = qt.QLineEdit(DEFAULT_URL)
+        self.token = qt.QLineEdit()
         self.token.setEchoMode(qt.QLineEdit.Password)
         self.volumes = slicer.qMRMLNodeComboBox()
         self.volumes.nodeTypes = ["vtkMRMLScalarVolumeNode"]
         self.volumes.noneEnabled = True
         self.volumes.setMRMLScene(slicer.mrmlScene)
         self.object = qt.QSpinBox()
-        self.object.setRange(1, 65535)
-        self.meaning = qt.QComboBox()
-        self.meaning.addItems([name for name, _ in KINDS])
+        self.object.setRange(1, LARGEST_OBJECT_ID)
+        self.sign = qt.QComboBox()
+        self.sign.addItems([name for name, _ in SIGNS])
         self.label = qt.QLineEdit()
         self.progress = qt.QProgressBar()
-        self.said = qt.QLabel(
-            "Start `segscope serve`, write its address and token above, choose a volume."
+        self.status = qt.QLabel(
+            "Start `segscope serve`, enter its address and token above, and choose a volume."
         )
-        self.said.wordWrap = True
+        self.status.wordWrap = True
         rows = (
-            ("Server", self.url), ("Token", self.token), ("Volume", self.volumes),
-            ("", self.button("Begin", self.onBegin)), ("Object", self.object), ("Its name", self.label),
-            ("", self.button("New object", self.onNewObject)), ("Prompts mean", self.meaning),
-            ("", self.button("Point", self.onPoint)), ("", self.button("Box", self.onBox)),
+            ("Server", self.url),
+            ("Token", self.token),
+            ("Volume", self.volumes),
+            ("", self.button("Begin", self.onBegin)),
+            ("Object", self.object),
+            ("Object name", self.label),
+            ("", self.button("New object", self.onNewObject)),
+            ("Prompts", self.sign),
+            ("", self.button("Point", self.onPoint)),
+            ("", self.button("Box", self.onBox)),
             ("", self.button("Use the box on this slice", self.onUseBox)),
             ("", self.button("Scribble", self.onScribble)),
-            ("", self.button("Take over painted slice", self.onPainted)),
-            ("", self.button("Propagate", self.onPropagate)), ("", self.button("Stop", self.onStop)),
-            ("", self.progress), ("", self.button("Undo", self.onUndo)), ("", self.button("Redo", self.onRedo)),
-        )  # fmt: skip
+            ("", self.button("Apply painted slice", self.onPainted)),
+            ("", self.button("Propagate", self.onPropagate)),
+            ("", self.button("Stop", self.onStop)),
+            ("", self.progress),
+            ("", self.button("Undo", self.onUndo)),
+            ("", self.button("Redo", self.onRedo)),
+        )
         for name, widget in rows:
             form.addRow(name, widget)
         self.label.connect("editingFinished()", self.onName)
-        self.layout.addWidget(self.said)
+        self.layout.addWidget(self.status)
         self.layout.addStretch(1)
 
     def button(self, text, pressed):
-        made = qt.QPushButton(text)
-        made.connect("clicked()", pressed)
-        return made
+        button = qt.QPushButton(text)
+        button.connect("clicked()", pressed)
+        return button
 
     def shortcut(self, keys, pressed):
-        made = qt.QShortcut(slicer.util.mainWindow())
-        made.setKey(qt.QKeySequence(keys))
-        made.connect("activated()", pressed)
-        return made
+        shortcut = qt.QShortcut(slicer.util.mainWindow())
+        shortcut.setKey(qt.QKeySequence(keys))
+        shortcut.connect("activated()", pressed)
+        return shortcut
 
-    # --- what the buttons do ----------------------------------------------------------------------------------------
+    # --- actions of the buttons ------------------------------------------------------------------
 
     def attempt(self, step):
-        """Do a step, and say what went wrong with it."""
+        """Do a step and show the slices that it changed, or its error."""
         if self.running is not None:
-            self.said.text = "A propagation is under way; stop it first."
+            self.status.text = "A propagation is running; stop it first."
             return
         try:
             self.logic.show(step())
-            self.said.text = ""
+            self.status.text = ""
         except LeaseExpired as error:
-            self.said.text = f"{error} Press Begin again; nothing is lost."
+            self.status.text = f"{error} Press Begin again; no work is lost."
         except (ServerError, ValueError) as error:
-            self.said.text = str(error)
+            self.status.text = str(error)
 
     def onBegin(self):
         node = self.volumes.currentNode()
         if node is None:
-            self.said.text = "Choose a volume first."
+            self.status.text = "Choose a volume first."
             return
-        self.attempt(
-            lambda: self.logic.begin(self.url.text.strip(), self.token.text.strip() or None, node)
-        )
+        url = self.url.text.strip()
+        token = self.token.text.strip() or None
+        self.attempt(lambda: self.logic.begin(url, token, node))
 
     def onNewObject(self):
         self.object.value = self.logic.freeObject()
         self.label.text = ""
 
     def onName(self):
-        if self.logic.work is not None and self.label.text.strip():
-            self.attempt(lambda: self.logic.name(self.object.value, self.label.text.strip()))
+        label = self.label.text.strip()
+        if self.logic.session is not None and label:
+            self.attempt(lambda: self.logic.rename(self.object.value, label))
 
-    def positive(self):
-        return KINDS[self.meaning.currentIndex][1]
+    def isPositive(self):
+        return SIGNS[self.sign.currentIndex][1]
 
     def onPoint(self):
-        self.logic.place("vtkMRMLMarkupsFiducialNode", lambda ras: self.attempt(
-            lambda: self.logic.work.add_point(ras[0], self.object.value, positive=self.positive())))  # fmt: skip
+        self.logic.place("vtkMRMLMarkupsFiducialNode", self.addPoint)
+
+    def addPoint(self, ras):
+        self.attempt(
+            lambda: self.logic.session.add_point(
+                ras[0], self.object.value, positive=self.isPositive()
+            )
+        )
 
     def onBox(self):
         self.logic.placeRegion()
@@ -146,21 +170,27 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
         self.attempt(lambda: self.logic.useRegion(self.object.value))
 
     def onScribble(self):
-        self.logic.place("vtkMRMLMarkupsCurveNode", lambda ras: self.attempt(
-            lambda: self.logic.work.add_scribble(ras, self.object.value, positive=self.positive())))  # fmt: skip
+        self.logic.place("vtkMRMLMarkupsCurveNode", self.addScribble)
+
+    def addScribble(self, ras):
+        self.attempt(
+            lambda: self.logic.session.add_scribble(
+                ras, self.object.value, positive=self.isPositive()
+            )
+        )
 
     def onPainted(self):
-        self.attempt(lambda: self.logic.takePainted(self.object.value))
+        self.attempt(lambda: self.logic.applyPainted(self.object.value))
 
     def onUndo(self):
-        self.attempt(lambda: self.logic.work.undo())
+        self.attempt(lambda: self.logic.session.undo())
 
     def onRedo(self):
-        self.attempt(lambda: self.logic.work.undo(redo=True))
+        self.attempt(lambda: self.logic.session.redo())
 
     def onPropagate(self):
-        if self.logic.work is not None and self.running is None:
-            self.running = Running(self.logic.work.propagate)
+        if self.logic.session is not None and self.running is None:
+            self.running = BackgroundRun(self.logic.session.propagate)
             self.timer.start()
 
     def onStop(self):
@@ -168,15 +198,18 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
             self.running.cancel()
 
     def onTimer(self):
-        """In the main thread: the scene is touched from here only."""
+        """Show progress; runs in the main thread, the only one that may change the scene."""
         items = self.running.poll()
         if items:
             _, done, total = items[-1]
-            self.progress.maximum, self.progress.value = total, done
+            self.progress.maximum = total
+            self.progress.value = done
             self.logic.show({frame for frame, _, _ in items})
-        if self.running.over:
+        if self.running.finished:
             self.timer.stop()
-            self.said.text = "" if self.running.error is None else str(self.running.error)
+            self.status.text = ""
+            if self.running.error is not None:
+                self.status.text = str(self.running.error)
             self.running = None
 
     def cleanup(self):
@@ -188,68 +221,73 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
 
 
 class SegscopeLogic(ScriptedLoadableModuleLogic):
-    """The scene: a segmentation node that follows the server."""
+    """The scene: a segmentation node that shows the masks of a session."""
 
     def __init__(self):
         super().__init__()
-        self.work = self.volume = self.segmentation = self.placed = None
+        self.session = None
+        self.volume = None
+        self.segmentation = None
+        self.box = None
 
     def begin(self, url, token, node):
-        """Send a volume; slices whose masks are there already."""
+        """Upload a volume and open its session; the slices to show."""
         self.end()
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
         affine = slicer.util.arrayFromVTKMatrix(matrix)
-        self.work = VolumeWork(
-            Client(url, token), slicer.util.arrayFromVolume(node), affine, name=node.GetName()
-        )
+        voxels = slicer.util.arrayFromVolume(node)
+        self.session = VolumeSession(Client(url, token), voxels, affine, name=node.GetName())
         self.volume = node
         self.segmentation = slicer.mrmlScene.AddNewNodeByClass(
             "vtkMRMLSegmentationNode", f"{node.GetName()} segscope"
         )
         self.segmentation.CreateDefaultDisplayNodes()
         self.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
-        return set(range(self.work.shape_kji[0]))
+        return set(range(self.session.shape_kji[0]))
 
     def end(self):
-        if self.work is not None:
-            self.work.close()
-            self.work = None
+        if self.session is not None:
+            self.session.close()
+            self.session = None
 
     def show(self, frames):
-        """Bring the segments up to date, if any slice changed."""
-        if self.work is None or not frames:
+        """Update the segments, if any slice changed."""
+        if self.session is None or not frames:
             return
-        known = {number: (name, colour) for number, name, colour in self.work.objects()}
+        objects = self.session.objects()
+        for number, name, colour in objects:
+            self.showObject(number, name or f"object {number}", colour)
+        self.removeSegmentsExcept({segmentId(number) for number, _, _ in objects})
+
+    def showObject(self, number, name, colour):
         segments = self.segmentation.GetSegmentation()
-        for number, (name, colour) in known.items():
-            segment_id = f"segscope_{number}"
-            if segments.GetSegment(segment_id) is None:
-                segments.AddEmptySegment(segment_id, name or f"object {number}")
-            rgb = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-            segments.GetSegment(segment_id).SetColor(*rgb)
-            segments.GetSegment(segment_id).SetName(name or f"object {number}")
-            mask = self.work.mask(number)
-            slicer.util.updateSegmentBinaryLabelmapFromArray(
-                mask, self.segmentation, segment_id, self.volume
-            )
+        segment_id = segmentId(number)
+        if segments.GetSegment(segment_id) is None:
+            segments.AddEmptySegment(segment_id, name)
+        rgb = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        segments.GetSegment(segment_id).SetColor(*rgb)
+        segments.GetSegment(segment_id).SetName(name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            self.session.mask(number), self.segmentation, segment_id, self.volume
+        )
+
+    def removeSegmentsExcept(self, current):
+        """Remove the segments of objects that no longer exist; the user's own segments stay."""
+        segments = self.segmentation.GetSegmentation()
         for segment_id in list(segments.GetSegmentIDs()):
-            if (
-                segment_id.startswith("segscope_")
-                and int(segment_id.rpartition("_")[2]) not in known
-            ):
+            if segment_id.startswith(SEGMENT_PREFIX) and segment_id not in current:
                 segments.RemoveSegment(segment_id)
 
-    def name(self, number, label):
-        self.work.name(number, label)
+    def rename(self, number, label):
+        self.session.rename(number, label)
         return {0}
 
     def freeObject(self):
-        return (
-            1
-            if self.work is None
-            else max([0, *(number for number, _, _ in self.work.objects())]) + 1
-        )
+        """The next free object number."""
+        if self.session is None:
+            return 1
+        return max([0, *(number for number, _, _ in self.session.objects())]) + 1
 
     def frameInView(self):
         """The slice of the volume that the red view shows."""
@@ -257,59 +295,63 @@ class SegscopeLogic(ScriptedLoadableModuleLogic):
             slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
         )
         centre = [offset_to_ras.GetElement(row, 3) for row in range(3)]
-        return frame_of(to_ijk(self.work.ijk_to_ras, centre)[2], self.work.shape_kji[0])
+        return frame_of(to_ijk(self.session.ijk_to_ras, centre)[2], self.session.shape_kji[0])
 
-    def takePainted(self, number):
-        """A slice of a segment as it was painted with Slicer's own tools."""
+    def applyPainted(self, number):
+        """Set the mask of the current slice as painted with Slicer's own tools."""
         frame = self.frameInView()
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(
-            self.segmentation, f"segscope_{number}", self.volume
+            self.segmentation, segmentId(number), self.volume
         )
-        return self.work.set_mask(frame, number, np.asarray(mask)[frame] > 0)
+        return self.session.set_mask(frame, number, np.asarray(mask)[frame] > 0)
 
-    def place(self, kind, then):
-        """Let the user place a point or a curve, and go on with its places (RAS)."""
-        if self.work is None:
+    def place(self, kind, use):
+        """Let the user place a point or a curve, and pass its places (RAS) to `use`."""
+        if self.session is None:
             return
-        node = slicer.mrmlScene.AddNewNodeByClass(kind, "segscope prompt")
+        node = slicer.mrmlScene.AddNewNodeByClass(kind, PROMPT_NODE)
         node.SetSaveWithScene(False)
-        widget = slicer.modules.markups.logic()
-        widget.SetActiveList(node)
-        slicer.modules.markups.logic().StartPlaceMode(False)
-
-        def placed(caller, _event):
-            ras = slicer.util.arrayFromMarkupsControlPoints(caller).tolist()
-            slicer.mrmlScene.RemoveNode(caller)
-            if ras:
-                then(ras)
-
+        markups = slicer.modules.markups.logic()
+        markups.SetActiveList(node)
+        markups.StartPlaceMode(False)
         interaction = slicer.app.applicationLogic().GetInteractionNode()
-        tag = interaction.AddObserver(
-            slicer.vtkMRMLInteractionNode.EndPlacementEvent,
-            lambda *_: (interaction.RemoveObserver(tag), placed(node, None)),
-        )
+
+        def onPlaced(*_):
+            interaction.RemoveObserver(tag)
+            ras = slicer.util.arrayFromMarkupsControlPoints(node).tolist()
+            slicer.mrmlScene.RemoveNode(node)
+            if ras:
+                use(ras)
+
+        tag = interaction.AddObserver(slicer.vtkMRMLInteractionNode.EndPlacementEvent, onPlaced)
 
     def placeRegion(self):
-        """Let the user draw a box."""
-        self.placed = slicer.mrmlScene.GetFirstNodeByName(REGION)
-        if self.placed is not None:
-            slicer.mrmlScene.RemoveNode(self.placed)
-        self.placed = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", REGION)
-        slicer.modules.markups.logic().SetActiveList(self.placed)
-        slicer.modules.markups.logic().StartPlaceMode(False)
+        """Let the user draw a box; an earlier one is removed."""
+        self.box = slicer.mrmlScene.GetFirstNodeByName(BOX_NODE)
+        if self.box is not None:
+            slicer.mrmlScene.RemoveNode(self.box)
+        self.box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", BOX_NODE)
+        markups = slicer.modules.markups.logic()
+        markups.SetActiveList(self.box)
+        markups.StartPlaceMode(False)
 
     def useRegion(self, number):
-        """The box on the slice in view as a prompt."""
-        if self.placed is None:
+        """Prompt with the part of the box on the slice in view."""
+        if self.box is None:
             raise ValueError("draw a box first")
         bounds = np.zeros(6)
-        self.placed.GetRASBounds(bounds)
+        self.box.GetRASBounds(bounds)
         corners = [(x, y, z) for x in bounds[:2] for y in bounds[2:4] for z in bounds[4:]]
-        return self.work.add_box(corners, number, self.frameInView())
+        return self.session.add_box(corners, number, self.frameInView())
+
+
+def segmentId(number):
+    """The id of an object's segment."""
+    return f"{SEGMENT_PREFIX}{number}"
 
 
 class SegscopeTest(ScriptedLoadableModuleTest):
-    """For people who have Slicer: needs a server at SEGSCOPE_URL with the token SEGSCOPE_TOKEN."""
+    """Self-test in Slicer; needs a server at SEGSCOPE_URL with the token SEGSCOPE_TOKEN."""
 
     def runTest(self):
         import os
@@ -323,11 +365,11 @@ class SegscopeTest(ScriptedLoadableModuleTest):
         node = slicer.util.addVolumeFromArray(voxels, ijkToRAS=np.diag([-0.7, -0.8, 2.5, 1.0]))
         logic = SegscopeLogic()
         logic.show(logic.begin(os.environ["SEGSCOPE_URL"], os.environ.get("SEGSCOPE_TOKEN"), node))
-        logic.show(logic.work.add_point((-21.0, -24.0, 7.5), 1))
-        for _ in logic.work.propagate():
+        logic.show(logic.session.add_point((-21.0, -24.0, 7.5), 1))
+        for _ in logic.session.propagate():
             pass
         logic.show({0})
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(logic.segmentation, "segscope_1", node)
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(logic.segmentation, segmentId(1), node)
         assert mask[3, 20:40, 20:40].mean() > 0.8
         logic.end()
         self.delayDisplay("passed")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.methods.biosam2 import BioSam2
 from segscope.adapt.methods.db_sam.method import DbSam
-from segscope.adapt.methods.decoder import Decoder
-from segscope.adapt.methods.full import Full
+from segscope.adapt.methods.decoder import DecoderOnly
+from segscope.adapt.methods.full import FullFinetuning
 from segscope.adapt.methods.knowsam.method import KnowSam
 from segscope.adapt.methods.linear_probe import LinearProbe
 from segscope.adapt.methods.lora import Lora
 from segscope.adapt.methods.med_sa.method import MedSa
-from segscope.adapt.methods.medsam2 import MedSam2
+from segscope.adapt.methods.medsam2.method import MedSam2
 from segscope.adapt.methods.sam2_unet.method import Sam2Unet
 from segscope.adapt.methods.sam_med2d.method import SamMed2d
 from segscope.errors import UnknownName
@@ -25,9 +25,9 @@ __all__ = ["METHODS", "Adapted", "Method", "method"]
 METHODS: dict[str, type[Method]] = {
     entry.name: entry
     for entry in (
-        Decoder,
+        DecoderOnly,
         Lora,
-        Full,
+        FullFinetuning,
         LinearProbe,
         MedSa,
         SamMed2d,

@@ -1,8 +1,8 @@
 """Published checkpoints of methods: recognised by the names of their tensors, written as
 adaptations of a base.
 
-`READERS` is the table; a method that reads its published files adds a row. Nothing in a file is
-run.
+`READERS` is the table; a method that reads its published files adds a row. No code in a file is
+executed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from segscope.adapt.method import Method
 from segscope.adapt.methods.knowsam import convert as knowsam_convert
 from segscope.adapt.methods.med_sa import convert as med_sa_convert
 from segscope.adapt.methods.sam2_unet import convert as sam2_unet_convert
-from segscope.adapt.networks.no_base import Absent
+from segscope.adapt.methods.sam_med2d import convert as sam_med2d_convert
+from segscope.adapt.networks.no_base import MissingBase
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
 from segscope.models.weight_files import file_hash
@@ -33,8 +34,8 @@ class Reader:
 
     Attributes:
         recognise: whether tensors are those of such a file.
-        read: tensors, base and names of classes to method, classes and tensors of an adaptation.
-        base: card that published files stand on.
+        read: from tensors, base and class names to method, classes and tensors of an adaptation.
+        base: card of the base that published files were trained on.
     """
 
     recognise: Callable[[State], bool]
@@ -45,21 +46,24 @@ class Reader:
 
 
 READERS: dict[str, Reader] = {
-    "med-sa": Reader(med_sa_convert.is_med_sa, med_sa_convert.read_med_sa, "sam-vit-b"),
-    "sam-med2d": Reader(med_sa_convert.is_sam_med2d, med_sa_convert.read_sam_med2d, "sam-vit-b"),
+    "med-sa": Reader(med_sa_convert.recognise, med_sa_convert.read, "sam-vit-b"),
+    "sam-med2d": Reader(sam_med2d_convert.recognise, sam_med2d_convert.read, "sam-vit-b"),
     "sam2-unet": Reader(sam2_unet_convert.recognise, sam2_unet_convert.read, "sam2-large"),
     "knowsam": Reader(knowsam_convert.recognise, knowsam_convert.read, "mini"),
 }
 
 
 def recognise(state: State) -> str | None:
-    """Name of the method whose published files have such tensors; None for none."""
-    return next((name for name, reader in READERS.items() if reader.recognise(state)), None)
+    """Name of the method whose published files have such tensors; None if there is none."""
+    for name, reader in READERS.items():
+        if reader.recognise(state):
+            return name
+    return None
 
 
 def look(path: Path) -> tuple[State, str | None]:
-    """Tensors of a file, and the method that published it; None for none that is known."""
-    state = safe_unpickle.read(path)[0]
+    """Tensors of a file, and the method that published it; None for an unknown one."""
+    state, _ = safe_unpickle.read(path)
     return state, recognise(state)
 
 
@@ -70,23 +74,25 @@ def convert(
 
     Args:
         path: of the published file.
-        engine: its base, fresh and in float32; changed in place.
-        source: how the base is found again: the name of a card, or a path.
+        engine: its base, freshly loaded in float32; changed in place.
+        source: where to load the base from later: the name of a card, or a path.
         out: folder for the adaptation.
-        classes: what the outputs of a method without prompts mean.
+        classes: meaning of the outputs of a method without prompts.
 
     Raises:
-        CheckpointError: no published file that is known, another base, or tensors that do not fit.
+        CheckpointError: not a known published file, another base, or tensors that do not fit.
     """
     state, name = look(path)
     if name is None:
-        raise CheckpointError(f"{path.name!r} is no published checkpoint of {', '.join(READERS)}")
+        raise CheckpointError(
+            f"{path.name!r} is not a published checkpoint of {', '.join(READERS)}"
+        )
     method, names, tensors = READERS[name].read(state, engine, classes)
     training = {"published": path.name, "sha256": file_hash(path)}
     record = saved.Record(method, saved.base_of(engine, source), names, training=training)
-    stands_on = engine
+    base = engine
     if method.standalone:
-        stands_on = cast(Engine, Absent(record.base, engine.device))
-    saved.attached(record, stands_on, tensors, path)  # refuses what does not fit
+        base = cast(Engine, MissingBase(record.base, engine.device))
+    saved.load_tensors(record, base, tensors, path)  # refuses tensors that do not fit
     out.mkdir(parents=True, exist_ok=True)
     return saved.write(out, record, tensors)

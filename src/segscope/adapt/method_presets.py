@@ -1,37 +1,52 @@
-"""Presets: settings of a method by one word, and settings that are one of some words."""
+"""Presets: named groups of settings of a method, and the check of settings that are one of a few
+words.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TypeVar
 
+from segscope.adapt.method import Method
 from segscope.errors import UnknownName
 
+SomeMethod = TypeVar("SomeMethod", bound=Method)
+Presets = Mapping[str, Mapping[str, object]]
 
-def apply(method: Any, presets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give settings of a frozen dataclass that still have their defaults the values of its
-    `preset`.
+
+def apply_settings(
+    method: SomeMethod, changes: Mapping[str, object], presets: Presets
+) -> SomeMethod:
+    """A copy of a method with other settings.
+
+    A `preset` among the changes sets all its settings that are not changed by name and still have
+    their defaults.
 
     Raises:
         UnknownName: no such preset.
     """
-    if not method.preset:
-        return
-    if method.preset not in presets:
-        raise UnknownName(f"preset of {method.name}", method.preset, presets)
+    preset = str(changes.get("preset", ""))
+    if not preset:
+        return dataclasses.replace(method, **changes)
+    if preset not in presets:
+        raise UnknownName(f"preset of {method.name}", preset, presets)
     defaults = {item.name: item.default for item in dataclasses.fields(method)}
-    for name, value in presets[method.preset].items():
-        if getattr(method, name) == defaults[name]:
-            object.__setattr__(method, name, value)
+    untouched = {
+        name: value
+        for name, value in presets[preset].items()
+        if getattr(method, name) == defaults[name]
+    }
+    return dataclasses.replace(method, **{**untouched, **changes})
 
 
-def check(method: Any, **words: Iterable[str]) -> None:
-    """Refuse settings that are none of their words.
+def check_words(method: Method, **allowed: Iterable[str]) -> None:
+    """Refuse settings that are not one of their allowed words.
 
     Raises:
         UnknownName: the message lists the words.
     """
-    for name, known in words.items():
-        if getattr(method, name) not in known:
-            raise UnknownName(f"{name} of {method.name}", str(getattr(method, name)), known)
+    for name, words in allowed.items():
+        value = getattr(method, name)
+        if value not in words:
+            raise UnknownName(f"{name} of {method.name}", str(value), words)

@@ -1,309 +1,219 @@
-"""`segscope adapt`: a base, a method and a data set in, a folder that works as a model out."""
+"""`segscope adapt`: a base model, a method and a data set to a folder that works as a model."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from segscope.cli import console
-from segscope.cli.segment import Device
+from segscope.cli.options import expand_options
+from segscope.cli.training_options import TrainingOptions
 from segscope.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from segscope.adapt.data.training_set import Choice
     from segscope.adapt.method import Method
     from segscope.adapt.training.run import Prepared, Result
-    from segscope.models.engine import Engine
 
-COMPARED_MINUTES = 3.0
+BOOLEANS = {"yes": True, "true": True, "no": False, "false": False}
 
 
+@expand_options
 def adapt(
+    options: TrainingOptions,
     methods: list[str] | None = typer.Argument(
-        None,
-        metavar="METHOD",
-        help="How; --list shows the methods. `compare METHOD ...` tries several, or all.",
+        None, metavar="METHOD", help="Adaptation method; --list shows all of them."
     ),
-    data: list[Path] | None = typer.Option(
-        None, help="Folder or list of a data set with masks; may be repeated."
+    settings: list[str] | None = typer.Option(
+        None, "--set", metavar="NAME=VALUE", help="A setting of the method; repeatable."
     ),
-    base: str = typer.Option("mini", help="Model or checkpoint file to begin with."),
-    labels: str | None = typer.Option(
-        None, metavar="A,B", help="Only things with these names, or unique parts of them."
-    ),
-    few: int = typer.Option(
-        0, min=0, help="Train on so many patients, drawn by the seed; 0 for all."
-    ),
-    out: Path | None = typer.Option(None, "--out", "-o", help="Folder for the adaptation."),
-    steps: int | None = typer.Option(
-        None, min=1, help="Steps of training. Default: by method and number of images."
-    ),
-    minutes: float | None = typer.Option(
-        None, min=0.01, help="Time for training; the number of steps follows from it."
-    ),
-    batch: int | None = typer.Option(None, min=1, help="Images a step."),
-    accumulate: int | None = typer.Option(
-        None, min=1, help="Parts that a batch is worked through in, to save memory."
-    ),
-    rate: float | None = typer.Option(None, min=1e-9, help="Highest learning rate."),
-    patience: int | None = typer.Option(
-        None, min=0, help="Stop after so many validations without gain; 0 for never."
-    ),
-    precision: str | None = typer.Option(None, help="auto, float32 or bfloat16."),
-    seed: int | None = typer.Option(None, help="All chance follows from it."),
-    least: int = typer.Option(16, min=1, help="Leave out things with fewer pixels on a frame."),
-    prompts: list[str] | None = typer.Option(
-        None,
-        "--prompt",
-        metavar="PLAN",
-        help="What to train for, as in `segscope evaluate`; may be repeated.",
-    ),
-    setting: list[str] | None = typer.Option(
-        None, "--set", metavar="NAME=VALUE", help="A setting of the method."
-    ),
-    cases: int = typer.Option(
-        0, min=0, help="With compare: judge at most so many validation cases; 0 for all."
-    ),
-    resume: bool = typer.Option(False, "--resume", help="Go on with the interrupted run in --out."),
-    device: Device = typer.Option(Device.auto, help="Where to train."),
-    list_methods: bool = typer.Option(False, "--list", help="List the methods."),
-    as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
+    list_methods: bool = typer.Option(False, "--list", help="List the methods and exit."),
 ) -> None:
-    """Adapt a model to your own kind of images, from a data set with masks.
+    """Adapt a model to your own images, using a data set with masks.
 
-    The folder that it leaves is a model: `segscope segment PICTURE --model FOLDER`. An interrupted
-        run goes on with
-    --resume and ends with the same weights. Several GPUs: start it with `torchrun -m segscope adapt
-    ...`.
-
-    `segscope adapt compare METHOD ...` trains several under one budget, --minutes each (default 3),
-    and judges all by `segscope evaluate` on the validation cases; a table and a report end up in
-    --out.
+    The output folder works as a model: `segscope segment IMAGE --model FOLDER`. An interrupted run
+    continues with --resume and ends with the same weights. To train on several GPUs, start it with
+    `torchrun -m segscope adapt ...`. `segscope compare` trains several methods and compares them.
     """
     if list_methods:
-        _list(as_json)
+        _list_methods(options.as_json)
         return
     if not methods:
         raise UsageError(
-            "name a method; `segscope adapt --list` shows them. `decoder` is a good start"
+            "no method: name one of those that `segscope adapt --list` shows; `decoder` is a good "
+            "start"
         )
-    compared = methods[0] == "compare"
-    if len(methods) > 1 and not compared:
+    if len(methods) > 1:
         raise UsageError(
-            f"one method at a time; `segscope adapt compare {' '.join(methods)}` tries several"
+            f"adapt takes one method; `segscope compare {' '.join(methods)}` compares several"
         )
-    if cases and not compared:
-        raise UsageError("--cases is for `segscope adapt compare`, which judges with the evaluator")
-    if not data:
-        raise UsageError(
-            "name a data set with masks: --data FOLDER (`segscope data list FOLDER` shows what one holds)"
-        )
-    if out is None:
-        raise UsageError("name a folder for the adaptation: --out my-model")
-    changes: dict[str, Any] = {
-        "steps": steps if steps is not None else (0 if minutes is not None or compared else None),
-        "minutes": COMPARED_MINUTES if compared and steps is None and minutes is None else minutes,
-        "batch": batch,
-        "accumulate": accumulate,
-        "rate": rate,
-        "patience": patience,
-        "precision": precision,
-        "seed": seed,
-        "prompts": tuple((1.0, text) for text in prompts) if prompts else None,
-    }
-    asked = Adapt(
-        methods[0],
-        data,
-        out,
-        base=base,
-        labels=tuple(part for part in (labels or "").split(",") if part.strip()),
-        few=few,
-        least=least,
-        changes={key: value for key, value in changes.items() if value is not None},
-        own=tuple(setting or ()),
-        resume=resume,
-        device=device.value,
-        as_json=as_json,
-    )
-    if compared:
-        from segscope.cli.compare import compare
-
-        compare(asked, methods[1:], cases)
-    else:
-        asked.run()
+    options.check()
+    Adapt(methods[0], options, tuple(settings or ())).run()
 
 
 @dataclass(frozen=True, slots=True)
 class Adapt:
-    """One adaptation as the command line asks for it."""
+    """One run of `segscope adapt`.
+
+    Attributes:
+        method: name.
+        options: what to train, on what, and for how long.
+        settings: NAME=VALUE for the method.
+    """
 
     method: str
-    data: list[Path]
-    out: Path
-    base: str = "mini"
-    labels: tuple[str, ...] = ()
-    few: int = 0
-    least: int = 16
-    changes: dict[str, Any] = field(default_factory=dict)
-    own: tuple[str, ...] = ()
-    resume: bool = False
-    device: str = "auto"
-    as_json: bool = False
+    options: TrainingOptions
+    settings: tuple[str, ...] = ()
 
     def run(self) -> None:
-        from segscope.adapt import method as named
+        """Train, and print the result.
+
+        Raises:
+            typer.Exit: a signal stopped the run.
+        """
+        from segscope.adapt import method as find_method
         from segscope.adapt.training.run import Request, check_out
         from segscope.adapt.training.run import adapt as train
-        from segscope.io.datasets.reading import dataset
 
-        kind = named(self.method)
-        check_out(self.out.expanduser(), self.resume)
-        sets = tuple(dataset(path) for path in self.data)
-        engine = self.fresh()
-        chosen = _with(kind.suited(engine.card), self.own)
+        options = self.options
+        kind = find_method(self.method)
+        check_out(options.folder, options.resume)
+        sets = options.read_sets()
+        engine = options.load_base()
         request = Request(
             engine,
-            self.source,
-            chosen,
+            options.base_source(),
+            _apply_settings(kind.default_for(engine.card), self.settings),
             sets,
-            self.choice,
-            self.out.expanduser(),
-            self.changes,
-            self.resume,
+            options.choice(),
+            options.folder,
+            options.changes(),
+            options.resume,
         )
-        with console.progress("training", quiet=self.as_json) as advance:
+        with console.progress("training", quiet=options.as_json) as advance:
             result = train(
-                request, about=self._about, say=lambda done, total, _row: advance(done, total)
+                request,
+                about=self._print_plan,
+                say=lambda done, total, _row: advance(done, total),
             )
-        self._say(result)
+        if options.as_json:
+            _print_json(result)
+        else:
+            _print_result(result)
         if result.record is None:
-            self._stopped(result)
+            _exit_stopped(result)
 
-    @property
-    def choice(self) -> Choice:
-        from segscope.adapt.data.training_set import Choice
-
-        return Choice(self.labels, self.few, self.least, int(self.changes.get("seed", 0)))
-
-    def fresh(self) -> Engine:
-        """The base, loaded anew."""
-        import torch
-
-        from segscope.adapt.training.distributed import local_device
-        from segscope.load import load
-
-        wanted: Any = self.device
-        if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available()):
-            wanted = local_device(torch.device("cuda"))
-        return load(self.base, device=wanted, dtype=torch.float32)
-
-    @property
-    def source(self) -> str:
-        """The base as an adaptation names it: a card, or a whole path, so that it is found from
-        anywhere.
-        """
-        path = Path(self.base).expanduser()
-        if path.exists():
-            return str(path.resolve())
-        return self.base
-
-    def _about(self, ready: Prepared) -> None:
-        if self.as_json:
+    def _print_plan(self, prepared: Prepared) -> None:
+        """What will be trained, and what it costs, before it starts."""
+        if self.options.as_json:
             return
         from segscope.adapt.training.run import example_counts
 
-        for line in example_counts(ready.data):
-            console.say(line)
-        trained = sum(item.numel() for item in ready.adapted.trained.values())
-        console.say(f"trains {trained / 1e6:.3g} million numbers of {ready.request.base.card.name}")
-        if ready.estimate is None:
-            console.say(f"goes on at step {ready.trainer.progress.step} of {ready.trainer.steps}")
+        for line in example_counts(prepared.data):
+            console.print_line(line)
+        parameters = sum(item.numel() for item in prepared.adapted.trained.values())
+        name = prepared.request.base.card.name
+        console.print_line(f"{parameters / 1e6:.3g} million trainable parameters on {name}")
+        cost = prepared.estimate
+        if cost is None:
+            trainer = prepared.trainer
+            console.print_line(f"resuming at step {trainer.progress.step} of {trainer.steps}")
         else:
-            cost = ready.estimate
-            console.say(
-                f"{cost.steps} steps of {cost.step_seconds:.2f} s: about {cost.seconds / 60:.1f} minutes, "
-                f"{cost.peak_bytes / 2**30:.1f} GiB of memory"
+            console.print_line(
+                f"{cost.steps} steps of {cost.step_seconds:.2f} s: about {cost.seconds / 60:.1f} "
+                f"minutes, {cost.peak_bytes / 2**30:.1f} GiB of memory"
             )
         sys.stdout.flush()
 
-    def _say(self, result: Result) -> None:
-        if self.as_json:
-            console.say_json(
-                {
-                    "folder": str(result.out),
-                    "ended": result.outcome.why,
-                    "steps": result.outcome.progress.step,
-                    "seconds": round(result.outcome.progress.seconds, 1),
-                    "before": result.before,
-                    "after": result.after,
-                    "record": None if result.record is None else result.record.as_dict(),
-                }
-            )
-            return
-        best = int(result.outcome.progress.best["step"])
-        console.say(
-            f"validation Dice {result.before:.3f} before, {result.after:.3f} after (step {best})"
+
+def _print_json(result: Result) -> None:
+    progress = result.outcome.progress
+    record = None
+    if result.record is not None:
+        record = result.record.as_dict()
+    console.print_json(
+        {
+            "folder": str(result.out),
+            "ended": result.outcome.why,
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 1),
+            "before": result.before,
+            "after": result.after,
+            "record": record,
+        }
+    )
+
+
+def _print_result(result: Result) -> None:
+    best_step = int(result.outcome.progress.best["step"])
+    console.print_line(
+        f"validation Dice: {result.before:.3f} before, {result.after:.3f} after (step {best_step})"
+    )
+    if result.record is None:
+        return
+    if not best_step:
+        console.print_line(
+            "no step improved on the base, so the adaptation equals the base; try more data or "
+            "more steps"
         )
-        if result.record is not None and not best:
-            console.say(
-                "no step was better than the base: the adaptation is the base itself. Try more data or steps"
-            )
-        if result.record is not None:
-            command = "everything"
-            if result.record.method.promptable:
-                command = "segment"
-            console.say(f"use it: segscope {command} PICTURE --model {result.out}")
-
-    def _stopped(self, result: Result) -> None:
-        progress = result.outcome.progress
-        console.complain(
-            f"stopped after step {progress.step}; the same command with --resume goes on from there",
-            exit_code=128 + result.outcome.number,
-        )
-        raise typer.Exit(128 + result.outcome.number)
+    command = "everything"
+    if result.record.method.promptable:
+        command = "segment"
+    console.print_line(f"use it with: segscope {command} IMAGE --model {result.out}")
 
 
-def _with(method: Method, own: Sequence[str]) -> Method:
-    """A method with settings NAME=VALUE in place of its own; values are read as what the setting
-    holds now.
-    """
+def _exit_stopped(result: Result) -> None:
+    exit_code = 128 + result.outcome.number
+    step = result.outcome.progress.step
+    console.print_error(
+        f"stopped after step {step}; run the same command with --resume to continue",
+        exit_code=exit_code,
+    )
+    raise typer.Exit(exit_code)
+
+
+def _apply_settings(method: Method, settings: Sequence[str]) -> Method:
+    """The method with settings NAME=VALUE; a value is parsed by the type of its default."""
+    defaults = {item.name: getattr(method, item.name) for item in dataclasses.fields(method)}
     changes: dict[str, Any] = {}
-    for text in own:
+    for text in settings:
         name, equals, value = text.partition("=")
-        known = {item.name: getattr(method, item.name) for item in dataclasses.fields(method)}
-        if not equals or name not in known:
+        if not equals or name not in defaults:
             raise UnknownName(
-                f"setting of {method.name}", name, known or ["(none)"], "Wanted: --set NAME=VALUE."
+                f"setting of {method.name}",
+                name,
+                defaults or ["(none)"],
+                "Expected --set NAME=VALUE.",
             )
-        changes[name] = _read(name, value, known[name])
-    return dataclasses.replace(method, **changes)
+        changes[name] = _parse_setting(name, value, defaults[name])
+    return method.with_settings(changes)
 
 
-def _read(name: str, text: str, now: Any) -> Any:
+def _parse_setting(name: str, text: str, default: Any) -> Any:
     try:
-        match now:
+        match default:
             case bool():
-                return {"yes": True, "true": True, "no": False, "false": False}[text.lower()]
+                return BOOLEANS[text.lower()]
             case int() | float():
-                return type(now)(text)
+                return type(default)(text)
             case tuple():
-                kind = str
-                if now:
-                    kind = type(now[0])
-                return tuple(kind(part) for part in text.split(",") if part)
+                parse: type = str
+                if default:
+                    parse = type(default[0])
+                return tuple(parse(part) for part in text.split(",") if part)
             case _:
                 return text
     except (ValueError, KeyError):
-        raise UsageError(f"--set {name}={text}: wanted a value like {now}") from None
+        raise UsageError(
+            f"--set {name}={text}: expected a value like the default, {default}"
+        ) from None
 
 
-def _list(as_json: bool) -> None:
+def _list_methods(as_json: bool) -> None:
     from segscope.adapt import METHODS
 
     rows = {
@@ -318,11 +228,11 @@ def _list(as_json: bool) -> None:
         for name, kind in METHODS.items()
     }
     if as_json:
-        console.say_json(rows)
+        console.print_json(rows)
         return
-    for name, row in rows.items():
+    for name, kind in METHODS.items():
         prompts = "no prompts"
-        if row["prompts"]:
+        if kind.promptable:
             prompts = "answers prompts"
-        console.say(f"{name:<14} {row['trains']} ({prompts}; {', '.join(row['learns_from'])})")
-        console.say(f"{'':<14} {row['when']}{' ' + row['paper'] if row['paper'] else ''}")
+        console.print_line(f"{name:<14} {kind.about} ({prompts}; {', '.join(kind.dims)})")
+        console.print_line(f"{'':<14} {kind.when} {kind.paper}".rstrip())

@@ -1,12 +1,11 @@
-"""`segscope annotate`: a browser page for segmenting the images, volumes and videos at some
-paths.
-"""
+"""`segscope annotate`: a browser page for segmenting local images, volumes and videos."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,130 +14,138 @@ from urllib.parse import urlsplit
 import typer
 
 from segscope.cli import console
-from segscope.cli.segment import Device
-from segscope.cli.serve import Dicomweb, MoreModels, default_project, named
+from segscope.cli.options import EngineOptions, JsonOption, expand_options
+from segscope.cli.serve import SourceOptions, default_project
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.serve.server import Door
+    from segscope.serve.project.workspace import Workspace
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
-ENDING = ".segscope"
+PROJECT_SUFFIX = ".segscope"
+MAX_SKIPPED = 5  # files that are named
 
 
+@expand_options
 def annotate(
+    engine: EngineOptions,
+    sources: SourceOptions,
     paths: list[Path] = typer.Argument(
-        ..., metavar="PATH...", help="Images, volumes, videos, or folders of them."
+        ..., metavar="PATH", help="Images, volumes, videos, or folders of them."
     ),
     project: Path | None = typer.Option(
-        None,
-        metavar="DIR",
-        help="Where the work is kept; default beside the data, as NAME.segscope.",
+        None, metavar="DIR", help="Project folder. Default: NAME.segscope beside the data."
     ),
-    dicomweb: list[str] = Dicomweb,
-    port: int = typer.Option(0, min=0, max=65535, help="Port; 0 takes a free one."),
-    model: str = typer.Option(
-        "mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."
+    port: int = typer.Option(0, min=0, max=65535, help="Port to listen on; 0 picks a free one."),
+    no_browser: bool = typer.Option(
+        False, "--no-browser", help="Print the address of the page without opening it."
     ),
-    more: list[str] = MoreModels,
-    no_browser: bool = typer.Option(False, "--no-browser", help="Only print where the page is."),
-    device: Device = typer.Option(Device.auto, help="Where the network runs."),
-    as_json: bool = typer.Option(False, "--json", help="Say where the page is as JSON on stdout."),
+    as_json: JsonOption = False,
 ) -> None:
-    """Annotate in the browser; everything stays on this machine.
+    """Annotate images, volumes and videos in the browser; all data stay on this machine.
 
-    The work is saved after every action. Ending the program, or losing it, loses nothing: the same
-        command goes on
-    where it was.
+    Every action is saved at once. If the program stops or crashes, run the same command to continue
+    where you were.
     """
-    from segscope.serve.server import Door, Known
+    from segscope.serve.project.page_token import PageToken
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
-    found = [path.expanduser().resolve() for path in paths]
-    for path in found:
-        if not path.exists():
-            raise UsageError(f"{path} does not exist; check the spelling and the current folder")
-    folder = project or project_of(found)
-    known = Known.of(folder)
+    resolved = [_resolve(path) for path in paths]
+    folder = project or default_folder(resolved)
+    known = PageToken.load(folder)
     settings = Settings(
         project=folder,
-        roots=tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in found)),
-        dicomweb=tuple(dicomweb),
-        model=model,
-        models=named(more),
-        device=device.value,
+        roots=_roots(resolved),
+        dicomweb=tuple(sources.dicomweb),
+        model=engine.model,
+        models=sources.models(),
+        device=engine.device.value,
         token=known.token,
     )
-    Annotate(
-        settings, tuple(found), Door(port=port, usual=known.port), not no_browser, as_json
-    ).run()
+    address = ListenAddress(port=port, preferred_port=known.port)
+    Annotate(settings, tuple(resolved), address, not no_browser, as_json).run()
 
 
 @dataclass(frozen=True, slots=True)
 class Annotate:
-    """One afternoon of annotating as the command line asks for it."""
+    """One run of `segscope annotate`."""
 
     settings: Settings
     paths: tuple[Path, ...]
-    door: Door
-    browser: bool
+    address: ListenAddress
+    open_browser: bool
     as_json: bool
 
     def run(self) -> None:
-        from segscope.serve.project.ingest import take_in
-        from segscope.serve.server import run
+        """Add the data to the project, and serve the page until interrupted."""
+        from segscope.serve.server import run_server
 
-        def prepare(workspace: object) -> None:
-            with console.progress("looking through the data", quiet=self.as_json) as advance:
-                taken, left = take_in(workspace, self.paths, advance)  # type: ignore[arg-type]
-            for path, reason in left[:5]:
-                console.complain(f"left out: {path.name}: {reason}")
-            if len(left) > 5:
-                console.complain(f"left out: {len(left) - 5} more")
-            if not taken:
-                raise UsageError(
-                    "there is nothing to annotate: no image, volume or video was found at these paths"
-                )
+        run_server(self.settings, self.address, self._show_page, prepare=self._add_data)
 
-        run(self.settings, self.door, self._say, prepare=prepare)
+    def _add_data(self, workspace: Workspace) -> None:
+        from segscope.serve.project.ingest import ingest
 
-    def _say(self, url: str) -> None:
-        from segscope.serve.server import Known
+        with console.progress("reading the data", quiet=self.as_json) as advance:
+            report = ingest(workspace.images, workspace.cases, self.paths, advance)
+        for path, reason in report.skipped[:MAX_SKIPPED]:
+            console.print_error(f"skipped {path.name}: {reason}")
+        more = len(report.skipped) - MAX_SKIPPED
+        if more > 0:
+            console.print_error(f"skipped {more} more files")
+        if not report.cases:
+            raise UsageError("nothing to annotate: these paths contain no image, volume or video")
 
-        assert self.settings.token is not None
-        Known(self.settings.token, urlsplit(url).port or 0).keep(self.settings.project)
-        page = f"{url}#token={self.settings.token}"
+    def _show_page(self, url: str) -> None:
+        from segscope.serve.project.page_token import PageToken
+
+        token = self.settings.token
+        assert token is not None
+        project = self.settings.project
+        PageToken(token, urlsplit(url).port or 0).save(project)
+        page = f"{url}#token={token}"
         if self.as_json:
-            console.say_json(
-                {
-                    "url": url,
-                    "page": page,
-                    "token": self.settings.token,
-                    "project": self.settings.project,
-                }
-            )
+            console.print_json({"url": url, "page": page, "token": token, "project": project})
         else:
-            console.say(f"work is kept in {self.settings.project}")
-            console.say(f"page: {page}")
-            console.say("Ctrl-C ends it; nothing is lost.")
+            console.print_line(f"project: {project}")
+            console.print_line(f"page:    {page}")
+            console.print_line("Press Ctrl-C to stop; all work is saved.")
         sys.stdout.flush()
-        if self.browser:
+        if self.open_browser:
             import webbrowser
 
             webbrowser.open(page)
 
 
-def project_of(paths: list[Path]) -> Path:
-    """Beside the data, or in the user's data folder where that cannot be written or the data lie
-    apart.
+def _resolve(path: Path) -> Path:
+    resolved = path.expanduser().resolve()
+    if not resolved.exists():
+        raise UsageError(f"{resolved} does not exist; check the spelling and the current folder")
+    return resolved
+
+
+def _roots(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders that clients may open files in: those of the data."""
+    folders = []
+    for path in paths:
+        if path.is_dir():
+            folders.append(path)
+        else:
+            folders.append(path.parent)
+    return tuple(dict.fromkeys(folders))
+
+
+def default_folder(paths: Sequence[Path]) -> Path:
+    """The project folder: beside the data, or in the user's data folder if that is not possible.
+
+    It is not possible for several paths, and where the folder of the data is not writable.
     """
     first = paths[0]
-    beside = first.parent / f"{first.name}{ENDING}"
-    if (
-        len(paths) == 1
-        and (beside.is_dir() or os.access(first.parent, os.W_OK))
-        and first.parent != first
-    ):
+    beside = first.parent / f"{first.name}{PROJECT_SUFFIX}"
+    is_root = first.parent == first
+    is_usable = beside.is_dir() or os.access(first.parent, os.W_OK)
+    if len(paths) == 1 and is_usable and not is_root:
         return beside
-    name = hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()[:12]
-    return default_project(f"{first.name or 'data'}-{name}")
+    digest = hashlib.sha256("\n".join(map(str, paths)).encode()).hexdigest()[:12]
+    return default_project(f"{first.name or 'data'}-{digest}")

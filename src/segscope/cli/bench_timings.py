@@ -1,4 +1,4 @@
-"""The measurements behind `segscope bench`: seconds and bytes of an engine at work."""
+"""The measurements behind `segscope bench`: time and memory that an engine takes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segscope.stack import Stack
 Seconds = float
 
 
-def clip(frames: int, side: int) -> Stack:
+def make_clip(frames: int, side: int) -> Stack:
     """A generated video of square frames."""
     from segscope import phantom
 
@@ -30,7 +30,7 @@ def clip(frames: int, side: int) -> Stack:
     return Stack.from_array(images, times_s=np.arange(frames) / 25)
 
 
-def boxes(count: int, side: int) -> list[Box]:
+def spread_boxes(count: int, side: int) -> list[Box]:
     """Boxes of different objects on frame 0, spread over the frame."""
     across = int(np.ceil(np.sqrt(count)))
     step = side / across
@@ -41,66 +41,64 @@ def boxes(count: int, side: int) -> list[Box]:
     ]
 
 
-def median(work: Callable[[], Any], times: int) -> Seconds:
-    """Median of `times` runs after one that is not counted."""
+def time_median(work: Callable[[], object], times: int) -> Seconds:
+    """Median of `times` runs, after a warm-up run."""
     work()
-    taken = []
+    seconds = []
     for _ in range(times):
         start = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
-def encoding(engine: Engine, stack: Stack, times: int = 7) -> Seconds:
+def time_encoding(engine: Engine, stack: Stack, times: int = 7) -> Seconds:
     """One frame through the encoder, resizing included."""
     rgb = Renderer(stack)[0]
-    return median(lambda: engine.encode(rgb), times)
+    return time_median(lambda: engine.encode(rgb), times)
 
 
-def click(engine: Engine, stack: Stack, times: int = 15) -> Seconds:
-    """A further click on a image that is encoded already, up to the mask in pixels of the frame."""
+def time_click(engine: Engine, stack: Stack, times: int = 15) -> Seconds:
+    """Another click on an image that is already encoded, up to the mask at full resolution."""
     image = Stack.from_array(stack[0])
     side = image.size_hw[0]
-    places = iter(
-        np.random.default_rng(0).uniform(0.35 * side, 0.65 * side, (times + 1, 2)).tolist()
-    )
+    positions = np.random.default_rng(0).uniform(0.35 * side, 0.65 * side, (times + 1, 2))
+    remaining = iter(positions.tolist())
     with Interaction(image, engine) as work:
         work.add(Box((0.3 * side, 0.3 * side, 0.7 * side, 0.7 * side)))
 
         def add() -> None:
-            x, y = next(places)
+            x, y = next(remaining)
             work.add(Point(x, y))
             work.undo()  # so that each click is the second prompt, not the sixteenth
 
-        return median(add, times)
+        return time_median(add, times)
 
 
-def tracking(engine: Engine, stack: Stack, objects: int, memory: str = "fifo") -> Seconds:
-    """Seconds a frame while objects are carried through a video, encoding included."""
+def time_tracking(engine: Engine, stack: Stack, objects: int, memory: str = "fifo") -> Seconds:
+    """Seconds per frame for propagating objects through a video, encoding included."""
     with Interaction(stack, engine, memory=memory) as work:
-        work.add(*boxes(objects, stack.size_hw[0]))
+        work.add(*spread_boxes(objects, stack.size_hw[0]))
         start = time.perf_counter()
-        frames = {found.frame for found in work.propagate("forward")}
-        return (time.perf_counter() - start) / max(1, len(frames - {0}))
+        frames = {result.frame for result in work.propagate("forward")}
+        seconds = time.perf_counter() - start
+    return seconds / max(1, len(frames - {0}))
 
 
-def transformers_tracking(model: Any, stack: Stack) -> Seconds:
-    """Seconds a frame of transformers' own video session on the same network, one object, encoding
-    included.
-    """
+def time_transformers(model: Any, stack: Stack) -> Seconds:
+    """Seconds per frame of transformers' own video session with one object, encoding included."""
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
     side = model.config.image_size
     session = Sam2VideoInferenceSession(
-        video=_pixels(stack, side),
+        video=_prepare_video(stack, side),
         video_height=stack.size_hw[0],
         video_width=stack.size_hw[1],
         dtype=torch.float32,
     )
     index = session.obj_id_to_idx(1)
     x0, y0, x1, y1 = (
-        value * side / stack.size_hw[0] for value in boxes(1, stack.size_hw[0])[0].xyxy
+        value * side / stack.size_hw[0] for value in spread_boxes(1, stack.size_hw[0])[0].xyxy
     )
     session.add_point_inputs(
         index,
@@ -117,10 +115,8 @@ def transformers_tracking(model: Any, stack: Stack) -> Seconds:
     return (time.perf_counter() - start) / frames
 
 
-def _pixels(stack: Stack, side: int) -> torch.Tensor:
-    """All frames as the session wants them, prepared beforehand: that time is not counted against
-    it.
-    """
+def _prepare_video(stack: Stack, side: int) -> torch.Tensor:
+    """All frames as the session expects them; the time for preparing them is not counted."""
     from PIL import Image
 
     frames = Renderer(stack)
@@ -135,8 +131,8 @@ def _pixels(stack: Stack, side: int) -> torch.Tensor:
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Peak resident memory of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if sys.platform == "darwin":
-        return used
-    return used * 1024
+        return peak
+    return peak * 1024  # Linux reports KiB

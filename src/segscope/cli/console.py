@@ -1,4 +1,4 @@
-"""What the commands say: results on stdout, progress and complaints on stderr."""
+"""Output of the commands: results on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -7,39 +7,48 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 Advance = Callable[[int, int], None]
 
 
-def complain(message: str, *, exit_code: int = 1, as_json: bool = False) -> None:
-    """One paragraph on stderr; with `as_json` also an object on stdout."""
-    paragraph = printable(message)
-    print(f"segscope: {paragraph}", file=sys.stderr)
-    if as_json:
-        say_json({"error": paragraph, "exit_code": exit_code})
-
-
-def printable(text: str) -> str:
-    """Text on one line, without control characters that a file name or header may have brought."""
-    return "".join(
-        character if character.isprintable() else repr(character)[1:-1]
-        for character in " ".join(text.split())
-    )
-
-
-def say(text: str = "") -> None:
+def print_line(text: str = "") -> None:
     """A line of the result."""
     print(text)
 
 
-def say_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """The result as JSON."""
-    print(json.dumps(value, indent=2, default=plain))
+    print(json.dumps(value, indent=2, default=json_default))
 
 
-def plain(value: Any) -> Any:
-    """What json does not know: mappings, arrays, numpy numbers, paths."""
+def print_error(message: str, *, exit_code: int = 1, as_json: bool = False) -> None:
+    """One paragraph on stderr; with `as_json` also an object on stdout."""
+    paragraph = single_line(message)
+    print(f"segscope: {paragraph}", file=sys.stderr)
+    if as_json:
+        print_json({"error": paragraph, "exit_code": exit_code})
+
+
+def single_line(text: str) -> str:
+    """Text on one line, with the control characters of file names and headers escaped."""
+    characters = []
+    for character in " ".join(text.split()):
+        if character.isprintable():
+            characters.append(character)
+        else:
+            characters.append(repr(character)[1:-1])
+    return "".join(characters)
+
+
+def yes_no(value: bool) -> str:
+    """A truth value for people."""
+    if value:
+        return "yes"
+    return "no"
+
+
+def json_default(value: object) -> object:
+    """JSON for what `json` does not know: mappings, arrays, numpy numbers, sets, paths."""
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(value, "tolist"):
@@ -52,8 +61,8 @@ def plain(value: Any) -> Any:
 
 
 @contextmanager
-def progress(what: str, *, quiet: bool = False) -> Iterator[Advance]:
-    """A bar on stderr while a block runs, when somebody is looking; gives a function (done, total)."""
+def progress(description: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """A progress bar on stderr, on terminals only; yields a function of (done, total)."""
     if quiet or not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
@@ -75,5 +84,5 @@ def progress(what: str, *, quiet: bool = False) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,136 +1,176 @@
-"""`segscope data`: what a data set holds, and what is wrong with it."""
+"""`segscope data`: what a data set contains, and what is wrong with it."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import typer
 
 from segscope.cli import console
+from segscope.cli.options import JsonOption
 
-app = typer.Typer(help="Data sets: list, check.", invoke_without_command=True)
+if TYPE_CHECKING:
+    from segscope.io.datasets.dataset import Case, DataSet
+    from segscope.io.datasets.faults import DatasetFault
 
-JSON = typer.Option(False, "--json", help="Result as JSON on stdout.")
+app = typer.Typer(invoke_without_command=True)
+
 PATH = typer.Argument(help="Folder or JSON list of a data set, or a folder of several.")
-SHOWN = 3
+MAX_FINDINGS = 3  # of a kind that are printed
+MAX_MODALITIES = 3
+
+
+class SetRow(TypedDict):
+    """One data set of the list."""
+
+    name: str
+    layout: str
+    cases: int
+    objects: int | None
+    splits: dict[str, int]
+    groups: int
+    modalities: list[str]
+    licence: str
+    path: Path
 
 
 @app.callback()
 def data(context: typer.Context) -> None:
-    """What a data set holds, and what is wrong with it."""
+    """What a data set contains, and what is wrong with it."""
     if context.invoked_subcommand is None:
-        console.say(context.get_help())
+        console.print_line(context.get_help())
 
 
 @app.command("list")
 def list_sets(
     path: Path = PATH,
     fast: bool = typer.Option(False, "--fast", help="Do not open the masks to count objects."),
-    as_json: bool = JSON,
+    as_json: JsonOption = False,
 ) -> None:
-    """Sets, cases, objects, modalities and splits of a data set, or of a folder of several."""
+    """List data sets with their cases, objects, modalities and splits."""
     from segscope.io.datasets.reading import datasets
 
     sets = datasets(path)
-    cases = [case for each in sets for case in each.cases]
-    objects: Counter[str] = Counter()
-    with console.progress("counting objects", quiet=as_json or fast) as advance:
-        for done, case in enumerate(() if fast else cases, 1):
-            objects[case.dataset] += _objects(case)
-            advance(done, len(cases))
-    rows = [
-        {
-            "name": each.name,
-            "layout": each.layout,
-            "cases": len(each.cases),
-            "objects": None if fast else objects[each.name],
-            "splits": dict(Counter(case.split for case in each.cases)),
-            "groups": len({case.group for case in each.cases}),
-            "modalities": sorted({case.modality for case in each.cases if case.modality}),
-            "licence": each.licence,
-            "path": each.path,
-        }
-        for each in sets
-    ]
+    objects = None
+    if not fast:
+        objects = _count_objects(sets, quiet=as_json)
+    rows = [_row(each, objects) for each in sets]
     if as_json:
-        console.say_json(rows)
+        console.print_json(rows)
         return
-    console.say(
+    console.print_line(
         f"{'name':<28} {'cases':>6} {'objects':>8} {'groups':>7}  {'train/val/test':<16} modality"
     )
     for row in rows:
-        splits = "/".join(str(row["splits"].get(split, 0)) for split in ("train", "val", "test"))
-        modalities = "; ".join(row["modalities"][:3]) + (
-            " ..." if len(row["modalities"]) > 3 else ""
-        )
-        if fast:
-            shown = "-"
-        else:
-            shown = row["objects"]
-        console.say(
-            f"{row['name']:<28} {row['cases']:>6} {shown:>8} {row['groups']:>7}  {splits:<16} {modalities or '-'}"
-        )
+        console.print_line(_describe(row))
+
+
+def _count_objects(sets: Sequence[DataSet], *, quiet: bool) -> Counter[str]:
+    """Number of objects in the masks, by data set."""
+    cases = [case for each in sets for case in each.cases]
+    objects: Counter[str] = Counter()
+    with console.progress("counting objects", quiet=quiet) as advance:
+        for done, case in enumerate(cases, 1):
+            objects[case.dataset] += _objects_of(case)
+            advance(done, len(cases))
+    return objects
+
+
+def _row(each: DataSet, objects: Counter[str] | None) -> SetRow:
+    return {
+        "name": each.name,
+        "layout": each.layout,
+        "cases": len(each.cases),
+        "objects": None if objects is None else objects[each.name],
+        "splits": dict(Counter(case.split for case in each.cases)),
+        "groups": len({case.group for case in each.cases}),
+        "modalities": sorted({case.modality for case in each.cases if case.modality}),
+        "licence": each.licence,
+        "path": each.path,
+    }
+
+
+def _describe(row: SetRow) -> str:
+    splits = "/".join(str(row["splits"].get(split, 0)) for split in ("train", "val", "test"))
+    modalities = "; ".join(row["modalities"][:MAX_MODALITIES]) or "-"
+    if len(row["modalities"]) > MAX_MODALITIES:
+        modalities += " ..."
+    objects = "-"
+    if row["objects"] is not None:
+        objects = str(row["objects"])
+    counts = f"{row['cases']:>6} {objects:>8} {row['groups']:>7}"
+    return f"{row['name']:<28} {counts}  {splits:<16} {modalities}"
 
 
 @app.command()
 def check(
     path: Path = PATH,
-    workers: int = typer.Option(1, help="Processes that read cases."),
+    workers: int = typer.Option(1, help="Worker processes that read cases."),
     fast: bool = typer.Option(
-        False, "--fast", help="Three frames of each image only; no search for split objects."
+        False,
+        "--fast",
+        help="Read only three frames of each image, and do not look for objects in several pieces.",
     ),
-    as_json: bool = JSON,
+    as_json: JsonOption = False,
 ) -> None:
-    """Look for what would spoil training or figures; exit code 1 when there are errors.
+    """Find faults of a data set that would spoil training or evaluation.
 
-    Files that cannot be read, masks on another grid, wrong label values, duplicates, patients in
-    several splits ...
+    Among them are unreadable files, masks whose grid differs from the image's, wrong label values,
+    duplicates, and patients in several splits. The exit code is 1 if there are errors.
     """
-    from segscope.io.datasets.check import by_kind, check
+    from segscope.io.datasets.check import check as find_faults
 
-    total = 0
+    cases = 0
     with console.progress("checking", quiet=as_json) as advance:
 
-        def told(done: int, cases: int) -> None:
-            nonlocal total
-            total = cases
-            advance(done, cases)
+        def count(done: int, total: int) -> None:
+            nonlocal cases
+            cases = total
+            advance(done, total)
 
-        found = check(path, workers=workers, fast=fast, advance=told)
-    counts = Counter(entry.severity for entry in found)
-    said = {
-        "cases": total,
-        "errors": counts["error"],
-        "warnings": counts["warning"],
-        "notes": counts["info"],
+        findings = find_faults(path, workers=workers, fast=fast, advance=count)
+    by_severity = Counter(finding.severity for finding in findings)
+    counts = {
+        "cases": cases,
+        "errors": by_severity["error"],
+        "warnings": by_severity["warning"],
+        "notes": by_severity["info"],
     }
     if as_json:
-        console.say_json(
-            {**said, "findings": [{**asdict(entry), "why": entry.why} for entry in found]}
-        )
+        rows = [{**asdict(finding), "why": finding.why} for finding in findings]
+        console.print_json({**counts, "findings": rows})
     else:
-        for kind, entries in by_kind(found):
-            console.say(f"{kind.severity}: {kind.what} ({kind.kind}, {len(entries)})")
-            for entry in entries[:SHOWN]:
-                console.say(f"  - {entry.case}: {console.printable(entry.message)}")
-            if len(entries) > SHOWN:
-                console.say(f"  - and {len(entries) - SHOWN} more; --json names all")
-            console.say(f"  {kind.why} {kind.remedy}\n")
-        console.say(", ".join(f"{count} {name}" for name, count in said.items()))
-    if counts["error"]:
+        _print_findings(findings)
+        console.print_line(", ".join(f"{count} {name}" for name, count in counts.items()))
+    if by_severity["error"]:
         raise typer.Exit(1)
 
 
-def _objects(case: Any) -> int:
-    """Objects in the truths of a case."""
+def _print_findings(findings: Iterable[DatasetFault]) -> None:
+    from segscope.io.datasets.check import by_kind
+
+    for kind, entries in by_kind(findings):
+        console.print_line(f"{kind.severity}: {kind.what} ({kind.kind}, {len(entries)})")
+        for entry in entries[:MAX_FINDINGS]:
+            console.print_line(f"  - {entry.case}: {console.single_line(entry.message)}")
+        if len(entries) > MAX_FINDINGS:
+            more = len(entries) - MAX_FINDINGS
+            console.print_line(f"  - and {more} more; --json lists all of them")
+        console.print_line(f"  {kind.why} {kind.remedy}\n")
+
+
+def _objects_of(case: Case) -> int:
+    """Number of objects in the masks of a case."""
     from segscope.io.datasets.reading import read_image, read_target
 
     if not case.targets:
         return 0
     stack = read_image(case)
-    return sum(
-        len({label for _, label in read_target(target, stack).runs}) for target in case.targets
-    )
+    total = 0
+    for target in case.targets:
+        total += len({object_id for _, object_id in read_target(target, stack).runs})
+    return total

@@ -1,183 +1,254 @@
-"""`segscope evaluate`: models, prompts and data sets in, figures and a report out."""
+"""`segscope evaluate`: models, prompts and data sets to metrics and a report."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segscope.cli import console
-from segscope.cli.segment import Device
+from segscope.cli.options import Device, DeviceOption, JsonOption, expand_options
 from segscope.errors import UsageError
+from segscope.threads import usable_cores
 
 if TYPE_CHECKING:
     from segscope.evaluate.protocol import Protocol
     from segscope.evaluate.run import Evaluation
+    from segscope.io.datasets.reading import DataSet
 
-PROMPTS = ["box", "clicks:5"]
+DEFAULT_PROMPTS = ("box", "clicks:5")
+SPLITS = ("train", "val", "test")
+MAX_FAILURES = 5  # printed; the report has all
 
 
+@dataclass(frozen=True, slots=True)
+class ProtocolOptions:
+    """Which prompts are simulated, and what is scored."""
+
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PLAN",
+            help="Simulated prompts: box, box.jitter, points:3, clicks:5, scribble, mask, "
+            "everything, box+clicks:3, box@largest ...; repeatable. Default: box and clicks:5.",
+        ),
+    ] = field(default_factory=list)
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE.toml", help="A published protocol, or a file of your own."),
+    ] = None
+    max_objects: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="At most this many objects per case; 0 for all. Default: by protocol."
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed. Default: that of the protocol, or 0.")
+    ] = None
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of random seeds per stochastic prompt. Default: by protocol."
+        ),
+    ] = None
+
+    def read(self) -> Protocol:
+        """The protocol with these options."""
+        from segscope.evaluate.protocol import default, read_protocol
+
+        if self.protocol is None:
+            protocol = default(self.prompt or list(DEFAULT_PROMPTS))
+        else:
+            protocol = read_protocol(self.protocol)
+            if self.prompt:
+                protocol = protocol.with_prompts(self.prompt)
+        settings = {"seed": self.seed, "seeds": self.seeds, "objects": self.max_objects}
+        changes: dict[str, Any] = {}
+        for name, value in settings.items():
+            if value is not None:
+                changes[name] = value
+        return replace(protocol, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseOptions:
+    """Which cases are evaluated."""
+
+    data: Annotated[
+        list[Path], typer.Option(metavar="DATASET", help="A further data set; repeatable.")
+    ] = field(default_factory=list)
+    only: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="Only data sets whose name contains this; repeatable. Useful with a folder of "
+            "several data sets.",
+        ),
+    ] = field(default_factory=list)
+    split: Annotated[
+        str | None, typer.Option(help="Only cases of this split: train, val or test.")
+    ] = None
+    max_cases: Annotated[
+        int, typer.Option(min=0, help="At most this many cases per data set; 0 for all.")
+    ] = 0
+
+    def check(self) -> None:
+        """Refuse a split that does not exist."""
+        if self.split is not None and self.split not in SPLITS:
+            raise UsageError(f"--split must be train, val or test; got {self.split!r}")
+
+    def read_sets(self, paths: Sequence[Path]) -> list[DataSet]:
+        """The data sets at some paths that `only` selects.
+
+        Raises:
+            UsageError: none of them.
+        """
+        from segscope.io.datasets.reading import datasets
+
+        sets = [each for path in paths for each in datasets(path)]
+        if not self.only:
+            return sets
+        selected = [each for each in sets if any(name in each.name for name in self.only)]
+        if not selected:
+            raise UsageError(
+                f"no data set has {' or '.join(self.only)} in its name; there are: "
+                f"{', '.join(each.name for each in sets)}"
+            )
+        return selected
+
+
+@expand_options
 def evaluate(
+    cases: CaseOptions,
+    plan: ProtocolOptions,
     datasets: list[Path] | None = typer.Argument(
-        None, metavar="DATASET...", help="Folders or lists of data sets."
+        None, metavar="DATASET", help="Folders or lists of data sets."
     ),
     model: list[str] = typer.Option(
-        ["mini"], help="Model, checkpoint file or adaptation folder; may be repeated."
+        ["mini"], metavar="MODEL", help="Model, checkpoint file or adaptation folder; repeatable."
     ),
-    prompt: list[str] | None = typer.Option(
-        None,
-        help="What is given: box, box.jitter, points:3, clicks:5, scribble, mask, everything, box+clicks:3, "
-        "box@largest ...; may be repeated. Default: box and clicks:5.",
+    out: Path | None = typer.Option(None, "--out", "-o", help="Output folder. Required."),
+    workers: int = typer.Option(
+        0, min=0, help="Worker processes; 0 for one per CPU core, or one on a GPU."
     ),
-    protocol: str | None = typer.Option(
-        None, metavar="NAME|FILE.toml", help="A published protocol, or your own file."
-    ),
-    out: Path | None = typer.Option(
-        None, "--out", "-o", help="Folder for report.html, rows.csv, summary.json."
-    ),
-    split: str | None = typer.Option(None, help="Only cases of this split: train, val or test."),
-    cases: int = typer.Option(0, min=0, help="At most so many cases of each set; 0 for all."),
-    objects: int | None = typer.Option(
-        None, min=0, help="At most so many objects of a case; 0 for all."
-    ),
-    kind: list[str] | None = typer.Option(
-        None, help="Only sets with these words in their name; may be repeated."
-    ),
-    seed: int | None = typer.Option(
-        None, help="All chance follows from it. Default: the protocol's, 0."
-    ),
-    seeds: int | None = typer.Option(None, min=1, help="Draws of prompts that hold chance."),
-    workers: int = typer.Option(0, min=0, help="Processes; 0 for one a core, or one on a GPU."),
-    device: Device = typer.Option(Device.auto, help="Where the networks run."),
+    device: DeviceOption = Device.auto,
     list_protocols: bool = typer.Option(
-        False, "--list", help="List the protocols that come with segscope."
+        False, "--list", help="List the built-in protocols and exit."
     ),
-    as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
+    as_json: JsonOption = False,
 ) -> None:
-    """Judge models on data with masks, with simulated prompts; an interrupted run goes on where it
-    was.
+    """Evaluate models on data sets with masks, using simulated prompts.
 
-    Writes a report for people (report.html, one file that works offline), every figure (rows.csv,
-    rows.parquet) and means with intervals (summary.json).
+    --out receives a report (report.html, one file that works offline), all measurements (rows.csv,
+    rows.parquet) and means with confidence intervals (summary.json). Run the same command again to
+    continue an interrupted evaluation.
     """
     if list_protocols:
-        _list(as_json)
+        _list_protocols(as_json)
         return
-    if not datasets:
+    paths = [*(datasets or ()), *cases.data]
+    if not paths:
         raise UsageError(
-            "name at least one data set: a folder with dataset.json, an nnU-Net folder, a datalist ..."
+            "no data set: name at least one, such as a folder with dataset.json or an nnU-Net "
+            "folder"
         )
     if out is None:
-        raise UsageError("name a folder for the results: --out report")
-    if split not in (None, "train", "val", "test"):
-        raise UsageError(f"--split is train, val or test, got {split!r}")
-    changes = {"seed": seed, "seeds": seeds, "objects": objects}
+        raise UsageError("no output folder: give one, for example --out report")
+    cases.check()
     Evaluate(
-        datasets,
+        paths,
         model,
-        _protocol(
-            protocol, prompt, {key: value for key, value in changes.items() if value is not None}
-        ),
+        plan.read(),
         out,
-        split=split,
-        cases=cases,
-        names=tuple(kind or ()),
+        cases,
         workers=workers,
         device=device.value,
         as_json=as_json,
     ).run()
 
 
-def _protocol(name: str | None, prompts: list[str] | None, changes: dict[str, Any]) -> Protocol:
-    from segscope.evaluate.protocol import default, read_protocol
-
-    if name is None:
-        chosen = default(prompts or PROMPTS)
-    else:
-        chosen = read_protocol(name)
-    if name is not None and prompts:
-        chosen = chosen.with_prompts(prompts)
-    return replace(chosen, **changes)
-
-
-def _list(as_json: bool) -> None:
-    from segscope.evaluate.protocol import names, read_protocol
-
-    known = {name: read_protocol(name) for name in names()}
-    if as_json:
-        console.say_json({name: protocol.as_dict() for name, protocol in known.items()})
-        return
-    for name, protocol in known.items():
-        console.say(
-            f"{name:<22} {protocol.name}{f' ({protocol.source})' if protocol.source else ''}"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """One evaluation as the command line asks for it."""
+    """One run of `segscope evaluate`."""
 
-    datasets: list[Path]
+    datasets: Sequence[Path]
     models: list[str]
     protocol: Protocol
     out: Path
-    split: str | None = None
-    cases: int = 0
-    names: tuple[str, ...] = ()
+    cases: CaseOptions = field(default_factory=CaseOptions)
     workers: int = 0
     device: str = "auto"
     as_json: bool = False
 
     def run(self) -> None:
-        from functools import partial
+        """Evaluate, write the report and print the summary.
 
+        Raises:
+            typer.Exit: some cases failed.
+        """
         from segscope.evaluate.report import write_report
         from segscope.evaluate.run import EvaluationSettings
         from segscope.evaluate.run import evaluate as run_evaluation
-        from segscope.io.datasets.reading import datasets
         from segscope.load import load
 
-        found = [each for path in self.datasets for each in datasets(path)]
-        found = [
-            each
-            for each in found
-            if not self.names or any(name in each.name for name in self.names)
-        ]
-        if not found:
-            raise UsageError(f"no data set has {' or '.join(self.names)} in its name")
-        loading = partial(load, device=self.device)
-        settings = EvaluationSettings(found, self.models, self.protocol, self.split, self.cases)
-        workers = self.workers or usual_workers(self.device)
-        with console.progress("judging", quiet=self.as_json) as advance:
-            result = run_evaluation(settings, self.out, loading, workers=workers, progress=advance)
-        report = write_report(result, settings, loading)
-        self._say(result, report)
+        settings = EvaluationSettings(
+            self.cases.read_sets(self.datasets),
+            self.models,
+            self.protocol,
+            self.cases.split,
+            self.cases.max_cases,
+        )
+        load_model = partial(load, device=self.device)
+        workers = self.workers or default_workers(self.device)
+        with console.progress("evaluating", quiet=self.as_json) as advance:
+            result = run_evaluation(
+                settings, self.out, load_model, workers=workers, progress=advance
+            )
+        report = write_report(result, settings, load_model)
+        self._print_result(result, report)
         if result.summary.failed:
             raise typer.Exit(1)
 
-    def _say(self, result: Evaluation, report: Path) -> None:
+    def _print_result(self, result: Evaluation, report: Path) -> None:
+        summary = result.summary
         if self.as_json:
-            console.say_json({"report": str(report), **result.summary.as_dict()})
+            console.print_json({"report": str(report), **summary.as_dict()})
             return
-        for line in result.summary.say():
-            console.say(line)
-        for text in result.summary.warnings:
-            console.say(f"mind: {text}")
-        for row in result.summary.failed[:5]:
-            console.say(
-                f"could not be judged: {row['dataset']} / {row['case']} ({row['model']}): {row['failed']}"
+        for line in summary.say():
+            console.print_line(line)
+        for warning in summary.warnings:
+            console.print_line(f"warning: {warning}")
+        for row in summary.failed[:MAX_FAILURES]:
+            console.print_line(
+                f"failed: {row['dataset']} / {row['case']} ({row['model']}): {row['failed']}"
             )
-        console.say(f"report: {report}")
+        console.print_line(f"report: {report}")
 
 
-def usual_workers(device: str) -> int:
-    """One a core on the CPU, where each computes with one thread; one on a GPU."""
+def _list_protocols(as_json: bool) -> None:
+    from segscope.evaluate.protocol import names, read_protocol
+
+    protocols = {name: read_protocol(name) for name in names()}
+    if as_json:
+        console.print_json({name: protocol.as_dict() for name, protocol in protocols.items()})
+        return
+    for name, protocol in protocols.items():
+        source = ""
+        if protocol.source:
+            source = f" ({protocol.source})"
+        console.print_line(f"{name:<22} {protocol.name}{source}")
+
+
+def default_workers(device: str) -> int:
+    """One per CPU core, each with one thread; one on a GPU."""
     import torch
 
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    if on_cpu and hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    if on_cpu:
+        return usable_cores()
     return 1

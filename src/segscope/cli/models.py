@@ -1,112 +1,146 @@
-"""`segscope models`: what can be loaded, what it is, where its weights come from, and their
-conversion.
-"""
+"""`segscope models`: models that can be loaded, the source of their weights, and conversion."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from segscope.cli import console
+from segscope.cli.options import JsonOption, expand_options, split_list
 from segscope.errors import UsageError
 from segscope.models.model_cards import CARDS, Card, card
 
-app = typer.Typer(help="Models: list, show, fetch, convert.", invoke_without_command=True)
+if TYPE_CHECKING:
+    from segscope.models.checkpoint import Checkpoint
+    from segscope.models.engine import Engine
 
-JSON = typer.Option(False, "--json", help="Result as JSON on stdout.")
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
-def models(context: typer.Context, as_json: bool = JSON) -> None:
-    """Models that can be loaded by name; without a command, the list."""
+def models(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Models that can be loaded by name; without a command, the list of them."""
     if context.invoked_subcommand is None:
-        _list(as_json)
+        _print_list(as_json)
 
 
 @app.command("list")
-def list_models(as_json: bool = JSON) -> None:
-    """All models: size, input, memory, licence, and whether the weights are on this machine."""
-    _list(as_json)
+def list_models(as_json: JsonOption = False) -> None:
+    """List all models with size, input, licence, and whether their weights are on this machine."""
+    _print_list(as_json)
 
 
-def _list(as_json: bool) -> None:
-    rows = [{**_plain(entry), "here": _here(entry) is not None} for entry in CARDS]
+def _print_list(as_json: bool) -> None:
     if as_json:
-        console.say_json(rows)
+        rows = [{**_to_json(entry), "here": _find_weights(entry) is not None} for entry in CARDS]
+        console.print_json(rows)
         return
-    console.say(
-        f"{'name':<14} {'million':>8} {'input px':>9}  {'memory':<7} {'here':<5} licence of the weights"
+    console.print_line(
+        f"{'name':<14} {'million':>8} {'input px':>9}  {'memory':<7} {'here':<5} licence of the "
+        "weights"
     )
-    for entry, row in zip(CARDS, rows, strict=True):
+    for entry in CARDS:
         size = "-"
         if entry.parameters:
             size = f"{entry.parameters:.1f}"
-        memory = "no"
-        if entry.memory:
-            memory = "yes"
-        here = "no"
-        if row["here"]:
-            here = "yes"
-        console.say(
-            f"{entry.name:<14} {size:>8} {entry.input_size:>9}  {memory:<7} {here:<5} {entry.licence}"
+        memory = console.yes_no(entry.memory)
+        here = console.yes_no(_find_weights(entry) is not None)
+        console.print_line(
+            f"{entry.name:<14} {size:>8} {entry.input_size:>9}  {memory:<7} {here:<5} "
+            f"{entry.licence}"
         )
-    console.say(
-        "`segscope models show NAME` tells more; a checkpoint file or folder works in the place of a name."
+    console.print_line(
+        "`segscope models show NAME` has the details. A checkpoint file or an adaptation folder "
+        "works in place of a name."
     )
 
 
 @app.command()
-def show(name: str = typer.Argument(help="A model's name."), as_json: bool = JSON) -> None:
-    """Everything known of a model: licence, paper, training data, prompts, where its weights are."""
+def show(name: str = typer.Argument(help="Name of a model."), as_json: JsonOption = False) -> None:
+    """Show licence, paper, training data, prompts and weights of a model."""
     entry = card(name)
-    where = _here(entry)
-    facts = {**_plain(entry), "weights": str(where) if where is not None else None}
+    weights = _find_weights(entry)
+    facts = _to_json(entry)
     if as_json:
-        console.say_json(facts)
+        path = None
+        if weights is not None:
+            path = str(weights)
+        console.print_json({**facts, "weights": path})
         return
     for key, value in facts.items():
-        if value in (None, "", (), [], 0.0) and key != "weights":
-            continue
-        text = value
-        if isinstance(value, list | tuple):
-            text = ", ".join(map(str, value))
-        if key == "weights" and value is None:
-            text = f"not on this machine; `segscope models fetch {name}` brings them"
-        console.say(f"{key.replace('_', ' '):<12} {_yes_no(text)}")
+        if value not in (None, "", [], 0.0):
+            _print_fact(key, value)
+    _print_fact("weights", weights or f"not on this machine; fetch: segscope models fetch {name}")
+
+
+def _print_fact(key: str, value: object) -> None:
+    text = str(value)
+    if isinstance(value, bool):
+        text = console.yes_no(value)
+    elif isinstance(value, list):
+        text = ", ".join(map(str, value))
+    console.print_line(f"{key.replace('_', ' '):<12} {text}")
 
 
 @app.command()
 def fetch(
-    name: str = typer.Argument(help="A model's name."),
+    name: str = typer.Argument(help="Name of a model."),
     cache: Path | None = typer.Option(
-        None, help="Cache folder; default that of the hub (HF_HOME)."
+        None, help="Cache folder. Default: that of the hub (HF_HOME)."
     ),
-    as_json: bool = JSON,
+    as_json: JsonOption = False,
 ) -> None:
-    """Bring the weights of a model to this machine."""
+    """Download the weights of a model."""
     entry = card(name)
+    commit = None
     if entry.family == "mini":
-        where = _here(entry)
-        commit = None
+        weights = _find_weights(entry)
     else:
         from segscope.models import hub
 
-        where = hub.fetch(entry, cache)
-        commit = hub.commit(where)
+        weights = hub.fetch(entry, cache)
+        commit = hub.commit(weights)
     if as_json:
-        console.say_json(
-            {"name": name, "weights": where, "commit": commit, "licence": entry.licence}
+        console.print_json(
+            {"name": name, "weights": weights, "commit": commit, "licence": entry.licence}
         )
         return
-    console.say(f"{name}: {where}")
-    console.say(f"licence of the weights: {entry.licence}")
+    console.print_line(f"{name}: {weights}")
+    console.print_line(f"licence of the weights: {entry.licence}")
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """What a published file does not say about itself."""
+
+    card: Annotated[
+        str | None,
+        typer.Option(help="Name of the model, if it does not follow from the file name."),
+    ] = None
+    input_size: Annotated[
+        int | None,
+        typer.Option(help="Side of the input in pixels, if it does not follow from the file."),
+    ] = None
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that a Med-SA, SAM-Med2D or SAM2-UNet file was trained on. Default: that "
+            "of its authors."
+        ),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Class names of the outputs of SAM2-UNet or KnowSAM."),
+    ] = None
 
 
 @app.command()
+@expand_options
 def convert(
+    options: ConversionOptions,
     source: Path = typer.Argument(
         help="A .pt or .pth file as its authors publish it, or a folder with model.safetensors."
     ),
@@ -114,154 +148,156 @@ def convert(
         None,
         "--output",
         "-o",
-        help="Default: the source's name, with .safetensors; a folder for what is an adaptation.",
-    ),
-    name: str | None = typer.Option(
-        None, "--card", help="Model it belongs to, where its file name does not tell."
-    ),
-    input_size: int | None = typer.Option(
-        None, help="Side of the input in pixels, where the file does not tell."
-    ),
-    base: str | None = typer.Option(
-        None,
-        help="For Med-SA, SAM-Med2D, SAM2-UNet: the model it was trained on. Default: that of the authors.",
-    ),
-    classes: str | None = typer.Option(
-        None, metavar="A,B", help="For SAM2-UNet, KnowSAM: what its outputs mean."
+        help="Output. Default: the name of the source with .safetensors, or without suffix for an "
+        "adaptation, which becomes a folder.",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing output."),
-    as_json: bool = JSON,
+    as_json: JsonOption = False,
 ) -> None:
-    """Published checkpoint to a file or folder that every command takes as a model; complete or not
-    at all.
+    """Convert a published checkpoint to a file or folder that every command accepts as a model.
 
     Whole networks (SAM, SAM 2, EdgeTAM, MedSAM, MedSAM2, BioSAM-2, MedSAM-2) become a safetensors
-    file with what it is written into it; Med-SA, SAM-Med2D, SAM2-UNet and KnowSAM become folders as
-    `segscope adapt` leaves them. Which of these a file is, its tensors tell.
+    file that also describes itself. Med-SA, SAM-Med2D, SAM2-UNet and KnowSAM become folders like
+    those of `segscope adapt`. The type is detected from the tensor names.
     """
     from segscope.load import SUFFIXES
 
     if output is not None and output.suffix in SUFFIXES:
-        _file(output, overwrite)
-    if source.is_file():
-        from segscope.adapt.convert import look
+        _check_file(output, overwrite)
+    method = _detect_method(source)
+    if method is not None:
+        _convert_adaptation(source, method, output, options, as_json)
+        return
+    target = _check_file(output or source.with_suffix(".safetensors"), overwrite)
+    _convert_network(source, target, options, as_json)
 
-        method = look(source)[1]
-        if method is not None:
-            _adaptation(source, method, output, base, classes, as_json)
-            return
-    target = _file(output or source.with_suffix(".safetensors"), overwrite)
+
+def _detect_method(source: Path) -> str | None:
+    """The adaptation method that a published file belongs to; None for a whole network."""
+    if not source.is_file():
+        return None
+    from segscope.adapt.convert import look
+
+    return look(source)[1]
+
+
+def _convert_network(source: Path, target: Path, options: ConversionOptions, as_json: bool) -> None:
     from segscope.models.build import quiet
     from segscope.models.checkpoint import read, save
 
     with quiet():
-        found = read(source, input_size=input_size, name=name)
-    save(found, target)
-    facts = {
-        "card": found.card.name,
-        "input_size": found.card.input_size,
-        "tensors": len(found.tensors),
-        "weights_hash": found.weights_hash,
-        "dropped": found.dropped,
-        "output": target,
-    }
+        network = read(source, input_size=options.input_size, name=options.card)
+    save(network, target)
     if as_json:
-        console.say_json(facts)
+        console.print_json(
+            {
+                "card": network.card.name,
+                "input_size": network.card.input_size,
+                "tensors": len(network.tensors),
+                "weights_hash": network.weights_hash,
+                "dropped": network.dropped,
+                "output": target,
+            }
+        )
         return
-    console.say(
-        f"{target}: {found.card.name} at {found.card.input_size} pixels, {len(found.tensors)} tensors, hash "
-        f"{found.weights_hash}"
-    )
-    console.say("left out: " + (", ".join(found.dropped) if found.dropped else "nothing"))
+    _print_network(network, target)
+    console.print_line("ignored: " + (", ".join(network.dropped) or "none"))
 
 
-def _adaptation(
-    source: Path,
-    method: str,
-    output: Path | None,
-    base: str | None,
-    classes: str | None,
-    as_json: bool,
+def _convert_adaptation(
+    source: Path, method: str, output: Path | None, options: ConversionOptions, as_json: bool
 ) -> None:
-    """A published adaptation to a folder."""
     import torch
 
     from segscope.adapt.convert import READERS
-    from segscope.adapt.convert import convert as take
+    from segscope.adapt.convert import convert as convert_file
     from segscope.adapt.saved import is_adaptation
     from segscope.load import load
 
     target = output or source.with_suffix("")
     if target.suffix == ".safetensors":
         raise UsageError(
-            f"{source.name!r} is an adaptation by {method}, which becomes a folder; name one by --output."
+            f"{source.name!r} is an adaptation by {method} and becomes a folder; name one with "
+            "--output"
         )
     if target.is_file() or is_adaptation(target):
-        raise UsageError(f"{str(target)!r} exists; name another folder with --output.")
-    name = base or READERS[method].base
-    where = Path(name).expanduser()
-    if is_adaptation(where):
-        raise UsageError(
-            f"--base {name} is an adaptation itself; name the plain network that it stands on"
-        )
-    engine = load(name, device="cpu", dtype=torch.float32)
-    names = [part.strip() for part in (classes or "").split(",") if part.strip()]
-    record = take(source, engine, str(where.resolve()) if where.exists() else name, target, names)
+        raise UsageError(f"{str(target)!r} already exists; name another folder with --output")
+    base = options.base or READERS[method].base
+    base_path = Path(base).expanduser()
+    if is_adaptation(base_path):
+        raise UsageError(f"--base {base} is an adaptation; name the plain network under it")
+    engine = cast("Engine", load(base, device="cpu", dtype=torch.float32))
+    base_source = base
+    if base_path.exists():
+        base_source = str(base_path.resolve())
+    classes = list(split_list(options.classes))
+    record = convert_file(source, engine, base_source, target, classes)
+    base_name = record.base["name"]
     if as_json:
-        console.say_json(
-            {
-                "method": method,
-                "base": record.base["name"],
-                "classes": record.classes,
-                "output": target,
-            }
+        console.print_json(
+            {"method": method, "base": base_name, "classes": record.classes, "output": target}
         )
         return
-    console.say(
-        f"{target}: {method} on {record.base['name']}, classes: {', '.join(record.classes)}"
-    )
+    console.print_line(f"{target}: {method} on {base_name}, classes: {', '.join(record.classes)}")
 
 
 @app.command()
 def merge(
     source: Path = typer.Argument(
-        help="Folder of an adaptation: lora, decoder, full, biosam2, medsam2."
+        help="Folder of an adaptation by lora, decoder, full, biosam2 or medsam2."
     ),
     output: Path | None = typer.Option(
-        None, "--output", "--out", "-o", help="Default: the folder's name, .safetensors."
+        None,
+        "--output",
+        "--out",
+        "-o",
+        help="Output. Default: the folder's name with .safetensors.",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing output."),
-    as_json: bool = JSON,
+    as_json: JsonOption = False,
 ) -> None:
-    """Adaptation and its base to one file: a plain network that needs the folder and the base no
-    more.
+    """Merge an adaptation and its base into one file.
+
+    The file is standalone; the folder and the base are no longer needed.
     """
-    target = _file(output or source.with_name(f"{source.resolve().name}.safetensors"), overwrite)
+    default = source.with_name(f"{source.resolve().name}.safetensors")
+    target = _check_file(output or default, overwrite)
     from segscope.load import merged
     from segscope.models.checkpoint import save
 
-    found = merged(source.expanduser())
-    save(found, target)
+    network = merged(source.expanduser())
+    save(network, target)
     if as_json:
-        console.say_json(
-            {"card": found.card.name, "weights_hash": found.weights_hash, "output": target}
+        console.print_json(
+            {"card": network.card.name, "weights_hash": network.weights_hash, "output": target}
         )
         return
-    console.say(
-        f"{target}: {found.card.name}, {len(found.tensors)} tensors, hash {found.weights_hash}"
+    _print_network(network, target)
+
+
+def _print_network(network: Checkpoint, target: Path) -> None:
+    console.print_line(
+        f"{target}: {network.card.name} at {network.card.input_size} pixels, "
+        f"{len(network.tensors)} tensors, hash {network.weights_hash}"
     )
 
 
-def _file(target: Path, overwrite: bool) -> Path:
-    """The same path, if a safetensors file may be written there."""
+def _check_file(target: Path, overwrite: bool) -> Path:
+    """The same path, if a safetensors file may be written there.
+
+    Raises:
+        UsageError: another suffix, or an existing file.
+    """
     if target.suffix != ".safetensors":
-        raise UsageError(f"the output {target.name!r} must end in .safetensors.")
+        raise UsageError(f"the output must have the suffix .safetensors; got {target.name!r}")
     if target.exists() and not overwrite:
-        raise UsageError(f"{str(target)!r} exists; name another with --output, or add --overwrite.")
+        raise UsageError(
+            f"{str(target)!r} already exists; name another with --output, or add --overwrite"
+        )
     return target
 
 
-def _here(entry: Card) -> Path | None:
+def _find_weights(entry: Card) -> Path | None:
     """Where the weights are on this machine."""
     if entry.family == "mini":
         from importlib import resources
@@ -275,14 +311,9 @@ def _here(entry: Card) -> Path | None:
     return hub.find(entry)
 
 
-def _plain(entry: Card) -> dict[str, Any]:
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in asdict(entry).items()
-    }
-
-
-def _yes_no(value: Any) -> Any:
-    if isinstance(value, bool):
-        return {True: "yes", False: "no"}.get(value, value)
-    return value
+def _to_json(entry: Card) -> dict[str, object]:
+    facts = asdict(entry)
+    for key, value in facts.items():
+        if isinstance(value, tuple):
+            facts[key] = list(value)
+    return facts

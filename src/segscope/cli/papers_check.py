@@ -1,10 +1,9 @@
-"""`segscope papers check`: whether the catalogue agrees with itself and with what runs here."""
+"""`segscope papers check`: whether the catalogue is consistent, and agrees with what runs here."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterator
-from importlib import resources
 from pathlib import Path
 
 from segscope.catalogue.fetch import Fetcher
@@ -14,30 +13,31 @@ from segscope.catalogue.merge import identifiers, near, same_work
 from segscope.catalogue.record import RecordError
 from segscope.catalogue.store import OVERRIDES, Catalogue, default_folder, load, overrides
 from segscope.catalogue.vocabulary import check_terms
-from segscope.cli.papers_runs import members
+from segscope.cli.papers_runs import is_ready, protocol_files
 from segscope.models.model_cards import CARDS
 
 
 def inspect(folder: Path | None) -> tuple[list[CatalogueFinding], list[CatalogueFinding]]:
-    """Errors, and notes for a person to look at."""
+    """Errors, and notes that a person should look at."""
     place = folder or default_folder()
     catalogue = load(place)
-    errors = [*_terms(catalogue), *_duplicates(catalogue), *_links(catalogue), *_papers(catalogue)]
-    for name in overrides(place / OVERRIDES):
-        if name not in catalogue.records:
-            errors.append(
-                CatalogueFinding(
-                    "override", name, "no such record; mend the id or take the override away"
-                )
-            )
-    notes = [
-        CatalogueFinding("not yet", each.record, f"{each.command} ({each.kind} {each.key})")
-        for each in _missing()
+    errors = [
+        *_check_tags(catalogue),
+        *_check_identifiers(catalogue),
+        *_check_works(catalogue),
+        *_check_links(catalogue),
+        *_check_papers(catalogue),
+        *_check_overrides(catalogue, place),
     ]
+    notes = []
+    for link in _pending_links():
+        notes.append(
+            CatalogueFinding("not yet", link.record, f"{link.command} ({link.kind} {link.key})")
+        )
     return errors, notes + near(list(catalogue))
 
 
-def _terms(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
+def _check_tags(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
     for record in catalogue:
         try:
             check_terms([record])
@@ -45,14 +45,20 @@ def _terms(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
             yield CatalogueFinding("tag", record.id, str(error))
 
 
-def _duplicates(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
-    """Two records of one identifier, or of one work."""
-    seen: dict[str, str] = {}
+def _check_identifiers(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
+    """Two records with one identifier."""
+    owners: dict[str, str] = {}
     for record in catalogue:
         for name in sorted(identifiers(record)):
-            if name in seen:
-                yield CatalogueFinding("duplicate", record.id, f"{name} is also {seen[name]}")
-            seen[name] = record.id
+            if name in owners:
+                yield CatalogueFinding(
+                    "duplicate", record.id, f"{name} also belongs to {owners[name]}"
+                )
+            owners[name] = record.id
+
+
+def _check_works(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
+    """Two records of one work."""
     by_author: dict[str, list[str]] = {}
     for record in catalogue:
         others = by_author.setdefault(record.first.lower(), [])
@@ -62,50 +68,68 @@ def _duplicates(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
         others.append(record.id)
 
 
-def _links(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
-    """Links from records that are not there, and methods without a record."""
+def _check_links(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
+    """Links from records that do not exist."""
     for name in links():
         if name not in catalogue.records:
             yield CatalogueFinding("link", name, "links.toml names a record that does not exist")
 
 
-def _missing() -> list[Link]:
-    return [
-        link for each in links().values() for link in each if link.key not in members(link.kind)
-    ]
+def _check_overrides(catalogue: Catalogue, place: Path) -> Iterator[CatalogueFinding]:
+    for name in overrides(place / OVERRIDES):
+        if name not in catalogue.records:
+            yield CatalogueFinding(
+                "override", name, "no such record; correct the id or remove the override"
+            )
 
 
-def _papers(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
-    """Papers that model cards, methods and protocols name must be in the catalogue, and those of
-    methods lead back.
+def _pending_links() -> Iterator[Link]:
+    """Links to what does not run here yet."""
+    for of_record in links().values():
+        for link in of_record:
+            if not is_ready(link.kind, link.key):
+                yield link
+
+
+def _check_papers(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
+    """Papers of model cards, methods and protocols must be in the catalogue; those of methods must
+    link back.
     """
     from segscope.adapt import METHODS
 
-    named = {f"card {card.name}": card.paper for card in CARDS if card.paper}
     for name, method in METHODS.items():
-        if method.paper:
-            named[f"method {name}"] = method.paper
         if method.paper and not records_of("method", name):
             yield CatalogueFinding(
-                "link", f"method {name}", "no record leads to it; links.toml wants a row"
+                "link", f"method {name}", "no record links to it; add a row to links.toml"
             )
-    folder = resources.files("segscope.evaluate") / "protocols"
-    for each in folder.iterdir():
-        if each.name.endswith(".toml"):
-            source = tomllib.loads(each.read_text("utf-8")).get("source", "")
-            named |= {f"protocol {each.name.removesuffix('.toml')}": source} if source else {}
-    for who, paper in named.items():
+    for owner, paper in _cited_papers().items():
         if catalogue.get(paper) is None:
-            yield CatalogueFinding("paper", who, f"names {paper!r}, of which there is no record")
+            yield CatalogueFinding("paper", owner, f"cites {paper!r}, which has no record")
 
 
-def dead_links(folder: Path | None, advance: Callable[[int, int], None]) -> list[CatalogueFinding]:
-    """Links that their servers no longer know."""
+def _cited_papers() -> dict[str, str]:
+    """The paper that each model card, method and protocol cites, if any."""
+    from segscope.adapt import METHODS
+
+    papers = {f"card {card.name}": card.paper for card in CARDS}
+    for name, method in METHODS.items():
+        papers[f"method {name}"] = method.paper
+    for path in protocol_files():
+        source = tomllib.loads(path.read_text("utf-8")).get("source", "")
+        papers[f"protocol {path.name.removesuffix('.toml')}"] = source
+    return {owner: paper for owner, paper in papers.items() if paper}
+
+
+def find_dead_links(
+    folder: Path | None, advance: Callable[[int, int], None]
+) -> list[CatalogueFinding]:
+    """Links that no longer work."""
     fetcher = Fetcher()
     urls = [(record.id, url) for record in load(folder) for url in record.urls.values()]
-    found = []
+    dead = []
     for done, (name, url) in enumerate(urls, 1):
-        if why := fetcher.alive(url):
-            found.append(CatalogueFinding("dead link", name, f"{url}: {why}"))
+        reason = fetcher.alive(url)
+        if reason:
+            dead.append(CatalogueFinding("dead link", name, f"{url}: {reason}"))
         advance(done, len(urls))
-    return found
+    return dead

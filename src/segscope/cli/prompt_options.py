@@ -1,7 +1,7 @@
-"""Prompts of a command line in the order in which they stand there.
+"""Prompts of a command line, in the order in which they were typed.
 
-Option parsers collect the values of each option apart; here the order across options has a meaning,
-because prompts after `--object` belong to that object.
+Option parsers collect the values of each option separately; here the order across options has a
+meaning, because prompts after `--object` belong to that object.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 import typer.core
 
 from segscope.errors import PromptError, UsageError
@@ -22,120 +23,184 @@ if TYPE_CHECKING:
 
     from segscope.prompts import Prompt
 
-    ReadMask = Callable[
-        [Path, int | None], tuple[NDArray[np.bool_], int]
-    ]  # frame asked for, if any; frame meant
+    # a file and the frame after its @, if any, to the mask and its frame
+    ReadMask = Callable[[Path, int | None], tuple[NDArray[np.bool_], int]]
 
 KEY = "segscope.prompt_options"
 PROMPT_OPTIONS = ("--object", "--box", "--point", "--negative", "--mask")
+MAX_OBJECT_ID = 65535
+FORMS = {
+    "--box": ("X0,Y0,X1,Y1[@FRAME]", "30,40,90,110"),
+    "--point": ("X,Y[@FRAME]", "30,40"),
+    "--negative": ("X,Y[@FRAME]", "30,40"),
+}
+"""Prompts made of numbers: their form, and an example."""
 
 
-class Ordered(typer.core.TyperCommand):
-    """A command that keeps its prompt options in order, in `context.meta[KEY]`."""
+class OrderedCommand(typer.core.TyperCommand):
+    """A command that stores its prompt options in order, in `context.meta[KEY]`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        valued = {
-            name
-            for option in self.params
-            if not getattr(option, "is_flag", False)
-            for name in option.opts
-        }
-        ctx.meta[KEY] = list(_in_order(args, valued))
+        names_with_value = set()
+        for option in self.params:
+            if not getattr(option, "is_flag", False):
+                names_with_value.update(option.opts)
+        ctx.meta[KEY] = list(iterate_prompt_options(args, names_with_value))
         return super().parse_args(ctx, args)
 
 
-def _in_order(arguments: Sequence[str], valued: set[str]) -> Iterator[tuple[str, str]]:
-    """(option, value) of the prompt options; values of other options are stepped over."""
+def iterate_prompt_options(
+    arguments: Sequence[str], names_with_value: set[str]
+) -> Iterator[tuple[str, str]]:
+    """The prompt options of a command line as (option, value), skipping all other options.
+
+    Args:
+        arguments: the command line.
+        names_with_value: options that take a value, which is never an option itself.
+    """
     rest = iter(arguments)
     for argument in rest:
         if argument == "--":
             return
         name, equals, value = argument.partition("=")
-        if name in valued:
-            if equals and name.startswith("--"):
-                given = value
-            else:
-                given = next(rest, "")
-            if name in PROMPT_OPTIONS:
-                yield name, given
+        if name not in names_with_value:
+            continue
+        if not (equals and name.startswith("--")):
+            value = next(rest, "")
+        if name in PROMPT_OPTIONS:
+            yield name, value
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """How prompts are declared to the parser; `OrderedCommand` reads all but the file."""
+
+    box: Annotated[
+        list[str], typer.Option(metavar=FORMS["--box"][0], help="Box around the object.")
+    ] = field(default_factory=list)
+    point: Annotated[
+        list[str], typer.Option(metavar=FORMS["--point"][0], help="Positive click, on the object.")
+    ] = field(default_factory=list)
+    negative: Annotated[
+        list[str],
+        typer.Option(metavar=FORMS["--negative"][0], help="Negative click, off the object."),
+    ] = field(default_factory=list)
+    mask: Annotated[
+        list[str], typer.Option(metavar="FILE[@FRAME]", help="Mask of the object on one frame.")
+    ] = field(default_factory=list)
+    object_: Annotated[
+        list[str],
+        typer.Option(
+            "--object",
+            metavar="[ID=]NAME",
+            help="Object that the prompts after it belong to. Without it, prompts belong to object "
+            "1.",
+        ),
+    ] = field(default_factory=list)
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Prompt file; see the how-to guide.")
+    ] = None
 
 
 @dataclass(slots=True)
-class Request:
-    """What is asked for: prompts in order and the names of their objects."""
+class PromptSet:
+    """Prompts in order, and the names of their objects by id."""
 
     prompts: list[Prompt] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
 
-    def call(self, object_id: int, name: str) -> None:
-        """Name an object; the same name again is fine, another one is not."""
+    def name_object(self, object_id: int, name: str) -> None:
+        """Name an object.
+
+        Raises:
+            UsageError: it already has another name.
+        """
         known = self.names.get(object_id, "")
         if known and name and known != name:
             raise UsageError(
-                f"object {object_id} is called both {known!r} and {name!r}; give each object one name"
+                f"object {object_id} is named both {known!r} and {name!r}; use one name per object"
             )
         self.names[object_id] = name or known
 
+    def extend(self, prompts: Sequence[Prompt], names: Mapping[int, str]) -> None:
+        """Add the content of a prompt file."""
+        self.prompts.extend(prompts)
+        for object_id, name in names.items():
+            self.name_object(object_id, name)
 
-def gather(
-    options: Sequence[tuple[str, str]],
-    request: Request,
-    default_frame: int | None,
-    read_mask: ReadMask,
-) -> None:
-    """Add the prompts of a command line to a request.
+    def add_options(
+        self,
+        options: Sequence[tuple[str, str]],
+        default_frame: int | None,
+        read_mask: ReadMask,
+    ) -> None:
+        """Add the prompts of a command line.
 
-    Args:
-        options: (option, value) in order.
-        request: what a prompt file gave, or empty.
-        default_frame: frame of prompts without @FRAME; None when it has to be said.
-        read_mask: opens the files of `--mask`.
+        Args:
+            options: (option, value) in order.
+            default_frame: frame of prompts without @FRAME; None if @FRAME is required.
+            read_mask: opens the files of `--mask`.
 
-    Raises:
-        PromptError: a prompt that cannot be meant.
-        UsageError: an object that cannot be meant.
-    """
-    from segscope.prompts import MaskPrompt
+        Raises:
+            PromptError: an invalid prompt.
+            UsageError: an invalid object.
+        """
+        from segscope.prompts import MaskPrompt
 
-    current = 1
-    for option, value in options:
-        if option == "--object":
-            current = _object(value, request)
-            continue
-        text, frame = _split_frame(value)
-        if option == "--mask":
-            mask, at = read_mask(Path(text).expanduser(), frame)
-            request.prompts.append(MaskPrompt(mask, at, current))
-        else:
-            at = _frame(frame, default_frame, f"{option} {value}")
-            request.prompts.append(_drawn(option, text, at, current))
-        request.names.setdefault(current, "")
+        object_id = 1
+        for option, value in options:
+            if option == "--object":
+                object_id = self._resolve_object(value)
+                continue
+            text, frame = _split_frame(value)
+            if option == "--mask":
+                mask, at = read_mask(Path(text).expanduser(), frame)
+                self.prompts.append(MaskPrompt(mask, at, object_id))
+            else:
+                if frame is None:
+                    frame = default_frame
+                if frame is None:
+                    raise PromptError(
+                        f"the prompt needs a slice: {option} {value}@SLICE, counted from 0 "
+                        "(images and videos need no @)"
+                    )
+                self.prompts.append(_parse_prompt(option, text, frame, object_id))
+            self.names.setdefault(object_id, "")
 
-
-def _object(value: str, request: Request) -> int:
-    """The id that `[ID=]NAME` means: the one given, that of a name already used, or the next free
-    one.
-    """
-    number, equals, name = value.partition("=")
-    if not equals:
-        number, name = (value, "") if value.strip().isdecimal() else ("", value)
-    name = name.strip()
-    if number:
-        if not number.strip().isdecimal() or not 1 <= int(number) <= 65535:
+    def _resolve_object(self, value: str) -> int:
+        """The id of `[ID=]NAME`: the explicit one, that of a known name, or the next free one."""
+        number, equals, name = value.partition("=")
+        if not equals:
+            name = value
+            number = ""
+            if value.strip().isdecimal():
+                number = value
+                name = ""
+        name = name.strip()
+        if number:
+            object_id = _parse_object_id(number, value)
+        elif not name:
             raise UsageError(
-                f"--object is NAME or ID=NAME with an id from 1 to 65535, got {value!r}"
+                "--object needs a name, for example --object liver or --object 2=spleen"
             )
-        object_id = int(number)
-    elif not name:
-        raise UsageError("--object needs a name, for instance --object liver or --object 2=spleen")
-    else:
-        known = [key for key, other in request.names.items() if other == name]
-        if known:
-            object_id = known[0]
         else:
-            object_id = max(request.names, default=0) + 1
-    request.call(object_id, name)
-    return object_id
+            object_id = self._id_of(name)
+        self.name_object(object_id, name)
+        return object_id
+
+    def _id_of(self, name: str) -> int:
+        for object_id, known in self.names.items():
+            if known == name:
+                return object_id
+        return max(self.names, default=0) + 1
+
+
+def _parse_object_id(number: str, value: str) -> int:
+    if number.strip().isdecimal() and 1 <= int(number) <= MAX_OBJECT_ID:
+        return int(number)
+    raise UsageError(
+        f"--object takes NAME or ID=NAME, with an ID from 1 to {MAX_OBJECT_ID}; got {value!r}"
+    )
 
 
 def _split_frame(value: str) -> tuple[str, int | None]:
@@ -143,44 +208,25 @@ def _split_frame(value: str) -> tuple[str, int | None]:
     if not at:
         return value, None
     if not frame.strip().isdecimal():
-        raise PromptError(f"after @ stands the number of a frame, from 0; got {value!r}")
+        raise PromptError(f"@ must be followed by a frame number, counted from 0; got {value!r}")
     return text, int(frame)
 
 
-def _frame(given: int | None, default: int | None, what: str) -> int:
-    if given is not None:
-        return given
-    if default is None:
-        raise PromptError(
-            f"say which slice is meant: {what}@SLICE, counted from 0 (a image and a video need no @)"
-        )
-    return default
+def _parse_prompt(option: str, text: str, frame: int, object_id: int) -> Prompt:
+    """A box or a click from its numbers, which are in pixels."""
+    from segscope.prompts import Box, Point
 
-
-def _numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:
+    form, example = FORMS[option]
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) != count or not all(map(math.isfinite, values)):
+    if len(values) != example.count(",") + 1 or not all(map(math.isfinite, values)):
         raise PromptError(
-            f"{option} is {form} in pixels, for instance {option} {'30,40,90,110'[: 6 * count - 1]}; got {text!r}"
+            f"{option} takes {form} in pixels, for example {option} {example}; got {text!r}"
         )
-    return values
-
-
-def _drawn(option: str, text: str, frame: int, object_id: int) -> Prompt:
-    from segscope.prompts import Box, Point
-
     if option == "--box":
-        x0, y0, x1, y1 = _numbers(text, 4, option, "X0,Y0,X1,Y1[@FRAME]")
+        x0, y0, x1, y1 = values
         return Box((x0, y0, x1, y1), frame, object_id)
-    x, y = _numbers(text, 2, option, "X,Y[@FRAME]")
+    x, y = values
     return Point(x, y, frame, object_id, positive=option == "--point")
-
-
-def merge(request: Request, prompts: Sequence[Prompt], names: Mapping[int, str]) -> None:
-    """Add what a prompt file says."""
-    request.prompts.extend(prompts)
-    for object_id, name in names.items():
-        request.call(object_id, name)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segscope.cli import console, segment_output
-from segscope.cli.prompt_options import KEY, Request, gather, merge
+from segscope.cli import console
+from segscope.cli.options import EngineOptions, InputOptions, JsonOption, expand_options
+from segscope.cli.prompt_options import KEY, PromptOptions, PromptSet
+from segscope.cli.segment_output import (
+    Clock,
+    Outputs,
+    RunSummary,
+    describe,
+    print_objects,
+    summarize_object,
+)
 from segscope.errors import PromptError, UsageError
+from segscope.memory import POLICIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,292 +34,286 @@ if TYPE_CHECKING:
     from segscope.stack import Stack
 
 
+POLICY_NAMES = tuple(policy.name for policy in POLICIES)
+
+
 class Direction(StrEnum):
+    """Where masks are propagated to from the frames with prompts."""
+
     both = "both"
     forward = "forward"
     backward = "backward"
 
 
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
+@dataclass(frozen=True, slots=True)
+class TrackingOptions:
+    """How masks are propagated through a volume or a video."""
+
+    axis: Annotated[
+        int, typer.Option(min=0, max=2, help="Axis of (z, y, x) that is sliced into frames.")
+    ] = 0
+    direction: Annotated[
+        Direction | None,
+        typer.Option(
+            help="Where to propagate from frames with prompts. Default: both ways in volumes, "
+            "forward in videos."
+        ),
+    ] = None
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="POLICY",
+            help=f"Which past frames the tracker attends to: {', '.join(POLICY_NAMES)}.",
+        ),
+    ] = "fifo"
 
 
+@expand_options
 def segment(
     context: typer.Context,
+    outputs: Outputs,
+    engine: EngineOptions,
+    prompts: PromptOptions,
+    tracking: TrackingOptions,
+    selection: InputOptions,
     source: Path = typer.Argument(
         ..., metavar="INPUT", help="Image, volume, DICOM folder or video."
     ),
-    output: Path = typer.Option(
-        ...,
-        "-o",
-        "--output",
-        help="Masks; the ending names the format, no ending a folder of PNGs.",
-    ),
-    model: str = typer.Option(
-        "mini", help="Model name (`segscope models`), checkpoint file or adaptation folder."
-    ),
-    box: list[str] = typer.Option([], metavar="X0,Y0,X1,Y1[@FRAME]", help="Box around the object."),
-    point: list[str] = typer.Option([], metavar="X,Y[@FRAME]", help="Click on the object."),
-    negative: list[str] = typer.Option([], metavar="X,Y[@FRAME]", help="Click beside the object."),
-    mask: list[str] = typer.Option(
-        [], metavar="FILE[@FRAME]", help="Mask of the object on one frame."
-    ),
-    object_: list[str] = typer.Option(
-        [],
-        "--object",
-        metavar="[ID=]NAME",
-        help="Prompts after it belong to this object; without it, object 1.",
-    ),
-    prompts: Path | None = typer.Option(None, metavar="FILE.json", help="Prompt file."),
     everything: bool = typer.Option(
-        False, "--everything", help="No prompts: every object of a image."
+        False, "--everything", help="Segment every object of an image, without prompts."
     ),
-    axis: int = typer.Option(0, min=0, max=2, help="Axis of (z, y, x) that the slices run along."),
-    window: str | None = typer.Option(
-        None,
-        metavar="PRESET|W,L|pLOW,HIGH",
-        help="Intensities shown to the model; default: by modality.",
-    ),
-    direction: Direction | None = typer.Option(
-        None, help="From prompted frames; default: volumes both, videos forward."
-    ),
-    memory: str = typer.Option(
-        "fifo", metavar="POLICY", help="What the tracker keeps: fifo, pruned ..."
-    ),
-    overlay: Path | None = typer.Option(
-        None, metavar="FILE.png|.mp4", help="Masks drawn over the input."
-    ),
-    record: Path | None = typer.Option(
-        None, metavar="FILE.json", help="What made the masks: model, window, prompts."
-    ),
-    device: Device = typer.Option(Device.auto, help="Where the network runs."),
-    series: str | None = typer.Option(None, help="Which DICOM series of a folder."),
-    volume: int | None = typer.Option(None, help="Which time point of a 4D file, from 0."),
-    channel: int | None = typer.Option(None, help="Which channel of a microscopy file, from 0."),
-    as_json: bool = typer.Option(False, "--json", help="Result as JSON on stdout."),
+    as_json: JsonOption = False,
 ) -> None:
     """Segment objects from boxes, clicks, masks or a prompt file.
 
-    x runs right along columns, y down along rows, in pixels of the stored frame, the first pixel's
-    centre is 0.5,0.5. Frames count from 0. An existing output is replaced once the new one is
-    complete.
+    Coordinates are pixels of the stored frame: x runs right along columns, y runs down along rows,
+    and the centre of the first pixel is 0.5,0.5. Frames count from 0. An existing output is
+    replaced once the new one is complete.
     """
     Segment(
         source.expanduser(),
-        segment_output.Outputs(output.expanduser(), overlay, record),
-        model,
+        outputs,
+        engine,
         context.meta[KEY],
-        prompts=prompts,
+        prompt_file=prompts.prompts,
         everything=everything,
-        axis=axis,
-        window=window,
-        direction=direction.value if direction else None,
-        memory=memory,
-        device=device.value,
-        series=series,
-        volume=volume,
-        channel=channel,
+        tracking=tracking,
+        selection=selection,
         as_json=as_json,
     ).run()
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One run of `segscope segment`; fields are its options."""
+    """One run of `segscope segment` or `segscope everything`.
+
+    Attributes:
+        source: the input.
+        outputs: the files to write.
+        network: model and device.
+        options: prompts as (option, value), in order.
+        prompt_file: further prompts, or None.
+        everything: segment all objects, without prompts.
+        tracking: how masks are propagated.
+        selection: which part of the input is used.
+        as_json: print the result as JSON.
+    """
 
     source: Path
-    outputs: segment_output.Outputs
-    model: str = "mini"
+    outputs: Outputs
+    network: EngineOptions = field(default_factory=EngineOptions)
     options: Sequence[tuple[str, str]] = ()
-    prompts: Path | None = None
+    prompt_file: Path | None = None
     everything: bool = False
-    axis: int = 0
-    window: str | None = None
-    direction: str | None = None
-    memory: str = "fifo"
-    device: str = "auto"
-    series: str | None = None
-    volume: int | None = None
-    channel: int | None = None
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    selection: InputOptions = field(default_factory=InputOptions)
     as_json: bool = False
 
     def run(self) -> None:
-        """Do it and say what came out."""
+        """Segment, and print the summary."""
         _, result = self.execute()
         if self.as_json:
-            console.say_json(result)
+            console.print_json(result)
         else:
-            self.report(result)
+            self.print_result(result)
 
     def command(self) -> str:
-        """The command line that does the same."""
-        words = [
-            "segscope",
-            "segment",
-            str(self.source),
-            "-o",
-            str(self.outputs.masks),
-            "--model",
-            self.model,
-        ]
-        words += [word for option in self.options for word in option]
+        """The equivalent command line."""
+        words = ["segscope", "segment", str(self.source)]
+        words += ["-o", str(self.outputs.masks), "--model", self.network.model]
+        for option in self.options:
+            words += option
         if self.outputs.overlay is not None:
             words += ["--overlay", str(self.outputs.overlay)]
         return shlex.join(words)
 
-    def execute(self, engine: Engine | None = None) -> tuple[Masks, dict[str, Any]]:
-        """The masks, written, and the summary of the run. Without an engine, `model` is loaded."""
-        clock = segment_output.Clock()
+    def execute(self, engine: Engine | None = None) -> tuple[Masks, RunSummary]:
+        """Segment and write the outputs.
+
+        Args:
+            engine: a loaded network; None loads that of `network`.
+
+        Returns:
+            The masks, and the summary of the run.
+        """
+        clock = Clock()
         self._check_options()
         with clock.measure("read"):
             stack = self._read()
         self.outputs.check(self.source, stack)
-        request = self._request(stack)
+        prompts = self._prompts_for(stack)
         if not self.as_json:
-            console.say(f"{self.source}: {segment_output.describe(stack)}")
+            console.print_line(f"{self.source}: {describe(stack)}")
             for note in stack.meta.get("notes", ()):
-                console.say(f"  note: {note}")
-        masks = self._segment(stack, request, engine, clock)
-        summary = self._summary(masks, stack)
+                console.print_line(f"  note: {note}")
+        if engine is None:
+            with clock.measure("load"):
+                engine = self.network.load()
+        with clock.measure("segment"):
+            masks = self._segment(stack, prompts, engine)
+        summary = self._summarize(masks, stack)
         with clock.measure("write"):
-            self.outputs.write(masks, stack, request.prompts, {**summary, "record": masks.record})
-        return masks, {**summary, "seconds": clock.seconds, "record": masks.record}
+            self.outputs.write(masks, stack, prompts.prompts, summary)
+        summary["seconds"] = clock.seconds
+        return masks, summary
 
-    def report(self, result: Mapping[str, Any]) -> None:
+    def print_result(self, result: RunSummary) -> None:
         """The summary for people."""
-        segment_output.say_objects(result["objects"], result["shape_zyx"][0])
-        files = [
-            path
-            for path in (self.outputs.masks, self.outputs.overlay, self.outputs.record)
-            if path is not None
-        ]
-        took = ", ".join(f"{part} {value:.1f} s" for part, value in result["seconds"].items())
-        console.say(f"  wrote {', '.join(map(str, files))} ({took})")
+        print_objects(result["objects"], result["shape_zyx"][0])
+        files = ", ".join(map(str, self.outputs.paths()))
+        seconds = ", ".join(f"{phase} {value:.1f} s" for phase, value in result["seconds"].items())
+        console.print_line(f"  wrote {files} ({seconds})")
 
     def _check_options(self) -> None:
-        if self.everything and (self.options or self.prompts):
-            raise UsageError("--everything takes no prompts; leave out one of the two")
-        if (
-            not self.everything
-            and not self.prompts
-            and all(option == "--object" for option, _ in self.options)
-        ):
+        has_prompt = any(option != "--object" for option, _ in self.options)
+        if self.everything:
+            if self.options or self.prompt_file:
+                raise UsageError("--everything takes no prompts; remove either of them")
+        elif not self.prompt_file and not has_prompt:
             raise UsageError(
-                "no prompt: give --box X0,Y0,X1,Y1, --point X,Y, --mask FILE or --prompts FILE.json (with @FRAME in a "
-                "volume), or --everything for all objects of a image"
+                "no prompt: give --box X0,Y0,X1,Y1, --point X,Y, --mask FILE or --prompts "
+                "FILE.json (with @FRAME in a volume), or --everything to segment all objects of an "
+                "image"
             )
 
     def _read(self) -> Stack:
         from segscope import io
         from segscope.render import choose
 
-        stack = io.read(self.source, series=self.series, volume=self.volume, channel=self.channel)
-        stack = stack.along(self.axis)
-        if self.window is not None:
-            choose(stack, self.window)  # a wrong window is said before a model is loaded
+        select = self.selection
+        stack = io.read(
+            self.source, series=select.series, volume=select.volume, channel=select.channel
+        )
+        stack = stack.along(self.tracking.axis)
+        if select.window is not None:
+            choose(stack, select.window)  # reports an invalid window before a model is loaded
         return stack
 
-    def _request(self, stack: Stack) -> Request:
+    def _prompts_for(self, stack: Stack) -> PromptSet:
         """All prompts, checked against the stack."""
         from segscope.prompts import check_prompts
+
+        result = PromptSet()
+        if self.prompt_file is not None:
+            self._add_prompt_file(result, stack)
+        default_frame: int | None = 0
+        if stack.kind == "volume" and len(stack) > 1:
+            default_frame = None
+        result.add_options(
+            self.options, default_frame, lambda path, frame: _read_mask(path, frame, stack)
+        )
+        check_prompts(result.prompts, stack.shape_zyx)
+        if not self.everything and not result.prompts:
+            raise UsageError(
+                f"{self.prompt_file} contains no prompt; add a box, a point or a mask to one of "
+                "its objects"
+            )
+        empty = set(result.names) - {prompt.object_id for prompt in result.prompts}
+        if empty:
+            object_id = min(empty)
+            raise PromptError(
+                f"object {object_id} {result.names[object_id]!r} has no prompt; add one after its "
+                "--object"
+            )
+        return result
+
+    def _add_prompt_file(self, prompts: PromptSet, stack: Stack) -> None:
         from segscope.wire import load_prompts
 
-        request = Request()
-        if self.prompts is not None:
-            merge(
-                request,
-                *load_prompts(
-                    self.prompts.expanduser(), lambda path: _mask_of(path, None, stack)[0]
-                ),
-            )
-        default = 0
-        if stack.kind == "volume" and len(stack) > 1:
-            default = None
-        gather(self.options, request, default, lambda path, frame: _mask_of(path, frame, stack))
-        check_prompts(request.prompts, stack.shape_zyx)
-        if not self.everything and not request.prompts:
-            raise UsageError(
-                f"{self.prompts} holds no prompt; add a box, a point or a mask to one of its objects"
-            )
-        empty = set(request.names) - {prompt.object_id for prompt in request.prompts}
-        if empty:
-            raise PromptError(
-                f"object {min(empty)} {request.names[min(empty)]!r} has no prompt; put one after its name"
-            )
-        return request
+        assert self.prompt_file is not None
+        path = self.prompt_file.expanduser()
+        prompts.extend(*load_prompts(path, lambda mask: _read_mask(mask, None, stack)[0]))
 
-    def _segment(
-        self, stack: Stack, request: Request, engine: Engine | None, clock: segment_output.Clock
-    ) -> Masks:
+    def _segment(self, stack: Stack, prompts: PromptSet, engine: Engine) -> Masks:
         from segscope import predict, session
 
-        if engine is None:
-            from segscope.load import load
-
-            with clock.measure("load"):
-                engine = load(self.model, device=self.device)
-        with (
-            clock.measure("segment"),
-            console.progress("segmenting", quiet=self.as_json) as advance,
-        ):
+        window = self.selection.window
+        with console.progress("segmenting", quiet=self.as_json) as advance:
             if self.everything:
-                return predict.everything(stack, engine, window=self.window, progress=advance)
+                return predict.everything(stack, engine, window=window, progress=advance)
+            direction = self.tracking.direction
             return session.segment(
                 stack,
                 engine,
-                request.prompts,
-                names=request.names,
-                direction=self.direction,
-                memory=self.memory,
-                window=self.window,
+                prompts.prompts,
+                names=prompts.names,
+                direction=None if direction is None else direction.value,
+                memory=self.tracking.memory,
+                window=window,
                 progress=advance,
             )
 
-    def _summary(self, masks: Masks, stack: Stack) -> dict[str, Any]:
+    def _summarize(self, masks: Masks, stack: Stack) -> RunSummary:
         from segscope._version import __version__
 
+        overlay = None
+        if self.outputs.overlay is not None:
+            overlay = str(self.outputs.overlay)
         return {
             "segscope": __version__,
             "input": str(self.source),
             "output": str(self.outputs.masks),
-            "overlay": None if self.outputs.overlay is None else str(self.outputs.overlay),
+            "overlay": overlay,
             "shape_zyx": list(stack.shape_zyx),
             "axis": stack.axis,
-            "model": self.model,
-            "objects": segment_output.objects_of(masks),
+            "model": self.network.model,
+            "objects": [summarize_object(masks, object_id) for object_id in masks.object_ids],
+            "record": masks.record,
         }
 
 
-def _mask_of(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:
-    """The mask that a file holds for one frame, and that frame.
+def _read_mask(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.bool_], int]:
+    """The mask that a file has for one frame, and that frame.
 
-    A single image goes to any frame; a file as deep as the stack gives its frame, which must be
-    named unless only one holds something.
+    A single image serves any frame. A file as deep as the stack gives its own frame, which must be
+    named unless only one has a mask.
     """
     from segscope import io
 
     masks = io.read_masks(path)
     if masks.shape_zyx[0] > 1:
         masks = io.read_masks(path, like=stack)
-        held = sorted({index for (index, _), runs in masks.runs.items() if runs[1::2].sum()})
-        if frame is None and len(held) != 1:
-            raise PromptError(
-                f"{path} holds masks on {len(held)} frames; say which one is meant: {path}@FRAME"
-            )
         if frame is None:
-            frame = held[0]
-        at = frame
+            frame = _only_frame(masks, path)
+        index = frame
     else:
-        at = 0
         if frame is None and stack.kind == "volume" and len(stack) > 1:
-            raise PromptError(f"say which slice {path} belongs to: {path}@SLICE, counted from 0")
+            raise PromptError(f"the mask {path} needs a slice: {path}@SLICE, counted from 0")
         frame = frame or 0
-    if at >= masks.shape_zyx[0]:
-        raise PromptError(f"frame {frame} of a stack with frames 0 to {len(stack) - 1}")
-    mask = masks.frame_labels(at) > 0
+        index = 0
+    if index >= masks.shape_zyx[0]:
+        raise PromptError(
+            f"frame {frame} is outside the stack, whose frames are 0 to {len(stack) - 1}"
+        )
+    mask = masks.frame_labels(index) > 0
     if not mask.any():
-        raise PromptError(f"{path} is empty on frame {frame}; a mask prompt shows the object")
+        raise PromptError(f"{path} is empty on frame {frame}; a mask prompt must show the object")
     return mask, frame
+
+
+def _only_frame(masks: Masks, path: Path) -> int:
+    """The frame with a mask, if there is exactly one."""
+    frames = sorted({index for (index, _), runs in masks.runs.items() if runs[1::2].sum()})
+    if len(frames) != 1:
+        raise PromptError(f"{path} has masks on {len(frames)} frames; name one: {path}@FRAME")
+    return frames[0]

@@ -1,5 +1,5 @@
-"""What `segment`, `everything` and `demo` share: opening the input, checking and writing the
-outputs, the summary.
+"""What `segment`, `everything` and `demo` share: timing, checking and writing the outputs, and the
+summary of a run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
+
+import typer
 
 from segscope.cli import console
 from segscope.errors import UsageError, WriteError
@@ -22,97 +24,152 @@ if TYPE_CHECKING:
     from segscope.prompts import Prompt
     from segscope.stack import Stack
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VIDEO_SUFFIXES = (".mp4",)
+OVERLAY_SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+
+
+class ObjectSummary(TypedDict):
+    """One object of the result: its size, and the model's confidence in it."""
+
+    id: int
+    name: str
+    frames: int
+    pixels: int
+    predicted_iou: float | None
+    millilitres: NotRequired[float]
+    square_millimetres: NotRequired[float]
+
+
+class RunSummary(TypedDict):
+    """What a run did: the JSON of `segscope segment`."""
+
+    segscope: str
+    input: str
+    output: str
+    overlay: str | None
+    shape_zyx: list[int]
+    axis: int
+    model: str
+    objects: list[ObjectSummary]
+    record: Mapping[str, Any]
+    seconds: NotRequired[dict[str, float]]
+    dice: NotRequired[float]
 
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds that the parts of a job took."""
+    """Seconds that the phases of a run took."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def measure(self, part: str) -> Iterator[None]:
+    def measure(self, phase: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[part] = round(self.seconds.get(part, 0.0) + time.perf_counter() - start, 3)
+        total = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        self.seconds[phase] = round(total, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The files that a job writes.
+    """The files that a run writes.
 
     Attributes:
-        masks: in the format its suffix names.
-        overlay: a image or a film, or None.
-        record: JSON with what made the masks, or None.
+        masks: in the format of its suffix.
+        overlay: an image or a video, or None.
+        record: JSON with the settings that produced the masks, or None.
     """
 
-    masks: Path
-    overlay: Path | None = None
-    record: Path | None = None
+    masks: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Masks. The suffix selects the format; without a suffix, a folder of PNGs.",
+        ),
+    ]
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="FILE.png|.mp4", help="Masks drawn over the input.")
+    ] = None
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Settings that produced the masks: model, window, prompts.",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        # after `--output=`, no shell replaces ~
+        object.__setattr__(self, "masks", self.masks.expanduser())
+
+    def paths(self) -> list[Path]:
+        """All files that are written."""
+        return [path for path in (self.masks, self.overlay, self.record) if path is not None]
 
     def check(self, source: Path, stack: Stack) -> None:
-        """Refuse, before any work, what could not be written or would destroy something.
+        """Refuse, before any work, outputs that cannot be written or would destroy something.
 
         Raises:
-            UsageError: an unknown ending, a format that does not fit, a missing folder, the input
-                itself, or the same file twice.
+            UsageError: an unknown suffix, a format that does not fit the input, a missing folder,
+                the input itself, or one path for two outputs.
+            WriteError: a folder without write permission.
         """
         from segscope import io
 
-        if (
-            self.overlay is not None
-            and self.overlay.suffix.lower() not in PICTURE_SUFFIXES + VIDEO_SUFFIXES
-        ):
-            endings = ", ".join(PICTURE_SUFFIXES + VIDEO_SUFFIXES)
-            raise UsageError(f"an overlay ends in one of {endings}; got {self.overlay.name}")
-        if self.record is not None and self.record.suffix.lower() != ".json":
+        if self.overlay is not None and self.overlay.suffix.lower() not in OVERLAY_SUFFIXES:
+            suffixes = ", ".join(OVERLAY_SUFFIXES)
             raise UsageError(
-                f"the record is JSON; name it something.json instead of {self.record.name}"
+                f"the overlay must have one of the suffixes {suffixes}; got {self.overlay.name}"
             )
-        paths = [path for path in (self.masks, self.overlay, self.record) if path is not None]
+        if self.record is not None and self.record.suffix.lower() != ".json":
+            raise UsageError(f"the record must have the suffix .json; got {self.record.name}")
+        paths = self.paths()
         if len({path.absolute() for path in paths}) < len(paths):
-            raise UsageError("two of the outputs have the same name; give each its own file")
+            raise UsageError("two outputs share a path; give each its own file")
         for path in paths:
             _check_place(path, source, may_be_folder=path is self.masks and not path.suffix)
         io.check_output(self.masks, stack)
 
     def write(
-        self, masks: Masks, stack: Stack, prompts: Sequence[Prompt], record: Mapping[str, Any]
+        self, masks: Masks, stack: Stack, prompts: Sequence[Prompt], record: RunSummary
     ) -> None:
-        """Write all of them, the masks last: where the masks are, the rest is."""
+        """Write all of them; the masks come last, so that they imply the other files."""
         from segscope import io
 
         if self.overlay is not None:
             write_overlay(self.overlay, masks, stack, prompts)
         if self.record is not None:
-            write_text(self.record, json.dumps(record, indent=2, default=console.plain) + "\n")
+            write_text(
+                self.record, json.dumps(record, indent=2, default=console.json_default) + "\n"
+            )
         io.write(masks, self.masks, source=stack)
 
 
 def _check_place(path: Path, source: Path, *, may_be_folder: bool) -> None:
     if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} does not exist; make it first")
+        raise UsageError(f"the folder {path.parent} does not exist; create it first")
     if path.is_dir() and not may_be_folder:
         raise UsageError(f"{path} is a folder; name a file")
     if may_be_folder and path.is_file():
         raise UsageError(
-            f"{path} is a file; a name without an ending makes a folder. Add the ending of a format"
+            f"{path} is a file, but a name without a suffix means a folder of PNGs; add a suffix, "
+            "for example .nii.gz"
         )
     if not os.access(path.parent, os.W_OK):
-        raise WriteError(f"cannot write into {path.parent}: permission denied")
+        raise WriteError(f"cannot write to {path.parent}: permission denied")
     if path.exists() and source.exists() and path.samefile(source):
-        raise UsageError(f"{path} is the input itself and would be lost; name another file")
+        raise UsageError(f"{path} is the input and would be overwritten; name another file")
     if source.is_dir() and source.resolve() in path.resolve().parents:
         raise UsageError(
-            f"{path} lies inside the input folder and would become part of it; name a place outside"
+            f"{path} is inside the input folder and would become part of the input; name a file "
+            "outside it"
         )
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
+    """Write a text file atomically."""
     from segscope.files import atomic
 
     with atomic(path) as part:
@@ -120,13 +177,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prompt]) -> None:
-    """A sheet of key frames as a image, or every frame as a film."""
+    """A sheet of key frames as an image, or every frame as a video."""
     from segscope.contact_sheet import sheet, video
     from segscope.render import Renderer
 
-    frames = Renderer(stack, _window_of(masks))
+    frames = Renderer(stack, _recorded_window(masks))
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        from segscope.io.video.reader import write_video
+        from segscope.io.video.writer import write_video
 
         write_video(path, video(frames, masks, prompts), fps=_frames_per_second(stack))
         return
@@ -140,7 +197,7 @@ def write_overlay(path: Path, masks: Masks, stack: Stack, prompts: Sequence[Prom
         Image.fromarray(page).save(part)
 
 
-def _window_of(masks: Masks) -> Mapping[str, Any] | None:
+def _recorded_window(masks: Masks) -> Mapping[str, Any] | None:
     window = masks.record.get("window")
     if isinstance(window, Mapping):
         return window
@@ -148,7 +205,7 @@ def _window_of(masks: Masks) -> Mapping[str, Any] | None:
 
 
 def _frames_per_second(stack: Stack) -> float:
-    """Of the film: that of the video, or ten slices a second."""
+    """Frame rate of the overlay: that of the input video, or ten slices a second."""
     if stack.times_s is None or len(stack) < 2:
         return 10.0
     seconds = float(stack.times_s[-1] - stack.times_s[0])
@@ -158,71 +215,69 @@ def _frames_per_second(stack: Stack) -> float:
 
 
 def describe(stack: Stack) -> str:
-    """One line on what was read."""
+    """The input in one line."""
+    kind: str = stack.kind
+    if stack.modality is not None:
+        kind = f"{stack.modality} {kind}"
     rows, columns = stack.size_hw
-    parts = [stack.kind if stack.modality is None else f"{stack.modality} {stack.kind}"]
-    frames = {
-        "image": "",
-        "volume": f"{len(stack)} slices of ",
-        "video": f"{len(stack)} frames of ",
-    }[stack.kind]
-    parts.append(f"{frames}{rows} rows x {columns} columns")
+    size = f"{rows} rows x {columns} columns"
+    if stack.kind == "volume":
+        size = f"{len(stack)} slices of {size}"
+    elif stack.kind == "video":
+        size = f"{len(stack)} frames of {size}"
+    parts = [kind, size]
     if stack.spacing_zyx_mm is not None:
-        parts.append(" x ".join(f"{value:.3g}" for value in stack.spacing_zyx_mm) + " mm")
+        spacing = " x ".join(f"{value:.3g}" for value in stack.spacing_zyx_mm)
+        parts.append(f"{spacing} mm")
     return ", ".join(parts)
 
 
-def objects_of(masks: Masks) -> list[dict[str, Any]]:
-    """Each object with what can be said of it in numbers."""
-    rows = []
-    for object_id in masks.object_ids:
-        areas = {
-            frame: masks.area(frame, other) for frame, other in masks.runs if other == object_id
-        }
-        pixels = sum(areas.values())
-        scores = [
-            score
-            for (_, other), score in masks.scores.items()
-            if other == object_id and math.isfinite(score)
-        ]
-        row: dict[str, Any] = {
-            "id": object_id,
-            "name": masks.names[object_id],
-            "frames": sum(area > 0 for area in areas.values()),
-            "pixels": pixels,
-            "predicted_iou": round(sum(scores) / len(scores), 4) if scores else None,
-        }
-        if masks.geometry is not None and masks.shape_zyx[0] > 1:
-            row["millilitres"] = round(pixels * math.prod(masks.geometry.spacing_zyx_mm) / 1000, 4)
-        elif masks.geometry is not None:
-            row["square_millimetres"] = round(
-                pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]), 4
-            )
-        rows.append(row)
-    return rows
+def summarize_object(masks: Masks, object_id: int) -> ObjectSummary:
+    """Size and predicted IoU of an object."""
+    areas = [masks.area(frame, other) for frame, other in masks.runs if other == object_id]
+    scores = []
+    for (_, other), score in masks.scores.items():
+        if other == object_id and math.isfinite(score):
+            scores.append(score)
+    predicted_iou = None
+    if scores:
+        predicted_iou = round(sum(scores) / len(scores), 4)
+    pixels = sum(areas)
+    row = ObjectSummary(
+        id=object_id,
+        name=masks.names[object_id],
+        frames=sum(area > 0 for area in areas),
+        pixels=pixels,
+        predicted_iou=predicted_iou,
+    )
+    if masks.geometry is not None:
+        spacing_zyx_mm = masks.geometry.spacing_zyx_mm
+        if masks.shape_zyx[0] > 1:
+            row["millilitres"] = round(pixels * math.prod(spacing_zyx_mm) / 1000, 4)
+        else:
+            row["square_millimetres"] = round(pixels * math.prod(spacing_zyx_mm[1:]), 4)
+    return row
 
 
-def say_objects(rows: Sequence[Mapping[str, Any]], total_frames: int, at_most: int = 12) -> None:
+def print_objects(rows: Sequence[ObjectSummary], total_frames: int, max_objects: int = 12) -> None:
     """The objects for people."""
-    for row in rows[:at_most]:
+    for row in rows[:max_objects]:
         name = f"{row['id']} {row['name']}".rstrip()
-        size = f"{row['pixels']:,} pixels"
-        if "millilitres" in row:
-            size = f"{row['millilitres']:.4g} ml"
-        elif "square_millimetres" in row:
-            size = f"{row['square_millimetres']:.4g} mm²"
-        if total_frames == 1:
-            where = ""
-        else:
-            where = f" on {row['frames']} of {total_frames} frames"
-        if row["predicted_iou"] is None:
-            score = ""
-        else:
-            score = f", predicted IoU {row['predicted_iou']:.2f}"
-        console.say(
-            f"  object {name}: {size}{where}{score}"
-            if row["pixels"]
-            else f"  object {name}: not found anywhere"
-        )
-    if len(rows) > at_most:
-        console.say(f"  and {len(rows) - at_most} more objects")
+        console.print_line(f"  object {name}: {_describe_object(row, total_frames)}")
+    if len(rows) > max_objects:
+        console.print_line(f"  and {len(rows) - max_objects} more objects")
+
+
+def _describe_object(row: ObjectSummary, total_frames: int) -> str:
+    if not row["pixels"]:
+        return "not found on any frame"
+    text = f"{row['pixels']:,} pixels"
+    if "millilitres" in row:
+        text = f"{row['millilitres']:.4g} ml"
+    elif "square_millimetres" in row:
+        text = f"{row['square_millimetres']:.4g} mm²"
+    if total_frames > 1:
+        text += f" on {row['frames']} of {total_frames} frames"
+    if row["predicted_iou"] is not None:
+        text += f", predicted IoU {row['predicted_iou']:.2f}"
+    return text

@@ -2,157 +2,252 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segscope.cli import console
-from segscope.cli.segment import Device
+from segscope.cli.options import Device, DeviceOption, JsonOption, expand_options
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.serve.server import Door
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
-FACADES = ("monailabel", "nninteractive")
-ANYWHERE = ("0.0.0.0", "::")
+PROTOCOLS = ("monailabel", "nninteractive")
+ANY_ADDRESS = ("0.0.0.0", "::")
 
 
-Dicomweb = typer.Option(
-    [],
-    metavar="URL",
-    envvar="SEGSCOPE_DICOMWEB",
-    help="Root of a DICOMweb archive (PACS) to open series from and store results in; repeatable. With credentials: "
-    "https://USER:PASSWORD@HOST/ROOT or https://:TOKEN@HOST/ROOT, best in the environment variable.",
-)
-
-MoreModels = typer.Option(
-    [],
-    "--add-model",
-    metavar="NAME=PATH",
-    help="A further checkpoint or adaptation to work with; repeatable.",
-)
+COMPAT_HELP = f"Protocols of other programs to support: {', '.join(PROTOCOLS)} or none; repeatable."
 
 
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """Archives and models beyond those of the project; also of `segscope annotate`."""
+
+    dicomweb: Annotated[
+        list[str],
+        typer.Option(
+            metavar="URL",
+            envvar="SEGSCOPE_DICOMWEB",
+            help="Root of a DICOMweb archive (PACS) to open series from and store results in; "
+            "repeatable. Credentials go into the URL, https://USER:PASSWORD@HOST/ROOT or "
+            "https://:TOKEN@HOST/ROOT; prefer the environment variable for those.",
+        ),
+    ] = field(default_factory=list)
+    add_model: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=PATH",
+            help="A further checkpoint file or adaptation folder to offer; repeatable.",
+        ),
+    ] = field(default_factory=list)
+
+    def models(self) -> dict[str, str]:
+        """The further models, as paths by name.
+
+        Raises:
+            UsageError: a value of another form, or a path that does not exist.
+        """
+        models = {}
+        for item in self.add_model:
+            name, _, text = item.partition("=")
+            if not name or not text:
+                raise UsageError(f"--add-model takes NAME=PATH; got {item!r}")
+            path = Path(text).expanduser()
+            if not path.exists():
+                raise UsageError(f"--add-model {item}: no such file or folder")
+            models[name] = str(path)
+        return models
+
+
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """Who can reach the server, and under which names."""
+
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. The default is reachable from this machine only."),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8484
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SEGSCOPE_TOKEN",
+            help="Access token that clients must present. Default: a new one, which is printed.",
+        ),
+    ] = None
+    no_token: Annotated[
+        bool,
+        typer.Option(
+            "--no-token", help="Accept every program on this machine (loopback addresses only)."
+        ),
+    ] = False
+    allow_host: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="Host name that clients may use; repeatable."),
+    ] = field(default_factory=list)
+    allow_origin: Annotated[
+        list[str],
+        typer.Option(
+            metavar="URL",
+            help="Origin of another web page that may use the server (OHIF); repeatable.",
+        ),
+    ] = field(default_factory=list)
+    ssl_certfile: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Certificate for HTTPS.")
+    ] = None
+    ssl_keyfile: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Private key for HTTPS.")
+    ] = None
+
+    def is_loopback(self) -> bool:
+        """Whether other machines are locked out."""
+        from segscope.serve.security import is_loopback
+
+        return is_loopback(self.host)
+
+    def check(self) -> None:
+        """Refuse to serve other machines without a token.
+
+        Raises:
+            UsageError: --no-token beside another address or a token.
+        """
+        if self.no_token and not self.is_loopback():
+            raise UsageError("--no-token works with loopback addresses only; drop it or --host")
+        if self.no_token and self.token:
+            raise UsageError("use either --token or --no-token")
+
+    def access_token(self) -> str | None:
+        """The token, a new one unless it was given, or None."""
+        if self.no_token:
+            return None
+        return self.token or secrets.token_urlsafe(24)
+
+    def host_names(self) -> tuple[str, ...]:
+        """The names under which clients may address the server, besides loopback's."""
+        import socket
+
+        names = [name.lower() for name in self.allow_host]
+        if self.host in ANY_ADDRESS:
+            names += [socket.gethostname().lower(), socket.getfqdn().lower()]
+        elif not self.is_loopback():
+            names.append(self.host.lower())
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityOptions:
+    """How much work the server takes on."""
+
+    max_sessions: Annotated[
+        int, typer.Option(min=1, help="Maximum number of sessions in use at a time.")
+    ] = 32
+    open_sessions: Annotated[
+        int, typer.Option(min=1, help="Maximum number of sessions kept in memory.")
+    ] = 16
+    idle_timeout: Annotated[
+        float,
+        typer.Option(
+            min=10, metavar="SECONDS", help="Release a session after this long without a command."
+        ),
+    ] = 3600.0
+
+
+@expand_options
 def serve(
+    access: AccessOptions,
+    sources: SourceOptions,
+    capacity: CapacityOptions,
     root: list[Path] = typer.Option(
-        [], metavar="DIR", help="Folder below which clients may name files; repeatable."
+        [], metavar="DIR", help="Folder in which clients may open files by path; repeatable."
     ),
     project: Path | None = typer.Option(
-        None, metavar="DIR", help="Where the work is kept; default in the user's data folder."
-    ),
-    dicomweb: list[str] = Dicomweb,
-    host: str = typer.Option(
-        "127.0.0.1", help="Address to listen on; other machines reach it only when you name one."
-    ),
-    port: int = typer.Option(8484, min=0, max=65535, help="Port; 0 takes a free one."),
-    token: str | None = typer.Option(
-        None,
-        envvar="SEGSCOPE_TOKEN",
-        help="What clients must know; default a new one, which is printed.",
-    ),
-    no_token: bool = typer.Option(
-        False, "--no-token", help="Let every program on this machine in (loopback only)."
+        None, metavar="DIR", help="Project folder. Default: in the user's data folder."
     ),
     model: str = typer.Option("mini", help="Model of sessions that name none."),
-    more: list[str] = MoreModels,
-    facade: list[str] = typer.Option(
-        list(FACADES), help="Further protocols: monailabel, nninteractive, or none; repeatable."
+    compat: list[str] = typer.Option(
+        list(PROTOCOLS),
+        metavar="NAME",
+        help=COMPAT_HELP,
     ),
-    allow_host: list[str] = typer.Option(
-        [], metavar="NAME", help="A name of this machine that clients use."
-    ),
-    allow_origin: list[str] = typer.Option(
-        [], metavar="URL", help="A web page elsewhere that may talk to it (OHIF)."
-    ),
-    leases: int = typer.Option(32, min=1, help="Most sessions that are worked on at a time."),
-    idle: float = typer.Option(
-        3600.0, min=10, metavar="SECONDS", help="A session is given up after so long a rest."
-    ),
-    ssl_certfile: Path | None = typer.Option(
-        None, exists=True, dir_okay=False, help="Certificate for HTTPS."
-    ),
-    ssl_keyfile: Path | None = typer.Option(None, exists=True, dir_okay=False, help="Its key."),
-    device: Device = typer.Option(Device.auto, help="Where the networks run."),
-    as_json: bool = typer.Option(False, "--json", help="Say where it listens as JSON on stdout."),
+    device: DeviceOption = Device.auto,
+    as_json: JsonOption = False,
 ) -> None:
-    """Serve the annotation page and its interface to other programs, until interrupted.
+    """Serve the annotation page and its API to other programs until interrupted.
 
-    3D Slicer and OHIF find MONAI Label below /monailabel/, nnInteractive's clients theirs below
+    The MONAI Label protocol (3D Slicer, OHIF) is below /monailabel/, that of nnInteractive below
     /nninteractive/.
     """
-    from segscope.serve.security import is_loopback
-    from segscope.serve.server import Door
+    from segscope.serve.server import ListenAddress
     from segscope.serve.settings import Settings
 
-    loopback = is_loopback(host)
-    if no_token and not loopback:
-        raise UsageError("--no-token is for loopback only; other machines need the token")
-    if no_token and token:
-        raise UsageError("either --token or --no-token")
-    facades = tuple(name for name in facade if name != "none")
-    for name in facades:
-        if name not in FACADES:
-            raise UsageError(f"--facade is {', '.join(FACADES)} or none, got {name!r}")
+    access.check()
     settings = Settings(
         project=project or default_project("serve"),
         roots=tuple(folder.resolve() for folder in root),
-        dicomweb=tuple(dicomweb),
+        dicomweb=tuple(sources.dicomweb),
         model=model,
-        models=named(more),
+        models=sources.models(),
         device=device.value,
-        token=None if no_token else token or secrets.token_urlsafe(24),
-        hosts=_hosts(host, allow_host, loopback),
-        origins=tuple(origin.rstrip("/") for origin in allow_origin),
-        facades=facades,
-        # clients of these protocols often cannot show a token; on loopback it is wanted only when
-        # one was chosen
-        facade_token=not loopback or bool(token),
-        idle_s=idle,
-        leases=leases,
+        token=access.access_token(),
+        hosts=access.host_names(),
+        origins=tuple(origin.rstrip("/") for origin in access.allow_origin),
+        compat=_check_protocols(compat),
+        # many clients of these protocols cannot send a token; on loopback they need one only if it
+        # was chosen on the command line
+        compat_token=not access.is_loopback() or bool(access.token),
+        idle_timeout_s=capacity.idle_timeout,
+        max_sessions=capacity.max_sessions,
+        open_sessions=capacity.open_sessions,
     )
-    Serve(settings, Door(host, port, ssl_certfile, ssl_keyfile), as_json).run()
+    address = ListenAddress(access.host, access.port, access.ssl_certfile, access.ssl_keyfile)
+    Serve(settings, address, as_json).run()
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """One server as the command line asks for it."""
+    """One run of `segscope serve`."""
 
     settings: Settings
-    door: Door
+    address: ListenAddress
     as_json: bool
 
     def run(self) -> None:
-        from segscope.serve.server import run
+        """Serve until interrupted."""
+        from segscope.serve.server import run_server
 
-        run(self.settings, self.door, self._say)
+        run_server(self.settings, self.address, self._print_address)
 
-    def _say(self, url: str) -> None:
+    def _print_address(self, url: str) -> None:
         token = self.settings.token
-        if token is None:
-            page = url
-        else:
+        page = url
+        if token is not None:
             page = f"{url}#token={token}"
+        project = self.settings.project
         if self.as_json:
-            console.say_json(
-                {"url": url, "page": page, "token": token, "project": self.settings.project}
-            )
+            console.print_json({"url": url, "page": page, "token": token, "project": project})
         else:
-            console.say(f"project:  {self.settings.project}")
-            console.say(f"page:     {page}")
+            console.print_line(f"project: {project}")
+            console.print_line(f"page:    {page}")
             if token is not None:
-                console.say(f"programs: {url} with the token {token}")
-            for name in self.settings.facades:
-                console.say(
-                    f"{name}: {url}{name}{'' if self.settings.facade_token else ' (no token needed)'}"
-                )
-            console.say("Ctrl-C ends it; nothing is lost.")
+                console.print_line(f"API:     {url} with the token {token}")
+            for name in self.settings.compat:
+                console.print_line(f"{name}: {url}{name}{self._token_note()}")
+            console.print_line("Press Ctrl-C to stop; all work is saved.")
         sys.stdout.flush()
+
+    def _token_note(self) -> str:
+        if self.settings.compat_token:
+            return ""
+        return " (no token needed)"
 
 
 def default_project(name: str) -> Path:
@@ -162,25 +257,9 @@ def default_project(name: str) -> Path:
     return Path(user_data_dir("segscope")) / "projects" / name
 
 
-def named(items: list[str]) -> dict[str, str]:
-    """Places by name of what `--add-model` was given."""
-    models = {}
-    for item in items:
-        name, equals, path = item.partition("=")
-        if not equals or not name or not path:
-            raise UsageError(f"--add-model is NAME=PATH, got {item!r}")
-        if not Path(path).expanduser().exists():
-            raise UsageError(f"--add-model {item}: there is no such file or folder")
-        models[name] = os.fspath(Path(path).expanduser())
-    return models
-
-
-def _hosts(host: str, allowed: list[str], loopback: bool) -> tuple[str, ...]:
-    import socket
-
-    names = [name.lower() for name in allowed]
-    if not loopback and host not in ANYWHERE:
-        names.append(host.lower())
-    if host in ANYWHERE:
-        names += [socket.gethostname().lower(), socket.getfqdn().lower()]
-    return tuple(dict.fromkeys(names))
+def _check_protocols(names: Sequence[str]) -> tuple[str, ...]:
+    chosen = tuple(name for name in names if name != "none")
+    for name in chosen:
+        if name not in PROTOCOLS:
+            raise UsageError(f"--compat takes {', '.join(PROTOCOLS)} or none; got {name!r}")
+    return chosen

@@ -1,34 +1,36 @@
-"""Client of the annotation server: typed, without torch. Needs numpy and the standard library,
-nothing else.
+"""Client of the annotation server: typed, and without torch.
+
+It needs numpy and the standard library only.
 
 ```python
 from segscope.client import Client
 
-with Client("http://127.0.0.1:8484", token="...") as server:
-    image = server.upload("scan.nii.gz")
-    with server.open(image.image_id, annotator="anna") as work:
-        answer = work.predict(frame=60, object_id=1, boxes=[(212, 180, 271, 240)])
-        for part in work.propagate():
-            print(part.frame, part.area)
-        work.export("nifti", "liver.nii.gz")
+with Client("http://127.0.0.1:8484", token="...") as client:
+    image = client.upload("scan.nii.gz")
+    with client.open(image.image_id, annotator="anna") as session:
+        result = session.predict(frame=60, object_id=1, boxes=[(212, 180, 271, 240)])
+        for update in session.propagate():
+            print(update.frame, update.area)
+        session.export("nifti", "liver.nii.gz")
 ```
 """
 
-from .client import Client, LeaseExpired, NotReachable, ServerError
-from .label_map import Canvas
-from .session import Session
-from .types import Answer, Image, MaskPart, pack, unpack
+from .client import Client
+from .http import LeaseExpired, NotReachable, ServerError
+from .label_map import LabelMap
+from .session import RemoteSession
+from .types import ImageInfo, MaskUpdate, SessionUpdate, pack_mask, unpack_mask
 
 __all__ = [
-    "Answer",
-    "Canvas",
     "Client",
-    "Image",
+    "ImageInfo",
+    "LabelMap",
     "LeaseExpired",
-    "MaskPart",
+    "MaskUpdate",
     "NotReachable",
+    "RemoteSession",
     "ServerError",
-    "Session",
-    "pack",
-    "unpack",
+    "SessionUpdate",
+    "pack_mask",
+    "unpack_mask",
 ]

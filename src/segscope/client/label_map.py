@@ -1,4 +1,4 @@
-"""A label map that follows what the server says."""
+"""A label map that follows a session."""
 
 from __future__ import annotations
 
@@ -8,46 +8,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .session import Session
-from .types import Answer, MaskPart
+from .session import RemoteSession
+from .types import MaskUpdate, SessionUpdate
 
 
-class Canvas:
-    """The masks of a session as one array of object numbers, kept up to date by its answers.
+class LabelMap:
+    """The masks of a session as one array of object numbers, updated by the results of commands.
 
     Attributes:
-        labels: object numbers (frame, row, column) along the session's axis; 0 where there is none.
+        labels: object numbers (frame, row, column) along the session's axis; 0 is background.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: RemoteSession) -> None:
         self.session = session
         self.labels: NDArray[np.uint16] = np.zeros(0, np.uint16)
         self.reload()
 
     def reload(self) -> None:
-        """Fetch everything."""
+        """Fetch all masks."""
         self.labels = np.array(self.session.labels(), np.uint16)
 
-    def take(self, answer: Answer) -> set[int]:
-        """What a command changed; the frames that look different now."""
-        for part in answer.changes:
-            self.put(part)
-        for frame in answer.stale:
+    def apply(self, result: SessionUpdate) -> set[int]:
+        """Apply the result of a command; the frames that it changed."""
+        for update in result.changes:
+            self.apply_update(update)
+        for frame in result.stale:
             self.labels[frame] = self.session.labels(frame)
-        return {part.frame for part in answer.changes} | set(answer.stale)
+        return {update.frame for update in result.changes} | set(result.stale)
 
-    def put(self, part: MaskPart) -> None:
-        """One part of one mask."""
-        if part.bbox is not None:
-            x0, y0, x1, y1 = part.bbox
-            region = self.labels[part.frame, y0:y1, x0:x1]
-            region[(region == part.object_id) & ~part.pixels] = 0
-            region[part.pixels] = part.object_id
+    def apply_update(self, update: MaskUpdate) -> None:
+        """Apply one update of one mask."""
+        if update.bbox is None:
+            return
+        x0, y0, x1, y1 = update.bbox
+        region = self.labels[update.frame, y0:y1, x0:x1]
+        region[(region == update.object_id) & ~update.pixels] = 0
+        region[update.pixels] = update.object_id
 
     def propagate(self, **options: Any) -> Iterator[int]:
-        """Carry objects as `Session.propagate` does; frames that were changed. Leaving the loop
-        cancels.
-        """
-        for part in self.session.propagate(**options):
-            self.put(part)
-            yield part.frame
+        """Propagate as `RemoteSession.propagate` does; changed frames. Leaving the loop cancels."""
+        for update in self.session.propagate(**options):
+            self.apply_update(update)
+            yield update.frame

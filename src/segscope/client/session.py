@@ -1,8 +1,7 @@
-"""The work of one annotator on one image."""
+"""The session of one annotator on one image."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,26 +13,34 @@ from urllib.parse import urlencode
 import numpy as np
 from numpy.typing import NDArray
 
-from .client import Client, NotReachable, ServerError
-from .types import Answer, MaskPart, pack
+from .http import Http, NotReachable, ServerError
+from .types import JsonObject, MaskUpdate, OpenedSession, SessionUpdate, pack_mask
 
-Point = tuple[float, float, int]
-Box = tuple[float, float, float, float]
+Click = tuple[float, float, int]
+"""x, y, and 1 for a positive or 0 for a negative click."""
+BoxCorners = tuple[float, float, float, float]
+"""x0, y0, x1, y1."""
+PromptJson = Mapping[str, Any]
+"""A prompt as prompt files have it."""
+_BEATS_PER_TIMEOUT = 3
 
 
-class Session:
-    """The work of one annotator on one image. Leaving the block gives the lease back; the work is
-    on the server.
+class RemoteSession:
+    """The session of one annotator on one image, as a context manager that releases its lease.
+
+    The work is stored on the server after every command.
     """
 
-    def __init__(self, client: Client, opened: Mapping[str, Any]) -> None:
-        self.client = client
-        self.session_id = str(opened["session_id"])
-        self.resumed = bool(opened["resumed"])
-        self._lease = {"X-Lease": str(opened["lease"])}
-        self._beats = max(1.0, float(opened["liveness_s"]) / 3)
-        self._stop = threading.Event()
-        threading.Thread(target=self._beat, name="segscope-heartbeat", daemon=True).start()
+    def __init__(self, http: Http, opened: OpenedSession) -> None:
+        self.session_id = opened["session_id"]
+        self.resumed = opened["resumed"]
+        self._http = http
+        self._lease = {"X-Lease": opened["lease"]}
+        self._heartbeat_s = max(1.0, opened["liveness_s"] / _BEATS_PER_TIMEOUT)
+        self._closed = threading.Event()
+        threading.Thread(
+            target=self._send_heartbeats, name="segscope-heartbeat", daemon=True
+        ).start()
 
     def __enter__(self) -> Self:
         return self
@@ -47,68 +54,70 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Give the lease back."""
-        if not self._stop.is_set():
-            self._stop.set()
-            with contextlib.suppress(ServerError):  # it ends by itself, too
+        """Release the lease."""
+        if not self._closed.is_set():
+            self._closed.set()
+            with contextlib.suppress(ServerError):  # the lease ends by itself, too
                 self._json("DELETE", "")
 
-    # --- looking ---------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
-    def state(self) -> dict[str, Any]:
-        """Everything but pixels."""
-        return self._json("GET", "/state")
+    def state(self) -> JsonObject:
+        """Everything about the session but pixels."""
+        state: JsonObject = self._json("GET", "/state")
+        return state
 
-    def prompts(self) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    def prompts(self) -> dict[tuple[int, int], list[JsonObject]]:
         """Prompts by (frame, object), as prompt files have them."""
-        found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        prompts: dict[tuple[int, int], list[JsonObject]] = {}
         for entry in self._json("GET", "/prompts")["objects"]:
             for prompt in entry["prompts"]:
-                found.setdefault((prompt.get("frame", 0), entry["id"]), []).append(prompt)
-        return found
+                key = (prompt.get("frame", 0), entry["id"])
+                prompts.setdefault(key, []).append(prompt)
+        return prompts
 
-    def masks(self, frame: int) -> list[MaskPart]:
+    def masks(self, frame: int) -> list[MaskUpdate]:
         """Masks of a frame."""
-        rows = self._json("GET", f"/masks?frame={frame}")
-        return [MaskPart.of(row, base64.b64decode(row["data"])) for row in rows]
+        return [MaskUpdate.from_json(item) for item in self._json("GET", f"/masks?frame={frame}")]
 
     def labels(self, frame: int | None = None) -> NDArray[Any]:
-        """Label map of a frame, or of all (frame, row, column)."""
-        if frame is None:
-            query = ""
-        else:
+        """Label map of a frame, or of all frames (frame, row, column)."""
+        query = ""
+        if frame is not None:
             query = f"?frame={frame}"
-        return self.client.array(f"/v1/sessions/{self.session_id}/labels{query}")
+        return self._http.array(self._path(f"/labels{query}"))
 
-    def review(self, count: int = 50) -> list[dict[str, Any]]:
-        """Where to look next."""
-        return self._json("GET", f"/review?count={count}")
+    def review(self, count: int = 50) -> list[JsonObject]:
+        """The masks to review next, most doubtful first."""
+        queue: list[JsonObject] = self._json("GET", f"/review?count={count}")
+        return queue
 
     def export(
         self, format_name: str, path: str | Path, objects: Sequence[int] | None = None
     ) -> Path:
-        """Write the masks to a file, exactly as shown."""
+        """Write the masks to a file, exactly as displayed."""
         query = {"format": format_name}
         if objects is not None:
             query["objects"] = ",".join(map(str, objects))
-        _, data = self.client.ask(
-            "GET", f"/v1/sessions/{self.session_id}/export?{urlencode(query)}", None, {}
-        )
-        Path(path).write_bytes(data)
-        return Path(path)
+        _, data = self._http.request("GET", self._path(f"/export?{urlencode(query)}"))
+        target = Path(path)
+        target.write_bytes(data)
+        return target
 
     def store(
         self, format_name: str = "dicom-seg", root: int = 0, objects: Sequence[int] | None = None
     ) -> dict[str, str]:
-        """Send the masks to a DICOMweb archive of the server, also as "rtstruct"; the UIDs they
-        have there.
+        """Store the masks in a DICOMweb archive of the server, also as "rtstruct".
+
+        Returns:
+            the UIDs of the stored study, series and instance.
         """
-        body = {
-            "root": root,
-            "format": format_name,
-            "objects": None if objects is None else list(objects),
-        }
-        return self._json("POST", "/dicomweb", body)
+        numbers = None
+        if objects is not None:
+            numbers = list(objects)
+        body = {"root": root, "format": format_name, "objects": numbers}
+        uids: dict[str, str] = self._json("POST", "/dicomweb", body)
+        return uids
 
     # --- commands --------------------------------------------------------------------------------
 
@@ -117,44 +126,44 @@ class Session:
         frame: int = 0,
         object_id: int = 1,
         *,
-        points: Sequence[Point] = (),
-        boxes: Sequence[Box] = (),
-        prompts: Sequence[Mapping[str, Any]] = (),
+        points: Sequence[Click] = (),
+        boxes: Sequence[BoxCorners] = (),
+        prompts: Sequence[PromptJson] = (),
         **options: Any,
-    ) -> Answer:
-        """Prompts in, masks out. Points are (x, y, 1 for here or 0 for not here)."""
-        return self._answer("predict", _prompts(frame, object_id, points, boxes, prompts, options))
+    ) -> SessionUpdate:
+        """Add prompts for an object on a frame."""
+        body = _prompt_fields(points, boxes, prompts)
+        return self._command("predict", frame=frame, object_id=object_id, **body, **options)
 
     def hover(
         self,
         frame: int = 0,
         object_id: int = 1,
         *,
-        points: Sequence[Point] = (),
-        boxes: Sequence[Box] = (),
-        prompts: Sequence[Mapping[str, Any]] = (),
+        points: Sequence[Click] = (),
+        boxes: Sequence[BoxCorners] = (),
+        prompts: Sequence[PromptJson] = (),
         **options: Any,
-    ) -> Answer:
-        """What `predict` would give; nothing is kept."""
-        return self._answer("hover", _prompts(frame, object_id, points, boxes, prompts, options))
+    ) -> SessionUpdate:
+        """What `predict` would return; the session does not change."""
+        body = _prompt_fields(points, boxes, prompts)
+        return self._command("hover", frame=frame, object_id=object_id, **body, **options)
 
-    def replace(self, frame: int, object_id: int, prompts: Sequence[Mapping[str, Any]]) -> Answer:
-        """Other prompts in the place of those of an object on a frame."""
-        return self._answer(
-            "replace", {"frame": frame, "object_id": object_id, "prompts": list(prompts)}
-        )
+    def replace(self, frame: int, object_id: int, prompts: Sequence[PromptJson]) -> SessionUpdate:
+        """Replace the prompts of an object on a frame."""
+        return self._command("replace", frame=frame, object_id=object_id, prompts=list(prompts))
 
-    def choose(self, frame: int, object_id: int, index: int) -> Answer:
-        """Another of the candidates."""
-        return self._answer("choose", {"frame": frame, "object_id": object_id, "index": index})
+    def choose(self, frame: int, object_id: int, index: int) -> SessionUpdate:
+        """Choose another of the candidate masks."""
+        return self._command("choose", frame=frame, object_id=object_id, index=index)
 
-    def clear(self, frame: int, object_id: int) -> Answer:
-        """Forget prompts and mask of an object on a frame."""
-        return self._answer("clear", {"frame": frame, "object_id": object_id})
+    def clear(self, frame: int, object_id: int) -> SessionUpdate:
+        """Delete the prompts and the mask of an object on a frame."""
+        return self._command("clear", frame=frame, object_id=object_id)
 
-    def set_mask(self, frame: int, object_id: int, mask: NDArray[np.bool_]) -> Answer:
-        """Take a mask (row, column) of the frame's size as it is."""
-        prompt = {"type": "mask", "size_hw": list(mask.shape), "bits": pack(mask)}
+    def set_mask(self, frame: int, object_id: int, mask: NDArray[np.bool_]) -> SessionUpdate:
+        """Set the mask (row, column) of an object on a frame."""
+        prompt = {"type": "mask", "size_hw": list(mask.shape), "bits": pack_mask(mask)}
         return self.predict(frame, object_id, prompts=[prompt])
 
     def paint(
@@ -165,93 +174,99 @@ class Session:
         width: float,
         *,
         erase: bool = False,
-    ) -> Answer:
-        """A stroke of a round brush."""
-        strokes = [{"xy": [list(pair) for pair in xy], "width": width}]
-        return self._answer(
-            "paint", {"frame": frame, "object_id": object_id, "strokes": strokes, "erase": erase}
+    ) -> SessionUpdate:
+        """Paint, or erase, a stroke of a round brush."""
+        stroke = {"xy": [list(pair) for pair in xy], "width": width}
+        return self._command(
+            "paint", frame=frame, object_id=object_id, strokes=[stroke], erase=erase
         )
 
-    def accept(self, frames: Sequence[int], *, accepted: bool = True) -> Answer:
-        """Freeze what is shown on frames, or thaw it."""
-        return self._answer("accept", {"frames": list(frames), "accepted": accepted})
+    def accept(self, frames: Sequence[int], *, accepted: bool = True) -> SessionUpdate:
+        """Freeze the masks on frames, or unfreeze them."""
+        return self._command("accept", frames=list(frames), accepted=accepted)
 
-    def undo(self, frame: int | None = None) -> Answer:
-        """Take back the latest command."""
-        return self._answer("undo", {"frame": frame})
+    def undo(self, frame: int | None = None) -> SessionUpdate:
+        """Undo the latest command."""
+        return self._command("undo", frame=frame)
 
-    def redo(self, frame: int | None = None) -> Answer:
-        """Do again what was undone last."""
-        return self._answer("redo", {"frame": frame})
+    def redo(self, frame: int | None = None) -> SessionUpdate:
+        """Redo the command that was undone last."""
+        return self._command("redo", frame=frame)
 
-    def describe(self, object_id: int, **about: Any) -> Answer:
-        """Label, colour, code, locked, visible, comment of an object."""
-        return Answer.of(self._json("PATCH", f"/objects/{object_id}", about))
+    def describe(self, object_id: int, **fields: Any) -> SessionUpdate:
+        """Change the label, colour, code, locked, visible or comment of an object."""
+        return SessionUpdate.from_json(self._json("PATCH", f"/objects/{object_id}", fields))
 
-    def remove(self, object_id: int, *, force: bool = False) -> Answer:
-        """Forget an object."""
-        return Answer.of(self._json("DELETE", f"/objects/{object_id}?force={str(force).lower()}"))
+    def remove(self, object_id: int, *, force: bool = False) -> SessionUpdate:
+        """Delete an object."""
+        query = urlencode({"force": str(force).lower()})
+        return SessionUpdate.from_json(self._json("DELETE", f"/objects/{object_id}?{query}"))
 
-    def propagate(self, **options: Any) -> Iterator[MaskPart]:
-        """Carry objects from frame to frame; parts come as they are found. Leaving the loop
-        cancels.
+    # --- jobs ------------------------------------------------------------------------------------
 
-        Options: objects, direction, start, within, rules; see docs/annotate.md.
+    def propagate(self, **options: Any) -> Iterator[MaskUpdate]:
+        """Track objects from frame to frame; updates arrive as frames are done.
+
+        Leaving the loop cancels the rest. Options: objects, direction, start, within, rules; see
+        docs/annotate.md.
 
         Raises:
-            ServerError: it failed.
+            ServerError: the propagation failed.
         """
-        yield from self._parts(self._json("POST", "/propagate", options)["job_id"])
+        yield from self._follow_job(self._json("POST", "/propagate", options)["job_id"])
 
     def everything(
         self, frame: int = 0, *, model: str | None = None, whole: bool = False
     ) -> list[int]:
-        """Find objects without prompts, where there are none yet; ids of those that were made or
-        grew.
+        """Segment everything on a frame without prompts, where there are no objects yet.
 
         Args:
-            frame: to look at.
-            model: another than the session's; one that takes no prompts finds its classes.
-            whole: look at all frames; for such a model only.
+            frame: the frame to segment.
+            model: another model than the session's; one without prompts finds its classes.
+            whole: segment all frames; only for such a model.
+
+        Returns:
+            ids of the objects that were created or grew.
 
         Raises:
             ServerError: it failed.
         """
-        job = self._json("POST", "/everything", {"frame": frame, "model": model, "whole": whole})[
-            "job_id"
-        ]
-        for _ in self._parts(job):
+        body = {"frame": frame, "model": model, "whole": whole}
+        job_id = self._json("POST", "/everything", body)["job_id"]
+        for _ in self._follow_job(job_id):
             pass
-        return [
-            int(number)
-            for number in self.client.json("GET", f"/v1/jobs/{job}")["result"]["objects"]
-        ]
+        result = self._http.json("GET", f"/v1/jobs/{job_id}")["result"]
+        return [int(object_id) for object_id in result["objects"]]
 
-    def _parts(self, job: str) -> Iterator[MaskPart]:
-        """Masks of a job as they are found; leaving the loop cancels it."""
-        over = False
+    def _follow_job(self, job_id: str) -> Iterator[MaskUpdate]:
+        """Updates of a job as they arrive; leaving the loop cancels it."""
+        has_ended = False
         try:
-            for header, payload in self.client.stream(f"/v1/jobs/{job}/frames"):
+            for header, payload in self._http.stream(f"/v1/jobs/{job_id}/frames"):
                 if header["type"] == "mask":
-                    yield MaskPart.of(header, payload)
-                elif header["state"] == "failed":
-                    over = True
+                    yield MaskUpdate.from_packet(header, payload)
+                    continue
+                has_ended = True
+                if header["state"] == "failed":
                     raise ServerError(500, header["detail"], "JobFailed")
-                else:
-                    over = True
         finally:
-            if not over:
-                self.client.json("DELETE", f"/v1/jobs/{job}")
-            self.client.close()  # of this thread, which may have been made for it
+            if not has_ended:
+                self._http.json("DELETE", f"/v1/jobs/{job_id}")
+            self._http.close()  # the connection of this thread, which may exist for this job only
 
-    def _answer(self, action: str, body: Mapping[str, Any]) -> Answer:
-        return Answer.of(self._json("POST", f"/{action}", body))
+    # --- requests --------------------------------------------------------------------------------
 
-    def _json(self, method: str, path: str, body: Any = None) -> Any:
-        return self.client.json(method, f"/v1/sessions/{self.session_id}{path}", body, self._lease)
+    def _command(self, action: str, **body: Any) -> SessionUpdate:
+        return SessionUpdate.from_json(self._json("POST", f"/{action}", body))
 
-    def _beat(self) -> None:
-        while not self._stop.wait(self._beats):
+    def _json(self, method: str, path: str, body: object = None) -> Any:
+        return self._http.json(method, self._path(path), body, self._lease)
+
+    def _path(self, path: str) -> str:
+        return f"/v1/sessions/{self.session_id}{path}"
+
+    def _send_heartbeats(self) -> None:
+        while not self._closed.wait(self._heartbeat_s):
             try:
                 self._json("POST", "/heartbeat")
             except NotReachable:
@@ -259,22 +274,14 @@ class Session:
             except ServerError:
                 return
             finally:
-                self.client.close()  # of this thread
+                self._http.close()  # the connection of this thread
 
 
-def _prompts(
-    frame: int,
-    object_id: int,
-    points: Sequence[Point],
-    boxes: Sequence[Box],
-    prompts: Sequence[Mapping[str, Any]],
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
+def _prompt_fields(
+    points: Sequence[Click], boxes: Sequence[BoxCorners], prompts: Sequence[PromptJson]
+) -> JsonObject:
     return {
-        "frame": frame,
-        "object_id": object_id,
-        "points": [[float(x), float(y), int(here)] for x, y, here in points],
+        "points": [[float(x), float(y), int(positive)] for x, y, positive in points],
         "boxes": [[float(value) for value in box] for box in boxes],
         "prompts": list(prompts),
-        **options,
     }

@@ -1,4 +1,4 @@
-"""What a server sends: images, masks and answers."""
+"""What a server sends: images, parts of masks, and what commands change."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+JsonObject = dict[str, Any]
+"""A JSON object as the server sends it, for fields that have no attribute here."""
+
 
 @dataclass(frozen=True)
-class Image:
-    """An image of the project. Shapes are (frame, row, column)."""
+class ImageInfo:
+    """An image of the project. Shapes and spacing are (frame, row, column).
+
+    Attributes:
+        kind: "image", "volume" or "video".
+        properties: everything the server sent about the image.
+    """
 
     image_id: str
     name: str
@@ -22,22 +30,36 @@ class Image:
     shape_zyx: tuple[int, int, int]
     dtype: str
     spacing_zyx_mm: tuple[float, float, float] | None
-    about: Mapping[str, Any] = field(repr=False)
+    properties: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Image:
-        spacing = row["spacing_zyx_mm"]
-        z, y, x = row["shape_zyx"]
-        spaced = None
-        if spacing is not None:
-            spaced = (spacing[0], spacing[1], spacing[2])
-        return cls(row["image_id"], row["name"], row["kind"], (z, y, x), row["dtype"], spaced, row)
+    def from_json(cls, values: Mapping[str, Any]) -> ImageInfo:
+        frames, rows, columns = values["shape_zyx"]
+        spacing = None
+        if values["spacing_zyx_mm"] is not None:
+            z, y, x = values["spacing_zyx_mm"]
+            spacing = (z, y, x)
+        return cls(
+            image_id=values["image_id"],
+            name=values["name"],
+            kind=values["kind"],
+            shape_zyx=(frames, rows, columns),
+            dtype=values["dtype"],
+            spacing_zyx_mm=spacing,
+            properties=values,
+        )
 
 
 @dataclass(frozen=True)
-class MaskPart:
-    """Part of an object's mask: `pixels` (row, column) replace what was inside `bbox` (x0, y0, x1,
-    y1).
+class MaskUpdate:
+    """New pixels of an object's mask.
+
+    Attributes:
+        bbox: (x0, y0, x1, y1) of the part of the frame that changes; None if nothing does.
+        pixels: (row, column), replacing what was inside `bbox`.
+        area: pixels of the whole mask after the change.
+        score: predicted IoU of the mask.
+        candidate: index of the candidate that the mask is, if it is one.
     """
 
     frame: int
@@ -48,84 +70,95 @@ class MaskPart:
     score: float | None = None
     candidate: int | None = None
 
-    def put(self, mask: NDArray[np.bool_]) -> None:
+    def apply_to(self, mask: NDArray[np.bool_]) -> None:
         """Change a mask of the frame's size."""
         if self.bbox is not None:
             x0, y0, x1, y1 = self.bbox
             mask[y0:y1, x0:x1] = self.pixels
 
     @classmethod
-    def of(cls, header: Mapping[str, Any], payload: bytes) -> MaskPart:
-        """From a packet's or an answer's parts."""
-        bbox = header["bbox"]
-        if bbox is None:
-            size = (0, 0)
-        else:
-            size = (bbox[3] - bbox[1], bbox[2] - bbox[0])
-        if bbox is None:
-            pixels = np.zeros(size, bool)
-        else:
-            pixels = unpack(payload, size, header["encoding"])
-        corners = None
-        if bbox is not None:
-            corners = (bbox[0], bbox[1], bbox[2], bbox[3])
+    def from_packet(cls, header: Mapping[str, Any], payload: bytes) -> MaskUpdate:
+        """Decode the header and payload of a packet."""
+        bbox = None
+        pixels = np.zeros((0, 0), bool)
+        if header["bbox"] is not None:
+            x0, y0, x1, y1 = header["bbox"]
+            bbox = (x0, y0, x1, y1)
+            pixels = unpack_mask(payload, (y1 - y0, x1 - x0), header["encoding"])
         return cls(
-            header["frame"], header["object_id"], corners, pixels, header["area"], header.get("score"),
-            header.get("candidate"),
-        )  # fmt: skip
+            frame=header["frame"],
+            object_id=header["object_id"],
+            bbox=bbox,
+            pixels=pixels,
+            area=header["area"],
+            score=header.get("score"),
+            candidate=header.get("candidate"),
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MaskUpdate:
+        """Decode an update whose payload is a field of it."""
+        return cls.from_packet(values, base64.b64decode(values["data"]))
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command led to.
+class SessionUpdate:
+    """What a command changed in a session.
 
     Attributes:
-        changes: masks that look different now.
-        stale: further frames with such masks; fetch them when they are needed.
-        candidates: other masks that the prompts may mean, when they were asked for.
-        job: id of a job that the command started.
-        said: everything that the server said.
+        score: predicted IoU of the mask on the prompted frame.
+        changes: updates of the masks that the command changed.
+        stale: further frames with changed masks; fetch them when they are needed.
+        candidates: alternative masks for the prompts, if they were requested.
+        job: id of the job that the command started.
+        answer: everything the server sent.
     """
 
     frame: int | None
     object_id: int | None
     score: float | None
-    changes: tuple[MaskPart, ...]
+    changes: tuple[MaskUpdate, ...]
     stale: tuple[int, ...]
-    candidates: tuple[MaskPart, ...]
+    candidates: tuple[MaskUpdate, ...]
     job: str | None
-    said: Mapping[str, Any] = field(repr=False)
+    answer: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Answer:
-        parts = [
-            tuple(MaskPart.of(item, base64.b64decode(item["data"])) for item in said[key])
-            for key in ("changes", "candidate_masks")
-        ]
+    def from_json(cls, answer: Mapping[str, Any]) -> SessionUpdate:
         return cls(
-            said["frame"],
-            said["object_id"],
-            said["score"],
-            parts[0],
-            tuple(said["stale"]),
-            parts[1],
-            said["job"],
-            said,
+            frame=answer["frame"],
+            object_id=answer["object_id"],
+            score=answer["score"],
+            changes=tuple(map(MaskUpdate.from_json, answer["changes"])),
+            stale=tuple(answer["stale"]),
+            candidates=tuple(map(MaskUpdate.from_json, answer["candidate_masks"])),
+            job=answer["job"],
+            answer=answer,
         )
 
 
-def unpack(data: bytes, size_hw: tuple[int, int], encoding: str = "bits") -> NDArray[np.bool_]:
-    """Pixels (row, column) of a mask part."""
-    count = size_hw[0] * size_hw[1]
+class OpenedSession(TypedDict):
+    """The server's answer when a session is opened."""
+
+    session_id: str
+    lease: str
+    idle_s: float
+    liveness_s: float
+    resumed: bool
+
+
+def unpack_mask(data: bytes, size_hw: tuple[int, int], encoding: str = "bits") -> NDArray[np.bool_]:
+    """Pixels (row, column) of an update's payload."""
     if encoding == "bits":
         packed = np.frombuffer(zlib.decompress(data), np.uint8)
-        return np.unpackbits(packed, count=count).astype(bool).reshape(size_hw)
+        bits = np.unpackbits(packed, count=size_hw[0] * size_hw[1])
+        return bits.astype(bool).reshape(size_hw)
     runs = np.frombuffer(data, "<u4")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size_hw)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(size_hw)
 
 
-def pack(pixels: NDArray[np.bool_]) -> str:
-    """Pixels (row, column) as the server takes them."""
-    return base64.b64encode(
-        zlib.compress(np.packbits(np.asarray(pixels, bool)).tobytes(), 1)
-    ).decode("ascii")
+def pack_mask(pixels: NDArray[np.bool_]) -> str:
+    """Pixels (row, column) as a field of a command."""
+    bits = np.packbits(np.asarray(pixels, bool)).tobytes()
+    return base64.b64encode(zlib.compress(bits, 1)).decode("ascii")

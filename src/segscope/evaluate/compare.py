@@ -225,7 +225,7 @@ def _train(
         request = Request(
             base,
             comparison.base,
-            method(name).suited(base.card),
+            method(name).default_for(base.card),
             comparison.sets,
             comparison.choice,
             out,

@@ -1,4 +1,4 @@
-"""Path to Stack and Masks to path: one format family a file, listed in FORMATS and MASK_FORMATS."""
+"""Path to Stack and Masks to path: one format family per file, listed in two tables."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from segscope.io.byte_sources import reading
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
 from segscope.io.nrrd import reader as nrrd_reader
-from segscope.io.nrrd import segmentation
+from segscope.io.nrrd import segmentation as nrrd_segmentation
 from segscope.io.tiff import reader as tiff_reader
-from segscope.io.tiff import writer
+from segscope.io.tiff import writer as tiff_writer
+from segscope.io.video import frame_folder
 from segscope.io.video import reader as video_reader
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -31,28 +32,30 @@ FORMATS: tuple[Format, ...] = (
     *tiff_reader.FORMATS,
     *dicom_reader.FORMATS,
     *video_reader.FORMATS,
+    *frame_folder.FORMATS,
     *image_files.FORMATS,
 )
 """The first that recognises a path reads it."""
 
 MASK_FORMATS: tuple[MaskFormat, ...] = (
     *nifti.MASK_FORMATS,
-    *segmentation.MASK_FORMATS,
+    *nrrd_segmentation.MASK_FORMATS,
     *metaimage.MASK_FORMATS,
     *image_files.MASK_FORMATS,
-    *writer.MASK_FORMATS,
+    *tiff_writer.MASK_FORMATS,
     *numpy_files.MASK_FORMATS,
     *coco.MASK_FORMATS,
     *seg_writer.MASK_FORMATS,
 )
 """The one with the longest suffix that fits writes."""
 
-_MASK_READERS: tuple[tuple[tuple[str, ...], Callable[[Path, Stack | None], Masks]], ...] = (
+_MaskReader = Callable[[Path, Stack | None], Masks]
+_MASK_READERS: tuple[tuple[tuple[str, ...], _MaskReader], ...] = (
     (nifti.Nifti.suffixes, nifti.read_masks),
-    (nrrd_reader.SUFFIXES, segmentation.read_masks),
+    (nrrd_reader.SUFFIXES, nrrd_segmentation.read_masks),
     (metaimage.SUFFIXES, metaimage.read_masks),
     (numpy_files.SUFFIXES, numpy_files.read_masks),
-    (tiff_reader.SUFFIXES, writer.read_masks),
+    (tiff_reader.SUFFIXES, tiff_writer.read_masks),
     (image_files.SUFFIXES, image_files.read_masks),
     ((".json",), coco.read_masks),
 )
@@ -69,59 +72,65 @@ def read(
     allows.
 
     Args:
-        path: a file, a folder with a DICOM series or with frames.
+        path: a file, or a folder with a DICOM series or with frames.
         series: which DICOM series of a folder, when there are several.
         volume: which time point of a 4D file, from 0.
         channel: which channel of a microscopy file, from 0; all by default.
 
     Raises:
-        UsageError: nothing there, no known format, or a choice is missing or does not fit.
+        UsageError: nothing there, an unknown format, or a choice is missing or does not fit.
         ReadError: damaged, cut off, too large, or not what its name says.
         MissingExtra: an optional package is needed.
     """
-    path = _existing(path)
+    path = _check_exists(path)
     for entry in FORMATS:
         if entry.recognises(path):
             with reading(path, f"{entry.name} data"):
                 return entry.read(path, ReadOptions(series, volume, channel))
-    raise UsageError(f"{path} is of no known kind. Known: {_known_kinds()}.")
+    raise UsageError(f"{path} has an unknown format. Known formats: {_describe_formats()}.")
 
 
-def _existing(path: str | Path) -> Path:
+def _check_exists(path: str | Path) -> Path:
     path = Path(path).expanduser()
     with reading(path, "a file or folder"):
         if not path.exists():
             raise UsageError(f"{path} does not exist; check the spelling and the current folder")
-        if not (path.is_file() or path.is_dir()):
+        if path.is_dir():
+            return path
+        if not path.is_file():
             raise UsageError(f"{path} is a pipe or a device; name a file or a folder")
-        if path.is_file() and path.stat().st_size == 0:
+        if path.stat().st_size == 0:
             raise ReadError(f"{path} is empty (0 bytes); copy or export it again")
     return path
 
 
-def _known_kinds() -> str:
-    return "; ".join(f"{entry.name} ({', '.join(entry.suffixes) or 'folder'})" for entry in FORMATS)
+def _describe_formats() -> str:
+    descriptions = []
+    for entry in FORMATS:
+        suffixes = ", ".join(entry.suffixes) or "folder"
+        descriptions.append(f"{entry.name} ({suffixes})")
+    return "; ".join(descriptions)
 
 
 def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
     """Masks of a label file, a folder of label images, a DICOM SEG or a COCO file.
 
     Args:
-        path: where they are.
-        like: the stack they belong to; they come back on exactly its grid (flipped or turned by
+        path: the file or folder.
+        like: the stack they belong to. The masks lie on exactly its grid (flipped or turned by
             whole voxels when the file stores them in another order).
 
     Raises:
-        UsageError: nothing there, or no known format.
+        UsageError: nothing there, or an unknown format.
         ReadError: damaged, not labels, or on another grid than `like`.
     """
-    path = _existing(path)
-    reader = _mask_reader(path)
+    path = _check_exists(path)
+    reader = _select_mask_reader(path)
     with reading(path, "masks"):
         return reader(path, like)
 
 
-def _mask_reader(path: Path) -> Callable[[Path, Stack | None], Masks]:
+def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
@@ -131,11 +140,12 @@ def _mask_reader(path: Path) -> Callable[[Path, Stack | None], Masks]:
     elif not any(entry.recognises(path) for entry in zarr_files.FORMATS):
         return image_files.read_masks
     raise UsageError(
-        f"{path} is of no kind that holds masks. Known: {', '.join(_writable())}, a folder of PNGs."
+        f"{path} is not in a format that holds masks. Known: {', '.join(_mask_suffixes())}, "
+        "a folder of PNGs."
     )
 
 
-def _writable() -> list[str]:
+def _mask_suffixes() -> list[str]:
     return [suffix for entry in MASK_FORMATS for suffix in entry.suffixes]
 
 
@@ -145,7 +155,7 @@ def write(masks: Masks, path: str | Path, source: Stack | None = None) -> None:
 
     Args:
         masks: what to write, on the grid of `source`.
-        path: the new file; nothing half-written is ever left there.
+        path: the new file; a failed write leaves nothing there.
         source: the stack they were made on. NIfTI headers, DICOM references and EXIF orientation
             come from it.
 
@@ -155,10 +165,10 @@ def write(masks: Masks, path: str | Path, source: Stack | None = None) -> None:
     """
     is_folder = str(path).endswith("/") or not Path(path).suffix
     path = Path(path).expanduser()
-    entry = _writer(path, is_folder)
+    entry = _select_mask_format(path, is_folder)
     try:
         if source is not None:
-            masks = _fitted(masks, path, source)
+            masks = _match_source(masks, path, source)
         entry.write(masks, path, source)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
@@ -168,62 +178,65 @@ def check_output(path: str | Path, source: Stack) -> None:
     """Refuse a file that masks of a stack could not be written to, before they are made.
 
     Raises:
-        UsageError: an unknown suffix, a format that does not fit the stack, or a file that has to
-            stay.
+        UsageError: an unknown suffix, a format that does not fit the stack, or a file that must
+            not be overwritten.
     """
     path = Path(path).expanduser()
     empty = Masks(source.shape_zyx, {}, {}, {}, source.geometry, source.times_s, {}, source.axis)
-    _fitted(empty, path, source)
-    _writer(path, not path.suffix).check(empty, path, source)
+    _match_source(empty, path, source)
+    _select_mask_format(path, not path.suffix).check(empty, path, source)
 
 
-def _writer(path: Path, is_folder: bool) -> MaskFormat:
+def _select_mask_format(path: Path, is_folder: bool) -> MaskFormat:
     if is_folder:
-        from segscope.io.image_files import LabelFolder
-
-        return LabelFolder()
-    suffix = suffix_of(path, tuple(_writable()))
+        return image_files.LabelFolder()
+    suffix = suffix_of(path, tuple(_mask_suffixes()))
     for entry in MASK_FORMATS:
         if suffix in entry.suffixes:
             return entry
     raise UsageError(
-        f"masks cannot be written as {path.name}. Known endings: {', '.join(_writable())}; without an ending, a "
-        "folder with one PNG a frame."
+        f"masks cannot be written as {path.name}. Known suffixes: {', '.join(_mask_suffixes())}; "
+        "a path without a suffix becomes a folder with one PNG per frame."
     )
 
 
-def _files_of(source: Stack) -> list[Path]:
+def _source_files(source: Stack) -> list[Path]:
     """The file or folder of a stack, and the files inside that hold its frames."""
     if source.path is None:
         return []
     frames = [source.path / name for name in source.meta.get("frame_files", ())]
-    return [source.path, *frames, *map(Path, source.meta.get("dicom_files", ()))]
+    dicom_files = [Path(file) for file in source.meta.get("dicom_files", ())]
+    return [source.path, *frames, *dicom_files]
 
 
-def _fitted(masks: Masks, path: Path, source: Stack) -> Masks:
+def _match_source(masks: Masks, path: Path, source: Stack) -> Masks:
     """The masks with geometry and times of their stack, after a check that they belong to it."""
     if masks.shape_zyx != source.shape_zyx or masks.axis != source.axis:
         raise UsageError(
-            f"these masks are {masks.shape_zyx} (frame, row, column) along axis {masks.axis}, the source is "
-            f"{source.shape_zyx} along axis {source.axis}; give the stack that they were made on"
+            f"these masks are {masks.shape_zyx} (frame, row, column) along axis {masks.axis}, but "
+            f"the source is {source.shape_zyx} along axis {source.axis}; "
+            "give the stack that they were made on"
         )
-    if path.exists() and any(file.exists() and path.samefile(file) for file in _files_of(source)):
+    if path.exists():
+        existing = [file for file in _source_files(source) if file.exists()]
+        if any(path.samefile(file) for file in existing):
+            raise UsageError(
+                f"{path} is the scan itself, or a part of it, and would be overwritten; "
+                "name another file"
+            )
+    if masks.geometry is None or source.geometry is None:
+        geometry = masks.geometry or source.geometry
+    elif masks.geometry.same_grid(source.geometry):
+        geometry = masks.geometry
+    else:
         raise UsageError(
-            f"{path} is the scan itself, or a part of it, and would be lost; name another file"
+            "these masks lie elsewhere in the world than the source; "
+            "give the stack they were made on"
         )
-    if (
-        masks.geometry is not None
-        and source.geometry is not None
-        and not masks.geometry.same_grid(source.geometry)
-    ):
-        raise UsageError(
-            "these masks lie elsewhere in the world than the source; give the stack they were made on"
-        )
-    return replace(
-        masks,
-        geometry=source.geometry if masks.geometry is None else masks.geometry,
-        times_s=source.times_s if masks.times_s is None else masks.times_s,
-    )
+    times_s = masks.times_s
+    if times_s is None:
+        times_s = source.times_s
+    return replace(masks, geometry=geometry, times_s=times_s)
 
 
 __all__ = [

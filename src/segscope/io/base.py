@@ -12,23 +12,23 @@ from segscope.masks import Masks
 from segscope.stack import Stack
 
 
-def _limit(name: str, usual: int) -> int:
+def read_limit(name: str, default: int) -> int:
+    """A limit that an environment variable may change."""
     text = os.environ.get(name, "")
-    if text and not (text.isdecimal() and int(text) > 0):
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) == 0:
         raise UsageError(
-            f"{name} is {text!r} in the environment; wanted a whole number above 0, or leave it unset"
+            f"the environment variable {name} is {text!r}; "
+            "set it to a whole number above 0, or leave it unset"
         )
-    if text:
-        return int(text)
-    return usual
+    return int(text)
 
 
-MAX_BYTES = _limit("SEGSCOPE_MAX_BYTES", 64 * 2**30)
-"""Most bytes that a file may declare for its decoded whole before it is refused (environment
-SEGSCOPE_MAX_BYTES).
-"""
+MAX_BYTES = read_limit("SEGSCOPE_MAX_BYTES", 64 * 2**30)
+"""Most bytes that a file may declare for all its decoded data (environment SEGSCOPE_MAX_BYTES)."""
 
-MAX_FRAME_PIXELS = _limit("SEGSCOPE_MAX_FRAME_PIXELS", 2**28)
+MAX_FRAME_PIXELS = read_limit("SEGSCOPE_MAX_FRAME_PIXELS", 2**28)
 """Most pixels that one frame may declare, about 16,000 x 16,000 (environment
 SEGSCOPE_MAX_FRAME_PIXELS).
 """
@@ -54,8 +54,9 @@ class Format(Protocol):
     """One family of files. The table FORMATS in `io/__init__.py` lists them; the first that
     recognises a path reads it.
 
-    `recognises` looks at the name and, where names lie, at the first bytes; it opens nothing else.
-    `read` returns a lazy stack where the file allows it. Both treat the file as untrusted.
+    `recognises` looks at the name and, where names are not reliable, at the first bytes; it opens
+    nothing else. `read` returns a lazy stack where the file allows it. Both treat the file as
+    untrusted.
     """
 
     @property
@@ -72,8 +73,8 @@ class Format(Protocol):
 class MaskFormat(Protocol):
     """One kind of file that masks are written to, chosen by suffix.
 
-    `check` refuses what `write` could not do; it is asked before masks are made, with masks of the
-    right shape that hold nothing. `write` gets the final path and is atomic.
+    `check` refuses what `write` could not do. It is called before there are masks, with masks of
+    the right shape and no objects. `write` gets the final path and is atomic.
     """
 
     @property
@@ -95,7 +96,7 @@ class FitsAll:
 
 
 def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> None:
-    """Refuse a header that declares more than this program takes, before memory is asked for.
+    """Refuse a header that declares more than the limits, before any memory is allocated.
 
     Args:
         path: named in the message.
@@ -105,22 +106,24 @@ def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> 
     Raises:
         ReadError: an axis that is not positive, or more bytes or pixels than the limits.
     """
-    if any(int(length) <= 0 for length in shape):
+    lengths = [int(length) for length in shape]
+    if min(lengths, default=1) <= 0:
         raise ReadError(
-            f"{path} declares an empty size {tuple(map(int, shape))}; the file is damaged or not an image"
+            f"{path} declares an empty size {tuple(lengths)}; the file is damaged or not an image"
         )
     total = bytes_per_value
-    for length in shape:
-        total *= int(length)
-    if len(shape) > 2:
-        frame = int(shape[1]) * int(shape[2])
+    for length in lengths:
+        total *= length
+    if len(lengths) > 2:
+        frame_pixels = lengths[1] * lengths[2]
     else:
-        frame = int(shape[0]) * int(shape[1])
-    if total > MAX_BYTES or frame > MAX_FRAME_PIXELS:
+        frame_pixels = lengths[0] * lengths[1]
+    if total > MAX_BYTES or frame_pixels > MAX_FRAME_PIXELS:
         raise ReadError(
-            f"{path} declares {' x '.join(map(str, map(int, shape)))} values ({total / 2**30:.1f} GiB); the limits are "
-            f"{MAX_BYTES / 2**30:.0f} GiB in all and {MAX_FRAME_PIXELS:,} pixels a frame. If the file is right, raise "
-            "SEGSCOPE_MAX_BYTES or SEGSCOPE_MAX_FRAME_PIXELS."
+            f"{path} declares {' x '.join(map(str, lengths))} values ({total / 2**30:.1f} GiB); "
+            f"the limits are {MAX_BYTES / 2**30:.0f} GiB in total and {MAX_FRAME_PIXELS:,} pixels "
+            "per frame. If the file is correct, raise SEGSCOPE_MAX_BYTES or "
+            "SEGSCOPE_MAX_FRAME_PIXELS."
         )
 
 

@@ -11,19 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io.base import ReadOptions
+from segscope.io.frame_source import LazyFrames, Pixels, PixelType
 
-KEPT_IN_MEMORY = 512 * 2**20
+MAX_MEMORY_BYTES = 512 * 2**20
 """Inflated data up to this many bytes stay in memory; more go to an unnamed temporary file."""
 
+Codec = Literal["deflate", "bzip2"]
+
 _CHUNK = 2**18
-_MOST_INFLATION = 1100  # deflate makes at most 1032 bytes of one
+_MAX_INFLATION = 1100  # deflate turns one byte into at most 1032
+_AUTO_DETECT_ZLIB = 47  # zlib's window bits for "zlib or gzip, as the header says"
 
 
 @contextmanager
@@ -41,17 +44,16 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ReadError(f"{path} needs the file {error.filename}, which does not exist") from error
     except PermissionError as error:
-        raise ReadError(f"{path} may not be read by this user; change its permissions") from error
+        raise ReadError(f"no permission to read {path}; change its permissions") from error
     except MemoryError as error:
         raise ReadError(
-            f"{path} does not fit into memory; cut it, or read it on a larger machine"
+            f"{path} does not fit into memory; crop it, or read it on a larger machine"
         ) from error
-    except (
-        Exception
-    ) as error:  # libraries raise anything on damaged files; the cause stays attached
+    # libraries raise anything on damaged files; the cause stays attached
+    except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ReadError(
-            f"{path} cannot be read as {what}: {reason}. Is it damaged, or misnamed?"
+            f"{path} cannot be read as {what}: {reason}. Is it damaged or misnamed?"
         ) from error
 
 
@@ -60,7 +62,7 @@ def check_file(path: Path) -> int:
 
     Raises:
         UsageError: nothing there, or not a regular file (a pipe or device would block).
-        ReadError: empty, or out of reach.
+        ReadError: empty or inaccessible.
     """
     with reading(path, "a file"):
         if not path.exists():
@@ -73,92 +75,126 @@ def check_file(path: Path) -> int:
         return size
 
 
-def refuse_options(path: Path, options: ReadOptions, *taken: str) -> None:
-    """Raise UsageError for a choice that means nothing to this file, rather than ignore it."""
-    for name in ("series", "volume", "channel"):
-        if name not in taken and getattr(options, name) is not None:
-            raise UsageError(f"{path} has no choice of {name}; leave the option {name} out")
+def refuse_options(path: Path, options: ReadOptions, *supported: str) -> None:
+    """Raise UsageError for an option that does not apply to this file, rather than ignore it."""
+    values = {"series": options.series, "volume": options.volume, "channel": options.channel}
+    for name, value in values.items():
+        if name not in supported and value is not None:
+            raise UsageError(f"the option {name} does not apply to {path}; leave it out")
 
 
-def choose(path: Path, wanted: int | None, count: int, what: str, option: str) -> int:
-    """Index of one of `count` parts, or a refusal that says how many there are and what to pass."""
-    if wanted is None and count == 1:
+def choose_part(path: Path, requested: int | None, count: int, parts: str, option: str) -> int:
+    """Index of the requested one of `count` parts.
+
+    Args:
+        path: named in the message.
+        requested: from 0, or None where the user chose nothing.
+        count: how many parts the file holds.
+        parts: what they are, in the plural ("time points").
+        option: the option that chooses one.
+
+    Raises:
+        UsageError: several parts and no choice, or no such part.
+    """
+    if requested is None and count == 1:
         return 0
-    if wanted is None:
+    if requested is None:
         raise UsageError(
-            f"{path} holds {count} {what}; choose one with the option {option} (0 to {count - 1}), "
-            "or split the file first"
+            f"{path} holds {count} {parts}; choose one with the option {option} "
+            f"(0 to {count - 1}), or split the file first"
         )
-    if not 0 <= wanted < count:
+    if not 0 <= requested < count:
         raise UsageError(
-            f"{path} holds {count} {what}, numbered 0 to {count - 1}; there is no {option} {wanted}"
+            f"{path} holds {count} {parts}, numbered 0 to {count - 1}; "
+            f"there is no {option} {requested}"
         )
-    return wanted
+    return requested
 
 
-class Bytes(Protocol):
-    """Decoded data of a file; `read(start, count)` gives exactly `count` bytes or raises ReadError."""
+# --- where bytes come from -----------------------------------------------------------------------
+
+
+class ByteSource(Protocol):
+    """Decoded data of a file: `read` gives exactly `count` bytes or raises ReadError."""
 
     def read(self, start: int, count: int) -> bytes: ...
 
 
 @dataclass(frozen=True)
 class PlainBytes:
-    """Stored bytes from `offset` on. The file is opened for each read: nothing is held, forks and
-    threads are safe.
+    """Stored bytes from `offset` on.
+
+    The file is opened for each read: no handle stays open, so forks and threads are safe.
     """
 
     path: Path
     offset: int
 
     def read(self, start: int, count: int) -> bytes:
+        position = self.offset + start
         with reading(self.path, "stored data"), self.path.open("rb") as file:
-            file.seek(self.offset + start)
+            file.seek(position)
             data = file.read(count)
         if len(data) != count:
             raise ReadError(
-                f"{self.path} ends early: {count} bytes wanted at {self.offset + start}, {len(data)} found. "
-                "It is cut off or was changed; copy or export it again."
+                f"{self.path} ends early: expected {count} bytes at byte {position}, "
+                f"got {len(data)}. It is cut off or has changed; copy or export it again."
+            )
+        return data
+
+
+@dataclass(frozen=True)
+class MemoryBytes:
+    """Bytes that are in memory already."""
+
+    path: Path
+    content: bytes
+
+    def read(self, start: int, count: int) -> bytes:
+        data = self.content[start : start + count]
+        if len(data) != count:
+            raise ReadError(
+                f"{self.path} ends early: expected {start + count} bytes of data, "
+                f"got {len(self.content)}. Copy or export it again."
             )
         return data
 
 
 class InflatedBytes:
-    """Data of a zlib, gzip or bzip2 stream; each byte is inflated once, and only as far as was
-    asked for.
+    """Data of a zlib, gzip or bzip2 stream; each byte is inflated once, and only when needed.
 
     Args:
         path: the file.
         offset: where the compressed stream starts.
         skip: decoded bytes to drop before the first that counts.
-        total: decoded bytes that count; no more is ever inflated or kept.
-        codec: "deflate" (zlib or gzip) or "bzip2".
+        total: decoded bytes that count; no more is ever inflated or stored.
+        codec: "deflate" stands for zlib and gzip.
 
     Raises:
         ReadError: `total` is more than the file can inflate to; nothing is allocated then.
     """
 
     def __init__(
-        self, path: Path, offset: int, skip: int, total: int, codec: str = "deflate"
+        self, path: Path, offset: int, skip: int, total: int, codec: Codec = "deflate"
     ) -> None:
         size = path.stat().st_size
-        if codec == "deflate" and skip + total > (size - offset) * _MOST_INFLATION:
+        if codec == "deflate" and skip + total > (size - offset) * _MAX_INFLATION:
             raise ReadError(
-                f"{path} declares {total} bytes of data, more than its {size} bytes can hold even when compressed; "
-                "it is cut off or its header is damaged"
+                f"{path} declares {total} bytes of data, more than its {size} bytes can hold even "
+                "when compressed; it is cut off, or its header is damaged"
             )
         self.path = path
         self.total = total
         self._skip = skip
-        self._at = offset
-        self._new: Callable[[], Any] = (
-            bz2.BZ2Decompressor if codec == "bzip2" else lambda: zlib.decompressobj(47)
-        )
-        self._inflater = self._new()
+        self._position = offset
+        self._new_inflater: Callable[[], Any] = lambda: zlib.decompressobj(_AUTO_DETECT_ZLIB)
+        if codec == "bzip2":
+            self._new_inflater = bz2.BZ2Decompressor
+        self._inflater = self._new_inflater()
         self._done = 0
         self._lock = threading.Lock()
-        self._memory: NDArray[np.uint8] | None = None
-        if total <= KEPT_IN_MEMORY:
+        self._memory: Pixels | None = None
+        if total <= MAX_MEMORY_BYTES:
             self._memory = np.empty(total, np.uint8)
         else:
             self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115 - lives as long as this object
@@ -167,43 +203,48 @@ class InflatedBytes:
     def read(self, start: int, count: int) -> bytes:
         with self._lock, reading(self.path, "compressed data"):
             if self._done < start + count:
-                self._forward(start + count)
+                self._inflate_until(start + count)
             if self._memory is not None:
                 return self._memory[start : start + count].tobytes()
             self._file.seek(start)
             return self._file.read(count)
 
-    def _forward(self, until: int) -> None:
+    @property
+    def inflated_bytes(self) -> int:
+        """How many of the bytes that count are inflated by now."""
+        return self._done
+
+    def _inflate_until(self, end: int) -> None:
         with self.path.open("rb") as file:
-            while self._done < until:
-                self._keep(self._inflate(file))
+            while self._done < end:
+                self._store(self._inflate_next(file))
             if self._done == self.total:
                 self._check_trailer(file)
 
-    def _inflate(self, file: Any) -> bytes:
+    def _inflate_next(self, file: IO[bytes]) -> bytes:
         """The next decoded bytes, at most a few megabytes."""
         pending = b""
         if self._inflater.eof:  # gzip and bzip2 files may be several streams in a row
             pending = self._inflater.unused_data
-            self._inflater = self._new()
+            self._inflater = self._new_inflater()
         elif isinstance(self._inflater, bz2.BZ2Decompressor):
             if not self._inflater.needs_input:
                 return self._inflater.decompress(b"", 16 * _CHUNK)
         else:
             pending = self._inflater.unconsumed_tail
         if not pending:
-            file.seek(self._at)
+            file.seek(self._position)
             pending = file.read(_CHUNK)
-            self._at += len(pending)
+            self._position += len(pending)
         if not pending:
             raise ReadError(
-                f"{self.path} ends early: {self.total} bytes of data declared, {self._done} found. "
-                "It is cut off; copy or export it again."
+                f"{self.path} ends early: it declares {self.total} bytes of data and holds "
+                f"{self._done}. It is cut off; copy or export it again."
             )
         data: bytes = self._inflater.decompress(pending, 16 * _CHUNK)
         return data
 
-    def _keep(self, data: bytes) -> None:
+    def _store(self, data: bytes) -> None:
         dropped = min(self._skip, len(data))
         self._skip -= dropped
         data = data[dropped : dropped + self.total - self._done]
@@ -214,116 +255,114 @@ class InflatedBytes:
             self._file.write(data)
         self._done += len(data)
 
-    def _check_trailer(self, file: Any) -> None:
+    def _check_trailer(self, file: IO[bytes]) -> None:
         """Let the codec compare its checksum, which stands behind the last data byte."""
         for _ in range(4):
             if self._inflater.eof:
                 return
-            self._inflate(file)
+            self._inflate_next(file)
 
 
-class RawFrames:
-    """Frames that lie one after the other in decoded bytes (a FrameSource).
-
-    Args:
-        path: named in messages.
-        data: where the bytes are.
-        stored: their type, with its byte order.
-        shape: (frame, row, column[, value]); values of one voxel are neighbours.
-        start: first byte of frame 0.
-        pick: take only this value of each voxel, so that `shape` of the source has no value axis.
-        slope, intercept: value = stored * slope + intercept.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        data: Bytes,
-        stored: np.dtype[Any],
-        shape: tuple[int, ...],
-        *,
-        start: int = 0,
-        pick: int | None = None,
-        slope: float = 1.0,
-        intercept: float = 0.0,
-    ) -> None:
-        self._path = path
-        self._data = data
-        self._stored = stored
-        self._start = start
-        self._pick = pick
-        self._frame_shape = shape[1:]
-        self._slope = slope
-        self._intercept = intercept
-        self._scaled = (slope, intercept) != (1.0, 0.0)
-        small = stored.itemsize <= 2 or stored == np.float32
-        scaled_type = np.dtype(np.float32 if small else np.float64)
-        self._dtype: np.dtype[Any] = scaled_type if self._scaled else stored.newbyteorder("=")
-        self._shape = shape if pick is None else shape[:3]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
-        count = int(np.prod(self._frame_shape, dtype=np.int64)) * self._stored.itemsize
-        frame = np.frombuffer(self._data.read(self._start + index * count, count), self._stored)
-        frame = frame.reshape(self._frame_shape)
-        if self._pick is not None:
-            frame = frame[..., self._pick]
-        if not self._scaled:
-            return frame.astype(self._dtype)
-        return (frame * np.float64(self._slope) + np.float64(self._intercept)).astype(self._dtype)
+def open_plain_bytes(path: Path, offset: int, total: int) -> PlainBytes:
+    """Stored bytes from `offset` on, after a check that `total` of them are there."""
+    size = check_file(path)
+    if size < offset + total:
+        raise ReadError(
+            f"{path} is cut off: it declares {total} bytes of data from byte {offset} on, "
+            f"but has only {size} bytes. Copy or export it again."
+        )
+    return PlainBytes(path, offset)
 
 
-@dataclass(frozen=True)
-class HeldBytes:
-    """Bytes that are in memory already."""
-
-    path: Path
-    held: bytes
-
-    def read(self, start: int, count: int) -> bytes:
-        data = self.held[start : start + count]
-        if len(data) != count:
-            raise ReadError(
-                f"{self.path} ends early: {start + count} bytes of data wanted, {len(self.held)} found"
-            )
-        return data
-
-
-def beside(header: Path, name: str) -> Path:
+def resolve_data_file(header: Path, name: str) -> Path:
     """The data file that a header names; it must lie in the folder of the header or below.
 
     Raises:
-        ReadError: a path that leads out of that folder, or nothing there.
+        ReadError: a path that leads out of that folder, or to nothing.
     """
     folder = header.parent.resolve()
     data = (folder / name).resolve()
     if not data.is_relative_to(folder):
         raise ReadError(
-            f"{header} keeps its data in {name!r}, outside its own folder; put both files into one folder"
+            f"{header} refers to its data as {name!r}, outside its own folder; "
+            "put both files into one folder"
         )
     if not data.is_file():
         raise ReadError(
-            f"{header} keeps its data in {name!r}, which is not there; copy both files together"
+            f"{header} refers to its data as {name!r}, which is not there; copy both files together"
         )
     return data
 
 
-def plain(path: Path, offset: int, total: int) -> PlainBytes:
-    """Stored bytes from `offset` on, after a check that `total` of them are there."""
-    size = check_file(path)
-    if size < offset + total:
-        raise ReadError(
-            f"{path} is cut off: {total} bytes of data are declared from byte {offset} on, the file has {size}. "
-            "Copy or export it again."
-        )
-    return PlainBytes(path, offset)
+# --- frames of them ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RawLayout:
+    """How voxels lie in decoded bytes.
+
+    Attributes:
+        stored: their type, with its byte order.
+        shape: (frame, row, column[, component]); the components of one voxel are neighbours.
+        start: first byte of frame 0.
+        component: take only this component of each voxel; None for all.
+        slope, intercept: value = stored * slope + intercept.
+    """
+
+    stored: PixelType
+    shape: tuple[int, ...]
+    start: int = 0
+    component: int | None = None
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether values differ from what is stored."""
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.stored.itemsize
+
+    @property
+    def value_type(self) -> PixelType:
+        """Type of the values in native byte order."""
+        if not self.is_scaled:
+            return self.stored.newbyteorder("=")
+        fits_float32 = self.stored.itemsize <= 2 or self.stored == np.float32
+        if fits_float32:
+            return np.dtype(np.float32)
+        return np.dtype(np.float64)
+
+
+class RawFrames(LazyFrames):
+    """Frames that lie one after the other in decoded bytes.
+
+    Args:
+        path: named in messages.
+        data: where the bytes are.
+        layout: how voxels lie in them.
+    """
+
+    def __init__(self, path: Path, data: ByteSource, layout: RawLayout) -> None:
+        shape = layout.shape
+        if layout.component is not None:
+            shape = shape[:3]
+        super().__init__(shape, layout.value_type)
+        self._path = path
+        self.data = data
+        self._layout = layout
+
+    def read_frame(self, index: int) -> Pixels:
+        layout = self._layout
+        start = layout.start + index * layout.frame_bytes
+        stored = np.frombuffer(self.data.read(start, layout.frame_bytes), layout.stored)
+        frame = stored.reshape(layout.shape[1:])
+        if layout.component is not None:
+            frame = frame[..., layout.component]
+        if not layout.is_scaled:
+            return frame.astype(self.dtype)
+        values = frame * np.float64(layout.slope) + np.float64(layout.intercept)
+        return values.astype(self.dtype)

@@ -7,44 +7,52 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
+from segscope.io.frame_source import Pixels, PixelType
 from segscope.masks import Masks, Runs
 from segscope.stack import Stack
 
 log = logging.getLogger("segscope.io")
 
+_MAX_OFF_GRID = 0.1  # voxels, at the corners of the stack
 
-def label_type(masks: Masks) -> np.dtype[Any]:
+
+def label_type(masks: Masks) -> PixelType:
     """The smallest unsigned type that holds every object id."""
-    return np.dtype(np.uint8 if max(masks.object_ids, default=0) <= 255 else np.uint16)
+    if max(masks.object_ids, default=0) <= 255:
+        return np.dtype(np.uint8)
+    return np.dtype(np.uint16)
 
 
-def label_frames(masks: Masks, path: Path) -> Iterator[NDArray[Any]]:
-    """Label maps frame by frame in `label_type`; says so when overlapping masks do not fit into one
-    map.
-    """
-    kind = label_type(masks)
-    said = False
+def iter_label_frames(masks: Masks, path: Path) -> Iterator[Pixels]:
+    """Label maps frame by frame in `label_type`; warns once if overlapping objects lose pixels."""
+    dtype = label_type(masks)
+    has_warned = False
     for index, labels in enumerate(masks.iter_labels()):
         areas = sum(masks.area(index, object_id) for object_id in masks.object_ids)
-        if areas > np.count_nonzero(labels) and not said:
-            said = True
+        if areas > np.count_nonzero(labels) and not has_warned:
+            has_warned = True
             log.warning(
-                "%s: objects overlap (first on frame %d); a label file holds one object a voxel, the higher number is "
-                "kept. Write .seg.nrrd, .json or .dcm to keep all of them.", path, index,
-            )  # fmt: skip
-        yield labels.astype(kind)
+                "%s: objects overlap (first on frame %d); a label file stores one object per "
+                "voxel, and the higher object id wins. Write .seg.nrrd, .json or .dcm to keep "
+                "all of them.",
+                path,
+                index,
+            )
+        yield labels.astype(dtype)
+
+
+# --- labels to masks -----------------------------------------------------------------------------
 
 
 def masks_from_frames(
     path: Path,
-    frames: Iterable[NDArray[Any]],
+    frames: Iterable[Pixels],
     shape_zyx: tuple[int, int, int],
     *,
     names: Mapping[int, str] | None = None,
@@ -56,139 +64,158 @@ def masks_from_frames(
         ReadError: a frame that holds no labels (colours, fractions, negative or too large numbers).
     """
     runs: dict[tuple[int, int], Runs] = {}
-    found: dict[int, str] = {}
+    all_names: dict[int, str] = {}
     for index, frame in enumerate(frames):
         if frame.ndim != 2:
             raise ReadError(
-                f"{path} holds colours or channels, not labels; masks are one number a pixel"
+                f"{path} holds colours or channels, not labels; masks have one number per pixel"
             )
         try:
             part = Masks.from_labels(frame)
         except UsageError as error:
             raise ReadError(f"{path} holds no masks on frame {index}: {error}") from error
         runs.update({(index, object_id): part.runs[0, object_id] for _, object_id in part.runs})
-        found.update(part.names)
-    return Masks(
-        shape_zyx, runs, dict(sorted({**found, **(names or {})}.items())), geometry=geometry
-    )
+        all_names.update(part.names)
+    all_names.update(names or {})
+    return Masks(shape_zyx, runs, dict(sorted(all_names.items())), geometry=geometry)
 
 
-def masks_of_stack(stack: Stack, names: Mapping[int, str] | None = None) -> Masks:
+def masks_from_stack(stack: Stack) -> Masks:
     """Masks of a stack whose values are labels."""
     path = stack.path or Path("this stack")
     frames = (stack[index] for index in range(len(stack)))
-    found = names if names is not None else stack.meta.get("names")
-    return masks_from_frames(path, frames, stack.shape_zyx, names=found, geometry=stack.geometry)
+    names = stack.meta.get("names")
+    return masks_from_frames(path, frames, stack.shape_zyx, names=names, geometry=stack.geometry)
 
 
-def one_bit(masks: Masks) -> Masks:
-    """The same masks; where 255 is the only label, as images of one object have it, it becomes
-    object 1.
-    """
+def renumber_binary(masks: Masks) -> Masks:
+    """The same masks; a single label 255, as images of one object have it, becomes object 1."""
     if set(masks.names) != {255}:
         return masks
-    return replace(
-        masks, runs={(frame, 1): runs for (frame, _), runs in masks.runs.items()}, names={1: ""}
-    )
+    runs = {(frame, 1): frame_runs for (frame, _), frame_runs in masks.runs.items()}
+    return replace(masks, runs=runs, names={1: ""})
 
 
-def names_of(text: object) -> dict[int, str]:
-    """Object names of the note that our writers leave in a file; nothing when there is none."""
+def with_names(masks: Masks, names: Mapping[int, str]) -> Masks:
+    """The same masks with the names that a file states."""
+    return replace(masks, names=dict(sorted({**masks.names, **names}.items())))
+
+
+def parse_names(note: object) -> dict[int, str]:
+    """Object names in the note that our writers leave in a file; empty for any other text."""
     try:
-        return {int(key): str(value) for key, value in json.loads(str(text))["names"].items()}
+        names = json.loads(str(note))["names"]
+        return {int(key): str(value) for key, value in names.items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
-def note_of(names: Mapping[int, str]) -> str:
-    """The note that `names_of` reads."""
+def format_names(names: Mapping[int, str]) -> str:
+    """The note that `parse_names` reads."""
     return json.dumps({"names": {str(key): names[key] for key in sorted(names)}}, ensure_ascii=True)
 
 
-def on_grid_of(masks: Masks, like: Stack | None, path: Path) -> Masks:
-    """Masks on the grid of `like`: as they are, or flipped, turned, cropped and padded by the two
-    affines.
+# --- masks on the grid of their stack ------------------------------------------------------------
+
+
+def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
+    """Masks on the grid of `like`: flipped, turned, cropped and padded by the affines if need be.
 
     Voxels are moved whole, never interpolated. `like` may run along another axis than the file.
 
     Raises:
-        ReadError: the file lies on a grid that is not reached by whole voxels.
+        ReadError: the file lies on a grid that whole voxel steps do not reach.
     """
     if like is None:
         return masks
     if masks.geometry is None or like.geometry is None:
-        return _by_shape(masks, like, path)
+        return _place_by_shape(masks, like, path)
     if masks.shape_zyx == like.shape_zyx and masks.geometry.same_grid(like.geometry):
         return replace(masks, geometry=like.geometry, times_s=like.times_s, axis=like.axis)
-    step, shift = _whole_steps(like.geometry, masks, like, path)
+    step, shift = _whole_voxel_steps(masks.geometry, like.geometry, masks, like, path)
     runs: dict[tuple[int, int], Runs] = {}
     for object_id in masks.object_ids:
-        moved = _gather(masks.of(object_id), step, shift, like.shape_zyx)
+        moved = _move_voxels(masks.of(object_id), step, shift, like.shape_zyx)
         part = Masks.from_labels(moved.view(np.uint8))
         runs.update({(frame, object_id): value for (frame, _), value in part.runs.items()})
-    return replace(masks, shape_zyx=like.shape_zyx, runs=runs, scores={}, geometry=like.geometry,
-                   times_s=like.times_s, axis=like.axis)  # fmt: skip
+    return replace(
+        masks,
+        shape_zyx=like.shape_zyx,
+        runs=runs,
+        scores={},
+        geometry=like.geometry,
+        times_s=like.times_s,
+        axis=like.axis,
+    )
 
 
-def _by_shape(masks: Masks, like: Stack, path: Path) -> Masks:
+def _place_by_shape(masks: Masks, like: Stack, path: Path) -> Masks:
     turned = masks
     if like.axis:
-        shape = list(masks.shape_zyx)
-        shape.insert(0, shape.pop(like.axis))
-        turned = Masks.from_labels(np.moveaxis(masks.labels, like.axis, 0), names=masks.names)
+        labels = np.moveaxis(masks.labels, like.axis, 0)
+        turned = Masks.from_labels(labels, names=masks.names)
     if turned.shape_zyx != like.shape_zyx:
         raise ReadError(
-            f"{path} holds masks of {' x '.join(map(str, turned.shape_zyx))} (frame x row x column), the stack is "
-            f"{' x '.join(map(str, like.shape_zyx))}; give the masks that belong to this stack"
+            f"{path} holds masks of {_format_shape(turned.shape_zyx)} (frame x row x column), but "
+            f"the stack is {_format_shape(like.shape_zyx)}; "
+            "give the masks that belong to this stack"
         )
     return replace(turned, geometry=like.geometry, times_s=like.times_s, axis=like.axis)
 
 
-def _whole_steps(
-    wanted: Geometry, masks: Masks, like: Stack, path: Path
+def _whole_voxel_steps(
+    source: Geometry, target: Geometry, masks: Masks, like: Stack, path: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Voxel index of the masks for voxel index (x, y, frame) of the stack: step @ index + shift, in
-    whole numbers.
-    """
-    assert masks.geometry is not None
-    between = np.linalg.inv(masks.geometry.affine) @ wanted.affine
-    step = np.round(between[:3, :3]).astype(np.int64)
-    shift = np.round(between[:3, 3]).astype(np.int64)
-    corners = np.array(
-        np.meshgrid(*[(0, length - 1) for length in like.shape_zyx[::-1]], indexing="ij")
-    ).reshape(3, -1)
-    off = between[:3, :3] @ corners + between[:3, 3:] - (step @ corners + shift[:, None])
-    if not np.array_equal(np.abs(step).sum(axis=0), [1, 1, 1]) or np.abs(off).max() > 0.1:
+    """Voxel index of the masks for voxel index (x, y, frame) of the stack: step @ index + shift."""
+    between = np.linalg.inv(source.affine) @ target.affine
+    exact_step = between[:3, :3]
+    exact_shift = between[:3, 3]
+    step = np.round(exact_step).astype(np.int64)
+    shift = np.round(exact_shift).astype(np.int64)
+    ends = [(0, length - 1) for length in like.shape_zyx[::-1]]
+    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
+    off = exact_step @ corners + exact_shift[:, None] - (step @ corners + shift[:, None])
+    is_axis_swap = np.array_equal(np.abs(step).sum(axis=0), [1, 1, 1])
+    if not is_axis_swap or np.abs(off).max() > _MAX_OFF_GRID:
         raise ReadError(
-            f"{path} lies on another grid: {_describe(masks.shape_zyx, masks.geometry)}, the stack "
-            f"{_describe(like.shape_zyx, wanted)}. Resample the masks onto the grid of the stack first."
+            f"{path} lies on another grid: {_describe_grid(masks.shape_zyx, source)}; the stack "
+            f"has {_describe_grid(like.shape_zyx, target)}. Resample the masks onto the grid of "
+            "the stack first."
         )
     return step, shift
 
 
-def _describe(shape: tuple[int, ...], geometry: Geometry) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _describe_grid(shape: tuple[int, ...], geometry: Geometry) -> str:
     spacing = " x ".join(f"{value:.3g}" for value in geometry.spacing_zyx_mm)
     first = ", ".join(f"{value:.1f}" for value in geometry.affine[:3, 3])
-    return f"{' x '.join(map(str, shape))} voxels of {spacing} mm (frame x row x column) with the first at ({first}) mm"
+    return (
+        f"{_format_shape(shape)} voxels of {spacing} mm (frame x row x column) "
+        f"with the first at ({first}) mm"
+    )
 
 
-def _gather(
+def _move_voxels(
     volume: NDArray[np.bool_],
     step: NDArray[np.int64],
     shift: NDArray[np.int64],
     shape_zyx: tuple[int, int, int],
 ) -> NDArray[np.bool_]:
     """`result[z, y, x] = volume` at step @ (x, y, z) + shift, False outside."""
-    from_axis = [
-        int(np.flatnonzero(step[:, column])[0]) for column in range(3)
-    ]  # source axis (x, y, z) of each axis
     source = volume.transpose(2, 1, 0)  # (x, y, z)
-    picks = []
+    axes = []  # of the source, for each axis (x, y, z) of the result
+    indices = []
     inside = []
-    for column, source_axis in enumerate(from_axis):
-        indices = step[source_axis, column] * np.arange(shape_zyx[2 - column]) + shift[source_axis]
-        inside.append((indices >= 0) & (indices < source.shape[source_axis]))
-        picks.append(np.clip(indices, 0, source.shape[source_axis] - 1))
-    turned = source.transpose(from_axis)[np.ix_(*picks)] & inside[0][:, None, None]
-    turned &= inside[1][None, :, None] & inside[2][None, None, :]
-    return np.ascontiguousarray(turned.transpose(2, 1, 0))
+    for target_axis in range(3):
+        axis = int(np.flatnonzero(step[:, target_axis])[0])
+        length = shape_zyx[2 - target_axis]
+        index = step[axis, target_axis] * np.arange(length) + shift[axis]
+        axes.append(axis)
+        inside.append((index >= 0) & (index < source.shape[axis]))
+        indices.append(np.clip(index, 0, source.shape[axis] - 1))
+    moved = source.transpose(axes)[np.ix_(*indices)] & inside[0][:, None, None]
+    moved &= inside[1][None, :, None] & inside[2][None, None, :]
+    return np.ascontiguousarray(moved.transpose(2, 1, 0))

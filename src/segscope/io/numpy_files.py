@@ -1,8 +1,8 @@
 """NPY and NPZ: arrays (frame, row, column[, channel]), and cases with `imgs`, `gts` and `spacing`
-as MedSAM has them.
+in MedSAM's layout.
 
-`spacing` in an NPZ is (x, y, frame) in millimetres, as SimpleITK's GetSpacing gives it to those who
-make such files.
+`spacing` in an NPZ is (x, y, frame) in millimetres, the order of SimpleITK's GetSpacing, with which
+such files are made.
 """
 
 from __future__ import annotations
@@ -11,24 +11,31 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import Geometry
 from segscope.io.base import FitsAll, ReadOptions, check_declared, suffix_of
-from segscope.io.byte_sources import check_file, choose, plain, reading, refuse_options
+from segscope.io.byte_sources import (
+    check_file,
+    choose_part,
+    open_plain_bytes,
+    reading,
+    refuse_options,
+)
+from segscope.io.frame_source import Pixels, PixelType
 from segscope.io.label_frames import (
-    label_frames,
+    format_names,
+    iter_label_frames,
     label_type,
     masks_from_frames,
-    names_of,
-    note_of,
-    on_grid_of,
-    one_bit,
+    parse_names,
+    place_on_grid,
+    renumber_binary,
+    with_names,
 )
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -37,12 +44,12 @@ SUFFIXES = (".npy", ".npz")
 IMAGE_NAMES = ("imgs", "img", "image", "images", "data", "volume", "arr_0")
 MASK_NAMES = ("gts", "segs", "labels", "label", "masks", "mask", "gt", "seg", "arr_0")
 _WHAT = "a numpy file"
+_MAX_INFLATION = 1100  # deflate turns one byte into at most 1032
+_MAX_COMMENT = 65535  # bytes, of a zip file
 
 
 class NumpyFile:
-    """`.npy` is mapped, not loaded; of `.npz` only the image is inflated. Nothing is ever
-    unpickled.
-    """
+    """`.npy` is memory-mapped; of `.npz` only the image is inflated. Nothing is ever unpickled."""
 
     name = "numpy"
     suffixes = SUFFIXES
@@ -54,103 +61,108 @@ class NumpyFile:
         with reading(path, _WHAT):
             check_file(path)
             if suffix_of(path, SUFFIXES) == ".npy":
-                return _stack(path, _mapped(path), options, None)
+                return _make_stack(path, _map_array(path), options, None)
             with zipfile.ZipFile(path) as archive:
-                array = _member(path, archive, _choose(path, archive, IMAGE_NAMES))
-                return _stack(path, array, options, _geometry(path, archive))
+                array = _load_member(path, archive, _select_member(path, archive, IMAGE_NAMES))
+                return _make_stack(path, array, options, _read_geometry(path, archive))
 
 
-def _stack(
-    path: Path, array: NDArray[Any], options: ReadOptions, geometry: Geometry | None
+def _make_stack(
+    path: Path, array: Pixels, options: ReadOptions, geometry: Geometry | None
 ) -> Stack:
-    several = array.ndim == 4 and array.shape[-1] > 4
-    refuse_options(path, options, *(["volume"] if several else []))
-    if (
-        several
-    ):  # four axes without colours: time points of a volume, or somebody's channels; let them say
-        array = array[
-            choose(path, options.volume, array.shape[0], "volumes (first axis)", "volume")
-        ]
+    # four axes without colours: time points of a volume, or channels; the user decides
+    is_series = array.ndim == 4 and array.shape[-1] > 4
+    supported = ["volume"] if is_series else []
+    refuse_options(path, options, *supported)
+    if is_series:
+        count = array.shape[0]
+        array = array[choose_part(path, options.volume, count, "volumes (first axis)", "volume")]
     if array.ndim not in (2, 3, 4):
         raise ReadError(
-            f"{path} holds an array of shape {array.shape}; wanted (frame, row, column[, channel])"
+            f"{path} holds an array of shape {array.shape}; "
+            "expected (frame, row, column[, channel])"
         )
-    stack = Stack.from_array(array if array.dtype != np.float16 else array.astype(np.float32))
-    return replace(stack, path=path, geometry=geometry)
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    return replace(Stack.from_array(array), path=path, geometry=geometry)
 
 
-def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and type, after checks against what this program takes."""
+# --- arrays --------------------------------------------------------------------------------------
+
+
+def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], bool, PixelType]:
+    """Shape, whether the array is stored in column order, and type; within our limits."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
-        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
+        shape, is_column_order, dtype = np.lib.format.read_array_header_1_0(file)
     elif version == (2, 0):
-        shape, columns_first, dtype = np.lib.format.read_array_header_2_0(file)
+        shape, is_column_order, dtype = np.lib.format.read_array_header_2_0(file)
     else:
         raise ReadError(
-            f"{path} is of version {version} of the numpy format; wanted 1.0 or 2.0. Save it again."
+            f"{path} has version {version} of the numpy format; expected 1.0 or 2.0. Save it again."
         )
     if dtype.kind not in "buif" or dtype.itemsize > 8:
         raise ReadError(
-            f"{path} holds values of type {dtype}; wanted whole or real numbers (objects are never loaded)"
+            f"{path} holds values of type {dtype}; expected integers or real numbers "
+            "(objects are never loaded)"
         )
-    frame = (1,) * (3 - len(shape)) + shape
-    check_declared(path, frame if len(shape) > 1 else (1, 1, *shape), dtype.itemsize)
-    return shape, columns_first, dtype
+    padded_shape = (1,) * (3 - len(shape)) + shape
+    check_declared(path, padded_shape, dtype.itemsize)
+    return shape, is_column_order, dtype
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+def _map_array(path: Path) -> Pixels:
     with path.open("rb") as file:
         shape, _, dtype = _read_header(path, file)
-        plain(path, file.tell(), int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        open_plain_bytes(path, file.tell(), int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+    return _in_native_order(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _in_native_order(array: Pixels) -> Pixels:
     if array.dtype.isnative:
         return array
     return array.astype(array.dtype.newbyteorder("="))
 
 
-def _names(archive: zipfile.ZipFile) -> list[str]:
-    return [
-        entry.filename.removesuffix(".npy")
-        for entry in archive.infolist()
-        if entry.filename.endswith(".npy")
-    ]
+def _member_names(archive: zipfile.ZipFile) -> list[str]:
+    files = [entry.filename for entry in archive.infolist()]
+    return [file.removesuffix(".npy") for file in files if file.endswith(".npy")]
 
 
-def _choose(path: Path, archive: zipfile.ZipFile, wanted: Sequence[str]) -> str:
-    names = _names(archive)
-    for name in wanted:
+def _select_member(path: Path, archive: zipfile.ZipFile, candidates: Sequence[str]) -> str:
+    """The first candidate that the archive holds, or its only array."""
+    names = _member_names(archive)
+    for name in candidates:
         if name in names:
             return name
     if len(names) == 1:
         return names[0]
-    raise ReadError(
-        f"{path} holds the arrays {', '.join(names[:10]) or '(none)'}; wanted one called {wanted[0]}"
-    )
+    listing = ", ".join(names[:10]) or "(none)"
+    raise ReadError(f"{path} holds the arrays {listing}; expected one named {candidates[0]}")
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+def _load_member(path: Path, archive: zipfile.ZipFile, name: str) -> Pixels:
     entry = archive.getinfo(name + ".npy")
     if entry.flag_bits & 1:
         raise ReadError(f"{path} is encrypted; store it without a password")
     with archive.open(entry) as file:
-        shape, columns_first, dtype = _read_header(path, file)
+        shape, is_column_order, dtype = _read_header(path, file)
         count = int(np.prod(shape, dtype=np.int64))
-        stated = entry.file_size - file.tell()
-        if stated != count * dtype.itemsize or entry.file_size > 1100 * (entry.compress_size + 1):
+        size = entry.file_size - file.tell()
+        is_bomb = entry.file_size > _MAX_INFLATION * (entry.compress_size + 1)
+        if size != count * dtype.itemsize or is_bomb:
             raise ReadError(
-                f"{path} declares {shape} values of {dtype} for {name!r}, which its {entry.compress_size} stored bytes "
-                f"({entry.file_size} inflated) cannot be; it is damaged or made to mislead"
+                f"{path} declares {shape} values of {dtype} for {name!r}, which its "
+                f"{entry.compress_size} stored bytes ({entry.file_size} inflated) cannot be; "
+                "it is damaged or made to mislead"
             )
         flat = np.empty(count, dtype)
-        _fill(path, file, flat)
-    array = flat.reshape(shape, order="F" if columns_first else "C")
-    if array.dtype.isnative:
-        return array
-    return array.astype(array.dtype.newbyteorder("="))
+        _read_into(path, file, flat)
+    array = flat.reshape(shape, order="F" if is_column_order else "C")
+    return _in_native_order(array)
 
 
-def _fill(path: Path, file: IO[bytes], flat: NDArray[Any]) -> None:
+def _read_into(path: Path, file: IO[bytes], flat: Pixels) -> None:
     target = flat.view(np.uint8)
     done = 0
     while done < len(target):
@@ -165,46 +177,53 @@ def _fill(path: Path, file: IO[bytes], flat: NDArray[Any]) -> None:
         raise ReadError(f"{path} holds more data than it declares; it is damaged")
 
 
-def _geometry(path: Path, archive: zipfile.ZipFile) -> Geometry | None:
-    names = _names(archive)
+def _read_geometry(path: Path, archive: zipfile.ZipFile) -> Geometry | None:
+    names = _member_names(archive)
     if "affine" in names:
-        return Geometry(_member(path, archive, "affine"))
+        return Geometry(_load_member(path, archive, "affine"))
     if "spacing" not in names:
         return None
-    spacing = [float(value) for value in _member(path, archive, "spacing").ravel()]
-    if len(spacing) != 3 or not all(np.isfinite(value) and value > 0 for value in spacing):
+    spacing = [float(value) for value in _load_member(path, archive, "spacing").ravel()]
+    is_usable = len(spacing) == 3 and np.isfinite(spacing).all() and min(spacing) > 0
+    if not is_usable:
         raise ReadError(
-            f"{path} has the spacing {spacing}; wanted three positive millimetres (x, y, frame)"
+            f"{path} has the spacing {spacing}; expected three positive millimetres (x, y, frame)"
         )
-    return Geometry.from_spacing((spacing[2], spacing[1], spacing[0]))
+    x, y, frame = spacing
+    return Geometry.from_spacing((frame, y, x))
+
+
+# --- masks ---------------------------------------------------------------------------------------
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label array (`gts`, `segs`, `labels` ...). Where 255 is the only label it becomes
-    object 1.
+    """Masks of a label array (`gts`, `segs`, `labels` ...).
+
+    Where 255 is the only label it becomes object 1.
     """
     with reading(path, "a numpy file with masks"):
         check_file(path)
         if suffix_of(path, SUFFIXES) == ".npy":
-            return on_grid_of(one_bit(_labels(path, _mapped(path), None)), like, path)
+            masks = _masks_from_array(path, _map_array(path), None)
+            return place_on_grid(renumber_binary(masks), like, path)
         with zipfile.ZipFile(path) as archive:
-            name = _choose(path, archive, MASK_NAMES)
-            if archive.comment:
-                names = names_of(archive.comment.decode("utf-8", "replace"))
-            else:
-                names = {}
-            masks = _labels(path, _member(path, archive, name), _geometry(path, archive))
-            if names:
-                masks = replace(masks, names=dict(sorted({**masks.names, **names}.items())))
-            # `spacing` alone is no place in the world: compare by shape then
-            if "affine" in _names(archive) or like is None:
-                placed = masks
-            else:
-                placed = replace(masks, geometry=None)
-            return on_grid_of(placed if names else one_bit(placed), like, path)
+            return place_on_grid(_read_npz_masks(path, archive, like), like, path)
 
 
-def _labels(path: Path, array: NDArray[Any], geometry: Geometry | None) -> Masks:
+def _read_npz_masks(path: Path, archive: zipfile.ZipFile, like: Stack | None) -> Masks:
+    name = _select_member(path, archive, MASK_NAMES)
+    array = _load_member(path, archive, name)
+    masks = _masks_from_array(path, array, _read_geometry(path, archive))
+    if "affine" not in _member_names(archive) and like is not None:
+        # `spacing` alone is no place in the world: such masks are compared by their shape
+        masks = replace(masks, geometry=None)
+    names = parse_names(archive.comment.decode("utf-8", "replace"))
+    if names:
+        return with_names(masks, names)
+    return renumber_binary(masks)
+
+
+def _masks_from_array(path: Path, array: Pixels, geometry: Geometry | None) -> Masks:
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3:
@@ -225,35 +244,39 @@ class NpzMasks(FitsAll):
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         masks = masks.on_stored_grid()
-        note = note_of(masks.names).encode()
-        if len(note) > 65535:
+        note = format_names(masks.names).encode()
+        if len(note) > _MAX_COMMENT:
             raise UsageError(
-                f"the names of {len(masks.names)} objects do not fit into {path}; write .json instead"
+                f"the names of {len(masks.names)} objects do not fit into {path}; "
+                "write .json instead"
             )
-        kind = label_type(masks)
         with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.comment = note
-            with _new_member(archive, "gts") as file:
-                head = {
-                    "descr": np.lib.format.dtype_to_descr(kind),
-                    "fortran_order": False,
-                    "shape": masks.shape_zyx,
-                }
-                np.lib.format.write_array_header_1_0(file, head)
-                for frame in label_frames(masks, path):
-                    file.write(frame.tobytes())
+            _write_labels(archive, masks, path)
             if masks.geometry is not None:
-                for name, value in (
-                    ("spacing", np.array(masks.geometry.spacing_zyx_mm[::-1])),
-                    ("affine", masks.geometry.affine),
-                ):
-                    with _new_member(archive, name) as file:
-                        np.lib.format.write_array(
-                            file, np.ascontiguousarray(value), allow_pickle=False
-                        )
+                spacing = np.array(masks.geometry.spacing_zyx_mm[::-1])
+                _write_array(archive, "spacing", spacing)
+                _write_array(archive, "affine", masks.geometry.affine)
 
 
-def _new_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+def _write_labels(archive: zipfile.ZipFile, masks: Masks, path: Path) -> None:
+    header = {
+        "descr": np.lib.format.dtype_to_descr(label_type(masks)),
+        "fortran_order": False,
+        "shape": masks.shape_zyx,
+    }
+    with _open_member(archive, "gts") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for frame in iter_label_frames(masks, path):
+            file.write(frame.tobytes())
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, array: Pixels) -> None:
+    with _open_member(archive, name) as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     entry = zipfile.ZipInfo(f"{name}.npy")  # without a date: equal masks make equal files
     entry.compress_type = zipfile.ZIP_DEFLATED
     return archive.open(entry, "w", force_zip64=True)

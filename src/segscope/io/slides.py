@@ -1,7 +1,8 @@
-"""Whole-slide files in, through openslide: the most detailed level that one image can hold."""
+"""Whole-slide files in, through openslide: the most detailed level that fits into one image."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from segscope.errors import ReadError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.frame_source import LazyFrames
 from segscope.stack import Stack
 
 MOST_PIXELS = 2**25
-"""Pixels of the level that is chosen, at most (about 5,800 x 5,800)."""
+"""Pixels of the level that is read, at most (about 5,800 x 5,800)."""
 
 _SUFFIXES = (".svs", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide")
 _WHAT = "a whole slide"
@@ -32,8 +34,7 @@ class Slide:
         return path.is_file() and suffix_of(path, _SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
-        """Open one level as a image; `meta` says which one and how much smaller than the scan it
-        is.
+        """Open one level as an image; `meta` says which one, and by how much it is downsampled.
 
         Raises:
             ReadError: damaged, not a slide, or no level is small enough.
@@ -44,38 +45,40 @@ class Slide:
         openslide = require("openslide", "wsi", "read whole slides")
         with reading(path, _WHAT), openslide.OpenSlide(str(path)) as slide:
             sizes = [(height, width) for width, height in slide.level_dimensions]
-            fitting = [
-                level
-                for level, (rows, columns) in enumerate(sizes)
-                if rows * columns <= MOST_PIXELS
-            ]
-            if not fitting:
-                raise ReadError(
-                    f"{path}: the smallest level has {sizes[-1][0]} x {sizes[-1][1]} pixels, more than one image can "
-                    f"hold here ({MOST_PIXELS:,}); cut out a region or save the slide with more levels"
-                )
-            level = min(fitting, key=lambda number: -sizes[number][0] * sizes[number][1])
-            factor = float(slide.level_downsamples[level])
-            meta: dict[str, Any] = {
-                "level": level,
-                "level_sizes_hw": tuple(sizes),
-                "downsample": factor,
-                "notes": (),
-            }
-            pitch = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
+            level = _select_level(path, sizes)
+            downsample = float(slide.level_downsamples[level])
+            pixel_size_um = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
             background = "#" + slide.properties.get("openslide.background-color", "ffffff")
+        notes: tuple[str, ...] = ()
         if level:
-            meta["notes"] = (
-                f"level {level} of {len(sizes)} is read, {factor:.4g} times smaller than the scan",
-            )
-        geometry = _geometry(pitch, factor)
-        return Stack(SlideFrame(path, level, sizes[level], background), "image", "microscopy", geometry, None, path,
-                     meta=meta)  # fmt: skip
+            notes = (f"level {level} of {len(sizes)} is read, downsampled {downsample:.4g} times",)
+        meta: dict[str, Any] = {
+            "level": level,
+            "level_sizes_hw": tuple(sizes),
+            "downsample": downsample,
+            "notes": notes,
+        }
+        frames = SlideFrame(path, level, sizes[level], background)
+        geometry = _make_geometry(pixel_size_um, downsample)
+        return Stack(frames, "image", "microscopy", geometry, None, path, meta=meta)
 
 
-def _geometry(pitch: list[str | None], factor: float) -> Geometry | None:
+def _select_level(path: Path, sizes: Sequence[tuple[int, int]]) -> int:
+    """The largest level (rows, columns) that fits."""
+    pixels = [rows * columns for rows, columns in sizes]
+    fitting = [level for level, count in enumerate(pixels) if count <= MOST_PIXELS]
+    if not fitting:
+        rows, columns = sizes[-1]
+        raise ReadError(
+            f"{path}: the smallest level has {rows} x {columns} pixels, more than one image may "
+            f"have here ({MOST_PIXELS:,}); crop a region, or save the slide with more levels"
+        )
+    return max(fitting, key=lambda level: pixels[level])
+
+
+def _make_geometry(pixel_size_um: Sequence[str | None], downsample: float) -> Geometry | None:
     try:
-        y, x = (float(value or 0) * 1e-3 * factor for value in pitch)
+        y, x = (float(value or 0) * 1e-3 * downsample for value in pixel_size_um)
     except ValueError:
         return None
     if np.isfinite([y, x]).all() and min(y, x) > 0:
@@ -83,8 +86,8 @@ def _geometry(pitch: list[str | None], factor: float) -> Geometry | None:
     return None
 
 
-class SlideFrame:
-    """One level of a slide as a `FrameSource` of a single frame (row, column, 3) uint8.
+class SlideFrame(LazyFrames):
+    """One level of a slide: a single frame (row, column, 3) uint8.
 
     Args:
         path: the slide.
@@ -94,31 +97,20 @@ class SlideFrame:
     """
 
     def __init__(self, path: Path, level: int, size_hw: tuple[int, int], background: str) -> None:
-        check_declared(path, (1, *size_hw, 3), 1)
+        shape = (1, *size_hw, 3)
+        check_declared(path, shape, 1)
+        super().__init__(shape, np.dtype(np.uint8))
         self.path = path
         self.level = level
-        self._size = size_hw
         self._background = background
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (1, *self._size, 3)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.uint8)
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        if index != 0:
-            raise IndexError(f"frame {index} of a image with one frame")
+    def read_frame(self, index: int) -> NDArray[np.uint8]:  # noqa: ARG002 - there is one
         openslide = require("openslide", "wsi", "read whole slides")
         from PIL import Image
 
+        _, rows, columns, _ = self.shape
         with reading(self.path, _WHAT), openslide.OpenSlide(str(self.path)) as slide:
-            pixels = slide.read_region((0, 0), self.level, self._size[::-1])
+            pixels = slide.read_region((0, 0), self.level, (columns, rows))
             canvas = Image.new("RGB", pixels.size, self._background)
             canvas.paste(pixels, mask=pixels.getchannel("A"))
             return np.array(canvas)

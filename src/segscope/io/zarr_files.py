@@ -1,27 +1,47 @@
 """OME-Zarr 0.4 and 0.5 (and plain zarr arrays) in, chunk by chunk. The metadata are JSON and are
-read here.
+parsed here.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segscope._optional import require
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, check_declared
-from segscope.io.byte_sources import choose, reading, refuse_options
+from segscope.io.byte_sources import choose_part, reading, refuse_options
+from segscope.io.frame_source import LazyFrames, Pixels
 from segscope.stack import Kind, Stack
 
+Json = Any
+"""What the metadata of an untrusted file hold."""
+ZarrNode = Any
+"""A zarr group or array; zarr is optional, so its types are not known here."""
+
 _MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-_MILLIMETRES = {"meter": 1e3, "centimeter": 10.0, "millimeter": 1.0, "micrometer": 1e-3, "nanometer": 1e-6,
-                "angstrom": 1e-7, "picometer": 1e-9}  # fmt: skip
-_SECONDS = {"second": 1.0, "millisecond": 1e-3, "microsecond": 1e-6, "minute": 60.0, "hour": 3600.0}
+_MILLIMETRES = {
+    "meter": 1e3,
+    "centimeter": 10.0,
+    "millimeter": 1.0,
+    "micrometer": 1e-3,
+    "nanometer": 1e-6,
+    "angstrom": 1e-7,
+    "picometer": 1e-9,
+}
+_SECONDS = {
+    "second": 1.0,
+    "millisecond": 1e-3,
+    "microsecond": 1e-6,
+    "minute": 60.0,
+    "hour": 3600.0,
+}
 _WHAT = "an OME-Zarr image"
 
 
@@ -38,7 +58,7 @@ class OmeZarr:
         """Open an image; frames are loaded when asked for.
 
         Raises:
-            UsageError: several volumes or images and no choice, or a choice that fits none.
+            UsageError: several volumes or images and no choice, or a choice that does not exist.
             ReadError: damaged, or axes that are no image, volume or video.
             MissingExtra: zarr is not installed.
         """
@@ -46,158 +66,228 @@ class OmeZarr:
         refuse_options(path, options, "volume", "channel")
         with reading(path, _WHAT):
             node = zarr.open(str(path), mode="r")
-            array, axes, scale, shift, units = _image(path, node)
-            source = ZarrFrames(path, array, axes, options)
-            return _stack(
-                path, source, dict(zip(axes, zip(scale, shift, units, strict=True), strict=True))
-            )
+            if hasattr(node, "keys"):
+                image = _read_ome_image(path, node)
+            else:
+                image = _read_plain_array(path, node)
+            return _make_stack(path, image, ZarrFrames(path, image, options))
 
 
-def _image(path: Path, node: Any) -> tuple[Any, list[str], list[float], list[float], list[str]]:
-    """Array of full resolution, axis names, and scale, shift and unit of each axis."""
-    if not hasattr(node, "keys"):
-        if node.ndim not in (2, 3):
-            raise ReadError(
-                f"{path} is a zarr array with {node.ndim} axes; without OME metadata 2 or 3 can be read"
-            )
-        return (
-            node,
-            ["z", "y", "x"][-node.ndim :],
-            [1.0] * node.ndim,
-            [0.0] * node.ndim,
-            [""] * node.ndim,
+# --- metadata ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Axis:
+    """One axis of an array.
+
+    Attributes:
+        name: "t", "c", "z", "y" or "x".
+        unit: as the file names it, empty where it does not.
+        scale: distance of two neighbours, in that unit.
+        shift: coordinate of the first, in that unit.
+    """
+
+    name: str
+    unit: str = ""
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def scale_mm(self) -> float | None:
+        """Distance of two neighbours in millimetres; None where the unit is no length."""
+        if self.unit not in _MILLIMETRES:
+            return None
+        return self.scale * _MILLIMETRES[self.unit]
+
+    @property
+    def shift_mm(self) -> float:
+        return self.shift * _MILLIMETRES.get(self.unit, 1.0)
+
+
+@dataclass(frozen=True)
+class ZarrImage:
+    """An array of full resolution and what its axes mean."""
+
+    array: ZarrNode
+    axes: Sequence[Axis]
+
+    def axis(self, name: str) -> Axis | None:
+        """The axis of a name, if the array has it."""
+        return next((axis for axis in self.axes if axis.name == name), None)
+
+    def length(self, name: str) -> int:
+        """Length of an axis; 1 where the array does not have it."""
+        for axis, length in zip(self.axes, self.array.shape, strict=True):
+            if axis.name == name:
+                return int(length)
+        return 1
+
+
+def _read_plain_array(path: Path, array: ZarrNode) -> ZarrImage:
+    if array.ndim not in (2, 3):
+        raise ReadError(
+            f"{path} is a zarr array with {array.ndim} axes; "
+            "without OME metadata only 2 or 3 axes can be read"
         )
-    attributes = dict(node.attrs)
-    described = attributes.get("ome", attributes).get("multiscales")
-    if not described:
-        inside = ", ".join(sorted(node.keys())[:8])
+    return ZarrImage(array, [Axis(name) for name in "zyx"[-array.ndim :]])
+
+
+def _read_ome_image(path: Path, group: ZarrNode) -> ZarrImage:
+    attributes = dict(group.attrs)
+    multiscales = attributes.get("ome", attributes).get("multiscales")
+    if not multiscales:
+        listing = ", ".join(sorted(group.keys())[:8])
         raise UsageError(
-            f"{path} is a zarr group without an image of its own; name one inside it ({inside})"
+            f"{path} is a zarr group without an image of its own; name one inside it ({listing})"
         )
-    image = described[0]
-    axes = [axis if isinstance(axis, str) else str(axis["name"]) for axis in image.get("axes", [])]
+    image = multiscales[0]
     level = image["datasets"][0]
     inner = str(level["path"])
     if ".." in Path(inner).parts or Path(inner).is_absolute():
         raise ReadError(
-            f"{path} names a level outside itself ({inner}); it is damaged or made to deceive"
+            f"{path} names a level outside itself ({inner}); it is damaged or malicious"
         )
-    array = node[inner]
-    axes = axes or ["t", "c", "z", "y", "x"][-array.ndim :]
-    known = len(set(axes)) == len(axes) == array.ndim and set(axes) <= set("tczyx")
-    if not known or axes[-2:] != ["y", "x"]:
+    array = group[inner]
+    axes = _read_axes(path, image, array.ndim)
+    _apply_transforms(axes, level.get("coordinateTransformations", []))
+    _apply_transforms(axes, image.get("coordinateTransformations", []))
+    return ZarrImage(array, axes)
+
+
+def _read_axes(path: Path, image: Mapping[str, Json], count: int) -> list[Axis]:
+    axes = []
+    for entry in image.get("axes", []):
+        if isinstance(entry, str):
+            axes.append(Axis(entry))
+        else:
+            axes.append(Axis(str(entry["name"]), str(entry.get("unit", ""))))
+    if not axes:
+        axes = [Axis(name) for name in "tczyx"[-count:]]
+    names = [axis.name for axis in axes]
+    is_distinct = len(set(names)) == len(names) == count
+    if not is_distinct or not set(names) <= set("tczyx") or names[-2:] != ["y", "x"]:
         raise ReadError(
-            f"{path} has axes {axes} for {array.ndim} dimensions; wanted are some of t, c, z and then y, x"
+            f"{path} has the axes {names} for {count} dimensions; "
+            "expected any of t, c, z, and then y, x"
         )
-    units = [
-        str(axis.get("unit", "")) if isinstance(axis, dict) else ""
-        for axis in image.get("axes", [])
-    ]
-    scale = [1.0] * len(axes)
-    shift = [0.0] * len(axes)
-    for step in (
-        *level.get("coordinateTransformations", []),
-        *image.get("coordinateTransformations", []),
-    ):
-        factors = [float(value) for value in step.get(step.get("type"), [])] or None
-        if step.get("type") == "scale" and factors and len(factors) == len(axes):
-            scale = [a * b for a, b in zip(scale, factors, strict=True)]
-            shift = [a * b for a, b in zip(shift, factors, strict=True)]
-        elif step.get("type") == "translation" and factors and len(factors) == len(axes):
-            shift = [a + b for a, b in zip(shift, factors, strict=True)]
-    return array, axes, scale, shift, units or [""] * len(axes)
+    return axes
 
 
-class ZarrFrames:
-    """Frames (row, column[, channel]) of a zarr array as a `FrameSource`; a frame loads the chunks
-    it touches.
+def _apply_transforms(axes: Sequence[Axis], transforms: Iterable[Mapping[str, Json]]) -> None:
+    """Apply scales and translations, in their order, to the scale and shift of the axes."""
+    for transform in transforms:
+        kind = str(transform.get("type"))
+        values = [float(value) for value in transform.get(kind, [])]
+        if len(values) != len(axes):
+            continue
+        for axis, value in zip(axes, values, strict=True):
+            if kind == "scale":
+                axis.scale *= value
+                axis.shift *= value
+            elif kind == "translation":
+                axis.shift += value
+
+
+# --- frames --------------------------------------------------------------------------------------
+
+
+class ZarrFrames(LazyFrames):
+    """Frames (row, column[, channel]) of a zarr array; a frame loads the chunks it touches.
 
     Args:
         path: named in messages.
-        array: the zarr array.
-        axes: names of its axes.
+        image: the array and its axes.
         options: which time point and channel.
     """
 
-    def __init__(self, path: Path, array: Any, axes: list[str], options: ReadOptions) -> None:
+    def __init__(self, path: Path, image: ZarrImage, options: ReadOptions) -> None:
+        array = image.array
+        dtype = np.dtype(array.dtype)
+        if dtype.kind not in "buif":
+            raise ReadError(f"{path} holds values of type {array.dtype}; expected numbers")
+        check_declared(path, (math.prod(array.shape[:-2]), *array.shape[-2:]), dtype.itemsize)
+        check_declared(path, (1, 1, *array.chunks), dtype.itemsize)
         self.path = path
-        self.axes = axes
-        self._array = array
-        if np.dtype(array.dtype).kind not in "buif":
-            raise ReadError(f"{path} holds {array.dtype}; images are numbers")
-        size = dict(zip(axes, array.shape, strict=True))
-        check_declared(
-            path, (math.prod(array.shape[:-2]), *array.shape[-2:]), np.dtype(array.dtype).itemsize
+        self.image = image
+        self.frame_axis = "z"
+        if image.length("z") == 1 and image.length("t") > 1:
+            self.frame_axis = "t"
+        self._fixed = self._fix_indices(options)
+        shape: tuple[int, ...] = (
+            image.length(self.frame_axis),
+            image.length("y"),
+            image.length("x"),
         )
-        check_declared(path, (1, 1, *array.chunks), np.dtype(array.dtype).itemsize)
-        self._fixed: dict[str, int] = {}
-        self.running = "z" if size.get("z", 1) > 1 or size.get("t", 1) == 1 else "t"
-        if self.running == "z" and "t" in size:
-            self._fixed["t"] = choose(path, options.volume, size["t"], "time points", "volume")
+        if image.axis("c") and "c" not in self._fixed:
+            shape = (*shape, image.length("c"))
+        super().__init__(shape, dtype.newbyteorder("="))
+
+    def _fix_indices(self, options: ReadOptions) -> dict[str, int]:
+        """The index along each axis that is neither frames, rows, columns nor channels."""
+        image = self.image
+        fixed: dict[str, int] = {}
+        if self.frame_axis == "z" and image.axis("t"):
+            times = image.length("t")
+            fixed["t"] = choose_part(self.path, options.volume, times, "time points", "volume")
         elif options.volume is not None:
-            raise UsageError(f"{path} has no choice of volume; leave the option volume out")
-        if self.running == "t" and "z" in size:
-            self._fixed["z"] = 0
-        channels = size.get("c", 1)
-        if "c" in size and (channels == 1 or options.channel is not None):
-            self._fixed["c"] = choose(path, options.channel, channels, "channels", "channel")
+            raise UsageError(f"the option volume does not apply to {self.path}; leave it out")
+        if self.frame_axis == "t" and image.axis("z"):
+            fixed["z"] = 0
+        channels = image.length("c")
+        if image.axis("c") and (channels == 1 or options.channel is not None):
+            fixed["c"] = choose_part(self.path, options.channel, channels, "channels", "channel")
         elif options.channel not in (None, 0):
-            raise UsageError(f"{path} has one channel; there is no channel {options.channel}")
-        several = (channels,) if "c" in size and "c" not in self._fixed else ()
-        self._shape = (size.get(self.running, 1), size["y"], size["x"], *several)
+            raise UsageError(f"{self.path} has one channel; there is no channel {options.channel}")
+        return fixed
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self._array.dtype).newbyteorder("=")
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of an image with frames 0 to {len(self) - 1}")
-        chosen: dict[str, Any] = {**self._fixed, self.running: index}
-        places = tuple(chosen.get(axis, slice(None)) for axis in self.axes)
+    def read_frame(self, index: int) -> Pixels:
+        indices: dict[str, int] = {**self._fixed, self.frame_axis: index}
+        selection = tuple(indices.get(axis.name, slice(None)) for axis in self.image.axes)
         with reading(self.path, _WHAT):
-            pixels = np.asarray(self._array[places]).astype(self.dtype, copy=False)
+            pixels = np.asarray(self.image.array[selection]).astype(self.dtype, copy=False)
         if pixels.ndim == 3:
             return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
         return pixels
 
 
-def _stack(path: Path, source: ZarrFrames, axes: dict[str, tuple[float, float, str]]) -> Stack:
-    meta: dict[str, Any] = {"notes": ()}
-    geometry: Geometry | None = None
-    times: NDArray[np.float64] | None = None
-    size = [axes.get(axis, (1.0, 0.0, "")) for axis in "xyz"]
-    known = [axes[axis][2] in _MILLIMETRES for axis in "xyz" if axis in axes]
-    if all(known) and all(math.isfinite(scale) and scale > 0 for scale, _, _ in size):
-        millimetres = [_MILLIMETRES.get(unit, 1.0) for _, _, unit in size]
-        affine = np.diag(
-            [*(scale * unit for (scale, _, _), unit in zip(size, millimetres, strict=True)), 1.0]
-        )
-        affine[:3, 3] = [
-            shift * unit for (_, shift, _), unit in zip(size, millimetres, strict=True)
-        ]
-        geometry = Geometry(affine)
-    else:
-        meta["notes"] = ("the file names no unit of length for its axes: millimetres are unknown",)
-    kind: Kind = "image" if len(source) == 1 else "volume"
-    if source.running == "t":
-        kind = "video"
-        geometry = None
-        scale, _, unit = axes["t"]
-        if unit in _SECONDS and scale > 0:
-            times = np.arange(len(source), dtype=np.float64) * (scale * _SECONDS[unit])
-        if "y" in axes and all(known):
-            meta["pixel_spacing_mm"] = tuple(
-                axes[axis][0] * _MILLIMETRES[axes[axis][2]] for axis in "yx"
-            )
-    return Stack(source, kind, "microscopy", geometry, times, path, meta=meta)
+def _make_stack(path: Path, image: ZarrImage, frames: ZarrFrames) -> Stack:
+    notes: tuple[str, ...] = ()
+    geometry = _make_geometry(image)
+    if geometry is None:
+        notes = ("the file names no unit of length for its axes: millimetres are unknown",)
+    meta: dict[str, Any] = {"notes": notes}
+    if frames.frame_axis == "z":
+        kind: Kind = "image" if len(frames) == 1 else "volume"
+        return Stack(frames, kind, "microscopy", geometry, None, path, meta=meta)
+    times = None
+    time_axis = image.axis("t")
+    if time_axis is not None and time_axis.unit in _SECONDS and time_axis.scale > 0:
+        interval = time_axis.scale * _SECONDS[time_axis.unit]
+        times = np.arange(len(frames), dtype=np.float64) * interval
+    spacing = [axis.scale_mm for axis in image.axes if axis.name in "yx"]
+    if _has_length_units(image):
+        meta["pixel_spacing_mm"] = tuple(spacing)
+    return Stack(frames, "video", "microscopy", None, times, path, meta=meta)
+
+
+def _has_length_units(image: ZarrImage) -> bool:
+    return all(axis.unit in _MILLIMETRES for axis in image.axes if axis.name in "zyx")
+
+
+def _make_geometry(image: ZarrImage) -> Geometry | None:
+    """Affine by scales and shifts; None where an axis of space has no length."""
+    if not _has_length_units(image):
+        return None
+    affine = np.eye(4)
+    for column, name in enumerate("xyz"):
+        axis = image.axis(name)
+        if axis is None:
+            continue
+        if not (math.isfinite(axis.scale) and axis.scale > 0):
+            return None
+        affine[column, column] = axis.scale_mm
+        affine[column, 3] = axis.shift_mm
+    return Geometry(affine)
 
 
 FORMATS = (OmeZarr(),)

@@ -1,4 +1,4 @@
-"""What a memory policy is asked, and what it may look at."""
+"""Memory policy: chooses the past frames that tracking attends to."""
 
 from __future__ import annotations
 
@@ -28,18 +28,21 @@ class Past:
 
 
 class MemoryPolicy(Protocol):
-    """Chooses among tracked frames; prompted frames are always attended to and are not asked about.
+    """Chooses among tracked frames; prompted frames are always attended to."""
 
-    Attributes:
-        name: what users type.
-        reach: how many frames back it wants to see, in units of the family's slots.
-        ordered: whether frames follow each other; if not, only prompted frames give object
-            pointers, which carry distances.
-    """
+    @property
+    def name(self) -> str:
+        """What users type."""
 
-    name: str
-    reach: int
-    ordered: bool
+    @property
+    def reach(self) -> int:
+        """How many frames back it chooses from, in units of the family's memory frames."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether frames follow each other; if not, only prompted frames give object pointers,
+        which carry distances.
+        """
 
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:
         """The (age, past) pairs to attend to.

@@ -15,7 +15,7 @@ class Pruned:
     """SAM 2's frames without the `drop` that are most similar to the newest, once all places are
     filled.
 
-    The paper keeps four tracked frames and the prompted one; here every prompted frame is kept.
+    The paper keeps four tracked frames and the prompted one; here every prompted frame stays.
     """
 
     name: str = "pruned"
@@ -24,9 +24,10 @@ class Pruned:
     drop: int = 2
 
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:
-        kept = [item for item in past if item.distance <= slots]
-        if len(kept) >= slots > self.drop:
-            newest, *older = kept
-            likest = sorted(older, key=newest.similarity, reverse=True)[: self.drop]
-            kept = [item for item in kept if not any(item is other for other in likest)]
-        return [(item.distance, item) for item in kept]
+        recent = [item for item in past if item.distance <= slots]
+        dropped: set[int] = set()
+        if len(recent) >= slots > self.drop:
+            newest, *older = recent
+            most_similar = sorted(older, key=newest.similarity, reverse=True)[: self.drop]
+            dropped = {item.distance for item in most_similar}
+        return [(item.distance, item) for item in recent if item.distance not in dropped]

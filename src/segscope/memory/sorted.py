@@ -18,23 +18,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from segscope.memory.policy import Past
 
 
 @dataclass(frozen=True, slots=True)
 class SelfSorting:
-    """A bank of sure and diverse frames, from which those like the current one are drawn.
+    """A bank of reliable and diverse frames, from which those similar to the current one are drawn.
 
-    The paper draws with replacement; a frame that is drawn twice would only weigh more, so here no
-    frame is. The draw follows from the bank alone: the same stack gives the same masks.
+    The paper draws with replacement; a frame that is drawn twice would only weigh more, so here
+    frames are drawn without. The draw depends on the bank alone: the same stack gives the same
+    masks.
 
     Attributes:
         ordered: frames follow each other (volumes, videos): the nearest frame of the bank is always
             attended to, and ages follow the order of frames. Otherwise frames are images of a
-                set: ages follow likeness, the most
-            alike first, and object pointers, which carry distances, are left to prompted images.
+            set: ages follow likeness, the most similar first, and only prompted images give object
+            pointers, which carry distances.
         size: K, entries of the bank.
         least_iou: c_thresh; the paper's number is not known here, half is the gate's.
         rule: "total" dissimilarity (paper) or "pairs" (code).
@@ -51,12 +50,10 @@ class SelfSorting:
 
     def choose(self, past: Sequence[Past], slots: int) -> list[tuple[int, Past]]:
         bank = self.bank(past)
-        if len(bank) > slots:
-            if self.ordered:
-                first = bank[:1]
-            else:
-                first = []
-            bank = [*first, *self._drawn(bank[len(first) :], slots - len(first))]
+        if len(bank) > slots and self.ordered:
+            bank = [bank[0], *self._draw(bank[1:], slots - 1)]
+        elif len(bank) > slots:
+            bank = self._draw(bank, slots)
         if self.ordered:
             bank.sort(key=lambda item: item.distance)
         else:
@@ -65,35 +62,41 @@ class SelfSorting:
 
     def bank(self, past: Sequence[Past]) -> list[Past]:
         """What the bank holds after these frames (nearest first), nearest first."""
-        sure = [item for item in past if item.object_score > 0 and item.iou > self.least_iou]
-        if len(sure) <= self.size:
-            return sure
+        reliable = [item for item in past if item.object_score > 0 and item.iou > self.least_iou]
+        if len(reliable) <= self.size:
+            return reliable
         if self.rule == "total":
-            alike = [
-                [1.0 if one is other else one.similarity(other) for other in sure] for one in sure
-            ]
-            return [sure[k] for k in most_different(alike, self.size)]
-        held: list[Past] = []
-        for item in reversed(sure):  # as they came
-            if len(held) < self.size:
-                held.append(item)
-                continue
-            alike = [[one.similarity(other) for other in held] for one in held]
-            out = outdated(
-                [item.similarity(one) for one in held], alike, item.iou, [one.iou for one in held]
-            )
-            if out is not None:
-                held = [*held[:out], *held[out + 1 :], item]
-        return sorted(held, key=lambda item: item.distance)
+            chosen = most_different(_similarities(reliable), self.size)
+            return [reliable[k] for k in chosen]
+        oldest_first = reliable[::-1]
+        entries = oldest_first[: self.size]
+        for item in oldest_first[self.size :]:
+            self._enter(entries, item)
+        return sorted(entries, key=lambda item: item.distance)
 
-    def _drawn(self, items: Sequence[Past], count: int) -> list[Past]:
+    def _enter(self, entries: list[Past], item: Past) -> None:
+        """Let a frame into a full bank, by the rule on pairs."""
+        to_new = [item.similarity(entry) for entry in entries]
+        out = outdated(to_new, _similarities(entries), item.iou, [entry.iou for entry in entries])
+        if out is not None:
+            del entries[out]
+            entries.append(item)
+
+    def _draw(self, items: Sequence[Past], count: int) -> list[Past]:
         """`count` of the items, by chance in proportion to likeness."""
+        import numpy as np  # here, since command lines read the names of policies before any work
+
         weights = np.array([max(item.likeness(), 1e-3) for item in items])
         rng = np.random.default_rng((self.seed, *(item.distance for item in items)))
         chosen = rng.choice(
             len(items), min(count, len(items)), replace=False, p=weights / weights.sum()
         )
         return [items[k] for k in chosen.tolist()]
+
+
+def _similarities(items: Sequence[Past]) -> list[list[float]]:
+    """Cosine similarity of each with each."""
+    return [[1.0 if one is other else one.similarity(other) for other in items] for one in items]
 
 
 def most_different(alike: Sequence[Sequence[float]], size: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""TensorStore: tensors of past frames on disk, with the latest kept in memory, so that long videos cost
+"""TensorStore: tensors of past frames on disk, the latest also in memory, so that long videos take
 constant memory.
 """
 
@@ -18,7 +18,7 @@ from segscope.errors import SegscopeError
 
 @dataclass(frozen=True, slots=True)
 class TensorHandle:
-    """Where a tensor lies in a spool."""
+    """Where a tensor lies in a store."""
 
     offset: int
     shape: tuple[int, ...]
@@ -26,71 +26,71 @@ class TensorHandle:
 
 
 class TensorStore:
-    """An append-only temporary file of tensors. What is read back is bit for bit what was put in.
+    """An append-only temporary file of tensors, which come back bit for bit.
 
     Args:
-        cache_bytes: how much of the latest is kept in memory.
+        cache_bytes: memory for the latest ones.
     """
 
     def __init__(self, cache_bytes: int = 24 * 2**20) -> None:
-        self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115 - lives as long as the spool
+        # open as long as the store lives
+        self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._end = 0
-        self._budget = cache_bytes
-        self._held = 0
+        self._cache_bytes = cache_bytes
+        self._cached_bytes = 0
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
 
     @property
     def held_bytes(self) -> int:
-        """What is kept in memory."""
-        return self._held
+        """Memory that the latest tensors take."""
+        return self._cached_bytes
 
     def put(self, tensor: Tensor) -> TensorHandle:
-        """Keep a tensor that is not empty.
+        """Append a tensor that is not empty.
 
         Raises:
             SegscopeError: the disk is full.
         """
-        tensor = tensor.detach().clone(
-            memory_format=torch.contiguous_format
-        )  # a row would hold its whole batch
-        if tensor.dim():
-            data = tensor.cpu().view(torch.uint8)
-        else:
-            data = tensor.cpu()[None].view(torch.uint8)
-        ticket = TensorHandle(self._end, tuple(tensor.shape), tensor.dtype)
+        # a copy, since a row of a batch would hold the whole batch in memory
+        tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
+        flat = tensor.cpu().reshape(-1).view(torch.uint8)
+        handle = TensorHandle(self._end, tuple(tensor.shape), tensor.dtype)
         try:
             self._file.seek(self._end)
-            self._file.write(data.numpy().tobytes())
+            self._file.write(flat.numpy().tobytes())
             self._file.flush()
         except OSError as error:
             raise SegscopeError(
-                f"cannot keep the memory of past frames in {tempfile.gettempdir()}: {error.strerror or error}. "
+                f"cannot write past frames to {tempfile.gettempdir()}: {error.strerror or error}. "
                 "Free some space there, or set TMPDIR to a folder on a larger disk."
             ) from error
-        self._end += data.numel()
-        self._remember(ticket, tensor)
-        return ticket
+        self._end += flat.numel()
+        self._add_to_cache(handle, tensor)
+        return handle
 
-    def get(self, ticket: TensorHandle, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor of a ticket."""
-        found = self._cache.get(ticket.offset)
-        if found is None:
-            self._file.seek(ticket.offset)
-            size = int(np.prod(ticket.shape, dtype=np.int64)) * ticket.dtype.itemsize
-            raw = torch.frombuffer(bytearray(self._file.read(size)), dtype=ticket.dtype)
-            found = raw.reshape(ticket.shape)
-            self._remember(ticket, found)
+    def get(self, handle: TensorHandle, device: torch.device | str = "cpu") -> Tensor:
+        """The tensor of a handle."""
+        tensor = self._cache.get(handle.offset)
+        if tensor is None:
+            tensor = self._read(handle)
+            self._add_to_cache(handle, tensor)
         else:
-            self._cache.move_to_end(ticket.offset)
-        return found.to(device)
+            self._cache.move_to_end(handle.offset)
+        return tensor.to(device)
 
-    def _remember(self, ticket: TensorHandle, tensor: Tensor) -> None:
-        self._cache[ticket.offset] = tensor
-        self._held += tensor.numel() * tensor.element_size()
-        while self._held > self._budget and len(self._cache) > 1:
-            _, old = self._cache.popitem(last=False)
-            self._held -= old.numel() * old.element_size()
+    def _read(self, handle: TensorHandle) -> Tensor:
+        self._file.seek(handle.offset)
+        size = int(np.prod(handle.shape, dtype=np.int64)) * handle.dtype.itemsize
+        content = bytearray(self._file.read(size))
+        return torch.frombuffer(content, dtype=handle.dtype).reshape(handle.shape)
+
+    def _add_to_cache(self, handle: TensorHandle, tensor: Tensor) -> None:
+        self._cache[handle.offset] = tensor
+        self._cached_bytes += tensor.numel() * tensor.element_size()
+        while self._cached_bytes > self._cache_bytes and len(self._cache) > 1:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= oldest.numel() * oldest.element_size()
 
     def close(self) -> None:
         """Give the disk space back."""

@@ -18,7 +18,7 @@ What transformers' modules compute for nothing, or could compute from less:
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -38,13 +38,33 @@ def lighten(model: nn.Module) -> nn.Module:
         match type(module).__name__:
             case "Linear" if pack:
                 module.forward = MethodType(_packed_linear, module)  # type: ignore[method-assign]
+            case "Linear":
+                module.register_forward_pre_hook(_contiguous)
             case "Sam2MultiScaleBlock":
                 module.forward = MethodType(_hiera_block, module)  # type: ignore[method-assign]
             case "Sam2VisionNeck" | "EdgeTamVideoVisionNeck":
-                module.position_encoding = _SamePositions(module.position_encoding)
+                encoding = cast(nn.Module, module.position_encoding)
+                module.position_encoding = _SamePositions(encoding)
             case "Sam2HieraDetModel":
                 module._get_pos_embed = _SameTable(module._get_pos_embed)  # type: ignore[assignment]
     return model
+
+
+def contiguous_inputs(model: nn.Module) -> nn.Module:
+    """Let linear layers work on contiguous tensors, so that training does not change which product torch computes.
+
+    For a tensor that is not contiguous torch takes one matrix product where the layer's weights ask for gradients, and
+    a batch of products where they do not. The two may differ in the last bits, and then a network that was just trained
+    does not answer like the same network loaded from its file.
+    """
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.register_forward_pre_hook(_contiguous)
+    return model
+
+
+def _contiguous(_module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0].contiguous()
 
 
 def _can_pack() -> bool:
@@ -78,7 +98,9 @@ def _packed_linear(
         or weight.device.type != "cpu"
         or x.dim() < 2
     ):
-        return _added(_ACTIVATIONS[activation](F.linear(x, weight, self.bias)), residual)
+        # contiguous for the reason that `contiguous_inputs` gives
+        outputs = F.linear(x.contiguous(), weight, self.bias)
+        return _added(_ACTIVATIONS[activation](outputs), residual)
     state = (weight.data_ptr(), _version(weight))
     if self.__dict__.get("_packed_state") != state:
         rows = x.numel() // x.shape[-1]
@@ -229,16 +251,24 @@ class _SameTable:
 
 def can_share(attention: Any) -> bool:
     """Whether memory attention has the shape that `memory_attention` below computes: SAM 2's, with
-    one head.
+    one head, and with plain projections.
+
+    Weights of neighbouring projections are multiplied there, which would pass by what an adapter
+    adds to one of them.
     """
     if type(attention).__name__ not in (
         "Sam2VideoMemoryAttention",
         "Sam3TrackerVideoMemoryAttention",
     ):
         return False
-    first = attention.layers[0]
-    relu = type(first.activation).__name__ == "ReLU"
-    return bool(first.cross_attn_image.num_attention_heads == 1 and relu and not attention.training)
+    if attention.training or type(attention.layers[0].activation).__name__ != "ReLU":
+        return False
+    return all(_has_plain_head(layer.cross_attn_image) for layer in attention.layers)
+
+
+def _has_plain_head(cross: Any) -> bool:
+    projections = (cross.q_proj, cross.k_proj, cross.v_proj, cross.o_proj)
+    return cross.num_attention_heads == 1 and all(type(each) is nn.Linear for each in projections)
 
 
 def memory_attention(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,23 +24,23 @@ from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoPromptEncoderConfig,
 )
 
-WIDTH = 128
-ENCODER_WIDTHS = (32, 64, 256)
-ENCODER_BLOCKS = 7
-#: memory slots (prompted frames and the last three) and object pointers; SAM 2 has 7 and 16, these
+from segscope.models.mini_layers import WIDTH, DenseBranch, MiniEncoder
+from segscope.models.mini_prompts import CompletePrompts, MiniPrompts
+
+#: memory frames (prompted ones and the last three) and object pointers; SAM 2 has 7 and 16, these
 #: keep objects cheap
-SLOTS = 4
+MEMORY_FRAMES = 4
 POINTERS = 8
 #: below this predicted IoU of mask 0 a box is answered by its inscribed ellipse (see
 #: recipes/mini/README.md)
 GATE_IOU = 0.1
-#: a click (x, y) is drawn as a disc whose spread is this share of the input side
-CLICK_SPREAD = 0.025
 PADDING = -10
-NOT_A_POINT = -1
 CORNERS = (2, 3)
 #: places for clicks among the prompt tokens
 CLICKS = 10
+
+MaskOutput = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Logits (O, 4, S/4, S/4), predicted IoU (O, 4), object score (O, 1), mask tokens (O, 4, WIDTH)."""
 
 
 def normalise(rgb: Tensor) -> Tensor:
@@ -57,173 +57,6 @@ def normalise(rgb: Tensor) -> Tensor:
     mean = pixels.mean((1, 2, 3), keepdim=True)
     spread = pixels.std((1, 2, 3), keepdim=True)
     return (pixels - mean) / (spread + 2.0)
-
-
-class _Norm(nn.BatchNorm2d):
-    """Batch norm without torch's counter of batches, so that weight files hold nothing but weights."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.num_batches_tracked = None
-
-    def _load_from_state_dict(self, *given: Any) -> None:
-        nn.Module._load_from_state_dict(self, *given)  # torch's own would ask for the counter
-
-
-def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride, 1, bias=False), _Norm(outside), nn.ReLU(inplace=True)
-    )
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _conv(width, width)
-        self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.norm = _Norm(width)
-        nn.init.zeros_(self.norm.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.norm(self.second(self.first(x))))
-
-
-class _Block(nn.Module):
-    """Transformer block on a map; a depthwise 3x3 tells tokens where they are, at any input size."""
-
-    def __init__(self, width: int, heads: int, grow: int = 3) -> None:
-        super().__init__()
-        self.heads = heads
-        self.local = nn.Conv2d(width, width, 3, 1, 1, groups=width)
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.grow = nn.Linear(width, grow * width)
-        self.shrink = nn.Linear(grow * width, width)
-        for layer in (self.out, self.shrink):
-            nn.init.zeros_(layer.bias)
-            nn.init.normal_(layer.weight, std=0.01)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.local(x)
-        batch, width, rows, columns = x.shape
-        tokens = x.flatten(2).transpose(1, 2)
-        q, k, v = (
-            self.qkv(self.norm1(tokens))
-            .view(batch, -1, 3, self.heads, width // self.heads)
-            .permute(2, 0, 3, 1, 4)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
-        tokens = tokens + self.out(mixed)
-        tokens = tokens + self.shrink(F.gelu(self.grow(self.norm2(tokens))))
-        return tokens.transpose(1, 2).view(batch, width, rows, columns)
-
-
-class MiniEncoder(nn.Module):
-    """Image to maps at strides 4, 8, 16 with WIDTH/8, WIDTH/4, WIDTH channels: what SAM 2's
-    decoder takes.
-    """
-
-    def __init__(
-        self, widths: tuple[int, int, int] = ENCODER_WIDTHS, blocks: int = ENCODER_BLOCKS
-    ) -> None:
-        super().__init__()
-        fine, middle, coarse = widths
-        self.stem = nn.Sequential(_conv(3, fine, 2), _conv(fine, fine, 2), _Residual(fine))
-        self.stage8 = nn.Sequential(_conv(fine, middle, 2), _Residual(middle), _Residual(middle))
-        self.stage16 = nn.Sequential(
-            _conv(middle, coarse, 2), *[_Block(coarse, coarse // 64) for _ in range(blocks)]
-        )
-        self.norm = nn.GroupNorm(1, coarse)
-        self.coarse = nn.Conv2d(coarse, WIDTH, 1)
-        self.down8 = nn.Conv2d(coarse, middle, 1)
-        self.down4 = nn.Conv2d(middle, fine, 1)
-        self.middle = nn.Conv2d(middle, WIDTH // 4, 1)
-        self.fine = nn.Conv2d(fine, WIDTH // 8, 1)
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.stem
-
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        x4 = self.stem(pixels)
-        x8 = self.stage8(x4)
-        x16 = self.norm(self.stage16(x8))
-        x8 = F.relu(x8 + F.interpolate(self.down8(x16), scale_factor=2.0, mode="nearest"))
-        x4 = F.relu(x4 + F.interpolate(self.down4(x8), scale_factor=2.0, mode="nearest"))
-        return [self.fine(x4), self.middle(x8), self.coarse(x16)]
-
-
-class DenseBranch(nn.Module):
-    """Maps at stride 4, and flags as a bias, to what is added to the features at strides 4, 8 and
-    16.
-    """
-
-    def __init__(self, maps: int, flags: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(maps, 16, 3, 1, 1)
-        self.flags = nn.Linear(flags, 16)
-        self.to8 = nn.Conv2d(16, 32, 3, 2, 1)
-        self.to16 = nn.Conv2d(32, 64, 3, 2, 1)
-        self.add4 = nn.Conv2d(16, WIDTH // 8, 1)
-        self.add8 = nn.Conv2d(32, WIDTH // 4, 1)
-        self.add16 = nn.Conv2d(64, WIDTH, 1)
-
-    def forward(self, maps: Tensor, flags: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x4 = F.relu(self.first(maps) + self.flags(flags)[..., None, None])
-        x8 = F.relu(self.to8(x4))
-        x16 = F.relu(self.to16(x8))
-        return self.add4(x4), self.add8(x8), self.add16(x16)
-
-
-def prompt_maps(
-    size: int,
-    points: Tensor,
-    labels: Tensor,
-    boxes: Tensor,
-    has_box: Tensor,
-    previous: Tensor,
-    has_previous: Tensor,
-    ellipse: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Draw prompts at stride 4. See `MiniModel.decode`.
-
-    Returns:
-        maps (O, 5, size/4, size/4): clicks + and -, box, ellipse of the box, earlier logits; and
-            flags (O, 3): box,
-        earlier logits, clicks.
-    """
-    side = size // 4
-    at = (torch.arange(side, device=points.device, dtype=torch.float32) + 0.5) * 4
-    dx2 = (at - points[..., 0:1]) ** 2  # (O, N, side)
-    dy2 = (at - points[..., 1:2]) ** 2
-    scale = -0.5 / (CLICK_SPREAD * size) ** 2
-    discs = torch.exp(dy2 * scale)[..., :, None] * torch.exp(dx2 * scale)[..., None, :]
-    clicks = [
-        (discs * (labels == sign)[..., None, None]).amax(1)
-        if points.shape[1]
-        else discs.new_zeros(len(points), side, side)
-        for sign in (1, 0)
-    ]
-    x0, y0, x1, y1 = (boxes[:, k, None] for k in range(4))
-    inside_x = torch.minimum(at - x0, x1 - at)
-    inside_y = torch.minimum(at - y0, y1 - at)
-    inside = torch.minimum(inside_x[:, None, :], inside_y[:, :, None]) / (0.06 * size)
-    round_x = (2 * at - x0 - x1) / (x1 - x0).clamp(min=1)
-    round_y = (2 * at - y0 - y1) / (y1 - y0).clamp(min=1)
-    inner = 1 - (round_x[:, None, :] ** 2 + round_y[:, :, None] ** 2 + 1e-6).sqrt()
-    boxed = has_box.float()[:, None, None]
-    if points.shape[1]:
-        clicked = (labels >= 0).any(1).float()
-    else:
-        clicked = has_box.new_zeros(len(points)).float()
-    maps = [
-        *clicks,
-        torch.tanh(inside) * boxed,
-        torch.tanh(3 * inner) * boxed * ellipse.float()[:, None, None],
-        torch.tanh(previous[:, 0] / 4) * has_previous.float()[:, None, None],
-    ]
-    return torch.stack(maps, 1), torch.stack([has_box.float(), has_previous.float(), clicked], 1)
 
 
 def _config(size: int) -> Sam2VideoConfig:
@@ -257,7 +90,7 @@ def _config(size: int) -> Sam2VideoConfig:
             dynamic_multimask_via_stability=False,
         ),
         image_size=size,
-        num_maskmem=SLOTS,
+        num_maskmem=MEMORY_FRAMES,
         max_object_pointers_in_encoder=POINTERS,
         memory_attention_hidden_size=WIDTH,
         memory_attention_num_layers=2,
@@ -297,8 +130,10 @@ class MiniModel(Sam2VideoModel):
         self.track_decoder = copy.deepcopy(self.mask_decoder)
         # whether the object is still there is told by how sure prior and answer are, sooner than by
         # a token
-        self.track_presence = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1))
-        nn.init.zeros_(self.track_presence[2].weight)
+        first = nn.Linear(6, 32)
+        last = nn.Linear(32, 1)
+        self.track_presence = nn.Sequential(first, nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
         """Maps of normalised images (B, 3, S, S): strides 4, 8, 16 with 16, 32, 128 channels.
@@ -308,16 +143,7 @@ class MiniModel(Sam2VideoModel):
         return self.vision_encoder(pixels)
 
     def decode(
-        self,
-        features: Sequence[Tensor],
-        points: Tensor | None = None,
-        labels: Tensor | None = None,
-        boxes: Tensor | None = None,
-        previous: Tensor | None = None,
-        *,
-        has_box: Tensor | None = None,
-        has_previous: Tensor | None = None,
-        ellipse: Tensor | None = None,
+        self, features: Sequence[Tensor], prompts: MiniPrompts
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Masks of O objects. Differentiable.
 
@@ -327,76 +153,22 @@ class MiniModel(Sam2VideoModel):
         Args:
             features: three maps from `encode`, of batch 1 or O; the last may be conditioned on
                 memory.
-            points: (O, N, 2) x, y in input pixels, centre of the first pixel (0.5, 0.5).
-            labels: (O, N) 1 positive, 0 negative, -10 padding.
-            boxes: (O, 4) x0, y0, x1, y1 in input pixels.
-            previous: (O, 1, S/4, S/4) logits of an earlier answer, or of a given mask (+-10).
-            has_box, has_previous: (O,) bool; which objects those inputs hold for. Default: all.
-            ellipse: (O,) bool, false hides the ellipse of the box (used in training). Default: all
-                true.
+            prompts: of the objects.
 
         Returns:
             logits (O, 4, S/4, S/4), predicted IoU (O, 4) from 0 to 1, object score (O, 1) logit.
         """
-        return self.decode_tokens(
-            features,
-            points,
-            labels,
-            boxes,
-            previous,
-            has_box=has_box,
-            has_previous=has_previous,
-            ellipse=ellipse,
-        )[:3]
+        return self.decode_tokens(features, prompts)[:3]
 
-    def decode_tokens(
-        self,
-        features: Sequence[Tensor],
-        points: Tensor | None = None,
-        labels: Tensor | None = None,
-        boxes: Tensor | None = None,
-        previous: Tensor | None = None,
-        *,
-        has_box: Tensor | None = None,
-        has_previous: Tensor | None = None,
-        ellipse: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def decode_tokens(self, features: Sequence[Tensor], prompts: MiniPrompts) -> MaskOutput:
         """As `decode`, and the mask tokens (O, 4, WIDTH) that `object_pointer_proj` makes object
         pointers from.
         """
-        given = [item for item in (points, boxes, previous) if item is not None]
-        reference = features[-1]
-        if given:
-            objects = len(given[0])
-        else:
-            objects = len(reference)
-        if points is None or labels is None:
-            points = reference.new_zeros(objects, 0, 2)
-            labels = reference.new_zeros((objects, 0), dtype=torch.long)
-        no = points.new_zeros(objects, dtype=torch.bool)
-        yes = points.new_ones(objects, dtype=torch.bool)
-        if boxes is None:
-            boxes = points.new_zeros(objects, 4)
-            has_box = no
-        side = 4 * reference.shape[-1]
-        if previous is None:
-            previous = points.new_zeros(objects, 1, side, side)
-            has_previous = no
-        if has_box is None:
-            has_box = yes
-        if has_previous is None:
-            has_previous = yes
-        if ellipse is None:
-            ellipse = yes
-        tokens = self._prompt_tokens(points, labels.long(), boxes, has_box)
-        maps, flags = prompt_maps(
-            4 * side, points, labels, boxes, has_box, previous, has_previous, ellipse
-        )
-        return self._masks(self.mask_decoder, features, tokens, self.dense_branch(maps, flags))
+        complete = prompts.complete(features[-1])
+        dense = self.dense_branch(complete.maps(), complete.flags)
+        return self._masks(self.mask_decoder, features, self._prompt_tokens(complete), dense)
 
-    def track_tokens(
-        self, features: Sequence[Tensor], last: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def track_tokens(self, features: Sequence[Tensor], last: Tensor) -> MaskOutput:
         """Masks of O objects that are only tracked; as `decode_tokens`.
 
         Args:
@@ -413,9 +185,10 @@ class MiniModel(Sam2VideoModel):
         )
         prior = self.where_tracked(conditioned)
         maps = torch.tanh(torch.cat([last, prior], 1) / 4)
-        seen = (last > 0).flatten(1).any(1, keepdim=True).to(maps.dtype)
-        found = self._masks(self.track_decoder, features, tokens, self.track_branch(maps, seen))
-        logits, iou, score, tokens = found
+        present = (last > 0).flatten(1).any(1, keepdim=True).to(maps.dtype)
+        dense = self.track_branch(maps, present)
+        output = self._masks(self.track_decoder, features, tokens, dense)
+        logits, iou, score, tokens = output
         signs = [
             *_peak_and_area(prior),
             *_peak_and_area(logits[:, :1]),
@@ -429,7 +202,7 @@ class MiniModel(Sam2VideoModel):
         2's neck makes it.
         """
         make = type(self.memory_encoder.position_encoding)(WIDTH // 2, normalize=True)
-        side = self.image_size // 16
+        side = cast(int, self.image_size) // 16
         return make((1, WIDTH, side, side), self.no_memory_embedding.device, torch.float32)
 
     def where_tracked(self, conditioned: Tensor) -> Tensor:
@@ -438,17 +211,17 @@ class MiniModel(Sam2VideoModel):
         """
         return F.pixel_shuffle(self.track_prior(conditioned), 4)
 
-    def _prompt_tokens(
-        self, points: Tensor, labels: Tensor, boxes: Tensor, has_box: Tensor
-    ) -> Tensor:
+    def _prompt_tokens(self, prompts: CompletePrompts) -> Tensor:
         """(O, 1, max(N, CLICKS) + 3, WIDTH): clicks, two corners and SAM's closing "not a point".
 
         Padding is no neutral token to attention, so there is always as much of it as in training.
         """
+        labels = prompts.labels
         corners = labels.new_tensor(CORNERS).expand(len(labels), 2)
-        corners = torch.where(has_box[:, None], corners, PADDING)
-        spare = max(0, CLICKS - points.shape[1])
-        points = torch.cat([F.pad(points, (0, 0, 0, spare)), boxes.view(-1, 2, 2)], 1)
+        corners = torch.where(prompts.has_box[:, None], corners, PADDING)
+        spare = max(0, CLICKS - prompts.points.shape[1])
+        points = F.pad(prompts.points, (0, 0, 0, spare))
+        points = torch.cat([points, prompts.boxes.view(-1, 2, 2)], 1)
         labels = torch.cat([F.pad(labels, (0, spare), value=PADDING), corners], 1)
         # transformers adds half a pixel to what it takes for pixel indices; ours are edge
         # coordinates already
@@ -460,7 +233,7 @@ class MiniModel(Sam2VideoModel):
         features: Sequence[Tensor],
         tokens: Tensor,
         dense: tuple[Tensor, Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> MaskOutput:
         """transformers' mask decoder, but all four masks at once."""
         fine, middle, coarse = (f + d for f, d in zip(features, dense, strict=True))
         coarse = coarse + self.prompt_encoder.no_mask_embed.weight[..., None, None]

@@ -5,7 +5,6 @@ decoder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -13,93 +12,78 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.models import mini
-from segscope.models.engine import Decoded, DecoderPrompt, Features
-from segscope.models.sam2 import MASK_BIAS, MASK_SCALE, Sam2Engine, resize
+from segscope.models.engine import Decoded, DecoderPrompt, Features, WindowRule
+from segscope.models.mini_prompts import MiniPrompts
+from segscope.models.sam2 import MASK_BIAS, MASK_SCALE, Sam2Engine, resize, stack_resized
 
 
 class MiniEngine(Sam2Engine):
-    """Engine of `segscope.models.mini.MiniModel`.
+    """Engine of `segscope.models.mini.MiniModel`."""
 
-    Attributes:
-        gate_iou: below this predicted IoU the ellipse of a box is the better answer.
-        mirrors: a box alone is looked at mirrored, too, and the mean is the answer (0.005 Dice
-            more).
-    """
-
-    gate_iou: float = mini.GATE_IOU
-    mirrors = True
     uses_previous_logits = True
+    # the mean with the mirrored window gives 0.005 more Dice
+    window_rule: WindowRule | None = WindowRule(mirrors=True, gate_iou=mini.GATE_IOU)
 
-    def pixels(self, rgb: NDArray[np.uint8], *, video: bool) -> Tensor:  # noqa: ARG002 - one rule for both
+    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:  # noqa: ARG002
         """(1, 3, side, side) input; images and video frames alike."""
-        pixels = (
-            torch.from_numpy(np.ascontiguousarray(rgb))
-            .to(self.device)
-            .permute(2, 0, 1)[None]
-            .float()
-        )
+        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
+        pixels = image.permute(2, 0, 1)[None].float()
         pixels = resize(pixels, (self.input_size, self.input_size))
         return mini.normalise(pixels.permute(0, 2, 3, 1)).to(self.dtype)
 
-    def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
-        maps = tuple(self.model.encode(self.pixels(rgb, video=video)))
-        return Features(maps, (rgb.shape[0], rgb.shape[1]), self.model.position().to(self.dtype))
+    def _encode_pixels(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
+        return self.model.encode(pixels), self.model.position().to(self.dtype)
 
-    def plain(self, features: Features) -> Tensor:
+    def unconditioned(self, features: Features) -> Tensor:
         return features.maps[-1]
 
     def _decode_batch(
         self,
         features: Features,
-        hints: Sequence[DecoderPrompt],
+        prompts: Sequence[DecoderPrompt],
         multimask: bool,
         conditioned: Tensor,
     ) -> Decoded:
-        height, width = features.size_hw
-        scale = np.array([self.input_size / width, self.input_size / height])
-        points = boxes = previous = None
+        first = prompts[0]
         grid = features.maps[0].shape[-2:]
         maps = [*features.maps[:-1], conditioned]
-        if hints[0].last is not None:
-            last = torch.stack(
-                [resize(cast(Tensor, hint.last)[None, None], grid)[0] for hint in hints]
-            )
-            return self._four(self.model.track_tokens(maps, last.to(self.dtype)), multimask)
-        if len(hints[0].points):
-            points = self._tensor(np.stack([hint.points * scale for hint in hints]))
-        labels = torch.as_tensor(
-            np.stack([hint.positive.astype(np.int64) for hint in hints]), device=self.device
-        )
-        if hints[0].box is not None:
-            boxes = self._tensor(
-                np.stack([np.asarray(hint.box) * np.tile(scale, 2) for hint in hints])
-            )
-        if hints[0].previous is not None:
-            previous = torch.stack(
-                [resize(cast(Tensor, hint.previous)[None, None], grid)[0] for hint in hints]
-            )
-        if points is None:
-            labels = None
-        return self._four(
-            self.model.decode_tokens(maps, points, labels, boxes, previous), multimask
-        )
+        if first.last is not None:
+            last = stack_resized([prompt.last for prompt in prompts], grid)
+            return self._choose(self.model.track_tokens(maps, last.to(self.dtype)), multimask)
+        height, width = features.size_hw
+        scale = np.array([self.input_size / width, self.input_size / height])
+        points = None
+        labels = None
+        boxes = None
+        previous = None
+        if len(first.points):
+            points = self._tensor(np.stack([prompt.points * scale for prompt in prompts]))
+            positive = np.stack([prompt.positive.astype(np.int64) for prompt in prompts])
+            labels = torch.as_tensor(positive, device=self.device)
+        if first.box is not None:
+            corners = np.stack([np.asarray(prompt.box) for prompt in prompts])
+            boxes = self._tensor(corners * np.tile(scale, 2))
+        if first.previous is not None:
+            previous = stack_resized([prompt.previous for prompt in prompts], grid)
+        batch = MiniPrompts(points, labels, boxes, previous)
+        return self._choose(self.model.decode_tokens(maps, batch), multimask)
 
-    def _look_at_masks(self, features: Features, given: Tensor) -> Decoded:
-        low = resize(given * MASK_SCALE + MASK_BIAS, features.maps[0].shape[-2:]).to(self.dtype)
-        return self._four(self.model.decode_tokens(features.maps, previous=low), multimask=False)
+    def _decode_masks(self, features: Features, masks: Tensor) -> Decoded:
+        low = resize(masks * MASK_SCALE + MASK_BIAS, features.maps[0].shape[-2:]).to(self.dtype)
+        output = self.model.decode_tokens(features.maps, MiniPrompts(previous=low))
+        return self._choose(output, multimask=False)
 
-    def _four(self, found: tuple[Tensor, Tensor, Tensor, Tensor], multimask: bool) -> Decoded:
+    def _choose(self, output: mini.MaskOutput, multimask: bool) -> Decoded:
         """Masks 1 to 3 are readings of a lone click, mask 0 answers everything else."""
-        logits, iou, score, tokens = found
+        candidates = slice(0, 1)
         if multimask:
-            chosen = slice(1, 4)
-        else:
-            chosen = slice(0, 1)
+            candidates = slice(1, 4)
+        logits, iou, score, tokens = output
         return Decoded(
-            logits[:, chosen].float(),
-            iou[:, chosen].float(),
+            logits[:, candidates].float(),
+            iou[:, candidates].float(),
             score[:, 0].float(),
-            tokens[:, chosen],
+            tokens[:, candidates],
         )
 
     def _tensor(self, values: NDArray[np.float64]) -> Tensor:

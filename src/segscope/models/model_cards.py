@@ -110,6 +110,26 @@ MINI_SETS = (
 )  # fmt: skip
 """Sets of which items of split `train` made the weights of mini; see recipes/mini/README.md."""
 
+ModelName = Literal[
+    "mini",
+    "sam2.1-tiny",
+    "sam2.1-small",
+    "sam2.1-base+",
+    "sam2.1-large",
+    "sam2-tiny",
+    "sam2-small",
+    "sam2-base+",
+    "sam2-large",
+    "medsam2",
+    "edgetam",
+    "sam-vit-b",
+    "sam-vit-l",
+    "sam-vit-h",
+    "medsam",
+    "sam3-tracker",
+]
+"""Names of `CARDS`, for type checkers: what they load answers prompts."""
+
 CARDS: tuple[Card, ...] = (
     Card(
         name="mini",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NoReturn, cast
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, cast
 
 import numpy as np
 import torch
@@ -21,21 +22,91 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.engine import Bank, Decoded, DecoderPrompt, Features, Memory
+from segscope.models.engine import (
+    AnswerRule,
+    Bank,
+    Decoded,
+    DecoderPrompt,
+    Features,
+    Memory,
+    WindowRule,
+)
+from segscope.models.fast_attention import contiguous_inputs
 from segscope.models.model_cards import Card
 
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
 _OUTSIDE = -10.0  # logit of the padding where a mask of the image is given
-_EDGE = 1e-6  # probabilities are kept this far from 0 and 1 before they become logits again
+_EDGE = 1e-6  # probabilities stay this far from 0 and 1 before they become logits again
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The part of the square input that an image covers, in pixels of the input."""
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+
+class InputRule(Protocol):
+    """How an image becomes the square input of the encoder."""
+
+    def place(self, size_hw: tuple[int, int], side: int) -> Placement:
+        """Where an image of a size lies in the input of `side` pixels."""
+
+    def pixels(self, rgb: NDArray[np.uint8], side: int) -> Tensor:
+        """(1, 3, side, side) float32 input of an image (row, column, 3)."""
+
+
+@dataclass(frozen=True)
+class PaddedInput:
+    """SAM's rule: longest side to the input size with Pillow's bilinear filter (which antialiases),
+    less the mean, divided by the standard deviation, zeros to the right and below.
+    """
+
+    def place(self, size_hw: tuple[int, int], side: int) -> Placement:
+        scale = side / max(size_hw)
+        return Placement(0, 0, int(size_hw[0] * scale + 0.5), int(size_hw[1] * scale + 0.5))
+
+    def pixels(self, rgb: NDArray[np.uint8], side: int) -> Tensor:
+        place = self.place((rgb.shape[0], rgb.shape[1]), side)
+        image = Image.fromarray(rgb)
+        resized = np.asarray(image.resize((place.columns, place.rows), Image.Resampling.BILINEAR))
+        pixels = torch.from_numpy(standardise(resized)).permute(2, 0, 1)
+        return F.pad(pixels, (0, side - place.columns, 0, side - place.rows))[None]
+
+
+@dataclass(frozen=True)
+class StretchedInput:
+    """MedSAM's rule: stretched to the square by cubic splines, minimum and maximum to 0 and 1."""
+
+    def place(self, size_hw: tuple[int, int], side: int) -> Placement:  # noqa: ARG002
+        return Placement(0, 0, side, side)
+
+    def pixels(self, rgb: NDArray[np.uint8], side: int) -> Tensor:
+        stretched = stretch(rgb, side).astype(np.float32)
+        low = stretched.min()
+        high = stretched.max()
+        scaled = (stretched - low) / max(float(high - low), 1e-8)
+        return torch.from_numpy(scaled).permute(2, 0, 1)[None]
 
 
 class SamEngine:
-    """Engine of the first SAM. See `segscope.models.engine.Engine` for what the methods promise."""
+    """Engine of the first SAM. See `segscope.models.engine.Engine` for what the methods promise.
 
-    mean = (123.675, 116.28, 103.53)
-    std = (58.395, 57.12, 57.375)
+    Attributes:
+        input_rule: how images become inputs.
+    """
+
+    mean = MEAN
+    std = STD
     memory_frames = 0
     pointer_limit = 0
     uses_previous_logits = False
+    window_rule: WindowRule | None = None
+    chunk_depth = 1
 
     def __init__(
         self,
@@ -46,53 +117,41 @@ class SamEngine:
         dtype: torch.dtype = torch.float32,
         weights_hash: str = "",
     ) -> None:
-        self.model = cast(Any, model.to(device=device, dtype=torch.float32).eval())
+        self.model = cast(
+            Any, contiguous_inputs(model.to(device=device, dtype=torch.float32).eval())
+        )
         self.model.vision_encoder.to(dtype)
         self.card = card
         self.dtype = dtype
         self.weights_hash = weights_hash
         self.device = torch.device(device)
         self.input_size = int(self.model.config.vision_config.image_size)
+        self.answer_rule = AnswerRule()
+        self.input_rule: InputRule = StretchedInput() if card.squash else PaddedInput()
 
-    # --- images --------------------------------------------------------------------------------
+    # --- images ----------------------------------------------------------------------------------
 
-    def pixels(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """(1, 3, side, side) float32 input of the encoder.
-
-        SAM: longest side to the input size with Pillow's bilinear filter (which antialiases), mean
-            and standard
-        deviation, zeros to the right and below. MedSAM: stretched to the square by cubic splines,
-            minimum and maximum
-        to 0 and 1.
-        """
-        side = self.input_size
-        if self.card.squash:
-            stretched = stretch(rgb, side).astype(np.float32)
-            low = stretched.min()
-            high = stretched.max()
-            scaled = (stretched - low) / max(float(high - low), 1e-8)
-            return torch.from_numpy(scaled).to(self.device).permute(2, 0, 1)[None]
-        height, width = self._inner(rgb.shape[0], rgb.shape[1])
-        resized = np.asarray(
-            Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR)
-        )
-        values = (resized.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(
-            self.std, np.float32
-        )
-        pixels = torch.from_numpy(values).to(self.device).permute(2, 0, 1)
-        return F.pad(pixels, (0, side - width, 0, side - height))[None]
-
-    def _inner(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the square input that the image covers."""
-        if self.card.squash:
-            return self.input_size, self.input_size
-        scale = self.input_size / max(height, width)
-        return int(height * scale + 0.5), int(width * scale + 0.5)
+    def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:  # noqa: ARG002
+        """(1, 3, side, side) float32 input of the encoder; images and video frames alike."""
+        return self.input_rule.pixels(rgb, self.input_size).to(self.device)
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:  # noqa: ARG002
-        """Features of a image (row, column, 3): one map (1, 256, side / 16, side / 16)."""
-        found = self.model.vision_encoder(self.pixels(rgb).to(self.dtype)).last_hidden_state
-        return Features((found,), (rgb.shape[0], rgb.shape[1]))
+        """Features of an image (row, column, 3): one map (1, 256, side / 16, side / 16)."""
+        (features,) = self.encode_together([rgb])
+        return features
+
+    def encode_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Features]:
+        """Features of images (row, column, 3) that pass the encoder as one batch."""
+        batch = torch.cat([self.pixels(rgb) for rgb in images]).to(self.dtype)
+        maps = self.model.vision_encoder(batch).last_hidden_state
+        return [
+            Features((maps[k : k + 1],), (rgb.shape[0], rgb.shape[1]))
+            for k, rgb in enumerate(images)
+        ]
+
+    def unconditioned(self, features: Features) -> Tensor:
+        """The last map; SAM remembers nothing."""
+        return features.maps[-1]
 
     def to_frame(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """(..., row, column) logits at the size of the encoded image; those that are not the
@@ -104,16 +163,20 @@ class SamEngine:
         flat = logits.reshape(-1, 1, *logits.shape[-2:]).float()
         if self.card.squash:
             full = _bilinear(flat.sigmoid(), size_hw).logit(_EDGE)
-        elif not self._decoders(flat):
+        elif not self._has_decoder_shape(flat):
             full = _bilinear(flat, size_hw)
         else:
-            height, width = self._inner(*size_hw)
+            place = self.input_rule.place(size_hw, self.input_size)
             square = _bilinear(flat, (self.input_size, self.input_size))
-            full = _bilinear(square[..., :height, :width], size_hw)
+            bottom = place.top + place.rows
+            right = place.left + place.columns
+            full = _bilinear(square[..., place.top : bottom, place.left : right], size_hw)
         return full.reshape(*logits.shape[:-2], *size_hw)
 
-    def multimask(self, clicks: int, *, tracking: bool) -> bool:  # noqa: ARG002
+    def multimask(self, clicks: int, *, tracking: bool) -> bool:
         """Three candidates for one click, one otherwise; MedSAM was trained to give one."""
+        if self.answer_rule.always_three and not tracking:
+            return True
         return clicks == 1 and not self.card.squash
 
     # --- prompts to masks ------------------------------------------------------------------------
@@ -121,7 +184,7 @@ class SamEngine:
     def decode(
         self,
         features: Features,
-        hints: Sequence[DecoderPrompt],
+        prompts: Sequence[DecoderPrompt],
         *,
         multimask: bool,
         conditioned: Tensor | None = None,
@@ -129,80 +192,84 @@ class SamEngine:
         """Masks of O objects; those with equally many points share a batch.
 
         Padding would not do: an "ignore" token still takes part in attention and changes the
-            answer.
+        answer.
         """
         if conditioned is not None:
-            self._no_memory()
+            self._refuse_memory()
+        prompts = self.answer_rule.prepare(prompts)
         groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
-        for i, hint in enumerate(hints):
-            groups[len(hint.points), hint.box is None, hint.previous is None].append(i)
-        logits: list[Tensor] = [torch.empty(0)] * len(hints)
+        for i, prompt in enumerate(prompts):
+            groups[len(prompt.points), prompt.box is None, prompt.previous is None].append(i)
+        logits: list[Tensor] = [torch.empty(0)] * len(prompts)
         iou = list(logits)
         for members in groups.values():
-            masks, scores = self._decode_batch(features, [hints[i] for i in members], multimask)
+            masks, scores = self._decode_batch(features, [prompts[i] for i in members], multimask)
             for row, i in enumerate(members):
-                logits[i], iou[i] = masks[row], scores[row]
+                logits[i] = masks[row]
+                iou[i] = scores[row]
         return Decoded(torch.stack(logits), torch.stack(iou))
 
     def _decode_batch(
-        self, features: Features, hints: Sequence[DecoderPrompt], multimask: bool
+        self, features: Features, prompts: Sequence[DecoderPrompt], multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """Logits (O, M, row, column) and IoU (O, M) of hints of the same make."""
-        first = hints[0]
-        count = len(hints)
-        scale = self._scale(features)
-        points = labels = boxes = previous = None
+        """Logits (O, M, row, column) and IoU (O, M) for prompts with the same parts."""
+        first = prompts[0]
+        count = len(prompts)
+        points = None
+        labels = None
+        boxes = None
+        previous = None
         if len(first.points):
-            points = self._tensor(np.stack([hint.points for hint in hints])[:, None] * scale)
-            labels = self._tensor(
-                np.stack([hint.positive for hint in hints])[:, None].astype(np.float32)
-            )
+            xy = np.stack([self._to_input(prompt.points, features) for prompt in prompts])
+            positive = np.stack([prompt.positive for prompt in prompts])
+            points = self._tensor(xy[:, None])
+            labels = self._tensor(positive[:, None].astype(np.float32))
         if first.box is not None:
-            boxes = self._tensor(
-                np.array([hint.box for hint in hints])[:, None] * np.tile(scale, 2)
-            )
+            corners = [np.reshape(cast(Any, prompt.box), (2, 2)) for prompt in prompts]
+            xyxy = np.stack([self._to_input(pair, features).ravel() for pair in corners])
+            boxes = self._tensor(xyxy[:, None])
         if first.previous is not None:
-            previous = torch.cat(
-                [self._padded(cast(Tensor, hint.previous), features.size_hw) for hint in hints]
-            )
+            masks = [self._on_input(cast(Tensor, prompt.previous), features) for prompt in prompts]
+            previous = torch.cat(masks)
         # without points and box there is no sparse token at all, as in the released predictor
         sparse, dense = self.model.prompt_encoder(points, labels, boxes, previous)
         position = self.model.get_image_wide_positional_embeddings()
-        masks, iou = self.model.mask_decoder(
+        logits, iou = self.model.mask_decoder(
             image_embeddings=features.maps[-1].float().expand(count, -1, -1, -1),
             image_positional_embeddings=position.expand(count, -1, -1, -1),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense.expand(count, -1, -1, -1),
             multimask_output=multimask,
         )
-        return masks[:, 0], iou[:, 0]
+        return logits[:, 0], iou[:, 0]
 
-    def _decoders(self, logits: Tensor) -> bool:
-        """Whether logits (..., row, column) have the decoder's shape, which covers the padded
-        square.
+    def _has_decoder_shape(self, logits: Tensor) -> bool:
+        """Whether logits (..., row, column) have the decoder's shape, which covers the whole square
+        input.
         """
-        return (
-            logits.shape[-1]
-            == logits.shape[-2]
-            == 4 * self.model.prompt_encoder.image_embedding_size[0]
-        )
+        side = 4 * self.model.prompt_encoder.image_embedding_size[0]
+        return bool(logits.shape[-1] == logits.shape[-2] == side)
 
-    def _padded(self, logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(1, 1, row, column) of the decoder's shape: its own logits as they are, others padded
-        like the image.
+    def _on_input(self, logits: Tensor, features: Features) -> Tensor:
+        """(1, 1, row, column) of the decoder's shape: its own logits unchanged, others padded like
+        the image.
         """
         logits = logits.to(self.device).float()[None, None]
-        if self._decoders(logits):
+        if self._has_decoder_shape(logits):
             return logits
-        height, width = self._inner(*size_hw)
-        square = (0, self.input_size - width, 0, self.input_size - height)
-        return F.avg_pool2d(F.pad(_bilinear(logits, (height, width)), square, value=_OUTSIDE), 4)
+        place = self.input_rule.place(features.size_hw, self.input_size)
+        right = self.input_size - place.left - place.columns
+        bottom = self.input_size - place.top - place.rows
+        resized = _bilinear(logits, (place.rows, place.columns))
+        padded = F.pad(resized, (place.left, right, place.top, bottom), value=_OUTSIDE)
+        return F.avg_pool2d(padded, 4)
 
-    def _scale(self, features: Features) -> NDArray[np.float64]:
-        """Factors of x and y from the image to the input."""
+    def _to_input(self, xy: NDArray[np.float64], features: Features) -> NDArray[np.float64]:
+        """(N, 2) x, y of the image as x, y of the input."""
         height, width = features.size_hw
-        inner_height, inner_width = self._inner(height, width)
-        return np.array([inner_width / width, inner_height / height])
+        place = self.input_rule.place(features.size_hw, self.input_size)
+        scale = np.array([place.columns / width, place.rows / height])
+        return np.asarray(xy * scale + np.array([place.left, place.top]))
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.device)
@@ -217,32 +284,34 @@ class SamEngine:
         prompted: Sequence[bool],  # noqa: ARG002
     ) -> list[Memory]:
         """Raises UsageError: there is no memory."""
-        self._no_memory()
+        self._refuse_memory()
 
     def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:  # noqa: ARG002
         """Raises UsageError: there is no memory."""
-        self._no_memory()
+        self._refuse_memory()
 
     def attend(self, features: Features, banks: Sequence[Bank]) -> Tensor:  # noqa: ARG002
         """Raises UsageError: there is no memory."""
-        self._no_memory()
+        self._refuse_memory()
 
-    def _no_memory(self) -> NoReturn:
+    def _refuse_memory(self) -> NoReturn:
         raise UsageError(
-            f"{self.card.name} works on single images and cannot carry a mask to other frames. Prompt every frame, "
-            "or use a model with memory: mini, sam2.1-tiny, edgetam (`segscope models` shows which have one)."
+            f"{self.card.name} works on single images and cannot carry a mask to other frames. "
+            "Prompt every frame, or use a model with memory: mini, sam2.1-tiny, edgetam "
+            "(`segscope models` shows which have one)."
         )
 
     def settings(self) -> dict[str, Any]:
         """What must be the same for the same answers."""
         import transformers
 
+        preprocessing = "longest side, padded"
+        if self.card.squash:
+            preprocessing = "stretched, minimum to maximum"
         return {
             "family": self.card.family,
             "input_size": self.input_size,
-            "preprocessing": "stretched, minimum to maximum"
-            if self.card.squash
-            else "longest side, padded",
+            "preprocessing": preprocessing,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
             "torch": torch.__version__,
@@ -250,8 +319,14 @@ class SamEngine:
         }
 
 
+def standardise(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Channels less SAM's mean, divided by its standard deviation."""
+    values = rgb.astype(np.float32) - np.array(MEAN, np.float32)
+    return np.asarray(values / np.array(STD, np.float32))
+
+
 def stretch(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A image (row, column, 3) stretched to (side, side, 3) as MedSAM's release does it.
+    """An image (row, column, 3) stretched to (side, side, 3) as MedSAM's release does it.
 
     Cubic splines after a Gaussian filter where it shrinks (standard deviation half of the factor
     less one), cut to the image's range and to whole numbers: scikit-image's `resize` with order 3

@@ -1,15 +1,15 @@
-"""Everything: masks of all objects of a image without prompts, from a grid of clicks.
+"""Everything: masks of all objects of an image without prompts, from a grid of clicks.
 
 Follows the automatic mask generator of "Segment Anything" (arXiv 2304.02643, section 5 and
-appendix): three candidates for each click, kept by predicted IoU and stability, duplicates removed
-by their boxes.
+appendix): three candidates for each click, filtered by predicted IoU and stability, duplicates
+removed by their boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,35 +19,37 @@ from torch import Tensor
 from segscope._version import __version__
 from segscope.errors import Cancelled, UsageError
 from segscope.inference.crop import Crop
-from segscope.masks import Masks, Runs, decode_runs, encode_runs
+from segscope.masks import Masks, Runs, encode_runs
 from segscope.models.engine import DecoderPrompt, Engine
 from segscope.models.identity import engine_identity
 from segscope.models.segmenter import Segmenter
-from segscope.predict.semantic import find_classes
-from segscope.prompts import Box
+from segscope.predict.instances import Instance, flatten, gain, instance_on_frame, remove_duplicates
+from segscope.predict.semantic import segment_classes
 from segscope.render import Renderer
 from segscope.stack import Stack
+
+MOST_OBJECTS = 65535  # label maps hold 16 bits
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How to look for objects.
+    """The grid of clicks, and which of their masks count.
 
     Attributes:
-        points: clicks along the longer side of a view.
+        points: clicks along the longer side of a crop.
         least_iou: predicted IoU below which a mask is dropped.
         least_stability: share of the mask that must stay when the threshold moves from -`offset` to
             `offset`.
         offset: see above, in logits.
-        most_overlap: IoU of boxes above which the less sure of two masks is dropped.
+        most_overlap: IoU of boxes above which the mask with the lower predicted IoU is dropped.
         least_pixels: smaller masks are dropped.
         most_share: masks that fill more than this share of the frame are background and dropped.
-        crops: windows along each side that are looked at besides the whole frame, for small
-            objects; 1 for none.
-        finer: windows of half the side are looked through next, and so on, as long as a sample of
-            them shows this many times as many objects as were found there before; 0 for never.
+        crops: windows along each side that are searched besides the whole frame, for small objects;
+            1 for none.
+        finer: windows of half the side are searched next, and so on, as long as a sample of them
+            shows this many times as many objects as were known there before; 0 for never.
         finer_points: as `points`, in these windows, but for the sample.
-        least_window: pixels; smaller windows are not looked through.
+        least_window: pixels; smaller windows are not searched.
         batch: clicks decoded at once.
     """
 
@@ -64,23 +66,21 @@ class Grid:
     least_window: int = 128
     batch: int = 64
 
+    def check(self) -> None:
+        """Raise UsageError for a grid without points."""
+        counts = (self.points, self.finer_points, self.batch, self.crops)
+        if min(counts) < 1 or self.least_window < 2:
+            raise UsageError(
+                "a grid has at least one point, one click in a batch, one crop and windows of 2 "
+                "pixels"
+            )
 
-#: for engines that look through windows (mini): fewer clicks in each, and a network that is less
-#: sure of itself; chosen
-#: by F1 at IoU 0.5 on validation images of seven sets (0.05 with the thresholds of SAM, 0.48 with
-#: these); `finer` on
-#: images of cells and axons of about 1024 x 1024 (four validation images: 0.07 without, 0.33
-#: with)
+
+#: for engines with a window rule (mini): fewer clicks in each window, and a network whose predicted
+#: IoU is lower; chosen by F1 at IoU 0.5 on validation images of seven sets (0.05 with SAM's
+#: thresholds, 0.48 with these); `finer` on images of cells and axons of about 1024 x 1024 (four
+#: validation images: 0.07 without, 0.33 with)
 WINDOWED = Grid(points=12, least_iou=0.5, least_stability=0.7, most_overlap=0.3, crops=2, finer=1.6)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    runs: Runs
-    box: tuple[float, float, float, float]
-    area: int
-    iou: float
-    touches: bool
 
 
 def everything(
@@ -88,23 +88,23 @@ def everything(
     engine: Engine | Segmenter,
     *,
     grid: Grid | None = None,
-    window: Any = None,
+    window: str | Mapping[str, object] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Masks:
-    """Instance masks of every frame of a stack, found frame by frame (objects are not linked
-    between frames).
+    """Instance masks of every frame of a stack, frame by frame (objects are not linked between
+    frames).
 
     A network that needs no prompt gives its classes instead, see `segscope.predict.semantic`.
 
     Args:
-        stack: usually a image.
+        stack: usually an image.
         engine: from `segscope.load`.
-        grid: how to look; None uses `Grid()`, or `WINDOWED` for engines that zoom.
+        grid: of clicks; None uses `Grid()`, or `WINDOWED` for engines with a window rule.
         window: see `segscope.render.Renderer`.
-        progress: called with (views done, views to do); these become more where finer windows show
+        progress: called with (crops done, crops to do); these become more where finer windows show
             more.
-        cancel: asked before each view.
+        cancel: called before each crop; True stops.
 
     Returns:
         masks without overlaps: a pixel goes to the smaller object. Ids run from 1 through all
@@ -112,29 +112,26 @@ def everything(
 
     Raises:
         UsageError: a grid without points, or more than 65,535 objects.
-        Cancelled: `cancel` said so.
+        Cancelled: `cancel` returned True.
     """
     if isinstance(engine, Segmenter):
-        return find_classes(stack, engine, window=window, progress=progress, cancel=cancel)
-    grid = grid or (WINDOWED if engine.card.zoom else Grid())
-    if min(grid.points, grid.finer_points, grid.batch, grid.crops) < 1 or grid.least_window < 2:
-        raise UsageError(
-            "a grid has at least one point, one click in a batch, one crop and windows of 2 pixels"
-        )
+        return segment_classes(stack, engine, window=window, progress=progress, cancel=cancel)
+    if grid is None:
+        grid = Grid() if engine.window_rule is None else WINDOWED
+    grid.check()
     frames = Renderer(stack, window)
-    search = _Search(engine, grid, progress, cancel)
+    search = GridSearch(partial(search_crop, engine), grid, progress, cancel)
     runs: dict[tuple[int, int], Runs] = {}
     scores: dict[tuple[int, int], float] = {}
     for frame in range(len(stack)):
-        found = search.on(frames[frame], len(stack) - frame - 1)
-        for item, mask in _flatten(
-            _distinct(found, grid.most_overlap), stack.size_hw, grid.least_pixels
-        ):
+        instances = search.search(frames[frame], len(stack) - frame - 1)
+        distinct = remove_duplicates(instances, grid.most_overlap)
+        for instance, mask in flatten(distinct, stack.size_hw, grid.least_pixels):
             object_id = len(runs) + 1
-            if object_id > 65535:
-                raise UsageError("more than 65,535 objects; look at fewer frames at a time")
+            if object_id > MOST_OBJECTS:
+                raise UsageError("more than 65,535 objects; segment fewer frames at a time")
             runs[frame, object_id] = encode_runs(mask)
-            scores[frame, object_id] = item.iou
+            scores[frame, object_id] = instance.iou
     record = {
         "version": __version__,
         "engine": engine_identity(engine),
@@ -148,112 +145,119 @@ def everything(
 
 
 @dataclass(slots=True)
-class _Search:
-    """Looks through the windows of frames.
+class GridSearch:
+    """Searches the crops of frames.
 
     Attributes:
-        done: views that were looked at, of all frames.
+        search_crop: gives the instances of the pixels (row, column, 3) of a crop.
+        grid: of clicks.
+        progress, cancel: see `everything`.
+        done: crops that were searched, of all frames.
     """
 
-    engine: Engine
+    search_crop: Callable[[NDArray[np.uint8], Crop, Grid], list[Instance]]
     grid: Grid
     progress: Callable[[int, int], None] | None
     cancel: Callable[[], bool] | None
     done: int = 0
 
-    def on(self, rgb: NDArray[np.uint8], frames_left: int) -> list[_Found]:
-        """What is found on a frame (row, column, 3), with its duplicates."""
+    def search(self, rgb: NDArray[np.uint8], frames_left: int) -> list[Instance]:
+        """Instances on a frame (row, column, 3), with their duplicates."""
         grid = self.grid
         size_hw = (rgb.shape[0], rgb.shape[1])
-        crops = grid.crops
-        views = [Crop.whole(size_hw), *(_windows(size_hw, crops) if crops > 1 else ())]
-        later = len(views) * frames_left
-        found = self._looked(rgb, views, grid, later)
-        inner = replace(grid, points=grid.finer_points)
-        while grid.finer:
-            crops *= 2
-            finer = _windows(size_hw, crops)
-            if max(finer[0].size_hw) < grid.least_window:
-                break
-            # one window of each row, spread over the columns
-            sample = [
-                finer[row * crops + ((crops // 2 + 1) * row + 1) % crops] for row in range(crops)
-            ]
-            more = self._looked(rgb, sample, grid, later)
-            if not found and not more:
-                continue  # all may be smaller still
-            if _gain(found, more, sample, grid.most_overlap) < grid.finer:
-                break
-            found += more + self._looked(
-                rgb, [view for view in finer if view not in sample], inner, later
-            )
-        return found
+        crops = [Crop.whole(size_hw)]
+        if grid.crops > 1:
+            crops += overlapping_windows(size_hw, grid.crops)
+        later = len(crops) * frames_left
+        instances = self._search_crops(rgb, crops, grid, later)
+        if grid.finer:
+            self._search_finer(rgb, instances, later)
+        return instances
 
-    def _looked(
-        self, rgb: NDArray[np.uint8], views: Sequence[Crop], grid: Grid, later: int
-    ) -> list[_Found]:
-        found: list[_Found] = []
-        for number, view in enumerate(views, start=1):
+    def _search_finer(self, rgb: NDArray[np.uint8], instances: list[Instance], later: int) -> None:
+        """Add instances of ever smaller windows, while a sample of them shows enough new ones."""
+        grid = self.grid
+        size_hw = (rgb.shape[0], rgb.shape[1])
+        inner = replace(grid, points=grid.finer_points)
+        count = 2 * grid.crops
+        windows = overlapping_windows(size_hw, count)
+        while max(windows[0].size_hw) >= grid.least_window:
+            sample = _sample(windows, count)
+            more = self._search_crops(rgb, sample, grid, later)
+            # without any instance so far, all may be smaller still
+            if instances or more:
+                if gain(instances, more, sample, grid.most_overlap) < grid.finer:
+                    break
+                rest = [window for window in windows if window not in sample]
+                instances += more
+                instances += self._search_crops(rgb, rest, inner, later)
+            count *= 2
+            windows = overlapping_windows(size_hw, count)
+
+    def _search_crops(
+        self, rgb: NDArray[np.uint8], crops: Sequence[Crop], grid: Grid, later: int
+    ) -> list[Instance]:
+        instances: list[Instance] = []
+        for number, crop in enumerate(crops, start=1):
             if self.cancel is not None and self.cancel():
                 raise Cancelled("stopped; nothing was written")
-            found += _look(self.engine, np.ascontiguousarray(view.cut(rgb)), view, grid)
+            instances += self.search_crop(np.ascontiguousarray(crop.cut(rgb)), crop, grid)
             self.done += 1
             if self.progress is not None:
-                self.progress(self.done, self.done + len(views) - number + later)
-        return found
+                self.progress(self.done, self.done + len(crops) - number + later)
+        return instances
 
 
-def _windows(frame_hw: tuple[int, int], crops: int) -> list[Crop]:
-    """Windows, `crops` along each side, row by row; they overlap by a third, so that what one cuts
-    another holds.
+def overlapping_windows(frame_hw: tuple[int, int], count: int) -> list[Crop]:
+    """Windows, `count` along each side, row by row; they overlap by a third, so that what one cuts
+    off another one holds.
     """
     height, width = frame_hw
-    h = min(height, round(height / crops * 4 / 3))
-    w = min(width, round(width / crops * 4 / 3))
-    rows, columns = (np.linspace(0, whole - part, crops).round().astype(int).tolist() for whole, part in
-                     ((height, h), (width, w)))  # fmt: skip
-    return [Crop(x, y, x + w, y + h, frame_hw) for y in rows for x in columns]
+    rows = min(height, round(height / count * 4 / 3))
+    columns = min(width, round(width / count * 4 / 3))
+    tops = np.linspace(0, height - rows, count).round().astype(int).tolist()
+    lefts = np.linspace(0, width - columns, count).round().astype(int).tolist()
+    return [Crop(x, y, x + columns, y + rows, frame_hw) for y in tops for x in lefts]
 
 
-def _gain(
-    before: list[_Found], more: list[_Found], views: Sequence[Crop], most_overlap: float
-) -> float:
-    """How many times as many objects there are in windows with what they show as without; sure ones
-    count more.
-    """
-    known = _distinct(before, most_overlap)
-    all_ = _distinct(before + more, most_overlap)
-    without, with_ = (
-        sum(item.iou for view in views for item in items if view.holds_middle(item.box))
-        for items in (known, all_)
-    )
-    return (with_ + 0.5) / (without + 0.5)
+def _sample(windows: Sequence[Crop], count: int) -> list[Crop]:
+    """One window of each row, spread over the columns."""
+    columns = [((count // 2 + 1) * row + 1) % count for row in range(count)]
+    return [windows[row * count + column] for row, column in enumerate(columns)]
 
 
 @torch.inference_mode()
-def _look(engine: Engine, rgb: NDArray[np.uint8], view: Crop, grid: Grid) -> list[_Found]:
+def search_crop(engine: Engine, rgb: NDArray[np.uint8], crop: Crop, grid: Grid) -> list[Instance]:
     features = engine.encode(rgb)
-    height, width = view.size_hw
-    across = max(1, round(grid.points * width / max(height, width)))
-    down = max(1, round(grid.points * height / max(height, width)))
-    x, y = np.meshgrid(
-        (np.arange(across) + 0.5) * width / across, (np.arange(down) + 0.5) * height / down
-    )
-    clicks = np.column_stack([x.ravel(), y.ravel()])
-    one = np.ones(1, bool)
-    found = []
-    for start in range(0, len(clicks), grid.batch):
-        hints = [DecoderPrompt(point[None], one) for point in clicks[start : start + grid.batch]]
-        decoded = engine.decode(features, hints, multimask=True)
+    height, width = crop.frame_hw
+    most = grid.most_share * height * width  # larger masks are background
+    instances = []
+    for prompts in _click_batches(crop.size_hw, grid):
+        decoded = engine.decode(features, prompts, multimask=True)
         logits = decoded.logits.flatten(0, 1)
         iou = decoded.iou.flatten()
-        keep = (iou >= grid.least_iou) & (_stability(logits, grid.offset) >= grid.least_stability)
-        for low, score in zip(logits[keep], iou[keep].tolist(), strict=True):
-            mask = (engine.to_frame(low, view.size_hw) > 0).cpu().numpy()
-            item = _describe(mask, view, score, grid)
-            if item is not None:
-                found.append(item)
-    return found
+        stable = _stability(logits, grid.offset) >= grid.least_stability
+        passing = (iou >= grid.least_iou) & stable
+        for low, score in zip(logits[passing], iou[passing].tolist(), strict=True):
+            mask = (engine.to_frame(low, crop.size_hw) > 0).cpu().numpy()
+            if grid.least_pixels <= mask.sum() <= most:
+                instances.append(instance_on_frame(mask, crop, score))
+    return instances
+
+
+def _click_batches(size_hw: tuple[int, int], grid: Grid) -> Iterator[list[DecoderPrompt]]:
+    """A click on each point of the grid, row by row."""
+    height, width = size_hw
+    across = max(1, round(grid.points * width / max(height, width)))
+    down = max(1, round(grid.points * height / max(height, width)))
+    x = (np.arange(across) + 0.5) * width / across
+    y = (np.arange(down) + 0.5) * height / down
+    columns, rows = np.meshgrid(x, y)
+    clicks = np.column_stack([columns.ravel(), rows.ravel()])
+    positive = np.ones(1, bool)
+    for start in range(0, len(clicks), grid.batch):
+        batch = clicks[start : start + grid.batch]
+        yield [DecoderPrompt(xy[None], positive) for xy in batch]
 
 
 def _stability(logits: Tensor, offset: float) -> Tensor:
@@ -261,53 +265,3 @@ def _stability(logits: Tensor, offset: float) -> Tensor:
     inner = (logits > offset).flatten(1).sum(1)
     outer = (logits > -offset).flatten(1).sum(1)
     return inner / outer.clamp(min=1)
-
-
-def _describe(mask: NDArray[np.bool_], view: Crop, iou: float, grid: Grid) -> _Found | None:
-    area = int(mask.sum())
-    if area < grid.least_pixels or area > grid.most_share * view.frame_hw[0] * view.frame_hw[1]:
-        return None
-    x0, y0, x1, y1 = Box.around(mask).xyxy
-    height, width = view.size_hw
-    # cut by the edge of a window that is not the edge of the frame: another view holds the whole of
-    # it
-    cut = (x0 == 0 and view.x0 > 0) or (y0 == 0 and view.y0 > 0)
-    cut |= (x1 == width and view.x1 < view.frame_hw[1]) or (
-        y1 == height and view.y1 < view.frame_hw[0]
-    )
-    full = np.zeros(view.frame_hw, bool)
-    full[view.y0 : view.y1, view.x0 : view.x1] = mask
-    box = (x0 + view.x0, y0 + view.y0, x1 + view.x0, y1 + view.y0)
-    return _Found(encode_runs(full), box, area, iou, bool(cut))
-
-
-def _distinct(found: list[_Found], most_overlap: float) -> list[_Found]:
-    """Greedy suppression by box IoU; whole objects come before those that a window cut."""
-    ranked = sorted(found, key=lambda item: (item.touches, -item.iou))
-    if not ranked:
-        return []
-    boxes = np.array([item.box for item in ranked])
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    alive = np.ones(len(ranked), bool)
-    kept = []
-    for i in range(len(ranked)):
-        if not alive[i]:
-            continue
-        kept.append(ranked[i])
-        low = np.maximum(boxes[i, :2], boxes[:, :2])
-        high = np.minimum(boxes[i, 2:], boxes[:, 2:])
-        shared = np.prod(np.clip(high - low, 0, None), axis=1)
-        alive &= shared / (areas[i] + areas - shared) <= most_overlap
-    return kept
-
-
-def _flatten(
-    kept: list[_Found], size_hw: tuple[int, int], least_pixels: int
-) -> list[tuple[_Found, NDArray[np.bool_]]]:
-    """Disjoint masks, small over large, in reading order; what is left too small is dropped."""
-    owner = np.full(size_hw, -1, np.int64)
-    for number, item in sorted(enumerate(kept), key=lambda pair: -pair[1].area):
-        owner[decode_runs(item.runs, size_hw)] = number
-    order = sorted(range(len(kept)), key=lambda number: (kept[number].box[1], kept[number].box[0]))
-    parts = [(kept[number], owner == number) for number in order]
-    return [(item, mask) for item, mask in parts if mask.sum() >= least_pixels]

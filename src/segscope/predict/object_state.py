@@ -1,4 +1,4 @@
-"""ObjectState: everything known of one object on a stack."""
+"""ObjectState: prompts and answers of one object on a stack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from segscope.prompts import Prompt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredMemory:
-    """Memory of one frame: the map lies in the spool, the small parts here."""
+    """Memory of one frame whose tensors are in the tensor store.
+
+    Attributes:
+        map, pointer: tensors, see `segscope.models.engine.Memory`.
+        iou: predicted IoU of the mask.
+        object_score: logit of presence.
+        view: the crop that it was made in.
+    """
 
     map: TensorHandle
     pointer: TensorHandle
@@ -25,7 +32,13 @@ class StoredMemory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """One of the masks that prompts may mean: logits in the spool, what they show, predicted IoU."""
+    """One of the masks that prompts may mean.
+
+    Attributes:
+        logits: (row, column), low-resolution, in the tensor store.
+        view: the crop that they cover.
+        score: predicted IoU.
+    """
 
     logits: TensorHandle
     view: Crop
@@ -34,20 +47,20 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """Mask of an object on a frame, as it is kept.
+    """Stored mask of an object on a frame.
 
     Attributes:
         runs: run lengths of the mask.
         area: pixels inside.
-        logits: low-resolution logits (row, column) in the spool; None where only the mask is known.
-        view: what the logits show.
+        logits: low-resolution logits (row, column) in the tensor store; None where only the mask is
+            known.
+        view: the crop that the logits cover.
         score: predicted IoU, 0 to 1.
         object_score: logit of presence, or None.
         memory: what tracking may attend to, or None (families without memory).
-        note: why the answer is not the network's own.
-        candidates: all masks that the prompts may mean, best first; empty where there was no
-            choice.
-        chosen: which of them this is.
+        note: why the mask is not the network's own.
+        candidates: all masks that the prompts may mean, best first; empty without a choice.
+        chosen: index of this mask among them.
     """
 
     runs: Runs
@@ -67,18 +80,18 @@ class ObjectState:
     """One object.
 
     Attributes:
-        name: label that the user gave, or "".
+        name: label from the user, or "".
         prompts: all prompts by frame, in the order they were made.
         answers: masks by frame.
-        anchors: frames that tracking never overwrites: prompted and confirmed ones.
-        settled: the anchors when tracking last began; corrections are decoded from what these say.
-        replaced: answers that prompts have replaced since then; for corrections of other frames
-            they still count.
-        passed: direction in which tracking last went over a frame: True for backwards.
-        accepted: anchors that a person has looked at and accepted; they win over other objects
-            where masks overlap.
-        about: what else is said of the object (colour, code, comment ...); `locked` is heeded as
-            `accepted` is.
+        anchors: conditioning frames, which tracking never overwrites: prompted and confirmed ones.
+        settled: the anchors when tracking last began; corrections attend to their memories.
+        replaced: answers that prompts have replaced since then; corrections of other frames still
+            attend to their memories.
+        passed: direction in which tracking last passed a frame: True for backwards.
+        accepted: anchors that a person has reviewed and accepted; their masks win over other
+            objects where they overlap.
+        about: other properties of the object (colour, code, comment ...); with `locked` all of its
+            masks win where they overlap.
     """
 
     name: str = ""
@@ -107,17 +120,17 @@ class ObjectState:
         )
 
     def settle(self) -> None:
-        """Tracking begins: from here on every answer counts as it is now."""
+        """Tracking begins: from here on it attends to every answer as it is now."""
         self.settled = self.anchors
         self.replaced = {}
 
     def known(self, frame: int) -> FrameResult | None:
-        """The answer on a frame as tracking last saw or left it."""
+        """The answer on a frame as tracking last used or made it."""
         return self.replaced.get(frame, self.answers.get(frame))
 
     def tracked(self, frame: int) -> FrameResult | None:
-        """The answer that tracking left on a frame, or None where it went by a prompt or never
-        came.
+        """The answer that tracking made on a frame, or None on anchors and on frames that it has
+        not passed.
         """
         if frame in self.passed and frame not in self.settled:
             return self.known(frame)

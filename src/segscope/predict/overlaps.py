@@ -1,4 +1,4 @@
-"""From tracks to `Masks`: overlaps settled, scores and the record of what made them."""
+"""From tracks to `Masks`: overlaps resolved, scores and the record of what made them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_overlap(overlap: str) -> None:
 
 
 def compose(
-    scene: InferenceState,
+    state: InferenceState,
     tracks: Mapping[int, ObjectState],
     overlap: Overlap,
     record: Mapping[str, Any],
@@ -34,75 +34,61 @@ def compose(
     runs: dict[tuple[int, int], Runs] = {}
     scores: dict[tuple[int, int], float] = {}
     for frame in sorted({frame for track in tracks.values() for frame in track.answers}):
-        answered = {
-            object_id: track
-            for object_id, track in sorted(tracks.items())
-            if frame in track.answers
-        }
-        scores.update(
-            {
-                (frame, object_id): track.answers[frame].score
-                for object_id, track in answered.items()
-            }
-        )
-        found = settled(scene, tracks, frame, overlap)
-        runs.update({(frame, object_id): mask for object_id, mask in found.items()})
-    stack = scene.stack
-    names = {object_id: track.name for object_id, track in tracks.items()}
-    about = {object_id: dict(track.about) for object_id, track in tracks.items()}
+        for object_id, track in sorted(tracks.items()):
+            if frame in track.answers:
+                scores[frame, object_id] = track.answers[frame].score
+        for object_id, mask in settled(state, tracks, frame, overlap).items():
+            runs[frame, object_id] = mask
+    stack = state.stack
     return Masks(
         stack.shape_zyx,
         runs,
-        names,
+        {object_id: track.name for object_id, track in tracks.items()},
         scores,
         stack.geometry,
         stack.times_s,
         dict(record),
         stack.axis,
-        about,
+        {object_id: dict(track.about) for object_id, track in tracks.items()},
     )
 
 
 def settled(
-    scene: InferenceState, tracks: Mapping[int, ObjectState], frame: int, overlap: Overlap
+    state: InferenceState, tracks: Mapping[int, ObjectState], frame: int, overlap: Overlap
 ) -> dict[int, Runs]:
-    """Masks on a frame by object, as they are shown and written: those with pixels, overlaps
-    settled.
+    """Masks on a frame by object, as they are displayed and written: those with pixels, overlaps
+    resolved.
 
     Accepted and locked masks keep their pixels; of the others, the highest logit has a shared one.
     """
-    filled = {
-        object_id: track.answers[frame]
-        for object_id, track in sorted(tracks.items())
-        if frame in track.answers and track.answers[frame].area
-    }
-    kept = {
-        object_id
-        for object_id in filled
-        if tracks[object_id].locked or frame in tracks[object_id].accepted
-    }
-    if overlap == "highest" and len(filled) > 1:
-        apart = _highest(scene, filled, kept)
-    else:
-        apart = {}
-    found = {object_id: apart.get(object_id, answer.runs) for object_id, answer in filled.items()}
-    return {object_id: runs for object_id, runs in found.items() if len(runs) > 1}
+    answers: dict[int, FrameResult] = {}
+    protected: set[int] = set()
+    for object_id, track in sorted(tracks.items()):
+        if frame not in track.answers or not track.answers[frame].area:
+            continue
+        answers[object_id] = track.answers[frame]
+        if track.locked or frame in track.accepted:
+            protected.add(object_id)
+    runs = {object_id: answer.runs for object_id, answer in answers.items()}
+    if overlap == "highest" and len(answers) > 1:
+        runs |= _highest(state, answers, protected)
+    return {object_id: mask for object_id, mask in runs.items() if len(mask) > 1}
 
 
 def _highest(
-    scene: InferenceState, answers: Mapping[int, FrameResult], kept: Set[int]
+    state: InferenceState, answers: Mapping[int, FrameResult], protected: Set[int]
 ) -> dict[int, Runs]:
     """Masks after each shared pixel went to the object with the highest logit there (the lower id
     where they tie).
     """
-    size_hw = scene.stack.size_hw
+    size_hw = state.stack.size_hw
     masks = np.stack([decode_runs(answer.runs, size_hw) for answer in answers.values()])
     shared = masks.sum(axis=0, dtype=np.uint16) > 1
     if not shared.any():
         return {}
-    logits = np.stack([scene.logits(answer)[shared] for answer in answers.values()])
+    logits = np.stack([state.logits(answer)[shared] for answer in answers.values()])
     inside = masks[:, shared]
-    first = inside & np.array([object_id in kept for object_id in answers])[:, None]
+    first = inside & np.array([object_id in protected for object_id in answers])[:, None]
     inside = np.where(first.any(axis=0), first, inside)
     winner = np.where(inside, logits, -np.inf).argmax(axis=0)
     masks[:, shared] = inside & (np.arange(len(masks))[:, None] == winner)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from segscope.errors import PromptError, UsageError
 from segscope.masks import FrameMask
-from segscope.predict import tracked_frame, tracking_window
+from segscope.predict import tracking_window
 from segscope.predict.object_state import ObjectState
 from segscope.predict.state import InferenceState
 from segscope.predict.stop_rules import StopRules, StopWatch
+from segscope.predict.tracked_frame import TrackedFrame
+from segscope.stack import Stack
 
 Direction = Literal["both", "forward", "backward"]
 DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
+
+
+def default_direction(stack: Stack) -> Direction:
+    """Both ways through a volume, forward through a video."""
+    if stack.kind == "volume":
+        return "both"
+    return "forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +58,12 @@ class PropagationRange:
 
 
 def propagate(
-    scene: InferenceState,
+    state: InferenceState,
     tracks: Mapping[int, ObjectState],
     span: PropagationRange,
     cancelled: Callable[[], bool],
 ) -> Iterator[list[FrameMask]]:
-    """Frame after frame, the answers of all objects on it; kept in the tracks.
+    """Frame after frame, the answers of all objects on it; stored in the tracks.
 
     Frames that were prompted or confirmed keep their answers. Stops before the next frame when
     `cancelled()`.
@@ -62,28 +71,28 @@ def propagate(
     Raises:
         PromptError: no object was prompted.
     """
-    low, high = span.bounds(len(scene.stack))
+    span.bounds(len(state.stack))
     tracks = {object_id: track for object_id, track in tracks.items() if track.anchors}
     if not tracks:
         raise PromptError("nothing to propagate: prompt an object on some frame first")
     anchors = [at for track in tracks.values() for at in track.anchors]
-    scenes, members = zip(*tracking_window.groups(scene, tracks), strict=True)
-    for passes in zip(
-        *(_passes(group, anchors, span, low, high) for group in members), strict=True
-    ):
-        frames = sorted(
-            {frame for pass_ in passes for frame in pass_.frames}, reverse=passes[0].reverse
-        )
-        for frame in frames:
+    states, groups = zip(*tracking_window.groups(state, tracks), strict=True)
+    passes_of_groups = [_passes(group, anchors, span, len(state.stack)) for group in groups]
+    for passes in zip(*passes_of_groups, strict=True):
+        for frame in _frames_of(passes):
             if cancelled():
                 return
-            steps = (
-                pass_.step(part, frame)
-                for part, pass_ in zip(scenes, passes, strict=True)
-                if frame in pass_.frames
-            )
-            found = [frame_mask for step in steps for frame_mask in step]
-            yield sorted(found, key=lambda frame_mask: frame_mask.object_id)
+            answers: list[FrameMask] = []
+            for part, pass_ in zip(states, passes, strict=True):
+                if frame in pass_.frames:
+                    answers += pass_.step(part, frame)
+            yield sorted(answers, key=lambda answer: answer.object_id)
+
+
+def _frames_of(passes: Sequence[_Pass]) -> list[int]:
+    """Frames of passes in the same direction, in order of travel."""
+    frames = {frame for pass_ in passes for frame in pass_.frames}
+    return sorted(frames, reverse=passes[0].reverse)
 
 
 @dataclass(slots=True)
@@ -95,8 +104,10 @@ class _Pass:
         frames: in order of travel.
         begins: frame from which each object takes part.
         reverse: direction.
-        watches: stop rules at work, by object; empty without rules.
+        rules: when to stop an object.
         copies: tracks that get the answers too, where the pass works on tracks of its own.
+        watches: stop rules at work, by object; empty without rules.
+        stopped: why an object was stopped, by object.
     """
 
     tracks: dict[int, ObjectState]
@@ -105,102 +116,105 @@ class _Pass:
     reverse: bool
     rules: StopRules | None
     copies: Mapping[int, ObjectState]
-    watches: dict[int, StopWatch]
-    stopped: dict[int, str]
+    watches: dict[int, StopWatch] = field(default_factory=dict)
+    stopped: dict[int, str] = field(default_factory=dict)
 
-    def step(self, scene: InferenceState, frame: int) -> list[FrameMask]:
-        found: dict[int, FrameMask] = {}
+    def step(self, state: InferenceState, frame: int) -> list[FrameMask]:
+        """Answers of all objects that take part, by object id."""
+        reached = TrackedFrame(state, frame, self.reverse)
+        answers: dict[int, FrameMask] = {}
         moving: dict[int, ObjectState] = {}
         for object_id, track in self.tracks.items():
-            if (
-                (frame > self.begins[object_id])
-                if self.reverse
-                else (frame < self.begins[object_id])
-            ):
+            if not self._takes_part(object_id, frame):
                 continue
             if frame in track.anchors:
-                found[object_id] = scene.frame_mask(frame, object_id, track.answers[frame])
-                track.passed[frame] = self.reverse
-                self.stopped.pop(object_id, None)
-                self.watches.pop(object_id, None)
-                if self.rules is not None and track.answers[frame].area == 0:
-                    self.stopped[object_id] = f"stopped: not there on frame {frame}, as prompted"
+                answers[object_id] = self._pass_anchor(reached, object_id, track)
             elif object_id in self.stopped:
-                note = self.stopped[object_id]
-                found[object_id] = tracked_frame.empty_answer(
-                    scene, frame, object_id, track, self.reverse, note
-                )
+                answers[object_id] = reached.empty(object_id, track, self.stopped[object_id])
             else:
                 moving[object_id] = track
-        found |= tracked_frame.step(scene, frame, moving, self.reverse)
-        self._watch(scene, found, moving)
+        answers |= reached.track(moving)
+        self._apply_rules(state, answers, moving)
         if moving:
-            tracking_window.widen(scene, moving, frame, self.reverse)
-        for object_id in found:
-            if self.copies[object_id] is not self.tracks[object_id]:
-                self.copies[object_id].answers[frame] = self.tracks[object_id].answers[frame]
-                self.copies[object_id].passed[frame] = self.reverse
-        return [found[object_id] for object_id in sorted(found)]
+            tracking_window.widen(state, moving, frame, self.reverse)
+        for object_id in answers:
+            self._copy(object_id, frame)
+        return [answers[object_id] for object_id in sorted(answers)]
 
-    def _watch(
+    def _takes_part(self, object_id: int, frame: int) -> bool:
+        if self.reverse:
+            return frame <= self.begins[object_id]
+        return frame >= self.begins[object_id]
+
+    def _pass_anchor(self, reached: TrackedFrame, object_id: int, track: ObjectState) -> FrameMask:
+        """The answer of a prompted or confirmed frame stays; tracking starts from it again, unless
+        it says that the object is not there.
+        """
+        frame = reached.frame
+        answer = track.answers[frame]
+        track.passed[frame] = self.reverse
+        self.stopped.pop(object_id, None)
+        self.watches.pop(object_id, None)
+        if self.rules is not None and answer.area == 0:
+            self.stopped[object_id] = f"stopped: not there on frame {frame}, as prompted"
+        return reached.state.frame_mask(frame, object_id, answer)
+
+    def _apply_rules(
         self,
-        scene: InferenceState,
-        found: Mapping[int, FrameMask],
+        state: InferenceState,
+        answers: Mapping[int, FrameMask],
         moving: Mapping[int, ObjectState],
     ) -> None:
         if self.rules is None:
             return
-        spacing = scene.stack.spacing_zyx_mm
-        for object_id in found:
-            watch = self.watches.setdefault(
-                object_id, StopWatch(self.rules, spacing[0] if spacing else None)
-            )
-            reason = watch.see(found[object_id])
+        frame_mm = None
+        if state.stack.spacing_zyx_mm is not None:
+            frame_mm = state.stack.spacing_zyx_mm[0]
+        for object_id, answer in answers.items():
+            watch = self.watches.setdefault(object_id, StopWatch(self.rules, frame_mm))
+            reason = watch.check(answer)
             if reason and object_id in moving:
                 self.stopped[object_id] = reason
 
+    def _copy(self, object_id: int, frame: int) -> None:
+        track = self.tracks[object_id]
+        copy = self.copies[object_id]
+        if copy is not track:
+            copy.answers[frame] = track.answers[frame]
+            copy.passed[frame] = self.reverse
+
 
 def _passes(
-    tracks: dict[int, ObjectState], anchors: list[int], span: PropagationRange, low: int, high: int
+    tracks: dict[int, ObjectState], anchors: Sequence[int], span: PropagationRange, length: int
 ) -> Iterator[_Pass]:
     """The ways to go. Forward alone tracks every object from the first prompt (`anchors`) of any,
     as SAM 2 does.
     """
-
-    def one(
-        frames: range, begins: dict[int, int], reverse: bool, working: dict[int, ObjectState]
-    ) -> _Pass:
-        return _Pass(working, frames, begins, reverse, span.rules, tracks, {}, {})
-
+    low, high = span.bounds(length)
+    rules = span.rules
     if span.direction == "forward":
-        if span.start is None:
-            start = min(anchors)
-        else:
-            start = span.start
-        start = max(start, low)
-        yield one(range(start, high + 1), dict.fromkeys(tracks, start), False, tracks)
+        start = max(min(anchors) if span.start is None else span.start, low)
+        begins = dict.fromkeys(tracks, start)
+        yield _Pass(tracks, range(start, high + 1), begins, False, rules, tracks)
     elif span.direction == "backward":
-        if span.start is None:
-            start = max(anchors)
-        else:
-            start = span.start
-        start = min(start, high)
-        yield one(range(start, low - 1, -1), dict.fromkeys(tracks, start), True, tracks)
+        start = min(max(anchors) if span.start is None else span.start, high)
+        begins = dict.fromkeys(tracks, start)
+        yield _Pass(tracks, range(start, low - 1, -1), begins, True, rules, tracks)
     else:
-        begins = {
-            i: min(track.anchors) if span.start is None else span.start
-            for i, track in tracks.items()
-        }
-        begins = {i: min(max(begin, low), high) for i, begin in begins.items()}
-        yield one(range(min(begins.values()), high + 1), begins, False, tracks)
+        begins = {}
+        for object_id, track in tracks.items():
+            start = min(track.anchors) if span.start is None else span.start
+            begins[object_id] = min(max(start, low), high)
+        yield _Pass(tracks, range(min(begins.values()), high + 1), begins, False, rules, tracks)
         # the way back starts from the prompts alone; memories of the way out would speak for the
         # wrong side
-        back = {i: _fresh(track) for i, track in tracks.items()}
-        below = {i: begin - 1 for i, begin in begins.items()}
-        yield one(range(max(below.values()), low - 1, -1), below, True, back)
+        back = {object_id: _with_anchors_only(track) for object_id, track in tracks.items()}
+        below = {object_id: begin - 1 for object_id, begin in begins.items()}
+        frames = range(max(below.values()), low - 1, -1)
+        yield _Pass(back, frames, below, True, rules, tracks)
 
 
-def _fresh(track: ObjectState) -> ObjectState:
+def _with_anchors_only(track: ObjectState) -> ObjectState:
     copy = track.copy()
     copy.answers = {at: answer for at, answer in track.answers.items() if at in track.anchors}
     return copy

@@ -1,9 +1,8 @@
-"""Classes: masks of a network that needs no prompt, frame by frame."""
+"""Semantic segmentation: masks of a network that needs no prompt, frame by frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -18,25 +17,25 @@ from segscope.stack import Stack
 
 
 @torch.inference_mode()
-def find_classes(
+def segment_classes(
     stack: Stack,
     segmenter: Segmenter,
     *,
-    window: Any = None,
+    window: str | Mapping[str, object] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Masks:
-    """One object for each class that the network knows; its id is the number of the class.
+    """One object for each class of the network; its id is the number of the class.
 
     Args:
-        stack: image, volume or video; frames are looked at one by one.
-        segmenter: from `segscope.load`, where it gives a network without prompts.
+        stack: image, volume or video; frames are segmented one by one.
+        segmenter: from `segscope.load`.
         window: see `segscope.render.Renderer`.
         progress: called with (frames done, frames to do).
-        cancel: asked before each frame.
+        cancel: called before each frame; True stops.
 
     Raises:
-        Cancelled: `cancel` said so.
+        Cancelled: `cancel` returned True.
     """
     frames = Renderer(stack, window)
     runs: dict[tuple[int, int], Runs] = {}
@@ -46,11 +45,11 @@ def find_classes(
             raise Cancelled("stopped; nothing was written")
         logits = segmenter.predict(np.ascontiguousarray(frames[frame]))
         labels = logits.argmax(0).cpu().numpy()
-        sure = logits.softmax(0).amax(0).cpu().numpy()
+        probability = logits.softmax(0).amax(0).cpu().numpy()
         for number in np.unique(labels[labels > 0]).tolist():
             mask = labels == number
             runs[frame, number] = encode_runs(mask)
-            scores[frame, number] = float(sure[mask].mean())
+            scores[frame, number] = float(probability[mask].mean())
         if progress is not None:
             progress(frame + 1, len(stack))
     record = {

@@ -1,8 +1,8 @@
-"""InferenceState: a stack in front of an engine, with what both need kept: features, past frames, the view."""
+"""InferenceState: a stack and an engine, with the features, logits and memories computed so far."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.inference.crop import Crop, FeatureCache
+from segscope.inference.constants import GIVEN
+from segscope.inference.crop import Crop
+from segscope.inference.encoded_frames import EncodedFrames
+from segscope.inference.memory_bank import Step, build_bank
 from segscope.masks import FrameMask, decode_runs, encode_runs
 from segscope.memory import MemoryPolicy, Past
 from segscope.memory.tensor_store import TensorStore
@@ -20,49 +23,51 @@ from segscope.predict.object_state import FrameResult, ObjectState, StoredMemory
 from segscope.render import Renderer
 from segscope.stack import Stack
 
-GIVEN = 10.0
-"""Logit inside a mask of which nothing else is known; outside, minus that: as SAM 2 writes masks
-into its logits.
-"""
-ABSENT = -1024.0
-"""Logit of every pixel of an object that is not on a frame (SAM 2's value)."""
-
-GRID = 8  # features are compared as their means on a grid of so many cells a side: 64 KiB a frame
-LOOKS = 256  # frames of which these means are kept
-PAIRS = 20_000  # similarities of memories that are kept
+GRID = 8  # features are compared as means of this many cells a side: 64 KiB a frame
+COARSE_FRAMES = 256  # frames whose means stay in memory
+PAIRS = 20_000  # similarities of memories that stay in memory
 
 
 @dataclass(slots=True)
 class InferenceState:
-    """What answering needs besides the prompts.
+    """What answering prompts needs besides the prompts.
 
     Attributes:
-        stack, engine: the two it joins.
-        frames: what the network sees of the stack, and the annotator too.
+        stack: whose frames are segmented.
+        engine: segments them.
+        frames: the stack as the network and the annotator see it.
         features: encoded frames.
-        spool: logits and memories of past frames.
+        spool: store of logits and memories.
         policy: which tracked frames are attended to.
-        view: what tracking looks at; the whole frame unless the engine zooms.
-        looks: features of past frames in few numbers, by frame and view.
-        pairs: how similar two memories are, by their places in the spool.
+        view: the crop that tracking is shown; the whole frame unless the engine has a window rule.
+        coarse: features of past frames as means of a few cells, by frame and view.
+        pairs: similarity of two memories, by their offsets in the store.
     """
 
     stack: Stack
     engine: Engine
     frames: Renderer
-    features: FeatureCache
+    features: EncodedFrames
     spool: TensorStore
     policy: MemoryPolicy
     view: Crop
-    looks: dict[tuple[int, Crop], Tensor] = field(default_factory=dict)
+    coarse: dict[tuple[int, Crop], Tensor] = field(default_factory=dict)
     pairs: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, stack: Stack, engine: Engine, frames: Renderer, policy: MemoryPolicy
+        cls,
+        stack: Stack,
+        engine: Engine,
+        frames: Renderer,
+        policy: MemoryPolicy,
+        features: EncodedFrames | None = None,
     ) -> InferenceState:
-        cache = FeatureCache(engine, frames, video=len(stack) > 1)
-        return cls(stack, engine, frames, cache, TensorStore(), policy, Crop.whole(stack.size_hw))
+        """A state without answers; `features` in place of an empty cache."""
+        if features is None:
+            features = EncodedFrames(engine, frames, video=len(stack) > 1)
+        whole = Crop.whole(stack.size_hw)
+        return cls(stack, engine, frames, features, TensorStore(), policy, whole)
 
     @property
     def remembers(self) -> bool:
@@ -82,28 +87,25 @@ class InferenceState:
         note: str = "",
         given: NDArray[np.bool_] | None = None,
     ) -> tuple[FrameResult, NDArray[np.float32]]:
-        """Keep an answer, and give its logits (row, column) on the frame.
+        """Store an answer; it, and its logits (row, column) on the frame.
 
         Args:
-            low: (row, column) logits as the decoder gives them.
-            given: the exact mask where a person gave it; else the mask is where the logits are
+            low: (row, column) logits of the decoder.
+            view: the crop that they cover.
+            given: the exact mask where a person drew it; else the mask is where the logits are
                 above 0.
         """
         full = self.on_frame(low, view)
-        mask = given
-        if given is None:
-            mask = full > 0
-        runs = encode_runs(mask)
-        kept = None
+        runs = encode_runs(full > 0 if given is None else given)
+        stored = None
         if memory is not None:
-            kept = self.keep(memory)
-        ticket = self.spool.put(low.float())
-        return FrameResult(
-            runs, int(runs[1::2].sum()), ticket, view, score, object_score, kept, note
-        ), full
+            stored = self.keep(memory)
+        area = int(runs[1::2].sum())
+        logits = self.spool.put(low.float())
+        return FrameResult(runs, area, logits, view, score, object_score, stored, note), full
 
     def keep(self, memory: Memory) -> StoredMemory:
-        """Put a memory made in the tracking view into the spool."""
+        """Store a memory made in the tracking view."""
         map_ = self.spool.put(memory.map)
         pointer = self.spool.put(memory.pointer)
         return StoredMemory(map_, pointer, memory.iou, memory.object_score, self.view)
@@ -117,10 +119,16 @@ class InferenceState:
         )
 
     def logits(self, answer: FrameResult) -> NDArray[np.float32]:
-        """Logits (row, column) on the frame of a kept answer."""
+        """Logits (row, column) on the frame of a stored answer."""
         if answer.logits is None:
             return np.where(self.mask(answer), np.float32(GIVEN), np.float32(-GIVEN))
         return self.on_frame(self.spool.get(answer.logits, self.engine.device), answer.view)
+
+    def stored_logits(self, answer: FrameResult) -> Tensor:
+        """Logits (row, column) of an answer as they were stored, in its view."""
+        if answer.logits is None:
+            return torch.from_numpy(self.logits(answer)).to(self.engine.device)
+        return self.spool.get(answer.logits, self.engine.device)
 
     def mask(self, answer: FrameResult) -> NDArray[np.bool_]:
         return decode_runs(answer.runs, self.stack.size_hw)
@@ -133,7 +141,7 @@ class InferenceState:
         full: NDArray[np.float32] | None = None,
         candidates: tuple[tuple[NDArray[np.float32], float], ...] = (),
     ) -> FrameMask:
-        """A kept answer as users see it."""
+        """A stored answer as users see it."""
         if full is None:
             full = self.logits(answer)
         return FrameMask(
@@ -152,7 +160,7 @@ class InferenceState:
     def remember_masks(
         self, frame: int, masks: Sequence[NDArray[np.bool_]]
     ) -> tuple[Decoded, list[Memory]]:
-        """Memories of masks (row, column) of a frame, seen in the tracking view."""
+        """Memories of masks (row, column) of a frame, in the tracking view."""
         features = self.features.get(frame, self.view)
         cut = np.stack([self.view.cut(mask) for mask in masks])[:, None]
         return self.engine.remember_masks(features, torch.from_numpy(cut).float())
@@ -164,94 +172,93 @@ class InferenceState:
             anchors: the prompted frames that count; all of them take part in the maps, those
                 already passed in the pointers.
         """
-        step = 1
-        if reverse:
-            step = -1
-        slots = self.engine.memory_frames - 1
-        held = {at: memory for at in sorted(anchors) if (memory := self._seen(track.known(at)))}
-        maps = [(0, self._memory(memory, with_map=True)) for memory in held.values()]
-        past = self._past(track, frame, step, slots * self.policy.reach)
-        chosen = self.policy.choose([item for item, _ in past], slots)
-        by_distance = {item.distance: kept for item, kept in past}
-        maps += [
-            (age, self._memory(by_distance[item.distance], with_map=True)) for age, item in chosen
-        ]
-        longest = min(len(self.stack), self.engine.pointer_limit)
-        pointers = [
-            ((frame - at) * step, self._memory(memory))
-            for at, memory in held.items()
-            if (frame - at) * step >= 0
-        ]
-        for distance in range(1, longest if self.policy.ordered else 1):
-            memory = self._seen(track.tracked(frame - step * distance))
-            if memory is not None:
-                pointers.append((distance, self._memory(memory)))
-        return Bank(maps, pointers, longest)
+        step = Step(frame, -1 if reverse else 1, len(self.stack))
+        memories = TrackMemories(self, track, step, anchors)
+        return build_bank(self.engine, memories, step, self.policy)
 
-    def _seen(self, answer: FrameResult | None) -> StoredMemory | None:
-        """The memory of an answer, if it shows what tracking looks at now."""
-        memory = None
-        if answer is not None:
-            memory = answer.memory
-        if memory is not None and memory.view == self.view:
-            return memory
-        return None
-
-    def _past(
-        self, track: ObjectState, frame: int, step: int, reach: int
-    ) -> list[tuple[Past, StoredMemory]]:
-        found: list[tuple[Past, StoredMemory]] = []
-        kept: dict[int, StoredMemory] = {}
-        now = self._look(frame)
-
-        def similarity(a: int, b: Past) -> float:
-            places = sorted((kept[a].map.offset, kept[b.distance].map.offset))
-            key = (places[0], places[1])
-            if key not in self.pairs:
-                if len(self.pairs) >= PAIRS:
-                    self.pairs.clear()
-                one, other = (
-                    self.spool.get(kept[d].map, self.engine.device).float() for d in (a, b.distance)
-                )
-                self.pairs[key] = float(torch.cosine_similarity(one, other, dim=-1).mean())
-            return self.pairs[key]
-
-        for distance in range(1, reach + 1):
-            memory = self._seen(track.tracked(frame - step * distance))
-            if memory is not None:
-                kept[distance] = memory
-                compare = lambda other, d=distance: similarity(d, other)  # noqa: E731
-                alike = lambda at=frame - step * distance: float(  # noqa: E731
-                    torch.cosine_similarity(now, self._look(at), dim=0)
-                )
-                found.append(
-                    (Past(distance, memory.iou, memory.object_score, compare, alike), memory)
-                )
-        return found
-
-    def _look(self, frame: int) -> Tensor:
-        """Features of a frame in the tracking view, averaged in cells; taken while the frame is
-        there.
+    def coarse_features(self, frame: int) -> Tensor:
+        """Features of a frame in the tracking view, averaged in cells; computed while the frame is
+        at hand.
         """
         key = (frame, self.view)
-        if key not in self.looks:
-            while len(self.looks) >= LOOKS:
-                self.looks.pop(next(iter(self.looks)))
-            self.looks[key] = F.adaptive_avg_pool2d(
-                self.encode(frame).maps[-1].float(), GRID
-            ).flatten()
-        return self.looks[key]
+        if key not in self.coarse:
+            while len(self.coarse) >= COARSE_FRAMES:
+                self.coarse.pop(next(iter(self.coarse)))
+            cells = F.adaptive_avg_pool2d(self.encode(frame).maps[-1].float(), GRID)
+            self.coarse[key] = cells.flatten()
+        return self.coarse[key]
 
-    def _memory(self, kept: StoredMemory, *, with_map: bool = False) -> Memory:
-        device = self.engine.device
-        pointer = self.spool.get(kept.pointer, device)
-        return Memory(
-            self.spool.get(kept.map, device) if with_map else pointer,
-            pointer,
-            kept.iou,
-            kept.object_score,
-        )
+    def similarity(self, one: StoredMemory, other: StoredMemory) -> float:
+        """Cosine similarity of two memory maps, mean over positions."""
+        low, high = sorted((one, other), key=lambda memory: memory.map.offset)
+        key = (low.map.offset, high.map.offset)
+        if key not in self.pairs:
+            if len(self.pairs) >= PAIRS:
+                self.pairs.clear()
+            first = self.spool.get(one.map, self.engine.device).float()
+            second = self.spool.get(other.map, self.engine.device).float()
+            self.pairs[key] = float(torch.cosine_similarity(first, second, dim=-1).mean())
+        return self.pairs[key]
 
     def encode(self, frame: int) -> Features:
         """Features of a frame in the tracking view."""
         return self.features.get(frame, self.view)
+
+
+class TrackMemories:
+    """Stored memories of one object that show the tracking view; see
+    `segscope.inference.memory_bank.ObjectMemories`.
+    """
+
+    def __init__(
+        self, state: InferenceState, track: ObjectState, step: Step, anchors: frozenset[int]
+    ) -> None:
+        self.state = state
+        self.track = track
+        self.step = step
+        self._anchors = {
+            at: memory for at in anchors if (memory := self._in_view(track.known(at))) is not None
+        }
+        state.coarse_features(step.frame)  # later frames may be compared with it
+
+    @property
+    def anchors(self) -> Collection[int]:
+        return self._anchors.keys()
+
+    def is_tracked(self, frame: int) -> bool:
+        return self._tracked(frame) is not None
+
+    def describe(self, frame: int, distance: int) -> Past:
+        memory = self._tracked(frame)
+        assert memory is not None
+
+        def similarity(other: Past) -> float:
+            there = self._tracked(self.step.passed(other.distance))
+            assert there is not None
+            return self.state.similarity(memory, there)
+
+        def likeness() -> float:
+            here = self.state.coarse_features(self.step.frame)
+            return float(torch.cosine_similarity(here, self.state.coarse_features(frame), dim=0))
+
+        return Past(distance, memory.iou, memory.object_score, similarity, likeness)
+
+    def load(self, frame: int, *, pointer_only: bool = False) -> Memory:
+        memory = self._anchors.get(frame) or self._tracked(frame)
+        assert memory is not None
+        spool = self.state.spool
+        device = self.state.engine.device
+        pointer = spool.get(memory.pointer, device)
+        map_ = pointer
+        if not pointer_only:
+            map_ = spool.get(memory.map, device)
+        return Memory(map_, pointer, memory.iou, memory.object_score)
+
+    def _tracked(self, frame: int) -> StoredMemory | None:
+        return self._in_view(self.track.tracked(frame))
+
+    def _in_view(self, answer: FrameResult | None) -> StoredMemory | None:
+        """The memory of an answer, if it shows what tracking is shown now."""
+        if answer is None or answer.memory is None or answer.memory.view != self.state.view:
+            return None
+        return answer.memory

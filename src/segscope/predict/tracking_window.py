@@ -1,154 +1,179 @@
-"""Framing: what tracking looks at where engines zoom: a window for objects that lie together,
-widened as they move.
+"""Tracking windows: engines with a window rule track objects that lie together through one window,
+which widens as they move.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segscope.inference.crop import Crop
+from segscope.inference.crop import Crop, Xyxy, union
+from segscope.models.engine import WindowRule
 from segscope.predict.object_state import ObjectState
 from segscope.predict.state import InferenceState
 from segscope.prompts import Box
 
-ROOM = 3.0  # side of the window in sides of what it must hold: objects grow and move
-WHOLE = 0.75  # a window longer than this share of the frame is not worth cutting
-SPARE = 1.6  # objects share a window that is at most so many times as long as what each of them needs alone
-MOST = 4  # windows; each costs an encoding of every frame
+SPARE = 1.6  # a shared window is at most so many times as long as what each object needs alone
+MOST_WINDOWS = 4  # each costs an encoding of every frame
 EDGE = 0.03  # an object this near to the edge of the window, in sides of it, has reached it
+
+Group = tuple[int, ...]
+"""Ids of objects that share a window."""
 
 
 def groups(
-    scene: InferenceState, tracks: Mapping[int, ObjectState]
+    state: InferenceState, tracks: Mapping[int, ObjectState]
 ) -> list[tuple[InferenceState, dict[int, ObjectState]]]:
-    """Before tracking: objects that share a window, each group with the scene seen through its own.
+    """Before tracking: objects that share a window, each group with the state seen through its own.
 
-    The memories of all anchors are made in it. Engines that do not zoom have one group and look at
-    the whole frame.
+    The memories of all anchors are made in it. Engines without a window rule have one group and
+    look at the whole frame.
     """
-    if not scene.engine.card.zoom:
-        settle(scene, tracks)
-        return [(scene, dict(tracks))]
-    made = []
-    for together in _together(scene, tracks):
-        own = {object_id: tracks[object_id] for object_id in together}
-        masks = [scene.mask(track.answers[at]) for track in own.values() for at in track.anchors]
-        seen = [track.answers[at].memory for track in own.values() for at in track.anchors]
-        before = next((memory.view for memory in seen if memory is not None), None)
-        part = replace(scene, view=_window(scene, masks, before))
-        settle(part, own)
-        made.append((part, own))
-    return made
+    rule = state.engine.window_rule
+    if rule is None:
+        settle(state, tracks)
+        return [(state, dict(tracks))]
+    grouped = []
+    for members in _share_windows(state, rule, tracks):
+        group = {object_id: tracks[object_id] for object_id in members}
+        masks = [mask for track in group.values() for mask in _anchor_masks(state, track)]
+        window = _window(state, rule, masks, _latest_view(group))
+        part = replace(state, view=window)
+        settle(part, group)
+        grouped.append((part, group))
+    return grouped
 
 
-def _together(scene: InferenceState, tracks: Mapping[int, ObjectState]) -> list[list[int]]:
-    """Object ids by window: the pair that wastes least is joined until a join would waste too much."""
-    boxes: dict[tuple[int, ...], NDArray[np.float64]] = {}
+def _anchor_masks(state: InferenceState, track: ObjectState) -> list[NDArray[np.bool_]]:
+    return [state.mask(track.answers[at]) for at in track.anchors]
+
+
+def _latest_view(group: Mapping[int, ObjectState]) -> Crop | None:
+    """The view of a memory that an anchor has already."""
+    for track in group.values():
+        for at in track.anchors:
+            memory = track.answers[at].memory
+            if memory is not None:
+                return memory.view
+    return None
+
+
+def _share_windows(
+    state: InferenceState, rule: WindowRule, tracks: Mapping[int, ObjectState]
+) -> list[list[int]]:
+    """Object ids by window: pairs that waste least are joined, until a join would waste too much."""
+    boxes: dict[Group, Xyxy] = {}
+    without_box: list[int] = []
     for object_id, track in tracks.items():
-        masks = [scene.mask(track.answers[at]) for at in track.anchors]
-        found = np.array([Box.around(mask).xyxy for mask in masks if mask.any()])
-        boxes[object_id,] = _union(found) if len(found) else np.full(4, np.nan)
-    nowhere = [key for key, box in boxes.items() if np.isnan(box).any()]
-    for key in nowhere:
-        boxes.pop(key)
-
-    def length(box: NDArray[np.float64]) -> float:
-        view = Crop.around(
-            box.tolist(), scene.stack.size_hw, factor=ROOM, least=scene.engine.input_size // 4
-        )
-        return float(max(view.size_hw))
-
-    need = {key: length(box) for key, box in boxes.items()}  # of the smallest member
+        box = _box_around(_anchor_masks(state, track))
+        if box is None:
+            without_box.append(object_id)
+        else:
+            boxes[object_id,] = box
+    needed = {group: _length(state, rule, box) for group, box in boxes.items()}
     while len(boxes) > 1:
-        waste, one, two = min(
-            (
-                length(_union(np.array([boxes[one], boxes[two]]))) / min(need[one], need[two]),
-                one,
-                two,
-            )
-            for one, two in itertools.combinations(boxes, 2)
+        waste, one, other = min(
+            (_length(state, rule, union([boxes[a], boxes[b]])) / min(needed[a], needed[b]), a, b)
+            for a, b in itertools.combinations(boxes, 2)
         )
-        if waste > SPARE and len(boxes) <= MOST:
+        if waste > SPARE and len(boxes) <= MOST_WINDOWS:
             break
-        boxes[one + two] = _union(np.array([boxes.pop(one), boxes.pop(two)]))
-        need[one + two] = min(need.pop(one), need.pop(two))
-    made = [list(key) for key in boxes] or [[]]
-    made[0] += [object_id for key in nowhere for object_id in key]
-    return made
+        boxes[one + other] = union([boxes.pop(one), boxes.pop(other)])
+        # what the smallest member needs
+        needed[one + other] = min(needed.pop(one), needed.pop(other))
+    windows = [list(group) for group in boxes] or [[]]
+    windows[0] += without_box
+    return windows
 
 
-def _union(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+def _length(state: InferenceState, rule: WindowRule, box: Xyxy) -> float:
+    """Longer side of the window that a box needs."""
+    return float(max(_window_around(state, rule, box).size_hw))
+
+
+def _window_around(state: InferenceState, rule: WindowRule, box: Xyxy) -> Crop:
+    least = state.engine.input_size // 4
+    return Crop.around(box, state.stack.size_hw, factor=rule.tracking, least=least)
 
 
 def widen(
-    scene: InferenceState, tracks: Mapping[int, ObjectState], frame: int, reverse: bool
+    state: InferenceState, tracks: Mapping[int, ObjectState], frame: int, reverse: bool
 ) -> None:
-    """After a step: if an object reached the edge, look at more, and remember the last frames anew."""
-    if scene.view.is_whole:
+    """After a step: if an object reached the edge, show more, and make the memories of the last
+    frames again in the wider window.
+    """
+    rule = state.engine.window_rule
+    if rule is None or state.view.is_whole:
         return
     masks = [
-        scene.mask(track.answers[frame]) for track in tracks.values() if frame in track.answers
+        state.mask(track.answers[frame]) for track in tracks.values() if frame in track.answers
     ]
-    margin = EDGE * max(scene.view.size_hw)
-    if all(_holds(scene.view, mask, margin) for mask in masks):
+    margin = EDGE * max(state.view.size_hw)
+    if all(_holds(state.view, mask, margin) for mask in masks):
         return
-    everything = [
-        *masks,
-        *(scene.mask(track.answers[at]) for track in tracks.values() for at in track.anchors),
-    ]
-    scene.view = _window(scene, everything, None)
-    settle(scene, tracks)
-    if reverse:
-        back = range(frame, frame + scene.engine.memory_frames - 1)
-    else:
-        back = range(frame, frame - scene.engine.memory_frames + 1, -1)
     for track in tracks.values():
-        _remember(scene, track, [at for at in back if track.tracked(at) is not None])
+        masks += _anchor_masks(state, track)
+    state.view = _window(state, rule, masks, None)
+    settle(state, tracks)
+    places = state.engine.memory_frames - 1
+    passed = range(frame, frame - places, -1)
+    if reverse:
+        passed = range(frame, frame + places)
+    for track in tracks.values():
+        _remember(state, track, [at for at in passed if track.tracked(at) is not None])
 
 
-def settle(scene: InferenceState, tracks: Mapping[int, ObjectState]) -> None:
+def settle(state: InferenceState, tracks: Mapping[int, ObjectState]) -> None:
     """Make the memories that anchors still lack in the tracking view."""
     for track in tracks.values():
         track.settle()
-        if scene.remembers:
-            _remember(scene, track, track.anchors)
+        if state.remembers:
+            _remember(state, track, track.anchors)
 
 
 @torch.inference_mode()
-def _remember(scene: InferenceState, track: ObjectState, frames: Iterable[int]) -> None:
+def _remember(state: InferenceState, track: ObjectState, frames: Iterable[int]) -> None:
     for at in frames:
         answer = track.answers[at]
-        if answer.memory is None or answer.memory.view != scene.view:
-            _, (memory,) = scene.remember_masks(at, [scene.mask(answer)])
-            track.answers[at] = replace(answer, memory=scene.keep(memory))
+        if answer.memory is None or answer.memory.view != state.view:
+            _, (memory,) = state.remember_masks(at, [state.mask(answer)])
+            track.answers[at] = replace(answer, memory=state.keep(memory))
 
 
-def _window(scene: InferenceState, masks: Iterable[NDArray[np.bool_]], now: Crop | None) -> Crop:
-    boxes = np.array([Box.around(mask).xyxy for mask in masks if mask.any()])
-    frame_hw = scene.stack.size_hw
-    if not len(boxes):
+def _window(
+    state: InferenceState,
+    rule: WindowRule,
+    masks: Sequence[NDArray[np.bool_]],
+    current: Crop | None,
+) -> Crop:
+    """The window for masks; a current one stays while it serves, since what was encoded and
+    remembered in it stays valid.
+    """
+    frame_hw = state.stack.size_hw
+    box = _box_around(masks)
+    if box is None:
         return Crop.whole(frame_hw)
-    union = _union(boxes).tolist()
-    view = Crop.around(union, frame_hw, factor=ROOM, least=scene.engine.input_size // 4)
-    if max(view.size_hw) > WHOLE * max(frame_hw):
+    window = _window_around(state, rule, box)
+    if max(window.size_hw) > rule.whole_frame * max(frame_hw):
         return Crop.whole(frame_hw)
-    # a window chosen before is kept while it serves: what is encoded and remembered in it stays
-    # good
-    if (
-        now is not None
-        and not now.is_whole
-        and now.holds(union)
-        and max(now.size_hw) < 2 * max(view.size_hw)
-    ):
-        return now
-    return view
+    if current is None or current.is_whole or not current.holds(box):
+        return window
+    if max(current.size_hw) >= 2 * max(window.size_hw):
+        return window
+    return current
+
+
+def _box_around(masks: Iterable[NDArray[np.bool_]]) -> Xyxy | None:
+    """The box around all masks; None where all are empty."""
+    boxes = [Box.around(mask).xyxy for mask in masks if mask.any()]
+    if not boxes:
+        return None
+    return union(boxes)
 
 
 def _holds(view: Crop, mask: NDArray[np.bool_], margin: float) -> bool:

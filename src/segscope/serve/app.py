@@ -1,4 +1,4 @@
-"""The app: a workspace behind HTTP and sockets, guarded."""
+"""The ASGI app: the API, compatibility interfaces and web page of a workspace, behind the guard."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from segscope.serve.api import (
     routes_sessions,
     websocket,
 )
-from segscope.serve.compat.monailabel import routes_infer
-from segscope.serve.compat.nninteractive import routes
+from segscope.serve.compat.monailabel import routes_infer as monailabel_routes
+from segscope.serve.compat.monailabel.service import MonaiLabelService
+from segscope.serve.compat.nninteractive import routes as nninteractive_routes
+from segscope.serve.compat.nninteractive.service import NnInteractiveService
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.security import Guard
 
 STATIC = Path(__file__).with_name("static")
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>segscope</title>
+FALLBACK_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>segscope</title>
 <body><h1>segscope is running</h1>
-<p>This installation comes without the web page for annotating. Other programs reach the server below
-<code>/v1/</code>; <code>/v1/openapi.json</code> describes how.</p></body></html>
+<p>This installation does not include the annotation page. Other programs reach the server below
+<code>/v1/</code>, which <code>/v1/openapi.json</code> describes.</p></body></html>
 """
 
 
@@ -39,7 +41,8 @@ def create_app(workspace: Workspace) -> Guard:
 
     Example:
         >>> import uvicorn  # doctest: +SKIP
-        >>> uvicorn.run(create_app(Workspace(settings)), host="127.0.0.1", port=8484)  # doctest: +SKIP
+        >>> app = create_app(Workspace(settings))  # doctest: +SKIP
+        >>> uvicorn.run(app, host="127.0.0.1", port=8484)  # doctest: +SKIP
     """
 
     @asynccontextmanager
@@ -64,7 +67,7 @@ def create_app(workspace: Workspace) -> Guard:
         api.include_router(part.router)
     app.include_router(api)
     app.include_router(websocket.router, prefix="/v1")
-    _add_facades(app, workspace)
+    _add_compat(app, workspace)
     _add_page(app)
     error_responses.install(app)
     guard = Guard(app, workspace.settings)
@@ -72,37 +75,41 @@ def create_app(workspace: Workspace) -> Guard:
     return guard
 
 
-def _add_facades(app: FastAPI, workspace: Workspace) -> None:
-    if "monailabel" in workspace.settings.facades:
-        app.state.monailabel = routes_infer.Desk(workspace)
-        app.include_router(routes_infer.router, prefix="/monailabel")
-    if "nninteractive" in workspace.settings.facades:
-        app.state.nninteractive = routes.Desk(workspace)
-        app.include_router(routes.router, prefix="/nninteractive")
+def _add_compat(app: FastAPI, workspace: Workspace) -> None:
+    """The interfaces of other servers that the settings name."""
+    if "monailabel" in workspace.settings.compat:
+        app.state.monailabel = MonaiLabelService(workspace)
+        app.include_router(monailabel_routes.router, prefix="/monailabel")
+    if "nninteractive" in workspace.settings.compat:
+        app.state.nninteractive = NnInteractiveService(workspace)
+        app.include_router(nninteractive_routes.router, prefix="/nninteractive")
 
 
 def _add_page(app: FastAPI) -> None:
-    """The web page, where it was built in; every path that is no file is the page itself."""
+    """The web page; paths that name no file are routes inside the page."""
 
     @app.get("/{path:path}", include_in_schema=False, response_model=None)
     def page(path: str) -> Response:
         root = STATIC.resolve()
         file = (root / path).resolve()
         if path.startswith("v1/"):
-            return _nothing()
+            return _not_found()
         if file.is_file() and file.is_relative_to(root):
-            lasting = path.startswith("assets/")  # their names hold a hash of their content
-            cache = "no-cache"
-            if lasting:
-                cache = "public, max-age=31536000, immutable"
-            return FileResponse(file, headers={"Cache-Control": cache})
+            return FileResponse(file, headers={"Cache-Control": _cache_control(path)})
         if path.startswith("assets/") or "." in path.rpartition("/")[2]:
-            return _nothing()
+            return _not_found()
         index = root / "index.html"
         if index.is_file():
             return FileResponse(index, headers={"Cache-Control": "no-cache"})
-        return HTMLResponse(PAGE)
+        return HTMLResponse(FALLBACK_PAGE)
 
 
-def _nothing() -> Response:
-    return JSONResponse({"detail": "nothing is served at this path", "kind": "NotFound"}, 404)
+def _cache_control(path: str) -> str:
+    """How long browsers may keep a file; the names of assets contain a hash of their content."""
+    if path.startswith("assets/"):
+        return "public, max-age=31536000, immutable"
+    return "no-cache"
+
+
+def _not_found() -> Response:
+    return JSONResponse({"detail": "this server has nothing at this path", "kind": "NotFound"}, 404)

@@ -1,4 +1,4 @@
-"""What may go wrong between a client and the server, each with its HTTP status."""
+"""Errors of requests, each with its HTTP status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from segscope.io.dicom.web import ArchiveError
 
 
 class ServeError(SegscopeError):
-    """A request that cannot be served; `status` is the HTTP status."""
+    """A request that cannot be served.
+
+    Attributes:
+        status: HTTP status.
+        retry_after_s: after which time a client may try again, if that helps.
+    """
 
     status = 400
     retry_after_s: int | None = None
@@ -29,27 +34,25 @@ class NotFound(ServeError):
 
 
 class Busy(ServeError):
-    """Something else is under way there, or someone else works there, or it is finished and must
-    not change.
-    """
+    """Something else is in progress, someone else is working there, or it must not change."""
 
     status = 409
 
 
 class Expired(ServeError):
-    """The lease has ended; open the session again."""
+    """The lease has ended; the session has to be opened again."""
 
     status = 410
 
 
 class TooLarge(ServeError):
-    """More bytes than the server takes or sends."""
+    """More bytes than the server accepts or sends."""
 
     status = 413
 
 
 class Full(ServeError):
-    """All places are taken."""
+    """The server has as many sessions or clients as it accepts."""
 
     status = 503
     retry_after_s = 30
@@ -62,7 +65,7 @@ class Unauthorised(ServeError):
 
 
 class Refused(ServeError):
-    """From a page of another origin, or outside the roots."""
+    """A request from a page of another origin, or for a file outside the roots."""
 
     status = 403
 
@@ -83,6 +86,7 @@ _STATUS: tuple[tuple[type[SegscopeError], int], ...] = (
     (WriteError, 507),
     (Cancelled, 409),
 )
+_OTHER_STATUS = 422
 
 
 def status_of(error: SegscopeError) -> int:
@@ -90,9 +94,16 @@ def status_of(error: SegscopeError) -> int:
     if isinstance(error, ServeError):
         return error.status
     if isinstance(error, ArchiveError):
-        if error.missing:
-            return 404
-        if error.too_large:
-            return 413
-        return 502
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
+        return _archive_status(error)
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            return status
+    return _OTHER_STATUS
+
+
+def _archive_status(error: ArchiveError) -> int:
+    if error.missing:
+        return 404
+    if error.too_large:
+        return 413
+    return 502

@@ -1,4 +1,4 @@
-"""How a server runs: one value that is made once and passed on."""
+"""How a server runs: one frozen value, created once and passed to everything that needs it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server gives to strangers.
+    """Upper bounds on what clients may send and request.
 
     Attributes:
         body_bytes: longest request body that is not an upload.
         upload_bytes: longest upload.
-        unpacked_bytes: most that the members of an uploaded zip may hold together.
-        zip_members: most files in an uploaded zip.
+        unpacked_bytes: total size of the members of an uploaded zip.
+        zip_members: number of files in an uploaded zip.
         decoder_bytes: address space of the process that decodes an uploaded file.
-        decoder_s: longest that it may take for one frame.
-        volume_bytes: largest stack that is sent in one piece.
+        decoder_s: time that process may take for one frame.
+        volume_bytes: largest stack sent in one response.
         socket_bytes: longest message on a socket.
-        failures: wrong tokens from one address within a minute before it has to wait.
+        failures: wrong tokens from one address per minute before it has to wait.
     """
 
     body_bytes: int = 64 * MIB
@@ -39,26 +39,28 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """One server.
+    """The configuration of one server.
 
     Attributes:
-        project: folder of the workspace; made if need be.
-        roots: folders below which clients may name files.
-        dicomweb: roots of the archives that clients may open series from and store results in, with
-            credentials.
-        model: what sessions use that name none.
+        project: folder of the project; created if it does not exist.
+        roots: folders below which clients may open files by path.
+        dicomweb: base URLs of the DICOMweb archives that clients may open series from and store
+            results in, with credentials.
+        model: model of sessions that name none.
         models: further models by name: checkpoint files and adaptation folders, as `segscope.load`
             takes them.
         device: as `segscope.load` takes it.
-        token: what clients must know; None lets everybody in (loopback only).
-        hosts: names under which the server may be asked, besides loopback's.
-        origins: web pages of other origins that may talk to it (OHIF); none by default.
-        facades: further protocols that are spoken: "monailabel", "nninteractive".
-        facade_token: whether they ask for the token too.
-        idle_s, liveness_s: when leases end, see `leases.py`.
-        leases: most leases at a time.
-        open_sessions, ram_bytes: most sessions in memory, and about how many bytes they may hold.
-        prefetch: encode neighbours and open the next case in the background.
+        token: secret that clients have to send; None admits every client (loopback only).
+        hosts: host names under which clients may address the server, besides those of loopback.
+        origins: web pages of other origins that may send requests (OHIF); none by default.
+        compat: compatibility interfaces to serve: "monailabel", "nninteractive".
+        compat_token: whether these interfaces require the token too.
+        idle_timeout_s: a lease ends after this time without a command.
+        liveness_s: a lease ends after this time without a sign of life.
+        max_sessions: number of leases, that is of sessions in use at the same time.
+        open_sessions: number of sessions kept in memory.
+        ram_bytes: approximate memory that these sessions may use.
+        prefetch: encode neighbouring frames and open the next case in the background.
         limits: see `Limits`.
     """
 
@@ -71,11 +73,11 @@ class Settings:
     token: str | None = None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
-    facades: tuple[str, ...] = ()
-    facade_token: bool = True
-    idle_s: float = 3600.0
+    compat: tuple[str, ...] = ()
+    compat_token: bool = True
+    idle_timeout_s: float = 3600.0
     liveness_s: float = 60.0
-    leases: int = 32
+    max_sessions: int = 32
     open_sessions: int = 16
     ram_bytes: int = 8 * GIB
     prefetch: bool = True

@@ -1,4 +1,9 @@
-"""Journal: the prompt log as a file, one JSON object a line, that survives a crash at any moment."""
+"""CommandLog: the commands of a session as a file, which survives a crash at any moment.
+
+One JSON object a line. The first line is the head: image, engine, annotator, version. Every line
+has a sequence number, the time, the annotator, and a hash of the previous line's hash and its own
+content, so that a line cannot be changed, dropped or moved without notice.
+"""
 
 from __future__ import annotations
 
@@ -8,92 +13,135 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import atomic
-from segscope.models.engine import Engine
-from segscope.models.identity import engine_identity
-from segscope.prompts import Prompt
-from segscope.stack import Stack
-from segscope.wire import prompt_from_json, prompt_to_json
+from segscope.predict.overlaps import Overlap
+from segscope.session.commands import entry_from_json
+from segscope.session.log_entry import Command, LogEntry, Redo, Undo
+from segscope.session.mask_delta import MaskDelta
+from segscope.wire import JsonObject
 
-VERSION = 1
-Command = dict[str, Any]
+VERSION = 2
 
 
-def stack_identity(stack: Stack) -> dict[str, Any]:
-    """What tells a stack from another: shape, type and a hash of its first, middle and last frame."""
-    digest = hashlib.sha256()
-    for index in sorted({0, len(stack) // 2, len(stack) - 1}):
-        digest.update(np.ascontiguousarray(stack[index]).tobytes())
-    return {
-        "shape": list(stack.source.shape),
-        "dtype": str(np.dtype(stack.source.dtype)),
-        "axis": stack.axis,
-        "sha256": digest.hexdigest()[:16],
-    }
+def utc_now() -> str:
+    """The time in UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A command of a log.
+class LogHeader:
+    """First line of a log: what makes its commands mean the same again.
 
     Attributes:
-        command: what was asked for.
-        kept: what it led to, as the log says (`kept.py`); None where the log does not.
-        maker: identity of the engine that did it.
-        era: how often the engine had changed before.
-        foreign: whether another engine than the present one did it.
+        version: of segscope.
+        image: identity of the image, see `stack_identity`.
+        engine: identity of the engine, see `engine_identity`.
+        window: record of the intensities displayed.
+        memory: name of the memory policy.
+        overlap: how overlapping masks are composed.
+        annotator: whose work it is.
     """
 
-    command: Command
-    kept: Command | None
-    maker: Command
-    era: int = 0
-    foreign: bool = False
+    version: str
+    image: JsonObject
+    engine: JsonObject
+    window: JsonObject
+    memory: str
+    overlap: Overlap
+    annotator: str = ""
 
+    def to_json(self) -> JsonObject:
+        return {
+            "segscope_log": VERSION,
+            "version": self.version,
+            "image": self.image,
+            "engine": self.engine,
+            "window": self.window,
+            "memory": self.memory,
+            "overlap": self.overlap,
+        }
 
-def check_stack(header: Command, stack: Stack, path: Path) -> None:
-    """Refuse to replay a log on another stack.
-
-    Raises:
-        UsageError: what differs.
-    """
-    here = stack_identity(stack)
-    if header.get("stack") != here:
-        raise UsageError(
-            f"{path} was made on another image: it says {header.get('stack')}, this one is {here}"
+    @classmethod
+    def from_json(cls, item: JsonObject) -> LogHeader:
+        return cls(
+            item["version"],
+            item["image"],
+            item["engine"],
+            item["window"],
+            item["memory"],
+            item["overlap"],
+            item["annotator"],
         )
 
 
-def differs(maker: Command, engine: Engine) -> str:
-    """How the engine that made something differs from this one, or ""."""
-    here = engine_identity(engine)
-    for key in ("model", "weights", "input_size"):
-        if maker.get(key) != here[key]:
-            return f"made with {key} {maker.get(key)!r}; this engine has {here[key]!r}"
-    return ""
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A command, undo or redo with the circumstances that the log records.
+
+    Attributes:
+        time: UTC, ISO 8601.
+        delta: what it changed; None for undo and redo, and in logs that `save` wrote for sessions
+            without one.
+        engine: identity of the engine, where it differs from that of the lines before.
+    """
+
+    entry: LogEntry
+    time: str
+    annotator: str
+    delta: MaskDelta | None = None
+    engine: JsonObject | None = None
+
+    def to_json(self) -> JsonObject:
+        item = self.entry.to_json()
+        if self.delta is not None:
+            item["delta"] = self.delta.to_json()
+        if self.engine is not None:
+            item["engine"] = self.engine
+        return item
+
+    @classmethod
+    def from_json(cls, item: JsonObject) -> LogLine:
+        delta = None
+        if "delta" in item:
+            delta = MaskDelta.from_json(item["delta"])
+        return cls(
+            entry_from_json(item), item["time"], item["annotator"], delta, item.get("engine")
+        )
 
 
-def prompts_command(prompts: tuple[Prompt, ...]) -> Command:
-    return {
-        "do": "add",
-        "prompts": [{**prompt_to_json(prompt), "object": prompt.object_id} for prompt in prompts],
-    }
+# --- writing -------------------------------------------------------------------------------------
 
 
-def command_prompts(command: Command) -> tuple[Prompt, ...]:
-    return tuple(prompt_from_json(item, item["object"]) for item in command["prompts"])
+@dataclass(frozen=True, slots=True)
+class LogEnd:
+    """Where a log ends: number of lines, hash of the last one, and bytes."""
+
+    lines: int = 0
+    hash: str = ""
+    size: int = 0
 
 
-class Journal:
-    """An append-only log file. Each line is on disk before `append` returns."""
+def seal(item: JsonObject, end: LogEnd, time: str, annotator: str) -> tuple[bytes, LogEnd]:
+    """A line after `end` as bytes, with sequence number and hash; and the end after it."""
+    stamped = {"seq": end.lines, "time": time, "annotator": annotator, **item}
+    digest = _hash(end.hash, stamped)
+    data = json.dumps({**stamped, "hash": digest}).encode() + b"\n"
+    return data, LogEnd(end.lines + 1, digest, end.size + len(data))
 
-    def __init__(self, path: Path, header: Command) -> None:
+
+class CommandLog:
+    """A log file that grows. Each line is on disk before `append` returns."""
+
+    def __init__(self, path: Path, end: LogEnd) -> None:
+        self.path = path
+        self._end = end
+
+    @classmethod
+    def create(cls, path: Path, header: LogHeader) -> CommandLog:
         """Start a new log.
 
         Raises:
@@ -103,88 +151,163 @@ class Journal:
             raise UsageError(
                 f"{path} exists; continue it with Interaction.resume, or choose another name"
             )
+        data, end = seal(header.to_json(), LogEnd(), utc_now(), header.annotator)
         with atomic(path) as part:
-            part.write_text(
-                json.dumps({"segscope_log": VERSION, **header}) + "\n", encoding="utf-8"
-            )
-        self.path = path
+            part.write_bytes(data)
+        return cls(path, end)
 
     @classmethod
-    def continued(cls, path: Path, good_bytes: int) -> Journal:
-        """Go on with a log whose first `good_bytes` are whole lines; a torn end is cut off."""
-        os.truncate(path, good_bytes)
-        journal = cls.__new__(cls)
-        journal.path = path
-        return journal
+    def reopen(cls, path: Path, end: LogEnd) -> CommandLog:
+        """Continue a log after `end`; an incomplete last line is cut off."""
+        os.truncate(path, end.size)
+        return cls(path, end)
 
-    def append(self, command: Command) -> None:
+    def append(self, line: LogLine) -> None:
         """Add one line and wait until it is on disk.
 
         Raises:
-            WriteError: the file system refuses.
+            WriteError: the file system refuses; the log is as before.
         """
-        whole: int | None = None
+        data, end = seal(line.to_json(), self._end, line.time, line.annotator)
         try:
             with self.path.open("ab") as file:
-                whole = file.tell()
-                file.write(json.dumps(command).encode() + b"\n")
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            if whole is not None:
-                with contextlib.suppress(OSError):
-                    os.truncate(
-                        self.path, whole
-                    )  # a torn line in the middle would make the log unreadable
+            # an incomplete line in the middle would make the log unreadable
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, self._end.size)
             raise WriteError(
                 f"cannot write the log {self.path}: {error.strerror or error}"
             ) from error
+        self._end = end
 
 
-def read_journal(path: Path) -> tuple[Command, list[Command], int]:
-    """Header, commands, and the length in bytes of the whole lines.
+# --- reading -------------------------------------------------------------------------------------
 
-    A last line without its end was being written when the program died; it is left out.
+
+@dataclass(frozen=True, slots=True)
+class LogContent:
+    """A log as it was read."""
+
+    header: LogHeader
+    lines: Sequence[LogLine]
+    end: LogEnd
+
+
+def read_log(path: Path) -> LogContent:
+    """Read and verify a log.
+
+    A last line without its end was being written when the program stopped; it is left out.
 
     Raises:
-        ReadError: not a log, or damaged before its last line.
+        ReadError: not a log, or a line is damaged; the message names it.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ReadError(f"cannot read the log {path}: {error.strerror or error}") from error
-    good = data.rfind(b"\n") + 1
-    lines: list[Command] = []
-    for number, line in enumerate(data[:good].splitlines(), start=1):
+    complete = data[: data.rfind(b"\n") + 1]
+    header: LogHeader | None = None
+    lines: list[LogLine] = []
+    end = LogEnd()
+    for number, text in enumerate(complete.splitlines(keepends=True), start=1):
         try:
-            item = json.loads(line)
-        except ValueError as error:
+            item, end = _verify(text, end)
+            if header is None:
+                header = LogHeader.from_json(item)
+            else:
+                lines.append(LogLine.from_json(item))
+        except (ReadError, ValueError, KeyError, TypeError) as error:
             raise ReadError(f"{path} is damaged at line {number}: {error}") from error
-        if not isinstance(item, dict):
-            raise ReadError(f"{path} is damaged at line {number}: not an object")
-        lines.append(item)
-    if not lines or lines[0].get("segscope_log") != VERSION:
-        raise ReadError(f"{path} is not a segscope log of version {VERSION}")
-    return lines[0], lines[1:], good
+    if header is None:
+        raise ReadError(f"{path} is empty, not a segscope log")
+    return LogContent(header, lines, end)
 
 
-def steps(header: Command, lines: Sequence[Command]) -> tuple[list[Step], list[Step], Command, int]:
-    """Steps that count after all undos and redos, those that could be redone (latest undone last),
-    engine and era.
+def _verify(text: bytes, before: LogEnd) -> tuple[JsonObject, LogEnd]:
+    """The content of a line that follows `before`, and the end after it."""
+    item = json.loads(text)
+    if not isinstance(item, dict):
+        raise ReadError("not a JSON object")
+    if before.lines == 0 and item.get("segscope_log") != VERSION:
+        raise ReadError(f"not the head of a segscope log of version {VERSION}")
+    if item.get("seq") != before.lines:
+        raise ReadError(f"its sequence number is {item.get('seq')!r}, expected {before.lines}")
+    stored = item.pop("hash", None)
+    digest = _hash(before.hash, item)
+    if stored != digest:
+        raise ReadError("its hash does not match its content and the lines before it")
+    return item, LogEnd(before.lines + 1, digest, before.size + len(text))
+
+
+def _hash(previous: str, item: JsonObject) -> str:
+    """Hash of a line: of the previous line's hash and of its own JSON in canonical form."""
+    canonical = json.dumps(item, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{previous}{canonical}".encode()).hexdigest()
+
+
+# --- what the lines add up to --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCommand:
+    """A command of a log.
+
+    Attributes:
+        command: what was done.
+        delta: what it changed; None where the log does not say.
+        engine: identity of the engine that did it.
+        time, annotator: when, and who.
+        era: how often the engine had changed before.
+        from_other_engine: whether another engine than the present one did it.
     """
-    done: list[Step] = []
-    undone: list[Step] = []
-    maker = header.get("engine", {})
+
+    command: Command
+    delta: MaskDelta | None
+    engine: JsonObject
+    time: str
+    annotator: str
+    era: int = 0
+    from_other_engine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What the lines of a log add up to.
+
+    Attributes:
+        done: commands that were not undone, in order.
+        undone: commands that could be redone, the latest undone last.
+        engine: identity of the latest engine.
+        era: how often it changed.
+    """
+
+    done: list[LoggedCommand]
+    undone: list[LoggedCommand]
+    engine: JsonObject
+    era: int
+
+
+def fold_lines(header: LogHeader, lines: Sequence[LogLine]) -> Timeline:
+    """Follow all undos and redos of a log."""
+    done: list[LoggedCommand] = []
+    undone: list[LoggedCommand] = []
+    engine = header.engine
     era = 0
     for line in lines:
-        maker = line.get("engine", maker)
-        era = era + ("engine" in line)
-        if line.get("do") == "undo" and done:
-            undone.append(done.pop())
-        elif line.get("do") == "redo" and undone:
-            done.append(undone.pop())
-        elif line.get("do") not in ("undo", "redo"):
-            command = {key: value for key, value in line.items() if key not in ("kept", "engine")}
-            done.append(Step(command, line.get("kept"), maker or {}, era))
-            undone.clear()
-    return done, undone, maker, era
+        if line.engine is not None:
+            engine = line.engine
+            era += 1
+        match line.entry:
+            case Undo() if done:
+                undone.append(done.pop())
+            case Redo() if undone:
+                done.append(undone.pop())
+            case Command():
+                done.append(
+                    LoggedCommand(line.entry, line.delta, engine, line.time, line.annotator, era)
+                )
+                undone.clear()
+    return Timeline(done, undone, engine, era)

@@ -1,201 +1,413 @@
-"""Commands: what a line of the log does to the tracks, when a person asks for it and when a log is
-replayed.
+"""Commands: everything that can be done in a session, each defined once.
+
+A command is an immutable value from the socket to the log. It becomes JSON where it is written and
+is read back from there; nothing in between sees it as a dict. `COMMANDS` is the table of them all.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
-import numpy as np
 import torch
 
-from segscope.errors import UsageError
-from segscope.masks import FrameMask, encode_runs
-from segscope.predict.object_state import ObjectState
-from segscope.predict.overlaps import Overlap, settled
-from segscope.predict.prompted_frame import answer_prompts
+from segscope.errors import PromptError, ReadError, UsageError
+from segscope.masks import FrameMask
+from segscope.predict.object_state import Candidate
 from segscope.predict.propagation import PropagationRange, propagate
-from segscope.predict.state import InferenceState
 from segscope.predict.stop_rules import StopRules
-from segscope.prompts import Prompt
-from segscope.session.command_log import Command, command_prompts
+from segscope.prompts import Prompt, check_prompts
+from segscope.session.log_entry import Command, LogEntry, ObjectCommand, Redo, Undo
+from segscope.session.state import SessionState
+from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
-Tracks = dict[int, ObjectState]
+
+def run(command: Command, state: SessionState) -> FrameMask | None:
+    """Do a command, with its own copy of the objects that it changes."""
+    state.unshare(command.object_ids)
+    return command.apply(state)
 
 
-def run(
-    scene: InferenceState, tracks: Tracks, command: Command, overlap: Overlap
-) -> FrameMask | None:
-    """Do what a command says; the answer to its last prompt, if it had any.
+# --- prompts -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Add(Command):
+    """Add prompts and answer them; those of one object on one frame together."""
+
+    word = "add"
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def places(self) -> frozenset[tuple[int, int]]:
+        return frozenset((prompt.frame, prompt.object_id) for prompt in self.prompts)
+
+    @property
+    def prompts_by_object(self) -> Mapping[int, Sequence[Prompt]]:
+        return _group_by_object(self.prompts)
+
+    def check(self, state: SessionState) -> None:
+        if not self.prompts:
+            raise PromptError("add at least one prompt")
+        check_prompts(self.prompts, state.inference.stack.shape_zyx)
+
+    def apply(self, state: SessionState) -> FrameMask | None:
+        return state.answer(self.prompts)
+
+    def to_json(self) -> JsonObject:
+        return {"do": self.word, "prompts": _prompts_to_json(self.prompts)}
+
+    @classmethod
+    def from_json(cls, item: JsonObject) -> Self:
+        return cls(_prompts_from_json(item["prompts"]))
+
+
+@dataclass(frozen=True)
+class Replace(Command):
+    """Put other prompts in the place of those of an object on a frame.
+
+    Where tracking had passed the frame and no prompts are left, its mask returns.
+    """
+
+    word = "replace"
+    frame: int
+    object_id: int
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def places(self) -> frozenset[tuple[int, int]]:
+        return frozenset({(self.frame, self.object_id)})
+
+    @property
+    def prompts_by_object(self) -> Mapping[int, Sequence[Prompt]]:
+        return {self.object_id: self.prompts}
+
+    def check(self, state: SessionState) -> None:
+        check_prompts(self.prompts, state.inference.stack.shape_zyx)
+        state.object(self.object_id)
+        place = (self.frame, self.object_id)
+        if any((prompt.frame, prompt.object_id) != place for prompt in self.prompts):
+            raise PromptError(
+                f"prompts that replace others belong to object {self.object_id} on frame "
+                f"{self.frame}"
+            )
+
+    def apply(self, state: SessionState) -> FrameMask | None:
+        state.withdraw_prompts(self.frame, self.object_id)
+        if not self.prompts:
+            return None
+        return state.answer(self.prompts)
+
+    def to_json(self) -> JsonObject:
+        return {**super().to_json(), "prompts": _prompts_to_json(self.prompts)}
+
+    @classmethod
+    def from_json(cls, item: JsonObject) -> Self:
+        return cls(item["frame"], item["object_id"], _prompts_from_json(item["prompts"]))
+
+
+@dataclass(frozen=True)
+class Choose(Command):
+    """Take another of the masks that ambiguous prompts may mean."""
+
+    word = "choose"
+    frame: int
+    object_id: int
+    index: int
+
+    @property
+    def places(self) -> frozenset[tuple[int, int]]:
+        return frozenset({(self.frame, self.object_id)})
+
+    def check(self, state: SessionState) -> None:
+        result = state.object(self.object_id).answers.get(self.frame)
+        candidates: Sequence[Candidate] = ()
+        if result is not None:
+            candidates = result.candidates
+        if not 0 <= self.index < len(candidates):
+            raise UsageError(
+                f"object {self.object_id} has {len(candidates)} masks to choose from on frame "
+                f"{self.frame}, numbered from 0; got {self.index}. "
+                "There is a choice after a single click."
+            )
+
+    @torch.inference_mode()
+    def apply(self, state: SessionState) -> FrameMask | None:
+        inference = state.inference
+        obj = state.objects[self.object_id]
+        before = obj.answers[self.frame]
+        candidate = before.candidates[self.index]
+        logits = inference.spool.get(candidate.logits, inference.engine.device)
+        memory = None
+        if inference.remembers and inference.engine.window_rule is None:
+            mask = inference.on_frame(logits, candidate.view) > 0
+            _, (memory,) = inference.remember_masks(self.frame, [mask])
+        result, frame_logits = inference.answer(
+            logits,
+            candidate.view,
+            score=candidate.score,
+            object_score=before.object_score,
+            memory=memory,
+        )
+        result = replace(result, candidates=before.candidates, chosen=self.index)
+        obj.answers[self.frame] = result
+        obj.accepted -= {self.frame}
+        return inference.frame_mask(self.frame, self.object_id, result, frame_logits)
+
+
+@dataclass(frozen=True)
+class Clear(Command):
+    """Remove all prompts and the mask of an object on one frame."""
+
+    word = "clear"
+    frame: int
+    object_id: int
+
+    @property
+    def places(self) -> frozenset[tuple[int, int]]:
+        return frozenset({(self.frame, self.object_id)})
+
+    def check(self, state: SessionState) -> None:
+        state.object(self.object_id)
+
+    def apply(self, state: SessionState) -> None:
+        state.clear_frame(self.frame, self.object_id)
+
+
+# --- objects -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Remove(ObjectCommand):
+    """Remove an object with its prompts and masks."""
+
+    word = "remove"
+
+    def check(self, state: SessionState) -> None:
+        state.object(self.object_id)
+
+    def apply(self, state: SessionState) -> None:
+        state.objects.pop(self.object_id)
+
+
+@dataclass(frozen=True)
+class Rename(ObjectCommand):
+    """Label an object, which need not exist yet."""
+
+    word = "rename"
+    name: str
+
+    def apply(self, state: SessionState) -> None:
+        state.ensure_object(self.object_id).name = self.name
+
+
+@dataclass(frozen=True)
+class Describe(ObjectCommand):
+    """Set properties of an object (colour, code, comment ...) and its label; it need not exist yet.
+
+    Attributes:
+        name: the label; None leaves it.
+        about: JSON values by property; None removes one. `locked` says that the object is finished:
+            where masks overlap, its pixels stay its own.
+    """
+
+    word = "describe"
+    name: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def apply(self, state: SessionState) -> None:
+        obj = state.ensure_object(self.object_id)
+        if self.name is not None:
+            obj.name = self.name
+        if self.about.get("locked") and not obj.locked:
+            for frame in obj.answers:
+                state.freeze_composed(frame, [self.object_id])
+        merged = {**obj.about, **self.about}
+        obj.about = {key: value for key, value in merged.items() if value is not None}
+
+
+# --- acceptance ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Confirm(Command):
+    """Make the mask of an object on a frame one that propagation keeps and starts from."""
+
+    word = "confirm"
+    frame: int
+    object_id: int
+
+    @property
+    def object_ids(self) -> frozenset[int]:
+        return frozenset({self.object_id})
+
+    def check(self, state: SessionState) -> None:
+        state.result(self.frame, self.object_id)
+
+    def apply(self, state: SessionState) -> None:
+        state.objects[self.object_id].anchors |= {self.frame}
+
+
+@dataclass(frozen=True)
+class Accept(Command):
+    """Confirm masks of a frame exactly as they are displayed, or withdraw that.
+
+    Accepted masks keep their pixels where others overlap them.
+    """
+
+    word = "accept"
+    frame: int
+    objects: tuple[int, ...]
+    accepted: bool = True
+
+    @property
+    def object_ids(self) -> frozenset[int]:
+        return frozenset(self.objects)
+
+    @property
+    def frames(self) -> frozenset[int]:
+        return frozenset({self.frame})
+
+    def check(self, state: SessionState) -> None:
+        for object_id in self.objects:
+            state.result(self.frame, object_id)
+
+    def apply(self, state: SessionState) -> None:
+        if self.accepted:
+            state.freeze_composed(self.frame, self.objects)
+        for object_id in self.objects:
+            obj = state.objects[object_id]
+            if self.accepted:
+                obj.anchors |= {self.frame}
+                obj.accepted |= {self.frame}
+                continue
+            obj.accepted -= {self.frame}
+            if self.frame not in obj.prompts:
+                obj.anchors -= {self.frame}
+
+    @classmethod
+    def from_json(cls, item: JsonObject) -> Self:
+        return cls(item["frame"], tuple(item["objects"]), item["accepted"])
+
+
+# --- propagation ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Propagate(Command):
+    """Track objects through the frames.
+
+    Attributes:
+        range: which frames, and when to stop.
+        objects: ids of the objects to track.
+        frame_count: frames that were done; fewer than the range has where it was cancelled.
+    """
+
+    word = "propagate"
+    range: PropagationRange
+    objects: tuple[int, ...]
+    frame_count: int = 0
+
+    @property
+    def object_ids(self) -> frozenset[int]:
+        return frozenset(self.objects)
+
+    def check(self, state: SessionState) -> None:
+        tracked = [state.object(object_id) for object_id in self.objects]
+        self.range.bounds(len(state.inference.stack))
+        if not any(obj.anchors for obj in tracked):
+            raise PromptError("nothing to propagate: prompt an object on some frame first")
+
+    def results(
+        self, state: SessionState, cancelled: Callable[[], bool]
+    ) -> Iterator[list[FrameMask]]:
+        """Masks frame by frame; `cancelled` is checked before each frame."""
+        chosen = {object_id: state.objects[object_id] for object_id in self.objects}
+        return propagate(state.inference, chosen, self.range, cancelled)
+
+    def apply(self, state: SessionState) -> None:
+        count = itertools.count()
+        for _ in self.results(state, lambda: next(count) >= self.frame_count):
+            pass
+
+    def to_json(self) -> JsonObject:
+        rules = None
+        if self.range.rules is not None:
+            rules = asdict(self.range.rules)
+        return {
+            "do": self.word,
+            "direction": self.range.direction,
+            "start": self.range.start,
+            "within": self.range.within,
+            "rules": rules,
+            "objects": self.objects,
+            "frame_count": self.frame_count,
+        }
+
+    @classmethod
+    def from_json(cls, item: JsonObject) -> Self:
+        within = None
+        if item["within"] is not None:
+            low, high = item["within"]
+            within = (low, high)
+        rules = None
+        if item["rules"] is not None:
+            rules = StopRules(**item["rules"])
+        chosen = PropagationRange(item["direction"], item["start"], within, rules)
+        return cls(chosen, tuple(item["objects"]), item["frame_count"])
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+COMMANDS: tuple[type[Command], ...] = (
+    Add,
+    Replace,
+    Choose,
+    Clear,
+    Remove,
+    Rename,
+    Describe,
+    Confirm,
+    Accept,
+    Propagate,
+)
+_ENTRIES: tuple[type[LogEntry], ...] = (*COMMANDS, Undo, Redo)
+_BY_WORD: Mapping[str, type[LogEntry]] = {kind.word: kind for kind in _ENTRIES}
+
+
+def entry_from_json(item: JsonObject) -> LogEntry:
+    """The command, undo or redo of a line of the log.
 
     Raises:
-        UsageError: a command that this version does not know.
+        ReadError: unknown, or with fields that are missing or malformed.
     """
-    found = None
-    _own(tracks, command)
-    match command["do"]:
-        case "add":
-            found = answer(scene, tracks, command_prompts(command))
-        case "replace":
-            take_back(tracks.setdefault(command["object"], ObjectState()), command["frame"])
-            if command["prompts"]:
-                found = answer(scene, tracks, command_prompts(command))
-        case "choose":
-            found = _choose(scene, tracks, command["frame"], command["object"], command["index"])
-        case "remove":
-            tracks.pop(command["object"])
-        case "rename":
-            tracks.setdefault(command["object"], ObjectState()).name = command["name"]
-        case "describe":
-            _describe(scene, tracks, command, overlap)
-        case "clear":
-            _clear(tracks[command["object"]], command["frame"])
-        case "confirm":
-            tracks[command["object"]].anchors |= {command["frame"]}
-        case "accept":
-            _accept(
-                scene, tracks, command["frame"], command["objects"], command["accepted"], overlap
-            )
-        case "propagate":
-            _propagate(scene, tracks, command)
-        case other:
-            raise UsageError(
-                f"the log holds an unknown command {other!r}; it was written by another version"
-            )
-    return found
+    word = item.get("do")
+    kind = _BY_WORD.get(str(word))
+    if kind is None:
+        raise ReadError(
+            f"unknown command {word!r}; the log was written by another version of segscope"
+        )
+    try:
+        return kind.from_json(item)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReadError(f"the command {word!r} is malformed: {error!r}") from error
 
 
-def _own(tracks: Tracks, command: Command) -> None:
-    """Copy what a command may change: earlier states share the rest."""
-    touched = {item["object"] for item in command.get("prompts", ())} | set(
-        command.get("objects", ())
-    )
-    for object_id in touched | {command.get("object")}:
-        if object_id in tracks:
-            tracks[object_id] = tracks[object_id].copy()
+# --- prompts as JSON -----------------------------------------------------------------------------
 
 
-def answer(scene: InferenceState, tracks: Tracks, prompts: Sequence[Prompt]) -> FrameMask:
-    """Answer prompts, those of one object on one frame together; gives the answer to the last
-    one's.
-    """
-    groups: dict[tuple[int, int], list[Prompt]] = {}
+def _group_by_object(prompts: Iterable[Prompt]) -> dict[int, list[Prompt]]:
+    groups: dict[int, list[Prompt]] = {}
     for prompt in prompts:
-        groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
-    answers = {}
-    for (frame, object_id), group in groups.items():
-        track = tracks.setdefault(object_id, ObjectState())
-        answers[frame, object_id] = answer_prompts(scene, track, object_id, frame, group)
-        track.accepted -= {frame}  # what was accepted is no longer what is there
-    return answers[prompts[-1].frame, prompts[-1].object_id]
+        groups.setdefault(prompt.object_id, []).append(prompt)
+    return groups
 
 
-def span_of(command: Command) -> PropagationRange:
-    """What a `propagate` command asks for."""
-    within = command["within"]
-    rules = command["rules"]
-    return PropagationRange(
-        command["direction"],
-        command["start"],
-        None if within is None else (within[0], within[1]),
-        None if rules is None else StopRules(*rules),
-    )
+def _prompts_to_json(prompts: Iterable[Prompt]) -> list[JsonObject]:
+    return [{**prompt_to_json(prompt), "object": prompt.object_id} for prompt in prompts]
 
 
-def _propagate(scene: InferenceState, tracks: Tracks, command: Command) -> None:
-    """As many frames as were done, stopped where `cancel` stopped them."""
-    chosen = {object_id: tracks[object_id] for object_id in command["objects"]}
-    asked = itertools.count()
-    for _ in propagate(scene, chosen, span_of(command), lambda: next(asked) >= command["frames"]):
-        pass
-
-
-def take_back(track: ObjectState, frame: int) -> None:
-    """Forget the prompts on a frame; where tracking had come by, its answer shows again."""
-    left = track.replaced.get(frame)
-    if left is None or track.tracked(frame) is None:
-        _clear(track, frame)
-        return
-    track.prompts.pop(frame, None)
-    track.answers[frame] = left
-    del track.replaced[frame]
-    track.anchors -= {frame}
-    track.accepted -= {frame}
-
-
-def _clear(track: ObjectState, frame: int) -> None:
-    for kept in (track.prompts, track.answers, track.passed, track.replaced):
-        kept.pop(frame, None)  # type: ignore[attr-defined]
-    track.anchors -= {frame}
-    track.settled -= {frame}
-    track.accepted -= {frame}
-
-
-@torch.inference_mode()
-def _choose(
-    scene: InferenceState, tracks: Tracks, frame: int, object_id: int, index: int
-) -> FrameMask:
-    """Another of the masks that the prompts may mean becomes the answer."""
-    track = tracks[object_id]
-    before = track.answers[frame]
-    candidate = before.candidates[index]
-    low = scene.spool.get(candidate.logits, scene.engine.device)
-    memory = None
-    if scene.remembers and not scene.engine.card.zoom:
-        _, (memory,) = scene.remember_masks(frame, [scene.on_frame(low, candidate.view) > 0])
-    made, full = scene.answer(
-        low, candidate.view, score=candidate.score, object_score=before.object_score, memory=memory
-    )
-    track.answers[frame] = replace(made, candidates=before.candidates, chosen=index)
-    track.accepted -= {frame}
-    return scene.frame_mask(frame, object_id, track.answers[frame], full)
-
-
-def _describe(scene: InferenceState, tracks: Tracks, command: Command, overlap: Overlap) -> None:
-    object_id = command["object"]
-    about = command["about"]
-    track = tracks.setdefault(object_id, ObjectState())
-    track.name = track.name if command["name"] is None else command["name"]
-    if about.get("locked") and not track.locked:
-        for frame in track.answers:
-            _keep_as_shown(scene, tracks, frame, [object_id], overlap)
-    merged = {**track.about, **about}
-    track.about = {key: value for key, value in merged.items() if value is not None}
-
-
-def _accept(
-    scene: InferenceState,
-    tracks: Tracks,
-    frame: int,
-    object_ids: Sequence[int],
-    accepted: bool,
-    overlap: Overlap,
-) -> None:
-    if accepted:
-        _keep_as_shown(scene, tracks, frame, object_ids, overlap)
-    for object_id in object_ids:
-        track = tracks[object_id]
-        if accepted:
-            track.anchors |= {frame}
-            track.accepted |= {frame}
-        else:
-            track.accepted -= {frame}
-            if frame not in track.prompts:
-                track.anchors -= {frame}
-
-
-def _keep_as_shown(
-    scene: InferenceState, tracks: Tracks, frame: int, object_ids: Iterable[int], overlap: Overlap
-) -> None:
-    """Pixels that were shown as another object's stay that object's: accepting a mask does not
-    change the image.
-    """
-    shown = settled(scene, tracks, frame, overlap)
-    nothing = encode_runs(np.zeros(scene.stack.size_hw, bool))
-    for object_id in object_ids:
-        kept = tracks[object_id].answers[frame]
-        runs = shown.get(object_id, nothing)
-        if not np.array_equal(runs, kept.runs) and kept.area:
-            tracks[object_id].answers[frame] = replace(kept, runs=runs, area=int(runs[1::2].sum()))
+def _prompts_from_json(items: Iterable[JsonObject]) -> tuple[Prompt, ...]:
+    return tuple(prompt_from_json(item, item["object"]) for item in items)

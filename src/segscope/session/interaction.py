@@ -1,12 +1,12 @@
-"""Interaction: prompts and corrections on one stack, with a log that re-creates the masks exactly."""
+"""Interaction: prompts and corrections on one stack, with a log that re-creates the masks."""
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,28 +23,35 @@ from segscope.models.identity import engine_identity
 from segscope.models.segmenter import Segmenter
 from segscope.predict.object_state import ObjectState
 from segscope.predict.overlaps import Overlap, check_overlap, compose
-from segscope.predict.propagation import Direction, PropagationRange, propagate
+from segscope.predict.propagation import Direction, PropagationRange
 from segscope.predict.state import InferenceState
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
 from segscope.render import Renderer
-from segscope.session import commands
-from segscope.session.command_log import (
-    Command,
-    Journal,
-    check_stack,
-    prompts_command,
-    read_journal,
-    stack_identity,
-    steps,
+from segscope.session.command_log import CommandLog, LogHeader, fold_lines, read_log
+from segscope.session.commands import (
+    Accept,
+    Add,
+    Choose,
+    Clear,
+    Confirm,
+    Describe,
+    Propagate,
+    Remove,
+    Rename,
+    Replace,
+    run,
 )
-from segscope.session.scratch_store import Scratch
+from segscope.session.identity import check_stack, stack_identity
+from segscope.session.log_entry import Command
+from segscope.session.record import make_record
+from segscope.session.state import SessionState
 from segscope.session.undo import History
 from segscope.stack import Stack
-from segscope.wire import prompts_to_json
+from segscope.wire import JsonObject
 
 
-class Interaction(History):
+class Interaction:
     """Segment a stack step by step: add prompts, propagate, correct, undo.
 
     Args:
@@ -53,7 +60,8 @@ class Interaction(History):
         window: see `segscope.render.Renderer`; None chooses one by modality.
         memory: policy by name or object; families without memory ignore it.
         overlap: see `segscope.predict.overlaps.check_overlap`.
-        log: file to write each command to as it is made; a new file. See `resume`.
+        log: file to write each command to as it is done; a new file. See `resume`.
+        annotator: who works; written into each line of the log.
 
     Example:
         >>> with Interaction(stack, engine) as work:                      # doctest: +SKIP
@@ -72,27 +80,47 @@ class Interaction(History):
         memory: str | MemoryPolicy = "fifo",
         overlap: Overlap = "highest",
         log: Path | str | None = None,
+        annotator: str = "",
     ) -> None:
         if isinstance(engine, Segmenter):
             raise UsageError(
-                f"{engine.card.name} takes no prompts: it finds {', '.join(engine.classes)} by itself. Use "
-                "`segscope everything`, or another model"
+                f"{engine.card.name} takes no prompts: it segments "
+                f"{', '.join(engine.classes)} without them. Use `segscope everything`, or "
+                "another model"
             )
         check_overlap(overlap)
-        chosen = policy(memory)
-        self.stack = stack
-        self.engine = engine
-        scene = InferenceState.of(stack, engine, Renderer(stack, window), chosen)
-        header: Command = {
-            "version": __version__,
-            "stack": stack_identity(stack),
-            "engine": engine_identity(engine),
-            "window": scene.frames.record(),
-            "memory": chosen.name,
-            "overlap": overlap,
-        }
-        super().__init__(scene, header, overlap, None if log is None else Path(log))
-        self._stop = threading.Event()
+        memory_policy = policy(memory)
+        inference = InferenceState.of(stack, engine, Renderer(stack, window), memory_policy)
+        header = LogHeader(
+            __version__,
+            stack_identity(stack),
+            engine_identity(engine),
+            inference.frames.record(),
+            memory_policy.name,
+            overlap,
+            annotator,
+        )
+        command_log = None
+        if log is not None:
+            command_log = CommandLog.create(Path(log), header)
+        self._begin(inference, header, command_log)
+
+    def _begin(self, inference: InferenceState, header: LogHeader, log: CommandLog | None) -> None:
+        """Set every attribute; nothing is shared between interactions but what is passed in."""
+        self.stack = inference.stack
+        self.engine = inference.engine
+        self.state = SessionState(inference, header.overlap)
+        self.history = History(self.state, header, log, header.annotator)
+        self._cancelled = threading.Event()
+
+    def fresh(self) -> Interaction:
+        """A new interaction without prompts or log that shares what was encoded so far."""
+        inference = replace(
+            self.inference, spool=TensorStore(), view=Crop.whole(self.stack.size_hw), pairs={}
+        )
+        interaction = Interaction.__new__(Interaction)
+        interaction._begin(inference, self.history.header, None)
+        return interaction
 
     def __enter__(self) -> Interaction:
         return self
@@ -101,27 +129,21 @@ class Interaction(History):
         self.close()
 
     def close(self) -> None:
-        """Give back the disk space of past frames. The log, if any, is complete at all times."""
-        self._scene.spool.close()
-
-    def fresh(self) -> Interaction:
-        """An interaction on the same stack that begins anew and shares what was encoded so far."""
-        again = copy.copy(self)
-        again._scene = replace(
-            self._scene, spool=TensorStore(), view=Crop.whole(self.stack.size_hw)
-        )
-        again._tracks = {}
-        again._done = []
-        again._undone = []
-        again._settled = {}
-        again._stop = threading.Event()
-        again._running = False
-        again._journal = None
-        again._new_era = False
-        again.answered_anew = 0
-        return again
+        """Free the disk space of past frames. The log, if any, is complete at all times."""
+        self.inference.spool.close()
 
     # --- commands --------------------------------------------------------------------------------
+
+    def execute(self, command: Command) -> FrameMask | None:
+        """Do a command; the methods below name the commands one by one.
+
+        Returns:
+            the answer to its last prompt, if it has any.
+
+        Raises:
+            PromptError, UsageError: it cannot be done; nothing is changed then.
+        """
+        return self.history.execute(command)
 
     def add(self, *prompts: Prompt) -> FrameMask:
         """Add prompts and answer them; prompts of one object on one frame are answered together.
@@ -135,32 +157,33 @@ class Interaction(History):
         Raises:
             PromptError: a prompt outside the stack; nothing is changed then.
         """
-        if not prompts:
-            raise PromptError("add at least one prompt")
-        check_prompts(prompts, self.stack.shape_zyx)
-        found = self._run(prompts_command(prompts))
-        assert found is not None
-        return found
+        answer = self.execute(Add(prompts))
+        assert answer is not None
+        return answer
 
     def preview(self, *prompts: Prompt, instead: bool = False) -> FrameMask:
-        """What `add` would answer, without doing it: for the mask under a pointer that moves.
+        """What `add` would answer, without doing it: for the mask under a moving pointer.
 
         Args:
-            instead: the prompts stand in the place of those of their object on their frame, as in
+            instead: the prompts take the place of those of their object on their frame, as in
                 `replace`.
         """
         if not prompts:
             raise PromptError("preview at least one prompt")
         check_prompts(prompts, self.stack.shape_zyx)
-        scene = replace(self._scene, spool=Scratch(self._scene.spool))
-        tracks = {object_id: track.copy() for object_id, track in self._tracks.items()}
-        if instead and prompts[0].object_id in tracks:
-            commands.take_back(tracks[prompts[0].object_id], prompts[0].frame)
-        return commands.answer(scene, tracks, prompts)
+        scratch = self.state.scratch_copy()
+        frame = prompts[0].frame
+        object_id = prompts[0].object_id
+        if instead and object_id in scratch.objects:
+            scratch.unshare({object_id})
+            scratch.withdraw_prompts(frame, object_id)
+        answer = run(Add(prompts), scratch)
+        assert answer is not None
+        return answer
 
     def replace(self, frame: int, object_id: int, prompts: Sequence[Prompt]) -> FrameMask | None:
-        """Put other prompts in the place of all those of an object on a frame: one was moved, or
-        taken away.
+        """Put other prompts in the place of those of an object on a frame: one was moved, or
+        removed.
 
         Returns:
             the answer, or None without prompts.
@@ -168,82 +191,54 @@ class Interaction(History):
         Raises:
             PromptError: a prompt outside the stack, or of another object or frame.
         """
-        check_prompts(prompts, self.stack.shape_zyx)
-        self._known(object_id)
-        if any((prompt.frame, prompt.object_id) != (frame, object_id) for prompt in prompts):
-            raise PromptError(
-                f"prompts that replace others belong to object {object_id} on frame {frame}"
-            )
-        command = {
-            **prompts_command(tuple(prompts)),
-            "do": "replace",
-            "frame": frame,
-            "object": object_id,
-        }
-        return self._run(command)
+        return self.execute(Replace(frame, object_id, tuple(prompts)))
 
     def choose(self, frame: int, object_id: int, index: int) -> FrameMask:
-        """Take another of the masks that the prompts may mean; 0 is the one that was given first.
+        """Take another of the masks that ambiguous prompts may mean; 0 is the first answer.
 
         Raises:
-            UsageError: there was no such choice.
+            UsageError: there is no such choice.
         """
-        answer = self._known(object_id).answers.get(frame)
-        if answer is None:
-            count = 0
-        else:
-            count = len(answer.candidates)
-        if not 0 <= index < count:
-            raise UsageError(
-                f"object {object_id} has {count} masks to choose from on frame {frame}, numbered from 0; got {index}. "
-                "There is a choice after a single click."
-            )
-        found = self._run({"do": "choose", "frame": frame, "object": object_id, "index": index})
-        assert found is not None
-        return found
+        answer = self.execute(Choose(frame, object_id, index))
+        assert answer is not None
+        return answer
 
     def remove(self, object_id: int) -> None:
-        """Forget an object with its prompts and masks."""
-        self._known(object_id)
-        self._run({"do": "remove", "object": object_id})
+        """Remove an object with its prompts and masks."""
+        self.execute(Remove(object_id))
 
     def rename(self, object_id: int, name: str) -> None:
-        """Give an object a label; an object may be named before it is prompted."""
-        self._run({"do": "rename", "object": object_id, "name": name})
+        """Label an object, which need not have prompts yet."""
+        self.execute(Rename(object_id, name))
 
     def describe(self, object_id: int, *, name: str | None = None, **about: Any) -> None:
-        """Say more of an object: colour, code, comment ... (plain JSON values; None takes one
-        back), and its label.
+        """Set properties of an object: colour, code, comment ... (JSON values; None removes one),
+        and its label.
 
         `locked=True` means that it is finished: where masks overlap, its pixels stay its own.
         """
-        self._run({"do": "describe", "object": object_id, "name": name, "about": about})
+        self.execute(Describe(object_id, name, about))
 
     def clear(self, frame: int, object_id: int) -> None:
-        """Take back all prompts and the answer of an object on one frame."""
-        self._known(object_id)
-        self._run({"do": "clear", "frame": frame, "object": object_id})
+        """Remove all prompts and the mask of an object on one frame."""
+        self.execute(Clear(frame, object_id))
 
     def confirm(self, frame: int, object_id: int) -> None:
-        """Accept the mask of an object on a frame: propagation keeps it and starts from it.
+        """Confirm the mask of an object on a frame: propagation keeps it and starts from it.
 
         Raises:
             UsageError: the object has no mask there.
         """
-        self._answered(frame, object_id)
-        self._run({"do": "confirm", "frame": frame, "object": object_id})
+        self.execute(Confirm(frame, object_id))
 
     def accept(self, frame: int, object_ids: Iterable[int], *, accepted: bool = True) -> None:
-        """Confirm masks of a frame, as they are shown, in one step; they win where others overlap.
-        Or take that back.
+        """Confirm masks of a frame as they are displayed, in one command; they win where others
+        overlap. Or withdraw that.
 
         Raises:
             UsageError: an object has no mask there.
         """
-        chosen = sorted(object_ids)
-        for object_id in chosen:
-            self._answered(frame, object_id)
-        self._run({"do": "accept", "frame": frame, "objects": chosen, "accepted": accepted})
+        self.execute(Accept(frame, tuple(sorted(object_ids)), accepted))
 
     def propagate(
         self,
@@ -254,129 +249,145 @@ class Interaction(History):
         objects: Iterable[int] | None = None,
         rules: StopRules | None = None,
     ) -> Iterator[FrameMask]:
-        """Carry objects through the frames; answers come as they are found.
+        """Track objects through the frames; masks come as they are computed.
 
         Prompted and confirmed frames are never overwritten. `cancel` stops it within one frame, and
-        so does leaving the loop; what was found is kept, and the whole is one step for `undo`.
+        so does leaving the loop; the masks so far stay, and the whole is one command for `undo`.
 
         Args:
             direction: "both" goes forward from each object's first prompt and then backward from
                 it.
             start: frame to begin at instead of the prompted one.
             within: first and last frame that may change; see `interval`.
-            objects: ids to carry; None for all.
+            objects: ids to track; None for all.
             rules: when to stop an object; None never to.
 
         Raises:
             PromptError: no object was prompted.
-            UsageError: frames outside the stack, or a propagation is under way already.
+            UsageError: frames outside the stack, or a propagation is running already.
         """
         if objects is None:
-            chosen = sorted(self._tracks)
+            chosen = sorted(self.state.objects)
         else:
             chosen = list(objects)
-        for object_id in chosen:
-            self._known(object_id)
-        command: Command = {
-            "do": "propagate",
-            "direction": direction,
-            "start": start,
-            "within": None if within is None else list(within),
-            "objects": chosen,
-            "rules": None if rules is None else list(astuple(rules)),
-        }
-        span = PropagationRange(direction, start, within, rules)
-        span.bounds(len(self.stack))
-        if not any(self._tracks[object_id].anchors for object_id in chosen):
-            raise PromptError("nothing to propagate: prompt an object on some frame first")
-        return self._propagating(command, span, chosen)
+        command = Propagate(PropagationRange(direction, start, within, rules), tuple(chosen))
+        command.check(self.state)
+        return self._propagate(command)
+
+    def _propagate(self, command: Propagate) -> Iterator[FrameMask]:
+        self.history.check_idle()
+        self._cancelled.clear()
+        yield from self.history.propagate(command, self._cancelled.is_set)
+
+    def cancel(self) -> None:
+        """Stop a propagation before its next frame; may be called from another thread."""
+        self._cancelled.set()
 
     def interval(self, frame: int, object_id: int) -> tuple[int, int]:
         """Frames between the neighbouring prompted or confirmed frames of an object, for
         `propagate(within=...)`.
         """
-        anchors = self._known(object_id).anchors
+        anchors = self.state.object(object_id).anchors
         low = max((at + 1 for at in anchors if at < frame), default=0)
         high = min((at - 1 for at in anchors if at > frame), default=len(self.stack) - 1)
         return low, high
 
-    def cancel(self) -> None:
-        """Stop a propagation before its next frame; may be called from another thread."""
-        self._stop.set()
+    # --- history ---------------------------------------------------------------------------------
+
+    def undo(self) -> bool:
+        """Undo the latest command; False when there is none."""
+        return self.history.undo()
+
+    def redo(self) -> bool:
+        """Redo what was undone last; False when there is nothing, or something else was done
+        since.
+        """
+        return self.history.redo()
+
+    @property
+    def can_undo(self) -> int:
+        """How many commands can be undone."""
+        return self.history.can_undo
+
+    @property
+    def can_redo(self) -> int:
+        """How many undone commands can be redone."""
+        return self.history.can_redo
+
+    @property
+    def log(self) -> tuple[Command, ...]:
+        """The commands that are done and not undone, in order."""
+        return self.history.commands
 
     # --- results ---------------------------------------------------------------------------------
 
     @property
+    def inference(self) -> InferenceState:
+        """The stack in front of the engine. To read, not to change."""
+        return self.state.inference
+
+    @property
+    def objects(self) -> Mapping[int, ObjectState]:
+        """State of each object. To read, not to change."""
+        return MappingProxyType(self.state.objects)
+
+    @property
     def object_ids(self) -> tuple[int, ...]:
-        return tuple(sorted(self._tracks))
+        return tuple(sorted(self.state.objects))
 
     @property
     def encoded_frames(self) -> int:
         """How often a frame was encoded so far."""
-        return self._scene.features.encoded
+        return self.inference.features.encoded
 
     @property
-    def window(self) -> Command:
-        """The record of the window that frames are seen through."""
-        return self._scene.frames.record()
+    def window(self) -> JsonObject:
+        """The record of the window that frames are displayed with."""
+        return self.inference.frames.record()
 
     @property
-    def held_bytes(self) -> int:
+    def memory_bytes(self) -> int:
         """About how much memory features and past frames take here."""
-        return self._scene.features.held_bytes + self._scene.spool.held_bytes
+        return self.inference.features.held_bytes + self.inference.spool.held_bytes
 
     def encode(self, frame: int) -> None:
         """Encode a frame now, so that the first prompt on it is quick."""
-        self._scene.features.get(frame, Crop.whole(self.stack.size_hw))
+        self.inference.features.get(frame, Crop.whole(self.stack.size_hw))
 
-    def shown(self, frame: int) -> dict[int, Runs]:
-        """Run lengths by object on a frame as `masks` has them: overlaps settled, objects without
+    def visible_masks(self, frame: int) -> dict[int, Runs]:
+        """Run lengths by object on a frame as `masks` has them: overlaps resolved, objects without
         pixels left out.
         """
-        return self._shown(self._tracks, frame)
+        return self.state.compose_masks(self.state.objects, frame)
 
     def rendered(self, frame: int) -> NDArray[np.uint8]:
         """What the network sees of a frame: (row, column, 3)."""
-        return self._scene.frames[frame]
+        return self.inference.frames[frame]
 
     def frame_mask(self, frame: int, object_id: int) -> FrameMask | None:
-        """The answer of an object on a frame, or None."""
-        answer = self._known(object_id).answers.get(frame)
-        if answer is None:
+        """The mask of an object on a frame, or None."""
+        result = self.state.object(object_id).answers.get(frame)
+        if result is None:
             return None
-        return self._scene.frame_mask(frame, object_id, answer)
+        return self.inference.frame_mask(frame, object_id, result)
 
     def masks(self) -> Masks:
-        """All answers so far, overlaps settled."""
-        return compose(self._scene, self._tracks, self.overlap, self.record())
+        """All masks so far, overlaps resolved."""
+        return compose(self.inference, self.state.objects, self.state.overlap, self.record())
 
-    def record(self) -> Command:
-        """What made the masks: versions, weights, window, prompts, commands."""
-        prompts = [
-            prompt
-            for track in self._tracks.values()
-            for at in track.prompts.values()
-            for prompt in at
-        ]
-        names = {object_id: track.name for object_id, track in self._tracks.items()}
-        notes = {
-            f"{object_id}@{frame}": answer.note
-            for object_id, track in self._tracks.items()
-            for frame, answer in track.answers.items()
-            if answer.note and not answer.note.startswith("stopped")
-        }
-        others = [command for command in self.log if command["do"] != "add"]
-        found = {
-            **self._header,
-            "prompts": prompts_to_json(prompts, names),
-            "commands": others,
-            "notes": notes,
-        }
-        if self.foreign_steps:
-            return {**found, "earlier_engines": self.earlier_engines}
-        return found
+    def record(self) -> JsonObject:
+        """How the masks were made: versions, weights, window, prompts, commands."""
+        return make_record(self.history)
 
     # --- saving and replay -----------------------------------------------------------------------
+
+    def save(self, path: Path | str) -> None:
+        """Write the log to a new file, from which `resume` re-creates everything."""
+        self.history.save(Path(path))
+
+    def save_state(self, path: Path | str) -> None:
+        """Write the present state, so that `resume` need not compute it again."""
+        self.history.save_state(Path(path))
 
     @classmethod
     def resume(
@@ -388,11 +399,12 @@ class Interaction(History):
         *,
         state: Path | str | None = None,
         other_weights: bool = False,
+        annotator: str | None = None,
     ) -> Interaction:
-        """Re-create an interaction from its log, and go on writing to it.
+        """Re-create an interaction from its log, and continue writing to it.
 
-        Every command is run again, so the masks are the same on the same machine; a propagation
-        that had not ended when the program died is not in the log and is simply asked for again.
+        Every command is done again, so the masks are the same on the same machine; a propagation
+        that had not ended when the program stopped is not in the log and has to be repeated.
         Where another machine computes other masks, those of the log count, as with `other_weights`.
 
         Args:
@@ -401,58 +413,39 @@ class Interaction(History):
             progress: called with (commands done, commands to do).
             state: a file of `save_state` to begin from, where it fits the log; otherwise it is not
                 used.
-            other_weights: open it although another network made it. Masks are taken as the log has
-                them, later prompts are answered by this engine, and `changed` says so.
+            other_weights: open it even if another network made it. Masks come from the log,
+                later prompts are answered by this engine, and `history.from_other_engines` counts
+                its commands.
+            annotator: who works from now on; None for the annotator that the log names.
 
         Raises:
             ReadError: not a log, or damaged.
             UsageError: made on another image, or with other weights.
         """
         path = Path(path)
-        header, lines, good = read_journal(path)
-        check_stack(header, stack, path)
-        work = cls(
+        content = read_log(path)
+        header = content.header
+        check_stack(header.image, stack, path)
+        interaction = cls(
             stack,
             engine,
-            window=header["window"],
-            memory=header["memory"],
-            overlap=header["overlap"],
+            window=header.window,
+            memory=header.memory,
+            overlap=header.overlap,
+            annotator=header.annotator,
         )
-        change = work._continue(
-            steps(header, lines), None if state is None else Path(state), progress, other_weights
+        history = interaction.history
+        difference = history.replay(
+            fold_lines(header, content.lines),
+            None if state is None else Path(state),
+            progress,
+            other_weights=other_weights,
         )
-        if change:
+        if difference:
             raise UsageError(
-                f"{path} was {change}. Load the same model, or say other_weights=True."
+                f"{path} was {difference}. Load the same model, or pass other_weights=True."
             )
-        work._journal = Journal.continued(path, good)
-        return work
-
-    # --- the work itself -------------------------------------------------------------------------
-
-    def _propagating(
-        self, command: Command, span: PropagationRange, chosen: Sequence[int]
-    ) -> Iterator[FrameMask]:
-        self._idle()
-        self._running = True
-        self._stop.clear()
-        before = self._state()
-        tracks = {object_id: self._tracks[object_id].copy() for object_id in chosen}
-        self._tracks.update(tracks)
-        frames = 0
-        try:
-            for found in propagate(self._scene, tracks, span, self._stop.is_set):
-                frames += 1
-                yield from found
-        finally:
-            self._running = False
-            self._finish({**command, "frames": frames}, before)
-
-    def _known(self, object_id: int) -> ObjectState:
-        if object_id not in self._tracks:
-            raise UsageError(f"no object {object_id}; there are {sorted(self._tracks)}")
-        return self._tracks[object_id]
-
-    def _answered(self, frame: int, object_id: int) -> None:
-        if frame not in self._known(object_id).answers:
-            raise UsageError(f"object {object_id} has no mask on frame {frame} to confirm")
+        if annotator is not None:
+            history.annotator = annotator
+        history.log = CommandLog.reopen(path, content.end)
+        return interaction

@@ -1,15 +1,16 @@
-"""What a command led to, as its line in the log says it: masks as they were shown.
+"""MaskDelta: what a command changed, stored with its line in the log: masks as they are displayed.
 
-With it a log can be opened when the network that made it is gone: the masks stay, byte for byte,
-and later prompts start from them as from masks that a person gave.
+With it a log can be opened when its network no longer exists: the masks stay, byte for byte, and
+later prompts start from them as from masks that a person drew.
 """
 
 from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -18,234 +19,282 @@ from segscope.inference.crop import Crop
 from segscope.masks import Runs, encode_runs
 from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.prompts import Prompt
-from segscope.session.command_log import Command, command_prompts
-from segscope.wire import prompt_from_json, prompt_to_json
+from segscope.session.log_entry import Command
+from segscope.session.state import Objects, SessionState
+from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
-LIMIT = 2**29  # bytes of masks that one command may have led to
+LIMIT = 2**29  # bytes of masks that one command may have changed
 
-Tracks = dict[int, ObjectState]
-Shown = Callable[[Mapping[int, ObjectState], int], Mapping[int, Runs]]
+PromptsDelta = tuple[int, list[JsonObject] | None]  # prompts that stay, and the rest
+ResultDelta = tuple[int, float, float | None, str]  # run lengths, score, object score, note
 
 
-def difference(
-    before: Mapping[int, ObjectState],
-    after: Mapping[int, ObjectState],
-    command: Command,
-    shown: Shown,
-    *,
-    whole: bool,
-) -> dict[str, Any]:
+class ObjectDelta(TypedDict, total=False):
+    """What changed of an object; frames are text because JSON wants text as keys.
+
+    `prompts` has None for the prompts of the command itself, which the line holds already.
+    """
+
+    name: str
+    about: dict[str, Any]
+    anchors: list[int]
+    accepted: list[int]
+    removed: list[int]
+    unprompted: list[int]
+    prompts: dict[str, PromptsDelta]
+    results: dict[str, ResultDelta]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskDelta:
     """What a command changed.
 
+    Attributes:
+        whole: it holds everything, because the lines before it hold no masks.
+        objects: changes by object id; None for an object that was removed.
+        runs: run lengths of all masks in the order of `objects`, deflated, base64.
+    """
+
+    whole: bool
+    objects: Mapping[str, ObjectDelta | None]
+    runs: str
+
+    def to_json(self) -> JsonObject:
+        return {"whole": self.whole, "objects": self.objects, "runs": self.runs}
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any]) -> MaskDelta:
+        return cls(item["whole"], item["objects"], item["runs"])
+
+    def same_masks(self, other: MaskDelta) -> bool:
+        """Whether two deltas have the same masks."""
+        return bool(np.array_equal(self.run_lengths(), other.run_lengths()))
+
+    def run_lengths(self) -> Runs:
+        """Run lengths of all masks, one after the other.
+
+        Raises:
+            PromptError: more than a command can have changed.
+        """
+        inflater = zlib.decompressobj()
+        data = inflater.decompress(base64.b64decode(self.runs), LIMIT)
+        if inflater.unconsumed_tail:
+            raise PromptError(
+                f"a command of the log holds more than {LIMIT // 2**20} MiB of masks; "
+                "the log is damaged"
+            )
+        return np.frombuffer(data, "<u4").astype(np.uint32)
+
+
+def pack_runs(masks: Sequence[Runs]) -> str:
+    """Run lengths as text: deflated, base64."""
+    data = np.concatenate([np.zeros(0, np.uint32), *masks]).astype("<u4").tobytes()
+    return base64.b64encode(zlib.compress(data, 1)).decode()
+
+
+# --- making one ----------------------------------------------------------------------------------
+
+
+def mask_delta(
+    before: Mapping[int, ObjectState], state: SessionState, command: Command, *, whole: bool
+) -> MaskDelta:
+    """What a command changed between `before` and the present state.
+
     Args:
-        shown: masks of tracks on a frame, overlaps settled.
-        whole: say everything that is there now, because the lines before do not say what they led
-            to.
+        whole: hold everything, because the lines before hold no masks.
     """
     if whole:
         before = {}
-    was: dict[int, Mapping[int, Runs]] = {}
-    now: dict[int, Mapping[int, Runs]] = {}
-    for frame in changed_frames(before, after):
-        was[frame], now[frame] = shown(before, frame), shown(after, frame)
-    runs: list[Runs] = []
-    objects: dict[str, Any] = {}
+    after = state.objects
+    frames = sorted(changed_frames(before, after))
+    composed_before = {frame: state.compose_masks(before, frame) for frame in frames}
+    composed_after = {frame: state.compose_masks(after, frame) for frame in frames}
+    masks: list[Runs] = []
+    objects: dict[str, ObjectDelta | None] = {}
     for object_id in sorted({*before, *after}):
         if object_id not in after:
             objects[str(object_id)] = None
             continue
         old = before.get(object_id)
         new = after[object_id]
-        if new is old:
-            item = {}
-        else:
-            item = _about(old or ObjectState(), new, _prompts_of(command, object_id))
-        answers = {}
-        for frame in sorted(now):
-            answer = new.answers.get(frame)
-            here = now[frame].get(object_id)
-            same = (
+        delta = ObjectDelta()
+        if new is not old:
+            prompts = command.prompts_by_object.get(object_id, ())
+            delta = _properties_delta(old or ObjectState(), new, prompts)
+        results: dict[str, ResultDelta] = {}
+        for frame in frames:
+            result = new.answers.get(frame)
+            runs = composed_after[frame].get(object_id)
+            unchanged = (
                 old is not None
-                and answer is old.answers.get(frame)
-                and _equal(here, was[frame].get(object_id))
+                and result is old.answers.get(frame)
+                and _same_runs(runs, composed_before[frame].get(object_id))
             )
-            if answer is not None and not same:
-                runs.append(np.zeros(0, np.uint32) if here is None else here)
-                answers[str(frame)] = [
-                    len(runs[-1]),
-                    answer.score,
-                    answer.object_score,
-                    answer.note,
-                ]
-        if answers:
-            item["answers"] = answers
-        if item or old is None:
-            objects[str(object_id)] = item
-    data = np.concatenate([np.zeros(0, np.uint32), *runs]).astype("<u4").tobytes()
-    return {
-        "whole": whole,
-        "objects": objects,
-        "runs": base64.b64encode(zlib.compress(data, 1)).decode(),
-    }
-
-
-def apply(
-    tracks: Tracks, command: Command, kept: Mapping[str, Any], size_hw: tuple[int, int]
-) -> None:
-    """Make the changes of `difference`; tracks that change are copied."""
-    if kept["whole"]:
-        tracks.clear()
-    runs = _runs(kept)
-    at = 0
-    nothing = encode_runs(np.zeros(size_hw, bool))
-    for key, item in kept["objects"].items():
-        object_id = int(key)
-        if item is None:
-            tracks.pop(object_id, None)
-            continue
-        track = tracks[object_id] = (
-            tracks[object_id].copy() if object_id in tracks else ObjectState()
-        )
-        track.name = item.get("name", track.name)
-        track.about = item.get("about", track.about)
-        track.anchors = frozenset(item.get("anchors", track.anchors))
-        track.accepted = frozenset(item.get("accepted", track.accepted))
-        for frame in item.get("gone", ()):
-            track.answers.pop(frame, None)
-        for frame in item.get("unprompted", ()):
-            track.prompts.pop(frame, None)
-        for text, (count, more) in item.get("prompts", {}).items():
-            frame = int(text)
-            said = [prompt for prompt in _prompts_of(command, object_id) if prompt.frame == frame]
-            if more is not None:
-                said = [prompt_from_json(one, object_id) for one in more]
-            track.prompts[frame] = (*track.prompts.get(frame, ())[:count], *said)
-        for text, (length, score, presence, note) in item.get("answers", {}).items():
-            mine = nothing
-            if length:
-                mine = runs[at : at + length]
-            at += length
-            track.answers[int(text)] = masked(mine, size_hw, score, presence, note)
-
-
-def masked(
-    runs: Runs, size_hw: tuple[int, int], score: float, presence: float | None, note: str
-) -> FrameResult:
-    """An answer of which only the mask is known."""
-    return FrameResult(
-        runs, int(runs[1::2].sum()), None, Crop.whole(size_hw), score, presence, None, note
-    )
-
-
-def bare(tracks: Tracks, size_hw: tuple[int, int], shown: Shown) -> None:
-    """Leave of tracks what `apply` would have made: masks as shown, nothing that only their network
-    understands.
-    """
-    nothing = encode_runs(np.zeros(size_hw, bool))
-    frames = {frame: shown(tracks, frame) for track in tracks.values() for frame in track.answers}
-    for object_id, track in tracks.items():
-        answers = {
-            frame: masked(
-                frames[frame].get(object_id, nothing),
-                size_hw,
-                item.score,
-                item.object_score,
-                item.note,
+            if result is None or unchanged:
+                continue
+            masks.append(np.zeros(0, np.uint32) if runs is None else runs)
+            results[str(frame)] = (
+                len(masks[-1]),
+                result.score,
+                result.object_score,
+                result.note,
             )
-            for frame, item in track.answers.items()
-        }
-        tracks[object_id] = ObjectState(
-            track.name,
-            dict(track.prompts),
-            answers,
-            track.anchors,
-            accepted=track.accepted,
-            about=track.about,
-        )
-
-
-def agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two differences have the same masks."""
-    return bool(np.array_equal(_runs(one), _runs(other)))
+        if results:
+            delta["results"] = results
+        if delta or old is None:
+            objects[str(object_id)] = delta
+    return MaskDelta(whole, objects, pack_runs(masks))
 
 
 def changed_frames(before: Mapping[int, ObjectState], after: Mapping[int, ObjectState]) -> set[int]:
-    """Frames on which masks may look different; a track that a command left alone is the same
-    object.
+    """Frames on which masks may look different.
+
+    Commands copy the objects that they change, so what is identical did not change.
     """
     frames: set[int] = set()
-    nothing = ObjectState()
+    missing = ObjectState()
     for object_id in {*before, *after}:
-        old = before.get(object_id, nothing)
-        new = after.get(object_id, nothing)
+        old = before.get(object_id, missing)
+        new = after.get(object_id, missing)
         if old is new:
             continue
+        answered = {*old.answers, *new.answers}
         if new.locked != old.locked:
-            frames |= {*new.answers, *old.answers}
+            frames |= answered
         frames |= new.accepted ^ old.accepted
-        frames |= {
-            at
-            for at in {*old.answers, *new.answers}
-            if old.answers.get(at) is not new.answers.get(at)
-        }
+        frames |= {at for at in answered if old.answers.get(at) is not new.answers.get(at)}
     return frames
 
 
-def _about(old: ObjectState, new: ObjectState, said: Sequence[Prompt]) -> dict[str, Any]:
-    """All of a track that changed but its answers."""
-    item: dict[str, Any] = {}
+def _properties_delta(
+    old: ObjectState, new: ObjectState, command_prompts: Sequence[Prompt]
+) -> ObjectDelta:
+    """Everything that changed of an object but its masks."""
+    delta = ObjectDelta()
     if new.name != old.name:
-        item["name"] = new.name
+        delta["name"] = new.name
     if new.about != old.about:
-        item["about"] = dict(new.about)
+        delta["about"] = dict(new.about)
     if new.anchors != old.anchors:
-        item["anchors"] = sorted(new.anchors)
+        delta["anchors"] = sorted(new.anchors)
     if new.accepted != old.accepted:
-        item["accepted"] = sorted(new.accepted)
-    if gone := {*old.answers} - {*new.answers}:
-        item["gone"] = sorted(gone)
+        delta["accepted"] = sorted(new.accepted)
+    if removed := {*old.answers} - {*new.answers}:
+        delta["removed"] = sorted(removed)
     if unprompted := {*old.prompts} - {*new.prompts}:
-        item["unprompted"] = sorted(unprompted)
-    prompts = {
-        str(frame): _more(old.prompts.get(frame, ()), mine, frame, said)
-        for frame, mine in new.prompts.items()
-        if mine is not old.prompts.get(frame)
-    }
+        delta["unprompted"] = sorted(unprompted)
+    prompts = {}
+    for frame, present in new.prompts.items():
+        previous = old.prompts.get(frame, ())
+        if present is not previous:
+            own = tuple(prompt for prompt in command_prompts if prompt.frame == frame)
+            prompts[str(frame)] = _prompts_delta(previous, present, own)
     if prompts:
-        item["prompts"] = prompts
-    return item
+        delta["prompts"] = prompts
+    return delta
 
 
-def _more(
-    old: Sequence[Prompt], new: Sequence[Prompt], frame: int, said: Sequence[Prompt]
-) -> list[Any]:
-    """How many of the prompts on a frame were there before, and the rest; None for those of the
-    command.
-    """
+def _prompts_delta(
+    old: Sequence[Prompt], new: Sequence[Prompt], command_prompts: Sequence[Prompt]
+) -> PromptsDelta:
     count = 0
     while count < min(len(old), len(new)) and old[count] is new[count]:
         count += 1
-    rest = [prompt_to_json(prompt) for prompt in new[count:]]
-    mine = [prompt_to_json(prompt) for prompt in said if prompt.frame == frame]
-    return [count, None if rest == mine else rest]
+    rest = new[count:]
+    if tuple(rest) == tuple(command_prompts):
+        return count, None
+    return count, [prompt_to_json(prompt) for prompt in rest]
 
 
-def _prompts_of(command: Command, object_id: int) -> list[Prompt]:
-    items: Iterable[Any] = [
-        item for item in command.get("prompts", ()) if item["object"] == object_id
-    ]
-    return list(command_prompts({"prompts": items}))
+def _same_runs(one: Runs | None, other: Runs | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or np.array_equal(one, other)
 
 
-def _runs(kept: Mapping[str, Any]) -> Runs:
-    packed = zlib.decompressobj()
-    data = packed.decompress(base64.b64decode(kept["runs"]), LIMIT)
-    if packed.unconsumed_tail:
-        raise PromptError(
-            f"a command of the log holds more than {LIMIT // 2**20} MiB of masks; the log is damaged"
+# --- applying one --------------------------------------------------------------------------------
+
+
+def apply_delta(
+    objects: Objects, command: Command, delta: MaskDelta, size_hw: tuple[int, int]
+) -> None:
+    """Make the changes of a delta; objects that change are copied."""
+    if delta.whole:
+        objects.clear()
+    runs = delta.run_lengths()
+    start = 0
+    empty = encode_runs(np.zeros(size_hw, bool))
+    for key, changes in delta.objects.items():
+        object_id = int(key)
+        if changes is None:
+            objects.pop(object_id, None)
+            continue
+        obj = ObjectState()
+        if object_id in objects:
+            obj = objects[object_id].copy()
+        objects[object_id] = obj
+        _apply_properties(obj, changes)
+        prompts = command.prompts_by_object.get(object_id, ())
+        _apply_prompts(obj, object_id, changes, prompts)
+        for frame, (length, score, object_score, note) in changes.get("results", {}).items():
+            mask = runs[start : start + length] if length else empty
+            start += length
+            obj.answers[int(frame)] = mask_result(mask, size_hw, score, object_score, note)
+
+
+def _apply_properties(obj: ObjectState, changes: ObjectDelta) -> None:
+    obj.name = changes.get("name", obj.name)
+    obj.about = changes.get("about", obj.about)
+    obj.anchors = frozenset(changes.get("anchors", obj.anchors))
+    obj.accepted = frozenset(changes.get("accepted", obj.accepted))
+    for frame in changes.get("removed", ()):
+        obj.answers.pop(frame, None)
+    for frame in changes.get("unprompted", ()):
+        obj.prompts.pop(frame, None)
+
+
+def _apply_prompts(
+    obj: ObjectState, object_id: int, changes: ObjectDelta, command_prompts: Iterable[Prompt]
+) -> None:
+    own = list(command_prompts)
+    for key, (count, rest) in changes.get("prompts", {}).items():
+        frame = int(key)
+        if rest is None:
+            added = [prompt for prompt in own if prompt.frame == frame]
+        else:
+            added = [prompt_from_json(item, object_id) for item in rest]
+        obj.prompts[frame] = (*obj.prompts.get(frame, ())[:count], *added)
+
+
+def mask_result(
+    runs: Runs, size_hw: tuple[int, int], score: float, object_score: float | None, note: str
+) -> FrameResult:
+    """A result of which only the mask is known."""
+    area = int(runs[1::2].sum())
+    return FrameResult(runs, area, None, Crop.whole(size_hw), score, object_score, None, note)
+
+
+def keep_masks_only(state: SessionState) -> None:
+    """Reduce objects to what `apply_delta` would have made of them: masks as they are displayed,
+    and nothing that only their network understands.
+    """
+    size_hw = state.size_hw
+    empty = encode_runs(np.zeros(size_hw, bool))
+    frames = {frame for obj in state.objects.values() for frame in obj.answers}
+    composed = {frame: state.compose_masks(state.objects, frame) for frame in frames}
+    for object_id, obj in state.objects.items():
+        answers = {}
+        for frame, result in obj.answers.items():
+            runs = composed[frame].get(object_id, empty)
+            answers[frame] = mask_result(
+                runs, size_hw, result.score, result.object_score, result.note
+            )
+        state.objects[object_id] = ObjectState(
+            obj.name,
+            dict(obj.prompts),
+            answers,
+            obj.anchors,
+            accepted=obj.accepted,
+            about=obj.about,
         )
-    return np.frombuffer(data, "<u4").astype(np.uint32)
-
-
-def _equal(one: Runs | None, other: Runs | None) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+    state.inference.view = Crop.whole(size_hw)

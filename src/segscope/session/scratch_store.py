@@ -1,4 +1,4 @@
-"""Preview: what prompts would give, without keeping anything."""
+"""ScratchStore: tensors of a preview, which are gone when it is over."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from torch import Tensor
 from segscope.memory.tensor_store import TensorHandle, TensorStore
 
 
-class Scratch(TensorStore):
-    """Reads a spool, and keeps what is put into it in memory until it is dropped."""
+class ScratchStore(TensorStore):
+    """Reads another store; new tensors stay in memory until they are dropped."""
 
     def __init__(self, base: TensorStore) -> None:
         self._base = base
         self._new: dict[int, Tensor] = {}
 
     def put(self, tensor: Tensor) -> TensorHandle:
-        ticket = TensorHandle(-1 - len(self._new), tuple(tensor.shape), tensor.dtype)
-        self._new[ticket.offset] = tensor.detach()
-        return ticket
+        # offsets in a file count from 0, so negative ones are free for scratch
+        handle = TensorHandle(-1 - len(self._new), tuple(tensor.shape), tensor.dtype)
+        self._new[handle.offset] = tensor.detach()
+        return handle
 
     def get(self, ticket: TensorHandle, device: torch.device | str = "cpu") -> Tensor:
-        found = self._new.get(ticket.offset)
-        if found is None:
+        tensor = self._new.get(ticket.offset)
+        if tensor is None:
             return self._base.get(ticket, device)
-        return found.to(device)
+        return tensor.to(device)
 
     def close(self) -> None:
         self._new.clear()

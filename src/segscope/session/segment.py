@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from segscope.errors import Cancelled, PromptError
-from segscope.masks import Masks
+from segscope.errors import Cancelled, PromptError, UsageError
+from segscope.masks import FrameMask, Masks
 from segscope.memory import MemoryPolicy
 from segscope.models.engine import Engine
 from segscope.predict.overlaps import Overlap
-from segscope.predict.propagation import Direction
-from segscope.predict.stop_rules import StopRules
+from segscope.predict.propagation import Direction, default_direction
+from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
 from segscope.session.interaction import Interaction
 from segscope.stack import Stack
@@ -33,7 +33,7 @@ def segment(
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Masks:
-    """Segment the prompted objects of a image, or carry them through a volume or a video.
+    """Segment the prompted objects of an image, or track them through a volume or a video.
 
     Args:
         stack: from `segscope.read` or `Stack.from_array`.
@@ -42,38 +42,59 @@ def segment(
             answered together.
         names: labels of objects by id.
         direction: None goes both ways through a volume and forward through a video.
-        memory: which past frames are attended to: "fifo", "pruned", "gated", or an object of your
-            own.
-        window: intensities shown, see `segscope.render.Renderer`; None chooses by modality.
+        memory: which past frames are attended to: the name of a policy, or a `MemoryPolicy`.
+        window: intensities displayed, see `segscope.render.Renderer`; None chooses by modality.
         overlap: "highest" gives shared pixels to the object with the highest logit, "keep" to all.
         rules: when tracking of an object ends; "auto" uses `StopRules()` for volumes and none for
             videos.
         progress: called with (frames done, frames to do at most).
-        cancel: asked before each frame.
+        cancel: called after each mask; True stops the propagation.
 
     Returns:
-        masks on the frames of the stack, with the record of what made them.
+        masks on the frames of the stack, with the record of how they were made.
 
     Raises:
         PromptError: no prompts, or one outside the stack.
-        Cancelled: `cancel` said so; nothing is returned then.
+        UsageError: unknown rules.
+        Cancelled: `cancel` returned True.
     """
     if not prompts:
         raise PromptError("nothing to segment: give at least one box, point, scribble or mask")
-    chosen = (StopRules() if stack.kind == "volume" else None) if isinstance(rules, str) else rules
-    way = direction or ("both" if stack.kind == "volume" else "forward")
+    if isinstance(rules, str):
+        rules = _named_rules(rules, stack)
     with Interaction(stack, engine, window=window, memory=memory, overlap=overlap) as work:
         for object_id, name in (names or {}).items():
             work.rename(object_id, name)
         work.add(*prompts)
         if len(stack) > 1:
-            seen: set[int] = set()
-            for found in work.propagate(way, rules=chosen):
-                seen.add(found.frame)
-                if progress is not None:
-                    progress(len(seen), len(stack))
-                if cancel is not None and cancel():
-                    raise Cancelled(
-                        f"stopped after {len(seen)} of {len(stack)} frames; nothing was written"
-                    )
+            tracked = work.propagate(direction or default_direction(stack), rules=rules)
+            _follow(tracked, len(stack), progress, cancel)
         return work.masks()
+
+
+def _named_rules(name: str, stack: Stack) -> StopRules | None:
+    if name != "auto":
+        raise UsageError(f'rules are "auto", None or StopRules, got {name!r}')
+    return default_rules(stack)
+
+
+def _follow(
+    tracked: Iterable[FrameMask],
+    frame_count: int,
+    progress: Progress | None,
+    cancel: Callable[[], bool] | None,
+) -> None:
+    """Propagate to the end, report progress, and stop when asked to.
+
+    Raises:
+        Cancelled: `cancel` returned True.
+    """
+    done: set[int] = set()
+    for frame_mask in tracked:
+        done.add(frame_mask.frame)
+        if progress is not None:
+            progress(len(done), frame_count)
+        if cancel is not None and cancel():
+            raise Cancelled(
+                f"stopped after {len(done)} of {frame_count} frames; nothing was written"
+            )

@@ -1,5 +1,6 @@
-"""A saved state: what a log led to, so that a long one need not be run again. Only a copy; the log
-stays the truth.
+"""A saved state of a session, so that a long log need not be computed again.
+
+Only a copy: the log stays the truth.
 """
 
 from __future__ import annotations
@@ -13,69 +14,63 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.files import atomic
 from segscope.inference.crop import Crop
+from segscope.masks import Runs
 from segscope.memory.tensor_store import TensorHandle
 from segscope.predict.object_state import Candidate, FrameResult, ObjectState, StoredMemory
 from segscope.predict.state import InferenceState
-from segscope.session.command_log import Command
-from segscope.wire import prompt_from_json, prompt_to_json
+from segscope.session.log_entry import Command
+from segscope.session.state import SessionState
+from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
-log = logging.getLogger("segscope.predict")
-VERSION = 2
+log = logging.getLogger("segscope.session")
+VERSION = 3
 
 
 def digest(commands: Sequence[Command]) -> str:
-    """What tells one sequence of commands from another."""
-    return hashlib.sha256(json.dumps(list(commands), sort_keys=True).encode()).hexdigest()
+    """Hash of a sequence of commands."""
+    items = [command.to_json() for command in commands]
+    return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
 
 
-def save(
-    path: Path,
-    scene: InferenceState,
-    tracks: Mapping[int, ObjectState],
-    commands: Sequence[Command],
-    era: int,
-) -> None:
-    """Write a state and the commands that it is the result of, with the era of the log (`Step.era`)
-    that it is of.
+def save(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> None:
+    """Write a state with a digest of the commands that it results from.
+
+    Args:
+        era: of the log, see `LoggedCommand`.
 
     Raises:
-        WriteError: the file system refuses; what was there stays.
+        WriteError: the file system refuses; the file is as before.
     """
     from safetensors.torch import save_file
 
-    writer = _Writer(scene)
+    writer = _Writer(state.inference)
+    objects = {str(object_id): writer.object(obj) for object_id, obj in state.objects.items()}
     document = {
         "version": VERSION,
         "commands": len(commands),
         "digest": digest(commands),
         "era": era,
-        "view": _view(scene.view),
-        "tracks": {str(object_id): writer.track(track) for object_id, track in tracks.items()},
+        "view": _crop_to_json(state.inference.view),
+        "objects": objects,
+        "results": writer.results,
     }
-    document["answers"] = writer.answers
     runs = np.concatenate([np.zeros(0, np.uint32), *writer.runs]).view(np.int32)
     tensors = {**writer.tensors, "runs": torch.from_numpy(runs.copy())}
     with atomic(path) as part:
         save_file(tensors, part, metadata={"state": json.dumps(document)})
 
 
-def load(
-    path: Path,
-    scene: InferenceState,
-    tracks: dict[int, ObjectState],
-    commands: Sequence[Command],
-    era: int,
-) -> int:
-    """Fill `tracks` (empty before) from a saved state of this era that a beginning of `commands`
-    leads to.
+def load(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> int:
+    """Fill a state without objects from a file that `save` wrote in this era of the log.
 
     Returns:
-        how many of the commands it stands for; 0 when it does not fit or cannot be read, and
-        nothing is changed then.
+        how many of the commands, from the first, it stands for; 0 when it does not fit or cannot
+        be read, and nothing is changed then.
     """
     from safetensors import safe_open
 
@@ -83,160 +78,186 @@ def load(
         with safe_open(path, "pt") as file:
             document = json.loads(file.metadata()["state"])
             count = int(document["commands"])
-            known = document["version"] in (1, VERSION)  # version 1 knew no eras
-            fits = known and document.get("era", 0) == era and count <= len(commands)
-            if not fits or document["digest"] != digest(commands[:count]):
+            if not _fits(document, commands, era):
                 return 0
-            reader = _Reader(scene, file, document["answers"])
-            found = {
-                int(object_id): reader.track(item, int(object_id))
-                for object_id, item in document["tracks"].items()
+            reader = _Reader(state.inference, file, document["results"])
+            objects = {
+                int(key): reader.object(item, int(key)) for key, item in document["objects"].items()
             }
-            view = _view_of(document["view"])
+            view = _crop_from_json(document["view"])
     except FileNotFoundError:
         return 0
     except Exception as error:
         log.warning(
-            "a saved state cannot be used (%s); its commands are run again", type(error).__name__
+            "a saved state cannot be used (%s); its commands are computed again",
+            type(error).__name__,
         )
         return 0
-    tracks.update(found)
-    scene.view = view
+    state.objects.update(objects)
+    state.inference.view = view
     return count
 
 
-def _view(view: Crop) -> list[Any]:
-    return [view.x0, view.y0, view.x1, view.y1, view.frame_hw]  # answers never keep mirrored views
+def _fits(document: JsonObject, commands: Sequence[Command], era: int) -> bool:
+    """Whether a saved state is of this era and these commands begin with its own."""
+    count = int(document["commands"])
+    if (document["version"], document["era"]) != (VERSION, era) or count > len(commands):
+        return False
+    return bool(document["digest"] == digest(commands[:count]))
 
 
-def _view_of(item: Sequence[Any]) -> Crop:
+def _crop_to_json(view: Crop) -> list[Any]:
+    return [view.x0, view.y0, view.x1, view.y1, view.frame_hw]  # results never have mirrored views
+
+
+def _crop_from_json(item: Sequence[Any]) -> Crop:
     x0, y0, x1, y1, (rows, columns) = item
     return Crop(int(x0), int(y0), int(x1), int(y1), (int(rows), int(columns)))
 
 
 class _Writer:
-    """Tracks as JSON; tensors and run lengths beside it."""
+    """Objects as JSON; tensors and run lengths beside it."""
 
-    def __init__(self, scene: InferenceState) -> None:
-        self.scene = scene
+    def __init__(self, inference: InferenceState) -> None:
+        self.inference = inference
         self.tensors: dict[str, Tensor] = {}
-        self.runs: list[Any] = []
-        self.answers: list[dict[str, Any]] = []
+        self.runs: list[Runs] = []
+        self.results: list[JsonObject] = []
         self._length = 0
-        self._known: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}  # of results by identity: objects share them
 
-    def track(self, track: ObjectState) -> dict[str, Any]:
+    def object(self, obj: ObjectState) -> JsonObject:
+        prompts = {
+            frame: [prompt_to_json(prompt) for prompt in prompts]
+            for frame, prompts in obj.prompts.items()
+        }
         return {
-            "name": track.name,
-            "about": dict(track.about),
-            "prompts": {
-                frame: [prompt_to_json(prompt) for prompt in said]
-                for frame, said in track.prompts.items()
-            },
-            "answers": {frame: self._answer(answer) for frame, answer in track.answers.items()},
-            "replaced": {frame: self._answer(answer) for frame, answer in track.replaced.items()},
-            "passed": track.passed,
-            "anchors": sorted(track.anchors),
-            "settled": sorted(track.settled),
-            "accepted": sorted(track.accepted),
+            "name": obj.name,
+            "about": dict(obj.about),
+            "prompts": prompts,
+            "answers": self._numbers_of(obj.answers),
+            "replaced": self._numbers_of(obj.replaced),
+            "passed": obj.passed,
+            "anchors": sorted(obj.anchors),
+            "settled": sorted(obj.settled),
+            "accepted": sorted(obj.accepted),
         }
 
-    def _answer(self, answer: FrameResult) -> int:
-        """Number of an answer in the list."""
-        if id(answer) not in self._known:
-            memory = answer.memory
-            self._known[id(answer)] = len(self.answers)
-            self.answers.append(
-                {
-                    "runs": [self._length, len(answer.runs)],
-                    "logits": self._tensor(answer.logits),
-                    "view": _view(answer.view),
-                    "score": answer.score,
-                    "object_score": answer.object_score,
-                    "note": answer.note,
-                    "chosen": answer.chosen,
-                    "candidates": [[self._tensor(c.logits), _view(c.view), c.score] for c in answer.candidates],
-                    "memory": None if memory is None else {
-                        "map": self._tensor(memory.map),
-                        "pointer": self._tensor(memory.pointer),
-                        "iou": memory.iou,
-                        "object_score": memory.object_score,
-                        "view": _view(memory.view),
-                    },
-                }
-            )  # fmt: skip
-            self.runs.append(answer.runs)
-            self._length += len(answer.runs)
-        return self._known[id(answer)]
+    def _numbers_of(self, results: Mapping[int, FrameResult]) -> dict[int, int]:
+        return {frame: self._number(result) for frame, result in results.items()}
 
-    def _tensor(self, ticket: TensorHandle | None) -> str | None:
-        if ticket is None:
+    def _number(self, result: FrameResult) -> int:
+        """Number of a result in the list, to which it is added at first."""
+        if id(result) not in self._numbers:
+            self._numbers[id(result)] = len(self.results)
+            self.results.append(self._result(result))
+            self.runs.append(result.runs)
+            self._length += len(result.runs)
+        return self._numbers[id(result)]
+
+    def _result(self, result: FrameResult) -> JsonObject:
+        candidates = [
+            [self._tensor(item.logits), _crop_to_json(item.view), item.score]
+            for item in result.candidates
+        ]
+        logits = None
+        if result.logits is not None:
+            logits = self._tensor(result.logits)
+        return {
+            "runs": [self._length, len(result.runs)],
+            "logits": logits,
+            "view": _crop_to_json(result.view),
+            "score": result.score,
+            "object_score": result.object_score,
+            "note": result.note,
+            "chosen": result.chosen,
+            "candidates": candidates,
+            "memory": self._memory(result.memory),
+        }
+
+    def _memory(self, memory: StoredMemory | None) -> JsonObject | None:
+        if memory is None:
             return None
-        key = f"t{ticket.offset}"
+        return {
+            "map": self._tensor(memory.map),
+            "pointer": self._tensor(memory.pointer),
+            "iou": memory.iou,
+            "object_score": memory.object_score,
+            "view": _crop_to_json(memory.view),
+        }
+
+    def _tensor(self, handle: TensorHandle) -> str:
+        key = f"t{handle.offset}"
         if key not in self.tensors:
-            self.tensors[key] = self.scene.spool.get(ticket).contiguous()
+            self.tensors[key] = self.inference.spool.get(handle).contiguous()
         return key
 
 
 class _Reader:
-    """Tracks of what a `_Writer` wrote; tensors go into the spool of the scene."""
+    """Objects of what a `_Writer` wrote; tensors go into the store of the inference state."""
 
-    def __init__(
-        self, scene: InferenceState, file: Any, answers: Sequence[Mapping[str, Any]]
-    ) -> None:
-        self.scene = scene
+    def __init__(self, inference: InferenceState, file: Any, results: Sequence[JsonObject]) -> None:
+        self.inference = inference
         self.file = file
-        self._tickets: dict[str, TensorHandle] = {}
+        self._handles: dict[str, TensorHandle] = {}
         runs = file.get_tensor("runs").numpy().view(np.uint32)
-        self._answers = [self._answer(item, runs) for item in answers]
+        self._results = [self._result(item, runs) for item in results]
 
-    def track(self, item: Mapping[str, Any], object_id: int) -> ObjectState:
+    def object(self, item: JsonObject, object_id: int) -> ObjectState:
+        prompts = {
+            int(frame): tuple(prompt_from_json(prompt, object_id) for prompt in prompts)
+            for frame, prompts in item["prompts"].items()
+        }
         return ObjectState(
             name=item["name"],
-            prompts={
-                int(frame): tuple(prompt_from_json(prompt, object_id) for prompt in said)
-                for frame, said in item["prompts"].items()
-            },
-            answers={
-                int(frame): self._answers[number] for frame, number in item["answers"].items()
-            },
+            prompts=prompts,
+            answers=self._results_of(item["answers"]),
             anchors=frozenset(item["anchors"]),
             settled=frozenset(item["settled"]),
-            replaced={
-                int(frame): self._answers[number] for frame, number in item["replaced"].items()
-            },
-            passed={int(frame): bool(way) for frame, way in item["passed"].items()},
+            replaced=self._results_of(item["replaced"]),
+            passed={int(frame): bool(backward) for frame, backward in item["passed"].items()},
             accepted=frozenset(item["accepted"]),
             about=item["about"],
         )
 
-    def _answer(self, item: Mapping[str, Any], runs: Any) -> FrameResult:
+    def _results_of(self, numbers: Mapping[str, int]) -> dict[int, FrameResult]:
+        return {int(frame): self._results[number] for frame, number in numbers.items()}
+
+    def _result(self, item: JsonObject, runs: NDArray[np.uint32]) -> FrameResult:
         start, length = item["runs"]
-        mine = runs[start : start + length].copy()
-        memory = item["memory"]
-        remembered = None
-        if memory is not None:
-            map_ = self._ticket(memory["map"])
-            pointer = self._ticket(memory["pointer"])
-            view = _view_of(memory["view"])
-            remembered = StoredMemory(map_, pointer, memory["iou"], memory["object_score"], view)
+        own = runs[start : start + length].copy()
+        logits = None
+        if item["logits"] is not None:
+            logits = self._handle(item["logits"])
+        candidates = tuple(
+            Candidate(self._handle(key), _crop_from_json(view), score)
+            for key, view, score in item["candidates"]
+        )
         return FrameResult(
-            mine,
-            int(mine[1::2].sum()),
-            None if item["logits"] is None else self._ticket(item["logits"]),
-            _view_of(item["view"]),
+            own,
+            int(own[1::2].sum()),
+            logits,
+            _crop_from_json(item["view"]),
             item["score"],
             item["object_score"],
-            remembered,
+            self._memory(item["memory"]),
             item["note"],
-            tuple(
-                Candidate(self._ticket(key), _view_of(view), score)
-                for key, view, score in item["candidates"]
-            ),
+            candidates,
             item["chosen"],
         )
 
-    def _ticket(self, key: str) -> TensorHandle:
-        if key not in self._tickets:
-            self._tickets[key] = self.scene.spool.put(self.file.get_tensor(key))
-        return self._tickets[key]
+    def _memory(self, item: JsonObject | None) -> StoredMemory | None:
+        if item is None:
+            return None
+        return StoredMemory(
+            self._handle(item["map"]),
+            self._handle(item["pointer"]),
+            item["iou"],
+            item["object_score"],
+            _crop_from_json(item["view"]),
+        )
+
+    def _handle(self, key: str) -> TensorHandle:
+        if key not in self._handles:
+            self._handles[key] = self.inference.spool.put(self.file.get_tensor(key))
+        return self._handles[key]

@@ -1,335 +1,364 @@
-"""History: the commands on a scene in order, with undo, redo, and the log on disk that is the truth
-of them.
+"""History: the commands of a session in order, with undo, redo, and the log on disk that is the
+truth about them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 from segscope.errors import UsageError
-from segscope.inference.crop import Crop
-from segscope.masks import FrameMask, Runs
-from segscope.predict.object_state import FrameResult, ObjectState
-from segscope.predict.overlaps import Overlap, settled
-from segscope.predict.state import InferenceState
-from segscope.session import commands, mask_delta, snapshot
-from segscope.session.command_log import Command, Journal, Step, differs
+from segscope.masks import FrameMask
+from segscope.session import commands, snapshot
+from segscope.session.command_log import (
+    CommandLog,
+    LoggedCommand,
+    LogHeader,
+    LogLine,
+    Timeline,
+    utc_now,
+)
+from segscope.session.commands import Add, Propagate, Replace
+from segscope.session.identity import engine_difference
+from segscope.session.log_entry import Command, LogEntry, Redo, Undo
+from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
+from segscope.session.state import SessionState, StateCheckpoint
+from segscope.wire import JsonObject
 
-KEPT_STATES = 200  # latest commands that undo takes back at once ...
-KEPT_EVERY = 32  # ... and of earlier ones, every so many; those between are run again
+RECENT_CHECKPOINTS = 200  # latest commands whose states before them are stored ...
+CHECKPOINT_INTERVAL = 32  # ... and of earlier ones, every 32nd; those between are computed again
 
-Tracks = dict[int, ObjectState]
-State = tuple[Tracks, Crop]  # the view belongs to it: it says what later tracking looks at
-Found = tuple[list[Step], list[Step], Command, int]  # what `journal.steps` gives
 Progress = Callable[[int, int], None]
-Look = list[tuple[int, FrameResult, bool, bool]]  # all that the masks shown on a frame follow from
+# a command with the state before it (done) or after it (undone), where that is stored
+Entry = tuple[LoggedCommand, StateCheckpoint | None]
 
 
 class History:
-    """What was done on a scene, and what it led to.
+    """What was done in a session.
 
     Args:
-        scene: what commands work on.
-        header: first line of the log: what makes the commands mean the same again.
-        overlap: how overlaps are settled.
-        log: file to write each command to as it is made; a new file.
+        state: what commands work on.
+        header: first line of the log.
+        log: file to which each command is written, or None.
+        annotator: who works now.
+
+    Attributes:
+        recomputed: commands of another engine whose masks the log does not hold, so that they had
+            to be computed again.
     """
 
     def __init__(
-        self, scene: InferenceState, header: Command, overlap: Overlap, log: Path | None
+        self, state: SessionState, header: LogHeader, log: CommandLog | None, annotator: str
     ) -> None:
-        self._scene = scene
-        self._header = header
-        self.overlap = overlap
-        self._tracks: Tracks = {}
-        self._done: list[
-            tuple[Step, State | None]
-        ] = []  # each step with the state before it, where it is known
-        self._undone: list[
-            tuple[Step, State | None]
-        ] = []  # with the state after it, where it is known
-        self._era, self._new_era = 0, False  # of the log; whether the next line begins one
-        self._settled: dict[int, tuple[Look, dict[int, Runs]]] = {}
-        self.answered_anew = 0  # steps of another network that the log holds no masks of
-        self._running = False
-        self._journal = None if log is None else Journal(log, header)
+        self.state = state
+        self.header = header
+        self.log = log
+        self.annotator = annotator
+        self.recomputed = 0
+        self._done: list[Entry] = []
+        self._undone: list[Entry] = []
+        self._era = 0
+        self._begins_era = False  # whether the next line has to name a new engine
+        self._propagating = False
 
     @property
-    def log(self) -> tuple[Command, ...]:
-        """The commands that count, in order."""
-        return tuple(step.command for step, _ in self._done)
-
-    @property
-    def tracks(self) -> Mapping[int, ObjectState]:
-        """What is known of each object. To look at, not to change."""
-        return MappingProxyType(self._tracks)
-
-    @property
-    def running(self) -> bool:
-        """Whether a propagation is under way."""
-        return self._running
-
-    def undo(self) -> bool:
-        """Take back the latest command; False when there is none."""
-        if not self._done:
-            return False
-        self._idle()
-        if self._done[-1][1] is None:
-            self._rebuild()
-        step, before = self._done[-1]
-        assert before is not None
-        self._log({"do": "undo"})
-        self._done.pop()
-        self._undone.append((step, self._state()))
-        self._restore(before)
-        return True
-
-    def redo(self) -> bool:
-        """Do again what was undone last; False when there is nothing, or something else was done
-        since.
-        """
-        if not self._undone:
-            return False
-        self._idle()
-        step, after = self._undone[-1]
-        before = self._state()
-        try:
-            if after is None:
-                self._again(step)
-            else:
-                self._restore(after)
-            self._log({"do": "redo"})
-        except BaseException:
-            self._restore(before)
-            raise
-        self._undone.pop()
-        self._done.append((step, before))
-        return True
+    def commands(self) -> tuple[Command, ...]:
+        """The commands that are done and not undone, in order."""
+        return tuple(logged.command for logged, _ in self._done)
 
     @property
     def can_undo(self) -> int:
-        """How many commands could be taken back."""
+        """How many commands can be undone."""
         return len(self._done)
 
     @property
     def can_redo(self) -> int:
-        """How many undone commands could be done again."""
+        """How many undone commands can be redone."""
         return len(self._undone)
 
     @property
-    def earlier_engines(self) -> list[Command]:
-        """Identities of the other networks, or other machines, that made steps which count."""
-        found: list[Command] = []
-        for step, _ in self._done:
-            if step.foreign and step.maker not in found:
-                found.append(step.maker)
-        return found
+    def checkpoints(self) -> int:
+        """How many commands can be undone without computing anything."""
+        return sum(before is not None for _, before in self._done)
 
     @property
-    def foreign_steps(self) -> int:
-        """How many of the steps that count another network, or another machine, made."""
-        return sum(step.foreign for step, _ in self._done)
+    def propagating(self) -> bool:
+        """Whether a propagation is running."""
+        return self._propagating
 
-    def save(self, path: Path | str) -> None:
-        """Write the log to a new file, from which `resume` re-creates everything."""
-        steps = [step for step, _ in self._done]
-        if steps:
-            first = steps[0]
+    @property
+    def earlier_engines(self) -> list[JsonObject]:
+        """Identities of the other engines that computed commands in this history."""
+        engines: list[JsonObject] = []
+        for logged, _ in self._done:
+            if logged.from_other_engine and logged.engine not in engines:
+                engines.append(logged.engine)
+        return engines
+
+    @property
+    def from_other_engines(self) -> int:
+        """How many of the commands another engine, or another machine, computed."""
+        return sum(logged.from_other_engine for logged, _ in self._done)
+
+    # --- doing -----------------------------------------------------------------------------------
+
+    def execute(self, command: Command) -> FrameMask | None:
+        """Do a command completely or not at all, and log it.
+
+        Returns:
+            the answer to its last prompt, if it has any.
+
+        Raises:
+            PromptError, UsageError: it cannot be done in this state.
+            WriteError: the log cannot be written.
+        """
+        self.check_idle()
+        command.check(self.state)
+        before = self.state.checkpoint()
+        try:
+            result = commands.run(command, self.state)
+        except BaseException:
+            self.state.restore(before)
+            raise
+        self._commit(command, before)
+        return result
+
+    def propagate(self, command: Propagate, cancelled: Callable[[], bool]) -> Iterator[FrameMask]:
+        """Do a propagation frame by frame; what was done by the end of the loop is one command."""
+        self.check_idle()
+        self._propagating = True
+        before = self.state.checkpoint()
+        self.state.unshare(command.object_ids)
+        frame_count = 0
+        try:
+            for results in command.results(self.state, cancelled):
+                frame_count += 1
+                yield from results
+        finally:
+            self._propagating = False
+            self._commit(replace(command, frame_count=frame_count), before)
+
+    def undo(self) -> bool:
+        """Undo the latest command; False when there is none."""
+        if not self._done:
+            return False
+        self.check_idle()
+        if self._done[-1][1] is None:
+            self._restore_checkpoints()
+        logged, before = self._done[-1]
+        assert before is not None
+        self._write(Undo())
+        self._done.pop()
+        self._undone.append((logged, self.state.checkpoint()))
+        self.state.restore(before)
+        return True
+
+    def redo(self) -> bool:
+        """Redo what was undone last; False when there is nothing, or something else was done
+        since.
+        """
+        if not self._undone:
+            return False
+        self.check_idle()
+        logged, after = self._undone[-1]
+        before = self.state.checkpoint()
+        try:
+            if after is None:
+                self._reapply(logged)
+            else:
+                self.state.restore(after)
+            self._write(Redo())
+        except BaseException:
+            self.state.restore(before)
+            raise
+        self._undone.pop()
+        self._done.append((logged, before))
+        return True
+
+    def check_idle(self) -> None:
+        """Raise UsageError while a propagation is running."""
+        if self._propagating:
+            raise UsageError(
+                "a propagation is running; wait until it ends, or cancel it, before the next "
+                "command"
+            )
+
+    def _commit(self, command: Command, before: StateCheckpoint) -> None:
+        """Count a command once it is on disk; take it back if it cannot be written."""
+        engine = self.header.engine
+        era = self._era + self._begins_era
+        delta: MaskDelta | None = None
+        time = utc_now()
+        try:
+            if self.log is not None:
+                # after commands without masks in the log, a line holds all of them
+                whole = bool(self._done) and self._done[-1][0].delta is None
+                delta = mask_delta(before.objects, self.state, command, whole=whole)
+                new_engine = engine if self._begins_era else None
+                self.log.append(LogLine(command, time, self.annotator, delta, new_engine))
+        except BaseException:
+            self.state.restore(before)
+            raise
+        self._era = era
+        self._begins_era = False
+        logged = LoggedCommand(command, delta, engine, time, self.annotator, era)
+        self._done.append((logged, before))
+        self._undone.clear()
+        self._drop_old_checkpoint()
+
+    def _drop_old_checkpoint(self) -> None:
+        old = len(self._done) - 1 - RECENT_CHECKPOINTS
+        if old >= 0 and old % CHECKPOINT_INTERVAL:
+            self._done[old] = (self._done[old][0], None)
+
+    def _write(self, entry: LogEntry) -> None:
+        if self.log is not None:
+            self.log.append(LogLine(entry, utc_now(), self.annotator))
+
+    # --- doing again -----------------------------------------------------------------------------
+
+    def _reapply(self, logged: LoggedCommand) -> None:
+        """Do a command of the log again; masks of other engines come from the log."""
+        if logged.from_other_engine and logged.delta is not None:
+            apply_delta(self.state.objects, logged.command, logged.delta, self.state.size_hw)
         else:
-            first = Step({}, None, self._header["engine"])
-        journal = Journal(Path(path), {**self._header, "engine": first.maker})
-        for before, step in zip([first, *steps], steps, strict=False):
-            if step.kept is None:
-                led = {}
-            else:
-                led = {"kept": step.kept}
-            if step.era == before.era:
-                by = {}
-            else:
-                by = {"engine": step.maker}
-            journal.append({**step.command, **led, **by})
+            commands.run(logged.command, self.state)
 
-    def save_state(self, path: Path | str) -> None:
-        """Write what the commands led to, so that `resume` need not run them again. The log stays
-        the truth.
-        """
-        if not self._new_era:  # until its first command a new era has nothing of its own
-            snapshot.save(Path(path), self._scene, self._tracks, self.log, self._era)
+    def _restore_checkpoints(self) -> None:
+        """Store the states before the latest commands again, computed from the last stored one."""
+        present = self.state.checkpoint()
+        first = 0
+        for number, (_, before) in enumerate(self._done):
+            if before is not None:
+                first = number
+        stored = self._done[first][1]
+        if stored is None:
+            self.state.reset()
+        else:
+            self.state.restore(stored)
+        last = len(self._done) - 1
+        for number in range(first, len(self._done)):
+            logged = self._done[number][0]
+            self._done[number] = (logged, self.state.checkpoint())
+            if number < last:
+                self._reapply(logged)
+        self.state.restore(present)
 
-    # --- beginning from a log --------------------------------------------------------------------
+    # --- saving and resuming ---------------------------------------------------------------------
 
-    def _continue(
-        self, found: Found, state: Path | None, progress: Progress | None, other_weights: bool
+    def save(self, path: Path) -> None:
+        """Write the commands that are done to a new log."""
+        done = [logged for logged, _ in self._done]
+        engine = self.header.engine
+        if done:
+            engine = done[0].engine
+        log = CommandLog.create(path, replace(self.header, engine=engine))
+        era = done[0].era if done else 0
+        for logged in done:
+            new_engine = None
+            if logged.era != era:
+                new_engine = logged.engine
+                era = logged.era
+            log.append(
+                LogLine(logged.command, logged.time, logged.annotator, logged.delta, new_engine)
+            )
+
+    def save_state(self, path: Path) -> None:
+        """Write the present state, so that resuming need not compute it again."""
+        if not self._begins_era:  # an era without commands has no state yet
+            snapshot.save(path, self.state, self.commands, self._era)
+
+    def replay(
+        self,
+        timeline: Timeline,
+        state_file: Path | None,
+        progress: Progress | None,
+        *,
+        other_weights: bool,
     ) -> str:
-        """Come to where a log ends; how its engine differs from this one, where that is not
-        allowed.
+        """Go to where a log ends.
+
+        Args:
+            state_file: a saved state to begin from, if it fits.
+            other_weights: accept a log of another engine, and adopt its masks.
+
+        Returns:
+            how its engine differs from the present one, where that is not allowed; else "".
         """
-        done, undone, maker, self._era = found
-        change = differs(maker, self._scene.engine)
-        if change and not other_weights:
-            return change
-        marked = [replace(step, foreign=step.era < self._era) for step in done]
-        if change or not self._run_again(marked, state, progress):
-            self._take_over(done, state, progress)
+        self._era = timeline.era
+        difference = engine_difference(timeline.engine, self.state.inference.engine)
+        if difference and not other_weights:
+            return difference
+        done = [
+            replace(logged, from_other_engine=logged.era < self._era) for logged in timeline.done
+        ]
+        if difference or not self._recompute(done, state_file, progress):
+            self._adopt_masks(timeline.done, state_file, progress)
         self._undone = [
-            (replace(step, foreign=self._new_era or step.era < self._era), None) for step in undone
+            (replace(logged, from_other_engine=self._begins_era or logged.era < self._era), None)
+            for logged in timeline.undone
         ]
         return ""
 
-    def _run_again(self, done: list[Step], state: Path | None, progress: Progress | None) -> bool:
-        """Do the steps of a log; False where the masks are not those that the log has."""
-        said = [step.command for step in done]
-        if state is None:
-            known = 0
-        else:
-            known = snapshot.load(state, self._scene, self._tracks, said, self._era)
-        self._done = [(step, None) for step in done[:known]]
-        for number, step in enumerate(done[known:], start=known + 1):
-            before = self._state()
-            self._again(step)
-            if step.kept is not None and not step.foreign:
-                whole = step.kept["whole"]
-                made = mask_delta.difference(
-                    before[0], self._tracks, step.command, self._shown, whole=whole
-                )
-                if not mask_delta.agree(made, step.kept):
-                    return False
-            self._done.append((step, before))
+    def _recompute(
+        self, done: Sequence[LoggedCommand], state_file: Path | None, progress: Progress | None
+    ) -> bool:
+        """Do the commands of a log again; False where the masks differ from those of the log."""
+        known = 0
+        if state_file is not None:
+            known = snapshot.load(
+                state_file, self.state, [logged.command for logged in done], self._era
+            )
+        self._done = [(logged, None) for logged in done[:known]]
+        for number, logged in enumerate(done[known:], start=known + 1):
+            before = self.state.checkpoint()
+            self._reapply(logged)
+            if not logged.from_other_engine and not self._matches_log(logged, before):
+                return False
+            self._done.append((logged, before))
             if progress is not None:
                 progress(number, len(done))
         return True
 
-    def _take_over(self, done: list[Step], state: Path | None, progress: Progress | None) -> None:
-        """Take the masks of a log that another engine or machine made; the next command begins an
-        era.
-        """
-        self._restore(({}, Crop.whole(self._scene.stack.size_hw)))
-        self._new_era = True
-        size_hw = self._scene.stack.size_hw
-        first = max(
-            (number for number, step in enumerate(done) if step.kept and step.kept["whole"]),
-            default=0,
-        )
-        if (
-            done and done[first].kept is None and state is not None
-        ):  # logs of earlier versions hold no masks
+    def _matches_log(self, logged: LoggedCommand, before: StateCheckpoint) -> bool:
+        if logged.delta is None:
+            return True
+        computed = mask_delta(before.objects, self.state, logged.command, whole=logged.delta.whole)
+        return computed.same_masks(logged.delta)
+
+    def _adopt_masks(
+        self, done: Sequence[LoggedCommand], state_file: Path | None, progress: Progress | None
+    ) -> None:
+        """Adopt the masks of a log by another engine or machine; the next command begins an era."""
+        self.state.reset()
+        self._begins_era = True
+        first = 0
+        for number, logged in enumerate(done):
+            if logged.delta is not None and logged.delta.whole:
+                first = number
+        # a log that was saved without masks begins from a saved state, if there is one
+        if done and done[first].delta is None and state_file is not None:
             first = snapshot.load(
-                state, self._scene, self._tracks, [step.command for step in done], self._era
+                state_file, self.state, [logged.command for logged in done], self._era
             )
-            mask_delta.bare(self._tracks, size_hw, self._shown)
-            self._scene.view = Crop.whole(size_hw)
-        self._done = [(replace(step, foreign=True), None) for step in done[:first]]
-        for number, step in enumerate(done[first:], start=first + 1):
-            taken = replace(step, foreign=True)
-            self._done.append((taken, self._state()))
-            self._again(taken)
-            by_network = step.command.get("prompts") or step.command["do"] == "propagate"
-            self.answered_anew += step.kept is None and bool(by_network)
+            keep_masks_only(self.state)
+        self._done = [(replace(logged, from_other_engine=True), None) for logged in done[:first]]
+        for number, logged in enumerate(done[first:], start=first + 1):
+            adopted = replace(logged, from_other_engine=True)
+            self._done.append((adopted, self.state.checkpoint()))
+            self._reapply(adopted)
+            if logged.delta is None and _needs_engine(logged.command):
+                self.recomputed += 1
             if progress is not None:
                 progress(number, len(done))
 
-    # --- how a command is done -------------------------------------------------------------------
 
-    def _replay(self, command: Command) -> FrameMask | None:
-        return commands.run(self._scene, self._tracks, command, self.overlap)
-
-    def _again(self, step: Step) -> None:
-        """Do a step of the log: what another engine made is taken as the log has it."""
-        if step.foreign and step.kept is not None:
-            mask_delta.apply(self._tracks, step.command, step.kept, self._scene.stack.size_hw)
-        else:
-            self._replay(step.command)
-
-    def _shown(self, tracks: Mapping[int, ObjectState], frame: int) -> dict[int, Runs]:
-        """Masks on a frame with overlaps settled; the latest are kept, as they are asked for more
-        than once.
-        """
-        look = [
-            (object_id, track.answers[frame], track.locked, frame in track.accepted)
-            for object_id, track in tracks.items()
-            if frame in track.answers
-        ]
-        if frame not in self._settled or self._settled[frame][0] != look:
-            self._settled[frame] = look, settled(self._scene, tracks, frame, self.overlap)
-        return self._settled[frame][1]
-
-    def _rebuild(self) -> None:
-        """Find the state before the latest command by running the commands since the last known
-        state again.
-        """
-        now = self._state()
-        first = max(
-            (number for number, (_, before) in enumerate(self._done) if before is not None),
-            default=None,
-        )
-        if first is None:
-            known = ({}, Crop.whole(self._scene.stack.size_hw))
-        else:
-            known = self._done[first][1]
-        assert known is not None
-        self._restore(known)
-        for number in range(first or 0, len(self._done)):
-            step = self._done[number][0]
-            self._done[number] = (step, self._state())
-            if number < len(self._done) - 1:
-                self._again(step)
-        self._restore(now)
-
-    def _run(self, command: Command) -> FrameMask | None:
-        """Do a command whole or not at all, and log it."""
-        self._idle()
-        before = self._state()
-        try:
-            result = self._replay(command)
-        except BaseException:
-            self._restore(before)
-            raise
-        self._finish(command, before)
-        return result
-
-    def _finish(self, command: Command, before: State) -> None:
-        """A command counts once it is on disk."""
-        maker = self._header["engine"]
-        step = Step(command, None, maker, self._era + self._new_era)
-        try:
-            if self._journal is not None:
-                step = replace(step, kept=self._difference(command, before[0]))
-                if self._new_era:
-                    by = {"engine": maker}
-                else:
-                    by = {}
-                self._log({**command, "kept": step.kept, **by})
-        except BaseException:
-            self._restore(before)
-            raise
-        self._era = step.era
-        self._new_era = False
-        self._done.append((step, before))
-        self._undone.clear()
-        old = len(self._done) - 1 - KEPT_STATES
-        if old >= 0 and old % KEPT_EVERY:
-            self._done[old] = (self._done[old][0], None)
-
-    def _difference(self, command: Command, before: Tracks) -> Command:
-        whole = bool(self._done) and self._done[-1][0].kept is None
-        return mask_delta.difference(before, self._tracks, command, self._shown, whole=whole)
-
-    def _state(self) -> State:
-        return dict(self._tracks), self._scene.view  # commands copy the tracks that they change
-
-    def _restore(self, state: State) -> None:
-        tracks, self._scene.view = state
-        self._tracks = dict(tracks)
-
-    def _log(self, command: Command) -> None:
-        if self._journal is not None:
-            self._journal.append(command)
-
-    def _idle(self) -> None:
-        if self._running:
-            raise UsageError(
-                "a propagation is under way; let it end, or cancel it, before the next command"
-            )
+def _needs_engine(command: Command) -> bool:
+    """Whether the masks of a command are computed by the engine."""
+    match command:
+        case Add(prompts=prompts) | Replace(prompts=prompts):
+            return bool(prompts)
+        case Propagate():
+            return True
+    return False

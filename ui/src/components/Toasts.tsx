@@ -1,39 +1,49 @@
-// The messages at the head of the page; over a dialog they belong to it, since all else rests while it is open.
+// Messages at the top of the page. While a dialog is open they are shown inside it, because the
+// rest of the page is inert then.
 
 import { useEffect, useRef } from 'preact/hooks'
-import { dismiss, store } from '../state'
+import { dismissToast, store, type Toast } from '../state'
 import { useStore } from '../store'
 
 export function Toasts() {
   const toasts = useStore(store, (state) => state.toasts)
   const list = useRef<HTMLDivElement>(null)
   useEffect(() => {
-    // shown anew with each message, so that it lies above a dialog that was opened meanwhile
+    // shown again for each message, to be above a dialog that was opened in between
     list.current?.hidePopover?.()
     if (toasts.length) list.current?.showPopover?.()
   }, [toasts])
   return (
     <div ref={list} class="toasts" aria-live="polite" popover="manual">
       {toasts.map((item) => (
-        <div key={item.id} class={`toast ${item.tone}`} role={item.tone === 'error' ? 'alert' : 'status'}>
-          <span>{item.text}</span>
-          {item.action && (
-            <button
-              type="button"
-              class="button wide strong"
-              onClick={() => {
-                dismiss(item.id)
-                item.action!.run()
-              }}
-            >
-              {item.action.label}
-            </button>
-          )}
-          <button type="button" class="button" aria-label="Dismiss" onClick={() => dismiss(item.id)}>
-            ×
-          </button>
-        </div>
+        <ToastMessage key={item.id} item={item} />
       ))}
+    </div>
+  )
+}
+
+function ToastMessage({ item }: { item: Toast }) {
+  const { action } = item
+  const runAction = () => {
+    dismissToast(item.id)
+    action?.run()
+  }
+  return (
+    <div class={`toast ${item.tone}`} role={item.tone === 'error' ? 'alert' : 'status'}>
+      <span>{item.text}</span>
+      {action && (
+        <button type="button" class="button wide strong" onClick={runAction}>
+          {action.label}
+        </button>
+      )}
+      <button
+        type="button"
+        class="button"
+        aria-label="Dismiss"
+        onClick={() => dismissToast(item.id)}
+      >
+        ×
+      </button>
     </div>
   )
 }

@@ -1,60 +1,65 @@
-// The volume and its objects in three dimensions, turned by dragging. What draws it comes when it is first opened.
+// The 3D view of the volume and its objects.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { Shown } from '../solid'
-import { Sheet } from './Sheet'
+import type { VolumeRendering } from '../volumeRendering'
+import { Dialog } from './Dialog'
 
 export function View3d() {
   const canvas = useRef<HTMLCanvasElement>(null)
-  const [shown, setShown] = useState<Shown | null>(null)
-  const [said, setSaid] = useState('loading …')
-  const [scan, setScan] = useState(0.3)
+  const [rendering, setRendering] = useState<VolumeRendering | null>(null)
+  const [message, setMessage] = useState('Loading …')
+  const [opacity, setOpacity] = useState(0.3)
   useEffect(() => {
     const closing = new AbortController()
-    let open: Shown | null = null
-    const begin = async () => {
-      const { showSolid } = await import('../solid')
-      open = await showSolid(canvas.current!, setSaid, closing.signal)
-      if (closing.signal.aborted) return open.close()
-      setShown(open)
-      setSaid('')
+    let opened: VolumeRendering | null = null
+    const open = async () => {
+      const { renderVolume } = await import('../volumeRendering')
+      opened = await renderVolume(canvas.current!, setMessage, closing.signal)
+      if (closing.signal.aborted) return opened.close()
+      setRendering(opened)
+      setMessage('')
     }
-    begin().catch((error: Error) => !closing.signal.aborted && setSaid(error.message))
+    open().catch((error: Error) => {
+      if (!closing.signal.aborted) setMessage(error.message)
+    })
     return () => {
       closing.abort()
-      open?.close()
+      opened?.close()
     }
   }, [])
   return (
-    <Sheet title="Three dimensions" wide>
-      <div class="solid">
-        <canvas ref={canvas} aria-label="The volume and its objects in three dimensions" />
-        {said && (
+    <Dialog title="3D view" wide>
+      <div class="volume-rendering">
+        <canvas ref={canvas} aria-label="3D view of the volume and its objects" />
+        {message && (
           <div class="opening" role="status">
-            {said}
+            {message}
           </div>
         )}
       </div>
       <div class="line spread">
         <label>
-          Scan{' '}
+          Volume{' '}
           <input
             type="range"
             min="0"
             max="1"
             step="0.05"
-            value={scan}
-            disabled={!shown?.scan}
-            aria-label="Opacity of the scan"
+            value={opacity}
+            disabled={!rendering?.hasVolume}
+            aria-label="Volume opacity"
             onInput={(event) => {
-              const opacity = Number(event.currentTarget.value)
-              setScan(opacity)
-              shown?.setScan(opacity)
+              const value = Number(event.currentTarget.value)
+              setOpacity(value)
+              rendering?.setVolumeOpacity(value)
             }}
           />
         </label>
-        <span class="dim">Drag to turn, wheel to zoom. Shown as it was when this was opened, through the window of the slices.</span>
+        <span class="dim">
+          Drag to rotate, scroll to zoom. Masks and window are those of the moment when this view
+          was opened.
+        </span>
       </div>
-    </Sheet>
+    </Dialog>
   )
 }

@@ -1,317 +1,173 @@
-// One pane: the frame, masks over it, prompts, what is being drawn, the crosshair. Canvas 2D only.
+// Drawing of one pane with Canvas 2D: the frame, its masks and their outlines, then the overlay.
 
-import type { PromptJson } from '../api'
-import { css, NEGATIVE, POSITIVE, type Rgb } from '../palette'
-import type { Frame } from './frames'
-import { canvasTransform, toScreen, type Box, type Plane, type View, type Xy } from './geometry'
-import { paint, type Levels } from './lut'
+import { type Rgb, toCss } from '../palette'
+import { canvasTransform } from './geometry'
+import { paintPlane } from './lut'
 import type { Mask } from './masks'
-import { borders } from './outline'
+import { traceBorder } from './outline'
+import { drawOverlay } from './overlay'
+import type { ObjectStyle, PaneScene, PaneSize } from './scene'
 
-export interface Look {
-  colour: Rgb
-  visible: boolean
-  selected: boolean
-  accepted: boolean
-}
+const BACKGROUND = '#0b0b0d'
+/**
+ * Below this many device pixels per image pixel the image is drawn smooth, above it pixel by pixel.
+ */
+const SMOOTH_BELOW = 3
 
-export type Draft =
-  | { kind: 'box'; box: Box }
-  | { kind: 'line'; xy: [number, number][]; width: number; colour: Rgb; closed: boolean }
+const tintCache = new WeakMap<Mask, { key: string; canvas: OffscreenCanvas }>()
+const pathCache = new WeakMap<Mask, Path2D>()
 
-export interface Scene {
-  plane: Plane
-  view: View
-  frame: Frame | null
-  frameKey: string
-  levels: Levels
-  masks: ReadonlyMap<number, Mask>
-  look(objectId: number): Look
-  opacity: number
-  outlines: boolean
-  hover: { mask: Mask | null; colour: Rgb } | null
-  prompts: { prompt: PromptJson; selected: boolean; active: boolean }[]
-  draft: Draft | null
-  brush: { at: Xy; width: number; colour: Rgb } | null
-  /** position in image coordinates */
-  cross: Xy | null
-  label: string
-  note: string
-}
-
-const PAPER = '#0b0b0d'
-const INK = '#ebebeb'
-
-const tints = new WeakMap<Mask, { key: string; canvas: OffscreenCanvas }>()
-const paths = new WeakMap<Mask, Path2D>()
-
-function tint(mask: Mask, colour: Rgb): OffscreenCanvas {
+function tintMask(mask: Mask, colour: Rgb): OffscreenCanvas {
   const key = colour.join()
-  const found = tints.get(mask)
-  if (found?.key === key) return found.canvas
-  const [width, height] = [mask.x1 - mask.x0, mask.y1 - mask.y0]
+  const cached = tintCache.get(mask)
+  if (cached?.key === key) return cached.canvas
+  const width = mask.x1 - mask.x0
+  const height = mask.y1 - mask.y0
   const canvas = new OffscreenCanvas(width, height)
   const data = new ImageData(width, height)
   const pixels = new Uint32Array(data.data.buffer)
-  const value = (0xff000000 | (colour[2] << 16) | (colour[1] << 8) | colour[0]) >>> 0
+  const [red, green, blue] = colour
+  const value = (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0
   for (let i = 0; i < pixels.length; i++) if (mask.pixels[i]) pixels[i] = value
   canvas.getContext('2d')!.putImageData(data, 0, 0)
-  tints.set(mask, { key, canvas })
+  tintCache.set(mask, { key, canvas })
   return canvas
 }
 
-function outline(mask: Mask): Path2D {
-  let path = paths.get(mask)
-  if (!path) {
-    path = new Path2D()
-    const lines = borders(mask)
-    for (let i = 0; i < lines.length; i += 4) {
-      path.moveTo(lines[i]!, lines[i + 1]!)
-      path.lineTo(lines[i + 2]!, lines[i + 3]!)
-    }
-    paths.set(mask, path)
+function outlinePath(mask: Mask): Path2D {
+  const cached = pathCache.get(mask)
+  if (cached) return cached
+  const path = new Path2D()
+  const lines = traceBorder(mask)
+  for (let i = 0; i < lines.length; i += 4) {
+    path.moveTo(lines[i]!, lines[i + 1]!)
+    path.lineTo(lines[i + 2]!, lines[i + 3]!)
   }
+  pathCache.set(mask, path)
   return path
 }
 
-export class Painter {
+export class PanePainter {
   private base: OffscreenCanvas | null = null
   private baseKey = ''
   private data: ImageData | null = null
 
-  draw(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number, dpr: number): void {
-    const { plane, view } = scene
+  draw(context: CanvasRenderingContext2D, scene: PaneScene, size: PaneSize): void {
+    const { dpr } = size
     context.setTransform(1, 0, 0, 1, 0, 0)
     context.globalAlpha = 1
-    context.fillStyle = PAPER
-    context.fillRect(0, 0, width * dpr, height * dpr)
-    const transform = canvasTransform(plane, view, dpr)
+    context.fillStyle = BACKGROUND
+    context.fillRect(0, 0, size.width * dpr, size.height * dpr)
+    const transform = canvasTransform(scene.plane, scene.view, dpr)
     context.setTransform(...transform)
-    context.imageSmoothingEnabled = view.zoom * dpr < 3
-    context.imageSmoothingQuality = 'medium'
-    const picture = this.picture(scene)
-    if (picture) context.drawImage(picture, 0, 0, plane.cols, plane.rows)
-    context.imageSmoothingEnabled = false
-    const shown = [...scene.masks].map(([id, mask]) => ({ mask, look: scene.look(id) })).filter(({ look }) => look.visible)
-    for (const { mask, look } of shown) this.fill(context, mask, look.colour, scene.opacity * (look.selected ? 1 : 0.8))
-    if (scene.hover?.mask) this.fill(context, scene.hover.mask, scene.hover.colour, Math.max(0.2, scene.opacity * 0.6))
-    const matrix = new DOMMatrix(transform)
+    this.drawFrame(context, scene, dpr)
+    fillMasks(context, scene)
     context.setTransform(1, 0, 0, 1, 0, 0)
-    if (scene.outlines) {
-      for (const { mask, look } of shown.sort((a, b) => Number(a.look.selected) - Number(b.look.selected))) {
-        this.border(context, mask, matrix, look.colour, dpr * (look.selected ? 2 : 1.25) * (look.accepted ? 1.5 : 1))
-      }
-    }
-    if (scene.hover?.mask) this.border(context, scene.hover.mask, matrix, scene.hover.colour, dpr, [4 * dpr, 3 * dpr])
+    strokeMasks(context, scene, new DOMMatrix(transform), dpr)
     context.setTransform(dpr, 0, 0, dpr, 0, 0)
-    if (scene.cross) this.crosshair(context, scene, width, height)
-    for (const { prompt, selected, active } of scene.prompts) this.prompt(context, scene, prompt, selected, active)
-    if (scene.draft) this.draft(context, scene, scene.draft)
-    if (scene.brush) this.brush(context, scene, scene.brush)
-    this.letters(context, scene, width, height)
+    drawOverlay(context, scene, size)
   }
 
-  private picture(scene: Scene): CanvasImageSource | null {
+  private drawFrame(context: CanvasRenderingContext2D, scene: PaneScene, dpr: number): void {
+    const { plane, view } = scene
+    context.imageSmoothingEnabled = view.zoom * dpr < SMOOTH_BELOW
+    context.imageSmoothingQuality = 'medium'
+    const rendered = this.renderFrame(scene)
+    if (rendered) context.drawImage(rendered, 0, 0, plane.cols, plane.rows)
+    context.imageSmoothingEnabled = false
+  }
+
+  private renderFrame(scene: PaneScene): CanvasImageSource | null {
     const { frame, plane, levels } = scene
     if (!frame) return null
     if (frame.kind === 'bitmap') return frame.bitmap
-    const key = `${scene.frameKey}|${levels.low}|${levels.high}`
     if (!this.base || this.base.width !== plane.cols || this.base.height !== plane.rows) {
       this.base = new OffscreenCanvas(plane.cols, plane.rows)
       this.data = new ImageData(plane.cols, plane.rows)
       this.baseKey = ''
     }
+    const key = `${scene.frameKey}|${levels.low}|${levels.high}`
     if (this.baseKey !== key) {
-      const pixels = new Uint32Array(this.data!.data.buffer)
-      paint(pixels, frame.numbers, plane.rows, plane.cols, levels, frame.start, frame.rowStride, frame.colStride)
+      paintPlane(new Uint32Array(this.data!.data.buffer), frame, plane, levels)
       this.base.getContext('2d')!.putImageData(this.data!, 0, 0)
       this.baseKey = key
     }
     return this.base
   }
+}
 
-  private fill(context: CanvasRenderingContext2D, mask: Mask, colour: Rgb, opacity: number): void {
-    if (opacity <= 0) return
-    context.globalAlpha = opacity
-    context.drawImage(tint(mask, colour), mask.x0, mask.y0)
-    context.globalAlpha = 1
+function listVisibleMasks(scene: PaneScene): { mask: Mask; style: ObjectStyle }[] {
+  return [...scene.masks]
+    .map(([id, mask]) => ({ mask, style: scene.styleOf(id) }))
+    .filter(({ style }) => style.visible)
+}
+
+function fillMasks(context: CanvasRenderingContext2D, scene: PaneScene): void {
+  const { preview, opacity } = scene
+  for (const { mask, style } of listVisibleMasks(scene)) {
+    fillMask(context, mask, style.colour, style.selected ? opacity : 0.8 * opacity)
   }
-
-  private border(
-    context: CanvasRenderingContext2D,
-    mask: Mask,
-    matrix: DOMMatrix,
-    colour: Rgb,
-    width: number,
-    dash: number[] = [],
-  ): void {
-    const path = new Path2D()
-    path.addPath(outline(mask), matrix)
-    context.lineCap = 'square'
-    if (!dash.length) {
-      context.strokeStyle = 'rgba(0, 0, 0, 0.45)'
-      context.lineWidth = width + 2
-      context.stroke(path)
-    }
-    context.setLineDash(dash)
-    context.strokeStyle = css(colour)
-    context.lineWidth = width
-    context.stroke(path)
-    context.setLineDash([])
-  }
-
-  private crosshair(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number): void {
-    const at = toScreen(scene.plane, scene.view, scene.cross!.x, scene.cross!.y)
-    context.strokeStyle = 'rgba(240, 150, 20, 0.65)'
-    context.lineWidth = 1
-    context.beginPath()
-    for (const [x0, y0, x1, y1] of [
-      [0, at.y, at.x - 10, at.y],
-      [at.x + 10, at.y, width, at.y],
-      [at.x, 0, at.x, at.y - 10],
-      [at.x, at.y + 10, at.x, height],
-    ] as const) {
-      context.moveTo(x0, y0)
-      context.lineTo(x1, y1)
-    }
-    context.stroke()
-  }
-
-  private prompt(context: CanvasRenderingContext2D, scene: Scene, prompt: PromptJson, selected: boolean, active: boolean): void {
-    const { plane, view } = scene
-    context.globalAlpha = selected ? 1 : 0.45
-    if (prompt.type === 'point') {
-      const at = toScreen(plane, view, prompt.xy[0], prompt.xy[1])
-      marker(context, at, prompt.positive, active ? 9 : 7)
-    } else if (prompt.type === 'box') {
-      this.box(context, scene, prompt.xyxy, selected, active)
-    } else if (prompt.type === 'scribble') {
-      const colour = prompt.positive ? POSITIVE : NEGATIVE
-      this.line(context, scene, prompt.xy, prompt.width, colour, false)
-      const first = prompt.xy[0]
-      if (first) marker(context, toScreen(plane, view, first[0], first[1]), prompt.positive, 6)
-    }
-    context.globalAlpha = 1
-  }
-
-  private box(context: CanvasRenderingContext2D, scene: Scene, box: Box, handles: boolean, active: boolean): void {
-    const a = toScreen(scene.plane, scene.view, box[0], box[1])
-    const b = toScreen(scene.plane, scene.view, box[2], box[3])
-    const [x, y] = [Math.min(a.x, b.x), Math.min(a.y, b.y)]
-    const [w, h] = [Math.abs(a.x - b.x), Math.abs(a.y - b.y)]
-    context.strokeStyle = 'rgba(0, 0, 0, 0.6)'
-    context.lineWidth = active ? 5 : 3.5
-    context.strokeRect(x, y, w, h)
-    context.strokeStyle = css(POSITIVE)
-    context.lineWidth = active ? 2.5 : 1.5
-    context.strokeRect(x, y, w, h)
-    if (!handles || w < 14 || h < 14) return
-    context.fillStyle = css(POSITIVE)
-    for (const hx of [x, x + w / 2, x + w]) {
-      for (const hy of [y, y + h / 2, y + h]) {
-        if (hx !== x + w / 2 || hy !== y + h / 2) context.fillRect(hx - 3, hy - 3, 6, 6)
-      }
-    }
-  }
-
-  private line(
-    context: CanvasRenderingContext2D,
-    scene: Scene,
-    xy: [number, number][],
-    width: number,
-    colour: Rgb,
-    closed: boolean,
-  ): void {
-    context.beginPath()
-    xy.forEach(([x, y], index) => {
-      const at = toScreen(scene.plane, scene.view, x, y)
-      if (index) context.lineTo(at.x, at.y)
-      else context.moveTo(at.x, at.y)
-      if (xy.length === 1) context.lineTo(at.x + 0.01, at.y)
-    })
-    context.lineJoin = context.lineCap = 'round'
-    if (closed) {
-      context.closePath()
-      context.fillStyle = css(colour, 0.25)
-      context.fill()
-      context.strokeStyle = css(colour)
-      context.lineWidth = 1.5
-    } else {
-      context.strokeStyle = css(colour, 0.6)
-      context.lineWidth = Math.max(1.5, width * scene.view.zoom * scene.plane.colStep)
-    }
-    context.stroke()
-  }
-
-  private draft(context: CanvasRenderingContext2D, scene: Scene, draft: Draft): void {
-    if (draft.kind === 'box') this.box(context, scene, draft.box, false, false)
-    else this.line(context, scene, draft.xy, draft.width, draft.colour, draft.closed)
-  }
-
-  private brush(context: CanvasRenderingContext2D, scene: Scene, brush: NonNullable<Scene['brush']>): void {
-    const at = toScreen(scene.plane, scene.view, brush.at.x, brush.at.y)
-    const scale = (brush.width / 2) * scene.view.zoom
-    context.beginPath()
-    const [across, down] = scene.plane.swap
-      ? [scene.plane.rowStep, scene.plane.colStep]
-      : [scene.plane.colStep, scene.plane.rowStep]
-    context.ellipse(at.x, at.y, Math.max(1, scale * across), Math.max(1, scale * down), 0, 0, 2 * Math.PI)
-    context.strokeStyle = 'rgba(0, 0, 0, 0.7)'
-    context.lineWidth = 3
-    context.stroke()
-    context.strokeStyle = css(brush.colour)
-    context.lineWidth = 1.5
-    context.stroke()
-  }
-
-  private letters(context: CanvasRenderingContext2D, scene: Scene, width: number, height: number): void {
-    context.font = '600 13px system-ui, sans-serif'
-    context.textBaseline = 'middle'
-    context.textAlign = 'center'
-    const write = (text: string, x: number, y: number) => {
-      context.lineWidth = 3
-      context.lineJoin = 'round'
-      context.strokeStyle = 'rgba(0, 0, 0, 0.8)'
-      context.strokeText(text, x, y)
-      context.fillStyle = INK
-      context.fillText(text, x, y)
-    }
-    const { sides } = scene.plane
-    if (sides) {
-      write(sides.left, 12, height / 2)
-      write(sides.right, width - 12, height / 2)
-      write(sides.top, width / 2, 12)
-      write(sides.bottom, width / 2, height - 12)
-    }
-    context.font = '12px system-ui, sans-serif'
-    context.textAlign = 'left'
-    write(scene.label, 8, 14)
-    if (scene.note) write(scene.note, 8, height - 12)
-    if (!scene.frame) {
-      context.textAlign = 'center'
-      write('loading …', width / 2, height / 2)
-    }
+  if (preview?.mask) {
+    fillMask(context, preview.mask, preview.colour, Math.max(0.2, 0.6 * opacity))
   }
 }
 
-/** A point prompt: told apart by sign, not by colour alone. */
-function marker(context: CanvasRenderingContext2D, at: Xy, positive: boolean, radius: number): void {
-  context.beginPath()
-  context.arc(at.x, at.y, radius, 0, 2 * Math.PI)
-  context.fillStyle = css(positive ? POSITIVE : NEGATIVE)
-  context.fill()
-  context.lineWidth = 2
-  context.strokeStyle = '#ffffff'
-  context.stroke()
-  context.strokeStyle = positive ? '#04240d' : '#ffffff'
-  context.lineWidth = 2
-  context.lineCap = 'butt'
-  context.beginPath()
-  context.moveTo(at.x - radius * 0.55, at.y)
-  context.lineTo(at.x + radius * 0.55, at.y)
-  if (positive) {
-    context.moveTo(at.x, at.y - radius * 0.55)
-    context.lineTo(at.x, at.y + radius * 0.55)
+function fillMask(
+  context: CanvasRenderingContext2D,
+  mask: Mask,
+  colour: Rgb,
+  opacity: number,
+): void {
+  if (opacity <= 0) return
+  context.globalAlpha = opacity
+  context.drawImage(tintMask(mask, colour), mask.x0, mask.y0)
+  context.globalAlpha = 1
+}
+
+function strokeMasks(
+  context: CanvasRenderingContext2D,
+  scene: PaneScene,
+  matrix: DOMMatrix,
+  dpr: number,
+): void {
+  if (scene.outlines) {
+    const visible = listVisibleMasks(scene)
+    // the selected object last, above the others
+    visible.sort((a, b) => Number(a.style.selected) - Number(b.style.selected))
+    for (const { mask, style } of visible) {
+      const width = dpr * (style.selected ? 2 : 1.25)
+      const path = transformPath(mask, matrix)
+      strokePath(context, path, style.colour, style.accepted ? 1.5 * width : width)
+    }
   }
-  context.stroke()
+  const { preview } = scene
+  if (preview?.mask) {
+    context.setLineDash([4 * dpr, 3 * dpr])
+    context.strokeStyle = toCss(preview.colour)
+    context.lineWidth = dpr
+    context.stroke(transformPath(preview.mask, matrix))
+    context.setLineDash([])
+  }
+}
+
+/** Outlines are stroked in screen coordinates, so that their width does not depend on the zoom. */
+function transformPath(mask: Mask, matrix: DOMMatrix): Path2D {
+  const path = new Path2D()
+  path.addPath(outlinePath(mask), matrix)
+  return path
+}
+
+function strokePath(
+  context: CanvasRenderingContext2D,
+  path: Path2D,
+  colour: Rgb,
+  width: number,
+): void {
+  context.lineCap = 'square'
+  context.strokeStyle = 'rgba(0, 0, 0, 0.45)'
+  context.lineWidth = width + 2
+  context.stroke(path)
+  context.strokeStyle = toCss(colour)
+  context.lineWidth = width
+  context.stroke(path)
 }

@@ -1,6 +1,6 @@
-// Stored numbers to grey: one window for a whole stack, as the server has it.
+// Stored pixel values to grey levels, through one window for the whole stack.
 
-export type Numbers =
+export type PixelArray =
   | Uint8Array
   | Int8Array
   | Int16Array
@@ -10,12 +10,26 @@ export type Numbers =
   | Float32Array
   | Float64Array
 
+/** Values displayed as black and as white. */
 export interface Levels {
   low: number
   high: number
 }
 
-const KINDS: Record<string, { new (buffer: ArrayBuffer, offset?: number, length?: number): Numbers; BYTES_PER_ELEMENT: number }> = {
+/** Where the pixels of a plane are in an array, so that any plane of a volume is read in place. */
+export interface PixelGrid {
+  values: PixelArray
+  start: number
+  rowStride: number
+  colStride: number
+}
+
+interface ArrayType {
+  new (buffer: ArrayBuffer, offset?: number, length?: number): PixelArray
+  BYTES_PER_ELEMENT: number
+}
+
+const ARRAY_TYPES: Record<string, ArrayType> = {
   bool: Uint8Array,
   uint8: Uint8Array,
   int8: Int8Array,
@@ -27,83 +41,98 @@ const KINDS: Record<string, { new (buffer: ArrayBuffer, offset?: number, length?
   float64: Float64Array,
 }
 
-/** The typed array for a dtype of NumPy, or null where JavaScript has none (64-bit integers, half floats). */
-export const arrayOf = (dtype: string): (typeof KINDS)[string] | null => KINDS[dtype.replace(/^[<>|=]/, '')] ?? null
+/** The typed array for a NumPy dtype; null where there is none (64-bit integers, half floats). */
+export const findArrayType = (dtype: string): ArrayType | null =>
+  ARRAY_TYPES[dtype.replace(/^[<>|=]/, '')] ?? null
 
-const grey = (value: number): number => (0xff000000 | (value << 16) | (value << 8) | value) >>> 0
+const packGrey = (value: number): number =>
+  (0xff000000 | (value << 16) | (value << 8) | value) >>> 0
 
-const shade = (value: number, { low, high }: Levels): number => {
-  const share = high > low ? (value - low) / (high - low) : value >= high ? 1 : 0
-  return share <= 0 ? 0 : share >= 1 ? 255 : Math.round(255 * share)
+function applyLevels(value: number, { low, high }: Levels): number {
+  if (value >= high) return 255
+  // also for values that are not a number
+  if (!(value > low)) return 0
+  return Math.round(255 * ((value - low) / (high - low)))
 }
 
-let kept: { key: string; table: Uint32Array; first: number } | null = null
+interface GreyTable {
+  key: string
+  table: Uint32Array
+  first: number
+}
 
-/** Table from stored number minus `first` to RGBA, for whole numbers of at most 16 bits. */
-function tableFor(numbers: Numbers, levels: Levels): { table: Uint32Array; first: number } | null {
-  const range =
-    numbers instanceof Uint8Array ? [0, 256]
-    : numbers instanceof Int8Array ? [-128, 256]
-    : numbers instanceof Int16Array ? [-32768, 65536]
-    : numbers instanceof Uint16Array ? [0, 65536]
-    : null
+let cachedTable: GreyTable | null = null
+
+/** First value and number of values of integer types of at most 16 bits. */
+function findValueRange(values: PixelArray): [number, number] | null {
+  if (values instanceof Uint8Array) return [0, 256]
+  if (values instanceof Int8Array) return [-128, 256]
+  if (values instanceof Int16Array) return [-32768, 65536]
+  if (values instanceof Uint16Array) return [0, 65536]
+  return null
+}
+
+/** Table from stored value minus `first` to RGBA; null for types with too many values. */
+function findTable(values: PixelArray, levels: Levels): GreyTable | null {
+  const range = findValueRange(values)
   if (!range) return null
-  const [first, length] = range as [number, number]
+  const [first, length] = range
   const key = `${first},${length},${levels.low},${levels.high}`
-  if (kept?.key !== key) {
-    const table = new Uint32Array(length)
-    for (let i = 0; i < length; i++) table[i] = grey(shade(i + first, levels))
-    kept = { key, table, first }
-  }
-  return kept
+  if (cachedTable?.key === key) return cachedTable
+  const table = new Uint32Array(length)
+  for (let i = 0; i < length; i++) table[i] = packGrey(applyLevels(i + first, levels))
+  cachedTable = { key, table, first }
+  return cachedTable
 }
 
-/**
- * Paint a plane of numbers into RGBA pixels.
- *
- * `start`, `rowStride` and `colStride` say where the plane lies in `numbers`, so that any plane of a volume is painted
- * without being copied first.
- */
-export function paint(
+/** Paint a plane of stored values into RGBA pixels. */
+export function paintPlane(
   out: Uint32Array,
-  numbers: Numbers,
-  rows: number,
-  cols: number,
+  { values, start, rowStride, colStride }: PixelGrid,
+  { rows, cols }: { rows: number; cols: number },
   levels: Levels,
-  start = 0,
-  rowStride = cols,
-  colStride = 1,
 ): void {
-  const found = tableFor(numbers, levels)
+  const lookup = findTable(values, levels)
   let at = 0
-  if (found) {
-    const { table, first } = found
-    for (let row = 0; row < rows; row++) {
-      let from = start + row * rowStride
-      for (let col = 0; col < cols; col++, from += colStride) out[at++] = table[numbers[from]! - first]!
-    }
-    return
-  }
   for (let row = 0; row < rows; row++) {
     let from = start + row * rowStride
-    for (let col = 0; col < cols; col++, from += colStride) out[at++] = grey(shade(numbers[from]!, levels))
+    if (lookup) {
+      const { table, first } = lookup
+      for (let col = 0; col < cols; col++, from += colStride) {
+        out[at++] = table[values[from]! - first]!
+      }
+    } else {
+      for (let col = 0; col < cols; col++, from += colStride) {
+        out[at++] = packGrey(applyLevels(values[from]!, levels))
+      }
+    }
   }
 }
 
-/** Levels after a drag: right widens, down raises the level, as viewers of radiology have it. */
-export function dragged(from: Levels, dx: number, dy: number): Levels {
+const DRAG_SCALE = 250
+
+/** Levels after a drag, as in radiology viewers: right widens the window, down raises the level. */
+export function dragLevels(from: Levels, dx: number, dy: number): Levels {
   const width = Math.max(1e-6, from.high - from.low)
-  const level = (from.low + from.high) / 2 + (dy * width) / 250
-  const wider = width * Math.exp(dx / 250)
-  return { low: level - wider / 2, high: level + wider / 2 }
+  const level = (from.low + from.high) / 2 + (dy * width) / DRAG_SCALE
+  const nextWidth = width * Math.exp(dx / DRAG_SCALE)
+  return { low: level - nextWidth / 2, high: level + nextWidth / 2 }
 }
 
-/** Levels between percentiles of a sample of the numbers. */
-export function percentiles(numbers: Numbers, lower: number, upper: number, sample = 100_000): Levels {
-  const step = Math.max(1, Math.floor(numbers.length / sample))
-  const values: number[] = []
-  for (let i = 0; i < numbers.length; i += step) if (Number.isFinite(numbers[i]!)) values.push(numbers[i]!)
-  values.sort((a, b) => a - b)
-  const at = (share: number): number => values[Math.round((share / 100) * (values.length - 1))] ?? 0
-  return { low: at(lower), high: at(upper) }
+/** Levels at two percentiles of a sample of the values. */
+export function computePercentiles(
+  values: PixelArray,
+  lower: number,
+  upper: number,
+  sampleSize = 100_000,
+): Levels {
+  const step = Math.max(1, Math.floor(values.length / sampleSize))
+  const sample: number[] = []
+  for (let i = 0; i < values.length; i += step) {
+    if (Number.isFinite(values[i]!)) sample.push(values[i]!)
+  }
+  sample.sort((a, b) => a - b)
+  const valueAt = (percentile: number): number =>
+    sample[Math.round((percentile / 100) * (sample.length - 1))] ?? 0
+  return { low: valueAt(lower), high: valueAt(upper) }
 }

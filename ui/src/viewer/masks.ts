@@ -1,8 +1,9 @@
-// Masks as the page keeps them: one box of pixels for each frame and object, patched by what the server sends.
+// Masks: the pixels of an object on a frame inside their bounding box, updated by patches of the
+// server.
 
-import type { Axis, Box, Plane, Triple } from './geometry'
+import type { Axis, Box, Plane } from './geometry'
 
-/** Pixels of an object on a frame: 0 or 1, row by row inside a half-open box; nothing outside. Never changed in place. */
+/** Pixels of an object on a frame: 0 or 1, row by row inside a half-open box. Immutable. */
 export interface Mask {
   x0: number
   y0: number
@@ -11,64 +12,54 @@ export interface Mask {
   pixels: Uint8Array
 }
 
-export interface Part {
+/** New pixels inside `bbox`; a patch without a box changes nothing. */
+export interface MaskPatch {
   frame: number
   object_id: number
   bbox: Box | null
   pixels: Uint8Array
 }
 
-/** Bits (highest first) to one byte a pixel. */
+/** Bits, most significant first, to one byte per pixel. */
 export function unpackBits(bits: Uint8Array, count: number): Uint8Array {
   const pixels = new Uint8Array(count)
   for (let i = 0; i < count; i++) pixels[i] = (bits[i >> 3]! >> (7 - (i & 7))) & 1
   return pixels
 }
 
-export function packBits(pixels: Uint8Array): Uint8Array {
-  const bits = new Uint8Array((pixels.length + 7) >> 3)
-  for (let i = 0; i < pixels.length; i++) if (pixels[i]) bits[i >> 3]! |= 128 >> (i & 7)
-  return bits
+/** A mask with the pixels inside `bbox` replaced; null when no pixel is left. */
+export function patchMask(mask: Mask | null, bbox: Box, pixels: Uint8Array): Mask | null {
+  const patch: Mask = { x0: bbox[0], y0: bbox[1], x1: bbox[2], y1: bbox[3], pixels }
+  if (!mask) return trimMask(patch)
+  const x0 = Math.min(mask.x0, patch.x0)
+  const y0 = Math.min(mask.y0, patch.y0)
+  const x1 = Math.max(mask.x1, patch.x1)
+  const y1 = Math.max(mask.y1, patch.y1)
+  const union: Mask = { x0, y0, x1, y1, pixels: new Uint8Array((x1 - x0) * (y1 - y0)) }
+  copyPixels(mask, union)
+  copyPixels(patch, union)
+  return trimMask(union)
 }
 
-/** What is left of a mask when the pixels inside `bbox` are replaced; null when nothing is. */
-export function patched(mask: Mask | null, bbox: Box, pixels: Uint8Array): Mask | null {
-  const [bx0, by0, bx1, by1] = bbox
-  if (!mask) return trimmed({ x0: bx0, y0: by0, x1: bx1, y1: by1, pixels })
-  const x0 = Math.min(mask.x0, bx0)
-  const y0 = Math.min(mask.y0, by0)
-  const x1 = Math.max(mask.x1, bx1)
-  const y1 = Math.max(mask.y1, by1)
-  const width = x1 - x0
-  const whole = new Uint8Array(width * (y1 - y0))
-  copyInto(whole, width, x0, y0, mask.pixels, mask.x0, mask.y0, mask.x1, mask.y1)
-  copyInto(whole, width, x0, y0, pixels, bx0, by0, bx1, by1)
-  return trimmed({ x0, y0, x1, y1, pixels: whole })
-}
-
-function copyInto(
-  out: Uint8Array,
-  width: number,
-  left: number,
-  top: number,
-  pixels: Uint8Array,
-  x0: number,
-  y0: number,
-  x1: number,
-  y1: number,
-): void {
-  const columns = x1 - x0
-  for (let y = y0; y < y1; y++) {
-    const from = (y - y0) * columns
-    out.set(pixels.subarray(from, from + columns), (y - top) * width + x0 - left)
+/** Copy the pixels of a mask into a larger one that encloses it. */
+function copyPixels(from: Mask, into: Mask): void {
+  const columns = from.x1 - from.x0
+  const stride = into.x1 - into.x0
+  for (let y = from.y0; y < from.y1; y++) {
+    const start = (y - from.y0) * columns
+    const row = from.pixels.subarray(start, start + columns)
+    into.pixels.set(row, (y - into.y0) * stride + from.x0 - into.x0)
   }
 }
 
-/** A mask in its tight box; null when it is empty. */
-export function trimmed(mask: Mask): Mask | null {
+/** A mask in its tight bounding box; null when it is empty. */
+export function trimMask(mask: Mask): Mask | null {
   const width = mask.x1 - mask.x0
   const height = mask.y1 - mask.y0
-  let [left, right, top, bottom] = [width, -1, height, -1]
+  let left = width
+  let right = -1
+  let top = height
+  let bottom = -1
   for (let y = 0; y < height; y++) {
     const row = mask.pixels.subarray(y * width, (y + 1) * width)
     const first = row.indexOf(1)
@@ -85,32 +76,37 @@ export function trimmed(mask: Mask): Mask | null {
   for (let y = top; y <= bottom; y++) {
     pixels.set(mask.pixels.subarray(y * width + left, y * width + right + 1), (y - top) * columns)
   }
-  return { x0: mask.x0 + left, y0: mask.y0 + top, x1: mask.x0 + right + 1, y1: mask.y0 + bottom + 1, pixels }
+  return {
+    x0: mask.x0 + left,
+    y0: mask.y0 + top,
+    x1: mask.x0 + right + 1,
+    y1: mask.y0 + bottom + 1,
+    pixels,
+  }
 }
 
-export function covers(mask: Mask | null | undefined, column: number, row: number): boolean {
-  if (!mask || column < mask.x0 || column >= mask.x1 || row < mask.y0 || row >= mask.y1) return false
+export function coversPixel(mask: Mask | null | undefined, column: number, row: number): boolean {
+  if (!mask) return false
+  if (column < mask.x0 || column >= mask.x1 || row < mask.y0 || row >= mask.y1) return false
   return mask.pixels[(row - mask.y0) * (mask.x1 - mask.x0) + column - mask.x0] === 1
 }
 
-export const area = (mask: Mask | null | undefined): number =>
-  mask ? mask.pixels.reduce((sum, value) => sum + value, 0) : 0
-
-const BUDGET = 384 * 2 ** 20
+const CACHE_BYTES = 384 * 2 ** 20
 
 /**
- * All masks of a session that the page knows.
+ * The masks of a session that were fetched.
  *
- * A frame is `missing` while the server may have masks on it that were not fetched; differences cannot be applied to
- * such a frame, it is fetched when it is looked at.
+ * A frame is `missing` while the server may have masks on it that were not fetched. Patches cannot
+ * be applied to such a frame; it is fetched as a whole when it comes into view.
  */
 export class MaskStore {
+  /** incremented whenever masks change */
   version = 0
   private frames = new Map<number, Map<number, Mask>>()
   private missing = new Set<number>()
   private bytes = 0
 
-  /** Forget everything; these frames have masks on the server. */
+  /** Drop all masks; `missing` are the frames that have masks on the server. */
   reset(missing: Iterable<number>): void {
     this.frames.clear()
     this.missing = new Set(missing)
@@ -118,11 +114,11 @@ export class MaskStore {
     this.version++
   }
 
-  of(frame: number, objectId: number): Mask | null {
+  getMask(frame: number, objectId: number): Mask | null {
     return this.frames.get(frame)?.get(objectId) ?? null
   }
 
-  on(frame: number): ReadonlyMap<number, Mask> {
+  getFrame(frame: number): ReadonlyMap<number, Mask> {
     return this.frames.get(frame) ?? new Map()
   }
 
@@ -131,103 +127,118 @@ export class MaskStore {
   }
 
   /** The missing frame nearest to another. */
-  nearestMissing(frame: number): number | null {
+  findNearestMissing(frame: number): number | null {
     let best: number | null = null
-    for (const at of this.missing) if (best === null || Math.abs(at - frame) < Math.abs(best - frame)) best = at
+    for (const index of this.missing) {
+      if (best === null || Math.abs(index - frame) < Math.abs(best - frame)) best = index
+    }
     return best
   }
 
-  /** These frames are to be fetched again. */
+  /** Have frames fetched again. */
   markStale(frames: Iterable<number>): void {
     for (const frame of frames) this.missing.add(frame)
   }
 
-  /** Everything that is on a frame, as fetched. */
-  fill(frame: number, parts: Part[]): void {
-    this.drop(frame)
+  /** Set all masks of a frame, as fetched. */
+  setFrame(frame: number, patches: MaskPatch[]): void {
+    this.dropFrame(frame)
     this.missing.delete(frame)
-    for (const part of parts) this.put(frame, part.object_id, part.bbox && patched(null, part.bbox, part.pixels))
+    for (const { object_id, bbox, pixels } of patches) {
+      this.setMask(frame, object_id, bbox && patchMask(null, bbox, pixels))
+    }
     this.version++
   }
 
-  /** What a command or a propagation changed. False when the frame has to be fetched instead. */
-  apply(part: Part): boolean {
-    if (this.missing.has(part.frame)) return false
-    if (part.bbox) {
-      this.put(part.frame, part.object_id, patched(this.of(part.frame, part.object_id), part.bbox, part.pixels))
-      this.version++
-    }
+  /**
+   * Apply the change of a command or a propagation; false when the frame has to be fetched instead.
+   */
+  applyPatch({ frame, object_id, bbox, pixels }: MaskPatch): boolean {
+    if (this.missing.has(frame)) return false
+    if (!bbox) return true
+    this.setMask(frame, object_id, patchMask(this.getMask(frame, object_id), bbox, pixels))
+    this.version++
     return true
   }
 
-  /** Keep memory bounded: frames far from the one looked at are forgotten, and fetched again when needed. */
-  shrink(around: number, budget = BUDGET): void {
+  /**
+   * Bound the memory: drop the frames farthest from the one in view, to be fetched again on demand.
+   */
+  evictFarFrames(around: number, budget = CACHE_BYTES): void {
     if (this.bytes <= budget) return
     const far = [...this.frames.keys()].sort((a, b) => Math.abs(b - around) - Math.abs(a - around))
     for (const frame of far) {
       if (this.bytes <= budget * 0.8) return
-      this.drop(frame)
+      this.dropFrame(frame)
       this.missing.add(frame)
     }
   }
 
-  forgetObject(objectId: number): void {
-    for (const frame of [...this.frames.keys()]) this.put(frame, objectId, null)
-    this.version++
-  }
-
-  private drop(frame: number): void {
+  private dropFrame(frame: number): void {
     for (const mask of this.frames.get(frame)?.values() ?? []) this.bytes -= mask.pixels.length
     this.frames.delete(frame)
   }
 
-  private put(frame: number, objectId: number, mask: Mask | null): void {
-    const there = this.frames.get(frame) ?? new Map<number, Mask>()
-    this.bytes -= there.get(objectId)?.pixels.length ?? 0
+  private setMask(frame: number, objectId: number, mask: Mask | null): void {
+    const onFrame = this.frames.get(frame) ?? new Map<number, Mask>()
+    this.bytes -= onFrame.get(objectId)?.pixels.length ?? 0
     if (mask) {
       this.bytes += mask.pixels.length
-      there.set(objectId, mask)
+      onFrame.set(objectId, mask)
     } else {
-      there.delete(objectId)
+      onFrame.delete(objectId)
     }
-    if (there.size) this.frames.set(frame, there)
+    if (onFrame.size) this.frames.set(frame, onFrame)
     else this.frames.delete(frame)
   }
 
   /**
-   * The masks on a plane across the frames: `index` along `plane`, of frames that lie along `axis`.
+   * Masks on plane `index` of another family of planes; the frames of the session lie along `axis`.
    */
-  across(axis: Axis, plane: Plane, index: number): Map<number, Mask> {
-    const others = ([0, 1, 2] as Axis[]).filter((other) => other !== axis) as [Axis, Axis] // rows, columns of frames
-    const whole = new Map<number, Uint8Array>()
-    const fixedIsRow = others[0] === plane.axis // the plane cuts each frame along one of its rows
-    const framesAreRows = plane.rowAxis === axis
-    for (const [frame, there] of this.frames) {
-      for (const [objectId, mask] of there) {
-        const width = mask.x1 - mask.x0
-        const [low, high, from, to] = fixedIsRow ? [mask.y0, mask.y1, mask.x0, mask.x1] : [mask.x0, mask.x1, mask.y0, mask.y1]
-        if (index < low || index >= high) continue
-        let out = whole.get(objectId)
-        if (!out) whole.set(objectId, (out = new Uint8Array(plane.rows * plane.cols)))
-        for (let along = from; along < to; along++) {
-          const inMask = fixedIsRow
-            ? (index - mask.y0) * width + along - mask.x0
-            : (along - mask.y0) * width + index - mask.x0
-          if (mask.pixels[inMask]) out[framesAreRows ? frame * plane.cols + along : along * plane.cols + frame] = 1
-        }
+  reslice(axis: Axis, plane: Plane, index: number): Map<number, Mask> {
+    // the plane cuts each frame along one of its rows, or along one of its columns
+    const cutsRows = axis === 0 ? plane.axis === 1 : plane.axis === 0
+    const frameStride = plane.rowAxis === axis ? plane.cols : 1
+    const lineStride = plane.rowAxis === axis ? 1 : plane.cols
+    const planes = new Map<number, Uint8Array>()
+    for (const [frame, onFrame] of this.frames) {
+      for (const [objectId, mask] of onFrame) {
+        const line = cutsRows ? cutRow(mask, index) : cutColumn(mask, index)
+        if (!line) continue
+        const pixels = planes.get(objectId) ?? new Uint8Array(plane.rows * plane.cols)
+        planes.set(objectId, pixels)
+        const offset = frame * frameStride + line.start * lineStride
+        line.pixels.forEach((value, i) => {
+          if (value) pixels[offset + i * lineStride] = 1
+        })
       }
     }
-    const found = new Map<number, Mask>()
-    for (const [objectId, pixels] of whole) {
-      const mask = trimmed({ x0: 0, y0: 0, x1: plane.cols, y1: plane.rows, pixels })
-      if (mask) found.set(objectId, mask)
+    const masks = new Map<number, Mask>()
+    for (const [objectId, pixels] of planes) {
+      const mask = trimMask({ x0: 0, y0: 0, x1: plane.cols, y1: plane.rows, pixels })
+      if (mask) masks.set(objectId, mask)
     }
-    return found
+    return masks
   }
 }
 
-/** Shape of the array (z, y, x) to shape of a frame (rows, columns) along an axis. */
-export const frameShape = (shape: Triple, axis: Axis): [number, number] => {
-  const [rows, columns] = shape.filter((_, other) => other !== axis)
-  return [rows!, columns!]
+/** Pixels of a mask along one of its rows or columns, from position `start` on. */
+interface MaskLine {
+  start: number
+  pixels: Uint8Array
+}
+
+function cutRow(mask: Mask, row: number): MaskLine | null {
+  if (row < mask.y0 || row >= mask.y1) return null
+  const width = mask.x1 - mask.x0
+  const from = (row - mask.y0) * width
+  return { start: mask.x0, pixels: mask.pixels.subarray(from, from + width) }
+}
+
+function cutColumn(mask: Mask, column: number): MaskLine | null {
+  if (column < mask.x0 || column >= mask.x1) return null
+  const width = mask.x1 - mask.x0
+  const pixels = new Uint8Array(mask.y1 - mask.y0)
+  for (let i = 0; i < pixels.length; i++) pixels[i] = mask.pixels[i * width + column - mask.x0]!
+  return { start: mask.y0, pixels }
 }

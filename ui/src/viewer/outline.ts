@@ -1,11 +1,13 @@
-// The border of a mask along the edges of its pixels, so that what is drawn is what is exported at any zoom.
+// The border of a mask along its pixel edges: at any zoom it shows exactly the mask that is
+// exported.
 
 import type { Mask } from './masks'
 
-/** Straight pieces (x0, y0, x1, y1) that together make the border; runs along one line are joined. */
-export function borders(mask: Mask): number[] {
+/** Segments (x0, y0, x1, y1) of the border, flattened; adjoining collinear edges are merged. */
+export function traceBorder(mask: Mask): number[] {
   const { x0, y0, x1, y1, pixels } = mask
-  const [width, height] = [x1 - x0, y1 - y0]
+  const width = x1 - x0
+  const height = y1 - y0
   const lines: number[] = []
   for (let y = 0; y <= height; y++) {
     let from = -1

@@ -1,8 +1,22 @@
-"""The client of the server: the copy that the wheel carries along, or that of an installed segscope."""
+"""The client of the server: the copy inside the wheel, or that of an installed segscope."""
 
 try:
-    from ._client import Canvas, Client, LeaseExpired, NotReachable, ServerError, Session
+    from ._client import (
+        Client,
+        LabelMap,
+        LeaseExpired,
+        NotReachable,
+        RemoteSession,
+        ServerError,
+    )
 except ImportError:
-    from segscope.client import Canvas, Client, LeaseExpired, NotReachable, ServerError, Session
+    from segscope.client import (
+        Client,
+        LabelMap,
+        LeaseExpired,
+        NotReachable,
+        RemoteSession,
+        ServerError,
+    )
 
-__all__ = ["Canvas", "Client", "LeaseExpired", "NotReachable", "ServerError", "Session"]
+__all__ = ["Client", "LabelMap", "LeaseExpired", "NotReachable", "RemoteSession", "ServerError"]

@@ -1,11 +1,11 @@
-"""The widget: connects, and lets clicks and strokes reach the server. All talking happens in one thread of its own."""
+"""The dock widget: connects to a server and sends it prompts; all requests run in one thread."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
@@ -24,13 +24,14 @@ from qtpy.QtWidgets import (
 )
 
 from .client import Client, LeaseExpired, ServerError
+from .image_session import ImageSession
 from .local import LocalServer, NoServer
-from .work import Work
 
-SETTLED_MS = (
-    150  # after the last change of a layer: a dragged point is sent once, where it was dropped
-)
-KEYS = {"t": "turn", "n": "next_object", "g": "propagate", "z": "undo", "Shift-Z": "redo"}
+DEFAULT_URL = "http://127.0.0.1:8484"
+LARGEST_OBJECT_ID = 65535
+# time after the last change of a layer: a dragged point is sent once, where it was dropped
+SEND_DELAY_MS = 150
+Result = TypeVar("Result")
 
 
 class _Signals(QObject):
@@ -44,7 +45,7 @@ class SegscopeWidget(QWidget):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.work: Work | None = None
+        self.session: ImageSession | None = None
         self.client: Client | None = None
         self.server: LocalServer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segscope")
@@ -56,71 +57,76 @@ class SegscopeWidget(QWidget):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.send)
         self._build()
-        for layers in (napari_viewer.layers.events.inserted, napari_viewer.layers.events.removed):
-            layers.connect(self._list_images)
+        layer_events = napari_viewer.layers.events
+        layer_events.inserted.connect(self._list_images)
+        layer_events.removed.connect(self._list_images)
         self._list_images()
 
-    # --- what it looks like -----------------------------------------------------------------------------------------
+    # --- layout ----------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.url, self.token = QLineEdit("http://127.0.0.1:8484"), QLineEdit()
+        self.url = QLineEdit(DEFAULT_URL)
+        self.token = QLineEdit()
         self.token.setEchoMode(QLineEdit.EchoMode.Password)
         self.images = QComboBox()
         self.object = QSpinBox()
-        self.object.setRange(1, 65535)
-        self.object.valueChanged.connect(self._choose)
-        self.here = QCheckBox("here (T turns it round)")
-        self.here.setChecked(True)
-        self.here.toggled.connect(self._choose)
+        self.object.setRange(1, LARGEST_OBJECT_ID)
+        self.object.valueChanged.connect(self._apply_defaults)
+        self.positive = QCheckBox("positive (T toggles)")
+        self.positive.setChecked(True)
+        self.positive.toggled.connect(self._apply_defaults)
         self.progress = QProgressBar()
-        self.said = QLabel("Connect to a server, or start one; then choose an image.")
-        self.said.setWordWrap(True)
-        self.said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = QLabel("Connect to a server, or start one; then choose an image.")
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QVBoxLayout(self)
+        layout.addLayout(self._build_form())
+        layout.addWidget(self.status)
+        layout.addStretch()
+
+    def _build_form(self) -> QFormLayout:
         form = QFormLayout()
         form.addRow("server", self.url)
         form.addRow("token", self.token)
-        form.addRow(
-            _row(_button("Connect", self.connect_to), _button("Start one here", self.start_here))
-        )
+        connect = _button("Connect", self.connect_to)
+        start = _button("Start a server here", self.start_here)
+        form.addRow(_row(connect, start))
         form.addRow("image", self.images)
         form.addRow(_button("Segment this image", self.open_image))
         form.addRow("object", self.object)
-        form.addRow("prompts mean", self.here)
+        form.addRow("prompts", self.positive)
         form.addRow(_row(_button("Undo", self.undo), _button("Redo", self.redo)))
-        form.addRow(_button("Take over brush strokes of this slice", self.send_strokes))
-        form.addRow(_row(_button("Propagate", self.propagate), _button("Stop", self.stop)))
+        form.addRow(_button("Apply brush strokes of this slice", self.send_strokes))
+        propagate = _button("Propagate", self.propagate)
+        form.addRow(_row(propagate, _button("Stop", self.stop)))
         form.addRow(self.progress)
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addWidget(self.said)
-        layout.addStretch()
+        return form
 
     def _list_images(self, _event: Any = None) -> None:
         chosen = self.images.currentText()
         self.images.clear()
-        # judged by name: napari itself is not needed to import this module
-        self.images.addItems(
-            [layer.name for layer in self.viewer.layers if type(layer).__name__ == "Image"]
-        )
+        # compared by name, so that this module can be imported without napari
+        names = [layer.name for layer in self.viewer.layers if type(layer).__name__ == "Image"]
+        self.images.addItems(names)
         self.images.setCurrentText(chosen)
 
-    # --- the server -------------------------------------------------------------------------------------------------
+    # --- the server ------------------------------------------------------------------------------
 
     def connect_to(self) -> None:
-        """Connect to the server whose address is written above."""
-        url, token = self.url.text().strip(), self.token.text().strip() or None
+        """Connect to the server at the address in the form."""
+        token = self.token.text().strip() or None
         try:
-            client = Client(url, token)
+            client = Client(self.url.text().strip(), token)
         except ValueError as error:
-            self.said.setText(str(error))
+            self.status.setText(str(error))
             return
-        self._do("connecting", client.project, lambda told: self._connected(client, told))
+        self._do("connecting", client.project, lambda project: self._connected(client, project))
 
-    def _connected(self, client: Client, told: dict[str, Any]) -> None:
+    def _connected(self, client: Client, project: dict[str, Any]) -> None:
         self.client = client
-        self.said.setText(
-            f"Connected to segscope {told['version']}, model {told['model']}. Choose an image."
-        )
+        version = project["version"]
+        model = project["model"]
+        self.status.setText(f"Connected to segscope {version}, model {model}. Choose an image.")
 
     def start_here(self) -> None:
         """Start a server on this machine."""
@@ -133,166 +139,190 @@ class SegscopeWidget(QWidget):
         self.connect_to()
 
     def open_image(self) -> None:
-        """Send the chosen image and begin."""
-        if self.client is None or not self.images.currentText():
-            self.said.setText("Connect to a server and open an image first.")
+        """Upload the chosen image and open its session."""
+        name = self.images.currentText()
+        if self.client is None or not name:
+            self.status.setText("Connect to a server and open an image first.")
             return
-        self._leave()
-        try:  # adds layers, which belongs into this thread
-            self.work = Work(
-                self.viewer, self.viewer.layers[self.images.currentText()], self.client
-            )
+        self._close_session()
+        try:
+            # adds layers, which only this thread may do
+            session = ImageSession(self.viewer, self.viewer.layers[name], self.client)
         except (ServerError, ValueError) as error:
-            self.said.setText(str(error))
+            self.status.setText(str(error))
             return
-        work = self.work
-        work.points.events.data.connect(self._changed)
-        work.shapes.events.data.connect(self._changed)
-        for layer in (
-            self.viewer,
-            work.points,
-            work.shapes,
-            work.labels,
-        ):  # keys of layers hide those of the viewer
-            for key, name in KEYS.items():
-                layer.bind_key(key, self._key(name), overwrite=True)
-        self.viewer.layers.selection.active = work.points
-        work.points.mode = "add"
-        self._choose()
-        self.said.setText(
-            "Click points, draw rectangles and paths; N is the next object, G carries on, Z goes back."
+        self.session = session
+        session.points.events.data.connect(self._layer_changed)
+        session.shapes.events.data.connect(self._layer_changed)
+        # keys of a layer take precedence over those of the viewer
+        for layer in (self.viewer, session.points, session.shapes, session.labels):
+            self._bind_keys(layer)
+        self.viewer.layers.selection.active = session.points
+        session.points.mode = "add"
+        self._apply_defaults()
+        self.status.setText(
+            "Click points, draw rectangles and paths. N: next object, G: propagate, Z: undo."
         )
 
-    def _key(self, name: str) -> Callable[[Any], None]:
-        def pressed(_: Any) -> None:
-            getattr(self, name)()
+    def _bind_keys(self, layer: Any) -> None:
+        actions = {
+            "t": self.toggle_sign,
+            "n": self.next_object,
+            "g": self.propagate,
+            "z": self.undo,
+            "Shift-Z": self.redo,
+        }
+        for key, action in actions.items():
+            layer.bind_key(key, _key_handler(action), overwrite=True)
 
-        return pressed
+    # --- prompts ---------------------------------------------------------------------------------
 
-    # --- prompts ----------------------------------------------------------------------------------------------------
+    def _apply_defaults(self, _value: Any = None) -> None:
+        if self.session is not None:
+            self.session.object_id = self.object.value()
+            self.session.positive = self.positive.isChecked()
+            self.session.apply_defaults()
 
-    def _choose(self, _value: Any = None) -> None:
-        if self.work is not None:
-            self.work.object_id, self.work.positive = self.object.value(), self.here.isChecked()
-            self.work.set_defaults()
-
-    def turn(self) -> None:
-        """New points mean the opposite."""
-        self.here.toggle()
+    def toggle_sign(self) -> None:
+        """Switch between positive and negative prompts."""
+        self.positive.toggle()
 
     def next_object(self) -> None:
-        """New prompts belong to a further object."""
-        used = 0 if self.work is None else int(self.work.canvas.labels.max(initial=0))
-        self.object.setValue(max(used, self.object.value()) + 1)
+        """Let new prompts be for a new object."""
+        largest = self.object.value()
+        if self.session is not None:
+            largest = max(largest, int(self.session.label_map.labels.max(initial=0)))
+        self.object.setValue(largest + 1)
 
-    def _changed(self, _event: Any) -> None:
-        if self.work is not None and not self.work.settling:
-            self._timer.start(SETTLED_MS)
+    def _layer_changed(self, _event: Any) -> None:
+        if self.session is not None and not self.session.is_refreshing:
+            self._timer.start(SEND_DELAY_MS)
 
     def send(self) -> None:
-        """Send what was drawn since."""
-        work = self.work
-        if work is not None:
-            drawn = work.drawn()
-            self._do("asking", lambda: work.send(drawn), self._drawn)
+        """Send the prompts that changed."""
+        session = self.session
+        if session is not None:
+            layers = session.layer_prompts()
+            self._do("segmenting", lambda: session.send(layers), self._show_changes)
 
     def send_strokes(self) -> None:
-        """Take the slice over as it was painted in the layer of masks."""
-        work = self.work
-        if work is not None:
-            frame = self.frame()
-            labels = np.array(work.labels.data if work.flat else work.labels.data[frame], np.uint16)
-            self._do("taking strokes over", lambda: work.send_strokes(frame, labels), self._drawn)
+        """Set the masks of the current slice to what was painted in the layer of masks."""
+        session = self.session
+        if session is None:
+            return
+        frame = self.current_frame()
+        painted = session.labels.data
+        if not session.flat:
+            painted = painted[frame]
+        labels = np.array(painted, np.uint16)
+        self._do(
+            "applying brush strokes",
+            lambda: session.send_strokes(frame, labels),
+            self._show_changes,
+        )
 
-    def _drawn(self, frames: set[int]) -> None:
-        if self.work is not None:
-            self.work.redraw()
-            self.said.setText(f"{len(frames)} slice{'' if len(frames) == 1 else 's'} changed")
+    def _show_changes(self, frames: set[int]) -> None:
+        if self.session is None:
+            return
+        self.session.redraw()
+        noun = "slices"
+        if len(frames) == 1:
+            noun = "slice"
+        self.status.setText(f"{len(frames)} {noun} changed")
 
-    def frame(self) -> int:
-        """The slice in view."""
-        return 0 if self.work is None or self.work.flat else int(self.viewer.dims.current_step[-3])
+    def current_frame(self) -> int:
+        """The current slice."""
+        if self.session is None or self.session.flat:
+            return 0
+        return int(self.viewer.dims.current_step[-3])
 
     def undo(self) -> None:
-        """Take the latest command back."""
-        self._step(redo=False)
+        """Undo the latest command."""
+        session = self.session
+        if session is not None:
+            frame = self.current_frame()
+            self._do("undo", lambda: session.undo(frame), lambda _: session.refresh())
 
     def redo(self) -> None:
-        """Do again what was undone."""
-        self._step(redo=True)
+        """Redo the command that was undone last."""
+        session = self.session
+        if session is not None:
+            frame = self.current_frame()
+            self._do("redo", lambda: session.redo(frame), lambda _: session.refresh())
 
-    def _step(self, *, redo: bool) -> None:
-        work = self.work
-        if work is not None:
-            frame = self.frame()
-            self._do(
-                "redo" if redo else "undo",
-                lambda: work.undo(frame, redo=redo),
-                lambda _: work.refresh(),
-            )
-
-    # --- propagation ------------------------------------------------------------------------------------------------
+    # --- propagation -----------------------------------------------------------------------------
 
     def propagate(self) -> None:
-        """Carry all objects through the slices."""
-        work = self.work
-        if work is None:
+        """Track all objects through the slices or frames."""
+        session = self.session
+        if session is None:
             return
         self._stop.clear()
 
-        def carry() -> int:
+        def run() -> int:
             done = 0
-            for done, total in work.propagate():
+            for done, total in session.propagate():
                 self._signals.progress.emit(done, total)
                 if self._stop.is_set():
                     break
             return done
 
-        self._do("propagating", carry, lambda done: self._drawn(set(range(done))))
+        self._do("propagating", run, lambda done: self._show_changes(set(range(done))))
 
     def stop(self) -> None:
-        """Stop the propagation; what was found stays."""
+        """Stop the propagation; its masks so far remain."""
         self._stop.set()
 
     def _show_progress(self, done: int, total: int) -> None:
         self.progress.setRange(0, total)
         self.progress.setValue(done)
-        if self.work is not None and self.frame() < len(self.work.canvas.labels):
-            self.work.redraw()
+        if self.session is not None and self.current_frame() < len(self.session.label_map.labels):
+            self.session.redraw()
 
-    # --- threads ----------------------------------------------------------------------------------------------------
+    # --- threads ---------------------------------------------------------------------------------
 
-    def _do(self, what: str, step: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do a step in the thread that talks, and go on in this one."""
-        self.said.setText(f"{what} ...")
+    def _do(
+        self, description: str, step: Callable[[], Result], then: Callable[[Result], None]
+    ) -> None:
+        """Run a step in the request thread, then continue in this one with its result."""
+        self.status.setText(f"{description} ...")
         future = self._thread.submit(step)
-        future.add_done_callback(lambda found: self._signals.done.emit((found, then)))
+        future.add_done_callback(lambda done: self._signals.done.emit((done, then)))
 
     def _finish(self, item: tuple[Future[Any], Callable[[Any], None]]) -> None:
         future, then = item
         error = future.exception()
-        if isinstance(error, LeaseExpired):
-            self.said.setText(f"{error} Press 'Segment this image' again; nothing is lost.")
-        elif isinstance(error, (ServerError, NoServer)):
-            self.said.setText(str(error))
-        elif error is not None:
-            raise error
-        else:
+        if error is None:
             then(future.result())
+        elif isinstance(error, LeaseExpired):
+            self.status.setText(f"{error} Press 'Segment this image' again; no work is lost.")
+        elif isinstance(error, (ServerError, NoServer)):
+            self.status.setText(str(error))
+        else:
+            raise error
 
-    def _leave(self) -> None:
-        if self.work is not None:
-            self.work.close()
-            self.work = None
+    def _close_session(self) -> None:
+        if self.session is not None:
+            self.session.close()
+            self.session = None
 
     def closeEvent(self, event: Any) -> None:
-        """Give everything back."""
+        """Release the session and stop the server, if this widget started it."""
         self._stop.set()
-        self._leave()
+        self._close_session()
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self.server is not None:
-            self.server.end()
+            self.server.stop()
         super().closeEvent(event)
+
+
+def _key_handler(action: Callable[[], None]) -> Callable[[Any], None]:
+    """A handler as napari calls it, with the layer."""
+
+    def handle(_layer: Any) -> None:
+        action()
+
+    return handle
 
 
 def _button(text: str, pressed: Callable[[], None]) -> QPushButton:

@@ -1,1 +1,1 @@
-"""What the module does, without 3D Slicer: geometry, talking to the server, running in the background."""
+"""The parts of the module that need no 3D Slicer: geometry, the session, background work."""

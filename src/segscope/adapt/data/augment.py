@@ -1,7 +1,6 @@
-"""Augmentation: a change is drawn into a value, then applied to frames and labels alike.
+"""Augmentation: a change is drawn as a value, then applied to frames and labels alike.
 
-On torch alone: torchvision cannot be installed beside the CPU build of torch that is used here
-without replacing it.
+Written with torch alone, because installing torchvision would replace the CPU build of torch.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-PLAIN_TURN = 0.15  # share of changes whose angle is drawn freely, not only among quarter turns
+FREE_TURN = 0.15  # share of changes with a free angle, not only quarter turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +22,8 @@ class Change:
 
     Attributes:
         mirror: left and right swapped.
-        quarters: turns by 90 degrees.
-        turn: further angle in radians.
+        quarters: number of turns by 90 degrees.
+        turn: additional angle in radians.
         zoom: factor of size around the centre.
         shift_xy: in shares of the sides.
         gamma, gain, offset: of intensities from 0 to 1: gain * value ** gamma + offset.
@@ -51,7 +50,7 @@ class Change:
         """Frames (F, row, column, 3) and labels (P, F, row, column) with the geometric part
         applied.
 
-        What lies beyond the edge is mirrored, in frames and labels alike.
+        Beyond the edge both are continued by reflection.
         """
         if self.mirror:
             rgb = rgb[:, :, ::-1]
@@ -66,7 +65,7 @@ class Change:
         height, width = rgb.shape[1:3]
         cos = math.cos(self.turn) / self.zoom
         sin = math.sin(self.turn) / self.zoom
-        # grid_sample counts both sides from -1 to 1, so a turn on an oblong frame needs their ratio
+        # grid_sample scales both sides to -1 ... 1, so a turn on an oblong frame needs their ratio
         matrix = torch.tensor(
             [
                 [cos, -sin * height / width, self.shift_xy[0]],
@@ -76,63 +75,69 @@ class Change:
         grid = F.affine_grid(matrix[None], [1, 1, height, width], align_corners=False)
         moved = _sample(torch.from_numpy(rgb).permute(0, 3, 1, 2).flatten(0, 1), grid, "bilinear")
         labels = _sample(torch.from_numpy(planes.astype(np.int32)).flatten(0, 1), grid, "nearest")
-        frames = (
-            moved.round()
-            .clamp(0, 255)
-            .to(torch.uint8)
-            .view(len(rgb), 3, height, width)
-            .permute(0, 2, 3, 1)
-        )
-        return np.ascontiguousarray(frames.numpy()), labels.numpy().astype(np.uint16).reshape(
-            planes.shape
-        )
+        frames = _to_bytes(moved).view(len(rgb), 3, height, width).permute(0, 2, 3, 1)
+        moved_planes = labels.numpy().astype(np.uint16).reshape(planes.shape)
+        return np.ascontiguousarray(frames.numpy()), moved_planes
 
     def shade(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Frames (F, row, column, 3) with the intensity part applied; all frames alike but for the
-        noise.
+        """Frames (F, row, column, 3) with the intensity part applied, equally to all frames except
+        for the noise.
         """
         if (self.gamma, self.gain, self.offset, self.blur, self.noise) == (1.0, 1.0, 0.0, 0.0, 0.0):
             return rgb
         table = self.gain * (np.arange(256, dtype=np.float32) / 255) ** self.gamma + self.offset
         values = torch.from_numpy(table[rgb]).permute(0, 3, 1, 2)
         if self.blur:
-            values = _blurred(values, self.blur)
+            values = _blur(values, self.blur)
         if self.noise:
             rng = np.random.default_rng(self.seed)
-            # grey in, grey out: a network may read colour noise as something
+            # the same noise in all channels, so that grey images stay grey
             grain = rng.standard_normal((len(rgb), 1, *values.shape[-2:]), dtype=np.float32)
             values = values + self.noise * torch.from_numpy(grain)
-        shown = (values * 255).round().clamp(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(shown.permute(0, 2, 3, 1).numpy())
+        return np.ascontiguousarray(_to_bytes(values * 255).permute(0, 2, 3, 1).numpy())
 
 
 SAME = Change()
 
 
 def draw(rng: np.random.Generator, strength: float) -> Change:
-    """A change; `strength` 0 gives none, 1 the full range."""
+    """A random change; `strength` 0 gives none, 1 the full range."""
     if strength <= 0:
         return SAME
     noisy, blurred, moved = rng.random(3) < strength * np.array([0.3, 0.15, 0.8])
-    turned = rng.random() < PLAIN_TURN + 0.35 * strength
-    return Change(
-        mirror=bool(rng.random() < 0.5),
-        quarters=int(rng.integers(4)) if rng.random() < 0.5 * strength else 0,
-        turn=float(rng.uniform(-0.35, 0.35) * strength) if turned else 0.0,
-        zoom=float(np.exp(rng.uniform(-0.22, 0.22) * strength)) if moved else 1.0,
-        shift_xy=(
-            float(rng.uniform(-0.1, 0.1) * strength),
-            float(rng.uniform(-0.1, 0.1) * strength),
-        )
-        if moved
-        else (0.0, 0.0),
-        gamma=float(np.exp(rng.uniform(-0.35, 0.35) * strength)),
-        gain=float(1 + rng.uniform(-0.2, 0.2) * strength),
-        offset=float(rng.uniform(-0.1, 0.1) * strength),
-        blur=float(rng.uniform(0.4, 1.2)) if blurred else 0.0,
-        noise=float(rng.uniform(0.01, 0.06) * strength) if noisy else 0.0,
-        seed=int(rng.integers(2**31)),
-    )
+    turned = rng.random() < FREE_TURN + 0.35 * strength
+    mirror = bool(rng.random() < 0.5)
+    quarters = 0
+    if rng.random() < 0.5 * strength:
+        quarters = int(rng.integers(4))
+    turn = 0.0
+    if turned:
+        turn = _uniform(rng, 0.35) * strength
+    zoom = 1.0
+    shift = (0.0, 0.0)
+    if moved:
+        zoom = float(np.exp(_uniform(rng, 0.22) * strength))
+        shift = (_uniform(rng, 0.1) * strength, _uniform(rng, 0.1) * strength)
+    gamma = float(np.exp(_uniform(rng, 0.35) * strength))
+    gain = 1 + _uniform(rng, 0.2) * strength
+    offset = _uniform(rng, 0.1) * strength
+    blur = 0.0
+    if blurred:
+        blur = float(rng.uniform(0.4, 1.2))
+    noise = 0.0
+    if noisy:
+        noise = float(rng.uniform(0.01, 0.06) * strength)
+    seed = int(rng.integers(2**31))
+    return Change(mirror, quarters, turn, zoom, shift, gamma, gain, offset, blur, noise, seed)
+
+
+def _uniform(rng: np.random.Generator, limit: float) -> float:
+    """A number from -limit to limit."""
+    return float(rng.uniform(-limit, limit))
+
+
+def _to_bytes(values: torch.Tensor) -> torch.Tensor:
+    return values.round().clamp(0, 255).to(torch.uint8)
 
 
 def _sample(maps: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
@@ -142,7 +147,7 @@ def _sample(maps: torch.Tensor, grid: torch.Tensor, mode: str) -> torch.Tensor:
     )[0]
 
 
-def _blurred(values: torch.Tensor, spread: float) -> torch.Tensor:
+def _blur(values: torch.Tensor, spread: float) -> torch.Tensor:
     reach = math.ceil(2 * spread)
     if min(values.shape[-2:]) <= reach:
         return values

@@ -1,8 +1,8 @@
-"""Examples: what one place of a batch trains on; a pure function of seed, step and place, so
+"""Examples: what one place of a batch trains on; a pure function of seed, step and place, so that
 resumed runs see the same.
 
 An example is drawn in two parts. The view (augmentation, window) follows from the frame and a
-variant number, so that frozen encoders need to see each view once; the prompts follow from step and
+variant number, so that frozen encoders encode each view once; the prompts follow from step and
 place.
 """
 
@@ -10,49 +10,74 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from segscope.adapt import window
 from segscope.adapt.data import augment
+from segscope.adapt.data.scans import Scan
 from segscope.adapt.data.training_set import Gathered, Item, Thing
-from segscope.adapt.training.settings import Settings
-from segscope.prompts import Prompt
+from segscope.adapt.training.settings import BOXES, TrainingSettings
+from segscope.inference.crop import Crop
+from segscope.models.engine import Features, WindowRule
+from segscope.prompts import Box, Prompt
 from segscope.simulate import simulator
 from segscope.simulate.plan import Plan
 
 LEAST = 6
-"""Pixels on the grid below which a thing in a window is not asked for."""
+"""Pixels on the grid below which an object in a window is not prompted."""
 
-INSIDE = 0.6
-"""Share of a thing that a window must show for it to be asked for, unless the window was made for
-it.
+LEAST_SHARE = 0.0015
+"""Share of the grid below which an object that the window was not drawn for is not prompted."""
+
+ATTEMPTS = 4
+"""Views drawn of a frame until an object is visible; the last one is not augmented."""
+
+BOX_FACTORS = (1.4, 2.3)
+"""Sides of windows around a box while training, in its longer sides: people draw boxes loosely, and
+corrections see other windows.
 """
+
+CLIP_FACTORS = (2.0, 3.2)
+"""The same for clips: tracking leaves room to move."""
+
+CLICK_SHARES = WindowRule().click_shares
+"""Sides of windows around a click, in sides of the frame."""
+
+LOOSE_BOX = Plan.parse("box.jitter:share=0.1")
+
+PROMPT_KINDS = {
+    "box": "box",
+    "click": "point",
+    "points": "point",
+    "scribble": "scribble",
+    "mask": "mask",
+    "lasso": "mask",
+}
+"""Kind of prompt that the simulators of a family make."""
 
 
 @dataclass(eq=False)
 class Example:
-    """A image or a clip, truth, and what is said about it.
+    """An image or a clip with its truth and its prompts.
 
     The grid is the frame or window reduced to at most `Sampler.grid` pixels on the longer side.
     Truth and prompts are on it, so `Features` used with them should say `size_hw=example.grid_hw`;
     `adapted.features` leaves that to `on_grid`.
 
     Attributes:
-        rgb: (F, row, column, 3) uint8, what the engine encodes.
+        rgb: (F, row, column, 3) uint8, as the engine encodes it.
         truth: (O, F, row, column) bool on the grid; at least one object is on frame `at`. No
             objects without truth.
-        labels: what each object is.
+        labels: of each object.
         classes: (F, row, column) int64 on the grid: 0 background, k + 1 for class k.
-        plans: of each object.
+        plans: prompts and corrections planned for each object.
         prompts: opening prompts of each object on frame `at`, in pixels of the grid.
         at: the prompted frame.
-        rng: for all further chance.
-        key: equal keys have equal `rgb`; None for views that do not come again.
+        rng: generator for everything random that follows.
+        key: equal keys have equal `rgb`; None for views that do not recur.
         labelled: whether there is a truth.
         source: case and frame, for messages.
     """
@@ -82,17 +107,17 @@ class Sampler:
     Attributes:
         labelled, unlabelled: frames to draw from.
         settings: of the run.
-        zoom: whether the engine looks through windows.
-        promptable: whether examples are about objects (else about class maps of whole frames).
+        zoom: whether the engine sees windows of a frame.
+        promptable: whether examples have prompted objects, else class maps of whole frames.
         frames: of one example; fewer where a stack is shorter.
         grid: longer side of the grid, in pixels.
-        variants: views of each frame that come again; 0 for new ones each time.
-        more: examples without truth in a batch, beside those with.
+        variants: recurring views of each frame; 0 for new ones each time.
+        more: examples without truth in a batch, in addition to those with truth.
     """
 
     labelled: Gathered
     unlabelled: Gathered
-    settings: Settings
+    settings: TrainingSettings
     zoom: bool
     promptable: bool = True
     frames: int = 1
@@ -107,7 +132,7 @@ class Sampler:
 
     @property
     def lap(self) -> float:
-        """Steps after which every frame has been seen."""
+        """Steps after which every frame has been used."""
         more = 0.0
         if self.more:
             more = len(self.unlabelled.items) / self.more
@@ -118,30 +143,31 @@ class Sampler:
         places have truth.
         """
         batch = self.settings.batch
-        source, turn = (
-            (self.labelled, step * batch + place)
-            if place < batch
-            else (self.unlabelled, step * self.more + place - batch)
-        )
-        number = self._shuffled(len(source.items), turn)
+        if place < batch:
+            source = self.labelled
+            turn = step * batch + place
+        else:
+            source = self.unlabelled
+            turn = step * self.more + place - batch
+        number = self._shuffle(len(source.items), turn)
         rng = np.random.default_rng((self.settings.seed, 4, step, place))
         variant = None
         if self.variants:
             variant = int(rng.integers(self.variants))
-        # a view that no thing survives, which small things at an edge may meet, is drawn anew; at
-        # last unchanged
-        for attempt in range(4):
-            made = self._view(source, number, variant, attempt, rng)
-            if made is not None:
-                return made
-        raise AssertionError(f"nothing to be seen on {source.items[number]}")
+        # small objects at an edge may be lost in a view, then another one is drawn
+        for attempt in range(ATTEMPTS):
+            example = self._draw(source, number, variant, attempt, rng)
+            if example is not None:
+                return example
+        raise AssertionError(f"no object is visible on {source.items[number]}")
 
-    def _shuffled(self, count: int, turn: int) -> int:
-        """Every frame once before any comes again, in an order of its own each time."""
+    def _shuffle(self, count: int, turn: int) -> int:
+        """Every frame once before any comes again, each time in another order."""
         lap, place = divmod(turn, count)
-        return int(np.random.default_rng((self.settings.seed, 3, lap)).permutation(count)[place])
+        order = np.random.default_rng((self.settings.seed, 3, lap)).permutation(count)
+        return int(order[place])
 
-    def _view(
+    def _draw(
         self,
         source: Gathered,
         number: int,
@@ -149,132 +175,159 @@ class Sampler:
         attempt: int,
         rng: np.random.Generator,
     ) -> Example | None:
+        """An example of a frame; None when the view shows none of its objects."""
         item = source.items[number]
-        if variant is None:
-            fixed = rng
-        else:
-            fixed = np.random.default_rng((self.settings.seed, 5, number, variant, attempt))
         scan = source.scans[item.case]
-        first, frames = _clip(item, len(scan.rgb), self.frames, fixed)
-        change = augment.draw(fixed, self.settings.augment if attempt < 3 else 0.0)
-        rgb, planes = change.move(scan.rgb[frames], scan.planes[:, frames])
-        shown = window.whole(rgb.shape[1:3])
-        chosen = None
-        own = None
-        if self.promptable and item.things and self.zoom:
-            chosen = item.things[int(fixed.integers(len(item.things)))]
-            own = self._plan(fixed)
-            found = self._window(planes, chosen, own, first, fixed)
-            if found is None:
-                return None
-            shown = found
-        rgb = change.shade(window.cut_rgb(rgb, shown))
-        planes = reduce(window.cut(planes, shown), self.grid)
-        if self.promptable:
-            things = self._things(item, planes[:, first], chosen, rng)
-        else:
-            things = []
-        if self.promptable and item.things and not things:
+        view_rng = rng
+        key = None
+        if variant is not None:
+            view_rng = np.random.default_rng((self.settings.seed, 5, number, variant, attempt))
+            key = (source is self.labelled, number, variant, attempt)
+        view = self._draw_view(scan, item, attempt, view_rng)
+        if view is None:
             return None
-        truth = None
+        things = []
+        if self.promptable:
+            things = self._select_objects(item, view, rng)
+            if item.things and not things:
+                return None
+        plans = tuple(self._plan_of(thing, view, rng) for thing in things)
+        truth = np.zeros((0, *view.planes.shape[1:]), bool)
         if things:
-            truth = np.stack([planes[thing.plane] == thing.value for thing in things])
-        plans = tuple(
-            own if own is not None and thing is chosen else self._plan(rng) for thing in things
-        )
+            truth = np.stack([view.planes[thing.plane] == thing.value for thing in things])
+        masks = truth[:, view.first : view.first + 1]
+        prompts = [plan.first(mask, rng) for plan, mask in zip(plans, masks, strict=True)]
         return Example(
-            rgb=rgb,
-            truth=np.zeros((0, *planes.shape[1:]), bool) if truth is None else truth,
+            rgb=view.rgb,
+            truth=truth,
             labels=tuple(thing.label for thing in things),
-            classes=source.class_map(planes, scan.names),
+            classes=source.class_map(view.planes, scan.names),
             plans=plans,
-            prompts=tuple(
-                tuple(each.first(truth[k, first : first + 1], rng))
-                for k, each in enumerate(plans)
-                if truth is not None
-            ),
-            at=first,
+            prompts=tuple(tuple(each) for each in prompts),
+            at=view.first,
             rng=rng,
-            key=None if variant is None else (source is self.labelled, number, variant, attempt),
+            key=key,
             labelled=item.labelled,
             source=f"{source.scans.cases[item.case].id}, frame {item.frame}",
         )
 
-    def _plan(self, rng: np.random.Generator) -> Plan:
-        weights = np.array([weight for weight, _ in self.settings.prompts])
-        return Plan.parse(
-            self.settings.prompts[int(rng.choice(len(weights), p=weights / weights.sum()))][1]
-        )
-
-    def _window(
-        self,
-        planes: NDArray[np.uint16],
-        thing: Thing,
-        plan: Plan,
-        first: int,
-        rng: np.random.Generator,
-    ) -> window.Window | None:
-        """Where to look for a thing, as its prompts would have it; None when the change moved it
-        out of sight.
-        """
-        masks = planes[thing.plane] == thing.value
-        here = masks[first]
-        if here.sum() < LEAST:
+    def _draw_view(
+        self, scan: Scan, item: Item, attempt: int, rng: np.random.Generator
+    ) -> _View | None:
+        """An augmented view of a frame or clip; None when its object has left it."""
+        first, frames = _draw_clip(item, len(scan.rgb), self.frames, rng)
+        strength = self.settings.augment
+        if attempt == ATTEMPTS - 1:
+            strength = 0.0
+        change = augment.draw(rng, strength)
+        rgb, planes = change.move(scan.rgb[frames], scan.planes[:, frames])
+        crop: Crop | None = Crop.whole((rgb.shape[1], rgb.shape[2]))
+        target = None
+        plan = None
+        if self.promptable and item.things and self.zoom:
+            target = item.things[int(rng.integers(len(item.things)))]
+            plan = self._draw_plan(rng)
+            masks = planes[target.plane] == target.value
+            crop = _draw_window(masks, plan, first, rng)
+        if crop is None:
             return None
-        size = here.shape
-        if len(masks) > 1:
-            return window.around(_box(masks.any(axis=0)), size, float(rng.uniform(*window.CLIP)))
-        if plan.opening.startswith(("box", "mask", "lasso")):
-            prompt = Plan.parse("box.jitter:share=0.1").first(here[None], rng)[0]
-            return window.around(prompt.xyxy, size, float(rng.uniform(*window.FACTORS)))  # type: ignore[union-attr]
-        x0, y0, x1, y1 = _box(here)
-        rows, columns = np.nonzero(here)
-        k = int(rng.integers(len(rows)))
-        shares = [
-            share
-            for share in window.SHARES
-            if share == 1.0
-            or (share * size[1] >= 0.8 * (x1 - x0) and share * size[0] >= 0.8 * (y1 - y0))
-        ]
-        share = shares[int(rng.integers(len(shares)))]
-        return window.at(columns[k] + 0.5, rows[k] + 0.5, share, size)
+        rgb = change.shade(np.ascontiguousarray(rgb[:, crop.rows, crop.columns]))
+        planes = reduce_labels(planes[..., crop.rows, crop.columns], self.grid)
+        return _View(rgb, planes, first, target, plan)
 
-    def _things(
-        self, item: Item, planes: NDArray[np.uint16], chosen: Thing | None, rng: np.random.Generator
-    ) -> list[Thing]:
-        """Things to ask for on the prompted frame (plane, row, column) of the grid; the chosen one
-        first.
-        """
-        seen = []
-        for thing in item.things:
-            area = int((planes[thing.plane] == thing.value).sum())
-            if area >= LEAST:
-                seen.append((thing, area))
-        if chosen is None:
-            order = rng.permutation(len(seen))[: self.settings.objects].tolist()
-            return [seen[k][0] for k in order]
-        if chosen not in [thing for thing, _ in seen]:
+    def _draw_plan(self, rng: np.random.Generator) -> Plan:
+        weights = np.array([weight for weight, _ in self.settings.prompts])
+        number = int(rng.choice(len(weights), p=weights / weights.sum()))
+        return Plan.parse(self.settings.prompts[number][1])
+
+    def _plan_of(self, thing: Thing, view: _View, rng: np.random.Generator) -> Plan:
+        if thing is view.target and view.plan is not None:
+            return view.plan
+        return self._draw_plan(rng)
+
+    def _select_objects(self, item: Item, view: _View, rng: np.random.Generator) -> list[Thing]:
+        """Objects to prompt on the prompted frame; the target of the view first."""
+        planes = view.planes[:, view.first]
+        areas = {thing: int((planes[thing.plane] == thing.value).sum()) for thing in item.things}
+        visible = [thing for thing in item.things if areas[thing] >= LEAST]
+        target = view.target
+        if target is None:
+            order = rng.permutation(len(visible))[: self.settings.objects].tolist()
+            return [visible[k] for k in order]
+        if target not in visible:
             return []
-        least = 0.0015 * planes.shape[-2] * planes.shape[-1]
+        least = LEAST_SHARE * planes.shape[-2] * planes.shape[-1]
         others = [
             thing
-            for thing, area in seen
-            if thing is not chosen and area >= least and _held(planes, thing)
+            for thing in visible
+            if thing is not target and areas[thing] >= least and _is_mostly_inside(planes, thing)
         ]
         order = rng.permutation(len(others))[: self.settings.objects - 1].tolist()
-        return [chosen, *(others[k] for k in order)]
+        return [target, *(others[k] for k in order)]
 
 
-def _clip(item: Item, length: int, frames: int, rng: np.random.Generator) -> tuple[int, list[int]]:
-    """Place of the item's frame in a clip, and the clip's frames, which may run backwards."""
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What is seen of a frame or a clip.
+
+    Attributes:
+        rgb: (F, row, column, 3) uint8.
+        planes: (plane, F, row, column) object numbers on the grid.
+        first: the prompted frame.
+        target: the object that the window was drawn for; None for whole frames.
+        plan: its prompts.
+    """
+
+    rgb: NDArray[np.uint8]
+    planes: NDArray[np.uint16]
+    first: int
+    target: Thing | None
+    plan: Plan | None
+
+
+def _draw_window(
+    masks: NDArray[np.bool_], plan: Plan, first: int, rng: np.random.Generator
+) -> Crop | None:
+    """Window on an object (F, row, column), of the kind that its prompts lead to; None when the
+    augmentation moved it out of the frame.
+    """
+    here: NDArray[np.bool_] = masks[first]
+    if here.sum() < LEAST:
+        return None
+    size = (here.shape[0], here.shape[1])
+    if len(masks) > 1:
+        factor = float(rng.uniform(*CLIP_FACTORS))
+        return Crop.around(_box(np.any(masks, axis=0)), size, factor=factor)
+    if plan.opening.startswith(("box", "mask", "lasso")):
+        box = LOOSE_BOX.first(here[None], rng)[0]
+        assert isinstance(box, Box)
+        return Crop.around(box.xyxy, size, factor=float(rng.uniform(*BOX_FACTORS)))
+    rows, columns = np.nonzero(here)
+    k = int(rng.integers(len(rows)))
+    x0, y0, x1, y1 = _box(here)
+    wide = 0.8 * (x1 - x0)
+    high = 0.8 * (y1 - y0)
+    large = [share for share in CLICK_SHARES if share * size[1] >= wide and share * size[0] >= high]
+    if 1.0 not in large:
+        large = [1.0, *large]
+    share = large[int(rng.integers(len(large)))]
+    x = columns[k] + 0.5
+    y = rows[k] + 0.5
+    return Crop.share((x, y, x, y), size, share)
+
+
+def _draw_clip(
+    item: Item, length: int, frames: int, rng: np.random.Generator
+) -> tuple[int, list[int]]:
+    """Position of the item's frame in a clip, and the clip's frames, which may run backwards."""
     count = min(frames, length)
     if count == 1:
         return 0, [item.frame]
     start = int(np.clip(item.frame - rng.integers(count), 0, length - count))
-    chosen = list(range(start, start + count))
+    clip = list(range(start, start + count))
     if rng.random() < 0.5:
-        chosen.reverse()
-    return chosen.index(item.frame), chosen
+        clip.reverse()
+    return clip.index(item.frame), clip
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -283,16 +336,17 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _held(planes: NDArray[np.uint16], thing: Thing) -> bool:
-    """Whether a window shows a thing that it was not made for well enough: it does not run out of
-    it on two sides.
+def _is_mostly_inside(planes: NDArray[np.uint16], thing: Thing) -> bool:
+    """Whether a window that was not drawn for an object shows it well enough to prompt it: it is
+    cut off on one side at most.
     """
     x0, y0, x1, y1 = _box(planes[thing.plane] == thing.value)
     height, width = planes.shape[-2:]
-    return (x0 == 0) + (y0 == 0) + (x1 == width) + (y1 == height) < 2
+    sides = (x0 == 0, y0 == 0, x1 == width, y1 == height)
+    return sum(sides) < 2
 
 
-def reduce(planes: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
+def reduce_labels(planes: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
     """Labels (..., row, column) with at most `side` pixels on the longer side, by nearest
     neighbours.
     """
@@ -307,35 +361,34 @@ def reduce(planes: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
     return np.ascontiguousarray(planes[..., down[:, None], across])
 
 
-def on_grid(features: Sequence[Any], example: Example) -> list[Any]:
-    """Features that take and give coordinates of the grid."""
+def on_grid(features: Sequence[Features], example: Example) -> list[Features]:
+    """Features whose coordinates are those of the grid."""
     return [replace(each, size_hw=example.grid_hw) for each in features]
 
 
 def reduced_rgb(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
-    """(F, 3, side, side) float 0 to 1: frames squashed to a square, for networks that take no
+    """(F, 3, side, side) float 0 to 1: frames squashed to a square, for networks that do not use an
     engine's pixels.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 255
     return F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
-def check_plans(settings: Settings, prompts: Sequence[str]) -> Settings:
-    """Settings without the plans that a base does not understand; boxes where none is left."""
-    kinds = {
-        "box": "box",
-        "click": "point",
-        "points": "point",
-        "scribble": "scribble",
-        "mask": "mask",
-        "lasso": "mask",
-    }
-    kept = []
-    for weight, text in settings.prompts:
-        plan = Plan.parse(text)
-        openings = [name for name in (plan.opening, plan.corrections) if name is not None]
-        if all(
-            simulator(name) and kinds.get(name.split(".")[0], "box") in prompts for name in openings
-        ):
-            kept.append((weight, text))
-    return replace(settings, prompts=tuple(kept) or ((1.0, "box.jitter:share=0.1"),))
+def drop_unsupported_plans(settings: TrainingSettings, prompts: Sequence[str]) -> TrainingSettings:
+    """Settings without the plans that need prompts which a base does not support; boxes where no
+    plan is left.
+    """
+    supported = tuple(
+        (weight, text) for weight, text in settings.prompts if _is_supported(text, prompts)
+    )
+    return replace(settings, prompts=supported or BOXES)
+
+
+def _is_supported(text: str, prompts: Sequence[str]) -> bool:
+    plan = Plan.parse(text)
+    names = [name for name in (plan.opening, plan.corrections) if name is not None]
+    for name in names:
+        family = name.partition(".")[0]
+        if not simulator(name) or PROMPT_KINDS.get(family, "box") not in prompts:
+            return False
+    return True

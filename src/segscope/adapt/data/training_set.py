@@ -1,48 +1,42 @@
-"""Training data: the cases of a data set as frames with things on them, split by patient.
-
-Scans are rendered as at inference, through one window for the stack, and kept in memory as far as a
-limit goes.
-"""
+"""Training set: the cases of a data set as frames with objects on them, split by patient."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
+from segscope.adapt.data.patients import patient_of, split_cases
+from segscope.adapt.data.scans import Scan, Scans
 from segscope.errors import UnknownName, UsageError
-from segscope.io.datasets.reading import Case, DataSet, read_image, read_target
-from segscope.render import Renderer
+from segscope.io.datasets.reading import Case, DataSet
+
+__all__ = ["Choice", "Data", "Gathered", "Item", "Scan", "Scans", "Thing", "gather", "split"]
 
 LEAST_FRAMES = 4
-"""Fewest training frames with something on them that a run starts with."""
-
-VAL_SHARE = 0.2
-"""Share of the patients that are held out where the data set names no validation cases."""
+"""Fewest training frames with an object on them that a run accepts."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What of a data set is used.
+    """Which part of a data set is used.
 
     Attributes:
-        labels: names of things, or parts of names that fit one; empty for all.
-        few: number of training patients, drawn by `seed`; 0 for all.
-        least_pixels: smaller things on a frame are left out.
+        labels: names of labels, or parts of names that match exactly one; empty for all.
+        max_patients: number of training patients, drawn by `seed`; 0 for all.
+        least_pixels: objects smaller than this on a frame are left out.
         seed: of drawing patients.
     """
 
     labels: tuple[str, ...] = ()
-    few: int = 0
+    max_patients: int = 0
     least_pixels: int = 16
     seed: int = 0
 
@@ -52,9 +46,9 @@ class Thing:
     """One object on one frame.
 
     Attributes:
-        plane: which label map of the scan.
+        plane: label map of the scan that it is in.
         value: its number there.
-        label: what it is.
+        label: its label.
         xyxy: tight box in pixels of the frame.
         pixels: its area.
     """
@@ -66,71 +60,34 @@ class Thing:
     pixels: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scan:
-    """A case in memory.
-
-    Attributes:
-        rgb: (frame, row, column, 3) uint8, as the network sees it.
-        planes: (plane, frame, row, column) numbers of objects, one plane for each truth file; 0 is
-            background.
-        names: label of each (plane, number).
-    """
-
-    rgb: NDArray[np.uint8]
-    planes: NDArray[np.uint16]
-    names: dict[tuple[int, int], str]
-
-    @property
-    def bytes(self) -> int:
-        return self.rgb.nbytes + self.planes.nbytes
-
-
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One frame of one case with the things on it; `labelled` is false where the case has no truth."""
+    """One frame of one case with the objects on it; `labelled` is false where the case has no
+    truth.
+    """
 
     case: int
     frame: int
     things: tuple[Thing, ...]
     labelled: bool = True
 
-
-class Scans:
-    """Cases by number, read when asked for; the latest are kept."""
-
-    def __init__(self, cases: Sequence[Case], side: int, limit_bytes: int = 4 * 2**30) -> None:
-        """Args:
-        cases: what there is.
-        side: longer sides of frames are reduced to so many pixels.
-        limit_bytes: memory for scans.
-        """
-        self.cases = tuple(cases)
-        self.side = side
-        self._limit = limit_bytes
-        self._held = 0
-        self._kept: OrderedDict[int, Scan] = OrderedDict()
-
-    def __getitem__(self, case: int) -> Scan:
-        found = self._kept.get(case)
-        if found is None:
-            found = read_scan(self.cases[case], self.side)
-            self._kept[case] = found
-            self._held += found.bytes
-            while self._held > self._limit and len(self._kept) > 1:
-                self._held -= self._kept.popitem(last=False)[1].bytes
-        return found
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Plain values that distinguish it from any other frame and selection of objects."""
+        things = [
+            (each.plane, each.value, each.label, each.xyxy, each.pixels) for each in self.things
+        ]
+        return self.case, self.frame, things, self.labelled
 
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What is trained on, or validated on.
+    """Frames to train on, or to validate on.
 
     Attributes:
         scans: the cases.
         items: frames in a fixed order.
-        classes: names of the labels that count, in order; class k + 1 of a class map is
-            `classes[k]`.
+        classes: names of the labels in use, in order; class k + 1 of a class map is `classes[k]`.
     """
 
     scans: Scans
@@ -141,21 +98,17 @@ class Gathered:
     def groups(self) -> tuple[str, ...]:
         """Patients, in order."""
         cases = self.scans.cases
-        return tuple(
-            dict.fromkeys(cases[item.case].group or cases[item.case].id for item in self.items)
-        )
+        return tuple(dict.fromkeys(patient_of(cases[item.case]) for item in self.items))
 
     def class_map(
         self, planes: NDArray[Any], names: dict[tuple[int, int], str]
     ) -> NDArray[np.int64]:
-        """(plane, frame, row, column) numbers of objects as (frame, row, column) numbers of
-        classes.
-        """
-        out = np.zeros(planes.shape[1:], np.int64)
+        """Object numbers (plane, frame, row, column) as class numbers (frame, row, column)."""
+        classes = np.zeros(planes.shape[1:], np.int64)
         for (plane, value), label in names.items():
             if label in self.classes:
-                out[planes[plane] == value] = 1 + self.classes.index(label)
-        return out
+                classes[planes[plane] == value] = 1 + self.classes.index(label)
+        return classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +119,7 @@ class Data:
         name: of the set.
         train, val: frames of different patients.
         unlabelled: frames without truth, for methods that use them.
-        card: what an adaptation says of its data.
+        card: description of the data in a saved adaptation.
     """
 
     name: str
@@ -177,12 +130,20 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """Tells this choice of frames and things from any other; 16 hex digits."""
+        """Distinguishes this selection of frames and objects from any other; 16 hex digits."""
         digest = hashlib.sha256(self.name.encode())
         for part in (self.train, self.val, self.unlabelled):
             for item in part.items:
-                digest.update(f"{part.scans.cases[item.case].id} {item}".encode())
+                digest.update(f"{part.scans.cases[item.case].id} {item.key}".encode())
         return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Cases of one part of the data, and all their frames."""
+
+    scans: Scans
+    items: list[Item]
 
 
 def gather(
@@ -194,174 +155,128 @@ def gather(
     unlabelled: bool = False,
     progress: Progress | None = None,
 ) -> Data:
-    """Read what a choice says of one or several data sets.
+    """Read the chosen part of one or several data sets.
 
     Args:
         sets: from `segscope.io.datasets.reading.dataset`.
         choice: labels, number of patients ...
-        side: longer sides of frames are reduced to so many pixels, which loses nothing that the
-            network would see.
-        empty: whether frames without any thing count as well, for methods without prompts.
+        side: frames are reduced to this many pixels on the longer side, which loses nothing that
+            the network would see.
+        empty: whether frames without any object are used as well, for methods without prompts.
         unlabelled: whether cases without truth are read too.
         progress: called with (cases read, cases to read).
 
     Raises:
-        UsageError: no truth, too few frames or patients, a label that is not there.
+        UsageError: no truth, too few frames or patients, an unknown label.
     """
     name = " + ".join(each.name for each in sets)
-    train_cases, val_cases, more = split(
+    train_cases, val_cases, unlabelled_cases = split(
         [case for each in sets for case in each.cases], choice, name
     )
-    given = (train_cases, val_cases, more if unlabelled else [])
-    todo = sum(map(len, given))
+    if not unlabelled:
+        unlabelled_cases = []
+    parts = _read_parts((train_cases, val_cases, unlabelled_cases), side, choice, progress)
+    every_item = [item for part in parts for item in part.items]
+    labels = sorted({thing.label for item in every_item for thing in item.things})
+    classes = _match_labels(choice.labels, labels, name)
+    train, val, rest = (_select(part, classes, empty=empty) for part in parts)
+    _check_size(train, val, name)
+    return Data(name, train, val, rest, _describe(sets, choice, train, val, rest))
+
+
+def split(
+    cases: Sequence[Case], choice: Choice, name: str
+) -> tuple[list[Case], list[Case], list[Case]]:
+    """Cases to train on, to validate on, and without truth; see `split_cases`."""
+    return split_cases(cases, name, max_patients=choice.max_patients, seed=choice.seed)
+
+
+def _read_parts(
+    parts: Sequence[Sequence[Case]], side: int, choice: Choice, progress: Progress | None
+) -> list[_Part]:
+    """All frames of the cases of each part."""
+    total = sum(len(cases) for cases in parts)
     done = 0
-    parts: list[tuple[Scans, list[Item]]] = []
-    for cases in given:
+    read = []
+    for cases in parts:
         scans = Scans(cases, side)
-        items = list[Item]()
+        items: list[Item] = []
         for number in range(len(cases)):
-            items += _items(scans, number, choice.least_pixels)
+            items += _find_objects(scans, number, choice.least_pixels)
             done += 1
             if progress is not None:
-                progress(done, todo)
-        parts.append((scans, items))
-    labels = sorted({thing.label for _, items in parts for item in items for thing in item.things})
-    classes = _chosen(choice.labels, labels, name)
-    found = []
-    for scans, items in parts:
-        kept = (
-            replace(item, things=tuple(t for t in item.things if t.label in classes))
-            for item in items
-        )
-        found.append(
-            Gathered(scans, tuple(i for i in kept if i.things or empty or not i.labelled), classes)
-        )
-    train, val, rest = found
-    _enough(train, val, name, classes)
-    return Data(name, train, val, rest, _card(sets, choice, train, val, rest))
+                progress(done, total)
+        read.append(_Part(scans, items))
+    return read
 
 
-def read_scan(case: Case, side: int) -> Scan:
-    """A case in memory, its frames reduced to `side` pixels on the longer side where they are
-    larger.
-    """
-    stack = read_image(case)
-    frames = Renderer(stack)
-    size = _reduced(stack.size_hw, side)
-    rgb = np.stack(
-        [_resize(frames[index], size, Image.Resampling.BOX) for index in range(len(stack))]
-    )
-    planes = np.zeros((len(case.targets), len(stack), *size), np.uint16)
-    names: dict[tuple[int, int], str] = {}
-    for plane, target in enumerate(case.targets):
-        masks = read_target(target, stack)
-        names |= {
-            (plane, key): name or target.label or "object" for key, name in masks.names.items()
-        }
-        for index, labels in enumerate(masks.iter_labels()):
-            planes[plane, index] = _resize(labels, size, Image.Resampling.NEAREST)
-    return Scan(rgb, planes, names)
-
-
-def _reduced(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = min(1.0, side / max(size_hw))
-    return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
-
-
-def _resize(frame: NDArray[Any], size_hw: tuple[int, int], how: Image.Resampling) -> NDArray[Any]:
-    if frame.shape[:2] == size_hw:
-        return frame
-    wide = (
-        frame.dtype == np.uint16
-    )  # Pillow knows no 16-bit nearest neighbours for all versions; 32 bit it does
-    image = Image.fromarray(frame.astype(np.int32) if wide else frame)
-    return np.asarray(image.resize(size_hw[::-1], how)).astype(frame.dtype)
-
-
-def _items(scans: Scans, number: int, least: int) -> list[Item]:
+def _find_objects(scans: Scans, number: int, least_pixels: int) -> list[Item]:
+    """The frames of a case with the objects on them."""
     scan = scans[number]
     things: list[list[Thing]] = [[] for _ in scan.rgb]
     for plane, frames in enumerate(scan.planes):
         for frame, labels in enumerate(frames):
-            areas = np.bincount(labels.ravel())
-            for value, where in enumerate(ndimage.find_objects(labels.astype(np.int32)), 1):
-                if where is None or areas[value] < least:
-                    continue
-                box = (where[1].start, where[0].start, where[1].stop, where[0].stop)
-                name = scan.names.get((plane, value), "object")
-                things[frame].append(Thing(plane, value, name, box, int(areas[value])))
+            things[frame] += _objects_of(labels, plane, scan, least_pixels)
     labelled = bool(scans.cases[number].targets)
-    return [Item(number, frame, tuple(on), labelled) for frame, on in enumerate(things)]
+    return [Item(number, frame, tuple(on_it), labelled) for frame, on_it in enumerate(things)]
 
 
-# --- who is in which part ------------------------------------------------------------------------
+def _objects_of(
+    labels: NDArray[np.uint16], plane: int, scan: Scan, least_pixels: int
+) -> list[Thing]:
+    """The objects of one label map (row, column) that are large enough."""
+    areas = np.bincount(labels.ravel())
+    objects = []
+    for value, slices in enumerate(ndimage.find_objects(labels.astype(np.int32)), 1):
+        if slices is None or areas[value] < least_pixels:
+            continue
+        rows, columns = slices
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        label = scan.names.get((plane, value), "object")
+        objects.append(Thing(plane, value, label, box, int(areas[value])))
+    return objects
 
 
-def split(
-    cases: list[Case], choice: Choice, name: str
-) -> tuple[list[Case], list[Case], list[Case]]:
-    """Cases to train on, to validate on, and without truth; a patient is in one of the first two
-    only.
-    """
-    known = [case for case in cases if case.targets]
-    unlabelled = [case for case in cases if not case.targets and case.split == "train"]
-    if not known:
-        raise UsageError(f"no case of {name} has a truth to learn from; adaptation needs masks")
-    train = [case for case in known if case.split == "train"]
-    val = [case for case in known if case.split == "val"]
-    rng = np.random.default_rng((choice.seed, 1))
-    patients = sorted({_patient(case) for case in train})
-    if not val:
-        if len(patients) < 2:
-            raise UsageError(
-                f"{name} holds {len(patients)} patient (group) to train on; two are needed, one to train on and one to "
-                "validate on. Add a case of another patient, or name one with split `val`"
-            )
-        held = max(1, round(VAL_SHARE * len(patients)))
-        out = {patients[k] for k in rng.permutation(len(patients))[:held].tolist()}
-        val = [case for case in train if _patient(case) in out]
-    inside = {_patient(case) for case in val}
-    train = [case for case in train if _patient(case) not in inside]
-    if choice.few:
-        patients = sorted({_patient(case) for case in train})
-        if choice.few > len(patients):
-            raise UsageError(
-                f"--few {choice.few}: {name} holds {len(patients)} patients to train on; take fewer"
-            )
-        order = np.random.default_rng((choice.seed, 2)).permutation(len(patients)).tolist()
-        drawn = {patients[k] for k in order[: choice.few]}
-        # what --few leaves out may still serve methods that learn without truth
-        unlabelled += [replace(case, targets=()) for case in train if _patient(case) not in drawn]
-        train = [case for case in train if _patient(case) in drawn]
-    return train, val, unlabelled
+def _select(part: _Part, classes: tuple[str, ...], *, empty: bool) -> Gathered:
+    """The frames of a part with objects of some classes, or without any where that is allowed."""
+    items = []
+    for item in part.items:
+        things = tuple(thing for thing in item.things if thing.label in classes)
+        if things or empty or not item.labelled:
+            items.append(replace(item, things=things))
+    return Gathered(part.scans, tuple(items), classes)
 
 
-def _patient(case: Case) -> str:
-    return case.group or case.id
-
-
-def _chosen(wanted: Iterable[str], labels: Sequence[str], name: str) -> tuple[str, ...]:
-    """Labels that are asked for by name, or by a part of a name that fits one only."""
-    found: list[str] = []
-    for text in wanted:
-        plain = text.strip().lower()
-        exact = [label for label in labels if label.lower() == plain]
-        near = exact or [label for label in labels if plain and plain in label.lower()]
-        if len(near) != 1:
+def _match_labels(requested: Iterable[str], labels: Sequence[str], name: str) -> tuple[str, ...]:
+    """Labels that are requested by name, or by a part of a name that matches exactly one."""
+    matched: list[str] = []
+    for text in requested:
+        label = _match_label(text.strip().lower(), labels)
+        if label is None:
             raise UnknownName(f"label in {name}", text, labels, f"It holds: {', '.join(labels)}.")
-        found += [label for label in near if label not in found]
-    return tuple(found or labels)
+        if label not in matched:
+            matched.append(label)
+    return tuple(matched or labels)
 
 
-def _enough(train: Gathered, val: Gathered, name: str, classes: Sequence[str]) -> None:
+def _match_label(text: str, labels: Sequence[str]) -> str | None:
+    matches = [label for label in labels if label.lower() == text]
+    if text and not matches:
+        matches = [label for label in labels if text in label.lower()]
+    if len(matches) != 1:
+        return None
+    return matches[0]
+
+
+def _check_size(train: Gathered, val: Gathered, name: str) -> None:
     what = "frames with a truth"
-    if classes:
-        what = f"frames with {' or '.join(classes[:4])}"
-    seen = sum(1 for item in train.items if item.things)
-    if seen < LEAST_FRAMES:
+    if train.classes:
+        what = f"frames with {' or '.join(train.classes[:4])}"
+    frames = sum(1 for item in train.items if item.things)
+    if frames < LEAST_FRAMES:
         raise UsageError(
-            f"{name} gives {seen} training {what}; at least {LEAST_FRAMES} are needed, and 20 are a good start. "
-            "Annotate more, take another data set, or ask for fewer --labels"
+            f"{name} gives {frames} training {what}; at least {LEAST_FRAMES} are needed, and 20 "
+            "are a good start. Annotate more, use another data set, or request other --labels"
         )
     if not any(item.things for item in val.items):
         raise UsageError(
@@ -369,28 +284,26 @@ def _enough(train: Gathered, val: Gathered, name: str, classes: Sequence[str]) -
         )
 
 
-def _card(
+def _describe(
     sets: Sequence[DataSet], choice: Choice, train: Gathered, val: Gathered, unlabelled: Gathered
 ) -> dict[str, Any]:
-    cases = [*train.scans.cases, *val.scans.cases]
-    licences = sorted(
-        {each.licence for each in sets if each.licence}
-        | {case.licence for case in cases if case.licence}
-    )
+    """The data card; its keys are part of the format of saved adaptations."""
+    licences = {each.licence for each in sets}
+    licences |= {case.licence for part in (train, val) for case in part.scans.cases}
     card: dict[str, Any] = {
         "sets": [each.name for each in sets],
-        "licences": licences or ["unknown"],
+        "licences": sorted(licence for licence in licences if licence) or ["unknown"],
         "labels": list(train.classes),
-        "few": choice.few,
+        "few": choice.max_patients,
         "least_pixels": choice.least_pixels,
         "seed": choice.seed,
     }
-    for part, found in (("train", train), ("val", val), ("unlabelled", unlabelled)):
-        used = sorted({item.case for item in found.items})
-        card[part] = {
-            "patients": len(found.groups),
-            "cases": [found.scans.cases[number].id for number in used],
-            "frames": len(found.items),
-            "things": sum(len(item.things) for item in found.items),
+    for name, part in (("train", train), ("val", val), ("unlabelled", unlabelled)):
+        used = sorted({item.case for item in part.items})
+        card[name] = {
+            "patients": len(part.groups),
+            "cases": [part.scans.cases[number].id for number in used],
+            "frames": len(part.items),
+            "things": sum(len(item.things) for item in part.items),
         }
     return card

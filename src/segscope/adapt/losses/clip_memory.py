@@ -1,34 +1,33 @@
-"""Recall: what the objects of a clip are remembered by while they are carried from frame to frame,
-with gradients.
-
-The same banks as in prediction: prompted frames count from both sides, tracked ones only in the
-direction in which they were passed; pointers of prompted frames count once they were passed.
+"""Clip memory: memories of the objects of a clip while they are tracked from frame to frame, with
+gradients. Banks are those of prediction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from segscope.models.engine import NO_HINT, Bank, Decoded, Engine, Features, Memory
+from segscope.inference.memory_bank import Step, build_bank, decode_tracked
+from segscope.memory import Fifo, Past
+from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
 
-ABSENT = -1024.0
-"""Logit of every pixel of an object that is not on the frame, as prediction has it."""
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class Recall:
+class ClipMemory:
     """Memories of O objects of one clip.
 
     Attributes:
-        engine: whose they are.
+        engine: makes and reads them.
         length: frames of the clip, or of the stack that it stands for.
-        thrifty: whether attention is computed twice instead of kept for the way back.
+        thrifty: whether attention is computed twice instead of stored for the gradient.
         anchors: memories of prompted frames, by frame.
         tracked: memories of the others.
         passed: direction, 1 or -1, in which each of the others was tracked.
@@ -49,26 +48,21 @@ class Recall:
         """
         engine = self.engine
         banks = self.banks(frame, step)
+        attend = engine.attend
         if self.thrifty:
-            seen = again(engine.attend, features, banks)
-        else:
-            seen = engine.attend(features, banks)
-        hints = [NO_HINT] * len(banks)
-        if engine.uses_previous_logits:
-            before = self.answers.get(frame - step)
-            nothing = torch.full((1, 1), ABSENT, device=engine.device)
-            lasts = [
-                nothing if before is None else before.logits[k, 0].detach()
-                for k in range(len(banks))
-            ]
-            hints = [replace(NO_HINT, last=last) for last in lasts]
-        many = engine.multimask(0, tracking=True)
-        return engine.decode(features, hints, multimask=many, conditioned=seen), seen
+            attend = partial(checkpointed, engine.attend)
+        conditioned = attend(features, banks)
+        before = self.answers.get(frame - step)
+        previous: list[Tensor | None] = [None] * len(banks)
+        if before is not None:
+            previous = [logits.detach() for logits in before.logits[:, 0]]
+        return decode_tracked(engine, features, conditioned, previous), conditioned
 
-    def keep(self, features: Features, frame: int, answer: Decoded, step: int) -> None:
+    def store(self, features: Features, frame: int, answer: Decoded, step: int) -> None:
         """Remember an answer (M = 1) that tracking gave."""
-        answer = gated(answer)
-        self.answers[frame], self.passed[frame] = answer, step
+        answer = answer.detach_scores().present()
+        self.answers[frame] = answer
+        self.passed[frame] = step
         self.tracked[frame] = self.engine.remember(
             features, answer, prompted=[False] * len(answer.logits)
         )
@@ -76,18 +70,19 @@ class Recall:
     def anchor(self, features: Features, frame: int, answer: Decoded) -> None:
         """Remember an answer (M = 1) to prompts.
 
-        Engines that look through windows answer prompts in windows of their own, so prediction
-        hands their masks over as masks; here too.
+        Engines with a window rule answer prompts in windows other than that of tracking, so
+        prediction hands their masks over as masks; here too.
         """
-        if self.engine.card.zoom:
+        answer = answer.detach_scores()
+        if self.engine.window_rule is not None:
             masks = self.engine.to_frame(answer.logits[:, :1].detach(), features.size_hw) > 0
             _, self.anchors[frame] = self.engine.remember_masks(features, masks.float())
-            self.answers[frame] = _plain(answer)
         else:
-            answer = self.answers[frame] = gated(answer)
+            answer = answer.present()
             self.anchors[frame] = self.engine.remember(
                 features, answer, prompted=[True] * len(answer.logits)
             )
+        self.answers[frame] = answer
 
     def anchor_masks(self, features: Features, frame: int, masks: Tensor) -> Decoded:
         """Take (O, row, column) masks as answers, remember them, and give them as such."""
@@ -99,51 +94,48 @@ class Recall:
     def detach(self) -> None:
         """Let no gradient flow further back than this."""
         for memories in (self.anchors, self.tracked):
-            for frame, held in memories.items():
-                memories[frame] = [
-                    replace(one, map=one.map.detach(), pointer=one.pointer.detach()) for one in held
-                ]
+            for frame, of_objects in memories.items():
+                memories[frame] = [_detached(memory) for memory in of_objects]
 
     def banks(self, frame: int, step: int) -> list[Bank]:
         """What each object's tracking attends to on a frame that is reached in direction `step`."""
         count = len(next(iter(self.anchors.values())))
-        return [self._bank(k, frame, step) for k in range(count)]
-
-    def _bank(self, k: int, frame: int, step: int) -> Bank:
-        longest = min(self.length, self.engine.pointer_limit)
-        anchors = [((frame - at) * step, self.anchors[at][k]) for at in sorted(self.anchors)]
-        maps = [(0, memory) for _, memory in anchors]
-        pointers = [(distance, memory) for distance, memory in anchors if distance >= 0]
-        for distance in range(1, max(longest, self.engine.memory_frames)):
-            past = frame - distance * step
-            if past in self.anchors or self.passed.get(past) != step:
-                continue
-            if distance < self.engine.memory_frames:
-                maps.append((distance, self.tracked[past][k]))
-            if distance < longest:
-                pointers.append((distance, self.tracked[past][k]))
-        return Bank(maps, pointers, longest)
+        at = Step(frame, step, self.length)
+        return [build_bank(self.engine, _OfObject(self, k, step), at, Fifo()) for k in range(count)]
 
 
-def again(function: Callable[..., Any], *given: Any) -> Any:
-    """A function's value; what it computes on the way is computed anew when gradients need it."""
+@dataclass(frozen=True, slots=True)
+class _OfObject:
+    """Memories of object `k` on one way; see `segscope.inference.memory_bank.ObjectMemories`."""
+
+    clip: ClipMemory
+    k: int
+    direction: int
+
+    @property
+    def anchors(self) -> Collection[int]:
+        return self.clip.anchors.keys()
+
+    def is_tracked(self, frame: int) -> bool:
+        return frame not in self.clip.anchors and self.clip.passed.get(frame) == self.direction
+
+    def describe(self, frame: int, distance: int) -> Past:
+        memory = self.load(frame)
+        return Past(distance, memory.iou, memory.object_score, lambda _other: 1.0)
+
+    def load(self, frame: int, *, pointer_only: bool = False) -> Memory:
+        memories = self.clip.anchors.get(frame) or self.clip.tracked[frame]
+        return memories[self.k]
+
+
+def _detached(memory: Memory) -> Memory:
+    return replace(memory, map=memory.map.detach(), pointer=memory.pointer.detach())
+
+
+def checkpointed(function: Callable[..., T], *arguments: object) -> T:
+    """A function's value; intermediate results are computed a second time when gradients need
+    them.
+    """
     if not torch.is_grad_enabled():
-        return function(*given)
-    return checkpoint(function, *given, use_reentrant=False)
-
-
-def gated(answer: Decoded) -> Decoded:
-    """An answer as prediction keeps it: empty for objects that the network says are not there."""
-    answer = _plain(answer)
-    if answer.object_score is None:
-        return answer
-    here = (answer.object_score > 0)[:, None, None, None]
-    return replace(answer, logits=torch.where(here, answer.logits, ABSENT))
-
-
-def _plain(answer: Decoded) -> Decoded:
-    """An answer whose scores, which memory keeps as bare numbers, carry no gradient."""
-    score = None
-    if answer.object_score is not None:
-        score = answer.object_score.detach()
-    return replace(answer, iou=answer.iou.detach(), object_score=score)
+        return function(*arguments)
+    return cast(T, checkpoint(function, *arguments, use_reentrant=False))

@@ -8,7 +8,7 @@ the best of three masks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,14 +17,12 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import iou_loss, mask_loss, presence_loss
-from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method import Adapted, Terms, mean_terms
+from segscope.inference.constants import CLAMP
+from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features
-from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
+from segscope.prompts import Prompt
 from segscope.simulate.plan import Plan
-
-CLAMP = 32.0  # bounds of earlier logits, as prediction has them
-GIVEN = 10.0  # logit of a mask that somebody gave
-CLICKS_PER_SCRIBBLE = 5
 
 
 @dataclass(frozen=True)
@@ -39,45 +37,13 @@ class Weights:
 USUAL = Weights()
 
 
-def hint_of(prompts: Sequence[Prompt], previous: Tensor | None = None) -> DecoderPrompt:
-    """Prompts of one object on one image as an engine takes them.
-
-    Args:
-        prompts: in the order they were made; the latest box counts, a mask supersedes what came
-            before it.
-        previous: (row, column) logits of an earlier answer; they come before a mask.
-    """
-    box: tuple[float, float, float, float] | None = None
-    points: list[Point] = []
-    for prompt in prompts:
-        match prompt:
-            case MaskPrompt():
-                box = None
-                points = []
-                start = torch.from_numpy(
-                    np.where(prompt.mask, np.float32(GIVEN), np.float32(-GIVEN))
-                )
-                if previous is None:
-                    previous = start
-            case Box():
-                box = prompt.xyxy
-            case Scribble():
-                points += prompt.points(CLICKS_PER_SCRIBBLE)
-            case Point():
-                points.append(prompt)
-    xy = np.array([(point.x, point.y) for point in points], dtype=np.float64).reshape(-1, 2)
-    return DecoderPrompt(
-        xy, np.array([point.positive for point in points], dtype=bool), box, previous
-    )
-
-
 def prompted_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights = USUAL) -> Terms:
     """Mean loss of prompts and corrections on the prompted frame of each example."""
     parts = []
     for example in batch:
         features = on_grid(adapted.features(example), example)
         parts.append(interactive(adapted.engine, features[example.at], example, weights))
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return mean_terms(parts)
 
 
 def interactive(
@@ -93,63 +59,80 @@ def interactive(
         "loss", and for the curves "dice" of the first answers.
     """
     truth = torch.from_numpy(example.truth[:, example.at]).to(engine.device)
-    talks = [
-        _Talk(plan, list(prompts))
+    exchanges = [
+        Exchange(plan, list(prompts))
         for plan, prompts in zip(example.plans, example.prompts, strict=True)
     ]
     losses: list[Tensor] = []
     dice: list[float] = []
-    for number in range(max(talk.plan.rounds for talk in talks)):
-        going = [k for k, talk in enumerate(talks) if number < talk.plan.rounds and not talk.done]
-        for members, multimask in _alike(engine, talks, going):
-            hints = [hint_of(talks[k].given, talks[k].previous) for k in members]
-            decoded = engine.decode(features, hints, multimask=multimask)
-            loss, found, low = answer_loss(
+    for number in range(max(exchange.plan.rounds for exchange in exchanges)):
+        open_ = [k for k, exchange in enumerate(exchanges) if exchange.is_open(number)]
+        for members, multimask in _by_multimask(engine, exchanges, open_):
+            prompts = [exchanges[k].decoder_prompt() for k in members]
+            decoded = engine.decode(features, prompts, multimask=multimask)
+            loss, masks, low = answer_loss(
                 engine, decoded, truth[members], features.size_hw, weights
             )
             losses += list(loss)
             for row, k in enumerate(members):
                 if number == 0:
-                    dice.append(_dice(found[row], truth[k]))
-                talks[k].go_on(number, low[row], found[row], example, k)
-    device = truth.device
+                    dice.append(_dice(masks[row], truth[k]))
+                if number + 1 < exchanges[k].plan.rounds:
+                    exchanges[k].correct(low[row], masks[row], example, k)
     return {
         "loss": torch.stack(losses).mean(),
-        "dice": torch.tensor(float(np.mean(dice)), device=device),
+        "dice": torch.tensor(float(np.mean(dice)), device=truth.device),
     }
 
 
 @dataclass(eq=False)
-class _Talk:
-    """What has been said about one object, and answered."""
+class Exchange:
+    """Prompts for one object, and the latest answer.
+
+    Attributes:
+        plan: of the prompts.
+        prompts: made so far.
+        previous: (row, column) logits of the latest answer.
+        finished: whether there is nothing left to correct.
+    """
 
     plan: Plan
-    given: list[Prompt]
+    prompts: list[Prompt]
     previous: Tensor | None = None
-    done: bool = False
+    finished: bool = False
 
-    def go_on(self, number: int, low: Tensor, found: Tensor, example: Example, k: int) -> None:
-        """Correct an answer: logits (row, column) of the decoder, mask (row, column) on the grid."""
-        if number + 1 >= self.plan.rounds:
-            return
+    def is_open(self, number: int) -> bool:
+        """Whether a round takes place."""
+        return number < self.plan.rounds and not self.finished
+
+    def decoder_prompt(self) -> DecoderPrompt:
+        """All prompts so far as the decoder takes them."""
+        return decoder_prompt(self.prompts, self.previous)
+
+    def correct(self, low: Tensor, mask: Tensor, example: Example, k: int) -> None:
+        """Correct an answer: logits (row, column) of the decoder, mask (row, column) on the
+        grid.
+        """
         self.previous = low.clamp(-CLAMP, CLAMP)
-        mask: NDArray[np.bool_] = found.cpu().numpy()
+        answer: NDArray[np.bool_] = mask.cpu().numpy()
         truth = example.truth[k, example.at]
-        more = self.plan.correct(truth[None], mask[None], example.rng, tuple(self.given), frame=0)
-        self.given += more
-        self.done = not more
+        corrections = self.plan.correct(
+            truth[None], answer[None], example.rng, tuple(self.prompts), frame=0
+        )
+        self.prompts += corrections
+        self.finished = not corrections
 
 
-def _alike(
-    engine: Engine, talks: Sequence[_Talk], going: Sequence[int]
+def _by_multimask(
+    engine: Engine, exchanges: Sequence[Exchange], members: Sequence[int]
 ) -> list[tuple[list[int], bool]]:
-    """Objects that are asked for one mask, and those asked for three."""
+    """Objects that are answered with one mask, and those with three."""
     groups: dict[bool, list[int]] = {}
-    for k in going:
-        hint = hint_of(talks[k].given, talks[k].previous)
-        many = engine.multimask(hint.clicks, tracking=False) and hint.previous is None
+    for k in members:
+        prompt = exchanges[k].decoder_prompt()
+        many = engine.multimask(prompt.clicks, tracking=False) and prompt.previous is None
         groups.setdefault(many, []).append(k)
-    return [(members, many) for many, members in groups.items()]
+    return [(numbers, many) for many, numbers in groups.items()]
 
 
 def answer_loss(
@@ -186,23 +169,8 @@ def answer_loss(
     return loss, full.detach()[rows, best] > 0, decoded.logits.detach()[rows, best].float()
 
 
-def _dice(found: Tensor, truth: Tensor) -> float:
-    sizes = float(found.sum() + truth.sum())
+def _dice(mask: Tensor, truth: Tensor) -> float:
+    sizes = float(mask.sum() + truth.sum())
     if sizes:
-        return 2 * float((found & truth).sum()) / sizes
+        return 2 * float((mask & truth).sum()) / sizes
     return 1.0
-
-
-def best_of(decoded: Decoded) -> Decoded:
-    """The candidate with the highest predicted IoU of each object, as a `Decoded` with M = 1."""
-    rows = torch.arange(len(decoded.iou), device=decoded.iou.device)
-    best = decoded.iou.argmax(1)
-    tokens = decoded.tokens
-    if tokens is not None and tokens.shape[1] > 1:
-        tokens = tokens[rows, best][:, None]
-    return replace(
-        decoded,
-        logits=decoded.logits[rows, best][:, None],
-        iou=decoded.iou[rows, best][:, None],
-        tokens=tokens,
-    )

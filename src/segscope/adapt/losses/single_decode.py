@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, on_grid
-from segscope.adapt.losses.interactive import hint_of
 from segscope.adapt.losses.mask_losses import bce, dice_loss
-from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method import Adapted, Terms, mean_terms
+from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.models.engine import Engine, Features
 
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -40,15 +40,14 @@ def opening_loss(
         )
         for example in batch
     ]
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return mean_terms(parts)
 
 
 def opening_terms(engine: Engine, features: Features, example: Example, measure: Measure) -> Terms:
     """The same of one image: "loss", and for the curves "dice"."""
     truth = torch.from_numpy(example.truth[:, example.at]).to(engine.device)
-    decoded = engine.decode(
-        features, [hint_of(prompts) for prompts in example.prompts], multimask=False
-    )
+    prompts = [decoder_prompt(each) for each in example.prompts]
+    decoded = engine.decode(features, prompts, multimask=False)
     full = engine.to_frame(decoded.logits, features.size_hw)[:, 0]
     dice = 1 - dice_loss(full.detach().sign() * 99, truth, smooth=1e-6).mean()
     return {"loss": measure(full, truth).mean(), "dice": dice}

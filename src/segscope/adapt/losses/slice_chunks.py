@@ -1,41 +1,16 @@
-"""Chunks of neighbouring slices that pass an encoder together: to loss, in validation, and in use."""
+"""Chunks of neighbouring slices that pass an encoder together, to loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import torch
 
-from segscope.adapt import window
 from segscope.adapt.data.sampler import LEAST, Example, on_grid
-from segscope.adapt.data.training_set import Gathered, Item
 from segscope.adapt.losses.interactive import interactive
 from segscope.adapt.losses.single_decode import Measure, opening_terms
-from segscope.adapt.method import Adapted, Terms
-from segscope.adapt.networks import encoder_blocks
-from segscope.adapt.validation.frames import MOST, validate_with
-from segscope.models.engine import Engine, Features
-
-
-def see(engine: Engine, depth: int) -> None:
-    """Let prediction hand an engine `depth` neighbouring slices at a time; see
-    `segscope.inference.crop`.
-    """
-    held: Any = engine
-    held.depth = depth
-    held.encode_together = partial(encoder_blocks.encode_together, engine)
-
-
-def chunk(frame: int, length: int, depth: int) -> range:
-    """The slices that pass the encoder together with one: the stack in chunks, the last one shifted
-    to be whole.
-    """
-    depth = min(depth, length)
-    start = min(frame // depth * depth, length - depth)
-    return range(start, start + depth)
+from segscope.adapt.method import Adapted, Terms, mean_terms
 
 
 def chunk_loss(adapted: Adapted, batch: Sequence[Example], measure: Measure | None = None) -> Terms:
@@ -60,7 +35,7 @@ def chunk_loss(adapted: Adapted, batch: Sequence[Example], measure: Measure | No
         parts.append(
             {name: torch.stack([each[name] for each in slices]).mean() for name in slices[0]}
         )
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return mean_terms(parts)
 
 
 def _slice(example: Example, frame: int) -> Example | None:
@@ -85,18 +60,3 @@ def _slice(example: Example, frame: int) -> Example | None:
         prompts=tuple(prompts),
         at=frame,
     )
-
-
-def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, float]:
-    """As `segscope.adapt.validation.frames.validate`, with the slices around each encoded together
-    with it.
-    """
-    depth = getattr(adapted.engine, "depth", 1)
-
-    def features(item: Item, shown: window.Window) -> Features:
-        rgb = cases.scans[item.case].rgb
-        members = chunk(item.frame, len(rgb), depth)
-        cuts = [window.cut_rgb(rgb[k][None], shown)[0] for k in members]
-        return encoder_blocks.encode_together(adapted.engine, cuts)[members.index(item.frame)]
-
-    return validate_with(adapted, cases, features, most)

@@ -1,46 +1,55 @@
 """BioSAM-2, arXiv 2408.03286: SAM 2 fine-tuned on one set of biomedical images, volumes or
 videos, still prompted.
 
-Nothing is added to the network; what is trained differs between the paper and its code, and the
+Nothing is added to the network. What is trained differs between the paper and its code, and the
 presets offer both:
 
     paper   image encoder and mask decoder; prompt encoder and memory frozen; images one by one
     code    mask decoder, memory attention and memory encoder; images attend to a bank of 16
-    earlier ones video   the paper's parts and memory, on clips: the training of `medsam2` with this
-    method's prompts
+            earlier ones
+    video   the paper's parts and memory, on clips: the training of `medsam2` with this method's
+            prompts
 
-Where this differs from the code: a click is (x, y), not (row, column); images are normalised as
-SAM 2 does; the loss is SAM 2's (`objective="dicece"` is the code's); the rate falls. In `code` the
-newest entries of the bank keep a gradient, or the memory encoder would never learn; each class of
-things has a bank of its own; some images are answered without the bank, as the adaptation is
-used: at test time a bank would make results depend on the order of images and leak between
-patients. An empty bank is the network's own embedding for that, not zeros.
+Differences from the code: a click is (x, y), not (row, column); images are normalised as in SAM 2;
+the loss is SAM 2's (`objective="dicece"` is the code's); the learning rate falls. In `code` the
+newest entries of the bank have a gradient, without which the memory encoder would never learn; each
+class has a bank of its own; some images are segmented without the bank, as in use: at test time a
+bank would make results depend on the order of images and leak between patients. An empty bank is
+the network's own embedding for that, not zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from segscope.adapt import method_presets
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Gathered
-from segscope.adapt.losses.clip_memory import gated
-from segscope.adapt.losses.interactive import best_of, hint_of
 from segscope.adapt.losses.mask_losses import bce, dice_loss
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
-from segscope.adapt.methods.medsam2 import Judge, MedSam2, Walk, answer_losses
-from segscope.adapt.networks.parameter_groups import DECODER, ENCODER, HIGH_RESOLUTION, PLACES
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.method import Adapted, Terms, mean_terms
+from segscope.adapt.method_presets import check_words
+from segscope.adapt.methods.medsam2.clips import AnswerLoss, answer_losses
+from segscope.adapt.methods.medsam2.method import MedSam2
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    ENCODER,
+    HIGH_RESOLUTION,
+    POSITION_TABLES,
+    count_parameters,
+    make_trainable,
+    network,
+)
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
+from segscope.inference.decoder_prompts import decoder_prompt
 from segscope.memory.sorted import outdated
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
 from segscope.models.model_cards import Card
-from segscope.models.sam2 import pick
 
 PRESETS = ("paper", "code", "video")
 LOSSES = ("sam2", "dicece")
@@ -54,31 +63,34 @@ MIX = tuple(
         f"click.random:{more + 1},most=1",
     )
 )
-"""Half boxes, half clicks anywhere in the object, with 0 to 7 corrections each; the code gives one
+"""Half boxes, half clicks anywhere in the object, with 0 to 7 corrections each; the code uses one
 prompt.
 """
+
+LONE_PROMPTS = ((0.5, MIX[0][1]), (0.5, MIX[1][1]))
+"""The same without corrections, as in the code."""
 
 BANK = ("memory_attention.", "memory_encoder.", "spatial_perceiver.")
 
 
 @dataclass(frozen=True)
-class BioSam2(Method):
-    """Train what the network has, prompted.
+class BioSam2(PromptedMethod):
+    """Train parts of the network as it is, prompted.
 
     Attributes:
         preset: "paper", "code" or "video"; see the head of this module.
         objective: "sam2" (as medsam2) or "dicece" (Dice with squares + cross-entropy, the code's).
         encoder_rate: learning rate of the image encoder, as a factor.
         clip: frames of a clip (video).
-        bank: entries of the bank of each class (code).
-        recent: so many of the newest entries keep a gradient (code).
-        alone: how often a image is answered without the bank (code).
-        thrifty: whether encoder and attention are computed twice instead of kept, to save memory.
+        bank: entries in the bank of each class (code).
+        recent: number of newest entries that have a gradient (code).
+        alone: how often an image is segmented without the bank (code).
+        thrifty: whether encoder and attention are recomputed for the gradient, to save memory.
     """
 
     name: ClassVar[str] = "biosam2"
     about: ClassVar[str] = "encoder and decoder of SAM 2, or its memory: presets paper, code, video"
-    when: ClassVar[str] = "You will go on prompting, and have a hundred images or more of one kind."
+    when: ClassVar[str] = "You will still prompt, and have a hundred images or more of one kind."
     paper: ClassVar[str] = "arXiv:2408.03286"
     dims: ClassVar = ("2d", "3d", "video")
     families: ClassVar[tuple[str, ...]] = ("sam2", "edgetam", "mini")
@@ -93,32 +105,35 @@ class BioSam2(Method):
     thrifty: bool = False
 
     def __post_init__(self) -> None:
-        method_presets.check(self, preset=PRESETS, objective=LOSSES)
-        if (
-            self.bank < 2
-            or not 0 <= self.recent <= self.bank
-            or not 0 <= self.alone <= 1
-            or self.clip < 1
-        ):
-            raise UsageError(
-                "a bank holds 2 entries or more, recent ones are part of it, alone is a share of 0 to 1"
-            )
+        check_words(self, preset=PRESETS, objective=LOSSES)
+        if self.bank < 2 or self.clip < 1:
+            raise UsageError("bank must be 2 entries or more, clip 1 frame or more")
+        if not 0 <= self.recent <= self.bank:
+            raise UsageError(f"recent must be from 0 to the size of the bank, {self.bank}")
+        if not 0 <= self.alone <= 1:
+            raise UsageError("alone is a share from 0 to 1")
 
     @classmethod
-    def suited(cls, card: Card) -> BioSam2:
-        return cls(encoder_rate=0.3 if card.family == "mini" else 0.1)
+    def default_for(cls, card: Card) -> BioSam2:
+        if card.family == "mini":
+            return cls(encoder_rate=0.3)
+        return cls()
 
-    def settings(self, card: Card, frames: int) -> Settings:
-        mini = card.family == "mini"
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
         video = self.preset == "video"
-        return Settings(
-            steps=min(3000, max(300, (5 if video else 15) * frames)),
-            rate=3e-4 if mini else 1e-4,
-            batch=2 if video and mini else 4,
-            accumulate=4 if video and not mini else 1,
-            objects=3 if mini or not video else 5,
-            prompts=MIX if self.preset != "code" else ((0.5, MIX[0][1]), (0.5, MIX[1][1])),
+        settings = TrainingSettings(
+            steps=min(3000, max(300, 15 * frames)), rate=1e-4, batch=4, objects=3, prompts=MIX
         )
+        if self.preset == "code":
+            settings = replace(settings, prompts=LONE_PROMPTS)
+        if video:
+            steps = min(3000, max(300, 5 * frames))
+            settings = replace(settings, steps=steps, accumulate=4, objects=5)
+        if card.family == "mini":
+            settings = replace(settings, rate=3e-4, objects=3)
+        if card.family == "mini" and video:
+            settings = replace(settings, batch=2, accumulate=1)
+        return settings
 
     @property
     def frozen_encoder(self) -> bool:
@@ -131,44 +146,43 @@ class BioSam2(Method):
         return 1
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
-        if self.preset == "video":
-            adapted = self._clips().attach(engine, classes)
-            return Adapted(self, engine, adapted.root, adapted.trained, rates=self._rates())
         root = network(engine)
-        return Adapted(
-            self, engine, root, release(root, *self._chosen(engine)), rates=self._rates()
-        )
+        if self.preset == "video":
+            trained = self._clip_method().attach(engine, classes).trained
+        else:
+            trained = make_trainable(root, *self._prefixes(engine))
+        rates = dict.fromkeys((*ENCODER, *HIGH_RESOLUTION), self.encoder_rate)
+        return Adapted(self, engine, root, trained, rates=rates)
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         if self.preset == "video":
-            return self._clips().parameters(engine, classes)
-        return count(network(engine), *self._chosen(engine))
+            return self._clip_method().parameters(engine, classes)
+        return count_parameters(network(engine), *self._prefixes(engine))
 
     def merge(self, adapted: Adapted) -> Engine:
         return adapted.engine
 
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
-        return self._clips().encode(adapted, example)
+        return self._clip_method().encode(adapted, example)
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
-        judge = answer_losses if self.objective == "sam2" else dice_ce
+        answer_loss: AnswerLoss = answer_losses
+        if self.objective == "dicece":
+            answer_loss = dice_ce
         if self.preset == "code":
-            parts = [banked_loss(adapted, self, example, judge) for example in batch]
-        else:
-            clips = self._clips()
-            parts = [
-                Walk(adapted, clips, example, clips.script(example), judge).loss()
-                for example in batch
-            ]
-        return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+            return mean_terms(
+                [banked_loss(adapted, self, example, answer_loss) for example in batch]
+            )
+        clips = self._clip_method()
+        return mean_terms([clips.run_clip(adapted, example, answer_loss) for example in batch])
 
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
         if self.preset == "video":
-            return self._clips().validate(adapted, cases)
+            return self._clip_method().validate(adapted, cases)
         return super().validate(adapted, cases)
 
-    def _clips(self) -> MedSam2:
-        """The training on clips that this one is a preset of; a image is a clip of one frame."""
+    def _clip_method(self) -> MedSam2:
+        """The training on clips that this one is a preset of; an image is a clip of one frame."""
         return MedSam2(
             parts=("encoder", "decoder", "memory"),
             clip=self.clip,
@@ -177,20 +191,19 @@ class BioSam2(Method):
             thrifty=self.thrifty,
         )
 
-    def _chosen(self, engine: Engine) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Beginnings of names that are trained, and of those that are not all the same."""
+    def _prefixes(self, engine: Engine) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Prefixes of what is trained, and of what stays frozen within it."""
         if self.preset == "code":
-            return (*DECODER, *BANK), (*HIGH_RESOLUTION, *PLACES)
-        unused = HIGH_RESOLUTION if engine.card.family == "mini" else ()
-        return (*ENCODER, *DECODER), (*PLACES, *unused)
-
-    def _rates(self) -> dict[str, float]:
-        return dict.fromkeys((*ENCODER, *HIGH_RESOLUTION), self.encoder_rate)
+            return (*DECODER, *BANK), (*HIGH_RESOLUTION, *POSITION_TABLES)
+        frozen: tuple[str, ...] = POSITION_TABLES
+        if engine.card.family == "mini":
+            frozen += HIGH_RESOLUTION
+        return (*ENCODER, *DECODER), frozen
 
 
 def dice_ce(engine: Engine, decoded: Decoded, truth: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """(O,) losses of the code: Dice with squares + cross-entropy of the first mask; IoU and
-    presence are not taught.
+    presence are not trained.
     """
     full = engine.to_frame(decoded.logits[:, :1], size_hw)[:, 0]
     return dice_loss(full, truth, squared=True) + bce(full, truth)
@@ -199,18 +212,20 @@ def dice_ce(engine: Engine, decoded: Decoded, truth: Tensor, size_hw: tuple[int,
 # --- the bank of unrelated images --------------------------------------------------------------
 
 Entry = dict[str, Any]
-"""A image in a bank: "map" and "pointer" of its memory, "iou", "score"; while it is recent also
-"seen", "logits" and "tokens", from which the memory is made anew, with gradients. Plain values and
-tensors: it is saved with a run.
+"""An image in a bank: "map" and "pointer" of its memory, "iou", "score". While it is recent also
+"seen", "logits" and "tokens", from which the memory is computed with gradients. Plain values and
+tensors, because a run saves it; the keys are part of the format.
 """
 
 
-def banked_loss(adapted: Adapted, method: BioSam2, example: Example, judge: Judge) -> Terms:
-    """Loss of one image whose objects attend to earlier images of their classes; it enters the
+def banked_loss(
+    adapted: Adapted, method: BioSam2, example: Example, answer_loss: AnswerLoss
+) -> Terms:
+    """Loss of one image whose objects attend to earlier images of their classes; it enters their
     banks.
     """
     engine = adapted.engine
-    banks = _opened(adapted, example)
+    banks = _open_banks(adapted, example)
     features = on_grid(adapted.features(example), example)[example.at]
     truth = torch.from_numpy(example.truth[:, example.at]).to(engine.device)
     alone = example.rng.random() < method.alone
@@ -218,43 +233,39 @@ def banked_loss(adapted: Adapted, method: BioSam2, example: Example, judge: Judg
     for label in example.labels:
         entries = banks.get(label, [])
         if alone or not entries:
-            maps.append(engine.plain(features)[0])  # type: ignore[attr-defined]
+            maps.append(engine.unconditioned(features)[0])
         else:
-            memories = [(None, remembered(engine, entry)) for entry in entries]
+            memories = [(None, restore_memory(engine, entry)) for entry in entries]
             maps.append(engine.attend(features, [Bank(memories, [], 1)])[0])
-    hints = [hint_of(prompts) for prompts in example.prompts]
+    hints = [decoder_prompt(prompts) for prompts in example.prompts]
     decoded = engine.decode(features, hints, multimask=False, conditioned=torch.stack(maps))
-    losses = judge(engine, decoded, truth, features.size_hw)
-    answer = gated(best_of(decoded))
+    losses = answer_loss(engine, decoded, truth, features.size_hw)
+    answer = decoded.best().detach_scores().present()
     with torch.no_grad():
         for k, label in enumerate(example.labels):
-            enter(
-                banks.setdefault(label, []),
-                made(engine, features, pick(answer, k)),
-                method.bank,
-                method.recent,
-            )
-        found = engine.to_frame(answer.logits[:, 0], features.size_hw) > 0
-        both = (found & truth).flatten(1).sum(1)
-        sizes = found.flatten(1).sum(1) + truth.flatten(1).sum(1)
+            entry = make_entry(engine, features, answer.pick(k))
+            add_entry(banks.setdefault(label, []), entry, method.bank, method.recent)
+        masks = engine.to_frame(answer.logits[:, 0], features.size_hw) > 0
+        both = (masks & truth).flatten(1).sum(1)
+        sizes = masks.flatten(1).sum(1) + truth.flatten(1).sum(1)
         dice = (2 * both / sizes.clamp(min=1)).mean()
     return {"loss": losses.mean(), "dice": dice}
 
 
-def _opened(adapted: Adapted, example: Example) -> dict[str, list[Entry]]:
+def _open_banks(adapted: Adapted, example: Example) -> dict[str, list[Entry]]:
     """The banks; emptied when a frame comes for the second time, which begins a new round through
     the data.
     """
-    seen: list[str] = adapted.memo.setdefault("seen", [])
-    if example.source in seen:
-        seen.clear()
+    used: list[str] = adapted.memo.setdefault("seen", [])
+    if example.source in used:
+        used.clear()
         adapted.memo["banks"] = {}
-    seen.append(example.source)
+    used.append(example.source)
     banks: dict[str, list[Entry]] = adapted.memo.setdefault("banks", {})
     return banks
 
 
-def made(engine: Engine, features: Features, answer: Decoded) -> Entry:
+def make_entry(engine: Engine, features: Features, answer: Decoded) -> Entry:
     """An entry from the answer (M = 1) for one object."""
     (memory,) = engine.remember(features, answer, prompted=[True])
     return {
@@ -268,8 +279,8 @@ def made(engine: Engine, features: Features, answer: Decoded) -> Entry:
     }
 
 
-def remembered(engine: Engine, entry: Entry) -> Memory:
-    """The memory of an entry; of a recent one with gradients for what made it."""
+def restore_memory(engine: Engine, entry: Entry) -> Memory:
+    """The memory of an entry; that of a recent one has gradients."""
     device = engine.device
     if "seen" not in entry:
         return Memory(
@@ -278,22 +289,23 @@ def remembered(engine: Engine, entry: Entry) -> Memory:
     score = torch.tensor([entry["score"]], device=device)
     iou = torch.tensor([[entry["iou"]]], device=device)
     answer = Decoded(entry["logits"].to(device), iou, score, entry["tokens"].to(device))
-    seen = entry["seen"].to(device)
-    return engine.remember(Features((seen,), (1, 1)), answer, prompted=[True])[0]
+    image = entry["seen"].to(device)
+    return engine.remember(Features((image,), (1, 1)), answer, prompted=[True])[0]
 
 
-def enter(entries: list[Entry], new: Entry, size: int, recent: int) -> None:
-    """Put an entry into a bank of at most `size`, by the code's rule where it is full; older ones
-    become plain.
+def add_entry(entries: list[Entry], new: Entry, size: int, recent: int) -> None:
+    """Put an entry into a bank of at most `size`; the code's rule decides which one a full bank
+    drops. Entries that are not among the newest `recent` lose their gradients.
     """
     if len(entries) >= size:
-        flat = torch.stack([entry["map"].float().flatten() for entry in (*entries, new)])
-        flat = torch.nn.functional.normalize(flat, dim=1)
-        alike = (flat @ flat.T).tolist()
-        out = outdated(alike[-1][:-1], alike, new["iou"], [entry["iou"] for entry in entries])
-        if out is None:
+        maps = torch.stack([entry["map"].float().flatten() for entry in (*entries, new)])
+        maps = torch.nn.functional.normalize(maps, dim=1)
+        similarity = (maps @ maps.T).tolist()
+        ious = [entry["iou"] for entry in entries]
+        dropped = outdated(similarity[-1][:-1], similarity, new["iou"], ious)
+        if dropped is None:
             return
-        del entries[out]
+        del entries[dropped]
     entries.append(new)
     for entry in entries[: len(entries) - recent]:
         for name in ("seen", "logits", "tokens"):
@@ -304,9 +316,11 @@ def legacy_pooled_dice(logits: Tensor, truth: Tensor, threshold: float = 0.5) ->
     """The code's figure for (B, row, column): Dice from the IoU of all pixels of a batch, so that
     it depends on B.
     """
-    found = logits > threshold
+    masks = logits > threshold
     truth = truth.bool()
-    both = float((found & truth).sum())
-    either = float((found | truth).sum())
-    iou = both / either if either else 1.0
+    both = float((masks & truth).sum())
+    either = float((masks | truth).sum())
+    if not either:
+        return 1.0
+    iou = both / either
     return 2 * iou / (1 + iou)

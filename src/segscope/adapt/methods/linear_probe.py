@@ -1,9 +1,7 @@
-"""Linear probe: a 1x1 convolution from frozen features to classes; what a base sees, without any
-prompt.
+"""Linear probe: a 1x1 convolution from frozen features to classes, without any prompt.
 
-The smallest network that needs no prompt, and the yardstick for larger ones: how far are the
-classes told apart by the features as they are? All feature maps are taken, the coarser enlarged to
-the finest.
+The smallest prompt-free network, and the baseline for larger ones: how well do the frozen features
+separate the classes? All feature maps are used, the coarser ones enlarged to the finest.
 """
 
 from __future__ import annotations
@@ -22,9 +20,9 @@ from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses.mask_losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
-from segscope.adapt.networks.parameter_groups import encoder_maps
-from segscope.adapt.training.settings import Settings
-from segscope.adapt.validation.frames import classes_dice, features
+from segscope.adapt.networks.parameter_groups import feature_channels
+from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.validation.frames import class_dice, stored_features
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -37,14 +35,16 @@ class LinearProbe(Method):
     name: ClassVar[str] = "linear-probe"
     about: ClassVar[str] = "one 1x1 layer on frozen features; no prompts"
     when: ClassVar[str] = (
-        "Classes of every pixel in seconds, and the yardstick for other prompt-free methods."
+        "Classes of every pixel in seconds, and the baseline for other prompt-free methods."
     )
     paper: ClassVar[str] = "arXiv:1610.01644"
     promptable: ClassVar[bool] = False
     identity: ClassVar[bool] = False
 
-    def settings(self, card: Card, frames: int) -> Settings:
-        return Settings(steps=min(2000, max(400, 15 * frames)), rate=1e-2, batch=8, average=0.95)
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
+        return TrainingSettings(
+            steps=min(2000, max(400, 15 * frames)), rate=1e-2, batch=8, average=0.95
+        )
 
     @property
     def frozen_encoder(self) -> bool:
@@ -52,16 +52,14 @@ class LinearProbe(Method):
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         if not classes:
-            raise UsageError(
-                "a network without prompts needs the names of the classes that it shall tell apart"
-            )
-        head = Head(sum(encoder_maps(engine)), len(classes) + 1).to(engine.device)
+            raise UsageError("a prompt-free network needs the names of the classes to distinguish")
+        head = ProbeHead(sum(feature_channels(engine)), len(classes) + 1).to(engine.device)
         trained = {name: item for name, item in head.named_parameters() if item.requires_grad}
-        result = Probe(engine, head, tuple(classes))
+        result = ProbeSegmenter(engine, head, tuple(classes))
         return Adapted(self, engine, head, trained, result=result)
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
-        return (sum(encoder_maps(engine)) + 1) * (len(classes) + 1)
+        return (sum(feature_channels(engine)) + 1) * (len(classes) + 1)
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         losses = []
@@ -76,16 +74,14 @@ class LinearProbe(Method):
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
         def predict(frame: int, rgb: NDArray[np.uint8]) -> Tensor:
             return class_logits(
-                adapted.engine, adapted.root, features(adapted, (frame, "whole"), rgb)
+                adapted.engine, adapted.root, stored_features(adapted, (frame, "whole"), rgb)
             ).float()
 
-        return classes_dice(cases, predict)
+        return class_dice(cases, predict)
 
 
-class Head(nn.Module):
-    """Feature maps to classes: each map brought to its own mean and deviation, then one linear
-    layer.
-    """
+class ProbeHead(nn.Module):
+    """From feature maps to classes: each map is normalised by itself, then one linear layer."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -96,20 +92,18 @@ class Head(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """(1, class, row, column) logits at the resolution of the finest map."""
         size = maps[0].shape[-2:]
-        alike = [F.group_norm(item.float(), 1) for item in maps]
-        return self.classify(
-            torch.cat(
-                [F.interpolate(item, size, mode="bilinear", align_corners=False) for item in alike],
-                1,
-            )
-        )
+        enlarged = []
+        for item in maps:
+            normed = F.group_norm(item.float(), 1)
+            enlarged.append(F.interpolate(normed, size, mode="bilinear", align_corners=False))
+        return self.classify(torch.cat(enlarged, 1))
 
 
 def class_logits(engine: Engine, head: nn.Module, features: Features) -> Tensor:
     """(class, row, column) logits at the size of the encoded image."""
     logits = head(features.maps)
     if engine.card.family == "sam" and not engine.card.squash:
-        # SAM's image covers a part of the square; its own rule cuts the padding away from maps of
+        # SAM's image covers a part of the square input; `to_frame` removes the padding from maps of
         # the decoder's size
         side = engine.input_size // 4
         square = F.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
@@ -117,7 +111,7 @@ def class_logits(engine: Engine, head: nn.Module, features: Features) -> Tensor:
     return F.interpolate(logits, features.size_hw, mode="bilinear", align_corners=False)[0]
 
 
-class Probe:
+class ProbeSegmenter:
     """A base and a head, as a `segscope.models.segmenter.Segmenter`."""
 
     def __init__(self, engine: Engine, head: nn.Module, classes: tuple[str, ...]) -> None:

@@ -1,10 +1,10 @@
-"""LoRA: low-rank additions to the attention of the image encoder, by peft, and the mask decoder
-whole.
+"""LoRA: low-rank updates of the attention of the image encoder, by peft, and the whole mask
+decoder.
 
 "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685): a frozen layer W x becomes
-W x + (alpha / r) B A x with B zero at the start. That of SAM's encoder with a decoder trained whole
-is "SAMed" (arXiv 2304.13785). EdgeTAM's encoder has no attention; there the 1x1 convolutions that
-mix channels get the additions.
+W x + (alpha / r) B A x with B zero at the start. With SAM's encoder and a fully trained decoder
+this is "SAMed" (arXiv 2304.13785). EdgeTAM's encoder has no attention; there the 1x1 convolutions
+that mix channels are updated.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ import torch
 from torch import nn
 
 from segscope._optional import require
+from segscope.adapt.data.sampler import Example
 from segscope.adapt.losses.clip import clip_loss
-from segscope.adapt.losses.interactive import prompted_loss
-from segscope.adapt.method import Adapted, Method, Terms, count, network, release
-from segscope.adapt.networks.parameter_groups import DECODER, HIGH_RESOLUTION
-from segscope.adapt.training.settings import Settings
+from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.networks.parameter_groups import (
+    DECODER,
+    HIGH_RESOLUTION,
+    count_parameters,
+    make_trainable,
+    network,
+)
+from segscope.adapt.prompted_method import PromptedMethod
+from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
 from segscope.models.model_cards import Card
@@ -40,21 +47,21 @@ ADAPTER = "default"  # peft's name of an unnamed adapter
 
 
 @dataclass(frozen=True)
-class Lora(Method):
-    """Train low-rank additions.
+class Lora(PromptedMethod):
+    """Train low-rank updates.
 
     Attributes:
-        rank: of each addition.
-        alpha: additions are scaled by alpha / rank.
-        where: "encoder", "memory" (attention to memory; learns from clips) or both.
-        decoder: whether the mask decoder is trained as well, whole.
-        clip: frames of a clip, where memory learns.
+        rank: of each update.
+        alpha: updates are scaled by alpha / rank.
+        where: "encoder", "memory" (attention to memory, trained on clips) or both.
+        decoder: whether the whole mask decoder is trained as well.
+        clip: frames of a clip, where memory is trained.
     """
 
     name: ClassVar[str] = "lora"
-    about: ClassVar[str] = "low-rank additions to attention, and the mask decoder"
+    about: ClassVar[str] = "low-rank updates of attention, and the mask decoder"
     when: ClassVar[str] = (
-        "The decoder alone is not enough; small files, and it merges into the base."
+        "When the decoder alone is not enough; small files, and it merges into the base."
     )
     paper: ClassVar[str] = "arXiv:2106.09685"
     dims: ClassVar = ("2d", "video")
@@ -68,14 +75,16 @@ class Lora(Method):
     def __post_init__(self) -> None:
         if not self.where or set(self.where) - set(WHERE):
             raise UsageError(
-                f"LoRA goes into {' and '.join(WHERE)}, got {', '.join(self.where) or 'nothing'}"
+                f"where must be of {', '.join(WHERE)}, got {', '.join(self.where) or 'nothing'}"
             )
         if self.rank < 1 or self.alpha <= 0 or self.clip < 2:
-            raise UsageError("the rank is 1 or more, alpha above 0, a clip 2 frames or more")
+            raise UsageError("rank must be at least 1, alpha above 0, clip at least 2 frames")
 
-    def settings(self, card: Card, frames: int) -> Settings:
-        steps = min(2500, max(300, 15 * frames))
-        return Settings(steps=steps, rate=1e-3 if card.family == "mini" else 3e-4)
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
+        rate = 3e-4
+        if card.family == "mini":
+            rate = 1e-3
+        return TrainingSettings(steps=min(2500, max(300, 15 * frames)), rate=rate)
 
     @property
     def frozen_encoder(self) -> bool:
@@ -90,7 +99,7 @@ class Lora(Method):
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         peft = require("peft", "train", "adapt with LoRA")
         root = network(engine)
-        targets = [f"network.{name}" for name, _ in _layers(root, self._pattern(engine))]
+        targets = [f"network.{name}" for name, _ in _find_layers(root, self._pattern(engine))]
         config = peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
@@ -99,36 +108,36 @@ class Lora(Method):
             target_modules=targets,
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peft's remarks on settings that are not ours
-            # in a plain module, or peft asks the library for input embeddings, which EdgeTAM's
-            # encoder has none of
+            warnings.simplefilter("ignore")  # peft warns about settings that we do not use
+            # inside a plain module, because peft asks a model of the library for its input
+            # embeddings, and EdgeTAM's encoder has none
             peft.inject_adapter_in_model(config, nn.ModuleDict({"network": root}))
         root.requires_grad_(False).eval()
         trained = {name: item for name, item in root.named_parameters() if ".lora_" in name}
         for item in trained.values():
             item.requires_grad_(True)
-        if "memory" in self.where:
-            _plainly(root.memory_attention)
         if self.decoder:
-            trained |= release(root, DECODER, HIGH_RESOLUTION)
-        # what was trained before learns slower than additions, which start from nothing
+            trained |= make_trainable(root, DECODER, HIGH_RESOLUTION)
+        # pretrained weights learn more slowly than updates, which start from zero
         return Adapted(self, engine, root, trained, rates=dict.fromkeys(DECODER, 0.3))
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         root = network(engine)
-        found = 0
-        for _, layer in _layers(root, self._pattern(engine)):
+        total = 0
+        for _, layer in _find_layers(root, self._pattern(engine)):
             if isinstance(layer, nn.Linear):
                 ends = (layer.in_features, layer.out_features)
             else:
                 ends = layer.weight.shape[:2]
-            found += self.rank * (ends[0] + ends[1])
-        return found + (count(root, DECODER, HIGH_RESOLUTION) if self.decoder else 0)
+            total += self.rank * (ends[0] + ends[1])
+        if self.decoder:
+            total += count_parameters(root, DECODER, HIGH_RESOLUTION)
+        return total
 
-    def loss(self, adapted: Adapted, batch: Sequence[Any]) -> Terms:
+    def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         if "memory" in self.where:
             return clip_loss(adapted, batch)
-        return prompted_loss(adapted, batch)
+        return super().loss(adapted, batch)
 
     @torch.no_grad()
     def merge(self, adapted: Adapted) -> Engine:
@@ -143,24 +152,12 @@ class Lora(Method):
     def _pattern(self, engine: Engine) -> str:
         family = engine.card.family
         if "memory" in self.where and not engine.memory_frames:
-            raise UsageError(
-                f"{engine.card.name} has no memory to adapt; LoRA can go into its encoder"
-            )
+            raise UsageError(f"{engine.card.name} has no memory to adapt; use where=encoder")
         parts = {"encoder": ENCODERS[family], "memory": MEMORY}
         return "|".join(parts[name] for name in self.where)
 
 
-def _layers(root: nn.Module, pattern: str) -> Iterator[tuple[str, Any]]:
+def _find_layers(root: nn.Module, pattern: str) -> Iterator[tuple[str, Any]]:
     for name, layer in root.named_modules():
         if re.fullmatch(pattern, name):
             yield name, layer
-
-
-def _plainly(attention: nn.Module) -> None:
-    """Let memory attention run as the library wrote it.
-
-    The faster form in `models.lighten` multiplies the weights of neighbouring layers, past the
-    additions; it takes modules of the library's own type only.
-    """
-    kind = type(attention)
-    attention.__class__ = type(f"Adapted{kind.__name__}", (kind,), {})

@@ -1,30 +1,28 @@
-"""Blocks of image encoders, alike for all families: where they are, and how modules are put inside
+"""Encoder blocks: the blocks of image encoders, alike for all families, and modules put inside
 them.
 
-A grown block keeps its own layers and their names. It asks up to three further children, which see
-maps with channels last and give what is added:
+An extended block keeps its own layers and their names. It calls up to three additional children,
+which take maps with channels last and return what is added:
 
-    after_mixing(mixed)              to what attention (EdgeTAM: the depthwise layers) answered,
-    before the residual beside_mlp(normed)               to what the MLP answered to the same normed
-    map across_depth(attend, normed)     to attention's answer again, from other slices of the
-    batch; see `med_sa_parts`
+    after_mixing(mixed)              to the output of attention (EdgeTAM: of the depthwise layers),
+                                     before the residual
+    beside_mlp(normed)               to the output of the MLP, from the same normed map
+    across_depth(attend, normed)     to the output of attention, from other slices of the batch; see
+                                     `segscope.adapt.methods.med_sa.layers`
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from types import MethodType
 from typing import Any, cast
 
-import numpy as np
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
-from segscope.adapt.method import network
-from segscope.models.engine import Engine, Features
+from segscope.adapt.networks.parameter_groups import network
+from segscope.models.engine import Engine
 from segscope.models.fast_attention import hiera_mixed, hiera_mlp, linear
 
 Attend = Callable[[Tensor], Tensor]
@@ -40,7 +38,7 @@ class Place:
         block: the module.
         family: of the network.
         width: channels of the map that leaves it.
-        stride: pixels of the input for each place of that map.
+        stride: pixels of the input for each cell of that map.
         stage: 0 to 3. Encoders of one stage (ViT, `mini`) count as four equal ones.
         begins: whether it makes the map coarser.
     """
@@ -62,57 +60,47 @@ class Place:
 def places(engine: Engine) -> list[Place]:
     """Blocks of an engine's image encoder, in order."""
     model = network(engine)
-    family = engine.card.family
-    encoder = model.vision_encoder
-    if family == "sam":
-        return [
-            Place(
-                f"vision_encoder.layers.{k}",
-                each,
-                family,
-                each.layer_norm2.normalized_shape[0],
-                16,
-                stage,
-            )
-            for k, (each, stage) in enumerate(
-                zip(encoder.layers, quarters(len(encoder.layers)), strict=True)
-            )
-        ]
-    if family == "sam2":
-        ends = encoder.backbone.stage_ends
-        stages = [sum(k > end for end in ends) for k in range(len(encoder.backbone.blocks))]
-        return [
-            Place(
-                f"vision_encoder.backbone.blocks.{k}",
-                each,
-                family,
-                each.dim_out,
-                4 * 2**stage,
-                stage,
-                each.query_stride is not None,
-            )
-            for k, (each, stage) in enumerate(zip(encoder.backbone.blocks, stages, strict=True))
-        ]
-    if family == "edgetam":
-        found = []
-        for stage in range(encoder.backbone.timm_model.count):
-            name = f"vision_encoder.backbone.timm_model.stages_{stage}.blocks"
-            for k, each in enumerate(model.get_submodule(name)):
-                width = int(each.token_mixer.conv.c.out_channels)
-                found.append(Place(f"{name}.{k}", each, family, width, 4 * 2**stage, stage))
-        return found
-    stage16 = list(encoder.stage16)[1:]
-    return [
-        Place(
-            f"vision_encoder.stage16.{k + 1}",
-            each,
-            family,
-            each.norm2.normalized_shape[0],
-            16,
-            stage,
-        )
-        for k, (each, stage) in enumerate(zip(stage16, quarters(len(stage16)), strict=True))
-    ]
+    match engine.card.family:
+        case "sam":
+            return list(_vit_places(model.vision_encoder))
+        case "sam2":
+            return list(_hiera_places(model.vision_encoder.backbone))
+        case "edgetam":
+            return list(_repvit_places(model))
+        case _:
+            return list(_mini_places(model.vision_encoder))
+
+
+def _vit_places(encoder: Any) -> Iterator[Place]:
+    stages = quarters(len(encoder.layers))
+    for k, block in enumerate(encoder.layers):
+        width = block.layer_norm2.normalized_shape[0]
+        yield Place(f"vision_encoder.layers.{k}", block, "sam", width, 16, stages[k])
+
+
+def _hiera_places(backbone: Any) -> Iterator[Place]:
+    for k, block in enumerate(backbone.blocks):
+        name = f"vision_encoder.backbone.blocks.{k}"
+        stage = sum(k > end for end in backbone.stage_ends)
+        stride = 4 * 2**stage
+        pooled = block.query_stride is not None
+        yield Place(name, block, "sam2", block.dim_out, stride, stage, pooled)
+
+
+def _repvit_places(model: Any) -> Iterator[Place]:
+    for stage in range(model.vision_encoder.backbone.timm_model.count):
+        name = f"vision_encoder.backbone.timm_model.stages_{stage}.blocks"
+        for k, block in enumerate(model.get_submodule(name)):
+            width = int(block.token_mixer.conv.c.out_channels)
+            yield Place(f"{name}.{k}", block, "edgetam", width, 4 * 2**stage, stage)
+
+
+def _mini_places(encoder: Any) -> Iterator[Place]:
+    blocks = list(encoder.stage16)[1:]
+    stages = quarters(len(blocks))
+    for k, block in enumerate(blocks):
+        name = f"vision_encoder.stage16.{k + 1}"
+        yield Place(name, block, "mini", block.norm2.normalized_shape[0], 16, stages[k])
 
 
 def quarters(count: int) -> list[int]:
@@ -121,50 +109,52 @@ def quarters(count: int) -> list[int]:
     return [k // each for k in range(count)]
 
 
-def entry(engine: Engine) -> nn.Module:
-    """The module of an image encoder that is given the normalised image."""
+def find_entry(engine: Engine) -> nn.Module:
+    """The module of an image encoder that takes the normalised image."""
     encoder = network(engine).vision_encoder
+    module: nn.Module
     match engine.card.family:
         case "sam":
-            found: nn.Module = encoder.patch_embed
+            module = encoder.patch_embed
         case "sam2":
-            found = encoder.backbone.patch_embed
+            module = encoder.backbone.patch_embed
         case "edgetam":
-            found = encoder.backbone.timm_model.stem
+            module = encoder.backbone.timm_model.stem
         case _:
-            found = encoder.stem
-    return found
+            module = encoder.stem
+    return module
 
 
-def heads(place: Place) -> int:
+def count_heads(place: Place) -> int:
     """Heads of attention that suit a block: its own in a ViT, else one for 32 channels."""
     if place.family == "sam":
         return int(place.block.attn.num_attention_heads)
     return max(1, place.width // 32)
 
 
-def grow(place: Place, **children: nn.Module) -> None:
-    """Put children into a block (see the head of this module), and let it ask them."""
+def extend(place: Place, **children: nn.Module) -> None:
+    """Put children into a block (see the head of this module), and let it call them."""
     for name, child in children.items():
         place.block.add_module(name, child)
     forward = {"sam": _vit, "sam2": _hiera, "edgetam": _repvit, "mini": _mini}[place.family]
     place.block.forward = MethodType(forward, place.block)
 
 
-def _more(block: Any, mixed: Tensor, normed: Tensor, attend: Attend | None = None) -> Tensor:
-    """A map of attention's answers with what the children add."""
+def _extend_mixed(
+    block: Any, mixed: Tensor, normed: Tensor, attend: Attend | None = None
+) -> Tensor:
+    """The output of attention with what the children add."""
     after = getattr(block, "after_mixing", None)
     depth = getattr(block, "across_depth", None)
-    if after is None:
-        found = mixed
-    else:
-        found = mixed + after(mixed)
-    if depth is None or attend is None:
-        return found
-    return found + depth(attend, normed)
+    extended = mixed
+    if after is not None:
+        extended = mixed + after(mixed)
+    if depth is not None and attend is not None:
+        extended = extended + depth(attend, normed)
+    return extended
 
 
-def _beside(block: Any, x: Tensor, normed: Tensor) -> Tensor:
+def _extend_mlp(block: Any, x: Tensor, normed: Tensor) -> Tensor:
     child = getattr(block, "beside_mlp", None)
     if child is None:
         return x
@@ -172,41 +162,48 @@ def _beside(block: Any, x: Tensor, normed: Tensor) -> Tensor:
 
 
 def _vit(self: Any, hidden_states: Tensor) -> Tensor:
-    """Layer of SAM's encoder on a map (B, row, column, channel).
-
-    With `pad_first` windows are padded before the norm, as Med-SA's code has it: zeros become the
-    norm's bias. With `depth_in_windows` the windows of all slices stand in one row, of which each
-    `len(B)` neighbours count as depth.
-    """
-    window = self.window_size
+    """Layer of SAM's encoder on a map (B, row, column, channel)."""
 
     def attend(tokens: Tensor) -> Tensor:
         return cast(Tensor, self.attn(hidden_states=tokens)[0])
 
-    size = hidden_states.shape[1:3]
-    if not window:
-        normed = self.layer_norm1(hidden_states)
-        mixed = _more(self, attend(normed), normed, attend)
+    if self.window_size:
+        mixed = _vit_windows(self, hidden_states, attend)
     else:
-        if getattr(self, "pad_first", False):
-            parts, padded = self.window_partition(hidden_states, window)
-            parts = self.layer_norm1(parts)
-            normed = self.window_unpartition(parts, window, padded, size)
-        else:
-            normed = self.layer_norm1(hidden_states)
-            parts, padded = self.window_partition(normed, window)
-        mixed = attend(parts)
-        row = getattr(self, "depth_in_windows", False)
-        if row and hasattr(self, "across_depth"):
-            mixed = mixed + self.across_depth(attend, parts, len(hidden_states))
-        mixed = self.window_unpartition(mixed, window, padded, size)
-        mixed = _more(self, mixed, normed, None if row else attend)
+        normed = self.layer_norm1(hidden_states)
+        mixed = _extend_mixed(self, attend(normed), normed, attend)
     x = hidden_states + mixed
     normed = self.layer_norm2(x)
-    return _beside(self, x + self.mlp(normed), normed)
+    return _extend_mlp(self, x + self.mlp(normed), normed)
 
 
-def _hiera(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
+def _vit_windows(block: Any, hidden_states: Tensor, attend: Attend) -> Tensor:
+    """Attention of a layer that works in windows, with what the children add.
+
+    With `pad_first` windows are padded before the norm, as Med-SA's code does: zeros become the
+    norm's bias. With `depth_in_windows` the windows of all slices form one row, of which each
+    `len(B)` neighbours count as depth.
+    """
+    window = block.window_size
+    size = hidden_states.shape[1:3]
+    if getattr(block, "pad_first", False):
+        parts, padded = block.window_partition(hidden_states, window)
+        parts = block.layer_norm1(parts)
+        normed = block.window_unpartition(parts, window, padded, size)
+    else:
+        normed = block.layer_norm1(hidden_states)
+        parts, padded = block.window_partition(normed, window)
+    mixed = attend(parts)
+    if getattr(block, "depth_in_windows", False):
+        if hasattr(block, "across_depth"):
+            mixed = mixed + block.across_depth(attend, parts, len(hidden_states))
+        mixed = block.window_unpartition(mixed, window, padded, size)
+        return _extend_mixed(block, mixed, normed)
+    mixed = block.window_unpartition(mixed, window, padded, size)
+    return _extend_mixed(block, mixed, normed, attend)
+
+
+def _hiera(self: Any, hidden_states: Tensor, **_: object) -> Tensor:
     """Block of SAM 2's encoder on a map (B, row, column, channel)."""
 
     def attend(tokens: Tensor) -> Tensor:
@@ -215,21 +212,20 @@ def _hiera(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
 
     residual, mixed = hiera_mixed(self, hidden_states)
     if hasattr(self, "across_depth"):
-        x = residual + _more(
-            self, linear(self.attn.proj, mixed), self.layer_norm1(hidden_states), attend
-        )
+        normed = self.layer_norm1(hidden_states)
+        x = residual + _extend_mixed(self, linear(self.attn.proj, mixed), normed, attend)
     elif hasattr(self, "after_mixing"):
-        x = residual + _more(self, linear(self.attn.proj, mixed), mixed)
+        x = residual + _extend_mixed(self, linear(self.attn.proj, mixed), mixed)
     else:
         x = linear(self.attn.proj, mixed, residual=residual)
     normed = self.layer_norm2(x)
-    return _beside(self, hiera_mlp(self, x, normed), normed)
+    return _extend_mlp(self, hiera_mlp(self, x, normed), normed)
 
 
-def _attention(qkv: Tensor, count: int, scale: float) -> Tensor:
-    """Attention among all places of each map (N, row, column, 3 x channel), without positions."""
+def _attention(qkv: Tensor, heads: int, scale: float) -> Tensor:
+    """Attention among all cells of each map (N, row, column, 3 x channel), without positions."""
     batch, rows, columns, _ = qkv.shape
-    query, key, value = qkv.reshape(batch, rows * columns, 3, count, -1).permute(2, 0, 3, 1, 4)
+    query, key, value = qkv.reshape(batch, rows * columns, 3, heads, -1).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(query, key, value, scale=scale)
     return mixed.transpose(1, 2).reshape(batch, rows, columns, -1)
 
@@ -238,10 +234,10 @@ def _repvit(self: Any, x: Tensor) -> Tensor:
     """Block of EdgeTAM's encoder on a map (B, channel, row, column)."""
     x = self.se(self.token_mixer(x))
     if hasattr(self, "after_mixing"):
-        x = x + self.after_mixing(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x + self.after_mixing(_last(x)).permute(0, 3, 1, 2)
     out = x + self.channel_mixer(x)
     if hasattr(self, "beside_mlp"):
-        out = out + self.beside_mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        out = out + self.beside_mlp(_last(x)).permute(0, 3, 1, 2)
     return out
 
 
@@ -256,49 +252,20 @@ def _mini(self: Any, x: Tensor) -> Tensor:
     batch, width, rows, columns = x.shape
     tokens = x.flatten(2).transpose(1, 2)
     normed = self.norm1(tokens)
-    q, k, v = (
-        self.qkv(normed).view(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-    )
-    mixed = self.out(
-        F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, -1, width)
-    )
+    qkv = self.qkv(normed).view(batch, -1, 3, self.heads, width // self.heads)
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    mixed = F.scaled_dot_product_attention(query, key, value)
+    mixed = self.out(mixed.transpose(1, 2).reshape(batch, -1, width))
     shape = (batch, rows, columns, width)
-    tokens = tokens + _more(self, mixed.view(shape), normed.view(shape), attend).flatten(1, 2)
+    extended = _extend_mixed(self, mixed.view(shape), normed.view(shape), attend)
+    tokens = tokens + extended.flatten(1, 2)
     normed = self.norm2(tokens)
     tokens = tokens + self.shrink(F.gelu(self.grow(normed)))
-    tokens = _beside(self, tokens.view(shape), normed.view(shape))
+    tokens = _extend_mlp(self, tokens.view(shape), normed.view(shape))
     return tokens.permute(0, 3, 1, 2).contiguous()
 
 
-def encode_together(engine: Engine, frames: Sequence[NDArray[np.uint8]]) -> list[Features]:
-    """Features of slices (row, column, 3) that pass the encoder as one batch, so that its blocks
-    see all of them.
-    """
-    model = network(engine)
-    held = engine
-    pixels: Any = held.pixels  # type: ignore[attr-defined]
-    if engine.card.family != "sam":
-        pixels = partial(held.pixels, video=False)  # type: ignore[attr-defined]
-    batch = cat([pixels(frame) for frame in frames]).to(engine.dtype)
-    position = None
-    if engine.card.family == "sam":
-        maps = [model.vision_encoder(batch).last_hidden_state]
-    elif engine.card.family == "mini":
-        maps = model.encode(batch)
-        position = model.position().to(engine.dtype)
-    else:
-        found = model.get_image_features(batch, return_dict=True)
-        maps = [_square(item) for item in found.fpn_hidden_states]
-        position = _square(found.fpn_position_encoding[-1])[:1].to(engine.dtype)
-    return [
-        Features(
-            tuple(item[k : k + 1] for item in maps), (frame.shape[0], frame.shape[1]), position
-        )
-        for k, frame in enumerate(frames)
-    ]
-
-
-def _square(tokens: Tensor) -> Tensor:
-    """(row * column, B, channel) of a square map to (B, channel, row, column)."""
-    side = round(len(tokens) ** 0.5)
-    return tokens.permute(1, 2, 0).unflatten(2, (side, side))
+def _last(maps: Tensor) -> Tensor:
+    """(B, channel, row, column) to (B, row, column, channel), for linear layers."""
+    # contiguous, as `segscope.models.fast_attention.contiguous_inputs` explains
+    return maps.permute(0, 2, 3, 1).contiguous()

@@ -1,9 +1,8 @@
-"""Trunks: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter before each
-block.
+"""Encoder trunk: image encoders as maps at strides 4, 8, 16 and 32, with room for an adapter
+before each block.
 
-For networks without prompts, which take the encoder and leave neck, prompt encoder, decoder and
-memory aside. The engine's modules run as they are and stay where they are, so nothing is put into
-its network.
+For prompt-free networks, which use the encoder without neck, prompt encoder, decoder and memory.
+The engine's modules are used unchanged and in place; nothing is added to its network.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
 from segscope.models.mini import normalise
 from segscope.models.sam2 import resize
 
 STRIDE = 32
-"""Sides of the input are multiples of it: Hiera tiles a table of 8 x 8 positions over a map of
+"""Sides of the input are multiples of this: Hiera tiles an 8 x 8 position table over its map of
 stride 4.
 """
 
@@ -32,18 +32,18 @@ Fit = Literal["squash", "letterbox"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class TrunkBlock:
     """One block of a trunk.
 
     Attributes:
         run: the block, on maps as the trunk has them.
-        inside: channels of what it takes.
-        gives: whether its output is one of the trunk's maps.
+        inside: channels of its input.
+        is_map: whether its output is one of the trunk's maps.
     """
 
     run: Callable[[Tensor], Tensor]
     inside: int
-    gives: bool
+    is_map: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,22 +51,22 @@ class Trunk:
     """An image encoder.
 
     Attributes:
-        start: pixels (B, 3, side, side) to what the first block takes.
+        start: from pixels (B, 3, side, side) to the input of the first block.
         blocks: in order.
-        finish: kept outputs to maps (B, channel, row, column), finest first.
+        finish: from outputs of blocks to maps (B, channel, row, column), finest first.
         widths: channels of these maps: four of strides 4 to 32, or one of stride 16.
-        last: whether the blocks have channels last, (B, row, column, channel).
+        channels_last: whether the blocks take (B, row, column, channel).
     """
 
     start: Callable[[Tensor], Tensor]
-    blocks: tuple[Block, ...]
+    blocks: tuple[TrunkBlock, ...]
     finish: Callable[[list[Tensor]], list[Tensor]]
     widths: tuple[int, ...]
-    last: bool
+    channels_last: bool
 
     @property
     def inside(self) -> tuple[int, ...]:
-        """Channels in front of each block."""
+        """Channels of the input of each block."""
         return tuple(block.inside for block in self.blocks)
 
     def maps(
@@ -76,97 +76,108 @@ class Trunk:
 
         Args:
             pixels: (B, 3, side, side), from `pixels`.
-            adapters: none, or one for each block, on channels-last maps; x becomes block(x +
-                adapter(x)).
+            adapters: none, or one for each block, on channels-last maps; the input of a block
+                becomes x + adapter(x).
 
         Raises:
             UsageError: sides that are not multiples of 32.
         """
         check_side(*pixels.shape[-2:])
         x = self.start(pixels)
-        kept = []
+        outputs = []
         for k, block in enumerate(self.blocks):
             if adapters:
-                x = x + (
-                    adapters[k](x) if self.last else _first(adapters[k](x.permute(0, 2, 3, 1)))
-                )
+                x = x + self._adapt(adapters[k], x)
             x = block.run(x)
-            if block.gives:
-                kept.append(_first(x) if self.last else x)
-        return self.finish(kept)
+            if block.is_map:
+                outputs.append(x)
+        if self.channels_last:
+            outputs = [_channels_first(output) for output in outputs]
+        return self.finish(outputs)
+
+    def _adapt(self, adapter: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """What an adapter adds to the input of a block."""
+        # contiguous, as `segscope.models.fast_attention.contiguous_inputs` explains
+        if self.channels_last:
+            return adapter(x.contiguous())
+        return _channels_first(adapter(_channels_last(x).contiguous()))
 
 
 def trunk(engine: Engine) -> Trunk:
     """The trunk of an engine's network.
 
     Raises:
-        UsageError: a family without one here.
+        UsageError: a family without one.
     """
     makers = {"sam2": _hiera, "edgetam": _repvit, "mini": _mini, "sam": _vit}
     if engine.card.family not in makers:
         raise UsageError(
             f"{engine.card.name}: only encoders of {', '.join(makers)} serve as trunks"
         )
-    model: Any = engine.model  # type: ignore[attr-defined]
-    return makers[engine.card.family](model.vision_encoder)
+    return makers[engine.card.family](network(engine).vision_encoder)
 
 
 def check_side(*sides: int) -> None:
-    """Refuse sides that a trunk cannot take."""
+    """Refuse sides that no trunk supports."""
     for side in sides:
         if side < STRIDE or side % STRIDE:
             raise UsageError(
-                f"the side of the input is a multiple of {STRIDE} pixels, such as 256 or 352; got {side}. Hiera lays a "
-                "table of 8 x 8 positions over its map of stride 4, and other sides leave a rest"
+                f"the side of the input must be a multiple of {STRIDE} pixels, such as 256 or 352; "
+                f"got {side}. Hiera tiles an 8 x 8 position table over its map of stride 4, and "
+                "other sizes are not divisible"
             )
 
 
 def pixels(
     engine: Engine, rgb: NDArray[np.uint8], side: int, fit: Fit = "squash"
 ) -> tuple[Tensor, tuple[int, int]]:
-    """A image as the engine's encoder wants it, at a side of one's own.
+    """An image as the engine's encoder takes it, at any side.
 
     Args:
         rgb: (row, column, 3).
         side: of the square input.
-        fit: "squash" both sides to `side`, or the longer one only and zeros to the right and below
-            ("letterbox").
+        fit: "squash" resizes both sides to `side`; "letterbox" the longer one, with zeros to the
+            right and below.
 
     Returns:
-        (1, 3, side, side) float32, and the rows and columns of it that the image covers.
+        (1, 3, side, side) float32, and how many of its rows and columns the image covers.
     """
-    values = (
-        torch.from_numpy(np.ascontiguousarray(rgb)).to(engine.device).permute(2, 0, 1)[None].float()
-    )
+    image = torch.from_numpy(np.ascontiguousarray(rgb)).to(engine.device)
     inner = inner_size((rgb.shape[0], rgb.shape[1]), side, fit)
-    values = resize(values, inner)
-    if engine.card.family == "mini":
-        values = normalise(values.permute(0, 2, 3, 1))
-    elif engine.card.squash:  # MedSAM
-        low = values.amin()
-        high = values.amax()
-        values = (values - low) / (high - low).clamp(min=1e-8)
-    else:
-        unit = 1.0 if engine.card.family == "sam" else 255.0  # SAM gives its mean in bytes
-        plain: Any = engine
-        mean, std = (
-            torch.tensor(item, device=values.device)[:, None, None]
-            for item in (plain.mean, plain.std)
-        )
-        values = (values / unit - mean) / std
+    values = _normalise(engine, resize(image.permute(2, 0, 1)[None].float(), inner))
     return F.pad(values, (0, side - inner[1], 0, side - inner[0])), inner
 
 
+def _normalise(engine: Any, values: Tensor) -> Tensor:
+    """Pixels (1, 3, row, column), 0 to 255, as the engine's encoder takes them."""
+    if engine.card.family == "mini":
+        return normalise(_channels_last(values))
+    if engine.card.squash:  # MedSAM
+        low = values.amin()
+        high = values.amax()
+        return (values - low) / (high - low).clamp(min=1e-8)
+    unit = 255.0
+    if engine.card.family == "sam":
+        unit = 1.0  # its mean is given in bytes
+    mean = torch.tensor(engine.mean, device=values.device)[:, None, None]
+    std = torch.tensor(engine.std, device=values.device)[:, None, None]
+    return (values / unit - mean) / std
+
+
 def inner_size(size_hw: tuple[int, int], side: int, fit: Fit) -> tuple[int, int]:
-    """Rows and columns of a square input that a image of `size_hw` covers."""
+    """Rows and columns of a square input that an image of `size_hw` covers."""
     if fit == "squash":
         return side, side
     scale = side / max(size_hw)
     return max(1, round(size_hw[0] * scale)), max(1, round(size_hw[1] * scale))
 
 
-def _first(maps: Tensor) -> Tensor:
+def _channels_first(maps: Tensor) -> Tensor:
     return maps.permute(0, 3, 1, 2)
+
+
+def _channels_last(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1)
 
 
 def _hiera(encoder: Any) -> Trunk:
@@ -180,41 +191,42 @@ def _hiera(encoder: Any) -> Trunk:
         return x + net._get_pos_embed(x.shape[1:3])
 
     blocks = tuple(
-        Block(block, int(block.dim), k in net.stage_ends) for k, block in enumerate(net.blocks)
+        TrunkBlock(block, int(block.dim), k in net.stage_ends) for k, block in enumerate(net.blocks)
     )
     widths = tuple(int(net.blocks[k].dim_out) for k in net.stage_ends)
-    return Trunk(start, blocks, list, widths, last=True)
+    return Trunk(start, blocks, list, widths, channels_last=True)
 
 
 def _repvit(encoder: Any) -> Trunk:
     """EdgeTAM's four stages; what halves the resolution counts as a block."""
     net = encoder.backbone.timm_model
-    blocks: list[Block] = []
+    blocks: list[TrunkBlock] = []
     widths = []
     inside = int(net.stem.conv2.c.out_channels)
     for number in range(net.count):
         stage = net.get_submodule(f"stages_{number}")
         width = int(stage.blocks[0].channel_mixer.conv2.c.out_channels)
         if inside != width:
-            blocks.append(Block(stage.downsample, inside, False))
+            blocks.append(TrunkBlock(stage.downsample, inside, False))
         count = len(stage.blocks)
-        blocks += [Block(block, width, k == count - 1) for k, block in enumerate(stage.blocks)]
+        blocks += [TrunkBlock(block, width, k == count - 1) for k, block in enumerate(stage.blocks)]
         widths.append(width)
         inside = width
-    return Trunk(net.stem, tuple(blocks), list, tuple(widths), last=False)
+    return Trunk(net.stem, tuple(blocks), list, tuple(widths), channels_last=False)
 
 
 def _mini(encoder: Any) -> Trunk:
-    """`mini`'s stages at strides 4, 8 and 16, and the last one halved once more by its maxima."""
+    """`mini`'s stages at strides 4, 8 and 16, and the last one pooled once more."""
     fine, middle, coarse = (
         int(stage[0][0].out_channels) for stage in (encoder.stem, encoder.stage8, encoder.stage16)
     )
     *before, last = encoder.stem
-    blocks = [Block(last, fine, True)]
+    blocks = [TrunkBlock(last, fine, True)]
     for stage, inside, width in ((encoder.stage8, fine, middle), (encoder.stage16, middle, coarse)):
         count = len(stage)
         blocks += [
-            Block(block, width if k else inside, k == count - 1) for k, block in enumerate(stage)
+            TrunkBlock(block, width if k else inside, k == count - 1)
+            for k, block in enumerate(stage)
         ]
 
     def start(values: Tensor) -> Tensor:
@@ -222,40 +234,42 @@ def _mini(encoder: Any) -> Trunk:
             values = layer(values)
         return values
 
-    def finish(kept: list[Tensor]) -> list[Tensor]:
-        x4, x8, x16 = kept
+    def finish(outputs: list[Tensor]) -> list[Tensor]:
+        x4, x8, x16 = outputs
         x16 = encoder.norm(x16)
         return [x4, x8, x16, F.max_pool2d(x16, 2)]
 
-    return Trunk(start, tuple(blocks), finish, (fine, middle, coarse, coarse), last=False)
+    return Trunk(start, tuple(blocks), finish, (fine, middle, coarse, coarse), channels_last=False)
 
 
 def _vit(encoder: Any) -> Trunk:
-    """SAM's one map, after its neck; positions are resized to the input, relative ones by the
+    """SAM's one map, after its neck. Absolute positions are resized here, relative ones by the
     library.
     """
 
     def start(values: Tensor) -> Tensor:
-        x = _last(encoder.patch_embed.projection(values))
+        x = _channels_last(encoder.patch_embed.projection(values))
         if encoder.pos_embed is None:
             return x
-        place = encoder.pos_embed
-        if place.shape[1:3] != x.shape[1:3]:
-            place = _last(
-                F.interpolate(
-                    _first(place).float(), x.shape[1:3], mode="bicubic", align_corners=False
-                ).to(place.dtype)
-            )
-        return x + place
+        return x + _resize_positions(encoder.pos_embed, x)
 
-    def finish(kept: list[Tensor]) -> list[Tensor]:
-        return [encoder.neck(_last(kept[0]))]
+    def finish(outputs: list[Tensor]) -> list[Tensor]:
+        return [encoder.neck(_channels_last(outputs[0]))]
 
     count = len(encoder.layers)
     width = int(encoder.patch_embed.projection.out_channels)
-    blocks = tuple(Block(layer, width, k == count - 1) for k, layer in enumerate(encoder.layers))
-    return Trunk(start, blocks, finish, (int(encoder.neck.conv2.out_channels),), last=True)
+    blocks = tuple(
+        TrunkBlock(layer, width, k == count - 1) for k, layer in enumerate(encoder.layers)
+    )
+    return Trunk(start, blocks, finish, (int(encoder.neck.conv2.out_channels),), channels_last=True)
 
 
-def _last(maps: Tensor) -> Tensor:
-    return maps.permute(0, 2, 3, 1)
+def _resize_positions(table: Tensor, x: Tensor) -> Tensor:
+    """A position table (1, row, column, channel) at the size of a map (B, row, column, channel)."""
+    size = x.shape[1:3]
+    if table.shape[1:3] == size:
+        return table
+    resized = F.interpolate(
+        _channels_first(table).float(), size, mode="bicubic", align_corners=False
+    )
+    return _channels_last(resized.to(table.dtype))

@@ -1,4 +1,4 @@
-"""Standalone: adaptations whose result works without the base they were made with."""
+"""Missing base: what stands in for the base of an adaptation that works without it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import nn
 from segscope.models.model_cards import CARDS, Card
 
 
-class Absent:
-    """Stands where a base would, for `Method.attach` of a finished adaptation; its network is
-    empty.
+class MissingBase:
+    """Takes the place of a base in `Method.attach` of a finished adaptation; its network is empty.
 
     Args:
-        base: what the record says of the base.
+        base: the base as the record of the adaptation describes it.
         device: where to compute.
     """
 
-    memory_frames = pointer_limit = 0
+    memory_frames = 0
+    pointer_limit = 0
     uses_previous_logits = False
 
     def __init__(self, base: Mapping[str, Any], device: torch.device | str) -> None:
@@ -29,7 +29,13 @@ class Absent:
         self.dtype = torch.float32
         self.input_size = int(base["input_size"])
         self.weights_hash = str(base["weights_hash"])
-        name = str(base["name"])
-        family = str(base["family"])
-        known = next((entry for entry in CARDS if entry.name == name), None)
-        self.card = known or Card(name, family, str(base["size"]), self.input_size, "unknown", "")  # type: ignore[arg-type]
+        self.card = _card_of(base)
+
+
+def _card_of(base: Mapping[str, Any]) -> Card:
+    """The card of a base, or what its record says where there is none of that name any more."""
+    name = str(base["name"])
+    for card in CARDS:
+        if card.name == name:
+            return card
+    return Card(name, base["family"], str(base["size"]), int(base["input_size"]), "unknown", "")

@@ -1,9 +1,9 @@
-"""State: all that a run needs to go on exactly where it was; one file, replaced in one move."""
+"""Checkpoint: everything a run needs to resume exactly where it was, in one file."""
 
 from __future__ import annotations
 
-import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,53 +13,90 @@ from torch import Tensor
 
 from segscope.adapt.method import Adapted
 from segscope.adapt.training.curves import Row
-from segscope.errors import CheckpointError, WriteError
+from segscope.errors import CheckpointError, UsageError, WriteError
+from segscope.files import atomic
 
-NAME = "state.pt"
+STATE_FILE = "state.pt"
+
+UNREADABLE = (
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+)
+"""What torch raises for a damaged file, and what tensors of another run raise on their way in."""
 
 
 class Average:
-    """Running average of what trains. Young averages follow faster, so short runs are not held back
-    by their start.
+    """Running average of the trained tensors. It follows faster at first, so that short runs are
+    not held back by their starting point.
     """
 
     def __init__(self, adapted: Adapted, rate: float) -> None:
         self.rate = rate
         self.steps = 0
-        self.values = {name: item.detach().clone() for name, item in adapted.tensors().items()}
+        self.values = adapted.copy_tensors()
 
     @torch.no_grad()
     def update(self, adapted: Adapted) -> None:
         self.steps += 1
         rate = min(self.rate, self.steps / (self.steps + 9))
-        for name, item in adapted.tensors().items():
-            if item.is_floating_point():
-                self.values[name].lerp_(item, 1 - rate)
+        for name, tensor in adapted.tensors().items():
+            if tensor.is_floating_point():
+                self.values[name].lerp_(tensor, 1 - rate)
             else:
-                self.values[name].copy_(item)
+                self.values[name].copy_(tensor)
 
 
 @dataclass(eq=False)
-class Progress:
-    """Where a run stands.
+class RunProgress:
+    """How far a run has come.
 
     Attributes:
-        step: steps done.
-        skipped: steps in a row whose gradient was not finite.
-        seconds: spent so far, over all starts.
-        best: figures of the weights that are kept, and the step they are of.
-        kept: those weights, by name.
-        waited: validations since the best.
-        rows: what the curves hold.
+        step: completed steps.
+        skipped: consecutive steps whose gradient was not finite.
+        seconds: training time, summed over restarts.
+        best: figures of the best weights so far, and their step.
+        best_tensors: these weights, by name.
+        stale_validations: validations since the best one.
+        rows: logged rows of the curves.
     """
 
     step: int = 0
     skipped: int = 0
     seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    waited: int = 0
+    best_tensors: dict[str, Tensor] = field(default_factory=dict)
+    stale_validations: int = 0
     rows: list[Row] = field(default_factory=list)
+
+    def as_state(self) -> dict[str, Any]:
+        """The progress as the checkpoint stores it; its keys are part of the file format."""
+        return {
+            "step": self.step,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+            "best": self.best,
+            "kept": self.best_tensors,
+            "waited": self.stale_validations,
+            "rows": self.rows,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> RunProgress:
+        """The progress that `as_state` stored."""
+        return cls(
+            step=state["step"],
+            skipped=state["skipped"],
+            seconds=state["seconds"],
+            best=state["best"],
+            best_tensors=state["kept"],
+            stale_validations=state["waited"],
+            rows=state["rows"],
+        )
 
 
 def save_state(
@@ -67,64 +104,52 @@ def save_state(
     adapted: Adapted,
     optimizer: torch.optim.Optimizer,
     average: Average,
-    progress: Progress,
+    progress: RunProgress,
 ) -> None:
-    """Write the state. The old one stays until the new one is complete and on disk.
+    """Write the state. The old file stays until the new one is complete and on disk.
 
     Raises:
         WriteError: the disk is full or not writable.
     """
     content: dict[str, Any] = {
-        "tensors": {name: item.detach() for name, item in adapted.tensors().items()},
+        "tensors": {name: tensor.detach() for name, tensor in adapted.tensors().items()},
         "optimizer": optimizer.state_dict(),
         "average": average.values,
         "averaged": average.steps,
         "memo": adapted.memo,
-        "progress": dict(vars(progress)),
+        "progress": progress.as_state(),
     }
-    part = folder / f".{NAME}.part"
     try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(folder / NAME)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
+        with atomic(folder / STATE_FILE) as part:
+            torch.save(content, part)
+    except (WriteError, UsageError, RuntimeError) as error:
         raise WriteError(
-            f"the state of the run cannot be written to {folder}: {error}. Make room, --resume"
+            f"cannot write the state of the run to {folder}: {error}. "
+            "Free some disk space and continue with --resume"
         ) from error
 
 
 def load_state(
     folder: Path, adapted: Adapted, optimizer: torch.optim.Optimizer, average: Average
-) -> Progress | None:
-    """Take up the state of a folder; None where there is none yet.
+) -> RunProgress | None:
+    """Restore the state in a folder; None where there is none yet.
 
     Raises:
-        CheckpointError: it is damaged, or of another run.
+        CheckpointError: the file is damaged, or belongs to another run.
     """
-    path = folder / NAME
+    path = folder / STATE_FILE
     if not path.is_file():
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         adapted.fill(content["tensors"])
         optimizer.load_state_dict(content["optimizer"])
-        for name, item in average.values.items():
-            item.copy_(content["average"][name])
+        for name, tensor in average.values.items():
+            tensor.copy_(content["average"][name])
         average.steps = content["averaged"]
         adapted.memo = content["memo"]
-        return Progress(**content["progress"])
-    except (
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OSError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+        return RunProgress.from_state(content["progress"])
+    except UNREADABLE as error:
         raise CheckpointError(
-            f"{path} cannot be gone on from: {error}. Start again with another --out"
+            f"{path} cannot be resumed: {error}. Start a new run with another --out"
         ) from error

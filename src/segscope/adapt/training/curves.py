@@ -1,5 +1,5 @@
-"""Curves: what was measured while training, as a table, a image, and TensorBoard events where
-that is installed.
+"""Training curves: logged figures as a table, as an image, and as TensorBoard events where a writer
+is installed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from segscope.files import atomic
 
 Row = dict[str, float]
 TABLE = "curve.csv"
-PICTURE = "curve.png"
+IMAGE = "curve.png"
+EVENT_WRITERS = (
+    ("tensorboard", "torch.utils.tensorboard"),
+    ("tensorboardX", "tensorboardX"),
+)
+"""Packages that write events, and the module of each that does."""
 
 
 def write_table(rows: Sequence[Row], folder: Path) -> None:
-    """curve.csv: a line for each logged step; figures that a step lacks are empty."""
+    """curve.csv: one line per logged step; figures that a step lacks are empty."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with atomic(folder / TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
@@ -29,8 +34,8 @@ def write_table(rows: Sequence[Row], folder: Path) -> None:
 
 
 def write_image(rows: Sequence[Row], folder: Path, title: str) -> bool:
-    """curve.png: loss and validation Dice over steps. Without matplotlib there is none, and False
-    comes back.
+    """curve.png: loss and validation Dice over steps; returns False without matplotlib, which it
+    needs.
     """
     try:
         require("matplotlib", "report", "draw curves").use("Agg")
@@ -48,7 +53,7 @@ def write_image(rows: Sequence[Row], folder: Path, title: str) -> bool:
         right.set_ylim(0, 1)
         left.set_title(title)
         figure.tight_layout()
-        with atomic(folder / PICTURE) as part:
+        with atomic(folder / IMAGE) as part:
             figure.savefig(part, dpi=110, metadata={"Software": None})
     finally:
         plots.close(figure)
@@ -56,32 +61,36 @@ def write_image(rows: Sequence[Row], folder: Path, title: str) -> bool:
 
 
 def _line(rows: Sequence[Row], column: str) -> tuple[list[float], list[float]]:
-    held = [row for row in rows if column in row]
-    return [row["step"] for row in held], [row[column] for row in held]
+    """Steps and values of a column, over the rows that have it."""
+    logged = [row for row in rows if column in row]
+    return [row["step"] for row in logged], [row[column] for row in logged]
 
 
 class Events:
-    """TensorBoard events, if one of its writers is installed; else nothing."""
+    """TensorBoard events; without an installed writer, or without a folder, nothing is written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._writer: Any = None
-        for package, module in (
-            ("tensorboard", "torch.utils.tensorboard"),
-            ("tensorboardX", "tensorboardX"),
-        ):
-            try:
-                importlib.import_module(package)
-                self._writer = importlib.import_module(module).SummaryWriter(str(folder))
-                return
-            except ImportError:
-                continue
+        if folder is not None:
+            self._writer = _open_writer(folder)
 
     def add(self, row: Row) -> None:
-        if self._writer is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._writer.add_scalar(name, value, int(row["step"]))
+        if self._writer is None:
+            return
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, int(row["step"]))
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _open_writer(folder: Path) -> Any:
+    for package, module in EVENT_WRITERS:
+        try:
+            importlib.import_module(package)
+            return importlib.import_module(module).SummaryWriter(str(folder))
+        except ImportError:
+            continue
+    return None

@@ -1,5 +1,5 @@
-"""Run: a data set, a base and a method to an adaptation; all that can be refused is refused before
-training starts.
+"""Run: from a data set, a base and a method to an adaptation. Everything that can be refused is
+refused before training starts.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from segscope.adapt import METHODS, saved
-from segscope.adapt.data.sampler import Sampler, check_plans
+from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
 from segscope.adapt.data.training_set import Choice, Data, gather
 from segscope.adapt.method import Adapted, Method
-from segscope.adapt.training.checkpoint import NAME
-from segscope.adapt.training.curves import Row, write_image, write_table
-from segscope.adapt.training.distributed import Ranks, ranks
-from segscope.adapt.training.feature_cache import FeatureStore, variants
-from segscope.adapt.training.settings import Settings
-from segscope.adapt.training.trainer import Estimate, Outcome, Trainer, Validate
+from segscope.adapt.training.checkpoint import STATE_FILE
+from segscope.adapt.training.curves import write_image, write_table
+from segscope.adapt.training.distributed import Processes, join_processes
+from segscope.adapt.training.estimate import Estimate
+from segscope.adapt.training.feature_cache import FeatureCache, count_variants
+from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.training.trainer import OnStep, Trainer, TrainingOutcome, Validate
 from segscope.errors import UsageError
 from segscope.files import atomic
 from segscope.io.datasets.reading import DataSet
@@ -28,22 +29,26 @@ from segscope.models.model_cards import plain_name
 from segscope.models.segmenter import Segmenter
 
 RUN = "run.json"
-ZOOM_SIDE = 2048  # frames of networks that look through windows keep so many pixels
+CROP_SIDE = 2048
+"""Longer side to which frames are reduced for networks that see crops of them, in pixels."""
+
+OnRead = Callable[[int, int], None]
+"""Takes the number of cases read and the number of cases to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for.
+    """A run to be done.
 
     Attributes:
-        base: an engine, fresh, in float32.
+        base: a freshly loaded engine in float32.
         source: how `segscope.load` finds it again: the name of a card, or a path.
         method: with its settings.
         sets: data sets.
-        choice: what of them.
+        choice: the part of them that is used.
         out: folder of the run.
-        changes: settings of training in place of the method's own.
-        resume: whether to go on with what `out` holds.
+        changes: training settings that replace the method's own.
+        resume: whether to continue the run in `out`.
     """
 
     base: Engine
@@ -58,16 +63,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that may begin.
+    """A run that is ready to start.
 
     Attributes:
-        request: as asked for.
-        data: read.
+        request: the run.
+        data: loaded.
         adapted: method on the base.
         trainer: ready.
-        identity: what tells this run from another.
-        estimate: what it will cost; None for one that goes on.
-        ranks: this process among all.
+        identity: everything that distinguishes this run from another.
+        estimate: what it will cost; None for a resumed run.
+        processes: the processes of the run.
     """
 
     request: Request
@@ -76,7 +81,7 @@ class Prepared:
     trainer: Trainer
     identity: dict[str, Any]
     estimate: Estimate | None
-    ranks: Ranks
+    processes: Processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,11 @@ class Result:
     Attributes:
         out: its folder.
         outcome: how it ended.
-        record: what adaptation.json says; None when it was stopped by a signal.
+        record: content of adaptation.json; None when a signal stopped the run.
     """
 
     out: Path
-    outcome: Outcome
+    outcome: TrainingOutcome
     record: saved.Record | None
 
     @property
@@ -106,84 +111,119 @@ def adapt(
     request: Request,
     *,
     about: Callable[[Prepared], None] | None = None,
-    say: Callable[[int, int, Row], None] | None = None,
-    reading: Callable[[int, int], None] | None = None,
+    say: OnStep | None = None,
+    reading: OnRead | None = None,
     validate: Validate | None = None,
 ) -> Result:
     """Train, and leave an adaptation in `request.out`.
 
     Args:
-        request: what is asked for.
-        about: called before training starts, with all that is known by then.
-        say: called after each step with (steps done, steps to do, figures of the step).
+        request: the run to be done.
+        about: called before training starts, with everything known by then.
+        say: called after each step with (completed steps, planned steps, figures of the step).
         reading: called while cases are read, with (cases read, cases to read).
-        validate: figures of the network as it is, in place of the method's own; "dice" decides.
+        validate: figures of the network as it is, instead of the method's own; "dice" decides.
 
     Raises:
-        UsageError: a request that cannot be fulfilled.
+        UsageError: a run that cannot be done.
     """
     check_base(request.method, request.base, request.source)
     check_out(request.out, request.resume)
-    with ranks(request.base.device) as here:
-        ready = prepare(request, here, reading, validate)
-        if about is not None and here.first:
+    with join_processes(request.base.device) as processes:
+        ready = prepare(request, processes, reading, validate)
+        if about is not None and processes.first:
             about(ready)
-        outcome = ready.trainer.run(say if here.first else None)
+        on_step = None
+        if processes.first:
+            on_step = say
+        outcome = ready.trainer.run(on_step)
         record = None
-        if here.first:
+        if processes.first:
             record = finish(ready, outcome)
-        here.agree(0.0)  # nobody leaves before the files are there
+        processes.broadcast(0.0)  # no process leaves before the files are written
     return Result(request.out, outcome, record)
 
 
 def check_base(method: Method, base: Engine | Segmenter, source: str) -> None:
     """Refuse a base that a method cannot adapt."""
     if isinstance(base, Segmenter) or saved.is_adaptation(Path(source).expanduser()):
-        plain = plain_name(base.card.name)
         raise UsageError(
-            f"{source} is an adaptation itself; adapt a plain base, such as {plain}, or what `segscope models merge` "
-            "makes of it"
+            f"{source} is already an adaptation; adapt a plain base such as "
+            f"{plain_name(base.card.name)}, or merge it first with `segscope models merge`"
         )
-    if base.card.family not in method.families:
-        fit = [name for name, entry in METHODS.items() if base.card.family in entry.families]
+    family = base.card.family
+    if family not in method.families:
+        fitting = [name for name, entry in METHODS.items() if family in entry.families]
         raise UsageError(
-            f"{method.name} adapts networks of the families {', '.join(method.families)}; {base.card.name} is of "
-            f"{base.card.family}, which {', '.join(fit) or 'no method'} can adapt. Choose another --base or method"
+            f"{method.name} adapts networks of the families {', '.join(method.families)}; "
+            f"{base.card.name} belongs to {family}, which {', '.join(fitting) or 'no method'} can "
+            "adapt. Choose another --base or method"
         )
 
 
 def check_out(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds something else, or nothing to go on with."""
+    """Refuse a folder that holds something else, or nothing to resume."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a folder for the run")
-    held = (out / RUN).is_file()
-    if resume and saved.is_adaptation(out):
+    finished = saved.is_adaptation(out)
+    interrupted = (out / RUN).is_file()
+    if resume:
+        _check_resumable(out, finished, interrupted)
+    elif finished:
+        raise UsageError(f"{out} holds a finished run; name another --out")
+    elif interrupted:
+        raise UsageError(
+            f"{out} holds an interrupted run; name another --out, or continue it with --resume"
+        )
+
+
+def _check_resumable(out: Path, finished: bool, interrupted: bool) -> None:
+    if finished:
         raise UsageError(
             f"the run in {out} is finished; use it as --model {out}, or name another --out"
         )
-    if resume and not held:
-        raise UsageError(f"{out} holds no run to go on with; leave --resume out to start one")
-    if not resume and (held or saved.is_adaptation(out)):
-        done = saved.is_adaptation(out)
-        raise UsageError(
-            f"{out} holds {'a finished run' if done else 'a run that was interrupted'}; name another --out"
-            f"{'' if done else ', or go on with it by --resume'}"
-        )
+    if not interrupted:
+        raise UsageError(f"{out} holds no run to resume; leave out --resume to start one")
 
 
 def prepare(
     request: Request,
-    here: Ranks,
-    reading: Callable[[int, int], None] | None = None,
+    processes: Processes,
+    reading: OnRead | None = None,
     validate: Validate | None = None,
 ) -> Prepared:
     """Read the data, attach the method, and measure what a step costs."""
+    method = request.method
+    data = _read_data(request, reading)
+    settings = _training_settings(request, data, processes)
+    identity = {
+        "method": method.name,
+        "settings": method.as_dict(),
+        "base": saved.base_of(request.base, request.source),
+        "data": data.fingerprint,
+        "training": settings.as_dict(),
+        "versions": saved.versions(),
+    }
+    adapted = _attach(request, data, settings)
+    sampler = _make_sampler(adapted, data, settings)
+    trainer = Trainer(adapted, data, sampler, request.out, processes, validate)
+    estimate = None
+    if request.resume:
+        _resume(request.out, trainer, identity)
+    else:
+        estimate = trainer.plan()
+        if processes.first:
+            _write_run(request.out, trainer, identity)
+    return Prepared(request, data, adapted, trainer, identity, estimate, processes)
+
+
+def _read_data(request: Request, reading: OnRead | None) -> Data:
+    """The data of a run, at the resolution that the base can use."""
     base = request.base
     method = request.method
+    side = 2 * base.input_size
     if base.card.zoom and method.promptable:
-        side = ZOOM_SIDE
-    else:
-        side = 2 * base.input_size
+        side = CROP_SIDE
     data = gather(
         request.sets,
         request.choice,
@@ -194,39 +234,47 @@ def prepare(
     )
     if method.unlabelled and not data.unlabelled.items:
         raise UsageError(
-            f"{method.name} learns from cases without truth as well, and {data.name} has none; list some without "
-            "targets, or take --few, which leaves the masks of the other patients out"
+            f"{method.name} also learns from cases without truth, and {data.name} has none; list "
+            "some without targets, or pass --max-patients, which leaves out the masks of the other "
+            "patients"
         )
-    settings = replace(method.settings(base.card, len(data.train.items)), **request.changes)
-    settings = check_plans(settings, base.card.prompts)
-    if settings.batch % here.world:
+    return data
+
+
+def _training_settings(request: Request, data: Data, processes: Processes) -> TrainingSettings:
+    """The method's settings with the changes of the request."""
+    card = request.base.card
+    settings = request.method.settings(card, len(data.train.items))
+    settings = replace(settings, **request.changes)
+    settings = drop_unsupported_plans(settings, card.prompts)
+    if settings.batch % processes.world:
         raise UsageError(
-            f"a batch of {settings.batch} cannot be shared by {here.world} processes; choose a multiple"
+            f"a batch of {settings.batch} cannot be divided among {processes.world} processes; "
+            "choose a multiple"
         )
-    identity = {
-        "method": method.name,
-        "settings": method.as_dict(),
-        "base": saved.base_of(base, request.source),
-        "data": data.fingerprint,
-        "training": settings.as_dict(),
-        "versions": saved.versions(),
-    }
-    wanted = method.parameters(base, data.train.classes)
-    adapted = saved.attach(method, base, data.train.classes, settings.seed)
-    made = sum(item.numel() for item in adapted.trained.values())
-    if made != wanted:
-        raise AssertionError(f"{method.name} declares {wanted} parameters and trains {made}")
-    sampler = _sampler(adapted, data, settings)
-    trainer = Trainer(adapted, data, sampler, settings, request.out, here, validate)
-    estimate = _begin(request, trainer, identity, here)
-    return Prepared(request, data, adapted, trainer, identity, estimate, here)
+    return settings
 
 
-def _sampler(adapted: Adapted, data: Data, settings: Settings) -> Sampler:
-    """Where examples come from; with kept features as many views of a frame as there is memory for."""
+def _attach(request: Request, data: Data, settings: TrainingSettings) -> Adapted:
+    """The method on the base; it trains as many parameters as it declares."""
+    method = request.method
+    declared = method.parameters(request.base, data.train.classes)
+    adapted = saved.attach(method, request.base, data.train.classes, settings.seed)
+    trained = _count_trained(adapted)
+    if trained != declared:
+        raise AssertionError(f"{method.name} declares {declared} parameters and trains {trained}")
+    return adapted
+
+
+def _count_trained(adapted: Adapted) -> int:
+    return sum(parameter.numel() for parameter in adapted.trained.values())
+
+
+def _make_sampler(adapted: Adapted, data: Data, settings: TrainingSettings) -> Sampler:
+    """Draws examples; where features are cached, from as many views of a frame as fit in memory."""
     method = adapted.method
     engine = adapted.engine
-    plain = Sampler(
+    sampler = Sampler(
         data.train,
         data.unlabelled,
         settings,
@@ -237,66 +285,64 @@ def _sampler(adapted: Adapted, data: Data, settings: Settings) -> Sampler:
         more=method.unlabelled,
     )
     if not (method.frozen_encoder and settings.cache_bytes):
-        return plain
-    each = sum(item.bytes for item in adapted.features(plain.example(0, 0)))
-    views = len(data.train.items) + len(data.unlabelled.items)
-    count = variants(settings.variants, views, each, settings.cache_bytes)
-    if count:
-        adapted.store = FeatureStore(settings.cache_bytes)
-    return replace(plain, variants=count)
+        return sampler
+    bytes_each = sum(item.bytes for item in adapted.features(sampler.example(0, 0)))
+    frames = len(data.train.items) + len(data.unlabelled.items)
+    variants = count_variants(settings.variants, frames, bytes_each, settings.cache_bytes)
+    if variants:
+        adapted.store = FeatureCache(settings.cache_bytes)
+    return replace(sampler, variants=variants)
 
 
-def _begin(
-    request: Request, trainer: Trainer, identity: dict[str, Any], here: Ranks
-) -> Estimate | None:
-    """Start the folder of a run, or take up what it holds."""
-    path = request.out / RUN
-    if request.resume:
-        try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            steps, validations, views = (
-                int(held.pop(name)) for name in ("steps", "validations", "variants")
-            )
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UsageError(
-                f"{path} is damaged ({error}); start again with another --out"
-            ) from error
-        plain = json.loads(json.dumps(identity))
-        changed = sorted(key for key in {*held, *plain} if held.get(key) != plain.get(key))
-        if changed:
-            raise UsageError(
-                f"{request.out} holds a run with another {', '.join(changed)}; --resume goes on with the same command "
-                "only. Give the same options, or name another --out"
-            )
-        trainer.steps = steps
-        trainer.validations = validations
-        trainer.sampler = replace(trainer.sampler, variants=views)
-        trainer.resume()
-        return None
-    estimate = trainer.plan()
-    if here.first:
-        request.out.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as part:
-            chosen = {
-                "steps": trainer.steps,
-                "validations": trainer.validations,
-                "variants": trainer.sampler.variants,
-            }
-            held = {**identity, **chosen}
-            part.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
-    return estimate
+def _write_run(out: Path, trainer: Trainer, identity: Mapping[str, Any]) -> None:
+    """Start the folder of a run with what is needed to resume it."""
+    plan = {
+        "steps": trainer.steps,
+        "validations": trainer.validations,
+        "variants": trainer.sampler.variants,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic(out / RUN) as part:
+        part.write_text(json.dumps({**identity, **plan}, indent=1) + "\n", encoding="utf-8")
 
 
-def finish(ready: Prepared, outcome: Outcome) -> saved.Record | None:
-    """Write curves, and the adaptation unless the run is to go on; the best weights are kept."""
+def _resume(out: Path, trainer: Trainer, identity: Mapping[str, Any]) -> None:
+    """Continue the run in a folder.
+
+    Raises:
+        UsageError: it is another run, or its file is damaged.
+    """
+    path = out / RUN
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        trainer.steps = int(stored.pop("steps"))
+        trainer.validations = int(stored.pop("validations"))
+        variants = int(stored.pop("variants"))
+    except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged ({error}); start again with another --out") from error
+    requested = json.loads(json.dumps(identity))
+    keys = {*stored, *requested}
+    changed = sorted(key for key in keys if stored.get(key) != requested.get(key))
+    if changed:
+        raise UsageError(
+            f"{out} holds a run with another {', '.join(changed)}; --resume continues only the "
+            "same command. Give the same options, or name another --out"
+        )
+    trainer.sampler = replace(trainer.sampler, variants=variants)
+    trainer.resume()
+
+
+def finish(ready: Prepared, outcome: TrainingOutcome) -> saved.Record | None:
+    """Write the curves and, unless a signal stopped the run, the adaptation."""
     out = ready.request.out
+    method = ready.adapted.method
     progress = outcome.progress
     write_table(progress.rows, out)
-    write_image(progress.rows, out, f"{ready.adapted.method.name} on {ready.data.name}")
+    write_image(progress.rows, out, f"{method.name} on {ready.data.name}")
     if outcome.why == "signal":
         return None
     record = saved.Record(
-        ready.adapted.method,
+        method,
         ready.identity["base"],
         ready.data.train.classes,
         ready.data.card,
@@ -305,25 +351,29 @@ def finish(ready: Prepared, outcome: Outcome) -> saved.Record | None:
             "steps": progress.step,
             "seconds": round(progress.seconds, 1),
             "ended": outcome.why,
-            "parameters": sum(item.numel() for item in ready.adapted.trained.values()),
+            "parameters": _count_trained(ready.adapted),
         },
         figures={
-            "what": _what(ready.adapted.method, progress.best),
+            "what": _describe_dice(method, progress.best),
             "before": progress.rows[0]["val dice"],
             "after": progress.best["dice"],
             "best": progress.best,
         },
     )
-    record = saved.write(out, record, progress.kept)
-    (out / NAME).unlink(missing_ok=True)  # only a run that goes on needs it, and it is large
+    record = saved.write(out, record, progress.best_tensors)
+    # only a run that continues needs them, and the state is large
+    (out / STATE_FILE).unlink(missing_ok=True)
     (out / RUN).unlink(missing_ok=True)
     return record
 
 
-def _what(method: Method, figures: Mapping[str, float]) -> str:
+def _describe_dice(method: Method, figures: Mapping[str, float]) -> str:
     """What "dice" means in the figures of a method."""
     if "prompted" in figures:
-        return "mean Dice of frames of the validation patients that were not prompted, from a jittered box on another"
+        return (
+            "mean Dice of frames of the validation patients that were not prompted, "
+            "from a jittered box on another"
+        )
     how = "over classes"
     if method.promptable:
         how = "for a jittered box"
@@ -331,16 +381,14 @@ def _what(method: Method, figures: Mapping[str, float]) -> str:
 
 
 def example_counts(data: Data) -> Sequence[str]:
-    """The data in words, a line for each part."""
+    """Description of the data, one line for each part."""
+    parts = {"train": data.train, "validate": data.val, "unlabelled": data.unlabelled}
     lines = []
-    for part, found in (
-        ("train", data.train),
-        ("validate", data.val),
-        ("unlabelled", data.unlabelled),
-    ):
-        if found.items:
-            things = sum(len(item.things) for item in found.items)
-            lines.append(
-                f"{part}: {len(found.groups)} patients, {len(found.items)} frames, {things} things"
-            )
+    for name, part in parts.items():
+        if not part.items:
+            continue
+        objects = sum(len(item.things) for item in part.items)
+        lines.append(
+            f"{name}: {len(part.groups)} patients, {len(part.items)} frames, {objects} objects"
+        )
     return lines

@@ -1,7 +1,8 @@
-"""Settings of a training run: one value that is printed, saved beside the results and loaded again."""
+"""Training settings: one value that is printed, saved beside the results and loaded again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -15,36 +16,37 @@ MIX = (
     (0.12, "mask.morph+clicks:1"),
 )
 BOXES = ((1.0, "box.jitter:share=0.1"),)
+PRECISIONS = ("auto", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """How to train.
 
     Attributes:
-        steps: optimiser steps; 0 as many as fit into `minutes`.
+        steps: optimiser steps; 0 for as many as fit into `minutes`.
         minutes: time budget; 0 for none. With both, whichever ends first.
-        batch: examples a step, over all processes.
-        accumulate: parts that a batch is worked through in, to save memory.
-        rate: highest learning rate; a warm-up leads to it and half a cosine away from it.
+        batch: examples per step, over all processes.
+        accumulate: parts that a batch is processed in, to save memory.
+        rate: peak learning rate; a warm-up leads to it and half a cosine away from it.
         warm_up: share of the steps for warming up.
         decay: weight decay of AdamW, for matrices.
-        clip: longest gradient.
+        clip: maximum norm of the gradient.
         average: rate of the running average of weights that is validated and saved; 0 for none.
         precision: "auto" (bfloat16 on CUDA, float32 elsewhere), "bfloat16" or "float32".
-        seed: all chance follows from it.
+        seed: random seed of the whole run.
         workers: threads that prepare examples ahead.
-        patience: validations without gain after which to stop; 0 for never.
-        validate_every: steps; 0 for a tenth of the run.
+        patience: validations without improvement after which to stop; 0 for never.
+        validate_every: steps between validations; 0 for a tenth of the run.
         save_every_s: seconds between saved states.
-        objects: most objects of one example.
+        objects: maximum number of objects in one example.
         augment: strength of augmentation, 0 to 1.
-        variants: augmented views of each frame where features are kept; more views cost memory.
-        cache_bytes: most memory for kept features; 0 switches keeping off.
+        variants: augmented views of each frame where features are cached; more views cost memory.
+        cache_bytes: memory limit of the feature cache; 0 switches it off.
         prompts: (weight, plan) pairs; see `segscope.simulate.plan`.
 
     Raises:
-        UsageError: numbers out of range, or a plan that cannot be read.
+        UsageError: a value is out of range, or a plan cannot be parsed.
     """
 
     steps: int = 0
@@ -69,36 +71,54 @@ class Settings:
     prompts: tuple[tuple[float, str], ...] = MIX
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.minutes < 0 or not (self.steps or self.minutes):
+        self._check_length()
+        self._check_batch()
+        self._check_optimiser()
+        self._check_prompts()
+
+    def _check_length(self) -> None:
+        endless = not (self.steps or self.minutes)
+        if self.steps < 0 or self.minutes < 0 or endless:
             raise UsageError(
-                f"give --steps or --minutes above 0, got {self.steps} steps and {self.minutes:g} minutes"
+                "give --steps or --minutes above 0, "
+                f"got {self.steps} steps and {self.minutes:g} minutes"
             )
+
+    def _check_batch(self) -> None:
         if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
             raise UsageError(
-                f"a batch is worked through in equal parts: got {self.batch} examples in {self.accumulate} parts"
+                "the batch must divide into equal parts: "
+                f"got {self.batch} examples in {self.accumulate} parts"
             )
-        if self.precision not in ("auto", "bfloat16", "float32"):
+
+    def _check_optimiser(self) -> None:
+        if self.precision not in PRECISIONS:
             raise UsageError(f"precision is auto, bfloat16 or float32, got {self.precision!r}")
-        if not 0 <= self.average < 1 or self.rate <= 0 or not 0 <= self.augment <= 1:
-            raise UsageError("the average is 0 to below 1, the rate above 0, augmentation 0 to 1")
+        if self.rate <= 0:
+            raise UsageError(f"the learning rate must be above 0, got {self.rate:g}")
+        if not 0 <= self.average < 1:
+            raise UsageError(f"average must be from 0 to below 1, got {self.average:g}")
+        if not 0 <= self.augment <= 1:
+            raise UsageError(f"augment must be from 0 to 1, got {self.augment:g}")
+
+    def _check_prompts(self) -> None:
         if not self.prompts or any(weight <= 0 for weight, _ in self.prompts):
             raise UsageError(
-                "prompts are (weight, plan) pairs with weights above 0, and at least one"
+                "prompts must be one or more (weight, plan) pairs with weights above 0"
             )
         for _, plan in self.prompts:
             Plan.parse(plan)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The settings as plain values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """The settings of `as_dict`, also when they went through JSON."""
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingSettings:
+        """The settings of `as_dict`, also after a round trip through JSON."""
         known = {item.name for item in fields(cls)}
-        chosen = {key: value for key, value in values.items() if key in known}
-        if "prompts" in chosen:
-            chosen["prompts"] = tuple(
-                (float(weight), str(plan)) for weight, plan in chosen["prompts"]
-            )
-        return cls(**chosen)
+        settings = {key: value for key, value in values.items() if key in known}
+        if "prompts" in settings:
+            pairs = settings["prompts"]
+            settings["prompts"] = tuple((float(weight), str(plan)) for weight, plan in pairs)
+        return cls(**settings)

@@ -1,29 +1,30 @@
-"""Validation of what is carried through stacks: Dice of the frames that nobody prompted, and of the
+"""Validation of what is tracked through stacks: Dice of the frames that nobody prompted, and of the
 prompted one apart.
 
-A loose box is given on the frame with most of an object, and carried both ways. Lighter than the
-evaluator: no stop rules, one window for a stack, and only the frames near the prompted one.
+The run's first prompt is given on the frame with most of an object, which is tracked both ways as
+users see it tracked, but only through the frames near the prompted one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from segscope.adapt import window
-from segscope.adapt.data.training_set import Gathered, Scan
-from segscope.adapt.losses.clip_memory import Recall, gated
-from segscope.adapt.losses.interactive import best_of, hint_of
+from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.method import Adapted
-from segscope.adapt.validation.frames import PROMPT, validate
+from segscope.adapt.validation.frames import spaced, validate
+from segscope.adapt.validation.prediction import first_prompts, inference_state
+from segscope.masks import FrameMask
 from segscope.metrics.overlap import dice
-from segscope.models.engine import Decoded, Features
-from segscope.prompts import Box
+from segscope.predict.object_state import ObjectState
+from segscope.predict.prompted_frame import answer_prompts
+from segscope.predict.propagation import PropagationRange, propagate
+from segscope.predict.stop_rules import default_rules
+from segscope.prompts import Prompt
 
 MOST = 12
 """Objects that a validation follows, evenly spaced in their order."""
@@ -31,7 +32,29 @@ MOST = 12
 REACH = 12
 """Frames on either side of the prompted one."""
 
-ROOM, WHOLE = 3.0, 0.75  # of the tracking window, as prediction has it
+
+class StackObject(NamedTuple):
+    """An object on several frames of a stack: its case, plane and number there."""
+
+    case: int
+    plane: int
+    value: int
+
+
+class Tracked(NamedTuple):
+    """An object as tracking answers it.
+
+    Attributes:
+        prompts: on the frame `at`.
+        at: the prompted frame.
+        answers: of frames near the prompted one, and of this, by frame.
+        truth: (frame, row, column) bool of the whole stack.
+    """
+
+    prompts: list[Prompt]
+    at: int
+    answers: dict[int, FrameMask]
+    truth: NDArray[np.bool_]
 
 
 @torch.no_grad()
@@ -44,122 +67,55 @@ def validate_clips(
         "dice" of tracked frames and "prompted" of the prompted ones; where there are no stacks, the
         usual figures.
     """
-    found = list(objects(cases))
-    if not found:
+    objects = list(objects_of(cases))
+    if not objects:
         return validate(adapted, cases)
-    if len(found) > most:
-        found = [
-            found[k] for k in np.linspace(0, len(found) - 1, most).round().astype(int).tolist()
-        ]
-    scores = np.array(
-        [follow(adapted, cases.scans[case], plane, value, reach) for case, plane, value in found]
-    )
+    chosen = [objects[k] for k in spaced(len(objects), most)]
+    scores = np.array([score(track_object(adapted, cases, each, reach)) for each in chosen])
     tracked, prompted = np.nanmean(scores, axis=0).tolist()
     return {"dice": float(tracked), "prompted": float(prompted)}
 
 
-def objects(cases: Gathered) -> Iterator[tuple[int, int, int]]:
-    """Case, plane and number of every object that is on several frames of a stack."""
-    frames: dict[tuple[int, int, int], int] = {}
+def objects_of(cases: Gathered) -> Iterator[StackObject]:
+    """Every object that is on several frames of a stack."""
+    frames: dict[StackObject, int] = {}
     for item in cases.items:
         for thing in item.things:
-            key = (item.case, thing.plane, thing.value)
+            key = StackObject(item.case, thing.plane, thing.value)
             frames[key] = frames.get(key, 0) + 1
     return (key for key, number in frames.items() if number > 1)
 
 
-def follow(
-    adapted: Adapted, scan: Scan, plane: int, value: int, reach: int = REACH
-) -> tuple[float, float]:
+def track_object(
+    adapted: Adapted, cases: Gathered, which: StackObject, reach: int = REACH
+) -> Tracked:
+    """Prompt an object on the frame with most of it, and track it both ways."""
+    scan = cases.scans[which.case]
+    truth = scan.planes[which.plane] == which.value
+    at = int(truth.sum((1, 2)).argmax())
+    low = max(0, at - reach)
+    high = min(len(truth) - 1, at + reach)
+    prompts = first_prompts(adapted.prompts, truth, at, (7, at, int(truth[at].sum())))
+    track = ObjectState()
+    rules = default_rules(scan.stack)
+    nearby = PropagationRange("both", within=(low, high), rules=rules)
+    answers: dict[int, FrameMask] = {}
+    with inference_state(adapted, which.case, scan) as state:
+        answer_prompts(state, track, 1, at, prompts)
+        for frame_masks in propagate(state, {1: track}, nearby, lambda: False):
+            answers.update({each.frame: each for each in frame_masks})
+    return Tracked(prompts, at, answers, truth)
+
+
+def score(tracked: Tracked) -> tuple[float, float]:
     """Dice of one object: mean over tracked frames where it is or is claimed, and of the prompted
     frame.
     """
-    truth = scan.planes[plane] == value
-    at = int(truth.sum((1, 2)).argmax())
-    low = max(0, at - reach)
-    high = min(len(truth), at + reach + 1)
-    found = carry(adapted, scan.rgb[low:high], truth[low:high], at - low)
-    each = [dice(mask, true) for mask, true in zip(found, truth[low:high], strict=True)]
-    others = [score for k, score in enumerate(each) if k != at - low and not np.isnan(score)]
-    return float(np.mean(others)) if others else np.nan, each[at - low]
-
-
-def carry(
-    adapted: Adapted, rgb: NDArray[np.uint8], truth: NDArray[np.bool_], at: int
-) -> NDArray[np.bool_]:
-    """Masks (frame, row, column) of an object from a box on frame `at` of (frame, row, column, 3)."""
-    engine = adapted.engine
-    size_hw = (truth.shape[1], truth.shape[2])
-    box = PROMPT.first(truth[at : at + 1], np.random.default_rng((7, at, int(truth[at].sum()))))[0]
-    assert isinstance(box, Box)
-    zoom = engine.card.zoom
-    if zoom:
-        near = window.around(box.xyxy, size_hw)
-    else:
-        near = window.whole(size_hw)
-    answer = _answer(adapted, window.cut_rgb(rgb[at : at + 1], near)[0], near, box)
-    masks = np.zeros(truth.shape, bool)
-    masks[at] = _pasted(adapted, answer.logits[0, 0], near, size_hw)
-    shown = near
-    if zoom:
-        shown = _tracking_window(masks[at], box, size_hw, engine.input_size)
-    cut = window.cut_rgb(rgb, shown)
-    recall = Recall(engine, len(rgb))
-    first = engine.encode(cut[at], video=True)
-    if zoom:
-        given = torch.from_numpy(np.ascontiguousarray(window.cut(masks[at], shown)))[None].to(
-            engine.device
-        )
-        recall.anchor_masks(first, at, given)
-    else:
-        recall.anchor(first, at, answer)
-    for frames, step in ((range(at + 1, len(rgb)), 1), (range(at - 1, -1, -1), -1)):
-        for frame in frames:
-            features = engine.encode(cut[frame], video=True)
-            decoded = gated(best_of(recall.track(features, frame, step)[0]))
-            recall.keep(features, frame, decoded, step)
-            masks[frame] = _pasted(adapted, decoded.logits[0, 0], shown, size_hw)
-    return masks
-
-
-def _answer(adapted: Adapted, rgb: NDArray[np.uint8], shown: window.Window, box: Box) -> Decoded:
-    """What a box on a frame of a stack is answered by; the box in pixels of the frame, `rgb` what
-    the window shows.
-    """
-    engine = adapted.engine
-    features: Features = engine.encode(rgb, video=True)
-    x0, y0, x1, y1 = shown
-    a, b, c, d = box.xyxy
-    inside = Box((max(a - x0, 0), max(b - y0, 0), min(c - x0, x1 - x0), min(d - y0, y1 - y0)))
-    hint = hint_of([inside])
-    found = engine.decode(features, [hint], multimask=engine.multimask(hint.clicks, tracking=False))
-    answer = best_of(found)
-    if engine.card.zoom:
-        return replace(answer, object_score=None)
-    return gated(answer)
-
-
-def _pasted(
-    adapted: Adapted, low: Tensor, shown: window.Window, size_hw: tuple[int, int]
-) -> NDArray[np.bool_]:
-    x0, y0, x1, y1 = shown
-    full = np.zeros(size_hw, bool)
-    full[y0:y1, x0:x1] = (adapted.engine.to_frame(low, (y1 - y0, x1 - x0)) > 0).cpu().numpy()
-    return full
-
-
-def _tracking_window(
-    mask: NDArray[np.bool_], box: Box, size_hw: tuple[int, int], side: int
-) -> window.Window:
-    """A window with room around a mask, at least a quarter of the input long; the frame where that
-    is most of it.
-    """
-    if mask.any():
-        xyxy = Box.around(mask).xyxy
-    else:
-        xyxy = box.xyxy
-    longest = max(xyxy[2] - xyxy[0], xyxy[3] - xyxy[1])
-    wanted = max(ROOM * longest, side // 4)
-    if wanted > WHOLE * max(size_hw):
-        return window.whole(size_hw)
-    return window.around(xyxy, size_hw, wanted / longest)
+    each = {
+        frame: dice(answer.mask, tracked.truth[frame]) for frame, answer in tracked.answers.items()
+    }
+    prompted = each.pop(tracked.at)
+    others = [value for value in each.values() if not np.isnan(value)]
+    if not others:
+        return np.nan, prompted
+    return float(np.mean(others)), prompted

@@ -1,8 +1,8 @@
-"""A data set looked through before anything is trained or judged on it: files, grids, labels,
-duplicates, leaks.
+"""Check a data set before anything is trained or evaluated on it: files, grids, labels, duplicates,
+leaks.
 
-`checks.CHECKS` lists what is looked for. Cases are read one at a time; what is kept of each are a
-few hundred bytes.
+`faults.FAULT_KINDS` lists what is looked for. Cases are read one at a time; of each, only a few
+hundred bytes stay in memory.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from numpy.typing import NDArray
 from segscope.errors import SegscopeError, UsageError
 from segscope.io import FORMATS
 from segscope.io.base import suffix_of
-from segscope.io.datasets.check_case import Looked, look
+from segscope.io.datasets.check_case import CaseCheck, check_case
 from segscope.io.datasets.dataset import Case, DataSet
-from segscope.io.datasets.faults import CHECKS, Check, Finding, finding
+from segscope.io.datasets.faults import FAULT_KINDS, DatasetFault, FaultKind
 from segscope.io.datasets.reading import dataset, members
 
 Advance = Callable[[int, int], None]
-_Seen = tuple[Case, bytes, NDArray[np.uint64] | None]
+"""Is called with (cases done, cases in total)."""
+Checked = tuple[Case, CaseCheck]
 
-MOST_BITS = 12
-"""Perceptual hashes (256 bits) that differ in at most this many are taken for one image. Measured
-on 1,900 images of 20 kinds: unrelated ones differ in 13 or more, four of five saved again smaller
-and as JPEG in at most 12.
+MAX_BITS = 12
+"""Perceptual hashes (256 bits) that differ in at most this many count as one image. Measured on
+1,900 images of 20 kinds: unrelated ones differ in 13 or more, four of five saved again smaller and
+as JPEG in at most 12.
 """
 
 _SUFFIXES = tuple(suffix for entry in FORMATS for suffix in entry.suffixes)
@@ -42,168 +43,202 @@ _PERSON = re.compile(
     r"(?:^|[^a-z])((?:patient|person|subject|subj|sub|pat|case|p)[-_ ]?\d+)(?!\d)", re.IGNORECASE
 )
 _PART = re.compile(r"^(.*\d.*?)[-_ ](?:frame|slice|img|im|sl|z|t|f|s)[-_ ]?\d+\b.*$", re.IGNORECASE)
-_IN_ORDER = sorted(CHECKS, key=lambda check: ("error", "warning", "info").index(check.severity))
-_ORDER = {check.kind: place for place, check in enumerate(_IN_ORDER)}
+_SEVERITIES = ("error", "warning", "info")
+_BY_SEVERITY = sorted(FAULT_KINDS, key=lambda kind: _SEVERITIES.index(kind.severity))
+_ORDER = {fault_kind.kind: place for place, fault_kind in enumerate(_BY_SEVERITY)}
 
 
 def check(
     path: str | Path, *, workers: int = 1, fast: bool = False, advance: Advance | None = None
-) -> list[Finding]:
-    """Look through a data set, or the data sets of a folder, for what would spoil training or
-    figures.
+) -> list[DatasetFault]:
+    """Check a data set, or the data sets of a folder, for what would spoil training or evaluation.
 
     Args:
-        path: what `cases.dataset` or `cases.datasets` reads.
+        path: what `reading.dataset` or `reading.datasets` reads.
         workers: processes that read cases.
-        fast: look at three frames of each image only, and not for objects in pieces.
-        advance: told (cases done, cases in all) as it goes.
+        fast: look at only three frames of each image, and not for objects in pieces.
+        advance: reports progress.
 
     Returns:
-        Findings, errors first, each severity in the order of `CHECKS`; none means that nothing is
-        wrong.
+        Faults, errors first, each severity in the order of `FAULT_KINDS`; empty when there are
+        none.
 
     Raises:
         UsageError: nothing there, or no data set.
     """
     if workers < 1:
-        raise UsageError(f"workers is {workers}; wanted 1 or more processes")
-    found: list[Finding] = []
-    paths = members(path)
-    sets = [
-        each
-        for member in paths
-        if (each := _listed(member, found, alone=len(paths) == 1)) is not None
-    ]
+        raise UsageError(f"workers is {workers}; expected 1 or more processes")
+    faults: list[DatasetFault] = []
+    sets = _read_sets(members(path), faults)
     for each in sets:
-        found += [*_unlisted(each), *_listed_twice(each), *_groups(each)]
-    cases = [
-        case for each in sets for case in each.cases if all(file.exists() for file in case.files)
-    ]
-    seen: list[_Seen] = []
-    values: dict[str, set[int]] = defaultdict(set)
-    for done, (case, looked) in enumerate(zip(cases, _looks(cases, workers, fast), strict=True), 1):
-        found += looked.findings
-        values[case.dataset] |= looked.values
-        if looked.digest:
-            seen.append((case, looked.digest, looked.likeness))
+        faults += _find_unlisted(each)
+        faults += _find_repeated_images(each)
+        faults += _find_leaking_groups(each)
+    checked: list[Checked] = []
+    readable = [case for each in sets for case in each.cases if _is_complete(case)]
+    for result in _check_cases(readable, workers, fast):
+        checked.append(result)
+        faults += result[1].faults
         if advance is not None:
-            advance(done, len(cases))
+            advance(len(checked), len(readable))
     for each in sets:
-        found += _absent(each, values[each.name])
-    found += _duplicates(seen)
-    return sorted(found, key=lambda entry: _ORDER[entry.kind])
+        faults += _find_absent_labels(each, checked)
+    faults += _find_duplicates(checked)
+    return sorted(faults, key=lambda fault: _ORDER[fault.kind])
 
 
-def _looks(cases: Sequence[Case], workers: int, fast: bool) -> Iterator[Looked]:
-    if workers == 1:
-        yield from (look(case, fast=fast) for case in cases)
-        return
-    # spawned, as libraries below hold threads that do not survive a fork
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), warnings.simplefilter, ("ignore",)
-    ) as pool:
-        yield from pool.map(partial(look, fast=fast), cases, chunksize=4)
+def by_kind(faults: Iterable[DatasetFault]) -> list[tuple[FaultKind, list[DatasetFault]]]:
+    """Faults by kind, errors first."""
+    groups: dict[str, list[DatasetFault]] = defaultdict(list)
+    for fault in faults:
+        groups[fault.kind].append(fault)
+    return [(kind, groups[kind.kind]) for kind in _BY_SEVERITY if kind.kind in groups]
 
 
-def _listed(path: Path, found: list[Finding], *, alone: bool) -> DataSet | None:
-    """A data set with what is wrong with its list; None when that cannot be read."""
-    before = len(found)
+# --- reading -------------------------------------------------------------------------------------
+
+
+def _read_sets(paths: Sequence[Path], faults: list[DatasetFault]) -> list[DataSet]:
+    """The data sets whose lists can be read; what is wrong with lists is added to `faults`."""
+    sets = []
+    for path in paths:
+        each = _read_set(path, faults, is_only=len(paths) == 1)
+        if each is not None:
+            sets.append(each)
+    return sets
+
+
+def _read_set(path: Path, faults: list[DatasetFault], *, is_only: bool) -> DataSet | None:
+    count_before = len(faults)
 
     def complain(kind: str, case: str, file: Path, message: str) -> None:
-        found.append(finding(kind, f"{path.resolve().name}: {case}", file, message))
+        faults.append(DatasetFault.of(kind, f"{path.resolve().name}: {case}", file, message))
 
     try:
         return dataset(path, complain)
     except SegscopeError as error:
-        if (
-            isinstance(error, UsageError) and alone and len(found) == before
-        ):  # not a data set at all
+        is_no_set = isinstance(error, UsageError) and len(faults) == count_before
+        if is_only and is_no_set:
             raise
-        found.append(finding("list", path.name, path, str(error)))
+        faults.append(DatasetFault.of("list", path.name, path, str(error)))
     return None
 
 
-def _mentioned(value: object) -> Iterator[str]:
+def _is_complete(case: Case) -> bool:
+    return all(file.exists() for file in case.files)
+
+
+def _check_cases(cases: Sequence[Case], workers: int, fast: bool) -> Iterator[Checked]:
+    if workers == 1:
+        for case in cases:
+            yield case, check_case(case, fast=fast)
+        return
+    # spawned, as libraries below hold threads that do not survive a fork
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, warnings.simplefilter, ("ignore",)) as pool:
+        results = pool.map(partial(check_case, fast=fast), cases, chunksize=4)
+        yield from zip(cases, results, strict=True)
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+def _find_unlisted(data: DataSet) -> Iterator[DatasetFault]:
+    """Files of known formats in the folders of listed ones."""
+    known = {file.resolve() for case in data.cases for file in case.files}
+    folders = {file.parent for file in known if file.is_relative_to(data.path.resolve())}
+    if data.listing is not None:
+        document = json.loads(data.listing.read_text(encoding="utf-8"))
+        names = [text for text in _iter_strings(document) if len(text) < 1000]
+        known |= {(data.path / name).resolve() for name in names}
+    for folder in sorted(folders - known):
+        visible = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
+        unlisted = [
+            file.name for file in visible if suffix_of(file, _SUFFIXES) and file not in known
+        ]
+        if unlisted:
+            what = f"{len(unlisted)} files that are not in the list: {_shorten(unlisted, 5)}"
+            yield DatasetFault.of("unlisted", data.name, folder, what)
+
+
+def _iter_strings(value: object) -> Iterator[str]:
+    """All texts in a JSON document."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _mentioned(part)
+    elif isinstance(value, dict):
+        yield from _iter_strings(list(value.values()))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _iter_strings(part)
 
 
-def _unlisted(found: DataSet) -> Iterator[Finding]:
-    """Files of known kinds in the folders where listed ones lie."""
-    known = {file.resolve() for case in found.cases for file in case.files}
-    folders = {file.parent for file in known if file.is_relative_to(found.path.resolve())}
-    if found.listing is not None:
-        document = json.loads(found.listing.read_text(encoding="utf-8"))
-        known |= {
-            (found.path / text).resolve() for text in _mentioned(document) if len(text) < 1000
-        }
-    for folder in sorted(folders - known):
-        others = [
-            file.name
-            for file in sorted(folder.iterdir())
-            if not file.name.startswith(".") and suffix_of(file, _SUFFIXES) and file not in known
-        ]
-        if others:
-            shown = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
-            yield finding(
-                "unlisted",
-                found.name,
-                folder,
-                f"{len(others)} files that are not in the list: {shown}",
-            )
+def _shorten(names: Sequence[str], count: int) -> str:
+    text = ", ".join(names[:count])
+    if len(names) > count:
+        text += " ..."
+    return text
 
 
-def _listed_twice(found: DataSet) -> Iterator[Finding]:
-    first: dict[Path, Case] = {}
-    for case in found.cases:
-        before = first.setdefault(case.image, case)
+def _find_repeated_images(data: DataSet) -> Iterator[DatasetFault]:
+    first_case: dict[Path, Case] = {}
+    for case in data.cases:
+        before = first_case.setdefault(case.image, case)
         if before.id != case.id:
-            yield finding(
-                "listed-twice",
-                f"{found.name}: {case.id}",
-                case.image,
-                f"listed as {before.id!r} and as {case.id!r}",
-            )
+            what = f"listed as {before.id!r} and as {case.id!r}"
+            yield DatasetFault.of("listed-twice", f"{data.name}: {case.id}", case.image, what)
 
 
-def _groups(found: DataSet) -> Iterator[Finding]:
-    """Patients on both sides of a split: by their groups, else as far as ids tell."""
-    if len({case.split for case in found.cases}) < 2:
+def _find_absent_labels(data: DataSet, checked: Iterable[Checked]) -> Iterator[DatasetFault]:
+    if data.listing is None:
         return
-    yield from _across(found, "group-leak", "the group", lambda case: case.group)
-    if all(case.group == case.id for case in found.cases):
-        place = found.listing or found.path
-        yield finding(
-            "no-groups", found.name, place, f"each of the {len(found.cases)} cases is its own group"
+    values: set[int] = set()
+    for case, result in checked:
+        if case.dataset == data.name:
+            values |= result.values
+    declared = {number: name for number, name in data.labels.items() if name != "ignore"}
+    absent = sorted(set(declared) - values) if values else []
+    for number in absent:
+        what = f"declares {number} ({declared[number]}), which no mask holds"
+        yield DatasetFault.of("absent-label", data.name, data.listing, what)
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+
+def _find_leaking_groups(data: DataSet) -> Iterator[DatasetFault]:
+    """Patients on both sides of a split: by their groups, else as far as ids tell."""
+    if len({case.split for case in data.cases}) < 2:
+        return
+    yield from _find_split_keys(data, "group-leak", "the group", lambda case: case.group)
+    if all(case.group == case.id for case in data.cases):
+        place = data.listing or data.path
+        what = f"each of the {len(data.cases)} cases is a group by itself"
+        yield DatasetFault.of("no-groups", data.name, place, what)
+        yield from _find_split_keys(
+            data, "id-leak", "ids that begin like", lambda case: person_of(case.id)
         )
-        yield from _across(found, "id-leak", "ids that begin like", lambda case: person_of(case.id))
 
 
-def _across(
-    found: DataSet, kind: str, what: str, key: Callable[[Case], str | None]
-) -> Iterator[Finding]:
-    members_of: dict[str, list[Case]] = defaultdict(list)
-    for case in found.cases:
+def _find_split_keys(
+    data: DataSet, kind: str, what: str, key: Callable[[Case], str | None]
+) -> Iterator[DatasetFault]:
+    """Values of `key` that cases of several splits share."""
+    cases_of: dict[str, list[Case]] = defaultdict(list)
+    for case in data.cases:
         name = key(case)
         if name is not None:
-            members_of[name].append(case)
-    for name, cases in members_of.items():
-        splits = {case.split: case for case in cases}
-        if len(splits) > 1:
-            held_out = next(case for split, case in splits.items() if split != "train")
-            counts = ", ".join(
-                f"{sum(case.split == split for case in cases)} in {split} (as {splits[split].id!r})"
-                for split in splits
-            )
-            yield finding(
-                kind,
-                f"{found.name}: {held_out.id}",
-                held_out.image,
-                f"{what} {name!r} has cases {counts}",
-            )
+            cases_of[name].append(case)
+    for name, cases in cases_of.items():
+        example = {case.split: case for case in cases}
+        if len(example) < 2:
+            continue
+        held_out = next(case for split, case in example.items() if split != "train")
+        counts = []
+        for split, case in example.items():
+            count = sum(other.split == split for other in cases)
+            counts.append(f"{count} in {split} (as {case.id!r})")
+        message = f"{what} {name!r} has cases {', '.join(counts)}"
+        yield DatasetFault.of(kind, f"{data.name}: {held_out.id}", held_out.image, message)
 
 
 def person_of(identity: str) -> str | None:
@@ -216,57 +251,45 @@ def person_of(identity: str) -> str | None:
     return None
 
 
-def _absent(found: DataSet, values: set[int]) -> Iterator[Finding]:
-    named = {number: name for number, name in found.labels.items() if name != "ignore"}
-    if values and found.listing is not None:
-        for number in sorted(set(named) - values):
-            what = f"declares {number} ({named[number]}), which no mask holds"
-            yield finding("absent-label", found.name, found.listing, what)
+# --- duplicates ----------------------------------------------------------------------------------
 
 
-def _duplicates(seen: Iterable[_Seen]) -> Iterator[Finding]:
-    first: dict[bytes, Case] = {}
-    single: list[tuple[Case, NDArray[np.uint64]]] = []
-    for case, digest, likeness in seen:
-        before = first.setdefault(digest, case)
+def _find_duplicates(checked: Iterable[Checked]) -> Iterator[DatasetFault]:
+    first_case: dict[bytes, Case] = {}
+    distinct: list[tuple[Case, NDArray[np.uint64]]] = []
+    for case, result in checked:
+        if not result.digest:
+            continue
+        before = first_case.setdefault(result.digest, case)
         if before is case:
-            if likeness is not None:
-                single.append((case, likeness))
+            if result.image_hash is not None:
+                distinct.append((case, result.image_hash))
         elif before.split != case.split:
-            yield _twin("image-leak", before, case, "the same pixels as")
+            yield _duplicate("image-leak", before, case, "the same pixels as")
         elif before.image != case.image:
-            yield _twin("duplicate", before, case, "the same pixels as")
-    for before, case, bits in _alike(single):
+            yield _duplicate("duplicate", before, case, "the same pixels as")
+    for before, case, bits in _find_alike(distinct):
         if (before.group, before.split) != (case.group, case.split):
-            yield _twin(
-                "near-duplicate",
-                before,
-                case,
-                f"all but {bits} of 256 bits of its hash are those of",
-            )
+            what = f"all but {bits} of 256 bits of its hash are those of"
+            yield _duplicate("near-duplicate", before, case, what)
 
 
-def _twin(kind: str, first: Case, second: Case, what: str) -> Finding:
-    said = f"{second.image}: {what} {first.image} ({first.split}); this one is in {second.split}"
-    return finding(kind, f"{second.dataset}: {second.id}", second.image, said)
+def _duplicate(kind: str, first: Case, second: Case, what: str) -> DatasetFault:
+    message = f"{second.image}: {what} {first.image} ({first.split}); this one is in {second.split}"
+    return DatasetFault.of(kind, f"{second.dataset}: {second.id}", second.image, message)
 
 
-def _alike(single: Sequence[tuple[Case, NDArray[np.uint64]]]) -> Iterator[tuple[Case, Case, int]]:
-    """Of each case, the nearest before it whose hash differs in few bits, and in how many."""
-    if single:
-        hashes = np.stack([likeness for _, likeness in single])
-    else:
-        hashes = np.empty((0, 4), np.uint64)
-    for index in range(1, len(single)):
+def _find_alike(
+    distinct: Sequence[tuple[Case, NDArray[np.uint64]]],
+) -> Iterator[tuple[Case, Case, int]]:
+    """For each case, the most similar one before it if their hashes differ in few bits; and how
+    many.
+    """
+    if not distinct:
+        return
+    hashes = np.stack([image_hash for _, image_hash in distinct])
+    for index in range(1, len(distinct)):
         bits = np.bitwise_count(hashes[:index] ^ hashes[index]).sum(axis=1)
         nearest = int(bits.argmin())
-        if bits[nearest] <= MOST_BITS:
-            yield single[nearest][0], single[index][0], int(bits[nearest])
-
-
-def by_kind(findings: Iterable[Finding]) -> list[tuple[Check, list[Finding]]]:
-    """Findings by kind, errors first."""
-    groups: dict[str, list[Finding]] = defaultdict(list)
-    for entry in findings:
-        groups[entry.kind].append(entry)
-    return [(check, groups[check.kind]) for check in _IN_ORDER if check.kind in groups]
+        if bits[nearest] <= MAX_BITS:
+            yield distinct[nearest][0], distinct[index][0], int(bits[nearest])

@@ -1,4 +1,4 @@
-"""Data sets: lists of (scan, truth), in the layouts of `layouts.py`."""
+"""Data sets: lists of scans with ground truth, in the layouts of `layouts.py` and `folders.py`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ from segscope.geometry import Geometry
 from segscope.io import read, read_masks
 from segscope.io.byte_sources import reading
 from segscope.io.datasets.dataset import Case, Complain, DataSet, Split, Target, TargetKind
-from segscope.io.datasets.layouts import (
-    IMAGE_FOLDERS,
-    MASK_FOLDERS,
-    files_of,
-    in_folders,
-    json_object,
-    listed,
-)
-from segscope.masks import Masks, encode_runs
+from segscope.io.datasets.folders import IMAGE_FOLDERS, MASK_FOLDERS, list_entries, read_folders
+from segscope.io.datasets.layouts import read_json_object, read_listing
+from segscope.masks import Masks, Runs, encode_runs
 from segscope.stack import Stack
 
 MODALITIES = {"MRI": "MR", "PET": "PT", "ultrasound": "US", "X-ray": "XA"}
@@ -34,7 +28,7 @@ def cases(path: str | Path) -> list[Case]:
 
 def datasets(path: str | Path) -> list[DataSet]:
     """The data sets of a folder that holds several (listed in index.json, or each with a
-    dataset.json), or the one.
+    dataset.json), or the only one.
     """
     return [dataset(member) for member in members(path)]
 
@@ -54,52 +48,73 @@ def members(path: str | Path) -> list[Path]:
     index = path / "index.json"
     if index.is_file():
         with reading(index, "an index of data sets"):
-            return [path / str(entry["name"]) for entry in json_object(index)["datasets"]]
-    return [entry for entry in files_of(path) if (entry / "dataset.json").is_file()] or [path]
+            return [path / str(entry["name"]) for entry in read_json_object(index)["datasets"]]
+    inner = [entry for entry in list_entries(path) if (entry / "dataset.json").is_file()]
+    return inner or [path]
 
 
 def dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
-    """A data set.
+    """Read the list of a data set.
 
     Args:
         path: a folder with `dataset.json` (ours or nnU-Net's), a JSON datalist, a folder with
             images and masks in two folders of it (also below folders named by split), or a folder
             of `.npz` cases with `imgs` and `gts`.
-        complain: gets what is wrong with the list, case by case, in the place of an exception at
-            the first.
+        complain: is called for each fault of the list, instead of an exception at the first.
 
     Raises:
         UsageError: nothing there, none of these layouts, or a folder of several data sets.
         ReadError: a list that is damaged, or names files that are not there.
     """
-    within = members(path)
+    inner = members(path)
     path = Path(path).expanduser()
-    if within != [path]:
-        names = ", ".join(member.name for member in within[:8])
-        raise UsageError(f"{path} holds {len(within)} data sets ({names} ...); name one of them")
-    complain = complain or _refuse
-    if path.is_file():
-        listing = path
-    else:
+    if inner != [path]:
+        names = ", ".join(member.name for member in inner[:8])
+        raise UsageError(f"{path} holds {len(inner)} data sets ({names} ...); name one of them")
+    complain = complain or _raise_fault
+    listing = path
+    if path.is_dir():
         listing = path / "dataset.json"
     if listing.is_file():
         with reading(listing, "a list of cases"):
-            found = listed(listing, complain)
+            data = read_listing(listing, complain)
     else:
-        found = in_folders(path, complain)
-    found = replace(found, cases=tuple(replace(case, dataset=found.name) for case in found.cases))
-    if not found.cases:
+        data = read_folders(path, complain)
+    if not data.cases:
         raise UsageError(
-            f"{path} holds no cases; wanted dataset.json, an nnU-Net folder, a JSON datalist, .npz cases, or folders "
-            f"{', '.join(IMAGE_FOLDERS[:2])} and {', '.join(MASK_FOLDERS[:3])} with equal names"
+            f"{path} holds no cases; expected dataset.json, an nnU-Net folder, a JSON datalist, "
+            f".npz cases, or folders {', '.join(IMAGE_FOLDERS[:2])} and "
+            f"{', '.join(MASK_FOLDERS[:3])} with equal names"
         )
-    _check(path, found, complain)
-    return found
+    data = replace(data, cases=tuple(replace(case, dataset=data.name) for case in data.cases))
+    _check_list(path, data, complain)
+    return data
+
+
+def _raise_fault(_kind: str, _case: str, _file: Path, message: str) -> None:
+    raise ReadError(message)
+
+
+def _check_list(path: Path, data: DataSet, complain: Complain) -> None:
+    """Complain about repeated ids and missing files."""
+    ids: set[str] = set()
+    for case in data.cases:
+        if case.id in ids:
+            message = f"{path} lists the case {case.id!r} twice; give each case a distinct id"
+            complain("same-id", case.id, case.image, message)
+        ids.add(case.id)
+        for file in case.files:
+            if not file.exists():
+                message = f"{path} lists {file} in the case {case.id!r}, but it does not exist"
+                complain("missing", case.id, file, message)
+
+
+# --- scans and their ground truth ----------------------------------------------------------------
 
 
 def read_image(case: Case) -> Stack:
-    """The scan of a case; where its file states no scale or no modality, which decides the window,
-    with the list's.
+    """The scan of a case; with the list's scale and modality (which decides the window) where its
+    file states none.
     """
     stack = read(case.image)
     if stack.geometry is None and case.spacing_zyx_mm is not None:
@@ -111,17 +126,10 @@ def read_image(case: Case) -> Stack:
 
 
 def read_target(target: Target, like: Stack) -> Masks:
-    """Truth on the grid of its scan; a binary one is a single object 1 with the label as its name."""
+    """Ground truth on the grid of its scan; a binary target is one object 1, named by its label."""
     masks = read_masks(target.path, like)
     if target.kind == "binary":
-        runs = {}
-        for frame in sorted({frame for frame, _ in masks.runs}):
-            runs[frame, 1] = encode_runs(
-                np.logical_or.reduce(
-                    [masks.mask(frame, other) for at, other in masks.runs if at == frame]
-                )
-            )
-        return replace(masks, runs=runs, names={1: target.label})
+        return replace(masks, runs=_join_objects(masks), names={1: target.label})
     default = ""
     if target.kind == "instance":
         default = target.label
@@ -129,25 +137,16 @@ def read_target(target: Target, like: Stack) -> Masks:
     return replace(masks, names=names)
 
 
-def _refuse(_kind: str, _case: str, _file: Path, message: str) -> None:
-    raise ReadError(message)
-
-
-def _check(path: Path, found: DataSet, complain: Complain) -> None:
-    seen: set[str] = set()
-    for case in found.cases:
-        if case.id in seen:
-            message = f"{path} lists the case {case.id!r} twice; give each its own id"
-            complain("same-id", case.id, case.image, message)
-        seen.add(case.id)
-        for file in case.files:
-            if not file.exists():
-                complain(
-                    "missing",
-                    case.id,
-                    file,
-                    f"{path} lists {file} in the case {case.id!r}, and it is not there",
-                )
+def _join_objects(masks: Masks) -> dict[tuple[int, int], Runs]:
+    """All objects of each frame as object 1."""
+    by_frame: dict[int, list[int]] = {}
+    for frame, object_id in sorted(masks.runs):
+        by_frame.setdefault(frame, []).append(object_id)
+    runs: dict[tuple[int, int], Runs] = {}
+    for frame, ids in by_frame.items():
+        parts = [masks.mask(frame, object_id) for object_id in ids]
+        runs[frame, 1] = encode_runs(np.logical_or.reduce(parts))
+    return runs
 
 
 __all__ = [

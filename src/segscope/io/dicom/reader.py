@@ -1,6 +1,4 @@
-"""DICOM in: one file, a folder with a series, multi-frame files and clips; SEG and RTSTRUCT as
-masks.
-"""
+"""DICOM in: one file, a folder with a series, multi-frame files and clips."""
 
 from __future__ import annotations
 
@@ -13,25 +11,25 @@ import numpy as np
 from segscope.errors import ReadError, UsageError
 from segscope.io.base import ReadOptions, check_declared
 from segscope.io.byte_sources import check_file, refuse_options
-from segscope.io.dicom.headers import Frame, files_below, looks_like_dicom, read_frames
+from segscope.io.dicom.files import list_files, looks_like_dicom
+from segscope.io.dicom.headers import Frame, NoFrames, read_frames
 from segscope.io.dicom.pixels import DicomFrames
-from segscope.io.dicom.seg_reader import read_masks
-from segscope.io.dicom.series import Arranged, arrange, group, select
+from segscope.io.dicom.series import SortedFrames, group_frames, select_group, sort_group
 from segscope.stack import Stack
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-_LOOKED_AT = 64
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+_MAX_PROBED = 64  # files of a folder whose first bytes are read to recognise it
 
 
 class DicomFile:
-    """One DICOM file: a image, a multi-frame volume or a clip."""
+    """One DICOM file: an image, a multi-frame volume or a clip."""
 
     name = "DICOM file"
     suffixes = _SUFFIXES
 
     def recognises(self, path: Path) -> bool:
-        return path.is_file() and (path.name.lower().endswith(_SUFFIXES) or looks_like_dicom(path))
+        return path.is_file() and (_has_suffix(path) or looks_like_dicom(path))
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Read one file.
@@ -41,11 +39,13 @@ class DicomFile:
             UsageError: the file is a segmentation, or a choice is missing.
         """
         check_file(path)
-        found = read_frames(path)
-        if isinstance(found, str):
-            kind = UsageError if "masks" in found else ReadError
-            raise kind(f"{path} is DICOM, but {found}.")
-        return _stack(path, found, options, ())
+        frames = read_frames(path)
+        if isinstance(frames, NoFrames):
+            message = f"{path} is DICOM, but {frames.reason}."
+            if frames.holds_masks:
+                raise UsageError(message)
+            raise ReadError(message)
+        return _make_stack(path, frames, options, ())
 
 
 class DicomFolder:
@@ -57,74 +57,77 @@ class DicomFolder:
     def recognises(self, path: Path) -> bool:
         if not path.is_dir():
             return False
-        here = sorted(
-            file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")
-        )
-        if _has_dicom(here):
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        files = [entry for entry in entries if entry.is_file()]
+        if _has_dicom(files):
             return True
         # a folder of frames stays one, whatever lies in its sub-folders
-        return not any(file.suffix.lower() in _PICTURES for file in here) and _has_dicom(
-            files_below(path)
-        )
+        if any(file.suffix.lower() in _IMAGE_SUFFIXES for file in files):
+            return False
+        return _has_dicom(list_files(path))
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
-        """Read the one series of a folder, or the one that `options.series` names.
+        """Read the only series of a folder, or the one that `options.series` names.
 
         Raises:
-            UsageError: several series and no choice, or a choice that fits none.
+            UsageError: several series and no choice, or a choice that matches none.
             ReadError: a damaged file, or slices that form no volume.
         """
-        frames, left_out = _scan(path)
+        frames, left_out = _scan_folder(path)
         if not frames:
-            reasons = (
-                "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no files"
-            )
+            counts = [f"{count} {reason}" for reason, count in left_out.items()]
             raise ReadError(
-                f"{path} holds no DICOM images ({reasons}); name the folder of a series"
+                f"{path} holds no DICOM images ({'; '.join(counts) or 'no files'}); "
+                "name the folder of a series"
             )
         notes = tuple(f"{count} files left out: {reason}" for reason, count in left_out.items())
-        return _stack(path, frames, options, notes)
+        return _make_stack(path, frames, options, notes)
+
+
+def _has_suffix(file: Path) -> bool:
+    return file.name.lower().endswith(_SUFFIXES)
 
 
 def _has_dicom(files: Sequence[Path]) -> bool:
-    named = any(file.name.lower().endswith(_SUFFIXES) for file in files)
-    return named or any(looks_like_dicom(file) for file in files[:_LOOKED_AT])
+    if any(_has_suffix(file) for file in files):
+        return True
+    return any(looks_like_dicom(file) for file in files[:_MAX_PROBED])
 
 
-def _scan(folder: Path) -> tuple[list[Frame], dict[str, int]]:
-    """Frames of all files, and why how many files were left out."""
+def _scan_folder(folder: Path) -> tuple[list[Frame], dict[str, int]]:
+    """Frames of all files, and how many files were left out, by reason."""
     frames: list[Frame] = []
     left_out: dict[str, int] = {}
-    for file in files_below(folder):
-        named = file.name.lower().endswith(_SUFFIXES)
-        found: list[Frame] | str = "not DICOM"
-        if named or looks_like_dicom(file):
+    for file in list_files(folder):
+        result: list[Frame] | NoFrames = NoFrames("not DICOM")
+        if _has_suffix(file) or looks_like_dicom(file):
             check_file(file)
-            found = read_frames(file)
-        if isinstance(found, str):
-            reason = found.partition(":")[0]
+            result = read_frames(file)
+        if isinstance(result, NoFrames):
+            reason = result.reason.partition(":")[0]
             left_out[reason] = left_out.get(reason, 0) + 1
         else:
-            frames += found
+            frames += result
     return frames, left_out
 
 
-def _stack(
+def _make_stack(
     path: Path, frames: Sequence[Frame], options: ReadOptions, notes: tuple[str, ...]
 ) -> Stack:
     if options.channel is not None:
         refuse_options(path, options, "series", "volume")
-    arranged = arrange(path, select(path, group(frames), options.series), options)
-    source = DicomFrames(arranged.frames)
+    group = select_group(path, group_frames(frames), options.series)
+    result = sort_group(path, group, options)
+    source = DicomFrames(result.frames)
     check_declared(path, source.shape, source.dtype.itemsize)
-    file = arranged.frames[0].file
-    return Stack(source, arranged.kind, file.modality, arranged.geometry, arranged.times_s, path,
-                 meta=_meta(arranged, notes))  # fmt: skip
+    modality = result.frames[0].file.modality
+    meta = _make_meta(result, notes)
+    return Stack(source, result.kind, modality, result.geometry, result.times_s, path, meta=meta)
 
 
-def _meta(arranged: Arranged, notes: tuple[str, ...]) -> dict[str, Any]:
-    """What writers, windows and people may need later. No patient data."""
-    frames = arranged.frames
+def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
+    """What writers, windows and users may need later. No patient data."""
+    frames = result.frames
     file = frames[0].file
     meta = {
         "dicom_files": tuple(str(frame.file.path) for frame in frames),
@@ -132,14 +135,13 @@ def _meta(arranged: Arranged, notes: tuple[str, ...]) -> dict[str, Any]:
         "dicom_uids": tuple(frame.file.sop_uid for frame in frames),
         "series_uid": file.series_uid,
         "series_description": file.description,
-        **arranged.meta,
-        "notes": (*notes, *arranged.meta.get("notes", ())),
+        **result.meta,
+        "notes": (*notes, *result.meta.get("notes", ())),
     }
     windows = [frame.window for frame in frames if frame.window is not None]
     if windows and file.samples == 1:
-        low, high = np.median(
-            np.array(windows), axis=0
-        )  # one window for the stack, though slices may carry their own
+        # one window for the stack, though each slice may have its own
+        low, high = np.median(np.array(windows), axis=0)
         meta["window"] = (float(low), float(high))
     if file.photometric == "MONOCHROME1":
         meta["inverted"] = True
@@ -149,4 +151,3 @@ def _meta(arranged: Arranged, notes: tuple[str, ...]) -> dict[str, Any]:
 
 
 FORMATS = (DicomFile(), DicomFolder())
-__all__ = ["FORMATS", "DicomFile", "DicomFolder", "read_masks"]

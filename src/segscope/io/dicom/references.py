@@ -9,23 +9,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from segscope.errors import UsageError
 from segscope.geometry import Geometry
-from segscope.io.dicom.headers import plain_text, read_header
+from segscope.io.dicom.files import read_header
+from segscope.io.dicom.values import clean_text
 from segscope.masks import Masks
 from segscope.stack import Stack
 
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
 _IDENTITY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate", "StudyTime",
-    "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName",
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyDate",
+    "StudyTime", "StudyID", "StudyDescription", "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 _SHORT = ("StudyID", "AccessionNumber")
 _DATES = ("PatientBirthDate", "StudyDate")
 _TIMES = ("StudyTime",)
 _SEXES = ("M", "F", "O", "")
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 def program_version() -> str:
@@ -37,26 +41,34 @@ def program_version() -> str:
 
 
 def clean_label(name: str, object_id: int) -> str:
-    """A label that DICOM takes: up to 64 characters on one line, without its separator."""
-    return plain_text(name.replace("\\", " ")) or f"object {object_id}"
+    """A label that DICOM allows: up to 64 characters on one line, without its separator."""
+    return clean_text(name.replace("\\", " ")) or f"object {object_id}"
 
 
-def copy_identity(source: Any, target: Any) -> None:
-    """Copy patient and study, so that the new object files itself beside its scan; what is unknown
-    stays empty.
+def count_frames(header: Dataset) -> int:
+    """How many frames a file declares."""
+    return int(header.get("NumberOfFrames") or 1)
 
-    So does what is not valid (anonymisers leave such values): an archive may reject the whole file
-        for it.
+
+def copy_identity(source: Dataset, target: Dataset) -> None:
+    """Copy patient and study, so that archives file the new object beside its scan.
+
+    What is unknown stays empty, and so does what is not valid (anonymisers leave such values): an
+    archive may reject the whole file for it.
     """
     for name in _IDENTITY:
         value = source.get(name)
-        setattr(target, name, "" if value is None or not _is_valid(name, value) else value)
+        if value is None or not _is_valid(name, value):
+            value = ""
+        setattr(target, name, value)
 
 
-def _is_valid(name: str, value: Any) -> bool:
+def _is_valid(name: str, value: object) -> bool:
     from pydicom.multival import MultiValue
     from pydicom.valuerep import DA, TM
 
+    if isinstance(value, MultiValue):
+        return False
     text = str(value)
     try:
         if name in _DATES:
@@ -65,14 +77,14 @@ def _is_valid(name: str, value: Any) -> bool:
             TM(text)
     except ValueError:
         return False
-    if name == "PatientSex" and text not in _SEXES:
-        return False
-    return not isinstance(value, MultiValue) and (name not in _SHORT or len(text) <= 16)
+    if name == "PatientSex":
+        return text in _SEXES
+    return name not in _SHORT or len(text) <= 16
 
 
 @dataclass(frozen=True, eq=False)
 class SourceImages:
-    """Files and frame numbers of the stack that masks belong to, frame by frame of the stored grid."""
+    """Files and frame numbers of the stack that masks belong to, frame by frame as stored."""
 
     path: Path
     geometry: Geometry | None
@@ -81,7 +93,7 @@ class SourceImages:
 
     @classmethod
     def of(cls, masks: Masks, path: Path, source: Stack | None, what: str) -> SourceImages:
-        """Check that `source` can be referred to.
+        """Check that a new object can refer to `source`.
 
         Args:
             masks: on the stored grid.
@@ -93,74 +105,75 @@ class SourceImages:
             UsageError: it was not read from DICOM, its files are gone, or it has another grid than
                 `masks`.
         """
-        if source is None:
-            files = ()
-        else:
+        files: tuple[str, ...] = ()
+        problem = "none was given"
+        if source is not None:
             files = source.meta.get("dicom_files", ())
+            problem = "this stack was not read from DICOM"
         if source is None or not files:
             raise UsageError(
                 f"{path.name}: a DICOM {what} refers to the DICOM scan it was drawn on, and "
-                f"{'none was given' if source is None else 'this stack was not read from DICOM'}. Give the stack that "
-                "`read` made of the scan as source, or write .nii.gz or .seg.nrrd"
+                f"{problem}. Give the stack that `read` returns for the scan as source, or write "
+                ".nii.gz or .seg.nrrd"
             )
         if len(files) != masks.shape_zyx[0] or sorted(source.shape_zyx) != sorted(masks.shape_zyx):
             raise UsageError(
-                f"masks of {masks.shape_zyx} (frame, row, column) do not fit the scan of {source.shape_zyx}; write "
-                "them with the stack they were made on"
+                f"masks of {masks.shape_zyx} (frame, row, column) do not fit the scan of "
+                f"{source.shape_zyx}; write them with the stack they were made on"
             )
-        if source.axis == 0:
-            geometry = source.geometry
-        else:
-            geometry = masks.geometry
-        if (
-            masks.geometry is not None
-            and geometry is not None
-            and not masks.geometry.same_grid(geometry)
-        ):
+        geometry = _stored_geometry(masks, source)
+        missing = [file for file in files if not Path(file).is_file()]
+        if missing:
             raise UsageError(
-                "these masks lie elsewhere in millimetres than the scan; write them with their own stack"
+                f"{missing[0]} is gone, but a DICOM {what} needs the headers of its scan; "
+                "restore the file"
             )
-        gone = next((file for file in files if not Path(file).is_file()), None)
-        if gone is not None:
-            raise UsageError(
-                f"{gone} is gone, and a DICOM {what} needs the headers of its scan; put it back"
-            )
-        where = source.path or Path(files[0])
-        images = cls(where, geometry, tuple(map(Path, files)), tuple(source.meta["dicom_frames"]))
-        for file, header in images.headers.items():
-            lacking = [name for name in _NEEDED if not header.get(name)]
-            if lacking:
-                raise UsageError(
-                    f"{path.name}: a DICOM {what} refers to the images of its scan, and {file} has no "
-                    f"{', '.join(lacking)} (removed by an anonymiser?). Write .nii.gz or .seg.nrrd instead"
-                )
+        images = cls(
+            source.path or Path(files[0]),
+            geometry,
+            tuple(map(Path, files)),
+            tuple(source.meta["dicom_frames"]),
+        )
+        images.check_headers(path, what)
         return images
 
+    def check_headers(self, path: Path, what: str) -> None:
+        """Raise UsageError for files without the elements that references need."""
+        for file, header in self.headers.items():
+            missing = [name for name in _REQUIRED if not header.get(name)]
+            if missing:
+                raise UsageError(
+                    f"{path.name}: a DICOM {what} refers to the images of its scan, and {file} has "
+                    f"no {', '.join(missing)} (removed by an anonymiser?). Write .nii.gz or "
+                    ".seg.nrrd instead"
+                )
+
     @cached_property
-    def headers(self) -> dict[Path, Any]:
+    def headers(self) -> dict[Path, Dataset]:
         """Headers of all files, without pixels, with patient and study as they may be written."""
-        found = {file: read_header(file) for file in dict.fromkeys(self.files)}
-        for header in found.values():
+        headers = {file: read_header(file) for file in dict.fromkeys(self.files)}
+        for header in headers.values():
             copy_identity(header, header)
-        return found
+        return headers
 
     @property
-    def first(self) -> Any:
+    def first(self) -> Dataset:
+        """Header of the first file."""
         return self.headers[self.files[0]]
 
     @property
     def frame_of_reference(self) -> str:
         return str(self.first.get("FrameOfReferenceUID") or "")
 
-    def one_frame_a_file(self) -> Iterator[int]:
+    def first_frames(self) -> Iterator[int]:
         """Number of the first frame of each file."""
-        seen: set[Path] = set()
+        visited: set[Path] = set()
         for index, file in enumerate(self.files):
-            if file not in seen:
-                seen.add(file)
+            if file not in visited:
+                visited.add(file)
                 yield index
 
-    def reference(self, index: int) -> Any:
+    def make_reference(self, index: int) -> Dataset:
         """Reference to the image of a frame, by frame number where the file holds several."""
         from pydicom.dataset import Dataset
 
@@ -168,6 +181,18 @@ class SourceImages:
         item = Dataset()
         item.ReferencedSOPClassUID = header.SOPClassUID
         item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-        if int(header.get("NumberOfFrames") or 1) > 1:
+        if count_frames(header) > 1:
             item.ReferencedFrameNumber = self.frames[index] + 1
         return item
+
+
+def _stored_geometry(masks: Masks, source: Stack) -> Geometry | None:
+    """Geometry of the stored grid, after a check that masks and source agree."""
+    geometry = source.geometry
+    if source.axis != 0:
+        geometry = masks.geometry
+    if masks.geometry is None or geometry is None or masks.geometry.same_grid(geometry):
+        return geometry
+    raise UsageError(
+        "these masks lie elsewhere in millimetres than the scan; write them with their own stack"
+    )

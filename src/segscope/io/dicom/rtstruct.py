@@ -7,26 +7,38 @@ same voxels, oblique slices included.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
+from segscope.geometry import Geometry
 from segscope.io.byte_sources import reading
-from segscope.io.dicom.headers import RTSTRUCT, plain_text, quiet, read_header
+from segscope.io.dicom.files import quiet, read_header
+from segscope.io.dicom.headers import RTSTRUCT
 from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
-from segscope.io.dicom.snomed import coded
-from segscope.io.polygons import fill, outline
+from segscope.io.dicom.snomed import find_codes
+from segscope.io.dicom.values import clean_text
+from segscope.io.polygons import Points, fill_even_odd, trace_parts
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 
-_MOST_POINTS = 20_000_000
-_OFF_PLANE = 0.25
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_MAX_POINTS = 20_000_000
+_MAX_OFF_PLANE = 0.25  # slices
+_RAS_TO_LPS = (-1, -1, 1)
+_DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
+
+
+# --- reading -------------------------------------------------------------------------------------
 
 
 def read_rtstruct(path: Path, like: Stack | None) -> Masks:
@@ -38,58 +50,76 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
     """
     if like is None or like.geometry is None:
         raise UsageError(
-            f"{path} is an RTSTRUCT: contours in millimetres, which become masks on a scan only. Give the scan "
-            "(like=), one with a geometry."
+            f"{path} is an RTSTRUCT: contours in millimetres, which become masks only on a scan. "
+            "Give the scan (like=), one with a geometry."
         )
     with quiet(), reading(path, "an RTSTRUCT"):
         data = read_header(path)
         names = {
-            int(item.ROINumber): plain_text(item.get("ROIName"))
+            int(item.ROINumber): clean_text(item.get("ROIName"))
             for item in data.StructureSetROISequence
         }
-        if (
-            "RTROIObservationsSequence" not in data
-        ):  # mandatory, and the last: without it contours are missing too
+        # mandatory, and the last: without it contours are missing too
+        if "RTROIObservationsSequence" not in data:
             raise ReadError(
-                f"{path} ends before its list of observations; it is cut off. Copy or export it again."
+                f"{path} ends before its list of observations; it is cut off. "
+                "Copy or export it again."
             )
-        outlines: dict[tuple[int, int], list[NDArray[np.float64]]] = {}
-        inverse = np.linalg.inv(like.geometry.affine).astype(np.float64)
-        total = 0
-        for roi in data.get("ROIContourSequence") or []:
-            for contour in roi.get("ContourSequence") or []:
-                if not str(contour.get("ContourGeometricType", "")).startswith("CLOSED"):
-                    continue
-                world = np.array(contour.ContourData, np.float64).reshape(-1, 3)
-                total += len(world)
-                if total > _MOST_POINTS:
-                    raise ReadError(f"{path} holds more than {_MOST_POINTS:,} contour points")
-                frame, points = _on_slice(path, world, inverse, len(like))
-                outlines.setdefault((frame, int(roi.ReferencedROINumber)), []).append(points)
+        polygons = _place_contours(path, data, like.geometry, len(like))
     runs: dict[tuple[int, int], Runs] = {}
-    for key, contours in outlines.items():
-        mask = fill(contours, like.size_hw)
+    for key, parts in polygons.items():
+        mask = fill_even_odd(parts, like.size_hw)
         if mask.any():
             runs[key] = encode_runs(mask)
     record = {"read_from": "DICOM RTSTRUCT"}
     return Masks(like.shape_zyx, runs, names, {}, like.geometry, like.times_s, record, like.axis)
 
 
-def _on_slice(
-    path: Path, world: NDArray[np.float64], inverse: NDArray[np.float64], count: int
-) -> tuple[int, NDArray[np.float64]]:
+def _place_contours(
+    path: Path, data: Dataset, geometry: Geometry, frames: int
+) -> dict[tuple[int, int], list[Points]]:
+    """Polygons in index coordinates, by frame and number of the region."""
+    inverse = np.linalg.inv(geometry.affine).astype(np.float64)
+    polygons: dict[tuple[int, int], list[Points]] = {}
+    total = 0
+    for region, world in _iter_closed_contours(data):
+        total += len(world)
+        if total > _MAX_POINTS:
+            raise ReadError(f"{path} holds more than {_MAX_POINTS:,} contour points")
+        frame, points = _place_on_slice(path, world, inverse, frames)
+        polygons.setdefault((frame, region), []).append(points)
+    return polygons
+
+
+def _iter_closed_contours(data: Dataset) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Number of the region and points (n, 3), LPS millimetres, of each closed contour."""
+    for roi in data.get("ROIContourSequence") or []:
+        for contour in roi.get("ContourSequence") or []:
+            if str(contour.get("ContourGeometricType", "")).startswith("CLOSED"):
+                world = np.array(contour.ContourData, np.float64).reshape(-1, 3)
+                yield int(roi.ReferencedROINumber), world
+
+
+def _place_on_slice(
+    path: Path, world: NDArray[np.float64], inverse: NDArray[np.float64], frames: int
+) -> tuple[int, Points]:
     """Frame and index coordinates (x, y) of the points of one contour, given in LPS millimetres."""
     if not np.isfinite(world).all():
-        raise ReadError(f"{path} holds contour points that are no numbers; export it again")
-    index = (world * (-1, -1, 1)) @ inverse[:3, :3].T + inverse[:3, 3]
-    frame = round(float(index[:, 2].mean()))
-    off = float(np.abs(index[:, 2] - frame).max())
-    if off > _OFF_PLANE or not 0 <= frame < count:
+        raise ReadError(f"{path} holds contour points that are not numbers; export it again")
+    index = (world * _RAS_TO_LPS) @ inverse[:3, :3].T + inverse[:3, 3]
+    slices = index[:, 2]
+    frame = round(float(slices.mean()))
+    off_plane = float(np.abs(slices - frame).max())
+    if off_plane > _MAX_OFF_PLANE or not 0 <= frame < frames:
         raise ReadError(
-            f"{path}: a contour lies at slices {index[:, 2].min():.2f} to {index[:, 2].max():.2f} of a stack with "
-            f"slices 0 to {count - 1}; contours lie on whole slices of the scan they were drawn on. Give that scan."
+            f"{path}: a contour lies at slices {slices.min():.2f} to {slices.max():.2f} of a stack "
+            f"with slices 0 to {frames - 1}; contours must lie on whole slices of the scan they "
+            "were drawn on. Give that scan."
         )
     return frame, index[:, :2]
+
+
+# --- writing -------------------------------------------------------------------------------------
 
 
 class RtStruct:
@@ -99,11 +129,11 @@ class RtStruct:
     suffixes = (".rtstruct.dcm",)
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        """Refuse a source that was not read from DICOM, has no places in the patient, or another
+        """Refuse a source that was not read from DICOM, has no positions in the patient, or another
         grid.
         """
         with quiet():
-            _placed(masks.on_stored_grid(), path, source)
+            _check_source(masks.on_stored_grid(), path, source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         """Write one region of interest for each object.
@@ -113,122 +143,151 @@ class RtStruct:
         """
         masks = masks.on_stored_grid()
         with quiet():
-            data = _structure_set(masks, _placed(masks, path, source))
+            images = _check_source(masks, path, source)
+            data = _make_structure_set(masks, images)
             with atomic(path) as part:
                 data.save_as(part, enforce_file_format=True)
 
 
-def _placed(masks: Masks, path: Path, source: Stack | None) -> SourceImages:
+def _check_source(masks: Masks, path: Path, source: Stack | None) -> SourceImages:
     images = SourceImages.of(masks, path, source, "RTSTRUCT")
     if images.geometry is None or not images.frame_of_reference:
         raise UsageError(
-            f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not give; "
-            "write a DICOM SEG (.dcm) instead"
+            f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not "
+            "give; write a DICOM SEG (.dcm) instead"
         )
     return images
 
 
-def _structure_set(masks: Masks, images: SourceImages) -> Any:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
+def _make_structure_set(masks: Masks, images: SourceImages) -> Dataset:
+    from pydicom.dataset import Dataset
 
     now = datetime.now()
+    date = now.strftime("%Y%m%d")
+    time = now.strftime("%H%M%S")
     data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = (
-        ImplicitVRLittleEndian  # explicit files cut decimal strings at 64 KiB
-    )
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = UID(RTSTRUCT)
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+    _set_file_identity(data)
     data.SpecificCharacterSet = "ISO_IR 192"
     copy_identity(images.first, data)
     data.Modality = "RTSTRUCT"
-    data.SeriesInstanceUID = generate_uid()
     data.SeriesNumber = 1
     data.InstanceNumber = 1
     data.SeriesDescription = "segscope contours"
     data.OperatorsName = ""
-    data.SeriesDate = data.StructureSetDate = data.InstanceCreationDate = now.strftime("%Y%m%d")
-    data.SeriesTime = data.StructureSetTime = data.InstanceCreationTime = now.strftime("%H%M%S")
-    data.Manufacturer = data.ManufacturerModelName = "segscope"
+    data.SeriesDate = date
+    data.SeriesTime = time
+    data.StructureSetDate = date
+    data.StructureSetTime = time
+    data.InstanceCreationDate = date
+    data.InstanceCreationTime = time
+    data.Manufacturer = "segscope"
+    data.ManufacturerModelName = "segscope"
     data.SoftwareVersions = program_version()
     data.StructureSetLabel = "segscope"
     data.FrameOfReferenceUID = images.frame_of_reference
     data.PositionReferenceIndicator = str(images.first.get("PositionReferenceIndicator") or "")
-    data.ReferencedFrameOfReferenceSequence = [_references(images)]
+    data.ReferencedFrameOfReferenceSequence = [_make_references(images)]
     data.StructureSetROISequence = []
     data.ROIContourSequence = []
     data.RTROIObservationsSequence = []
-    for object_id in masks.object_ids:
-        _add_roi(data, masks, object_id, images)
+    for number, object_id in enumerate(masks.object_ids, start=1):
+        data.StructureSetROISequence.append(_make_roi(masks, object_id, images))
+        data.ROIContourSequence.append(_make_contours(masks, object_id, images))
+        data.RTROIObservationsSequence.append(_make_observation(masks, object_id, number))
     return data
 
 
-def _references(images: SourceImages) -> Any:
+def _set_file_identity(data: Dataset) -> None:
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
+
+    data.SOPClassUID = UID(RTSTRUCT)
+    data.SOPInstanceUID = generate_uid()
+    data.SeriesInstanceUID = generate_uid()
+    data.file_meta = FileMetaDataset()
+    # files with explicit types cut decimal strings at 64 KiB
+    data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+
+
+def _make_references(images: SourceImages) -> Dataset:
     from pydicom.dataset import Dataset
 
     series = Dataset()
-    study = Dataset()
-    frame = Dataset()
     series.SeriesInstanceUID = images.first.SeriesInstanceUID
-    series.ContourImageSequence = [images.reference(index) for index in images.one_frame_a_file()]
-    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
+    series.ContourImageSequence = [images.make_reference(index) for index in images.first_frames()]
+    study = Dataset()
+    study.ReferencedSOPClassUID = _DETACHED_STUDY
     study.ReferencedSOPInstanceUID = images.first.StudyInstanceUID
     study.RTReferencedSeriesSequence = [series]
+    frame = Dataset()
     frame.FrameOfReferenceUID = images.frame_of_reference
     frame.RTReferencedStudySequence = [study]
     return frame
 
 
-def _add_roi(data: Any, masks: Masks, object_id: int, images: SourceImages) -> None:
+def _make_roi(masks: Masks, object_id: int, images: SourceImages) -> Dataset:
     from pydicom.dataset import Dataset
 
     roi = Dataset()
-    contours = Dataset()
-    seen = Dataset()
     roi.ROINumber = object_id
     roi.ReferencedFrameOfReferenceUID = images.frame_of_reference
     roi.ROIName = clean_label(masks.names[object_id], object_id)
     roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC"
+    return roi
+
+
+def _make_contours(masks: Masks, object_id: int, images: SourceImages) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    contours = Dataset()
     contours.ReferencedROINumber = object_id
     contours.ROIDisplayColor = list(chosen_colour(masks, object_id))
     items = []
     for frame in sorted(frame for frame, other in masks.runs if other == object_id):
-        items += [
-            _contour(points, frame, images) for points in outline(masks.mask(frame, object_id))
-        ]
+        parts = trace_parts(masks.mask(frame, object_id))
+        items += [_make_contour(points, frame, images) for points in parts]
     if items:
         contours.ContourSequence = items
-    seen.ObservationNumber = len(data.RTROIObservationsSequence) + 1
-    seen.ReferencedROINumber = object_id
-    seen.RTROIInterpretedType = ""
-    seen.ROIInterpreter = ""
-    if code := masks.about.get(object_id, {}).get("code"):
-        what = Dataset()
-        _, (what.CodingSchemeDesignator, what.CodeValue, what.CodeMeaning) = coded(
-            roi.ROIName, code
-        )
-        seen.RTROIIdentificationCodeSequence = [what]
-    data.StructureSetROISequence.append(roi)
-    data.ROIContourSequence.append(contours)
-    data.RTROIObservationsSequence.append(seen)
+    return contours
 
 
-def _contour(points: NDArray[np.float64], frame: int, images: SourceImages) -> Any:
+def _make_contour(points: Points, frame: int, images: SourceImages) -> Dataset:
     from pydicom.dataset import Dataset
 
-    item = Dataset()
-    item.ContourImageSequence = [images.reference(frame)]
-    item.ContourGeometricType = "CLOSED_PLANAR"
-    item.NumberOfContourPoints = len(points)
     assert images.geometry is not None
     index = np.column_stack([points, np.full(len(points), frame), np.ones(len(points))])
-    world = (index @ images.geometry.affine.T)[:, :3] * (-1, -1, 1)
-    item.ContourData = [decimal(value) for value in world.ravel()]
+    world = (index @ images.geometry.affine.T)[:, :3] * _RAS_TO_LPS
+    item = Dataset()
+    item.ContourImageSequence = [images.make_reference(frame)]
+    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.NumberOfContourPoints = len(points)
+    item.ContourData = [format_decimal(value) for value in world.ravel()]
     return item
 
 
-def decimal(value: float) -> str:
+def _make_observation(masks: Masks, object_id: int, number: int) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    observation = Dataset()
+    observation.ObservationNumber = number
+    observation.ReferencedROINumber = object_id
+    observation.RTROIInterpretedType = ""
+    observation.ROIInterpreter = ""
+    code = masks.about.get(object_id, {}).get("code")
+    if code:
+        label = clean_label(masks.names[object_id], object_id)
+        _, (scheme, value, meaning) = find_codes(label, code)
+        item = Dataset()
+        item.CodingSchemeDesignator = scheme
+        item.CodeValue = value
+        item.CodeMeaning = meaning
+        observation.RTROIIdentificationCodeSequence = [item]
+    return observation
+
+
+def format_decimal(value: float) -> str:
     """A decimal string of at most 16 characters, to a ten-thousandth of a millimetre where that
     fits.
     """

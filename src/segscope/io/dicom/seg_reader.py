@@ -6,9 +6,10 @@ frames out, and its frames may run the other way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +18,24 @@ from segscope.errors import ReadError, UsageError
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import check_declared
 from segscope.io.byte_sources import check_file, reading
-from segscope.io.dicom.headers import (
-    LABELMAP_SEG,
-    RTSTRUCT,
-    SEG,
-    group_of,
-    number,
-    plain_text,
-    quiet,
-    read_header,
-    vector,
-)
-from segscope.io.dicom.series import directions
+from segscope.io.dicom.files import quiet, read_header
+from segscope.io.dicom.headers import LABELMAP_SEG, RTSTRUCT, SEG
+from segscope.io.dicom.rtstruct import read_rtstruct
+from segscope.io.dicom.slices import SliceAxes
+from segscope.io.dicom.values import clean_text, functional_group, parse_number, parse_vector
+from segscope.io.frame_source import Pixels
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
 from segscope.stack import Stack
 
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
 OBJECT_MARK = "segscope-object-"
-"""Starts the tracking identifier of a segment of ours; the object's number follows, as DICOM counts
+"""Starts the tracking identifier of a segment of ours; the object id follows, as DICOM numbers
 segments itself.
 """
 
-_OFF_GRID = 0.15
+_MAX_OFF_GRID = 0.15  # voxels
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
@@ -45,8 +43,8 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 
     Args:
         path: the file.
-        like: the stack that they belong to. A SEG can be read without it, on a grid of its own that
-            spans its frames.
+        like: the stack that they belong to. Without it, a SEG is read on the grid that its frames
+            span.
 
     Raises:
         UsageError: the file holds no masks, or an RTSTRUCT comes without `like`.
@@ -54,16 +52,14 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
     """
     check_file(path)
     with quiet():
-        kind = str(read_header(path, ["SOPClassUID"]).get("SOPClassUID", ""))
-        if kind == RTSTRUCT:
-            from segscope.io.dicom.rtstruct import read_rtstruct
-
+        sop_class = str(read_header(path, ["SOPClassUID"]).get("SOPClassUID", ""))
+        if sop_class == RTSTRUCT:
             return read_rtstruct(path, like)
-        if kind not in (SEG, LABELMAP_SEG):
-            raise UsageError(
-                f"{path} is DICOM but neither a segmentation (SEG) nor an RTSTRUCT; it holds no masks"
-            )
-        return _read_seg(path, like)
+        if sop_class in (SEG, LABELMAP_SEG):
+            return _read_seg(path, like)
+    raise UsageError(
+        f"{path} is DICOM but neither a segmentation (SEG) nor an RTSTRUCT; it holds no masks"
+    )
 
 
 def _read_seg(path: Path, like: Stack | None) -> Masks:
@@ -72,74 +68,94 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
     with reading(path, "a DICOM SEG"):
         header = read_header(path)
         frames = int(header.get("NumberOfFrames", 1))
-        rows = int(header.Rows)
-        columns = int(header.Columns)
-        check_declared(path, (frames, rows, columns), 1)
+        size_hw = (int(header.Rows), int(header.Columns))
+        check_declared(path, (frames, *size_hw), 1)
         names = {
-            int(item.SegmentNumber): plain_text(item.get("SegmentLabel"))
+            int(item.SegmentNumber): clean_text(item.get("SegmentLabel"))
             for item in header.SegmentSequence
         }
-        ids = _object_ids(header)
+        ids = _read_object_ids(header)
         data = pydicom.dcmread(path)
-        places = [_place(path, header, index) for index in range(frames)]
+        placements = [_read_placement(path, header, index) for index in range(frames)]
     if like is None:
-        grid = _own_grid(path, places, (rows, columns))
+        grid = _Grid.spanning(path, placements, size_hw)
     else:
-        grid = _grid_of(like)
-    target = _Target(path, grid, like)
-    for index, place in enumerate(places):
+        grid = _Grid.of(like)
+    collector = _MaskCollector(path, grid)
+    for index, placement in enumerate(placements):
         with reading(path, "a DICOM SEG"):
-            pixels = _frame_pixels(data, index, header)
-        number = _segment_of(header, index)
-        for segment in [number] if number else np.unique(pixels[pixels > 0]).tolist():
-            if number:
-                mask = pixels > 0
-            else:
-                mask = pixels == segment
-            if mask.any():
-                if segment not in ids:
-                    raise ReadError(
-                        f"{path}: frame {index} belongs to segment {segment}, which the file does not list"
-                    )
-                target.add(index, place, mask, ids[segment])
+            masks = list(_split_segments(data, header, index))
+        for segment, mask in masks:
+            if segment not in ids:
+                raise ReadError(
+                    f"{path}: frame {index} belongs to segment {segment}, "
+                    "which the file does not list"
+                )
+            collector.add(index, placement, mask, ids[segment])
     record = {
         "read_from": "DICOM SEG",
         "segmentation_type": str(header.get("SegmentationType", "")),
     }
-    return target.masks({ids[number]: name for number, name in names.items()}, record)
+    object_names = {ids[segment]: name for segment, name in names.items()}
+    return Masks(
+        grid.shape_zyx,
+        collector.runs,
+        object_names,
+        {},
+        grid.geometry,
+        grid.times_s,
+        record,
+        grid.axis,
+    )
 
 
-def _object_ids(header: Any) -> dict[int, int]:
-    """Object number of each segment: what our own writer left in the tracking identifiers, else the
+# --- segments and pixels -------------------------------------------------------------------------
+
+
+def _read_object_ids(header: Dataset) -> dict[int, int]:
+    """Object id of each segment: what our own writer left in the tracking identifiers, else the
     segment number.
     """
-    found = {
+    marks = {
         int(item.SegmentNumber): str(item.get("TrackingID", "")) for item in header.SegmentSequence
     }
-    marked = {
-        number: mark.removeprefix(OBJECT_MARK)
-        for number, mark in found.items()
-        if mark.startswith(OBJECT_MARK)
-    }
-    if len(marked) == len(found) == len(set(marked.values())) and all(
-        mark.isdecimal() for mark in marked.values()
-    ):
-        return {number: int(mark) for number, mark in marked.items()}
-    return {number: number for number in found}
+    ids = {}
+    for segment, mark in marks.items():
+        text = mark.removeprefix(OBJECT_MARK)
+        if mark.startswith(OBJECT_MARK) and text.isdecimal():
+            ids[segment] = int(text)
+    if len(ids) == len(marks) == len(set(ids.values())):
+        return ids
+    return {segment: segment for segment in marks}
 
 
-def _frame_pixels(data: Any, index: int, header: Any) -> NDArray[np.uint8]:
+def _split_segments(
+    data: Dataset, header: Dataset, index: int
+) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """Segment number and mask of each segment on a frame; those without pixels are left out."""
+    pixels = _decode_frame(data, index, header)
+    segment = _segment_number(header, index)
+    if segment:
+        if pixels.any():
+            yield segment, pixels > 0
+        return
+    for value in np.unique(pixels[pixels > 0]).tolist():
+        yield value, pixels == value
+
+
+def _decode_frame(data: Dataset, index: int, header: Dataset) -> Pixels:
     from pydicom.pixels import pixel_array
 
     if header.BitsAllocated == 1 and not data.file_meta.TransferSyntaxUID.is_encapsulated:
-        return _unpacked(data.PixelData, index, (int(header.Rows), int(header.Columns)))
-    pixels: NDArray[Any] = pixel_array(data, index=index)
+        return _unpack_bits(data.PixelData, index, (int(header.Rows), int(header.Columns)))
+    pixels: Pixels = pixel_array(data, index=index)
     if str(header.get("SegmentationType", "")) == "FRACTIONAL":
-        return (pixels * 2.0 >= float(header.get("MaximumFractionalValue") or 255)).astype(np.uint8)
+        maximum = float(header.get("MaximumFractionalValue") or 255)
+        return (pixels * 2.0 >= maximum).astype(np.uint8)
     return pixels
 
 
-def _unpacked(packed: bytes, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def _unpack_bits(packed: bytes, index: int, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Frame `index` of packed bits. Frames follow each other without padding, so most begin inside
     a byte.
     """
@@ -150,179 +166,208 @@ def _unpacked(packed: bytes, index: int, size_hw: tuple[int, int]) -> NDArray[np
         raise ReadError(
             f"the pixels end before frame {index}; the file is cut off. Copy or export it again."
         )
-    part = np.frombuffer(packed, np.uint8, -(-stop // 8) - start // 8, start // 8)
+    first_byte = start // 8
+    end_byte = -(-stop // 8)
+    part = np.frombuffer(packed, np.uint8, end_byte - first_byte, first_byte)
     bits = np.unpackbits(part, bitorder="little")
     return bits[start % 8 : start % 8 + count].reshape(size_hw)
 
 
-def _segment_of(header: Any, index: int) -> int:
+def _segment_number(header: Dataset, index: int) -> int:
     """Number of the segment of a frame; 0 in a label map, whose pixels carry it."""
-    item = group_of(header, index, "SegmentIdentificationSequence")
+    item = functional_group(header, index, "SegmentIdentificationSequence")
     number = item.get("ReferencedSegmentNumber")
     if number is None and str(header.get("SegmentationType", "")) != "LABELMAP":
         raise ReadError(f"frame {index} names no segment; the file is damaged. Export it again.")
     return int(number or 0)
 
 
-class _Place:
-    """Where a frame lies: index (x, y) to RAS millimetres, or nothing but references to source
-    frames.
+# --- places --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Placement:
+    """Where a frame lies.
+
+    Attributes:
+        matrix: (4, 3), index (x, y, 1) to RAS millimetres; None where the file gives no position.
+        step_mm: declared distance of slices, or None.
+        sources: SOPInstanceUID and frame index of the images it was drawn on.
     """
 
-    def __init__(
-        self,
-        matrix: NDArray[np.float64] | None,
-        step_mm: float | None,
-        sources: list[tuple[str, int]],
-    ) -> None:
-        self.matrix = matrix
-        self.step_mm = step_mm
-        self.sources = sources
+    matrix: NDArray[np.float64] | None
+    step_mm: float | None
+    sources: list[tuple[str, int]]
 
 
-def _place(path: Path, header: Any, index: int) -> _Place:
-    position = vector(
-        group_of(header, index, "PlanePositionSequence").get("ImagePositionPatient"), 3
-    )
-    orientation = vector(
-        group_of(header, index, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6
-    )
-    measures = group_of(header, index, "PixelMeasuresSequence")
-    spacing = vector(measures.get("PixelSpacing"), 2)
-    sources = []
-    for derivation in (
-        group_of(header, index, "DerivationImageSequence").get("SourceImageSequence") or []
-    ):
-        numbers = derivation.get("ReferencedFrameNumber")
-        if numbers is None:
-            first = 1
-        elif isinstance(numbers, int):
-            first = numbers
-        else:
-            first = numbers[0]
-        sources.append((str(derivation.get("ReferencedSOPInstanceUID", "")), int(first) - 1))
+def _read_placement(path: Path, header: Dataset, index: int) -> _Placement:
+    plane = functional_group(header, index, "PlanePositionSequence")
+    plane_axes = functional_group(header, index, "PlaneOrientationSequence")
+    measures = functional_group(header, index, "PixelMeasuresSequence")
+    position = parse_vector(plane.get("ImagePositionPatient"), 3)
+    orientation = parse_vector(plane_axes.get("ImageOrientationPatient"), 6)
+    spacing = parse_vector(measures.get("PixelSpacing"), 2)
+    sources = _read_sources(header, index)
     if position is None or orientation is None or spacing is None:
-        return _Place(None, None, sources)
-    row, column, _ = directions(path, orientation)
+        return _Placement(None, None, sources)
+    axes = SliceAxes.of(path, orientation)
     matrix = np.eye(4)[:, [0, 1, 3]]
-    matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = row * spacing[1], column * spacing[0], position
-    return _Place(LPS_TO_RAS @ matrix, number(measures.get("SpacingBetweenSlices")), sources)
+    matrix[:3, 0] = axes.row * spacing[1]
+    matrix[:3, 1] = axes.column * spacing[0]
+    matrix[:3, 2] = position
+    step_mm = parse_number(measures.get("SpacingBetweenSlices"))
+    return _Placement(LPS_TO_RAS @ matrix, step_mm, sources)
 
 
-def _grid_of(like: Stack) -> tuple[tuple[int, int, int], Geometry | None]:
-    return like.shape_zyx, like.geometry
+def _read_sources(header: Dataset, index: int) -> list[tuple[str, int]]:
+    derivation = functional_group(header, index, "DerivationImageSequence")
+    sources = []
+    for image in derivation.get("SourceImageSequence") or []:
+        frame = parse_number(image.get("ReferencedFrameNumber"))
+        number = 1 if frame is None else int(frame)
+        sources.append((str(image.get("ReferencedSOPInstanceUID", "")), number - 1))
+    return sources
 
 
-def _own_grid(
-    path: Path, places: Sequence[_Place], size_hw: tuple[int, int]
-) -> tuple[tuple[int, int, int], Geometry | None]:
-    """The smallest even grid that all frames lie on."""
-    matrices = [place.matrix for place in places if place.matrix is not None]
-    if len(matrices) != len(places):
-        raise UsageError(
-            f"{path} gives no positions of its frames; read it with the scan it belongs to (like=)"
-        )
-    first = matrices[0]
-    normal = np.cross(first[:3, 0], first[:3, 1])
-    normal /= np.linalg.norm(normal)
-    ordered = sorted(matrices, key=lambda matrix: float(matrix[:3, 2] @ normal))
-    offsets = np.array([matrix[:3, 2] - ordered[0][:3, 2] for matrix in ordered])
-    heights = offsets @ normal
-    steps = np.diff(np.unique(heights.round(2)))
-    declared = abs(places[0].step_mm or 0.0)
-    if len(steps):
-        smallest = float(steps.min())
-    else:
-        smallest = declared or 1.0
-    whole = (
-        declared > 0 and np.abs(heights / declared - np.round(heights / declared)).max() < _OFF_GRID
-    )
-    step = smallest
-    if whole:
-        step = declared
-    count = round(float(heights[-1]) / step) + 1
-    if count > 1:
-        along = offsets[-1] / (count - 1)
-    else:
-        along = normal * step
-    check_declared(path, (count, *size_hw), 1)
-    affine = np.eye(4)
-    affine[:3, :2], affine[:3, 2], affine[:3, 3] = first[:3, :2], along, ordered[0][:3, 2]
-    return (count, *size_hw), Geometry(affine)
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """What masks are put on.
 
+    Attributes:
+        frame_of_source: frame of the stack by SOPInstanceUID and frame index.
+    """
 
-class _Target:
-    """Collects masks on a grid."""
+    shape_zyx: tuple[int, int, int]
+    geometry: Geometry | None
+    times_s: NDArray[np.float64] | None
+    axis: int
+    frame_of_source: dict[tuple[str, int], int]
 
-    def __init__(
-        self, path: Path, grid: tuple[tuple[int, int, int], Geometry | None], like: Stack | None
-    ) -> None:
-        self.path = path
-        (self.shape, self.geometry) = grid
-        self.like = like
-        self._runs: dict[tuple[int, int], Runs] = {}
-        self._inverse = None if self.geometry is None else np.linalg.inv(self.geometry.affine)
-        self._by_uid: dict[tuple[str, int], int] = {}
-        if like is not None and like.axis == 0:
+    @classmethod
+    def of(cls, like: Stack) -> _Grid:
+        """The grid of a stack."""
+        frame_of_source = {}
+        if like.axis == 0:
             uids = like.meta.get("dicom_uids", ())
             frames = like.meta.get("dicom_frames", ())
-            self._by_uid = {
-                pair: index for index, pair in enumerate(zip(uids, frames, strict=False))
-            }
+            sources = zip(uids, frames, strict=False)
+            frame_of_source = {source: index for index, source in enumerate(sources)}
+        return cls(like.shape_zyx, like.geometry, like.times_s, like.axis, frame_of_source)
 
-    def add(self, index: int, place: _Place, mask: NDArray[np.bool_], segment: int) -> None:
-        if place.matrix is not None and self._inverse is not None:
-            self._add_by_place(index, place.matrix, mask, segment)
-            return
-        matching = [self._by_uid[source] for source in place.sources if source in self._by_uid]
-        if len(matching) != 1 or mask.shape != self.shape[1:]:
-            raise ReadError(
-                f"{self.path}: frame {index} has no position in millimetres that this stack knows, and refers to "
-                f"{len(matching)} of its frames; give the DICOM scan that the segmentation was made on"
+    @classmethod
+    def spanning(
+        cls, path: Path, placements: Sequence[_Placement], size_hw: tuple[int, int]
+    ) -> _Grid:
+        """The smallest even grid that all frames lie on."""
+        matrices = [placement.matrix for placement in placements if placement.matrix is not None]
+        if len(matrices) != len(placements):
+            raise UsageError(
+                f"{path} has no positions for its frames; "
+                "read it with the scan it belongs to (like=)"
             )
-        self._merge(matching[0], segment, mask)
+        first = matrices[0]
+        normal = np.cross(first[:3, 0], first[:3, 1])
+        normal /= np.linalg.norm(normal)
+        ordered = sorted(matrices, key=lambda matrix: float(matrix[:3, 2] @ normal))
+        origin = ordered[0][:3, 2]
+        offsets = np.array([matrix[:3, 2] - origin for matrix in ordered])
+        heights = offsets @ normal
+        step = _slice_step(heights, abs(placements[0].step_mm or 0.0))
+        count = round(float(heights[-1]) / step) + 1
+        along = normal * step
+        if count > 1:
+            along = offsets[-1] / (count - 1)
+        check_declared(path, (count, *size_hw), 1)
+        affine = np.eye(4)
+        affine[:3, :2] = first[:3, :2]
+        affine[:3, 2] = along
+        affine[:3, 3] = origin
+        return cls((count, *size_hw), Geometry(affine), None, 0, {})
 
-    def _add_by_place(
-        self, index: int, matrix: NDArray[np.float64], mask: NDArray[np.bool_], segment: int
+
+def _slice_step(heights: NDArray[np.float64], declared: float) -> float:
+    """Distance of slices: the declared one where all heights are multiples of it."""
+    if declared > 0:
+        multiples = heights / declared
+        if np.abs(multiples - np.round(multiples)).max() < _MAX_OFF_GRID:
+            return declared
+    gaps = np.diff(np.unique(heights.round(2)))
+    if len(gaps):
+        return float(gaps.min())
+    return declared or 1.0
+
+
+class _MaskCollector:
+    """Collects masks on a grid, frame by frame of the segmentation."""
+
+    def __init__(self, path: Path, grid: _Grid) -> None:
+        self.path = path
+        self.grid = grid
+        self.runs: dict[tuple[int, int], Runs] = {}
+        self._inverse: NDArray[np.float64] | None = None
+        if grid.geometry is not None:
+            self._inverse = np.linalg.inv(grid.geometry.affine).astype(np.float64)
+
+    def add(
+        self, index: int, placement: _Placement, mask: NDArray[np.bool_], object_id: int
     ) -> None:
-        assert self._inverse is not None
-        steps = (self._inverse @ matrix)[
-            :3
-        ]  # (x, y, 1) of the segmentation to (x, y, frame) of the grid
-        whole = np.round(steps[:, :2])
-        rows, columns = np.nonzero(mask)
-        ends = np.array([[0, 0, 1], [mask.shape[1], mask.shape[0], 1]], float).T
-        off = np.abs(steps @ ends - np.round(steps @ ends)).max()
-        unit = (
-            np.abs(whole).sum(axis=0).tolist() == [1, 1]
-            and np.abs(steps[:, :2] - whole).max() < 0.01
-        )
-        if not unit or off > _OFF_GRID:
+        """Add the mask of an object on frame `index` of the segmentation."""
+        if placement.matrix is not None and self._inverse is not None:
+            self._add_by_position(index, self._inverse @ placement.matrix, mask, object_id)
+            return
+        known = self.grid.frame_of_source
+        frames = [known[source] for source in placement.sources if source in known]
+        if len(frames) != 1 or mask.shape != self.grid.shape_zyx[1:]:
             raise ReadError(
-                f"{self.path}: frame {index} of the segmentation lies between the voxels of this stack (off by up to "
-                f"{off:.2f} voxels, or turned, or of another pixel size); give the scan it was made on, or resample it"
+                f"{self.path}: frame {index} has no position in millimetres on this stack, and "
+                f"refers to {len(frames)} of its frames; give the DICOM scan that the segmentation "
+                "was made on"
             )
-        places = np.round(steps @ np.stack([columns, rows, np.ones_like(rows)])).astype(np.int64)
-        inside = (places >= 0).all(axis=0) & (places < np.array(self.shape[::-1])[:, None]).all(
-            axis=0
-        )
+        self._merge(frames[0], object_id, mask)
+
+    def _add_by_position(
+        self, index: int, to_grid: NDArray[np.float64], mask: NDArray[np.bool_], object_id: int
+    ) -> None:
+        """Move the pixels of a mask by `to_grid`: its (x, y, 1) to (x, y, frame) of the grid."""
+        steps = to_grid[:3]
+        self._check_on_grid(index, steps, mask.shape)
+        rows, columns = np.nonzero(mask)
+        pixels = np.stack([columns, rows, np.ones_like(rows)])
+        places = np.round(steps @ pixels).astype(np.int64)
+        ends = np.array(self.grid.shape_zyx[::-1])[:, None]
+        inside = ((places >= 0) & (places < ends)).all(axis=0)
         if not inside.all():
             raise ReadError(
-                f"{self.path}: {np.count_nonzero(~inside):,} of {len(rows):,} mask pixels of frame {index} lie outside "
-                "this stack; it is not the scan the segmentation was made on, or only a part of it"
+                f"{self.path}: {np.count_nonzero(~inside):,} of {len(rows):,} mask pixels of frame "
+                f"{index} lie outside this stack; it is not the scan the segmentation was made on, "
+                "or only a part of it"
             )
         x, y, frame = places
         for target in np.unique(frame).tolist():
-            part = np.zeros(self.shape[1:], bool)
-            part[y[frame == target], x[frame == target]] = True
-            self._merge(target, segment, part)
+            is_here = frame == target
+            part = np.zeros(self.grid.shape_zyx[1:], bool)
+            part[y[is_here], x[is_here]] = True
+            self._merge(target, object_id, part)
 
-    def _merge(self, frame: int, segment: int, mask: NDArray[np.bool_]) -> None:
-        before = self._runs.get((frame, segment))
+    def _check_on_grid(
+        self, index: int, steps: NDArray[np.float64], size_hw: tuple[int, ...]
+    ) -> None:
+        """Refuse a frame whose pixels do not lie on voxels of the grid."""
+        whole = np.round(steps[:, :2])
+        ends = np.array([[0, 0, 1], [size_hw[1], size_hw[0], 1]], float).T
+        off = np.abs(steps @ ends - np.round(steps @ ends)).max()
+        is_unit = np.abs(whole).sum(axis=0).tolist() == [1, 1]
+        is_whole = np.abs(steps[:, :2] - whole).max() < 0.01
+        if not (is_unit and is_whole) or off > _MAX_OFF_GRID:
+            raise ReadError(
+                f"{self.path}: frame {index} of the segmentation lies between the voxels of this "
+                f"stack (off by up to {off:.2f} voxels, or turned, or of another pixel size); give "
+                "the scan it was made on, or resample it"
+            )
+
+    def _merge(self, frame: int, object_id: int, mask: NDArray[np.bool_]) -> None:
+        before = self.runs.get((frame, object_id))
         if before is not None:
-            mask = mask | decode_runs(before, (self.shape[1], self.shape[2]))
-        self._runs[frame, segment] = encode_runs(mask)
-
-    def masks(self, names: dict[int, str], record: dict[str, Any]) -> Masks:
-        times, axis = (None, 0) if self.like is None else (self.like.times_s, self.like.axis)
-        return Masks(self.shape, self._runs, names, {}, self.geometry, times, record, axis)
+            _, rows, columns = self.grid.shape_zyx
+            mask = mask | decode_runs(before, (rows, columns))
+        self.runs[frame, object_id] = encode_runs(mask)

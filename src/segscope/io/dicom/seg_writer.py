@@ -1,27 +1,33 @@
-"""DICOM SEG out, through highdicom: binary segments that may overlap, each with a code and a label."""
+"""DICOM SEG out, through highdicom: binary segments that may overlap, with codes and labels."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segscope._optional import require
 from segscope.errors import UsageError
 from segscope.files import atomic
 from segscope.io.base import MAX_BYTES
 from segscope.io.byte_sources import reading
-from segscope.io.dicom.headers import quiet
-from segscope.io.dicom.references import SourceImages, clean_label, program_version
+from segscope.io.dicom.files import quiet
+from segscope.io.dicom.references import SourceImages, clean_label, count_frames, program_version
 from segscope.io.dicom.rtstruct import RtStruct
 from segscope.io.dicom.seg_reader import OBJECT_MARK
-from segscope.io.dicom.snomed import coded
+from segscope.io.dicom.snomed import Concept, find_codes
+from segscope.io.frame_source import Pixels, PixelType
 from segscope.masks import Masks
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_SEGMENT_NUMBER = (0x0062000B, 0x0062000A)
+_POSITION_IN_STACK = (0x00209057, 0x00209111)
 
 
 class DicomSeg:
@@ -48,106 +54,190 @@ class DicomSeg:
         masks = masks.on_stored_grid()
         require("highdicom", "dicom", "write DICOM SEG")
         if not masks.object_ids:
-            raise UsageError(
-                f"{path.name}: there is no object to write; a DICOM SEG holds at least one"
-            )
+            raise UsageError(f"{path.name}: there is no object; a DICOM SEG needs at least one")
         with quiet():
             images = SourceImages.of(masks, path, source, "SEG")
             with reading(images.path, "a source of a DICOM SEG"):
-                if _has_places(images):
-                    data = _segmentation(masks, images, path)
+                if _has_positions(images):
+                    data = _make_segmentation(masks, images, path)
                 else:
-                    data = _clip(masks, images)
+                    data = _make_clip_segmentation(masks, images)
             with atomic(path) as part:
                 data.save_as(part, enforce_file_format=True)
 
 
-def _has_places(images: SourceImages) -> bool:
-    """False for a clip of many frames without a frame of reference, which highdicom does not take."""
-    return bool(images.frame_of_reference) or int(images.first.get("NumberOfFrames") or 1) == 1
+def _has_positions(images: SourceImages) -> bool:
+    """False for a clip of many frames without a frame of reference, which highdicom refuses."""
+    return bool(images.frame_of_reference) or count_frames(images.first) == 1
 
 
-def _segmentation(masks: Masks, images: SourceImages, path: Path) -> Any:
-    sources, places = _sources(masks, images, path)
-    return _made(
-        masks, sources, _pixels(masks, places, path), any(masks.area(*key) for key in masks.runs)
-    )
+# --- volumes and still images --------------------------------------------------------------------
 
 
-def _clip(masks: Masks, images: SourceImages) -> Any:
+def _make_segmentation(masks: Masks, images: SourceImages, path: Path) -> Dataset:
+    sources, frames = _select_sources(masks, images, path)
+    pixels = _label_pixels(masks, frames, path)
+    has_pixels = any(masks.area(*key) for key in masks.runs)
+    return _call_highdicom(masks, sources, pixels, omit_empty=has_pixels)
+
+
+def _select_sources(
+    masks: Masks, images: SourceImages, path: Path
+) -> tuple[list[Dataset], list[int | None]]:
+    """Headers of the source images, and for each of their frames the frame of the masks, or None.
+
+    Of single-frame files only those with a mask are taken, so that a large scan with a small lesion
+    stays small.
+    """
+    multi_frame = [header for header in images.headers.values() if count_frames(header) > 1]
+    if multi_frame and len(images.headers) > 1:
+        raise UsageError(
+            f"{path.name}: this scan is spread over {len(images.headers)} multi-frame files, and a "
+            "DICOM SEG refers to one; write .nii.gz or .seg.nrrd, or one SEG for each file"
+        )
+    if multi_frame:
+        header = multi_frame[0]
+        frame_of = {number: index for index, number in enumerate(images.frames)}
+        return [header], [frame_of.get(number) for number in range(count_frames(header))]
+    filled = [frame for frame, object_id in masks.runs if masks.area(frame, object_id)]
+    first = min(filled, default=0)
+    last = max(filled, default=0)
+    frames = range(first, last + 1)
+    return [images.headers[images.files[frame]] for frame in frames], list(frames)
+
+
+def _label_pixels(masks: Masks, frames: list[int | None], path: Path) -> Pixels:
+    """Label map (frame, row, column), or (frame, row, column, segment) where objects overlap."""
+    ids = masks.object_ids
+    has_overlap = _has_overlap(masks)
+    shape: tuple[int, ...] = (len(frames), *masks.shape_zyx[1:])
+    dtype: PixelType = np.dtype(np.uint8)
+    if has_overlap:
+        shape = (*shape, len(ids))
+        size = np.prod(shape, dtype=float)
+        if size > MAX_BYTES / 8:
+            raise UsageError(
+                f"{path.name}: {len(ids)} overlapping objects on {len(frames)} frames take "
+                f"{size / 2**30:.0f} GiB as a DICOM SEG; write fewer objects, or .seg.nrrd"
+            )
+    elif len(ids) > 255:
+        dtype = np.dtype(np.uint16)
+    pixels: Pixels = np.zeros(shape, dtype)
+    segment_of = {object_id: number for number, object_id in enumerate(ids, start=1)}
+    rows_of: dict[int | None, int] = {frame: place for place, frame in enumerate(frames)}
+    for frame, object_id in sorted(masks.runs):
+        if frame not in rows_of:
+            continue
+        mask = masks.mask(frame, object_id)
+        segment = segment_of[object_id]
+        if has_overlap:
+            pixels[rows_of[frame], ..., segment - 1] = mask
+        else:
+            pixels[rows_of[frame]][mask] = segment
+    return pixels
+
+
+def _has_overlap(masks: Masks) -> bool:
+    for frame in {frame for frame, _ in masks.runs}:
+        areas = sum(masks.area(frame, object_id) for object_id in masks.object_ids)
+        if areas > np.count_nonzero(masks.frame_labels(frame)):
+            return True
+    return False
+
+
+# --- clips ---------------------------------------------------------------------------------------
+
+
+def _make_clip_segmentation(masks: Masks, images: SourceImages) -> Dataset:
     """A segmentation whose frames refer to frames of a clip by number, since they have no place in
     the patient.
 
     highdicom makes it for a still image; the kind of its source, the list of frames and their
     pixels are replaced.
     """
-    from pydicom.dataset import Dataset
     from pydicom.uid import SecondaryCaptureImageStorage
 
-    first = copy.deepcopy(images.first)
-    del first.NumberOfFrames
-    first.SOPClassUID = SecondaryCaptureImageStorage
+    still = copy.deepcopy(images.first)
+    del still.NumberOfFrames
+    still.SOPClassUID = SecondaryCaptureImageStorage
     ids = masks.object_ids
-    data = _made(masks, [first], np.zeros((1, *masks.shape_zyx[1:], len(ids)), np.uint8), False)
-    pairs = sorted((number, frame) for frame, object_id in masks.runs if masks.area(frame, object_id)
-                   for number in [ids.index(object_id) + 1]) or [(1, 0)]  # fmt: skip
-    bits = np.concatenate([masks.mask(frame, ids[number - 1]).ravel() for number, frame in pairs])
+    empty = np.zeros((1, *masks.shape_zyx[1:], len(ids)), np.uint8)
+    data = _call_highdicom(masks, [still], empty, omit_empty=False)
+    pairs = [
+        (ids.index(object_id) + 1, frame)
+        for frame, object_id in masks.runs
+        if masks.area(frame, object_id)
+    ]
+    pairs = sorted(pairs) or [(1, 0)]  # (segment, frame); a file has at least one frame
+    bits = np.concatenate([masks.mask(frame, ids[segment - 1]).ravel() for segment, frame in pairs])
     packed = np.packbits(bits, bitorder="little").tobytes()
     data.PixelData = packed + b"\0" * (len(packed) % 2)
     data.NumberOfFrames = len(pairs)
     organisation = data.DimensionOrganizationSequence[0].DimensionOrganizationUID
     data.DimensionIndexSequence = [
-        _dimension(organisation, 0x0062000B, 0x0062000A, "Segment"),
-        _dimension(organisation, 0x00209057, 0x00209111, "Frame of the clip"),
+        _make_dimension(organisation, _SEGMENT_NUMBER, "Segment"),
+        _make_dimension(organisation, _POSITION_IN_STACK, "Frame of the clip"),
     ]
-    data.PatientOrientation = ""  # wanted, even if empty, where no frame has an orientation
+    data.PatientOrientation = ""  # required, even if empty, where no frame has an orientation
     template = data.PerFrameFunctionalGroupsSequence[0]
-    groups = []
-    for number, frame in pairs:
-        group = copy.deepcopy(template)
-        group.SegmentIdentificationSequence[0].ReferencedSegmentNumber = number
-        content = Dataset()
-        content.StackID = "1"
-        content.InStackPositionNumber = images.frames[frame] + 1
-        content.DimensionIndexValues = [number, images.frames[frame] + 1]
-        group.FrameContentSequence = [content]
-        group.DerivationImageSequence[0].SourceImageSequence[
-            0
-        ].ReferencedSOPClassUID = images.first.SOPClassUID
-        group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = (
-            images.frames[frame] + 1
-        )
-        groups.append(group)
-    data.PerFrameFunctionalGroupsSequence = groups
-    data.ReferencedSeriesSequence[0].ReferencedInstanceSequence[
-        0
-    ].ReferencedSOPClassUID = images.first.SOPClassUID
+    clip_class = images.first.SOPClassUID
+    data.PerFrameFunctionalGroupsSequence = [
+        _make_frame_groups(template, segment, images.frames[frame] + 1, clip_class)
+        for segment, frame in pairs
+    ]
+    source_series = data.ReferencedSeriesSequence[0]
+    source_series.ReferencedInstanceSequence[0].ReferencedSOPClassUID = clip_class
     return data
 
 
-def _dimension(organisation: str, pointer: int, group: int, label: str) -> Any:
+def _make_dimension(organisation: str, pointers: tuple[int, int], label: str) -> Dataset:
+    """A dimension of frames; `pointers` are its element and the functional group that holds it."""
     from pydicom.dataset import Dataset
 
     item = Dataset()
     item.DimensionOrganizationUID = organisation
-    item.DimensionIndexPointer = pointer
-    item.FunctionalGroupPointer = group
+    item.DimensionIndexPointer, item.FunctionalGroupPointer = pointers
     item.DimensionDescriptionLabel = label
     return item
 
 
-def _made(masks: Masks, sources: list[Any], pixels: NDArray[Any], omit_empty: bool) -> Any:
+def _make_frame_groups(
+    template: Dataset, segment: int, clip_frame: int, clip_class: str
+) -> Dataset:
+    """Functional groups of one frame of a clip's segmentation; `clip_frame` counts from 1."""
+    from pydicom.dataset import Dataset
+
+    groups = copy.deepcopy(template)
+    groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber = segment
+    content = Dataset()
+    content.StackID = "1"
+    content.InStackPositionNumber = clip_frame
+    content.DimensionIndexValues = [segment, clip_frame]
+    groups.FrameContentSequence = [content]
+    source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+    source.ReferencedSOPClassUID = clip_class
+    source.ReferencedFrameNumber = clip_frame
+    return groups
+
+
+# --- highdicom -----------------------------------------------------------------------------------
+
+
+def _call_highdicom(
+    masks: Masks, sources: list[Dataset], pixels: Pixels, *, omit_empty: bool
+) -> Dataset:
     import highdicom
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-    return highdicom.seg.Segmentation(
+    descriptions = [
+        _describe_segment(number, object_id, masks)
+        for number, object_id in enumerate(masks.object_ids, start=1)
+    ]
+    segmentation: Dataset = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=pixels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[
-            _description(number, object_id, masks)
-            for number, object_id in enumerate(masks.object_ids, start=1)
-        ],
+        segment_descriptions=descriptions,
         series_instance_uid=generate_uid(),
         series_number=100,
         sop_instance_uid=generate_uid(),
@@ -163,88 +253,38 @@ def _made(masks: Masks, sources: list[Any], pixels: NDArray[Any], omit_empty: bo
         specific_character_set="ISO_IR 192",
         omit_empty_frames=omit_empty,
     )
+    return segmentation
 
 
-def _sources(masks: Masks, images: SourceImages, path: Path) -> tuple[list[Any], list[int | None]]:
-    """Headers of the source images, and for each of their frames the frame of the masks, or None.
-
-    Of single-frame files only those with a mask are taken, so that a large scan with a small lesion
-    stays small.
-    """
-    several = [
-        file for file in images.headers if int(images.headers[file].get("NumberOfFrames") or 1) > 1
-    ]
-    if several and len(images.headers) > 1:
-        raise UsageError(
-            f"{path.name}: this scan is spread over {len(images.headers)} multi-frame files, and a DICOM SEG refers to "
-            "one; write .nii.gz or .seg.nrrd, or one SEG a file"
-        )
-    if several:
-        header = images.headers[several[0]]
-        by_frame = {number: index for index, number in enumerate(images.frames)}
-        return [header], [by_frame.get(number) for number in range(int(header.NumberOfFrames))]
-    filled = sorted({frame for frame, object_id in masks.runs if masks.area(frame, object_id)})
-    if filled:
-        chosen = list(range(filled[0], filled[-1] + 1))
-    else:
-        chosen = [0]
-    return [images.headers[images.files[frame]] for frame in chosen], list(chosen)
-
-
-def _pixels(
-    masks: Masks, places: list[int | None], path: Path
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Label map (frame, row, column), or (frame, row, column, segment) where objects overlap."""
-    ids = masks.object_ids
-    overlap = any(
-        sum(masks.area(frame, number) for number in ids)
-        > np.count_nonzero(masks.frame_labels(frame))
-        for frame in {frame for frame, _ in masks.runs}
-    )
-    shape: tuple[int, ...] = (len(places), *masks.shape_zyx[1:])
-    if overlap:
-        shape = (*shape, len(ids))
-        if np.prod(shape, dtype=float) > MAX_BYTES / 8:
-            raise UsageError(
-                f"{path.name}: {len(ids)} overlapping objects on {len(places)} frames take "
-                f"{np.prod(shape, dtype=float) / 2**30:.0f} GiB as a DICOM SEG; write fewer objects, or .seg.nrrd"
-            )
-    pixels: NDArray[Any] = np.zeros(shape, np.uint8 if overlap or len(ids) < 256 else np.uint16)
-    for place, frame in enumerate(places):
-        for number, object_id in enumerate(ids, start=1):
-            if (frame, object_id) in masks.runs:
-                assert frame is not None
-                mask = masks.mask(frame, object_id)
-                if overlap:
-                    pixels[place, ..., number - 1] = mask
-                else:
-                    pixels[place][mask] = number
-    return pixels
-
-
-def _description(number: int, object_id: int, masks: Masks) -> Any:
+def _describe_segment(number: int, object_id: int, masks: Masks) -> Any:
     import highdicom
     from pydicom.sr.codedict import codes
     from pydicom.uid import generate_uid
 
     label = clean_label(masks.names[object_id], object_id)
-    category, kind = coded(label, masks.about.get(object_id, {}).get("code"))
-    model = " ".join(["segscope", str(masks.record.get("model") or "")]).strip()[:64]
+    category, kind = find_codes(label, masks.about.get(object_id, {}).get("code"))
+    model = f"segscope {masks.record.get('model') or ''}".strip()[:64]
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=model, version=program_version(), family=codes.DCM.ArtificialIntelligence
+    )
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=label,
-        segmented_property_category=highdicom.sr.CodedConcept(
-            category[1], category[0], category[2]
-        ),
-        segmented_property_type=highdicom.sr.CodedConcept(kind[1], kind[0], kind[2]),
+        segmented_property_category=_make_concept(category),
+        segmented_property_type=_make_concept(kind),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=model, version=program_version(), family=codes.DCM.ArtificialIntelligence
-        ),
+        algorithm_identification=algorithm,
         tracking_uid=generate_uid(),
         tracking_id=f"{OBJECT_MARK}{object_id}",
         display_color=highdicom.color.CIELabColor.from_rgb(*chosen_colour(masks, object_id)),
     )
+
+
+def _make_concept(concept: Concept) -> Any:
+    import highdicom
+
+    scheme, value, meaning = concept
+    return highdicom.sr.CodedConcept(value, scheme, meaning)
 
 
 MASK_FORMATS = (DicomSeg(), RtStruct())

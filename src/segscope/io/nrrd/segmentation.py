@@ -9,24 +9,35 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segscope.errors import ReadError
 from segscope.files import atomic
-from segscope.geometry import LPS_TO_RAS
+from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import FitsAll, ReadOptions, suffix_of
-from segscope.io.byte_sources import RawFrames, reading
-from segscope.io.dicom.snomed import coded
-from segscope.io.label_frames import label_frames, label_type, masks_of_stack, on_grid_of
-from segscope.io.nrrd.reader import Header, Nrrd, data_of, geometry_of, layout_of, read_header
+from segscope.io.byte_sources import RawFrames, RawLayout, reading
+from segscope.io.dicom.snomed import find_codes
+from segscope.io.frame_source import Pixels
+from segscope.io.label_frames import (
+    iter_label_frames,
+    label_type,
+    masks_from_stack,
+    place_on_grid,
+)
+from segscope.io.nrrd.header import Header, read_axes, read_geometry, read_header
+from segscope.io.nrrd.reader import Nrrd, open_data
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 
+Layers = Sequence[Sequence[int]]
+"""Object ids by layer."""
+
 _TYPE = {1: "unsigned char", 2: "unsigned short"}
+
+
+# --- reading -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -45,64 +56,66 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
     """
     with reading(path, "an NRRD file with masks"):
         header = read_header(path)
-        segments = _segments(path, header)
-        if not segments:
-            return on_grid_of(masks_of_stack(Nrrd().read(path, ReadOptions())), like, path)
-        return on_grid_of(_masks(path, header, segments), like, path)
+        segments = _read_segments(path, header)
+        if segments:
+            masks = _read_layers(path, header, segments)
+        else:
+            masks = masks_from_stack(Nrrd().read(path, ReadOptions()))
+        return place_on_grid(masks, like, path)
 
 
-def _segments(path: Path, header: Header) -> list[_Segment]:
-    numbers = {int(found[1]) for key in header.pairs if (found := re.match(r"Segment(\d+)_", key))}
+def _read_segments(path: Path, header: Header) -> list[_Segment]:
+    matches = [re.match(r"Segment(\d+)_", key) for key in header.pairs]
+    numbers = sorted({int(match[1]) for match in matches if match})
     segments = []
-    for position, number in enumerate(sorted(numbers)):
-        pairs = {
-            name: header.pairs.get(f"Segment{number}_{name}")
-            for name in ("Name", "ID", "Layer", "LabelValue")
-        }
-        # files from before Slicer 4.11 hold one segment a layer, with the value 1
-        if pairs["Layer"] is None:
-            layer = position
-        else:
-            layer = int(pairs["Layer"])
-        if pairs["LabelValue"] is None:
-            value = 1
-        else:
-            value = int(pairs["LabelValue"])
+    for position, number in enumerate(numbers):
+        prefix = f"Segment{number}_"
+        # files from before Slicer 4.11 hold one segment per layer, with the value 1
+        layer = int(header.pairs.get(f"{prefix}Layer", position))
+        value = int(header.pairs.get(f"{prefix}LabelValue", 1))
         if not 1 <= value <= 65535:
-            raise ReadError(f"{path} gives a segment the label {value}; wanted 1 to 65535")
-        name = pairs["Name"] or pairs["ID"] or ""
-        segments.append(_Segment("" if name == unnamed(value) else name, layer, value))
+            raise ReadError(f"{path} gives a segment the label {value}; expected 1 to 65535")
+        name = header.pairs.get(f"{prefix}Name") or header.pairs.get(f"{prefix}ID") or ""
+        if name == default_name(value):
+            name = ""
+        segments.append(_Segment(name, layer, value))
     return segments
 
 
-def _masks(path: Path, header: Header, segments: Sequence[_Segment]) -> Masks:
-    layout = layout_of(path, header)
+def _read_layers(path: Path, header: Header, segments: Sequence[_Segment]) -> Masks:
+    layout = read_axes(path, header)
     if layout.outer > 1:
         raise ReadError(
-            f"{path} keeps its layers behind the axes of space; wanted them first, as 3D Slicer has them"
+            f"{path} stores its layers after the axes of space; expected them first, as 3D Slicer "
+            "writes them"
         )
-    data, stored = data_of(path, header, layout)
-    frames = RawFrames(path, data, stored, (*layout.shape_zyx, layout.inner))
     if any(not 0 <= segment.layer < layout.inner for segment in segments):
         raise ReadError(
-            f"{path} names a segment in a layer that it does not hold ({layout.inner} layers)"
+            f"{path} names a segment in a layer that it does not have (it has {layout.inner})"
         )
-    unique = len({segment.value for segment in segments}) == len(segments)
-    ids = [segment.value if unique else number for number, segment in enumerate(segments, 1)]
+    data, stored = open_data(path, header, layout)
+    frames = RawFrames(path, data, RawLayout(stored, (*layout.shape_zyx, layout.inner)))
+    by_id = _number_segments(segments)
     runs: dict[tuple[int, int], Runs] = {}
     for index in range(len(frames)):
         frame = frames[index]
-        for object_id, segment in zip(ids, segments, strict=True):
+        for object_id, segment in by_id.items():
             mask = frame[..., segment.layer] == segment.value
             if mask.any():
                 runs[index, object_id] = encode_runs(mask)
-    names = {object_id: segment.name for object_id, segment in zip(ids, segments, strict=True)}
-    return Masks(
-        layout.shape_zyx,
-        runs,
-        dict(sorted(names.items())),
-        geometry=geometry_of(header, layout, []),
-    )
+    names = {object_id: by_id[object_id].name for object_id in sorted(by_id)}
+    return Masks(layout.shape_zyx, runs, names, geometry=read_geometry(header, layout, []))
+
+
+def _number_segments(segments: Sequence[_Segment]) -> dict[int, _Segment]:
+    """Segments by their label values, or from 1 where layers use one value twice."""
+    by_value = {segment.value: segment for segment in segments}
+    if len(by_value) == len(segments):
+        return by_value
+    return dict(enumerate(segments, 1))
+
+
+# --- writing -------------------------------------------------------------------------------------
 
 
 class NrrdMasks(FitsAll):
@@ -115,55 +128,61 @@ class NrrdMasks(FitsAll):
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         masks = masks.on_stored_grid()
-        if suffix_of(path, self.suffixes) == ".seg.nrrd":
-            layers = _layers(masks)
-        else:
-            layers = []
+        is_segmentation = suffix_of(path, self.suffixes) == ".seg.nrrd"
+        layers: Layers = []
+        if is_segmentation:
+            layers = _assign_layers(masks)
+        frames = iter_label_frames(masks, path)
         if len(layers) > 1:
-            frames = _layered(masks, layers)
-        else:
-            frames = label_frames(masks, path)
+            frames = _iter_layered_frames(masks, layers)
+        header = _format_header(masks, len(layers))
+        if is_segmentation:
+            header += _format_segments(masks, layers)
         with atomic(path) as part, part.open("wb") as file:
-            file.write(
-                _header(masks, layers, segmented=path.name.lower().endswith(".seg.nrrd")).encode()
-            )
-            with gzip.GzipFile(
-                filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0
-            ) as packed:
+            file.write(("\n".join(header) + "\n\n").encode())
+            # without name and time: equal masks make equal files
+            with gzip.GzipFile("", "wb", 6, file, mtime=0) as deflated:
                 for frame in frames:
-                    packed.write(frame.astype(frame.dtype.newbyteorder("<")).tobytes())
+                    deflated.write(frame.astype(frame.dtype.newbyteorder("<")).tobytes())
 
 
-def _layers(masks: Masks) -> list[list[int]]:
-    """Objects in as few layers as a greedy choice finds, such that none overlap within a layer."""
-    clashes: dict[int, set[int]] = {object_id: set() for object_id in masks.object_ids}
-    for frame in range(masks.shape_zyx[0]):
-        present = [object_id for object_id in masks.object_ids if masks.area(frame, object_id)]
-        if sum(masks.area(frame, object_id) for object_id in present) == np.count_nonzero(
-            masks.frame_labels(frame)
-        ):
-            continue
-        shown = {object_id: masks.mask(frame, object_id) for object_id in present}
-        for position, first in enumerate(present):
-            for second in present[position + 1 :]:
-                if second not in clashes[first] and (shown[first] & shown[second]).any():
-                    clashes[first].add(second)
-                    clashes[second].add(first)
+def _assign_layers(masks: Masks) -> list[list[int]]:
+    """Objects in as few layers as a greedy choice finds, so that none overlap within a layer."""
+    overlapping = _find_overlaps(masks)
     layers: list[list[int]] = []
     for object_id in masks.object_ids:
-        free = next((layer for layer in layers if not clashes[object_id] & set(layer)), None)
-        if free is None:
-            layers.append([object_id])
+        free = [layer for layer in layers if not overlapping[object_id] & set(layer)]
+        if free:
+            free[0].append(object_id)
         else:
-            free.append(object_id)
+            layers.append([object_id])
     return layers or [[]]
 
 
-def _layered(masks: Masks, layers: Sequence[Sequence[int]]) -> Iterator[NDArray[Any]]:
+def _find_overlaps(masks: Masks) -> dict[int, set[int]]:
+    """The objects that share a pixel with each object."""
+    overlapping: dict[int, set[int]] = {object_id: set() for object_id in masks.object_ids}
+    for frame in range(masks.shape_zyx[0]):
+        areas = {object_id: masks.area(frame, object_id) for object_id in masks.object_ids}
+        if sum(areas.values()) == np.count_nonzero(masks.frame_labels(frame)):
+            continue
+        present = [object_id for object_id, area in areas.items() if area]
+        pixels = {object_id: masks.mask(frame, object_id) for object_id in present}
+        for position, first in enumerate(present):
+            for second in present[position + 1 :]:
+                if second in overlapping[first]:
+                    continue
+                if (pixels[first] & pixels[second]).any():
+                    overlapping[first].add(second)
+                    overlapping[second].add(first)
+    return overlapping
+
+
+def _iter_layered_frames(masks: Masks, layers: Layers) -> Iterator[Pixels]:
     """Frames (row, column, layer)."""
-    kind = label_type(masks)
+    dtype = label_type(masks)
     for index in range(masks.shape_zyx[0]):
-        frame = np.zeros((*masks.shape_zyx[1:], len(layers)), kind)
+        frame = np.zeros((*masks.shape_zyx[1:], len(layers)), dtype)
         for number, layer in enumerate(layers):
             for object_id in layer:
                 if (index, object_id) in masks.runs:
@@ -171,50 +190,62 @@ def _layered(masks: Masks, layers: Sequence[Sequence[int]]) -> Iterator[NDArray[
         yield frame
 
 
-def _header(masks: Masks, layers: Sequence[Sequence[int]], *, segmented: bool) -> str:
+def _format_header(masks: Masks, layer_count: int) -> list[str]:
     z, y, x = masks.shape_zyx
-    listed = len(layers) > 1
+    dimension = 3
+    sizes = f"{x} {y} {z}"
+    kinds = "domain domain domain"
+    layer_direction = ""
+    if layer_count > 1:
+        dimension = 4
+        sizes = f"{layer_count} {sizes}"
+        kinds = f"list {kinds}"
+        layer_direction = "none "
     lines = [
         "NRRD0004",
         f"type: {_TYPE[label_type(masks).itemsize]}",
-        f"dimension: {4 if listed else 3}",
-        *(["space: left-posterior-superior"] if masks.geometry is not None else []),
-        f"sizes: {f'{len(layers)} ' if listed else ''}{x} {y} {z}",
-        f"kinds: {'list ' if listed else ''}domain domain domain",
+        f"dimension: {dimension}",
+        f"sizes: {sizes}",
+        f"kinds: {kinds}",
         "endian: little",
         "encoding: gzip",
     ]
     if masks.geometry is not None:
-        affine = LPS_TO_RAS @ masks.geometry.affine
-        columns = [
-            f"({','.join(repr(float(value)) for value in affine[:3, column])})"
-            for column in range(4)
-        ]
-        lines.insert(5, f"space directions: {'none ' if listed else ''}{' '.join(columns[:3])}")
-        lines.append(f"space origin: {columns[3]}")
-    if segmented:
-        lines += _segment_lines(masks, layers)
-    return "\n".join(lines) + "\n\n"
+        directions, origin = _format_affine(masks.geometry)
+        lines.insert(3, "space: left-posterior-superior")
+        lines.insert(5, f"space directions: {layer_direction}{directions}")
+        lines.append(f"space origin: {origin}")
+    return lines
 
 
-def _segment_lines(masks: Masks, layers: Sequence[Sequence[int]]) -> list[str]:
+def _format_affine(geometry: Geometry) -> tuple[str, str]:
+    """The directions of the three axes, and the origin."""
+    columns = []
+    for column in (LPS_TO_RAS @ geometry.affine)[:3].T:
+        numbers = ",".join(repr(float(value)) for value in column)
+        columns.append(f"({numbers})")
+    return " ".join(columns[:3]), columns[3]
+
+
+def _format_segments(masks: Masks, layers: Layers) -> list[str]:
     z, y, x = masks.shape_zyx
+    layer_of = {object_id: number for number, ids in enumerate(layers) for object_id in ids}
     lines = []
     for number, object_id in enumerate(masks.object_ids):
-        layer = next(index for index, ids in enumerate(layers) if object_id in ids)
         red, green, blue = (value / 255 for value in chosen_colour(masks, object_id))
+        name = masks.names[object_id]
         about = masks.about.get(object_id, {})
         prefix = f"Segment{number}_"
         lines += [
             f"{prefix}ID:=Segment_{object_id}",
-            f"{prefix}Name:={_escaped(masks.names[object_id] or unnamed(object_id))}",
+            f"{prefix}Name:={_escape(name or default_name(object_id))}",
             f"{prefix}Color:={red:.6g} {green:.6g} {blue:.6g}",
             f"{prefix}LabelValue:={object_id}",
-            f"{prefix}Layer:={layer}",
+            f"{prefix}Layer:={layer_of[object_id]}",
             f"{prefix}Extent:=0 {x - 1} 0 {y - 1} 0 {z - 1}",
-            f"{prefix}NameAutoGenerated:={int(not masks.names[object_id])}",
+            f"{prefix}NameAutoGenerated:={int(not name)}",
             f"{prefix}ColorAutoGenerated:={int(not about.get('colour'))}",
-            f"{prefix}Tags:={_terminology(masks.names[object_id], about.get('code'))}",
+            f"{prefix}Tags:={_format_terminology(name, about.get('code'))}",
         ]
     return [
         *lines,
@@ -224,20 +255,22 @@ def _segment_lines(masks: Masks, layers: Sequence[Sequence[int]]) -> list[str]:
     ]
 
 
-def _terminology(label: str, code: Mapping[str, str] | None) -> str:
+def _format_terminology(label: str, code: Mapping[str, str] | None) -> str:
     """What an object is, as 3D Slicer writes it: category, type, and no modifier or region."""
-    category, kind = coded(label, code)
-    said = "~".join("^".join(_escaped(part) for part in concept) for concept in (category, kind))
+    concepts = ["^".join(map(_escape, concept)) for concept in find_codes(label, code)]
     context = "Segmentation category and type - 3D Slicer General Anatomy list"
-    return f"TerminologyEntry:{context}~{said}~^^~Anatomic codes - DICOM master list~^^~^^|"
+    return (
+        f"TerminologyEntry:{context}~{'~'.join(concepts)}"
+        "~^^~Anatomic codes - DICOM master list~^^~^^|"
+    )
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\r", " ").replace("\n", "\\n")
 
 
-def unnamed(object_id: int) -> str:
-    """What an object without a name is called where a format wants one."""
+def default_name(object_id: int) -> str:
+    """The name of an object without one, where a format requires a name."""
     return f"object {object_id}"
 
 

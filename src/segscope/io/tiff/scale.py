@@ -1,9 +1,9 @@
-"""What a TIFF says about size and time: OME, ImageJ and plain tags to millimetres and seconds."""
+"""Size and time of a TIFF: OME, ImageJ and plain tags to millimetres and seconds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
@@ -11,12 +11,14 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.io.label_frames import names_of
+from segscope.io.label_frames import parse_names
+from segscope.io.tiff.frames import TiffFile, TiffPage
 
 _MM = {
-    "m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3,
-    "micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6, "nanometer": 1e-6, "pm": 1e-9, "å": 1e-7, "angstrom": 1e-7,
-    "inch": 25.4, "in": 25.4, "millimeter": 1.0, "centimeter": 10.0, "meter": 1000.0,
+    "m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3,
+    "microns": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3, "nm": 1e-6, "nanometer": 1e-6,
+    "pm": 1e-9, "å": 1e-7, "angstrom": 1e-7, "inch": 25.4, "in": 25.4, "millimeter": 1.0,
+    "centimeter": 10.0, "meter": 1000.0,
 }  # fmt: skip
 _SECONDS = {
     "s": 1.0,
@@ -33,13 +35,13 @@ _CENTIMETRE = 3
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes in millimetres, None where not stated; `meta` is what else the description says."""
+    """Sizes in millimetres, None where not stated; `meta` holds what else is stated."""
 
     yx_mm: tuple[float, float] | None = None
     z_mm: float | None = None
     interval_s: float | None = None
     stamps_s: tuple[float, ...] = ()
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)
 
     def times(self, count: int) -> NDArray[np.float64] | None:
         """Time of each frame: stamps where every frame has one, else the interval."""
@@ -51,18 +53,19 @@ class Scale:
         return np.arange(count, dtype=np.float64) * self.interval_s
 
 
-def scale_of(tif: Any, series: Any, number: int) -> Scale:
+def read_scale(tif: TiffFile, series: Any, number: int) -> Scale:
     """Scale of one image of an open tifffile file."""
     if series.kind == "ome":
-        return _ome(tif.ome_metadata, number)
+        return _parse_ome(tif.ome_metadata, number)
     if series.kind == "imagej":
-        return _imagej(tif.imagej_metadata or {}, series.keyframe)
+        return _parse_imagej(tif.imagej_metadata or {}, series.keyframe)
     if series.kind == "shaped":
-        return _imagej(
-            (tif.shaped_metadata or ({},))[min(number, len(tif.shaped_metadata) - 1)],
-            series.keyframe,
-        )
-    return Scale(_by_tags(series.keyframe))
+        entries: Sequence[Mapping[str, object]] = tif.shaped_metadata or ({},)
+        return _parse_imagej(entries[min(number, len(entries) - 1)], series.keyframe)
+    return Scale(_size_by_tags(series.keyframe))
+
+
+# --- numbers -------------------------------------------------------------------------------------
 
 
 def _positive(value: object) -> float | None:
@@ -89,24 +92,36 @@ def _pair(y: float | None, x: float | None) -> tuple[float, float] | None:
     return (y, x)
 
 
-def _per_pixel(page: Any) -> tuple[float | None, float | None]:
-    """Length of a pixel (y, x) in units of the resolution tags."""
-    found = []
-    for name in ("YResolution", "XResolution"):
-        tag = page.tags.get(name)
-        top, bottom = tag.value if tag is not None and isinstance(tag.value, tuple) else (0, 1)
-        found.append(_positive(bottom / top) if top else None)
-    return found[0], found[1]
+def _names_meta(note: object) -> dict[str, object]:
+    """Object names of a file of ours, as `meta` holds them."""
+    names = parse_names(note)
+    if names:
+        return {"names": names}
+    return {}
 
 
-def _imagej(metadata: Mapping[str, Any], page: Any) -> Scale:
+# --- tags and ImageJ -----------------------------------------------------------------------------
+
+
+def _pixel_pitch(page: TiffPage, tag_name: str) -> float | None:
+    """Length of a pixel in units of the resolution tags."""
+    tag = page.tags.get(tag_name)
+    if tag is None or not isinstance(tag.value, tuple):
+        return None
+    pixels, units = tag.value
+    if not pixels:
+        return None
+    return _positive(units / pixels)
+
+
+def _parse_imagej(metadata: Mapping[str, object], page: TiffPage) -> Scale:
     unit = metadata.get("unit", "")
-    y, x = _per_pixel(page)
-    yx = _pair(_length(y, metadata.get("yunit", unit)), _length(x, unit))
+    y = _length(_pixel_pitch(page, "YResolution"), metadata.get("yunit", unit))
+    x = _length(_pixel_pitch(page, "XResolution"), unit)
     z = _length(metadata.get("spacing"), metadata.get("zunit", unit))
     interval = _positive(metadata.get("finterval")) or _inverse(metadata.get("fps"))
-    names = names_of(metadata.get("Info", metadata.get("segscope")))
-    return Scale(yx or _by_tags(page), z, interval, (), {"names": names} if names else {})
+    meta = _names_meta(metadata.get("Info", metadata.get("segscope")))
+    return Scale(_pair(y, x) or _size_by_tags(page), z, interval, (), meta)
 
 
 def _inverse(value: object) -> float | None:
@@ -116,47 +131,61 @@ def _inverse(value: object) -> float | None:
     return 1.0 / number
 
 
-def _by_tags(page: Any) -> tuple[float, float] | None:
-    """Pixel size by plain tags; only centimetres are believed, since inches are what printers are
-    told.
-    """
+def _size_by_tags(page: TiffPage) -> tuple[float, float] | None:
+    """Pixel size by plain tags; only centimetres are trusted, as inches are a printer setting."""
     unit = page.tags.get("ResolutionUnit")
     if unit is None or int(unit.value) != _CENTIMETRE:
         return None
-    y, x = _per_pixel(page)
-    return _pair(_length(y, "cm"), _length(x, "cm"))
+    y = _length(_pixel_pitch(page, "YResolution"), "cm")
+    x = _length(_pixel_pitch(page, "XResolution"), "cm")
+    return _pair(y, x)
 
 
-def _ome(text: str, number: int) -> Scale:
-    images = [element for element in ElementTree.fromstring(text) if element.tag.endswith("}Image")]
+# --- OME -----------------------------------------------------------------------------------------
+
+
+def _parse_ome(text: str, number: int) -> Scale:
+    root = ElementTree.fromstring(text)
+    images = _children(root, "Image")
     image = images[min(number, len(images) - 1)]
-    pixels = next((element for element in image if element.tag.endswith("}Pixels")), None)
+    pixels = next(iter(_children(image, "Pixels")), None)
     if pixels is None:
         return Scale()
-    sizes = [
-        _length(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        for axis in "ZYX"
-    ]
+    z, y, x = (_physical_size(pixels, axis) for axis in "ZYX")
     interval = _positive(pixels.get("TimeIncrement"))
     unit = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
-    names = names_of(next((element.text for element in ElementTree.fromstring(text).iter()
-                           if element.tag.endswith("}Description")), None))  # fmt: skip
-    return Scale(
-        _pair(sizes[1], sizes[2]),
-        sizes[0],
-        None if interval is None or unit is None else interval * unit,
-        _stamps(pixels),
-        {"names": names} if names else {},
-    )
+    if interval is None or unit is None:
+        interval = None
+    else:
+        interval *= unit
+    descriptions = [element.text for element in root.iter() if _is_named(element, "Description")]
+    note = next(iter(descriptions), None)
+    return Scale(_pair(y, x), z, interval, _time_stamps(pixels), _names_meta(note))
 
 
-def _stamps(pixels: ElementTree.Element) -> tuple[float, ...]:
+def _is_named(element: ElementTree.Element, name: str) -> bool:
+    """Whether an element has this name in any namespace."""
+    return element.tag.endswith("}" + name)
+
+
+def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [child for child in element if _is_named(child, name)]
+
+
+def _physical_size(pixels: ElementTree.Element, axis: str) -> float | None:
+    value = pixels.get(f"PhysicalSize{axis}")
+    return _length(value, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+
+
+def _time_stamps(pixels: ElementTree.Element) -> tuple[float, ...]:
+    """Seconds of each time point, by its first plane; nothing where one has none."""
     stamps: dict[int, float] = {}
-    for plane in pixels:
-        if plane.tag.endswith("}Plane") and plane.get("TheZ") == "0" and plane.get("TheC") == "0":
-            factor = _SECONDS.get(plane.get("DeltaTUnit", "s"))
-            value = plane.get("DeltaT")
-            if factor is None or value is None:
-                return ()
-            stamps[int(plane.get("TheT", "-1"))] = float(value) * factor
+    for plane in _children(pixels, "Plane"):
+        if (plane.get("TheZ"), plane.get("TheC")) != ("0", "0"):
+            continue
+        factor = _SECONDS.get(plane.get("DeltaTUnit", "s"))
+        value = plane.get("DeltaT")
+        if factor is None or value is None:
+            return ()
+        stamps[int(plane.get("TheT", "-1"))] = float(value) * factor
     return tuple(stamps[key] for key in sorted(stamps))

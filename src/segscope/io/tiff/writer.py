@@ -11,38 +11,43 @@ from segscope.files import atomic
 from segscope.io.base import FitsAll
 from segscope.io.byte_sources import reading
 from segscope.io.label_frames import (
-    label_frames,
+    format_names,
+    iter_label_frames,
     label_type,
-    masks_of_stack,
-    note_of,
-    on_grid_of,
-    one_bit,
+    masks_from_stack,
+    place_on_grid,
+    renumber_binary,
 )
 from segscope.io.tiff.reader import read_labels
 from segscope.masks import Masks
 from segscope.stack import Stack
 
+WriterOptions = dict[str, Any]
+"""Keyword arguments of tifffile's `write`."""
+
 _CLASSIC_BYTES = 2**31
-"""ImageJ's flavour ends at 4 GB; above half of that labels go to OME in a BigTIFF."""
+"""ImageJ's flavour ends at 4 GB; above half of that, labels are written as OME in a BigTIFF."""
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label TIFF, by its stored numbers. Where 255 is the only label it becomes object
-    1.
+    """Masks of a label TIFF, by its stored numbers.
+
+    Where 255 is the only label it becomes object 1.
     """
     stack = read_labels(path)
     with reading(path, "a TIFF file with masks"):
-        masks = masks_of_stack(stack)
+        masks = masks_from_stack(stack)
         if "names" not in stack.meta:
-            masks = one_bit(masks)
-        # a TIFF knows distances but no place in the world, so it cannot be compared with the grid
-        # of `like`
-        return on_grid_of(masks if like is None else replace(masks, geometry=None), like, path)
+            masks = renumber_binary(masks)
+        if like is not None:
+            # a TIFF states distances but no place in the world, so only shapes are compared
+            masks = replace(masks, geometry=None)
+        return place_on_grid(masks, like, path)
 
 
 class LabelTiff(FitsAll):
     """Label stack with axes ZYX (TYX for videos) and spacing, deflated; ImageJ's flavour, or OME if
-    asked or large.
+    the suffix says so or the stack is large.
     """
 
     name = "label TIFF"
@@ -53,53 +58,61 @@ class LabelTiff(FitsAll):
 
         masks = masks.on_stored_grid()
         z, y, x = masks.shape_zyx
-        kind = label_type(masks)
-        large = z * y * x * kind.itemsize >= _CLASSIC_BYTES
-        ome = large or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+        dtype = label_type(masks)
+        is_large = z * y * x * dtype.itemsize >= _CLASSIC_BYTES
+        is_ome = is_large or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+        if is_ome:
+            options = _ome_options(masks)
+        else:
+            options = _imagej_options(masks)
         try:
             with (
                 atomic(path) as part,
-                tifffile.TiffWriter(part, bigtiff=large, ome=ome, imagej=not ome) as writer,
+                tifffile.TiffWriter(part, bigtiff=is_large, ome=is_ome, imagej=not is_ome) as file,
             ):
-                writer.write(
-                    label_frames(masks, path),
+                file.write(
+                    iter_label_frames(masks, path),
                     shape=(z, y, x),
-                    dtype=kind,
+                    dtype=dtype,
                     compression="zlib",
                     photometric="minisblack",
-                    **(_ome(masks) if ome else _imagej(masks)),
+                    **options,
                 )
         except ValueError as error:
             raise WriteError(f"{path} cannot be written as a TIFF file: {error}") from error
 
 
-def _axes(masks: Masks) -> str:
+def _axes_of(masks: Masks) -> str:
     if masks.times_s is not None:
         return "TYX"
     return "ZYX"
 
 
-def _interval(masks: Masks) -> float | None:
+def _mean_interval(masks: Masks) -> float | None:
     times = masks.times_s
     if times is None or len(times) < 2:
         return None
     return float((times[-1] - times[0]) / (len(times) - 1))
 
 
-def _imagej(masks: Masks) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": _axes(masks), "Info": note_of(masks.names)}
-    interval = _interval(masks)
+def _imagej_options(masks: Masks) -> WriterOptions:
+    metadata: dict[str, object] = {"axes": _axes_of(masks), "Info": format_names(masks.names)}
+    interval = _mean_interval(masks)
     if interval is not None:
-        metadata |= {"finterval": interval}
+        metadata["finterval"] = interval
     if masks.geometry is None:
         return {"metadata": metadata}
     z, y, x = masks.geometry.spacing_zyx_mm
-    return {"metadata": {**metadata, "spacing": z, "unit": "mm"}, "resolution": (1 / x, 1 / y)}
+    metadata |= {"spacing": z, "unit": "mm"}
+    return {"metadata": metadata, "resolution": (1 / x, 1 / y)}
 
 
-def _ome(masks: Masks) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": _axes(masks), "Description": note_of(masks.names)}
-    interval = _interval(masks)
+def _ome_options(masks: Masks) -> WriterOptions:
+    metadata: dict[str, object] = {
+        "axes": _axes_of(masks),
+        "Description": format_names(masks.names),
+    }
+    interval = _mean_interval(masks)
     if interval is not None:
         metadata |= {"TimeIncrement": interval, "TimeIncrementUnit": "s"}
     if masks.geometry is not None:

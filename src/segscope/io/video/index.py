@@ -1,7 +1,7 @@
-"""Which frames a video has, and when they are shown: the list of packets, checked against the
+"""Which frames a video has and when they are shown: the list of packets, checked against the
 decoder.
 
-The first and the last frames are decoded to see that the decoder gives what the packets promise.
+The first and the last frames are decoded to verify that the decoder gives what the packets promise.
 Where it does not (no times in old AVI files, times in storage order), all frames are decoded once
 to learn their order.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,22 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError
 from segscope.io.base import check_declared
 from segscope.io.byte_sources import reading
-from segscope.io.video.stream import Decoder, Packets, open_video
+from segscope.io.video.stream import Packets, VideoDecoder, open_video
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+Numbers = NDArray[np.int64]
+"""Number of the frame of each packet; below 0 when it is not shown."""
 
 _HEAD = 48
-_SHORT_TAIL, _LONG_TAIL = 64, 2000  # in a file that is as long as it says, and in one that is not
+_SHORT_TAIL = 64  # in a file that is as long as its header says
+_LONG_TAIL = 2000  # in one that is not
 
 
 @dataclass(frozen=True, eq=False)
 class VideoIndex:
-    """What is known of a video before its frames are wanted.
+    """What is known of a video before its frames are decoded.
 
     Attributes:
         size_hw: rows and columns of the upright frames.
@@ -44,7 +51,7 @@ class VideoIndex:
     size_hw: tuple[int, int]
     quarter_turns: int
     packets: Packets
-    numbers: NDArray[np.int64]
+    numbers: Numbers
     keys: NDArray[np.int64]
     key_frames: NDArray[np.int64]
     count: int
@@ -52,138 +59,127 @@ class VideoIndex:
     meta: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Description:
+    """What the file declares, as far as it does.
+
+    Attributes:
+        meta: codec, rate and the like.
+        unit_s: seconds of the stream's unit of time.
+        frames: declared number of frames, 0 where unknown.
+        seconds: declared duration, 0 where unknown.
+    """
+
+    meta: dict[str, Any]
+    unit_s: float
+    frames: int
+    seconds: float
+
+
 def index_video(path: Path) -> VideoIndex:
-    """Find the frames of a video.
+    """List the frames of a video.
 
     Raises:
         ReadError: not a video, no frame decodes, or larger than the limits.
     """
-    meta, unit, declared = _describe(path)
+    description = _describe(path)
     packets = Packets.scan(path)
     notes = list(packets.notes)
-    first, numbers = _checked(
-        path, packets, _by_times(packets), whole=_is_whole(packets, unit, declared)
-    )
+    max_tail = _LONG_TAIL
+    if _is_complete(packets, description):
+        max_tail = _SHORT_TAIL
+    first, numbers = _verify_numbers(path, packets, _number_by_times(packets), max_tail)
     times: NDArray[np.float64] | None
     if numbers is None:
-        numbers = _by_decoding(
-            path, packets, np.where(packets.shown, np.arange(len(packets.times)), -1)
-        )
+        stored_order = np.where(packets.is_shown, np.arange(len(packets.times)), -1)
+        numbers = _number_by_decoding(path, packets, stored_order)
         notes.append(
-            "the file gives no usable times: its frames were put in order by decoding all of them"
+            "the file has no usable times: its frames were put in order by decoding all of them"
         )
-        times = _even_times(int(numbers.max()) + 1, meta["fps"])
+        times = _even_times(int(numbers.max()) + 1, description.meta["fps"])
     else:
-        order = np.argsort(numbers)[np.count_nonzero(numbers < 0) :]
-        pts = np.array([packets.times[place] for place in order], np.float64)
-        times = (pts - pts[0]) * unit
+        times = _presentation_times(packets, numbers, description.unit_s)
     count = int(numbers.max()) + 1
-    lost = int(np.count_nonzero(packets.shown)) - count
+    lost = int(np.count_nonzero(packets.is_shown)) - count
     if lost:
         notes.append(f"{lost} frames do not decode and were left out")
-    turned = int(first.rotation or 0)
-    meta |= {"pixel_format": first.format.name, "notes": tuple(notes)} | (
-        {"rotation_deg": turned} if turned else {}
-    )
-    turns = round(turned / 90) % 4
-    if turns % 2:
-        size = (first.width, first.height)
-    else:
-        size = (first.height, first.width)
+    rotation = int(first.rotation or 0)
+    meta = {**description.meta, "pixel_format": first.format.name, "notes": tuple(notes)}
+    if rotation:
+        meta["rotation_deg"] = rotation
+    turns = round(rotation / 90) % 4
     keys = np.array(sorted(packets.starts, key=lambda place: (numbers[place], place)), np.int64)
-    return VideoIndex(size, turns, packets, numbers, keys, numbers[keys], count, times, meta)
+    return VideoIndex(
+        size_hw=upright_size(first, turns),
+        quarter_turns=turns,
+        packets=packets,
+        numbers=numbers,
+        keys=keys,
+        key_frames=numbers[keys],
+        count=count,
+        times_s=times,
+        meta=meta,
+    )
 
 
-def _describe(path: Path) -> tuple[dict[str, Any], float, tuple[int, float]]:
-    """Facts of the stream, the seconds of its unit of time, and how many frames and seconds the
-    file declares.
+def upright_size(frame: VideoFrame, quarter_turns: int) -> tuple[int, int]:
+    """Rows and columns of a decoded frame after its quarter turns."""
+    if quarter_turns % 2:
+        return (frame.width, frame.height)
+    return (frame.height, frame.width)
 
-    A stream may not be touched once its container is closed, so all is taken at once.
-    """
+
+# --- what the file declares ----------------------------------------------------------------------
+
+
+def _describe(path: Path) -> _Description:
+    """Facts of the stream, read at once: it may not be touched once its container is closed."""
     container, stream = open_video(path)
     with container, reading(path, "a video"):
-        check_declared(
-            path, (1, stream.height, stream.width, 3), 1
-        )  # frames stream: only one is ever held whole
+        # frames are decoded one by one: only one is ever in memory as a whole
+        check_declared(path, (1, stream.height, stream.width, 3), 1)
         rate = stream.average_rate or stream.guessed_rate
-        meta = {"codec": stream.codec_context.name, "fps": float(rate) if rate else None}
+        meta: dict[str, Any] = {"codec": stream.codec_context.name, "fps": None}
+        if rate:
+            meta["fps"] = float(rate)
         aspect = stream.sample_aspect_ratio
         if aspect and aspect != 1:
             meta["pixel_aspect"] = float(aspect)
-        declared = (stream.frames, (container.duration or 0) / 1e6)
-        return meta, float(stream.time_base), declared
+        assert stream.time_base is not None
+        seconds = (container.duration or 0) / 1e6
+        return _Description(meta, float(stream.time_base), stream.frames, seconds)
 
 
-def _is_whole(packets: Packets, unit: float, declared: tuple[int, float]) -> bool:
-    """Whether the file is as long as its header says, as far as it says so."""
+def _is_complete(packets: Packets, description: _Description) -> bool:
+    """Whether the file is as long as its header says, where it says so."""
     times = [time for time in packets.times if time is not None]
     if packets.notes or not times:
         return False
-    frames, seconds = declared
-    # some containers leave the count of frames unset or filled with nonsense: only a count that is
-    # near means something
-    fewer = len(packets.times) < frames < 4 * len(packets.times)
-    return not fewer and (max(times) - min(times)) * unit > seconds * 0.98 - 1.0
+    # some containers leave the count of frames unset or arbitrary: only a plausible count matters
+    if len(packets.times) < description.frames < 4 * len(packets.times):
+        return False
+    duration = (max(times) - min(times)) * description.unit_s
+    return duration > description.seconds * 0.98 - 1.0
 
 
-def _by_times(packets: Packets) -> NDArray[np.int64] | None:
-    """Number of the frame of each packet by presentation time; None when times are missing or
-    doubled.
-    """
-    shown = [time for time, is_shown in zip(packets.times, packets.shown, strict=True) if is_shown]
-    if None in shown or len(set(shown)) != len(shown):
+def _number_by_times(packets: Packets) -> Numbers | None:
+    """Numbers by presentation time; None when times are missing or repeated."""
+    places = np.flatnonzero(packets.is_shown)
+    times = [packets.times[place] for place in places]
+    if None in times or len(set(times)) != len(times):
         return None
     numbers = np.full(len(packets.times), -1, np.int64)
-    order = np.argsort(np.array(shown, np.int64), kind="stable")
-    numbers[np.flatnonzero(packets.shown)[order]] = np.arange(len(shown))
+    order = np.argsort(np.array(times, np.int64), kind="stable")
+    numbers[places[order]] = np.arange(len(times))
     return numbers
 
 
-def _checked(
-    path: Path, packets: Packets, numbers: NDArray[np.int64] | None, *, whole: bool
-) -> tuple[Any, NDArray[np.int64] | None]:
-    """The first frame, and the numbers as the decoder confirms them; None when it gives another
-    order.
-
-    Frames at both ends that do not decode are dropped. If some are missing among the first ones
-    already (damage, or packets that show nothing), everything is decoded to see which.
-    """
-    decoder = Decoder(path, packets, np.arange(len(packets.times)) if numbers is None else numbers)
-    with reading(path, "a video"):
-        found = list(islice(decoder.frames_from(None), _HEAD))
-    decoder.close()
-    if not found:
-        raise ReadError(
-            f"{path}: no frame of this video decodes; it is damaged, or its codec is unknown here"
-        )
-    first = found[0][1]
-    head = [number for number, _ in found]
-    if numbers is None or sorted(set(head)) != head:
-        return first, None
-    if head[-1] - head[0] == len(head) - 1:
-        numbers = np.maximum(numbers - head[0], -1)
-        return first, _without_lost_tail(
-            path, packets, numbers, _SHORT_TAIL if whole else _LONG_TAIL
-        )
-    return first, _by_decoding(path, packets, numbers)
-
-
-def _by_decoding(path: Path, packets: Packets, marks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of the frame of each packet, by decoding everything once and seeing in which order the
-    marks come out.
-    """
-    decoder = Decoder(path, packets, marks)
-    with reading(path, "a video"):
-        order = [mark for mark, _ in decoder.frames_from(None)]
-    decoder.close()
-    if len(set(order)) != len(order) or not order:
-        raise ReadError(
-            f"{path}: the decoder does not say which frame is which; convert the video to MP4 first"
-        )
-    places = {int(mark): place for place, mark in enumerate(marks) if mark >= 0}
-    numbers = np.full(len(marks), -1, np.int64)
-    numbers[[places[mark] for mark in order]] = np.arange(len(order))
-    return numbers
+def _presentation_times(packets: Packets, numbers: Numbers, unit_s: float) -> NDArray[np.float64]:
+    """Seconds of each frame from the first."""
+    hidden = np.count_nonzero(numbers < 0)
+    order = np.argsort(numbers)[hidden:]
+    times = np.array([packets.times[place] for place in order], np.float64)
+    return (times - times[0]) * unit_s
 
 
 def _even_times(count: int, rate: float | None) -> NDArray[np.float64] | None:
@@ -192,26 +188,73 @@ def _even_times(count: int, rate: float | None) -> NDArray[np.float64] | None:
     return None
 
 
-def _without_lost_tail(
-    path: Path, packets: Packets, numbers: NDArray[np.int64], most: int
-) -> NDArray[np.int64]:
+# --- what the decoder gives ----------------------------------------------------------------------
+
+
+def _verify_numbers(
+    path: Path, packets: Packets, numbers: Numbers | None, max_tail: int
+) -> tuple[VideoFrame, Numbers | None]:
+    """The first frame, and the numbers as the decoder confirms them; None when its order differs.
+
+    Frames at both ends that do not decode are dropped. If some are missing among the first ones
+    already (damage, or packets that show nothing), everything is decoded to find out which.
+    """
+    marks = numbers
+    if marks is None:
+        marks = np.arange(len(packets.times))
+    decoder = VideoDecoder(path, packets, marks)
+    with reading(path, "a video"):
+        decoded = list(islice(decoder.frames_from(None), _HEAD))
+    decoder.close()
+    if not decoded:
+        raise ReadError(
+            f"{path}: no frame of this video decodes; it is damaged, or its codec is not supported"
+        )
+    first = decoded[0][1]
+    head = [number for number, _ in decoded]
+    is_ascending = sorted(set(head)) == head
+    if numbers is None or not is_ascending:
+        return first, None
+    has_gaps = head[-1] - head[0] != len(head) - 1
+    if has_gaps:
+        return first, _number_by_decoding(path, packets, numbers)
+    numbers = np.maximum(numbers - head[0], -1)
+    return first, _drop_lost_tail(path, packets, numbers, max_tail)
+
+
+def _number_by_decoding(path: Path, packets: Packets, marks: NDArray[np.int64]) -> Numbers:
+    """Numbers by decoding everything once and noting in which order the marks come out."""
+    decoder = VideoDecoder(path, packets, marks)
+    with reading(path, "a video"):
+        order = [mark for mark, _ in decoder.frames_from(None)]
+    decoder.close()
+    if len(set(order)) != len(order) or not order:
+        raise ReadError(
+            f"{path}: the decoder does not tell which frame is which; "
+            "convert the video to MP4 first"
+        )
+    places = {int(mark): place for place, mark in enumerate(marks) if mark >= 0}
+    numbers = np.full(len(marks), -1, np.int64)
+    numbers[[places[mark] for mark in order]] = np.arange(len(order))
+    return numbers
+
+
+def _drop_lost_tail(path: Path, packets: Packets, numbers: Numbers, max_tail: int) -> Numbers:
     """Drop frames at the end that the decoder does not give (a file that was cut off).
 
     Args:
         path: the video.
         packets: all its packets.
         numbers: of their frames.
-        most: frames to decode for it; more are taken on trust.
+        max_tail: decode at most so many frames for it; a longer tail is assumed to be whole.
     """
     last = int(numbers.max())
-    keys = sorted(
-        (place for place in packets.starts if numbers[place] >= 0),
-        key=lambda place: int(numbers[place]),
-    )
-    if not keys or last - numbers[keys[-2:][0]] > most:
+    visible_keys = [place for place in packets.starts if numbers[place] >= 0]
+    tail_keys = sorted(visible_keys, key=lambda place: int(numbers[place]))[-2:]
+    if not tail_keys or last - numbers[tail_keys[0]] > max_tail:
         return numbers
-    decoder = Decoder(path, packets, numbers)
+    decoder = VideoDecoder(path, packets, numbers)
     with reading(path, "a video"):
-        found = max((number for number, _ in decoder.frames_from(keys[-2:][0])), default=last)
+        decoded = [number for number, _ in decoder.frames_from(tail_keys[0])]
     decoder.close()
-    return np.where(numbers > found, -1, numbers)
+    return np.where(numbers > max(decoded, default=last), -1, numbers)

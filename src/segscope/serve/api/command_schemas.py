@@ -1,40 +1,79 @@
-"""What may be asked of a session: the bodies of its commands."""
+"""Commands that clients send: what each may say, and what it does to an open session.
+
+`COMMANDS` is the table of them: the routes, the socket and `/v1/openapi.json` follow from it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from segscope.errors import PromptError
+from segscope.prompts import Box, MaskPrompt, Point, Prompt
+from segscope.serve.answers import Encoding
 from segscope.serve.api.schemas import (
-    Code,
+    CodedMeaning,
     Colour,
     Corners,
-    Encoded,
     Frame,
     Long,
     Number,
     ObjectId,
     Pair,
-    Request,
+    RequestBody,
     Short,
 )
+from segscope.serve.sessions.mask_patch import decode_text, draw_mask
+from segscope.serve.sessions.open_session import OpenSession
+from segscope.serve.sessions.propagation import PropagateRequest
+from segscope.serve.sessions.result import CommandResult
+from segscope.session.commands import Add, Choose, Clear, Replace
+from segscope.wire import prompt_from_json
+
+# a point, box, scribble or mask as prompt files have it
+PromptItems = Annotated[list[dict[str, Any]], Field(max_length=1000)]
 
 
-class Command(Request):
-    """What every command may carry.
+class RequestOptions(RequestBody):
+    """Options of every command.
 
     Attributes:
-        seq: number that the answer repeats, so that late answers can be told.
+        seq: a number that the answer repeats, so that clients recognise late answers.
         encoding: of the masks in the answer.
     """
 
     seq: int | None = None
-    encoding: Encoded = "bits"
+    encoding: Encoding = "bits"
 
 
-class Predict(Command):
-    """Prompts for one object on one frame; `prompts` may speak of others."""
+class CommandRequest(RequestOptions, ABC):
+    """A command on a session.
+
+    Attributes:
+        word: its name in paths and on the socket.
+    """
+
+    word: ClassVar[str]
+
+    @abstractmethod
+    def run(self, session: OpenSession) -> CommandResult | None:
+        """Do it; None when there is nothing to do."""
+
+    def propagation(self, _session: OpenSession, _result: CommandResult) -> PropagateRequest | None:
+        """A propagation that follows it."""
+        return None
+
+
+# --- prompts -------------------------------------------------------------------------------------
+
+
+class PromptsRequest(RequestOptions):
+    """Prompts for one object on one frame; `prompts` may name other objects and frames."""
 
     frame: Frame = 0
     object_id: ObjectId = 1
@@ -42,47 +81,117 @@ class Predict(Command):
         default_factory=list
     )
     boxes: Annotated[list[Corners], Field(max_length=100)] = Field(default_factory=list)
-    prompts: Annotated[list[dict[str, Any]], Field(max_length=1000)] = Field(default_factory=list)
+    prompts: PromptItems = Field(default_factory=list)
     multimask: bool = False
     force: bool = False
     instead: bool = False
 
+    def parse_prompts(self) -> tuple[Prompt, ...]:
+        """All prompts in order: `prompts`, boxes, points.
 
-class Correct(Predict):
-    """`predict`, and the frames up to the neighbouring prompted or accepted ones done again."""
+        Raises:
+            PromptError: there are none, or one is malformed.
+        """
+        prompts = parse_prompts(self.prompts, self.frame, self.object_id)
+        prompts += [Box(box, self.frame, self.object_id) for box in self.boxes]
+        prompts += [
+            Point(x, y, self.frame, self.object_id, bool(positive))
+            for x, y, positive in self.points
+        ]
+        if not prompts:
+            raise PromptError("no prompts: give points, boxes or prompts")
+        return tuple(prompts)
 
+
+class HoverRequest(PromptsRequest):
+    """What `predict` would answer; nothing is stored.
+
+    `instead`: the prompts take the place of those of the object on the frame.
+    """
+
+
+class PredictRequest(PromptsRequest, CommandRequest):
+    """Add prompts, and answer with masks."""
+
+    word = "predict"
+
+    def run(self, session: OpenSession) -> CommandResult | None:
+        command = Add(self.parse_prompts())
+        return session.execute(command, force=self.force, candidates=self.multimask)
+
+
+class CorrectRequest(PredictRequest):
+    """Add prompts like `predict`, then propagate to the neighbouring prompted or accepted frames.
+
+    The answer names the job that propagates; `within` sets other first and last frames.
+    """
+
+    word = "correct"
     repropagate: bool = True
     within: tuple[Frame, Frame] | None = None
 
+    def propagation(self, _session: OpenSession, _result: CommandResult) -> PropagateRequest | None:
+        answer = _result.answer
+        if not self.repropagate or answer is None or _session.frames == 1:
+            return None
+        within = self.within or _session.work.interval(answer.frame, answer.object_id)
+        return PropagateRequest(
+            objects=[answer.object_id], direction="both", start=answer.frame, within=within
+        )
 
-class Replace(Command):
+
+class ReplaceRequest(CommandRequest):
+    """Put other prompts in the place of those of an object on a frame."""
+
+    word = "replace"
     frame: Frame
     object_id: ObjectId
-    prompts: Annotated[list[dict[str, Any]], Field(max_length=1000)]
+    prompts: PromptItems
     force: bool = False
 
+    def run(self, session: OpenSession) -> CommandResult | None:
+        prompts = parse_prompts(self.prompts, self.frame, self.object_id)
+        command = Replace(self.frame, self.object_id, tuple(prompts))
+        return session.execute(command, force=self.force)
 
-class Choose(Command):
+
+class ChooseRequest(CommandRequest):
+    """Take another of the masks that ambiguous prompts may mean."""
+
+    word = "choose"
     frame: Frame
     object_id: ObjectId
     index: Annotated[int, Field(ge=0, le=20)]
     force: bool = False
 
+    def run(self, session: OpenSession) -> CommandResult | None:
+        command = Choose(self.frame, self.object_id, self.index)
+        return session.execute(command, force=self.force)
 
-class Clear(Command):
+
+class ClearRequest(CommandRequest):
+    """Remove prompts and mask of an object on a frame."""
+
+    word = "clear"
     frame: Frame
     object_id: ObjectId
     force: bool = False
 
+    def run(self, session: OpenSession) -> CommandResult | None:
+        return session.execute(Clear(self.frame, self.object_id), force=self.force)
 
-class Stroke(Request):
+
+# --- painting and acceptance ---------------------------------------------------------------------
+
+
+class Stroke(RequestBody):
     """A round brush, `width` pixels wide, drawn through points."""
 
     xy: Annotated[list[Pair], Field(min_length=1, max_length=5000)]
     width: Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False)] = 1.0
 
 
-class Bits(Request):
+class Bits(RequestBody):
     """Pixels of a box."""
 
     bbox: tuple[Frame, Frame, Frame, Frame]
@@ -90,9 +199,10 @@ class Bits(Request):
     encoding: Literal["bits", "rle"] = "bits"
 
 
-class Paint(Command):
-    """Pixels to add to a mask or, with `erase`, to take away."""
+class PaintRequest(CommandRequest):
+    """Add pixels to a mask with a brush, a lasso or a bitmap; with `erase`, remove them."""
 
+    word = "paint"
     frame: Frame
     object_id: ObjectId
     erase: bool = False
@@ -101,74 +211,161 @@ class Paint(Command):
     bits: Bits | None = None
     force: bool = False
 
+    def run(self, session: OpenSession) -> CommandResult | None:
+        pixels = self.draw(session.size_hw)
+        with session.exclusive():
+            mask = session.mask(self.frame, self.object_id)
+            mask = mask & ~pixels if self.erase else mask | pixels
+            command = Add((MaskPrompt(mask, self.frame, self.object_id),))
+            return session.execute(command, force=self.force)
 
-class Accept(Command):
+    def draw(self, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+        """The pixels that are painted.
+
+        Raises:
+            PromptError: there are none to paint, or the bits do not lie on the frame.
+        """
+        if not (self.strokes or self.polygon or self.bits):
+            raise PromptError("nothing is painted: give strokes, a polygon or bits")
+        strokes = [(stroke.xy, stroke.width) for stroke in self.strokes]
+        canvas = draw_mask(size_hw, strokes, self.polygon)
+        if self.bits is not None:
+            _draw_bits(canvas, self.bits)
+        return canvas
+
+
+class AcceptRequest(CommandRequest):
+    """Accept the masks of frames as they are displayed, or withdraw that."""
+
+    word = "accept"
     frames: Annotated[list[Frame], Field(min_length=1, max_length=100_000)]
     object_ids: list[ObjectId] | None = None
     accepted: bool = True
 
+    def run(self, session: OpenSession) -> CommandResult | None:
+        return session.accept(self.frames, self.object_ids, accepted=self.accepted)
 
-class Step(Command):
-    """Undo or redo; `frame` is the one that is looked at."""
 
+# --- history -------------------------------------------------------------------------------------
+
+
+class UndoRequest(CommandRequest):
+    """Undo the latest command; without one nothing happens. `frame` is the one in view."""
+
+    word = "undo"
     frame: Frame | None = None
 
+    def run(self, session: OpenSession) -> CommandResult | None:
+        return session.undo(self.frame)
 
-class Here(Command):
-    frame: Frame = 0
+
+class RedoRequest(CommandRequest):
+    """Redo what was undone last; without it nothing happens. `frame` is the one in view."""
+
+    word = "redo"
+    frame: Frame | None = None
+
+    def run(self, session: OpenSession) -> CommandResult | None:
+        return session.redo(self.frame)
 
 
-class Everything(Here):
-    """Find objects without prompts.
+_KINDS: tuple[type[CommandRequest], ...] = (
+    PredictRequest,
+    CorrectRequest,
+    ReplaceRequest,
+    ChooseRequest,
+    ClearRequest,
+    PaintRequest,
+    AcceptRequest,
+    UndoRequest,
+    RedoRequest,
+)
+COMMANDS: Mapping[str, type[CommandRequest]] = {kind.word: kind for kind in _KINDS}
+
+
+# --- objects, flags and jobs, which have separate routes -----------------------------------------
+
+
+class EverythingRequest(RequestOptions):
+    """Segment a frame without prompts.
 
     Attributes:
-        model: a model of this server; default that of the session. One that takes no prompts finds
-            its classes.
-        whole: look at all frames; for such a model only.
+        model: a model of this server; default that of the session. One that takes no prompts
+            segments its classes.
+        whole: all frames; for such a model only.
     """
 
+    frame: Frame = 0
     model: Short | None = None
     whole: bool = False
 
 
-class ObjectNew(Command):
-    object_id: ObjectId | None = None
-    label: Short = ""
-    colour: Colour | None = None
-    code: Code | None = None
-    comment: Long | None = None
+class ObjectProperties(RequestOptions):
+    """Label, colour, code and comment of an object."""
 
-
-class ObjectChange(Command):
     label: Short | None = None
     colour: Colour | None = None
-    code: Code | None = None
-    locked: bool | None = None
-    visible: bool | None = None
+    code: CodedMeaning | None = None
     comment: Long | None = None
 
+    def about(self) -> dict[str, Any]:
+        """The properties that the request sets, but for the label; null removes one."""
+        names = {"colour", "code", "locked", "visible", "comment"}
+        return self.model_dump(exclude_unset=True, include=names)
 
-class Flag(Request):
+
+class NewObject(ObjectProperties):
+    """A new object, with the lowest free number by default."""
+
+    label: Short = ""
+    object_id: ObjectId | None = None
+
+
+class ObjectChange(ObjectProperties):
+    """Properties to change; `locked`: finished, keeps its pixels where masks overlap."""
+
+    locked: bool | None = None
+    visible: bool | None = None
+
+
+class FlagRequest(RequestBody):
+    """Flag a frame for review, or remove the flag."""
+
     flagged: bool = True
     comment: Long = ""
 
 
-class Embed(Request):
+class EmbedRequest(RequestBody):
+    """Frames to encode before they are needed."""
+
     frames: Annotated[list[Frame], Field(min_length=1, max_length=2000)]
 
 
-class Rules(Request):
-    """When to stop an object, see `segscope.predict.StopRules`."""
-
-    absent_frames: Annotated[int, Field(ge=1)] = 2
-    absent_mm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
-    vanish: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.02
-    doubt: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.65
+# --- reading prompts and pixels ------------------------------------------------------------------
 
 
-class Propagate(Request):
-    objects: Annotated[list[ObjectId], Field(min_length=1)] | None = None
-    direction: Literal["both", "forward", "backward"] | None = None
-    start: Frame | None = None
-    within: tuple[Frame, Frame] | None = None
-    rules: Literal["auto"] | Rules | None = "auto"
+def parse_prompts(items: Iterable[Mapping[str, Any]], frame: int, object_id: int) -> list[Prompt]:
+    """Prompts as prompt files have them; frame and object are those of the request by default.
+
+    Raises:
+        PromptError: one is malformed.
+    """
+    prompts = []
+    for item in items:
+        number = item.get("object", object_id)
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise PromptError(f"'object' is a whole number, got {str(number)[:40]!r}")
+        if "path" in item:
+            raise PromptError("a mask prompt is sent as bits; paths are for prompt files on disk")
+        prompts.append(prompt_from_json({"frame": frame, **item}, number))
+    return prompts
+
+
+def _draw_bits(canvas: NDArray[np.bool_], bits: Bits) -> None:
+    rows, columns = canvas.shape
+    x0, y0, x1, y1 = bits.bbox
+    if not (x0 < x1 <= columns and y0 < y1 <= rows):
+        raise PromptError(
+            f"the box of the bits {bits.bbox} does not lie on the frame of {canvas.shape} pixels"
+        )
+    canvas[y0:y1, x0:x1] |= decode_text(bits.data, (y1 - y0, x1 - x0), bits.encoding)

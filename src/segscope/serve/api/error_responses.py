@@ -1,11 +1,11 @@
-"""What went wrong, as clients are told: one paragraph, no traceback, no path of this machine."""
+"""Errors as clients receive them: one paragraph, without traceback or path of this machine."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,86 +14,95 @@ from starlette.responses import JSONResponse, Response
 
 from segscope.errors import SegscopeError
 from segscope.serve.errors import ServeError, status_of
-
-if TYPE_CHECKING:
-    from segscope.serve.project.workspace import Workspace
+from segscope.serve.settings import Settings
 
 log = logging.getLogger("segscope.serve")
 
+LISTED = 5  # problems of one request that are named
+LONGEST = 1500  # characters of a message about a malformed request
+_BUG = "This is a bug in segscope: please report it."
+_KINDS = {404: "NotFound", 405: "UsageError"}
+_PARTS = ("body", "query", "path")  # of a request; not part of a field's name
 
-def said_of(error: Exception, space: Workspace) -> tuple[int, dict[str, str]]:
+
+class ErrorBody(TypedDict):
+    """The body of an error response."""
+
+    detail: str
+    kind: str
+
+
+def error_answer(error: Exception, settings: Settings) -> tuple[int, ErrorBody]:
     """Status and body for an error."""
+    kind = type(error).__name__
     if isinstance(error, SegscopeError):
-        return status_of(error), {
-            "detail": _without_places(str(error), space),
-            "kind": type(error).__name__,
-        }
+        detail = _hide_paths(str(error), settings)
+        return status_of(error), {"detail": detail, "kind": kind}
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         detail = (
-            "not enough memory on the server for this; close other sessions, or use a smaller model"
+            "the server does not have enough memory for this; close other sessions, or use a "
+            "smaller model"
         )
         return 507, {"detail": detail, "kind": "MemoryError"}
     if isinstance(error, OSError):
-        detail = f"the system of the server refused: {error.strerror or type(error).__name__}"
+        reason = error.strerror or kind
+        detail = f"the operating system of the server reported an error: {reason}"
         return 507, {"detail": detail, "kind": "OSError"}
-    log.error("unexpected %s", type(error).__name__, exc_info=error)
-    detail = f"unexpected {type(error).__name__}. This is a fault of segscope, not of yours: please report it."
-    return 500, {"detail": detail, "kind": type(error).__name__}
+    log.error("unexpected %s", kind, exc_info=error)
+    return 500, {"detail": f"unexpected {kind}. {_BUG}", "kind": kind}
 
 
 def paragraph_of(problems: Sequence[Any]) -> str:
-    """What is wrong with a request that does not have the form it should."""
-    parts = []
-    for problem in problems[:5]:
-        where = ".".join(
-            str(step) for step in problem["loc"] if step not in ("body", "query", "path")
-        )
-        parts.append(f"{where or problem['loc'][-1]}: {problem['msg']}")
-    more = ""
-    if len(problems) > 5:
-        more = f"; and {len(problems) - 5} more"
-    return f"the request has another form than it should: {'; '.join(parts)}{more}. See /v1/openapi.json"[
-        :1500
-    ]
+    """What is wrong with a malformed request, as pydantic reports it."""
+    parts = [_describe_problem(problem) for problem in problems[:LISTED]]
+    if len(problems) > LISTED:
+        parts.append(f"and {len(problems) - LISTED} more")
+    paragraph = f"the request is malformed: {'; '.join(parts)}. See /v1/openapi.json"
+    return paragraph[:LONGEST]
+
+
+def _describe_problem(problem: dict[str, Any]) -> str:
+    location = problem["loc"]
+    field = ".".join(str(step) for step in location if step not in _PARTS)
+    return f"{field or location[-1]}: {problem['msg']}"
 
 
 def install(app: FastAPI) -> None:
-    """Answer errors of an app with our paragraphs."""
-
-    def own(request: Request, error: Exception) -> Response:
-        status, said = said_of(error, request.app.state.workspace)
-        headers = {}
-        if isinstance(error, ServeError) and error.retry_after_s:
-            headers["Retry-After"] = str(error.retry_after_s)
-        return JSONResponse(said, status, headers)
-
-    def malformed(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return JSONResponse({"detail": paragraph_of(error.errors()), "kind": "UsageError"}, 422)
-
-    def http(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        kind = {404: "NotFound", 405: "UsageError"}.get(error.status_code, "ServeError")
-        if isinstance(error.detail, str):
-            detail = error.detail
-        else:
-            detail = json.dumps(error.detail)
-        if error.status_code == 404 and detail == "Not Found":
-            detail = "nothing is served at this path"
-        return JSONResponse(
-            {"detail": detail, "kind": kind}, error.status_code, dict(error.headers or {})
-        )
-
-    app.add_exception_handler(SegscopeError, own)
-    app.add_exception_handler(OSError, own)
-    app.add_exception_handler(MemoryError, own)
-    app.add_exception_handler(RequestValidationError, malformed)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, own)
+    """Register the handlers that answer the errors of an app."""
+    for kind in (SegscopeError, OSError, MemoryError, Exception):
+        app.add_exception_handler(kind, _handle_error)
+    app.add_exception_handler(RequestValidationError, _handle_malformed)
+    app.add_exception_handler(HTTPException, _handle_http)
 
 
-def _without_places(text: str, space: Workspace) -> str:
-    for place in (*space.settings.roots, space.settings.project):
+def _handle_error(request: Request, error: Exception) -> Response:
+    status, body = error_answer(error, request.app.state.workspace.settings)
+    headers = {}
+    if isinstance(error, ServeError) and error.retry_after_s:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return JSONResponse(body, status, headers)
+
+
+def _handle_malformed(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"detail": paragraph_of(error.errors()), "kind": "UsageError"}, 422)
+
+
+def _handle_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail: object = error.detail
+    if not isinstance(detail, str):
+        detail = json.dumps(detail)
+    if error.status_code == 404 and detail == "Not Found":
+        detail = "this server has nothing at this path"
+    kind = _KINDS.get(error.status_code, "ServeError")
+    headers = dict(error.headers or {})
+    return JSONResponse({"detail": detail, "kind": kind}, error.status_code, headers)
+
+
+def _hide_paths(text: str, settings: Settings) -> str:
+    """A message without the places of the project and the roots."""
+    for place in (*settings.roots, settings.project):
         for name in {str(place.resolve()), str(place)}:
             if len(name) > 1:
                 text = text.replace(f"{name}/", "").replace(name, "this folder")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
 from segscope.serve.api import schemas
-from segscope.serve.api.dependencies import Space, array, referred
-from segscope.serve.project.images import PICTURE_FORMATS, Choice, checked
+from segscope.serve.api.dependencies import ServedWorkspace, array_response, resolve_reference
+from segscope.serve.project.image_encoding import MEDIA_TYPES
+from segscope.serve.project.image_records import Image, ReadChoice
+from segscope.serve.project.images import FolderEntry, check_frame
 
 router = APIRouter()
 
@@ -20,95 +20,96 @@ Axis = Annotated[int, Query(ge=0, le=2, description="axis of (z, y, x) that fram
 Window = Annotated[
     str | None, Query(max_length=100, description="preset, WIDTH,LEVEL or pLOW,HIGH")
 ]
-Frame = Annotated[int, Query(ge=0)]
 
 
 @router.get("/images")
-def images(space: Space) -> list[schemas.Image]:
+def images(workspace: ServedWorkspace) -> list[Image]:
     """Images of the project."""
-    return [schemas.Image(**row) for row in space.images.listed()]
+    return [stored.image for stored in workspace.images.list_stored()]
 
 
 @router.post("/images", status_code=201)
 def upload(
-    space: Space,
+    workspace: ServedWorkspace,
     file: Annotated[
         list[UploadFile], File(description="one file, the files of a series, or a zip")
     ],
     series: Annotated[str | None, Form(max_length=200)] = None,
     volume: Annotated[int | None, Form(ge=0)] = None,
     channel: Annotated[int | None, Form(ge=0)] = None,
-) -> schemas.Image:
+) -> Image:
     """Take an image; the same content gives the same `image_id`."""
-    space.settings.project.joinpath("uploads").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix="incoming-", dir=space.settings.project / "uploads"
-    ) as folder:
+    with workspace.images.uploads.scratch() as folder:
         files = []
         for number, part in enumerate(file):
-            target = Path(folder) / str(number)
+            target = folder / str(number)
             with target.open("wb") as out:
                 shutil.copyfileobj(part.file, out, 2**20)
             files.append((part.filename or "upload", target))
-        return schemas.Image(**space.images.upload(files, Choice(series, volume, channel)))
+        return workspace.images.upload(files, ReadChoice(series, volume, channel))
 
 
 @router.post("/images/reference", status_code=201)
-def refer(body: schemas.Reference, space: Space) -> schemas.Image:
+def refer(body: schemas.Reference, workspace: ServedWorkspace) -> Image:
     """An image below a root, where it lies, or a copy of one in a DICOMweb archive."""
-    return schemas.Image(**referred(space, body))
+    return resolve_reference(workspace, body)
 
 
 @router.get("/roots/{root}/files")
 def files(
-    root: int, space: Space, path: Annotated[str, Query(max_length=4000)] = ""
-) -> list[schemas.Entry]:
+    root: int, workspace: ServedWorkspace, path: Annotated[str, Query(max_length=4000)] = ""
+) -> list[FolderEntry]:
     """What a folder below a root holds that can be opened."""
-    return [schemas.Entry(**row) for row in space.images.files(root, path)]
+    return workspace.images.list_folder(root, path)
 
 
 @router.get("/images/{image_id}")
-def image(image_id: str, space: Space) -> schemas.Image:
+def image(image_id: str, workspace: ServedWorkspace) -> Image:
     """One image."""
-    return schemas.Image(**space.images.about(image_id))
+    return workspace.images.get(image_id).image
 
 
 @router.get("/images/{image_id}/frames/{frame}", response_class=Response)
 def frame_image(
     image_id: str,
     frame: int,
-    space: Space,
+    workspace: ServedWorkspace,
     axis: Axis = 0,
     window: Window = None,
-    format: Annotated[Literal["png", "jpeg", "webp"], Query()] = "png",  # noqa: A002 - name of the parameter
+    format: Annotated[Literal["png", "jpeg", "webp"], Query()] = "png",  # noqa: A002 - in the URL
 ) -> Response:
     """A frame as the network sees it, through one window for the whole stack."""
-    data = space.images.frame_image(image_id, frame, axis, window, format)
-    return Response(data, media_type=PICTURE_FORMATS[format], headers={"Cache-Control": FOR_EVER})
+    data = workspace.images.encode_frame(image_id, frame, axis, window, format)
+    return Response(data, media_type=MEDIA_TYPES[format], headers={"Cache-Control": FOR_EVER})
 
 
 @router.get("/images/{image_id}/raw/{frame}", response_class=Response)
-def raw(image_id: str, frame: int, request: Request, space: Space, axis: Axis = 0) -> Response:
+def raw(
+    image_id: str, frame: int, request: Request, workspace: ServedWorkspace, axis: Axis = 0
+) -> Response:
     """Stored numbers of a frame."""
-    stack = space.images.stack(image_id, axis)
-    return array(stack[checked(frame, len(stack))], request, FOR_EVER)
+    stack = workspace.images.stack(image_id, axis)
+    return array_response(stack[check_frame(frame, len(stack))], request, FOR_EVER)
 
 
 @router.get("/images/{image_id}/volume", response_class=Response)
 def volume(
-    image_id: str, request: Request, space: Space, step: Annotated[int, Query(ge=1, le=64)] = 1
+    image_id: str,
+    request: Request,
+    workspace: ServedWorkspace,
+    step: Annotated[int, Query(ge=1, le=64)] = 1,
 ) -> Response:
     """Stored numbers of the whole stack, every `step`-th along each axis."""
-    return array(space.images.volume(image_id, step), request, FOR_EVER, step=step)
+    return array_response(workspace.images.volume(image_id, step), request, FOR_EVER, step=step)
 
 
 @router.get("/images/{image_id}/thumbnail", response_class=Response)
 def thumbnail(
-    image_id: str, space: Space, size: Annotated[int, Query(ge=16, le=1024)] = 128
+    image_id: str, workspace: ServedWorkspace, size: Annotated[int, Query(ge=16, le=1024)] = 128
 ) -> Response:
     """A small image of the middle frame."""
     return Response(
-        space.images.thumbnail(image_id, size),
+        workspace.images.encode_thumbnail(image_id, size),
         media_type="image/png",
         headers={"Cache-Control": FOR_EVER},
     )

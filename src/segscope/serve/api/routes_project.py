@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from segscope._version import __version__
 from segscope.errors import UsageError
-from segscope.serve import security
+from segscope.serve import tokens
+from segscope.serve.answers import JobStatus, ServedModel
 from segscope.serve.api import schemas
-from segscope.serve.api.dependencies import Space, referred
+from segscope.serve.api.dependencies import ServedWorkspace, resolve_reference
 from segscope.serve.errors import NotFound, Unauthorised
+from segscope.serve.project.dataset_export import DatasetExport
+from segscope.serve.project.project_info import LabelCode, ProjectInfo, ProjectLabel
+from segscope.serve.project.worklist import CaseState, CaseUpdate, WorklistCase
+from segscope.serve.sessions.jobs import Job
 
 router = APIRouter()
 
 
 @router.get("/health")
-def health(space: Space) -> schemas.Health:
+def health(workspace: ServedWorkspace) -> schemas.Health:
     """Whether the server is up. Needs no token."""
-    return schemas.Health(version=__version__, uptime_s=round(time.time() - space.started, 1))
+    return schemas.Health(version=__version__, uptime_s=round(time.time() - workspace.started, 1))
 
 
 @router.post("/login", status_code=204)
-def login(body: schemas.Login, request: Request, response: Response, space: Space) -> None:
+def login(
+    body: schemas.Login, request: Request, response: Response, workspace: ServedWorkspace
+) -> None:
     """Exchange the token for a cookie that scripts of the page cannot read."""
     who = "?"
     if request.client:
         who = request.client.host
-    failures: security.Failures = request.app.state.failures
+    failures: tokens.Failures = request.app.state.failures
     failures.check(who)
-    if not security.is_token(space.settings, body.token):
+    if not tokens.is_token(workspace.settings, body.token):
         failures.note(who)
         raise Unauthorised(
             "this is not the token of the server; it was printed when the server started"
         )
     response.set_cookie(
-        security.cookie_name(request.headers.get("host")),
+        tokens.cookie_name(request.headers.get("host")),
         body.token,
         httponly=True,
         samesite="strict",
@@ -49,35 +56,46 @@ def login(body: schemas.Login, request: Request, response: Response, space: Spac
 @router.post("/logout", status_code=204)
 def logout(request: Request, response: Response) -> None:
     """Forget the cookie."""
-    response.delete_cookie(security.cookie_name(request.headers.get("host")), path="/")
+    response.delete_cookie(tokens.cookie_name(request.headers.get("host")), path="/")
 
 
 @router.get("/project")
-def project(space: Space) -> schemas.Project:
+def project(workspace: ServedWorkspace) -> ProjectInfo:
     """Name, labels, window presets, export formats, limits, roots, cases."""
-    return schemas.Project(**space.project())
+    return workspace.describe()
 
 
 @router.patch("/project")
-def change_project(body: schemas.ProjectChange, space: Space) -> schemas.Project:
+def change_project(body: schemas.ProjectChange, workspace: ServedWorkspace) -> ProjectInfo:
     """Change name or labels."""
-    labels = None
+    labels: list[ProjectLabel] | None = None
     if body.labels is not None:
-        labels = [label.model_dump() for label in body.labels]
-    space.change_project(name=body.name, labels=labels)
-    return schemas.Project(**space.project())
+        labels = [project_label(label) for label in body.labels]
+    workspace.update(name=body.name, labels=labels)
+    return workspace.describe()
 
 
 @router.post("/project/dataset", status_code=202)
-def collect(body: schemas.Collect, space: Space) -> schemas.Job:
-    """Write the cases of these states as a data set into the project; `segscope adapt` takes it."""
-    return schemas.Job(**space.collect(body.states).to_json())
+def collect(body: schemas.Collect, workspace: ServedWorkspace) -> JobStatus:
+    """Export the cases in these states as a data set of the project, for `segscope adapt`."""
+    cases = [case for case in workspace.cases.list_cases() if case.state in body.states]
+    target = workspace.settings.project / "dataset"
+    export = DatasetExport(cases, workspace.sessions, workspace.images, target, name=workspace.name)
+
+    def work(job: Job) -> None:
+        def progress(done: int, total: int) -> None:
+            job.total = total
+            job.step(done=done)
+
+        job.result = dict(export.run(progress, job.cancelled))
+
+    return workspace.jobs.start(Job("collect", ""), work).status()
 
 
 @router.get("/models")
-def models(space: Space) -> list[schemas.Model]:
+def models(workspace: ServedWorkspace) -> list[ServedModel]:
     """Models that sessions may use. `available`: using it downloads nothing."""
-    return [schemas.Model(**row) for row in space.engines.listed()]
+    return workspace.engines.list_models()
 
 
 # --- cases ---------------------------------------------------------------------------------------
@@ -85,43 +103,48 @@ def models(space: Space) -> list[schemas.Model]:
 
 @router.get("/cases")
 def cases(
-    space: Space, state: Annotated[Literal["todo", "done", "skip", "flag"] | None, Query()] = None
-) -> list[schemas.Case]:
+    workspace: ServedWorkspace, state: Annotated[CaseState | None, Query()] = None
+) -> list[WorklistCase]:
     """The work list in order."""
-    return [schemas.Case(**row) for row in space.cases.listed(state)]
+    return workspace.cases.list_cases(state)
 
 
 @router.post("/cases", status_code=201)
-def add_case(body: schemas.CaseNew, space: Space) -> schemas.Case:
+def add_case(body: schemas.CaseNew, workspace: ServedWorkspace) -> WorklistCase:
     """A case at the end of the list; an image is a case once."""
     if (body.image_id is None) == (body.reference is None):
         raise UsageError("name a case by `image_id` or by `reference`, one of the two")
     image_id = body.image_id
     if body.reference is not None:
-        image_id = referred(space, body.reference)["image_id"]
+        image_id = resolve_reference(workspace, body.reference).image_id
     assert image_id is not None
-    return schemas.Case(**space.cases.add(image_id))
+    return workspace.cases.add(image_id)
 
 
 @router.get("/cases/next")
 def next_case(
-    space: Space, after: Annotated[int | None, Query(ge=0, le=2**53)] = None
-) -> schemas.Case:
+    workspace: ServedWorkspace, after: Annotated[int | None, Query(ge=0, le=2**53)] = None
+) -> WorklistCase:
     """The next case to do; its image is opened in the background."""
-    found: dict[str, Any] | None = space.cases.following(after)
-    if found is None:
+    case = workspace.cases.next_after(after)
+    if case is None:
         raise NotFound("no case is left to do")
-    space.warm(found["image_id"])
-    return schemas.Case(**found)
+    if workspace.settings.prefetch:
+        workspace.images.prefetch(case.image_id)
+    return case
 
 
 @router.patch("/cases/{case_id}")
-def change_case(case_id: int, body: schemas.CaseChange, space: Space) -> schemas.Case:
+def change_case(case_id: int, body: schemas.CaseChange, workspace: ServedWorkspace) -> WorklistCase:
     """State, comment or annotator of a case."""
-    return schemas.Case(**space.cases.change(_number(case_id), **body.model_dump()))
+    return workspace.cases.update(case_id, CaseUpdate(**body.model_dump()))
 
 
-def _number(case_id: int) -> int:
-    if not 0 <= case_id < 2**53:
-        raise NotFound("no such case; `GET /v1/cases` lists them")
-    return case_id
+def project_label(label: schemas.Label) -> ProjectLabel:
+    """A label as the project stores it."""
+    code = None
+    if label.code is not None:
+        code = LabelCode(
+            scheme=label.code.scheme, value=label.code.value, meaning=label.code.meaning
+        )
+    return ProjectLabel(label.number, label.name, label.colour, code)

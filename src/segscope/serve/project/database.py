@@ -1,6 +1,4 @@
-"""Store: the SQLite file of a project. Rows are plain dictionaries; one connection, one writer at a
-time.
-"""
+"""The SQLite file of a project: rows are dictionaries; one connection, one writer at a time."""
 
 from __future__ import annotations
 
@@ -16,35 +14,37 @@ from typing import Any
 from segscope.errors import ReadError, WriteError
 
 Row = dict[str, Any]
+"""A row by column; which columns there are depends on the query."""
 VERSION = 1
 _SCHEMA = """
 CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE images (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, origin TEXT NOT NULL, path TEXT NOT NULL, options TEXT NOT NULL,
-    meta TEXT NOT NULL, created REAL NOT NULL);
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, origin TEXT NOT NULL, path TEXT NOT NULL,
+    options TEXT NOT NULL, meta TEXT NOT NULL, created REAL NOT NULL);
 CREATE TABLE hashes (path TEXT PRIMARY KEY, mark TEXT NOT NULL, sha256 TEXT NOT NULL);
 CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, image_id TEXT NOT NULL REFERENCES images(id), annotator TEXT NOT NULL, model TEXT NOT NULL,
-    axis INTEGER NOT NULL, window TEXT, options TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL,
-    commands INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, lease TEXT, erased INTEGER NOT NULL DEFAULT 0,
-    pending TEXT);
+    id TEXT PRIMARY KEY, image_id TEXT NOT NULL REFERENCES images(id), annotator TEXT NOT NULL,
+    model TEXT NOT NULL, axis INTEGER NOT NULL, window TEXT, options TEXT NOT NULL,
+    created REAL NOT NULL, updated REAL NOT NULL, commands INTEGER NOT NULL DEFAULT 0,
+    seconds REAL NOT NULL DEFAULT 0, lease TEXT, erased INTEGER NOT NULL DEFAULT 0, pending TEXT);
 CREATE INDEX sessions_image ON sessions(image_id);
 CREATE TABLE flags (
-    session_id TEXT NOT NULL REFERENCES sessions(id), frame INTEGER NOT NULL, comment TEXT NOT NULL,
-    PRIMARY KEY (session_id, frame));
+    session_id TEXT NOT NULL REFERENCES sessions(id), frame INTEGER NOT NULL,
+    comment TEXT NOT NULL, PRIMARY KEY (session_id, frame));
 CREATE TABLE cases (
     id INTEGER PRIMARY KEY AUTOINCREMENT, image_id TEXT NOT NULL UNIQUE REFERENCES images(id),
-    state TEXT NOT NULL DEFAULT 'todo', comment TEXT NOT NULL DEFAULT '', annotator TEXT NOT NULL DEFAULT '',
-    updated REAL NOT NULL);
+    state TEXT NOT NULL DEFAULT 'todo', comment TEXT NOT NULL DEFAULT '',
+    annotator TEXT NOT NULL DEFAULT '', updated REAL NOT NULL);
 """
-_JSON = {"options", "meta", "window", "pending"}
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_JSON_COLUMNS = {"options", "meta", "window", "pending"}
 
 
 class Store:
-    """Rows of a project; every change is on disk when its call returns."""
+    """The database of a project; every change is on disk when its call returns."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Raises:
             ReadError: not a project, or one of a later version.
@@ -56,7 +56,7 @@ class Store:
                 path, check_same_thread=False, isolation_level=None, timeout=30
             )
             self._connection.row_factory = sqlite3.Row
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate()
         except sqlite3.DatabaseError as error:
@@ -66,8 +66,8 @@ class Store:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise ReadError(
-                f"{self.path} was made by a later segscope (project version {version}, this one knows {VERSION}); "
-                "update segscope"
+                f"{self.path} was written by a later segscope (project version {version}; this one "
+                f"reads up to {VERSION}); update segscope"
             )
         if version == 0:
             self._connection.executescript(
@@ -75,91 +75,99 @@ class Store:
             )
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise WriteError(f"cannot write {self.path}: {error}") from error
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise
 
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
     def close(self) -> None:
+        """Close the file."""
         with self._lock:
             self._connection.close()
 
     # --- rows ------------------------------------------------------------------------------------
 
-    def rows(self, query: str, *values: Any) -> list[Row]:
-        """Rows of a query, JSON columns decoded."""
+    def rows(self, query: str, *values: object) -> list[Row]:
+        """Rows of a query, with JSON columns decoded."""
         with self._lock:
-            found = self._connection.execute(query, values).fetchall()
-        return [_row(row) for row in found]
+            rows = self._connection.execute(query, values).fetchall()
+        return [_decode_row(row) for row in rows]
 
-    def row(self, query: str, *values: Any) -> Row | None:
+    def row(self, query: str, *values: object) -> Row | None:
         """The first row of a query, or None."""
-        found = self.rows(query, *values)
-        if found:
-            return found[0]
-        return None
+        rows = self.rows(query, *values)
+        if not rows:
+            return None
+        return rows[0]
 
-    def insert(self, table: str, row: Mapping[str, Any], *, otherwise: str = "") -> int:
-        """Add a row; `otherwise` is SQL's conflict clause ("OR IGNORE", "OR REPLACE"). Gives its
-        number.
+    def insert(self, table: str, row: Mapping[str, object], *, otherwise: str = "") -> int:
+        """Add a row; its number.
+
+        Args:
+            table: name of the table.
+            row: values by column.
+            otherwise: SQL's conflict clause, "OR IGNORE" or "OR REPLACE".
         """
-        keys = ", ".join(row)
-        marks = ", ".join("?" * len(row))
-        values = [_plain(key, value) for key, value in row.items()]
-        with self._write() as connection:
-            done = connection.execute(
-                f"INSERT {otherwise} INTO {table} ({keys}) VALUES ({marks})", values
+        columns = ", ".join(row)
+        placeholders = ", ".join("?" * len(row))
+        values = [_encode(column, value) for column, value in row.items()]
+        with self._transaction() as connection:
+            cursor = connection.execute(
+                f"INSERT {otherwise} INTO {table} ({columns}) VALUES ({placeholders})", values
             )
-            return int(done.lastrowid or 0)
+            return int(cursor.lastrowid or 0)
 
-    def update(self, table: str, key: Any, changes: Mapping[str, Any]) -> None:
+    def update(self, table: str, key: str | int, changes: Mapping[str, object]) -> None:
         """Change the row whose id is `key`."""
         if not changes:
             return
-        sets = ", ".join(f"{name} = ?" for name in changes)
-        values = [_plain(name, value) for name, value in changes.items()]
-        with self._write() as connection:
-            connection.execute(f"UPDATE {table} SET {sets} WHERE id = ?", [*values, key])
+        assignments = ", ".join(f"{column} = ?" for column in changes)
+        values = [_encode(column, value) for column, value in changes.items()]
+        with self._transaction() as connection:
+            connection.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", [*values, key])
 
-    def delete(self, table: str, **where: Any) -> None:
-        """Remove rows."""
-        clause = " AND ".join(f"{name} = ?" for name in where)
-        with self._write() as connection:
+    def delete(self, table: str, **where: object) -> None:
+        """Remove the rows with these values."""
+        clause = " AND ".join(f"{column} = ?" for column in where)
+        with self._transaction() as connection:
             connection.execute(f"DELETE FROM {table} WHERE {clause}", list(where.values()))
 
-    # --- what belongs to the whole ---------------------------------------------------------------
+    # --- values of the project -------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> Any:
-        """A value of the project."""
-        found = self.row("SELECT value FROM project WHERE key = ?", key)
-        if found is None:
+        """A value of the project, which may be any JSON."""
+        row = self.row("SELECT value FROM project WHERE key = ?", key)
+        if row is None:
             return default
-        return json.loads(found["value"])
+        return json.loads(row["value"])
 
-    def put(self, key: str, value: Any) -> None:
-        """Keep a value of the project."""
+    def put(self, key: str, value: object) -> None:
+        """Store a value of the project."""
         self.insert("project", {"key": key, "value": json.dumps(value)}, otherwise="OR REPLACE")
 
 
-def _row(row: sqlite3.Row) -> Row:
-    return {
-        key: json.loads(row[key]) if key in _JSON and row[key] is not None else row[key]
-        for key in row.keys()  # noqa: SIM118 - a Row iterates over its values
-    }
+def _decode_row(row: sqlite3.Row) -> Row:
+    values: Row = dict(zip(row.keys(), row, strict=True))
+    for column in _JSON_COLUMNS & values.keys():
+        if values[column] is not None:
+            values[column] = json.loads(values[column])
+    return values
 
 
-def _plain(key: str, value: Any) -> Any:
-    if key in _JSON and value is not None:
+def _encode(column: str, value: object) -> object:
+    if column in _JSON_COLUMNS and value is not None:
         return json.dumps(value)
     return value
 

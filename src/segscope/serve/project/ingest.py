@@ -1,85 +1,104 @@
-"""Intake: paths to cases. What a person points at becomes the work list."""
+"""Ingest: find the images at some paths and put them on the work list."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io import zarr_files
 from segscope.io.dicom import reader
-from segscope.serve.project.images import Choice, is_image
+from segscope.serve.project.image_records import ReadChoice
+from segscope.serve.project.images import Images, is_image
+from segscope.serve.project.worklist import Worklist
 
-if TYPE_CHECKING:
-    from segscope.serve.project.workspace import Workspace
-
-MOST_SERIES = 200
-DEEPEST = 6  # folders below the one that was named
-SKIPPED = (".segscope",)
+MAX_SERIES = 200
+MAX_DEPTH = 6  # folders below the one that was named
+PROJECT_SUFFIX = ".segscope"
 
 
-def take_in(
-    workspace: Workspace, paths: Sequence[Path], progress: Callable[[int, int], None]
-) -> tuple[int, list[tuple[Path, str]]]:
-    """Make cases of all images at some paths.
+@dataclass
+class IngestReport:
+    """What an ingest did.
 
-    Returns:
-        how many cases there are, and what was left out and why.
+    Attributes:
+        cases: number of images on the work list that the paths hold.
+        skipped: paths that could not be read, with the reason.
     """
-    found = [place for path in paths for place in images_at(path)]
-    left: list[tuple[Path, str]] = []
-    taken = 0
-    for number, path in enumerate(found, start=1):
+
+    cases: int = 0
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def ingest(
+    images: Images,
+    worklist: Worklist,
+    paths: Sequence[Path],
+    progress: Callable[[int, int], None],
+) -> IngestReport:
+    """Add all images at some paths to the work list.
+
+    Args:
+        images, worklist: those of the project.
+        paths: files and folders.
+        progress: called with (images done, images in total).
+    """
+    candidates = [place for path in paths for place in find_images(path)]
+    report = IngestReport()
+    for number, path in enumerate(candidates, start=1):
         try:
-            for image_id in _images_of(workspace, path):
-                workspace.cases.add(image_id)
-                taken += 1
+            for image_id in _add_images(images, path):
+                worklist.add(image_id)
+                report.cases += 1
         except SegscopeError as error:
-            left.append((path, str(error)))
-        progress(number, len(found))
-    return taken, left
+            report.skipped.append((path, str(error)))
+        progress(number, len(candidates))
+    return report
 
 
-def images_at(path: Path, depth: int = 0) -> Iterator[Path]:
-    """Images at a path, in order: itself, a DICOM folder, or what lies in a folder and below.
+def find_images(path: Path, depth: int = 0) -> Iterator[Path]:
+    """Images at a path, in order: the path itself, a DICOM folder, or those in and below a folder.
 
-    Images in one folder are images, not the frames of a video.
+    Single images in one folder are separate images, not the frames of a video.
     """
     if path.is_file():
         if is_image(path):
             yield path
         return
-    if path.name.endswith(SKIPPED) or depth > DEEPEST:
+    if path.name.endswith(PROJECT_SUFFIX) or depth > MAX_DEPTH:
         return
-    if any(entry.recognises(path) for entry in zarr_files.FORMATS) or _holds_dicom(path):
+    is_zarr = any(entry.recognises(path) for entry in zarr_files.FORMATS)
+    if is_zarr or _contains_dicom(path):
         yield path
         return
     for entry in sorted(path.iterdir()):
         if not entry.name.startswith("."):
-            yield from images_at(entry, depth + 1)
+            yield from find_images(entry, depth + 1)
 
 
-def _images_of(workspace: Workspace, path: Path) -> Iterator[str]:
-    """The image at a path; of a DICOM folder with several series, each of them."""
+def _add_images(images: Images, path: Path) -> Iterator[str]:
+    """Add the image at a path; of a DICOM folder with several series, each of them."""
     try:
-        yield workspace.images.add(path)["image_id"]
+        yield images.add(path).image_id
         return
     except UsageError:
         if not path.is_dir():
             raise
-    for number in range(1, MOST_SERIES + 1):
+    for number in range(1, MAX_SERIES + 1):
         try:
-            yield workspace.images.add(path, Choice(series=str(number)))["image_id"]
+            yield images.add(path, ReadChoice(series=str(number))).image_id
         except UsageError:
             if number == 1:
                 raise
             return
         except ReadError:
-            continue  # a series that forms no volume
+            continue  # not every series forms a volume
 
 
-def _holds_dicom(folder: Path) -> bool:
-    """Whether DICOM files lie in this very folder."""
-    here = any(entry.is_file() and not entry.name.startswith(".") for entry in folder.iterdir())
-    return here and any(entry.recognises(folder) for entry in reader.FORMATS)
+def _contains_dicom(folder: Path) -> bool:
+    """Whether DICOM files lie directly in the folder."""
+    files = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    if not any(entry.is_file() for entry in files):
+        return False
+    return any(entry.recognises(folder) for entry in reader.FORMATS)

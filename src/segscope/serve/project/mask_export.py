@@ -17,8 +17,12 @@ from segscope.stack import Stack
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One way out: ending of the file ("" for a folder of PNGs, sent as a zip), media type, for
-    whom.
+    """A format for masks.
+
+    Attributes:
+        suffix: of the file; "" for a folder of PNGs, which is sent as a zip.
+        media_type: in the response.
+        note: what the file contains, in words.
     """
 
     suffix: str
@@ -26,7 +30,15 @@ class ExportFormat:
     note: str
 
 
-EXPORTS: Mapping[str, ExportFormat] = {
+@dataclass(frozen=True)
+class ExportedFile:
+    """Masks in a file, and its media type."""
+
+    path: Path
+    media_type: str
+
+
+EXPORT_FORMATS: Mapping[str, ExportFormat] = {
     "nifti": ExportFormat(".nii.gz", "application/gzip", "label volume on the grid of the scan"),
     "nrrd": ExportFormat(".nrrd", "application/octet-stream", "label volume"),
     "nrrd-seg": ExportFormat(
@@ -41,37 +53,40 @@ EXPORTS: Mapping[str, ExportFormat] = {
     ),
     "tiff": ExportFormat(".tif", "image/tiff", "label pages"),
     "ome-tiff": ExportFormat(".ome.tif", "image/tiff", "label pages with their scale"),
-    "png": ExportFormat("", "application/zip", "a label image a frame"),
+    "png": ExportFormat("", "application/zip", "one label image per frame"),
     "npz": ExportFormat(".npz", "application/octet-stream", "NumPy arrays"),
-    "coco": ExportFormat(".json", "application/json", "COCO annotations, overlapping objects kept"),
+    "coco": ExportFormat(
+        ".json", "application/json", "COCO annotations; overlapping objects are preserved"
+    ),
 }
 
 
 @contextmanager
-def exported(
-    masks: Masks, stack: Stack, format_name: str, stem: str
-) -> Iterator[tuple[Path, ExportFormat]]:
-    """The masks as a file that is there inside the block.
+def export_masks(masks: Masks, stack: Stack, format_name: str, stem: str) -> Iterator[ExportedFile]:
+    """The masks as a file, which exists until the block ends.
 
     Raises:
         UnknownName: no such format.
-        UsageError, WriteError, MissingExtra: it does not fit the image.
+        UsageError, WriteError, MissingExtra: the format cannot hold the masks of this image.
     """
-    if format_name not in EXPORTS:
-        raise UnknownName("export format", format_name, EXPORTS)
-    kind = EXPORTS[format_name]
+    if format_name not in EXPORT_FORMATS:
+        raise UnknownName("export format", format_name, EXPORT_FORMATS)
+    export_format = EXPORT_FORMATS[format_name]
     with tempfile.TemporaryDirectory(prefix="segscope-export-") as folder:
-        path = Path(folder) / f"{stem}{kind.suffix}"
-        check_output(path if kind.suffix else f"{path}/", stack)
-        write(masks, path if kind.suffix else f"{path}/", stack)
-        if not kind.suffix:
-            path = _zipped(path, Path(folder) / f"{stem}.zip")
-        yield path, kind
+        path = Path(folder) / f"{stem}{export_format.suffix}"
+        destination: Path | str = path
+        if not export_format.suffix:
+            destination = f"{path}/"  # a folder with one PNG per frame
+        check_output(destination, stack)
+        write(masks, destination, stack)
+        if not export_format.suffix:
+            path = _zip_folder(path, Path(folder) / f"{stem}.zip")
+        yield ExportedFile(path, export_format.media_type)
 
 
-def _zipped(folder: Path, archive: Path) -> Path:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+def _zip_folder(folder: Path, archive: Path) -> Path:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zip_file:
         for file in sorted(folder.rglob("*")):
             if file.is_file():
-                packed.write(file, file.relative_to(folder).as_posix())
+                zip_file.write(file, file.relative_to(folder).as_posix())
     return archive

@@ -1,80 +1,79 @@
-"""Archives: the DICOMweb roots that a server was started with; nothing else is ever contacted."""
+"""The DICOMweb archives named at start-up; the server contacts no other host."""
 
 from __future__ import annotations
-
-import tempfile
-from pathlib import Path
-from typing import Any
 
 from segscope.errors import UsageError
 from segscope.io.dicom.web import Archive
 from segscope.serve.errors import NotFound
+from segscope.serve.project.image_records import Image
 from segscope.serve.project.images import Images
 from segscope.serve.settings import Settings
 
+_LONGEST_NAME = 120
+
 
 class Archives:
-    """The archives of one server, by number."""
+    """The DICOMweb archives of one server, numbered in the order they were named."""
 
     def __init__(self, settings: Settings, images: Images) -> None:
-        self._settings = settings
+        self._limits = settings.limits
         self._images = images
-        self._known = tuple(Archive.at(url) for url in settings.dicomweb)
+        self._archives = tuple(Archive.at(url) for url in settings.dicomweb)
 
-    def listed(self) -> list[str]:
-        """Their roots, without credentials."""
-        return [archive.url for archive in self._known]
+    def list_urls(self) -> list[str]:
+        """The base URLs, without credentials."""
+        return [archive.url for archive in self._archives]
 
     def get(self, root: int) -> Archive:
-        """One of them.
+        """The archive of that number.
 
         Raises:
-            NotFound: no archive of that number.
+            NotFound: no such archive.
         """
-        if not 0 <= root < len(self._known):
-            hint = "; start it with --dicomweb URL"
-            if self._known:
-                hint = ""
-            raise NotFound(f"no DICOMweb root {root}; this server has {len(self._known)}{hint}")
-        return self._known[root]
+        if 0 <= root < len(self._archives):
+            return self._archives[root]
+        if not self._archives:
+            raise NotFound("this server has no DICOMweb archive; start it with --dicomweb URL")
+        raise NotFound(f"no DICOMweb root {root}; this server has {len(self._archives)}")
 
-    def open(self, root: int, named: str) -> dict[str, Any]:
-        """The image of a series, named STUDY/SERIES, or STUDY where only one has images.
+    def fetch(self, root: int, reference: str) -> Image:
+        """Fetch a series into the project.
+
+        Args:
+            root: number of the archive.
+            reference: STUDY/SERIES by their UIDs, or STUDY if only one of its series has images.
 
         Raises:
-            UsageError: not such a name, or several series have images.
-            ArchiveError: the archive does not answer, refuses, or does not hold it.
-            ReadError: not an image.
+            UsageError: malformed reference, or several series of the study have images.
+            ArchiveError: the archive does not answer, refuses, or does not have the series.
+            ReadError: the series is not an image.
         """
         archive = self.get(root)
-        study, slash, uid = named.partition("/")
-        if slash and not uid:
-            raise UsageError("a series of an archive is named STUDY/SERIES by its UIDs")
-        series = archive.images(study, uid or None)
-        limits = self._settings.limits
-        with tempfile.TemporaryDirectory(
-            prefix="incoming-", dir=self._settings.project / "uploads"
-        ) as folder:
+        study, slash, series_uid = reference.partition("/")
+        if slash and not series_uid:
+            raise UsageError("name a series of an archive as STUDY/SERIES, by their UIDs")
+        series = archive.images(study, series_uid or None)
+        with self._images.uploads.scratch() as folder:
             paths = archive.fetch(
                 study,
                 series.uid,
-                Path(folder),
-                most_bytes=limits.upload_bytes,
-                most_files=limits.zip_members,
+                folder,
+                most_bytes=self._limits.upload_bytes,
+                most_files=self._limits.zip_members,
             )
-            name = " ".join(filter(None, (series.modality, series.description))) or series.uid
-            return self._images.upload(
-                [(path.name, path) for path in sorted(paths)], name=name[:120]
-            )
+            words = [word for word in (series.modality, series.description) if word]
+            name = " ".join(words) or series.uid
+            files = [(path.name, path) for path in sorted(paths)]
+            return self._images.upload(files, name=name[:_LONGEST_NAME])
 
-    def find(self, series: str) -> dict[str, Any]:
-        """The image of a series in whichever archive holds it.
+    def fetch_series(self, series_uid: str) -> Image:
+        """Fetch a series from whichever archive has it.
 
         Raises:
-            NotFound: none does.
+            NotFound: none has it.
         """
-        for root, archive in enumerate(self._known):
-            study = archive.study_of(series)
+        for root, archive in enumerate(self._archives):
+            study = archive.study_of(series_uid)
             if study is not None:
-                return self.open(root, f"{study}/{series}")
+                return self.fetch(root, f"{study}/{series_uid}")
         raise NotFound("no image of that name")

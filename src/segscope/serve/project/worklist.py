@@ -1,91 +1,140 @@
-"""The work list: which images are to be annotated, in which order, and how far that is."""
+"""The work list: the images to annotate, in order, and the state of each."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from segscope.errors import UsageError
 from segscope.serve.errors import NotFound
 from segscope.serve.project.database import Row, Store, now
 from segscope.serve.project.images import Images
 
-STATES = ("todo", "done", "skip", "flag")
+CaseState = Literal["todo", "done", "skip", "flag"]
+STATES: tuple[CaseState, ...] = get_args(CaseState)
+LARGEST_ID = 2**53  # beyond it JSON numbers lose digits
 
 _QUERY = """
 SELECT cases.*, images.name AS name,
-    (SELECT COALESCE(SUM(seconds), 0) FROM sessions WHERE sessions.image_id = cases.image_id AND erased = 0) AS seconds
+    (SELECT COALESCE(SUM(seconds), 0) FROM sessions
+     WHERE sessions.image_id = cases.image_id AND erased = 0) AS seconds
 FROM cases JOIN images ON images.id = cases.image_id
 """
 
 
-class Cases:
-    """The work list of a project."""
+@dataclass(frozen=True)
+class WorklistCase:
+    """An image on the work list.
+
+    Attributes:
+        name: of the image.
+        updated: time of the last change, in seconds since 1970.
+        seconds: time spent on the image in all its sessions.
+    """
+
+    case_id: int
+    image_id: str
+    name: str
+    state: CaseState
+    comment: str
+    annotator: str
+    updated: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CaseUpdate:
+    """New values of a case's fields; None leaves a field as it is."""
+
+    state: str | None = None
+    comment: str | None = None
+    annotator: str | None = None
+
+
+class Worklist:
+    """The cases of a project."""
 
     def __init__(self, store: Store, images: Images) -> None:
-        self._store = store
+        self._database = store
         self._images = images
 
-    def listed(self, state: str | None = None) -> list[dict[str, Any]]:
-        """Cases in order, of one state if it is named."""
+    def list_cases(self, state: str | None = None) -> list[WorklistCase]:
+        """Cases in order, optionally only those in one state."""
         if state is not None:
-            _check(state)
-        rows = self._store.rows(
+            _check_state(state)
+        rows = self._database.rows(
             f"{_QUERY} WHERE ? IS NULL OR state = ? ORDER BY cases.id", state, state
         )
-        return [_public(row) for row in rows]
+        return [_case_of(row) for row in rows]
 
-    def get(self, case_id: int) -> dict[str, Any]:
-        """One case.
+    def get(self, case_id: int) -> WorklistCase:
+        """The case of that number.
 
         Raises:
             NotFound: no such case.
         """
-        row = self._store.row(f"{_QUERY} WHERE cases.id = ?", case_id)
+        row = None
+        if 0 <= case_id < LARGEST_ID:
+            row = self._database.row(f"{_QUERY} WHERE cases.id = ?", case_id)
         if row is None:
-            raise NotFound("no such case; `GET /v1/cases` lists them")
-        return _public(row)
+            raise NotFound("no such case; `GET /v1/cases` lists the cases of this project")
+        return _case_of(row)
 
-    def add(self, image_id: str) -> dict[str, Any]:
-        """A case at the end of the list; an image is a case once."""
-        self._images.row(image_id)
-        self._store.insert("cases", {"image_id": image_id, "updated": now()}, otherwise="OR IGNORE")
-        row = self._store.row("SELECT id FROM cases WHERE image_id = ?", image_id)
+    def add(self, image_id: str) -> WorklistCase:
+        """Append an image to the list; an image that is already a case is returned as it is."""
+        self._images.get(image_id)
+        values = {"image_id": image_id, "updated": now()}
+        self._database.insert("cases", values, otherwise="OR IGNORE")
+        row = self._database.row("SELECT id FROM cases WHERE image_id = ?", image_id)
         assert row is not None
         return self.get(row["id"])
 
-    def change(self, case_id: int, **changes: str | None) -> dict[str, Any]:
-        """State, comment or annotator of a case."""
+    def update(self, case_id: int, update: CaseUpdate) -> WorklistCase:
+        """Change the state, comment or annotator of a case."""
         self.get(case_id)
-        wanted = {key: value for key, value in changes.items() if value is not None}
-        if "state" in wanted:
-            _check(wanted["state"])
-        self._store.update("cases", case_id, {**wanted, "updated": now()})
+        changes: dict[str, str | float] = {"updated": now()}
+        if update.state is not None:
+            _check_state(update.state)
+            changes["state"] = update.state
+        if update.comment is not None:
+            changes["comment"] = update.comment
+        if update.annotator is not None:
+            changes["annotator"] = update.annotator
+        self._database.update("cases", case_id, changes)
         return self.get(case_id)
 
-    def following(self, after: int | None) -> dict[str, Any] | None:
-        """The next case to do after one, beginning again at the start; None when all are seen to."""
-        todo = self.listed("todo")
-        later = [case for case in todo if after is None or case["case_id"] > after]
-        others = [case for case in todo if case["case_id"] != after]
-        return next(iter(later or others), None)
+    def next_after(self, case_id: int | None) -> WorklistCase | None:
+        """The next case to do after a case, starting over at the end; None if none is left."""
+        todo = self.list_cases("todo")
+        for case in todo:
+            if case_id is None or case.case_id > case_id:
+                return case
+        for case in todo:
+            if case.case_id != case_id:
+                return case
+        return None
 
-    def counts(self) -> dict[str, int]:
-        """How many cases are in each state."""
-        rows = self._store.rows("SELECT state, COUNT(*) AS n FROM cases GROUP BY state")
-        return {
-            state: next((row["n"] for row in rows if row["state"] == state), 0) for state in STATES
-        }
+    def count_by_state(self) -> dict[str, int]:
+        """Number of cases in each state."""
+        rows = self._database.rows("SELECT state, COUNT(*) AS number FROM cases GROUP BY state")
+        counts = dict.fromkeys(map(str, STATES), 0)
+        counts |= {row["state"]: row["number"] for row in rows}
+        return counts
 
 
-def _check(state: str) -> None:
+def _check_state(state: str) -> None:
     if state not in STATES:
-        raise UsageError(f"a case is {', '.join(STATES)}, got {state!r}")
+        raise UsageError(f"unknown case state {state!r}; choose one of {', '.join(STATES)}")
 
 
-def _public(row: Row) -> dict[str, Any]:
-    keys = ("image_id", "name", "state", "comment", "annotator", "updated")
-    return {
-        "case_id": row["id"],
-        **{key: row[key] for key in keys},
-        "seconds": round(row["seconds"], 1),
-    }
+def _case_of(row: Row) -> WorklistCase:
+    return WorklistCase(
+        case_id=row["id"],
+        image_id=row["image_id"],
+        name=row["name"],
+        state=row["state"],
+        comment=row["comment"],
+        annotator=row["annotator"],
+        updated=row["updated"],
+        seconds=round(row["seconds"], 1),
+    )

@@ -1,4 +1,4 @@
-"""Leases: one window at a time works on a session, for as long as it works and is heard of."""
+"""Leases: one window at a time works on a session, as long as it is active and connected."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from segscope.serve.project.database import Store
 
 @dataclass
 class Lease:
-    """One session given to one window.
+    """The right of one window to work on a session.
 
     Attributes:
-        token: what the window shows with each command.
-        acted: when it last did something, by the monotonic clock.
-        heard: when it was last heard of.
+        token: sent by the window with each command.
+        last_action: when it last did something, by the monotonic clock.
+        last_contact: when it last sent anything.
     """
 
     token: str
-    acted: float
-    heard: float
+    last_action: float
+    last_contact: float
 
 
 class Leases:
-    """All leases of a server. They outlive a restart: the clocks begin anew then."""
+    """All leases of a server. They outlive a restart, which sets their clocks to zero."""
 
-    def __init__(self, store: Store, *, idle_s: float, liveness_s: float, most: int) -> None:
+    def __init__(self, store: Store, *, idle_s: float, liveness_s: float, limit: int) -> None:
         self.idle_s = idle_s
         self.liveness_s = liveness_s
         self._store = store
-        self._most = most
+        self._limit = limit
         self._lock = threading.Lock()
         now = time.monotonic()
         self._leases = {
@@ -49,24 +49,24 @@ class Leases:
 
         Raises:
             Busy: another window has it.
-            Full: all leases are given.
+            Full: there are as many leases as the server allows.
         """
         with self._lock:
             self._sweep()
             if session_id in self._leases and not take_over:
                 raise Busy(
-                    'this session is open in another window; close it there, or open it with "take_over": true (the '
-                    "other window then loses it)"
+                    "this session is open in another window; close it there, or open it with "
+                    '"take_over": true (the other window then loses it)'
                 )
-            if session_id not in self._leases and len(self._leases) >= self._most:
-                raise Full(f"all {self._most} places are taken; try again later")
+            if session_id not in self._leases and len(self._leases) >= self._limit:
+                raise Full(f"all {self._limit} leases are in use; try again later")
             now = time.monotonic()
             lease = self._leases[session_id] = Lease(secrets.token_urlsafe(24), now, now)
             self._store.update("sessions", session_id, {"lease": lease.token})
             return lease
 
     def check(self, session_id: str, token: str | None, *, acts: bool = True) -> Lease:
-        """The lease of a request; `acts` says that the person did something.
+        """The lease of a request; `acts` if the person did something.
 
         Raises:
             Expired: no lease, or it ended.
@@ -74,23 +74,23 @@ class Leases:
         with self._lock:
             self._sweep()
             lease = self._leases.get(session_id)
-            if lease is None or not hmac.compare_digest(
-                lease.token.encode(), (token or "").encode()
-            ):
+            client_token = (token or "").encode()
+            if lease is None or not hmac.compare_digest(lease.token.encode(), client_token):
                 raise Expired(
-                    "the lease on this session has ended, or another window has it; open the session again"
+                    "the lease on this session has ended, or another window has it; open the "
+                    "session again"
                 )
-            lease.heard = time.monotonic()
+            lease.last_contact = time.monotonic()
             if acts:
-                lease.acted = lease.heard
+                lease.last_action = lease.last_contact
             return lease
 
     def release(self, session_id: str) -> None:
-        """Give a lease back."""
+        """End a lease."""
         with self._lock:
             self._drop(session_id)
 
-    def taken(self, session_id: str) -> bool:
+    def is_leased(self, session_id: str) -> bool:
         """Whether a window works on a session."""
         with self._lock:
             self._sweep()
@@ -98,12 +98,12 @@ class Leases:
 
     def idle_left_s(self, lease: Lease) -> float:
         """Seconds until a lease ends unless something is done."""
-        return max(0.0, self.idle_s - (time.monotonic() - lease.acted))
+        return max(0.0, self.idle_s - (time.monotonic() - lease.last_action))
 
     def _sweep(self) -> None:
         now = time.monotonic()
         for session_id, lease in list(self._leases.items()):
-            if now - lease.acted > self.idle_s or now - lease.heard > self.liveness_s:
+            if now - lease.last_action > self.idle_s or now - lease.last_contact > self.liveness_s:
                 self._drop(session_id)
 
     def _drop(self, session_id: str) -> None:

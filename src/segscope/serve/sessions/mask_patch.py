@@ -1,5 +1,6 @@
-"""Masks on their way between server and client: only the box that changed, in one of three
-encodings.
+"""MaskPatch: the part of a mask that changed, on its way between server and client.
+
+Only the box of the change is sent, in one of three encodings.
 """
 
 from __future__ import annotations
@@ -9,38 +10,40 @@ import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import PromptError
-from segscope.masks import Runs, decode_runs, encode_runs
+from segscope.io.polygons import fill_even_odd, from_corner_origin
+from segscope.masks import FrameMask, Runs, decode_runs, encode_runs
+from segscope.serve.answers import Bbox, EncodedPatch, Encoding, PatchHeader
 
-Encoding = Literal["bits", "rle", "png"]
-ENCODINGS: tuple[Encoding, ...] = ("bits", "rle", "png")
-Bbox = tuple[int, int, int, int]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Piece:
+class MaskPatch:
     """Part of an object's mask on a frame: it replaces what was inside `bbox` (x0, y0, x1, y1), and
     nothing outside.
 
-    `bbox` None means that nothing changed. `area` is that of the whole mask.
+    Attributes:
+        bbox: None where nothing changed.
+        area: pixels of the whole mask.
+        candidate: number of the candidate that it shows, if it shows one.
     """
 
     frame: int
     object_id: int
     bbox: Bbox | None
-    pixels: NDArray[np.bool_]
+    pixels: Mask
     area: int
     score: float | None = None
     candidate: int | None = None
 
-    def header(self, encoding: Encoding) -> dict[str, Any]:
-        """All but the pixels."""
-        said: dict[str, Any] = {
+    def header(self, encoding: Encoding) -> PatchHeader:
+        """Everything but the pixels."""
+        header: PatchHeader = {
             "frame": self.frame,
             "object_id": self.object_id,
             "bbox": None if self.bbox is None else list(self.bbox),
@@ -48,25 +51,34 @@ class Piece:
             "area": self.area,
             "score": self.score,
         }
-        if self.candidate is None:
-            return said
-        return {**said, "candidate": self.candidate}
+        if self.candidate is not None:
+            header["candidate"] = self.candidate
+        return header
 
     def payload(self, encoding: Encoding) -> bytes:
         """The pixels."""
         if self.bbox is None:
             return b""
-        return packed(self.pixels, encoding)
+        return encode_pixels(self.pixels, encoding)
 
-    def to_json(self, encoding: Encoding) -> dict[str, Any]:
-        """Header and pixels as JSON."""
-        return {
-            **self.header(encoding),
-            "data": base64.b64encode(self.payload(encoding)).decode("ascii"),
-        }
+    def encode(self, encoding: Encoding) -> EncodedPatch:
+        """The patch with its pixels as text, for JSON answers."""
+        return EncodedPatch(
+            frame=self.frame,
+            object_id=self.object_id,
+            bbox=self.bbox,
+            encoding=encoding,
+            data=base64.b64encode(self.payload(encoding)).decode("ascii"),
+            area=self.area,
+            score=self.score,
+            candidate=self.candidate,
+        )
 
 
-def packed(pixels: NDArray[np.bool_], encoding: Encoding) -> bytes:
+# --- encodings -----------------------------------------------------------------------------------
+
+
+def encode_pixels(pixels: Mask, encoding: Encoding) -> bytes:
     """Pixels (row, column) as bytes."""
     if encoding == "bits":
         return zlib.compress(np.packbits(pixels).tobytes(), 1)
@@ -79,43 +91,21 @@ def packed(pixels: NDArray[np.bool_], encoding: Encoding) -> bytes:
     return file.getvalue()
 
 
-def unpacked(
-    data: bytes, size_hw: tuple[int, int], encoding: Encoding = "bits"
-) -> NDArray[np.bool_]:
-    """Pixels (row, column) of `packed`; PNGs are for showing and not read back.
+def decode_pixels(data: bytes, size_hw: tuple[int, int], encoding: Encoding = "bits") -> Mask:
+    """Pixels (row, column) of `encode_pixels`; PNG is for display and not read back.
 
     Raises:
         PromptError: damaged, or of another size.
     """
-    rows, columns = size_hw
-    wanted = f"{rows} rows x {columns} columns"
     if encoding == "rle":
-        if len(data) % 4:
-            raise PromptError("run lengths are four bytes each")
-        runs = np.frombuffer(data, "<u4")
-        if int(runs.sum(dtype=np.uint64)) != rows * columns:
-            raise PromptError(f"run lengths add up to another number of pixels than {wanted}")
-        return decode_runs(runs.astype(np.uint32), size_hw)
-    if encoding != "bits":
-        raise PromptError(f"masks are sent as bits or rle, got {encoding!r}")
-    size = (rows * columns + 7) // 8
-    try:
-        bits = zlib.decompressobj().decompress(data, size + 1)
-    except zlib.error as error:
-        raise PromptError(f"the bits of a mask are damaged: {error}") from error
-    if len(bits) != size:
-        raise PromptError(f"the bits of a mask do not hold {wanted}")
-    return (
-        np.unpackbits(np.frombuffer(bits, np.uint8), count=rows * columns)
-        .astype(bool)
-        .reshape(size_hw)
-    )
+        return _decode_rle(data, size_hw)
+    if encoding == "bits":
+        return _decode_bits(data, size_hw)
+    raise PromptError(f"masks are sent as bits or rle, got {encoding!r}")
 
 
-def from_text(
-    text: str, size_hw: tuple[int, int], encoding: Encoding = "bits"
-) -> NDArray[np.bool_]:
-    """`unpacked` of base64 text.
+def decode_text(text: str, size_hw: tuple[int, int], encoding: Encoding = "bits") -> Mask:
+    """`decode_pixels` of base64 text.
 
     Raises:
         PromptError: damaged, or of another size.
@@ -123,50 +113,96 @@ def from_text(
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise PromptError(f"the data of a mask are not base64: {error}") from error
-    return unpacked(data, size_hw, encoding)
+        raise PromptError(f"the data of a mask is not base64: {error}") from error
+    return decode_pixels(data, size_hw, encoding)
 
 
-def whole(frame: int, object_id: int, mask: NDArray[np.bool_], **more: Any) -> Piece:
+def _decode_rle(data: bytes, size_hw: tuple[int, int]) -> Mask:
+    if len(data) % 4:
+        raise PromptError("run lengths are four bytes each")
+    runs = np.frombuffer(data, "<u4")
+    rows, columns = size_hw
+    if int(runs.sum(dtype=np.uint64)) != rows * columns:
+        raise PromptError(f"run lengths do not add up to {rows} rows x {columns} columns of pixels")
+    return decode_runs(runs.astype(np.uint32), size_hw)
+
+
+def _decode_bits(data: bytes, size_hw: tuple[int, int]) -> Mask:
+    rows, columns = size_hw
+    size = (rows * columns + 7) // 8
+    try:
+        # one byte more than expected is enough to notice that there are too many
+        bits = zlib.decompressobj().decompress(data, size + 1)
+    except zlib.error as error:
+        raise PromptError(f"the bits of a mask are damaged: {error}") from error
+    if len(bits) != size:
+        raise PromptError(f"the bits of a mask are not {rows} rows x {columns} columns")
+    pixels = np.unpackbits(np.frombuffer(bits, np.uint8), count=rows * columns)
+    return pixels.astype(bool).reshape(size_hw)
+
+
+# --- making patches ------------------------------------------------------------------------------
+
+
+def whole_patch(
+    frame: int,
+    object_id: int,
+    mask: Mask,
+    *,
+    score: float | None = None,
+    candidate: int | None = None,
+) -> MaskPatch:
     """A mask in its tight box; for clients that have none yet."""
-    return _cut(frame, object_id, mask, box_of(mask), more)
+    bbox = box_of(mask)
+    return MaskPatch(frame, object_id, bbox, _cut(mask, bbox), int(mask.sum()), score, candidate)
 
 
-def difference(
+def difference_patch(
     frame: int,
     object_id: int,
     before: Runs | None,
     after: Runs | None,
     size_hw: tuple[int, int],
-    **more: Any,
-) -> Piece | None:
-    """What a client must change to have the mask `after` in the place of `before`; None when they
-    are the same.
+    *,
+    score: float | None = None,
+) -> MaskPatch | None:
+    """What a client must change to get from the mask `before` to `after`; None when they are the
+    same.
     """
     if before is None and after is None:
         return None
     if before is not None and after is not None and np.array_equal(before, after):
         return None
-    nothing = np.zeros(size_hw, bool)
-    if before is None:
-        old = nothing
-    else:
-        old = decode_runs(before, size_hw)
-    if after is None:
-        new = nothing
-    else:
-        new = decode_runs(after, size_hw)
-    return _cut(frame, object_id, new, box_of(old ^ new), more)
+    old = _decode_or_empty(before, size_hw)
+    new = _decode_or_empty(after, size_hw)
+    bbox = box_of(old ^ new)
+    return MaskPatch(frame, object_id, bbox, _cut(new, bbox), int(new.sum()), score)
 
 
-def _cut(
-    frame: int, object_id: int, mask: NDArray[np.bool_], bbox: Bbox | None, more: dict[str, Any]
-) -> Piece:
-    x0, y0, x1, y1 = bbox or (0, 0, 0, 0)
-    return Piece(frame, object_id, bbox, mask[y0:y1, x0:x1], int(mask.sum()), **more)
+def candidate_patches(answer: FrameMask) -> tuple[MaskPatch, ...]:
+    """The answer and the other masks that its prompts may mean, numbered from 0."""
+    masks = [(answer.mask, answer.score)]
+    masks += [(logits > 0, score) for logits, score in answer.candidates]
+    return tuple(
+        whole_patch(
+            answer.frame,
+            answer.object_id,
+            mask,
+            score=round(float(score), 4),
+            candidate=number,
+        )
+        for number, (mask, score) in enumerate(masks)
+    )
 
 
-def box_of(mask: NDArray[np.bool_]) -> Bbox | None:
+def apply_patch(canvas: Mask, patch: MaskPatch) -> None:
+    """Do what a client does with a patch."""
+    if patch.bbox is not None:
+        x0, y0, x1, y1 = patch.bbox
+        canvas[y0:y1, x0:x1] = patch.pixels
+
+
+def box_of(mask: Mask) -> Bbox | None:
     """Tight half-open box (x0, y0, x1, y1) of a mask, or None when it is empty."""
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
@@ -175,21 +211,27 @@ def box_of(mask: NDArray[np.bool_]) -> Bbox | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def put(canvas: NDArray[np.bool_], piece: Piece) -> None:
-    """Do what a client does with a piece."""
-    if piece.bbox is not None:
-        x0, y0, x1, y1 = piece.bbox
-        canvas[y0:y1, x0:x1] = piece.pixels
+def _cut(mask: Mask, bbox: Bbox | None) -> Mask:
+    if bbox is None:
+        return mask[:0, :0]
+    x0, y0, x1, y1 = bbox
+    return mask[y0:y1, x0:x1]
+
+
+def _decode_or_empty(runs: Runs | None, size_hw: tuple[int, int]) -> Mask:
+    if runs is None:
+        return np.zeros(size_hw, bool)
+    return decode_runs(runs, size_hw)
 
 
 # --- drawing -------------------------------------------------------------------------------------
 
 
-def drawn(
+def draw_mask(
     size_hw: tuple[int, int],
     strokes: Sequence[tuple[Sequence[tuple[float, float]], float]] = (),
     polygon: Sequence[tuple[float, float]] = (),
-) -> NDArray[np.bool_]:
+) -> Mask:
     """Pixels whose centres a round brush or a polygon covers.
 
     Args:
@@ -197,25 +239,24 @@ def drawn(
         strokes: ((x, y), ...) and width of the brush in pixels.
         polygon: its corners, or none.
     """
-    from PIL import Image, ImageDraw
-
     canvas = np.zeros(size_hw, bool)
     for xy, width in strokes:
         points = np.asarray(xy, np.float64)
-        for start, end in zip(points, points[1:] if len(points) > 1 else points, strict=False):
-            _brush(canvas, start, end, width / 2)
+        ends = points
+        if len(points) > 1:
+            ends = points[1:]
+        for start, end in zip(points, ends, strict=False):
+            _draw_line(canvas, start, end, width / 2)
     if len(polygon) >= 3:
-        page = Image.new("1", size_hw[::-1])
-        # Pillow draws through pixel centres; ours lie at half pixels
-        ImageDraw.Draw(page).polygon([(x - 0.5, y - 0.5) for x, y in polygon], fill=1)
-        canvas |= np.asarray(page, bool)
+        corners = np.asarray(polygon, np.float64)
+        canvas |= fill_even_odd([from_corner_origin(corners)], size_hw)
     return canvas
 
 
-def _brush(
-    canvas: NDArray[np.bool_], start: NDArray[np.float64], end: NDArray[np.float64], radius: float
+def _draw_line(
+    canvas: Mask, start: NDArray[np.float64], end: NDArray[np.float64], radius: float
 ) -> None:
-    """Pixels nearer than `radius` to a line; at least those that the line runs through at its ends."""
+    """Pixels nearer than `radius` to a line; at least those at its ends."""
     height, width = canvas.shape
     low = np.floor(np.minimum(start, end) - radius - 1).astype(int)
     high = np.ceil(np.maximum(start, end) + radius + 1).astype(int)
@@ -226,8 +267,9 @@ def _brush(
     y, x = np.mgrid[y0:y1, x0:x1] + 0.5
     along = end - start
     length = float(along @ along)
-    t = 0.0
+    share = 0.0
     if length:
-        t = np.clip(((x - start[0]) * along[0] + (y - start[1]) * along[1]) / length, 0, 1)
-    away = np.hypot(x - (start[0] + t * along[0]), y - (start[1] + t * along[1]))
-    canvas[y0:y1, x0:x1] |= away <= max(radius, 0.5)
+        offset = (x - start[0]) * along[0] + (y - start[1]) * along[1]
+        share = np.clip(offset / length, 0, 1)
+    distance = np.hypot(x - (start[0] + share * along[0]), y - (start[1] + share * along[1]))
+    canvas[y0:y1, x0:x1] |= distance <= max(radius, 0.5)

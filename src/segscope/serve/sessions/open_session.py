@@ -1,5 +1,6 @@
-"""Document: an open session. Commands in, what changed on the screen out, once the command is on
-disk.
+"""OpenSession: a session in memory.
+
+Commands go in; what changed on the screen comes out, once the command is on disk.
 """
 
 from __future__ import annotations
@@ -8,54 +9,67 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import PromptError, UsageError
+from segscope.errors import UsageError
 from segscope.masks import FrameMask, Masks, Runs, decode_runs
-from segscope.prompts import MaskPrompt, Prompt
+from segscope.predict.propagation import PropagationRange
+from segscope.prompts import Prompt
+from segscope.serve.answers import ObjectInfo
 from segscope.serve.errors import Busy, NotFound
-from segscope.serve.sessions import mask_patch
-from segscope.serve.sessions.mask_patch import Piece
-from segscope.serve.sessions.model_pool import Turnstile, Urgency
-from segscope.serve.sessions.result import Outcome, candidates_of, object_row, together
+from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
+from segscope.serve.sessions.mask_patch import (
+    MaskPatch,
+    candidate_patches,
+    difference_patch,
+    whole_patch,
+)
+from segscope.serve.sessions.object_info import describe_object
+from segscope.serve.sessions.protection import check_removable, check_unprotected, choose_tracked
+from segscope.serve.sessions.result import CommandResult, merge_results
 from segscope.session import Interaction
+from segscope.session.commands import Accept, Remove
+from segscope.session.log_entry import Command
 from segscope.session.mask_delta import changed_frames
 
-MOST_SENT = (
-    24  # frames whose changed masks come with one answer; of further ones only the numbers are sent
-)
-ABOUT = ("colour", "code", "visible", "comment", "locked")
+MAX_FRAMES_SENT = 24  # whose changed masks come with one answer; further ones are named as stale
 
-Shown = Mapping[int, Runs]
+VisibleMasks = Mapping[int, Runs]
+
+
+@dataclass(frozen=True)
+class FrameChanges:
+    """What a propagation changed on a frame."""
+
+    frame: int
+    patches: list[MaskPatch]
 
 
 @dataclass
-class Document:
+class OpenSession:
     """One session in memory. All methods may be called from several threads.
 
     Attributes:
         work: the interaction; its log is the session.
-        turnstile: of the engine's device.
+        device: the queue of the engine's device.
         folder: where the log and the saved state lie.
-        touched: when it was last used, by the monotonic clock.
+        last_used: by the monotonic clock.
         unsaved_s: seconds of work since the state was last saved.
     """
 
     work: Interaction
-    turnstile: Turnstile
+    device: DeviceQueue
     folder: Path
-    touched: float = field(default_factory=time.monotonic)
+    last_used: float = field(default_factory=time.monotonic)
     unsaved_s: float = 0.0
-    _lock: Turnstile = field(default_factory=Turnstile)  # always taken before the device's
-    _shown: dict[int, Shown] = field(default_factory=dict)
-    _carrying: bool = False
+    _lock: DeviceQueue = field(default_factory=DeviceQueue)  # always taken before the device's
+    _visible: dict[int, VisibleMasks] = field(default_factory=dict)  # as clients have them
+    _propagating: bool = False
 
-    # --- looking ---------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     @property
     def frames(self) -> int:
@@ -65,315 +79,269 @@ class Document:
     def size_hw(self) -> tuple[int, int]:
         return self.work.stack.size_hw
 
-    def shown(self, frame: int) -> Shown:
-        """Masks by object as they are shown and exported."""
+    def visible_masks(self, frame: int) -> VisibleMasks:
+        """Masks by object as they are displayed and exported."""
         if not 0 <= frame < self.frames:
             raise UsageError(f"frame {frame} of a stack with frames 0 to {self.frames - 1}")
         with self._lock:
-            if frame not in self._shown:
-                self._shown[frame] = self.work.shown(frame)
-            return self._shown[frame]
+            if frame not in self._visible:
+                self._visible[frame] = self.work.visible_masks(frame)
+            return self._visible[frame]
 
-    def masks_on(self, frame: int) -> list[Piece]:
+    def masks_on(self, frame: int) -> list[MaskPatch]:
         """Masks of a frame, each in its tight box."""
         with self._lock:
             return [
-                mask_patch.whole(
+                whole_patch(
                     frame,
                     object_id,
                     decode_runs(runs, self.size_hw),
                     score=self._score(frame, object_id),
                 )
-                for object_id, runs in self.shown(frame).items()
+                for object_id, runs in self.visible_masks(frame).items()
             ]
+
+    def mask(self, frame: int, object_id: int) -> NDArray[np.bool_]:
+        """The mask of an object as it is displayed, empty where it has none."""
+        runs = self.visible_masks(frame).get(object_id)
+        if runs is None:
+            return np.zeros(self.size_hw, bool)
+        return decode_runs(runs, self.size_hw)
 
     def labels(self, frame: int) -> NDArray[np.uint16]:
         """Label map of a frame as a label file would have it."""
         canvas = np.zeros(self.size_hw, np.uint16)
-        for object_id, runs in sorted(self.shown(frame).items()):
+        for object_id, runs in sorted(self.visible_masks(frame).items()):
             canvas[decode_runs(runs, self.size_hw)] = object_id
         return canvas
 
     def masks(self, objects: Iterable[int] | None = None) -> Masks:
-        """All masks, for export; of these objects only, where they are named."""
+        """All masks for export, or those of some objects."""
         with self._lock:
-            self._idle()
-            found = self.work.masks()
+            self._check_idle()
+            masks = self.work.masks()
         if objects is None:
-            return found
-        chosen = set(objects)
-        missing = chosen - set(found.object_ids)
-        if missing:
-            raise NotFound(f"no objects {sorted(missing)}; there are {list(found.object_ids)}")
-        return replace(
-            found,
-            runs={key: runs for key, runs in found.runs.items() if key[1] in chosen},
-            names={key: name for key, name in found.names.items() if key in chosen},
-            scores={key: score for key, score in found.scores.items() if key[1] in chosen},
-        )
+            return masks
+        return select_objects(masks, set(objects))
 
     def objects(
         self, chosen: Iterable[int] | None = None, *, with_frames: bool = True
-    ) -> list[dict[str, Any]]:
-        """What is known of each object, or of those that are named and there."""
+    ) -> list[ObjectInfo]:
+        """Describe each object, or those of the chosen ones that exist."""
         with self._lock:
-            tracks = sorted(self.work.tracks.items())
-            wanted = None
-            if chosen is not None:
-                wanted = set(chosen)
-            geometry = None
-            if self.frames > 1:
-                geometry = self.work.stack.geometry
-            return [
-                object_row(i, track, geometry, with_frames=with_frames)
-                for i, track in tracks
-                if wanted is None or i in wanted
-            ]
+            states = sorted(self.work.objects.items())
+        if chosen is not None:
+            selected = set(chosen)
+            states = [item for item in states if item[0] in selected]
+        geometry = None
+        if self.frames > 1:
+            geometry = self.work.stack.geometry
+        return [
+            describe_object(object_id, obj, geometry, with_frames=with_frames)
+            for object_id, obj in states
+        ]
+
+    def free_id(self) -> int:
+        """The lowest object number that is not used."""
+        used = set(self.work.objects)
+        return next(number for number in range(1, 65536) if number not in used)
 
     def _score(self, frame: int, object_id: int) -> float | None:
-        track = self.work.tracks.get(object_id)
-        answer = None
-        if track is not None:
-            answer = track.answers.get(frame)
-        if answer is None:
+        obj = self.work.objects.get(object_id)
+        if obj is None or frame not in obj.answers:
             return None
-        return round(float(answer.score), 4)
+        return round(float(obj.answers[frame].score), 4)
 
     # --- commands --------------------------------------------------------------------------------
 
-    def add(
-        self, prompts: Sequence[Prompt], *, force: bool = False, candidates: bool = False
-    ) -> Outcome:
-        """Prompts that are kept."""
-        with self._lock:
-            self._allowed(((prompt.frame, prompt.object_id) for prompt in prompts), force)
-            frames = {prompt.frame for prompt in prompts}
-            return self._do(lambda: self.work.add(*prompts), frames, candidates=candidates)
+    def execute(
+        self, command: Command, *, force: bool = False, candidates: bool = False
+    ) -> CommandResult:
+        """Do a command.
 
-    def hover(
-        self, prompts: Sequence[Prompt], *, instead: bool = False, candidates: bool = False
-    ) -> Outcome:
-        """What prompts would give."""
-        with self.turn(Urgency.HOVER) as waited:
-            start = time.perf_counter()
-            found = self.work.preview(*prompts, instead=instead)
-            worked = time.perf_counter() - start
-        piece = mask_patch.whole(
-            found.frame, found.object_id, found.mask, score=round(float(found.score), 4)
-        )
-        if candidates:
-            others = candidates_of(found)
-        else:
-            others = ()
-        return Outcome(found, (piece,), candidates=others, waited_s=waited, worked_s=worked)
+        Args:
+            force: also on masks that are accepted or locked.
+            candidates: give the other masks that its prompts may mean, too.
 
-    def replace(
-        self, frame: int, object_id: int, prompts: Sequence[Prompt], *, force: bool = False
-    ) -> Outcome:
-        """Other prompts in the place of those of an object on a frame."""
-        with self._lock:
-            self._allowed([(frame, object_id)], force)
-            return self._do(lambda: self.work.replace(frame, object_id, prompts), {frame})
-
-    def choose(self, frame: int, object_id: int, index: int, *, force: bool = False) -> Outcome:
-        """Another of the candidates."""
-        with self._lock:
-            self._allowed([(frame, object_id)], force)
-            return self._do(lambda: self.work.choose(frame, object_id, index), {frame})
-
-    def clear(self, frame: int, object_id: int, *, force: bool = False) -> Outcome:
-        """Forget prompts and mask of an object on a frame."""
-        with self._lock:
-            self._allowed([(frame, object_id)], force)
-            return self._do(lambda: self.work.clear(frame, object_id), {frame})
-
-    def paint(
-        self,
-        frame: int,
-        object_id: int,
-        pixels: NDArray[np.bool_],
-        *,
-        erase: bool = False,
-        force: bool = False,
-    ) -> Outcome:
-        """Add pixels to the mask of an object, or take them away."""
-        with self._lock:
-            shown = self.shown(frame).get(object_id)
-            if shown is None:
-                now = np.zeros(self.size_hw, bool)
-            else:
-                now = decode_runs(shown, self.size_hw)
-            if erase:
-                mask = now & ~pixels
-            else:
-                mask = now | pixels
-            return self.add([MaskPrompt(mask, frame, object_id)], force=force)
-
-    def add_found(self, frame: int, found: Masks) -> Outcome:
-        """Make masks of a frame (their frame 0) objects in one step.
-
-        Pixels of objects stay theirs; a mask that mostly lies on them is none.
-        """
-        masks = [
-            (found.mask(0, number), found.scores.get((0, number), 0.5))
-            for number in found.object_ids
-        ]
-        with self._lock:
-            free = np.ones(self.size_hw, bool)
-            for runs in self.shown(frame).values():
-                free &= ~decode_runs(runs, self.size_hw)
-            new = [
-                (mask & free, score)
-                for mask, score in masks
-                if (mask & free).sum() > mask.sum() / 2
-            ]
-            first = max([0, *self.work.tracks]) + 1
-            prompts = [
-                unseen(mask, frame, number, score)
-                for number, (mask, score) in enumerate(new, first)
-            ]
-            if prompts:
-                return self.add(prompts)
-            return Outcome()
-
-    def add_classes(self, found: Mapping[int, Masks]) -> Outcome:
-        """Classes by frame (in frame 0 of each) as objects: the one that has a class's name, or a
-        new one. One step.
-
-        Pixels of objects stay theirs. Frames where the object of a class has a mask stay as they
-        are, and so does an object that is locked.
+        Raises:
+            Busy: accepted or locked masks, or a propagation is running.
+            NotFound: the object to remove does not exist.
+            PromptError, UsageError: it cannot be done.
+            WriteError: the log cannot be written.
         """
         with self._lock:
-            numbers = {
-                track.name: i
-                for i, track in sorted(self.work.tracks.items(), reverse=True)
-                if track.name
-            }
-            outcomes = list[Outcome]()
-            prompts = list[Prompt]()
-            for frame, masks in sorted(found.items()):
-                free = self.labels(frame) == 0
-                for number in masks.object_ids:
-                    name = masks.names[number]
-                    mask = masks.mask(0, number) & free
-                    track = self.work.tracks.get(numbers.get(name, 0))
-                    kept = track is not None and (
-                        track.locked or frame in track.answers or frame in track.accepted
-                    )
-                    if kept or not mask.any():
-                        continue
-                    if name not in numbers:
-                        numbers[name] = max([0, *self.work.tracks]) + 1
-                        outcomes.append(self.describe(numbers[name], label=name))
-                    prompts.append(
-                        unseen(mask, frame, numbers[name], masks.scores.get((0, number), 0.5))
-                    )
-            if prompts:
-                return together([*outcomes, self.add(prompts)])
-            return Outcome()
+            if isinstance(command, Remove):
+                check_removable(self.work.objects, command.object_id, force=force)
+            elif not force:
+                check_unprotected(self.work.objects, command.places)
+            result = self._apply(lambda: self.work.execute(command), command.frames)
+        if candidates and result.answer is not None:
+            return replace(result, candidates=candidate_patches(result.answer))
+        return result
 
     def accept(
-        self, frames: Iterable[int], object_ids: Iterable[int] | None, *, accepted: bool = True
-    ) -> Outcome:
-        """Freeze what is shown on frames, or thaw it; one step a frame."""
-        outcomes = []
+        self, frames: Iterable[int], object_ids: Sequence[int] | None, *, accepted: bool = True
+    ) -> CommandResult:
+        """Accept the masks of frames as they are displayed, or withdraw that; one command a frame.
+
+        Args:
+            object_ids: default all that have a mask there.
+        """
+        results = []
         with self._lock:
             for frame in sorted(set(frames)):
-                self.shown(frame)
-                there = [i for i, track in self.work.tracks.items() if frame in track.answers]
-                if object_ids is None:
-                    chosen = there
-                else:
-                    chosen = list(object_ids)
+                self.visible_masks(frame)  # refuses frames that do not exist
+                chosen = object_ids
+                if chosen is None:
+                    chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
                 if not chosen:
                     raise UsageError(
-                        f"there is no mask on frame {frame} to accept; draw an empty one to say so"
+                        f"frame {frame} has no mask to accept; draw an empty one to say that "
+                        "there is no object"
                     )
-                outcomes.append(
-                    self._do(partial(self.work.accept, frame, chosen, accepted=accepted), {frame})
-                )
-        if not outcomes:
+                command = Accept(frame, tuple(sorted(chosen)), accepted)
+                results.append(self.execute(command))
+        if not results:
             raise UsageError("name at least one frame")
-        return together(outcomes)
+        return merge_results(results)
 
-    def undo(self, frame: int | None, *, redo: bool = False) -> Outcome | None:
-        """Take back the latest command, or do it again; None when there is none."""
+    def undo(self, frame: int | None) -> CommandResult | None:
+        """Undo the latest command; None when there is none. `frame` is the one in view."""
+        return self._step(self.work.undo, frame)
+
+    def redo(self, frame: int | None) -> CommandResult | None:
+        """Redo the command that was undone last; None when there is none."""
+        return self._step(self.work.redo, frame)
+
+    def preview(
+        self, prompts: Sequence[Prompt], *, instead: bool = False, candidates: bool = False
+    ) -> CommandResult:
+        """What prompts would give; nothing is stored."""
+        with self.turn(Urgency.HOVER) as waited:
+            start = time.perf_counter()
+            answer = self.work.preview(*prompts, instead=instead)
+            worked = time.perf_counter() - start
+        score = round(float(answer.score), 4)
+        patch = whole_patch(answer.frame, answer.object_id, answer.mask, score=score)
+        others: tuple[MaskPatch, ...] = ()
+        if candidates:
+            others = candidate_patches(answer)
+        return CommandResult(answer, (patch,), candidates=others, waited_s=waited, worked_s=worked)
+
+    def _step(self, step: Callable[[], bool], frame: int | None) -> CommandResult | None:
+        done = False
+
+        def work() -> None:
+            nonlocal done
+            done = step()
+
+        focus: frozenset[int] = frozenset()
+        if frame is not None:
+            focus = frozenset({frame})
         with self._lock:
-            done = False
+            result = self._apply(work, focus)
+        if done:
+            return result
+        return None
 
-            def step() -> None:
-                nonlocal done
-                if redo:
-                    done = self.work.redo()
-                else:
-                    done = self.work.undo()
+    def _apply(self, step: Callable[[], FrameMask | None], focus: frozenset[int]) -> CommandResult:
+        """Do a step of work on the device, and compare what is visible before and after it.
 
-            outcome = self._do(step, set() if frame is None else {frame})
-            if done:
-                return outcome
-            return None
+        Args:
+            focus: frames whose changed masks are always sent.
+        """
+        self._check_idle()
+        with self.device.turn(Urgency.CLICK) as waited:
+            start = time.perf_counter()
+            for frame in focus:
+                if 0 <= frame < self.frames:
+                    self.visible_masks(frame)
+            before = dict(self.work.objects)
+            answer = step()
+            after = self.work.objects
+            changes, stale = self._compare(changed_frames(before, after), focus)
+            worked = time.perf_counter() - start
+        self.last_used = time.monotonic()
+        self.unsaved_s += worked
+        touched = [i for i in {*before, *after} if before.get(i) is not after.get(i)]
+        return CommandResult(
+            answer=answer,
+            changes=tuple(changes),
+            stale=tuple(stale),
+            touched=tuple(sorted(touched)),
+            waited_s=waited,
+            worked_s=worked,
+        )
 
-    def describe(
-        self, object_id: int, *, label: str | None = None, about: Mapping[str, Any] | None = None
-    ) -> Outcome:
-        """Label, colour, code, lock, visibility and comment of an object; makes it if need be."""
-        with self._lock:
-            return self._do(
-                lambda: self.work.describe(object_id, name=label, **(about or {})), set()
+    def _compare(
+        self, frames: set[int], focus: frozenset[int]
+    ) -> tuple[list[MaskPatch], list[int]]:
+        """Patches of the frames that are sent, and the numbers of the other frames."""
+        patches: list[MaskPatch] = []
+        stale: list[int] = []
+        ordered = sorted(frames, key=lambda frame: (frame not in focus, frame))
+        for number, frame in enumerate(ordered):
+            if frame in self._visible and (number < MAX_FRAMES_SENT or frame in focus):
+                patches += self._refresh(frame)
+            else:
+                self._visible.pop(frame, None)
+                stale.append(frame)
+        return patches, stale
+
+    def _refresh(self, frame: int) -> list[MaskPatch]:
+        """Patches from what clients have of a frame to its present masks."""
+        before = self._visible.get(frame, {})
+        after = self.work.visible_masks(frame)
+        self._visible[frame] = after
+        patches = []
+        for object_id in sorted({*before, *after}):
+            patch = difference_patch(
+                frame,
+                object_id,
+                before.get(object_id),
+                after.get(object_id),
+                self.size_hw,
+                score=self._score(frame, object_id),
             )
-
-    def remove(self, object_id: int, *, force: bool = False) -> Outcome:
-        """Forget an object."""
-        with self._lock:
-            self._known(object_id)
-            if not force:
-                self._unlocked(object_id)
-                if self.work.tracks[object_id].accepted:
-                    raise Busy(
-                        f'object {object_id} has accepted masks; say "force": true to remove it all the same'
-                    )
-            return self._do(lambda: self.work.remove(object_id), set())
-
-    def free_id(self) -> int:
-        """The lowest object number that is not taken."""
-        taken = set(self.work.tracks)
-        return next(number for number in range(1, 65536) if number not in taken)
+            if patch is not None:
+                patches.append(patch)
+        return patches
 
     # --- propagation -----------------------------------------------------------------------------
 
     def propagate(
-        self, cancelled: Callable[[], bool], **options: Any
-    ) -> Iterator[tuple[int, list[Piece], float]]:
-        """Carry objects from frame to frame: (frame, what changed on it, seconds of work).
+        self,
+        frames: PropagationRange,
+        objects: Sequence[int] | None,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[FrameChanges]:
+        """Track objects from frame to frame; `end_propagation` must follow.
 
-        `cancelled` is asked before each frame. Options as of `Interaction.propagate`.
+        Args:
+            objects: ids; None for all that are prompted and not locked.
+            cancelled: checked before each frame.
         """
         with self._lock:
-            self._idle()
-            chosen = options.get("objects")
-            locked = [i for i, track in self.work.tracks.items() if track.locked]
-            if chosen is None:
-                chosen = [
-                    i for i, track in self.work.tracks.items() if not track.locked and track.anchors
-                ]
-            elif set(chosen) & set(locked):
-                raise Busy(
-                    f"objects {sorted(set(chosen) & set(locked))} are locked; unlock them to carry them"
-                )
-            if not chosen:
-                raise PromptError("nothing to propagate: prompt an object on some frame first")
-            found = self.work.propagate(**{**options, "objects": chosen})
-            self._carrying = True
-        return self._frames(found, cancelled)
+            self._check_idle()
+            chosen = choose_tracked(self.work.objects, objects)
+            masks = self.work.propagate(
+                frames.direction,
+                start=frames.start,
+                within=frames.within,
+                objects=chosen,
+                rules=frames.rules,
+            )
+            self._propagating = True
+        return self._follow(masks, cancelled)
 
     def end_propagation(self) -> None:
-        """Let commands in again."""
-        self._carrying = False
+        """Admit commands again."""
+        self._propagating = False
 
-    def _frames(
-        self, found: Iterator[FrameMask], cancelled: Callable[[], bool]
-    ) -> Iterator[tuple[int, list[Piece], float]]:
-        last = None
+    def _follow(
+        self, masks: Iterator[FrameMask], cancelled: Callable[[], bool]
+    ) -> Iterator[FrameChanges]:
+        previous = None
         try:
             while True:
                 if cancelled():
@@ -382,128 +350,77 @@ class Document:
                     start = time.perf_counter()
                     if cancelled():
                         self.work.cancel()
-                    item = next(found, None)
-                    worked = time.perf_counter() - start
-                    self.unsaved_s += worked
-                    self.touched = time.monotonic()
-                    if item is None:
+                    mask = next(masks, None)
+                    self.unsaved_s += time.perf_counter() - start
+                    self.last_used = time.monotonic()
+                    if mask is None:
                         return
-                    if item.frame == last:
-                        changed = []
-                    else:
-                        changed = self._refreshed(item.frame)
-                if item.frame != last:
-                    last = item.frame
-                    yield item.frame, changed, worked
+                    if mask.frame == previous:  # another object on the same frame
+                        continue
+                    changes = FrameChanges(mask.frame, self._refresh(mask.frame))
+                previous = mask.frame
+                yield changes
         finally:
             with self._lock:
-                found.close()  # type: ignore[attr-defined]
+                masks.close()  # type: ignore[attr-defined]
 
-    def _refreshed(self, frame: int) -> list[Piece]:
-        """What looks different on a frame since it was last looked at."""
-        before = self._shown.get(frame, {})
-        after = self._shown[frame] = self.work.shown(frame)
-        return self._differences(frame, before, after)
-
-    def _differences(self, frame: int, before: Shown, after: Shown) -> list[Piece]:
-        found = [
-            mask_patch.difference(
-                frame, i, before.get(i), after.get(i), self.size_hw, score=self._score(frame, i)
-            )
-            for i in sorted({*before, *after})
-        ]
-        return [piece for piece in found if piece is not None]
-
-    # --- how a command is done -------------------------------------------------------------------
+    # --- who may go ahead ------------------------------------------------------------------------
 
     @contextmanager
     def turn(self, urgency: Urgency) -> Iterator[float]:
-        """The device and the document, for oneself."""
-        with (
-            self._lock.pass_through(urgency) as first,
-            self.turnstile.pass_through(urgency) as second,
-        ):
+        """Hold the session and the device inside the block; gives the seconds waited."""
+        with self._lock.turn(urgency) as first, self.device.turn(urgency) as second:
             yield first + second
 
-    def _do(self, step: Callable[[], Any], focus: set[int], *, candidates: bool = False) -> Outcome:
-        self._idle()
-        with self.turnstile.pass_through(Urgency.CLICK) as waited:
-            start = time.perf_counter()
-            for frame in focus:
-                if 0 <= frame < self.frames:
-                    self.shown(frame)
-            before = dict(self.work.tracks)
-            found = step()
-            after = self.work.tracks
-            changes, stale = self._changes(changed_frames(before, after), focus)
-            touched = tuple(
-                sorted(i for i in {*before, *after} if before.get(i) is not after.get(i))
-            )
-            worked = time.perf_counter() - start
-        self.touched = time.monotonic()
-        self.unsaved_s += worked
-        if not (isinstance(found, FrameMask)):
-            found = None
-        if candidates and found is not None:
-            others = candidates_of(found)
-        else:
-            others = ()
-        return Outcome(found, tuple(changes), tuple(stale), others, touched, waited, worked)
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other threads out of the session inside the block."""
+        with self._lock:
+            yield
 
-    def _changes(self, frames: set[int], focus: set[int]) -> tuple[list[Piece], list[int]]:
-        changes: list[Piece] = []
-        stale: list[int] = []
-        ordered = sorted(frames, key=lambda frame: (frame not in focus, frame))
-        for number, frame in enumerate(ordered):
-            if frame in self._shown and (number < MOST_SENT or frame in focus):
-                changes += self._refreshed(frame)
-            else:
-                self._shown.pop(frame, None)
-                stale.append(frame)
-        return changes, stale
-
-    def _allowed(self, places: Iterable[tuple[int, int]], force: bool) -> None:
-        if force:
-            return
-        for frame, object_id in places:
-            self._unlocked(object_id)
-            track = self.work.tracks.get(object_id)
-            if track is not None and frame in track.accepted:
-                raise Busy(
-                    f'the mask of object {object_id} on frame {frame} is accepted; take that back, or say "force": true'
-                )
-
-    def _unlocked(self, object_id: int) -> None:
-        track = self.work.tracks.get(object_id)
-        if track is not None and track.locked:
-            raise Busy(f'object {object_id} is locked; unlock it, or say "force": true')
-
-    def _known(self, object_id: int) -> None:
-        if object_id not in self.work.tracks:
-            raise NotFound(f"no object {object_id}; there are {sorted(self.work.tracks)}")
-
-    def _idle(self) -> None:
-        if self._carrying or self.work.running:
+    def _check_idle(self) -> None:
+        if self._propagating or self.work.history.propagating:
             raise Busy(
-                "a propagation is under way; let it end, or cancel it, before the next command"
+                "a propagation is running; wait until it ends, or cancel it, before the next "
+                "command"
             )
 
-    # --- keeping ---------------------------------------------------------------------------------
+    # --- saving and closing ----------------------------------------------------------------------
 
     def save_state(self) -> None:
-        """Spare a later opening the work of running the log again."""
+        """Spare a later opening the work of computing the log again."""
         with self._lock:
-            if self._carrying or self.unsaved_s == 0.0:
+            if self._propagating or self.unsaved_s == 0.0:
                 return
             self.work.save_state(self.folder / "state.safetensors")
             self.unsaved_s = 0.0
 
+    def memory_bytes(self) -> int:
+        """About how much memory it takes."""
+        source = self.work.stack.source
+        pixels = 0
+        if isinstance(source, np.ndarray):
+            pixels = source.nbytes
+        return self.work.memory_bytes + pixels + 2**20
+
     def close(self) -> None:
-        """Give memory and disk space back; the log is complete at all times."""
+        """Free memory and disk space; the log is complete at all times."""
         with self._lock:
             self.work.close()
 
 
-def unseen(mask: NDArray[np.bool_], frame: int, object_id: int, score: float) -> MaskPrompt:
-    """A mask of a network that nobody has looked at: never quite sure."""
-    return MaskPrompt(mask, frame, object_id, score=round(min(max(score, 0.0), 0.999), 4))
+def select_objects(masks: Masks, object_ids: set[int]) -> Masks:
+    """The masks of some objects.
+
+    Raises:
+        NotFound: an object does not exist.
+    """
+    missing = object_ids - set(masks.object_ids)
+    if missing:
+        raise NotFound(f"no objects {sorted(missing)}; there are {list(masks.object_ids)}")
+    return replace(
+        masks,
+        runs={key: runs for key, runs in masks.runs.items() if key[1] in object_ids},
+        names={key: name for key, name in masks.names.items() if key in object_ids},
+        scores={key: score for key, score in masks.scores.items() if key[1] in object_ids},
+    )

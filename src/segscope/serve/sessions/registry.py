@@ -1,4 +1,4 @@
-"""Sessions: kept on disk, opened when first needed, closed again when memory is wanted for others."""
+"""SessionRegistry: sessions on disk, opened when first used, closed when others need the memory."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.masks import decode_runs
-from segscope.prompts import MaskPrompt
+from segscope.models.engine import Engine
+from segscope.prompts import MaskPrompt, Prompt
+from segscope.serve.answers import SessionInfo
 from segscope.serve.errors import Busy, NotFound
 from segscope.serve.project.database import Row, Store, now
 from segscope.serve.project.images import Images
-from segscope.serve.sessions.jobs import Jobs, Wires
+from segscope.serve.sessions.device_queue import Urgency
+from segscope.serve.sessions.events import EventBus
+from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.leases import Leases
-from segscope.serve.sessions.model_pool import Engines, Urgency
-from segscope.serve.sessions.open_session import Document, unseen
-from segscope.serve.sessions.review import seen
+from segscope.serve.sessions.model_pool import ModelPool
+from segscope.serve.sessions.open_session import OpenSession
+from segscope.serve.sessions.proposals import DEFAULT_SCORE, unreviewed_mask
+from segscope.serve.sessions.review import is_reviewed
+from segscope.serve.sessions.session_request import SessionRequest
 from segscope.serve.settings import Settings
 from segscope.session import Interaction
-
-if TYPE_CHECKING:
-    from segscope.models.engine import Engine
+from segscope.session.commands import Add, Describe
 
 log = logging.getLogger("segscope.serve")
 
@@ -40,39 +41,18 @@ WORTH_SAVING_S = 1.0
 COUNTED_PAUSE_S = 60.0  # pauses between commands up to this long count as work
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a client asks for when it opens a session.
-
-    Attributes:
-        annotator: whose work it is.
-        new: a new session even if there is one.
-        start_from: session whose masks it begins with.
-    """
-
-    image_id: str
-    annotator: str = ""
-    model: str | None = None
-    window: str | None = None
-    axis: int = 0
-    memory: str = "fifo"
-    overlap: str = "highest"
-    new: bool = False
-    start_from: str | None = None
-
-
 @dataclass
 class _Slot:
     """Place of one session in memory; `lock` is held while it is opened or closed."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    document: Document | None = None
+    session: OpenSession | None = None
     users: int = 0
     opening: tuple[int, int] | None = None
     last_command: float = 0.0
 
 
-class Sessions:
+class SessionRegistry:
     """The sessions of a project."""
 
     def __init__(
@@ -80,31 +60,36 @@ class Sessions:
         settings: Settings,
         store: Store,
         images: Images,
-        engines: Engines,
+        engines: ModelPool,
         jobs: Jobs,
-        wires: Wires,
+        events: EventBus,
     ) -> None:
         self._settings = settings
         self._store = store
         self._images = images
         self._engines = engines
         self._jobs = jobs
-        self._wires = wires
+        self._events = events
         self._folder = settings.project / "sessions"
         self._folder.mkdir(exist_ok=True)
         self._slots: dict[str, _Slot] = {}
         self._lock = threading.Lock()
         self.leases = Leases(
-            store, idle_s=settings.idle_s, liveness_s=settings.liveness_s, most=settings.leases
+            store,
+            idle_s=settings.idle_timeout_s,
+            liveness_s=settings.liveness_s,
+            limit=settings.max_sessions,
         )
         self._stop = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="segscope-keeper", daemon=True)
-        self._keeper.start()
+        self._saver = threading.Thread(
+            target=self._save_idle_sessions, name="segscope-saver", daemon=True
+        )
+        self._saver.start()
 
     # --- rows ------------------------------------------------------------------------------------
 
     def row(self, session_id: str) -> Row:
-        """What the store knows of a session.
+        """The row of a session in the database.
 
         Raises:
             NotFound: no such session.
@@ -114,117 +99,136 @@ class Sessions:
             raise NotFound("no such session; `GET /v1/sessions` lists those of this project")
         return row
 
-    def listed(
+    def list_sessions(
         self, image_id: str | None = None, annotator: str | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[SessionInfo]:
         """Sessions, the latest first."""
         rows = self._store.rows(
-            "SELECT * FROM sessions WHERE erased = 0 AND (? IS NULL OR image_id = ?) AND (? IS NULL OR annotator = ?) "
-            "ORDER BY updated DESC, id",
-            image_id, image_id, annotator, annotator,
-        )  # fmt: skip
-        return [self.public(row) for row in rows]
+            "SELECT * FROM sessions WHERE erased = 0 AND (? IS NULL OR image_id = ?) "
+            "AND (? IS NULL OR annotator = ?) ORDER BY updated DESC, id",
+            image_id,
+            image_id,
+            annotator,
+            annotator,
+        )
+        return [self._describe(row) for row in rows]
 
-    def public(self, row: Row) -> dict[str, Any]:
-        """What clients are told of a session."""
-        slot = self._slots.get(row["id"])
-        return {
-            "session_id": row["id"],
-            "image_id": row["image_id"],
-            "annotator": row["annotator"],
-            "model": row["model"],
-            "axis": row["axis"],
-            "commands": row["commands"],
-            "seconds": round(row["seconds"], 1),
-            "created": row["created"],
-            "updated": row["updated"],
-            "in_use": self.leases.taken(row["id"]),
-            "open": slot is not None and slot.document is not None,
-            "opening": None if slot is None or slot.opening is None else list(slot.opening),
-        }
+    def describe(self, session_id: str) -> SessionInfo:
+        """Describe a session.
+
+        Raises:
+            NotFound: no such session.
+        """
+        return self._describe(self.row(session_id))
+
+    def _describe(self, row: Row) -> SessionInfo:
+        slot = self._slots.get(row["id"], _Slot())
+        opening = None
+        if slot.opening is not None:
+            opening = list(slot.opening)
+        return SessionInfo(
+            session_id=row["id"],
+            image_id=row["image_id"],
+            annotator=row["annotator"],
+            model=row["model"],
+            axis=row["axis"],
+            commands=row["commands"],
+            seconds=round(row["seconds"], 1),
+            created=row["created"],
+            updated=row["updated"],
+            in_use=self.leases.is_leased(row["id"]),
+            open=slot.session is not None,
+            opening=opening,
+        )
 
     def log_path(self, session_id: str) -> Path:
         """The log of a session."""
         return self._folder / self.row(session_id)["id"] / "log.jsonl"
 
-    # --- beginning and ending --------------------------------------------------------------------
+    # --- creating and erasing --------------------------------------------------------------------
 
-    def find_or_make(self, wanted: Wanted) -> tuple[Row, bool]:
-        """The session that a client means, and whether it was there already.
+    def find_or_create(self, request: SessionRequest) -> tuple[Row, bool]:
+        """The session that a client asks for, and whether it existed already.
 
         Raises:
             NotFound, UsageError: no such image or model, or an axis that it does not have.
         """
-        image = self._images.row(wanted.image_id)
-        model = wanted.model or self._engines.default
-        if not wanted.new and wanted.start_from is None:
-            found = self._store.row(
-                "SELECT * FROM sessions WHERE erased = 0 AND image_id = ? AND annotator = ? AND axis = ? "
-                "AND (? IS NULL OR model = ?) ORDER BY updated DESC",
-                image["id"], wanted.annotator, wanted.axis, wanted.model, wanted.model,
-            )  # fmt: skip
-            if found is not None:
-                return found, True
-        return self._make(wanted, image, model), False
+        image_id = self._images.get(request.image_id).image.image_id
+        model = request.model or self._engines.default
+        if not request.new and request.start_from is None:
+            existing = self._store.row(
+                "SELECT * FROM sessions WHERE erased = 0 AND image_id = ? AND annotator = ? "
+                "AND axis = ? AND (? IS NULL OR model = ?) ORDER BY updated DESC",
+                image_id,
+                request.annotator,
+                request.axis,
+                request.model,
+                request.model,
+            )
+            if existing is not None:
+                return existing, True
+        return self._create(request, image_id, model), False
 
-    def _make(self, wanted: Wanted, image: Row, model: str) -> Row:
-        stack = self._images.stack(image["id"], wanted.axis)
+    def _create(self, request: SessionRequest, image_id: str, model: str) -> Row:
+        stack = self._images.stack(image_id, request.axis)
         engine = self._engines.get(model)
         session_id = uuid.uuid4().hex
         folder = self._folder / session_id
         folder.mkdir()
-        _sync(self._folder)  # a folder that is lost takes its log along
+        _sync(self._folder)  # if the folder were lost in a crash, its log would be lost with it
         work = Interaction(
-            stack, engine, window=wanted.window, memory=wanted.memory,
-            overlap=wanted.overlap, log=folder / "log.jsonl",  # type: ignore[arg-type]
-        )  # fmt: skip
+            stack,
+            engine,
+            window=request.window,
+            memory=request.memory,
+            overlap=request.overlap,
+            log=folder / "log.jsonl",
+            annotator=request.annotator,
+        )
+        created = now()
         row = {
             "id": session_id,
-            "image_id": image["id"],
-            "annotator": wanted.annotator,
+            "image_id": image_id,
+            "annotator": request.annotator,
             "model": model,
-            "axis": wanted.axis,
-            "window": wanted.window,
-            "options": {"memory": wanted.memory, "overlap": wanted.overlap},
-            "created": now(),
-            "updated": now(),
+            "axis": request.axis,
+            "window": request.window,
+            "options": {"memory": request.memory, "overlap": request.overlap},
+            "created": created,
+            "updated": created,
         }
         self._store.insert("sessions", row)
-        document = Document(work, self._engines.turnstile(engine), folder)
+        session = OpenSession(work, self._engines.device_queue(engine), folder)
         with self._lock:
-            self._slots[session_id] = _Slot(document=document)
-        if wanted.start_from is not None:
-            self._take_masks(document, wanted.start_from, image["id"])
-            self.note(session_id, document)
+            self._slots[session_id] = _Slot(session=session)
+        if request.start_from is not None:
+            self._copy_masks(session, request.start_from, image_id)
+            self.count_command(session_id, session)
         return self.row(session_id)
 
-    def _take_masks(self, document: Document, other: str, image_id: str) -> None:
+    def _copy_masks(self, session: OpenSession, source_id: str, image_id: str) -> None:
         """Begin with the masks, names and colours of another session on the same image."""
-        if self.row(other)["image_id"] != image_id:
+        if self.row(source_id)["image_id"] != image_id:
             raise UsageError("start_from names a session on another image")
-        with self.use(other) as source:
+        stack = session.work.stack
+        with self.use(source_id) as source:
             masks = source.masks()
-            if (
-                masks.shape_zyx != document.work.stack.shape_zyx
-                or masks.axis != document.work.stack.axis
-            ):
+            if masks.shape_zyx != stack.shape_zyx or masks.axis != stack.axis:
                 raise UsageError("start_from names a session along another axis")
-            tracks = dict(source.work.tracks)
-            for object_id, track in tracks.items():
-                about = {key: value for key, value in track.about.items() if key != "locked"}
-                document.work.describe(object_id, name=track.name, **about)
-        prompts = []
+            objects = dict(source.work.objects)
+        for object_id, obj in objects.items():
+            about = {key: value for key, value in obj.about.items() if key != "locked"}
+            session.work.execute(Describe(object_id, obj.name, about))
+        prompts: list[Prompt] = []
         for (frame, object_id), runs in masks.runs.items():
-            mask = decode_runs(runs, document.size_hw)
-            score = masks.scores.get((frame, object_id), 0.5)
-            looked_at = seen(tracks[object_id], frame)
-            prompts.append(
-                MaskPrompt(mask, frame, object_id)
-                if looked_at
-                else unseen(mask, frame, object_id, score)
-            )
+            mask = decode_runs(runs, session.size_hw)
+            if is_reviewed(objects[object_id], frame):
+                prompts.append(MaskPrompt(mask, frame, object_id))
+                continue
+            score = masks.scores.get((frame, object_id), DEFAULT_SCORE)
+            prompts.append(unreviewed_mask(mask, frame, object_id, score))
         if prompts:
-            document.add(prompts)
+            session.execute(Add(tuple(prompts)))
 
     def erase(self, session_id: str) -> None:
         """Move a session to the trash of the project."""
@@ -232,10 +236,10 @@ class Sessions:
         slot = self._slot(session_id)
         with slot.lock:
             if slot.users or self._jobs.of(session_id):
-                raise Busy("this session is being worked on; close it first")
-            if slot.document is not None:
-                slot.document.close()
-                slot.document = None
+                raise Busy("this session is in use; close it first")
+            if slot.session is not None:
+                slot.session.close()
+                slot.session = None
             trash = self._settings.project / "trash"
             trash.mkdir(exist_ok=True)
             self._store.update("sessions", session_id, {"erased": 1})
@@ -245,25 +249,25 @@ class Sessions:
     # --- using -----------------------------------------------------------------------------------
 
     @contextmanager
-    def use(self, session_id: str) -> Iterator[Document]:
-        """The document of a session, opened if need be; it stays open inside the block."""
+    def use(self, session_id: str) -> Iterator[OpenSession]:
+        """A session, opened if need be; it stays open inside the block."""
         row = self.row(session_id)
         slot = self._slot(session_id)
         with slot.lock:
-            if slot.document is None:
-                slot.document = self._opened(row, slot)
+            if slot.session is None:
+                slot.session = self._open(row, slot)
             slot.users += 1
-            document = slot.document
-        document.touched = time.monotonic()
+            session = slot.session
+        session.last_used = time.monotonic()
         try:
-            yield document
+            yield session
         finally:
             with slot.lock:
                 slot.users -= 1
-        self._make_room(session_id)
+        self._free_memory(session_id)
 
-    def note(self, session_id: str, document: Document) -> None:
-        """Count a command that was done."""
+    def count_command(self, session_id: str, session: OpenSession) -> None:
+        """Note in the database that a command was done."""
         slot = self._slot(session_id)
         moment = time.monotonic()
         pause = 0.0
@@ -273,7 +277,7 @@ class Sessions:
         row = self.row(session_id)
         changes = {
             "updated": now(),
-            "commands": document.work.can_undo,
+            "commands": session.work.can_undo,
             "seconds": row["seconds"] + min(pause, COUNTED_PAUSE_S),
         }
         self._store.update("sessions", session_id, changes)
@@ -282,123 +286,128 @@ class Sessions:
         with self._lock:
             return self._slots.setdefault(session_id, _Slot())
 
-    def _opened(self, row: Row, slot: _Slot) -> Document:
+    def _open(self, row: Row, slot: _Slot) -> OpenSession:
         folder = self._folder / row["id"]
         stack = self._images.stack(row["image_id"], row["axis"])
         engine = self._engine_of(row)
-        turnstile = self._engines.turnstile(engine)
+        queue = self._engines.device_queue(engine)
 
         def progress(done: int, total: int) -> None:
             slot.opening = (done, total)
-            turnstile.give_way(Urgency.TRACK)
-            self._wires.tell(row["id"], {"type": "opening", "done": done, "total": total})
+            queue.give_way(Urgency.TRACK)
+            self._events.publish(row["id"], {"type": "opening", "done": done, "total": total})
 
         start = time.perf_counter()
         try:
-            with turnstile.pass_through(Urgency.TRACK):
+            with queue.turn(Urgency.TRACK):
                 work = Interaction.resume(
-                    folder / "log.jsonl", stack, engine, progress, state=folder / "state.safetensors",
+                    folder / "log.jsonl",
+                    stack,
+                    engine,
+                    progress,
+                    state=folder / "state.safetensors",
                     other_weights=True,
-                )  # fmt: skip
+                    annotator=row["annotator"],
+                )
         except UsageError as error:
             raise ReadError(
-                f"this session cannot be opened: {_without(str(error), folder)}"
+                f"this session cannot be opened: {_without_path(str(error), folder)}"
             ) from error
         finally:
             slot.opening = None
-        document = Document(work, turnstile, folder)
-        document.unsaved_s = time.perf_counter() - start
-        return document
+        session = OpenSession(work, queue, folder)
+        session.unsaved_s = time.perf_counter() - start
+        return session
 
     def _engine_of(self, row: Row) -> Engine:
-        """The engine of a session; the server's own where that model is gone."""
+        """The engine of a session; the server's default where that model is missing."""
         try:
             return self._engines.get(row["model"])
         except SegscopeError as error:
             log.warning(
-                "a session's model cannot be had (%s); the server's own takes its place",
+                "the model of a session cannot be loaded (%s); the server's default replaces it",
                 type(error).__name__,
             )
             return self._engines.get(None)
 
     # --- memory ----------------------------------------------------------------------------------
 
-    def _make_room(self, but: str | None) -> None:
-        """Close the sessions that were not used for longest, until the rest fits."""
+    def _free_memory(self, in_use: str) -> None:
+        """Close the sessions that were unused for longest, until the rest is within the limits."""
         with self._lock:
-            slots = [(key, slot) for key, slot in self._slots.items() if slot.document is not None]
-        slots.sort(
-            key=lambda item: item[1].document.touched if item[1].document is not None else 0.0
-        )
-        held = sum(bytes_of(slot.document) for _, slot in slots if slot.document is not None)
-        for session_id, slot in slots:
-            if len(slots) <= self._settings.open_sessions and held <= self._settings.ram_bytes:
+            slots = dict(self._slots)
+        sessions = {key: slot.session for key, slot in slots.items() if slot.session is not None}
+        count = len(sessions)
+        total = sum(session.memory_bytes() for session in sessions.values())
+        for session_id, session in sorted(sessions.items(), key=lambda item: item[1].last_used):
+            if count <= self._settings.open_sessions and total <= self._settings.ram_bytes:
                 return
-            if (
-                session_id == but
-                or self._jobs.of(session_id)
-                or not slot.lock.acquire(blocking=False)
-            ):
+            if session_id == in_use or self._jobs.of(session_id):
                 continue
-            try:
-                if slot.users == 0 and slot.document is not None:
-                    held -= bytes_of(slot.document)
-                    self._shut(slot)
-                    slots = [item for item in slots if item[0] != session_id]
-            finally:
-                slot.lock.release()
+            size = session.memory_bytes()
+            if self._close_unused(slots[session_id]):
+                total -= size
+                count -= 1
 
-    def _shut(self, slot: _Slot) -> None:
-        assert slot.document is not None
+    def _close_unused(self, slot: _Slot) -> bool:
+        """Save and close a session, unless somebody uses, opens or closes it."""
+        if not slot.lock.acquire(blocking=False):
+            return False
         try:
-            slot.document.save_state()
+            if slot.users or slot.session is None:
+                return False
+            self._save_and_close(slot)
+            return True
+        finally:
+            slot.lock.release()
+
+    def _save_and_close(self, slot: _Slot) -> None:
+        assert slot.session is not None
+        try:
+            slot.session.save_state()
         except SegscopeError as error:
             log.warning("the state of a session could not be saved: %s", error)
-        slot.document.close()
-        slot.document = None
+        slot.session.close()
+        slot.session = None
 
-    def _keep(self) -> None:
+    def _save_idle_sessions(self) -> None:
         """Save states while nobody works."""
         while not self._stop.wait(1.0):
             with self._lock:
                 slots = list(self._slots.values())
             for slot in slots:
-                document = slot.document
-                if document is None or document.unsaved_s < WORTH_SAVING_S:
-                    continue
-                if (
-                    time.monotonic() - document.touched < IDLE_BEFORE_SAVE_S
-                    or document.turnstile.wanted
-                ):
+                session = slot.session
+                if session is None or not _worth_saving(session):
                     continue
                 with slot.lock:
-                    if slot.document is document:
-                        self._quietly(document.save_state)
+                    if slot.session is session:
+                        self._log_failure(session.save_state)
 
     @staticmethod
-    def _quietly(step: Callable[[], None]) -> None:
+    def _log_failure(step: Callable[[], None]) -> None:
         try:
             step()
         except Exception as error:
             log.warning("the state of a session could not be saved: %s", type(error).__name__)
 
     def close(self) -> None:
-        """Save and close all."""
+        """Save and close all sessions."""
         self._stop.set()
-        self._keeper.join(10)
+        self._saver.join(10)
         for slot in list(self._slots.values()):
             with slot.lock:
-                if slot.document is not None:
-                    self._quietly(partial(self._shut, slot))
+                if slot.session is not None:
+                    self._log_failure(partial(self._save_and_close, slot))
 
 
-def bytes_of(document: Document) -> int:
-    """About how much memory an open session holds."""
-    source = document.work.stack.source
-    pixels = 0
-    if isinstance(source, np.ndarray):
-        pixels = source.nbytes
-    return document.work.held_bytes + pixels + 2**20
+def _worth_saving(session: OpenSession) -> bool:
+    """Whether there is enough to save, and nobody works or waits."""
+    idle_s = time.monotonic() - session.last_used
+    return (
+        session.unsaved_s >= WORTH_SAVING_S
+        and idle_s >= IDLE_BEFORE_SAVE_S
+        and not session.device.waiting
+    )
 
 
 def _sync(folder: Path) -> None:
@@ -409,5 +418,5 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _without(text: str, folder: Path) -> str:
+def _without_path(text: str, folder: Path) -> str:
     return text.replace(str(folder / "log.jsonl"), "its log")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -27,28 +28,29 @@ class ChannelAttentionBlock(nn.Module):
         nn.init.zeros_(self.pointwise.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = F.gelu(self.depthwise(self.norm(x).permute(0, 3, 1, 2)))
-        gate = self.excite(F.gelu(self.squeeze(found.mean((2, 3), keepdim=True)))).sigmoid()
-        return x + self.pointwise(found * gate).permute(0, 2, 3, 1)
+        mixed = F.gelu(self.depthwise(self.norm(x).permute(0, 3, 1, 2)))
+        gate = self.excite(F.gelu(self.squeeze(mixed.mean((2, 3), keepdim=True)))).sigmoid()
+        return x + self.pointwise(mixed * gate).permute(0, 2, 3, 1)
 
 
 class ConvBranch(nn.Module):
-    """Two 3x3 and three 1x1 convolutions: a small image to the encoder's map, with little depth
-    and much detail.
+    """Two 3x3 and three 1x1 convolutions: from a small image to the size of the encoder's map,
+    shallow but with much detail.
 
-    The public code has SyncBatchNorm, which one image a batch gives nothing to count; here groups
-    of a image's own channels are normalised.
+    The public code has SyncBatchNorm, which is meaningless with one image per batch; here groups of
+    an image's own channels are normalised.
 
     Args:
-        width: channels of the encoder's map; inside a sixth and a third of it.
-        factor: sides of the image in places of the map: 8, 4, 2 or 1.
+        width: channels of the encoder's map; the inner layers have a sixth and a third of it.
+        factor: sides of the image in cells of the map: 8, 4, 2 or 1.
     """
 
     def __init__(self, width: int, factor: int = 4) -> None:
         super().__init__()
         self.factor = factor
         first, second = {8: (4, 2), 4: (2, 2), 2: (2, 1), 1: (1, 1)}[factor]
-        narrow, middle = (max(8, width // share // 8 * 8) for share in (6, 3))
+        narrow = max(8, width // 6 // 8 * 8)
+        middle = max(8, width // 3 // 8 * 8)
         layers: list[nn.Module] = []
         for inside, outside, kernel, stride in (
             (3, narrow, 3, first),
@@ -71,15 +73,15 @@ class ConvBranch(nn.Module):
 
 
 class DeformableAttention(nn.Module):
-    """Attention of each place to a few places of other maps, whose offsets it chooses ("Deformable
+    """Attention of each cell to a few points of other maps, whose offsets it predicts ("Deformable
     DETR", 2010.04159).
 
-    Offsets begin on rays, one for each head; weights begin equal.
+    Offsets start on rays, one for each head; weights start equal.
 
     Args:
         width, heads: channels, and groups of them.
-        points: places a head looks at, on each map.
-        levels: maps.
+        points: points that a head samples on each map.
+        levels: number of maps.
         dropout: of attention weights.
     """
 
@@ -110,53 +112,49 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, query: Tensor, values: Sequence[Tensor]) -> Tensor:
-        """(B, row, column, channel) queries and `levels` such maps of any size to (B, row, column,
-        channel).
+        """From queries (B, row, column, channel) and `levels` such maps of any size to the same
+        shape as the queries.
         """
         batch, rows, columns, width = query.shape
         shape = (batch, rows * columns, self.heads, self.levels)
         offsets = self.sampling_offsets(query).float().view(*shape, self.points, 2)
         weights = self.attention_weights(query).float().view(*shape[:3], -1).softmax(-1)
         weights = self.dropout(weights).view(*shape, self.points)
-        found: Tensor | None = None
+        centres = _centres(rows, columns, query.device)[:, None, None]
+        total: Tensor | None = None
         for level, value in enumerate(values):
-            size = value.new_tensor([value.shape[2], value.shape[1]], dtype=torch.float32)
-            spots = (
-                _centres(rows, columns, query.device)[:, None, None]
-                + offsets[:, :, :, level] / size
-            )
-            maps = (
-                self.value_proj(value)
-                .float()
-                .unflatten(-1, (self.heads, -1))
-                .permute(0, 3, 4, 1, 2)
-                .flatten(0, 1)
-            )
-            grid = (2 * spots - 1).transpose(1, 2).flatten(0, 1)
-            seen = F.grid_sample(
-                maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-            )
-            share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
-            part = (seen * share).sum(-1)
-            if found is None:
-                found = part
+            part = self._sample(value, centres, offsets[:, :, :, level], weights[:, :, :, level])
+            if total is None:
+                total = part
             else:
-                found = found + part
-        assert found is not None
-        merged = found.view(batch, width, rows, columns).permute(0, 2, 3, 1)
+                total = total + part
+        assert total is not None
+        merged = total.view(batch, width, rows, columns).permute(0, 2, 3, 1)
         return self.output_proj(merged.to(query.dtype))
+
+    def _sample(self, value: Tensor, centres: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+        """Weighted samples of one map, (B * head, channel, row * column)."""
+        size = value.new_tensor([value.shape[2], value.shape[1]], dtype=torch.float32)
+        grid = (2 * (centres + offsets / size) - 1).transpose(1, 2).flatten(0, 1)
+        maps = self.value_proj(value).float().unflatten(-1, (self.heads, -1))
+        maps = maps.permute(0, 3, 4, 1, 2).flatten(0, 1)
+        samples = F.grid_sample(
+            maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+        share = weights.transpose(1, 2).flatten(0, 1)[:, None]
+        return (samples * share).sum(-1)
 
 
 def _centres(rows: int, columns: int, device: torch.device) -> Tensor:
-    """(row * column, 2) x, y of the centres of a map's places, 0 to 1."""
+    """(row * column, 2) x, y of the centres of a map's cells, 0 to 1."""
     y = (torch.arange(rows, device=device) + 0.5) / rows
     x = (torch.arange(columns, device=device) + 0.5) / columns
     return torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flip(-1).flatten(0, 1)
 
 
 class MixFeedForward(nn.Module):
-    """Linear, depthwise 3x3, GELU, linear. Its file is missing in the public code; sizes are those
-    of the call.
+    """Linear, depthwise 3x3, GELU, linear. Its file is missing in the public code; its sizes follow
+    from the call.
     """
 
     def __init__(self, width: int) -> None:
@@ -170,87 +168,99 @@ class MixFeedForward(nn.Module):
         return self.shrink(F.gelu(mixed))
 
 
-class CrossAttention(nn.Module):
-    """One direction of BCA: deformable attention to the other branch, and a feed-forward.
+@dataclass(frozen=True)
+class ExchangeOptions:
+    """How the two branches attend to each other.
 
-    Args:
-        dropout: of attention and what it adds.
-        drop_path: share of images that an addition is left out of, while training.
+    Attributes:
+        points: points that a head samples on each map.
+        levels: maps of the branch of convolutions.
+        dropout: of attention and of what it adds, while training.
+        drop_path: share of images for which an addition is skipped, while training.
     """
 
-    def __init__(
-        self, width: int, heads: int, points: int, levels: int, dropout: float, drop_path: float
-    ) -> None:
+    points: int = 4
+    levels: int = 1
+    dropout: float = 0.0
+    drop_path: float = 0.0
+
+
+class CrossAttention(nn.Module):
+    """One direction of BCA: deformable attention to the other branch, and a feed-forward."""
+
+    def __init__(self, width: int, heads: int, options: ExchangeOptions) -> None:
         super().__init__()
         self.query_norm = nn.LayerNorm(width)
         self.value_norm = nn.LayerNorm(width)
-        self.attn = DeformableAttention(width, heads, points, levels, dropout)
+        self.attn = DeformableAttention(
+            width, heads, options.points, options.levels, options.dropout
+        )
         self.ffn_pre_norm = nn.LayerNorm(width)
         self.mlp = MixFeedForward(width)
-        self.dropout = nn.Dropout(dropout)
-        self.drop_path = drop_path
+        self.dropout = nn.Dropout(options.dropout)
+        self.drop_path = options.drop_path
 
     def forward(
         self, x: Tensor, values: Sequence[Tensor], scales: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
-        """A map with what it found in others; `scales` (channel,) each weigh what the two parts
-        add.
+        """A map with what it takes from others; `scales`, (channel,) each, weight what attention
+        and feed-forward add.
         """
         one, two = scales or (1.0, 1.0)
-        seen = self.attn(self.query_norm(x), [self.value_norm(value) for value in values])
-        x = x + one * self._path(self.dropout(seen))
-        return x + two * self._path(self.mlp(self.ffn_pre_norm(x)))
+        mixed = self.attn(self.query_norm(x), [self.value_norm(value) for value in values])
+        x = x + one * self.skip_some(self.dropout(mixed))
+        return x + two * self.skip_some(self.mlp(self.ffn_pre_norm(x)))
 
-    def _path(self, x: Tensor) -> Tensor:
+    def skip_some(self, x: Tensor) -> Tensor:
+        """Drop path: zero for some images of a batch, scaled up for the others."""
         if not self.training or not self.drop_path:
             return x
-        kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_path
-        return x * kept / (1 - self.drop_path)
+        used = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.drop_path
+        return x * used / (1 - self.drop_path)
 
 
 class BilateralCrossAttention(nn.Module):
-    """BCA: both branches look at each other as they were before (section 2.3).
+    """BCA: both branches attend to each other's previous maps (section 2.3).
 
-    What the encoder's branch gets is weighed by channel, from zero, so that a frozen encoder is not
-    disturbed at once.
+    What the encoder's branch receives is weighted by channel, starting at zero, so that a frozen
+    encoder is not disturbed from the start.
     """
 
-    def __init__(
-        self, width: int, heads: int, points: int, levels: int, dropout: float, drop_path: float
-    ) -> None:
+    def __init__(self, width: int, heads: int, options: ExchangeOptions) -> None:
         super().__init__()
-        self.vit = CrossAttention(width, heads, points, levels, dropout, drop_path)
-        self.conv = CrossAttention(width, heads, points, 1, dropout, drop_path)
+        self.vit = CrossAttention(width, heads, options)
+        self.conv = CrossAttention(width, heads, replace(options, levels=1))
         self.gamma_attention = nn.Parameter(torch.zeros(width))
         self.gamma_ffn = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, others: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Map of the encoder and maps of the convolutions, to the same."""
-        found = self.vit(x, others, (self.gamma_attention, self.gamma_ffn))
-        back = self.conv(torch.cat(list(others)), [x.repeat(len(others), 1, 1, 1)])
-        return found, list(back.chunk(len(others)))
+        """From the map of the encoder and the maps of the convolutions to the same."""
+        vit = self.vit(x, others, (self.gamma_attention, self.gamma_ffn))
+        conv = self.conv(torch.cat(list(others)), [x.repeat(len(others), 1, 1, 1)])
+        return vit, list(conv.chunk(len(others)))
 
 
 class VitConvFusion(nn.Module):
-    """F = F_d * M + F_s * (1 - M), M = sigmoid(FC(F_d) + FC(F_s)) at each place (section 2.4),
-    weighed from zero.
+    """F = F_d * M + F_s * (1 - M), M = sigmoid(FC(F_d) + FC(F_s)) at each cell (section 2.4),
+    weighted by channel, starting at zero.
 
-    As the paper's figure has it (M weighs the encoder, GELU, no norm); the public code has M weigh
-    the convolutions.
+    As in the paper's figure M weights the encoder, with GELU and without norm; in the public code M
+    weights the convolutions.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.vit, self.conv = (
-            nn.Sequential(
-                nn.Linear(width, width // REDUCE), nn.GELU(), nn.Linear(width // REDUCE, width)
-            )
-            for _ in range(2)
-        )
+        self.vit = self._project(width)
+        self.conv = self._project(width)
         self.gamma = nn.Parameter(torch.zeros(width))
 
+    @staticmethod
+    def _project(width: int) -> nn.Sequential:
+        inside = width // REDUCE
+        return nn.Sequential(nn.Linear(width, inside), nn.GELU(), nn.Linear(inside, width))
+
     def share(self, x: Tensor, other: Tensor) -> Tensor:
-        """M, 0 to 1: how much of the encoder's map stays."""
+        """M, 0 to 1: the share of the encoder's map."""
         return (self.vit(x) + self.conv(other)).sigmoid()
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
@@ -258,11 +268,11 @@ class VitConvFusion(nn.Module):
 
 
 class Stream(threading.local):
-    """The convolutions' branch of the image that is being encoded, one for each thread.
+    """The branch of convolutions of the image that is being encoded, one for each thread.
 
     Attributes:
-        pixels: the image, as the encoder was given it.
-        maps: its maps, once they are asked for.
+        pixels: the image, as the encoder takes it.
+        maps: its maps, once a stage has used them.
     """
 
     pixels: Tensor | None = None
@@ -273,8 +283,9 @@ class Stream(threading.local):
         self.maps = None
 
     def end(self) -> None:
-        """Hold nothing of a image that is through."""
-        self.pixels = self.maps = None
+        """Release the image, which has passed the last stage."""
+        self.pixels = None
+        self.maps = None
 
 
 class StageEnd(nn.Module):
@@ -283,39 +294,36 @@ class StageEnd(nn.Module):
 
     Args:
         width, heads: of the encoder's map.
-        cab, bca, fusion: what there is.
-        last: whether it is the last that meets the branch of convolutions.
-        points, levels, dropout, drop_path: see `CrossAttention`.
+        parts: which of "cab", "bca" and "fusion" there are.
+        options: of BCA.
+        last: whether it is the last stage that meets the branch of convolutions.
     """
 
     def __init__(
         self,
         width: int,
         heads: int,
+        parts: Collection[str],
+        options: ExchangeOptions,
         *,
-        cab: bool,
-        bca: bool,
-        fusion: bool,
         last: bool = False,
-        points: int = 4,
-        levels: int = 1,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.last = last
-        self.cab = ChannelAttentionBlock(width) if cab else None
-        self.bca = (
-            BilateralCrossAttention(width, heads, points, levels, dropout, drop_path)
-            if bca
-            else None
-        )
-        self.fusion = VitConvFusion(width) if fusion else None
+        self.cab: ChannelAttentionBlock | None = None
+        self.bca: BilateralCrossAttention | None = None
+        self.fusion: VitConvFusion | None = None
+        if "cab" in parts:
+            self.cab = ChannelAttentionBlock(width)
+        if "bca" in parts:
+            self.bca = BilateralCrossAttention(width, heads, options)
+        if "fusion" in parts:
+            self.fusion = VitConvFusion(width)
 
     def forward(
         self, x: Tensor, stream: Stream | None = None, branch: Sequence[nn.Module] = ()
     ) -> Tensor:
-        """(B, row, column, channel) to the same; the stream moves on as well."""
+        """(B, row, column, channel) to the same; the stream advances as well."""
         if self.cab is not None:
             x = self.cab(x)
         if stream is None or self.bca is None:

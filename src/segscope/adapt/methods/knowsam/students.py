@@ -1,9 +1,9 @@
-"""Networks of KnowSAM: two students of different make, their fusion, and prompts that are
-predicted.
+"""Networks of KnowSAM: two students of different architecture, their fusion, and predicted prompts.
 
 "Learnable Prompting SAM-induced Knowledge Distillation for Semi-supervised Medical Image
-Segmentation" (arXiv 2412.13742, section 3). The students differ on purpose (norm, dropout and
-joined skips against none of them and added skips): where they agree, a third network trusts them.
+Segmentation" (arXiv 2412.13742, section 3). The students differ on purpose (one has norm,
+dropout and concatenated skips, the other has neither norm nor dropout, and adds its skips): where
+they agree, a third network trusts them.
 """
 
 from __future__ import annotations
@@ -16,22 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.errors import UnknownName, UsageError
+from segscope.models.batch_norm import BatchNorm
 
 SHRINK = 16
 """Both students halve their input four times."""
 
 
-class Norm(nn.BatchNorm2d):
-    """Batch norm without torch's counter of batches, which nothing here reads."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.num_batches_tracked = None
-
-
-class Unet(nn.Module):
-    """U-Net with batch norm, dropout and joined skips. 1 944 322 numbers for 3 channels, 2 classes,
-    width 16.
+class StudentUnet(nn.Module):
+    """U-Net with batch norm, dropout and concatenated skips. 1 944 322 parameters for 3 channels,
+    2 classes, width 16.
     """
 
     DROPS: ClassVar = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -54,7 +47,11 @@ class Unet(nn.Module):
     def _block(inside: int, outside: int, drop: float) -> nn.Sequential:
         layers: list[nn.Module] = []
         for k, channels in enumerate((inside, outside)):
-            layers += [nn.Conv2d(channels, outside, 3, padding=1), Norm(outside), nn.LeakyReLU()]
+            layers += [
+                nn.Conv2d(channels, outside, 3, padding=1),
+                BatchNorm(outside),
+                nn.LeakyReLU(),
+            ]
             if k == 0 and drop:
                 layers.append(nn.Dropout(drop))
         return nn.Sequential(*layers)
@@ -63,19 +60,20 @@ class Unet(nn.Module):
         """Logits (B, class, row, column) of images (B, channel, row, column) with sides that are
         multiples of 16.
         """
+        first, *others = self.down
+        x = first(x)
         skips = []
-        for level, block in enumerate(self.down):
-            x = block(F.max_pool2d(x, 2) if level else x)
+        for block in others:
             skips.append(x)
-        skips.pop()
+            x = block(F.max_pool2d(x, 2))
         for enlarge, block in zip(self.enlarge, self.up, strict=True):
             x = block(torch.cat([skips.pop(), enlarge(x)], 1))
         return self.out(x)
 
 
-class Vnet(nn.Module):
-    """V-Net in two dimensions: no norm, added skips. 3 265 986 numbers for 3 channels, 2 classes,
-    width 16.
+class StudentVnet(nn.Module):
+    """V-Net in two dimensions: no norm, added skips. 3 265 986 parameters for 3 channels,
+    2 classes, width 16.
     """
 
     DEPTHS: ClassVar = (1, 2, 3, 3, 3)
@@ -85,8 +83,10 @@ class Vnet(nn.Module):
         super().__init__()
         widths = [width * 2**level for level in range(5)]
         self.down = nn.ModuleList(
-            self._block(count, widths[k] if k else channels, widths[k])
-            for k, count in enumerate(self.DEPTHS)
+            self._block(count, inside, outside)
+            for count, inside, outside in zip(
+                self.DEPTHS, (channels, *widths[1:]), widths, strict=True
+            )
         )
         self.reduce = nn.ModuleList(nn.Conv2d(widths[k], widths[k + 1], 2, 2) for k in range(4))
         fines = widths[-2::-1]
@@ -101,15 +101,15 @@ class Vnet(nn.Module):
 
     @staticmethod
     def _block(count: int, inside: int, outside: int) -> nn.Sequential:
-        layers: list[nn.Module] = []
-        for k in range(count):
-            layers += [nn.Conv2d(outside if k else inside, outside, 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(inside, outside, 3, padding=1), nn.ReLU()]
+        for _ in range(count - 1):
+            layers += [nn.Conv2d(outside, outside, 3, padding=1), nn.ReLU()]
         return nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `Unet.forward`."""
+        """As `StudentUnet.forward`."""
         x = self.down[0](x)
-        skips = [x]  # at the other levels what the reduction gave, before the level's own layers
+        skips = [x]  # at the other levels the reduced map, before the level's own layers
         for reduce, block in zip(self.reduce, list(self.down)[1:], strict=True):
             x = F.relu(reduce(x))
             skips.append(x)
@@ -120,22 +120,21 @@ class Vnet(nn.Module):
         return self.out(x)
 
 
-Make = Callable[[int, int], nn.Module]
-STUDENTS: dict[str, Make] = {"unet": Unet, "vnet": Vnet}
-"""Makers of students by name: (classes, width) to a network that gives logits of its input's size.
+STUDENTS: dict[str, Callable[[int, int], nn.Module]] = {"unet": StudentUnet, "vnet": StudentVnet}
+"""Students by name: functions from (classes, width) to a network whose logits have the size of its
+input.
 """
 
 
 class Fusion(nn.Module):
-    """What two students say to what is answered, from where they agree, how sure they are, and
-    their logits.
+    """Fused logits of two students, from where they agree, how certain they are, and their logits.
 
-    40 548 numbers for 2 classes with the published head, whose norm and activation squash negative
-    logits.
+    40 548 parameters for 2 classes with the published head, whose norm and activation squash
+    negative logits.
 
     Args:
         classes: with background.
-        width: that of the students; 16 is published. At full size these layers cost more than both
+        width: of the students; 16 is published. At full size these layers cost more than both
             students.
         published_head: norm and LeakyReLU after the last layer, as in the public code.
     """
@@ -147,25 +146,27 @@ class Fusion(nn.Module):
         self.logits = self._branch(2 * classes, width, 2 * width)
         joined = 4 * width
         self.join = nn.Sequential(
-            nn.Conv2d(joined, joined, 3, padding=1, bias=False), Norm(joined), nn.LeakyReLU(0.2)
+            nn.Conv2d(joined, joined, 3, padding=1, bias=False),
+            BatchNorm(joined),
+            nn.LeakyReLU(0.2),
         )
         self.out = nn.Sequential(nn.Conv2d(joined, classes, 3, padding=1, bias=not published_head))
         if published_head:
-            self.out.extend([Norm(classes), nn.LeakyReLU(0.2)])
+            self.out.extend([BatchNorm(classes), nn.LeakyReLU(0.2)])
 
     @staticmethod
     def _branch(inside: int, width: int, outside: int) -> nn.Sequential:
         return nn.Sequential(
             nn.Conv2d(inside, width, 3, padding=1, bias=False),
-            Norm(width),
+            BatchNorm(width),
             nn.LeakyReLU(0.2),
             nn.Conv2d(width, outside, 1, bias=False),
-            Norm(outside),
+            BatchNorm(outside),
             nn.LeakyReLU(0.2),
         )
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """Logits (B, class, row, column) of two students' logits of the same shape."""
+        """Logits (B, class, row, column) from two students' logits of the same shape."""
         shares = one.softmax(1), other.softmax(1)
         agree = ((shares[0] > 0.5) == (shares[1] > 0.5)).to(one.dtype)
         sure = torch.stack([1 - entropy(share) for share in shares], 1)
@@ -183,7 +184,7 @@ def entropy(shares: Tensor) -> Tensor:
 
 
 class Students(nn.Module):
-    """Two students and their fusion: the network that is deployed."""
+    """Two students and their fusion, which together are deployed."""
 
     def __init__(
         self, classes: int, kinds: tuple[str, str], width: int, *, published_head: bool = False
@@ -204,12 +205,12 @@ class Students(nn.Module):
 
 
 class Prompts(nn.Module):
-    """An image embedding to the two tokens of a box that nobody drew (section 3.2).
+    """From an image embedding to the two tokens of a predicted box (section 3.2).
 
     Args:
         channels: of the embedding, and of tokens.
-        width: of the layers between; as many as `channels` are published, which makes 5.6 million
-            for each class.
+        width: of the layers between; the published one is `channels`, which makes 5.6 million
+            parameters for each class.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -230,7 +231,7 @@ class Prompts(nn.Module):
     def _block(inside: int, outside: int) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for channels in (inside, outside):
-            layers += [nn.Conv2d(channels, outside, 3, padding=1), Norm(outside), nn.ReLU()]
+            layers += [nn.Conv2d(channels, outside, 3, padding=1), BatchNorm(outside), nn.ReLU()]
         return layers
 
     def forward(self, embedding: Tensor) -> Tensor:
@@ -240,8 +241,9 @@ class Prompts(nn.Module):
 
 
 def check_side(side: int) -> None:
-    """Refuse sides that the students cannot take."""
+    """Refuse sides that the students do not support."""
     if side < 2 * SHRINK or side % SHRINK:
         raise UsageError(
-            f"the side of the students' input is a multiple of {SHRINK} pixels from 32 on, got {side}"
+            f"the side of the students' input must be a multiple of {SHRINK} pixels, at least "
+            f"{2 * SHRINK}; got {side}"
         )

@@ -1,4 +1,4 @@
-"""Modules of Med-SA, and how they are put into image encoders and mask decoders."""
+"""Modules of Med-SA, and how they are added to mask decoders."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.adapt.networks.encoder_blocks import Attend
+from segscope.adapt.networks.parameter_groups import network
 from segscope.models.engine import Engine
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
 
 class Bottleneck(nn.Module):
-    """Linear d to h, activation, Linear h to d, times `scale`: what is added to maps or tokens
-    (..., d).
+    """Linear d to h, activation, Linear h to d, times `scale`: added to maps or tokens (..., d).
 
     Args:
-        zero: start from nothing (the second layer is zero); else as torch draws layers.
+        zero: start at zero (the second layer is zero); else with torch's initialisation.
     """
 
     def __init__(
@@ -48,25 +48,27 @@ class Bottleneck(nn.Module):
 
 
 class AcrossDepth(nn.Module):
-    """SD-Trans: the block's own frozen attention once more, along depth at each place, then an
+    """SD-Trans: the block's own frozen attention a second time, along depth at each cell, then an
     adapter (section 3.2).
 
-    The D slices of a batch are one chunk; at each place their D tokens are laid out as a small map,
-    so that attention with positions in rows and columns can run. Attention without positions gets a
-    code of the slice, zero at the start.
+    The D slices of a batch are one chunk; at each cell their D tokens are arranged as a small map,
+    so that attention with row and column positions can run. For attention without positions a code
+    of the slice is added, zero at the start.
 
     Args:
         adapter: of the block's width.
-        code: slices that the code has rows for, resized for chunks of another length; 0 for none.
+        code: slices in the code, which is resized for chunks of another length; 0 for none.
     """
 
     def __init__(self, adapter: Bottleneck, code: int = 0) -> None:
         super().__init__()
         self.adapter = adapter
-        self.code = nn.Parameter(torch.zeros(code, adapter.down.in_features)) if code else None
+        self.code: nn.Parameter | None = None
+        if code:
+            self.code = nn.Parameter(torch.zeros(code, adapter.down.in_features))
 
     def forward(self, attend: Attend, normed: Tensor, depth: int = 0) -> Tensor:
-        """What is added to attention's answers.
+        """What is added to the output of attention.
 
         Args:
             attend: attention with its projection, on (N, row, column, channel).
@@ -75,59 +77,58 @@ class AcrossDepth(nn.Module):
         """
         depth = depth or len(normed)
         _, rows, columns, width = normed.shape
-        # whole maps, not windows: windows of one slice would be taken for slices
+        # whole maps, not windows, because windows of one slice would be mistaken for slices
         tokens = normed.view(-1, depth, rows, columns, width).permute(0, 2, 3, 1, 4)
         if self.code is not None:
             code = self.code.T[None]
             if depth != len(self.code):
                 code = F.interpolate(code, depth, mode="linear", align_corners=False)
             tokens = tokens + code[0].T
-        found = attend(tokens.reshape(-1, *grid(depth), width)).view(
-            -1, rows, columns, depth, width
-        )
-        return self.adapter(found).permute(0, 3, 1, 2, 4).reshape(normed.shape)
+        mixed = attend(tokens.reshape(-1, *arrange(depth), width))
+        mixed = mixed.view(-1, rows, columns, depth, width)
+        return self.adapter(mixed).permute(0, 3, 1, 2, 4).reshape(normed.shape)
 
 
-def grid(depth: int) -> tuple[int, int]:
-    """Rows and columns of the small map that D tokens are laid out as: the squarest with fewer rows
-    than columns.
-    """
-    rows = max(
-        (k for k in range(1, math.isqrt(depth) + 1) if depth % k == 0 and k < depth // k), default=1
-    )
+def arrange(depth: int) -> tuple[int, int]:
+    """Rows and columns of the small map of D tokens: the squarest with fewer rows than columns."""
+    rows = 1
+    for count in range(1, math.isqrt(depth) + 1):
+        if depth % count == 0 and count < depth // count:
+            rows = count
     return rows, depth // rows
 
 
 class HyperPrompt(nn.Module):
     """HyP-Adpt: an adapter whose inner matrix is made from the object's prompt (section 3.3).
 
-    The paper does not say how prompts are reduced to one vector. Here: the mean of an object's
-        prompt tokens, padding
-    left out, to h numbers, to an h x h matrix that is added to the identity; then LayerNorm and
-    ReLU, as there. The last layer and the matrix are zero at the start; an object without prompt
-    keeps the identity.
+    The paper does not say how prompts are reduced to one vector. Here the mean of an object's
+    prompt tokens without padding is mapped to h values, and these to an h x h matrix that is added
+    to the identity; then LayerNorm and ReLU follow, as in the paper. The last layer and the matrix
+    are zero at the start; without a prompt the matrix is the identity.
 
     Args:
         width: of the tokens.
         inside: h.
-        nothing: embedding of "not a point", which pads prompts.
+        padding: embedding of "not a point", which pads prompts.
     """
 
-    def __init__(self, width: int, inside: int, nothing: nn.Embedding) -> None:
+    def __init__(self, width: int, inside: int, padding: nn.Embedding) -> None:
         super().__init__()
         self.down = nn.Linear(width, inside)
         self.up = nn.Linear(inside, width)
         self.prompt = nn.Linear(width, inside)
         self.matrix = nn.Linear(inside, inside * inside)
         self.norm = nn.LayerNorm(inside)
-        self._nothing = (nothing,)  # in a tuple: it is the prompt encoder's, not a part of this
+        self._padding = (
+            padding,
+        )  # in a tuple: it belongs to the prompt encoder, not to this module
         for layer in (self.up, self.matrix):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, prompts: Tensor) -> Tensor:
         """What is added to tokens (B, P, N, d) of P objects with prompt tokens (B, P, K, d)."""
-        padding = self._nothing[0].weight.to(prompts)
+        padding = self._padding[0].weight.to(prompts)
         real = ((prompts != padding) & (prompts != 0)).any(-1, keepdim=True)
         mean = (prompts * real).sum(2) / real.sum(2).clamp(min=1)
         change = self.matrix(self.prompt(mean)) * real.any(2)
@@ -137,41 +138,41 @@ class HyperPrompt(nn.Module):
         return self.up(F.relu(self.norm(mixed)))
 
 
-def grow_decoder(
+def extend_decoder(
     engine: Engine, *, hyper: bool, ratio: float, scale: float, activation: str
 ) -> list[str]:
-    """Put three adapters into each layer of the mask decoder's transformer (section 3.3).
+    """Add three adapters to each layer of the mask decoder's transformer (section 3.3).
 
-    (i) after tokens looked at the image, with `hyper` steered by the prompt; (ii) beside the MLP;
-    (iii) after the image looked at the tokens and the residual, with another residual before the
-    norm.
+    (i) after the attention of tokens to the image, with `hyper` steered by the prompt; (ii) beside
+    the MLP; (iii) after the attention of the image to the tokens and its residual, with another
+    residual before the norm.
 
     Returns:
-        Beginnings of their parameters' names.
+        Prefixes of their parameters' names.
     """
-    model: Any = engine.model  # type: ignore[attr-defined]
+    model = network(engine)
     decoder = model.mask_decoder
-    made = []
+    prefixes = []
     own = 1 + decoder.mask_tokens.num_embeddings + int(hasattr(decoder, "obj_score_token"))
     for number, layer in enumerate(decoder.transformer.layers):
         width = layer.layer_norm1.normalized_shape[0]
-        inside = narrow(width, ratio)
+        inside = inner_width(width, ratio)
         device = layer.layer_norm1.weight.device
-        first: nn.Module = (
-            HyperPrompt(width, inside, model.prompt_encoder.not_a_point_embed)
-            if hyper
-            else Bottleneck(width, inside, activation=activation)
-        )
+        first: nn.Module
+        if hyper:
+            first = HyperPrompt(width, inside, model.prompt_encoder.not_a_point_embed)
+        else:
+            first = Bottleneck(width, inside, activation=activation)
         layer.prompt_adapter = first.to(device)
         layer.mlp_adapter = Bottleneck(width, inside, scale=scale, activation=activation).to(device)
         layer.image_adapter = Bottleneck(width, inside, activation=activation).to(device)
         layer.own_tokens = own
         layer.forward = MethodType(_two_way, layer)
-        made += [
+        prefixes += [
             f"mask_decoder.transformer.layers.{number}.{name}_adapter."
             for name in ("prompt", "mlp", "image")
         ]
-    return made
+    return prefixes
 
 
 def _two_way(
@@ -181,7 +182,7 @@ def _two_way(
     query_point_embedding: Tensor,
     key_point_embedding: Tensor,
     attention_similarity: Tensor | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Layer of the decoder's transformer with adapters: tokens (B, P, N, d), image (B, 1 or P,
     row * column, d).
@@ -194,17 +195,17 @@ def _two_way(
     queries = self.layer_norm1(queries)
 
     key = keys + key_point_embedding
-    found = self.cross_attn_token_to_image(
+    mixed = self.cross_attn_token_to_image(
         query=queries + query_point_embedding,
         key=key,
         value=keys,
         attention_similarity=attention_similarity,
     )[0]
     if isinstance(self.prompt_adapter, HyperPrompt):
-        found = found + self.prompt_adapter(found, query_point_embedding[:, :, self.own_tokens :])
+        mixed = mixed + self.prompt_adapter(mixed, query_point_embedding[:, :, self.own_tokens :])
     else:
-        found = found + self.prompt_adapter(found)
-    queries = self.layer_norm2(queries + found)
+        mixed = mixed + self.prompt_adapter(mixed)
+    queries = self.layer_norm2(queries + mixed)
     queries = self.layer_norm3(queries + self.mlp(queries) + self.mlp_adapter(queries))
 
     back = self.cross_attn_image_to_token(
@@ -215,19 +216,19 @@ def _two_way(
     return queries, keys, back
 
 
-def narrow(width: int, ratio: float) -> int:
+def inner_width(width: int, ratio: float) -> int:
     """Inner width of an adapter."""
     return max(1, round(width * ratio))
 
 
-def bottleneck_size(width: int, ratio: float) -> int:
-    """Numbers in a Bottleneck: 2dh + h + d."""
-    inside = narrow(width, ratio)
+def count_bottleneck(width: int, ratio: float) -> int:
+    """Parameters in a Bottleneck: 2dh + h + d."""
+    inside = inner_width(width, ratio)
     return 2 * width * inside + inside + width
 
 
-def hyper_size(width: int, ratio: float) -> int:
-    """Numbers in a HyperPrompt."""
-    inside = narrow(width, ratio)
+def count_hyper(width: int, ratio: float) -> int:
+    """Parameters in a HyperPrompt."""
+    inside = inner_width(width, ratio)
     linear = width * inside + inside
     return 2 * linear + inside * width + width + (inside + 1) * inside**2 + 2 * inside

@@ -1,6 +1,7 @@
-"""Published checkpoints of SAM2-UNet: which trunk they stand on, and their tensors under our names.
+"""Published checkpoints of SAM2-UNet: the trunk they were trained on, and their tensors under our
+names.
 
-A file holds trunk and all: `encoder.*` (official names of SAM 2 with `.block` in between), the
+A file includes the trunk: `encoder.*` (official names of SAM 2 with `.block` in between), the
 adapters as `prompt_learn`, `rfb1` to `rfb4`, `up1` to `up4` of which the last is never used,
 `side1`, `side2`, `head`.
 """
@@ -9,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from segscope.adapt.methods.sam2_unet.method import Sam2Unet
 from segscope.adapt.networks import encoder_trunk
+from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import CheckpointError
 from segscope.models.build import HIERA
 from segscope.models.engine import Engine
@@ -34,7 +35,7 @@ _RULES = (
     (r"^up(\d)\.conv\.double_conv\.1\.", r"up.<\1>.first.bn."),
     (r"^up(\d)\.conv\.double_conv\.3\.", r"up.<\1>.second.conv."),
     (r"^up(\d)\.conv\.double_conv\.4\.", r"up.<\1>.second.bn."),
-    # heads in the order of our outputs' steps up: strides 16, 8 and 4
+    # heads in the order of upsampling: strides 16, 8 and 4
     (r"^side1\.", "heads.0."),
     (r"^side2\.", "heads.1."),
     (r"^head\.", "heads.2."),
@@ -55,92 +56,99 @@ def read(
     Args:
         state: the file's tensors.
         engine: the base that it was trained on.
-        classes: what its outputs mean; one is "object" where nothing is said.
+        classes: meaning of its outputs; without names they are called "object".
 
     Raises:
         CheckpointError: another base, or tensors that do not fit.
     """
-    _same_trunk(state, engine)
-    outputs = 1
-    if "head.weight" in state:
-        outputs = int(state["head.weight"].shape[0])
-    names = tuple(classes) or tuple(
-        "object" if outputs == 1 else f"object {k + 1}" for k in range(outputs)
-    )
+    _check_trunk(state, engine)
+    head = state.get("head.weight")
+    if head is None:
+        raise CheckpointError("this SAM2-UNet file has no head, head.weight; it is incomplete")
+    outputs, width = (int(size) for size in head.shape[:2])
+    names = _name_outputs(outputs, classes)
+    narrow = int(state[MARK].shape[0])
+    method = Sam2Unet(adapters=narrow, width=width, output="sigmoid", init="default")
+    tensors = {}
+    for key, tensor in state.items():
+        name = _rename(key)
+        if name and (not key.startswith("encoder.") or ".prompt_learn." in key):
+            tensors[name] = tensor
+    return method, names, tensors
+
+
+def _name_outputs(outputs: int, classes: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(classes)
+    if not names and outputs == 1:
+        names = ("object",)
+    if not names:
+        names = tuple(f"object {k}" for k in range(1, outputs + 1))
     if len(names) != outputs:
         raise CheckpointError(
             f"the file has {outputs} outputs; got {len(names)} names for them: {', '.join(names)}"
         )
-    narrow = int(state[MARK].shape[0])
-    method = Sam2Unet(
-        adapters=narrow, width=int(state["head.weight"].shape[1]), output="sigmoid", init="default"
-    )
-    tensors = {
-        _name(key): item
-        for key, item in state.items()
-        if not key.startswith("encoder.") or ".prompt_learn." in key
-    }
-    tensors.pop("", None)
-    return method, names, tensors
+    return names
 
 
-def _name(key: str) -> str:
-    """Our name of a trained tensor; empty for what nothing uses."""
+def _rename(key: str) -> str:
+    """Our name of a trained tensor; empty for an unused one."""
     if _UNUSED.search(key):
         return ""
-    for pattern, to in _RULES:
-        key = re.sub(pattern, to, key)
-    return re.sub(r"<(\d)>", lambda found: str(int(found[1]) - 1), key)
+    for pattern, replacement in _RULES:
+        key = re.sub(pattern, replacement, key)
+    # the file counts blocks from 1
+    return re.sub(r"<(\d)>", lambda match: str(int(match[1]) - 1), key)
 
 
-def _same_trunk(state: Mapping[str, Tensor], engine: Engine) -> None:
-    """Refuse a base whose encoder is not the one in the file, which was frozen when it was trained."""
+def _check_trunk(state: Mapping[str, Tensor], engine: Engine) -> None:
+    """Refuse a base whose encoder is not the one in the file, which was frozen during training."""
     width = int(state[PATCH].shape[0])
-    depth = 1 + max(int(key.split(".")[2]) for key in state if ".blocks." in key)
-    sizes = [
-        size
-        for size, numbers in HIERA.items()
-        if (numbers.width, sum(numbers.blocks)) == (width, depth)
-    ]
-    if sizes:
-        what = f"SAM 2 {sizes[0]}"
-    else:
-        what = f"no known Hiera encoder (width {width}, {depth} blocks)"
-    model: Any = engine.model  # type: ignore[attr-defined]
+    trunk = _describe_trunk(state, width)
     if engine.card.family != "sam2" or encoder_trunk.trunk(engine).inside[0] != width:
         raise CheckpointError(
-            f"this SAM2-UNet stands on {what}; {engine.card.name} is another network"
+            f"this SAM2-UNet was trained on {trunk}; {engine.card.name} is another network"
         )
     own = {
-        name: item
-        for name, item in model.state_dict().items()
+        name: tensor
+        for name, tensor in network(engine).state_dict().items()
         if name.startswith("vision_encoder.backbone.")
     }
-    there = {
-        new_name(
-            "sam2", "image_encoder.trunk." + key.removeprefix("encoder.").replace(".block.", ".")
-        ): item
-        for key, item in state.items()
+    published = {
+        _trunk_name(key): tensor
+        for key, tensor in state.items()
         if key.startswith("encoder.") and ".prompt_learn." not in key
     }
-    odd = sorted(own.keys() ^ there.keys())
-    if odd:
+    unmatched = sorted(own.keys() ^ published.keys())
+    if unmatched:
         raise CheckpointError(
-            f"this SAM2-UNet stands on {what}, whose encoder does not fit {engine.card.name}: {len(odd)} tensors are "
-            f"on one side only ({', '.join(odd[:3])})"
+            f"this SAM2-UNet was trained on {trunk}, whose encoder does not fit "
+            f"{engine.card.name}: {len(unmatched)} tensors are in only one of them "
+            f"({', '.join(unmatched[:3])})"
         )
-    other = [
-        name
-        for name, item in own.items()
-        if item.shape != there[name].shape or not _close(item, there[name])
-    ]
-    if other:
+    different = [name for name, tensor in own.items() if not _equal(tensor, published[name])]
+    if different:
         raise CheckpointError(
-            f"the encoder in this SAM2-UNet is not that of {engine.card.name}: {len(other)} of {len(own)} tensors "
-            f"differ ({other[0]} ...). Name the file that it was trained on as base; the published ones stand on "
-            "SAM 2.0's sam2_hiera_large.pt"
+            f"the encoder in this SAM2-UNet is not that of {engine.card.name}: "
+            f"{len(different)} of {len(own)} tensors differ ({different[0]} ...). Name the file "
+            "that it was trained on as base; for the published ones that is SAM 2.0's "
+            "sam2_hiera_large.pt"
         )
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
-    return torch.equal(one.cpu().float(), other.cpu().float())
+def _describe_trunk(state: Mapping[str, Tensor], width: int) -> str:
+    """The encoder in a file, by its size."""
+    depth = 1 + max(int(key.split(".")[2]) for key in state if ".blocks." in key)
+    for size, numbers in HIERA.items():
+        if (numbers.width, sum(numbers.blocks)) == (width, depth):
+            return f"SAM 2 {size}"
+    return f"no known Hiera encoder (width {width}, {depth} blocks)"
+
+
+def _trunk_name(key: str) -> str:
+    """The library's name of a tensor of the trunk."""
+    official = key.removeprefix("encoder.").replace(".block.", ".")
+    return new_name("sam2", f"image_encoder.trunk.{official}")
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.cpu().float(), other.cpu().float())

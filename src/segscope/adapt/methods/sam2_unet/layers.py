@@ -1,5 +1,5 @@
-"""Modules of SAM2-UNet: adapter, receptive field block, step up, heads (arXiv 2408.08870, section
-3).
+"""Modules of SAM2-UNet (arXiv 2408.08870, section 3): adapter, receptive field block, upsampling,
+heads.
 """
 
 from __future__ import annotations
@@ -11,37 +11,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.adapt.networks.encoder_trunk import Trunk
+from segscope.models.batch_norm import BatchNorm
 
 INITS = ("zero", "trunc_normal", "default")
 
 
-class Norm(nn.BatchNorm2d):
-    """Batch norm without torch's counter of batches, which nothing here reads."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width)
-        self.num_batches_tracked = None
-
-
-class ConvNorm(nn.Sequential):
+class ConvBatchNorm(nn.Sequential):
     """Convolution without bias, then batch norm; no activation, as in the published code."""
 
     def __init__(
         self, inside: int, outside: int, kernel: int | tuple[int, int] = 1, dilation: int = 1
     ) -> None:
-        high, wide = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding = (dilation * (high // 2), dilation * (wide // 2))
+        if isinstance(kernel, int):
+            kernel = (kernel, kernel)
+        padding = (dilation * (kernel[0] // 2), dilation * (kernel[1] // 2))
         super().__init__()
         self.conv = nn.Conv2d(
-            inside, outside, (high, wide), padding=padding, dilation=dilation, bias=False
+            inside, outside, kernel, padding=padding, dilation=dilation, bias=False
         )
-        self.bn = Norm(outside)
+        self.bn = BatchNorm(outside)
 
 
 class Adapter(nn.Module):
-    """Narrow and wide again, GELU after both; channels last. Its output is added to what it was
-    given.
-    """
+    """A bottleneck with GELU after both layers; channels last. Its output is added to its input."""
 
     def __init__(self, width: int, narrow: int, init: str) -> None:
         super().__init__()
@@ -60,22 +52,22 @@ class Adapter(nn.Module):
 
 
 class Rfb(nn.Module):
-    """Receptive field block (arXiv 1711.07767) with four branches, the form of PraNet (2006.11392)."""
+    """Receptive field block (arXiv 1711.07767) with four branches, as in PraNet (2006.11392)."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([nn.Sequential(ConvNorm(inside, outside))])
+        self.branches = nn.ModuleList([nn.Sequential(ConvBatchNorm(inside, outside))])
         for k in (3, 5, 7):
             self.branches.append(
                 nn.Sequential(
-                    ConvNorm(inside, outside),
-                    ConvNorm(outside, outside, (1, k)),
-                    ConvNorm(outside, outside, (k, 1)),
-                    ConvNorm(outside, outside, 3, dilation=k),
+                    ConvBatchNorm(inside, outside),
+                    ConvBatchNorm(outside, outside, (1, k)),
+                    ConvBatchNorm(outside, outside, (k, 1)),
+                    ConvBatchNorm(outside, outside, 3, dilation=k),
                 )
             )
-        self.join = ConvNorm(4 * outside, outside, 3)
-        self.shortcut = ConvNorm(inside, outside)
+        self.join = ConvBatchNorm(4 * outside, outside, 3)
+        self.shortcut = ConvBatchNorm(inside, outside)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(
@@ -88,8 +80,8 @@ class Up(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = ConvNorm(2 * width, width, 3)
-        self.second = ConvNorm(width, width, 3)
+        self.first = ConvBatchNorm(2 * width, width, 3)
+        self.second = ConvBatchNorm(width, width, 3)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         x = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=True)
@@ -101,8 +93,8 @@ class Up(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """One map of stride 16 to four of strides 4 to 32 (simple feature pyramid, arXiv 2203.16527,
-    section 3).
+    """From one map of stride 16 to four of strides 4 to 32 (simple feature pyramid, arXiv
+    2203.16527, section 3).
     """
 
     def __init__(self, width: int) -> None:
@@ -118,11 +110,11 @@ class Pyramid(nn.Module):
         return [self.to4(F.gelu(self.norm(x8))), x8, x16, F.max_pool2d(x16, 2)]
 
 
-class Net(nn.Module):
-    """All that is trained.
+class UnetDecoder(nn.Module):
+    """Everything that is trained.
 
     Args:
-        trunk: what it stands on; not a part of it.
+        trunk: the image encoder; not a part of the module.
         outputs: channels of each head.
         width: channels of the decoder.
         narrow: width of the adapters, 0 for none.
@@ -134,34 +126,30 @@ class Net(nn.Module):
         self.adapters = nn.ModuleList(
             Adapter(inside, narrow, init) for inside in trunk.inside if narrow
         )
-        single = len(trunk.widths) == 1
-        self.pyramid = Pyramid(trunk.widths[0]) if single else None
-        if self.pyramid is None:
-            widths = trunk.widths
-        else:
+        self.pyramid: Pyramid | None = None
+        widths = trunk.widths
+        if len(widths) == 1:
+            self.pyramid = Pyramid(widths[0])
             widths = self.pyramid.widths
         self.rfb = nn.ModuleList(Rfb(inside, width) for inside in widths)
         self.up = nn.ModuleList(Up(width) for _ in range(3))
         self.heads = nn.ModuleList(nn.Conv2d(width, outputs, 1) for _ in range(3))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Logits (B, output, side, side) of the trunk's maps: the answer, then those of strides 8
-        and 16.
+        """Logits (B, output, side, side) of the trunk's maps: the final ones, then those of strides
+        8 and 16.
         """
-        if self.pyramid is None:
-            given = maps
-        else:
-            given = self.pyramid(maps)
-        *finer, x = [block(item) for block, item in zip(self.rfb, given, strict=True)]
-        found = []
+        if self.pyramid is not None:
+            maps = self.pyramid(maps)
+        *finer, x = [block(item) for block, item in zip(self.rfb, maps, strict=True)]
+        outputs = []
         for step, head, fine, scale in zip(
             self.up, self.heads, reversed(finer), (16, 8, 4), strict=True
         ):
             x = step(x, fine)
-            logits = head(x)
-            found.append(
-                F.interpolate(
-                    logits, scale_factor=float(scale), mode="bilinear", align_corners=False
-                )
-            )
-        return found[::-1]
+            outputs.append(_enlarge(head(x), scale))
+        return outputs[::-1]
+
+
+def _enlarge(logits: Tensor, scale: int) -> Tensor:
+    return F.interpolate(logits, scale_factor=float(scale), mode="bilinear", align_corners=False)

@@ -1,13 +1,13 @@
-"""SAM2-UNet: a U-Net without prompts on a frozen image encoder with small adapters.
+"""SAM2-UNet: a prompt-free U-Net on a frozen image encoder with small adapters.
 
 "SAM2-UNet: Segment Anything 2 Makes Strong Encoder for Natural and Medical Image Segmentation"
 (arXiv 2408.08870, section 3). Encoder at strides 4 to 32, an adapter before each block, a receptive
-field block for each map, three steps up, a head at each. Where the public code departs from the
-paper, the paper's formula is the default and the code's way a setting: it weights cross-entropy
-with weights that cancel (`bce="plain"`), draws adapters at random (`init="default"`; users met
-losses that were not finite) and stretches each answer to its own range before it is judged
-(`protocol="sod"`). Its fourth step up is never used and left out here. `Sam2Unet.published()` sets
-all of them.
+field block for each map, three upsampling steps, a head at each. Where the public code departs from
+the paper, the paper's formula is the default and the code's behaviour a setting: it weights
+cross-entropy with weights that cancel (`bce="plain"`), initialises adapters at random
+(`init="default"`; users reported losses that were not finite) and stretches each prediction to its
+own range before evaluation (`protocol="sod"`). Its fourth upsampling step is never used and left
+out here. `Sam2Unet.published()` sets all of them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from segscope.adapt.data.sampler import Example
 from segscope.adapt.data.training_set import Gathered
 from segscope.adapt.losses.mask_losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
-from segscope.adapt.methods.sam2_unet.layers import INITS, Net
+from segscope.adapt.methods.sam2_unet.layers import INITS, UnetDecoder
 from segscope.adapt.networks import encoder_trunk, sliding_window
 from segscope.adapt.networks.encoder_trunk import Fit, Trunk
-from segscope.adapt.training.settings import Settings
-from segscope.adapt.validation.frames import MOST
-from segscope.adapt.validation.frames import validate as usual
+from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.validation.frames import MOST, validate
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -56,18 +55,18 @@ class Sam2Unet(Method):
     Attributes:
         side: of the square input, a multiple of 32.
         adapters: width of the adapters; 0 for none, so that the encoder stays frozen and its maps
-            are kept.
+            are cached.
         width: channels of the decoder.
-        init: of adapters: "zero" (they begin as nothing), "trunc_normal" (0.02, of the follow-up
-            arXiv 2508.03566) or "default" (as published).
-        bce: "weighted" towards edges, as the paper has it, or "plain", as its code computes it.
-        edges: "soft" resizes truth by cubic splines and keeps what lies between 0 and 1, as
+        init: of adapters: "zero" (they start at zero), "trunc_normal" (0.02, of the follow-up arXiv
+            2508.03566) or "default" (as published).
+        bce: "weighted" towards edges, as in the paper, or "plain", as its code computes it.
+        edges: "soft" resizes truth by cubic splines and keeps values between 0 and 1, as
             published; not for softmax.
-        output: several classes exclude each other ("softmax"), or each is judged by itself
-            ("sigmoid").
-        fit: images are squashed to the square (as published) or keep their shape ("letterbox").
-        tiles: windows along the longer side of a image, for large images with small things; 1
-            shows it whole.
+        output: classes are mutually exclusive ("softmax") or independent ("sigmoid").
+        fit: images are squashed to the square ("squash", as published) or keep their shape
+            ("letterbox").
+        tiles: windows along each side of an image, for large images with small objects; 1 for the
+            whole image.
         protocol: "sod" also validates as the published evaluation does.
     """
 
@@ -96,30 +95,25 @@ class Sam2Unet(Method):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} is {' or '.join(allowed)}, got {getattr(self, name)!r}")
-        if self.adapters < 0 or self.width < 1 or self.tiles < 1:
-            raise UsageError(
-                "adapters are 0 wide or more, the decoder 1 or more; a image has 1 tile or more"
-            )
+        if self.adapters < 0 or min(self.width, self.tiles) < 1:
+            raise UsageError("adapters must be 0 or more, width and tiles 1 or more")
 
     @classmethod
-    def suited(cls, card: Card) -> Sam2Unet:
-        return cls(
-            side=max(
-                encoder_trunk.STRIDE,
-                min(NATIVE, card.input_size) // encoder_trunk.STRIDE * encoder_trunk.STRIDE,
-            )
-        )
+    def default_for(cls, card: Card) -> Sam2Unet:
+        stride = encoder_trunk.STRIDE
+        side = min(NATIVE, card.input_size) // stride * stride
+        return cls(side=max(stride, side))
 
     @classmethod
     def published(cls, side: int = NATIVE) -> Sam2Unet:
-        """As the public code trains and judges it."""
+        """As the public code trains and evaluates it."""
         return cls(
             side, init="default", bce="plain", edges="soft", output="sigmoid", protocol="sod"
         )
 
-    def settings(self, card: Card, frames: int) -> Settings:
-        # 20 rounds of batches of 12 are published; few images need more rounds
-        return Settings(
+    def settings(self, card: Card, frames: int) -> TrainingSettings:
+        # 20 epochs with batches of 12 are published; few images need more
+        return TrainingSettings(
             steps=min(3000, max(300, 10 * frames)), rate=1e-3, decay=5e-4, batch=4, average=0.97
         )
 
@@ -129,50 +123,50 @@ class Sam2Unet(Method):
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         if not classes:
-            raise UsageError(
-                "a network without prompts needs the names of the classes that it shall tell apart"
-            )
-        net = self._net(encoder_trunk.trunk(engine), classes).to(engine.device).eval()
-        result = Unet(engine, net, self, tuple(classes))
+            raise UsageError("a prompt-free network needs the names of the classes to distinguish")
+        net = self._make_net(encoder_trunk.trunk(engine), classes).to(engine.device).eval()
+        result = UnetSegmenter(engine, net, self, tuple(classes))
         trained = dict(net.named_parameters())
         statistics = dict(net.named_buffers())
-        return Adapted(self, engine, net, trained, statistics, noisy=(net,), result=result)
+        return Adapted(self, engine, net, trained, statistics, train_mode=(net,), result=result)
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         with torch.device("meta"):
-            net = self._net(encoder_trunk.trunk(engine), classes)
+            net = self._make_net(encoder_trunk.trunk(engine), classes)
         return sum(item.numel() for item in net.parameters())
 
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
-        unet = _unet(adapted)
+        segmenter = _segmenter_of(adapted)
         return [
-            Features(tuple(unet.maps(unet.pixels(frame)[0])), frame.shape[:2])
+            Features(tuple(segmenter.maps(segmenter.pixels(frame)[0])), frame.shape[:2])
             for frame in example.rgb
         ]
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
-        unet = _unet(adapted)
-        shown = [self._shown(example) for example in batch]
+        segmenter = _segmenter_of(adapted)
+        windows = [self._draw_window(example) for example in batch]
         if self.frozen_encoder:
             each = [adapted.features(example)[example.at].maps for example in batch]
-            maps = [torch.cat(same) for same in zip(*each, strict=True)]
+            maps = [torch.cat(level) for level in zip(*each, strict=True)]
         else:
-            maps = unet.maps(torch.cat([unet.pixels(rgb)[0] for rgb, _ in shown]))
-        outputs = unet.net(maps)
+            maps = segmenter.maps(torch.cat([segmenter.pixels(rgb)[0] for rgb, _ in windows]))
+        outputs = segmenter.net(maps)
         truth = torch.cat(
-            [self._truth(rgb.shape[:2], classes, outputs[0]) for rgb, classes in shown]
+            [self.make_truth(rgb.shape[:2], classes, outputs[0]) for rgb, classes in windows]
         )
-        losses = [self._judged(logits, truth) for logits in outputs]
+        losses = [self._output_loss(logits, truth) for logits in outputs]
         return {"loss": torch.stack(losses).sum(0).mean(), "final": losses[0].detach().mean()}
 
     def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
-        figures = usual(adapted, cases)
-        return figures | (sod_figures(_unet(adapted), cases) if self.protocol == "sod" else {})
+        figures = validate(adapted, cases)
+        if self.protocol == "sod":
+            figures |= sod_figures(_segmenter_of(adapted), cases)
+        return figures
 
     # --- parts -----------------------------------------------------------------------------------
 
     def outputs(self, classes: Sequence[str]) -> int:
-        """Channels of a head: background has its own where several classes exclude each other."""
+        """Channels of a head: background has its own where classes are mutually exclusive."""
         if self.exclusive(classes):
             return len(classes) + 1
         return len(classes)
@@ -180,10 +174,10 @@ class Sam2Unet(Method):
     def exclusive(self, classes: Sequence[str]) -> bool:
         return self.output == "softmax" and len(classes) > 1
 
-    def _net(self, trunk: Trunk, classes: Sequence[str]) -> Net:
-        return Net(trunk, self.outputs(classes), self.width, self.adapters, self.init)
+    def _make_net(self, trunk: Trunk, classes: Sequence[str]) -> UnetDecoder:
+        return UnetDecoder(trunk, self.outputs(classes), self.width, self.adapters, self.init)
 
-    def _shown(self, example: Example) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def _draw_window(self, example: Example) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Image (row, column, 3) and class map of what is trained on: the whole frame, or a
         window of it.
         """
@@ -191,35 +185,35 @@ class Sam2Unet(Method):
         classes = example.classes[example.at]
         if self.tiles == 1:
             return rgb, classes
-        share = sliding_window.share(self.tiles)
+        share = sliding_window.window_share(self.tiles)
         at = example.rng.random(2).tolist()
         return sliding_window.cut(rgb, share, at), sliding_window.cut(classes, share, at)
 
-    def _truth(
+    def make_truth(
         self, size_hw: tuple[int, ...], classes: NDArray[np.int64], outputs: Tensor
     ) -> Tensor:
-        """A class map (row, column) of a image laid over the input; 0 outside of the image.
+        """A class map (row, column) of an image at the size of the input; 0 outside of the image.
 
         Returns:
-            (1, channel, side, side) from 0 to 1 for outputs judged by themselves; else (1, side,
-            side) numbers.
+            (1, channel, side, side) from 0 to 1 for independent outputs; else (1, side, side) class
+            numbers.
         """
         inner = encoder_trunk.inner_size((size_hw[0], size_hw[1]), self.side, self._fit)
-        rest = (0, self.side - inner[1], 0, self.side - inner[0])
+        padding = (0, self.side - inner[1], 0, self.side - inner[0])
         numbers = torch.from_numpy(classes).to(outputs.device)[None]
         names = outputs.shape[1]
         if self.output == "softmax" and names > 1:
             whole = F.interpolate(numbers[None].float(), inner, mode="nearest-exact")
-            return F.pad(whole, rest)[0].long()
+            return F.pad(whole, padding)[0].long()
         planes = torch.stack([numbers == k for k in range(1, names + 1)], 1).float()
         if self.edges == "soft":
-            return F.pad(
-                F.interpolate(planes, inner, mode="bicubic", antialias=True).clamp(0, 1), rest
-            )
-        return F.pad(F.interpolate(planes, inner, mode="nearest-exact"), rest)
+            resized = F.interpolate(planes, inner, mode="bicubic", antialias=True).clamp(0, 1)
+        else:
+            resized = F.interpolate(planes, inner, mode="nearest-exact")
+        return F.pad(resized, padding)
 
-    def _judged(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """(B,) losses of one output (B, channel, side, side) against `_truth`."""
+    def _output_loss(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """(B,) losses of one output (B, channel, side, side) against `make_truth`."""
         if truth.ndim == 3:
             return class_loss(logits, truth)
         return structure_loss(logits, truth, plain=self.bce == "plain").mean(1)
@@ -231,11 +225,11 @@ class Sam2Unet(Method):
         return "squash"
 
 
-class Unet:
+class UnetSegmenter:
     """Trunk and decoder as a `segscope.models.segmenter.Segmenter`."""
 
     def __init__(
-        self, engine: Engine, net: Net, method: Sam2Unet, classes: tuple[str, ...]
+        self, engine: Engine, net: UnetDecoder, method: Sam2Unet, classes: tuple[str, ...]
     ) -> None:
         self.engine = engine
         self.net = net
@@ -265,12 +259,13 @@ class Unet:
             return F.interpolate(final, part.shape[:2], mode="bilinear", align_corners=False)[0]
 
         if self.method.tiles == 1:
-            found = one(rgb)
+            logits = one(rgb)
         else:
-            found = sliding_window.blend(rgb, self.method.tiles, one)
+            logits = sliding_window.blend(rgb, self.method.tiles, one)
         if self.method.exclusive(self.classes):
-            return found
-        return torch.cat([torch.zeros_like(found[:1]), found])
+            return logits
+        background = torch.zeros_like(logits[:1])
+        return torch.cat([background, logits])
 
     def settings(self) -> dict[str, Any]:
         own = {"input_size": self.input_size, "classes": list(self.classes)}
@@ -280,7 +275,7 @@ class Unet:
 def structure_loss(logits: Tensor, truth: Tensor, *, plain: bool = False) -> Tensor:
     """Cross-entropy + 1 - IoU, both weighted towards edges: w = 1 + 5 |mean of 31 x 31 - truth|.
 
-    The loss of "F3Net" (arXiv 1911.11445, section 3.4), which the paper takes. Its code hands the
+    The loss of "F3Net" (arXiv 1911.11445, section 3.4), which the paper uses. Its code applies the
     weights to a mean that has already been taken, so that they cancel; `plain` computes that.
 
     Args:
@@ -306,11 +301,11 @@ def structure_loss(logits: Tensor, truth: Tensor, *, plain: bool = False) -> Ten
 
 
 def sod_scores(values: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> tuple[float, float]:
-    """Mean Dice and mean IoU over 256 thresholds of an answer stretched to its own range, in 8
+    """Mean Dice and mean IoU over 256 thresholds of a prediction stretched to its own range, in 8
     bits.
 
-    The published evaluation (that of salient objects). It flatters unsure answers and knows no
-    empty truth, which scores 0; to be compared with published figures only.
+    The published evaluation (that of salient object detection). It favours uncertain predictions
+    and gives 0 for an empty truth; to be compared with published figures only.
 
     Args:
         values: (row, column) probabilities.
@@ -319,31 +314,38 @@ def sod_scores(values: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> t
     low = float(values.min())
     high = float(values.max())
     bits = np.round(255 * (values - low) / max(high - low, 1e-8)).astype(np.uint8)
-    # how many pixels lie at or above each threshold, of all and of the truth
-    found, both = (
+    # pixels at or above each threshold, of all and of the truth
+    predicted, both = (
         np.bincount(part, minlength=256)[::-1].cumsum() for part in (bits.ravel(), bits[truth])
     )
-    sizes = found + int(truth.sum())
+    sizes = predicted + int(truth.sum())
     return float(np.mean(2 * both / sizes)), float(np.mean(both / (sizes - both)))
 
 
-def sod_figures(segmenter: Unet, cases: Gathered, most: int = MOST) -> dict[str, float]:
+def sod_figures(segmenter: UnetSegmenter, cases: Gathered, most: int = MOST) -> dict[str, float]:
     """`sod_scores` over evenly spaced frames and their classes."""
     scores = []
     step = max(1, -(-len(cases.items) // most))
     for item in cases.items[::step]:
         scan = cases.scans[item.case]
         truth = cases.class_map(scan.planes[:, item.frame : item.frame + 1], scan.names)[0]
-        logits = segmenter.predict(scan.rgb[item.frame])
-        exclusive = segmenter.method.exclusive(segmenter.classes)
-        shares = (logits.softmax(0) if exclusive else logits.sigmoid()).cpu().numpy()
-        scores += [
-            sod_scores(shares[k], truth == k) for k in range(1, len(shares)) if (truth == k).any()
-        ]
-    dice, iou = np.mean(scores, axis=0) if scores else (0.0, 0.0)
+        shares = _probabilities(segmenter, segmenter.predict(scan.rgb[item.frame]))
+        present = [k for k in range(1, len(shares)) if (truth == k).any()]
+        scores += [sod_scores(shares[k], truth == k) for k in present]
+    dice = 0.0
+    iou = 0.0
+    if scores:
+        dice, iou = np.mean(scores, axis=0)
     return {"sod dice": float(dice), "sod iou": float(iou)}
 
 
-def _unet(adapted: Adapted) -> Unet:
-    assert isinstance(adapted.result, Unet)
+def _probabilities(segmenter: UnetSegmenter, logits: Tensor) -> NDArray[np.floating[Any]]:
+    """Probabilities (class, row, column) of logits."""
+    if segmenter.method.exclusive(segmenter.classes):
+        return logits.softmax(0).cpu().numpy()
+    return logits.sigmoid().cpu().numpy()
+
+
+def _segmenter_of(adapted: Adapted) -> UnetSegmenter:
+    assert isinstance(adapted.result, UnetSegmenter)
     return adapted.result

@@ -2,61 +2,62 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Form, Query, Request, Response, UploadFile
 from starlette.responses import FileResponse
 
-from segscope.errors import UsageError
-from segscope.serve.compat.monailabel.service import Desk
+from segscope.serve.compat.monailabel.service import MonaiLabelService
 from segscope.serve.errors import NotFound
+from segscope.serve.json_object import JsonObject, parse_object
+from segscope.serve.project.uploads import UploadedFile
+
+_CHUNK = 2**20
 
 
-def desk(request: Request) -> Desk:
-    """The clients of the server."""
-    found: Desk = request.app.state.monailabel
-    return found
+def get_service(request: Request) -> MonaiLabelService:
+    """The service of the running server."""
+    service: MonaiLabelService = request.app.state.monailabel
+    return service
 
 
-At = Annotated[Desk, Depends(desk)]
+Service = Annotated[MonaiLabelService, Depends(get_service)]
 Name = Annotated[str, Query(max_length=300)]
 Text = Annotated[str | None, Form(max_length=2**24)]
 
 
-def said(text: str | None) -> dict[str, Any]:
-    """A JSON object in a form field."""
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"params are no JSON: {type(error).__name__}") from None
-    if not isinstance(found, dict):
-        raise UsageError("params are a JSON object")
-    return found
+def parse_params(text: str | None) -> JsonObject:
+    """The JSON object in a form field."""
+    return parse_object(text, "params")
 
 
 @contextmanager
-def saved(at: Desk, files: list[UploadFile]) -> Iterator[list[tuple[str, Path]]]:
-    """Uploaded files on disk, inside the block."""
-    with tempfile.TemporaryDirectory(
-        prefix="incoming-", dir=at.workspace.settings.project / "uploads"
-    ) as folder:
-        found = []
-        for number, part in enumerate(files):
-            target = Path(folder) / str(number)
-            with target.open("wb") as out:
-                shutil.copyfileobj(part.file, out, 2**20)
-            found.append((part.filename or "image.nii.gz", target))
-        yield found
+def save_uploads(
+    service: MonaiLabelService, files: list[UploadFile]
+) -> Iterator[list[UploadedFile]]:
+    """Uploaded files on disk, until the block ends."""
+    with service.workspace.images.uploads.scratch() as folder:
+        saved: list[UploadedFile] = []
+        for number, upload in enumerate(files):
+            target = folder / str(number)
+            with target.open("wb") as file:
+                shutil.copyfileobj(upload.file, file, _CHUNK)
+            saved.append((upload.filename or "image.nii.gz", target))
+        yield saved
 
 
-def file_answer(path: Path) -> Response:
-    """A file with its name; folders (series) as a zip are not sent."""
+def file_response(path: Path) -> Response:
+    """A file with its name.
+
+    Raises:
+        NotFound: the path is a folder, such as that of a DICOM series.
+    """
     if not path.is_file():
-        raise NotFound("this image is a folder of files, which is not sent through this door")
+        raise NotFound(
+            "this image is a folder of files; the MONAI Label interface sends only files"
+        )
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)

@@ -1,197 +1,231 @@
-"""MONAI Label's data store and what it asks of it: images, labels, what to label next."""
+"""MONAI Label's data store and active learning: images, labels, what to label next."""
 
 from __future__ import annotations
 
 import hashlib
 import random
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, File, Request, Response, UploadFile
 
-from segscope.serve.compat.monailabel.dependencies import At, Name, Text, file_answer, said, saved
-from segscope.serve.compat.monailabel.label_files import FINAL
-from segscope.serve.compat.monailabel.service import labels_of
+from segscope.serve.compat.monailabel.dependencies import (
+    Name,
+    Service,
+    Text,
+    file_response,
+    parse_params,
+    save_uploads,
+)
+from segscope.serve.compat.monailabel.label_files import FINAL, DatastoreListing, DatastoreStats
+from segscope.serve.compat.monailabel.service import masks_from_raw_labels
 from segscope.serve.errors import Busy, NotFound
+from segscope.serve.json_object import JsonObject, text_field
+from segscope.serve.project.image_records import properties_of
+from segscope.serve.project.worklist import CaseUpdate
 
 router = APIRouter(include_in_schema=False)
 STRATEGIES = {
     "first": "the first image without a final label",
     "random": "any image without a final label",
 }
+LONGEST_COMMENT = 4000
+LONGEST_ANNOTATOR = 200
+
+
+class TrainingPair(TypedDict):
+    """An image of the data store and its final label."""
+
+    image: str
+    label: str
+
 
 # --- the data store ------------------------------------------------------------------------------
 
 
-@router.get("/datastore")
-@router.get("/datastore/")
-def datastore(at: At, output: Name = "all") -> Any:
+@router.get("/datastore", response_model=None)
+@router.get("/datastore/", response_model=None)
+def datastore(
+    service: Service, output: Name = "all"
+) -> DatastoreListing | DatastoreStats | list[TrainingPair]:
     if output == "stats":
-        return at.labels.counts()
-    listing = at.labels.listing({})
-    if output == "train":
-        pairs = [
-            (key, tag)
-            for key, entry in listing["objects"].items()
-            for tag in entry["labels"]
-            if tag == FINAL
-        ]
-        return [{"image": key, "label": f"labels/{tag}/{key}"} for key, tag in pairs]
-    return listing
+        return service.labels.count()
+    listing = service.labels.list_all()
+    if output != "train":
+        return listing
+    return [
+        {"image": image_id, "label": f"labels/{FINAL}/{image_id}"}
+        for image_id, entry in listing["objects"].items()
+        if FINAL in entry["labels"]
+    ]
 
 
 @router.put("/datastore")
 @router.put("/datastore/")
 @router.put("/datastore/image")
 def put_image(
-    at: At,
+    service: Service,
     file: Annotated[UploadFile, File()],
     image: Name = "",
     params: Text = None,
-) -> dict[str, Any]:
-    """Take an image for good; it becomes a case of the work list."""
-    said(params)
-    with saved(at, [file]) as found:
-        return {"image": at.keep(found, image)}
+) -> dict[str, str]:
+    """Add an image to the project; it becomes a case of the work list."""
+    parse_params(params)  # clients learn of malformed notes although none are stored
+    with save_uploads(service, [file]) as files:
+        return {"image": service.add_image(files, image)}
 
 
 @router.api_route("/datastore/image", methods=["GET", "HEAD"])
-def get_image(at: At, request: Request, image: Name, check_sum: Name = "") -> Response:
-    path = Path(at.image(image)["path"])
-    if request.method == "HEAD" and check_sum:
-        algorithm, _, wanted = check_sum.partition(":")
-        known = path.is_file() and algorithm.lower() == "sha256"
-        if not known or hashlib.sha256(path.read_bytes()).hexdigest() != wanted.lower():
-            raise NotFound("the image is another one")
-    return file_answer(path)
+def get_image(service: Service, request: Request, image: Name, check_sum: Name = "") -> Response:
+    path = service.find_image(image).path
+    if request.method == "HEAD" and check_sum and not _has_checksum(path, check_sum):
+        raise NotFound("the image on the server has another checksum")
+    return file_response(path)
+
+
+def _has_checksum(path: Path, check_sum: str) -> bool:
+    """Whether a file has a checksum, written as ALGORITHM:DIGEST."""
+    algorithm, _, expected = check_sum.partition(":")
+    if not path.is_file() or algorithm.lower() != "sha256":
+        return False
+    return _sha256(path) == expected.lower()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @router.delete("/datastore/image")
-def delete_image(at: At, image: Name) -> dict[str, Any]:
-    """Images of a project stay: work may hang on them."""
-    at.image(image)
-    raise Busy("images are not removed through this door; delete them in the project")
+def delete_image(service: Service, image: Name) -> None:
+    """Images stay in the project, since sessions may refer to them."""
+    service.find_image(image)
+    raise Busy("images cannot be deleted through MONAI Label's interface")
 
 
-@router.get("/datastore/image/info")
-def image_info(at: At, image: Name) -> dict[str, Any]:
-    row = at.image(image)
-    return {"name": row["name"], **row["meta"]}
+@router.get("/datastore/image/info", response_model=None)
+def image_info(service: Service, image: Name) -> dict[str, object]:
+    record = service.find_image(image).image
+    return {"name": record.name, **properties_of(record)}
 
 
 @router.put("/datastore/image/info")
-def put_image_info(at: At, image: Name, info: Text = None) -> dict[str, Any]:
-    """Notes on images go to the work list's comment."""
-    row = at.image(image)
-    notes = said(info)
-    case = at.workspace.cases.add(row["id"])
-    at.workspace.cases.change(
-        case["case_id"], comment=str(notes.get("comment", case["comment"]))[:4000]
-    )
+def put_image_info(service: Service, image: Name, info: Text = None) -> JsonObject:
+    """Store a comment on an image in its case of the work list."""
+    image_id = service.find_image(image).image.image_id
+    notes = parse_params(info)
+    cases = service.workspace.cases
+    case = cases.add(image_id)
+    comment = str(notes.get("comment", case.comment))[:LONGEST_COMMENT]
+    cases.update(case.case_id, CaseUpdate(comment=comment))
     return {}
 
 
 @router.put("/datastore/label")
 @router.put("/datastore/label/")
 def put_label(
-    at: At,
+    service: Service,
     image: Name,
     label: Annotated[UploadFile, File()],
     tag: Name = FINAL,
     params: Text = None,
-) -> dict[str, Any]:
-    """Keep a label; raw bytes (OHIF's label.bin) become a file that others can read."""
-    row = at.image(image)
-    notes = said(params)
+) -> dict[str, str]:
+    """Store a label; raw bytes (OHIF's label.bin) are converted to a file that others can read."""
+    stored = service.find_image(image)
+    image_id = stored.image.image_id
+    notes = parse_params(params)
     name = label.filename or "label.nrrd"
     data = label.file.read()
     if name.endswith(".bin"):
-        z, y, x = row["meta"]["shape_zyx"]
-        name, data = at.written(labels_of(data, (z, y, x)), row, {"result_extension": ".nrrd"})
-    at.labels.save(row, tag or FINAL, name, data, {"params": notes, "name": name})
-    case = at.workspace.cases.add(row["id"])
-    if (tag or FINAL) == FINAL:
-        at.workspace.cases.change(
-            case["case_id"], state="done", annotator=str(notes.get("client_id") or "")[:200]
-        )
-    return {"image": row["id"], "label": row["id"]}
+        masks = masks_from_raw_labels(data, stored.image.shape_zyx)
+        name, data = service.write_masks(masks, stored, ".nrrd")
+    tag = tag or FINAL
+    service.labels.save(image_id, tag, name, data, {"params": notes, "name": name})
+    cases = service.workspace.cases
+    case = cases.add(image_id)
+    if tag == FINAL:
+        annotator = text_field(notes, "client_id")[:LONGEST_ANNOTATOR]
+        cases.update(case.case_id, CaseUpdate(state="done", annotator=annotator))
+    return {"image": image_id, "label": image_id}
 
 
 @router.api_route("/datastore/label", methods=["GET", "HEAD"])
-def get_label(at: At, label: Name, tag: Name = FINAL) -> Response:
-    return file_answer(at.labels.file(at.image(label)["id"], tag))
+def get_label(service: Service, label: Name, tag: Name = FINAL) -> Response:
+    return file_response(service.labels.get(_image_id(service, label), tag))
 
 
 @router.delete("/datastore/label")
-def delete_label(at: At, label: Name, tag: Name = FINAL) -> dict[str, Any]:
-    at.labels.remove(at.image(label)["id"], tag)
+def delete_label(service: Service, label: Name, tag: Name = FINAL) -> JsonObject:
+    service.labels.remove(_image_id(service, label), tag)
     return {}
 
 
 @router.get("/datastore/label/info")
-def label_info(at: At, label: Name, tag: Name = FINAL) -> dict[str, Any]:
-    return at.labels.info(at.image(label)["id"], tag)
+def label_info(service: Service, label: Name, tag: Name = FINAL) -> JsonObject:
+    return service.labels.info(_image_id(service, label), tag)
 
 
 @router.put("/datastore/label/info")
-def put_label_info(at: At, label: Name, tag: Name = FINAL, info: Text = None) -> dict[str, Any]:
-    return at.labels.info(at.image(label)["id"], tag, said(info))
+def put_label_info(
+    service: Service, label: Name, tag: Name = FINAL, info: Text = None
+) -> JsonObject:
+    return service.labels.update_info(_image_id(service, label), tag, parse_params(info))
+
+
+def _image_id(service: Service, label: str) -> str:
+    """The id of the image that a label belongs to; labels go by the names of their images."""
+    return service.find_image(label).image.image_id
 
 
 @router.get("/datastore/dataset")
-def dataset(at: At) -> Response:
-    data = at.labels.archive(at.workspace.settings.limits.volume_bytes)
+def dataset(service: Service) -> Response:
+    data = service.labels.archive(service.workspace.settings.limits.volume_bytes)
     headers = {"Content-Disposition": 'attachment; filename="dataset.zip"'}
     return Response(data, media_type="application/zip", headers=headers)
 
 
-# --- what to do next -----------------------------------------------------------------------------
+# --- active learning -----------------------------------------------------------------------------
 
 
 @router.post("/activelearning/{strategy}")
-def next_sample(at: At, strategy: str, asked: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The next image to label; empty when all are."""
+def next_sample(service: Service, strategy: str, options: JsonObject | None = None) -> JsonObject:
+    """The next image to label; an empty object when all are labelled."""
     if strategy not in STRATEGIES:
-        raise NotFound(f"no strategy of that name; there are {', '.join(STRATEGIES)}")
-    rows = at.labels.unlabelled()
-    if not rows:
+        raise NotFound(f"no strategy of that name; choose one of {', '.join(STRATEGIES)}")
+    unlabelled = service.labels.list_unlabelled()
+    if not unlabelled:
         return {}
+    stored = unlabelled[0]
     if strategy == "random":
-        row = random.choice(rows)
-    else:
-        row = rows[0]
-    path = Path(row["path"])
-    if path.is_file():
-        checksum = {"checksum": f"SHA256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
-    else:
-        checksum = {}
-    shape = row["meta"]["shape_zyx"]
-    client = str((asked or {}).get("client_id") or "")
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "client_id": client,
-        "bbox": [0, 0, shape[2], shape[1]],
-        **checksum,
+        stored = random.choice(unlabelled)
+    _, rows, columns = stored.image.shape_zyx
+    sample: JsonObject = {
+        "id": stored.image.image_id,
+        "name": stored.image.name,
+        "client_id": text_field(options or {}, "client_id"),
+        "bbox": [0, 0, columns, rows],
     }
+    if stored.path.is_file():
+        sample["checksum"] = f"SHA256:{_sha256(stored.path)}"
+    return sample
 
 
 @router.get("/train")
 @router.get("/train/")
 def training() -> None:
-    """404: nothing is trained here."""
+    """404 means that no training is running."""
     raise NotFound("no training is running")
 
 
 @router.post("/train/{model}")
 @router.post("/train/")
-def train(model: str = "") -> None:  # noqa: ARG001
+def train(model: str = "") -> None:  # noqa: ARG001 - part of the path
     raise NotFound(
-        "this server trains nothing; `segscope adapt` does, and its result can be served with --add-model"
+        "this server does not train models; run `segscope adapt` and serve the result with "
+        "--add-model"
     )
 
 
 @router.delete("/train")
 @router.delete("/train/")
-def stop_training() -> dict[str, Any]:
+def stop_training() -> JsonObject:
     return {}

@@ -1,121 +1,134 @@
-"""MONAI Label's REST protocol, as far as 3D Slicer, OHIF and QuPath use it."""
+"""MONAI Label's description of the server, login, image sessions and inference."""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from numpy.typing import NDArray
 
 from segscope._version import __version__
 from segscope.errors import UsageError
-from segscope.serve import security
+from segscope.masks import Masks
+from segscope.serve import tokens
 from segscope.serve.compat.monailabel import routes_datastore
-from segscope.serve.compat.monailabel.asap_xml import asap
-from segscope.serve.compat.monailabel.dependencies import At, Name, Text, file_answer, said, saved
-from segscope.serve.compat.monailabel.service import Desk
+from segscope.serve.compat.monailabel.asap_xml import asap_annotations
+from segscope.serve.compat.monailabel.dependencies import (
+    Name,
+    Service,
+    Text,
+    file_response,
+    parse_params,
+    save_uploads,
+)
+from segscope.serve.compat.monailabel.infer_params import number_pair
+from segscope.serve.compat.monailabel.service import ImageSessionInfo, MonaiLabelService
 from segscope.serve.errors import NotFound, Unauthorised
-from segscope.serve.project.database import Row
+from segscope.serve.json_object import JsonObject, is_number, text_field
+from segscope.serve.project.image_records import StoredImage
 
 router = APIRouter(include_in_schema=False)
 router.include_router(routes_datastore.router)
 
 
-# --- what there is -------------------------------------------------------------------------------
+# --- the server ----------------------------------------------------------------------------------
 
 
-@router.get("/info")
-@router.get("/info/")
-def info(at: At) -> dict[str, Any]:
-    """What clients look at first. Without a top-level `config`: 3D Slicer refuses servers with one."""
-    models = at.models()
-    labels = list(dict.fromkeys(label for model in models.values() for label in model["labels"]))
+@router.get("/info", response_model=None)
+@router.get("/info/", response_model=None)
+def info(service: Service) -> dict[str, object]:
+    """Describe the server. There is no top-level `config`: 3D Slicer rejects servers with one."""
+    models = service.models()
+    labels = dict.fromkeys(label for model in models.values() for label in model["labels"])
+    strategies = {
+        name: {"description": description}
+        for name, description in routes_datastore.STRATEGIES.items()
+    }
     return {
         "name": "segscope",
         "description": "Promptable segmentation with the SAM family",
         "version": __version__,
-        "labels": labels,
+        "labels": list(labels),
         "models": models,
         "trainers": {},
-        "strategies": {
-            name: {"description": text} for name, text in routes_datastore.STRATEGIES.items()
-        },
+        "strategies": strategies,
         "scoring": {},
         "train_stats": {},
-        "datastore": at.labels.counts(),
+        "datastore": service.labels.count(),
     }
 
 
 @router.get("/auth")
 @router.get("/auth/")
-def auth(at: At) -> dict[str, Any]:
-    """404 is read as "no auth"; otherwise the token is the password."""
-    if at.workspace.settings.token is None or not at.workspace.settings.facade_token:
-        raise NotFound("no token is wanted here")
+def auth(service: Service) -> JsonObject:
+    """404 means that no login is needed; otherwise the token is the password."""
+    settings = service.workspace.settings
+    if settings.token is None or not settings.compat_token:
+        raise NotFound("this server requires no token")
     return {"enabled": True, "client_id": "segscope", "realm": "segscope"}
 
 
 @router.post("/auth/token")
 def token(
     request: Request,
-    at: At,
+    service: Service,
     password: Annotated[str, Form(max_length=500)],
     username: Annotated[str, Form(max_length=200)] = "",  # noqa: ARG001 - clients send it
 ) -> dict[str, str]:
-    who = "?"
+    address = "?"
     if request.client:
-        who = request.client.host
-    failures: security.Failures = request.app.state.failures
-    failures.check(who)
-    if not security.is_token(at.workspace.settings, password):
-        failures.note(who)
-        raise Unauthorised("the password is the token that was printed when the server started")
+        address = request.client.host
+    failures: tokens.Failures = request.app.state.failures
+    failures.check(address)
+    if not tokens.is_token(service.workspace.settings, password):
+        failures.note(address)
+        raise Unauthorised("wrong password; it is the token printed when the server started")
     return {"access_token": password, "token_type": "bearer"}
 
 
 @router.get("/auth/token/valid")
-def token_valid(request: Request, at: At) -> dict[str, Any]:
-    given = (request.headers.get("authorization") or "").partition(" ")[2]
-    if not security.is_token(at.workspace.settings, given):
-        raise Unauthorised("this is not the token of the server")
+def token_valid(request: Request, service: Service) -> JsonObject:
+    header = request.headers.get("authorization") or ""
+    if not tokens.is_token(service.workspace.settings, header.partition(" ")[2]):
+        raise Unauthorised("wrong token; the server printed it when it started")
     return {"username": "", "roles": ["*"]}
 
 
-# --- images for a while --------------------------------------------------------------------------
+# --- image sessions ------------------------------------------------------------------------------
 
 
-@router.put("/session")
-@router.put("/session/")
-def enter(
-    at: At,
+@router.put("/session", response_model=None)
+@router.put("/session/", response_model=None)
+def open_session(
+    service: Service,
     files: Annotated[list[UploadFile], File()],
     uncompress: bool = False,  # noqa: ARG001 - archives are always unpacked
     expiry: Annotated[int, Query(ge=0)] = 0,
-) -> dict[str, Any]:
-    """Take an image; 3D Slicer sends its volumes this way."""
-    with saved(at, files) as found:
-        visit = at.enter(found, expiry)
-    return {"session_id": visit.session_id, "session_info": visit.info()}
+) -> dict[str, str | ImageSessionInfo]:
+    """Take an image for some time; 3D Slicer sends its volumes this way."""
+    with save_uploads(service, files) as saved:
+        session = service.open_session(saved, expiry)
+    return {"session_id": session.session_id, "session_info": session.info()}
 
 
 @router.get("/session/{session_id}", response_model=None)
-def session(
-    at: At, session_id: str, update_ts: bool = False, image: bool = False
-) -> dict[str, Any] | Response:
-    visit = at.visit(session_id, touch=update_ts)
+def get_session(
+    service: Service, session_id: str, update_ts: bool = False, image: bool = False
+) -> ImageSessionInfo | Response:
+    session = service.get_session(session_id, touch=update_ts)
     if not image:
-        return visit.info()
-    return file_answer(Path(at.workspace.images.row(visit.image_id)["path"]))
+        return session.info()
+    return file_response(service.workspace.images.get(session.image_id).path)
 
 
-@router.delete("/session/{session_id}")
-def leave(at: At, session_id: str) -> dict[str, Any]:
-    return at.leave(session_id).info()
+@router.delete("/session/{session_id}", response_model=None)
+def close_session(service: Service, session_id: str) -> ImageSessionInfo:
+    return service.close_session(session_id).info()
 
 
 # --- inference -----------------------------------------------------------------------------------
@@ -123,130 +136,169 @@ def leave(at: At, session_id: str) -> dict[str, Any]:
 
 @router.post("/infer/{model}")
 def infer(
-    at: At,
+    service: Service,
     model: str,
     image: Name = "",
     session_id: Name = "",
     output: Name = "none",
     params: Text = None,
     file: Annotated[UploadFile | None, File()] = None,
-    label: Annotated[UploadFile | None, File()] = None,  # noqa: ARG001 - masks are not started from
+    label: Annotated[UploadFile | None, File()] = None,  # noqa: ARG001 - masks are no prompts here
 ) -> Response:
-    """A mask of the whole image from all prompts; always with a file, since 3D Slicer cannot do
-    without one.
+    """A mask of the whole image from all prompts.
+
+    There is a file even for the output "none", which 3D Slicer needs.
     """
-    asked = said(params)
-    row = _image(at, image, session_id, file)
+    options = parse_params(params)
+    stored = _requested_image(service, image, session_id, file)
     start = time.perf_counter()
-    masks = at.infer(model, row, asked)
-    more = {
+    masks = service.infer(model, stored, options)
+    summary: JsonObject = {
         "label_names": {name or "object": number for number, name in masks.names.items()},
         "latencies": {"total": time.perf_counter() - start},
     }
     if output == "json":
-        return Response(json.dumps(more), media_type="application/json")
+        return Response(json.dumps(summary), media_type="application/json")
     if output == "dicom_seg":
-        if not asked.get("label_info"):
-            raise UsageError("dicom_seg wants params.label_info: a list of labels with their names")
-        _, data = at.written(masks, row, {"result_extension": ".dcm"})
+        if not options.get("label_info"):
+            raise UsageError(
+                "output dicom_seg requires params.label_info: a list of labels with their names"
+            )
+        _, data = service.write_masks(masks, stored, ".dcm")
         return Response(data, media_type="application/dicom")
-    name, data = at.written(masks, row, asked)
+    extension = text_field(options, "result_extension", ".nrrd")
+    compress = options.get("result_compress") is not False
+    name, data = service.write_masks(masks, stored, extension, compress=compress)
     if output == "image":
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(data, media_type="application/octet-stream", headers=headers)
-    return _parts(more, name, data)
+    return _multipart(summary, name, data)
 
 
-def _image(at: Desk, image: str, session_id: str, file: UploadFile | None) -> Row:
+def _requested_image(
+    service: MonaiLabelService, image: str, session_id: str, file: UploadFile | None
+) -> StoredImage:
+    """The image of a request: the file it brings, that of its session, or one by name."""
+    images = service.workspace.images
     if file is not None:
-        with saved(at, [file]) as found:
-            return at.workspace.images.row(at.workspace.images.upload(found)["image_id"])
+        with save_uploads(service, [file]) as saved:
+            return images.get(images.upload(saved).image_id)
     if session_id:
-        return at.workspace.images.row(at.visit(session_id).image_id)
+        return images.get(service.get_session(session_id).image_id)
     if image:
-        return at.image(image)
-    raise UsageError("name an image, a session, or send a file")
+        return service.find_image(image)
+    raise UsageError("name an image or a session, or send a file")
 
 
-def _parts(params: Mapping[str, Any], name: str, data: bytes) -> Response:
-    """params and image as multipart/form-data; the ending of the name tells the reader."""
+def _multipart(params: JsonObject, name: str, data: bytes) -> Response:
+    """The parts "params" and "image"; clients choose a reader by the suffix of the name."""
     boundary = uuid.uuid4().hex
-    dash = f"--{boundary}\r\n".encode()
-    head = (
-        b'Content-Disposition: form-data; name="params"\r\nContent-Type: application/json\r\n\r\n'
+    safe_name = name.replace('"', "_")
+    params_part = (
+        f"--{boundary}\r\n"
+        'Content-Disposition: form-data; name="params"\r\n'
+        "Content-Type: application/json\r\n\r\n"
+        f"{json.dumps(params)}\r\n"
     )
-    safe = name.replace('"', "_")
-    second = (
-        f'Content-Disposition: form-data; name="image"; filename="{safe}"\r\n'
+    image_head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="image"; filename="{safe_name}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
-    content = (
-        dash
-        + head
-        + json.dumps(params).encode()
-        + b"\r\n"
-        + dash
-        + second.encode()
-        + data
-        + f"\r\n--{boundary}--\r\n".encode()
-    )
+    end = f"\r\n--{boundary}--\r\n"
+    content = params_part.encode() + image_head.encode() + data + end.encode()
     return Response(content, headers={"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
+# --- slides --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _SlideRequest:
+    """Polygons to draw.
+
+    Attributes:
+        offset_xy: position of the image in the slide.
+        min_pixels: smaller components are left out.
+    """
+
+    model: str
+    stored: StoredImage
+    params: JsonObject
+    offset_xy: tuple[float, float]
+    min_pixels: int
 
 
 @router.post("/infer/wsi/{model}")
 def infer_slide(
-    at: At, model: str, asked: dict[str, Any], image: Name = "", output: Name = "asap"
+    service: Service, model: str, options: JsonObject, image: Name = "", output: Name = "asap"
 ) -> Response:
-    """Polygons in a region of a image of the project."""
-    return _polygons(at, model, at.image(image), asked, output)
+    """Polygons in a region of an image of the project."""
+    stored = service.find_image(image)
+    _check_slide_output(output)
+    params = _merged_params(options)
+    left, top = number_pair(options.get("location"), (0, 0))
+    width, height = number_pair(options.get("size"), (0, 0))
+    if width and height and not params.get("foreground"):
+        params["roi"] = [left, top, left + width, top + height]
+    request = _SlideRequest(model, stored, params, (0, 0), _min_pixels(options))
+    return _draw_polygons(service, request)
 
 
 @router.post("/infer/wsi_v2/{model}")
 def infer_patch(
-    at: At,
+    service: Service,
     model: str,
     file: Annotated[UploadFile, File()],
     wsi: Text = None,
     output: Name = "asap",
 ) -> Response:
-    """Polygons in a patch that was sent, its clicks counted from the patch's corner."""
-    asked = said(wsi)
-    with saved(at, [file]) as found:
-        row = at.workspace.images.row(at.workspace.images.upload(found)["image_id"])
-    return _polygons(at, model, row, {**asked, "_patch": True}, output)
+    """Polygons in a patch that the request brings; clicks are relative to the patch's corner."""
+    options = parse_params(wsi)
+    stored = _requested_image(service, "", "", file)
+    _check_slide_output(output)
+    corner = number_pair(options.get("location"), (0, 0))
+    params = _merged_params(options)
+    request = _SlideRequest(model, stored, params, corner, _min_pixels(options))
+    return _draw_polygons(service, request)
 
 
-def _polygons(at: Desk, model: str, row: Row, asked: Mapping[str, Any], output: str) -> Response:
+def _check_slide_output(output: str) -> None:
     if output != "asap":
-        raise UsageError("regions of slides are answered as asap")
-    inner = asked.get("params")
-    params = {**asked, **(inner if isinstance(inner, dict) else {})}
-    places = [_pair(asked.get("location"), (0, 0)), _pair(asked.get("size"), (0, 0))]
-    (left, top), (wide, high) = places
-    patch = bool(asked.get("_patch"))
-    if not patch and wide and high and not params.get("foreground"):
-        params["roi"] = [left, top, left + wide, top + high]
-    masks = at.infer(model if model in at.models() else f"{model}_2d", row, params)
-    if (0, 1) in masks.runs:
-        mask = masks.mask(0, 1)
-    else:
-        mask = np.zeros(masks.shape_zyx[1:], bool)
-    least = asked.get("min_poly_area")
-    content = asap(
-        {str(params.get("label") or "object"): mask},
-        offset_xy=(left, top) if patch else (0, 0),
-        scale=1.0,
-        least=int(least) if isinstance(least, (int, float)) else 0,
+        raise UsageError("regions of slides are available as output=asap only")
+
+
+def _merged_params(options: JsonObject) -> JsonObject:
+    """The parameters of a slide request, which clients send at two levels."""
+    params = options.get("params")
+    if isinstance(params, dict):
+        return {**options, **params}
+    return dict(options)
+
+
+def _min_pixels(options: JsonObject) -> int:
+    smallest = options.get("min_poly_area")
+    if is_number(smallest):
+        return int(smallest)
+    return 0
+
+
+def _draw_polygons(service: MonaiLabelService, request: _SlideRequest) -> Response:
+    model = request.model
+    if model not in service.models():
+        model = f"{model}_2d"
+    masks = service.infer(model, request.stored, request.params)
+    content = asap_annotations(
+        text_field(request.params, "label", "object"),
+        _first_mask(masks),
+        offset_xy=request.offset_xy,
+        min_pixels=request.min_pixels,
     )
     return Response(content, media_type="text/xml")
 
 
-def _pair(value: Any, otherwise: tuple[float, float]) -> tuple[float, float]:
-    good = (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(item, (int, float)) for item in value)
-    )
-    if good:
-        return (float(value[0]), float(value[1]))
-    return otherwise
+def _first_mask(masks: Masks) -> NDArray[np.bool_]:
+    """The mask of the first object on the first frame."""
+    if (0, 1) in masks.runs:
+        return masks.mask(0, 1)
+    return np.zeros(masks.shape_zyx[1:], bool)

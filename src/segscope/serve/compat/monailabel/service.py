@@ -1,6 +1,4 @@
-"""What MONAI Label's clients ask for: images by session or name, and masks from all prompts at
-once.
-"""
+"""MONAI Label's operations on a workspace: images by session or name, masks from all prompts."""
 
 from __future__ import annotations
 
@@ -11,10 +9,10 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -23,23 +21,58 @@ from segscope.io import write
 from segscope.io.dicom.web import is_uid
 from segscope.masks import Masks
 from segscope.predict import StopRules, everything
-from segscope.prompts import Box, Point, Prompt
-from segscope.serve.compat.monailabel.label_files import Labels
+from segscope.serve.compat.monailabel.infer_params import (
+    OBJECT_ID,
+    Dimension,
+    InferPrompts,
+    read_prompts,
+)
+from segscope.serve.compat.monailabel.label_files import LabelFiles
 from segscope.serve.errors import NotFound
-from segscope.serve.project.database import Row
+from segscope.serve.json_object import JsonObject, abbreviate, text_field
+from segscope.serve.project.image_records import StoredImage
+from segscope.serve.project.uploads import UploadedFile
 from segscope.serve.project.workspace import Workspace
-from segscope.serve.sessions.model_pool import Urgency
+from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
 from segscope.session import Interaction
 
 EXPIRY_S = 3600
-_NAMES = "monailabel names"
-KEPT = 4  # images whose features stay
+CACHED = 4  # images whose features are cached
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii", ".seg.nrrd", ".mha", ".dcm", ".png")
+_ALIASES = "monailabel names"  # key of the project under which clients' names for images are stored
+_DIMENSIONS: tuple[tuple[Dimension, str], ...] = (
+    (2, "the current slice"),
+    (3, "propagated through the volume"),
+)
+
+
+class ImageSessionInfo(TypedDict):
+    """An image session as the protocol describes it."""
+
+    name: str
+    path: str
+    image: str
+    meta: JsonObject
+    create_ts: int
+    last_access_ts: int
+    expiry: int
+
+
+class ModelEntry(TypedDict):
+    """A model as the protocol describes it."""
+
+    type: Literal["segmentation", "deepgrow"]
+    labels: list[str]
+    dimension: Dimension
+    description: str
+    config: JsonObject
+    pathology: bool
+    nuclick: bool
 
 
 @dataclass
-class Visit:
-    """An image that was sent for a while."""
+class InferSession:
+    """An image that a client sent for some time."""
 
     image_id: str
     name: str
@@ -48,8 +81,8 @@ class Visit:
     used: float = field(default_factory=time.time)
     expiry_s: float = EXPIRY_S
 
-    def info(self) -> dict[str, Any]:
-        """What clients are told; paths of the server are none of their business."""
+    def info(self) -> ImageSessionInfo:
+        """What clients learn; `path` is the file's name, since paths of the server stay private."""
         return {
             "name": self.session_id,
             "path": self.name,
@@ -61,312 +94,245 @@ class Visit:
         }
 
 
-class Desk:
-    """All clients of this protocol."""
+class MonaiLabelService:
+    """What MONAI Label's clients can do on a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.labels = Labels(workspace)
-        self._visits: dict[str, Visit] = {}
-        self._works: OrderedDict[tuple[str, str], Interaction] = OrderedDict()
+        self.labels = LabelFiles(workspace)
+        self._sessions: dict[str, InferSession] = {}
+        self._interactions: OrderedDict[tuple[str, str], Interaction] = OrderedDict()
         self._lock = threading.Lock()
 
     # --- images ----------------------------------------------------------------------------------
 
-    def enter(self, files: Sequence[tuple[str, Path]], expiry_s: float) -> Visit:
-        """Take an image for a while."""
+    def open_session(self, files: Sequence[UploadedFile], expiry_s: float) -> InferSession:
+        """Take an image for some time; without a positive `expiry_s`, for the longest one."""
         image = self.workspace.images.upload(files)
-        visit = Visit(image["image_id"], image["name"])
-        visit.expiry_s = min(expiry_s, EXPIRY_S) if expiry_s > 0 else EXPIRY_S
+        session = InferSession(image.image_id, image.name)
+        if expiry_s > 0:
+            session.expiry_s = min(expiry_s, EXPIRY_S)
         with self._lock:
-            self._visits[visit.session_id] = visit
-        return visit
+            self._sessions[session.session_id] = session
+        return session
 
-    def visit(self, session_id: str, *, touch: bool = True) -> Visit:
-        """An image that was sent.
+    def get_session(self, session_id: str, *, touch: bool = True) -> InferSession:
+        """The session of that id; `touch` prolongs it.
 
         Raises:
-            NotFound: never, or too long ago.
+            NotFound: it does not exist, or has expired.
         """
         with self._lock:
-            for key, visit in list(self._visits.items()):
-                if time.time() - visit.used > visit.expiry_s:
-                    del self._visits[key]
-            found = self._visits.get(session_id)
-            if found is None:
+            self._remove_expired()
+            session = self._sessions.get(session_id)
+            if session is None:
                 raise NotFound("no such session; send the image again")
-            found.used = time.time() if touch else found.used
-            return found
+            if touch:
+                session.used = time.time()
+            return session
 
-    def leave(self, session_id: str) -> Visit:
-        """Forget a session."""
-        found = self.visit(session_id)
+    def close_session(self, session_id: str) -> InferSession:
+        """Remove a session; the image stays in the project."""
+        session = self.get_session(session_id)
         with self._lock:
-            self._visits.pop(session_id, None)
-        return found
+            self._sessions.pop(session_id, None)
+        return session
 
-    def image(self, name: str) -> Row:
-        """An image by its id, by its file's name without ending, or by its series' UID.
+    def _remove_expired(self) -> None:
+        now = time.time()
+        for key, session in list(self._sessions.items()):
+            if now - session.used > session.expiry_s:
+                del self._sessions[key]
+
+    def find_image(self, name: str) -> StoredImage:
+        """An image by its id, a client's name for it, its file name, or its series UID.
 
         Raises:
-            NotFound: none or several of that name.
+            NotFound: no image of that name, or several.
         """
-        store = self.workspace.store
-        name = store.get(_NAMES, {}).get(name, name)
-        found = store.row("SELECT * FROM images WHERE id = ?", name)
-        if found is not None:
-            return found
-        rows = [
-            row
-            for row in store.rows("SELECT * FROM images")
-            if name in (row["name"], row["name"].split(".")[0])
-        ]
-        rows = rows or [
-            row for row in store.rows("SELECT * FROM images") if self._series(row) == name
-        ]
-        if not rows and self.workspace.archives.listed() and is_uid(name):  # as OHIF names images
-            return self.workspace.images.row(self.workspace.archives.find(name)["image_id"])
-        if len(rows) != 1:
-            raise NotFound(
-                "no image of that name" if not rows else "several images of that name; use the id"
-            )
-        return rows[0]
+        images = self.workspace.images
+        aliases: dict[str, str] = self.workspace.store.get(_ALIASES, {})
+        name = aliases.get(name, name)
+        stored = images.find(name)
+        if stored is not None:
+            return stored
+        everything_stored = images.list_stored()
+        matches = [item for item in everything_stored if name in _names_of(item)]
+        if not matches:
+            matches = [item for item in everything_stored if self._series_uid(item) == name]
+        if not matches and self.workspace.archives.list_urls() and is_uid(name):
+            # OHIF names images by the UID of their series in the archive
+            return images.get(self.workspace.archives.fetch_series(name).image_id)
+        if not matches:
+            raise NotFound("no image of that name")
+        if len(matches) > 1:
+            raise NotFound("several images have that name; use the image's id")
+        return matches[0]
 
-    def keep(self, files: Sequence[tuple[str, Path]], name: str) -> str:
-        """Take an image for good, as a case of the work list; it is found under the client's name
-        for it.
-        """
-        image_id: str = self.workspace.images.upload(files)["image_id"]
+    def add_image(self, files: Sequence[UploadedFile], name: str) -> str:
+        """Add an image to the project and its work list; the client's name becomes an alias."""
+        image_id = self.workspace.images.upload(files).image_id
         self.workspace.cases.add(image_id)
-        file = files[0][0]
-        names = {
-            said: image_id for said in (name, file, file.split(".")[0]) if said and said != image_id
-        }
+        file_name = files[0][0]
+        aliases = {name, file_name, file_name.split(".")[0]} - {"", image_id}
         with self._lock:
-            self.workspace.store.put(_NAMES, {**self.workspace.store.get(_NAMES, {}), **names})
+            known: dict[str, str] = self.workspace.store.get(_ALIASES, {})
+            self.workspace.store.put(_ALIASES, {**known, **dict.fromkeys(aliases, image_id)})
         return image_id
 
-    def _series(self, row: Row) -> str | None:
-        if not str(row["path"]).lower().endswith(".dcm") and not Path(row["path"]).is_dir():
+    def _series_uid(self, stored: StoredImage) -> str | None:
+        is_dicom_file = str(stored.path).lower().endswith(".dcm")
+        if not is_dicom_file and not stored.path.is_dir():
             return None
-        uid = self.workspace.images.stack(row["id"]).meta.get("series_uid")
+        uid = self.workspace.images.stack(stored.image.image_id).meta.get("series_uid")
         if uid is None:
             return None
         return str(uid)
 
     # --- models ----------------------------------------------------------------------------------
 
-    def models(self) -> dict[str, dict[str, Any]]:
-        """Those that need no download, and those of this server: prompted ones twice, for a slice
-        and for a volume.
-        """
-        labels = [label["name"] for label in self.workspace.store.get("labels", [])] or ["object"]
-        usual = {"config": {}, "pathology": False, "nuclick": False}
-        found: dict[str, dict[str, Any]] = {}
-        for row in self.workspace.engines.listed():
-            if not row["available"]:
+    def models(self) -> dict[str, ModelEntry]:
+        """Models that need no download; prompted ones twice, for a slice and for a volume."""
+        labels = [label.name for label in self.workspace.labels] or ["object"]
+        models: dict[str, ModelEntry] = {}
+        for model in self.workspace.engines.list_models():
+            name = model.name
+            if not model.available:
                 continue
-            if row["classes"]:
-                found[row["name"]] = {
-                    "type": "segmentation",
-                    "labels": row["classes"],
-                    "dimension": 3,
-                    "description": f"segscope: {row['name']}, without prompts, slice by slice",
-                    **usual,
-                }
+            if model.classes:
+                description = f"segscope: {name}, without prompts, slice by slice"
+                models[name] = _model_info("segmentation", model.classes, 3, description)
                 continue
-            for dimension, what in ((2, "the slice in view"), (3, "carried through the volume")):
-                found[f"{row['name']}_{dimension}d"] = {
-                    "type": "deepgrow",
-                    "labels": list(labels),
-                    "dimension": dimension,
-                    "description": f"segscope: {row['name']}, {what}",
-                    **usual,
-                }
-        return found
-
-    def _model(self, name: str) -> dict[str, Any]:
-        known = self.models()
-        if name not in known:
-            raise UnknownName("model", name, known)
-        return known[name]
+            for dimension, scope in _DIMENSIONS:
+                description = f"segscope: {name}, {scope}"
+                models[f"{name}_{dimension}d"] = _model_info(
+                    "deepgrow", list(labels), dimension, description
+                )
+        return models
 
     # --- masks -----------------------------------------------------------------------------------
 
-    def infer(self, model: str, image: Row, params: Mapping[str, Any]) -> Masks:
-        """Masks on the grid of the image: that of all prompts of a request as object 1, or a
-        model's own classes.
-        """
-        about = self._model(model)
-        if about["type"] == "segmentation":
-            return self._classes(model, image)
-        dimension = int(about["dimension"])
+    def infer(self, model: str, stored: StoredImage, params: JsonObject) -> Masks:
+        """Masks on the grid of the image: of all prompts as one object, or of a model's classes."""
+        known = self.models()
+        if model not in known:
+            raise UnknownName("model", model, known)
+        if known[model]["type"] == "segmentation":
+            return self._segment_classes(model, stored)
+        dimension = known[model]["dimension"]
         with self._lock:
-            base = self._base(model.removesuffix(f"_{dimension}d"), image)
-        turnstile = self.workspace.engines.turnstile(base.engine)
-        work = base.fresh()
+            base = self._interaction(model.removesuffix(f"_{dimension}d"), stored)
+        queue = self.workspace.engines.device_queue(base.engine)
+        interaction = base.fresh()
         try:
-            asked = _prompts(params, base.stack.shape_zyx, dimension)
-            if not asked.prompts:
-                return replace(work.masks(), names={1: str(params.get("label") or "")})
-            with turnstile.pass_through(Urgency.CLICK):
-                work.rename(1, str(params.get("label") or ""))
-                work.add(*asked.prompts)
+            label = text_field(params, "label")
+            request = read_prompts(params, base.stack.shape_zyx, dimension)
+            if not request.prompts:
+                return replace(interaction.masks(), names={OBJECT_ID: label})
+            with queue.turn(Urgency.CLICK):
+                interaction.rename(OBJECT_ID, label)
+                interaction.add(*request.prompts)
             if dimension == 3 and len(base.stack) > 1:
-                frames = work.propagate(
-                    "both", start=asked.prompts[0].frame, within=asked.within, rules=StopRules()
-                )
-                more = True
-                while more:
-                    with turnstile.pass_through(Urgency.TRACK):
-                        more = next(frames, None) is not None
-            return work.masks()
+                _propagate(interaction, request, queue)
+            return interaction.masks()
         finally:
-            work.close()
+            interaction.close()
 
-    def _classes(self, model: str, image: Row) -> Masks:
+    def _segment_classes(self, model: str, stored: StoredImage) -> Masks:
         network = self.workspace.engines.network(model)
-        turnstile = self.workspace.engines.turnstile(network)
-        stack = self.workspace.images.stack(image["id"])
-        with turnstile.pass_through(Urgency.TRACK):
+        queue = self.workspace.engines.device_queue(network)
+        stack = self.workspace.images.stack(stored.image.image_id)
+        with queue.turn(Urgency.TRACK):
             return everything(
-                stack, network, progress=lambda _done, _all: turnstile.give_way(Urgency.TRACK)
+                stack, network, progress=lambda _done, _total: queue.give_way(Urgency.TRACK)
             )
 
-    def _base(self, model: str, image: Row) -> Interaction:
-        key = (model, image["id"])
-        found = self._works.get(key)
-        if found is None:
+    def _interaction(self, model: str, stored: StoredImage) -> Interaction:
+        """An interaction without prompts whose features are cached; requests work on copies."""
+        key = (model, stored.image.image_id)
+        interaction = self._interactions.get(key)
+        if interaction is None:
             engine = self.workspace.engines.get(model)
-            found = Interaction(self.workspace.images.stack(image["id"]), engine)
-        self._works[key] = found
-        self._works.move_to_end(key)
-        while len(self._works) > KEPT:
-            self._works.popitem(last=False)
-        return found
+            stack = self.workspace.images.stack(stored.image.image_id)
+            interaction = Interaction(stack, engine)
+        self._interactions[key] = interaction
+        self._interactions.move_to_end(key)
+        while len(self._interactions) > CACHED:
+            self._interactions.popitem(last=False)
+        return interaction
 
-    def written(self, masks: Masks, image: Row, params: Mapping[str, Any]) -> tuple[str, bytes]:
-        """Name and content of a mask file as a client wants it."""
-        ending = str(params.get("result_extension") or ".nrrd")
-        ending = ending if ending.startswith(".") else f".{ending}"
-        if ending not in EXTENSIONS:
-            raise UsageError(f"result_extension is {', '.join(EXTENSIONS)}, got {ending[:40]!r}")
-        stack = self.workspace.images.stack(image["id"])
+    def write_masks(
+        self, masks: Masks, stored: StoredImage, extension: str, *, compress: bool = True
+    ) -> tuple[str, bytes]:
+        """Name and content of a mask file.
+
+        Raises:
+            UsageError: files with that extension cannot be sent.
+        """
+        suffix = f".{extension.removeprefix('.')}"
+        if suffix not in EXTENSIONS:
+            raise UsageError(
+                f"result_extension must be one of {', '.join(EXTENSIONS)}, got "
+                f"{abbreviate(suffix, 40)!r}"
+            )
+        stack = self.workspace.images.stack(stored.image.image_id)
         with tempfile.TemporaryDirectory(prefix="segscope-") as folder:
-            path = Path(folder) / f"result{ending}"
+            path = Path(folder) / f"result{suffix}"
             write(masks, path, stack)
             data = path.read_bytes()
-        if ending == ".nrrd" and params.get("result_compress") is False:
-            data = _plain_nrrd(data)
-        return f"{image['name'].split('.')[0]}{ending}", data
+        if suffix == ".nrrd" and not compress:
+            data = _decompress_nrrd(data)
+        return f"{stored.image.name.split('.')[0]}{suffix}", data
 
 
-def _plain_nrrd(data: bytes) -> bytes:
-    """The same file without compression, for readers in browsers that know no other."""
-    header, _, packed = data.partition(b"\n\n")
-    return header.replace(b"encoding: gzip", b"encoding: raw") + b"\n\n" + gzip.decompress(packed)
+def _names_of(stored: StoredImage) -> tuple[str, str]:
+    """The file name of an image, with and without its ending."""
+    name = stored.image.name
+    return (name, name.split(".")[0])
 
 
-@dataclass(frozen=True)
-class _Asked:
-    prompts: list[Prompt]
-    within: tuple[int, int] | None
+def _model_info(
+    kind: Literal["segmentation", "deepgrow"],
+    labels: list[str],
+    dimension: Dimension,
+    description: str,
+) -> ModelEntry:
+    return {
+        "type": kind,
+        "labels": labels,
+        "dimension": dimension,
+        "description": description,
+        "config": {},
+        "pathology": False,
+        "nuclick": False,
+    }
 
 
-def _prompts(params: Mapping[str, Any], shape_zyx: tuple[int, int, int], dimension: int) -> _Asked:
-    """Clicks [i, j, k] and a box, as voxel indexes (x, y, slice), in one slice or in all."""
-    here = _slice(params, shape_zyx[0]) if dimension == 2 else None
-    prompts: list[Prompt] = []
-    within = None
-    roi = params.get("roi") or params.get("bbox")
-    if roi:
-        box, span = _roi(roi, here, shape_zyx)
-        prompts.append(box)
-        within = span if dimension == 3 else None
-    for key, positive in (("foreground", True), ("background", False)):
-        for point in _points(params.get(key)):
-            x = point[0] + 0.5
-            y = point[1] + 0.5
-            frame = int(point[2]) if len(point) > 2 else here or 0
-            if here is None or frame == here or shape_zyx[0] == 1:
-                prompts.append(
-                    Point(
-                        x,
-                        y,
-                        min(frame, shape_zyx[0] - 1) if shape_zyx[0] == 1 else frame,
-                        1,
-                        positive,
-                    )
-                )
-    if within is not None:
-        prompts = [prompt for prompt in prompts if within[0] <= prompt.frame <= within[1]]
-    return _Asked(prompts, within)
-
-
-def _slice(params: Mapping[str, Any], frames: int) -> int:
-    said = params.get("slice")
-    if said is None:
-        points = [*_points(params.get("foreground")), *_points(params.get("background"))]
-        said = points[0][2] if points and len(points[0]) > 2 else 0
-    if not isinstance(said, (int, float)) or not 0 <= said < frames:
-        raise UsageError(f"the slice is a number from 0 to {frames - 1}, got {str(said)[:40]}")
-    return int(said)
-
-
-def _points(said: Any) -> list[list[float]]:
-    if said is None:
-        return []
-    good = isinstance(said, list) and all(
-        isinstance(point, list)
-        and len(point) in (2, 3)
-        and all(_is_number(value) for value in point)
-        for point in said
+def _propagate(interaction: Interaction, request: InferPrompts, queue: DeviceQueue) -> None:
+    """Track the object both ways, letting more urgent work pass after each frame."""
+    frames = interaction.propagate(
+        "both", start=request.prompts[0].frame, within=request.within, rules=StopRules()
     )
-    if not good:
-        raise UsageError(f"clicks are a list of voxel indexes [i, j, k], got {str(said)[:80]}")
-    return [[float(value) for value in point] for point in said]
+    finished = False
+    while not finished:
+        with queue.turn(Urgency.TRACK):
+            finished = next(frames, None) is None
 
 
-def _roi(
-    said: Any, here: int | None, shape_zyx: tuple[int, int, int]
-) -> tuple[Box, tuple[int, int]]:
-    """A box in pairs by axis (6 numbers, in any order within a pair) or corners (4 numbers)."""
-    if (
-        not isinstance(said, list)
-        or len(said) not in (4, 6)
-        or not all(_is_number(value) for value in said)
-    ):
-        raise UsageError(
-            f"a roi is 4 numbers (x0, y0, x1, y1) or 6 (pairs by axis), got {str(said)[:80]}"
-        )
-    values = [float(value) for value in said]
-    if len(values) == 4:
-        (x0, x1), (y0, y1) = sorted((values[0], values[2])), sorted((values[1], values[3]))
-        low = high = here or 0
-    else:
-        (x0, x1), (y0, y1), (z0, z1) = (sorted(values[at : at + 2]) for at in (0, 2, 4))
-        low = max(0, math.floor(z0))
-        high = min(shape_zyx[0] - 1, math.floor(z1))
-    if low > high:
-        raise UsageError(
-            f"the roi {said} lies outside of the volume with slices 0 to {shape_zyx[0] - 1}"
-        )
-    frame = (low + high) // 2 if here is None else here
-    return Box((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), frame, 1), (low, high)
+def _decompress_nrrd(data: bytes) -> bytes:
+    """The same NRRD file without compression, for readers in browsers that support no other."""
+    header, _, packed = data.partition(b"\n\n")
+    raw_header = header.replace(b"encoding: gzip", b"encoding: raw")
+    return raw_header + b"\n\n" + gzip.decompress(packed)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def labels_of(raw: bytes, shape_zyx: tuple[int, int, int]) -> Masks:
-    """Masks of OHIF's raw labels: one byte a voxel, x running fastest.
+def masks_from_raw_labels(raw: bytes, shape_zyx: tuple[int, int, int]) -> Masks:
+    """Masks of OHIF's raw labels: one byte per voxel, x changing fastest.
 
     Raises:
-        UsageError: another number of voxels.
+        UsageError: the number of bytes is not the number of voxels.
     """
-    if len(raw) != math.prod(shape_zyx):
-        raise UsageError(
-            f"raw labels hold {math.prod(shape_zyx)} bytes for this image, got {len(raw)}"
-        )
+    voxels = math.prod(shape_zyx)
+    if len(raw) != voxels:
+        raise UsageError(f"raw labels of this image must have {voxels} bytes, got {len(raw)}")
     return Masks.from_labels(np.frombuffer(raw, np.uint8).reshape(shape_zyx))

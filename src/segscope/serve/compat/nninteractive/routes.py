@@ -1,112 +1,68 @@
-"""nnInteractive's HTTP protocol, so that its viewers' plug-ins find a server here.
-
-Arrays come and go packed as that protocol packs them; its own client package does the packing.
-"""
+"""nnInteractive's HTTP protocol, for the viewers that have a client of it."""
 
 from __future__ import annotations
 
 import json
-import math
-import struct
-import time
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Depends, Header, Request, Response
-from numpy.typing import NDArray
 
-from segscope._optional import require
 from segscope.errors import UsageError
-from segscope.serve.compat.nninteractive.service import IDLE_S, LIVENESS_S, Desk, Visit
-from segscope.serve.errors import TooLarge
+from segscope.prompts import Prompt
+from segscope.serve.compat.nninteractive.client_prompts import (
+    Bounds,
+    box_prompt,
+    initial_prompts,
+    place_drawing,
+    point_prompt,
+)
+from segscope.serve.compat.nninteractive.packed_arrays import (
+    pack_array,
+    require_codec,
+    unpack_array,
+)
+from segscope.serve.compat.nninteractive.service import (
+    IDLE_TIMEOUT_S,
+    LIVENESS_S,
+    NnInteractiveService,
+    VolumeClient,
+)
+from segscope.serve.json_object import JsonObject, abbreviate, parse_object
 
 router = APIRouter(include_in_schema=False)
 
-# --- arrays --------------------------------------------------------------------------------------
+
+def get_service(request: Request) -> NnInteractiveService:
+    """The service of the running server."""
+    service: NnInteractiveService = request.app.state.nninteractive
+    return service
 
 
-def _codec() -> Any:
-    return require(
-        "nnInteractive.inference.remote.serialization",
-        "nninteractive",
-        "speak nnInteractive's protocol",
-    )
-
-
-def unpacked(data: bytes, most_bytes: int) -> NDArray[Any]:
-    """An array as the protocol packs it, after a look at the size that it declares.
-
-    Raises:
-        UsageError, TooLarge: damaged, or too large.
-    """
-    try:
-        magic, _, _, axes, name_length = struct.unpack_from("<4sBBBB", data, 0)
-        dtype = np.dtype(data[8 : 8 + name_length].decode("ascii"))
-        shape = struct.unpack_from(f"<{axes}q", data, 8 + name_length)
-        size = math.prod(shape) * dtype.itemsize
-        if (
-            magic != b"NNIA"
-            or dtype.kind not in "buif"
-            or any(length < 0 for length in shape)
-            or axes > 4
-        ):
-            raise ValueError("not a packed array of numbers")
-    except (struct.error, TypeError, ValueError, UnicodeDecodeError) as error:
-        raise UsageError(f"the body is no packed array: {error}") from None
-    if size > most_bytes:
-        raise TooLarge(f"the array holds {size} bytes; at most {most_bytes} are taken")
-    try:
-        return np.asarray(_codec().unpack_array(data))
-    except (ValueError, RuntimeError, struct.error) as error:
-        raise UsageError(f"the packed array is damaged: {error}") from None
-
-
-def _packed(array: NDArray[np.uint8]) -> bytes:
-    return bytes(_codec().pack_array(array))
-
-
-# --- routes --------------------------------------------------------------------------------------
-
-
-def desk(request: Request) -> Desk:
-    """The clients of the server."""
-    found: Desk = request.app.state.nninteractive
-    return found
-
-
-async def body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The raw body."""
     return await request.body()
 
 
-async def said(request: Request) -> dict[str, Any]:
+async def read_json(request: Request) -> JsonObject:
     """The body as JSON."""
-    try:
-        found = json.loads(await request.body() or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"the body is no JSON: {type(error).__name__}") from None
-    if not isinstance(found, dict):
-        raise UsageError("the body is a JSON object")
-    return found
+    return parse_object(await request.body(), "the body")
 
 
-def meta(x_meta: Annotated[str | None, Header()] = None) -> dict[str, Any]:
-    """The header that comes with an array."""
-    try:
-        found = json.loads(x_meta or "{}")
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"the header X-Meta is no JSON: {type(error).__name__}") from None
-    if not isinstance(found, dict):
-        raise UsageError("the header X-Meta is a JSON object")
-    return found
+def read_meta(x_meta: Annotated[str | None, Header()] = None) -> JsonObject:
+    """The header that accompanies an array."""
+    return parse_object(x_meta, "the header X-Meta")
 
 
-At = Annotated[Desk, Depends(desk)]
+Service = Annotated[NnInteractiveService, Depends(get_service)]
 Token = Annotated[str | None, Header(alias="X-Lease-Token")]
-Said = Annotated[dict[str, Any], Depends(said)]
-Data = Annotated[bytes, Depends(body)]
-Meta = Annotated[dict[str, Any], Depends(meta)]
+Json = Annotated[JsonObject, Depends(read_json)]
+Data = Annotated[bytes, Depends(read_body)]
+Meta = Annotated[JsonObject, Depends(read_meta)]
+
+
+# --- the server and its clients ------------------------------------------------------------------
 
 
 @router.get("/healthz")
@@ -115,15 +71,26 @@ def healthz() -> dict[str, str]:
 
 
 @router.get("/capabilities")
-def capabilities(at: At) -> dict[str, Any]:
-    """What this server can be asked: all but windows that grow by themselves."""
-    _codec()
-    model = next(row for row in at.workspace.engines.listed() if row["default"])
+def capabilities(service: Service) -> JsonObject:
+    """What this server supports: everything but windows that grow by themselves."""
+    require_codec()
+    model = next(model for model in service.workspace.engines.list_models() if model.default)
     return {
         "supported_interactions": {
-            "points": True, "bbox2d": True, "bbox3d": True, "bbox": True, "scribble": True, "lasso": True,
+            "points": True,
+            "bbox2d": True,
+            "bbox3d": True,
+            "bbox": True,
+            "scribble": True,
+            "lasso": True,
         },
-        "channel_mapping": {"initial_seg": 0, "bbox": [1, 2], "lasso": [1, 2], "point": [3, 4], "scribble": [5, 6]},
+        "channel_mapping": {
+            "initial_seg": 0,
+            "bbox": [1, 2],
+            "lasso": [1, 2],
+            "point": [3, 4],
+            "scribble": [5, 6],
+        },
         "num_interaction_channels": 7,
         "supports_initial_label": True,
         "supports_zero_shot_label_refinement": True,
@@ -131,175 +98,208 @@ def capabilities(at: At) -> dict[str, Any]:
         "preferred_scribble_thickness": [2, 2, 2],
         "interaction_decay": 1.0,
         "inference_session_version": "segscope",
-        "license": model["licence"] or "!!MISSING!!",
+        "license": model.licence or "!!MISSING!!",
         "do_autozoom": False,
-    }  # fmt: skip
+    }
 
 
 @router.post("/claim")
-def claim(at: At) -> dict[str, Any]:
-    visit = at.claim()
+def claim(service: Service) -> JsonObject:
+    client = service.claim()
     return {
-        "lease_token": visit.token,
-        "idle_timeout_seconds": IDLE_S,
+        "lease_token": client.token,
+        "idle_timeout_seconds": IDLE_TIMEOUT_S,
         "liveness_timeout_seconds": LIVENESS_S,
     }
 
 
 @router.post("/release")
-def release(at: At, token: Token = None) -> dict[str, Any]:
-    at.release(token)
+def release(service: Service, token: Token = None) -> JsonObject:
+    service.release(token)
     return {}
 
 
 @router.post("/heartbeat")
-def heartbeat(at: At, token: Token = None) -> dict[str, float]:
-    return {"remaining_seconds": _left(at.visit(token, acts=False))}
+def heartbeat(service: Service, token: Token = None) -> dict[str, float]:
+    client = service.get_client(token, is_command=False)
+    return {"remaining_seconds": client.idle_left_s()}
 
 
 @router.get("/lease_status")
-def lease_status(at: At, token: Token = None) -> dict[str, float]:
-    return {"remaining_seconds": _left(at.visit(token, acts=False)), "idle_timeout_seconds": IDLE_S}
+def lease_status(service: Service, token: Token = None) -> dict[str, float]:
+    client = service.get_client(token, is_command=False)
+    return {
+        "remaining_seconds": client.idle_left_s(),
+        "idle_timeout_seconds": IDLE_TIMEOUT_S,
+    }
+
+
+# --- images --------------------------------------------------------------------------------------
 
 
 @router.post("/set_image")
-def set_image(at: At, data: Data, about: Meta, token: Token = None) -> dict[str, Any]:
-    visit = at.visit(token)
-    properties = about.get("image_properties")
-    spacing = None
-    if isinstance(properties, Mapping):
+def set_image(service: Service, data: Data, meta: Meta, token: Token = None) -> JsonObject:
+    client = service.get_client(token)
+    properties = meta.get("image_properties")
+    spacing: object = None
+    if isinstance(properties, dict):
         spacing = properties.get("spacing")
-    array = unpacked(data, at.workspace.settings.ram_bytes)
-    with visit.lock:
-        at.set_image(visit, array, spacing if isinstance(spacing, list) else None)
+    if not isinstance(spacing, list):
+        spacing = None
+    array = unpack_array(data, service.workspace.settings.ram_bytes)
+    with client.lock:
+        service.set_image(client, array, spacing)
     return {"original_image_shape": list(array.shape)}
 
 
 @router.post("/set_target_buffer")
-def set_target_buffer(at: At, asked: Said, token: Token = None) -> dict[str, Any]:
-    visit = at.visit(token)
-    with visit.lock:
-        shape = None
-        if visit.shown is not None:
-            shape = list(visit.shown.shape)
-        if asked.get("shape") != shape:
+def set_target_buffer(service: Service, body: Json, token: Token = None) -> JsonObject:
+    client = service.get_client(token)
+    with client.lock:
+        shape = client.shape
+        if body.get("shape") != list(shape):
+            requested = abbreviate(body.get("shape"), 60)
             raise UsageError(
-                f"the target has the shape of the image {shape}, got {str(asked.get('shape'))[:60]}"
+                f"the target must have the shape of the image {list(shape)}, got {requested}"
             )
-        assert visit.shown is not None
-        visit.shown[:] = False
+        assert client.client_mask is not None
+        client.client_mask[:] = False
     return {}
 
 
 @router.post("/set_do_autozoom")
-def set_do_autozoom(at: At, token: Token = None) -> dict[str, Any]:
-    """The engine chooses its window itself."""
-    at.visit(token)
+def set_do_autozoom(service: Service, token: Token = None) -> JsonObject:
+    """Accepted without effect: the engine chooses its window itself."""
+    service.get_client(token)
     return {}
 
 
+# --- interactions --------------------------------------------------------------------------------
+
+
 @router.post("/reset_interactions")
-def reset_interactions(at: At, token: Token = None) -> dict[str, Any]:
-    visit = at.visit(token)
-    with visit.lock:
-        at.reset(visit)
+def reset_interactions(service: Service, token: Token = None) -> JsonObject:
+    client = service.get_client(token)
+    with client.lock:
+        service.start_object(client)
     return {}
 
 
 @router.post("/add_point_interaction")
-def add_point(at: At, asked: Said, token: Token = None) -> Response:
-    visit = at.visit(token)
-    return _answered(at, visit, lambda: at.add(
-        visit,
-        [at.point(visit, asked.get("coordinates"), positive=bool(asked.get("include_interaction", True)))],
-        run=bool(asked.get("run_prediction", True)),
-    ))  # fmt: skip
+def add_point(service: Service, body: Json, token: Token = None) -> Response:
+    client = service.get_client(token)
+
+    def work() -> bool:
+        target = client.target(positive=_is_positive(body))
+        prompt = point_prompt(body.get("coordinates"), target)
+        return _add(service, client, [prompt], body)
+
+    return _respond(service, client, work)
 
 
 @router.post("/add_bbox_interaction")
-def add_bbox(at: At, asked: Said, token: Token = None) -> Response:
-    visit = at.visit(token)
-    return _answered(at, visit, lambda: at.add(
-        visit,
-        [at.box(visit, asked.get("bbox_coords"), positive=bool(asked.get("include_interaction", True)))],
-        run=bool(asked.get("run_prediction", True)),
-    ))  # fmt: skip
+def add_bbox(service: Service, body: Json, token: Token = None) -> Response:
+    client = service.get_client(token)
+
+    def work() -> bool:
+        target = client.target(positive=_is_positive(body))
+        prompt = box_prompt(body.get("bbox_coords"), target)
+        return _add(service, client, [prompt], body)
+
+    return _respond(service, client, work)
 
 
 @router.post("/add_initial_seg_interaction")
-def add_initial(at: At, data: Data, about: Meta, token: Token = None) -> Response:
-    """Taken as it is; the client has drawn it already, so only what a prediction changes comes
-    back.
-    """
-    visit = at.visit(token)
-    labels = unpacked(data, at.workspace.settings.ram_bytes)
+def add_initial(service: Service, data: Data, meta: Meta, token: Token = None) -> Response:
+    """Adopt a segmentation; the client has it already, so only what prediction changes is sent."""
+    client = service.get_client(token)
+    labels = unpack_array(data, service.workspace.settings.ram_bytes)
 
     def work() -> bool:
-        with at.document(visit):
-            prompts = at.initial(visit, labels)
-        visit.shown = labels > 0
-        return at.add(visit, prompts, run=True, track=bool(about.get("run_prediction", False)))
+        prompts = initial_prompts(labels, client.shape, client.target())
+        client.client_mask = labels > 0
+        track = bool(meta.get("run_prediction", False))
+        return service.add_interaction(client, prompts, track=track)
 
-    return _answered(at, visit, work)
+    return _respond(service, client, work)
 
 
 @router.post("/add_scribble_interaction")
-def add_scribble(at: At, data: Data, about: Meta, token: Token = None) -> Response:
-    """A stroke as a mask."""
-    return _drawn(at, at.visit(token), data, about, lasso=False)
+def add_scribble(service: Service, data: Data, meta: Meta, token: Token = None) -> Response:
+    """A stroke, sent as a mask."""
+    return _add_drawing(service, service.get_client(token), data, meta, is_lasso=False)
 
 
 @router.post("/add_lasso_interaction")
-def add_lasso(at: At, data: Data, about: Meta, token: Token = None) -> Response:
-    """A region as a mask, filled or its outline."""
-    return _drawn(at, at.visit(token), data, about, lasso=True)
+def add_lasso(service: Service, data: Data, meta: Meta, token: Token = None) -> Response:
+    """A region, sent as a mask that is filled or only its outline."""
+    return _add_drawing(service, service.get_client(token), data, meta, is_lasso=True)
 
 
-def _drawn(
-    at: Desk, visit: Visit, data: bytes, about: Mapping[str, Any], *, lasso: bool
+def _add_drawing(
+    service: NnInteractiveService,
+    client: VolumeClient,
+    data: bytes,
+    meta: JsonObject,
+    *,
+    is_lasso: bool,
 ) -> Response:
-    mask = unpacked(data, at.workspace.settings.ram_bytes) > 0
-    positive = bool(about.get("include_interaction", True))
-    run = bool(about.get("run_prediction", True))
+    mask = unpack_array(data, service.workspace.settings.ram_bytes) > 0
 
     def work() -> bool:
-        drawn = at.placed(visit, mask, about.get("interaction_bbox"))
-        return at.add(visit, at.drawn(visit, drawn, positive=positive, lasso=lasso), run=run)
+        drawing = place_drawing(mask, meta.get("interaction_bbox"), client.shape)
+        target = client.target(positive=_is_positive(meta))
+        prompts = service.drawing_prompts(client, drawing, target, is_lasso=is_lasso)
+        return _add(service, client, prompts, meta)
 
-    return _answered(at, visit, work)
+    return _respond(service, client, work)
 
 
 @router.post("/predict")
-def predict(at: At, token: Token = None) -> Response:
-    visit = at.visit(token)
-    return _answered(at, visit, lambda: at.add(visit, [], run=True))
+def predict(service: Service, token: Token = None) -> Response:
+    client = service.get_client(token)
+    return _respond(service, client, lambda: service.add_interaction(client, []))
 
 
 @router.post("/undo")
-def undo(at: At, token: Token = None) -> Response:
-    visit = at.visit(token)
-    return _answered(at, visit, lambda: at.undo(visit))
+def undo(service: Service, token: Token = None) -> Response:
+    client = service.get_client(token)
+    return _respond(service, client, lambda: service.undo(client))
 
 
-def _answered(at: Desk, visit: Visit, work: Callable[[], bool]) -> Response:
-    """Whether something was predicted, and the changed box of the mask."""
-    with visit.lock, at.document(visit):
-        ran = work()
-        bbox, changed = at.changed(visit) if ran else (None, np.zeros(0, bool))
-    about: dict[str, Any] = {
-        "ran_prediction": ran,
-        "bbox": bbox,
-        "dtype": "uint8",
-        "shape": list(changed.shape),
-    }
-    if bbox is None:
-        content = b""
-    else:
-        content = _packed(changed.astype(np.uint8))
-    return Response(
-        content, media_type="application/octet-stream", headers={"X-Meta": json.dumps(about)}
-    )
+def _is_positive(options: JsonObject) -> bool:
+    return bool(options.get("include_interaction", True))
 
 
-def _left(visit: Visit) -> float:
-    return max(0.0, IDLE_S - (time.monotonic() - visit.acted))
+def _add(
+    service: NnInteractiveService,
+    client: VolumeClient,
+    prompts: list[Prompt],
+    options: JsonObject,
+) -> bool:
+    """Answer prompts now, or with later ones if the client says so; whether they were answered."""
+    if options.get("run_prediction", True):
+        return service.add_interaction(client, prompts)
+    service.defer_interaction(client, prompts)
+    return False
+
+
+def _respond(
+    service: NnInteractiveService, client: VolumeClient, work: Callable[[], bool]
+) -> Response:
+    """Do some work; whether it predicted, and the part of the mask that it changed."""
+    bbox: list[Bounds] | None = None
+    shape = [0]
+    content = b""
+    with client.lock, service.open_session(client):
+        has_predicted = work()
+        change = None
+        if has_predicted:
+            change = service.take_change(client)
+    if change is not None:
+        bbox = change.bounds
+        shape = list(change.mask.shape)
+        content = pack_array(change.mask.astype(np.uint8))
+    meta = {"ran_prediction": has_predicted, "bbox": bbox, "dtype": "uint8", "shape": shape}
+    headers = {"X-Meta": json.dumps(meta)}
+    return Response(content, media_type="application/octet-stream", headers=headers)

@@ -1,366 +1,361 @@
-"""What a client of nnInteractive's protocol works on: one object at a time in a volume, in the
-client's own axes.
+"""nnInteractive's operations on a workspace: one object at a time, in the axes of the client.
 
-A volume becomes an image of the project and the work on it a session of annotator "nninteractive",
-so that it is kept like any other.
+A volume becomes an image of the project, and the work on it a session of the annotator
+"nninteractive", stored like any other session.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import ndimage
 
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
 from segscope.predict import StopRules
-from segscope.prompts import Box, MaskPrompt, Point, Prompt
+from segscope.predict.propagation import PropagationRange
+from segscope.prompts import MaskPrompt, Prompt
+from segscope.serve.compat.nninteractive.client_prompts import (
+    Bounds,
+    PromptTarget,
+    click_prompts,
+    drawn_slices,
+)
 from segscope.serve.errors import Expired, Full
+from segscope.serve.project.image_records import Image
 from segscope.serve.project.workspace import Workspace
-from segscope.serve.sessions.mask_patch import box_of
-from segscope.serve.sessions.open_session import Document
-from segscope.serve.sessions.registry import Wanted
+from segscope.serve.sessions.open_session import OpenSession
+from segscope.serve.sessions.session_request import SessionRequest
+from segscope.session.commands import Add
 
-IDLE_S = 600.0
+IDLE_TIMEOUT_S = 600.0
 LIVENESS_S = 60.0
-LONGEST_S = 40.0  # of tracking for one answer: the protocol's client waits 60 s
+MAX_TRACKING_S = 40.0  # per request: the protocol's client gives up after 60 s
 ANNOTATOR = "nninteractive"
-SLICES, CLICKS = 5, 5  # of what was drawn across slices, and on one of them
 _ANISOTROPIC = 1.2
+_UNIT_SPACING = (1.0, 1.0, 1.0)
 
 
 @dataclass
-class Visit:
-    """One client.
+class VolumeClient:
+    """One client and its work.
 
     Attributes:
-        session_id: of the image that was set.
-        axis: of the client's array that slices run along.
-        object_id: the object that is being drawn.
-        shown: its mask in the client's axes, as the client has it.
-        waiting: interactions whose prompts are answered later.
-        steps: how many commands each interaction took, for undo.
+        token: what the client identifies itself with.
+        last_command, last_contact: on the monotonic clock.
+        session_id: session of the image that was set, or None.
+        axis: axis of the client's array that slices run along.
+        object_id: object that is being segmented.
+        client_mask: its mask in the client's axes, as the client has it.
+        pending: prompts of interactions that are to be answered later.
+        command_counts: number of commands of each answered interaction, for undo.
+        lock: locked while a request of the client is processed.
     """
 
     token: str
-    acted: float = field(default_factory=time.monotonic)
-    heard: float = field(default_factory=time.monotonic)
+    last_command: float = field(default_factory=time.monotonic)
+    last_contact: float = field(default_factory=time.monotonic)
     session_id: str | None = None
     axis: int = 0
     object_id: int = 1
-    shown: NDArray[np.bool_] | None = None
-    waiting: list[Sequence[Prompt]] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
+    client_mask: NDArray[np.bool_] | None = None
+    pending: list[Sequence[Prompt]] = field(default_factory=list)
+    command_counts: list[int] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the client's array."""
+        if self.client_mask is None:
+            raise UsageError("no image is set; call set_image first")
+        return self.client_mask.shape
 
-class Desk:
-    """All clients of this protocol."""
+    def target(self, *, positive: bool = True) -> PromptTarget:
+        """Where the prompts of an interaction go."""
+        return PromptTarget(self.object_id, self.axis, positive)
+
+    def idle_left_s(self) -> float:
+        """Time until the lease ends unless a command arrives."""
+        return max(0.0, IDLE_TIMEOUT_S - (time.monotonic() - self.last_command))
+
+
+@dataclass(frozen=True)
+class MaskChange:
+    """The part of a mask that differs from what the client has.
+
+    Attributes:
+        bounds: half-open [low, high) by axis of the client's array.
+        mask: the new mask inside them.
+    """
+
+    bounds: list[Bounds]
+    mask: NDArray[np.bool_]
+
+
+class NnInteractiveService:
+    """What nnInteractive's clients can do on a workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._visits: dict[str, Visit] = {}
+        self._clients: dict[str, VolumeClient] = {}
         self._lock = threading.Lock()
 
-    def claim(self) -> Visit:
-        """A new client's place.
+    def claim(self) -> VolumeClient:
+        """Admit a client.
 
         Raises:
-            Full: all are taken.
+            Full: the server has as many clients as it accepts.
         """
         with self._lock:
-            self._sweep()
-            if len(self._visits) >= self.workspace.settings.leases:
-                raise Full("all places of this server are taken; try again later")
-            visit = Visit(secrets.token_urlsafe(24))
-            self._visits[visit.token] = visit
-            return visit
+            self._remove_expired()
+            if len(self._clients) >= self.workspace.settings.max_sessions:
+                raise Full("this server accepts no further clients now; try again later")
+            client = VolumeClient(secrets.token_urlsafe(24))
+            self._clients[client.token] = client
+            return client
 
-    def visit(self, token: str | None, *, acts: bool = True) -> Visit:
+    def get_client(self, token: str | None, *, is_command: bool = True) -> VolumeClient:
         """The client of a request.
 
         Raises:
-            Expired: its place was given up.
+            Expired: its lease has ended.
         """
         with self._lock:
-            self._sweep()
-            visit = self._visits.get(token or "")
-            if visit is None:
+            self._remove_expired()
+            client = self._clients.get(token or "")
+            if client is None:
                 raise Expired("the lease has ended; connect again")
-            visit.heard = time.monotonic()
-            if acts:
-                visit.acted = visit.heard
-            return visit
+            client.last_contact = time.monotonic()
+            if is_command:
+                client.last_command = client.last_contact
+            return client
 
     def release(self, token: str | None) -> None:
-        """A client goes."""
+        """Forget a client."""
         with self._lock:
-            self._visits.pop(token or "", None)
+            self._clients.pop(token or "", None)
 
-    def _sweep(self) -> None:
+    def _remove_expired(self) -> None:
         now = time.monotonic()
-        for token, visit in list(self._visits.items()):
-            if now - visit.acted > IDLE_S or now - visit.heard > LIVENESS_S:
-                del self._visits[token]
+        for token, client in list(self._clients.items()):
+            is_idle = now - client.last_command > IDLE_TIMEOUT_S
+            is_gone = now - client.last_contact > LIVENESS_S
+            if is_idle or is_gone:
+                del self._clients[token]
 
-    # --- the work --------------------------------------------------------------------------------
+    # --- images ----------------------------------------------------------------------------------
 
-    def set_image(self, visit: Visit, array: NDArray[Any], spacing: Sequence[float] | None) -> None:
-        """Take a volume (channel, a, b, c); the first channel counts."""
+    def set_image(
+        self, client: VolumeClient, array: NDArray[Any], spacing: Sequence[float] | None
+    ) -> None:
+        """Begin the work on a volume (channel, a, b, c), of which the first channel is used.
+
+        Raises:
+            UsageError: other axes, or a spacing that is not three positive numbers.
+        """
         if array.ndim != 4 or 0 in array.shape:
             raise UsageError(
-                f"an image has four axes (channel, x, y, z), none empty; got {array.shape}"
+                "an image must have four non-empty axes (channel, x, y, z), got the shape "
+                f"{array.shape}"
             )
-        spaced = [float(value) for value in spacing or (1.0, 1.0, 1.0)]
-        if len(spaced) != 3 or not all(math.isfinite(value) and value > 0 for value in spaced):
-            raise UsageError(f"the spacing of an image is three positive numbers, got {spacing}")
-        image = self._kept(array[0], spaced)
-        axis = int(np.argmax(spaced)) if max(spaced) > _ANISOTROPIC * sorted(spaced)[1] else 0
-        if image["kind"] != "volume":
-            axis = 0
-        wanted = Wanted(image["image_id"], ANNOTATOR, axis=axis, overlap="keep", new=True)
-        row, _ = self.workspace.sessions.find_or_make(wanted)
-        visit.session_id = row["id"]
-        visit.axis = axis
-        visit.object_id = 1
-        visit.shown = np.zeros(array.shape[1:], bool)
-        visit.waiting = []
-        visit.steps = []
+        spacing_abc = [float(value) for value in spacing or _UNIT_SPACING]
+        is_positive = all(math.isfinite(value) and value > 0 for value in spacing_abc)
+        if len(spacing_abc) != 3 or not is_positive:
+            raise UsageError(f"the spacing of an image must be 3 positive numbers, got {spacing}")
+        image = self._upload(array[0], spacing_abc)
+        axis = 0
+        if image.kind == "volume":
+            axis = _slice_axis(spacing_abc)
+        request = SessionRequest(
+            image_id=image.image_id, annotator=ANNOTATOR, axis=axis, overlap="keep", new=True
+        )
+        row, _ = self.workspace.sessions.find_or_create(request)
+        client.session_id = row["id"]
+        client.axis = axis
+        client.object_id = 1
+        client.client_mask = np.zeros(array.shape[1:], bool)
+        client.pending = []
+        client.command_counts = []
 
-    def _kept(self, volume: NDArray[Any], spacing: Sequence[float]) -> dict[str, Any]:
+    def _upload(self, volume: NDArray[Any], spacing: Sequence[float]) -> Image:
         import nibabel
 
-        if volume.dtype.kind not in "buif":
-            raise UsageError(f"an image holds numbers, got {volume.dtype}")
-        small = {"b": np.uint8, "f": np.float32}.get(volume.dtype.kind)
-        if small is None:
-            fits = volume.size == 0 or (volume.min() >= -(2**15) and volume.max() < 2**15)
-            small = np.int16 if fits else np.float32
-        uploads = self.workspace.settings.project / "uploads"
-        with tempfile.TemporaryDirectory(prefix="incoming-", dir=uploads) as folder:
-            path = Path(folder) / "volume.nii"
+        dtype = _storage_dtype(volume)
+        with self.workspace.images.uploads.scratch() as folder:
+            path = folder / "volume.nii"
             # x runs along the last axis of the array, as everywhere in segscope
-            nifti = nibabel.Nifti1Image(volume.astype(small).T, np.diag([*spacing[::-1], 1.0]))
+            affine = np.diag([*spacing[::-1], 1.0])
+            nifti = nibabel.Nifti1Image(volume.astype(dtype).T, affine)
             nibabel.save(nifti, path)  # type: ignore[no-untyped-call]
             return self.workspace.images.upload([("volume.nii", path)])
 
+    # --- commands --------------------------------------------------------------------------------
+
     @contextmanager
-    def document(self, visit: Visit) -> Iterator[Document]:
-        """The session of a client.
+    def open_session(self, client: VolumeClient) -> Iterator[OpenSession]:
+        """The open session of a client.
 
         Raises:
-            UsageError: no image was set.
+            UsageError: no image is set.
         """
-        if visit.session_id is None:
-            raise UsageError("set an image first")
-        with self.workspace.sessions.use(visit.session_id) as document:
-            yield document
+        if client.session_id is None:
+            raise UsageError("no image is set; call set_image first")
+        with self.workspace.sessions.use(client.session_id) as session:
+            yield session
 
-    def add(
-        self, visit: Visit, prompts: Sequence[Prompt], *, run: bool, track: bool = True
+    def add_interaction(
+        self, client: VolumeClient, prompts: Sequence[Prompt], *, track: bool = True
     ) -> bool:
-        """Prompts that are answered now or, without `run`, with later ones; whether they were
-        answered.
-        """
-        visit.waiting += [prompts] if prompts else []
-        if not run or not visit.waiting:
+        """Add prompts and answer all pending ones; whether there were any."""
+        self.defer_interaction(client, prompts)
+        if not client.pending:
             return False
-        with self.document(visit) as document:
-            waiting = visit.waiting
-            visit.waiting = []
-            document.add([prompt for said in waiting for prompt in said])
-            taken = 1
-            if track and document.frames > 1:
-                taken += self._carry(visit, document, {prompt.frame for prompt in waiting[-1]})
-            visit.steps.append(taken)
-            assert visit.session_id is not None
-            self.workspace.sessions.note(visit.session_id, document)
+        with self.open_session(client) as session:
+            pending = client.pending
+            client.pending = []
+            prompts = tuple(prompt for interaction in pending for prompt in interaction)
+            session.execute(Add(prompts))
+            commands = 1
+            if track and session.frames > 1:
+                prompted = {prompt.frame for prompt in pending[-1]}
+                commands += self._propagate(client, session, prompted)
+            client.command_counts.append(commands)
+            assert client.session_id is not None
+            self.workspace.sessions.count_command(client.session_id, session)
         return True
 
-    def _carry(self, visit: Visit, document: Document, frames: Set[int]) -> int:
-        """Track from the slices that were prompted, to the neighbouring prompted ones where there
-        are any.
-        """
-        low, _ = document.work.interval(min(frames), visit.object_id)
-        _, high = document.work.interval(max(frames), visit.object_id)
-        end = time.monotonic() + LONGEST_S
-        before = document.work.can_undo
-        found = document.propagate(
-            lambda: time.monotonic() > end,
-            direction="both",
-            start=min(frames),
-            within=(low, high),
-            objects=[visit.object_id],
-            rules=StopRules(),
+    def defer_interaction(self, client: VolumeClient, prompts: Sequence[Prompt]) -> None:
+        """Add prompts that are answered with later ones."""
+        if prompts:
+            client.pending.append(prompts)
+
+    def _propagate(self, client: VolumeClient, session: OpenSession, frames: Set[int]) -> int:
+        """Track from the prompted slices up to the next prompted ones; number of commands."""
+        low, _ = session.work.interval(min(frames), client.object_id)
+        _, high = session.work.interval(max(frames), client.object_id)
+        deadline = time.monotonic() + MAX_TRACKING_S
+        commands_before = session.work.can_undo
+        tracked = session.propagate(
+            PropagationRange("both", min(frames), (low, high), StopRules()),
+            [client.object_id],
+            lambda: time.monotonic() > deadline,
         )
         try:
-            for _ in found:
+            for _ in tracked:
                 pass
         finally:
-            document.end_propagation()
-        return document.work.can_undo - before
+            session.end_propagation()
+        return session.work.can_undo - commands_before
 
-    def undo(self, visit: Visit) -> bool:
-        """Take the latest interaction back."""
-        if visit.waiting:
-            visit.waiting.pop()
+    def undo(self, client: VolumeClient) -> bool:
+        """Take back the latest interaction; whether masks may have changed."""
+        if client.pending:
+            client.pending.pop()
             return False
-        if not visit.steps:
+        if not client.command_counts:
             return False
-        with self.document(visit) as document:
-            for _ in range(visit.steps.pop()):
-                document.undo(None)
+        with self.open_session(client) as session:
+            for _ in range(client.command_counts.pop()):
+                session.undo(None)
         return True
 
-    def reset(self, visit: Visit) -> None:
-        """Begin another object; the one so far stays in the session."""
-        with self.document(visit) as document:
-            visit.object_id = document.free_id()
-        visit.waiting = []
-        visit.steps = []
-        if visit.shown is not None:
-            visit.shown[:] = False
+    def start_object(self, client: VolumeClient) -> None:
+        """Begin another object; the current one stays in the session."""
+        with self.open_session(client) as session:
+            client.object_id = session.free_id()
+        client.pending = []
+        client.command_counts = []
+        if client.client_mask is not None:
+            client.client_mask[:] = False
 
-    def changed(self, visit: Visit) -> tuple[list[list[int]] | None, NDArray[np.bool_]]:
-        """The box (half-open pairs by axis) of what is different from what the client has, and the
-        mask inside.
-        """
-        assert visit.shown is not None
-        with self.document(visit) as document:
-            now = np.zeros((document.frames, *document.size_hw), bool)
-            for frame in range(document.frames):
-                runs = document.shown(frame).get(visit.object_id)
-                if runs is not None:
-                    now[frame] = decode_runs(runs, document.size_hw)
-        now = np.moveaxis(now, 0, visit.axis)
-        different = now ^ visit.shown
-        visit.shown = now
-        if not different.any():
-            return None, now[:0]
-        box = []
-        for axis in range(3):
-            others = tuple(other for other in range(3) if other != axis)
-            at = np.flatnonzero(different.any(axis=others))
-            box.append([int(at[0]), int(at[-1]) + 1])
-        return box, np.ascontiguousarray(now[tuple(slice(low, high) for low, high in box)])
-
-    # --- coordinates -----------------------------------------------------------------------------
-
-    def point(self, visit: Visit, coordinates: Any, *, positive: bool) -> Point:
-        """A voxel of the client's array as a click in the middle of its pixel."""
-        at = _whole(coordinates, 3, "coordinates")
-        frame = at.pop(visit.axis)
-        return Point(at[1] + 0.5, at[0] + 0.5, frame, visit.object_id, positive)
-
-    def box(self, visit: Visit, pairs: Any, *, positive: bool) -> Prompt:
-        """A box of the client's array, on its slice or, where it is thick, on the middle one."""
-        if not isinstance(pairs, list) or len(pairs) != 3:
-            raise UsageError("a box is three pairs [low, high)")
-        bounds = [sorted(_whole(pair, 2, "each pair of a box")) for pair in pairs]
-        low, high = bounds.pop(visit.axis)
-        frame = min((low + high) // 2, max(low, high - 1))
-        (top, bottom), (left, right) = bounds
-        if (
-            not positive or bottom - top < 2 or right - left < 2
-        ):  # across the slices, or "not here": its middle
-            return Point((left + right) / 2, (top + bottom) / 2, frame, visit.object_id, positive)
-        return Box((left, top, right, bottom), frame, visit.object_id)
-
-    def placed(self, visit: Visit, mask: NDArray[np.bool_], pairs: Any) -> NDArray[np.bool_]:
-        """What was drawn, on the grid of the client's array; it may have sent the box around it
-        only.
-        """
-        assert visit.shown is not None
-        shape = visit.shown.shape
-        if pairs is None:
-            pairs = [[0, length] for length in shape]
-        if not isinstance(pairs, list) or len(pairs) != 3:
-            raise UsageError("a box is three pairs [low, high)")
-        bounds = [_whole(pair, 2, "each pair of a box") for pair in pairs]
-        inside = all(
-            0 <= low < high <= length for (low, high), length in zip(bounds, shape, strict=True)
-        )
-        if not inside or mask.shape != tuple(high - low for low, high in bounds):
-            raise UsageError(
-                f"what was drawn has the shape of its box, inside the image {shape}; got {mask.shape} for {bounds}"
-            )
-        whole = np.zeros(shape, bool)
-        whole[tuple(slice(low, high) for low, high in bounds)] = mask
-        return whole
-
-    def drawn(
-        self, visit: Visit, mask: NDArray[np.bool_], *, positive: bool, lasso: bool
+    def drawing_prompts(
+        self,
+        client: VolumeClient,
+        drawing: NDArray[np.bool_],
+        target: PromptTarget,
+        *,
+        is_lasso: bool,
     ) -> list[Prompt]:
-        """What was drawn as prompts on slices: a lasso in a slice as a mask to start from, all else
-        as clicks.
+        """Prompts from a drawing: a lasso on one slice refines the mask, all else becomes clicks.
 
         Raises:
-            UsageError: nothing was drawn.
+            UsageError: the drawing is empty.
         """
-        slices = np.moveaxis(mask, visit.axis, 0)
-        frames = np.flatnonzero(slices.any(axis=(1, 2))).tolist()
-        if not frames:
-            raise UsageError("nothing was drawn: the mask is empty")
-        if len(frames) > SLICES:  # drawn across the slices
-            frames = [
-                frames[at] for at in np.linspace(0, len(frames) - 1, SLICES).round().astype(int)
-            ]
+        slices = drawn_slices(drawing, target.axis)
         prompts: list[Prompt] = []
-        for frame in frames:
-            region = ndimage.binary_fill_holes(slices[frame]) if lasso else slices[frame]
-            if lasso and positive and len(frames) == 1:
-                with self.document(visit) as document:
-                    runs = document.shown(frame).get(visit.object_id)
-                    now = False if runs is None else decode_runs(runs, document.size_hw)
-                prompts.append(MaskPrompt(region | now, frame, visit.object_id, refine=True))
+        for frame, region in slices.items():
+            if is_lasso:
+                region = ndimage.binary_fill_holes(region)
+            if is_lasso and target.positive and len(slices) == 1:
+                with self.open_session(client) as session:
+                    mask = region | _visible_mask(session, frame, target.object_id)
+                prompts.append(MaskPrompt(mask, frame, target.object_id, refine=True))
             else:
-                prompts += [
-                    Point(x, y, frame, visit.object_id, positive) for x, y in _spread(region)
-                ]
+                prompts += click_prompts(region, frame, target)
         return prompts
 
-    def initial(self, visit: Visit, labels: NDArray[Any]) -> list[Prompt]:
-        """A segmentation to begin with, slice by slice."""
-        assert visit.shown is not None
-        if labels.shape != visit.shown.shape:
-            raise UsageError(
-                f"an initial segmentation has the shape of the image {visit.shown.shape}, got {labels.shape}"
-            )
-        slices = np.moveaxis(labels > 0, visit.axis, 0)
-        return [
-            MaskPrompt(mask, frame, visit.object_id)
-            for frame, mask in enumerate(slices)
-            if box_of(mask) is not None
-        ]
+    def take_change(self, client: VolumeClient) -> MaskChange | None:
+        """What differs from the client's mask, which then counts as known to the client."""
+        assert client.client_mask is not None
+        with self.open_session(client) as session:
+            frames = [
+                _visible_mask(session, frame, client.object_id) for frame in range(session.frames)
+            ]
+        current = np.moveaxis(np.stack(frames), 0, client.axis)
+        different = current ^ client.client_mask
+        client.client_mask = current
+        if not different.any():
+            return None
+        bounds = [_extent(different, axis) for axis in range(3)]
+        inside = tuple(slice(low, high) for low, high in bounds)
+        return MaskChange(bounds, np.ascontiguousarray(current[inside]))
 
 
-def _spread(mask: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Clicks (x, y) in the middle of what was drawn, far from each other."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    places = np.argwhere(depth > depth.max() / 2)
-    chosen = [int(np.argmin(places @ (1, 1)))]
-    far = np.full(len(places), np.inf)
-    while len(chosen) < min(CLICKS, len(places)):
-        far = np.minimum(far, np.square(places - places[chosen[-1]]).sum(axis=1))
-        chosen.append(int(far.argmax()))
-    return [(float(places[at][1]) + 0.5, float(places[at][0]) + 0.5) for at in chosen]
+def _slice_axis(spacing: Sequence[float]) -> int:
+    """The axis with clearly the largest spacing, along which slices were acquired, or the first."""
+    largest = max(spacing)
+    if largest > _ANISOTROPIC * sorted(spacing)[1]:
+        return int(np.argmax(spacing))
+    return 0
 
 
-def _whole(values: Any, count: int, what: str) -> list[int]:
-    good = isinstance(values, list) and len(values) == count
-    if not good or not all(
-        isinstance(value, (int, float)) and math.isfinite(value) for value in values
-    ):
-        raise UsageError(f"{what}: {count} numbers are wanted, got {str(values)[:80]}")
-    return [int(value) for value in values]
+def _storage_dtype(volume: NDArray[Any]) -> DTypeLike:
+    """The smallest type of NIfTI that holds a volume's numbers.
+
+    Raises:
+        UsageError: the volume does not hold numbers.
+    """
+    kind = volume.dtype.kind
+    if kind not in "buif":
+        raise UsageError(f"an image must hold numbers, got {volume.dtype}")
+    if kind == "b":
+        return np.uint8
+    if kind == "f":
+        return np.float32
+    if volume.size == 0 or (volume.min() >= -(2**15) and volume.max() < 2**15):
+        return np.int16
+    return np.float32
+
+
+def _visible_mask(session: OpenSession, frame: int, object_id: int) -> NDArray[np.bool_]:
+    """The visible mask of an object on a frame."""
+    runs = session.visible_masks(frame).get(object_id)
+    if runs is None:
+        return np.zeros(session.size_hw, bool)
+    return decode_runs(runs, session.size_hw)
+
+
+def _extent(mask: NDArray[np.bool_], axis: int) -> Bounds:
+    """The first and last index with a set pixel along an axis, half-open."""
+    other_axes = tuple(other for other in range(mask.ndim) if other != axis)
+    occupied = np.flatnonzero(mask.any(axis=other_axes))
+    return (int(occupied[0]), int(occupied[-1]) + 1)

@@ -1,0 +1,197 @@
+"""Answers about sessions: built once in `serve.sessions`, sent unchanged by `serve.api`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+from pydantic import BaseModel
+
+from segscope.serve.project.image_records import DisplayRange
+
+Encoding = Literal["bits", "rle", "png"]
+JobState = Literal["queued", "running", "done", "cancelled", "failed"]
+Bbox = tuple[int, int, int, int]
+
+
+class ObjectCode(BaseModel):
+    """A coded meaning, as DICOM writes it."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+class ObjectInfo(BaseModel):
+    """An object of a session.
+
+    Attributes:
+        millilitres: volume, where pixels are voxels.
+        frames: (frame, pixels, score, prompted | confirmed | tracked, accepted).
+    """
+
+    object_id: int
+    label: str
+    colour: str
+    code: ObjectCode | None
+    locked: bool
+    visible: bool
+    comment: str
+    pixels: int
+    millilitres: float | None = None
+    frames: list[tuple[int, int, float, str, bool]] | None = None
+
+
+class PatchHeader(TypedDict):
+    """A part of a mask without its pixels, as it is sent in front of them."""
+
+    frame: int
+    object_id: int
+    bbox: list[int] | None
+    encoding: Encoding
+    area: int
+    score: float | None
+    candidate: NotRequired[int]
+
+
+class EncodedPatch(BaseModel):
+    """Replaces the object's mask inside `bbox`, and nothing outside it."""
+
+    frame: int
+    object_id: int
+    bbox: Bbox | None
+    encoding: Encoding
+    data: str
+    area: int
+    score: float | None = None
+    candidate: int | None = None
+
+
+class CandidateScore(BaseModel):
+    index: int
+    score: float
+
+
+class CommandAnswer(BaseModel):
+    """The result of a command."""
+
+    seq: int | None = None
+    frame: int | None = None
+    object_id: int | None = None
+    score: float | None = None
+    object_score: float | None = None
+    note: str = ""
+    chosen: int = 0
+    candidates: list[CandidateScore] = []
+    candidate_masks: list[EncodedPatch] = []
+    changes: list[EncodedPatch] = []
+    stale: list[int] = []
+    commands: int = 0
+    can_undo: int = 0
+    can_redo: int = 0
+    job: str | None = None
+    objects: list[ObjectInfo] = []
+    removed: list[int] = []
+    timing_ms: dict[str, float] = {}
+
+
+class SessionInfo(BaseModel):
+    session_id: str
+    image_id: str
+    annotator: str
+    model: str
+    axis: int
+    commands: int
+    seconds: float
+    created: float
+    updated: float
+    in_use: bool
+    open: bool
+    opening: list[int] | None
+
+
+class SessionOpened(BaseModel):
+    session_id: str
+    lease: str
+    idle_s: float
+    liveness_s: float
+    resumed: bool
+
+
+class Heartbeat(BaseModel):
+    idle_left_s: float
+
+
+class NetworkChange(BaseModel):
+    """Another network computed some of the masks; `model` answers now.
+
+    Attributes:
+        steps: commands that another network answered.
+        anew: those whose masks the log does not hold, so that they were computed again.
+    """
+
+    detail: str
+    model: str
+    weights: str
+    steps: int
+    anew: int
+
+
+class JobStatus(BaseModel):
+    """A job, and how far it is. `result` depends on its kind."""
+
+    job_id: str
+    kind: str
+    session_id: str
+    state: JobState
+    done: int
+    total: int
+    detail: str
+    result: dict[str, Any]
+
+
+class FlaggedFrame(BaseModel):
+    frame: int
+    comment: str
+
+
+class SessionDetails(SessionInfo):
+    """A session, but for its masks."""
+
+    frames: int
+    size_hw: tuple[int, int]
+    window: DisplayRange
+    can_undo: int
+    can_redo: int
+    network: NetworkChange | None
+    saved: bool
+    job: JobStatus | None
+    interrupted: dict[str, Any] | None
+    reviewed: tuple[int, int]
+    objects: list[ObjectInfo]
+    flags: list[FlaggedFrame]
+
+
+class ServedModel(BaseModel):
+    """A model that sessions may use. `available`: using it downloads nothing."""
+
+    name: str
+    family: str | None
+    prompts: list[str]
+    classes: list[str]
+    memory: bool | None
+    licence: str | None
+    note: str
+    parameters_million: float | None
+    default: bool
+    loaded: bool
+    device: str | None
+    available: bool
+
+
+class Doubt(BaseModel):
+    """A mask to review: `doubt` is 0 to 1, `why` names its reason."""
+
+    frame: int
+    object_id: int
+    doubt: float
+    why: str

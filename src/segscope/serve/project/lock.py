@@ -1,0 +1,30 @@
+"""The lock file that gives a project at most one server at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+from segscope.serve.errors import Busy
+
+
+def lock_project(project: Path) -> IO[str]:
+    """Lock a project folder until the returned file is closed.
+
+    Raises:
+        Busy: another server holds the lock.
+    """
+    file = (project / "lock").open("a+")
+    try:
+        import fcntl
+    except ImportError:  # Windows has no advisory locks of this kind
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise Busy(
+            f"another segscope server is already running on {project}; connect to it, stop it, or "
+            "choose another --project"
+        ) from error
+    return file

@@ -1,0 +1,102 @@
+"""Descriptions of objects, and of a change of the network, for clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from segscope.geometry import Geometry
+from segscope.io.dicom.snomed import codes_for
+from segscope.models.identity import engine_identity
+from segscope.overlay import colour_of
+from segscope.predict.object_state import ObjectState
+from segscope.serve.answers import NetworkChange, ObjectCode, ObjectInfo
+from segscope.session import Interaction
+
+
+def describe_object(
+    object_id: int, obj: ObjectState, geometry: Geometry | None, *, with_frames: bool
+) -> ObjectInfo:
+    """Describe an object.
+
+    Args:
+        geometry: of the image, where pixels are voxels.
+        with_frames: list its masks frame by frame, too.
+    """
+    about = obj.about
+    pixels = sum(result.area for result in obj.answers.values())
+    info = ObjectInfo(
+        object_id=object_id,
+        label=obj.name,
+        colour=about.get("colour") or _default_colour(object_id),
+        code=_code(obj.name, about),
+        locked=obj.locked,
+        visible=bool(about.get("visible", True)),
+        comment=about.get("comment") or "",
+        pixels=pixels,
+    )
+    if geometry is not None:
+        voxel_mm3 = float(np.prod(geometry.spacing_zyx_mm))
+        info.millilitres = round(pixels * voxel_mm3 / 1000, 4)
+    if with_frames:
+        info.frames = [
+            (frame, result.area, round(result.score, 4), _origin(obj, frame), frame in obj.accepted)
+            for frame, result in sorted(obj.answers.items())
+        ]
+    return info
+
+
+def describe_network(interaction: Interaction) -> NetworkChange | None:
+    """Describe which networks computed the masks; None if the present one computed all."""
+    history = interaction.history
+    count = history.from_other_engines
+    if not count:
+        return None
+    present = engine_identity(interaction.engine)
+    others = ", ".join(
+        f"{engine.get('model')} {str(engine.get('weights'))[:8]}"
+        for engine in history.earlier_engines
+    )
+    were = "step of this session was" if count == 1 else "steps of this session were"
+    detail = (
+        f"The network has changed: {count} {were} computed by {others}. Existing masks are "
+        f"unchanged; new prompts are answered by {present['model']} {present['weights'][:8]}."
+    )
+    recomputed = history.recomputed
+    if recomputed:
+        steps = "step" if recomputed == 1 else "steps"
+        detail += (
+            f" The log holds no masks of {recomputed} {steps}; they were computed again and may "
+            "look different: please check them."
+        )
+    return NetworkChange(
+        detail=detail,
+        model=present["model"],
+        weights=present["weights"],
+        steps=count,
+        anew=recomputed,
+    )
+
+
+def _origin(obj: ObjectState, frame: int) -> str:
+    if frame in obj.prompts:
+        return "prompted"
+    if frame in obj.anchors:
+        return "confirmed"
+    return "tracked"
+
+
+def _default_colour(object_id: int) -> str:
+    return "#" + "".join(f"{value:02x}" for value in colour_of(object_id))
+
+
+def _code(label: str, about: Mapping[str, Any]) -> ObjectCode | None:
+    """The code that was set, or the one that follows from the label."""
+    if about.get("code"):
+        return ObjectCode(**about["code"])
+    if not label:
+        return None
+    _, (value, meaning) = codes_for(label)
+    return ObjectCode(scheme="SCT", value=value, meaning=meaning)

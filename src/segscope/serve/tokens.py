@@ -1,0 +1,88 @@
+"""Tokens of requests: where they are sent, whether they are right, how often they were wrong."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from segscope.serve.errors import TooMany
+from segscope.serve.settings import Settings
+
+_MAX_ADDRESSES = 1000  # whose failures are remembered
+_BEARER = "bearer "
+
+
+class RequestHeaders:
+    """The headers of an ASGI request."""
+
+    def __init__(self, scope: MutableMapping[str, Any]) -> None:
+        self._pairs: Iterable[tuple[bytes, bytes]] = scope.get("headers", ())
+
+    def get(self, name: str) -> str | None:
+        """The first header of that name, which has to be in lower case."""
+        encoded = name.encode()
+        for key, value in self._pairs:
+            if key == encoded:
+                return value.decode("latin-1")
+        return None
+
+    def token(self) -> str | None:
+        """The token that a request carries in its header or its cookie."""
+        authorization = self.get("authorization") or ""
+        if authorization.lower().startswith(_BEARER):
+            return authorization[len(_BEARER) :].strip()
+        try:
+            cookies = SimpleCookie(self.get("cookie") or "")
+        except CookieError:
+            return None
+        cookie = cookies.get(cookie_name(self.get("host")))
+        if cookie is None:
+            return None
+        return cookie.value
+
+
+class Failures:
+    """Wrong tokens by address, so that nobody can try many."""
+
+    def __init__(self, limit: int, within_s: float = 60.0) -> None:
+        self._limit = limit
+        self._within_s = within_s
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, address: str) -> None:
+        """Raise TooMany for an address that failed too often."""
+        with self._lock:
+            times = self._times.get(address)
+            while times and time.monotonic() - times[0] > self._within_s:
+                times.popleft()
+            if times and len(times) >= self._limit:
+                raise TooMany("too many wrong tokens from this address; wait a minute")
+
+    def note(self, address: str) -> None:
+        """Count a failure."""
+        with self._lock:
+            self._times.setdefault(address, deque()).append(time.monotonic())
+            self._times.move_to_end(address)
+            while len(self._times) > _MAX_ADDRESSES:
+                self._times.popitem(last=False)
+
+
+def cookie_name(host: str | None) -> str:
+    """The name of a server's cookie; browsers share cookies between the ports of a machine."""
+    port = (host or "").rpartition(":")[2]
+    if not port.isdecimal():
+        port = "80"
+    return f"segscope-{port}"
+
+
+def is_token(settings: Settings, token: str | None) -> bool:
+    """Whether a token is the right one; takes the same time for every token."""
+    if settings.token is None:
+        return True
+    return hmac.compare_digest((token or "").encode(), settings.token.encode())

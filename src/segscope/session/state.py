@@ -1,0 +1,174 @@
+"""SessionState: the objects of a stack, and what answers their prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from segscope.errors import UsageError
+from segscope.inference.crop import Crop
+from segscope.masks import FrameMask, Runs, encode_runs
+from segscope.predict.object_state import FrameResult, ObjectState
+from segscope.predict.overlaps import Overlap, settled
+from segscope.predict.prompted_frame import answer_prompts
+from segscope.predict.state import InferenceState
+from segscope.prompts import Prompt
+from segscope.session.scratch_store import ScratchStore
+
+Objects = dict[int, ObjectState]
+# (object, result, locked, accepted) of a frame: everything that its composed masks depend on
+MaskInputs = list[tuple[int, FrameResult, bool, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class StateCheckpoint:
+    """A state to return to. The view belongs to it: later tracking looks through it."""
+
+    objects: Objects
+    view: Crop
+
+
+class SessionState:
+    """What commands work on.
+
+    Attributes:
+        inference: the stack in front of the engine.
+        overlap: how overlapping masks are composed.
+        objects: state of each object by id.
+    """
+
+    def __init__(
+        self, inference: InferenceState, overlap: Overlap, objects: Objects | None = None
+    ) -> None:
+        self.inference = inference
+        self.overlap = overlap
+        self.objects: Objects = {} if objects is None else objects
+        self._composed: dict[int, tuple[MaskInputs, dict[int, Runs]]] = {}
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self.inference.stack.size_hw
+
+    # --- going back and forth --------------------------------------------------------------------
+
+    def checkpoint(self) -> StateCheckpoint:
+        """The present state; commands copy the objects that they change."""
+        return StateCheckpoint(dict(self.objects), self.inference.view)
+
+    def restore(self, checkpoint: StateCheckpoint) -> None:
+        """Return to a checkpoint."""
+        self.inference.view = checkpoint.view
+        self.objects = dict(checkpoint.objects)
+
+    def reset(self) -> None:
+        """Return to the state before the first command."""
+        self.restore(StateCheckpoint({}, Crop.whole(self.size_hw)))
+
+    def unshare(self, object_ids: Iterable[int]) -> None:
+        """Copy objects that are about to change: checkpoints share the rest."""
+        for object_id in object_ids:
+            if object_id in self.objects:
+                self.objects[object_id] = self.objects[object_id].copy()
+
+    def scratch_copy(self) -> SessionState:
+        """A copy for a preview: what happens in it leaves this state and its disk space alone."""
+        # similarities of memories are stored by place in the tensor store, and scratch has its own
+        inference = replace(self.inference, spool=ScratchStore(self.inference.spool), pairs={})
+        return SessionState(inference, self.overlap, dict(self.objects))
+
+    # --- objects and masks -----------------------------------------------------------------------
+
+    def object(self, object_id: int) -> ObjectState:
+        """The state of an object.
+
+        Raises:
+            UsageError: no such object.
+        """
+        if object_id not in self.objects:
+            raise UsageError(f"no object {object_id}; there are {sorted(self.objects)}")
+        return self.objects[object_id]
+
+    def ensure_object(self, object_id: int) -> ObjectState:
+        """The state of an object, a new one if need be."""
+        return self.objects.setdefault(object_id, ObjectState())
+
+    def result(self, frame: int, object_id: int) -> FrameResult:
+        """The mask of an object on a frame.
+
+        Raises:
+            UsageError: no such object, or it has no mask there.
+        """
+        result = self.object(object_id).answers.get(frame)
+        if result is None:
+            raise UsageError(f"object {object_id} has no mask on frame {frame} to confirm")
+        return result
+
+    def compose_masks(self, objects: Mapping[int, ObjectState], frame: int) -> dict[int, Runs]:
+        """Masks of objects on a frame as they are displayed and written: overlaps resolved.
+
+        The latest of each frame is cached, since logging and display both need it.
+        """
+        inputs = [
+            (object_id, state.answers[frame], state.locked, frame in state.accepted)
+            for object_id, state in objects.items()
+            if frame in state.answers
+        ]
+        cached = self._composed.get(frame)
+        if cached is not None and cached[0] == inputs:
+            return cached[1]
+        composed = settled(self.inference, objects, frame, self.overlap)
+        self._composed[frame] = (inputs, composed)
+        return composed
+
+    # --- changes; the objects must not be shared --------------------------------------------------
+
+    def answer(self, prompts: Sequence[Prompt]) -> FrameMask:
+        """Answer prompts, those of one object on one frame together; the last prompt's answer."""
+        groups: dict[tuple[int, int], list[Prompt]] = {}
+        for prompt in prompts:
+            groups.setdefault((prompt.frame, prompt.object_id), []).append(prompt)
+        answers: dict[tuple[int, int], FrameMask] = {}
+        for (frame, object_id), group in groups.items():
+            obj = self.ensure_object(object_id)
+            answer = answer_prompts(self.inference, obj, object_id, frame, group)
+            answers[frame, object_id] = answer
+            obj.accepted -= {frame}  # the mask that was accepted has been replaced
+        return answers[prompts[-1].frame, prompts[-1].object_id]
+
+    def withdraw_prompts(self, frame: int, object_id: int) -> None:
+        """Remove the prompts on a frame; where tracking had passed, its mask returns."""
+        obj = self.ensure_object(object_id)
+        tracked = obj.replaced.get(frame)
+        if tracked is None or obj.tracked(frame) is None:
+            self.clear_frame(frame, object_id)
+            return
+        obj.prompts.pop(frame, None)
+        obj.answers[frame] = tracked
+        del obj.replaced[frame]
+        obj.anchors -= {frame}
+        obj.accepted -= {frame}
+
+    def clear_frame(self, frame: int, object_id: int) -> None:
+        """Remove everything of an object on a frame."""
+        obj = self.objects[object_id]
+        obj.prompts.pop(frame, None)
+        obj.answers.pop(frame, None)
+        obj.passed.pop(frame, None)
+        obj.replaced.pop(frame, None)
+        obj.anchors -= {frame}
+        obj.settled -= {frame}
+        obj.accepted -= {frame}
+
+    def freeze_composed(self, frame: int, object_ids: Iterable[int]) -> None:
+        """Store masks as they are displayed, so that accepting them changes no pixel on screen."""
+        composed = self.compose_masks(self.objects, frame)
+        empty = encode_runs(np.zeros(self.size_hw, bool))
+        for object_id in object_ids:
+            result = self.objects[object_id].answers[frame]
+            runs = composed.get(object_id, empty)
+            if result.area and not np.array_equal(runs, result.runs):
+                area = int(runs[1::2].sum())
+                changed = replace(result, runs=runs, area=area)
+                self.objects[object_id].answers[frame] = changed

@@ -1,0 +1,182 @@
+"""DICOM frames to stacks: series, volumes over time, clips."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.dicom_checks import check_places
+from support.dicom_files import (
+    AXIAL,
+    MR,
+    along,
+    header,
+    save,
+    set_pixels,
+    slice_pixels,
+    whole,
+    write_clip,
+    write_enhanced,
+    write_series,
+)
+
+from segscope import io
+from segscope.errors import UsageError
+
+
+class TestGapsAndDoubles:
+    def test_a_copied_file_is_left_out_with_a_note(self, tmp_path: Path) -> None:
+        folder = write_series(tmp_path / "series", along((0, 0, 2.0), 4))
+        shutil.copy(folder / "001.dcm", folder / "copy of 001.dcm")
+        stack = io.read(folder)
+        assert len(stack) == 4
+        assert any("copies" in note for note in stack.meta["notes"])
+
+
+class TestSeveralSeries:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        both = tmp_path / "both"
+        write_series(
+            both / "a", along((0, 0, 2.0), 4), SeriesDescription="Abdomen thick", SeriesNumber=7
+        )
+        write_series(
+            both / "b",
+            along((0, 0, 1.0), 6),
+            SeriesDescription="Abdomen thin",
+            SeriesNumber=3,
+            SeriesInstanceUID="1.2.3.99",
+        )
+        return both
+
+    def test_are_refused_with_a_listing_and_no_patient(self, folder: Path) -> None:
+        with pytest.raises(UsageError) as refusal:
+            io.read(folder)
+        message = str(refusal.value)
+        assert "1: series 3, CT, 'Abdomen thin', 6 frames of 6 x 9, axial" in message
+        assert "2: series 7, CT, 'Abdomen thick', 4 frames" in message
+        assert "series=" in message
+        assert "Test" not in message
+
+    @pytest.mark.parametrize(
+        ("choice", "count"), [("1", 6), ("2", 4), ("THICK", 4), ("1.2.3.99", 6)]
+    )
+    def test_are_chosen_by_number_description_or_uid(
+        self, folder: Path, choice: str, count: int
+    ) -> None:
+        assert len(io.read(folder, series=choice)) == count
+
+    @pytest.mark.parametrize("choice", ["abdomen", "3", "liver", ""])
+    def test_a_choice_that_fits_none_or_both_is_refused(self, folder: Path, choice: str) -> None:
+        with pytest.raises(UsageError, match="1: series 3"):
+            io.read(folder, series=choice)
+
+    def test_localizers_of_one_series_are_parts_to_choose_from(self, tmp_path: Path) -> None:
+        folder = tmp_path / "scout"
+        write_series(folder / "a", along((0, 0, 2.0), 3))
+        write_series(folder / "b", along((2.0, 0, 0), 4), (0, 1, 0, 0, 0, -1))
+        with pytest.raises(
+            UsageError, match=r"3 frames of 6 x 9, axial; 2: .*4 frames of 6 x 9, sagittal"
+        ):
+            io.read(folder)
+        assert len(io.read(folder, series="2")) == 4
+
+    def test_slices_of_another_size_are_a_part_of_their_own(self, tmp_path: Path) -> None:
+        folder = write_series(tmp_path / "series", along((0, 0, 2.0), 3))
+        large = np.zeros((1, 12, 12), np.int16)
+        write_series(folder / "more", along((0, 0, 2.0), 1, (0, 0, 50)), pixels=large)
+        with pytest.raises(UsageError, match=r"6 x 9.*12 x 12"):
+            io.read(folder)
+
+
+class TestOverTime:
+    def test_a_cine_of_one_slice_is_a_video_with_times(self, tmp_path: Path) -> None:
+        each = [{"TriggerTime": 500.0 - 100 * number} for number in range(5)]
+        stack = io.read(
+            write_series(
+                tmp_path / "cine", along((0, 0, 0), 5), each=each, SOPClassUID=MR, Modality="MR"
+            )
+        )
+        assert stack.kind == "video"
+        assert stack.times_s == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+        assert whole(stack)[:, 0, 0].tolist() == [400, 300, 200, 100, 0]
+
+    def test_volumes_over_time_ask_which_and_are_taken_apart(self, tmp_path: Path) -> None:
+        positions = along((0, 0, 2.0), 3) * 2
+        each = [{"AcquisitionTime": "120000.5"}] * 3 + [{"AcquisitionTime": "115959.25"}] * 3
+        folder = write_series(tmp_path / "phases", positions, each=each)
+        with pytest.raises(
+            UsageError, match=r"2 volumes at the same 3 positions \(they differ in AcquisitionTime"
+        ):
+            io.read(folder)
+        assert whole(io.read(folder, volume=0))[:, 0, 0].tolist() == [300, 400, 500]
+        second = io.read(folder, volume=1)
+        assert whole(second)[:, 0, 0].tolist() == [0, 100, 200]
+        assert second.kind == "volume"
+        check_places(second, positions, AXIAL)
+        with pytest.raises(UsageError, match="no volume 2"):
+            io.read(folder, volume=2)
+
+    def test_a_volume_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="no volume 3"):
+            io.read(write_series(tmp_path / "series", along((0, 0, 2.0), 3)), volume=3)
+
+
+class TestMultiFrame:
+    def test_frames_of_an_enhanced_file_are_sorted_by_their_positions(self, tmp_path: Path) -> None:
+        positions = along((0, 0, 2.0), 5)
+        stored = [positions[number] for number in (3, 0, 4, 1, 2)]
+        stack = io.read(write_enhanced(tmp_path / "enhanced.dcm", stored))
+        assert stack.meta["dicom_frames"] == (1, 3, 4, 0, 2)
+        assert stack.geometry is not None
+        assert stack.geometry.affine[:3, 3] == pytest.approx(np.array(positions[0]) * (-1, -1, 1))
+        assert stack.spacing_zyx_mm == pytest.approx((2.0, 0.7, 0.4))
+        assert np.array_equal(stack[0], slice_pixels(1) * 2 - 100)
+
+    def test_an_enhanced_file_over_time_asks_which(self, tmp_path: Path) -> None:
+        positions = along((0, 0, 2.0), 3) * 2
+        path = write_enhanced(
+            tmp_path / "4d.dcm", positions, TemporalPositionIndex=[2, 2, 2, 1, 1, 1]
+        )
+        with pytest.raises(UsageError, match="2 volumes at the same 3 positions"):
+            io.read(path)
+        assert io.read(path, volume=0).meta["dicom_frames"] == (3, 4, 5)
+
+    @pytest.mark.parametrize(
+        ("tags", "times"),
+        [
+            ({"FrameTime": 40.0}, [0, 0.04, 0.08]),
+            ({"FrameTimeVector": [0, 20, 60]}, [0, 0.02, 0.08]),
+            ({"RecommendedDisplayFrameRate": 20}, [0, 0.05, 0.1]),
+            ({"CineRate": 10}, [0, 0.1, 0.2]),
+            ({}, None),
+        ],
+    )
+    def test_a_clip_is_a_video_with_the_times_of_its_tags(
+        self, tmp_path: Path, tags: dict[str, Any], times: list[float] | None
+    ) -> None:
+        stack = io.read(write_clip(tmp_path / "clip.dcm", 3, **tags))
+        assert stack.kind == "video"
+        assert [int(frame.max()) for frame in whole(stack)] == [0, 1, 2]
+        assert (stack.times_s is None) if times is None else stack.times_s == pytest.approx(times)
+
+    def test_clips_of_one_series_are_chosen_by_number(self, tmp_path: Path) -> None:
+        for name, count in (("a.dcm", 3), ("b.dcm", 5)):
+            write_clip(tmp_path / "exam" / name, count, FrameTime=40.0)
+        with pytest.raises(UsageError, match=r"file a\.dcm.*file b\.dcm"):
+            io.read(tmp_path / "exam")
+        assert len(io.read(tmp_path / "exam", series="2")) == 5
+
+
+class TestFolders:
+    def test_images_without_positions_keep_their_instance_order(self, tmp_path: Path) -> None:
+        for number in range(3):
+            data = header(MR, "MR", InstanceNumber=3 - number)
+            save(set_pixels(data, slice_pixels(number)), tmp_path / "s" / f"{number}.dcm")
+        stack = io.read(tmp_path / "s")
+        assert stack.geometry is None
+        assert whole(stack)[:, 0, 0].tolist() == [200, 100, 0]
+        assert any("instance numbers" in note for note in stack.meta["notes"])

@@ -1,0 +1,111 @@
+"""Masks are put on the grid of their stack by whole voxels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from support.contract_files import AFFINE
+
+from segscope import io
+from segscope.errors import ReadError
+from segscope.io.label_frames import (
+    format_names,
+    iter_label_frames,
+    label_type,
+    masks_from_frames,
+    parse_names,
+    renumber_binary,
+)
+from segscope.masks import Masks
+from segscope.stack import Stack
+
+
+class TestGridOfTheStack:
+    @pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)])
+    def test_masks_in_another_order_are_moved_by_whole_voxels(
+        self, flips: tuple[int, ...], tmp_path: Path
+    ) -> None:
+        labels = np.random.default_rng(4).integers(0, 3, (4, 5, 6)).astype(np.uint8)
+        stack = Stack.from_array(labels, affine=AFFINE, channels=False)
+        change = np.eye(4)  # voxel index of the flipped and transposed file to that of the stack
+        flipped = np.flip(labels, flips)
+        for axis in flips:
+            change[2 - axis, 2 - axis], change[2 - axis, 3] = -1, labels.shape[axis] - 1
+        turned, order = flipped.transpose(1, 0, 2), np.eye(4)[:, [0, 2, 1, 3]]
+        image = nibabel.Nifti1Image(turned.transpose(2, 1, 0), AFFINE @ change @ order)
+        image.to_filename(tmp_path / "m.nii")
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.nii", stack).labels, labels)
+
+    def test_a_cropped_file_is_padded(self, tmp_path: Path) -> None:
+        labels = np.zeros((6, 7, 8), np.uint8)
+        labels[2:4, 3:5, 4:7] = 2
+        shift = np.eye(4)
+        shift[:3, 3] = (4, 3, 2)
+        nibabel.Nifti1Image(labels[2:4, 3:5, 4:7].transpose(2, 1, 0), AFFINE @ shift).to_filename(
+            tmp_path / "m.nii"
+        )
+        stack = Stack.from_array(labels, affine=AFFINE, channels=False)
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.nii", stack).labels, labels)
+
+    @pytest.mark.parametrize("change", [np.diag([2.0, 1, 1, 1]), np.eye(4) + np.eye(4, k=3) * 0.5])
+    def test_another_grid_is_refused(self, change: np.ndarray, tmp_path: Path) -> None:
+        labels = np.zeros((4, 5, 6), np.uint8)
+        nibabel.Nifti1Image(labels.transpose(2, 1, 0), AFFINE @ change).to_filename(
+            tmp_path / "m.nii"
+        )
+        with pytest.raises(ReadError, match=r"another grid.*Resample"):
+            io.read_masks(
+                tmp_path / "m.nii", Stack.from_array(labels, affine=AFFINE, channels=False)
+            )
+
+    def test_another_size_is_refused(self, tmp_path: Path) -> None:
+        io.write(Masks((3, 5, 6), {}, {}), tmp_path / "m.npz")
+        with pytest.raises(ReadError, match="3 x 5 x 6"):
+            io.read_masks(tmp_path / "m.npz", Stack.from_array(np.zeros((3, 5, 7))))
+
+
+class TestNotes:
+    def test_names_come_back(self) -> None:
+        names = {3: "Leber", 1: "病変", 2: ""}
+        assert parse_names(format_names(names)) == names
+        assert list(parse_names(format_names(names))) == [1, 2, 3]
+
+    @pytest.mark.parametrize("note", [None, "", "{", "[]", '{"names": [1]}', '{"names": {"a": 1}}'])
+    def test_other_notes_name_nothing(self, note: object) -> None:
+        assert parse_names(note) == {}
+
+
+class TestLabels:
+    def test_the_smallest_type_holds_all_ids(self) -> None:
+        small = Masks.from_labels(np.array([[[0, 255]]]))
+        large = Masks.from_labels(np.array([[[0, 256]]]))
+        assert label_type(small) == np.uint8
+        assert label_type(large) == np.uint16
+
+    def test_a_single_255_is_object_1(self) -> None:
+        masks = renumber_binary(Masks.from_labels(np.array([[[0, 255]], [[255, 0]]])))
+        assert list(masks.object_ids) == [1]
+        assert masks.labels.tolist() == [[[0, 1]], [[1, 0]]]
+
+    def test_255_among_others_stays(self) -> None:
+        masks = Masks.from_labels(np.array([[[1, 255]]]))
+        assert renumber_binary(masks) is masks
+
+    def test_frames_come_back(self) -> None:
+        labels = np.random.default_rng(0).integers(0, 4, (3, 5, 6)).astype(np.uint8)
+        masks = Masks.from_labels(labels)
+        frames = list(iter_label_frames(masks, Path("a")))
+        np.testing.assert_array_equal(frames, labels)
+        again = masks_from_frames(Path("a"), frames, (3, 5, 6), names={2: "two"})
+        np.testing.assert_array_equal(again.labels, labels)
+        assert again.names[2] == "two"
+
+    @pytest.mark.parametrize(
+        "frame", [np.zeros((2, 2, 3)), np.array([[0.5]]), np.array([[-1]]), np.array([[70000]])]
+    )
+    def test_what_is_no_label_frame_is_refused(self, frame: np.ndarray) -> None:
+        with pytest.raises(ReadError):
+            masks_from_frames(Path("a"), [frame], (1, *frame.shape[:2]))  # type: ignore[arg-type]

@@ -1,0 +1,95 @@
+"""MetaImage: axes, headers and data files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.nrrd_files import DATA, RAS
+
+from segscope import io
+from segscope.errors import ReadError, UsageError
+from segscope.masks import Masks
+from segscope.stack import Stack
+
+
+class TestMetaImage:
+    def test_four_axes_are_volumes(self, tmp_path: Path) -> None:
+        several = np.random.default_rng(1).integers(0, 99, (3, 5, 6, 7)).astype("<i2")
+        text = (
+            "NDims = 4\nDimSize = 7 6 5 3\nElementSpacing = 0.5 0.6 3 1\nElementType = MET_SHORT\n"
+        )
+        text += "ElementDataFile = LOCAL\n"
+        (tmp_path / "a.mha").write_bytes(text.encode() + several.tobytes())
+        with pytest.raises(UsageError, match="3 volumes"):
+            io.read(tmp_path / "a.mha")
+        stack = io.read(tmp_path / "a.mha", volume=1)
+        np.testing.assert_array_equal(stack[4], several[1, 4])
+        assert stack.spacing_zyx_mm == (3.0, 0.6, 0.5)
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            (
+                "NDims = 3\nDimSize = 60000 60000 60000\n"
+                "ElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "GiB",
+            ),
+            (
+                "NDims = 3\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "one for each dimension",
+            ),
+            (
+                "NDims = 2\nDimSize = 5 5\nElementType = MET_STRING\nElementDataFile = LOCAL",
+                "MET_STRING",
+            ),
+            (
+                "NDims = 2\nDimSize = 500 500\nElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "cut off",
+            ),
+            (
+                "NDims = 2\nDimSize = 5 5\nElementSpacing = 0 1\n"
+                "ElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "fit",
+            ),
+            (
+                "NDims = 2\nDimSize = 5 5\nElementType = MET_UCHAR\nElementDataFile = LIST",
+                "several files",
+            ),
+            (
+                "NDims = 2\nBinaryData = False\nDimSize = 5 5\n"
+                "ElementType = MET_UCHAR\nElementDataFile = LOCAL",
+                "text",
+            ),
+            ("NDims = 2\nDimSize = 5 5", "complete"),
+        ],
+    )
+    def test_headers_that_cannot_be(self, fields: str, message: str, tmp_path: Path) -> None:
+        (tmp_path / "a.mha").write_bytes(f"{fields}\n".encode() + bytes(64))
+        with pytest.raises(ReadError, match=message):
+            io.read(tmp_path / "a.mha")
+
+    def test_the_data_file_of_another_header_is_never_replaced(self, tmp_path: Path) -> None:
+        head = (
+            "NDims = 3\nDimSize = 5 4 3\nElementSpacing = 1 1 1\n"
+            "ElementType = MET_UCHAR\nElementDataFile = b.zraw\n"
+        )
+        (tmp_path / "scan.mhd").write_text(head)
+        (tmp_path / "b.zraw").write_bytes(bytes(range(60)))
+        masks = Masks.from_labels(np.ones((3, 4, 5), np.uint8))
+        with pytest.raises(UsageError, match=r"b\.zraw exists already"):
+            io.write(masks, tmp_path / "b.mhd", io.read(tmp_path / "scan.mhd"))
+        assert (tmp_path / "b.zraw").read_bytes() == bytes(range(60))
+        for _ in range(2):  # its own it may replace
+            io.write(masks, tmp_path / "c.mhd")
+
+    def test_a_header_and_its_data_travel_together(self, tmp_path: Path) -> None:
+        labels = (DATA > 0).astype(np.uint8).T
+        io.write(
+            Masks.from_labels(labels),
+            tmp_path / "m.mhd",
+            Stack.from_array(labels, affine=RAS, channels=False),
+        )
+        assert {file.name for file in tmp_path.iterdir()} == {"m.mhd", "m.zraw"}
+        np.testing.assert_array_equal(io.read_masks(tmp_path / "m.mhd").labels, labels)

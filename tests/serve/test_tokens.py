@@ -1,0 +1,63 @@
+"""The token: without it nothing but the page, and no guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from segscope.serve.settings import Limits
+
+from .conftest import TOKEN, Server
+
+NOBODY = {"Authorization": ""}
+
+
+def refused(answer: Any, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    said = answer.json()
+    assert set(said) == {"detail", "kind"}
+    return str(said["detail"])
+
+
+class TestToken:
+    @pytest.mark.parametrize(
+        "path", ["/v1/project", "/v1/images", "/v1/openapi.json", "/v1/nothing"]
+    )
+    def test_nothing_without_it(self, server: Server, path: str) -> None:
+        assert "Bearer" in refused(server.http.get(path, headers=NOBODY), 401)
+        refused(server.http.get(path, headers={"Authorization": "Bearer wrong"}), 401)
+
+    def test_health_and_page_are_open(self, server: Server) -> None:
+        for path in ("/v1/health", "/", "/some/page"):
+            assert server.http.get(path, headers=NOBODY).status_code == 200
+
+    def test_it_becomes_a_cookie(self, server: Server) -> None:
+        refused(server.http.post("/v1/login", json={"token": "wrong"}, headers=NOBODY), 401)
+        answer = server.http.post("/v1/login", json={"token": TOKEN}, headers=NOBODY)
+        assert answer.status_code == 204
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith("segscope-8000=")
+        assert "httponly" in cookie.lower()
+        assert "samesite=strict" in cookie.lower()
+        assert server.http.get("/v1/project", headers=NOBODY).status_code == 200
+        server.http.post("/v1/logout", headers=NOBODY)
+        assert server.http.get("/v1/project", headers=NOBODY).status_code == 401
+
+    def test_it_cannot_be_guessed_for_long(self, serve: Callable[..., Server]) -> None:
+        server = serve(limits=Limits(failures=3))
+        for _ in range(3):
+            refused(server.http.get("/v1/project", headers={"Authorization": "Bearer wrong"}), 401)
+        answer = server.http.get("/v1/project", headers={"Authorization": "Bearer wrong"})
+        assert refused(answer, 429)
+        assert answer.headers["retry-after"]
+
+    def test_odd_tokens_are_wrong_tokens(self, server: Server) -> None:
+        for said in (b"Bearer \xff\xfe", b"Basic abc", b"Bearer", b"Bearer  "):
+            refused(server.http.get("/v1/project", headers={"Authorization": said}), 401)
+
+    def test_without_a_token_everybody_on_this_machine_is_in(
+        self, serve: Callable[..., Server]
+    ) -> None:
+        assert serve(token=None).http.get("/v1/project").status_code == 200

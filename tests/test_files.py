@@ -1,0 +1,61 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segscope.errors import UsageError, WriteError
+from segscope.files import atomic, reason_of
+
+
+def left_over(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_half(path: Path) -> None:
+    path.write_text("half")
+    raise KeyError
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    with atomic(path) as part:
+        assert part.name == path.name, "writers look at the suffix"
+        part.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert left_over(tmp_path) == ["a.nii.gz"]
+
+
+def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(KeyError), atomic(path) as part:
+        write_half(part)
+    assert path.read_text() == "old"
+    assert left_over(tmp_path) == ["a"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "masks"
+    for names in (["1", "2"], ["3"]):
+        with atomic(path, folder=True) as part:
+            for name in names:
+                (part / name).touch()
+    assert left_over(path) == ["3"]
+    assert left_over(tmp_path) == ["masks"]
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere does not exist"), atomic(tmp_path / "nowhere/a"):
+        pass
+    with pytest.raises(UsageError, match="is a folder"), atomic(tmp_path):
+        pass
+
+
+def test_the_reason_of_the_file_system_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"No space left on device$"), atomic(tmp_path / "a"):
+        raise OSError(28, "No space left on device")
+    assert reason_of(OSError("first\nsecond")) == "first"

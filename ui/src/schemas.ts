@@ -1,0 +1,199 @@
+// What the server sends and takes, as types (see its /v1/openapi.json).
+
+import type { MaskJson } from './packets'
+import type { Axis, Box, Triple } from './viewer/geometry'
+
+export interface Code {
+  scheme: string
+  value: string
+  meaning: string
+}
+
+export interface Label {
+  number: number
+  name: string
+  colour: string
+  code?: Code | null
+}
+
+export interface WindowInfo {
+  how: string
+  low: number[]
+  high: number[]
+}
+
+export interface Project {
+  name: string
+  labels: Label[]
+  windows: { name: string; width: number; level: number }[]
+  formats: { name: string; suffix: string; note: string }[]
+  roots: string[]
+  /** addresses of the archives (PACS) that the server was configured with */
+  archives: string[]
+  cases: Record<string, number>
+  model: string
+}
+
+export interface Study {
+  uid: string
+  patient_name: string
+  patient_id: string
+  date: string
+  description: string
+  modalities: string[]
+}
+
+export interface Series {
+  uid: string
+  modality: string
+  description: string
+  instances: number | null
+  images: boolean
+}
+
+export interface ModelInfo {
+  name: string
+  family: string
+  prompts: string[]
+  /** classes of a model that takes no prompts; empty for promptable models */
+  classes: string[]
+  memory: boolean
+  licence: string
+  device: string
+  loaded: boolean
+  available: boolean
+}
+
+export interface ImageInfo {
+  image_id: string
+  name: string
+  kind: 'image' | 'volume' | 'video'
+  modality: string | null
+  shape_zyx: Triple
+  channels: number
+  dtype: string
+  spacing_zyx_mm: Triple | null
+  affine: number[][] | null
+  times_s: number[] | null
+  origin: string
+  window: WindowInfo
+  bytes: number
+  notes: string[]
+}
+
+export interface Case {
+  case_id: number
+  image_id: string
+  name: string
+  state: 'todo' | 'done' | 'skip' | 'flag'
+  comment: string
+  annotator: string
+  seconds: number
+}
+
+export interface FileEntry {
+  name: string
+  path: string
+  kind: 'folder' | 'image'
+}
+
+export interface OpenedSession {
+  session_id: string
+  lease: string
+  idle_s: number
+  liveness_s: number
+  resumed: boolean
+}
+
+/** frame, pixels, predicted IoU, origin of the mask, accepted */
+export type FrameRow = [number, number, number, 'prompted' | 'confirmed' | 'tracked', boolean]
+
+/** Key frames are those that somebody prompted or accepted. */
+export const isKeyFrame = (row: FrameRow): boolean => row[3] !== 'tracked' || row[4]
+
+export interface ObjectInfo {
+  object_id: number
+  label: string
+  colour: string
+  code: Code | null
+  locked: boolean
+  visible: boolean
+  comment: string
+  pixels: number
+  millilitres?: number | null
+  frames?: FrameRow[] | null
+}
+
+export interface Job {
+  job_id: string
+  kind: string
+  state: 'queued' | 'running' | 'done' | 'cancelled' | 'failed'
+  done: number
+  total: number
+  detail?: string
+  result?: { objects?: number[]; stale?: number[] } | null
+}
+
+/** Whether a job has ended, with or without success. */
+export const isFinished = (job: Job): boolean => ['done', 'cancelled', 'failed'].includes(job.state)
+
+export interface SessionState {
+  session_id: string
+  image_id: string
+  model: string
+  axis: Axis
+  frames: number
+  size_hw: [number, number]
+  window: WindowInfo
+  commands: number
+  can_undo: number
+  can_redo: number
+  /** set when some of the masks were computed with other model weights than the present ones */
+  network: { detail: string; model: string; weights: string; steps: number; anew: number } | null
+  saved: boolean
+  job: Job | null
+  interrupted: Record<string, unknown> | null
+  reviewed?: [number, number]
+  objects: ObjectInfo[]
+  flags: { frame: number; comment: string }[]
+}
+
+export interface CommandResult {
+  seq: number | null
+  frame: number | null
+  object_id: number | null
+  score: number | null
+  object_score?: number | null
+  note?: string
+  chosen?: number | null
+  candidates?: { index: number; score: number }[]
+  candidate_masks?: MaskJson[]
+  changes?: MaskJson[]
+  /** objects that the command changed, without their frames */
+  objects?: ObjectInfo[]
+  removed?: number[]
+  stale?: number[]
+  commands: number
+  can_undo: number
+  can_redo: number
+  job?: string | Job | null
+  timing_ms?: Record<string, number>
+}
+
+export type PromptJson =
+  | { type: 'point'; frame: number; xy: [number, number]; positive: boolean }
+  | { type: 'box'; frame: number; xyxy: Box }
+  | { type: 'scribble'; frame: number; xy: [number, number][]; positive: boolean; width: number }
+  | { type: 'mask'; frame: number; size_hw?: [number, number]; bits?: string }
+
+export interface PromptFile {
+  version: number
+  objects: { id: number; label: string; prompts: PromptJson[] }[]
+}
+
+export interface ReviewItem {
+  frame: number
+  object_id: number
+  doubt: number
+  why: string
+}
