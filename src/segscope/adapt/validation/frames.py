@@ -43,9 +43,7 @@ def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, f
 
 def choose_objects(cases: Gathered, most: int = MOST) -> list[tuple[int, Item, Thing]]:
     """Number, frame and object of what is validated."""
-    every = [
-        (number, item, obj) for number, item in enumerate(cases.items) for obj in item.objects
-    ]
+    every = [(number, item, obj) for number, item in enumerate(cases.items) for obj in item.objects]
     if len(every) <= most:
         return every
     return [every[k] for k in spaced(len(every), most)]
