@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -68,6 +69,28 @@ class Format(Protocol):
     def recognises(self, path: Path) -> bool: ...
 
     def read(self, path: Path, options: ReadOptions) -> Stack: ...
+
+
+class FileFormat:
+    """For formats of single files that are recognised by their suffix."""
+
+    suffixes: tuple[str, ...]
+
+    def recognises(self, path: Path) -> bool:
+        return path.is_file() and suffix_of(path, self.suffixes) is not None
+
+
+class FolderFormat(ABC):
+    """For formats that are folders; the contents are looked at for folders only."""
+
+    suffixes: tuple[str, ...] = ()
+
+    def recognises(self, path: Path) -> bool:
+        return path.is_dir() and self.recognises_folder(path)
+
+    @abstractmethod
+    def recognises_folder(self, folder: Path) -> bool:
+        """Whether a folder holds this format."""
 
 
 class MaskFormat(Protocol):

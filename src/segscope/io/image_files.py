@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
-from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.base import FileFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import check_file, reading, refuse_options
 from segscope.io.frame_source import Pixels
 from segscope.io.label_frames import (
@@ -44,16 +44,13 @@ _OUR_FRAME_NAME = re.compile(r"\d{5,}\.png")
 # --- reading images ------------------------------------------------------------------------------
 
 
-class ImageFile:
+class ImageFile(FileFormat):
     """One image as the camera meant it: upright by its EXIF orientation, colours as RGB, 16 bits
     preserved.
     """
 
     name = "image"
     suffixes = SUFFIXES
-
-    def recognises(self, path: Path) -> bool:
-        return path.is_file() and suffix_of(path, SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         refuse_options(path, options)

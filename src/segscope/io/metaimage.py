@@ -16,7 +16,7 @@ import numpy as np
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.base import FileFormat, ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import (
     ByteSource,
     InflatedBytes,
@@ -51,16 +51,13 @@ _TYPES = {
 _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US"}
 
 
-class MetaImage:
+class MetaImage(FileFormat):
     """Reads lazily: a frame of raw data costs its bytes, of compressed data the inflation up to it,
     once.
     """
 
     name = "MetaImage"
     suffixes = SUFFIXES
-
-    def recognises(self, path: Path) -> bool:
-        return path.is_file() and suffix_of(path, SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         with reading(path, _WHAT):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, WriteError
 from segscope.files import atomic
-from segscope.io.base import FitsAll, ReadOptions, check_declared, suffix_of
+from segscope.io.base import FileFormat, FitsAll, ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import (
     ByteSource,
     InflatedBytes,
@@ -58,14 +58,11 @@ _GEOMETRY_FIELDS = (
 )  # fmt: skip
 
 
-class Nifti:
+class Nifti(FileFormat):
     """Reads lazily: a frame of `.nii` costs its bytes, of `.nii.gz` one inflation up to it."""
 
     name = "NIfTI"
     suffixes = (*SUFFIXES, *_PAIR)
-
-    def recognises(self, path: Path) -> bool:
-        return path.is_file() and suffix_of(path, self.suffixes) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         refuse_options(path, options, "volume")

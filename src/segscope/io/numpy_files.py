@@ -18,7 +18,7 @@ import numpy as np
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import Geometry
-from segscope.io.base import FitsAll, ReadOptions, check_declared, suffix_of
+from segscope.io.base import FileFormat, FitsAll, ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import (
     check_file,
     choose_part,
@@ -48,14 +48,11 @@ _MAX_INFLATION = 1100  # deflate turns one byte into at most 1032
 _MAX_COMMENT = 65535  # bytes, of a zip file
 
 
-class NumpyFile:
+class NumpyFile(FileFormat):
     """`.npy` is memory-mapped; of `.npz` only the image is inflated. Nothing is ever unpickled."""
 
     name = "numpy"
     suffixes = SUFFIXES
-
-    def recognises(self, path: Path) -> bool:
-        return path.is_file() and suffix_of(path, SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         with reading(path, _WHAT):

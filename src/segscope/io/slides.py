@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segscope._optional import require
 from segscope.errors import ReadError
 from segscope.geometry import Geometry
-from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.base import FileFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import check_file, reading, refuse_options
 from segscope.io.frame_source import LazyFrames
 from segscope.stack import Stack
@@ -24,14 +24,11 @@ _SUFFIXES = (".svs", ".ndpi", ".scn", ".mrxs", ".vms", ".vmu", ".bif", ".svslide
 _WHAT = "a whole slide"
 
 
-class Slide:
+class Slide(FileFormat):
     """A whole slide at the most detailed level with at most `MOST_PIXELS` pixels."""
 
     name = "whole slide"
     suffixes = _SUFFIXES
-
-    def recognises(self, path: Path) -> bool:
-        return path.is_file() and suffix_of(path, _SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Open one level as an image; `meta` says which one, and by how much it is downsampled.

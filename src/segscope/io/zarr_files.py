@@ -15,7 +15,7 @@ import numpy as np
 from segscope._optional import require
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.base import ReadOptions, check_declared
+from segscope.io.base import FolderFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import choose_part, reading, refuse_options
 from segscope.io.frame_source import LazyFrames, Pixels
 from segscope.stack import Kind, Stack
@@ -45,14 +45,14 @@ _SECONDS = {
 _WHAT = "an OME-Zarr image"
 
 
-class OmeZarr:
+class OmeZarr(FolderFormat):
     """A zarr folder; of an OME-Zarr pyramid the level of full resolution."""
 
     name = "OME-Zarr"
     suffixes = (".zarr",)
 
-    def recognises(self, path: Path) -> bool:
-        return path.is_dir() and any((path / mark).is_file() for mark in _MARKS)
+    def recognises_folder(self, folder: Path) -> bool:
+        return any((folder / mark).is_file() for mark in _MARKS)
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Open an image; frames are loaded when asked for.

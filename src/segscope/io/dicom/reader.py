@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segscope.errors import ReadError, UsageError
-from segscope.io.base import ReadOptions, check_declared
+from segscope.io.base import FolderFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import check_file, refuse_options
 from segscope.io.dicom.files import list_files, looks_like_dicom
 from segscope.io.dicom.headers import Frame, NoFrames, read_frames
@@ -48,23 +48,20 @@ class DicomFile:
         return _make_stack(path, frames, options, ())
 
 
-class DicomFolder:
+class DicomFolder(FolderFormat):
     """A folder (with its sub-folders) that holds the files of one or more series."""
 
     name = "DICOM series"
-    suffixes = ()
 
-    def recognises(self, path: Path) -> bool:
-        if not path.is_dir():
-            return False
-        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    def recognises_folder(self, folder: Path) -> bool:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
         files = [entry for entry in entries if entry.is_file()]
         if _has_dicom(files):
             return True
         # a folder of frames stays one, whatever lies in its sub-folders
         if any(file.suffix.lower() in _IMAGE_SUFFIXES for file in files):
             return False
-        return _has_dicom(list_files(path))
+        return _has_dicom(list_files(folder))
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Read the only series of a folder, or the one that `options.series` names.

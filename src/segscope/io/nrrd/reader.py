@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from segscope.errors import ReadError
-from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.base import FileFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import (
     ByteSource,
     InflatedBytes,
@@ -49,16 +49,13 @@ _TEXT_ENCODINGS = ("ascii", "text", "txt")
 _COLOURS = ("rgb-color", "rgba-color", "3-color", "4-color")
 
 
-class Nrrd:
+class Nrrd(FileFormat):
     """Reads lazily: a frame of raw data costs its bytes, of compressed data the inflation up to it,
     once.
     """
 
     name = "NRRD"
     suffixes = SUFFIXES
-
-    def recognises(self, path: Path) -> bool:
-        return path.is_file() and suffix_of(path, SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         with reading(path, _WHAT):

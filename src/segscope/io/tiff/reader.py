@@ -15,7 +15,7 @@ import numpy as np
 
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.base import FileFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import check_file, choose_part, reading, refuse_options
 from segscope.io.tiff.frames import (
     BLACK_IS_ZERO,
@@ -41,16 +41,13 @@ _UPRIGHT = (0, 1)
 _PHOTOMETRIC = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR)
 
 
-class Tiff:
+class Tiff(FileFormat):
     """Reads page by page. T is time, Z or unnamed pages are slices, C and S are channels; anything
     else is refused.
     """
 
     name = "TIFF"
     suffixes = SUFFIXES
-
-    def recognises(self, path: Path) -> bool:
-        return path.is_file() and suffix_of(path, SUFFIXES) is not None
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         with reading(path, _WHAT):

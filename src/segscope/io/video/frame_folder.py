@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segscope.errors import ReadError
-from segscope.io.base import ReadOptions, check_declared, suffix_of
+from segscope.io.base import FolderFormat, ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import check_file, reading, refuse_options
 from segscope.io.frame_source import LazyFrames, Pixels
 from segscope.io.image_files import ImageFile
@@ -24,14 +24,13 @@ _GREY_MODES = ("1", "L", "LA", "F")
 SortKey = tuple[list[tuple[int, int | str]], str]
 
 
-class FrameFolder:
+class FrameFolder(FolderFormat):
     """A folder with one image file per frame, in the natural order of their names (2 before 10)."""
 
     name = "folder of frames"
-    suffixes = ()
 
-    def recognises(self, path: Path) -> bool:
-        return path.is_dir() and any(suffix_of(file, _SUFFIXES) for file in path.iterdir())
+    def recognises_folder(self, folder: Path) -> bool:
+        return any(suffix_of(file, _SUFFIXES) for file in folder.iterdir())
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Open a folder of frames as a video without times.
