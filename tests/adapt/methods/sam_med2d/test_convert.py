@@ -157,4 +157,4 @@ def test_the_command_makes_what_can_be_loaded(
     with pytest.raises(CheckpointError, match="models convert"):
         load(path, device="cpu")
     assert "cannot become one file" in ends(["models", "merge", str(out)])
-    assert "is no adaptation" in ends(["models", "merge", str(tmp_path)])
+    assert "is not an adaptation" in ends(["models", "merge", str(tmp_path)])
