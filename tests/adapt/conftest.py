@@ -29,7 +29,9 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def clean(tests: Iterator[int]) -> Iterator[None]:
-    """Networks whose layers were given other functions hold on to themselves until they are collected."""
+    """Networks whose layers were given other functions hold on to themselves until they are
+    collected.
+    """
     yield
     if next(tests) % 8 == 0:
         gc.collect()
@@ -42,7 +44,9 @@ def tests() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight images to train on and two to validate on; every second one also holds a small bright spot."""
+    """Eight images to train on and two to validate on; every second one also holds a small bright
+    spot.
+    """
     place = tmp_path_factory.mktemp("ellipses")
     items = []
     for number in range(10):
@@ -51,9 +55,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(labels).save(place / f"{number}_mask.png")
         target = {"path": f"{number}_mask.png", "kind": "semantic"}
         items.append(
-            {"id": f"p{number}", "image": f"{number}.png", "targets": [target], "group": f"g{number // 2}",
-             "split": "val" if number > 7 else "train"}
-        )  # fmt: skip
+            {
+                "id": f"p{number}",
+                "image": f"{number}.png",
+                "targets": [target],
+                "group": f"g{number // 2}",
+                "split": "val" if number > 7 else "train",
+            }
+        )
     listing: dict[str, Any] = {
         "name": "ellipses",
         "labels": {"1": "large body", "2": "bright spot"},
@@ -71,7 +80,9 @@ def images(folder: Path) -> DataSet:
 
 @pytest.fixture(scope="session")
 def data(images: DataSet) -> Data:
-    """The bodies of eight images to train on, and of two of these to validate on; all of them without truth too."""
+    """The bodies of eight images to train on, and of two of these to validate on; all of them
+    without truth too.
+    """
     found = gather([images], Choice(labels=("large body",)), 256, empty=True)
     bare = tuple(replace(item, objects=(), labelled=False) for item in found.train.items)
     val, unlabelled = (

@@ -1,4 +1,6 @@
-"""What it means to be a method: all of them on small random networks of every family that they name."""
+"""What it means to be a method: all of them on small random networks of every family that they
+name.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,9 @@ SMALL: dict[str, dict[str, Any]] = {"knowsam": {"side": 64, "width": 4}, "sam2-u
 def attached(
     kind: type[Method], family: str, classes: Sequence[str] = ("large body",), *, small: bool = True
 ) -> Adapted:
-    """A method on a fresh small engine; `small` in settings that suit a test, else in those that suit the engine."""
+    """A method on a fresh small engine; `small` in settings that suit a test, else in those that
+    suit the engine.
+    """
     engine = make_engine(family)
     chosen = replace(kind.default_for(engine.card), **SMALL.get(kind.name, {}) if small else {})
     return attach(chosen, engine, tuple(classes))

@@ -43,7 +43,7 @@ FAMILIES = ("sam2", "edgetam", "mini")
 CLICK = replace(BOX, prompts=((1.0, "click.random:most=1"),))
 
 
-# --- presets --------------------------------------------------------------------------------------------------------
+# --- presets -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -132,7 +132,7 @@ def _loss(adapted: Adapted, data: Data, places: int, first: int = 0) -> Tensor:
     ]
 
 
-# --- the bank -------------------------------------------------------------------------------------------------------
+# --- the bank ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -181,7 +181,8 @@ def test_a_bank_holds_sixteen_at_most_and_is_emptied_each_round(data: Data) -> N
 def test_a_full_bank_changes_as_by_hand() -> None:
     vectors = [(1.0, 0.0), (0.0, 1.0), (0.9, 0.1)]
     entries = [_entry(vector, 0.9) for vector in vectors]
-    # least like the new one: y; nearest to y: z (0.11), no more than the new one (0.2) is: nothing changes
+    # least like the new one: y; nearest to y: z (0.11), no more than the new one (0.2) is, so
+    # nothing changes
     add_entry(entries, _entry((1.0, 0.2), 0.9), 3, 2)
     assert [tuple(entry["map"].flatten().tolist()) for entry in entries] == [
         pytest.approx(v) for v in vectors
@@ -248,7 +249,7 @@ def test_kept_features_give_the_same_loss(data: Data) -> None:
     assert adapted.store.hits == 1
 
 
-# --- clicks ---------------------------------------------------------------------------------------------------------
+# --- clicks --------------------------------------------------------------------------------------
 
 
 def test_clicks_lie_in_the_object_after_every_change(data: Data) -> None:
@@ -292,7 +293,7 @@ def test_a_click_is_where_the_network_sees_it(family: str, size_hw: tuple[int, i
     assert np.abs(there[::-1] - (column + 0.5, row + 0.5)).max() > 2.5
 
 
-# --- learning and figures -------------------------------------------------------------------------------------------
+# --- learning and figures ------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -326,7 +327,7 @@ def test_it_begins_as_its_base_with_every_preset() -> None:
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-# --- published files ------------------------------------------------------------------------------------------------
+# --- published files -----------------------------------------------------------------------------
 
 
 def _published(tmp_path: Path, **more: Any) -> Path:

@@ -39,8 +39,10 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     )
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    figures = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.outcome.progress.rows]
-               for run in (whole, resumed)]  # fmt: skip
+    figures = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in run.outcome.progress.rows]
+        for run in (whole, resumed)
+    ]
     assert figures[0] == figures[1]
     with pytest.raises(UsageError, match="finished"):
         train(*given, killed, resume=True)
@@ -77,6 +79,6 @@ def test_the_folder_is_a_model(folder: Path, tiny_checkpoint: Path, tmp_path: Pa
         result.outcome.progress.rows[-1]["val dice"]
     )
     assert (tmp_path / "run" / "curve.png").read_bytes()[:4] == b"\x89PNG"
-    assert sorted(path.name for path in (tmp_path / "run").iterdir() if "events" not in path.name) == [
-        "adaptation.json", "curve.csv", "curve.png", "weights.safetensors"
-    ]  # fmt: skip
+    assert sorted(
+        path.name for path in (tmp_path / "run").iterdir() if "events" not in path.name
+    ) == ["adaptation.json", "curve.csv", "curve.png", "weights.safetensors"]

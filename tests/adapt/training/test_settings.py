@@ -10,9 +10,16 @@ from segscope.errors import UsageError
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"batch": 3, "accumulate": 2}, {"precision": "int8"}, {"rate": 0.0}, {"prompts": ()},
-     {"prompts": ((1.0, "boxx"),)}, {"average": 1.0}],
-)  # fmt: skip
+    [
+        {"steps": 0},
+        {"batch": 3, "accumulate": 2},
+        {"precision": "int8"},
+        {"rate": 0.0},
+        {"prompts": ()},
+        {"prompts": ((1.0, "boxx"),)},
+        {"average": 1.0},
+    ],
+)
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         TrainingSettings(**{"steps": 5, **wrong})  # type: ignore[arg-type]

@@ -99,8 +99,14 @@ class TestEnds:
 
         # tiny: stages of 1, 2, 7 and 2 blocks, the third one in 2 + 2 + 2 + 1
         assert at("tiny") == [
-            ("0", False), ("2", False), ("4", True), ("6", True), ("8", True), ("9", True), ("11", False),
-        ]  # fmt: skip
+            ("0", False),
+            ("2", False),
+            ("4", True),
+            ("6", True),
+            ("8", True),
+            ("9", True),
+            ("11", False),
+        ]
         assert [name for name, joint in at("base+") if joint] == ["8", "12", "16", "20"]
         assert [name for name, joint in at("large") if joint] == ["16", "25", "34", "43"]
 

@@ -44,7 +44,8 @@ def public_state(found: StudentSegmenter) -> dict[str, Tensor]:
                 out[f"{prefix}.part{number}.{name}"] = item
                 if name.endswith("running_var"):
                     out[
-                        f"{prefix}.part{number}.{name.replace('running_var', 'num_batches_tracked')}"
+                        f"{prefix}.part{number}."
+                        f"{name.replace('running_var', 'num_batches_tracked')}"
                     ] = torch.tensor(9)
     return out
 

@@ -193,7 +193,7 @@ def test_it_learns_eight_labelled_images(data: Data) -> None:
 
 @pytest.mark.slow
 def test_a_teacher_that_is_mostly_right_helps_on_every_seed() -> None:
-    """Gate of the plumbing: 4 labelled images of 164, a tenth of the teacher's blocks turned over."""
+    """Gate of the plumbing: 4 labelled images of 164, a tenth of the teacher's blocks inverted."""
     path = Path(__file__).parents[2] / "benchmarks" / "knowsam.py"
     spec = importlib.util.spec_from_file_location("benchmark_knowsam", path)
     assert spec is not None

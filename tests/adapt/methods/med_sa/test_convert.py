@@ -93,9 +93,13 @@ class TestMedSa:
         bare = {key: item for key, item in state.items() if "_Adapter" in key}
         deeper = {**state, "image_encoder.blocks.2.attn.qkv.weight": torch.zeros(1)}
         for broken, reason in (
-            (tokens, "mask tokens"), (strange, "unknown"), (other, "prompt encoder"), (gone, "missing"),
-            (bare, "only adapters"), (deeper, "3 layers"),
-        ):  # fmt: skip
+            (tokens, "mask tokens"),
+            (strange, "unknown"),
+            (other, "prompt encoder"),
+            (gone, "missing"),
+            (bare, "only adapters"),
+            (deeper, "3 layers"),
+        ):
             with pytest.raises(CheckpointError, match=reason):
                 self.read(broken)
         with pytest.raises(CheckpointError, match="is based on SAM"):

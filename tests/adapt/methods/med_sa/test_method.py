@@ -1,4 +1,6 @@
-"""Med-SA: what its specification asks for, on small random networks. The contract of all methods is in test_methods."""
+"""Med-SA: what its specification asks for, on small random networks. The contract of all methods is
+in test_methods.
+"""
 
 from __future__ import annotations
 
@@ -106,11 +108,15 @@ class TestCounts:
     @pytest.mark.parametrize(
         ("family", "size", "two", "three"),
         [
-            ("sam", "vit-b", 7.10, 10.65), ("sam", "vit-l", 25.2, 37.8), ("sam", "vit-h", 52.5, 78.8),
-            ("sam2", "tiny", 2.31, None), ("sam2", "small", 2.90, None), ("sam2", "base+", 5.82, None),
+            ("sam", "vit-b", 7.10, 10.65),
+            ("sam", "vit-l", 25.2, 37.8),
+            ("sam", "vit-h", 52.5, 78.8),
+            ("sam2", "tiny", 2.31, None),
+            ("sam2", "small", 2.90, None),
+            ("sam2", "base+", 5.82, None),
             ("sam2", "large", 17.9, None),
         ],
-    )  # fmt: skip
+    )
     def test_full_sizes(self, family: str, size: str, two: float, three: float | None) -> None:
         engine: Any = SimpleNamespace(
             model=build(family, size, meta=True), card=SimpleNamespace(family=family, name=size)

@@ -29,7 +29,7 @@ FAMILIES = ("sam2", "edgetam", "mini")
 
 
 def alive(family: str) -> Engine:
-    """A small engine in which nothing is silenced by its start: no scale is zero, no object absent."""
+    """A small engine that starts with nothing switched off: no scale is zero, no object absent."""
     engine = make_engine(family)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(1)
@@ -44,7 +44,8 @@ def alive(family: str) -> Engine:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_reach_every_tensor_of_memory(family: str) -> None:
     adapted = attach(MedSam2(parts=("memory",), second=0.0), alive(family), ())
-    # one clip in which an object leaves, so that the codes for absence count; its presence is told by hand
+    # one clip in which an object leaves, so that the codes for absence count; its presence is set
+    # by hand
     batch = [draw_example(8, plan="mask"), draw_example(3, seed=1, plan="box")]
     scores = adapted.engine.decode
 

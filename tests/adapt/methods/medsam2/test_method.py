@@ -1,4 +1,6 @@
-"""MedSAM2 (Toronto): clips, what is said in them, gradients through memory, checkpoints of its layout."""
+"""MedSAM2 (Toronto): clips, what is said in them, gradients through memory, checkpoints of its
+layout.
+"""
 
 from __future__ import annotations
 
@@ -96,8 +98,14 @@ def test_a_clip_is_carried_as_prediction_carries_it(family: str) -> None:
     stack = Stack.from_array(found.rgb)
     with FullMemories(), Interaction(stack, engine) as work:
         for k in range(2):
-            work.add(replace(Plan.parse("box").first(found.truth[k], np.random.default_rng(0), frames=[2])[0],
-                             object_id=k + 1))  # fmt: skip
+            work.add(
+                replace(
+                    Plan.parse("box").first(found.truth[k], np.random.default_rng(0), frames=[2])[
+                        0
+                    ],
+                    object_id=k + 1,
+                )
+            )
         for one in work.propagate(direction="both"):
             mine = engine.to_frame(
                 walk.recall.answers[one.frame].logits[one.object_id - 1, 0], (128, 128)
@@ -125,7 +133,9 @@ def test_both_ways_is_forward_on_the_stack_and_on_its_mirror(family: str) -> Non
 
 
 def _moving(seed: int, side: int = 96, frames: int = 6) -> Example:
-    """A target and a distractor that look the same and move; only the first frame tells which is which."""
+    """A target and a distractor that look the same and move; only the first frame tells which is
+    which.
+    """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side] + 0.5
     left = rng.permutation([0.3, 0.7])
@@ -248,7 +258,9 @@ BESIDE = {
 
 @torch.no_grad()
 def _alike(found: Checkpoint, model: Any, side: int) -> None:
-    """The network of a checkpoint gives what the one does that it was written from: memory and features."""
+    """The network of a checkpoint gives what the one does that it was written from: memory and
+    features.
+    """
     assert set(found.tensors) == set(model.state_dict())
     rebuilt: Any = network(found)
     pixels = torch.randn(1, 3, side, side)

@@ -38,7 +38,8 @@ def published_state(adapted: Adapted) -> dict[str, Tensor]:
         part, *rest = name.split(".")
         if part == "adapters":
             out[
-                f"encoder.blocks.{rest[0]}.prompt_learn.{'0' if rest[1] == 'down' else '2'}.{rest[2]}"
+                f"encoder.blocks.{rest[0]}.prompt_learn."
+                f"{'0' if rest[1] == 'down' else '2'}.{rest[2]}"
             ] = item
         elif part == "rfb" and rest[1] == "branches":
             out[f"rfb{int(rest[0]) + 1}.branch{rest[2]}.{'.'.join(rest[3:])}"] = item

@@ -151,8 +151,10 @@ def test_the_command_makes_what_can_be_loaded(
     loaded: Any = load(out, device="cpu")
     assert bool(answers(loaded)[0].isfinite().all())
     assert "exists" in ends(argv)
-    assert "is an adaptation itself" in ends([*argv[:-1], str(out), "-o", str(tmp_path / "again")])
+    assert "is an adaptation; name the plain network" in ends(
+        [*argv[:-1], str(out), "-o", str(tmp_path / "again")]
+    )
     with pytest.raises(CheckpointError, match="models convert"):
         load(path, device="cpu")
     assert "cannot become one file" in ends(["models", "merge", str(out)])
-    assert "is no adaptation" in ends(["models", "merge", str(tmp_path)])
+    assert "is not an adaptation" in ends(["models", "merge", str(tmp_path)])

@@ -107,7 +107,8 @@ class TestPasses:
             assert all(item.requires_grad for item in adapted.trained.values())
 
     @pytest.mark.slow
-    # the focal loss weighs background three times as much, which costs the edges of coarse masks a little
+    # the focal loss weights background three times as much, which costs the edges of coarse masks
+    # a little
     @pytest.mark.parametrize(("family", "wanted"), [("sam", 0.95), ("sam2", 0.92)])
     def test_clicks_help_on_images_learnt_by_heart(
         self, family: str, wanted: float, data: Data
@@ -130,7 +131,9 @@ class TestPasses:
 
 @torch.no_grad()
 def clicked(engine: Any, data: Data, rounds: int) -> list[float]:
-    """Mean Dice after each of some clicks: the first in the middle, later ones into the error, all are kept."""
+    """Mean Dice after each of some clicks: the first in the middle, later ones into the error, all
+    are kept.
+    """
     scores = np.zeros((len(data.train.items), rounds))
     for row, item in enumerate(data.train.items):
         scan = data.train.scans[item.case]
