@@ -197,7 +197,8 @@ class InflatedBytes:
         if total <= MAX_MEMORY_BYTES:
             self._memory = np.empty(total, np.uint8)
         else:
-            self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115 - lives as long as this object
+            # lives as long as this object
+            self._file = tempfile.TemporaryFile(prefix="segscope-")  # noqa: SIM115
             weakref.finalize(self, self._file.close)
 
     def read(self, start: int, count: int) -> bytes:

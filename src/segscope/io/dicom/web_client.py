@@ -58,7 +58,8 @@ def open_client(
 
     def limit_response(response: Response, *_: object, **__: object) -> None:
         responses.append(response)
-        response.iter_content = _limit_bytes(response.iter_content, most_bytes)  # type: ignore[method-assign]
+        limited = _limit_bytes(response.iter_content, most_bytes)
+        response.iter_content = limited  # type: ignore[method-assign]
 
     try:
         with session:
