@@ -84,12 +84,12 @@ def trace_serve(folder: Path) -> Trace:
     from segscope.serve.api.command_schemas import COMMANDS
     from segscope.serve.app import create_app
     from segscope.serve.project.workspace import Workspace
-    from segscope.serve.settings import Settings
+    from segscope.serve.settings import ServerSettings
 
     root = folder / "images"
     root.mkdir()
     image = _write_image(root)
-    settings = Settings(folder / "project", roots=(root,), device="cpu", prefetch=False)
+    settings = ServerSettings(folder / "project", roots=(root,), device="cpu", prefetch=False)
     workspace = Workspace(settings)
     trace = Trace()
     with TestClient(create_app(workspace), base_url="http://127.0.0.1") as client:

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from segscope.serve.app import create_app
 from segscope.serve.project.workspace import Workspace
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 HEAD = """# Reference: the server API
 
@@ -51,7 +51,7 @@ Json = Mapping[str, Any]
 def read_openapi() -> dict[str, Any]:
     """The OpenAPI description of a server on an empty project."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(Path(folder) / "project", device="cpu", prefetch=False)
+        settings = ServerSettings(Path(folder) / "project", device="cpu", prefetch=False)
         server = create_app(Workspace(settings))
         with TestClient(server, base_url="http://127.0.0.1") as client:
             api: dict[str, Any] = client.get("/v1/openapi.json").json()

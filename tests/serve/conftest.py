@@ -18,7 +18,7 @@ import segscope as ss
 from segscope.serve.app import create_app
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.security import Guard
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 TOKEN = "let-me-in"
 BASE = "http://127.0.0.1:8000"
@@ -111,7 +111,7 @@ def serve(tmp_path: Path, scans: Path, engine: Any) -> Iterator[Callable[..., Se
         for client in running:
             client.__exit__(None, None, None)
         running.clear()
-        settings = Settings(
+        settings = ServerSettings(
             tmp_path / "project", (scans,), token=TOKEN, device="cpu", prefetch=False
         )
         settings = replace(settings, **changes)

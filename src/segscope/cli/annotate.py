@@ -21,7 +21,7 @@ from segscope.errors import UsageError
 if TYPE_CHECKING:
     from segscope.serve.project.workspace import Workspace
     from segscope.serve.server import ListenAddress
-    from segscope.serve.settings import Settings
+    from segscope.serve.settings import ServerSettings
 
 PROJECT_SUFFIX = ".segscope"
 MAX_SKIPPED = 5  # files that are named
@@ -50,12 +50,12 @@ def annotate(
     """
     from segscope.serve.project.page_token import PageToken
     from segscope.serve.server import ListenAddress
-    from segscope.serve.settings import Settings
+    from segscope.serve.settings import ServerSettings
 
     resolved = [_resolve(path) for path in paths]
     folder = project or default_folder(resolved)
     known = PageToken.load(folder)
-    settings = Settings(
+    settings = ServerSettings(
         project=folder,
         roots=_roots(resolved),
         dicomweb=tuple(sources.dicomweb),
@@ -72,7 +72,7 @@ def annotate(
 class Annotate:
     """One run of `segscope annotate`."""
 
-    settings: Settings
+    settings: ServerSettings
     paths: tuple[Path, ...]
     address: ListenAddress
     open_browser: bool

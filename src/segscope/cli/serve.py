@@ -17,7 +17,7 @@ from segscope.errors import UsageError
 
 if TYPE_CHECKING:
     from segscope.serve.server import ListenAddress
-    from segscope.serve.settings import Settings
+    from segscope.serve.settings import ServerSettings
 
 PROTOCOLS = ("monailabel", "nninteractive")
 ANY_ADDRESS = ("0.0.0.0", "::")
@@ -187,10 +187,10 @@ def serve(
     /nninteractive/.
     """
     from segscope.serve.server import ListenAddress
-    from segscope.serve.settings import Settings
+    from segscope.serve.settings import ServerSettings
 
     access.check()
-    settings = Settings(
+    settings = ServerSettings(
         project=project or default_project("serve"),
         roots=tuple(folder.resolve() for folder in root),
         dicomweb=tuple(sources.dicomweb),
@@ -216,7 +216,7 @@ def serve(
 class Serve:
     """One run of `segscope serve`."""
 
-    settings: Settings
+    settings: ServerSettings
     address: ListenAddress
     as_json: bool
 

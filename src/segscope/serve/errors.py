@@ -51,7 +51,7 @@ class TooLarge(ServeError):
     status = 413
 
 
-class Full(ServeError):
+class ServerFull(ServeError):
     """The server has as many sessions or clients as it accepts."""
 
     status = 503

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from segscope.serve.errors import Refused, ServeError, TooLarge, Unauthorised
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 from segscope.serve.tokens import Failures, RequestHeaders, is_token
 
 # ASGI's own types: dictionaries whose keys depend on their "type"
@@ -56,7 +56,7 @@ class Guard:
     It is ASGI middleware.
     """
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: ServerSettings) -> None:
         self.app = app
         self.settings = settings
         self.failures = Failures(settings.limits.failures)

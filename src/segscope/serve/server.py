@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from segscope.serve.project.workspace import Workspace
-    from segscope.serve.settings import Settings
+    from segscope.serve.settings import ServerSettings
 
 log = logging.getLogger("segscope.serve")
 
@@ -54,7 +54,7 @@ class ListenAddress:
 
 
 def run_server(
-    settings: Settings,
+    settings: ServerSettings,
     address: ListenAddress,
     on_ready: Callable[[str], None],
     *,

@@ -38,7 +38,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """The configuration of one server.
 
     Attributes:

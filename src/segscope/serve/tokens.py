@@ -13,7 +13,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from segscope.serve.errors import TooMany, Unauthorised
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 _MAX_ADDRESSES = 1000  # whose failures are remembered
 _BEARER = "bearer "
@@ -76,7 +76,7 @@ class Failures:
 
 
 def require_token(
-    connection: HTTPConnection, settings: Settings, token: str | None, message: str
+    connection: HTTPConnection, settings: ServerSettings, token: str | None, message: str
 ) -> None:
     """Check a token that a client sends after the guard let it pass: at login, or on a socket.
 
@@ -102,7 +102,7 @@ def cookie_name(host: str | None) -> str:
     return f"segscope-{port}"
 
 
-def is_token(settings: Settings, token: str | None) -> bool:
+def is_token(settings: ServerSettings, token: str | None) -> bool:
     """Whether a token is the right one; takes the same time for every token."""
     if settings.token is None:
         return True

@@ -9,7 +9,7 @@ from typing import Any
 from segscope.serve.project.image_records import ReadChoice
 from segscope.serve.project.ingest import find_images, ingest
 from segscope.serve.project.workspace import Workspace
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 
 def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_every_image_becomes_a_case(inputs: Any, tmp_path: Path) -> None:
         "volume.nii.gz",
         "volume.npy",
     ]
-    with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
+    with Workspace(ServerSettings(tmp_path / "project", (data,), device="cpu")) as workspace:
         report = ingest(workspace.images, workspace.cases, [data], lambda *_: None)
         names = [case.name for case in workspace.cases.list_cases()]
         assert names == ["good.png", "series", "volume.nii.gz", "volume.npy"]
@@ -54,7 +54,7 @@ def test_each_series_of_a_folder_is_a_case(inputs: Any, tmp_path: Path) -> None:
         slice_.SOPInstanceUID += ".7"
         slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID
         slice_.save_as(file.with_name(f"b{file.name}"))
-    with Workspace(Settings(tmp_path / "project", (data,), device="cpu")) as workspace:
+    with Workspace(ServerSettings(tmp_path / "project", (data,), device="cpu")) as workspace:
         report = ingest(workspace.images, workspace.cases, [data], lambda *_: None)
         assert report.cases == 2
         assert len({case.image_id for case in workspace.cases.list_cases()}) == 2

@@ -11,10 +11,10 @@ from PIL import Image
 
 from segscope.errors import UsageError
 from segscope.serve.errors import NotFound
-from segscope.serve.project.database import Store
+from segscope.serve.project.database import Database
 from segscope.serve.project.images import Images
 from segscope.serve.project.worklist import CaseUpdate, Worklist
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def images(tmp_path: Path) -> Iterator[Images]:
         Image.fromarray(pixels).save(folder / f"{number}.png")
     project = tmp_path / "project"
     project.mkdir()
-    database = Store(project / "project.sqlite")
-    yield Images(database, Settings(project, (folder,)))
+    database = Database(project / "project.sqlite")
+    yield Images(database, ServerSettings(project, (folder,)))
     database.close()
 
 
 @pytest.fixture
 def worklist(images: Images, tmp_path: Path) -> Worklist:
-    worklist = Worklist(Store(tmp_path / "project" / "project.sqlite"), images)
+    worklist = Worklist(Database(tmp_path / "project" / "project.sqlite"), images)
     for number in range(3):
         worklist.add(images.resolve(0, f"{number}.png").image_id)
     return worklist

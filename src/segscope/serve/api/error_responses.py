@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from segscope.errors import SegscopeError
 from segscope.serve.errors import ServeError, status_of
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 log = logging.getLogger("segscope.serve")
 
@@ -32,7 +32,7 @@ class ErrorBody(TypedDict):
     kind: str
 
 
-def error_answer(error: Exception, settings: Settings) -> tuple[int, ErrorBody]:
+def error_answer(error: Exception, settings: ServerSettings) -> tuple[int, ErrorBody]:
     """Status and body for an error."""
     kind = type(error).__name__
     if isinstance(error, SegscopeError):
@@ -100,7 +100,7 @@ def _handle_http(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": detail, "kind": kind}, error.status_code, headers)
 
 
-def _hide_paths(text: str, settings: Settings) -> str:
+def _hide_paths(text: str, settings: ServerSettings) -> str:
     """A message without the places of the project and the roots."""
     for place in (*settings.roots, settings.project):
         for name in {str(place.resolve()), str(place)}:

@@ -40,7 +40,7 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _JSON_COLUMNS = {"options", "meta", "window", "pending"}
 
 
-class Store:
+class Database:
     """The database of a project; every change is on disk when its call returns."""
 
     def __init__(self, path: Path) -> None:

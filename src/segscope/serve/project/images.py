@@ -20,7 +20,7 @@ from segscope.io.video.frame_folder import FrameFolder
 from segscope.render import Renderer
 from segscope.serve.errors import NotFound, Refused, TooLarge
 from segscope.serve.project import safe_paths
-from segscope.serve.project.database import Store, now
+from segscope.serve.project.database import Database, now
 from segscope.serve.project.image_encoding import encode_image, encode_thumbnail
 from segscope.serve.project.image_records import (
     NO_CHOICE,
@@ -32,7 +32,7 @@ from segscope.serve.project.image_records import (
 )
 from segscope.serve.project.sandboxed_reader import read_sandboxed
 from segscope.serve.project.uploads import UploadedFile, Uploads
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 from segscope.stack import Stack
 
 log = logging.getLogger("segscope.serve")
@@ -73,8 +73,8 @@ class _RecentlyUsed(Generic[Key, Value]):
 class Images:
     """The images of one project."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._database = store
+    def __init__(self, database: Database, settings: ServerSettings) -> None:
+        self._database = database
         self._settings = settings
         self.uploads = Uploads(settings.project, settings.limits)
         self._stacks: _RecentlyUsed[tuple[str, int], Stack] = _RecentlyUsed()

@@ -7,7 +7,7 @@ from segscope.io.dicom.web import Archive
 from segscope.serve.errors import NotFound
 from segscope.serve.project.image_records import Image
 from segscope.serve.project.images import Images
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 _LONGEST_NAME = 120
 
@@ -15,7 +15,7 @@ _LONGEST_NAME = 120
 class Archives:
     """The DICOMweb archives of one server, numbered in the order they were named."""
 
-    def __init__(self, settings: Settings, images: Images) -> None:
+    def __init__(self, settings: ServerSettings, images: Images) -> None:
         self._limits = settings.limits
         self._images = images
         self._archives = tuple(Archive.at(url) for url in settings.dicomweb)

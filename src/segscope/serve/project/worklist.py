@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from segscope.errors import UsageError
 from segscope.serve.errors import NotFound
-from segscope.serve.project.database import Row, Store, now
+from segscope.serve.project.database import Database, Row, now
 from segscope.serve.project.images import Images
 
 CaseState = Literal["todo", "done", "skip", "flag"]
@@ -54,8 +54,8 @@ class CaseUpdate:
 class Worklist:
     """The cases of a project."""
 
-    def __init__(self, store: Store, images: Images) -> None:
-        self._database = store
+    def __init__(self, database: Database, images: Images) -> None:
+        self._database = database
         self._images = images
 
     def list_cases(self, state: str | None = None) -> list[WorklistCase]:

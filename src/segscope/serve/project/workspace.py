@@ -9,7 +9,7 @@ from dataclasses import asdict
 from segscope._version import __version__
 from segscope.errors import UsageError, WriteError
 from segscope.render import PRESETS
-from segscope.serve.project.database import Store
+from segscope.serve.project.database import Database
 from segscope.serve.project.images import Images
 from segscope.serve.project.lock import lock_project
 from segscope.serve.project.mask_export import EXPORT_FORMATS
@@ -27,7 +27,7 @@ from segscope.serve.sessions.model_pool import ModelPool
 from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.service import SessionService
 from segscope.serve.sessions.session_jobs import SessionJobs
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 
 
 class Workspace:
@@ -41,13 +41,13 @@ class Workspace:
         jobs, events: work in progress, and the listeners to it.
 
     Example:
-        >>> from segscope.serve.settings import Settings
-        >>> settings = Settings(Path("my-project"), roots=(Path("scans"),))  # doctest: +SKIP
+        >>> from segscope.serve.settings import ServerSettings
+        >>> settings = ServerSettings(Path("my-project"), roots=(Path("scans"),))  # doctest: +SKIP
         >>> workspace = Workspace(settings)  # doctest: +SKIP
         >>> image = workspace.images.resolve(0, "case1.nii.gz")  # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         """Open the project folder, or create it.
 
         Raises:
@@ -68,21 +68,21 @@ class Workspace:
         self.settings = settings
         self.started = time.time()
         self._lock = lock_project(settings.project)
-        self.store = Store(settings.project / "project.sqlite")
-        self.images = Images(self.store, settings)
+        self.database = Database(settings.project / "project.sqlite")
+        self.images = Images(self.database, settings)
         self.archives = Archives(settings, self.images)
-        self.cases = Worklist(self.store, self.images)
+        self.cases = Worklist(self.database, self.images)
         self.engines = ModelPool(
             settings.model, settings.models, settings.device, settings.project / "models"
         )
         self.jobs = Jobs()
         self.events = EventBus()
         self.sessions = SessionRegistry(
-            settings, self.store, self.images, self.engines, self.jobs, self.events
+            settings, self.database, self.images, self.engines, self.jobs, self.events
         )
-        self.session_service = SessionService(self.store, self.images, self.sessions, self.jobs)
+        self.session_service = SessionService(self.database, self.images, self.sessions, self.jobs)
         self.session_jobs = SessionJobs(
-            self.store, self.sessions, self.engines, self.jobs, self.events
+            self.database, self.sessions, self.engines, self.jobs, self.events
         )
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Workspace:
             return
         self.jobs.close()
         self.sessions.close()
-        self.store.close()
+        self.database.close()
         self._lock.close()
 
     def __enter__(self) -> Workspace:
@@ -103,13 +103,13 @@ class Workspace:
     @property
     def name(self) -> str:
         """The name of the project; by default that of its folder."""
-        name: str = self.store.get("name", self.settings.project.resolve().name)
+        name: str = self.database.get("name", self.settings.project.resolve().name)
         return name
 
     @property
     def labels(self) -> list[ProjectLabel]:
         """The labels that objects may get."""
-        return [ProjectLabel.from_json(label) for label in self.store.get("labels", [])]
+        return [ProjectLabel.from_json(label) for label in self.database.get("labels", [])]
 
     def describe(self) -> ProjectInfo:
         """Describe the project to clients."""
@@ -144,9 +144,9 @@ class Workspace:
             UsageError: two labels share a number.
         """
         if name is not None:
-            self.store.put("name", name)
+            self.database.put("name", name)
         if labels is not None:
             numbers = [label.number for label in labels]
             if len(set(numbers)) != len(numbers):
                 raise UsageError("two labels share a number; give each label its own")
-            self.store.put("labels", [asdict(label) for label in labels])
+            self.database.put("labels", [asdict(label) for label in labels])

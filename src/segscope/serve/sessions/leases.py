@@ -8,8 +8,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from segscope.serve.errors import Busy, Expired, Full
-from segscope.serve.project.database import Store
+from segscope.serve.errors import Busy, Expired, ServerFull
+from segscope.serve.project.database import Database
 
 
 @dataclass
@@ -30,16 +30,16 @@ class Lease:
 class Leases:
     """All leases of a server. They outlive a restart, which sets their clocks to zero."""
 
-    def __init__(self, store: Store, *, idle_s: float, liveness_s: float, limit: int) -> None:
+    def __init__(self, database: Database, *, idle_s: float, liveness_s: float, limit: int) -> None:
         self.idle_s = idle_s
         self.liveness_s = liveness_s
-        self._store = store
+        self._database = database
         self._limit = limit
         self._lock = threading.Lock()
         now = time.monotonic()
         self._leases = {
             row["id"]: Lease(row["lease"], now, now)
-            for row in store.rows(
+            for row in database.rows(
                 "SELECT id, lease FROM sessions WHERE lease IS NOT NULL AND erased = 0"
             )
         }
@@ -49,7 +49,7 @@ class Leases:
 
         Raises:
             Busy: another window has it.
-            Full: there are as many leases as the server allows.
+            ServerFull: there are as many leases as the server allows.
         """
         with self._lock:
             self._sweep()
@@ -59,10 +59,10 @@ class Leases:
                     '"take_over": true (the other window then loses it)'
                 )
             if session_id not in self._leases and len(self._leases) >= self._limit:
-                raise Full(f"all {self._limit} leases are in use; try again later")
+                raise ServerFull(f"all {self._limit} leases are in use; try again later")
             now = time.monotonic()
             lease = self._leases[session_id] = Lease(secrets.token_urlsafe(24), now, now)
-            self._store.update("sessions", session_id, {"lease": lease.token})
+            self._database.update("sessions", session_id, {"lease": lease.token})
             return lease
 
     def check(self, session_id: str, token: str | None, *, acts: bool = True) -> Lease:
@@ -108,4 +108,4 @@ class Leases:
 
     def _drop(self, session_id: str) -> None:
         if self._leases.pop(session_id, None) is not None:
-            self._store.update("sessions", session_id, {"lease": None})
+            self._database.update("sessions", session_id, {"lease": None})

@@ -19,7 +19,7 @@ from segscope.models.engine import Engine
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.answers import SessionInfo
 from segscope.serve.errors import Busy, NotFound
-from segscope.serve.project.database import Row, Store, now
+from segscope.serve.project.database import Database, Row, now
 from segscope.serve.project.images import Images
 from segscope.serve.sessions.device_queue import Urgency
 from segscope.serve.sessions.events import EventBus
@@ -30,7 +30,7 @@ from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.proposals import DEFAULT_SCORE, unreviewed_mask
 from segscope.serve.sessions.review import is_reviewed
 from segscope.serve.sessions.session_request import SessionRequest
-from segscope.serve.settings import Settings
+from segscope.serve.settings import ServerSettings
 from segscope.session import Interaction
 from segscope.session.commands import Add, Describe
 
@@ -57,15 +57,15 @@ class SessionRegistry:
 
     def __init__(
         self,
-        settings: Settings,
-        store: Store,
+        settings: ServerSettings,
+        database: Database,
         images: Images,
         engines: ModelPool,
         jobs: Jobs,
         events: EventBus,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._database = database
         self._images = images
         self._engines = engines
         self._jobs = jobs
@@ -75,7 +75,7 @@ class SessionRegistry:
         self._slots: dict[str, _Slot] = {}
         self._lock = threading.Lock()
         self.leases = Leases(
-            store,
+            database,
             idle_s=settings.idle_timeout_s,
             liveness_s=settings.liveness_s,
             limit=settings.max_sessions,
@@ -94,7 +94,7 @@ class SessionRegistry:
         Raises:
             NotFound: no such session.
         """
-        row = self._store.row("SELECT * FROM sessions WHERE id = ? AND erased = 0", session_id)
+        row = self._database.row("SELECT * FROM sessions WHERE id = ? AND erased = 0", session_id)
         if row is None:
             raise NotFound("no such session; `GET /v1/sessions` lists those of this project")
         return row
@@ -103,7 +103,7 @@ class SessionRegistry:
         self, image_id: str | None = None, annotator: str | None = None
     ) -> list[SessionInfo]:
         """Sessions, the latest first."""
-        rows = self._store.rows(
+        rows = self._database.rows(
             "SELECT * FROM sessions WHERE erased = 0 AND (? IS NULL OR image_id = ?) "
             "AND (? IS NULL OR annotator = ?) ORDER BY updated DESC, id",
             image_id,
@@ -156,7 +156,7 @@ class SessionRegistry:
         image_id = self._images.get(request.image_id).image.image_id
         model = request.model or self._engines.default
         if not request.new and request.start_from is None:
-            existing = self._store.row(
+            existing = self._database.row(
                 "SELECT * FROM sessions WHERE erased = 0 AND image_id = ? AND annotator = ? "
                 "AND axis = ? AND (? IS NULL OR model = ?) ORDER BY updated DESC",
                 image_id,
@@ -197,7 +197,7 @@ class SessionRegistry:
             "created": created,
             "updated": created,
         }
-        self._store.insert("sessions", row)
+        self._database.insert("sessions", row)
         session = OpenSession(work, self._engines.device_queue(engine), folder)
         with self._lock:
             self._slots[session_id] = _Slot(session=session)
@@ -242,7 +242,7 @@ class SessionRegistry:
                 slot.session = None
             trash = self._settings.project / "trash"
             trash.mkdir(exist_ok=True)
-            self._store.update("sessions", session_id, {"erased": 1})
+            self._database.update("sessions", session_id, {"erased": 1})
             (self._folder / row["id"]).rename(trash / row["id"])
         self.leases.release(session_id)
 
@@ -280,7 +280,7 @@ class SessionRegistry:
             "commands": session.work.can_undo,
             "seconds": row["seconds"] + min(pause, COUNTED_PAUSE_S),
         }
-        self._store.update("sessions", session_id, changes)
+        self._database.update("sessions", session_id, changes)
 
     def _slot(self, session_id: str) -> _Slot:
         with self._lock:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from segscope.prompts import Prompt
 from segscope.serve.answers import FlaggedFrame, SessionDetails, SessionOpened
-from segscope.serve.project.database import Store
+from segscope.serve.project.database import Database
 from segscope.serve.project.image_records import DisplayRange
 from segscope.serve.project.images import Images
 from segscope.serve.project.mask_export import ExportedFile, export_masks
@@ -25,7 +25,7 @@ class SessionService:
     """The sessions of a project, as clients see them."""
 
     def __init__(
-        self, database: Store, images: Images, sessions: SessionRegistry, jobs: Jobs
+        self, database: Database, images: Images, sessions: SessionRegistry, jobs: Jobs
     ) -> None:
         self._database = database
         self._images = images

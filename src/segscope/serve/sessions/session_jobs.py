@@ -12,7 +12,7 @@ from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.predict import everything
 from segscope.serve.errors import Busy
-from segscope.serve.project.database import Store
+from segscope.serve.project.database import Database
 from segscope.serve.sessions.device_queue import Urgency
 from segscope.serve.sessions.events import EventBus, MaskEvent
 from segscope.serve.sessions.jobs import Job, Jobs
@@ -36,13 +36,13 @@ class SessionJobs:
 
     def __init__(
         self,
-        store: Store,
+        database: Database,
         sessions: SessionRegistry,
         engines: ModelPool,
         jobs: Jobs,
         events: EventBus,
     ) -> None:
-        self._store = store
+        self._database = database
         self._sessions = sessions
         self._engines = engines
         self._jobs = jobs
@@ -74,7 +74,7 @@ class SessionJobs:
             job = Job("propagate", session_id, total=request.frame_count(stack))
             frames = session.propagate(request.resolve(stack), request.objects, job.cancelled)
             # stays in the database if the server is killed, so that the page can offer to repeat it
-            self._store.update("sessions", session_id, {"pending": request.model_dump()})
+            self._database.update("sessions", session_id, {"pending": request.model_dump()})
             return self._jobs.start(
                 job, lambda job: self._follow(job, session, frames), self._publish_job
             )
@@ -91,7 +91,7 @@ class SessionJobs:
             self._sessions.count_command(job.session_id, session)
         finally:
             session.end_propagation()
-            self._store.update("sessions", job.session_id, {"pending": None})
+            self._database.update("sessions", job.session_id, {"pending": None})
 
     # --- without prompts -------------------------------------------------------------------------
 

@@ -152,7 +152,7 @@ class MonaiLabelService:
             NotFound: no image of that name, or several.
         """
         images = self.workspace.images
-        aliases: dict[str, str] = self.workspace.store.get(_ALIASES, {})
+        aliases: dict[str, str] = self.workspace.database.get(_ALIASES, {})
         name = aliases.get(name, name)
         stored = images.find(name)
         if stored is not None:
@@ -177,8 +177,8 @@ class MonaiLabelService:
         file_name = files[0][0]
         aliases = {name, file_name, file_name.split(".")[0]} - {"", image_id}
         with self._lock:
-            known: dict[str, str] = self.workspace.store.get(_ALIASES, {})
-            self.workspace.store.put(_ALIASES, {**known, **dict.fromkeys(aliases, image_id)})
+            known: dict[str, str] = self.workspace.database.get(_ALIASES, {})
+            self.workspace.database.put(_ALIASES, {**known, **dict.fromkeys(aliases, image_id)})
         return image_id
 
     def _series_uid(self, stored: StoredImage) -> str | None:

@@ -30,7 +30,7 @@ from segscope.serve.compat.nninteractive.client_prompts import (
     drawn_slices,
 )
 from segscope.serve.compat.nninteractive.packed_arrays import ClientArray
-from segscope.serve.errors import Expired, Full
+from segscope.serve.errors import Expired, ServerFull
 from segscope.serve.project.image_records import Image
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
@@ -113,12 +113,12 @@ class NnInteractiveService:
         """Admit a client.
 
         Raises:
-            Full: the server has as many clients as it accepts.
+            ServerFull: the server has as many clients as it accepts.
         """
         with self._lock:
             self._remove_expired()
             if len(self._clients) >= self.workspace.settings.max_sessions:
-                raise Full("this server accepts no further clients now; try again later")
+                raise ServerFull("this server accepts no further clients now; try again later")
             client = VolumeClient(secrets.token_urlsafe(24))
             self._clients[client.token] = client
             return client
