@@ -1,4 +1,6 @@
-"""The recipe of `mini` on a data set of two images: a run that was interrupted ends as one that was not."""
+"""The recipe of `mini` on a data set of two images: a run that was interrupted ends as one that was
+not.
+"""
 
 from __future__ import annotations
 

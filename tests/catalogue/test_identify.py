@@ -28,21 +28,38 @@ def test_arxiv_ids(url: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("url", "found"),
     [
-        ("https://link.springer.com/content/pdf/10.1007/s11517-026-03522-2.pdf", "10.1007/s11517-026-03522-2"),
-        ("https://link.springer.com/chapter/10.1007/978-3-032-04937-7_19", "10.1007/978-3-032-04937-7_19"),
+        (
+            "https://link.springer.com/content/pdf/10.1007/s11517-026-03522-2.pdf",
+            "10.1007/s11517-026-03522-2",
+        ),
+        (
+            "https://link.springer.com/chapter/10.1007/978-3-032-04937-7_19",
+            "10.1007/978-3-032-04937-7_19",
+        ),
         ("https://www.nature.com/articles/s41598-025-87409-6.pdf", "10.1038/s41598-025-87409-6"),
         ("https://aapm.onlinelibrary.wiley.com/doi/full/10.1002/mp.17481", "10.1002/mp.17481"),
         ("https://dl.acm.org/doi/abs/10.1145/3746252.3760872", "10.1145/3746252.3760872"),
         ("https://x.org/a/10.1117/1.JMI.12.2.027001.short", "10.1117/1.jmi.12.2.027001"),
-        ("https://iopscience.iop.org/article/10.1088/2057-1976/ad17a7/meta", "10.1088/2057-1976/ad17a7"),
-        ("https://pubs.rsna.org/doi/abs/10.1148/radiol.252185?journalCode=radiology", "10.1148/radiol.252185"),
-        ("https://www.biorxiv.org/content/10.1101/2023.11.17.567630v2.abstract", "10.1101/2023.11.17.567630"),
-        ("https://www.medrxiv.org/content/medrxiv/early/2023/09/19/2023.09.19.23295772.full.pdf",
-         "10.1101/2023.09.19.23295772"),
+        (
+            "https://iopscience.iop.org/article/10.1088/2057-1976/ad17a7/meta",
+            "10.1088/2057-1976/ad17a7",
+        ),
+        (
+            "https://pubs.rsna.org/doi/abs/10.1148/radiol.252185?journalCode=radiology",
+            "10.1148/radiol.252185",
+        ),
+        (
+            "https://www.biorxiv.org/content/10.1101/2023.11.17.567630v2.abstract",
+            "10.1101/2023.11.17.567630",
+        ),
+        (
+            "https://www.medrxiv.org/content/medrxiv/early/2023/09/19/2023.09.19.23295772.full.pdf",
+            "10.1101/2023.09.19.23295772",
+        ),
         ("https://www.preprints.org/manuscript/202307.1213/v1", "10.20944/preprints202307.1213.v1"),
         ("https://www.sciencedirect.com/science/article/pii/S1361841526000654", ""),
     ],
-)  # fmt: skip
+)
 def test_dois(url: str, found: str) -> None:
     assert identify.doi_of(url) == found
 

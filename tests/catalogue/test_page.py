@@ -55,7 +55,9 @@ def test_it_loads_nothing_and_no_title_can_run() -> None:
 
 
 TYPIST = """<script>
-for (const words of ["liver", "segment anything", "breast ultrasound", "a", "3d medical", "no find", "polyp sam"]) {
+const queries = ["liver", "segment anything", "breast ultrasound", "a", "3d medical", "no find",
+  "polyp sam"];
+for (const words of queries) {
   document.forms[0].elements.q.value = words;
   document.forms[0].dispatchEvent(new Event("change"));
   document.title += " | " + document.documentElement.dataset.filterMs;

@@ -18,9 +18,15 @@ def catalogue() -> Catalogue:
 
 @pytest.mark.parametrize(
     "name",
-    ["arxiv:2304.12306", "2304.12306", "https://arxiv.org/pdf/2304.12306v2.pdf", "10.1038/s41467-024-44824-z",
-     "https://doi.org/10.1038/s41467-024-44824-z", "doi:10.1038/s41467-024-44824-z"],
-)  # fmt: skip
+    [
+        "arxiv:2304.12306",
+        "2304.12306",
+        "https://arxiv.org/pdf/2304.12306v2.pdf",
+        "10.1038/s41467-024-44824-z",
+        "https://doi.org/10.1038/s41467-024-44824-z",
+        "doi:10.1038/s41467-024-44824-z",
+    ],
+)
 def test_a_paper_goes_by_every_identifier(name: str, catalogue: Catalogue) -> None:
     assert catalogue.find(name).title == "Segment Anything in Medical Images"
 

@@ -77,10 +77,14 @@ def test_planted_faults_are_reported_and_nothing_is_lost(
         good,
         good.replace("Masks of", "Masks  of").replace("202605", "202604"),
         "|202605|too few cells|",
-        "|202605|X. Y et al.|A work whose last cell was forgotten [(paper)](https://arxiv.org/abs/2605.00007)|",
-        "|205613|W. D et al.|A work with a date that no month has [(paper)](https://arxiv.org/abs/2605.00009)|None|",
-        "|202401|F. A et al.|A work listed long before its arXiv number [(paper)](https://arxiv.org/abs/2605.00008)|None|",
-        "|202304|T. W et al.|Somebody else's link under another title [(paper)](https://arxiv.org/abs/2304.12620)|None|",
+        "|202605|X. Y et al.|A work whose last cell was forgotten "
+        "[(paper)](https://arxiv.org/abs/2605.00007)|",
+        "|205613|W. D et al.|A work with a date that no month has "
+        "[(paper)](https://arxiv.org/abs/2605.00009)|None|",
+        "|202401|F. A et al.|A work listed long before its arXiv number "
+        "[(paper)](https://arxiv.org/abs/2605.00008)|None|",
+        "|202304|T. W et al.|Somebody else's link under another title "
+        "[(paper)](https://arxiv.org/abs/2304.12620)|None|",
     )
     for name in ("/arxiv", "/crossref", "/crossref/*"):
         served.text(name, "<!doctype html><html><body>Down for maintenance</body></html>")
@@ -143,7 +147,8 @@ def test_a_list_that_shrank_or_is_down_takes_nothing_away(
 def test_arxiv_fills_records_and_queues_finds(run: Run, served: Served, tmp_path: Path) -> None:
     med_sa = {
         "id": "2304.12620v7",
-        "title": "Medical SAM Adapter: Adapting Segment Anything Model for Medical Image Segmentation",
+        "title": "Medical SAM Adapter: Adapting Segment Anything Model for Medical Image "
+        "Segmentation",
         "authors": "Junde Wu; Wei Ji",
         "published": "2023-04-25T00:00:00Z",
         "summary": "We tried CT, MRI and dermoscopy.",
@@ -201,7 +206,8 @@ def test_crossref_and_pubmed_resolve_what_has_no_preprint(
     run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
 ) -> None:
     listed(
-        "|202605|J. Doe et al.|Masks of rare things in old films, a study [(paper)](https://x.example.org/1)|None|"
+        "|202605|J. Doe et al.|Masks of rare things in old films, a study "
+        "[(paper)](https://x.example.org/1)|None|"
     )
     title = "Masks of rare things in old films, a study"
     items = [
@@ -210,8 +216,12 @@ def test_crossref_and_pubmed_resolve_what_has_no_preprint(
     ]
     served.text("/crossref", json.dumps({"message": {"items": items}}))
     served.answers["/pubmed/esearch.fcgi"] = lambda query: (
-        200, {}, json.dumps({"esearchresult": {"idlist": ["77"] if "10.1/it" in query["term"][0] else []}}).encode()
-    )  # fmt: skip
+        200,
+        {},
+        json.dumps(
+            {"esearchresult": {"idlist": ["77"] if "10.1/it" in query["term"][0] else []}}
+        ).encode(),
+    )
     served.text("/pubmed/efetch.fcgi", articles("77", title, "10.1/it"))
     report = run("upstream", "crossref", "pubmed", limit=400, links=False)
     record = store.load(tmp_path / "papers").find(title)

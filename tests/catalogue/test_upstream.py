@@ -7,7 +7,10 @@ from support.catalogue_server import markdown
 
 from segscope.catalogue.upstream import Row, parse, record_of, tagged
 
-GOOD = "|202601|J. Doe et al.|A title that is long enough [(paper)](https://arxiv.org/abs/2601.00001)|None|"
+GOOD = (
+    "|202601|J. Doe et al.|A title that is long enough "
+    "[(paper)](https://arxiv.org/abs/2601.00001)|None|"
+)
 
 
 def table(*lines: str) -> str:
@@ -25,16 +28,32 @@ def test_what_was_written_is_read_back(rows: list[Row]) -> None:
 @pytest.mark.parametrize(
     ("line", "kind", "kept"),
     [
-        ("|202312|Y. Z et al.|A title that is long enough [(paper)](https://a.org/x)||[Code](https://github.com/a/b)|",
-         "malformed row", True),
-        ("|202312|Y. Z et al.|A | bar in a title [(paper)](https://a.org/x)|None|", "malformed row", True),
+        (
+            "|202312|Y. Z et al.|A title that is long enough [(paper)](https://a.org/x)||"
+            "[Code](https://github.com/a/b)|",
+            "malformed row",
+            True,
+        ),
+        (
+            "|202312|Y. Z et al.|A | bar in a title [(paper)](https://a.org/x)|None|",
+            "malformed row",
+            True,
+        ),
         ("|202312|Y. Z et al.|", "malformed row", False),
         ("|202312||||None|", "malformed row", False),
         ("|202312|Y. Z et al.|[(paper)](https://a.org/x)|None|", "malformed row", False),
-        ("|202313|Y. Z et al.|A title that is long enough [(paper)](https://a.org/x)|None|", "wrong date", True),
-        ("||Y. Z et al.|A title that is long enough [(paper)](https://a.org/x)|None|", "wrong date", True),
+        (
+            "|202313|Y. Z et al.|A title that is long enough [(paper)](https://a.org/x)|None|",
+            "wrong date",
+            True,
+        ),
+        (
+            "||Y. Z et al.|A title that is long enough [(paper)](https://a.org/x)|None|",
+            "wrong date",
+            True,
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_row_is_reported_with_its_line_and_the_others_are_read(
     line: str, kind: str, kept: bool
 ) -> None:

@@ -39,8 +39,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(root / "images" / f"{number}_mask.png", labels.astype(np.uint16))
         target = {"path": f"{number}_mask.png", "label": "body", "kind": "instance"}
         split, modality = ("train", "CT") if number else ("test", "MRI")
-        items.append({"id": f"p{number}", "image": f"{number}.png", "targets": [target], "split": split,
-                      "group": f"g{number}", "item_modality": modality})  # fmt: skip
+        items.append(
+            {
+                "id": f"p{number}",
+                "image": f"{number}.png",
+                "targets": [target],
+                "split": split,
+                "group": f"g{number}",
+                "item_modality": modality,
+            }
+        )
     _list(root / "images", "images", items)
     grey, bodies = stack(np.random.default_rng(3), (7, 64, 64))
     large = int(np.bincount(bodies[bodies > 0].ravel()).argmax())
@@ -56,10 +64,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(place / "clip" / f"{at}.png", frames[at])
         save(place / "truth" / f"{at}.png", np.where(labels[at] == 1, 255, 0).astype(np.uint8))
     binary = {"label": "body", "kind": "binary"}
-    _list(place, "sequences", [
-        {"id": "volume", "image": "v.nii.gz", "targets": [{"path": "v_mask.nii.gz", **binary}], "split": "test"},
-        {"id": "clip", "image": "clip", "targets": [{"path": "truth", **binary}], "split": "test"},
-    ])  # fmt: skip
+    _list(
+        place,
+        "sequences",
+        [
+            {
+                "id": "volume",
+                "image": "v.nii.gz",
+                "targets": [{"path": "v_mask.nii.gz", **binary}],
+                "split": "test",
+            },
+            {
+                "id": "clip",
+                "image": "clip",
+                "targets": [{"path": "truth", **binary}],
+                "split": "test",
+            },
+        ],
+    )
     (root / "index.json").write_text(
         json.dumps({"datasets": [{"name": "images"}, {"name": "sequences"}]})
     )

@@ -16,8 +16,20 @@ def test_every_shipped_protocol_is_read_and_says_what_it_is(name: str) -> None:
 
 
 def test_the_published_protocols_are_there() -> None:
-    wanted = {"context-dependent", "sam2-offline", "sam2-online", "sam2-semi-supervised", "davis", "volumes", "points",
-              "cvpr25", "scribbles", "medsam2", "robustness", "prompts"}  # fmt: skip
+    wanted = {
+        "context-dependent",
+        "sam2-offline",
+        "sam2-online",
+        "sam2-semi-supervised",
+        "davis",
+        "volumes",
+        "points",
+        "cvpr25",
+        "scribbles",
+        "medsam2",
+        "robustness",
+        "prompts",
+    }
     assert wanted <= set(names())
 
 

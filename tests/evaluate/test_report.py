@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from support.evaluation_engine import mini
 
+from segscope.evaluate import case_runner
 from segscope.evaluate.protocol import default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.run import EvaluationSettings, evaluate
 from segscope.io.datasets.reading import DataSet
+from segscope.predict.everything import Grid, everything
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,10 @@ def page(sets: list[DataSet], tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     odd = [replace(each, name=f"<{each.name}>") for each in sets]
     settings = EvaluationSettings(odd, ("mini",), protocol)
-    result = evaluate(settings, tmp_path_factory.mktemp("report"), mini)
+    few_points = partial(everything, grid=Grid(points=3, least_iou=0.5, least_stability=0.7))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(case_runner, "everything", few_points)
+        result = evaluate(settings, tmp_path_factory.mktemp("report"), mini)
     return write_report(result, settings, mini).read_text()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from segscope.errors import UsageError
-from segscope.metrics.boundary import boundary_iou, contour, contour_f, endovis_iou, region_contour
+from segscope.metrics.boundary import boundary_iou, contour, contour_f, region_contour
 
 
 def _slow_contour(mask):
@@ -17,7 +17,8 @@ def _slow_contour(mask):
     result = np.zeros_like(mask)
     for y in range(rows):
         for x in range(columns):
-            # at the border a missing neighbour is replaced by the pixel beside it, so the last pixel has none
+            # at the border a missing neighbour is replaced by the pixel beside it, so the last
+            # pixel has none
             right, below = min(x + 1, columns - 1), min(y + 1, rows - 1)
             result[y, x] = any(
                 mask[y, x] != other
@@ -97,14 +98,3 @@ def test_the_border_of_the_frame_is_an_outline_for_boundary_iou():
     ring[2:-2, 2:-2] = False
     assert boundary_iou(ring, full) == 1
     assert math.isnan(boundary_iou(~full, ~full))
-
-
-def test_endovis_means_over_objects_of_a_frame_then_frames():
-    truth, found = np.zeros((3, 4, 4), int), np.zeros((3, 4, 4), int)
-    truth[0, :2], truth[0, 2:] = 1, 2
-    found[0, :2], found[0, 2:3] = 1, 2  # IoU 1 and 1/2
-    truth[1, :2], found[1, :1] = 1, 1  # IoU 1/2
-    found[2] = 3  # nothing to find: the frame does not count
-    assert endovis_iou(found, truth) == pytest.approx((0.75 + 0.5) / 2)
-    assert endovis_iou(found[0], truth[0]) == pytest.approx(0.75)
-    assert math.isnan(endovis_iou(found[2], truth[2]))

@@ -1,4 +1,4 @@
-"""Many objects: matching, and the scores that StarDist, Cellpose and panoptic segmentation define."""
+"""Many objects: matching, and the scores of StarDist, Cellpose and panoptic segmentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from segscope.metrics.instances import aggregated_jaccard, instance_scores, matc
 
 @pytest.fixture
 def two_cells():
-    """Truth: cells of 20 and 20 pixels; found: one with IoU 0.8, one with IoU 0.5, and a surplus one of 4."""
+    """Truth: cells of 20 and 20 pixels; found: one with IoU 0.8, one with IoU 0.5, and a surplus
+    one of 4.
+    """
     truth, found = np.zeros((20, 20), int), np.zeros((20, 20), int)
     truth[0:4, 0:5], truth[10:14, 0:5] = 1, 7
     found[0:4, 0:4], found[10:12, 0:5], found[17:19, 17:19] = 3, 9, 4
@@ -60,19 +62,23 @@ def test_two_halves_of_a_cell_match_it_once():
 
 
 def test_overlapping_masks_are_matched_so_that_most_have_a_partner():
-    """Taking the best pair first, the first of each, would leave the second of each alone at 0.8."""
+    """If the best pair came first, the first of each, the others would be left without a pair."""
     row = np.arange(100)
     truth = [row < 40, (row >= 4) & (row < 42)]
     found = [row < 40, row < 36]
     pairs = overlaps(found, truth)
     chosen = match(pairs, 0.75)
     # IoU: (0, 0) 1, (0, 1) 0.857, (1, 0) 0.9, (1, 1) 0.762
-    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [
+    assert sorted(
+        zip(pairs.predicted[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)
+    ) == [
         (0, 0),
         (1, 1),
     ]
     chosen = match(pairs, 0.8)
-    assert sorted(zip(pairs.found[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)) == [
+    assert sorted(
+        zip(pairs.predicted[chosen].tolist(), pairs.truth[chosen].tolist(), strict=True)
+    ) == [
         (0, 1),
         (1, 0),
     ]
@@ -93,7 +99,7 @@ def test_matching_is_the_best_of_all_matchings():
         pairs = overlaps(found, truth)
         chosen = match(pairs, threshold)
         assert (len(chosen), round(float(pairs.iou[chosen].sum()), 9)) == best, seed
-        assert len(set(pairs.found[chosen])) == len(set(pairs.truth[chosen])) == len(chosen)
+        assert len(set(pairs.predicted[chosen])) == len(set(pairs.truth[chosen])) == len(chosen)
 
 
 def test_pairs_are_those_of_the_definition():
@@ -103,11 +109,11 @@ def test_pairs_are_those_of_the_definition():
         for _ in range(2)
     )
     pairs = overlaps(found, truth)
-    assert pairs.areas_found.tolist() == np.bincount(found.ravel())[1:].tolist()
+    assert pairs.areas_predicted.tolist() == np.bincount(found.ravel())[1:].tolist()
     assert len(pairs.iou) == len(
         np.unique(np.stack([found, truth])[:, (found > 0) & (truth > 0)], axis=1).T
     )
-    for one, two, value in zip(pairs.found + 1, pairs.truth + 1, pairs.iou, strict=True):
+    for one, two, value in zip(pairs.predicted + 1, pairs.truth + 1, pairs.iou, strict=True):
         assert (
             value
             == ((found == one) & (truth == two)).sum() / ((found == one) | (truth == two)).sum()

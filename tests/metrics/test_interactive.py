@@ -9,7 +9,6 @@ import pytest
 
 from segscope.errors import UsageError
 from segscope.metrics.interactive import (
-    annotation_seconds,
     area,
     challenge_round,
     challenge_scores,
@@ -51,12 +50,6 @@ def test_area_is_the_mean_height():
 def test_no_curve_has_no_area(curve, at):
     with pytest.raises(UsageError):
         area(curve, at)
-
-
-def test_seconds_of_a_person():
-    # (30 * 600 / 300 + 1 + 1.5 * 3) * 2, and watching once
-    assert annotation_seconds(600, 3, 2) == 131
-    assert annotation_seconds(600, 3, 2, online=True) == 71
 
 
 def test_challenge_areas_are_not_normalised_and_leave_out_the_box():

@@ -1,7 +1,7 @@
 """The same figures as MONAI on 200 random pairs, 2D and 3D.
 
-Where MONAI is not followed: it gives no distance for a complete miss, and NaN for the Dice of a false alarm by default;
-see test_score.py for the rule here.
+MONAI gives no distance for a complete miss, and by default NaN for the Dice of a false alarm; the
+rule here is another, see test_score.py.
 """
 
 from __future__ import annotations

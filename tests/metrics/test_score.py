@@ -9,7 +9,6 @@ import pytest
 
 from segscope.errors import UsageError
 from segscope.metrics import DEFAULT, METRICS, lookup, score
-from segscope.metrics.surface import SurfaceDistances
 
 RATIOS = ("dice", "iou", "precision", "recall", "nsd@1", "nsd@2", "boundary_iou", "j", "f", "j&f")
 DISTANCES = ("hd", "hd95", "assd")
@@ -41,7 +40,8 @@ def test_nsd_of_a_square_by_hand():
     """A 3×3 square moved by one pixel: each outline has 8 sides of 1 and 4 cut corners of √½."""
     truth = np.zeros((9, 9), bool)
     truth[2:5, 2:5] = True
-    # of either outline, the far side (2 and its corners) and the middle of the near side (2) have left the other
+    # of either outline, the far side (2 and its corners) and the middle of the near side (2) have
+    # left the other
     away = (2 + 2 * math.sqrt(0.5) + 2) / (8 + 4 * math.sqrt(0.5))
     values = score(np.roll(truth, 1, axis=0), truth, metrics=("nsd@0.5", "nsd@1")).values
     assert values == pytest.approx({"nsd@0.5": 1 - away, "nsd@1": 1})
@@ -154,16 +154,3 @@ def test_the_default_names_exist():
 def test_what_does_not_fit_is_refused(found, truth, spacing):
     with pytest.raises(UsageError):
         score(found, truth, spacing)
-
-
-def test_surfaces_of_empty_masks_have_no_distance():
-    empty, part = _empty_and_part((9, 10))
-    for pair in (SurfaceDistances.between(empty, part), SurfaceDistances.between(empty, empty)):
-        assert all(math.isnan(value) for value in (pair.hd, pair.hd95, pair.assd, pair.nsd(1)))
-
-
-def test_a_distance_that_is_the_tolerance_on_paper_is_within_it():
-    truth = np.zeros((9, 9), bool)
-    truth[4, 4] = True
-    # 3 * 0.1 is a little more than 0.3 for the machine
-    assert SurfaceDistances.between(np.roll(truth, 3, axis=0), truth, (0.1, 0.1)).nsd(0.3) == 1

@@ -65,7 +65,7 @@ def test_empty_mask_and_unequal_shapes_are_refused():
         corrective_click(np.zeros((4, 4), bool), np.zeros((5, 4), bool))
 
 
-# --- simulators -----------------------------------------------------------------------------------------------------
+# --- simulators ----------------------------------------------------------------------------------
 
 pairs = st.tuples(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95), st.floats(0, 3))
 

@@ -125,9 +125,10 @@ def test_a_degraded_source_is_a_stack_and_reads_only_what_is_asked_for() -> None
 
 def test_gaps_repeat_slices_and_thickness_averages_them() -> None:
     gaps = Degraded(CT, "gap", 2)
-    assert [int(np.argmin([np.abs(gaps[i].astype(int) - CT[k]).sum() for k in range(9)])) for i in range(9)] == [
-        0, 0, 0, 3, 3, 3, 6, 6, 6
-    ]  # fmt: skip
+    assert [
+        int(np.argmin([np.abs(gaps[i].astype(int) - CT[k]).sum() for k in range(9)]))
+        for i in range(9)
+    ] == [0, 0, 0, 3, 3, 3, 6, 6, 6]
     thick = Degraded(CT, "thickness", 1)
     assert (thick[3] == np.rint(CT[2:5].mean(axis=0))).all()
     assert (thick[0] == np.rint(CT[:2].mean(axis=0))).all()

@@ -164,7 +164,7 @@ def test_values_that_do_not_fit_are_refused(made: dict[str, Any]) -> None:
         Plan(**made)
 
 
-# --- what a plan does -----------------------------------------------------------------------------------------------
+# --- what a plan does ----------------------------------------------------------------------------
 
 VOLUME = OBJECTS["volume"]
 

@@ -42,8 +42,13 @@ class TestPoints:
             for a, b in ((one, two[0]), (one, two[1]), (two[0], two[1]))
         ]
         assert min(gaps) > 15
-        assert not [p for p in SIMULATORS["points.k"].make(target(OBJECTS["whole frame"]), np.random.default_rng(0),
-                                                           negatives=2) if not p.positive]  # fmt: skip
+        assert not [
+            p
+            for p in SIMULATORS["points.k"].make(
+                target(OBJECTS["whole frame"]), np.random.default_rng(0), negatives=2
+            )
+            if not p.positive
+        ]
 
     def test_top_takes_the_largest_parts(self) -> None:
         make = SIMULATORS["points.top"].make

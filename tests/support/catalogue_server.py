@@ -13,7 +13,9 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Served:
-    """What the server answers, by path: (status, headers, body) or a function of the query; what it was asked."""
+    """What the server answers, by path: (status, headers, body) or a function of the query; what it
+    was asked.
+    """
 
     root: str = ""
     answers: dict[str, Answer | Callable[[dict[str, list[str]]], Answer]] = field(
@@ -60,7 +62,8 @@ def markdown(rows: list[Row], *more: str) -> str:
         for row in (each for each in rows if each.table == table):
             code = f"[{last}]({row.code})" if row.code else "None"
             lines.append(
-                f"|{row.date.replace('-', '')}|{row.authors}|{row.title} [(paper)]({row.url})|{code}|"
+                f"|{row.date.replace('-', '')}|{row.authors}|{row.title} [(paper)]({row.url})|"
+                f"{code}|"
             )
         lines += [line for line in more if table == "sam2"]
         lines += ["", ""]
@@ -85,9 +88,9 @@ def _entry(values: dict[str, str]) -> str:
     comment = f"<arxiv:comment>{values['comment']}</arxiv:comment>" if "comment" in values else ""
     return (
         f"<entry><id>http://arxiv.org/abs/{values['id']}</id><title>{values['title']}</title>"
-        f"<published>{values.get('published', '2026-05-01T10:00:00Z')}</published><summary>{values.get('summary', '')}"
-        f"</summary>{authors}{more}{comment}<arxiv:primary_category term='cs.CV'/>"
-        "<category term='cs.CV'/><category term='eess.IV'/><category term='68T45'/></entry>"
+        f"<published>{values.get('published', '2026-05-01T10:00:00Z')}</published>"
+        f"<summary>{values.get('summary', '')}</summary>{authors}{more}{comment}"
+        "<arxiv:primary_category term='cs.CV'/><category term='cs.CV'/><category term='eess.IV'/><category term='68T45'/></entry>"
     )
 
 
@@ -107,11 +110,14 @@ def work(doi: str, title: str, family: str, given: str, year: int) -> dict[str, 
 def articles(pmid: str, title: str, doi: str) -> str:
     """An answer of PubMed."""
     return f"""<?xml version="1.0" ?>
-<!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2025//EN" "https://dtd.example.org/p.dtd">
+<!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2025//EN"
+ "https://dtd.example.org/p.dtd">
 <PubmedArticleSet><PubmedArticle><MedlineCitation><PMID Version="1">{pmid}</PMID><Article>
-<Journal><JournalIssue><PubDate><Year>2026</Year><Month>May</Month></PubDate></JournalIssue><Title>Masks</Title></Journal>
-<ArticleTitle>{title}.</ArticleTitle><Abstract><AbstractText>We look at <i>video</i>.</AbstractText></Abstract>
-<AuthorList><Author><LastName>Doe</LastName><ForeName>Jane</ForeName></Author></AuthorList></Article>
-<MeshHeadingList><MeshHeading><DescriptorName>Diagnostic ultrasound</DescriptorName></MeshHeading></MeshHeadingList>
-</MedlineCitation><PubmedData><ArticleIdList><ArticleId IdType="doi">{doi}</ArticleId></ArticleIdList></PubmedData>
+<Journal><JournalIssue><PubDate><Year>2026</Year><Month>May</Month></PubDate></JournalIssue>
+<Title>Masks</Title></Journal><ArticleTitle>{title}.</ArticleTitle>
+<Abstract><AbstractText>We look at <i>video</i>.</AbstractText></Abstract>
+<AuthorList><Author><LastName>Doe</LastName><ForeName>Jane</ForeName></Author></AuthorList>
+</Article><MeshHeadingList><MeshHeading><DescriptorName>Diagnostic ultrasound</DescriptorName>
+</MeshHeading></MeshHeadingList></MedlineCitation><PubmedData><ArticleIdList>
+<ArticleId IdType="doi">{doi}</ArticleId></ArticleIdList></PubmedData>
 </PubmedArticle></PubmedArticleSet>"""

@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
-# --- anything that is a prompt or a mask, for hypothesis ------------------------------------------------------------
+# --- anything that is a prompt or a mask, for hypothesis -----------------------------------------
 
 masks_2d = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
 coordinates = st.floats(-1e6, 1e6, allow_nan=False)
@@ -36,7 +36,7 @@ mask_prompts = st.builds(
 any_prompt = st.one_of(points, boxes, scribbles, mask_prompts)
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
 def ct_slice() -> str:

@@ -270,7 +270,7 @@ def _score_state(stack: Stack, state: Round, truth: Volume, protocol: Protocol) 
     setting = protocol.setting(stack.kind)
     row = _score_round(stack, state, truth, setting)
     if stack.kind != "image" and setting.mode != "frames":
-        row |= _split_dice(state, truth)
+        row |= split_dice(state, truth)
     if protocol.cvpr25 and stack.kind == "volume":
         overlap, surface = challenge_round(state.predicted, truth, stack.spacing_zyx_mm)
         row["challenge_dice"] = overlap
@@ -303,7 +303,7 @@ def _score_round(stack: Stack, state: Round, truth: Volume, setting: Setting) ->
     }
 
 
-def _split_dice(state: Round, truth: Volume) -> Row:
+def split_dice(state: Round, truth: Volume) -> Row:
     """Dice of prompted frames and of the others; NaN where the object is on none of them."""
     prompted = np.isin(np.arange(len(truth)), list(state.prompted))
     row: Row = {}

@@ -145,10 +145,10 @@ def _draw_window(
     x0, y0, x1, y1 = (int(value) for value in Box.around(predicted | truth).xyxy)
     margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
     window = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
-    shown = np.ascontiguousarray(rgb[window])
-    scale = min(TILE / max(shown.shape[:2]), 8.0)
+    crop = np.ascontiguousarray(rgb[window])
+    scale = min(TILE / max(crop.shape[:2]), 8.0)
     masks = {PREDICTION: predicted[window], TRUTH: truth[window]}
-    return overlay(shown, masks, scale=scale, fill=0.12)
+    return overlay(crop, masks, scale=scale, fill=0.12)
 
 
 def _repeat_rollout(

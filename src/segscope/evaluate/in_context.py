@@ -28,7 +28,7 @@ FRAMES_PER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Example:
+class ContextExample:
     """An image as the network sees it, and the mask of each class in it."""
 
     rgb: Rgb
@@ -82,7 +82,9 @@ def in_context(
         }
 
 
-def _segment(target: Rgb, label: str, context: Sequence[Example], engine: Engine) -> FrameMask:
+def _segment(
+    target: Rgb, label: str, context: Sequence[ContextExample], engine: Engine
+) -> FrameMask:
     """The answer on the last frame of a video of the examples and the image."""
     size_hw = target.shape[:2]
     frames = np.stack([*(_resize_image(example.rgb, size_hw) for example in context), target])
@@ -95,11 +97,11 @@ def _segment(target: Rgb, label: str, context: Sequence[Example], engine: Engine
     return answer
 
 
-_examples: dict[tuple[str, str], Example] = {}
+_examples: dict[tuple[str, str], ContextExample] = {}
 """Examples of one data set, by data set and case; every case of it uses the same ones."""
 
 
-def _load_example(case: Case) -> Example:
+def _load_example(case: Case) -> ContextExample:
     key = (case.dataset, case.id)
     if key not in _examples:
         if any(dataset != case.dataset for dataset, _ in _examples):
@@ -108,7 +110,7 @@ def _load_example(case: Case) -> Example:
     return _examples[key]
 
 
-def _read_example(case: Case) -> Example:
+def _read_example(case: Case) -> ContextExample:
     stack = read_image(case)
     masks: dict[str, Mask] = {}
     for target in case.targets:
@@ -117,7 +119,7 @@ def _read_example(case: Case) -> Example:
             label = truth.names[object_id] or target.label
             mask = truth.mask(0, object_id)
             masks[label] = masks.get(label, np.zeros_like(mask)) | mask
-    return Example(np.asarray(Renderer(stack, None)[0]), masks)
+    return ContextExample(np.asarray(Renderer(stack, None)[0]), masks)
 
 
 def _resize_image(rgb: Rgb, size_hw: tuple[int, int]) -> Rgb:

@@ -1,7 +1,8 @@
-"""Numbers from two masks: what was found and what is true.
+"""Scores of a predicted mask against the truth.
 
-`score` compares one object; `METRICS` lists what it can measure. Curves of clicks are in
-`interactive`, sets of objects in `instances`, predicted IoU in `calibration`. numpy and scipy only.
+`score` compares one object; `METRICS` lists all measures. Curves of clicks are in
+`interactive`, sets of objects in `instances`, predicted IoU in `calibration`. Uses numpy and scipy
+only.
 
 Example:
     >>> import numpy as np
@@ -46,34 +47,34 @@ DEFAULT = (
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What was found and what is true, with what several metrics need of both.
+    """Prediction and truth, and results that several metrics share.
 
     Attributes:
-        map: what was found, as it was given: bool, or float 0 to 1.
-        found, truth: bool, (row, column) or (frame, row, column).
+        map: the prediction as passed in: bool, or float 0 to 1.
+        predicted, truth: bool, (row, column) or (frame, row, column).
         spacing: mm along each axis, or None.
     """
 
     map: NDArray[Any]
-    found: Mask
+    predicted: Mask
     truth: Mask
     spacing: tuple[float, ...] | None
 
     @cached_property
     def surfaces(self) -> SurfaceDistances:
-        return SurfaceDistances.between(self.found, self.truth, self.spacing)
+        return SurfaceDistances.between(self.predicted, self.truth, self.spacing)
 
     @cached_property
     def contours(self) -> boundary.RegionContour:
-        return boundary.region_contour(self.found, self.truth)
+        return boundary.region_contour(self.predicted, self.truth)
 
     @cached_property
     def case(self) -> Case:
         if self.truth.any():
-            if self.found.any():
+            if self.predicted.any():
                 return "both"
             return "missed"
-        if self.found.any():
+        if self.predicted.any():
             return "false_alarm"
         return "true_negative"
 
@@ -81,9 +82,8 @@ class Pair:
     def diagonal(self) -> float:
         """Of the whole image, in mm or pixels."""
         spacing = self.spacing or (1.0,) * self.truth.ndim
-        return math.hypot(
-            *(size * step for size, step in zip(self.truth.shape, spacing, strict=True))
-        )
+        sides = [size * step for size, step in zip(self.truth.shape, spacing, strict=True)]
+        return math.hypot(*sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ class Metric:
         function: of a pair.
         unit: "" for ratios; "length" is mm, or pixels without spacing; "volume" is mm³ (mm² for one
             image), or the number of voxels without spacing.
-        higher_is_better: None where 0 is best, or nothing is.
-        range: least and greatest value.
-        text: what it is.
-        source: where it is defined.
-        missed: value when something is there and nothing was found; "computed" leaves it to the
-            function.
-        without_truth: whether it has a meaning when there is nothing to find; it is NaN otherwise.
+        higher_is_better: None where 0 is best, or no value is.
+        range: minimum and maximum.
+        text: definition in words.
+        source: paper that defines it.
+        missed: value if the truth has the object and the prediction is empty; "computed" leaves it
+            to the function.
+        without_truth: whether it is defined if the truth is empty; otherwise it is NaN there.
     """
 
     function: Callable[[Pair], float]
@@ -118,7 +118,10 @@ def _part(measure: Callable[[Pair], float], text: str, source: str) -> Metric:
 
 
 def _nsd(tolerance: float) -> Metric:
-    text = f"area of both surfaces that lies within {tolerance:g} mm (pixels without spacing) of the other"
+    text = (
+        f"share of the area of both surfaces within {tolerance:g} mm (pixels without spacing) of "
+        "the other"
+    )
     return _part(lambda p: p.surfaces.nsd(tolerance), text, "Nikolov et al. 2018, arXiv:1809.04430")
 
 
@@ -132,16 +135,16 @@ def _volume(measure: Callable[[Pair], float], better: bool | None, low: float, t
     )
 
 
-def _concept(
+def _saliency(
     measure: Callable[[NDArray[Any], Mask], float], text: str, source: str, higher: bool = True
 ) -> Metric:
-    """A measure of images; for volumes and videos its mean over the frames that have truth and so
-    a value.
-    """
+    """A measure of images; for volumes and videos, its mean over the frames with truth."""
 
     def mean(pair: Pair) -> float:
-        maps, truths = (array.reshape(-1, *array.shape[-2:]) for array in (pair.map, pair.truth))
-        values = [measure(one, two) for one, two in zip(maps, truths, strict=True) if two.any()]
+        size_hw = pair.truth.shape[-2:]
+        maps = pair.map.reshape(-1, *size_hw)
+        truths = pair.truth.reshape(-1, *size_hw)
+        values = [measure(maps[i], truth) for i, truth in enumerate(truths) if truth.any()]
         known = [value for value in values if not math.isnan(value)]
         if known:
             return float(np.mean(known))
@@ -155,10 +158,12 @@ _FAN18 = "Fan et al. 2018, arXiv:1805.10421"
 _ACHANTA = "Achanta et al. 2009"
 
 METRICS: dict[str, Metric] = {
-    "dice": _part(lambda p: overlap.dice(p.found, p.truth), "2|P∩G| / (|P|+|G|)", "Dice 1945"),
-    "iou": _part(lambda p: overlap.iou(p.found, p.truth), "|P∩G| / |P∪G|", "Jaccard 1912"),
-    "precision": _part(lambda p: overlap.precision(p.found, p.truth), "|P∩G| / |P|", "definition"),
-    "recall": _part(lambda p: overlap.recall(p.found, p.truth), "|P∩G| / |G|", "definition"),
+    "dice": _part(lambda p: overlap.dice(p.predicted, p.truth), "2|P∩G| / (|P|+|G|)", "Dice 1945"),
+    "iou": _part(lambda p: overlap.iou(p.predicted, p.truth), "|P∩G| / |P∪G|", "Jaccard 1912"),
+    "precision": _part(
+        lambda p: overlap.precision(p.predicted, p.truth), "|P∩G| / |P|", "definition"
+    ),
+    "recall": _part(lambda p: overlap.recall(p.predicted, p.truth), "|P∩G| / |G|", "definition"),
     "nsd@1": _nsd(1),  # any other tolerance may follow the @
     "nsd@2": _nsd(2),
     "hd": _length(lambda p: p.surfaces.hd, "largest distance between the surfaces", "Hausdorff"),
@@ -172,15 +177,15 @@ METRICS: dict[str, Metric] = {
         "mean distance over the voxels of both surfaces",
         "Heimann et al. 2009",
     ),
-    "volume": _volume(lambda p: overlap.volume(p.found, p.spacing), None, 0, "|P|"),
+    "volume": _volume(lambda p: overlap.volume(p.predicted, p.spacing), None, 0, "|P|"),
     "volume_difference": _volume(
-        lambda p: overlap.volume_difference(p.found, p.truth, p.spacing),
+        lambda p: overlap.volume_difference(p.predicted, p.truth, p.spacing),
         None,
         -math.inf,
         "|P| - |G|",
     ),
     "relative_volume_difference": Metric(
-        lambda p: overlap.relative_volume_difference(p.found, p.truth),
+        lambda p: overlap.relative_volume_difference(p.predicted, p.truth),
         "",
         None,
         (-1, math.inf),
@@ -188,16 +193,16 @@ METRICS: dict[str, Metric] = {
         "definition",
     ),
     "absolute_volume_difference": _volume(
-        lambda p: abs(overlap.volume_difference(p.found, p.truth, p.spacing)),
+        lambda p: abs(overlap.volume_difference(p.predicted, p.truth, p.spacing)),
         False,
         0,
         "||P| - |G||",
     ),
     "false_positive_volume": _volume(
-        lambda p: overlap.volume(p.found & ~p.truth, p.spacing), False, 0, "|P outside G|"
+        lambda p: overlap.volume(p.predicted & ~p.truth, p.spacing), False, 0, "|P outside G|"
     ),
     "boundary_iou": _part(
-        lambda p: boundary.boundary_iou(p.found, p.truth),
+        lambda p: boundary.boundary_iou(p.predicted, p.truth),
         "IoU of the bands inside the outlines, 2 % of the diagonal wide",
         "Cheng et al. 2021, arXiv:2103.16562",
     ),
@@ -208,32 +213,34 @@ METRICS: dict[str, Metric] = {
         lambda p: p.contours.f, "mean F of contours; a frame where both are empty counts 1", _DAVIS
     ),
     "j&f": _part(lambda p: p.contours.mean, "mean of j and f", _DAVIS),
-    "mae": _concept(saliency.mae, "mean |map - truth|", "Perazzi et al. 2012", higher=False),
-    "ber": _concept(
+    "mae": _saliency(saliency.mae, "mean |map - truth|", "Perazzi et al. 2012", higher=False),
+    "ber": _saliency(
         saliency.ber,
         "mean error rate of object and background",
         "Vicente et al. 2016",
         higher=False,
     ),
-    "s_measure": _concept(
-        saliency.s_measure, "likeness of structure", "Fan et al. 2017, arXiv:1708.00786"
+    "s_measure": _saliency(
+        saliency.s_measure, "similarity of structure", "Fan et al. 2017, arXiv:1708.00786"
     ),
-    "e_measure": _concept(saliency.e_measure, "enhanced alignment at twice the map's mean", _FAN18),
-    "e_mean": _concept(
+    "e_measure": _saliency(
+        saliency.e_measure, "enhanced alignment at twice the map's mean", _FAN18
+    ),
+    "e_mean": _saliency(
         lambda m, t: saliency.e_curve(m, t).mean(), "its mean over 256 thresholds", _FAN18
     ),
-    "e_max": _concept(
+    "e_max": _saliency(
         lambda m, t: saliency.e_curve(m, t).max(), "its maximum over 256 thresholds", _FAN18
     ),
-    "f_measure": _concept(saliency.f_measure, "F, β² = 0.3, at twice the map's mean", _ACHANTA),
-    "f_mean": _concept(
+    "f_measure": _saliency(saliency.f_measure, "F, β² = 0.3, at twice the map's mean", _ACHANTA),
+    "f_mean": _saliency(
         lambda m, t: saliency.f_curve(m, t).mean(), "its mean over 256 thresholds", _ACHANTA
     ),
-    "f_max": _concept(
+    "f_max": _saliency(
         lambda m, t: saliency.f_curve(m, t).max(), "its maximum over 256 thresholds", _ACHANTA
     ),
-    "weighted_f": _concept(
-        saliency.weighted_f, "F, β² = 1, weighted by place", "Margolin et al. 2014"
+    "weighted_f": _saliency(
+        saliency.weighted_f, "F, β² = 1, weighted by location", "Margolin et al. 2014"
     ),
 }
 
@@ -243,10 +250,10 @@ class Scores:
     """Scores of one object.
 
     Attributes:
-        values: by name of the metric; NaN where it has no meaning.
-        case: "both" has something to find and found; "missed": nothing was found; "false_alarm":
-            there was nothing to find; "true_negative": neither.
-        unit: of lengths; volumes are mm³ (mm² for a image) or numbers of voxels.
+        values: by name of the metric; NaN where it is undefined.
+        case: "both": truth and prediction have the object; "missed": only the truth has it;
+            "false_alarm": only the prediction; "true_negative": neither.
+        unit: of lengths; volumes are mm³ (mm² for an image) or numbers of voxels.
     """
 
     values: dict[str, float]
@@ -258,7 +265,7 @@ def lookup(name: str) -> Metric:
     """The row of METRICS with this name; "nsd@" takes any tolerance.
 
     Raises:
-        UsageError: no such metric (near ones are named), or no tolerance.
+        UsageError: no such metric (similar ones are named), or no tolerance.
     """
     if name in METRICS:
         return METRICS[name]
@@ -269,41 +276,43 @@ def lookup(name: str) -> Metric:
         tolerance = math.nan
     if key == "nsd" and 0 <= tolerance < math.inf:
         return _nsd(tolerance)
-    raise UnknownName(
-        "metric", name, METRICS, "nsd takes a tolerance, as in nsd@0.5." if key == "nsd" else ""
-    )
+    hint = ""
+    if key == "nsd":
+        hint = "nsd takes a tolerance, as in nsd@0.5."
+    raise UnknownName("metric", name, METRICS, hint)
 
 
 def score(
-    found: NDArray[Any],
+    predicted: NDArray[Any],
     truth: NDArray[Any],
     spacing_zyx_mm: Sequence[float] | None = None,
     *,
     metrics: Sequence[str] = DEFAULT,
 ) -> Scores:
-    """Compares what was found of one object with the truth.
+    """Compare the predicted mask of one object with the truth.
 
-    Empty masks follow one rule. Nothing to find: scores are NaN, so that they leave the mean, and
-        volumes tell how much
-    was found in error. Something to find and nothing found: ratios are 0, distances the diagonal of
-        the image.
+    Empty masks follow one rule. If the truth is empty, scores are NaN, so that they do not enter
+    means, and volumes tell how much was predicted in error. If only the prediction is empty, ratios
+    are 0 and distances are the diagonal of the image.
 
     Args:
-        found: (row, column) or (frame, row, column); bool or whole numbers (not 0 is inside), or
-            float 0 to 1 (above 0.5 is inside; s_measure and its like use the values).
+        predicted: (row, column) or (frame, row, column); bool or whole numbers (not 0 is inside),
+            or float 0 to 1 (above 0.5 is inside; s_measure and similar ones use the values).
         truth: the same shape, not 0 is inside.
-        spacing_zyx_mm: distances of voxel centres; of three the last two count for (row, column).
-            Without it lengths are in pixels.
+        spacing_zyx_mm: distances of voxel centres; the last two of three apply to (row, column).
+            Without it, lengths are in pixels.
         metrics: names from METRICS.
 
     Raises:
-        UsageError: shapes, values or spacing that do not fit, an unknown metric (near ones are
+        UsageError: shapes, values or spacing that do not fit, an unknown metric (similar ones are
             named).
     """
     rows = {name: lookup(name) for name in metrics}
-    pair = _pair(found, truth, spacing_zyx_mm)
+    pair = _pair(predicted, truth, spacing_zyx_mm)
     values = {name: float(_value(pair, metric)) for name, metric in rows.items()}
-    return Scores(values, pair.case, "px" if pair.spacing is None else "mm")
+    if pair.spacing is None:
+        return Scores(values, pair.case, "px")
+    return Scores(values, pair.case, "mm")
 
 
 def _value(pair: Pair, metric: Metric) -> float:
@@ -316,25 +325,23 @@ def _value(pair: Pair, metric: Metric) -> float:
     return metric.function(pair)
 
 
-def _pair(found: NDArray[Any], truth: NDArray[Any], spacing_zyx_mm: Sequence[float] | None) -> Pair:
-    values = np.asarray(found)
+def _pair(
+    predicted: NDArray[Any], truth: NDArray[Any], spacing_zyx_mm: Sequence[float] | None
+) -> Pair:
+    values = np.asarray(predicted)
     if values.dtype.kind == "f":
-        if values.size and not (values.min() >= 0 and values.max() <= 1):
-            raise UsageError(
-                f"a map holds values 0 to 1, this one spans {values.min():.4g} to {values.max():.4g}"
-            )
+        saliency.check_map(values)
         mask, true = as_masks(values > 0.5, truth)
     else:
         mask, true = as_masks(values, truth)
         values = mask
-    spacing = None
-    if spacing_zyx_mm is not None:
-        spacing = tuple(map(float, spacing_zyx_mm))
-    if spacing is not None:
-        if mask.ndim == 2 and len(spacing) == 3:
-            spacing = spacing[-2:]
-        if len(spacing) != mask.ndim or not all(0 < step < math.inf for step in spacing):
-            raise UsageError(
-                f"spacing holds {mask.ndim} positive millimetres, got {spacing_zyx_mm}"
-            )
+    if spacing_zyx_mm is None:
+        return Pair(values, mask, true, None)
+    spacing = tuple(map(float, spacing_zyx_mm))
+    if mask.ndim == 2 and len(spacing) == 3:
+        spacing = spacing[-2:]
+    if len(spacing) != mask.ndim or not all(0 < step < math.inf for step in spacing):
+        raise UsageError(
+            f"spacing must be {mask.ndim} positive numbers of millimetres, got {spacing_zyx_mm}"
+        )
     return Pair(values, mask, true, spacing)

@@ -1,4 +1,4 @@
-"""Whether a network's prediction of its own IoU can be believed."""
+"""Calibration: how well a network predicts its own IoU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from segscope.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Predictions from `low` up to `high`: how many, their mean, and the mean of the true values
-    (NaN when none).
+    """Predictions from `low` to `high`: their number, their mean, and the mean of the true values
+    (NaN without any).
     """
 
     low: float
@@ -26,14 +26,14 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Predicted against true IoU.
+    """Predicted and true IoU.
 
     Attributes:
         n: pairs in which both are numbers.
         pearson, spearman: correlations; NaN for fewer than 3 pairs or where one side does not vary.
         mae: mean absolute error.
-        bias: mean of predicted less true; positive for a network that thinks too well of itself.
-        ece: mean distance of bins from the diagonal, weighted with their numbers (expected
+        bias: mean of predicted minus true; positive for an overconfident network.
+        ece: mean distance of bins from the diagonal, weighted by their numbers (expected
             calibration error).
         bins: the reliability curve.
     """
@@ -48,44 +48,56 @@ class Calibration:
 
 
 def calibration(predicted: ArrayLike, true: ArrayLike, *, bins: int = 10) -> Calibration:
-    """Compares predicted with true IoU, both 0 to 1, one pair a mask; pairs with a NaN are left
+    """Compare predicted and true IoU, both 0 to 1, one pair per mask; pairs with a NaN are left
     out.
 
     Raises:
-        UsageError: the numbers of values differ, or no bin is wanted.
+        UsageError: the numbers of values differ, or there is no bin.
     """
     guesses = np.asarray(predicted, float).ravel()
     truths = np.asarray(true, float).ravel()
     if guesses.shape != truths.shape or bins < 1:
         raise UsageError(
-            f"as many predictions as true values and a bin, got {guesses.size}, {truths.size} and {bins}"
+            "expected as many predictions as true values, and at least one bin; got "
+            f"{guesses.size}, {truths.size} and {bins}"
         )
     known = ~(np.isnan(guesses) | np.isnan(truths))
     guesses = guesses[known]
     truths = truths[known]
-    # networks predict a little above 1 and below 0; these belong to the outer bins
-    number = np.clip((guesses * bins).astype(int), 0, bins - 1)
-    rows = tuple(
-        Bin(
-            i / bins,
-            (i + 1) / bins,
-            int((number == i).sum()),
-            _mean(guesses[number == i]),
-            _mean(truths[number == i]),
-        )
-        for i in range(bins)
-    )
-    varied = len(guesses) > 2 and min(np.ptp(guesses), np.ptp(truths)) > 1e-9
-    gaps = sum(row.n * abs(row.predicted - row.true) for row in rows if row.n)
+    rows = _fill_bins(guesses, truths, bins)
+    pearson = np.nan
+    spearman = np.nan
+    if len(guesses) > 2 and min(np.ptp(guesses), np.ptp(truths)) > 1e-9:
+        pearson = float(stats.pearsonr(guesses, truths)[0])
+        spearman = float(stats.spearmanr(guesses, truths)[0])
+    ece = np.nan
+    if len(guesses):
+        gaps = sum(row.n * abs(row.predicted - row.true) for row in rows if row.n)
+        ece = gaps / len(guesses)
     return Calibration(
         n=len(guesses),
-        pearson=float(stats.pearsonr(guesses, truths)[0]) if varied else np.nan,
-        spearman=float(stats.spearmanr(guesses, truths)[0]) if varied else np.nan,
+        pearson=pearson,
+        spearman=spearman,
         mae=_mean(np.abs(guesses - truths)),
         bias=_mean(guesses - truths),
-        ece=gaps / len(guesses) if len(guesses) else np.nan,
+        ece=ece,
         bins=rows,
     )
+
+
+def _fill_bins(
+    guesses: NDArray[np.float64], truths: NDArray[np.float64], count: int
+) -> tuple[Bin, ...]:
+    # networks predict a little above 1 and below 0; these belong to the outer bins
+    number = np.clip((guesses * count).astype(int), 0, count - 1)
+    bins = []
+    for i in range(count):
+        inside = number == i
+        low = i / count
+        high = (i + 1) / count
+        n = int(inside.sum())
+        bins.append(Bin(low, high, n, _mean(guesses[inside]), _mean(truths[inside])))
+    return tuple(bins)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -1,8 +1,8 @@
-"""Many objects at once, as "segment everything" finds them: which belongs to which, and how good
-the set is.
+"""Many objects at once, as in "segment everything": matching of objects, and scores of the whole
+set.
 
-Objects are given as label maps (0 = background) or as lists of masks, which may overlap. Only pairs
-that touch are held, so thousands of cells cost little.
+Objects are label maps (0 = background) or lists of masks, which may overlap. Only overlapping pairs
+are stored, so thousands of cells need little memory.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """Pairs of objects that share pixels, one entry a pair.
+    """Pairs of objects that share pixels, one entry per pair.
 
     Attributes:
-        found, truth: place of the pair's objects among all that were found, and among all true
-            ones.
+        predicted, truth: indices of the pair's objects among the predicted and the true ones.
         shared: pixels that the pair shares.
-        areas_found, areas_truth: pixels of every object, touched or not.
+        areas_predicted, areas_truth: pixels of every object, overlapping or not.
     """
 
-    found: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     truth: NDArray[np.int64]
     shared: NDArray[np.int64]
-    areas_found: NDArray[np.int64]
+    areas_predicted: NDArray[np.int64]
     areas_truth: NDArray[np.int64]
 
     @property
     def union(self) -> NDArray[np.int64]:
         """Pixels of either object, by pair."""
-        return self.areas_found[self.found] + self.areas_truth[self.truth] - self.shared
+        return self.areas_predicted[self.predicted] + self.areas_truth[self.truth] - self.shared
 
     @property
     def iou(self) -> NDArray[np.float64]:
@@ -54,15 +53,15 @@ class Overlaps:
 
 @dataclass(frozen=True, slots=True)
 class InstanceScores:
-    """Detection at one IoU threshold. Ratios are NaN where there is neither a true nor a found
+    """Detection at one IoU threshold. Ratios are NaN if there is neither a true nor a predicted
     object.
 
     Attributes:
-        threshold: least IoU of a match.
+        threshold: minimum IoU of a match.
         tp, fp, fn: matched, surplus and missed objects.
         precision, recall, f1: tp/(tp+fp), tp/(tp+fn) and their harmonic mean.
         ap: tp/(tp+fp+fn), the "average precision" of StarDist and Cellpose (not that of COCO).
-        sq: segmentation quality, mean IoU of the matches (0 when there are none).
+        sq: segmentation quality, mean IoU of the matches (0 without any).
         pq: panoptic quality, sq · f1 (Kirillov et al. 2019; a match at exactly 0.5 counts here).
     """
 
@@ -78,74 +77,76 @@ class InstanceScores:
     pq: float
 
 
-def overlaps(found: Objects, truth: Objects) -> Overlaps:
-    """Which objects share how many pixels.
+def overlaps(predicted: Objects, truth: Objects) -> Overlaps:
+    """Pairs of overlapping objects, and their shared pixels.
 
     Raises:
         UsageError: the sizes differ, or labels are not whole numbers from 0.
     """
-    (one, size), (two, other) = _pixels(found), _pixels(truth)
-    if size != other and size and other:
-        raise UsageError(f"objects on {size} pixels cannot be compared with objects on {other}")
-    members = [_members(objects, max(size, other)) for objects in (one, two)]
-    shared = (members[0] @ members[1].T).tocoo()
+    predicted_pixels, size = _pixels(predicted)
+    true_pixels, true_size = _pixels(truth)
+    if size and true_size and size != true_size:
+        raise UsageError(f"objects on {size} pixels cannot be compared with objects on {true_size}")
+    size = max(size, true_size)
+    one = _members(predicted_pixels, size)
+    two = _members(true_pixels, size)
+    shared = (one @ two.T).tocoo()
     rows, columns = (places.astype(np.int64) for places in shared.coords)
-    return Overlaps(
-        rows, columns, shared.data, np.diff(members[0].indptr), np.diff(members[1].indptr)
-    )
+    return Overlaps(rows, columns, shared.data, np.diff(one.indptr), np.diff(two.indptr))
 
 
 def match(pairs: Overlaps, threshold: float = 0.5) -> NDArray[np.int64]:
-    """One-to-one matches of at least IoU `threshold`: as many as possible, and of these the best in
-    all.
+    """One-to-one matches with IoU `threshold` or more: as many as possible, and among these
+    assignments the one with the highest total IoU.
 
     Returns:
-        (n,) places of the matches among the entries of `pairs`, ascending.
+        (n,) indices of the matches among the entries of `pairs`, ascending.
     """
     good = np.flatnonzero(pairs.iou >= threshold)
-    found = pairs.found[good]
+    if not len(good):
+        return good
+    predicted = pairs.predicted[good]
     truth = pairs.truth[good]
-    if len(good):
-        alone = (np.bincount(found)[found] == 1) & (np.bincount(truth)[truth] == 1)
-    else:
-        alone = np.zeros(0, bool)
-    matches = [good[alone]]
-    # at a threshold above 0.5 label maps leave nothing to decide; the rest is decided where objects
-    # compete
-    for part in _competing(good[~alone], pairs):
-        rows, row = np.unique(pairs.found[part], return_inverse=True)
-        columns, column = np.unique(pairs.truth[part], return_inverse=True)
-        gain = np.zeros((len(rows), len(columns)))
-        gain[row, column] = 1 + pairs.iou[part] / (2 * min(gain.shape))
-        entry = np.full(gain.shape, -1)
-        entry[row, column] = part
-        chosen = entry[linear_sum_assignment(gain, maximize=True)]
-        matches.append(chosen[chosen >= 0])
-    return np.sort(np.concatenate(matches))
+    alone = (np.bincount(predicted)[predicted] == 1) & (np.bincount(truth)[truth] == 1)
+    # above 0.5 objects of label maps never compete, and all pairs are alone
+    competing = [_assign(part, pairs) for part in _competing(good[~alone], pairs)]
+    return np.sort(np.concatenate([good[alone], *competing]))
+
+
+def _assign(entries: NDArray[np.int64], pairs: Overlaps) -> NDArray[np.int64]:
+    """The best one-to-one assignment among entries that share objects."""
+    rows, row = np.unique(pairs.predicted[entries], return_inverse=True)
+    columns, column = np.unique(pairs.truth[entries], return_inverse=True)
+    gain = np.zeros((len(rows), len(columns)))
+    gain[row, column] = 1 + pairs.iou[entries] / (2 * min(gain.shape))
+    entry = np.full(gain.shape, -1)
+    entry[row, column] = entries
+    chosen = entry[linear_sum_assignment(gain, maximize=True)]
+    return chosen[chosen >= 0]
 
 
 def instance_scores(
-    found: Objects, truth: Objects, *, thresholds: Sequence[float] = THRESHOLDS
+    predicted: Objects, truth: Objects, *, thresholds: Sequence[float] = THRESHOLDS
 ) -> tuple[InstanceScores, ...]:
     """Scores of detection at each threshold."""
-    pairs = overlaps(found, truth)
+    pairs = overlaps(predicted, truth)
     return tuple(_scores(pairs, threshold) for threshold in thresholds)
 
 
-def aggregated_jaccard(found: Objects, truth: Objects) -> float:
-    """AJI (Kumar et al. 2017): every true object takes the object of best IoU, which may serve
-    several.
+def aggregated_jaccard(predicted: Objects, truth: Objects) -> float:
+    """AJI (Kumar et al. 2017): every true object is paired with the object of highest IoU, which
+    may be paired with several.
 
     Returns:
-        0 to 1: pixels shared over pixels of either, objects that serve none included; NaN without
-            any object.
+        0 to 1: shared pixels divided by pixels of either, unpaired objects included; NaN without
+        any object.
     """
-    pairs = overlaps(found, truth)
+    pairs = overlaps(predicted, truth)
     order = np.lexsort((-pairs.iou, pairs.truth))
-    served, first = np.unique(pairs.truth[order], return_index=True)
+    paired, first = np.unique(pairs.truth[order], return_index=True)
     best = order[first]
-    missed = pairs.areas_truth.sum() - pairs.areas_truth[served].sum()
-    surplus = np.delete(pairs.areas_found, pairs.found[best]).sum()
+    missed = pairs.areas_truth.sum() - pairs.areas_truth[paired].sum()
+    surplus = np.delete(pairs.areas_predicted, pairs.predicted[best]).sum()
     whole = pairs.union[best].sum() + missed + surplus
     if whole:
         return float(pairs.shared[best].sum() / whole)
@@ -155,19 +156,11 @@ def aggregated_jaccard(found: Objects, truth: Objects) -> float:
 def _scores(pairs: Overlaps, threshold: float) -> InstanceScores:
     matches = match(pairs, threshold)
     tp = len(matches)
-    fp = len(pairs.areas_found) - tp
+    fp = len(pairs.areas_predicted) - tp
     fn = len(pairs.areas_truth) - tp
     nothing = tp + fp + fn == 0
-    if nothing:
-        f1 = math.nan
-    else:
-        f1 = 2 * tp / (2 * tp + fp + fn)
-    if tp:
-        sq = float(pairs.iou[matches].mean())
-    elif nothing:
-        sq = math.nan
-    else:
-        sq = 0.0
+    f1 = _ratio(2 * tp, 2 * tp + fp + fn, nothing)
+    sq = _ratio(float(pairs.iou[matches].sum()), tp, nothing)
     return InstanceScores(
         threshold=threshold,
         tp=tp,
@@ -182,7 +175,7 @@ def _scores(pairs: Overlaps, threshold: float) -> InstanceScores:
     )
 
 
-def _ratio(part: int, whole: int, nothing: bool) -> float:
+def _ratio(part: float, whole: int, nothing: bool) -> float:
     if nothing:
         return math.nan
     if whole:
@@ -194,26 +187,26 @@ def _competing(entries: NDArray[np.int64], pairs: Overlaps) -> list[NDArray[np.i
     """Entries split into groups that have no object in common."""
     if not len(entries):
         return []
-    found = pairs.found[entries]
-    truth = pairs.truth[entries] + len(pairs.areas_found)
-    size = len(pairs.areas_found) + len(pairs.areas_truth)
-    graph = sparse.coo_array((np.ones(len(entries)), (found, truth)), shape=(size, size))
-    group = csgraph.connected_components(graph, directed=False)[1][found]
+    predicted = pairs.predicted[entries]
+    truth = pairs.truth[entries] + len(pairs.areas_predicted)
+    size = len(pairs.areas_predicted) + len(pairs.areas_truth)
+    graph = sparse.coo_array((np.ones(len(entries)), (predicted, truth)), shape=(size, size))
+    group = csgraph.connected_components(graph, directed=False)[1][predicted]
     order = np.argsort(group, kind="stable")
     return np.split(entries[order], np.flatnonzero(np.diff(group[order])) + 1)
 
 
 def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | NDArray[Any], int]:
-    """Flat masks' pixels one by one, or a flat label map, and the number of pixels (0 when there is
-    no mask).
+    """Indices of the pixels of each mask, or a flat label map; and the number of pixels (0 without
+    any mask).
     """
     if isinstance(objects, np.ndarray) and objects.dtype != bool:
         if objects.dtype.kind not in "iu" or (objects.size and objects.min() < 0):
-            raise UsageError(f"a label map holds whole numbers from 0, got {objects.dtype}")
+            raise UsageError(f"a label map must have whole numbers from 0, got {objects.dtype}")
         return objects.ravel(), objects.size
     sizes = {mask.size for mask in objects}
     if len(sizes) > 1:
-        raise UsageError(f"masks of one image have one size, got {sorted(sizes)} pixels")
+        raise UsageError(f"masks of one image must have one size, got {sorted(sizes)} pixels")
     return [np.flatnonzero(mask) for mask in objects], max(sizes, default=0)
 
 

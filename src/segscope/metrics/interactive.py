@@ -1,4 +1,4 @@
-"""What a curve of scores over clicks, prompted frames or seconds amounts to."""
+"""Figures from curves of scores over clicks, prompted frames or seconds."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from segscope.metrics.surface import SurfaceDistances
 
 CLICK_ROUNDS = 5
 CHALLENGE_TOLERANCE = 2.0
-CHALLENGE_SECONDS_A_CLASS = 90.0
+CHALLENGE_SECONDS_PER_CLASS = 90.0
 
 
 def clicks_needed(curve: ArrayLike, threshold: float, limit: int) -> int:
-    """NoC: the first click after which the score is at least `threshold`; `limit` when none of the
-    first is.
+    """NoC: the number of clicks until the score is at least `threshold`; `limit` if it never is.
 
     Args:
         curve: score after click 1, 2, ...; NaN never reaches a threshold.
-        threshold: 0.85 and 0.90 of IoU are usual.
-        limit: clicks that are allowed, and the price of failing.
+        threshold: usually 0.85 or 0.90 of IoU.
+        limit: maximum number of clicks, and the value for failures.
     """
     reached = np.flatnonzero(_curve(curve)[:limit] >= threshold)
     if len(reached):
@@ -34,57 +33,43 @@ def clicks_needed(curve: ArrayLike, threshold: float, limit: int) -> int:
 
 
 def extend_curve(curve: ArrayLike, length: int) -> NDArray[np.float64]:
-    """The curve cut or continued to `length` values; who stops early keeps the last score."""
+    """The curve cut or extended to `length` values; one that ends early keeps its last score."""
     values = _curve(curve)[:length]
     return np.pad(values, (0, length - len(values)), mode="edge")
 
 
 def area(curve: ArrayLike, at: ArrayLike | None = None) -> float:
-    """Area under a curve by trapezoids over its span, 0 to 1 for scores 0 to 1 (the mean height of
-    the curve).
+    """Area under a curve by trapezoids, divided by its span: its mean height.
 
     Args:
         curve: scores in order.
-        at: where they lie (clicks, seconds), ascending; one apart unless given.
+        at: their positions (clicks, seconds), ascending; by default 0, 1, 2 ...
 
     Raises:
-        UsageError: no values, or places that do not ascend.
+        UsageError: no values, or positions that do not ascend.
     """
     values = _curve(curve)
-    if at is None:
-        places = np.arange(len(values), dtype=float)
-    else:
+    places = np.arange(len(values), dtype=float)
+    if at is not None:
         places = np.asarray(at, float)
     if places.shape != values.shape or (np.diff(places) <= 0).any():
         raise UsageError(
-            f"{len(values)} scores need as many ascending places, got {places.tolist()}"
+            f"{len(values)} scores need as many ascending positions, got {places.tolist()}"
         )
     if len(values) > 1:
         return float(np.trapezoid(values, places) / np.ptp(places))
     return float(values[0])
 
 
-def annotation_seconds(
-    frames: int, clicks_a_frame: float, prompted: int, *, online: bool = False
-) -> float:
-    """Time of a person who prompts frames of a video, by SAM 2's model (arXiv:2408.00714).
-
-    Watching 300 frames takes 30 s, finding the object on a frame 1 s, a click 1.5 s. Offline the
-    whole video is watched again for each prompted frame, online once.
-    """
-    watching = 30 * frames / 300
-    return watching * (1 if online else prompted) + (1 + 1.5 * clicks_a_frame) * prompted
-
-
 @dataclass(frozen=True, slots=True)
 class ChallengeScores:
-    """Figures of the CVPR 2025 challenge for interactive 3D segmentation, means over the classes
-    that are present.
+    """Figures of the CVPR 2025 challenge for interactive 3D segmentation, means over the classes of
+    the case.
 
     Attributes:
         dice_auc, nsd_auc: areas over the five click rounds with unit steps, not normalised: 0 to 4.
         dice_final, nsd_final: scores after the last click, 0 to 1.
-        dice_first, nsd_first: scores after the box, 0 to 1; 0 where none was given.
+        dice_first, nsd_first: scores after the box, 0 to 1; 0 without a box.
     """
 
     dice_auc: float
@@ -96,15 +81,17 @@ class ChallengeScores:
 
 
 def challenge_round(
-    found: Mask, truth: Mask, spacing_zyx_mm: Sequence[float] | None = None
+    predicted: Mask, truth: Mask, spacing_zyx_mm: Sequence[float] | None = None
 ) -> tuple[float, float]:
-    """Dice and NSD of one class in one round: tolerance 2 in the unit of spacing, NSD 0 where Dice
-    is at most 0.2.
+    """Dice and NSD of one class in one round: tolerance 2 in the unit of spacing, NSD 0 if Dice is
+    0.2 or less.
     """
-    overlap = dice(found, truth)
+    overlap = dice(predicted, truth)
     if overlap <= 0.2:
         return overlap, 0.0
-    return overlap, SurfaceDistances.between(found, truth, spacing_zyx_mm).nsd(CHALLENGE_TOLERANCE)
+    return overlap, SurfaceDistances.between(predicted, truth, spacing_zyx_mm).nsd(
+        CHALLENGE_TOLERANCE
+    )
 
 
 def challenge_scores(
@@ -115,21 +102,21 @@ def challenge_scores(
     Args:
         dice_rounds, nsd_rounds: (6, classes): after the box, then after 1 to 5 clicks. NaN in the
             first row: no box. A column of NaN: that class is not in this case.
-        seconds: time of the whole run; above 90 s a class everything is 0.
+        seconds: time of the whole run; above 90 s per class all scores are 0.
 
     Raises:
-        UsageError: another shape, or no class is present.
+        UsageError: another shape, or no class.
     """
     table = np.stack([np.asarray(dice_rounds, float), np.asarray(nsd_rounds, float)])
     if table.ndim != 3 or table.shape[1] != CLICK_ROUNDS + 1:
         raise UsageError(
-            f"scores are (6, classes): a box round and five clicks; got {table.shape[1:]}"
+            f"scores must be (6, classes): a box round and five clicks; got {table.shape[1:]}"
         )
     table = table[:, :, ~np.isnan(table[0, 1:]).all(axis=0)]
     if not table.size:
         raise UsageError("no class has scores")
     table[:, 0] = np.nan_to_num(table[:, 0])
-    if seconds > CHALLENGE_SECONDS_A_CLASS * table.shape[2]:
+    if seconds > CHALLENGE_SECONDS_PER_CLASS * table.shape[2]:
         table[:] = 0
     rounds = table.mean(axis=2)
     return ChallengeScores(
@@ -142,5 +129,5 @@ def challenge_scores(
 def _curve(curve: Any) -> NDArray[np.float64]:
     values = np.asarray(curve, float)
     if values.ndim != 1 or not len(values):
-        raise UsageError(f"a curve is a row of at least one score, got shape {values.shape}")
+        raise UsageError(f"a curve must have one axis and at least one score, got {values.shape}")
     return values

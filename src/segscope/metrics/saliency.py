@@ -1,16 +1,17 @@
-"""Measures of salient, camouflaged and other context-dependent objects, on masks or on maps of
+"""Measures for salient, camouflaged and other context-dependent objects, on masks or on maps of
 values 0 to 1.
 
-Each takes one image: `found` (row, column), bool or float 0 to 1, and `truth` (row, column) bool.
-They agree with py_sod_metrics where that is sound. An empty truth gives NaN for all of them (a
-small false alarm would otherwise score about 0.9), and a map that is 0 everywhere scores 0 where
-higher is better.
+Each takes one image: `predicted` (row, column), bool or float 0 to 1, and `truth` (row, column)
+bool. They agree with py_sod_metrics where that is sound. An empty truth gives NaN (a small false
+alarm would otherwise score about 0.9), and a map that is 0 everywhere scores 0 where higher is
+better.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,92 +22,93 @@ from segscope.errors import UsageError
 from segscope.metrics.overlap import Mask
 
 Map = NDArray[np.float64]
-# hits, false alarms, pixels of the truth, pixels of the image -> score; the first two are numbers
-# or arrays
-OfCounts = Callable[[Any, Any, int, int], Any]
+Counts = NDArray[np.int64]
+CountMeasure = Callable[[Counts, Counts, int, int], Map]
+"""Hits, false alarms, pixels of the truth and of the image to scores, one for each threshold."""
 
 BETA2 = 0.3
 _TINY = float(np.finfo(float).eps)
 
 
-def as_map(found: NDArray[Any], truth: NDArray[Any]) -> tuple[Map, Mask]:
+def as_map(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[Map, Mask]:
     """A map as float64 and its truth as bool.
 
     Raises:
         UsageError: another shape, or values that are not 0 to 1.
     """
-    values = np.asarray(found, np.float64)
+    values = np.asarray(predicted, np.float64)
     truth = np.asarray(truth).astype(bool, copy=False)
     if values.shape != truth.shape or truth.ndim != 2 or not truth.size:
         raise UsageError(
-            f"a map and its truth share one shape (row, column), got {values.shape} and {truth.shape}"
+            "a map and its truth must have one shape (row, column), got "
+            f"{values.shape} and {truth.shape}"
         )
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise UsageError(
-            f"a map holds values 0 to 1, this one spans {values.min():.4g} to {values.max():.4g}"
-        )
+    check_map(values)
     return values, truth
 
 
-def mae(found: NDArray[Any], truth: Mask) -> float:
+def check_map(values: NDArray[Any]) -> None:
+    """Raise UsageError unless all values are 0 to 1."""
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise UsageError(
+            f"a map must have values 0 to 1, this one spans {values.min():.4g} to "
+            f"{values.max():.4g}"
+        )
+
+
+def mae(predicted: NDArray[Any], truth: Mask) -> float:
     """Mean absolute error, 0 to 1, lower is better."""
-    values, truth = as_map(found, truth)
+    values, truth = as_map(predicted, truth)
     if truth.any():
         return float(np.abs(values - truth).mean())
     return math.nan
 
 
-def ber(found: NDArray[Any], truth: Mask) -> float:
-    """Balanced error rate of the map above 0.5, 0 to 1, lower is better; NaN too when all is
-    object.
+def ber(predicted: NDArray[Any], truth: Mask) -> float:
+    """Balanced error rate of the map above 0.5, 0 to 1, lower is better; also NaN if the object
+    fills the image.
     """
-    values, truth = as_map(found, truth)
+    values, truth = as_map(predicted, truth)
     if not truth.any() or truth.all():
         return math.nan
     inside = values > 0.5
     return 1 - (float(inside[truth].mean()) + float((~inside[~truth]).mean())) / 2
 
 
-def s_measure(found: NDArray[Any], truth: Mask) -> float:
-    """Structure measure (Fan et al. 2017, arXiv:1708.00786): half of it likeness of objects, half
-    of quarters.
+def s_measure(predicted: NDArray[Any], truth: Mask) -> float:
+    """Structure measure (Fan et al. 2017, arXiv:1708.00786): mean of the similarity of objects and
+    that of quarters.
     """
-    values, truth = as_map(found, truth)
+    values, truth = as_map(predicted, truth)
     if not truth.any():
         return math.nan
     if truth.all() or not values.any():
         return float(values.mean())
     share = truth.mean()
-    objects = share * _object_likeness(values[truth]) + (1 - share) * _object_likeness(
-        1 - values[~truth]
-    )
-    return max(0.0, float(objects + _quarter_likeness(values, truth)) / 2)
+    inside = _object_similarity(values[truth])
+    outside = _object_similarity(1 - values[~truth])
+    objects = share * inside + (1 - share) * outside
+    return max(0.0, float(objects + _quarter_similarity(values, truth)) / 2)
 
 
-def _object_likeness(values: Map) -> float:
+def _object_similarity(values: Map) -> float:
     spread = 0.0
     if values.size > 1:
         spread = values.std(ddof=1)
     return float(2 * values.mean() / (values.mean() ** 2 + 1 + spread + _TINY))
 
 
-def _quarter_likeness(values: Map, truth: Mask) -> float:
+def _quarter_similarity(values: Map, truth: Mask) -> float:
     """Structural similarity of the four quarters around the centre of the truth, weighted with
     their area.
     """
-    y, x = (int(at) + 1 for at in np.argwhere(truth).mean(axis=0).round())
-    quarters = [
-        (rows, columns)
-        for rows in (slice(y), slice(y, None))
-        for columns in (slice(x), slice(x, None))
-    ]
-    # a centre in the last row or column leaves empty quarters, which weigh nothing
-    return (
-        sum(
-            _similarity(values[at], truth[at]) * truth[at].size for at in quarters if truth[at].size
-        )
-        / truth.size
-    )
+    y, x = (int(place) + 1 for place in np.argwhere(truth).mean(axis=0).round())
+    total = 0.0
+    for rows, columns in product((slice(y), slice(y, None)), (slice(x), slice(x, None))):
+        quarter = truth[rows, columns]
+        if quarter.size:  # a centre in the last row or column leaves empty quarters
+            total += _similarity(values[rows, columns], quarter) * quarter.size
+    return total / truth.size
 
 
 def _similarity(values: Map, truth: Mask) -> float:
@@ -121,35 +123,35 @@ def _similarity(values: Map, truth: Mask) -> float:
     return float(above / (below + _TINY))
 
 
-def e_measure(found: NDArray[Any], truth: Mask) -> float:
+def e_measure(predicted: NDArray[Any], truth: Mask) -> float:
     """Enhanced alignment measure (Fan et al. 2018, arXiv:1805.10421) at twice the map's mean.
 
     The sum over N pixels is divided by N - 1 as in the authors' code, so that a perfect mask scores
     N/(N-1).
     """
-    return _adaptive(found, truth, _alignment)
+    return _adaptive(predicted, truth, _alignment)
 
 
-def e_curve(found: NDArray[Any], truth: Mask) -> Map:
-    """E-measure of the map at or above 0, 1, ... 255 of 255, (256,); its mean and its maximum are
-    in use.
+def e_curve(predicted: NDArray[Any], truth: Mask) -> Map:
+    """E-measure of the map at or above 0, 1, ... 255 of 255, (256,); its mean and maximum are
+    common.
     """
-    return _curve(found, truth, _alignment)
+    return _curve(predicted, truth, _alignment)
 
 
-def f_measure(found: NDArray[Any], truth: Mask) -> float:
+def f_measure(predicted: NDArray[Any], truth: Mask) -> float:
     """F with β² = 0.3 (Achanta et al. 2009) at twice the map's mean, 0 to 1."""
-    return _adaptive(found, truth, _f)
+    return _adaptive(predicted, truth, _f)
 
 
-def f_curve(found: NDArray[Any], truth: Mask) -> Map:
+def f_curve(predicted: NDArray[Any], truth: Mask) -> Map:
     """F with β² = 0.3 of the map at or above 0, 1, ... 255 of 255, (256,)."""
-    return _curve(found, truth, _f)
+    return _curve(predicted, truth, _f)
 
 
-def weighted_f(found: NDArray[Any], truth: Mask) -> float:
-    """F with β² = 1 of errors weighted by where they lie (Margolin et al. 2014), 0 to 1."""
-    values, truth = as_map(found, truth)
+def weighted_f(predicted: NDArray[Any], truth: Mask) -> float:
+    """F with β² = 1 of errors weighted by their location (Margolin et al. 2014), 0 to 1."""
+    values, truth = as_map(predicted, truth)
     if not truth.any():
         return math.nan
     if not values.any():
@@ -169,51 +171,53 @@ def weighted_f(found: NDArray[Any], truth: Mask) -> float:
     return float(2 * precision * recall / (precision + recall + _TINY))
 
 
-def _adaptive(found: NDArray[Any], truth: Mask, measure: OfCounts) -> float:
-    values, truth = as_map(found, truth)
+def _adaptive(predicted: NDArray[Any], truth: Mask, measure: CountMeasure) -> float:
+    values, truth = as_map(predicted, truth)
     if not truth.any():
         return math.nan
     if not values.any():
         return 0.0
     inside = values >= min(2 * values.mean(), 1)
-    return float(
-        measure(
-            np.count_nonzero(inside & truth),
-            np.count_nonzero(inside & ~truth),
-            truth.sum(),
-            truth.size,
-        )
-    )
+    hits = np.array([np.count_nonzero(inside & truth)])
+    alarms = np.array([np.count_nonzero(inside & ~truth)])
+    return float(measure(hits, alarms, int(truth.sum()), truth.size)[0])
 
 
-def _curve(found: NDArray[Any], truth: Mask, measure: OfCounts) -> Map:
-    values, truth = as_map(found, truth)
+def _curve(predicted: NDArray[Any], truth: Mask, measure: CountMeasure) -> Map:
+    values, truth = as_map(predicted, truth)
     if not truth.any():
         return np.full(256, np.nan)
     if not values.any():
         return np.zeros(256)
     levels = (values * 255).astype(np.uint8)
-    hits, alarms = (
-        np.bincount(levels[part], minlength=256)[::-1].cumsum()[::-1] for part in (truth, ~truth)
-    )
-    return np.asarray(measure(hits, alarms, truth.sum(), truth.size), np.float64)
+    hits = _count_at_or_above(levels[truth])
+    alarms = _count_at_or_above(levels[~truth])
+    return measure(hits, alarms, int(truth.sum()), truth.size)
 
 
-def _f(hits: Any, alarms: Any, positives: int, _: int) -> Any:
+def _count_at_or_above(levels: NDArray[np.uint8]) -> Counts:
+    """Number of pixels at or above each of the 256 levels."""
+    counts = np.bincount(levels, minlength=256)
+    return counts[::-1].cumsum()[::-1]
+
+
+def _f(hits: Counts, alarms: Counts, positives: int, _size: int) -> Map:
     return (1 + BETA2) * hits / (BETA2 * positives + hits + alarms)
 
 
-def _alignment(hits: Any, alarms: Any, positives: int, size: int) -> Any:
-    found = (hits + alarms) / size
+def _alignment(hits: Counts, alarms: Counts, positives: int, size: int) -> Map:
+    predicted = (hits + alarms) / size
     true = positives / size
     if positives == size:
-        return found * size / max(size - 1, 1)
+        return predicted * size / max(size - 1, 1)
     misses = positives - hits
     kinds = (
-        (hits, 1 - found, 1 - true),
-        (alarms, 1 - found, -true),
-        (misses, -found, 1 - true),
-        (size - hits - alarms - misses, -found, -true),
+        (hits, 1 - predicted, 1 - true),
+        (alarms, 1 - predicted, -true),
+        (misses, -predicted, 1 - true),
+        (size - hits - alarms - misses, -predicted, -true),
     )
-    total = sum(count * (2 * a * b / (a**2 + b**2 + _TINY) + 1) ** 2 / 4 for count, a, b in kinds)
+    total = np.zeros(hits.shape)
+    for count, a, b in kinds:
+        total += count * (2 * a * b / (a**2 + b**2 + _TINY) + 1) ** 2 / 4
     return total / max(size - 1, 1)

@@ -1,9 +1,9 @@
 """Distances between the surfaces of two masks: HD, HD95, ASSD, normalised surface Dice.
 
-Two surfaces are in use, as in the published tools. HD, HD95 and ASSD are taken between surface
-voxels (inside, with a neighbour across a face that is outside; the border of the image counts as
-outside). NSD is taken between surface elements between the voxels, weighted with their area
-(Nikolov et al. 2018, arXiv:1809.04430).
+There are two kinds of surfaces, as in the published tools. HD, HD95 and ASSD are distances between
+surface voxels (inside, with a neighbour across a face that is outside; the border of the image
+counts as outside). NSD uses surface elements between the voxels, weighted by their area (Nikolov et
+al. 2018, arXiv:1809.04430).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class SurfaceDistances:
     these.
 
     Attributes:
-        found, truth: the part of the masks that holds both, with one voxel of background around it.
+        predicted, truth: the masks within their common bounding box, with one voxel of background
+            around it.
         spacing: distances of voxel centres along each axis, in mm (or 1 for pixels).
 
     Example:
@@ -43,22 +44,21 @@ class SurfaceDistances:
         (3.0, 3.0)
     """
 
-    found: Mask
+    predicted: Mask
     truth: Mask
     spacing: tuple[float, ...]
 
     @classmethod
     def between(
-        cls, found: Mask, truth: Mask, spacing: Sequence[float] | None = None
+        cls, predicted: Mask, truth: Mask, spacing: Sequence[float] | None = None
     ) -> SurfaceDistances:
-        """Prepares two masks of one shape; without spacing, distances are in pixels."""
-        found, truth = as_masks(found, truth)
-        if spacing is None:
-            spacing = (1.0,) * found.ndim
-        else:
-            spacing = tuple(map(float, spacing))
-        box = _bounding_box(found | truth)
-        return cls(np.pad(found[box], 1), np.pad(truth[box], 1), spacing)
+        """Prepare two masks of one shape; without spacing, distances are in pixels."""
+        predicted, truth = as_masks(predicted, truth)
+        steps = (1.0,) * predicted.ndim
+        if spacing is not None:
+            steps = tuple(map(float, spacing))
+        box = _bounding_box(predicted | truth)
+        return cls(np.pad(predicted[box], 1), np.pad(truth[box], 1), steps)
 
     @property
     def hd(self) -> float:
@@ -82,40 +82,42 @@ class SurfaceDistances:
         return np.nan
 
     def nsd(self, tolerance: float) -> float:
-        """Area of both surfaces within `tolerance` of the other one, as a part of all area; 0 to 1."""
+        """Share of the area of both surfaces within `tolerance` of the other; 0 to 1."""
         if not self._defined:
             return np.nan
-        # a distance that is the tolerance on paper counts, though 3 * 0.1 > 0.3 for the machine
+        # a distance equal to the tolerance counts, although 3 * 0.1 > 0.3 in floating point
         limit = tolerance * (1 + 1e-9)
         within = sum(area[distance <= limit].sum() for distance, area in self.elements)
         return float(within / sum(area.sum() for _, area in self.elements))
 
     @cached_property
     def voxels(self) -> tuple[Distances, Distances]:
-        """Distance of each surface voxel found to the true surface, and of each true one to the
-        surface found.
+        """Distance of each predicted surface voxel to the true surface, and of each true one to the
+        predicted surface.
         """
-        found = surface_voxels(self.found)
+        predicted = surface_voxels(self.predicted)
         truth = surface_voxels(self.truth)
-        return nearest(found, truth, self.spacing), nearest(truth, found, self.spacing)
+        return nearest(predicted, truth, self.spacing), nearest(truth, predicted, self.spacing)
 
     @cached_property
     def elements(self) -> tuple[tuple[Distances, NDArray[np.float64]], ...]:
-        """Distance to the other surface and area of each surface element: of what was found, then
+        """Distance to the other surface and area of each surface element: of the prediction, then
         of the truth.
         """
-        full = 2 ** (2**self.found.ndim) - 1
-        codes = _codes(self.found), _codes(self.truth)
-        found, truth = ((code > 0) & (code < full) for code in codes)
+        full = 2 ** (2**self.predicted.ndim) - 1
+        predicted_codes = _codes(self.predicted)
+        true_codes = _codes(self.truth)
+        predicted = (predicted_codes > 0) & (predicted_codes < full)
+        truth = (true_codes > 0) & (true_codes < full)
         areas = measures(self.spacing)
         return (
-            (nearest(found, truth, self.spacing), areas[codes[0][found]]),
-            (nearest(truth, found, self.spacing), areas[codes[1][truth]]),
+            (nearest(predicted, truth, self.spacing), areas[predicted_codes[predicted]]),
+            (nearest(truth, predicted, self.spacing), areas[true_codes[truth]]),
         )
 
     @cached_property
     def _defined(self) -> bool:
-        return bool(self.found.any() and self.truth.any())
+        return bool(self.predicted.any() and self.truth.any())
 
     def _largest(self, percentile: float) -> float:
         if self._defined:
@@ -124,7 +126,7 @@ class SurfaceDistances:
 
 
 def surface_voxels(mask: Mask) -> Mask:
-    """Voxels of `mask` with a neighbour across a face outside of it; beyond the array is outside."""
+    """Voxels of `mask` with a face towards the outside; everything beyond the array is outside."""
     padded = np.pad(mask, 1)
     inner = mask.copy()
     middle = (slice(1, -1),) * mask.ndim
@@ -134,21 +136,21 @@ def surface_voxels(mask: Mask) -> Mask:
 
 
 def nearest(start: Mask, goal: Mask, spacing: Sequence[float]) -> Distances:
-    """Distance of each set voxel of `start` to the nearest set voxel of `goal`, which has one."""
+    """Distance of each voxel of `start` to the nearest voxel of `goal`, which must not be empty."""
     distances = np.zeros(np.count_nonzero(start))
     apart = ~goal[start]
     if apart.any():
-        # a tree over the surface costs a tenth of a distance transform of the volume
+        # a tree over the surface takes a tenth of the time of a distance transform of the volume
         tree = KDTree(np.argwhere(goal) * np.asarray(spacing), leafsize=32)
         distances[apart] = tree.query(np.argwhere(start)[apart] * np.asarray(spacing))[0]
     return distances
 
 
 def _codes(mask: Mask) -> NDArray[np.uint8]:
-    """Which corners of each cell between neighbouring voxels are inside, one bit a corner."""
+    """Corners of each cell between neighbouring voxels that are inside, one bit per corner."""
     codes = np.zeros([size - 1 for size in mask.shape], np.uint8)
     for bit, corner in enumerate(product((0, 1), repeat=mask.ndim)):
-        part = tuple(slice(at, at + size) for at, size in zip(corner, codes.shape, strict=True))
+        part = tuple(slice(i, i + size) for i, size in zip(corner, codes.shape, strict=True))
         codes |= mask[part].astype(np.uint8) << bit
     return codes
 
@@ -156,8 +158,10 @@ def _codes(mask: Mask) -> NDArray[np.uint8]:
 def _bounding_box(mask: Mask) -> tuple[slice, ...]:
     box = []
     for axis in range(mask.ndim):
-        at = np.flatnonzero(
-            mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis))
-        )
-        box.append(slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0))
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        places = np.flatnonzero(mask.any(axis=others))
+        if len(places):
+            box.append(slice(int(places[0]), int(places[-1]) + 1))
+        else:
+            box.append(slice(0, 0))
     return tuple(box)

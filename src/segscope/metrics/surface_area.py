@@ -1,17 +1,17 @@
-"""Area of the surface that passes between voxel centres, for each way that eight of them can lie in
-and out.
+"""Area of the surface between voxel centres, for each combination of eight of them inside or
+outside.
 
 Between eight neighbouring voxel centres the surface is that of marching cubes with vertices in the
-middle of the edges. Two rules settle what marching cubes leaves open, and give the areas of
-DeepMind's surface-distance to the last digit (and so of MONAI with `use_subvoxels=True`): the
-smaller part, inside or outside, is cut off corner by corner where a face is ambiguous; and a
-polygon is cut into the triangles that have the largest area in all on the unit cube.
+middle of the edges. Two rules resolve what marching cubes leaves open, and give exactly the areas
+of DeepMind's surface-distance (and so of MONAI with `use_subvoxels=True`): the smaller part, inside
+or outside, is cut off corner by corner where a face is ambiguous; and a polygon is cut into the
+triangles with the largest total area on the unit cube.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 Corner = tuple[int, ...]
 Triangle = tuple[int, int, int]
 
-# bit i of a code belongs to corner i, in 2D and in 3D
+# bit i of a code is corner i, in 2D and in 3D
 SQUARE: tuple[Corner, ...] = tuple(product((0, 1), repeat=2))
 CUBE: tuple[Corner, ...] = tuple(product((0, 1), repeat=3))
+RING: tuple[Corner, ...] = ((0, 0), (0, 1), (1, 1), (1, 0))  # corners of a face, in order
 
 
 @lru_cache(maxsize=64)
 def measures(spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """Area (three axes) or length (two axes) of the surface inside a cell, by code of its corners.
+    """Area (three axes) or length (two axes) of the surface within a cell, by code of its corners.
 
     Args:
         spacing: distances of voxel centres along each axis.
@@ -44,8 +45,13 @@ def measures(spacing: tuple[float, ...]) -> NDArray[np.float64]:
     return np.bincount(codes, areas, minlength=256).astype(np.float64)
 
 
+def _inside(code: int, corners: Sequence[Corner]) -> list[Corner]:
+    """The corners whose bits are set."""
+    return [corner for i, corner in enumerate(corners) if code >> i & 1]
+
+
 def _length(code: int, spacing: tuple[float, ...]) -> float:
-    inside = [corner for i, corner in enumerate(SQUARE) if code >> i & 1]
+    inside = _inside(code, SQUARE)
     if len(inside) in (0, 4):
         return 0.0
     half_diagonal = math.hypot(*spacing) / 2
@@ -65,8 +71,10 @@ def _surface() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     codes = []
     triangles = []
     for code in range(1, 255):
-        inside = {corner for i, corner in enumerate(CUBE) if code >> i & 1}
-        for polygon in _polygons(inside if len(inside) <= 4 else set(CUBE) - inside):
+        corners = set(_inside(code, CUBE))
+        if len(corners) > 4:
+            corners = set(CUBE) - corners  # the smaller part is cut off
+        for polygon in _polygons(corners):
             cut = _largest_cut(polygon)
             codes += [code] * len(cut)
             triangles += [polygon[list(triangle)] for triangle in cut]
@@ -74,14 +82,18 @@ def _surface() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def _polygons(inside: set[Corner]) -> Iterator[NDArray[np.float64]]:
-    """Closed polygons (n, 3) of edge middles that part `inside` from the other corners of the cube."""
+    """Closed polygons (n, 3) of edge middles that separate `inside` from the other corners."""
     joined: dict[Corner, list[Corner]] = {}
     for start, end in _segments(inside):
         joined.setdefault(start, []).append(end)
         joined.setdefault(end, []).append(start)
     while joined:
         polygon = [min(joined)]
-        while ahead := [vertex for vertex in joined.pop(polygon[-1]) if vertex in joined]:
+        while True:
+            ends = joined.pop(polygon[-1])
+            ahead = [vertex for vertex in ends if vertex in joined]
+            if not ahead:
+                break
             polygon.append(ahead[0])
         yield np.array(polygon) / 2
 
@@ -91,17 +103,20 @@ def _segments(inside: set[Corner]) -> Iterator[tuple[Corner, Corner]]:
     ends.
     """
     for axis, side in product(range(3), (0, 1)):
-        ring = [
-            (*square[:axis], side, *square[axis:]) for square in ((0, 0), (0, 1), (1, 1), (1, 0))
-        ]
+        ring = [(*corner[:axis], side, *corner[axis:]) for corner in RING]
+        middles = [_middle(ring[i], ring[i - 1]) for i in range(4)]
         crossed = [i for i in range(4) if (ring[i] in inside) != (ring[i - 1] in inside)]
-        middles = [
-            tuple(p + q for p, q in zip(ring[i], ring[i - 1], strict=True)) for i in range(4)
-        ]
         if len(crossed) == 2:
-            yield middles[crossed[0]], middles[crossed[1]]
-        elif len(crossed) == 4:
-            yield from ((middles[i], middles[(i + 1) % 4]) for i in range(4) if ring[i] in inside)
+            first, second = crossed
+            yield middles[first], middles[second]
+        elif len(crossed) == 4:  # ambiguous: each inner corner is cut off
+            for i in range(4):
+                if ring[i] in inside:
+                    yield middles[i], middles[(i + 1) % 4]
+
+
+def _middle(one: Corner, other: Corner) -> Corner:
+    return tuple(p + q for p, q in zip(one, other, strict=True))
 
 
 def _largest_cut(polygon: NDArray[np.float64]) -> list[Triangle]:
@@ -109,7 +124,7 @@ def _largest_cut(polygon: NDArray[np.float64]) -> list[Triangle]:
         a, b, c = polygon[list(triangle)]
         return float(np.linalg.norm(np.cross(b - a, c - a)))
 
-    # rounded, so that equal cuts are not told apart by the last bit
+    # rounded, so that the last bit does not decide between equal cuts
     return max(_cuts(0, len(polygon) - 1), key=lambda cut: round(sum(map(area, cut)), 9))
 
 

@@ -1,5 +1,5 @@
-"""Made-up biomedical scenes with exact masks, for demos, tests and training `mini`. numpy and scipy
-only, seeded.
+"""Synthetic biomedical scenes with exact masks, for demos, tests and training `mini`. Seeded; uses
+numpy and scipy only.
 """
 
 from segscope.phantom.scans import clip, volume

@@ -1,4 +1,4 @@
-"""Smooth random fields: the raw material of shapes, textures, shading and motion."""
+"""Smooth random fields, from which shapes, textures, shading and motion are built."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def smooth(rng: np.random.Generator, shape: tuple[int, ...], cells: float) -> Ar
     """A random field of mean 0 and standard deviation 1 with about `cells` bumps along its longest
     axis.
 
-    Works in any number of axes by one small matrix product an axis, so it costs far less than
+    It takes one small matrix product per axis, in any number of axes, and so costs far less than
     filtering noise.
     """
     longest = max(shape)
@@ -37,10 +37,9 @@ def smooth(rng: np.random.Generator, shape: tuple[int, ...], cells: float) -> Ar
 
 
 def grid(shape: tuple[int, ...]) -> list[Array]:
-    """Coordinates of pixel centres, one array an axis, each broadcastable to `shape`."""
-    return list(
-        np.meshgrid(*[np.arange(s, dtype=np.float32) for s in shape], indexing="ij", sparse=True)
-    )
+    """Coordinates of pixel centres, one array per axis, each broadcastable to `shape`."""
+    axes = [np.arange(side, dtype=np.float32) for side in shape]
+    return list(np.meshgrid(*axes, indexing="ij", sparse=True))
 
 
 def warp(labels: NDArray, rng: np.random.Generator, cells: float, reach: float) -> NDArray:
@@ -49,10 +48,8 @@ def warp(labels: NDArray, rng: np.random.Generator, cells: float, reach: float) 
     """
     rows, columns = labels.shape[-2:]
     y, x = grid((rows, columns))
-    y = np.clip(np.rint(y + reach * smooth(rng, (rows, columns), cells)), 0, rows - 1).astype(
-        np.intp
-    )
-    x = np.clip(np.rint(x + reach * smooth(rng, (rows, columns), cells)), 0, columns - 1).astype(
-        np.intp
-    )
-    return labels[..., y, x]
+    bent_y = np.rint(y + reach * smooth(rng, (rows, columns), cells))
+    bent_x = np.rint(x + reach * smooth(rng, (rows, columns), cells))
+    nearest_y = np.clip(bent_y, 0, rows - 1).astype(np.intp)
+    nearest_x = np.clip(bent_x, 0, columns - 1).astype(np.intp)
+    return labels[..., nearest_y, nearest_x]

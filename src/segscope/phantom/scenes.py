@@ -1,8 +1,10 @@
-"""Images of label maps: intensity, texture, walls, shading, ground, speckle, shadow, blur, noise
-and colour.
+"""Images from label maps: intensity, texture, walls, shading, background, speckle, shadow, blur,
+noise and colour.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,11 @@ from scipy import ndimage
 from segscope.phantom.fields import grid, smooth, warp
 from segscope.phantom.shapes import FAMILIES, Planes
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 
 def _levels(rng: np.random.Generator, planes: Planes) -> tuple[Field, float]:
-    """Mean intensity of each pixel, and the smallest contrast to the ground that was allowed."""
+    """Mean intensity of each pixel, and the minimum contrast of objects to the background."""
     count = int(planes.max()) + 1
     ground = rng.uniform(0.15, 0.85)
     contrast = rng.uniform(0.1, 0.45)
@@ -35,15 +37,13 @@ def _levels(rng: np.random.Generator, planes: Planes) -> tuple[Field, float]:
 
 
 def _texture(rng: np.random.Generator, planes: Planes, contrast: float) -> Field:
-    """Texture that differs between the ground and objects, at a strength that leaves the contrast
-    readable.
-    """
+    """Texture that differs between background and objects, weak enough to preserve the contrast."""
     shape = planes.shape[1:]
     inside = planes[1] > 0
     out = np.zeros(shape, np.float32)
     for region, strength in ((inside, rng.uniform(0, 0.6)), (~inside, rng.uniform(0, 0.8))):
         pitch = np.exp(rng.uniform(np.log(6), np.log(70)))
-        field = smooth(rng, shape, pitch)
+        field: Field = smooth(rng, shape, pitch)
         style = rng.integers(4)
         if style == 1:
             field = np.abs(field) * 1.6 - 1.2
@@ -60,7 +60,7 @@ def _texture(rng: np.random.Generator, planes: Planes, contrast: float) -> Field
 
 
 def _walls(rng: np.random.Generator, planes: Planes, contrast: float) -> Field:
-    """Membranes, halos and doming: what follows the outline of objects."""
+    """Membranes, halos and doming along the outline of objects."""
     labels = planes[0].astype(np.int32)
     edge = np.zeros(labels.shape, bool)
     edge[1:] |= labels[1:] != labels[:-1]
@@ -92,7 +92,7 @@ def _walls(rng: np.random.Generator, planes: Planes, contrast: float) -> Field:
 
 
 def _ground(rng: np.random.Generator, shape: tuple[int, int], contrast: float) -> Field:
-    """Structures that are no target: large soft regions, lines, spots."""
+    """Structures of the background that are not objects: large soft regions, lines, spots."""
     out = np.zeros(shape, np.float32)
     if rng.random() < 0.5:
         field = smooth(rng, shape, rng.uniform(2, 8))
@@ -111,7 +111,7 @@ def _ground(rng: np.random.Generator, shape: tuple[int, int], contrast: float) -
 
 
 def _scan(rng: np.random.Generator, image: Field, contrast: float) -> Field:
-    """What the device does: bias, shadow, speckle, blur, noise, field of view, gamma."""
+    """Effects of the device: bias, shadow, speckle, blur, noise, field of view, gamma."""
     shape = image.shape
     if rng.random() < 0.4:
         image = image * (1 + rng.uniform(0, 0.25) * smooth(rng, shape, 2))
@@ -163,7 +163,8 @@ def scene(rng: np.random.Generator, size: int = 256) -> tuple[NDArray[np.uint8],
         size: rows and columns.
 
     Returns:
-        RGB (size, size, 3) and labels (2, size, size): plane 0 parts, plane 1 wholes; 0 is ground.
+        RGB (size, size, 3) and labels (2, size, size): plane 0 parts, plane 1 wholes; 0 is
+        background.
     """
     weights = np.array([weight for _, weight in FAMILIES])
     family = FAMILIES[rng.choice(len(FAMILIES), p=weights / weights.sum())][0]

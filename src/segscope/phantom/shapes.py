@@ -1,4 +1,4 @@
-"""Label maps: what lies where. Each family draws the objects of one kind of biomedical image.
+"""Label maps of objects. Each family draws the objects of one kind of biomedical image.
 
 A family takes a generator and a side length and returns two planes (2, side, side) uint16: plane 0
 holds the parts (nucleus, wall, cell), plane 1 the wholes that the parts make up (cell with its
@@ -139,7 +139,7 @@ def mosaic(rng: np.random.Generator, side: int) -> Planes:
     seeds = rng.uniform(-0.05, 1.05, (count, 2)) * side
     distance, nearest = cKDTree(seeds).query(at.reshape(-1, 2), k=2)
     labels = nearest[:, 0] + 1
-    gap = 0
+    gap = 0.0
     if rng.random() < 0.8:
         gap = rng.uniform(0.5, 5)
     labels[distance[:, 1] - distance[:, 0] < gap] = 0
@@ -158,9 +158,9 @@ def regions(rng: np.random.Generator, side: int) -> Planes:
     labels = np.zeros((side, side), np.int64)
     total = 0
     for k in range(1, count):
-        parts, found = ndimage.label(winner == k)
+        parts, number = ndimage.label(winner == k)
         labels += np.where(parts > 0, parts + total, 0)
-        total += found
+        total += number
     area = np.bincount(labels.ravel(), minlength=total + 1)
     labels[area[labels] < 40] = 0
     return _same(labels)

@@ -1,5 +1,5 @@
-"""Volumes of made-up bodies: organs, islands and tubes that begin, change, touch and end from slice
-to slice.
+"""Volumes of synthetic bodies: organs, islands and tubes that begin, change, touch and end from
+slice to slice.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ FAMILIES: tuple[tuple[Callable[[np.random.Generator, Shape], Labels], float], ..
 )
 
 
-def _look(rng: np.random.Generator, labels: Labels) -> NDArray[np.uint8]:
-    """Grey values 0 to 255: levels of bodies, textures, soft ground, blur, bias and noise, the same
-    on all slices.
+def _render(rng: np.random.Generator, labels: Labels) -> NDArray[np.uint8]:
+    """Grey values 0 to 255: levels of bodies, textures, soft background, blur, bias and noise, the
+    same on all slices.
     """
     shape = labels.shape
     count = int(labels.max()) + 1
@@ -125,8 +125,8 @@ def stack(
         shape: slices, rows, columns.
 
     Returns:
-        Grey values and labels, both of `shape`; 0 is ground. A label stays with its body through
-        all slices.
+        Grey values and labels, both of `shape`; 0 is background. A body has one label in all
+        slices.
 
     Example:
         >>> import numpy as np
@@ -138,4 +138,4 @@ def stack(
     weights = np.array([weight for _, weight in FAMILIES])
     family = FAMILIES[rng.choice(len(FAMILIES), p=weights / weights.sum())][0]
     labels = family(rng, shape)
-    return _look(rng, labels), labels
+    return _render(rng, labels), labels

@@ -33,7 +33,7 @@ from segscope.simulate.annotation_target import AnnotationTarget, Rng
 from segscope.simulate.frames import FrameRule
 from segscope.simulate.noise import Noise
 from segscope.simulate.options import check_options
-from segscope.simulate.plan_text import MAX_ROUNDS, Options, Step, format_step, parse_step
+from segscope.simulate.plan_text import MAX_ROUNDS, Options, PlanStep, format_step, parse_step
 
 Masks = NDArray[np.bool_]  # (frame, row, column)
 
@@ -115,7 +115,7 @@ class Plan:
         body, at, rule = text.partition("@")
         before, plus, after = body.partition("+")
         opening = parse_step(before)
-        corrections: Step | None
+        corrections: PlanStep | None
         if plus:
             corrections = _parse_corrections(opening, after, text)
         else:
@@ -233,7 +233,7 @@ class Plan:
         return frame
 
 
-def _parse_corrections(opening: Step, after: str, text: str) -> Step:
+def _parse_corrections(opening: PlanStep, after: str, text: str) -> PlanStep:
     """The step after "+"."""
     corrections = parse_step(after)
     if opening.rounds is not None:
@@ -243,7 +243,7 @@ def _parse_corrections(opening: Step, after: str, text: str) -> Step:
     return corrections
 
 
-def _repeat_opening(opening: Step, text: str) -> Step | None:
+def _repeat_opening(opening: PlanStep, text: str) -> PlanStep | None:
     """The corrections of a plan such as "clicks:5", or None."""
     if opening.rounds is None:
         return None
@@ -254,7 +254,7 @@ def _repeat_opening(opening: Step, text: str) -> Step | None:
     if opening.rounds == 1:
         return None
     options = tuple(item for item in opening.options if item[0] not in NOISE)
-    return Step(opening.name, opening.rounds - 1, options)
+    return PlanStep(opening.name, opening.rounds - 1, options)
 
 
 def _without_defaults(name: str, options: Iterable[tuple[str, Any]]) -> Options:

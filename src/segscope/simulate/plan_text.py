@@ -14,7 +14,7 @@ Options = tuple[tuple[str, Value], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """A name of the table of simulators, a number of rounds, and options."""
 
     name: str
@@ -22,7 +22,7 @@ class Step:
     options: Options
 
 
-def parse_step(text: str) -> Step:
+def parse_step(text: str) -> PlanStep:
     """The step of a text.
 
     A number is the simulator's own option of that kind, such as the number of points, or else the
@@ -52,7 +52,7 @@ def parse_step(text: str) -> Step:
             rounds = int(key)
         else:
             options.append((number_option, int(key)))
-    return Step(name, rounds, tuple(options))
+    return PlanStep(name, rounds, tuple(options))
 
 
 def format_step(name: str, options: Iterable[tuple[str, Value]], rounds: int | None = None) -> str:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -30,6 +29,7 @@ from segscope.serve.compat.nninteractive.client_prompts import (
     click_prompts,
     drawn_slices,
 )
+from segscope.serve.compat.nninteractive.packed_arrays import ClientArray
 from segscope.serve.errors import Expired, Full
 from segscope.serve.project.image_records import Image
 from segscope.serve.project.workspace import Workspace
@@ -155,7 +155,7 @@ class NnInteractiveService:
     # --- images ----------------------------------------------------------------------------------
 
     def set_image(
-        self, client: VolumeClient, array: NDArray[Any], spacing: Sequence[float] | None
+        self, client: VolumeClient, array: ClientArray, spacing: Sequence[float] | None
     ) -> None:
         """Begin the work on a volume (channel, a, b, c), of which the first channel is used.
 
@@ -186,7 +186,7 @@ class NnInteractiveService:
         client.pending = []
         client.command_counts = []
 
-    def _upload(self, volume: NDArray[Any], spacing: Sequence[float]) -> Image:
+    def _upload(self, volume: ClientArray, spacing: Sequence[float]) -> Image:
         import nibabel
 
         dtype = _storage_dtype(volume)
@@ -328,7 +328,7 @@ def _slice_axis(spacing: Sequence[float]) -> int:
     return 0
 
 
-def _storage_dtype(volume: NDArray[Any]) -> DTypeLike:
+def _storage_dtype(volume: ClientArray) -> DTypeLike:
     """The smallest type of NIfTI that holds a volume's numbers.
 
     Raises:

@@ -1,7 +1,8 @@
 """Context-dependent concepts: the figures of py_sod_metrics, and what is right where those are not.
 
-py_sod_metrics 1.6.2 asks for older numpy and scikit-image than the tests use, so its figures for 40 images are stored
-(data/py_sod_metrics.npz, made with `figures` below); where it is installed, 200 more are compared.
+py_sod_metrics 1.6.2 needs older numpy and scikit-image than the tests use, so its figures for 40
+images are stored (data/py_sod_metrics.npz, computed with `figures` below); where it is installed,
+200 more are compared.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ NAMES = (
 
 
 def image(seed, shape=None):
-    """A map or a mask (every other one) as uint8 from 0 to 255, and its truth, which is never empty."""
+    """A map or a mask (every other one) as uint8 from 0 to 255, and its truth, which is never
+    empty.
+    """
     rng = np.random.default_rng(seed)
     shape = shape or tuple(rng.integers(6, 40, 2).tolist())
     smooth = ndimage.gaussian_filter(rng.normal(size=shape), 2)
@@ -107,7 +110,7 @@ def test_nothing_to_find_is_not_good_but_unknown():
 
 
 def test_a_complete_miss_scores_nothing():
-    """py_sod_metrics gives S 0.45 and E 0.25, because everything lies at or above a threshold of 0."""
+    """py_sod_metrics gives S 0.45 and E 0.25, as everything is at or above a threshold of 0."""
     truth = np.zeros((10, 10), bool)
     truth[:3] = True
     values = score(np.zeros((10, 10)), truth, metrics=(*NAMES, "ber")).values
