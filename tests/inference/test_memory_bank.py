@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from segscope.inference.memory_bank import Step, build_bank
+from segscope.inference.memory_bank import TrackingStep, build_bank
 from segscope.memory import Fifo, Past, SelfSorting
 from segscope.models.engine import Memory
 
@@ -42,7 +42,7 @@ def frames(pairs: Any) -> list[tuple[int, int]]:
 def test_anchors_count_from_both_sides_and_the_last_frames_by_distance(direction: int) -> None:
     at = [10 + direction * offset for offset in range(-10, 11)]  # at[10] is the current frame
     memories = Memories({at[5], at[12]}, {at[6], at[7], at[8], at[9]})
-    bank = build_bank(ENGINE, memories, Step(at[10], direction, 50), Fifo())
+    bank = build_bank(ENGINE, memories, TrackingStep(at[10], direction, 50), Fifo())
     anchors = sorted([at[5], at[12]])
     assert frames(bank.maps) == [
         *((0, frame) for frame in anchors),
@@ -57,7 +57,7 @@ def test_anchors_count_from_both_sides_and_the_last_frames_by_distance(direction
 
 def test_pointers_reach_no_further_than_the_stack_is_long() -> None:
     memories = Memories({0}, {1, 2})
-    bank = build_bank(ENGINE, memories, Step(3, 1, 3), Fifo())
+    bank = build_bank(ENGINE, memories, TrackingStep(3, 1, 3), Fifo())
     assert bank.longest == 3
     assert frames(bank.pointers) == [(3, 0), (1, 2), (2, 1)]
 
@@ -65,6 +65,6 @@ def test_pointers_reach_no_further_than_the_stack_is_long() -> None:
 def test_a_set_of_images_has_pointers_of_prompted_ones_only() -> None:
     memories = Memories({0}, {1, 2, 3})
     policy = SelfSorting("set", ordered=False)
-    bank = build_bank(ENGINE, memories, Step(4, 1, 50), policy)
+    bank = build_bank(ENGINE, memories, TrackingStep(4, 1, 50), policy)
     assert frames(bank.pointers) == [(4, 0)]
     assert len(bank.maps) == 4

@@ -114,7 +114,7 @@ class Crop:
 
     def cut(self, frame: NDArray[np.generic]) -> NDArray[np.generic]:
         """The crop's part of an array (row, column, ...)."""
-        part = frame[self.rows, self.columns]
+        part = frame[self.y0 : self.y1, self.x0 : self.x1]
         if self.mirrored:
             return part[:, ::-1].copy()
         return part

@@ -15,7 +15,7 @@ from segscope.models.engine import Engine, Features
 LEAST_ENTRIES = 4  # stay in the cache, however large they are
 
 
-class Frames(Protocol):
+class RenderedFrames(Protocol):
     """Frames as the network sees them: (row, column, 3) uint8 each."""
 
     def __len__(self) -> int: ...
@@ -34,7 +34,7 @@ class EncodedFrames:
     """
 
     def __init__(
-        self, engine: Engine, frames: Frames, *, video: bool, limit_bytes: int = 64 * 2**20
+        self, engine: Engine, frames: RenderedFrames, *, video: bool, limit_bytes: int = 64 * 2**20
     ) -> None:
         self.engine = engine
         self.frames = frames

@@ -19,7 +19,7 @@ from segscope.models.engine import ABSENT, NO_PROMPT, Bank, Decoded, Engine, Fea
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrackingStep:
     """One step of tracking.
 
     Attributes:
@@ -59,7 +59,9 @@ class ObjectMemories(Protocol):
         """The memory of a frame; with `pointer_only` its map may be anything."""
 
 
-def build_bank(engine: Engine, memories: ObjectMemories, step: Step, policy: MemoryPolicy) -> Bank:
+def build_bank(
+    engine: Engine, memories: ObjectMemories, step: TrackingStep, policy: MemoryPolicy
+) -> Bank:
     """What tracking of one object attends to on a frame."""
     places = engine.memory_frames - 1
     anchors = sorted(memories.anchors)

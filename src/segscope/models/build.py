@@ -149,11 +149,12 @@ def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
 
 
 def align(model: nn.Module) -> nn.Module:
-    """Copy weights that do not begin at a multiple of 64 bytes, as everything does that torch allocates.
+    """Copy weights that do not begin at a multiple of 64 bytes, as everything does that torch
+    allocates.
 
-    A weight file is mapped into memory, so the names of tensors and the length of its header decide where they lie.
-    MKL's products of a matrix with a vector depend on that in the last bits: without this, two files of the same
-    weights give slightly different logits.
+    A weight file is mapped into memory, so the names of tensors and the length of its header decide
+    where they lie. MKL's products of a matrix with a vector depend on that in the last bits:
+    without this, two files of the same weights give slightly different logits.
     """
     for item in (*model.parameters(), *model.buffers()):
         if item.data_ptr() % ALIGNMENT:

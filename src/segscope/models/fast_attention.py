@@ -52,11 +52,13 @@ def lighten(model: nn.Module) -> nn.Module:
 
 
 def contiguous_inputs(model: nn.Module) -> nn.Module:
-    """Let linear layers work on contiguous tensors, so that training does not change which product torch computes.
+    """Let linear layers work on contiguous tensors, so that training does not change which product
+    torch computes.
 
-    For a tensor that is not contiguous torch takes one matrix product where the layer's weights ask for gradients, and
-    a batch of products where they do not. The two may differ in the last bits, and then a network that was just trained
-    does not answer like the same network loaded from its file.
+    For a tensor that is not contiguous torch takes one matrix product where the layer's weights ask
+    for gradients, and a batch of products where they do not. The two may differ in the last bits,
+    and then a network that was just trained does not answer like the same network loaded from its
+    file.
     """
     for module in model.modules():
         if type(module) is nn.Linear:

@@ -176,11 +176,13 @@ class Sam2Engine:
         prompts = self.answer_rule.prepare(prompts)
         if conditioned is None:
             conditioned = self.unconditioned(features).expand(len(prompts), -1, -1, -1)
-        parts: list[Decoded | None] = [None] * len(prompts)
-        shapes = (
+        groups = _groups(
             (len(prompt.points), prompt.box is None, prompt.previous is None) for prompt in prompts
         )
-        for members in _groups(shapes):
+        if len(groups) == 1:
+            return self._decode_batch(features, prompts, multimask, conditioned[groups[0]])
+        parts: list[Decoded | None] = [None] * len(prompts)
+        for members in groups:
             batch = [prompts[i] for i in members]
             decoded = self._decode_batch(features, batch, multimask, conditioned[members])
             for row, i in enumerate(members):

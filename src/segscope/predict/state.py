@@ -14,7 +14,7 @@ from torch import Tensor
 from segscope.inference.constants import GIVEN
 from segscope.inference.crop import Crop
 from segscope.inference.encoded_frames import EncodedFrames
-from segscope.inference.memory_bank import Step, build_bank
+from segscope.inference.memory_bank import TrackingStep, build_bank
 from segscope.masks import FrameMask, decode_runs, encode_runs
 from segscope.memory import MemoryPolicy, Past
 from segscope.memory.tensor_store import TensorStore
@@ -172,7 +172,7 @@ class InferenceState:
             anchors: the prompted frames that count; all of them take part in the maps, those
                 already passed in the pointers.
         """
-        step = Step(frame, -1 if reverse else 1, len(self.stack))
+        step = TrackingStep(frame, -1 if reverse else 1, len(self.stack))
         memories = TrackMemories(self, track, step, anchors)
         return build_bank(self.engine, memories, step, self.policy)
 
@@ -211,7 +211,7 @@ class TrackMemories:
     """
 
     def __init__(
-        self, state: InferenceState, track: ObjectState, step: Step, anchors: frozenset[int]
+        self, state: InferenceState, track: ObjectState, step: TrackingStep, anchors: frozenset[int]
     ) -> None:
         self.state = state
         self.track = track

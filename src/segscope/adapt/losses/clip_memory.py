@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from segscope.inference.memory_bank import Step, build_bank, decode_tracked
+from segscope.inference.memory_bank import TrackingStep, build_bank, decode_tracked
 from segscope.memory import Fifo, Past
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
 
@@ -100,7 +100,7 @@ class ClipMemory:
     def banks(self, frame: int, step: int) -> list[Bank]:
         """What each object's tracking attends to on a frame that is reached in direction `step`."""
         count = len(next(iter(self.anchors.values())))
-        at = Step(frame, step, self.length)
+        at = TrackingStep(frame, step, self.length)
         return [build_bank(self.engine, _OfObject(self, k, step), at, Fifo()) for k in range(count)]
 
 
