@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from xml.etree.ElementTree import Element
 
 from segscope.catalogue import identify, xmlsafe
-from segscope.catalogue.record import DATE, Arxiv, Author, Origin, Record, Venue, with_origin
+from segscope.catalogue.record import DATE, Arxiv, Author, Origin, PaperRecord, Venue, with_origin
 from segscope.errors import ReadError
 
 _CATEGORY = re.compile(r"[a-z-]+(\.[A-Za-z-]+)?")
@@ -54,7 +54,7 @@ class Addresses:
 class FeedResponse:
     """A record from a feed, and its abstract, which is searched for tags and never stored."""
 
-    record: Record
+    record: PaperRecord
     abstract: str = ""
     withdrawn: bool = False
 
@@ -128,9 +128,9 @@ def _arxiv_facts(entry: Element, address: str, identifier: str) -> Arxiv:
     return Arxiv(identifier, version, primary, tuple(categories))
 
 
-def _build_record(identifier: str, values: Mapping[str, Any], source: str, day: str) -> Record:
+def _build_record(identifier: str, values: Mapping[str, Any], source: str, day: str) -> PaperRecord:
     known = {name: value for name, value in values.items() if value}
-    record = Record(identifier, known.get("title") or "(without title)")
+    record = PaperRecord(identifier, known.get("title") or "(without title)")
     return with_origin(record, Origin(source, day), **known)
 
 
@@ -149,7 +149,7 @@ def crossref_by_doi(base: str, doi: str) -> str:
     return f"{base}/{quote(doi, safe='')}"
 
 
-def crossref_by_title(base: str, record: Record) -> str:
+def crossref_by_title(base: str, record: PaperRecord) -> str:
     """Address of a query for the works whose titles fit best."""
     words = f"{record.title} {record.first}".strip()
     return f"{base}?{urlencode({'query.bibliographic': words, 'rows': 3})}"
@@ -220,7 +220,7 @@ def _date_from_parts(parts: Any) -> str:
 # --- PubMed --------------------------------------------------------------------------------------
 
 
-def pubmed_search(base: str, record: Record) -> str:
+def pubmed_search(base: str, record: PaperRecord) -> str:
     """Address of a query for the ids of a work: by DOI, else by title."""
     words = re.sub(r"[^\w\s-]", " ", record.title)
     if record.doi:

@@ -59,7 +59,7 @@ class MetricSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedComparison:
     """The first model minus the second, on the answers that both gave.
 
     Attributes:
@@ -138,7 +138,7 @@ def compare(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Comparison:
+) -> PairedComparison:
     """Compare two models on the same cases, objects and prompts.
 
     Args:
@@ -149,7 +149,7 @@ def compare(
     keys = [key for key in first if key in second]
     differences = np.array([first[key] - second[key] for key in keys], float)
     means, n = _group_means(differences, [groups[key] for key in keys])
-    return Comparison(
+    return PairedComparison(
         n_pairs=n,
         n_left_out=len({*first, *second}) - n,
         n_groups=len(means),
@@ -159,7 +159,7 @@ def compare(
     )
 
 
-def correct_family(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def correct_family(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
     """The same comparisons with `p_holm`, taken as one family."""
     adjusted = holm([comparison.p for comparison in comparisons])
     return tuple(
