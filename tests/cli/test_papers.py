@@ -116,7 +116,7 @@ def test_check_finds_what_does_not_agree(
     (own_folder / "overrides.toml").write_text('["arxiv:2304.99999"]\ndate = "2023-01"\n')
     text = said(["check"], capsys, code=1)
     assert "duplicate: " in text
-    assert "no modality is called smell" in text
+    assert "unknown modality smell" in text
     assert "override: arxiv:2304.99999" in text
 
 

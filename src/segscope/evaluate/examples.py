@@ -24,7 +24,7 @@ from segscope.evaluate.case_runner import (
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Volume, roll_out
-from segscope.evaluate.rows import metrics_of
+from segscope.evaluate.rows import metrics_of, select, select_plain
 from segscope.evaluate.run import Load
 from segscope.io.datasets.reading import DataSet, read_image
 from segscope.models.engine import Engine
@@ -95,14 +95,9 @@ def _first_prompts(protocol: Protocol) -> list[str]:
 
 def _rank_rows(last: Sequence[Row], dataset: str, model: str, protocol: Protocol) -> list[Row]:
     """Scored rows of the first prompt of a data set and model, worst first."""
-    columns = (dataset, model, "none", "predicted")
     first = {kind: _first_plan(protocol, kind) for kind in KINDS}
-    rows = []
-    for row in last:
-        if (row["dataset"], row["model"], row["degrade"], row["choose"]) != columns:
-            continue
-        if row["prompt"] in (first[row["kind"]], NO_PROMPT):
-            rows.append(row)
+    plain = select(select_plain(last), dataset=dataset, model=model)
+    rows = [row for row in plain if row["prompt"] in (first[row["kind"]], NO_PROMPT)]
     if not rows:
         return []
     metric = metrics_of(rows)[0]
