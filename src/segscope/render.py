@@ -52,24 +52,28 @@ EXPECTED_WINDOW = (
 
 Mix = tuple[tuple[float, float, float], ...]
 
-IDENTITY: Mix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-GREY: Mix = ((1.0, 1.0, 1.0),)
+RED = (1.0, 0.0, 0.0)
+GREEN = (0.0, 1.0, 0.0)
+BLUE = (0.0, 0.0, 1.0)
+WHITE = (1.0, 1.0, 1.0)
+MAGENTA = (1.0, 0.0, 1.0)
+LIGHT_GREY = (0.6, 0.6, 0.6)
+CYAN_70 = (0.0, 0.7, 0.7)
+MAGENTA_70 = (0.7, 0.0, 0.7)
+YELLOW_70 = (0.7, 0.7, 0.0)
+
+IDENTITY: Mix = (RED, GREEN, BLUE)
+GREY: Mix = (WHITE,)
 MIXES: Mapping[int, Mix] = {
-    # (red, green, blue) of channels that are not colours; distinguishable for most people
+    # of channels that are not colours; distinguishable for most people
     1: GREY,
-    2: ((0.0, 1.0, 0.0), (1.0, 0.0, 1.0)),
+    2: (GREEN, MAGENTA),
     3: IDENTITY,
-    4: ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.6, 0.6, 0.6)),
-    5: ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.7, 0.7), (0.7, 0.0, 0.7)),
-    6: (
-        (0.0, 0.0, 1.0),
-        (0.0, 1.0, 0.0),
-        (1.0, 0.0, 0.0),
-        (0.0, 0.7, 0.7),
-        (0.7, 0.0, 0.7),
-        (0.7, 0.7, 0.0),
-    ),
+    4: (BLUE, GREEN, RED, LIGHT_GREY),
+    5: (BLUE, GREEN, RED, CYAN_70, MAGENTA_70),
+    6: (BLUE, GREEN, RED, CYAN_70, MAGENTA_70, YELLOW_70),
 }
+"""(red, green, blue) weights by number of channels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ def _without_disputed(records: Sequence[PaperRecord], report: Merging) -> list[P
         titles = " and ".join(sorted({repr(record.title[:70]) for record in claimants}))
         report.findings.append(
             CatalogueFinding(
-                "disputed identifier", identifier, f"claimed by {titles}; given to none"
+                "disputed identifier", identifier, f"claimed by {titles}; removed from all"
             )
         )
     return [without_identifier(record, disputed) for record in records]
@@ -205,7 +205,7 @@ def _id_order(identifier: str) -> tuple[bool, bool, str]:
 
 
 def filled(record: PaperRecord, other: PaperRecord) -> PaperRecord:
-    """The record, with missing values taken from the other."""
+    """The record, with missing values filled from the other."""
     return _merge_values(record, other, lambda current, _new: current is None)
 
 
@@ -283,5 +283,5 @@ def near(works: Sequence[PaperRecord]) -> list[CatalogueFinding]:
 
 def _possible_duplicate(one: PaperRecord, other: PaperRecord) -> CatalogueFinding:
     both = " and ".join(f"{each.title[:60]!r} ({each.byline})" for each in (one, other))
-    message = f"{both} may be the same work; both are kept"
+    message = f"{both} may be the same work; both stay"
     return CatalogueFinding("possible duplicate", f"{one.id} {other.id}", message)

@@ -106,7 +106,7 @@ def _rank_rows(last: Sequence[Row], dataset: str, model: str, protocol: Protocol
 
 
 def _first_plan(protocol: Protocol, kind: Kind) -> str:
-    """The first prompt of a kind of stack that is given on objects; "" without any."""
+    """The first plan of a kind of stack that prompts objects; "" without any."""
     for plan in protocol.setting(kind).prompts:
         if plan.opening != "everything":
             return str(plan)

@@ -160,7 +160,7 @@ def compare(
 
 
 def correct_family(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
-    """The same comparisons with `p_holm`, taken as one family."""
+    """The same comparisons with `p_holm`, corrected as one family."""
     adjusted = holm([comparison.p for comparison in comparisons])
     return tuple(
         replace(one, p_holm=float(p)) for one, p in zip(comparisons, adjusted, strict=True)
