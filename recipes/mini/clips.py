@@ -1,4 +1,6 @@
-"""Short sequences for the memory stage: slices and frames of real stacks, and stills set in motion."""
+"""Short sequences for the memory stage: slices and frames of real stacks, and stills set in
+motion.
+"""
 
 from __future__ import annotations
 

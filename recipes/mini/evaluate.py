@@ -26,8 +26,10 @@ from segscope.inference.crop import Crop
 from segscope.models.mini import GATE_IOU, build_mini
 from segscope.simulate.clicks import corrective_click
 
-UNSEEN = ("blood_wbc", "ct_lesions", "em_drosophila_vnc", "medscribble_dev", "mri_cardiac_acdc", "photo_foot_ulcer",
-          "us_breast_stu", "video_known_motion", "video_phase_contrast_t98g")  # fmt: skip
+UNSEEN = (
+    "blood_wbc", "ct_lesions", "em_drosophila_vnc", "medscribble_dev", "mri_cardiac_acdc",
+    "photo_foot_ulcer", "us_breast_stu", "video_known_motion", "video_phase_contrast_t98g",
+)  # fmt: skip
 CASES = Path(__file__).with_name("cases.json")
 
 

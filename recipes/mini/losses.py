@@ -21,7 +21,9 @@ def mask_loss(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def true_iou(logits: Tensor, truth: Tensor, outside: Tensor) -> Tensor:
-    """IoU (O, M) of the masks with the whole object, its part outside the window counted as missed."""
+    """IoU (O, M) of the masks with the whole object, its part outside the window counted as
+    missed.
+    """
     answer = logits > 0
     truth = truth[:, None]
     both = (answer & truth).sum((-2, -1)).float()

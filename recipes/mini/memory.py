@@ -29,8 +29,11 @@ from train import upsample
 from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
 from segscope.models.mini_prompts import MiniPrompts
 
-PARTS = ("memory_attention", "memory_encoder", "object_pointer_proj", "temporal_positional_encoding_projection_layer",
-         "track_prior", "track_branch", "track_decoder", "track_presence")  # fmt: skip
+PARTS = (
+    "memory_attention", "memory_encoder", "object_pointer_proj",
+    "temporal_positional_encoding_projection_layer", "track_prior", "track_branch", "track_decoder",
+    "track_presence",
+)  # fmt: skip
 ABSENT = -32.0
 SINGLE = (
     "memory_temporal_positional_encoding",
@@ -56,7 +59,9 @@ class Remembered:
 
 
 def start_near_identity(model: MiniModel, coarse: Tensor) -> None:
-    """Let memory attention begin as (almost) the identity on (N, WIDTH, row, column) maps `coarse`."""
+    """Let memory attention begin as (almost) the identity on (N, WIDTH, row, column) maps
+    `coarse`.
+    """
     for layer, sharp in zip(model.memory_attention.layers, (3.5, 2.5), strict=True):
         for part in (layer.self_attn.o_proj, layer.cross_attn_image.o_proj, layer.linear2):
             nn.init.normal_(part.weight, std=0.02)
@@ -154,7 +159,9 @@ def remember(
     here: Tensor,
     prompted: bool,
 ) -> Remembered:
-    """Memory of a frame from (O, row, column) low-resolution logits, mask tokens and presence (O,)."""
+    """Memory of a frame from (O, row, column) low-resolution logits, mask tokens and presence
+    (O,).
+    """
     full = F.interpolate(
         logits[:, None], (model.image_size,) * 2, mode="bilinear", align_corners=False
     )

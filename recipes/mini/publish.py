@@ -49,7 +49,8 @@ def main() -> None:
     model = build_mini()
     model.load_state_dict({k: v.float() for k, v in load_file(given.out).items()})
     print(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {given.out.stat().st_size / 1e6:.2f} MB"
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+        f"{given.out.stat().st_size / 1e6:.2f} MB"
     )
 
 

@@ -73,7 +73,7 @@ def images(folder: Path) -> DataSet:
 def data(images: DataSet) -> Data:
     """The bodies of eight images to train on, and of two of these to validate on; all of them without truth too."""
     found = gather([images], Choice(labels=("large body",)), 256, empty=True)
-    bare = tuple(replace(item, things=(), labelled=False) for item in found.train.items)
+    bare = tuple(replace(item, objects=(), labelled=False) for item in found.train.items)
     val, unlabelled = (
         replace(found.train, items=found.train.items[:2]),
         replace(found.train, items=bare),

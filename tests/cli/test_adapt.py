@@ -172,7 +172,7 @@ def test_wrong_requests_are_refused_before_training(
     assert "holds a finished run" in ends(command(folder, tiny_checkpoint, adapted))
     assert "finished" in ends(command(folder, tiny_checkpoint, adapted, "--resume"))
     assert "holds no run" in ends([*usual, "--resume"])
-    assert "is an adaptation itself" in ends(command(folder, adapted, out))
+    assert "is already an adaptation" in ends(command(folder, adapted, out))
     assert "expected a value like" in ends([*usual, "--set", "prompts=perhaps"])
     assert "setting of decoder" in ends([*usual, "--set", "rank=8"])
     assert "prompt simulator" in ends([*usual, "--prompt", "boks"])

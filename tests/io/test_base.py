@@ -37,7 +37,7 @@ class TestBombs:
         with pytest.raises(ReadError):
             io.read(tmp_path / "bomb.npz")
 
-    def test_a_image_bomb_is_refused(self, tmp_path: Path) -> None:
+    def test_an_image_bomb_is_refused(self, tmp_path: Path) -> None:
         Image.new("1", (12000, 12000)).save(tmp_path / "bomb.png")
         with pytest.raises(ReadError, match="pixels"):
             io.read(tmp_path / "bomb.png")

@@ -107,7 +107,7 @@ class TestValues:
 
 
 class TestAxes:
-    def test_one_slice_is_a_image(self, tmp_path: Path) -> None:
+    def test_one_slice_is_an_image(self, tmp_path: Path) -> None:
         for data in (DATA[..., 0], DATA[..., :1]):
             stack = io.read(make(tmp_path / "a.nii", data))
             assert (stack.kind, stack.source.shape) == ("image", (1, 6, 7))
@@ -273,7 +273,7 @@ class TestMasks:
         with pytest.raises(ReadError, match="whole numbers"):
             io.read_masks(make(tmp_path / "a.nii", DATA.astype(np.float32) / 7))
 
-    def test_a_image_wider_than_a_first_version_header_takes_the_second(
+    def test_an_image_wider_than_a_first_version_header_takes_the_second(
         self, tmp_path: Path
     ) -> None:
         io.write(Masks((1, 2, 40000), {}, {}), tmp_path / "m.nii")

@@ -40,7 +40,8 @@ def entries(
 
 
 def test_of_four_entries_the_three_that_differ_most_stay() -> None:
-    # 1 - cos: 12 1.0, 13 0.2, 14 0.4, 23 0.4, 24 0.2, 34 0.04; totals 1.6, 1.6, 0.64, 0.64: of equals the nearer stays
+    # 1 - cos: 12 1.0, 13 0.2, 14 0.4, 23 0.4, 24 0.2, 34 0.04; totals 1.6, 1.6, 0.64, 0.64: of
+    # equals the nearer stays
     kept = SelfSorting(size=3).bank(entries(VECTORS))
     assert [item.distance for item in kept] == [1, 2, 3]
     assert [item.distance for item in SelfSorting(size=2).bank(entries(VECTORS))] == [1, 2]
@@ -64,7 +65,9 @@ def test_the_released_rule_replaces_as_by_hand() -> None:
 
 
 def test_the_order_of_a_set_counts_for_the_released_rule_only() -> None:
-    """The report on order: of six images in all 720 orders, how many different banks of three come out."""
+    """The report on order: of six images in all 720 orders, how many different banks of three come
+    out.
+    """
     rng = np.random.default_rng(3)
     vectors = [tuple(row) for row in np.abs(rng.normal(size=(6, 4))).tolist()]
     banks: dict[str, set[frozenset[tuple[float, ...]]]] = {"total": set(), "pairs": set()}

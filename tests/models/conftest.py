@@ -1,4 +1,6 @@
-"""Small networks in the layout of official checkpoints, with weights that depend only on names and shapes."""
+"""Small networks in the layout of official checkpoints, with weights that depend only on names and
+shapes.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ _BACK = {  # from the names of transformers' modules to official ones, in this o
 
 
 def to_official(family: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A module's state dict under the names of the official release: the reverse of what is tested."""
+    """A module's state dict under the names of the official release: the reverse of what is
+    tested.
+    """
     found: dict[str, Tensor] = {}
     for key, value in state.items():
         if key == "prompt_encoder.point_embed.weight":

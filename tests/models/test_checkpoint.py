@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from segscope.errors import CheckpointError, UnknownName, WriteError
 from segscope.models import weight_files
 from segscope.models.build import TEST_SIZE, build, fill
-from segscope.models.checkpoint import network, read, recognise, save
+from segscope.models.checkpoint import network, read, save
 from segscope.models.key_renaming import rename
 from segscope.models.model_cards import card
+from segscope.models.recognise import recognise
 
 FAMILIES = ("sam", "sam2", "edgetam")
 TABLES = (
@@ -34,7 +35,8 @@ def write(path: Path, content: object, **options: object) -> Path:
     return path
 
 
-# --- building -------------------------------------------------------------------------------------------------------
+# --- building
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "sam3"])
@@ -64,7 +66,8 @@ def test_an_input_size_must_fit_the_encoder() -> None:
         build("sam2", "tiny", 500)
 
 
-# --- official files -------------------------------------------------------------------------------------------------
+# --- official files
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("table", "family", "size", "version"), TABLES)
@@ -176,7 +179,8 @@ def test_the_card_of_a_released_file(
     assert (found.card.name, found.card.input_size) == (name, side)
 
 
-# --- our files and transformers' folders ----------------------------------------------------------------------------
+# --- our files and transformers' folders
+# ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "sam3"])
@@ -240,7 +244,8 @@ def test_a_file_and_its_metadata_must_agree(official, tmp_path: Path) -> None:
         read(tmp_path / "a.safetensors")
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- what is refused
+# ------------------------------------------------------------------------------------------------
 
 
 class Bomb:

@@ -113,7 +113,8 @@ def test_mini_comes_with_the_package() -> None:
     assert engine.decode(features, [CLICK], multimask=True).logits.shape[:2] == (1, 3)
 
 
-# --- segscope models ------------------------------------------------------------------------------------------------
+# --- segscope models
+# ------------------------------------------------------------------------------------------------
 
 
 def test_the_list_names_every_card(capsys: pytest.CaptureFixture[str]) -> None:

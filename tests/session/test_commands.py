@@ -31,7 +31,7 @@ from segscope.session.commands import (
     Replace,
     entry_from_json,
 )
-from segscope.session.log_entry import Command, Redo, Undo
+from segscope.session.log_entry import Redo, SessionCommand, Undo
 from segscope.stack import Stack
 from segscope.wire import prompt_to_json
 
@@ -219,7 +219,7 @@ def test_a_propagation_that_was_cancelled_at_once_replays(
     assert same(resumed(log, clip, sam2), masks)
 
 
-EXAMPLES: tuple[Command, ...] = (
+EXAMPLES: tuple[SessionCommand, ...] = (
     Add((CLICK, DISC, Scribble(((1.5, 2), (3, 4)), 1, 2, False, 5), MaskPrompt(np.eye(3) > 0))),
     Replace(1, 2, (Point(3, 4, 1, 2, False),)),
     Choose(0, 1, 2),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CliCommand:
     """One entry of `segscope --help`.
 
     Attributes:
@@ -22,18 +22,18 @@ class Command:
 
 
 COMMANDS = (
-    Command("segment", takes_prompts=True),
-    Command("everything"),
-    Command("adapt"),
-    Command("compare"),
-    Command("annotate"),
-    Command("serve"),
-    Command("evaluate"),
-    Command("models", group="Models"),
-    Command("data", group="Data sets"),
-    Command("papers", group="Papers"),
-    Command("demo"),
-    Command("doctor"),
-    Command("bench"),
+    CliCommand("segment", takes_prompts=True),
+    CliCommand("everything"),
+    CliCommand("adapt"),
+    CliCommand("compare"),
+    CliCommand("annotate"),
+    CliCommand("serve"),
+    CliCommand("evaluate"),
+    CliCommand("models", group="Models"),
+    CliCommand("data", group="Data sets"),
+    CliCommand("papers", group="Papers"),
+    CliCommand("demo"),
+    CliCommand("doctor"),
+    CliCommand("bench"),
 )
 """In the order of `segscope --help`; `app.py` builds the program from it."""

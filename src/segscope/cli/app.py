@@ -13,7 +13,7 @@ from types import FrameType
 import typer
 import typer.core
 
-from segscope.cli import COMMANDS, Command, console
+from segscope.cli import COMMANDS, CliCommand, console
 from segscope.cli.prompt_options import OrderedCommand
 from segscope.errors import SegscopeError
 
@@ -45,7 +45,7 @@ def _root(
         typer.echo(context.get_help())
 
 
-def _register(command: Command) -> None:
+def _register(command: CliCommand) -> None:
     module = import_module(f"segscope.cli.{command.name}")
     if command.group:
         names = [entry.name or entry.callback.__name__ for entry in module.app.registered_commands]

@@ -82,7 +82,7 @@ class EngineFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TransformersComparison:
     """Milliseconds for tracking one frame, here and in transformers, and their ratios."""
 
     network: str
@@ -137,7 +137,7 @@ def measure_engine(options: EngineOptions, frames: int, side: int, *, quiet: boo
     )
 
 
-def measure_transformers(frames: int, rounds: int, *, quiet: bool) -> Comparison:
+def measure_transformers(frames: int, rounds: int, *, quiet: bool) -> TransformersComparison:
     """Track with two equal networks in turn, so that other load on the machine affects both."""
     from segscope.cli import bench_timings
     from segscope.models.build import build
@@ -159,7 +159,7 @@ def measure_transformers(frames: int, rounds: int, *, quiet: bool) -> Comparison
             fifo_s.append(bench_timings.time_tracking(engine, stack, 1))
             pruned_s.append(bench_timings.time_tracking(engine, stack, 1, "pruned"))
             advance(number + 1, rounds)
-    return Comparison(
+    return TransformersComparison(
         network="sam2.1-tiny, random weights, 512 px, cpu",
         transformers_ms=_milliseconds(min(theirs_s)),
         fifo_ms=_milliseconds(min(fifo_s)),
@@ -190,7 +190,7 @@ def print_figures(figures: EngineFigures, machine: Machine) -> None:
     console.print_line(f"  peak memory             {figures.peak_mib:8d} MiB")
 
 
-def print_comparison(both: Comparison) -> None:
+def print_comparison(both: TransformersComparison) -> None:
     """The comparison for people."""
     console.print_line(f"track one frame with {both.network}")
     console.print_line(f"  transformers' session   {both.transformers_ms:8.1f} ms")

@@ -6,15 +6,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote, urlencode
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .http import Http
 from .session import RemoteSession
-from .types import ImageInfo, JsonObject
+from .types import Array, ImageInfo, JsonObject
 
 _LONGEST_NAME = 100
 
@@ -84,7 +83,7 @@ class Client:
         """One image."""
         return ImageInfo.from_json(self.http.json("GET", f"/v1/images/{quote(image_id)}"))
 
-    def refer(self, path: str, root: int = 0, **choice: Any) -> ImageInfo:
+    def refer(self, path: str, root: int = 0, **choice: str | int | None) -> ImageInfo:
         """An image below a root of the server, by its path relative to the root.
 
         Args:
@@ -121,10 +120,10 @@ class Client:
 
     def upload_array(
         self,
-        array: NDArray[Any],
+        array: Array,
         *,
         spacing_zyx_mm: Sequence[float] | None = None,
-        affine: NDArray[Any] | None = None,
+        affine: Array | None = None,
         name: str = "image",
     ) -> ImageInfo:
         """Upload an array (row, column[, colour]) or (frame, row, column[, colour]).
@@ -146,18 +145,18 @@ class Client:
             np.savez_compressed(path, allow_pickle=False, **arrays)
             return self.upload(path)
 
-    def frame(self, image_id: str, frame: int, axis: int = 0) -> NDArray[Any]:
+    def frame(self, image_id: str, frame: int, axis: int = 0) -> Array:
         """Stored numbers of a frame."""
         return self.http.array(f"/v1/images/{quote(image_id)}/raw/{frame}?axis={axis}")
 
-    def volume(self, image_id: str, step: int = 1) -> NDArray[Any]:
+    def volume(self, image_id: str, step: int = 1) -> Array:
         """Stored numbers of the whole stack, every `step`-th along each axis."""
         return self.http.array(f"/v1/images/{quote(image_id)}/volume?step={step}")
 
     # --- sessions --------------------------------------------------------------------------------
 
     def open(
-        self, image_id: str, *, annotator: str = "", take_over: bool = False, **options: Any
+        self, image_id: str, *, annotator: str = "", take_over: bool = False, **options: object
     ) -> RemoteSession:
         """Open the annotator's session on an image; see docs/annotate.md for the options."""
         body = {"image_id": image_id, "annotator": annotator, "take_over": take_over, **options}

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import numpy as np
-from numpy.typing import NDArray
+
+from .types import Array, JsonObject
 
 Headers = Mapping[str, str]
 MAX_IDLE_S = 3.0
@@ -117,14 +118,14 @@ class Http:
         _, content = self.request("POST", path, form, headers)
         return json.loads(content)
 
-    def array(self, path: str) -> NDArray[Any]:
+    def array(self, path: str) -> Array:
         """The array of a response."""
         headers, data = self.request("GET", path)
         description = json.loads(headers["X-Array"])
         dtype = np.dtype(description["dtype"]).newbyteorder("<")
         return np.frombuffer(data, dtype).reshape(description["shape"])
 
-    def stream(self, path: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    def stream(self, path: str) -> Iterator[tuple[JsonObject, bytes]]:
         """Packets (header, payload) of a response that arrives in parts, on its own connection."""
         connection = self._connect()
         try:

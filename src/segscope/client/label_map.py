@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +44,7 @@ class LabelMap:
         region[(region == update.object_id) & ~update.pixels] = 0
         region[update.pixels] = update.object_id
 
-    def propagate(self, **options: Any) -> Iterator[int]:
+    def propagate(self, **options: object) -> Iterator[int]:
         """Propagate as `RemoteSession.propagate` does; changed frames. Leaving the loop cancels."""
         for update in self.session.propagate(**options):
             self.apply_update(update)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .http import Http, NotReachable, ServerError
-from .types import JsonObject, MaskUpdate, OpenedSession, SessionUpdate, pack_mask
+from .types import Array, JsonObject, MaskUpdate, OpenedSession, SessionUpdate, pack_mask
 
 Click = tuple[float, float, int]
 """x, y, and 1 for a positive or 0 for a negative click."""
@@ -80,7 +80,7 @@ class RemoteSession:
         """Masks of a frame."""
         return [MaskUpdate.from_json(item) for item in self._json("GET", f"/masks?frame={frame}")]
 
-    def labels(self, frame: int | None = None) -> NDArray[Any]:
+    def labels(self, frame: int | None = None) -> Array:
         """Label map of a frame, or of all frames (frame, row, column)."""
         query = ""
         if frame is not None:
@@ -129,7 +129,7 @@ class RemoteSession:
         points: Sequence[Click] = (),
         boxes: Sequence[BoxCorners] = (),
         prompts: Sequence[PromptJson] = (),
-        **options: Any,
+        **options: object,
     ) -> SessionUpdate:
         """Add prompts for an object on a frame."""
         body = _prompt_fields(points, boxes, prompts)
@@ -143,7 +143,7 @@ class RemoteSession:
         points: Sequence[Click] = (),
         boxes: Sequence[BoxCorners] = (),
         prompts: Sequence[PromptJson] = (),
-        **options: Any,
+        **options: object,
     ) -> SessionUpdate:
         """What `predict` would return; the session does not change."""
         body = _prompt_fields(points, boxes, prompts)
@@ -193,7 +193,7 @@ class RemoteSession:
         """Redo the command that was undone last."""
         return self._command("redo", frame=frame)
 
-    def describe(self, object_id: int, **fields: Any) -> SessionUpdate:
+    def describe(self, object_id: int, **fields: object) -> SessionUpdate:
         """Change the label, colour, code, locked, visible or comment of an object."""
         return SessionUpdate.from_json(self._json("PATCH", f"/objects/{object_id}", fields))
 
@@ -204,7 +204,7 @@ class RemoteSession:
 
     # --- jobs ------------------------------------------------------------------------------------
 
-    def propagate(self, **options: Any) -> Iterator[MaskUpdate]:
+    def propagate(self, **options: object) -> Iterator[MaskUpdate]:
         """Track objects from frame to frame; updates arrive as frames are done.
 
         Leaving the loop cancels the rest. Options: objects, direction, start, within, rules; see
@@ -256,7 +256,7 @@ class RemoteSession:
 
     # --- requests --------------------------------------------------------------------------------
 
-    def _command(self, action: str, **body: Any) -> SessionUpdate:
+    def _command(self, action: str, **body: object) -> SessionUpdate:
         return SessionUpdate.from_json(self._json("POST", f"/{action}", body))
 
     def _json(self, method: str, path: str, body: object = None) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 JsonObject = dict[str, Any]
 """A JSON object as the server sends it, for fields that have no attribute here."""
+Array = NDArray[Any]
+"""Numbers as they are stored, of any type."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class ImageInfo:
     shape_zyx: tuple[int, int, int]
     dtype: str
     spacing_zyx_mm: tuple[float, float, float] | None
-    properties: Mapping[str, Any] = field(repr=False)
+    properties: JsonObject = field(repr=False)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> ImageInfo:
+    def from_json(cls, values: JsonObject) -> ImageInfo:
         frames, rows, columns = values["shape_zyx"]
         spacing = None
         if values["spacing_zyx_mm"] is not None:
@@ -77,7 +78,7 @@ class MaskUpdate:
             mask[y0:y1, x0:x1] = self.pixels
 
     @classmethod
-    def from_packet(cls, header: Mapping[str, Any], payload: bytes) -> MaskUpdate:
+    def from_packet(cls, header: JsonObject, payload: bytes) -> MaskUpdate:
         """Decode the header and payload of a packet."""
         bbox = None
         pixels = np.zeros((0, 0), bool)
@@ -96,7 +97,7 @@ class MaskUpdate:
         )
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MaskUpdate:
+    def from_json(cls, values: JsonObject) -> MaskUpdate:
         """Decode an update whose payload is a field of it."""
         return cls.from_packet(values, base64.b64decode(values["data"]))
 
@@ -121,10 +122,10 @@ class SessionUpdate:
     stale: tuple[int, ...]
     candidates: tuple[MaskUpdate, ...]
     job: str | None
-    answer: Mapping[str, Any] = field(repr=False)
+    answer: JsonObject = field(repr=False)
 
     @classmethod
-    def from_json(cls, answer: Mapping[str, Any]) -> SessionUpdate:
+    def from_json(cls, answer: JsonObject) -> SessionUpdate:
         return cls(
             frame=answer["frame"],
             object_id=answer["object_id"],

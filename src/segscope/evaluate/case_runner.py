@@ -29,7 +29,7 @@ from segscope.metrics.overlap import dice
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.predict.everything import everything
-from segscope.predict.stop_rules import StopRules
+from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.session.interaction import Interaction
 from segscope.simulate.corrupt import Degraded
 from segscope.simulate.plan import Plan
@@ -98,10 +98,10 @@ def run_task(task: Task, engine: Engine | Segmenter, protocol: Protocol) -> list
     return rows
 
 
-def rules_for(protocol: Protocol, kind: str) -> StopRules | None:
+def rules_for(protocol: Protocol, stack: Stack) -> StopRules | None:
     """When tracking ends by itself, as in `segscope.segment`."""
-    if protocol.stop_rules and kind == "volume":
-        return StopRules()
+    if protocol.stop_rules:
+        return default_rules(stack)
     return None
 
 
@@ -249,13 +249,12 @@ def _score_plan(
     start: Interaction, plan: Plan, entry: EvaluatedObject, task: Task, protocol: Protocol
 ) -> Iterator[Row]:
     """Rows of one plan on one object, for each choice of mask and each seed."""
-    kind = start.stack.kind
-    setting = protocol.setting(kind)
+    setting = protocol.setting(start.stack.kind)
     choices = setting.choose
     if not plan.opening.startswith(("click", "points")):
         choices = ("predicted",)  # only a single click has several masks to choose from
     for choose in choices:
-        options = RolloutOptions(setting, choose, rules_for(protocol, kind))
+        options = RolloutOptions(setting, choose, rules_for(protocol, start.stack))
         for seed in range(protocol.seed, protocol.seed + protocol.seeds):
             rng = seeded_generator(seed, task.dataset, task.case.id, entry.target, str(plan))
             unused = rng.bit_generator.state

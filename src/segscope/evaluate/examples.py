@@ -152,7 +152,7 @@ def _repeat_rollout(
     setting = protocol.setting(stack.kind)
     plan = next(plan for plan in setting.prompts if str(plan) == row["prompt"])
     rng = seeded_generator(row["seed"], row["dataset"], row["case"], entry.target, row["prompt"])
-    options = RolloutOptions(setting, rules=rules_for(protocol, stack.kind))
+    options = RolloutOptions(setting, rules=rules_for(protocol, stack))
     with Interaction(stack, engine, overlap="keep") as start:
         *_, state = roll_out(start, plan, entry.truth, rng, options)
     return state.predicted

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segscope.evaluate.protocol import MaskChoice, Setting
 from segscope.masks import FrameMask
-from segscope.predict.propagation import Direction
+from segscope.predict.propagation import default_direction
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Box, MaskPrompt, Prompt
 from segscope.session.interaction import Interaction
@@ -234,11 +234,9 @@ class _Annotator:
             within = (frame, len(self.truth) - 1)
             answers = self.work.propagate("forward", start=frame, within=within, rules=rules)
         else:
-            direction: Direction = "forward"
-            if self.work.stack.kind == "volume":
-                direction = "both"
+            direction = self.setting.direction or default_direction(self.work.stack)
             self.predicted[:] = False
-            answers = self.work.propagate(self.setting.direction or direction, rules=rules)
+            answers = self.work.propagate(direction, rules=rules)
         for answer in answers:
             self.predicted[answer.frame] = answer.mask
         if self.setting.mode == "track":

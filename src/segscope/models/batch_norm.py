@@ -8,7 +8,9 @@ from torch import nn
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm without torch's counter of batches, so that weight files hold nothing but weights."""
+    """Batch norm without torch's counter of batches, so that weight files hold nothing but
+    weights.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__(width)

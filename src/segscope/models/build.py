@@ -162,7 +162,7 @@ def align(model: nn.Module) -> nn.Module:
 
 
 def _owner(model: nn.Module, path: str) -> Any:
-    """The innermost part of the library's make that knows how to initialise the module at `path`."""
+    """The innermost part of the library that knows how to initialise the module at `path`."""
     while path:
         module = model.get_submodule(path)
         if hasattr(module, "_init_weights"):
@@ -215,14 +215,13 @@ def _heads(size: str, side: int, prompts: type, masks: type, patch: int = 16) ->
     Objects and not dictionaries: transformers 5.17 reads a dictionary for the decoder as one for
         the prompt encoder.
     """
-    if size != "test":
-        made = prompts(image_size=side, patch_size=patch), masks()
+    if size == "test":
+        encoder = prompts(image_size=side, patch_size=patch, hidden_size=128)
+        decoder = masks(hidden_size=128, mlp_dim=64, iou_head_hidden_dim=32)
     else:
-        made = (
-            prompts(image_size=side, patch_size=patch, hidden_size=128),
-            masks(hidden_size=128, mlp_dim=64, iou_head_hidden_dim=32),
-        )
-    return {"prompt_encoder_config": made[0], "mask_decoder_config": made[1]}
+        encoder = prompts(image_size=side, patch_size=patch)
+        decoder = masks()
+    return {"prompt_encoder_config": encoder, "mask_decoder_config": decoder}
 
 
 def _narrow(size: str) -> dict[str, Any]:
@@ -304,11 +303,18 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
         Sam2VisionConfig,
     )
 
-    test = size == "test"
-    if test:
+    widths = repvit.WIDTHS
+    depths = repvit.DEPTHS
+    neck = 256
+    latents = 256
+    extra: dict[str, Any] = {}
+    if size == "test":
         widths = (8, 16, 24, 32)
-    else:
-        widths = repvit.WIDTHS
+        depths = (2, 1, 1, 1)
+        neck = 128
+        latents = 16
+        extra["memory_attention_mlp_hidden_size"] = 64
+        extra["perceiver_resampler_mlp_intermediate_size"] = 64
     # SAM 2's vision model has the same neck; with EdgeTAM's own the library asks for timm, or for
     # the network (5.17)
     stand_in = Sam2HieraDetConfig(
@@ -322,17 +328,8 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
         backbone_config=stand_in,
         backbone_channel_list=list(widths[::-1]),
         backbone_feature_sizes=_maps(side),
-        fpn_hidden_size=128 if test else 256,
+        fpn_hidden_size=neck,
     )
-    extra: dict[str, Any] = {}
-    if test:
-        extra = {
-            "memory_attention_mlp_hidden_size": 64,
-            "perceiver_resampler_mlp_intermediate_size": 64,
-        }
-    latents = 256
-    if test:
-        latents = 16
     config = EdgeTamVideoConfig(
         vision_config=vision,
         image_size=side,
@@ -348,11 +345,8 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
         **extra,
     )
     model = EdgeTamVideoModel(config)
-    model.spatial_perceiver.forward = MethodType(_one_by_one, model.spatial_perceiver)  # type: ignore[method-assign]
-    if test:
-        depths = (2, 1, 1, 1)
-    else:
-        depths = repvit.DEPTHS
+    perceiver = model.spatial_perceiver
+    perceiver.forward = MethodType(_one_by_one, perceiver)  # type: ignore[method-assign]
     model.vision_encoder.backbone = repvit.RepVitBackbone(widths, depths)
     return model
 
@@ -360,7 +354,7 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
 def _one_by_one(
     perceiver: Any, hidden: Tensor, position: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The library's perceiver for any number of objects: its own `forward` fails on more than one."""
+    """The library's perceiver for any number of objects; its `forward` fails on more than one."""
     if position is None:
         places = [None] * len(hidden)
     else:

@@ -326,4 +326,4 @@ class Engine(Protocol):
         """(O, channel, row, column) last map of the frame, conditioned on each object's bank."""
 
     def settings(self) -> dict[str, Any]:
-        """What must be the same for the same answers: family, input size, dtype, library versions."""
+        """What must be equal for equal answers: family, input size, dtype, library versions."""

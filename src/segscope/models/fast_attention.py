@@ -46,7 +46,8 @@ def lighten(model: nn.Module) -> nn.Module:
                 encoding = cast(nn.Module, module.position_encoding)
                 module.position_encoding = _SamePositions(encoding)
             case "Sam2HieraDetModel":
-                module._get_pos_embed = _SameTable(module._get_pos_embed)  # type: ignore[assignment]
+                table = _SameTable(module._get_pos_embed)
+                module._get_pos_embed = table  # type: ignore[assignment]
     return model
 
 
@@ -224,7 +225,7 @@ class _SamePositions(nn.Module):
 
 
 class _SameTable:
-    """A resized position table, kept while its parameters cannot change (no gradients asked for)."""
+    """A resized position table, cached while its parameters do not require gradients."""
 
     def __init__(self, make: Any) -> None:
         self._make = make

@@ -42,12 +42,13 @@ def fetch(card: Card, cache: Path | None = None) -> Path:
     """
     if card.hub is None:
         raise CheckpointError(f"{card.name} cannot be fetched. {_instead(card)}")
-    found = find(card, cache)
-    if found is not None:
-        return found
+    cached = find(card, cache)
+    if cached is not None:
+        return cached
     if is_offline():
         raise CheckpointError(
-            f"the weights of {card.name} ({card.hub}) are not on this machine, and the network is switched off "
+            f"the weights of {card.name} ({card.hub}) are not on this machine, and the network is "
+            "switched off "
             f"(HF_HUB_OFFLINE). {_instead(card)}"
         )
     log.warning(
@@ -58,13 +59,13 @@ def fetch(card: Card, cache: Path | None = None) -> Path:
         card.licence,
     )
     try:
-        found = _get(card, cache, offline=False)
+        path = _get(card, cache, offline=False)
     except Exception as error:
         raise CheckpointError(
             f"the weights of {card.name} {_why(card, error)} {_instead(card)}"
         ) from error
-    log.info("%s is at %s", card.name, found)
-    return found
+    log.info("%s is at %s", card.name, path)
+    return path
 
 
 def commit(path: Path) -> str | None:
@@ -79,12 +80,11 @@ def is_offline() -> bool:
     """Whether the user or the hub's library has switched the network off."""
     from huggingface_hub import constants
 
-    asked = (
-        os.environ.get(name, "").upper() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    )
-    return bool(constants.HF_HUB_OFFLINE) or any(
-        value in {"1", "ON", "YES", "TRUE"} for value in asked
-    )
+    if constants.HF_HUB_OFFLINE:
+        return True
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    values = [os.environ.get(name, "").upper() for name in names]
+    return any(value in {"1", "ON", "YES", "TRUE"} for value in values)
 
 
 def _get(card: Card, cache: Path | None, *, offline: bool) -> Path:
@@ -114,7 +114,8 @@ def _why(card: Card, error: Exception) -> str:
 
     if isinstance(error, errors.GatedRepoError):
         return (
-            f"are given only to accounts that were granted access to {card.hub}: ask for it on the model's page, make "
+            f"are given only to accounts that were granted access to {card.hub}: ask for it on "
+            "the model's page, make "
             "an access token there and set HF_TOKEN."
         )
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -125,7 +126,10 @@ def _why(card: Card, error: Exception) -> str:
     if isinstance(error, errors.LocalEntryNotFoundError):
         return f"could not be fetched from {card.hub}: the hub did not answer."
     if isinstance(error, errors.EntryNotFoundError | FileNotFoundError):
-        return f"are not at {card.hub}: neither {card.file or 'model.safetensors'} nor another known file is there."
+        return (
+            f"are not at {card.hub}: neither {card.file or 'model.safetensors'} nor another known "
+            "file is there."
+        )
     reason = str(error).strip().splitlines()
     return f"could not be fetched from {card.hub}: {reason[0] if reason else type(error).__name__}."
 
@@ -135,6 +139,8 @@ def _instead(card: Card) -> str:
     if card.files:
         files = f" ({', '.join(card.files[:2])})"
     return (
-        f"Instead: give the path of a local checkpoint file{files} or folder, or run `segscope models fetch "
-        f"{card.name}` where there is a network and copy the cache folder, or use `mini`, which needs no download."
+        f"Instead: give the path of a local checkpoint file{files} or folder, or run `segscope "
+        "models fetch "
+        f"{card.name}` where there is a network and copy the cache folder, or use `mini`, which "
+        "needs no download."
     )

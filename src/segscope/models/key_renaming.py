@@ -145,34 +145,35 @@ def rename(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
     Raises:
         CheckpointError: two keys would get the same name.
     """
-    found: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     dropped = []
     for key, value in state.items():
         if any(re.search(pattern, key) for pattern in DROPS[family]):
             dropped.append(key)
             continue
         name = new_name(family, key)
-        if name in found:
+        if name in renamed:
             raise CheckpointError(
-                f"two tensors of this checkpoint mean the same one, {name!r}; the second is {key!r}."
+                f"two tensors of this checkpoint mean the same one, {name!r}; the second is "
+                f"{key!r}."
             )
-        found[name] = value
+        renamed[name] = value
     if family != "sam":
-        _stack_points(found)
+        _stack_points(renamed)
     if family == "edgetam":
-        _split_pairs(found)
+        _split_pairs(renamed)
     if (
-        _SHARED in found
+        _SHARED in renamed
     ):  # prompts and image share one random projection, which transformers keeps twice
-        found["shared_image_embedding.positional_embedding"] = found[_SHARED].clone()
-    return found, dropped
+        renamed["shared_image_embedding.positional_embedding"] = renamed[_SHARED].clone()
+    return renamed, dropped
 
 
 def new_name(family: str, key: str) -> str:
     """The name in transformers' module of one official key."""
     for pattern, to in _compiled(family):
         key = pattern.sub(to, key)
-    return re.sub(r"<(\d+)>", lambda found: str(int(found[1]) // 3), key)
+    return re.sub(r"<(\d+)>", lambda renamed: str(int(renamed[1]) // 3), key)
 
 
 @cache
@@ -180,19 +181,19 @@ def _compiled(family: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple((re.compile(pattern), to) for pattern, to in RULES[family])
 
 
-def _stack_points(found: dict[str, Tensor]) -> None:
+def _stack_points(renamed: dict[str, Tensor]) -> None:
     """Four (1, d) point embeddings are one (4, d) table in the newer modules."""
     names = [f"{_POINTS}{i}.weight" for i in range(4)]
-    if all(name in found for name in names):
-        found[f"{_POINTS}weight"] = torch.cat([found.pop(name) for name in names])
+    if all(name in renamed for name in names):
+        renamed[f"{_POINTS}weight"] = torch.cat([renamed.pop(name) for name in names])
 
 
-def _split_pairs(found: dict[str, Tensor]) -> None:
+def _split_pairs(renamed: dict[str, Tensor]) -> None:
     """Keys and values come from one matrix in the perceiver's release, from two in transformers."""
-    for name in [name for name in found if ".to_kv." in name]:
-        first, second = found.pop(name).chunk(2)
-        found[name.replace(".to_kv.", ".k_proj.")] = first.clone()
-        found[name.replace(".to_kv.", ".v_proj.")] = second.clone()
+    for name in [name for name in renamed if ".to_kv." in name]:
+        first, second = renamed.pop(name).chunk(2)
+        renamed[name.replace(".to_kv.", ".k_proj.")] = first.clone()
+        renamed[name.replace(".to_kv.", ".v_proj.")] = second.clone()
 
 
 _HUB: dict[str, tuple[Rule, ...]] = {
@@ -212,7 +213,7 @@ def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tens
     module keeps twice may have been written once.
     """
     rules = [(re.compile(pattern), to) for pattern, to in _HUB.get(family, ())]
-    found = {}
+    renamed = {}
     dropped = []
     for key, value in state.items():
         name = key
@@ -221,8 +222,8 @@ def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tens
         if family == "sam3" and name.startswith("detector_model."):
             dropped.append(key)
         else:
-            found[name] = value
+            renamed[name] = value
     for one, other in ((_SHARED, _IMAGE), (_IMAGE, _SHARED)):
-        if one in found and other not in found:
-            found[other] = found[one].clone()
-    return found, dropped
+        if one in renamed and other not in renamed:
+            renamed[other] = renamed[one].clone()
+    return renamed, dropped

@@ -33,7 +33,7 @@ class _Residual(nn.Module):
 
 
 class _Block(nn.Module):
-    """Transformer block on a map; a depthwise 3x3 tells tokens where they are, at any input size."""
+    """Transformer block on a map; a depthwise 3x3 tells tokens their place, at any input size."""
 
     def __init__(self, width: int, heads: int, grow: int = 3) -> None:
         super().__init__()

@@ -110,7 +110,7 @@ class CompletePrompts:
         return [(discs * (self.labels == sign)[..., None, None]).amax(1) for sign in (1, 0)]
 
     def _box_maps(self, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance to the nearest side of the box, and the height of its ellipse (O, side, side)."""
+        """Distance to the nearest side of the box, height of its ellipse (O, side, side)."""
         size = 4 * len(at)
         x0, y0, x1, y1 = (self.boxes[:, k, None] for k in range(4))
         inside_x = torch.minimum(at - x0, x1 - at)

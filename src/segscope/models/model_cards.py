@@ -102,10 +102,11 @@ def _sam2(version: str, size: str, parameters: float) -> Card:
 
 
 MINI_SETS = (
-    "ct_mr_pet_sarcoma", "derm_isic", "em_fibsem_medulla", "em_leaf_chloroplasts", "em_sem_axons", "endoscopy_polyp",
-    "endoscopy_polyp_more", "fundus_vessels_chase", "lm3d_embryo_nuclei", "lm3d_nuclei_stardist",
-    "mri_cardiac_sunnybrook", "mri_cardiac_sunnybrook_more", "mri_cord_unf", "mri_ms_lesions", "nuclei_dsb2018",
-    "nuclei_dsb2018_more", "phase_contrast_cells", "us_fetal_head_hc18", "video_larynx_surgery", "xray_lungs_kermany",
+    "ct_mr_pet_sarcoma", "derm_isic", "em_fibsem_medulla", "em_leaf_chloroplasts", "em_sem_axons",
+    "endoscopy_polyp", "endoscopy_polyp_more", "fundus_vessels_chase", "lm3d_embryo_nuclei",
+    "lm3d_nuclei_stardist", "mri_cardiac_sunnybrook", "mri_cardiac_sunnybrook_more",
+    "mri_cord_unf", "mri_ms_lesions", "nuclei_dsb2018", "nuclei_dsb2018_more",
+    "phase_contrast_cells", "us_fetal_head_hc18", "video_larynx_surgery", "xray_lungs_kermany",
     "mixed_permissive",
 )  # fmt: skip
 """Sets of which items of split `train` made the weights of mini; see recipes/mini/README.md."""
@@ -171,7 +172,10 @@ CARDS: tuple[Card, ...] = (
         ),
         trained_on=("sa-1b", "sa-v", "lidc-idri", "deeplesion", "flare"),
         parameters=39.0,
-        note="SAM 2.1 tiny at 512 pixels, fine-tuned on 455,000 3D cases and 76,000 frames; give it a box or a mask.",
+        note=(
+            "SAM 2.1 tiny at 512 pixels, fine-tuned on 455,000 3D cases and 76,000 frames; give "
+            "it a box or a mask."
+        ),
     ),
     Card(
         name="edgetam",
@@ -184,7 +188,10 @@ CARDS: tuple[Card, ...] = (
         files=("edgetam.pt",),
         trained_on=("sa-1b", "sa-v"),
         parameters=13.9,
-        note="Small and fast: a perceiver compresses its memory maps; about four times faster a frame than SAM 2 tiny.",
+        note=(
+            "Small and fast: a perceiver compresses its memory maps; about four times faster a "
+            "frame than SAM 2 tiny."
+        ),
     ),
     _sam("vit-b", "sam-vit-base", "sam_vit_b_01ec64.pth", 93.7),
     _sam("vit-l", "sam-vit-large", "sam_vit_l_0b3195.pth", 312.3),
@@ -203,20 +210,29 @@ CARDS: tuple[Card, ...] = (
         trained_on=("sa-1b", "medsam-1.57m"),
         squash=True,
         parameters=93.7,
-        note="SAM ViT-B fine-tuned on 1.57 million medical images with boxes only; clicks are outside its training.",
+        note=(
+            "SAM ViT-B fine-tuned on 1.57 million medical images with boxes only; clicks are "
+            "outside its training."
+        ),
     ),
     Card(
         name="sam3-tracker",
         family="sam3",
         size="tracker",
         input_size=1008,
-        licence="SAM License (own terms, 2025-11-19: uses are restricted, acknowledgement in publications)",
+        licence=(
+            "SAM License (own terms, 2025-11-19: uses are restricted, acknowledgement in "
+            "publications)"
+        ),
         paper="arXiv:2511.16719",
         hub="facebook/sam3",
         trained_on=("sa-co", "sa-1b", "sa-v"),
         gated=True,
         parameters=465.8,
-        note="Visual prompts and tracking of SAM 3. You bring the weights: the hub grants access to you, not to us.",
+        note=(
+            "Visual prompts and tracking of SAM 3. You bring the weights: the hub grants access "
+            "to you, not to us."
+        ),
     ),
 )
 

@@ -46,7 +46,9 @@ class Mixer(nn.Module):
 
 
 class Squeeze(nn.Module):
-    """Channel gate from the mean of the map; a quarter of the channels, rounded to a multiple of 8."""
+    """Channel gate from the mean of the map; a quarter of the channels, rounded to a multiple of
+    8.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -286,7 +286,11 @@ class SamEngine:
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
-    def remember_masks(self, features: Features, masks: Tensor) -> tuple[Decoded, list[Memory]]:  # noqa: ARG002
+    def remember_masks(
+        self,
+        features: Features,  # noqa: ARG002
+        masks: Tensor,  # noqa: ARG002
+    ) -> tuple[Decoded, list[Memory]]:
         """Raises UsageError: there is no memory."""
         self._refuse_memory()
 
@@ -302,7 +306,7 @@ class SamEngine:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What must be the same for the same answers."""
+        """What must be equal for equal answers."""
         import transformers
 
         preprocessing = "longest side, padded"

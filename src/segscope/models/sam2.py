@@ -430,7 +430,7 @@ class Sam2Engine:
         return place.repeat_interleave(split, dim=0)
 
     def settings(self) -> dict[str, Any]:
-        """What must be the same for the same answers."""
+        """What must be equal for equal answers."""
         import transformers
 
         return {

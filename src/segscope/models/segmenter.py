@@ -41,4 +41,4 @@ class Segmenter(Protocol):
         """
 
     def settings(self) -> dict[str, Any]:
-        """What must be the same for the same answers: family, input size, dtype, library versions."""
+        """What must be equal for equal answers: family, input size, dtype, library versions."""

@@ -49,8 +49,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[st
         tensors, metadata = _read_safetensors(path)
         return tensors, metadata, []
     raise CheckpointError(
-        f"{path.name!r} is not a checkpoint: it begins with {head[:4]!r}. Wanted: a PyTorch file (.pt, .pth), a "
-        ".safetensors file or a folder with config.json and model.safetensors. A download that was cut short or a web "
+        f"{path.name!r} is not a checkpoint: it begins with {head[:4]!r}. Wanted: a PyTorch file "
+        "(.pt, .pth), a "
+        ".safetensors file or a folder with config.json and model.safetensors. A download that "
+        "was cut short or a web "
         "page that was saved under this name looks like this; fetch it again."
     )
 
@@ -116,7 +118,8 @@ def _read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[st
         return tensors, metadata, []
     if not (path / INDEX).is_file():
         raise CheckpointError(
-            f"the folder {str(path)!r} holds neither model.safetensors nor {INDEX}. Wanted: config.json beside one of "
+            f"the folder {str(path)!r} holds neither model.safetensors nor {INDEX}. Wanted: "
+            "config.json beside one of "
             "them, as transformers writes them, or the path of a checkpoint file."
         )
     try:
@@ -161,8 +164,10 @@ def _read_pickle(
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path.name!r} asks for code to be run while it is read{_wishes(path, zipped)}; nothing was run and it is "
-            "not loaded. Wanted: a file with nothing but tensors and plain values. If you made it yourself, save only "
+            f"{path.name!r} asks for code to be run while it is read{_wishes(path, zipped)}; "
+            "nothing was run and it is "
+            "not loaded. Wanted: a file with nothing but tensors and plain values. If you made "
+            "it yourself, save only "
             "the state_dict: torch.save(model.state_dict(), path)."
         ) from error
     except (
@@ -179,7 +184,8 @@ def _read_pickle(
         else:
             reason = type(error).__name__
         raise CheckpointError(
-            f"{path.name!r} cannot be read as a PyTorch checkpoint: {reason}. It may be cut short, or be a program "
+            f"{path.name!r} cannot be read as a PyTorch checkpoint: {reason}. It may be cut "
+            "short, or be a program "
             "(TorchScript) and not weights. Fetch it again or export the state_dict."
         ) from error
     tensors, aside = _find_state(content, path.name)
@@ -233,7 +239,8 @@ def _find_state(content: Any, name: str) -> tuple[dict[str, Tensor], list[str]]:
     if not any(isinstance(value, Tensor) for value in content.values()):
         listed = ", ".join(sorted(map(str, content))[:6]) or "nothing"
         raise CheckpointError(
-            f"{name!r} holds no weights: found {listed}; wanted named tensors, or them under 'model'."
+            f"{name!r} holds no weights: found {listed}; wanted named tensors, or them under "
+            "'model'."
         )
     rest: list[str] = []
     return _only_tensors(content, name, rest), rest

@@ -84,10 +84,10 @@ class ObjectState:
         prompts: all prompts by frame, in the order they were made.
         answers: masks by frame.
         anchors: conditioning frames, which tracking never overwrites: prompted and confirmed ones.
-        settled: the anchors when tracking last began; corrections attend to their memories.
+        frozen_anchors: the anchors when tracking last began; corrections attend to their memories.
         replaced: answers that prompts have replaced since then; corrections of other frames still
             attend to their memories.
-        passed: direction in which tracking last passed a frame: True for backwards.
+        tracked_direction: direction in which tracking last passed a frame: True for backwards.
         accepted: anchors that a person has reviewed and accepted; their masks win over other
             objects where they overlap.
         about: other properties of the object (colour, code, comment ...); with `locked` all of its
@@ -98,9 +98,9 @@ class ObjectState:
     prompts: dict[int, tuple[Prompt, ...]] = field(default_factory=dict)
     answers: dict[int, FrameResult] = field(default_factory=dict)
     anchors: frozenset[int] = frozenset()
-    settled: frozenset[int] = frozenset()
+    frozen_anchors: frozenset[int] = frozenset()
     replaced: dict[int, FrameResult] = field(default_factory=dict)
-    passed: dict[int, bool] = field(default_factory=dict)
+    tracked_direction: dict[int, bool] = field(default_factory=dict)
     accepted: frozenset[int] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -116,12 +116,12 @@ class ObjectState:
             prompts=dict(self.prompts),
             answers=dict(self.answers),
             replaced=dict(self.replaced),
-            passed=dict(self.passed),
+            tracked_direction=dict(self.tracked_direction),
         )
 
-    def settle(self) -> None:
+    def freeze_anchors(self) -> None:
         """Tracking begins: from here on it attends to every answer as it is now."""
-        self.settled = self.anchors
+        self.frozen_anchors = self.anchors
         self.replaced = {}
 
     def known(self, frame: int) -> FrameResult | None:
@@ -132,6 +132,6 @@ class ObjectState:
         """The answer that tracking made on a frame, or None on anchors and on frames that it has
         not passed.
         """
-        if frame in self.passed and frame not in self.settled:
+        if frame in self.tracked_direction and frame not in self.frozen_anchors:
             return self.known(frame)
         return None

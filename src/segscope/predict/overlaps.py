@@ -37,7 +37,7 @@ def compose(
         for object_id, track in sorted(tracks.items()):
             if frame in track.answers:
                 scores[frame, object_id] = track.answers[frame].score
-        for object_id, mask in settled(state, tracks, frame, overlap).items():
+        for object_id, mask in compose_frame(state, tracks, frame, overlap).items():
             runs[frame, object_id] = mask
     stack = state.stack
     return Masks(
@@ -53,7 +53,7 @@ def compose(
     )
 
 
-def settled(
+def compose_frame(
     state: InferenceState, tracks: Mapping[int, ObjectState], frame: int, overlap: Overlap
 ) -> dict[int, Runs]:
     """Masks on a frame by object, as they are displayed and written: those with pixels, overlaps

@@ -100,10 +100,10 @@ def _frame(state: InferenceState, track: ObjectState, frame: int) -> PromptedFra
     the engine corrects on whole frames.
     """
     conditioned = None
-    reverse = track.passed.get(frame)
-    tracked = reverse is not None and state.remembers and bool(track.settled)
+    reverse = track.tracked_direction.get(frame)
+    tracked = reverse is not None and state.remembers and bool(track.frozen_anchors)
     if tracked and state.engine.window_rule is None:
-        bank = state.bank(track, frame, bool(reverse), track.settled)
+        bank = state.bank(track, frame, bool(reverse), track.frozen_anchors)
         conditioned = state.engine.attend(state.encode(frame), [bank])
     return PromptedFrame(
         state.engine,

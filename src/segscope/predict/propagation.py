@@ -152,7 +152,7 @@ class _Pass:
         """
         frame = reached.frame
         answer = track.answers[frame]
-        track.passed[frame] = self.reverse
+        track.tracked_direction[frame] = self.reverse
         self.stopped.pop(object_id, None)
         self.watches.pop(object_id, None)
         if self.rules is not None and answer.area == 0:
@@ -181,7 +181,7 @@ class _Pass:
         copy = self.copies[object_id]
         if copy is not track:
             copy.answers[frame] = track.answers[frame]
-            copy.passed[frame] = self.reverse
+            copy.tracked_direction[frame] = self.reverse
 
 
 def _passes(

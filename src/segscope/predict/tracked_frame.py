@@ -139,7 +139,7 @@ class TrackedFrame:
     ) -> FrameMask:
         """Make a stored answer part of a track."""
         track.answers[self.frame] = answer
-        track.passed[self.frame] = self.reverse
+        track.tracked_direction[self.frame] = self.reverse
         return self.state.frame_mask(self.frame, object_id, answer, full)
 
 

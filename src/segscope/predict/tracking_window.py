@@ -36,7 +36,7 @@ def groups(
     """
     rule = state.engine.window_rule
     if rule is None:
-        settle(state, tracks)
+        freeze_anchors(state, tracks)
         return [(state, dict(tracks))]
     grouped = []
     for members in _share_windows(state, rule, tracks):
@@ -44,7 +44,7 @@ def groups(
         masks = [mask for track in group.values() for mask in _anchor_masks(state, track)]
         window = _window(state, rule, masks, _latest_view(group))
         part = replace(state, view=window)
-        settle(part, group)
+        freeze_anchors(part, group)
         grouped.append((part, group))
     return grouped
 
@@ -66,7 +66,7 @@ def _latest_view(group: Mapping[int, ObjectState]) -> Crop | None:
 def _share_windows(
     state: InferenceState, rule: WindowRule, tracks: Mapping[int, ObjectState]
 ) -> list[list[int]]:
-    """Object ids by window: pairs that waste least are joined, until a join would waste too much."""
+    """Object ids by window: pairs that waste least are joined, until a join wastes too much."""
     boxes: dict[Group, Xyxy] = {}
     without_box: list[int] = []
     for object_id, track in tracks.items():
@@ -119,7 +119,7 @@ def widen(
     for track in tracks.values():
         masks += _anchor_masks(state, track)
     state.view = _window(state, rule, masks, None)
-    settle(state, tracks)
+    freeze_anchors(state, tracks)
     places = state.engine.memory_frames - 1
     passed = range(frame, frame - places, -1)
     if reverse:
@@ -128,10 +128,10 @@ def widen(
         _remember(state, track, [at for at in passed if track.tracked(at) is not None])
 
 
-def settle(state: InferenceState, tracks: Mapping[int, ObjectState]) -> None:
+def freeze_anchors(state: InferenceState, tracks: Mapping[int, ObjectState]) -> None:
     """Make the memories that anchors still lack in the tracking view."""
     for track in tracks.values():
-        track.settle()
+        track.freeze_anchors()
         if state.remembers:
             _remember(state, track, track.anchors)
 

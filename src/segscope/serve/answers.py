@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel
 
 from segscope.serve.project.image_records import DisplayRange
+from segscope.wire import JsonObject
 
 Encoding = Literal["bits", "rle", "png"]
 JobState = Literal["queued", "running", "done", "cancelled", "failed"]
@@ -146,7 +147,7 @@ class JobStatus(BaseModel):
     done: int
     total: int
     detail: str
-    result: dict[str, Any]
+    result: JsonObject
 
 
 class FlaggedFrame(BaseModel):
@@ -165,7 +166,7 @@ class SessionDetails(SessionInfo):
     network: NetworkChange | None
     saved: bool
     job: JobStatus | None
-    interrupted: dict[str, Any] | None
+    interrupted: JsonObject | None
     reviewed: tuple[int, int]
     objects: list[ObjectInfo]
     flags: list[FlaggedFrame]

@@ -10,7 +10,9 @@ from collections.abc import Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from segscope.serve.errors import TooMany
+from starlette.requests import HTTPConnection
+
+from segscope.serve.errors import TooMany, Unauthorised
 from segscope.serve.settings import Settings
 
 _MAX_ADDRESSES = 1000  # whose failures are remembered
@@ -71,6 +73,25 @@ class Failures:
             self._times.move_to_end(address)
             while len(self._times) > _MAX_ADDRESSES:
                 self._times.popitem(last=False)
+
+
+def require_token(
+    connection: HTTPConnection, settings: Settings, token: str | None, message: str
+) -> None:
+    """Check a token that a client sends after the guard let it pass: at login, or on a socket.
+
+    Raises:
+        TooMany: the address sent too many wrong ones.
+        Unauthorised: it is wrong; with that message.
+    """
+    address = "?"
+    if connection.client:
+        address = connection.client.host
+    failures: Failures = connection.app.state.failures
+    failures.check(address)
+    if not is_token(settings, token):
+        failures.note(address)
+        raise Unauthorised(message)
 
 
 def cookie_name(host: str | None) -> str:

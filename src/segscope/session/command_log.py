@@ -2,7 +2,8 @@
 
 One JSON object a line. The first line is the head: image, engine, annotator, version. Every line
 has a sequence number, the time, the annotator, and a hash of the previous line's hash and its own
-content, so that a line cannot be changed, dropped or moved without notice.
+content, so that reading notices a line that was changed, dropped or moved. The hash is no
+signature: it does not tell whether the last lines were cut off, or all lines written anew.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import atomic
 from segscope.predict.overlaps import Overlap
 from segscope.session.commands import entry_from_json
-from segscope.session.log_entry import Command, LogEntry, Redo, Undo
+from segscope.session.log_entry import LogEntry, Redo, SessionCommand, Undo
 from segscope.session.mask_delta import MaskDelta
 from segscope.wire import JsonObject
 
@@ -264,7 +265,7 @@ class LoggedCommand:
         from_other_engine: whether another engine than the present one did it.
     """
 
-    command: Command
+    command: SessionCommand
     delta: MaskDelta | None
     engine: JsonObject
     time: str
@@ -305,7 +306,7 @@ def fold_lines(header: LogHeader, lines: Sequence[LogLine]) -> Timeline:
                 undone.append(done.pop())
             case Redo() if undone:
                 done.append(undone.pop())
-            case Command():
+            case SessionCommand():
                 done.append(
                     LoggedCommand(line.entry, line.delta, engine, line.time, line.annotator, era)
                 )

@@ -19,12 +19,12 @@ from segscope.predict.object_state import Candidate
 from segscope.predict.propagation import PropagationRange, propagate
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
-from segscope.session.log_entry import Command, LogEntry, ObjectCommand, Redo, Undo
+from segscope.session.log_entry import LogEntry, ObjectCommand, Redo, SessionCommand, Undo
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
 
-def run(command: Command, state: SessionState) -> FrameMask | None:
+def run(command: SessionCommand, state: SessionState) -> FrameMask | None:
     """Do a command, with its own copy of the objects that it changes."""
     state.unshare(command.object_ids)
     return command.apply(state)
@@ -34,7 +34,7 @@ def run(command: Command, state: SessionState) -> FrameMask | None:
 
 
 @dataclass(frozen=True)
-class Add(Command):
+class Add(SessionCommand):
     """Add prompts and answer them; those of one object on one frame together."""
 
     word = "add"
@@ -65,7 +65,7 @@ class Add(Command):
 
 
 @dataclass(frozen=True)
-class Replace(Command):
+class Replace(SessionCommand):
     """Put other prompts in the place of those of an object on a frame.
 
     Where tracking had passed the frame and no prompts are left, its mask returns.
@@ -109,7 +109,7 @@ class Replace(Command):
 
 
 @dataclass(frozen=True)
-class Choose(Command):
+class Choose(SessionCommand):
     """Take another of the masks that ambiguous prompts may mean."""
 
     word = "choose"
@@ -158,7 +158,7 @@ class Choose(Command):
 
 
 @dataclass(frozen=True)
-class Clear(Command):
+class Clear(SessionCommand):
     """Remove all prompts and the mask of an object on one frame."""
 
     word = "clear"
@@ -232,7 +232,7 @@ class Describe(ObjectCommand):
 
 
 @dataclass(frozen=True)
-class Confirm(Command):
+class Confirm(SessionCommand):
     """Make the mask of an object on a frame one that propagation keeps and starts from."""
 
     word = "confirm"
@@ -251,7 +251,7 @@ class Confirm(Command):
 
 
 @dataclass(frozen=True)
-class Accept(Command):
+class Accept(SessionCommand):
     """Confirm masks of a frame exactly as they are displayed, or withdraw that.
 
     Accepted masks keep their pixels where others overlap them.
@@ -296,7 +296,7 @@ class Accept(Command):
 
 
 @dataclass(frozen=True)
-class Propagate(Command):
+class Propagate(SessionCommand):
     """Track objects through the frames.
 
     Attributes:
@@ -361,7 +361,7 @@ class Propagate(Command):
 
 # --- the table -----------------------------------------------------------------------------------
 
-COMMANDS: tuple[type[Command], ...] = (
+COMMANDS: tuple[type[SessionCommand], ...] = (
     Add,
     Replace,
     Choose,

@@ -43,7 +43,7 @@ from segscope.session.commands import (
     run,
 )
 from segscope.session.identity import check_stack, stack_identity
-from segscope.session.log_entry import Command
+from segscope.session.log_entry import SessionCommand
 from segscope.session.record import make_record
 from segscope.session.state import SessionState
 from segscope.session.undo import History
@@ -76,7 +76,7 @@ class Interaction:
         stack: Stack,
         engine: Engine,
         *,
-        window: Any = None,
+        window: str | JsonObject | None = None,
         memory: str | MemoryPolicy = "fifo",
         overlap: Overlap = "highest",
         log: Path | str | None = None,
@@ -134,7 +134,7 @@ class Interaction:
 
     # --- commands --------------------------------------------------------------------------------
 
-    def execute(self, command: Command) -> FrameMask | None:
+    def execute(self, command: SessionCommand) -> FrameMask | None:
         """Do a command; the methods below name the commands one by one.
 
         Returns:
@@ -315,7 +315,7 @@ class Interaction:
         return self.history.can_redo
 
     @property
-    def log(self) -> tuple[Command, ...]:
+    def log(self) -> tuple[SessionCommand, ...]:
         """The commands that are done and not undone, in order."""
         return self.history.commands
 

@@ -50,7 +50,7 @@ class Redo(LogEntry):
 
 
 @dataclass(frozen=True)
-class Command(LogEntry, ABC):
+class SessionCommand(LogEntry, ABC):
     """An entry that changes the state of a session."""
 
     @property
@@ -94,7 +94,7 @@ class Command(LogEntry, ABC):
 
 
 @dataclass(frozen=True)
-class ObjectCommand(Command):
+class ObjectCommand(SessionCommand):
     """A command on one object."""
 
     object_id: int

@@ -10,7 +10,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from segscope.inference.crop import Crop
 from segscope.masks import Runs, encode_runs
 from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.prompts import Prompt
-from segscope.session.log_entry import Command
+from segscope.session.log_entry import SessionCommand
 from segscope.session.state import Objects, SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
@@ -36,7 +36,7 @@ class ObjectDelta(TypedDict, total=False):
     """
 
     name: str
-    about: dict[str, Any]
+    about: JsonObject
     anchors: list[int]
     accepted: list[int]
     removed: list[int]
@@ -63,7 +63,7 @@ class MaskDelta:
         return {"whole": self.whole, "objects": self.objects, "runs": self.runs}
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> MaskDelta:
+    def from_json(cls, item: JsonObject) -> MaskDelta:
         return cls(item["whole"], item["objects"], item["runs"])
 
     def same_masks(self, other: MaskDelta) -> bool:
@@ -96,7 +96,7 @@ def pack_runs(masks: Sequence[Runs]) -> str:
 
 
 def mask_delta(
-    before: Mapping[int, ObjectState], state: SessionState, command: Command, *, whole: bool
+    before: Mapping[int, ObjectState], state: SessionState, command: SessionCommand, *, whole: bool
 ) -> MaskDelta:
     """What a command changed between `before` and the present state.
 
@@ -216,7 +216,7 @@ def _same_runs(one: Runs | None, other: Runs | None) -> bool:
 
 
 def apply_delta(
-    objects: Objects, command: Command, delta: MaskDelta, size_hw: tuple[int, int]
+    objects: Objects, command: SessionCommand, delta: MaskDelta, size_hw: tuple[int, int]
 ) -> None:
     """Make the changes of a delta; objects that change are copied."""
     if delta.whole:

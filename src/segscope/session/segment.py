@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from segscope.errors import Cancelled, PromptError, UsageError
 from segscope.masks import FrameMask, Masks
@@ -15,6 +14,7 @@ from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
 from segscope.session.interaction import Interaction
 from segscope.stack import Stack
+from segscope.wire import JsonObject
 
 Progress = Callable[[int, int], None]
 
@@ -27,7 +27,7 @@ def segment(
     names: Mapping[int, str] | None = None,
     direction: Direction | None = None,
     memory: str | MemoryPolicy = "fifo",
-    window: Any = None,
+    window: str | JsonObject | None = None,
     overlap: Overlap = "highest",
     rules: StopRules | str | None = "auto",
     progress: Progress | None = None,

@@ -23,21 +23,23 @@ from segscope.masks import Runs
 from segscope.memory.tensor_store import TensorHandle
 from segscope.predict.object_state import Candidate, FrameResult, ObjectState, StoredMemory
 from segscope.predict.state import InferenceState
-from segscope.session.log_entry import Command
+from segscope.session.log_entry import SessionCommand
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 
 log = logging.getLogger("segscope.session")
 VERSION = 3
 
+CropJson = tuple[int, int, int, int, tuple[int, int]]
 
-def digest(commands: Sequence[Command]) -> str:
+
+def digest(commands: Sequence[SessionCommand]) -> str:
     """Hash of a sequence of commands."""
     items = [command.to_json() for command in commands]
     return hashlib.sha256(json.dumps(items, sort_keys=True).encode()).hexdigest()
 
 
-def save(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> None:
+def save(path: Path, state: SessionState, commands: Sequence[SessionCommand], era: int) -> None:
     """Write a state with a digest of the commands that it results from.
 
     Args:
@@ -65,7 +67,7 @@ def save(path: Path, state: SessionState, commands: Sequence[Command], era: int)
         save_file(tensors, part, metadata={"state": json.dumps(document)})
 
 
-def load(path: Path, state: SessionState, commands: Sequence[Command], era: int) -> int:
+def load(path: Path, state: SessionState, commands: Sequence[SessionCommand], era: int) -> int:
     """Fill a state without objects from a file that `save` wrote in this era of the log.
 
     Returns:
@@ -98,7 +100,7 @@ def load(path: Path, state: SessionState, commands: Sequence[Command], era: int)
     return count
 
 
-def _fits(document: JsonObject, commands: Sequence[Command], era: int) -> bool:
+def _fits(document: JsonObject, commands: Sequence[SessionCommand], era: int) -> bool:
     """Whether a saved state is of this era and these commands begin with its own."""
     count = int(document["commands"])
     if (document["version"], document["era"]) != (VERSION, era) or count > len(commands):
@@ -106,11 +108,11 @@ def _fits(document: JsonObject, commands: Sequence[Command], era: int) -> bool:
     return bool(document["digest"] == digest(commands[:count]))
 
 
-def _crop_to_json(view: Crop) -> list[Any]:
-    return [view.x0, view.y0, view.x1, view.y1, view.frame_hw]  # results never have mirrored views
+def _crop_to_json(view: Crop) -> CropJson:
+    return view.x0, view.y0, view.x1, view.y1, view.frame_hw  # results never have mirrored views
 
 
-def _crop_from_json(item: Sequence[Any]) -> Crop:
+def _crop_from_json(item: CropJson) -> Crop:
     x0, y0, x1, y1, (rows, columns) = item
     return Crop(int(x0), int(y0), int(x1), int(y1), (int(rows), int(columns)))
 
@@ -137,9 +139,9 @@ class _Writer:
             "prompts": prompts,
             "answers": self._numbers_of(obj.answers),
             "replaced": self._numbers_of(obj.replaced),
-            "passed": obj.passed,
+            "tracked_direction": obj.tracked_direction,
             "anchors": sorted(obj.anchors),
-            "settled": sorted(obj.settled),
+            "frozen_anchors": sorted(obj.frozen_anchors),
             "accepted": sorted(obj.accepted),
         }
 
@@ -213,9 +215,11 @@ class _Reader:
             prompts=prompts,
             answers=self._results_of(item["answers"]),
             anchors=frozenset(item["anchors"]),
-            settled=frozenset(item["settled"]),
+            frozen_anchors=frozenset(item["frozen_anchors"]),
             replaced=self._results_of(item["replaced"]),
-            passed={int(frame): bool(backward) for frame, backward in item["passed"].items()},
+            tracked_direction={
+                int(frame): bool(backward) for frame, backward in item["tracked_direction"].items()
+            },
             accepted=frozenset(item["accepted"]),
             about=item["about"],
         )

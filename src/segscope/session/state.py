@@ -11,7 +11,7 @@ from segscope.errors import UsageError
 from segscope.inference.crop import Crop
 from segscope.masks import FrameMask, Runs, encode_runs
 from segscope.predict.object_state import FrameResult, ObjectState
-from segscope.predict.overlaps import Overlap, settled
+from segscope.predict.overlaps import Overlap, compose_frame
 from segscope.predict.prompted_frame import answer_prompts
 from segscope.predict.state import InferenceState
 from segscope.prompts import Prompt
@@ -118,7 +118,7 @@ class SessionState:
         cached = self._composed.get(frame)
         if cached is not None and cached[0] == inputs:
             return cached[1]
-        composed = settled(self.inference, objects, frame, self.overlap)
+        composed = compose_frame(self.inference, objects, frame, self.overlap)
         self._composed[frame] = (inputs, composed)
         return composed
 
@@ -155,10 +155,10 @@ class SessionState:
         obj = self.objects[object_id]
         obj.prompts.pop(frame, None)
         obj.answers.pop(frame, None)
-        obj.passed.pop(frame, None)
+        obj.tracked_direction.pop(frame, None)
         obj.replaced.pop(frame, None)
         obj.anchors -= {frame}
-        obj.settled -= {frame}
+        obj.frozen_anchors -= {frame}
         obj.accepted -= {frame}
 
     def freeze_composed(self, frame: int, object_ids: Iterable[int]) -> None:

@@ -21,7 +21,7 @@ from segscope.session.command_log import (
 )
 from segscope.session.commands import Add, Propagate, Replace
 from segscope.session.identity import engine_difference
-from segscope.session.log_entry import Command, LogEntry, Redo, Undo
+from segscope.session.log_entry import LogEntry, Redo, SessionCommand, Undo
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
 from segscope.session.state import SessionState, StateCheckpoint
 from segscope.wire import JsonObject
@@ -63,7 +63,7 @@ class History:
         self._propagating = False
 
     @property
-    def commands(self) -> tuple[Command, ...]:
+    def commands(self) -> tuple[SessionCommand, ...]:
         """The commands that are done and not undone, in order."""
         return tuple(logged.command for logged, _ in self._done)
 
@@ -103,7 +103,7 @@ class History:
 
     # --- doing -----------------------------------------------------------------------------------
 
-    def execute(self, command: Command) -> FrameMask | None:
+    def execute(self, command: SessionCommand) -> FrameMask | None:
         """Do a command completely or not at all, and log it.
 
         Returns:
@@ -184,7 +184,7 @@ class History:
                 "command"
             )
 
-    def _commit(self, command: Command, before: StateCheckpoint) -> None:
+    def _commit(self, command: SessionCommand, before: StateCheckpoint) -> None:
         """Count a command once it is on disk; take it back if it cannot be written."""
         engine = self.header.engine
         era = self._era + self._begins_era
@@ -354,7 +354,7 @@ class History:
                 progress(number, len(done))
 
 
-def _needs_engine(command: Command) -> bool:
+def _needs_engine(command: SessionCommand) -> bool:
     """Whether the masks of a command are computed by the engine."""
     match command:
         case Add(prompts=prompts) | Replace(prompts=prompts):

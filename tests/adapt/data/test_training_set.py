@@ -16,7 +16,7 @@ from segscope.io.datasets.reading import DataSet
 def test_labels_are_found_by_a_part_of_their_name(images: DataSet) -> None:
     found = gather([images], Choice(labels=("spot",)), 256)
     assert found.train.classes == ("bright spot",)
-    assert all(thing.label == "bright spot" for item in found.train.items for thing in item.things)
+    assert all(obj.label == "bright spot" for item in found.train.items for obj in item.objects)
     with pytest.raises(UnknownName, match="bright spot"):
         gather([images], Choice(labels=("liver",)), 256)
 

@@ -83,7 +83,7 @@ PICTURES: list[tuple[str, str, Callable[[Path], Any]]] = [
 @pytest.mark.parametrize(
     ("kind", "file", "plant"), PICTURES, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_fault_of_a_image(
+def test_a_fault_of_an_image(
     kind: str, file: str, plant: Callable[[Path], Any], folder: Path
 ) -> None:
     plant(folder)

@@ -83,7 +83,7 @@ class TestSamplesOfPydicom:
         with pytest.raises(ReadError, match="not an image"):
             io.read(sample(name))
 
-    def test_a_segmentation_is_not_read_as_a_image(self) -> None:
+    def test_a_segmentation_is_not_read_as_an_image(self) -> None:
         with pytest.raises(UsageError, match="read it as masks"):
             io.read(sample("liver_1frame.dcm"))
 

@@ -53,7 +53,7 @@ class TestPlace:
         stack = io.read(write_series(tmp_path / "rounded", positions))
         assert 0 < stack.meta["slice_deviation_mm"] < 0.1
 
-    def test_one_slice_is_a_image_with_its_place(self, tmp_path: Path) -> None:
+    def test_one_slice_is_an_image_with_its_place(self, tmp_path: Path) -> None:
         folder = write_series(tmp_path / "one", along((0, 0, 1), 1))
         stack = io.read(folder / "000.dcm")
         assert stack.kind == "image"

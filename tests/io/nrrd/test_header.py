@@ -138,7 +138,7 @@ class TestAxes:
             np.testing.assert_allclose(stack.geometry.affine, RAS)
             np.testing.assert_array_equal(stack[1], several[3, :, :, 1].T)
 
-    def test_two_axes_are_a_image(self, tmp_path: Path) -> None:
+    def test_two_axes_are_an_image(self, tmp_path: Path) -> None:
         stack = io.read(make(tmp_path / "a.nrrd", DATA[..., 0], spacings=[0.5, 0.25]))
         assert stack.kind == "image"
         assert stack.spacing_zyx_mm == (1.0, 0.25, 0.5)

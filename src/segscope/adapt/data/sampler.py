@@ -186,21 +186,21 @@ class Sampler:
         view = self._draw_view(scan, item, attempt, view_rng)
         if view is None:
             return None
-        things = []
+        objects = []
         if self.promptable:
-            things = self._select_objects(item, view, rng)
-            if item.things and not things:
+            objects = self._select_objects(item, view, rng)
+            if item.objects and not objects:
                 return None
-        plans = tuple(self._plan_of(thing, view, rng) for thing in things)
+        plans = tuple(self._plan_of(obj, view, rng) for obj in objects)
         truth = np.zeros((0, *view.planes.shape[1:]), bool)
-        if things:
-            truth = np.stack([view.planes[thing.plane] == thing.value for thing in things])
+        if objects:
+            truth = np.stack([view.planes[obj.plane] == obj.value for obj in objects])
         masks = truth[:, view.first : view.first + 1]
         prompts = [plan.first(mask, rng) for plan, mask in zip(plans, masks, strict=True)]
         return Example(
             rgb=view.rgb,
             truth=truth,
-            labels=tuple(thing.label for thing in things),
+            labels=tuple(obj.label for obj in objects),
             classes=source.class_map(view.planes, scan.names),
             plans=plans,
             prompts=tuple(tuple(each) for each in prompts),
@@ -224,8 +224,8 @@ class Sampler:
         crop: Crop | None = Crop.whole((rgb.shape[1], rgb.shape[2]))
         target = None
         plan = None
-        if self.promptable and item.things and self.zoom:
-            target = item.things[int(rng.integers(len(item.things)))]
+        if self.promptable and item.objects and self.zoom:
+            target = item.objects[int(rng.integers(len(item.objects)))]
             plan = self._draw_plan(rng)
             masks = planes[target.plane] == target.value
             crop = _draw_window(masks, plan, first, rng)
@@ -240,16 +240,16 @@ class Sampler:
         number = int(rng.choice(len(weights), p=weights / weights.sum()))
         return Plan.parse(self.settings.prompts[number][1])
 
-    def _plan_of(self, thing: Thing, view: _View, rng: np.random.Generator) -> Plan:
-        if thing is view.target and view.plan is not None:
+    def _plan_of(self, obj: Thing, view: _View, rng: np.random.Generator) -> Plan:
+        if obj is view.target and view.plan is not None:
             return view.plan
         return self._draw_plan(rng)
 
     def _select_objects(self, item: Item, view: _View, rng: np.random.Generator) -> list[Thing]:
         """Objects to prompt on the prompted frame; the target of the view first."""
         planes = view.planes[:, view.first]
-        areas = {thing: int((planes[thing.plane] == thing.value).sum()) for thing in item.things}
-        visible = [thing for thing in item.things if areas[thing] >= LEAST]
+        areas = {obj: int((planes[obj.plane] == obj.value).sum()) for obj in item.objects}
+        visible = [obj for obj in item.objects if areas[obj] >= LEAST]
         target = view.target
         if target is None:
             order = rng.permutation(len(visible))[: self.settings.objects].tolist()
@@ -258,9 +258,9 @@ class Sampler:
             return []
         least = LEAST_SHARE * planes.shape[-2] * planes.shape[-1]
         others = [
-            thing
-            for thing in visible
-            if thing is not target and areas[thing] >= least and _is_mostly_inside(planes, thing)
+            obj
+            for obj in visible
+            if obj is not target and areas[obj] >= least and _is_mostly_inside(planes, obj)
         ]
         order = rng.permutation(len(others))[: self.settings.objects - 1].tolist()
         return [target, *(others[k] for k in order)]
@@ -336,11 +336,11 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _is_mostly_inside(planes: NDArray[np.uint16], thing: Thing) -> bool:
+def _is_mostly_inside(planes: NDArray[np.uint16], obj: Thing) -> bool:
     """Whether a window that was not drawn for an object shows it well enough to prompt it: it is
     cut off on one side at most.
     """
-    x0, y0, x1, y1 = _box(planes[thing.plane] == thing.value)
+    x0, y0, x1, y1 = _box(planes[obj.plane] == obj.value)
     height, width = planes.shape[-2:]
     sides = (x0 == 0, y0 == 0, x1 == width, y1 == height)
     return sum(sides) < 2

@@ -68,16 +68,16 @@ class Item:
 
     case: int
     frame: int
-    things: tuple[Thing, ...]
+    objects: tuple[Thing, ...]
     labelled: bool = True
 
     @property
     def key(self) -> tuple[object, ...]:
         """Plain values that distinguish it from any other frame and selection of objects."""
-        things = [
-            (each.plane, each.value, each.label, each.xyxy, each.pixels) for each in self.things
+        objects = [
+            (each.plane, each.value, each.label, each.xyxy, each.pixels) for each in self.objects
         ]
-        return self.case, self.frame, things, self.labelled
+        return self.case, self.frame, objects, self.labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ def gather(
         unlabelled_cases = []
     parts = _read_parts((train_cases, val_cases, unlabelled_cases), side, choice, progress)
     every_item = [item for part in parts for item in part.items]
-    labels = sorted({thing.label for item in every_item for thing in item.things})
+    labels = sorted({obj.label for item in every_item for obj in item.objects})
     classes = _match_labels(choice.labels, labels, name)
     train, val, rest = (_select(part, classes, empty=empty) for part in parts)
     _check_size(train, val, name)
@@ -213,12 +213,12 @@ def _read_parts(
 def _find_objects(scans: Scans, number: int, least_pixels: int) -> list[Item]:
     """The frames of a case with the objects on them."""
     scan = scans[number]
-    things: list[list[Thing]] = [[] for _ in scan.rgb]
+    objects: list[list[Thing]] = [[] for _ in scan.rgb]
     for plane, frames in enumerate(scan.planes):
         for frame, labels in enumerate(frames):
-            things[frame] += _objects_of(labels, plane, scan, least_pixels)
+            objects[frame] += _objects_of(labels, plane, scan, least_pixels)
     labelled = bool(scans.cases[number].targets)
-    return [Item(number, frame, tuple(on_it), labelled) for frame, on_it in enumerate(things)]
+    return [Item(number, frame, tuple(on_it), labelled) for frame, on_it in enumerate(objects)]
 
 
 def _objects_of(
@@ -241,9 +241,9 @@ def _select(part: _Part, classes: tuple[str, ...], *, empty: bool) -> Gathered:
     """The frames of a part with objects of some classes, or without any where that is allowed."""
     items = []
     for item in part.items:
-        things = tuple(thing for thing in item.things if thing.label in classes)
-        if things or empty or not item.labelled:
-            items.append(replace(item, things=things))
+        objects = tuple(obj for obj in item.objects if obj.label in classes)
+        if objects or empty or not item.labelled:
+            items.append(replace(item, objects=objects))
     return Gathered(part.scans, tuple(items), classes)
 
 
@@ -272,13 +272,13 @@ def _check_size(train: Gathered, val: Gathered, name: str) -> None:
     what = "frames with a truth"
     if train.classes:
         what = f"frames with {' or '.join(train.classes[:4])}"
-    frames = sum(1 for item in train.items if item.things)
+    frames = sum(1 for item in train.items if item.objects)
     if frames < LEAST_FRAMES:
         raise UsageError(
             f"{name} gives {frames} training {what}; at least {LEAST_FRAMES} are needed, and 20 "
             "are a good start. Annotate more, use another data set, or request other --labels"
         )
-    if not any(item.things for item in val.items):
+    if not any(item.objects for item in val.items):
         raise UsageError(
             f"the validation cases of {name} hold no {what}; choose other --labels or another split"
         )
@@ -304,6 +304,6 @@ def _describe(
             "patients": len(part.groups),
             "cases": [part.scans.cases[number].id for number in used],
             "frames": len(part.items),
-            "things": sum(len(item.things) for item in part.items),
+            "things": sum(len(item.objects) for item in part.items),
         }
     return card

@@ -51,10 +51,10 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
 @torch.no_grad()
 def true_iou(logits: Tensor, truth: Tensor) -> Tensor:
     """IoU of each thresholded mask with the truth; (..., row, column) to (...)."""
-    found = logits > 0
+    masks = logits > 0
     truth = truth.bool()
-    both = (found & truth).sum((-2, -1)).float()
-    return both / (found | truth).sum((-2, -1)).float().clamp(min=1)
+    both = (masks & truth).sum((-2, -1)).float()
+    return both / (masks | truth).sum((-2, -1)).float().clamp(min=1)
 
 
 def iou_loss(predicted: Tensor, logits: Tensor, truth: Tensor) -> Tensor:

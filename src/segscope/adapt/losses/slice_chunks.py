@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from segscope.adapt.data.sampler import LEAST, Example, on_grid
 from segscope.adapt.losses.interactive import interactive
 from segscope.adapt.losses.single_decode import Measure, opening_terms
@@ -24,39 +22,41 @@ def chunk_loss(adapted: Adapted, batch: Sequence[Example], measure: Measure | No
     for example in batch:
         features = on_grid(adapted.features(example), example)
         slices = []
-        for frame, seen in enumerate(features):
-            here = _slice(example, frame)
-            if here is None:
+        for frame in range(len(features)):
+            prompted = _prompted_slice(example, frame)
+            if prompted is None:
                 continue
             if measure is None:
-                slices.append(interactive(adapted.engine, seen, here))
+                terms = interactive(adapted.engine, features[frame], prompted)
             else:
-                slices.append(opening_terms(adapted.engine, seen, here, measure))
-        parts.append(
-            {name: torch.stack([each[name] for each in slices]).mean() for name in slices[0]}
-        )
+                terms = opening_terms(adapted.engine, features[frame], prompted, measure)
+            slices.append(terms)
+        parts.append(mean_terms(slices))
     return mean_terms(parts)
 
 
-def _slice(example: Example, frame: int) -> Example | None:
+def _prompted_slice(example: Example, frame: int) -> Example | None:
     """One slice of a chunk with the objects on it; None without any."""
-    least = LEAST
     if frame == example.at:
         least = 1
+    else:
+        least = LEAST
     members = [k for k, masks in enumerate(example.truth) if masks[frame].sum() >= least]
     if not members:
         return None
-    prompts = [
-        example.prompts[k]
-        if frame == example.at
-        else tuple(example.plans[k].first(example.truth[k, frame : frame + 1], example.rng))
-        for k in members
-    ]
+    plans = tuple(example.plans[k] for k in members)
+    if frame == example.at:
+        prompts = [example.prompts[k] for k in members]
+    else:
+        truth = example.truth[members, frame : frame + 1]
+        prompts = [
+            tuple(plan.first(mask, example.rng)) for plan, mask in zip(plans, truth, strict=True)
+        ]
     return replace(
         example,
         truth=example.truth[members],
         labels=tuple(example.labels[k] for k in members),
-        plans=tuple(example.plans[k] for k in members),
+        plans=plans,
         prompts=tuple(prompts),
         at=frame,
     )

@@ -387,7 +387,7 @@ def example_counts(data: Data) -> Sequence[str]:
     for name, part in parts.items():
         if not part.items:
             continue
-        objects = sum(len(item.things) for item in part.items)
+        objects = sum(len(item.objects) for item in part.items)
         lines.append(
             f"{name}: {len(part.groups)} patients, {len(part.items)} frames, {objects} objects"
         )

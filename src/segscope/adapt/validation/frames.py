@@ -43,9 +43,7 @@ def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, f
 
 def choose_objects(cases: Gathered, most: int = MOST) -> list[tuple[int, Item, Thing]]:
     """Number, frame and object of what is validated."""
-    every = [
-        (number, item, thing) for number, item in enumerate(cases.items) for thing in item.things
-    ]
+    every = [(number, item, obj) for number, item in enumerate(cases.items) for obj in item.objects]
     if len(every) <= most:
         return every
     return [every[k] for k in spaced(len(every), most)]
@@ -59,9 +57,9 @@ def answer_objects(
     for case, members in groupby(chosen, key=lambda each: each[1].case):
         scan = cases.scans[case]
         with inference_state(adapted, case, scan) as state:
-            for number, item, thing in members:
-                truth = scan.planes[thing.plane, item.frame] == thing.value
-                seed = (6, number, thing.plane, thing.value)
+            for number, item, obj in members:
+                truth = scan.planes[obj.plane, item.frame] == obj.value
+                seed = (6, number, obj.plane, obj.value)
                 prompts = [
                     replace(prompt, frame=item.frame)
                     for prompt in first_prompts(adapted.prompts, truth[None], 0, seed)

@@ -80,8 +80,8 @@ def objects_of(cases: Gathered) -> Iterator[StackObject]:
     """Every object that is on several frames of a stack."""
     frames: dict[StackObject, int] = {}
     for item in cases.items:
-        for thing in item.things:
-            key = StackObject(item.case, thing.plane, thing.value)
+        for obj in item.objects:
+            key = StackObject(item.case, obj.plane, obj.value)
             frames[key] = frames.get(key, 0) + 1
     return (key for key, number in frames.items() if number > 1)
 

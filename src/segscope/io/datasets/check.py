@@ -54,7 +54,7 @@ def check(
     """Check a data set, or the data sets of a folder, for what would spoil training or evaluation.
 
     Args:
-        path: what `reading.dataset` or `reading.datasets` reads.
+        path: a data set, or a folder of several.
         workers: processes that read cases.
         fast: look at only three frames of each image, and not for objects in pieces.
         advance: reports progress.

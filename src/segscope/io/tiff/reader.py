@@ -267,20 +267,8 @@ def _make_layout(
     if times.length > 1:
         supported.append("volume")
     refuse_options(path, options, *supported)
-    first = 0
-    channel_count = channels.length
-    sample = None
-    if options.channel is not None and channels.length > 1:
-        channel = choose_part(path, options.channel, channels.length, "channels", "channel")
-        first += channel * channels.step
-        channel_count = 1
-    elif options.channel is not None and samples > 1:
-        sample = choose_part(path, options.channel, samples, "channels", "channel")
-    elif channels.length > 1 and samples > 1:
-        raise UsageError(
-            f"{path} holds {channels.length} channels of {samples} colours each; "
-            "choose one with the option channel"
-        )
+    choice = _choose_channels(path, channels, samples, options.channel)
+    first = choice.first * channels.step
     kind: Kind = "volume" if slices.length > 1 else "image"
     frame_axis = slices
     if times.length > 1 and slices.length == 1 and options.volume is None:
@@ -290,8 +278,42 @@ def _make_layout(
         volume = choose_part(path, options.volume, times.length, "time points", "volume")
         first += volume * times.step
     return PageLayout(
-        kind, frame_axis.length, frame_axis.step, first, channel_count, channels.step, sample
+        kind=kind,
+        frames=frame_axis.length,
+        frame_step=frame_axis.step,
+        first=first,
+        channels=choice.count,
+        channel_step=channels.step,
+        sample=choice.sample,
     )
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """The channels of a frame: pages from `first` on, or one sample of each pixel."""
+
+    first: int
+    count: int
+    sample: int | None = None
+
+
+def _choose_channels(
+    path: Path, channels: _PageAxis, samples: int, requested: int | None
+) -> _Channels:
+    if requested is None:
+        if channels.length > 1 and samples > 1:
+            raise UsageError(
+                f"{path} holds {channels.length} channels of {samples} colours each; "
+                "choose one with the option channel"
+            )
+        return _Channels(0, channels.length)
+    if channels.length > 1:
+        first = choose_part(path, requested, channels.length, "channels", "channel")
+        return _Channels(first, 1)
+    sample = None
+    if samples > 1:
+        sample = choose_part(path, requested, samples, "channels", "channel")
+    return _Channels(0, 1, sample)
 
 
 def _name_axes(

@@ -12,7 +12,7 @@ from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, Req
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
-from segscope.session.log_entry import Command
+from segscope.session.log_entry import SessionCommand
 
 Step = Callable[[OpenSession], CommandResult | None]
 
@@ -53,7 +53,7 @@ def execute_command(
     workspace: Workspace,
     session_id: str,
     options: RequestOptions,
-    command: Callable[[OpenSession], Command],
+    command: Callable[[OpenSession], SessionCommand],
     *,
     force: bool = False,
 ) -> Reply:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,10 @@ from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.propagation import PropagateRequest
 from segscope.serve.sessions.result import CommandResult
 from segscope.session.commands import Add, Choose, Clear, Replace
-from segscope.wire import prompt_from_json
+from segscope.wire import JsonObject, prompt_from_json
 
 # a point, box, scribble or mask as prompt files have it
-PromptItems = Annotated[list[dict[str, Any]], Field(max_length=1000)]
+PromptItems = Annotated[list[JsonObject], Field(max_length=1000)]
 
 
 class RequestOptions(RequestBody):
@@ -308,7 +308,7 @@ class ObjectProperties(RequestOptions):
     code: CodedMeaning | None = None
     comment: Long | None = None
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> JsonObject:
         """The properties that the request sets, but for the label; null removes one."""
         names = {"colour", "code", "locked", "visible", "comment"}
         return self.model_dump(exclude_unset=True, include=names)
@@ -344,7 +344,7 @@ class EmbedRequest(RequestBody):
 # --- reading prompts and pixels ------------------------------------------------------------------
 
 
-def parse_prompts(items: Iterable[Mapping[str, Any]], frame: int, object_id: int) -> list[Prompt]:
+def parse_prompts(items: Iterable[JsonObject], frame: int, object_id: int) -> list[Prompt]:
     """Prompts as prompt files have them; frame and object are those of the request by default.
 
     Raises:

@@ -13,7 +13,7 @@ from segscope.serve import tokens
 from segscope.serve.answers import JobStatus, ServedModel
 from segscope.serve.api import schemas
 from segscope.serve.api.dependencies import ServedWorkspace, resolve_reference
-from segscope.serve.errors import NotFound, Unauthorised
+from segscope.serve.errors import NotFound
 from segscope.serve.project.dataset_export import DatasetExport
 from segscope.serve.project.project_info import LabelCode, ProjectInfo, ProjectLabel
 from segscope.serve.project.worklist import CaseState, CaseUpdate, WorklistCase
@@ -33,16 +33,8 @@ def login(
     body: schemas.Login, request: Request, response: Response, workspace: ServedWorkspace
 ) -> None:
     """Exchange the token for a cookie that scripts of the page cannot read."""
-    who = "?"
-    if request.client:
-        who = request.client.host
-    failures: tokens.Failures = request.app.state.failures
-    failures.check(who)
-    if not tokens.is_token(workspace.settings, body.token):
-        failures.note(who)
-        raise Unauthorised(
-            "this is not the token of the server; it was printed when the server started"
-        )
+    message = "wrong token; the server printed it when it started"
+    tokens.require_token(request, workspace.settings, body.token, message)
     response.set_cookie(
         tokens.cookie_name(request.headers.get("host")),
         body.token,

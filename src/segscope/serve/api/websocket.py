@@ -22,7 +22,7 @@ from segscope.serve.api.command_handlers import Reply
 from segscope.serve.api.command_schemas import COMMANDS, HoverRequest
 from segscope.serve.api.error_responses import error_answer, paragraph_of
 from segscope.serve.api.packets import event_to_json, packet
-from segscope.serve.errors import Expired, ServeError, TooLarge, Unauthorised
+from segscope.serve.errors import Expired, ServeError, TooLarge
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.events import Event
 from segscope.serve.sessions.propagation import PropagateRequest
@@ -98,14 +98,8 @@ class _Connection:
     def _check_token(self, token: str | None) -> None:
         if self.websocket.scope.get("segscope.authorised", True):
             return
-        failures: tokens.Failures = self.websocket.app.state.failures
-        address = "?"
-        if self.websocket.client:
-            address = self.websocket.client.host
-        failures.check(address)
-        if not tokens.is_token(self.workspace.settings, token):
-            failures.note(address)
-            raise Unauthorised("this server needs its token in the first message")
+        message = "this server requires its token in the first message"
+        tokens.require_token(self.websocket, self.workspace.settings, token, message)
 
     def _check_lease(self, *, acts: bool) -> None:
         self.workspace.sessions.row(self.session_id)

@@ -32,7 +32,7 @@ from segscope.serve.sessions.protection import check_removable, check_unprotecte
 from segscope.serve.sessions.result import CommandResult, merge_results
 from segscope.session import Interaction
 from segscope.session.commands import Accept, Remove
-from segscope.session.log_entry import Command
+from segscope.session.log_entry import SessionCommand
 from segscope.session.mask_delta import changed_frames
 
 MAX_FRAMES_SENT = 24  # whose changed masks come with one answer; further ones are named as stale
@@ -155,7 +155,7 @@ class OpenSession:
     # --- commands --------------------------------------------------------------------------------
 
     def execute(
-        self, command: Command, *, force: bool = False, candidates: bool = False
+        self, command: SessionCommand, *, force: bool = False, candidates: bool = False
     ) -> CommandResult:
         """Do a command.
 

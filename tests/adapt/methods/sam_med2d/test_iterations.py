@@ -134,8 +134,8 @@ def clicked(engine: Any, data: Data, rounds: int) -> list[float]:
     scores = np.zeros((len(data.train.items), rounds))
     for row, item in enumerate(data.train.items):
         scan = data.train.scans[item.case]
-        thing = item.things[0]
-        truth = scan.planes[thing.plane, item.frame] == thing.value
+        obj = item.objects[0]
+        truth = scan.planes[obj.plane, item.frame] == obj.value
         rng = np.random.default_rng(row)
         features = engine.encode(scan.rgb[item.frame])
         found, previous = np.zeros_like(truth), None

@@ -80,14 +80,8 @@ def token(
     password: Annotated[str, Form(max_length=500)],
     username: Annotated[str, Form(max_length=200)] = "",  # noqa: ARG001 - clients send it
 ) -> dict[str, str]:
-    address = "?"
-    if request.client:
-        address = request.client.host
-    failures: tokens.Failures = request.app.state.failures
-    failures.check(address)
-    if not tokens.is_token(service.workspace.settings, password):
-        failures.note(address)
-        raise Unauthorised("wrong password; it is the token printed when the server started")
+    message = "wrong password; it is the token that the server printed when it started"
+    tokens.require_token(request, service.workspace.settings, password, message)
     return {"access_token": password, "token_type": "bearer"}
 
 

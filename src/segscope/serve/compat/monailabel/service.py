@@ -20,7 +20,8 @@ from segscope.errors import UnknownName, UsageError
 from segscope.io import write
 from segscope.io.dicom.web import is_uid
 from segscope.masks import Masks
-from segscope.predict import StopRules, everything
+from segscope.predict import everything
+from segscope.predict.stop_rules import default_rules
 from segscope.serve.compat.monailabel.infer_params import (
     OBJECT_ID,
     Dimension,
@@ -310,9 +311,9 @@ def _model_info(
 
 def _propagate(interaction: Interaction, request: InferPrompts, queue: DeviceQueue) -> None:
     """Track the object both ways, letting more urgent work pass after each frame."""
-    frames = interaction.propagate(
-        "both", start=request.prompts[0].frame, within=request.within, rules=StopRules()
-    )
+    start = request.prompts[0].frame
+    rules = default_rules(interaction.stack)
+    frames = interaction.propagate("both", start=start, within=request.within, rules=rules)
     finished = False
     while not finished:
         with queue.turn(Urgency.TRACK):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from scipy import ndimage
 
 from segscope.errors import UsageError
 from segscope.prompts import Box, MaskPrompt, Point, Prompt
+from segscope.serve.compat.nninteractive.packed_arrays import ClientArray
 from segscope.serve.json_object import abbreviate
 from segscope.serve.sessions.mask_patch import box_of
 
@@ -129,7 +129,7 @@ def click_prompts(region: NDArray[np.bool_], frame: int, target: PromptTarget) -
 
 
 def initial_prompts(
-    labels: NDArray[Any], shape: tuple[int, ...], target: PromptTarget
+    labels: ClientArray, shape: tuple[int, ...], target: PromptTarget
 ) -> list[Prompt]:
     """An initial segmentation as one mask per slice.
 

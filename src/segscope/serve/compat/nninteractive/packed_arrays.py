@@ -13,6 +13,8 @@ from segscope._optional import require
 from segscope.errors import UsageError
 from segscope.serve.errors import TooLarge
 
+ClientArray = NDArray[Any]
+"""Numbers of any type, in the axes of the client."""
 _MAGIC = b"NNIA"
 _MAX_AXES = 4
 _HEADER = "<4sBBBB"  # magic, version, compression, axes, length of the dtype's name
@@ -24,7 +26,7 @@ class _Codec(Protocol):
 
     def pack_array(self, array: NDArray[np.uint8]) -> bytes: ...
 
-    def unpack_array(self, data: bytes) -> NDArray[Any]: ...
+    def unpack_array(self, data: bytes) -> ClientArray: ...
 
 
 def require_codec() -> _Codec:
@@ -41,7 +43,7 @@ def require_codec() -> _Codec:
     return cast(_Codec, module)
 
 
-def unpack_array(data: bytes, max_bytes: int) -> NDArray[Any]:
+def unpack_array(data: bytes, max_bytes: int) -> ClientArray:
     """An array from a request, unpacked only if the size that it declares is within the limit.
 
     Raises:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,8 +20,8 @@ from scipy import ndimage
 
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
-from segscope.predict import StopRules
 from segscope.predict.propagation import PropagationRange
+from segscope.predict.stop_rules import default_rules
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.compat.nninteractive.client_prompts import (
     Bounds,
@@ -30,6 +29,7 @@ from segscope.serve.compat.nninteractive.client_prompts import (
     click_prompts,
     drawn_slices,
 )
+from segscope.serve.compat.nninteractive.packed_arrays import ClientArray
 from segscope.serve.errors import Expired, Full
 from segscope.serve.project.image_records import Image
 from segscope.serve.project.workspace import Workspace
@@ -155,7 +155,7 @@ class NnInteractiveService:
     # --- images ----------------------------------------------------------------------------------
 
     def set_image(
-        self, client: VolumeClient, array: NDArray[Any], spacing: Sequence[float] | None
+        self, client: VolumeClient, array: ClientArray, spacing: Sequence[float] | None
     ) -> None:
         """Begin the work on a volume (channel, a, b, c), of which the first channel is used.
 
@@ -186,7 +186,7 @@ class NnInteractiveService:
         client.pending = []
         client.command_counts = []
 
-    def _upload(self, volume: NDArray[Any], spacing: Sequence[float]) -> Image:
+    def _upload(self, volume: ClientArray, spacing: Sequence[float]) -> Image:
         import nibabel
 
         dtype = _storage_dtype(volume)
@@ -245,7 +245,7 @@ class NnInteractiveService:
         deadline = time.monotonic() + MAX_TRACKING_S
         commands_before = session.work.can_undo
         tracked = session.propagate(
-            PropagationRange("both", min(frames), (low, high), StopRules()),
+            PropagationRange("both", min(frames), (low, high), default_rules(session.work.stack)),
             [client.object_id],
             lambda: time.monotonic() > deadline,
         )
@@ -328,7 +328,7 @@ def _slice_axis(spacing: Sequence[float]) -> int:
     return 0
 
 
-def _storage_dtype(volume: NDArray[Any]) -> DTypeLike:
+def _storage_dtype(volume: ClientArray) -> DTypeLike:
     """The smallest type of NIfTI that holds a volume's numbers.
 
     Raises:
