@@ -140,7 +140,7 @@ class Window:
             "low": list(self.low),
             "high": list(self.high),
             "channels": list(self.channels),
-            "mix": [list(weights) for weights in self.mix],
+            "mix": list(map(list, self.mix)),
             "inverted": self.inverted,
         }
 
@@ -277,7 +277,7 @@ def _requested_bounds(stack: Stack, channels: Sequence[int], text: str) -> _Boun
     if name in PRESETS:
         return _preset_bounds(name, len(channels))
     try:
-        first, second = (float(part) for part in name.removeprefix("p").split(","))
+        first, second = map(float, name.removeprefix("p").split(","))
     except ValueError:
         raise UnknownName("window", text, PRESETS, EXPECTED_WINDOW) from None
     if not (math.isfinite(first) and math.isfinite(second)):
@@ -342,7 +342,7 @@ def _choose_channels(stack: Stack) -> _ShownChannels:
 def _file_bounds(stack: Stack) -> tuple[float, float] | None:
     """(low, high) of the file, if they are usable."""
     try:
-        low, high = (float(value) for value in stack.meta.get("window", ()))
+        low, high = map(float, stack.meta.get("window", ()))
     except (TypeError, ValueError):
         return None
     if math.isfinite(low) and math.isfinite(high) and low < high:

@@ -161,7 +161,7 @@ def _bibtex_values(
 ) -> dict[str, str]:
     """Fields of an entry; empty ones are left out later."""
     record = citation.record
-    names = [escape(name) for name in citation.authors]
+    names = list(map(escape, citation.authors))
     if record.more_authors and names:
         names.append("others")
     month = ""
@@ -266,7 +266,7 @@ def _csl_item(citation: Citation) -> dict[str, Any]:
         "id": record.id,
         "type": citation.type.csl,
         "title": record.title,
-        "author": [_without_empty(person) for person in people],
+        "author": list(map(_without_empty, people)),
         "issued": None,
         "container-title": "",
         "publisher": "",
@@ -276,7 +276,7 @@ def _csl_item(citation: Citation) -> dict[str, Any]:
         "URL": record.url,
     }
     if record.date:
-        item["issued"] = {"date-parts": [[int(part) for part in record.date.split("-")]]}
+        item["issued"] = {"date-parts": [list(map(int, record.date.split("-")))]}
     if citation.kind not in ("preprint", ""):
         item["container-title"] = citation.venue
     if citation.is_arxiv:

@@ -100,7 +100,7 @@ def arxiv_answers(body: bytes, day: str) -> list[FeedResponse]:
 
 
 def _arxiv_answer(entry: Element, address: str, identifier: str, day: str) -> FeedResponse:
-    names = [xmlsafe.text(name) for name in entry.findall("a:author/a:name", ATOM)]
+    names = list(map(xmlsafe.text, entry.findall("a:author/a:name", ATOM)))
     values: dict[str, Any] = {
         "title": xmlsafe.text(entry.find("a:title", ATOM)),
         "authors": tuple(identify.author(name) for name in names if name),
@@ -283,7 +283,7 @@ def _pubmed_answer(article: Element, day: str) -> FeedResponse | None:
         identifier = f"doi:{doi}"
     if journal:
         values["venue"] = Venue(journal, "journal")
-    headings = "; ".join(xmlsafe.text(each) for each in article.iter("DescriptorName"))
+    headings = "; ".join(map(xmlsafe.text, article.iter("DescriptorName")))
     abstract = xmlsafe.text(article.find(f"{inner}/Abstract"))
     record = _build_record(identifier, values, "pubmed", day)
     return FeedResponse(record, f"{headings}. {abstract}")

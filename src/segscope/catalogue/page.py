@@ -80,7 +80,7 @@ def _citations(records: Sequence[PaperRecord]) -> list[str]:
 
 def _entry(record: PaperRecord, runs: Sequence[tuple[str, bool]], citation: str) -> JsonObject:
     guessed = [tag for tag in TAGS if record.guessed(tag) is not None]
-    names = ", ".join(str(author) for author in record.authors[:8])
+    names = ", ".join(map(str, record.authors[:8]))
     others = ""
     if record.more_authors or len(record.authors) > 8:
         others = " et al."

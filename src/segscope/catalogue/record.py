@@ -256,7 +256,7 @@ def _field_to_json(name: str, value: Any) -> Any:
     if name in _INNER:
         return _part_to_json(value)
     if name in _LISTS:
-        return [_part_to_json(each) for each in value]
+        return list(map(_part_to_json, value))
     if name == "provenance":
         return {key: _origin_to_json(value[key]) for key in sorted(value)}
     if isinstance(value, Mapping):

@@ -134,12 +134,12 @@ class WorkingCopy:
             listed_titles: titles that the list has now.
             before: records as they were before the update.
         """
-        titles = {identify.fold(title) for title in listed_titles}
+        titles = set(map(identify.fold, listed_titles))
         if not titles:
             return
         gone = []
         for record in before:
-            names = {identify.fold(text) for text in (record.title, *record.aliases)}
+            names = set(map(identify.fold, (record.title, *record.aliases)))
             if record.listed and titles.isdisjoint(names):
                 gone.append(record.id)
         if gone:

@@ -137,7 +137,7 @@ def _draw_window(
     rgb: NDArray[np.uint8], predicted: NDArray[np.bool_], truth: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """Both masks over the frame, cut around them."""
-    x0, y0, x1, y1 = (int(value) for value in Box.around(predicted | truth).xyxy)
+    x0, y0, x1, y1 = map(int, Box.around(predicted | truth).xyxy)
     margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
     window = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
     crop = np.ascontiguousarray(rgb[window])

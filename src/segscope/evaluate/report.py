@@ -83,16 +83,16 @@ def _context(
     protocol = settings.protocol
     last = last_rounds(result.rows)
     figures = {
-        "curves": [mark(figure) for figure in _curve_figures(summary.curves)],
-        "boxes": [mark(figure) for figure in _box_figures(last)],
-        "calibration": [mark(figure) for figure in _reliability_figures(summary.calibration)],
+        "curves": list(map(mark, _curve_figures(summary.curves))),
+        "boxes": list(map(mark, _box_figures(last))),
+        "calibration": list(map(mark, _reliability_figures(summary.calibration))),
     }
     tables = {
-        "overview": [mark(table) for table in render_overview(summary.lines)],
-        "sets": [mark(table) for table in render_datasets(summary.lines)],
+        "overview": list(map(mark, render_overview(summary.lines))),
+        "sets": list(map(mark, render_datasets(summary.lines))),
         "curve_table": mark(render_curves(summary.curves)),
         "comparisons": mark(render_comparisons(summary.comparisons)),
-        "strata": [mark(table) for table in render_strata(summary.strata)],
+        "strata": list(map(mark, render_strata(summary.strata))),
         "everything": mark(render_everything(summary.everything)),
         "drops": mark(render_drops(summary.lines)),
         "challenge": mark(render_challenge(summary.challenge)),

@@ -237,7 +237,7 @@ def nested_mean(
     """
     scores = np.asarray(values, float).ravel()
     if not levels or any(len(level) != len(scores) for level in levels):
-        lengths = [len(level) for level in levels]
+        lengths = list(map(len, levels))
         raise UsageError(f"{len(scores)} values need levels of that length, got {lengths}")
     table: dict[tuple[Hashable, ...], float] = _means(
         zip(zip(*levels, strict=True), scores.tolist(), strict=True)

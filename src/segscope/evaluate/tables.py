@@ -136,7 +136,7 @@ def render_overview(lines: Sequence[Line]) -> Iterator[str]:
         if not rows:
             continue
         metrics = list(dict.fromkeys(name for line in rows for name in line["metrics"]))
-        titles = [_format_title(name) for name in metrics]
+        titles = list(map(_format_title, metrics))
         head = ["model", "prompt", *titles, "objects", "patients", "missed", "failed"]
         units = "/".join(sorted({line["unit"] for line in rows}))
         caption = f"{kind.capitalize()}s; lengths in {units}"
@@ -178,7 +178,7 @@ def _kinds_and_models(lines: Iterable[Line]) -> list[tuple[str, str]]:
 def _prompts_table(column: str, title: str, names: Sequence[str], rows: Sequence[Line]) -> str:
     """Rows by a column, prompts side by side, of one model and one kind of stack."""
     metric = next(iter(rows[0]["metrics"]))
-    prompts = list(dict.fromkeys(_prompt_of(line) for line in rows))
+    prompts = list(dict.fromkeys(map(_prompt_of, rows)))
     figures = {(line[column], _prompt_of(line)): line["metrics"][metric] for line in rows}
     body: list[list[Cell]] = []
     for name in names:
@@ -203,7 +203,7 @@ def render_curves(curves: Sequence[Line]) -> str:
     for line in overall(undisturbed(curves)):
         dice = [line["dice"][0], line["dice"][-1], line["auc"]]
         rounds = [line["noc@0.85"], line["noc@0.9"]]
-        cells = [format_number(value) for value in dice]
+        cells = list(map(format_number, dice))
         cells += [format_number(value, 2) for value in rounds]
         body.append([line["model"], _format_prompt(line), *cells])
     caption = (
