@@ -1,10 +1,10 @@
 """The tables of docs/adapt_results.md: all methods of adapting `mini`, on five data sets.
 
-    python benchmarks/adapt.py --data DATA --out RUNS            trains and judges what RUNS does not hold yet
-    python benchmarks/adapt.py --data DATA --out RUNS --table    only prints the table of what is there
+    python benchmarks/adapt.py --data DATA --out RUNS            train and evaluate what RUNS lacks
+    python benchmarks/adapt.py --data DATA --out RUNS --table    only print the table
 
-DATA holds the sets below in segscope's own layout; none of them was used to train `mini`. Each set is one
-`segscope compare`. Two cores, 2.5 minutes a method: about three hours for all.
+DATA has the sets below in segscope's own layout; none of them was used to train `mini`. Each set is
+one `segscope compare`. With two cores and 2.5 minutes per method, all take about three hours.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ from segscope.evaluate.comparison_table import TABLE
 from segscope.render import Renderer
 
 BLOCKS = 3
-HEAD = "| method | judged by | trained | before | after | difference (95 %) |\n|---|---|---|---|---|---|\n"
+HEAD = (
+    "| method | prompt | trained | before | after | difference (95 %) |\n"
+    "|---|---|---|---|---|---|\n"
+)
 
 
 @dataclass(frozen=True)
 class Set:
-    """A data set: its folder, what it shows, how many patients are trained on, and how many cases judged (0: all)."""
+    """A data set: its folder, what it shows, number of training patients, and number of cases to
+    evaluate (0: all).
+    """
 
     name: str
     shows: str
@@ -50,9 +55,10 @@ SETS = (
 
 
 def blocks(source: Path, place: Path) -> Path:
-    """The two stacks of `em_drosophila_vnc` as a set of blocks, each a "patient", with every mitochondrion an object.
+    """The two stacks of `em_drosophila_vnc` as a set of blocks, each a "patient", with every
+    mitochondrion an object.
 
-    The set holds one window to train on and one to validate on, apart but of the same tissue.
+    The set has one window to train on and one to validate on, apart but of the same tissue.
     """
     if (place / "dataset.json").is_file():
         return place
@@ -75,8 +81,16 @@ def blocks(source: Path, place: Path) -> Path:
                 _pages(place / f"{block}.tif", rgb[cut][..., 0])
                 _pages(place / f"{block}_mask.tif", labels[cut])
                 target = {"path": f"{block}_mask.tif", "label": "mitochondrion", "kind": "instance"}
-                items.append({"id": block, "image": f"{block}.tif", "targets": [target], "split": split,
-                              "group": block, "spacing_nm": [47.5, 4.6, 4.6]})  # fmt: skip
+                items.append(
+                    {
+                        "id": block,
+                        "image": f"{block}.tif",
+                        "targets": [target],
+                        "split": split,
+                        "group": block,
+                        "spacing_nm": [47.5, 4.6, 4.6],
+                    }
+                )
     listing = {"name": source.name, "modality": "electron microscopy", "items": items}
     (place / "dataset.json").write_text(json.dumps(listing))
     return place
@@ -88,7 +102,7 @@ def _pages(path: Path, pages: np.ndarray) -> None:
 
 
 def compare(data: Path, out: Path, chosen: Set, methods: list[str], minutes: float) -> None:
-    """One set; an interrupted comparison goes on."""
+    """One set; an interrupted comparison is resumed."""
     folder = data / chosen.name
     if chosen.name.startswith("em_"):
         folder = blocks(folder, out / f"{chosen.name}_blocks")
@@ -117,30 +131,31 @@ def compare(data: Path, out: Path, chosen: Set, methods: list[str], minutes: flo
 
 
 def table(out: Path) -> str:
-    """Markdown: for each set what compare found, without columns that are the same everywhere."""
+    """Markdown: the results of each set, without columns that are the same everywhere."""
     text = []
     for chosen in SETS:
         path = out / chosen.name / f"{TABLE}.json"
         if not path.is_file():
             continue
-        found = json.loads(path.read_text())
+        result = json.loads(path.read_text())
         text.append(
-            f"\n**{chosen.shows}**, {found['training']['minutes']:g} minutes a method\n\n{HEAD}"
+            f"\n**{chosen.shows}**, {result['training']['minutes']:g} minutes per method\n\n{HEAD}"
         )
-        for row in found["rows"]:
+        for row in result["rows"]:
             if row["failed"]:
                 text.append(f"| `{row['method']}` | – | – | – | – | {row['failed']} |\n")
                 continue
             interval = "" if row["low"] is None else f" ({row['low']:+.3f} to {row['high']:+.3f})"
             unchanged = "" if row["best_step"] else "; no step improved on the base"
             text.append(
-                f"| `{row['method']}` | {_judged(row['prompt'])} | {row['parameters'] / 1e6:.2g} M | "
-                f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}{interval}{unchanged} |\n"
+                f"| `{row['method']}` | {_name_prompt(row['prompt'])} "
+                f"| {row['parameters'] / 1e6:.2g} M | {row['before']:.3f} | {row['after']:.3f} "
+                f"| {row['difference']:+.3f}{interval}{unchanged} |\n"
             )
     return "".join(text)
 
 
-def _judged(prompt: str) -> str:
+def _name_prompt(prompt: str) -> str:
     return {
         "none": "no prompt",
         "box.jitter": "box",

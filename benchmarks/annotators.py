@@ -1,10 +1,11 @@
-"""Annotators who work at random while the server is killed at random: is anything lost that was acknowledged?
+"""Random annotators while the server is killed at random: does anything acknowledged get lost?
 
     python benchmarks/annotators.py [--annotators 4] [--minutes 10] [--seed 0] [--json]
 
-Each annotator keeps what the server showed, as a screen would. After every kill -9 and restart the masks must be those
-on the screen, byte for byte; a command whose answer was never heard may have been kept, and its undo must bring them
-back. At the end every log is run again by a process that knows nothing of the server's, and must give the same masks.
+Each annotator stores what the server has sent, as a screen would. After every kill -9 and restart
+the masks must be those on the screen, byte for byte; a command whose answer never arrived may have
+been applied, and its undo must restore the masks. At the end every log is replayed by an
+independent process, and must give the same masks.
 """
 
 from __future__ import annotations
@@ -36,9 +37,19 @@ from segscope.client import (
 )
 
 KINDS = {
-    "click": 10, "box": 5, "scribble": 3, "paint": 5, "undo": 5, "redo": 2, "describe": 1, "accept": 1, "clear": 1,
-    "choose": 1, "propagate": 1, "cancel": 1,
-}  # fmt: skip
+    "click": 10,
+    "box": 5,
+    "scribble": 3,
+    "paint": 5,
+    "undo": 5,
+    "redo": 2,
+    "describe": 1,
+    "accept": 1,
+    "clear": 1,
+    "choose": 1,
+    "propagate": 1,
+    "cancel": 1,
+}
 REPLAY = """
 import sys, numpy as np, segscope as ss
 stack, engine = ss.read(sys.argv[2]), ss.load("mini", device="cpu")
@@ -192,7 +203,8 @@ class Annotator:
         if len(differ):
             frames = sorted(set(differ[:, 0].tolist()))
             raise Lost(
-                f"{self.name}: {len(differ)} pixels of frames {frames} are not as on the screen {when}"
+                f"{self.name}: {len(differ)} pixels of frames {frames} differ from the screen "
+                f"{when}"
             )
 
     def check(self, client: Client, image_id: str) -> None:
@@ -296,10 +308,17 @@ def day(count: int, minutes: float, seed: int, folder: Path) -> dict[str, object
         round(1000 * float(value), 1) for value in np.quantile(waited, (0.5, 0.95))
     )
     return {
-        "annotators": count, "minutes": minutes, "kills": kills, "acknowledged": sum(total.values()), "lost": 0,
-        "by kind": dict(total.most_common()), "kept though unheard": unheard, "log lines": lines,
-        "median_ms": median_ms, "p95_ms": p95_ms,
-    }  # fmt: skip
+        "annotators": count,
+        "minutes": minutes,
+        "kills": kills,
+        "acknowledged": sum(total.values()),
+        "lost": 0,
+        "by kind": dict(total.most_common()),
+        "kept though unheard": unheard,
+        "log lines": lines,
+        "median_ms": median_ms,
+        "p95_ms": p95_ms,
+    }
 
 
 def main() -> None:

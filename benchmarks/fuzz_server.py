@@ -1,10 +1,12 @@
-"""A running server under fire: schemathesis on its OpenAPI, malformed frames on its socket, hostile uploads.
+"""A running server under attack: schemathesis on its OpenAPI, malformed frames on its socket,
+hostile uploads.
 
-    python benchmarks/fuzz_server.py [--schemathesis PROGRAM] [--examples 30] [--frames 300] [--uploads 200] [--json]
+    python benchmarks/fuzz_server.py [--schemathesis PROGRAM] [--examples 30] [--frames 300]
+                                     [--uploads 200] [--json]
 
-Counts answers by status. Fails where the server answers 500, ends, writes outside of its project, or grows beyond
---most-mib. schemathesis may live in an environment of its own (`pip install schemathesis`); without it that part is
-left out.
+Counts responses by status. Fails if the server responds with 500, terminates, writes outside of its
+project, or grows beyond --most-mib. schemathesis may be installed in a separate environment
+(`pip install schemathesis`); without it that part is skipped.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance"
 LEFT_OUT = ("close_session", "logout")  # they would end what the other requests are about
 
 
-# --- HTTP -----------------------------------------------------------------------------------------------------------
+# --- HTTP ----------------------------------------------------------------------------------------
 
 
 def requests(server: Server, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -67,15 +69,38 @@ def requests(server: Server, options: argparse.Namespace, folder: Path) -> dict[
     left_out = [part for name in LEFT_OUT for part in ("--exclude-operation-id", name)]
     done = subprocess.run(
         [
-            options.schemathesis, "--config-file", str(folder / "schemathesis.toml"),
-            "run", f"{server.url}v1/openapi.json",
-            "-H", f"Authorization: Bearer {TOKEN}", "-H", f"X-Lease: {opened['lease']}", "--checks", CHECKS,
-            "--continue-on-failure", "--max-examples", str(options.examples), "--seed", str(options.seed), "--no-color",
-            "--phases", options.phases, "--request-timeout", "120",
-            "--report", "ndjson", "--report-ndjson-path", str(report), *left_out,
+            options.schemathesis,
+            "--config-file",
+            str(folder / "schemathesis.toml"),
+            "run",
+            f"{server.url}v1/openapi.json",
+            "-H",
+            f"Authorization: Bearer {TOKEN}",
+            "-H",
+            f"X-Lease: {opened['lease']}",
+            "--checks",
+            CHECKS,
+            "--continue-on-failure",
+            "--max-examples",
+            str(options.examples),
+            "--seed",
+            str(options.seed),
+            "--no-color",
+            "--phases",
+            options.phases,
+            "--request-timeout",
+            "120",
+            "--report",
+            "ndjson",
+            "--report-ndjson-path",
+            str(report),
+            *left_out,
         ],
-        cwd=folder, capture_output=True, text=True, errors="replace",
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
     (folder / "schemathesis.txt").write_text(done.stdout + done.stderr)
     statuses = Counter(_statuses(report.read_text(errors="replace") if report.exists() else ""))
     if not statuses:
@@ -104,7 +129,7 @@ def _statuses(report: str) -> Iterator[int]:
         yield from walk(json.loads(line))
 
 
-# --- the socket -----------------------------------------------------------------------------------------------------
+# --- the socket ----------------------------------------------------------------------------------
 
 
 def frames(server: Server, count: int, chance: random.Random) -> dict[str, int]:
@@ -126,8 +151,9 @@ def _talk(server: Server, opened: dict[str, Any], chance: random.Random) -> str:
     parts = urlsplit(server.url)
     key = base64.b64encode(chance.randbytes(16)).decode()
     head = (
-        f"GET /v1/sessions/{opened['session_id']}/live HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"GET /v1/sessions/{opened['session_id']}/live HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     hello = json.dumps({"type": "hello", "lease": opened["lease"], "token": TOKEN}).encode()
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as line:
@@ -238,7 +264,7 @@ def _messages(chance: random.Random) -> list[Any]:
     ]
 
 
-# --- uploads --------------------------------------------------------------------------------------------------------
+# --- uploads -------------------------------------------------------------------------------------
 
 
 def uploads(server: Server, scans: Path, count: int, chance: random.Random) -> dict[str, int]:
@@ -268,7 +294,8 @@ def uploads(server: Server, scans: Path, count: int, chance: random.Random) -> d
 def _send(client: Client, name: str, data: bytes) -> int:
     edge = uuid.uuid4().hex
     name = name.replace('"', "_")
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+    disposition = f'form-data; name="file"; filename="{name}"'
+    head = f"--{edge}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={edge}"}
     try:
         client.http.request(
@@ -322,7 +349,7 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "a.png", image.getvalue()
 
 
-# --- all of it ------------------------------------------------------------------------------------------------------
+# --- all of it -----------------------------------------------------------------------------------
 
 
 class Memory(threading.Thread):
@@ -379,20 +406,26 @@ def fire(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         server.end()
     said = server.log.read_text(errors="replace")
     figures |= {
-        "peak_mib": round(memory.peak / 2**20), "seconds": round(time.monotonic() - start),
-        # uvicorn logs text frames that are no UTF-8 with a traceback, and closes the socket as it should
-        "tracebacks": said.count("Traceback") - said.count("Invalid UTF-8 sequence received from client"),
+        "peak_mib": round(memory.peak / 2**20),
+        "seconds": round(time.monotonic() - start),
+        # uvicorn logs text frames that are no UTF-8 with a traceback, and closes the socket as it
+        # should
+        "tracebacks": said.count("Traceback")
+        - said.count("Invalid UTF-8 sequence received from client"),
         "stderr": said[-3000:],
-    }  # fmt: skip
+    }
     return figures
 
 
 def wrong(figures: dict[str, Any], most_mib: int) -> list[str]:
     """What must not be."""
     found = [
-        f"{part}: status 500" for part in ("uploads", "requests")
-        if any(str(key) == "500" for key in figures.get(part, {}).get("answers", figures.get(part, {})))
-    ]  # fmt: skip
+        f"{part}: status 500"
+        for part in ("uploads", "requests")
+        if any(
+            str(key) == "500" for key in figures.get(part, {}).get("answers", figures.get(part, {}))
+        )
+    ]
     found += [name for name in ("written elsewhere", "evil files", "tracebacks") if figures[name]]
     found += ["a socket hung"] if "hung" in figures["sockets"] else []
     found += ["memory"] if figures["peak_mib"] > most_mib else []

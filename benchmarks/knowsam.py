@@ -1,12 +1,13 @@
-"""KnowSAM: do unlabelled images help? Three questions, each answered on pairs of runs that differ in nothing else.
+"""KnowSAM: do unlabelled images help? Three questions, each answered by pairs of runs that differ
+in nothing else.
 
-    python benchmarks/knowsam.py plumbing                   a teacher that knows the truth but for some blocks
-    python benchmarks/knowsam.py transfer --seeds 8         a teacher trained on another family of images
+    python benchmarks/knowsam.py plumbing              a teacher that knows the truth except blocks
+    python benchmarks/knowsam.py transfer --seeds 8    a teacher trained on another family of images
     python benchmarks/knowsam.py acdc --data DATA --out RUNS --steps 1000
-                                                            3 labelled patients, all others without truth
+                                                       3 labelled patients, all others without truth
 
-A core will do: `plumbing` takes minutes, `transfer` some minutes a seed, `acdc` half an hour a seed for
-1,000 steps. `acdc` goes on with what its folder holds already. All end in one JSON object on stdout.
+One core is enough: `plumbing` takes minutes, `transfer` some minutes per seed, `acdc` half an hour
+per seed for 1,000 steps. `acdc` resumes from its folder. Each prints one JSON object to stdout.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from segscope.adapt.training.trainer import Trainer
 from segscope.io.datasets.reading import dataset
 from segscope.metrics.overlap import dice
 
-# --- images ---------------------------------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------
 
 
 def textured(
@@ -54,8 +55,8 @@ def textured(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """A noisy image (row, column) 0 to 1 with one ellipse, or box, of a finer grain, and its mask.
 
-    Things differ from what surrounds them in texture, and in brightness to either side, so that four of them do not
-    show what all are like.
+    Objects differ from their surroundings in texture, and are brighter or darker, so that four of
+    them are not representative.
     """
     y, x = np.mgrid[:side, :side] + 0.5
     cx, cy = rng.uniform(0.3, 0.7, 2) * side
@@ -83,13 +84,15 @@ def flipped(
     return mask ^ np.kron(grid, np.ones((block, block), bool))[: mask.shape[0], : mask.shape[1]]
 
 
-# --- 1: plumbing ------------------------------------------------------------------------------------------------------
+# --- 1: plumbing ---------------------------------------------------------------------------------
 
 
 def plumbing(
     seed: int, *, labelled: int = 4, unlabelled: int = 160, steps: int = 250, width: int = 8
 ) -> tuple[float, float]:
-    """Test Dice of fused students from labelled images alone, and with a teacher's answers to all images."""
+    """Test Dice of fused students from labelled images alone, and with a teacher's answers to all
+    images.
+    """
     rng = np.random.default_rng((7, seed))
     drawn = [textured(rng) for _ in range(labelled + unlabelled + 60)]
     images = torch.stack([torch.from_numpy(grey).float().expand(3, -1, -1) for grey, _ in drawn])
@@ -132,7 +135,7 @@ def _score(students: Students, images: Tensor, masks: Tensor) -> float:
     )
 
 
-# --- 2: transfer ------------------------------------------------------------------------------------------------------
+# --- 2: transfer ---------------------------------------------------------------------------------
 
 
 FAINT = (0.0, 0.03)
@@ -140,7 +143,9 @@ FAINT = (0.0, 0.03)
 
 
 def transfer(seed: int, steps: int, first: int, side: int = 64) -> tuple[float, float]:
-    """Validation Dice from 4 labelled faint ellipses alone, and by the whole recipe with a teacher of boxes."""
+    """Validation Dice from 4 labelled faint ellipses alone, and by the whole recipe with a teacher
+    of boxes.
+    """
     with tempfile.TemporaryDirectory() as place:
         near = _data(
             Path(place) / "ellipses", seed, labelled=4, unlabelled=60, test=40, contrast=FAINT
@@ -219,11 +224,13 @@ def _data(
     return gather([dataset(place)], Choice(), 256, empty=True, unlabelled=bool(unlabelled))
 
 
-# --- 3: few labelled patients -----------------------------------------------------------------------------------------
+# --- 3: few labelled patients --------------------------------------------------------------------
 
 
 def acdc(data: Path, out: Path, seeds: Sequence[int], steps: int, few: int) -> dict[str, Any]:
-    """Dice of validation volumes by class, of fused students with and without unlabelled patients, paired."""
+    """Dice of validation volumes by class, of fused students with and without unlabelled patients,
+    paired.
+    """
     whole = KnowSam.default_for(load("mini", device="cpu").card)
     alone = KnowSam.supervised(**vars(whole))
     arms = {"supervised": alone, "knowsam": whole}

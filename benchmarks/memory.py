@@ -1,8 +1,9 @@
-"""Peak memory of `segscope segment`: clips of 300 and 3,000 frames, a 512 x 512 x 600 volume with 5 objects.
+"""Peak memory of `segscope segment`: clips of 300 and 3,000 frames, and a volume of 512 x 512 x 600
+voxels with 5 objects.
 
     python benchmarks/memory.py [--model mini] [--frames 300 3000] [--volume] [--json]
 
-Each run is a process of its own; its peak resident memory is what the system counted.
+Each run is a separate process; its peak resident memory is the figure of the system.
 """
 
 from __future__ import annotations

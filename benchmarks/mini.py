@@ -1,13 +1,16 @@
-"""What a model's answers are worth, measured as users meet it, through `segscope.Interaction`.
+"""The quality of a model's answers, measured as users experience it, through
+`segscope.Interaction`.
 
-    python benchmarks/mini.py images --data DIR [--model mini] [--which unseen|val] [--limit N] [--out FILE.json]
+    python benchmarks/mini.py images --data DIR [--model mini] [--which unseen|val] [--limit N]
+                                     [--out FILE.json]
     python benchmarks/mini.py scribbles --data DIR
     python benchmarks/mini.py tracking --data DIR
     python benchmarks/mini.py presence
 
-`images` takes the objects of recipes/mini/cases.json; `--which unseen` are data sets of which nothing was trained on.
-Figures are means over the objects of a set, then over sets; 95 % intervals come from 2,000 bootstrap draws of objects
-within sets. `ellipse` is the ellipse inscribed in the same box.
+`images` uses the objects of recipes/mini/cases.json; `--which unseen` selects data sets of which
+nothing was used for training. Figures are means over the objects of a set, then over sets; 95 %
+intervals come from 2,000 bootstrap samples of objects within sets. `ellipse` is the ellipse
+inscribed in the same box.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def iou(a: Mask, b: Mask) -> float:
     return float((a & b).sum()) / max(float((a | b).sum()), 1.0)
 
 
-# --- images -------------------------------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------
 
 
 def correct(work: ss.Interaction, mask: Mask, truth: Mask) -> ss.FrameMask:
@@ -57,7 +60,9 @@ def correct(work: ss.Interaction, mask: Mask, truth: Mask) -> ss.FrameMask:
 
 
 def score_image(engine: Any, image: NDArray[np.uint8], truth: Mask, seed: int) -> Record:
-    """Dice of box, jittered box, box with three corrections, one click and five clicks; predicted and true IoU."""
+    """Dice of box, jittered box, box with three corrections, one click and five clicks; predicted
+    and true IoU.
+    """
     stack = ss.Stack.from_array(image)
     rows, columns = truth.shape
     box = np.array(bounds(truth))
@@ -108,16 +113,18 @@ def say_iou(records: Sequence[Record]) -> None:
         guess, real = np.array([record["iou"][kind] for record in records]).T
         r, rank = np.corrcoef(guess, real)[0, 1], stats.spearmanr(guess, real).statistic
         print(
-            f"predicted IoU of a {kind}: mean {guess.mean():.3f}, true {real.mean():.3f}, correlation {r:.2f}, "
-            f"rank correlation {rank:.2f}"
+            f"predicted IoU of a {kind}: mean {guess.mean():.3f}, true {real.mean():.3f}, "
+            f"correlation {r:.2f}, rank correlation {rank:.2f}"
         )
 
 
-# --- scribbles of people --------------------------------------------------------------------------------------------
+# --- scribbles of people -------------------------------------------------------------------------
 
 
 def strokes(drawn: NDArray[np.uint8]) -> Iterator[ss.Scribble]:
-    """Lines of a scribble image (1 positive, 2 negative, 3 both): pixels of each part from one end to the other."""
+    """Lines of a scribble image (1 positive, 2 negative, 3 both): pixels of each part from one end
+    to the other.
+    """
     for sign in (1, 2):
         parts, count = ndimage.label((drawn & sign) > 0, np.ones((3, 3)))
         for part in range(1, count + 1):
@@ -161,7 +168,7 @@ def scribbles(data: Path, engine: Any) -> list[Record]:
     return records
 
 
-# --- tracking -------------------------------------------------------------------------------------------------------
+# --- tracking ------------------------------------------------------------------------------------
 
 
 def boundary(found: Mask, truth: Mask) -> float:
@@ -179,7 +186,9 @@ def boundary(found: Mask, truth: Mask) -> float:
 
 
 def track(engine: Any, frames: NDArray[np.uint8], truth: Mask, video: bool) -> Record:
-    """One object from one tight box: on frame 0 of a video, on its largest slice of a volume; without that frame."""
+    """One object from one tight box: on frame 0 of a video, on its largest slice of a volume;
+    without that frame.
+    """
     area = truth.reshape(len(truth), -1).sum(1)
     start = 0 if video else int(area.argmax())
     times = np.arange(len(frames)) / 10 if video else None
@@ -227,7 +236,9 @@ def tracking(data: Path, engine: Any, names: Sequence[str]) -> list[Record]:
 
 
 def presence(engine: Any, clips: int) -> list[Record]:
-    """Object score and truth on generated clips in which one of three bodies hides, and on volumes whose bodies end."""
+    """Object score and truth on generated clips in which one of three bodies hides, and on volumes
+    whose bodies end.
+    """
     records = []
     for seed in range(clips):
         frames, labels = phantom.clip(seed=seed, frames=24)
@@ -264,7 +275,9 @@ def _scores(
 
 
 def say_presence(records: Sequence[Record]) -> None:
-    """AUROC, and the threshold at which as many frames as can be are told right, both kinds counting the same."""
+    """AUROC, and the threshold at which as many frames as can be are told right, both kinds
+    counting the same.
+    """
     for name in sorted({record["set"] for record in records}):
         chosen = [record for record in records if record["set"] == name]
         there, score = (
@@ -278,8 +291,9 @@ def say_presence(records: Sequence[Record]) -> None:
         ]
         best = int(np.argmax(right))
         print(
-            f"{name}: AUROC of the object score on {len(chosen)} frames ({(~there).sum()} without the object) "
-            f"{auroc(chosen):.3f}; told right at 0: {right[0]:.3f}, at {[0.0, *marks][best]:.2f}: {right[best]:.3f}"
+            f"{name}: AUROC of the object score on {len(chosen)} frames "
+            f"({(~there).sum()} without the object) {auroc(chosen):.3f}; balanced accuracy at 0: "
+            f"{right[0]:.3f}, at {[0.0, *marks][best]:.2f}: {right[best]:.3f}"
         )
 
 
@@ -291,7 +305,7 @@ def auroc(records: Sequence[Record]) -> float:
     )
 
 
-# --- tables ---------------------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------
 
 
 def table(records: Sequence[Record]) -> str:

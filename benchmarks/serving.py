@@ -44,9 +44,23 @@ class Server:
 
     def __init__(self, project: Path, root: Path, *options: str) -> None:
         self.argv = [
-            sys.executable, "-m", "segscope", "serve", "--project", str(project), "--root", str(root), "--port", "0",
-            "--token", TOKEN, "--device", "cpu", "--json", *options,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "segscope",
+            "serve",
+            "--project",
+            str(project),
+            "--root",
+            str(root),
+            "--port",
+            "0",
+            "--token",
+            TOKEN,
+            "--device",
+            "cpu",
+            "--json",
+            *options,
+        ]
         self.log = project.with_suffix(".stderr")
         self.start()
 

@@ -1,4 +1,4 @@
-"""What waiting threads cost: box, click, tracked frame, training step; idle and beside busy processes.
+"""Cost of waiting threads: box, click, tracked frame, training step; idle or beside busy programs.
 
     python benchmarks/threads.py [--busy 0 2] [--rounds 2] [--json]
 

@@ -1,8 +1,8 @@
-"""Axes, spacing, affine: index to world and back. The one page where they are defined.
+"""Axes, spacing, affine: index to world and back, all defined here.
 
 Arrays are (frame, row, column[, channel]) = (z, y, x). A voxel index (x, y, frame) counts from 0
 and names the centre of a voxel; the affine maps it to millimetres in RAS+ world coordinates (as
-NIfTI does; DICOM and NRRD files that speak LPS are converted when read and written). Pixel
+NIfTI does; LPS of DICOM and NRRD files is converted when they are read and written). Pixel
 coordinates of prompts are continuous: pixel i covers [i, i + 1), its centre is i + 0.5.
 """
 
@@ -29,12 +29,11 @@ class Geometry:
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise ValueError(f"an affine is a finite 4 x 4 matrix, got shape {affine.shape}")
+            raise ValueError(f"an affine must be a finite 4 x 4 matrix, got shape {affine.shape}")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
-        # judged by directions: voxels of a few nanometres have a volume of 1e-16 mm3 and are no
-        # less regular
+        # by directions only: voxels of a few nanometres have a volume of 1e-16 mm3, yet are regular
         if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
-            raise ValueError("an affine has three independent axes; this one is singular")
+            raise ValueError("an affine must have three independent axes; this one is singular")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
 
@@ -70,7 +69,6 @@ class Geometry:
         """
         voxel = np.linalg.norm(self.affine[:3, :3], axis=0)
         difference = np.linalg.norm(self.affine[:3] - other.affine[:3], axis=0)
-        return bool(
-            (difference[:3] <= tolerance * voxel).all()
-            and difference[3] <= 100 * tolerance * voxel.min()
-        )
+        same_steps = (difference[:3] <= tolerance * voxel).all()
+        same_origin = difference[3] <= 100 * tolerance * voxel.min()
+        return bool(same_steps and same_origin)

@@ -150,7 +150,7 @@ class Masks:
 
     def iter_labels(self) -> Iterator[NDArray[np.uint16]]:
         """Label maps of all frames, one at a time."""
-        return (self.frame_labels(frame) for frame in range(self.shape_zyx[0]))
+        return map(self.frame_labels, range(self.shape_zyx[0]))
 
     @property
     def labels(self) -> NDArray[np.uint16]:

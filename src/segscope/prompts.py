@@ -25,7 +25,7 @@ def _check_place(frame: int, object_id: int) -> None:
 
 
 def _check_finite(values: Iterable[float], what: str) -> None:
-    if not all(math.isfinite(value) for value in values):
+    if not all(map(math.isfinite, values)):
         raise PromptError(f"{what} has a coordinate that is not a finite number: {tuple(values)}")
 
 
@@ -69,7 +69,7 @@ class Box:
         _check_place(self.frame, self.object_id)
         if len(self.xyxy) != 4:
             raise PromptError(f"a box is x0, y0, x1, y1, got {len(self.xyxy)} numbers")
-        object.__setattr__(self, "xyxy", tuple(float(value) for value in self.xyxy))
+        object.__setattr__(self, "xyxy", tuple(map(float, self.xyxy)))
         _check_finite(self.xyxy, "a box")
         x0, y0, x1, y1 = self.xyxy
         if x1 <= x0 or y1 <= y0:

@@ -52,24 +52,28 @@ EXPECTED_WINDOW = (
 
 Mix = tuple[tuple[float, float, float], ...]
 
-IDENTITY: Mix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-GREY: Mix = ((1.0, 1.0, 1.0),)
+RED = (1.0, 0.0, 0.0)
+GREEN = (0.0, 1.0, 0.0)
+BLUE = (0.0, 0.0, 1.0)
+WHITE = (1.0, 1.0, 1.0)
+MAGENTA = (1.0, 0.0, 1.0)
+LIGHT_GREY = (0.6, 0.6, 0.6)
+CYAN_70 = (0.0, 0.7, 0.7)
+MAGENTA_70 = (0.7, 0.0, 0.7)
+YELLOW_70 = (0.7, 0.7, 0.0)
+
+IDENTITY: Mix = (RED, GREEN, BLUE)
+GREY: Mix = (WHITE,)
 MIXES: Mapping[int, Mix] = {
-    # (red, green, blue) of channels that are not colours; distinguishable for most people
+    # of channels that are not colours; distinguishable for most people
     1: GREY,
-    2: ((0.0, 1.0, 0.0), (1.0, 0.0, 1.0)),
+    2: (GREEN, MAGENTA),
     3: IDENTITY,
-    4: ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.6, 0.6, 0.6)),
-    5: ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.7, 0.7), (0.7, 0.0, 0.7)),
-    6: (
-        (0.0, 0.0, 1.0),
-        (0.0, 1.0, 0.0),
-        (1.0, 0.0, 0.0),
-        (0.0, 0.7, 0.7),
-        (0.7, 0.0, 0.7),
-        (0.7, 0.7, 0.0),
-    ),
+    4: (BLUE, GREEN, RED, LIGHT_GREY),
+    5: (BLUE, GREEN, RED, CYAN_70, MAGENTA_70),
+    6: (BLUE, GREEN, RED, CYAN_70, MAGENTA_70, YELLOW_70),
 }
+"""(red, green, blue) weights by number of channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class Window:
             "low": list(self.low),
             "high": list(self.high),
             "channels": list(self.channels),
-            "mix": [list(weights) for weights in self.mix],
+            "mix": list(map(list, self.mix)),
             "inverted": self.inverted,
         }
 
@@ -273,7 +277,7 @@ def _requested_bounds(stack: Stack, channels: Sequence[int], text: str) -> _Boun
     if name in PRESETS:
         return _preset_bounds(name, len(channels))
     try:
-        first, second = (float(part) for part in name.removeprefix("p").split(","))
+        first, second = map(float, name.removeprefix("p").split(","))
     except ValueError:
         raise UnknownName("window", text, PRESETS, EXPECTED_WINDOW) from None
     if not (math.isfinite(first) and math.isfinite(second)):
@@ -338,7 +342,7 @@ def _choose_channels(stack: Stack) -> _ShownChannels:
 def _file_bounds(stack: Stack) -> tuple[float, float] | None:
     """(low, high) of the file, if they are usable."""
     try:
-        low, high = (float(value) for value in stack.meta.get("window", ()))
+        low, high = map(float, stack.meta.get("window", ()))
     except (TypeError, ValueError):
         return None
     if math.isfinite(low) and math.isfinite(high) and low < high:

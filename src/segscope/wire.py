@@ -62,7 +62,7 @@ def prompt_to_json(prompt: Prompt) -> JsonObject:
             return {
                 "type": "scribble",
                 "frame": prompt.frame,
-                "xy": [list(pair) for pair in prompt.xy],
+                "xy": list(map(list, prompt.xy)),
                 "positive": prompt.positive,
                 "width": prompt.width,
             }

@@ -10,10 +10,10 @@ import rispy
 from bibtexparser.middlewares import LatexDecodingMiddleware
 
 from segscope.catalogue.export import bibtex, csl, csl_text, keys, ris
-from segscope.catalogue.record import Arxiv, Author, Record, Venue
+from segscope.catalogue.record import Arxiv, Author, PaperRecord, Venue
 from segscope.catalogue.store import Catalogue, snapshot
 
-ODD = Record(
+ODD = PaperRecord(
     "arxiv:2401.00001",
     "50% of α-SAM & {braces}: a_b #1 $x$ \\ ~ “quoted” naïve 3D CT",
     (Author("Müller-Łuk", "Zoë"), Author("van der Berg", "A. B.")),
@@ -27,11 +27,11 @@ ODD = Record(
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
+def records() -> list[PaperRecord]:
     return list(Catalogue(snapshot()))
 
 
-def test_bibtex_comes_back_whole(records: list[Record]) -> None:
+def test_bibtex_comes_back_whole(records: list[PaperRecord]) -> None:
     library = bibtexparser.parse_string(bibtex(records))
     assert library.failed_blocks == []
     assert len(library.entries) == len(records)
@@ -67,7 +67,7 @@ def test_keys_are_family_year_word_and_never_twice() -> None:
     assert len(set(keys([ODD] * 60))) == 60
 
 
-def test_ris_comes_back_whole(records: list[Record]) -> None:
+def test_ris_comes_back_whole(records: list[PaperRecord]) -> None:
     text = ris([*records, ODD])
     found = rispy.loads(text)
     assert len(found) == len(records) + 1
@@ -77,7 +77,7 @@ def test_ris_comes_back_whole(records: list[Record]) -> None:
     assert found[-1]["doi"] == ODD.doi
 
 
-def test_csl_json_has_what_processors_want(records: list[Record]) -> None:
+def test_csl_json_has_what_processors_want(records: list[PaperRecord]) -> None:
     found = json.loads(csl_text(records))
     assert len(found) == len(records)
     assert all({"id", "type", "title"} <= item.keys() for item in found)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segscope.catalogue.merge import filled, join, same_work, updated
-from segscope.catalogue.record import Arxiv, Author, Origin, Record, with_origin
+from segscope.catalogue.record import Arxiv, Author, Origin, PaperRecord, with_origin
 from segscope.catalogue.upstream import Row, record_of
 
 LONG = "A long title about the segmentation of organs with prompts"
@@ -19,7 +19,7 @@ def made(
     by: str = "J. Doe et al.",
     date: str = "2024-05",
     code: str = "",
-) -> Record:
+) -> PaperRecord:
     return record_of(Row(date, by, title, url, code, "sam"), "2026-01-01")[0]
 
 
@@ -62,7 +62,7 @@ def test_a_preprint_and_its_published_version_are_one_work() -> None:
     ],
 )
 def test_titles_and_first_authors_decide_without_identifiers(
-    one: Record, other: Record, same: bool
+    one: PaperRecord, other: PaperRecord, same: bool
 ) -> None:
     assert same_work(one, other) is same
 
@@ -97,8 +97,8 @@ def test_the_order_of_rows_does_not_decide_what_is_one_work(order: list[int]) ->
     assert {len(work.listed) for work in works} == {3, 1}
 
 
-def known(source: str, at: str, **values: object) -> Record:
-    return with_origin(Record("arxiv:2405.00001", LONG), Origin(source, at), **values)
+def known(source: str, at: str, **values: object) -> PaperRecord:
+    return with_origin(PaperRecord("arxiv:2405.00001", LONG), Origin(source, at), **values)
 
 
 def test_better_sources_win_and_worse_ones_only_fill_gaps() -> None:

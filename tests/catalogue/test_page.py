@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from segscope.catalogue.page import render
-from segscope.catalogue.record import Record
+from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.store import Catalogue, snapshot
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-EVIL = Record("arxiv:2401.00001", "</script><img src=x onerror=alert(1)>", date="2024-01")
+EVIL = PaperRecord("arxiv:2401.00001", "</script><img src=x onerror=alert(1)>", date="2024-01")
 
 
 @pytest.fixture(scope="module")
-def many() -> list[Record]:
+def many() -> list[PaperRecord]:
     """2,000 records."""
     shipped = snapshot()
     copies = (
@@ -66,7 +66,7 @@ for (const words of queries) {
 
 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
-def test_it_filters_2000_records_in_100_ms(many: list[Record], tmp_path: Path) -> None:
+def test_it_filters_2000_records_in_100_ms(many: list[PaperRecord], tmp_path: Path) -> None:
     page = render(many, {many[0].id: [("segscope papers", True)]}, "made up")
     page = re.sub(
         r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page

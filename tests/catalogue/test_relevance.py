@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from segscope.catalogue.feeds import FeedResponse
-from segscope.catalogue.record import Record
+from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.relevance import MIN_RELEVANCE, relevance
 
 
 def response(title: str, abstract: str = "") -> FeedResponse:
-    return FeedResponse(Record("arxiv:2605.00001", title), abstract)
+    return FeedResponse(PaperRecord("arxiv:2605.00001", title), abstract)
 
 
 def test_words_of_the_title_count_twice_those_of_the_abstract() -> None:

@@ -32,7 +32,7 @@ NAMED = (
 
 
 @pytest.fixture(scope="module")
-def records() -> list[store.Record]:
+def records() -> list[store.PaperRecord]:
     return store.snapshot()
 
 
@@ -40,7 +40,9 @@ def test_the_list_has_52_370_and_3_rows(rows: list[Row]) -> None:
     assert Counter(row.table for row in rows) == {"sam2": 52, "sam": 370, "datasets": 3}
 
 
-def test_every_row_is_in_exactly_one_record(rows: list[Row], records: list[store.Record]) -> None:
+def test_every_row_is_in_exactly_one_record(
+    rows: list[Row], records: list[store.PaperRecord]
+) -> None:
     listed = Counter(
         (entry.table, entry.date, entry.url) for record in records for entry in record.listed
     )
@@ -63,7 +65,7 @@ def test_the_rows_are_at_most_417_and_3_works_and_what_was_merged_is_said(rows: 
 
 
 def test_links_that_two_works_share_join_neither(
-    rows: list[Row], records: list[store.Record]
+    rows: list[Row], records: list[store.PaperRecord]
 ) -> None:
     _, report = snapshot.build(rows, [], {})
     disputed = {
@@ -77,7 +79,7 @@ def test_links_that_two_works_share_join_neither(
 
 
 def test_the_shipped_file_is_what_its_sources_give(
-    rows: list[Row], records: list[store.Record]
+    rows: list[Row], records: list[store.PaperRecord]
 ) -> None:
     works, _ = snapshot.build(rows, *snapshot.sources())
     text = (resources.files("segscope.catalogue") / "data" / "records.jsonl").read_text("utf-8")
@@ -88,7 +90,7 @@ def test_the_shipped_file_is_what_its_sources_give(
     assert [from_json(json.loads(json.dumps(to_json(record)))) for record in records] == records
 
 
-def test_every_field_says_where_it_comes_from(records: list[store.Record]) -> None:
+def test_every_field_says_where_it_comes_from(records: list[store.PaperRecord]) -> None:
     for record in records:
         for name in to_json(record):
             if name in ("id", "listed", "aliases", "provenance", "more_authors"):
@@ -100,7 +102,9 @@ def test_every_field_says_where_it_comes_from(records: list[store.Record]) -> No
         )
 
 
-def test_records_follow_the_vocabularies_and_hold_no_abstracts(records: list[store.Record]) -> None:
+def test_records_follow_the_vocabularies_and_hold_no_abstracts(
+    records: list[store.PaperRecord],
+) -> None:
     check_terms(records)
     assert all(
         len(str(to_json(record).get(name, ""))) < 400
@@ -112,7 +116,7 @@ def test_records_follow_the_vocabularies_and_hold_no_abstracts(records: list[sto
 
 @pytest.mark.parametrize("identifier", NAMED)
 def test_what_the_field_rests_on_is_there_and_linked(
-    identifier: str, records: list[store.Record]
+    identifier: str, records: list[store.PaperRecord]
 ) -> None:
     record = store.Catalogue(records).get(identifier)
     assert record is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segscope.catalogue.feeds import FeedResponse
-from segscope.catalogue.record import Arxiv, Author, Origin, Record, with_origin
+from segscope.catalogue.record import Arxiv, Author, Origin, PaperRecord, with_origin
 from segscope.catalogue.working_copy import WorkingCopy
 
 DAY = "2026-05-02"
@@ -12,10 +12,10 @@ TITLE = "A promptable network that segments organs in CT scans"
 
 def record(
     identifier: str, title: str = TITLE, source: str = "sam4mis", **values: object
-) -> Record:
+) -> PaperRecord:
     authors = (Author("Doe", "Jane"),)
     return with_origin(
-        Record(f"arxiv:{identifier}", title),
+        PaperRecord(f"arxiv:{identifier}", title),
         Origin(source, DAY),
         title=title,
         authors=authors,
@@ -24,7 +24,7 @@ def record(
     )
 
 
-def working_copy(*records: Record) -> WorkingCopy:
+def working_copy(*records: PaperRecord) -> WorkingCopy:
     return WorkingCopy(DAY, {each.id: each for each in records}, {})
 
 

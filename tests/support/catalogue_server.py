@@ -90,7 +90,8 @@ def _entry(values: dict[str, str]) -> str:
         f"<entry><id>http://arxiv.org/abs/{values['id']}</id><title>{values['title']}</title>"
         f"<published>{values.get('published', '2026-05-01T10:00:00Z')}</published>"
         f"<summary>{values.get('summary', '')}</summary>{authors}{more}{comment}"
-        "<arxiv:primary_category term='cs.CV'/><category term='cs.CV'/><category term='eess.IV'/><category term='68T45'/></entry>"
+        "<arxiv:primary_category term='cs.CV'/><category term='cs.CV'/>"
+        "<category term='eess.IV'/><category term='68T45'/></entry>"
     )
 
 

@@ -4,8 +4,8 @@ keep it alive.
 
 from __future__ import annotations
 
-from segscope.catalogue.record import Record
+from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.search import Query, search
 from segscope.catalogue.store import Catalogue, load
 
-__all__ = ["Catalogue", "Query", "Record", "load", "search"]
+__all__ = ["Catalogue", "PaperRecord", "Query", "load", "search"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segscope._optional import require
-from segscope.catalogue.record import Record
+from segscope.catalogue.record import PaperRecord
 
 EXTRA = "papers"
 _SMALL = {
@@ -50,13 +50,13 @@ class Citation:
         arxiv: id of the preprint, "" without one.
     """
 
-    record: Record
+    record: PaperRecord
     venue: str
     kind: str
     arxiv: str
 
     @classmethod
-    def of(cls, record: Record, preprint: bool) -> Citation:
+    def of(cls, record: PaperRecord, preprint: bool) -> Citation:
         """The preprint is cited if asked for, or if there is no other venue."""
         if record.arxiv and (preprint or record.venue is None):
             name = f"arXiv preprint arXiv:{record.arxiv.id}"
@@ -91,7 +91,7 @@ class Citation:
         return [", ".join(filter(None, (person.family, person.given))) for person in people]
 
 
-def keys(records: Sequence[Record]) -> list[str]:
+def keys(records: Sequence[PaperRecord]) -> list[str]:
     """Citation keys, family + year + word of the title, letters and digits only; "b", "c" ... where
     they repeat.
     """
@@ -107,7 +107,7 @@ def keys(records: Sequence[Record]) -> list[str]:
     return list(unique)
 
 
-def _key_stem(record: Record) -> str:
+def _key_stem(record: PaperRecord) -> str:
     words = re.findall(r"[a-z0-9]+", _ascii(record.title).lower())
     word = next((word for word in words if word not in _SMALL), "work")
     family = re.sub(r"[^a-z]", "", _ascii(record.first).lower()) or "anonymous"
@@ -131,7 +131,7 @@ def _ascii(text: str) -> str:
     return plain.encode("ascii", "ignore").decode()
 
 
-def bibtex(records: Sequence[Record], *, preprint: bool = False) -> str:
+def bibtex(records: Sequence[PaperRecord], *, preprint: bool = False) -> str:
     """BibTeX, with TeX's special characters escaped.
 
     Args:
@@ -161,7 +161,7 @@ def _bibtex_values(
 ) -> dict[str, str]:
     """Fields of an entry; empty ones are left out later."""
     record = citation.record
-    names = [escape(name) for name in citation.authors]
+    names = list(map(escape, citation.authors))
     if record.more_authors and names:
         names.append("others")
     month = ""
@@ -210,7 +210,7 @@ def _braced(title: str) -> str:
     return re.sub(r"(?<![\\{\w])(\w*[A-Z0-9]\w*[A-Z]\w*|[A-Z]{2,})(?![\w}])", r"{\1}", title)
 
 
-def ris(records: Sequence[Record], *, preprint: bool = False) -> str:
+def ris(records: Sequence[PaperRecord], *, preprint: bool = False) -> str:
     """RIS, for Zotero, EndNote, Mendeley.
 
     Raises:
@@ -254,7 +254,7 @@ def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def csl(records: Iterable[Record], *, preprint: bool = False) -> list[dict[str, Any]]:
+def csl(records: Iterable[PaperRecord], *, preprint: bool = False) -> list[dict[str, Any]]:
     """CSL-JSON items, for citation processors."""
     return [_csl_item(Citation.of(record, preprint)) for record in records]
 
@@ -266,7 +266,7 @@ def _csl_item(citation: Citation) -> dict[str, Any]:
         "id": record.id,
         "type": citation.type.csl,
         "title": record.title,
-        "author": [_without_empty(person) for person in people],
+        "author": list(map(_without_empty, people)),
         "issued": None,
         "container-title": "",
         "publisher": "",
@@ -276,7 +276,7 @@ def _csl_item(citation: Citation) -> dict[str, Any]:
         "URL": record.url,
     }
     if record.date:
-        item["issued"] = {"date-parts": [[int(part) for part in record.date.split("-")]]}
+        item["issued"] = {"date-parts": [list(map(int, record.date.split("-")))]}
     if citation.kind not in ("preprint", ""):
         item["container-title"] = citation.venue
     if citation.is_arxiv:
@@ -284,6 +284,6 @@ def _csl_item(citation: Citation) -> dict[str, Any]:
     return _without_empty(item)
 
 
-def csl_text(records: Iterable[Record], *, preprint: bool = False) -> str:
+def csl_text(records: Iterable[PaperRecord], *, preprint: bool = False) -> str:
     """CSL-JSON as text."""
     return json.dumps(csl(records, preprint=preprint), indent=1, ensure_ascii=False) + "\n"

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from xml.etree.ElementTree import Element
 
 from segscope.catalogue import identify, xmlsafe
-from segscope.catalogue.record import DATE, Arxiv, Author, Origin, Record, Venue, with_origin
+from segscope.catalogue.record import DATE, Arxiv, Author, Origin, PaperRecord, Venue, with_origin
 from segscope.errors import ReadError
 
 _CATEGORY = re.compile(r"[a-z-]+(\.[A-Za-z-]+)?")
@@ -54,7 +54,7 @@ class Addresses:
 class FeedResponse:
     """A record from a feed, and its abstract, which is searched for tags and never stored."""
 
-    record: Record
+    record: PaperRecord
     abstract: str = ""
     withdrawn: bool = False
 
@@ -100,7 +100,7 @@ def arxiv_answers(body: bytes, day: str) -> list[FeedResponse]:
 
 
 def _arxiv_answer(entry: Element, address: str, identifier: str, day: str) -> FeedResponse:
-    names = [xmlsafe.text(name) for name in entry.findall("a:author/a:name", ATOM)]
+    names = list(map(xmlsafe.text, entry.findall("a:author/a:name", ATOM)))
     values: dict[str, Any] = {
         "title": xmlsafe.text(entry.find("a:title", ATOM)),
         "authors": tuple(identify.author(name) for name in names if name),
@@ -128,9 +128,9 @@ def _arxiv_facts(entry: Element, address: str, identifier: str) -> Arxiv:
     return Arxiv(identifier, version, primary, tuple(categories))
 
 
-def _build_record(identifier: str, values: Mapping[str, Any], source: str, day: str) -> Record:
+def _build_record(identifier: str, values: Mapping[str, Any], source: str, day: str) -> PaperRecord:
     known = {name: value for name, value in values.items() if value}
-    record = Record(identifier, known.get("title") or "(without title)")
+    record = PaperRecord(identifier, known.get("title") or "(without title)")
     return with_origin(record, Origin(source, day), **known)
 
 
@@ -149,7 +149,7 @@ def crossref_by_doi(base: str, doi: str) -> str:
     return f"{base}/{quote(doi, safe='')}"
 
 
-def crossref_by_title(base: str, record: Record) -> str:
+def crossref_by_title(base: str, record: PaperRecord) -> str:
     """Address of a query for the works whose titles fit best."""
     words = f"{record.title} {record.first}".strip()
     return f"{base}?{urlencode({'query.bibliographic': words, 'rows': 3})}"
@@ -220,7 +220,7 @@ def _date_from_parts(parts: Any) -> str:
 # --- PubMed --------------------------------------------------------------------------------------
 
 
-def pubmed_search(base: str, record: Record) -> str:
+def pubmed_search(base: str, record: PaperRecord) -> str:
     """Address of a query for the ids of a work: by DOI, else by title."""
     words = re.sub(r"[^\w\s-]", " ", record.title)
     if record.doi:
@@ -283,7 +283,7 @@ def _pubmed_answer(article: Element, day: str) -> FeedResponse | None:
         identifier = f"doi:{doi}"
     if journal:
         values["venue"] = Venue(journal, "journal")
-    headings = "; ".join(xmlsafe.text(each) for each in article.iter("DescriptorName"))
+    headings = "; ".join(map(xmlsafe.text, article.iter("DescriptorName")))
     abstract = xmlsafe.text(article.find(f"{inner}/Abstract"))
     record = _build_record(identifier, values, "pubmed", day)
     return FeedResponse(record, f"{headings}. {abstract}")

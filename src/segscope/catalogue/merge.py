@@ -13,7 +13,7 @@ from typing import Any
 
 from segscope.catalogue import identify
 from segscope.catalogue.findings import CatalogueFinding
-from segscope.catalogue.record import Author, Origin, Record
+from segscope.catalogue.record import Author, Origin, PaperRecord
 
 RANK = {"manual": 9, "crossref": 6, "arxiv": 5, "pubmed": 4, "sam4mis": 3, "rule": 1, "": 0}
 LIKE = 0.95
@@ -28,7 +28,7 @@ class Merging:
     findings: list[CatalogueFinding] = field(default_factory=list)
 
 
-def same_work(one: Record, other: Record) -> bool:
+def same_work(one: PaperRecord, other: PaperRecord) -> bool:
     """Whether two records without a common identifier describe the same work.
 
     They do if their titles are equal and long; if the titles and the first author are equal; or if
@@ -47,20 +47,20 @@ def same_work(one: Record, other: Record) -> bool:
     return near_in_time and (same_main or identify.alike(one.title, other.title) > LIKE)
 
 
-def may_share(one: Record, other: Record) -> bool:
+def may_share(one: PaperRecord, other: PaperRecord) -> bool:
     """Whether two records may share an identifier: the title or the first author must agree."""
     if identify.alike(one.title, other.title) > LIKE:
         return True
     return identify.same_person(_first(one), _first(other))
 
 
-def _first(record: Record) -> Author | None:
+def _first(record: PaperRecord) -> Author | None:
     if record.authors:
         return record.authors[0]
     return None
 
 
-def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
+def join(records: Sequence[PaperRecord]) -> tuple[list[PaperRecord], Merging]:
     """Distinct works among records, in the order of their first appearance.
 
     An identifier that several works claim is removed from all of them and reported: one of the rows
@@ -79,7 +79,7 @@ def join(records: Sequence[Record]) -> tuple[list[Record], Merging]:
     return works, report
 
 
-def _duplicate(work: Record, rows: int) -> CatalogueFinding:
+def _duplicate(work: PaperRecord, rows: int) -> CatalogueFinding:
     links = ", ".join(row.url for row in work.listed)
     return CatalogueFinding("duplicate", work.id, f"{rows} rows are one work: {links}")
 
@@ -101,7 +101,7 @@ class _DisjointSets:
         self._parent[high] = low
 
 
-def _group_same_works(records: Sequence[Record]) -> list[list[Record]]:
+def _group_same_works(records: Sequence[PaperRecord]) -> list[list[PaperRecord]]:
     """Records of the same work together, in the order of their first appearance."""
     sets = _DisjointSets(len(records))
     for one, other in _pairs(records):
@@ -109,13 +109,13 @@ def _group_same_works(records: Sequence[Record]) -> list[list[Record]]:
         second = records[other]
         if identifiers(first) & identifiers(second) or same_work(first, second):
             sets.union(one, other)
-    groups: dict[int, list[Record]] = defaultdict(list)
+    groups: dict[int, list[PaperRecord]] = defaultdict(list)
     for number, record in enumerate(records):
         groups[sets.root(number)].append(record)
     return list(groups.values())
 
 
-def identifiers(record: Record) -> set[str]:
+def identifiers(record: PaperRecord) -> set[str]:
     """The "arxiv:..." and "doi:..." identifiers that a record has."""
     names = set()
     if record.arxiv:
@@ -125,7 +125,7 @@ def identifiers(record: Record) -> set[str]:
     return names
 
 
-def _pairs(records: Sequence[Record]) -> Iterator[tuple[int, int]]:
+def _pairs(records: Sequence[PaperRecord]) -> Iterator[tuple[int, int]]:
     """Pairs worth comparing: a common identifier, title, or first author."""
     blocks: dict[str, list[int]] = defaultdict(list)
     for at, record in enumerate(records):
@@ -139,8 +139,8 @@ def _pairs(records: Sequence[Record]) -> Iterator[tuple[int, int]]:
     yield from {pair for block in blocks.values() for pair in combinations(block, 2)}
 
 
-def _without_disputed(records: Sequence[Record], report: Merging) -> list[Record]:
-    claims: dict[str, list[Record]] = defaultdict(list)
+def _without_disputed(records: Sequence[PaperRecord], report: Merging) -> list[PaperRecord]:
+    claims: dict[str, list[PaperRecord]] = defaultdict(list)
     for record in records:
         for identifier in identifiers(record):
             claims[identifier].append(record)
@@ -153,13 +153,13 @@ def _without_disputed(records: Sequence[Record], report: Merging) -> list[Record
         titles = " and ".join(sorted({repr(record.title[:70]) for record in claimants}))
         report.findings.append(
             CatalogueFinding(
-                "disputed identifier", identifier, f"claimed by {titles}; given to none"
+                "disputed identifier", identifier, f"claimed by {titles}; removed from all"
             )
         )
     return [without_identifier(record, disputed) for record in records]
 
 
-def without_identifier(record: Record, disputed: Iterable[str]) -> Record:
+def without_identifier(record: PaperRecord, disputed: Iterable[str]) -> PaperRecord:
     """The record without identifiers that belong to another work."""
     lost = identifiers(record) & set(disputed)
     if not lost:
@@ -177,7 +177,7 @@ def without_identifier(record: Record, disputed: Iterable[str]) -> Record:
     return replace(record, **changes, provenance=origin)
 
 
-def combined(group: Sequence[Record]) -> Record:
+def combined(group: Sequence[PaperRecord]) -> PaperRecord:
     """One record from several of the same work.
 
     It has the earliest date, the venue and link of the published version, and every identifier and
@@ -204,12 +204,12 @@ def _id_order(identifier: str) -> tuple[bool, bool, str]:
     return (not identifier.startswith("arxiv:"), "sam4mis" in identifier, identifier)
 
 
-def filled(record: Record, other: Record) -> Record:
-    """The record, with missing values taken from the other."""
+def filled(record: PaperRecord, other: PaperRecord) -> PaperRecord:
+    """The record, with missing values filled from the other."""
     return _merge_values(record, other, lambda current, _new: current is None)
 
 
-def updated(record: Record, other: Record) -> Record:
+def updated(record: PaperRecord, other: PaperRecord) -> PaperRecord:
     """The record, with values of the other that are missing here or come from a better source.
 
     Of the same source, the more confident or the newer value wins.
@@ -226,8 +226,8 @@ def _is_better(current: Origin | None, new: Origin) -> bool:
 
 
 def _merge_values(
-    record: Record, other: Record, prefer_other: Callable[[Origin | None, Origin], bool]
-) -> Record:
+    record: PaperRecord, other: PaperRecord, prefer_other: Callable[[Origin | None, Origin], bool]
+) -> PaperRecord:
     changes: dict[str, Any] = {}
     origins = dict(record.provenance)
     urls = dict(record.urls)
@@ -251,7 +251,7 @@ def _merge_values(
     return replace(record, **changes, provenance=origins)
 
 
-def _merge_aliases(record: Record, other: Record, title: str) -> tuple[str, ...]:
+def _merge_aliases(record: PaperRecord, other: PaperRecord, title: str) -> tuple[str, ...]:
     """Other titles and ids of a record that is now called `title`."""
     aliases = dict.fromkeys(record.aliases)
     if identify.fold(title) != identify.fold(record.title):
@@ -262,15 +262,15 @@ def _merge_aliases(record: Record, other: Record, title: str) -> tuple[str, ...]
     return tuple(aliases)
 
 
-def near(works: Sequence[Record]) -> list[CatalogueFinding]:
+def near(works: Sequence[PaperRecord]) -> list[CatalogueFinding]:
     """Pairs of works that may be the same, for a person to check.
 
     Their titles are equal apart from the name of the method, or they have the same first author and
     name of the method.
     """
     findings = []
-    by_main: dict[str, list[Record]] = defaultdict(list)
-    by_name: dict[str, list[Record]] = defaultdict(list)
+    by_main: dict[str, list[PaperRecord]] = defaultdict(list)
+    by_name: dict[str, list[PaperRecord]] = defaultdict(list)
     for work in works:
         by_main[identify.main_title(work.title)].append(work)
         name = identify.fold(work.title.partition(":")[0])
@@ -281,7 +281,7 @@ def near(works: Sequence[Record]) -> list[CatalogueFinding]:
     return list(dict.fromkeys(findings))
 
 
-def _possible_duplicate(one: Record, other: Record) -> CatalogueFinding:
+def _possible_duplicate(one: PaperRecord, other: PaperRecord) -> CatalogueFinding:
     both = " and ".join(f"{each.title[:60]!r} ({each.byline})" for each in (one, other))
-    message = f"{both} may be the same work; both are kept"
+    message = f"{both} may be the same work; both stay"
     return CatalogueFinding("possible duplicate", f"{one.id} {other.id}", message)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from segscope.catalogue.export import bibtex
-from segscope.catalogue.record import TAGS, JsonObject, Record
+from segscope.catalogue.record import TAGS, JsonObject, PaperRecord
 from segscope.catalogue.search import haystack
 from segscope.catalogue.trends import family
 from segscope.catalogue.vocabulary import vocabulary
@@ -30,7 +30,7 @@ KNOWN_AS = {
 
 
 def render(
-    records: Sequence[Record], runs: Mapping[str, Sequence[tuple[str, bool]]], subtitle: str
+    records: Sequence[PaperRecord], runs: Mapping[str, Sequence[tuple[str, bool]]], subtitle: str
 ) -> str:
     """The page.
 
@@ -69,7 +69,7 @@ def _hash_of(page: str, element: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _citations(records: Sequence[Record]) -> list[str]:
+def _citations(records: Sequence[PaperRecord]) -> list[str]:
     """BibTeX of each record; empty texts if the extra for it is not installed."""
     try:
         text = bibtex(records)
@@ -78,9 +78,9 @@ def _citations(records: Sequence[Record]) -> list[str]:
     return [f"@{entry.strip()}" for entry in re.split(r"^@", text, flags=re.MULTILINE)[1:]]
 
 
-def _entry(record: Record, runs: Sequence[tuple[str, bool]], citation: str) -> JsonObject:
+def _entry(record: PaperRecord, runs: Sequence[tuple[str, bool]], citation: str) -> JsonObject:
     guessed = [tag for tag in TAGS if record.guessed(tag) is not None]
-    names = ", ".join(str(author) for author in record.authors[:8])
+    names = ", ".join(map(str, record.authors[:8]))
     others = ""
     if record.more_authors or len(record.authors) > 8:
         others = " et al."

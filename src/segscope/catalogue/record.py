@@ -60,7 +60,7 @@ class CodeRepository:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListRow:
     """One row of the list that the work stands in."""
 
     table: str
@@ -78,7 +78,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PaperRecord:
     """One work. Unknown fields are empty.
 
     Attributes:
@@ -117,7 +117,7 @@ class Record:
     datasets: tuple[str, ...] = ()
     metrics: tuple[Mapping[str, Any], ...] = ()
     licence_note: str = ""
-    listed: tuple[Listing, ...] = ()
+    listed: tuple[ListRow, ...] = ()
     aliases: tuple[str, ...] = ()
     provenance: Mapping[str, Origin] = field(default_factory=dict)
 
@@ -198,14 +198,14 @@ class Record:
 
 
 JsonObject = dict[str, Any]
-Part = Author | Venue | Arxiv | CodeRepository | Listing
+Part = Author | Venue | Arxiv | CodeRepository | ListRow
 
-_FIELDS = {entry.name for entry in fields(Record)}
+_FIELDS = {entry.name for entry in fields(PaperRecord)}
 _INNER: dict[str, type[Part]] = {"venue": Venue, "arxiv": Arxiv, "code": CodeRepository}
-_LISTS: dict[str, type[Part]] = {"authors": Author, "listed": Listing}
+_LISTS: dict[str, type[Part]] = {"authors": Author, "listed": ListRow}
 
 
-def from_json(value: Mapping[str, Any]) -> Record:
+def from_json(value: Mapping[str, Any]) -> PaperRecord:
     """A record from its JSON object.
 
     Raises:
@@ -219,7 +219,7 @@ def from_json(value: Mapping[str, Any]) -> Record:
     if unknown:
         raise RecordError(f"{value['id']} has unknown fields: {', '.join(sorted(unknown))}")
     try:
-        return Record(**{key: _parse_field(key, item) for key, item in value.items()})
+        return PaperRecord(**{key: _parse_field(key, item) for key, item in value.items()})
     except (TypeError, AttributeError) as error:
         raise RecordError(f"{value['id']} does not follow the schema: {error}") from error
 
@@ -240,12 +240,12 @@ def _to_tuple(value: Any) -> Any:
     return value
 
 
-def to_json(record: Record) -> JsonObject:
+def to_json(record: PaperRecord) -> JsonObject:
     """JSON of a record: without empty fields, provenance as [source, day] or [source, day,
     confidence].
     """
     item: JsonObject = {}
-    for entry in fields(Record):
+    for entry in fields(PaperRecord):
         value = getattr(record, entry.name)
         if value not in ("", None, (), {}, False):
             item[entry.name] = _field_to_json(entry.name, value)
@@ -256,7 +256,7 @@ def _field_to_json(name: str, value: Any) -> Any:
     if name in _INNER:
         return _part_to_json(value)
     if name in _LISTS:
-        return [_part_to_json(each) for each in value]
+        return list(map(_part_to_json, value))
     if name == "provenance":
         return {key: _origin_to_json(value[key]) for key in sorted(value)}
     if isinstance(value, Mapping):
@@ -281,7 +281,7 @@ def _origin_to_json(origin: Origin) -> list[str | float]:
     return [origin.source, origin.at, origin.confidence]
 
 
-def with_origin(record: Record, origin: Origin, **values: Any) -> Record:
+def with_origin(record: PaperRecord, origin: Origin, **values: Any) -> PaperRecord:
     """The record with some fields set, and their origin."""
     origins = {**record.provenance, **dict.fromkeys(values, origin)}
     return replace(record, **values, provenance=origins)

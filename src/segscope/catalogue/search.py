@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
 
-from segscope.catalogue.record import TAGS, Record
+from segscope.catalogue.record import TAGS, PaperRecord
 from segscope.errors import UsageError
 
 
@@ -33,7 +33,7 @@ class Query:
     ids: frozenset[str] | None = None
     sort: str = "date"
 
-    def accepts(self, record: Record) -> bool:
+    def accepts(self, record: PaperRecord) -> bool:
         """Whether a record meets every condition except the words."""
         if self.years is not None and not _is_within(record.year, self.years):
             return False
@@ -43,7 +43,7 @@ class Query:
             return False
         return self._has_tags(record)
 
-    def _has_tags(self, record: Record) -> bool:
+    def _has_tags(self, record: PaperRecord) -> bool:
         for tag, terms in self.tags.items():
             if terms and set(terms).isdisjoint(getattr(record, tag)):
                 return False
@@ -55,7 +55,7 @@ def _is_within(year: int | None, years: tuple[int, int]) -> bool:
     return year is not None and first <= year <= last
 
 
-def search(records: Iterable[Record], query: Query) -> list[Record]:
+def search(records: Iterable[PaperRecord], query: Query) -> list[PaperRecord]:
     """Records that match a query, sorted as it says."""
     phrases = re.findall(r'"([^"]+)"|(\S+)', query.words)
     words = [plain(quoted or word) for quoted, word in phrases]
@@ -69,12 +69,12 @@ def search(records: Iterable[Record], query: Query) -> list[Record]:
     return matches
 
 
-def _contains(record: Record, words: Sequence[str]) -> bool:
+def _contains(record: PaperRecord, words: Sequence[str]) -> bool:
     text = haystack(record)
     return all(word in text for word in words)
 
 
-def haystack(record: Record) -> str:
+def haystack(record: PaperRecord) -> str:
     """The text that is searched for words, in plain lower case."""
     parts = [record.title, record.id, record.doi]
     parts += map(str, record.authors)
@@ -117,13 +117,15 @@ def years(text: str) -> tuple[int, int]:
     return first, last
 
 
-def related(record: Record, records: Sequence[Record], number: int = 5) -> list[Record]:
+def related(
+    record: PaperRecord, records: Sequence[PaperRecord], number: int = 5
+) -> list[PaperRecord]:
     """The works most similar to a record: those that share rare words of the title, and tags."""
     features = {each.id: _features(each) for each in records}
     frequency = Counter(feature for each in features.values() for feature in each)
     own = features.get(record.id, _features(record))
 
-    def similarity(other: Record) -> float:
+    def similarity(other: PaperRecord) -> float:
         theirs = features[other.id]
         rarity = sum(log(len(records) / frequency[feature]) for feature in own & theirs)
         # the constant keeps titles of two or three words from winning by their length alone
@@ -134,6 +136,6 @@ def related(record: Record, records: Sequence[Record], number: int = 5) -> list[
     return [each for each in others[:number] if similarity(each) > 0]
 
 
-def _features(record: Record) -> set[str]:
+def _features(record: PaperRecord) -> set[str]:
     words = set(re.findall(r"[a-z0-9]{3,}", plain(record.title)))
     return words | {f"{tag}={term}" for tag in TAGS for term in getattr(record, tag)}

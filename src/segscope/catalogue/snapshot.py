@@ -15,7 +15,7 @@ from pathlib import Path
 
 from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.merge import Merging, join
-from segscope.catalogue.record import JsonObject, Origin, Record, from_json, with_origin
+from segscope.catalogue.record import JsonObject, Origin, PaperRecord, from_json, with_origin
 from segscope.catalogue.store import SNAPSHOT, lines, overridden, parse_overrides, write
 from segscope.catalogue.upstream import Row, record_of, tagged
 from segscope.catalogue.vocabulary import check_terms
@@ -28,9 +28,9 @@ def build(
     added: Iterable[JsonObject],
     fixes: Mapping[str, JsonObject],
     day: str = DAY,
-) -> tuple[list[Record], Merging]:
+) -> tuple[list[PaperRecord], Merging]:
     """Distinct works of rows and additions, and a report of merging."""
-    records: list[Record] = []
+    records: list[PaperRecord] = []
     findings: list[CatalogueFinding] = []
     for row in rows:
         record, row_findings = record_of(row, day)
@@ -45,7 +45,7 @@ def build(
     return works, report
 
 
-def _read_added(value: JsonObject, day: str) -> Record:
+def _read_added(value: JsonObject, day: str) -> PaperRecord:
     """A work added by hand: its fields are "manual", missing tags come from its title."""
     record = from_json(value)
     origin = Origin("manual", day)

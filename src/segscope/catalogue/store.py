@@ -16,7 +16,7 @@ from segscope.catalogue.merge import identifiers, updated
 from segscope.catalogue.record import (
     JsonObject,
     Origin,
-    Record,
+    PaperRecord,
     RecordError,
     from_json,
     to_json,
@@ -34,15 +34,15 @@ OVERRIDES = "overrides.toml"
 class Catalogue:
     """Records by id, newest first."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[PaperRecord]) -> None:
         ordered = sorted(records, key=lambda record: record.id)
         ordered.sort(key=lambda record: record.date, reverse=True)
-        self.records: dict[str, Record] = {record.id: record for record in ordered}
+        self.records: dict[str, PaperRecord] = {record.id: record for record in ordered}
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[PaperRecord]:
         return iter(self.records.values())
 
     @cached_property
@@ -54,7 +54,7 @@ class Catalogue:
                 names.setdefault(name.lower(), record.id)
         return names
 
-    def get(self, name: str) -> Record | None:
+    def get(self, name: str) -> PaperRecord | None:
         """The record of an id, an alias, an arXiv id or a DOI, with or without prefix or as a
         link.
         """
@@ -73,7 +73,7 @@ class Catalogue:
                 return self.records[key]
         return None
 
-    def find(self, name: str) -> Record:
+    def find(self, name: str) -> PaperRecord:
         """The record with a name, or with these words in its title.
 
         Raises:
@@ -115,7 +115,7 @@ def load(folder: Path | None = None) -> Catalogue:
     return Catalogue(overridden(known(folder).values(), overrides(folder / OVERRIDES)))
 
 
-def known(folder: Path) -> dict[str, Record]:
+def known(folder: Path) -> dict[str, PaperRecord]:
     """The catalogue by id, without the user's overrides."""
     records = {record.id: record for record in snapshot()}
     for record in read(folder / BROUGHT):
@@ -125,13 +125,13 @@ def known(folder: Path) -> dict[str, Record]:
     return records
 
 
-def snapshot() -> list[Record]:
+def snapshot() -> list[PaperRecord]:
     """The records that the package ships."""
     text = (resources.files("segscope.catalogue") / "data" / SNAPSHOT).read_text("utf-8")
     return [from_json(json.loads(line)) for line in text.splitlines()]
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> list[PaperRecord]:
     """Records of a file of JSON lines; none if there is no file.
 
     Raises:
@@ -155,7 +155,7 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def lines(records: Iterable[Record]) -> str:
+def lines(records: Iterable[PaperRecord]) -> str:
     """JSON lines, sorted by id, so that equal records make equal files."""
     ordered = sorted(records, key=lambda record: record.id)
     return "".join(
@@ -207,15 +207,15 @@ def parse_overrides(text: str, where: str) -> dict[str, JsonObject]:
 
 
 def overridden(
-    records: Iterable[Record], fixes: Mapping[str, JsonObject], day: str = ""
-) -> list[Record]:
+    records: Iterable[PaperRecord], fixes: Mapping[str, JsonObject], day: str = ""
+) -> list[PaperRecord]:
     """Records with a person's fixes; those of records that do not exist are ignored (`papers check`
     names them).
     """
     return [_fix(record, fixes.get(record.id), day) for record in records]
 
 
-def _fix(record: Record, fix: JsonObject | None, day: str) -> Record:
+def _fix(record: PaperRecord, fix: JsonObject | None, day: str) -> PaperRecord:
     if fix is None:
         return record
     origin = Origin("manual", day)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from segscope._optional import require
-from segscope.catalogue.record import TAGS, Record
+from segscope.catalogue.record import TAGS, PaperRecord
 from segscope.errors import UsageError, WriteError
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ class Trends(TypedDict):
     modality_by_dimension: dict[str, dict[str, int]]
 
 
-def trends(records: Sequence[Record]) -> Trends:
+def trends(records: Sequence[PaperRecord]) -> Trends:
     """Counts of works: by year, by month and family, by tag, adaptation by year, modality by
     dimension, with code.
     """
-    by_year: dict[str, list[Record]] = defaultdict(list)
-    by_month: dict[str, list[Record]] = defaultdict(list)
+    by_year: dict[str, list[PaperRecord]] = defaultdict(list)
+    by_month: dict[str, list[PaperRecord]] = defaultdict(list)
     for record in records:
         if record.year:
             by_year[str(record.year)].append(record)
@@ -93,25 +93,25 @@ def trends(records: Sequence[Record]) -> Trends:
     }
 
 
-def _count_year(works: Sequence[Record]) -> YearCounts:
+def _count_year(works: Sequence[PaperRecord]) -> YearCounts:
     return {"works": len(works), "with_code": _count_with_code(works)}
 
 
-def _count_with_code(works: Iterable[Record]) -> int:
+def _count_with_code(works: Iterable[PaperRecord]) -> int:
     return sum(record.has_code for record in works)
 
 
-def _count_terms(works: Iterable[Record], tag: str) -> dict[str, int]:
+def _count_terms(works: Iterable[PaperRecord], tag: str) -> dict[str, int]:
     """Number of works with each term of a tag, most frequent first."""
     return dict(Counter(_terms(works, tag)).most_common())
 
 
-def _terms(works: Iterable[Record], tag: str) -> Iterator[str]:
+def _terms(works: Iterable[PaperRecord], tag: str) -> Iterator[str]:
     for record in works:
         yield from getattr(record, tag)
 
 
-def family(record: Record) -> str:
+def family(record: PaperRecord) -> str:
     """The newest generation of SAM that a work uses; "other" if none is known."""
     for name, terms in reversed(FAMILIES.items()):
         if not set(terms).isdisjoint(record.base_model):

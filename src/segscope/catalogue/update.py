@@ -18,7 +18,7 @@ from segscope.catalogue.feeds import Addresses, FeedResponse
 from segscope.catalogue.fetch import Fetcher, FetchError
 from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.merge import join
-from segscope.catalogue.record import Record
+from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.vocabulary import check_terms
 from segscope.catalogue.working_copy import WorkingCopy
 from segscope.errors import ReadError, UsageError
@@ -187,7 +187,7 @@ class _Update:
                     self.copy.enrich(record, response)
                     break
 
-    def _look_up(self, record: Record) -> list[FeedResponse]:
+    def _look_up(self, record: PaperRecord) -> list[FeedResponse]:
         base = self.settings.addresses.crossref
         if record.doi:
             url = feeds.crossref_by_doi(base, record.doi)
@@ -249,7 +249,7 @@ class _Update:
                     days[url] = self.settings.day
                     self._check_link(record, key, url)
 
-    def _check_link(self, record: Record, key: str, url: str) -> None:
+    def _check_link(self, record: PaperRecord, key: str, url: str) -> None:
         reason = self.fetcher.alive(url)
         if reason:
             self.copy.note("dead link", record.id, f"{key} {url}: {reason}; the link is unchanged")
@@ -267,11 +267,11 @@ class _Update:
     def _days(self, feed: str) -> Days:
         return self.state.setdefault(feed, {})
 
-    def _published(self) -> list[Record]:
+    def _published(self) -> list[PaperRecord]:
         """Records of works that are not known as preprints only."""
         return [record for record in self.copy.records.values() if record.doi or not record.arxiv]
 
-    def _select_due(self, records: Iterable[Record], days: Days) -> list[Record]:
+    def _select_due(self, records: Iterable[PaperRecord], days: Days) -> list[PaperRecord]:
         due = [record for record in records if self._is_due(days.get(record.id))]
         return due[: self.settings.limit]
 
@@ -326,7 +326,7 @@ def _read_state(path: Path) -> dict[str, Days]:
     return {}
 
 
-def accept(folder: Path, names: Iterable[str]) -> list[Record]:
+def accept(folder: Path, names: Iterable[str]) -> list[PaperRecord]:
     """Move works from the queue into the catalogue.
 
     Args:

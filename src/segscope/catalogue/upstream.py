@@ -13,7 +13,7 @@ from typing import Any
 
 from segscope.catalogue import identify
 from segscope.catalogue.findings import CatalogueFinding
-from segscope.catalogue.record import Arxiv, Listing, Origin, Record, with_origin
+from segscope.catalogue.record import Arxiv, ListRow, Origin, PaperRecord, with_origin
 from segscope.catalogue.vocabulary import tags_in
 
 SOURCE = "sam4mis"
@@ -149,7 +149,7 @@ def _shorten(cells: Sequence[str]) -> str:
     return f"{text[:97]}..."
 
 
-def record_of(row: Row, day: str) -> tuple[Record, list[CatalogueFinding]]:
+def record_of(row: Row, day: str) -> tuple[PaperRecord, list[CatalogueFinding]]:
     """The record of one row; findings about its date."""
     people, more = identify.authors(row.authors)
     arxiv = identify.arxiv_id(row.url)
@@ -158,12 +158,12 @@ def record_of(row: Row, day: str) -> tuple[Record, list[CatalogueFinding]]:
     date, findings = _choose_date(row, arxiv)
     urls = _urls(row)
     first_author = next((person.family for person in people), "")
-    record = Record(
+    record = PaperRecord(
         _choose_id(arxiv, doi) or identify.slug(row.title, first_author),
         row.title,
         more_authors=more,
         urls=urls,
-        listed=(Listing(row.table, row.date, row.url),),
+        listed=(ListRow(row.table, row.date, row.url),),
         provenance={"title": origin, **{f"urls.{name}": origin for name in urls}},
     )
     values: dict[str, Any] = {
@@ -227,7 +227,7 @@ _TABLE_TAGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def tagged(record: Record, day: str, *, table: str = "", abstract: str = "") -> Record:
+def tagged(record: PaperRecord, day: str, *, table: str = "", abstract: str = "") -> PaperRecord:
     """The record with the tags that the rules give: by title, else by abstract (which is not
     stored), else by table.
 

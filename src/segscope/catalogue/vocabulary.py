@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
-from segscope.catalogue.record import TAGS, Record, RecordError
+from segscope.catalogue.record import TAGS, PaperRecord, RecordError
 from segscope.errors import UnknownName
 
 
@@ -86,7 +86,7 @@ def tags_in(text: str) -> Mapping[str, tuple[str, ...]]:
     return tags
 
 
-def check_terms(records: Iterable[Record]) -> None:
+def check_terms(records: Iterable[PaperRecord]) -> None:
     """Refuse terms that are in no vocabulary.
 
     Raises:

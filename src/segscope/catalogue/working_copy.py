@@ -11,7 +11,7 @@ from segscope.catalogue import identify, upstream
 from segscope.catalogue.feeds import FeedResponse
 from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.merge import may_share, same_work, updated, without_identifier
-from segscope.catalogue.record import Record
+from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.relevance import MIN_RELEVANCE, relevance
 from segscope.catalogue.store import Catalogue
 
@@ -29,8 +29,8 @@ class WorkingCopy:
     """
 
     day: str
-    records: dict[str, Record]
-    queue: dict[str, Record]
+    records: dict[str, PaperRecord]
+    queue: dict[str, PaperRecord]
     added: list[str] = field(default_factory=list)
     queued: list[str] = field(default_factory=list)
     findings: list[CatalogueFinding] = field(default_factory=list)
@@ -42,14 +42,14 @@ class WorkingCopy:
         """Add a finding."""
         self.findings.append(CatalogueFinding(kind, where, what))
 
-    def by_arxiv(self, identifier: str) -> Record:
+    def by_arxiv(self, identifier: str) -> PaperRecord:
         """The record with an arXiv id."""
         for record in self.records.values():
             if record.arxiv and record.arxiv.id == identifier:
                 return record
         raise KeyError(identifier)
 
-    def add_listed(self, work: Record) -> None:
+    def add_listed(self, work: PaperRecord) -> None:
         """Add a work of the list, or merge it into the record of the same work."""
         record, work = self._find_same(work)
         if record is None:
@@ -71,7 +71,7 @@ class WorkingCopy:
         self.queue[record.id] = upstream.tagged(record, self.day, abstract=response.abstract)
         self.queued.append(record.id)
 
-    def _find_same(self, work: Record) -> tuple[Record | None, Record]:
+    def _find_same(self, work: PaperRecord) -> tuple[PaperRecord | None, PaperRecord]:
         """The record of a work, and the work without identifiers of another work, which are
         reported.
         """
@@ -91,7 +91,7 @@ class WorkingCopy:
                 return record, work
         return None, work
 
-    def is_same(self, record: Record, other: Record) -> bool:
+    def is_same(self, record: PaperRecord, other: PaperRecord) -> bool:
         """Whether the answer of a feed is the work that was requested."""
         if record.doi and record.doi == other.doi:
             if may_share(record, other):
@@ -102,7 +102,7 @@ class WorkingCopy:
         first, second = (next(iter(each.authors), None) for each in (record, other))
         return identify.same_person(first, second) and same_work(record, other)
 
-    def enrich(self, record: Record, response: FeedResponse) -> None:
+    def enrich(self, record: PaperRecord, response: FeedResponse) -> None:
         """Copy into a record what a feed knows better."""
         new = response.record
         if new.arxiv and not may_share(record, new):
@@ -120,26 +120,26 @@ class WorkingCopy:
         better = updated(record, replace(new, listed=(), aliases=()))
         self.records[record.id] = upstream.tagged(better, self.day, abstract=response.abstract)
 
-    def _note_wrong_date(self, record: Record, new: Record) -> None:
+    def _note_wrong_date(self, record: PaperRecord, new: PaperRecord) -> None:
         if not record.date or not new.date or new.provenance["date"].source != "arxiv":
             return
         if _months_apart(record.date, new.date) > 1:
             message = f"{record.date} here, {new.date} at arXiv, which is used"
             self.note("wrong date", record.id, message)
 
-    def note_missing(self, listed_titles: Iterable[str], before: Iterable[Record]) -> None:
+    def note_missing(self, listed_titles: Iterable[str], before: Iterable[PaperRecord]) -> None:
         """Report records of the list that it does not have any more.
 
         Args:
             listed_titles: titles that the list has now.
             before: records as they were before the update.
         """
-        titles = {identify.fold(title) for title in listed_titles}
+        titles = set(map(identify.fold, listed_titles))
         if not titles:
             return
         gone = []
         for record in before:
-            names = {identify.fold(text) for text in (record.title, *record.aliases)}
+            names = set(map(identify.fold, (record.title, *record.aliases)))
             if record.listed and titles.isdisjoint(names):
                 gone.append(record.id)
         if gone:
@@ -150,7 +150,7 @@ class WorkingCopy:
             self.note("gone from the list", "list", message)
 
 
-def _names_of(work: Record) -> list[str]:
+def _names_of(work: PaperRecord) -> list[str]:
     """The id of a work and its other identifiers."""
     names = [work.id]
     if work.doi:
@@ -160,7 +160,7 @@ def _names_of(work: Record) -> list[str]:
     return names
 
 
-def _without_origin(record: Record, name: str) -> Record:
+def _without_origin(record: PaperRecord, name: str) -> PaperRecord:
     """The record without the origin of a field, so that merging does not use its value."""
     origins = {key: origin for key, origin in record.provenance.items() if key != name}
     return replace(record, provenance=origins)

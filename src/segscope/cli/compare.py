@@ -76,7 +76,7 @@ def _make_comparison(
 def _run(comparison: MethodComparison, options: TrainingOptions) -> ComparisonResult:
     from functools import partial
 
-    from segscope.evaluate.compare import compare_methods
+    from segscope.evaluate.compare import Loaders, compare_methods
     from segscope.load import load
 
     device = options.device.value
@@ -86,8 +86,7 @@ def _run(comparison: MethodComparison, options: TrainingOptions) -> ComparisonRe
     with console.progress("comparing", quiet=options.as_json) as advance:
         return compare_methods(
             comparison,
-            partial(load, device=device),
-            options.load_base,
+            Loaders(partial(load, device=device), options.load_base),
             resume=options.resume,
             workers=default_workers(device),
             tell=tell,

@@ -19,7 +19,7 @@ from segscope.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from segscope.catalogue.record import Record
+    from segscope.catalogue.record import PaperRecord
     from segscope.catalogue.search import Query
     from segscope.catalogue.store import Catalogue
 
@@ -138,7 +138,7 @@ def _quote(word: str) -> str:
     return word
 
 
-def _supported_ids(catalogue: Iterable[Record]) -> frozenset[str]:
+def _supported_ids(catalogue: Iterable[PaperRecord]) -> frozenset[str]:
     ids = set()
     for record in catalogue:
         if any(ready for _, ready in runs_of(record.id)):

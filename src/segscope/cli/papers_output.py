@@ -9,12 +9,12 @@ from segscope.cli import console
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from segscope.catalogue.record import Record
+    from segscope.catalogue.record import PaperRecord
 
 SOURCES = {"sam4mis": "the list SAM4MIS", "rule": "rules"}
 
 
-def print_record(record: Record) -> None:
+def print_record(record: PaperRecord) -> None:
     """A record in two lines."""
     date = record.date or "?"
     title = console.single_line(record.title)
@@ -25,21 +25,21 @@ def print_record(record: Record) -> None:
     console.print_line(f"{'':<10} {record.id:<22} {tags}".rstrip())
 
 
-def print_facts(record: Record) -> None:
+def print_facts(record: PaperRecord) -> None:
     """All that is known of a record, one fact per line."""
     console.print_line(console.single_line(record.title))
     for name, value in _facts(record):
         console.print_line(f"  {name:<11} {console.single_line(value)}")
 
 
-def record_to_json(record: Record) -> Mapping[str, object]:
+def record_to_json(record: PaperRecord) -> Mapping[str, object]:
     """A record as JSON."""
     from segscope.catalogue.record import to_json
 
     return to_json(record)
 
 
-def _facts(record: Record) -> list[tuple[str, str]]:
+def _facts(record: PaperRecord) -> list[tuple[str, str]]:
     from segscope.catalogue.record import TAGS
 
     facts = [
@@ -58,14 +58,14 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _authors(record: Record) -> str:
+def _authors(record: PaperRecord) -> str:
     names = ", ".join(map(str, record.authors))
     if record.more_authors:
         names += " and others"
     return names
 
 
-def _tag(record: Record, tag: str) -> str:
+def _tag(record: PaperRecord, tag: str) -> str:
     terms = ", ".join(getattr(record, tag))
     confidence = record.guessed(tag)
     if confidence is None:
@@ -73,6 +73,6 @@ def _tag(record: Record, tag: str) -> str:
     return f"{terms} (guessed, {confidence:.0%} sure)"
 
 
-def _sources(record: Record) -> str:
+def _sources(record: PaperRecord) -> str:
     names = sorted({origin.source for origin in record.provenance.values()})
     return ", ".join(SOURCES.get(name, name) for name in names)

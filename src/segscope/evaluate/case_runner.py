@@ -54,7 +54,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluatedObject:
-    """One object that a model is asked to segment.
+    """One object that a model must segment.
 
     Attributes:
         target: number of the truth file within the case and id in it, and the number of the part
@@ -204,7 +204,7 @@ def predict_classes(
 ) -> dict[str, Volume]:
     """Masks by a network without prompts, of each class that it shares with the truth.
 
-    Where both have a single class, these are taken as the same class whatever their names.
+    If both have a single class, these are the same class, whatever their names.
     """
     masks = everything(stack, engine)
     numbers = {name: number for number, name in masks.names.items()}
@@ -216,7 +216,7 @@ def predict_classes(
 def _score_prompts(
     stack: Stack, objects: list[EvaluatedObject], task: Task, engine: Engine, protocol: Protocol
 ) -> Iterator[Row]:
-    """Rows of everything that a promptable network is asked on one case."""
+    """Rows of all plans of a promptable network on one case."""
     setting = protocol.setting(stack.kind)
     for plan in setting.prompts:
         if plan.opening == "everything":

@@ -56,7 +56,18 @@ SLICES = "box.jitter@uniform=10"
 MAX_OBJECTS = 8
 """Objects of a case that are scored, drawn by the seed."""
 
-LoadBase = Callable[[], Engine]
+
+@dataclass(frozen=True, slots=True)
+class Loaders:
+    """How networks are loaded.
+
+    Attributes:
+        model: loads what is evaluated, by name or path; it must be importable, for workers.
+        base: loads the base for training, in float32.
+    """
+
+    model: Load
+    base: Callable[[], Engine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +115,7 @@ class ComparisonResult:
 
 def compare_methods(
     comparison: MethodComparison,
-    load: Load,
-    load_base: LoadBase,
+    loaders: Loaders,
     *,
     resume: bool = False,
     workers: int = 1,
@@ -119,8 +129,7 @@ def compare_methods(
 
     Args:
         comparison: the settings.
-        load: loads what is evaluated; called in workers, so it must be importable.
-        load_base: loads the base for training, in float32.
+        loaders: how the base and the adaptations are loaded.
         resume: continue in a folder that holds a comparison with the same settings; trained methods
             are not trained again, others are added.
         workers: number of processes of the evaluation.
@@ -134,10 +143,10 @@ def compare_methods(
     for name in comparison.methods:
         method(name)
     sets = _validation_sets(comparison)
-    _begin(comparison, load_base, resume)
+    _begin(comparison, loaders, resume)
     failed: dict[str, str] = {}
     for name in comparison.methods:
-        outcome = _train(comparison, name, load_base, progress)
+        outcome = _train(comparison, name, loaders, progress)
         if isinstance(outcome, int):
             return ComparisonResult(stopped=outcome)
         if outcome:
@@ -151,7 +160,7 @@ def compare_methods(
     }
     if not trained:
         _refuse_all_failed(comparison, failed)
-    evaluation, report = _evaluate(comparison, trained, sets, (load, load_base), workers, progress)
+    evaluation, report = _evaluate(comparison, trained, sets, loaders, workers, progress)
     rows = build_rows(comparison.methods, trained, failed, evaluation.rows)
     _write(comparison, rows)
     return ComparisonResult(tuple(rows), report)
@@ -181,7 +190,7 @@ def _validation_sets(comparison: MethodComparison) -> list[DataSet]:
     return reduced
 
 
-def _begin(comparison: MethodComparison, load_base: LoadBase, resume: bool) -> None:
+def _begin(comparison: MethodComparison, loaders: Loaders, resume: bool) -> None:
     """Start the folder, or check that it holds a comparison with the same settings."""
     out = comparison.out
     path = comparison.settings_file
@@ -192,7 +201,7 @@ def _begin(comparison: MethodComparison, load_base: LoadBase, resume: bool) -> N
     if path.is_file() and not resume:
         raise UsageError(f"{out} already holds a comparison; use --resume or another --out")
     settings = {
-        "base": saved.base_of(load_base(), comparison.base),
+        "base": saved.base_of(loaders.base(), comparison.base),
         "data": [dataset.name for dataset in comparison.sets],
         "choice": dataclasses.asdict(comparison.choice),
         "training": dict(comparison.changes),
@@ -212,7 +221,7 @@ def _begin(comparison: MethodComparison, load_base: LoadBase, resume: bool) -> N
 
 
 def _train(
-    comparison: MethodComparison, name: str, load_base: LoadBase, progress: Progress
+    comparison: MethodComparison, name: str, loaders: Loaders, progress: Progress
 ) -> str | int:
     """Train one method: "" if there is an adaptation afterwards, else the reason why not, or the
     number of a signal.
@@ -221,7 +230,7 @@ def _train(
     if saved.is_adaptation(out):
         return ""
     try:
-        base = load_base()
+        base = loaders.base()
         request = Request(
             base,
             comparison.base,
@@ -249,21 +258,20 @@ def _evaluate(
     comparison: MethodComparison,
     trained: Mapping[str, saved.Record],
     sets: Sequence[DataSet],
-    loaders: tuple[Load, LoadBase],
+    loaders: Loaders,
     workers: int,
     progress: Progress,
 ) -> tuple[Evaluation, Path]:
     """One evaluation of the base, the adaptations, and of networks without prompts as they were
     before training.
     """
-    load, load_base = loaders
     first = next(iter(trained.values()))
     base = base_name(first)
     places = {base: comparison.base}
     for name, record in trained.items():
         places[name] = str(comparison.out / name)
         if not record.method.promptable:
-            untrained = _save_untrained(comparison, name, record, load_base)
+            untrained = _save_untrained(comparison, name, record, loaders)
             places[f"{UNTRAINED} {name}"] = str(untrained)
     out = comparison.out / JUDGED
     _forget_other_models(comparison, trained)
@@ -271,7 +279,7 @@ def _evaluate(
     settings = EvaluationSettings(
         tuple(sets), tuple(places), protocol, max_cases=comparison.max_cases
     )
-    load_by_name = partial(_load, load, places)
+    load_by_name = partial(_load, loaders.model, places)
     result = evaluate(settings, out, load_by_name, workers=workers, progress=progress)
     # adaptations were trained on other cases of the set, as intended; only the base is warned about
     warnings = [text for text in result.summary.warnings if text.startswith(f"{base} was")]
@@ -312,14 +320,14 @@ def _make_protocol(choice: Choice, classes: tuple[str, ...]) -> Protocol:
 
 
 def _save_untrained(
-    comparison: MethodComparison, name: str, record: saved.Record, load_base: LoadBase
+    comparison: MethodComparison, name: str, record: saved.Record, loaders: Loaders
 ) -> Path:
     """The folder of a network without prompts as it was when its training began."""
     place = comparison.out / UNTRAINED / name
     if saved.is_adaptation(place):
         return place
     seed = int(comparison.changes.get("seed", 0))
-    adapted = saved.attach(record.method, load_base(), record.classes, seed)
+    adapted = saved.attach(record.method, loaders.base(), record.classes, seed)
     place.mkdir(parents=True, exist_ok=True)
     untrained = saved.Record(record.method, record.base, record.classes)
     saved.write(place, untrained, adapted.tensors())

@@ -51,7 +51,7 @@ class ComparisonRow:
     Attributes:
         method: name.
         failed: why there are no figures; "" where there are.
-        prompt: what was given, "none" for networks without prompts.
+        prompt: the plan, "none" for networks without prompts.
         parameters: number of trainable parameters.
         minutes, steps: of training.
         best_step: step whose weights were selected; 0 is the base itself.

@@ -55,7 +55,7 @@ def _curve(rows: Sequence[Row], rounds: int) -> Line:
         "dice": [summary.mean for summary in after],
         "low": [summary.interval.low for summary in after],
         "high": [summary.interval.high for summary in after],
-        "auc": mean_of(area(curve) for curve in curves),
+        "auc": mean_of(map(area, curves)),
     }
     for threshold in NOC_THRESHOLDS:
         clicks = [clicks_needed(curve, threshold, rounds) for curve in curves]

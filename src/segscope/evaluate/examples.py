@@ -24,7 +24,7 @@ from segscope.evaluate.case_runner import (
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Volume, roll_out
-from segscope.evaluate.rows import metrics_of
+from segscope.evaluate.rows import metrics_of, select, select_plain
 from segscope.evaluate.run import Load
 from segscope.io.datasets.reading import DataSet, read_image
 from segscope.models.engine import Engine
@@ -95,14 +95,9 @@ def _first_prompts(protocol: Protocol) -> list[str]:
 
 def _rank_rows(last: Sequence[Row], dataset: str, model: str, protocol: Protocol) -> list[Row]:
     """Scored rows of the first prompt of a data set and model, worst first."""
-    columns = (dataset, model, "none", "predicted")
     first = {kind: _first_plan(protocol, kind) for kind in KINDS}
-    rows = []
-    for row in last:
-        if (row["dataset"], row["model"], row["degrade"], row["choose"]) != columns:
-            continue
-        if row["prompt"] in (first[row["kind"]], NO_PROMPT):
-            rows.append(row)
+    plain = select(select_plain(last), dataset=dataset, model=model)
+    rows = [row for row in plain if row["prompt"] in (first[row["kind"]], NO_PROMPT)]
     if not rows:
         return []
     metric = metrics_of(rows)[0]
@@ -111,7 +106,7 @@ def _rank_rows(last: Sequence[Row], dataset: str, model: str, protocol: Protocol
 
 
 def _first_plan(protocol: Protocol, kind: Kind) -> str:
-    """The first prompt of a kind of stack that is given on objects; "" without any."""
+    """The first plan of a kind of stack that prompts objects; "" without any."""
     for plan in protocol.setting(kind).prompts:
         if plan.opening != "everything":
             return str(plan)
@@ -142,7 +137,7 @@ def _draw_window(
     rgb: NDArray[np.uint8], predicted: NDArray[np.bool_], truth: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """Both masks over the frame, cut around them."""
-    x0, y0, x1, y1 = (int(value) for value in Box.around(predicted | truth).xyxy)
+    x0, y0, x1, y1 = map(int, Box.around(predicted | truth).xyxy)
     margin = max(12, round(0.35 * max(x1 - x0, y1 - y0)))
     window = np.s_[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin]
     crop = np.ascontiguousarray(rgb[window])

@@ -55,7 +55,7 @@ def in_context(
         metrics: names of `segscope.metrics.METRICS`.
     """
     target = np.asarray(Renderer(stack, None)[0])
-    pool = [_load_example(case) for case in examples]
+    pool = list(map(_load_example, examples))
     for label, truth in truths.items():
         start = time.perf_counter()
         context = [example for example in pool if label in example.masks]

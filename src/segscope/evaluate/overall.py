@@ -85,7 +85,7 @@ def overall_figures(sets: Sequence[Sequence[Row]], figures: Sequence[Line]) -> L
 
 
 def bootstrap_over_sets(sets: Sequence[Sequence[Row]], name: str) -> tuple[float, float]:
-    """95 % interval of the mean over sets; sets of fewer than two patients are held fixed."""
+    """95 % interval of the mean over sets; sets of fewer than two patients do not vary."""
     rng = np.random.default_rng(0)
     resampled = []
     for rows in sets:

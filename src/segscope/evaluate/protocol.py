@@ -107,7 +107,7 @@ class Protocol:
 
     def with_prompts(self, texts: Iterable[str]) -> Protocol:
         """The same with these prompts for every kind of stack ("everything" for images only)."""
-        plans = [Plan.parse(text) for text in texts]
+        plans = list(map(Plan.parse, texts))
         return replace(
             self,
             image=replace(self.image, prompts=tuple(plans)),
@@ -119,7 +119,7 @@ class Protocol:
         """Plain values, for JSON."""
         values = dataclasses.asdict(self)
         for kind in KINDS:
-            values[kind]["prompts"] = [str(plan) for plan in self.setting(kind).prompts]
+            values[kind]["prompts"] = list(map(str, self.setting(kind).prompts))
         return values
 
 
@@ -271,7 +271,7 @@ def _parse_setting(base: Setting, values: Mapping[str, Any], where: str) -> Sett
         if isinstance(value, list):
             changes[key] = tuple(value)
     if "prompts" in changes:
-        changes["prompts"] = tuple(Plan.parse(text) for text in changes["prompts"])
+        changes["prompts"] = tuple(map(Plan.parse, changes["prompts"]))
     return replace(base, **changes)
 
 

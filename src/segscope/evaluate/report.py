@@ -15,7 +15,7 @@ from segscope.evaluate import plots
 from segscope.evaluate.examples import PREDICTION, TRUTH, worst_and_median
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
-from segscope.evaluate.rows import Line, last_rounds, metrics_of
+from segscope.evaluate.rows import Line, last_rounds, metrics_of, select, select_plain
 from segscope.evaluate.run import Evaluation, EvaluationSettings, Load
 from segscope.evaluate.tables import (
     overall,
@@ -83,16 +83,16 @@ def _context(
     protocol = settings.protocol
     last = last_rounds(result.rows)
     figures = {
-        "curves": [mark(figure) for figure in _curve_figures(summary.curves)],
-        "boxes": [mark(figure) for figure in _box_figures(last)],
-        "calibration": [mark(figure) for figure in _reliability_figures(summary.calibration)],
+        "curves": list(map(mark, _curve_figures(summary.curves))),
+        "boxes": list(map(mark, _box_figures(last))),
+        "calibration": list(map(mark, _reliability_figures(summary.calibration))),
     }
     tables = {
-        "overview": [mark(table) for table in render_overview(summary.lines)],
-        "sets": [mark(table) for table in render_datasets(summary.lines)],
+        "overview": list(map(mark, render_overview(summary.lines))),
+        "sets": list(map(mark, render_datasets(summary.lines))),
         "curve_table": mark(render_curves(summary.curves)),
         "comparisons": mark(render_comparisons(summary.comparisons)),
-        "strata": [mark(table) for table in render_strata(summary.strata)],
+        "strata": list(map(mark, render_strata(summary.strata))),
         "everything": mark(render_everything(summary.everything)),
         "drops": mark(render_drops(summary.lines)),
         "challenge": mark(render_challenge(summary.challenge)),
@@ -145,7 +145,7 @@ def _subtitle(result: Evaluation, protocol: Protocol) -> str:
 def _curve_figures(curves: Sequence[Line]) -> Iterator[str]:
     rows = overall(undisturbed(curves))
     for kind, prompt in dict.fromkeys((line["kind"], line["prompt"]) for line in rows):
-        lines = [line for line in rows if (line["kind"], line["prompt"]) == (kind, prompt)]
+        lines = select(rows, kind=kind, prompt=prompt)
         yield plots.curves(lines, f"{prompt}, {kind}s")
 
 
@@ -155,9 +155,9 @@ def _box_figures(last: Sequence[Row]) -> Iterator[str]:
     Prompts stand side by side where one model has few of them; otherwise each prompt has a figure,
     with models side by side.
     """
-    plain = [row for row in last if row["degrade"] == "none" and row["choose"] == "predicted"]
+    plain = select_plain(last)
     for kind in KINDS:
-        rows = [row for row in plain if row["kind"] == kind]
+        rows = select(plain, kind=kind)
         rows.sort(key=lambda row: row["dataset"])
         if not rows:
             continue
@@ -170,7 +170,7 @@ def _box_figures(last: Sequence[Row]) -> Iterator[str]:
             yield plots.boxes(values, f"{models[0]}, {kind}s", metric)
             continue
         for prompt in prompts:
-            prompted = [row for row in rows if row["prompt"] == prompt]
+            prompted = select(rows, prompt=prompt)
             values = _box_values(prompted, "model", metric)
             yield plots.boxes(values, f"{prompt}, {kind}s", metric)
 
@@ -186,4 +186,4 @@ def _box_values(rows: Iterable[Row], series: str, metric: str) -> dict[str, dict
 
 def _reliability_figures(lines: Sequence[Line]) -> Iterator[str]:
     for model in dict.fromkeys(line["model"] for line in lines):
-        yield plots.reliability([line for line in lines if line["model"] == model], model)
+        yield plots.reliability(select(lines, model=model), model)

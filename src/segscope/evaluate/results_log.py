@@ -66,7 +66,7 @@ class ResultsLog:
         # a line that a crash cut off is dropped, and its case measured again
         whole = data[: data.rfind(b"\n") + 1]
         try:
-            first, *lines = [json.loads(line) for line in whole.splitlines()]
+            first, *lines = map(json.loads, whole.splitlines())
             header = first["header"]
             done = {line["key"]: line["rows"] for line in lines}
         except (ValueError, KeyError, TypeError) as error:

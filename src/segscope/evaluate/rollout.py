@@ -97,7 +97,7 @@ def roll_out(
 
 @dataclass(slots=True)
 class _Annotator:
-    """The simulated annotator of one object: prompts so far, and the masks they led to."""
+    """The simulated annotator of one object: prompts so far, and the resulting masks."""
 
     work: Interaction
     plan: Plan

@@ -45,6 +45,17 @@ def group_rows(rows: Iterable[Row], *names: str) -> dict[GroupKey, list[Row]]:
     return dict(sorted(groups.items(), key=lambda item: tuple(map(str, item[0]))))
 
 
+def select(rows: Iterable[Row], **columns: Hashable) -> list[Row]:
+    """Rows, or lines, that have these values in these columns."""
+    items = columns.items()
+    return [row for row in rows if all(row[name] == value for name, value in items)]
+
+
+def select_plain(rows: Iterable[Row]) -> list[Row]:
+    """Rows of undisturbed images with the mask that a user would get."""
+    return select(rows, degrade="none", choose="predicted")
+
+
 def by_dataset(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows of each data set."""
     return {str(dataset): members for (dataset,), members in group_rows(rows, "dataset").items()}

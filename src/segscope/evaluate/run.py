@@ -192,7 +192,7 @@ def _input_bytes(task: Task) -> int:
 
 def list_leaks(datasets: Sequence[DataSet], engine: Engine | Segmenter) -> list[str]:
     """Warnings about data sets that a model was trained on."""
-    trained_on = {_normalise(name) for name in engine.card.trained_on}
+    trained_on = set(map(_normalise, engine.card.trained_on))
     leaked = [dataset.name for dataset in datasets if _normalise(dataset.name) in trained_on]
     if not leaked:
         return []

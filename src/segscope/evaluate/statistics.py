@@ -59,7 +59,7 @@ class MetricSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedComparison:
     """The first model minus the second, on the answers that both gave.
 
     Attributes:
@@ -138,7 +138,7 @@ def compare(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Comparison:
+) -> PairedComparison:
     """Compare two models on the same cases, objects and prompts.
 
     Args:
@@ -149,7 +149,7 @@ def compare(
     keys = [key for key in first if key in second]
     differences = np.array([first[key] - second[key] for key in keys], float)
     means, n = _group_means(differences, [groups[key] for key in keys])
-    return Comparison(
+    return PairedComparison(
         n_pairs=n,
         n_left_out=len({*first, *second}) - n,
         n_groups=len(means),
@@ -159,8 +159,8 @@ def compare(
     )
 
 
-def correct_family(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The same comparisons with `p_holm`, taken as one family."""
+def correct_family(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
+    """The same comparisons with `p_holm`, corrected as one family."""
     adjusted = holm([comparison.p for comparison in comparisons])
     return tuple(
         replace(one, p_holm=float(p)) for one, p in zip(comparisons, adjusted, strict=True)
@@ -237,7 +237,7 @@ def nested_mean(
     """
     scores = np.asarray(values, float).ravel()
     if not levels or any(len(level) != len(scores) for level in levels):
-        lengths = [len(level) for level in levels]
+        lengths = list(map(len, levels))
         raise UsageError(f"{len(scores)} values need levels of that length, got {lengths}")
     table: dict[tuple[Hashable, ...], float] = _means(
         zip(zip(*levels, strict=True), scores.tolist(), strict=True)

@@ -25,6 +25,8 @@ from segscope.evaluate.rows import (
     mean_of,
     metrics_of,
     object_rows,
+    select,
+    select_plain,
     separate_patients,
     to_plain,
 )
@@ -194,7 +196,7 @@ def size_of(pixels: int) -> str:
 
 def _tabulate_strata(last: Sequence[Row]) -> list[Line]:
     """Figures by modality and by size, where there are several of them."""
-    plain = [row for row in last if row["degrade"] == "none" and row["choose"] == "predicted"]
+    plain = select_plain(last)
     by_modality = [{**row, "stratum": row["modality"] or "unknown"} for row in plain]
     by_size = [{**row, "stratum": size_of(row["pixels"])} for row in plain]
     return [*_stratum_lines("modality", by_modality), *_stratum_lines("size", by_size)]
@@ -255,7 +257,7 @@ def _tabulate_costs(rows: Sequence[Row]) -> list[Line]:
         peaks = [row["peak_bytes"] for row in members if "peak_bytes" in row]
         timed = [row for row in members if "seconds" in row]
         for (kind,), answers in group_rows(timed, "kind").items():
-            first = [row["seconds"] for row in object_rows(answers) if row["round"] == 1]
+            first = [row["seconds"] for row in select(object_rows(answers), round=1)]
             later = [row["seconds"] for row in answers if row["round"] > 1]
             lines.append(
                 {

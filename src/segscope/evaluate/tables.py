@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from segscope.evaluate.overall import ALL
 from segscope.evaluate.protocol import KINDS
-from segscope.evaluate.rows import Line, describe_metric
+from segscope.evaluate.rows import Line, describe_metric, select
 from segscope.evaluate.summary import EVERYTHING_METRICS
 
 DASH = "–"
@@ -121,22 +121,22 @@ def _format_title(metric: str) -> str:
 
 def undisturbed(lines: Iterable[Line]) -> list[Line]:
     """Lines of images that were not disturbed."""
-    return [line for line in lines if line["degrade"] == "none"]
+    return select(lines, degrade="none")
 
 
 def overall(lines: Iterable[Line]) -> list[Line]:
     """Lines over all data sets."""
-    return [line for line in lines if line["dataset"] == ALL]
+    return select(lines, dataset=ALL)
 
 
 def render_overview(lines: Sequence[Line]) -> Iterator[str]:
     """All metrics over all data sets: a table for each kind of stack, a row for each prompt."""
     for kind in KINDS:
-        rows = [line for line in overall(undisturbed(lines)) if line["kind"] == kind]
+        rows = select(lines, dataset=ALL, degrade="none", kind=kind)
         if not rows:
             continue
         metrics = list(dict.fromkeys(name for line in rows for name in line["metrics"]))
-        titles = [_format_title(name) for name in metrics]
+        titles = list(map(_format_title, metrics))
         head = ["model", "prompt", *titles, "objects", "patients", "missed", "failed"]
         units = "/".join(sorted({line["unit"] for line in rows}))
         caption = f"{kind.capitalize()}s; lengths in {units}"
@@ -154,9 +154,7 @@ def render_datasets(lines: Sequence[Line]) -> Iterator[str]:
     and kind.
     """
     for kind, model in _kinds_and_models(undisturbed(lines)):
-        rows = [
-            line for line in undisturbed(lines) if (line["kind"], line["model"]) == (kind, model)
-        ]
+        rows = select(lines, degrade="none", kind=kind, model=model)
         names = [*sorted({line["dataset"] for line in rows} - {ALL}), ALL]
         yield _prompts_table("dataset", "data set", names, rows)
 
@@ -164,9 +162,9 @@ def render_datasets(lines: Sequence[Line]) -> Iterator[str]:
 def render_strata(lines: Sequence[Line]) -> Iterator[str]:
     """The first metric: a row for each stratum, a column for each prompt."""
     for criterion in ("modality", "size"):
-        chosen = [line for line in lines if line["by"] == criterion]
+        chosen = select(lines, by=criterion)
         for kind, model in _kinds_and_models(chosen):
-            rows = [line for line in chosen if (line["kind"], line["model"]) == (kind, model)]
+            rows = select(chosen, kind=kind, model=model)
             names = list(dict.fromkeys(line["stratum"] for line in rows))
             yield _prompts_table("stratum", criterion, names, rows)
 
@@ -180,11 +178,11 @@ def _kinds_and_models(lines: Iterable[Line]) -> list[tuple[str, str]]:
 def _prompts_table(column: str, title: str, names: Sequence[str], rows: Sequence[Line]) -> str:
     """Rows by a column, prompts side by side, of one model and one kind of stack."""
     metric = next(iter(rows[0]["metrics"]))
-    prompts = list(dict.fromkeys(_prompt_of(line) for line in rows))
+    prompts = list(dict.fromkeys(map(_prompt_of, rows)))
     figures = {(line[column], _prompt_of(line)): line["metrics"][metric] for line in rows}
     body: list[list[Cell]] = []
     for name in names:
-        count = max(line["n_valid"] for line in rows if line[column] == name)
+        count = max(line["n_valid"] for line in select(rows, **{column: name}))
         cells = [_format_figure(figures.get((name, prompt))) for prompt in prompts]
         body.append([name, count, *cells])
     caption = f"{rows[0]['model']}, {rows[0]['kind']}s: {metric}"
@@ -205,7 +203,7 @@ def render_curves(curves: Sequence[Line]) -> str:
     for line in overall(undisturbed(curves)):
         dice = [line["dice"][0], line["dice"][-1], line["auc"]]
         rounds = [line["noc@0.85"], line["noc@0.9"]]
-        cells = [format_number(value) for value in dice]
+        cells = list(map(format_number, dice))
         cells += [format_number(value, 2) for value in rounds]
         body.append([line["model"], _format_prompt(line), *cells])
     caption = (

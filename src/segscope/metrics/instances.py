@@ -207,13 +207,13 @@ def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | NDArray[Any], i
     sizes = {mask.size for mask in objects}
     if len(sizes) > 1:
         raise UsageError(f"masks of one image must have one size, got {sorted(sizes)} pixels")
-    return [np.flatnonzero(mask) for mask in objects], max(sizes, default=0)
+    return list(map(np.flatnonzero, objects)), max(sizes, default=0)
 
 
 def _members(objects: list[NDArray[np.int64]] | NDArray[Any], size: int) -> sparse.csr_array:
     """Sparse (object, pixel), 1 where the pixel belongs to the object."""
     if isinstance(objects, list):
-        row = np.repeat(np.arange(len(objects)), [len(one) for one in objects])
+        row = np.repeat(np.arange(len(objects)), list(map(len, objects)))
         pixels = np.concatenate([*objects, np.zeros(0, np.int64)])
         count = len(objects)
     else:

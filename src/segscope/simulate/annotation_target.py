@@ -66,7 +66,7 @@ class AnnotationTarget:
         """Pixels (row, column) of the frame that were clicked before for this object."""
         if frame is None:
             frame = self.frame
-        return [self._pixel(point) for point in self._points(frame)]
+        return list(map(self._pixel, self._points(frame)))
 
     def _points(self, frame: int) -> Iterator[Point]:
         place = (frame, self.object_id)

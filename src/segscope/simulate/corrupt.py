@@ -83,7 +83,7 @@ DEGRADATIONS = {
         (0.1, 0.2, 0.35, 0.55, 0.8),
         "slow gain of MR coils; its logarithm, each way",
     ),
-    "gap": Degradation(None, (2, 3, 4, 6, 8), "only every n-th slice is kept", corruptions.gap),
+    "gap": Degradation(None, (2, 3, 4, 6, 8), "only every n-th slice remains", corruptions.gap),
     "thickness": Degradation(
         None, (1, 2, 3, 5, 8), "slices averaged with n neighbours each way", corruptions.thickness
     ),
