@@ -30,17 +30,17 @@ from torch import Tensor
 
 from segscope import load
 from segscope.adapt.data.sampler import Sampler
-from segscope.adapt.data.training_set import Choice, Data, gather
+from segscope.adapt.data.training_set import CaseSelection, Data, gather
 from segscope.adapt.method import Adapted
 from segscope.adapt.methods.knowsam.losses import distil, supervised
 from segscope.adapt.methods.knowsam.method import ROOT, KnowSam
 from segscope.adapt.methods.knowsam.students import Students
 from segscope.adapt.saved import attach
 from segscope.adapt.training.feature_cache import FeatureCache
-from segscope.adapt.training.run import Request, adapt
+from segscope.adapt.training.run import TrainingRequest, adapt
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
-from segscope.io.datasets.reading import dataset
+from segscope.io.datasets.reading import read_dataset
 from segscope.metrics.overlap import dice
 
 # --- images --------------------------------------------------------------------------------------
@@ -221,7 +221,9 @@ def _data(
         items.append(item)
     listing = {"name": place.name, "labels": {"1": "thing"}, "items": items}
     (place / "dataset.json").write_text(json.dumps(listing))
-    return gather([dataset(place)], Choice(), 256, empty=True, unlabelled=bool(unlabelled))
+    return gather(
+        [read_dataset(place)], CaseSelection(), 256, empty=True, unlabelled=bool(unlabelled)
+    )
 
 
 # --- 3: few labelled patients --------------------------------------------------------------------
@@ -241,13 +243,17 @@ def acdc(data: Path, out: Path, seeds: Sequence[int], steps: int, few: int) -> d
             if not (place / "adaptation.json").is_file():
                 changes = {"steps": steps, "seed": seed, "workers": 0}
                 base = load("mini", device="cpu", dtype="float32")
-                choice = Choice(max_patients=few, seed=seed)
+                choice = CaseSelection(max_patients=few, seed=seed)
                 resume = (place / "run.json").is_file()
                 adapt(
-                    Request(base, "mini", method, (dataset(data),), choice, place, changes, resume),
+                    TrainingRequest(
+                        base, "mini", method, (read_dataset(data),), choice, place, changes, resume
+                    ),
                     say=_say(name, seed),
                 )
-            scores[name].append(list(_volumes(place, data, Choice(max_patients=few, seed=seed))))
+            scores[name].append(
+                list(_volumes(place, data, CaseSelection(max_patients=few, seed=seed)))
+            )
     gain = np.array(scores["knowsam"]) - np.array(scores["supervised"])  # (seed, volume)
     return {
         "labelled patients": few,
@@ -260,10 +266,10 @@ def acdc(data: Path, out: Path, seeds: Sequence[int], steps: int, few: int) -> d
     }
 
 
-def _volumes(folder: Path, data: Path, choice: Choice) -> Iterator[float]:
+def _volumes(folder: Path, data: Path, choice: CaseSelection) -> Iterator[float]:
     """Mean Dice over classes of each validation volume."""
     model: Any = load(folder, device="cpu")
-    cases = gather([dataset(data)], choice, 512, empty=True).val
+    cases = gather([read_dataset(data)], choice, 512, empty=True).val
     for scan in (cases.scans[number] for number in range(len(cases.scans.cases))):
         truth = cases.class_map(scan.planes, scan.names)
         found = np.stack([model.predict(frame).argmax(0).numpy() for frame in scan.rgb])

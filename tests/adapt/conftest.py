@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 from support.adaptation import ellipse
 
-from segscope.adapt.data.training_set import Choice, Data, gather
-from segscope.io.datasets.reading import DataSet, dataset
+from segscope.adapt.data.training_set import CaseSelection, Data, gather
+from segscope.io.datasets.dataset import DataSet
+from segscope.io.datasets.reading import read_dataset
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def images(folder: Path) -> DataSet:
-    return dataset(folder)
+    return read_dataset(folder)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +84,7 @@ def data(images: DataSet) -> Data:
     """The bodies of eight images to train on, and of two of these to validate on; all of them
     without truth too.
     """
-    found = gather([images], Choice(labels=("large body",)), 256, empty=True)
+    found = gather([images], CaseSelection(labels=("large body",)), 256, empty=True)
     bare = tuple(replace(item, objects=(), labelled=False) for item in found.train.items)
     val, unlabelled = (
         replace(found.train, items=found.train.items[:2]),
@@ -110,4 +111,4 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Data:
             spacing=np.array([1.0, 1.0, 2.0]),
         )
         items.append(number)
-    return gather([dataset(place)], Choice(), 256)
+    return gather([read_dataset(place)], CaseSelection(), 256)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from support.evaluation_engine import mini
 
-from segscope.io.datasets.reading import DataSet, datasets
+from segscope.io.datasets.dataset import DataSet
+from segscope.io.datasets.reading import read_datasets
 from segscope.models.engine import Engine
 from segscope.phantom import clip, picture, stack
 
@@ -96,4 +97,4 @@ def _list(place: Path, name: str, items: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="session")
 def sets(folder: Path) -> list[DataSet]:
-    return datasets(folder)
+    return read_datasets(folder)

@@ -10,7 +10,7 @@ from support.evaluation_engine import mini
 
 from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.run import EvaluationSettings, evaluate
-from segscope.io.datasets.reading import DataSet
+from segscope.io.datasets.dataset import DataSet
 
 PROTOCOL = replace(default(["box.jitter", "clicks:2"]), objects=2, seed=5)
 

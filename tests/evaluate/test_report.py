@@ -13,7 +13,7 @@ from segscope.evaluate import case_runner
 from segscope.evaluate.protocol import default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.run import EvaluationSettings, evaluate
-from segscope.io.datasets.reading import DataSet
+from segscope.io.datasets.dataset import DataSet
 from segscope.predict.everything import Grid, everything
 
 

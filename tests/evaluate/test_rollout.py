@@ -9,7 +9,8 @@ import pytest
 from segscope.evaluate.case_runner import list_objects
 from segscope.evaluate.protocol import Protocol, Setting
 from segscope.evaluate.rollout import RolloutOptions, Round, overlap, roll_out
-from segscope.io.datasets.reading import DataSet, read_image
+from segscope.io.datasets.dataset import DataSet
+from segscope.io.datasets.reading import read_image
 from segscope.models.engine import Engine
 from segscope.session.interaction import Interaction
 from segscope.simulate.plan import Plan

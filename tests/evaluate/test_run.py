@@ -17,7 +17,7 @@ from segscope.evaluate import run as running
 from segscope.evaluate.protocol import Protocol, default
 from segscope.evaluate.report import write_report
 from segscope.evaluate.run import EvaluationSettings, evaluate, list_leaks
-from segscope.io.datasets.reading import DataSet
+from segscope.io.datasets.dataset import DataSet
 from segscope.models.engine import Engine
 
 TIMES = ("seconds", "task_seconds", "peak_bytes")

@@ -10,7 +10,8 @@ import pytest
 from support.data import NO_DATA, data_folder, find_data
 
 from segscope import io
-from segscope.io.datasets.reading import Case, cases, read_target
+from segscope.io.datasets.dataset import Case
+from segscope.io.datasets.reading import read_cases, read_target
 
 DATA = find_data()
 FOREIGN = ("dicom", "video", "heart_cine")  # their formats have tests of their own
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(not SETS, reason=NO_DATA)
 
 @pytest.mark.parametrize("folder", SETS, ids=lambda folder: folder.name)
 def test_a_case_of_every_set(folder: Path, tmp_path: Path) -> None:
-    case: Case = cases(folder)[0]
+    case: Case = read_cases(folder)[0]
     stack = io.read(case.image)
     assert stack[len(stack) // 2].shape[:2] == stack.size_hw
     masks = [read_target(target, stack) for target in case.targets]
@@ -41,7 +42,7 @@ def test_a_case_of_every_set(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ct_mr_pet_sarcoma", "mri_cardiac_acdc", "mri_spine_sct"])
 def test_volumes_agree_with_nibabel(name: str, tmp_path: Path) -> None:
-    for case in cases(data_folder(name))[:4]:
+    for case in read_cases(data_folder(name))[:4]:
         stack, image = io.read(case.image), nibabel.load(case.image)
         np.testing.assert_allclose(
             [stack[index] for index in range(len(stack))],

@@ -33,7 +33,9 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name: torch.randn(item.shape, generator=drawn) for name, item in adapted.tensors().items()
     }
     place.mkdir()
-    saved.write(place, saved.Record(chosen, saved.base_of(base, "mini"), CLASSES), tensors)
+    saved.write(
+        place, saved.AdaptationRecord(chosen, saved.base_of(base, "mini"), CLASSES), tensors
+    )
     return place
 
 

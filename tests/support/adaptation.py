@@ -15,7 +15,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Sampler
 from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted, Method
-from segscope.adapt.saved import Record, attach, base_of, write
+from segscope.adapt.saved import AdaptationRecord, attach, base_of, write
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import Trainer
 from segscope.adapt.validation.frames import validate
@@ -86,10 +86,10 @@ def perturb(adapted: Adapted, share: float = 0.05) -> Adapted:
     return adapted
 
 
-def write_adaptation(adapted: Adapted, folder: Path) -> Record:
+def write_adaptation(adapted: Adapted, folder: Path) -> AdaptationRecord:
     """Save an adaptation as if it was trained on ellipses."""
     base = base_of(adapted.engine, "tiny")
-    record = Record(adapted.method, base, ("large body",), {"sets": ["ellipses"]})
+    record = AdaptationRecord(adapted.method, base, ("large body",), {"sets": ["ellipses"]})
     return write(folder, record, adapted.tensors())
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from segscope.io.datasets.check import check
+from segscope.io.datasets.check import check_dataset
 from segscope.io.datasets.faults import BY_KIND
 
 Items = dict[str, dict[str, Any]]
@@ -58,7 +58,7 @@ def entry(name: str, **changes: object) -> Callable[[Path], None]:
 
 
 def found_in(folder: Path, kind: str, file: str) -> None:
-    findings = check(folder)
+    findings = check_dataset(folder)
     assert {each.kind for each in findings} == {kind}, findings
     assert all(
         each.severity == BY_KIND[kind].severity and each.remedy and each.why for each in findings

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from segscope.adapt import method
-from segscope.adapt.data.training_set import Choice
-from segscope.adapt.training.run import Request, Result, adapt
-from segscope.io.datasets.reading import dataset
+from segscope.adapt.data.training_set import CaseSelection
+from segscope.adapt.training.run import TrainingRequest, TrainingResult, adapt
+from segscope.io.datasets.reading import read_dataset
 from segscope.load import load
 
 
@@ -27,13 +27,13 @@ def train(
     resume: bool = False,
     say: Callable[[int], None] = lambda _done: None,
     **changes: Any,
-) -> Result:
+) -> TrainingResult:
     torch.set_num_threads(1)
     engine = load(base, device="cpu")
     usual: dict[str, Any] = {"steps": 8, "batch": 2, "save_every_s": 0.0, "validate_every": 4}
-    chosen, labels = method(name).default_for(engine.card), Choice(labels=("body",))
-    request = Request(
-        engine, str(base), chosen, (dataset(data),), labels, out, usual | changes, resume
+    chosen, labels = method(name).default_for(engine.card), CaseSelection(labels=("body",))
+    request = TrainingRequest(
+        engine, str(base), chosen, (read_dataset(data),), labels, out, usual | changes, resume
     )
     return adapt(request, say=lambda done, _total, _row: say(done))
 

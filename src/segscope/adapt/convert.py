@@ -69,7 +69,7 @@ def look(path: Path) -> tuple[State, str | None]:
 
 def convert(
     path: Path, engine: Engine, source: str, out: Path, classes: Sequence[str] = ()
-) -> saved.Record:
+) -> saved.AdaptationRecord:
     """Write a published checkpoint as an adaptation.
 
     Args:
@@ -89,7 +89,7 @@ def convert(
         )
     method, names, tensors = READERS[name].read(state, engine, classes)
     training = {"published": path.name, "sha256": file_hash(path)}
-    record = saved.Record(method, saved.base_of(engine, source), names, training=training)
+    record = saved.AdaptationRecord(method, saved.base_of(engine, source), names, training=training)
     base = engine
     if method.standalone:
         base = cast(Engine, MissingBase(record.base, engine.device))

@@ -55,7 +55,7 @@ import torch
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.settings import BOXES, TrainingSettings
 from segscope.errors import UsageError
@@ -213,7 +213,7 @@ class Method(ABC):
         """Mean loss of some examples."""
 
     @abstractmethod
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
         """Figures on validation cases; "dice" decides which weights are saved."""
 
     # --- what it may define ----------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.interactive import prompted_loss
 from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.validation.frames import validate
@@ -19,5 +19,5 @@ class PromptedMethod(Method):
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         return prompted_loss(adapted, batch)
 
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
         return validate(adapted, cases)

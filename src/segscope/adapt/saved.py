@@ -43,7 +43,7 @@ float32.
 
 
 @dataclass(frozen=True)
-class Record:
+class AdaptationRecord:
     """Content of adaptation.json.
 
     Attributes:
@@ -106,7 +106,9 @@ def versions() -> dict[str, str]:
     return {"segscope": __version__, **libraries}
 
 
-def write(folder: Path, record: Record, tensors: Mapping[str, Tensor]) -> Record:
+def write(
+    folder: Path, record: AdaptationRecord, tensors: Mapping[str, Tensor]
+) -> AdaptationRecord:
     """Write weights and record; the record comes last, so a folder that has one is complete.
 
     Raises:
@@ -126,7 +128,7 @@ def write(folder: Path, record: Record, tensors: Mapping[str, Tensor]) -> Record
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: Path) -> AdaptationRecord:
     """The record of a folder.
 
     Raises:
@@ -143,7 +145,7 @@ def read_record(folder: Path) -> Record:
         ) from error
 
 
-def _parse_record(content: dict[str, Any], path: Path) -> Record:
+def _parse_record(content: dict[str, Any], path: Path) -> AdaptationRecord:
     if content.pop("segscope_adaptation") != FORMAT:
         raise CheckpointError(f"{path} has a format that this version does not know; "
                               "update segscope")  # fmt: skip
@@ -155,7 +157,7 @@ def _parse_record(content: dict[str, Any], path: Path) -> Record:
             f"(it knows {', '.join(METHODS)}); update segscope"
         )
     content["classes"] = tuple(content["classes"])
-    return Record(kind.from_dict(method["settings"]), **content)
+    return AdaptationRecord(kind.from_dict(method["settings"]), **content)
 
 
 def load_adaptation(
@@ -208,7 +210,9 @@ def merged(folder: Path, load_base: LoadBase) -> Checkpoint:
     )
 
 
-def _load_base(folder: Path, record: Record, load_base: LoadBase, float32: bool) -> Engine:
+def _load_base(
+    folder: Path, record: AdaptationRecord, load_base: LoadBase, float32: bool
+) -> Engine:
     """The base that a record names; refused if it has changed since."""
     try:
         source = str(record.base["source"])
@@ -236,7 +240,7 @@ def _load_base(folder: Path, record: Record, load_base: LoadBase, float32: bool)
     return engine
 
 
-def _read_weights(folder: Path, record: Record) -> dict[str, Tensor]:
+def _read_weights(folder: Path, record: AdaptationRecord) -> dict[str, Tensor]:
     path = folder / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {WEIGHTS}: the copy is incomplete; copy it again")
@@ -272,14 +276,14 @@ def attach(method: Method, engine: Engine, classes: tuple[str, ...], seed: int =
 
 
 def load_tensors(
-    record: Record, engine: Engine, tensors: Mapping[str, Tensor], folder: Path
+    record: AdaptationRecord, engine: Engine, tensors: Mapping[str, Tensor], folder: Path
 ) -> Engine | Segmenter:
     """An engine with the tensors of a record attached, in evaluation mode and without gradients."""
     return name_result(_attach_tensors(record, engine, tensors, folder), record)
 
 
 def _attach_tensors(
-    record: Record, engine: Engine, tensors: Mapping[str, Tensor], folder: Path
+    record: AdaptationRecord, engine: Engine, tensors: Mapping[str, Tensor], folder: Path
 ) -> Adapted:
     adapted = attach(record.method, engine, record.classes)
     faults = _compare_shapes(adapted.tensors(), tensors)
@@ -319,7 +323,7 @@ def _shorten(names: Iterable[str]) -> str:
     return text
 
 
-def name_result(adapted: Adapted, record: Record) -> Engine | Segmenter:
+def name_result(adapted: Adapted, record: AdaptationRecord) -> Engine | Segmenter:
     """The result with a name and hash of its own, and the data sets that it was trained on."""
     model = adapted.model
     base = adapted.engine.card

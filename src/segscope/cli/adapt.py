@@ -17,7 +17,7 @@ from segscope.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from segscope.adapt.method import Method
-    from segscope.adapt.training.run import Prepared, Result
+    from segscope.adapt.training.run import PreparedRun, TrainingResult
 
 BOOLEANS = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -76,7 +76,7 @@ class Adapt:
             typer.Exit: a signal stopped the run.
         """
         from segscope.adapt import method as find_method
-        from segscope.adapt.training.run import Request, check_out
+        from segscope.adapt.training.run import TrainingRequest, check_out
         from segscope.adapt.training.run import adapt as train
 
         options = self.options
@@ -84,7 +84,7 @@ class Adapt:
         check_out(options.folder, options.resume)
         sets = options.read_sets()
         engine = options.load_base()
-        request = Request(
+        request = TrainingRequest(
             engine,
             options.base_source(),
             _apply_settings(kind.default_for(engine.card), self.settings),
@@ -107,7 +107,7 @@ class Adapt:
         if result.record is None:
             _exit_stopped(result)
 
-    def _print_plan(self, prepared: Prepared) -> None:
+    def _print_plan(self, prepared: PreparedRun) -> None:
         """What will be trained, and what it costs, before it starts."""
         if self.options.as_json:
             return
@@ -130,7 +130,7 @@ class Adapt:
         sys.stdout.flush()
 
 
-def _print_json(result: Result) -> None:
+def _print_json(result: TrainingResult) -> None:
     progress = result.outcome.progress
     record = None
     if result.record is not None:
@@ -148,7 +148,7 @@ def _print_json(result: Result) -> None:
     )
 
 
-def _print_result(result: Result) -> None:
+def _print_result(result: TrainingResult) -> None:
     best_step = int(result.outcome.progress.best["step"])
     console.print_line(
         f"validation Dice: {result.before:.3f} before, {result.after:.3f} after (step {best_step})"
@@ -166,7 +166,7 @@ def _print_result(result: Result) -> None:
     console.print_line(f"use it with: segscope {command} IMAGE --model {result.out}")
 
 
-def _exit_stopped(result: Result) -> None:
+def _exit_stopped(result: TrainingResult) -> None:
     exit_code = 128 + result.outcome.number
     step = result.outcome.progress.step
     console.print_error(

@@ -52,9 +52,9 @@ def list_sets(
     as_json: JsonOption = False,
 ) -> None:
     """List data sets with their cases, objects, modalities and splits."""
-    from segscope.io.datasets.reading import datasets
+    from segscope.io.datasets.reading import read_datasets
 
-    sets = datasets(path)
+    sets = read_datasets(path)
     objects = None
     if not fast:
         objects = _count_objects(sets, quiet=as_json)
@@ -122,7 +122,7 @@ def check(
     Among them are unreadable files, masks whose grid differs from the image's, wrong label values,
     duplicates, and patients in several splits. The exit code is 1 if there are errors.
     """
-    from segscope.io.datasets.check import check as find_faults
+    from segscope.io.datasets.check import check_dataset as find_faults
 
     cases = 0
     with console.progress("checking", quiet=as_json) as advance:
@@ -151,9 +151,9 @@ def check(
 
 
 def _print_findings(findings: Iterable[DatasetFault]) -> None:
-    from segscope.io.datasets.check import by_kind
+    from segscope.io.datasets.check import group_by_kind
 
-    for kind, entries in by_kind(findings):
+    for kind, entries in group_by_kind(findings):
         console.print_line(f"{kind.severity}: {kind.what} ({kind.kind}, {len(entries)})")
         for entry in entries[:MAX_FINDINGS]:
             console.print_line(f"  - {entry.case}: {console.single_line(entry.message)}")

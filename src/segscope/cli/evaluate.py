@@ -18,7 +18,7 @@ from segscope.threads import usable_cores
 if TYPE_CHECKING:
     from segscope.evaluate.protocol import Protocol
     from segscope.evaluate.run import Evaluation
-    from segscope.io.datasets.reading import DataSet
+    from segscope.io.datasets.dataset import DataSet
 
 DEFAULT_PROMPTS = ("box", "clicks:5")
 SPLITS = ("train", "val", "test")
@@ -108,9 +108,9 @@ class CaseOptions:
         Raises:
             UsageError: none of them.
         """
-        from segscope.io.datasets.reading import datasets
+        from segscope.io.datasets.reading import read_datasets
 
-        sets = [each for path in paths for each in datasets(path)]
+        sets = [each for path in paths for each in read_datasets(path)]
         if not self.only:
             return sets
         selected = [each for each in sets if any(name in each.name for name in self.only)]

@@ -12,8 +12,8 @@ from segscope.cli.options import Device, DeviceOption, JsonOption, split_list
 from segscope.errors import UsageError
 
 if TYPE_CHECKING:
-    from segscope.adapt.data.training_set import Choice
-    from segscope.io.datasets.reading import DataSet
+    from segscope.adapt.data.training_set import CaseSelection
+    from segscope.io.datasets.dataset import DataSet
     from segscope.models.engine import Engine
 
 MIN_PIXELS = 16
@@ -129,17 +129,19 @@ class TrainingOptions:
         }
         return {name: value for name, value in settings.items() if value is not None}
 
-    def choice(self) -> Choice:
+    def choice(self) -> CaseSelection:
         """The patients and objects to train on."""
-        from segscope.adapt.data.training_set import Choice
+        from segscope.adapt.data.training_set import CaseSelection
 
-        return Choice(split_list(self.labels), self.max_patients, self.min_pixels, self.seed or 0)
+        return CaseSelection(
+            split_list(self.labels), self.max_patients, self.min_pixels, self.seed or 0
+        )
 
     def read_sets(self) -> tuple[DataSet, ...]:
         """The data sets."""
-        from segscope.io.datasets.reading import dataset
+        from segscope.io.datasets.reading import read_dataset
 
-        return tuple(dataset(path) for path in self.data)
+        return tuple(read_dataset(path) for path in self.data)
 
     def load_base(self) -> Engine:
         """A new copy of the base, in float32, on the device of this process."""

@@ -20,8 +20,9 @@ from segscope.evaluate.protocol import Protocol, Setting, parse_degrade
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Round, Volume, roll_out
 from segscope.evaluate.rows import SPLIT_DICE
-from segscope.io.datasets.dataset import Target as DatasetTarget
-from segscope.io.datasets.reading import Case, read_image, read_target
+from segscope.io.datasets.dataset import Case
+from segscope.io.datasets.dataset import GroundTruth as DatasetTarget
+from segscope.io.datasets.reading import read_image, read_target
 from segscope.metrics import score
 from segscope.metrics.instances import aggregated_jaccard, instance_scores
 from segscope.metrics.interactive import challenge_round

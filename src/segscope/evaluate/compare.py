@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from segscope.adapt import method, saved
-from segscope.adapt.data.training_set import Choice, split
-from segscope.adapt.training.run import RUN, Request, adapt
+from segscope.adapt.data.training_set import CaseSelection, split
+from segscope.adapt.training.run import RUN, TrainingRequest, adapt
 from segscope.errors import SegscopeError, UsageError
 from segscope.evaluate.comparison_table import (
     BOX,
@@ -42,7 +42,7 @@ from segscope.evaluate.run import (
     evaluate,
     list_versions,
 )
-from segscope.io.datasets.reading import DataSet
+from segscope.io.datasets.dataset import DataSet
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.simulate.plan import Plan
@@ -87,7 +87,7 @@ class MethodComparison:
     base: str
     methods: tuple[str, ...]
     sets: tuple[DataSet, ...]
-    choice: Choice
+    choice: CaseSelection
     changes: Mapping[str, Any]
     out: Path
     max_cases: int = 0
@@ -231,7 +231,7 @@ def _train(
         return ""
     try:
         base = loaders.base()
-        request = Request(
+        request = TrainingRequest(
             base,
             comparison.base,
             method(name).default_for(base.card),
@@ -256,7 +256,7 @@ def _train(
 
 def _evaluate(
     comparison: MethodComparison,
-    trained: Mapping[str, saved.Record],
+    trained: Mapping[str, saved.AdaptationRecord],
     sets: Sequence[DataSet],
     loaders: Loaders,
     workers: int,
@@ -287,7 +287,9 @@ def _evaluate(
     return result, write_report(result, settings, load_by_name)
 
 
-def _forget_other_models(comparison: MethodComparison, trained: Mapping[str, saved.Record]) -> None:
+def _forget_other_models(
+    comparison: MethodComparison, trained: Mapping[str, saved.AdaptationRecord]
+) -> None:
     """Delete the log of an evaluation of other weights or cases."""
     identity = {name: record.weights_hash for name, record in trained.items()}
     identity["cases"] = str(comparison.max_cases)
@@ -301,7 +303,7 @@ def _load(load: Load, places: Mapping[str, str], name: str) -> Engine | Segmente
     return load(places[name])
 
 
-def _make_protocol(choice: Choice, classes: tuple[str, ...]) -> Protocol:
+def _make_protocol(choice: CaseSelection, classes: tuple[str, ...]) -> Protocol:
     usual = default([BOX])
     volume = replace(usual.volume, prompts=(*usual.volume.prompts, Plan.parse(SLICES)))
     labels: tuple[str, ...] = ()
@@ -320,7 +322,7 @@ def _make_protocol(choice: Choice, classes: tuple[str, ...]) -> Protocol:
 
 
 def _save_untrained(
-    comparison: MethodComparison, name: str, record: saved.Record, loaders: Loaders
+    comparison: MethodComparison, name: str, record: saved.AdaptationRecord, loaders: Loaders
 ) -> Path:
     """The folder of a network without prompts as it was when its training began."""
     place = comparison.out / UNTRAINED / name
@@ -329,7 +331,7 @@ def _save_untrained(
     seed = int(comparison.changes.get("seed", 0))
     adapted = saved.attach(record.method, loaders.base(), record.classes, seed)
     place.mkdir(parents=True, exist_ok=True)
-    untrained = saved.Record(record.method, record.base, record.classes)
+    untrained = saved.AdaptationRecord(record.method, record.base, record.classes)
     saved.write(place, untrained, adapted.tensors())
     return place
 

@@ -111,7 +111,7 @@ class ComparisonRow:
 
 def build_rows(
     methods: Sequence[str],
-    trained: Mapping[str, saved.Record],
+    trained: Mapping[str, saved.AdaptationRecord],
     failed: Mapping[str, str],
     results: Sequence[Row],
 ) -> list[ComparisonRow]:
@@ -135,13 +135,13 @@ def build_rows(
     return rows
 
 
-def base_name(record: saved.Record) -> str:
+def base_name(record: saved.AdaptationRecord) -> str:
     """Name of the base of an adaptation."""
     return str(record.base["name"])
 
 
 def _rows_of_method(
-    name: str, record: saved.Record, by_model: Mapping[tuple[str, str], Sequence[Row]]
+    name: str, record: saved.AdaptationRecord, by_model: Mapping[tuple[str, str], Sequence[Row]]
 ) -> Iterator[ComparisonRow]:
     reference = base_name(record)
     if not record.method.promptable:

@@ -26,7 +26,8 @@ from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Volume, roll_out
 from segscope.evaluate.rows import metrics_of, select, select_plain
 from segscope.evaluate.run import Load
-from segscope.io.datasets.reading import DataSet, read_image
+from segscope.io.datasets.dataset import DataSet
+from segscope.io.datasets.reading import read_image
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.overlay import overlay

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segscope.evaluate.results_log import Row
-from segscope.io.datasets.reading import Case, read_image, read_target
+from segscope.io.datasets.dataset import Case
+from segscope.io.datasets.reading import read_image, read_target
 from segscope.masks import FrameMask
 from segscope.metrics import score
 from segscope.models.engine import Engine

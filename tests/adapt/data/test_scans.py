@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from segscope.adapt.data.scans import Scans, read_scan
-from segscope.io.datasets.reading import DataSet
+from segscope.io.datasets.dataset import DataSet
 
 
 def test_frames_and_labels_are_reduced_alike(images: DataSet) -> None:

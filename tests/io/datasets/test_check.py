@@ -27,12 +27,12 @@ from support.dataset_files import (
 )
 
 from segscope.errors import UsageError
-from segscope.io.datasets.check import check, person_of
+from segscope.io.datasets.check import check_dataset, person_of
 
 
 def test_a_clean_set_gives_nothing(folder: Path) -> None:
-    assert check(folder) == []
-    assert check(folder, fast=True) == []
+    assert check_dataset(folder) == []
+    assert check_dataset(folder, fast=True) == []
 
 
 def copied(name: str, **changes: object) -> Callable[[Path], None]:
@@ -94,7 +94,7 @@ def test_a_fault_of_the_list(
 
 def test_ids_tell_what_groups_do_not(folder: Path) -> None:
     one_person(folder)
-    leak, missing = check(folder)
+    leak, missing = check_dataset(folder)
     assert (leak.kind, missing.kind) == ("id-leak", "no-groups")
     assert "patient07" in leak.message
     assert "c.png" in leak.message
@@ -125,11 +125,11 @@ def test_damage_in_one_set_does_not_hide_the_others(
     shutil.copytree(folder, above / "first")
     shutil.copytree(folder, above / "second")
     (above / "second/dataset.json").write_text("[]")
-    assert [each.kind for each in check(above)] == ["list"]
+    assert [each.kind for each in check_dataset(above)] == ["list"]
     with pytest.raises(UsageError, match="no cases"):
-        check(tmp_path_factory.mktemp("nothing"))
+        check_dataset(tmp_path_factory.mktemp("nothing"))
     with pytest.raises(UsageError, match="workers"):
-        check(folder, workers=0)
+        check_dataset(folder, workers=0)
 
 
 def test_sets_are_compared_with_each_other(
@@ -142,7 +142,7 @@ def test_sets_are_compared_with_each_other(
         above / "second",
         lambda document, items: [item.update(split="test") for item in items.values()],
     )
-    assert [each.kind for each in check(above)] == ["image-leak"] * 3
+    assert [each.kind for each in check_dataset(above)] == ["image-leak"] * 3
 
 
 def test_nnunet(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_nnunet(tmp_path: Path) -> None:
         "file_ending": ".nii.gz",
     }
     (tmp_path / "dataset.json").write_text(json.dumps(document))
-    assert [each.kind for each in check(tmp_path)] == [
+    assert [each.kind for each in check_dataset(tmp_path)] == [
         "near-duplicate"
     ]  # brightness does not hide it
     save_volume(tmp_path / "imagesTr/b_0000.nii.gz", VOXELS[::-1])
@@ -168,7 +168,7 @@ def test_nnunet(tmp_path: Path) -> None:
     (tmp_path / "imagesTr/b_0001.nii.gz").unlink()
     (tmp_path / "labelsTr/b.nii.gz").unlink()
     save_volume(tmp_path / "labelsTr/c.nii.gz", INSIDE.astype(np.uint8))
-    said = {each.kind: each.message for each in check(tmp_path)}
+    said = {each.kind: each.message for each in check_dataset(tmp_path)}
     assert set(said) == {"channels", "unpaired", "grid", "unlisted"}
     assert "b_0000" in said["channels"]
     assert "b_0000" in said["unpaired"]
@@ -186,5 +186,5 @@ def test_nnunet(tmp_path: Path) -> None:
     ],
 )
 def test_real_sets(name: str, errors: list[str]) -> None:
-    findings = check(data_folder(name), fast=True)
+    findings = check_dataset(data_folder(name), fast=True)
     assert [each.kind for each in findings if each.severity == "error"] == errors

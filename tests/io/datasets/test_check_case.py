@@ -29,9 +29,9 @@ from support.dataset_files import (
     scene,
 )
 
-from segscope.io.datasets.check import check
+from segscope.io.datasets.check import check_dataset
 from segscope.io.datasets.check_case import check_case
-from segscope.io.datasets.dataset import Case, Target
+from segscope.io.datasets.dataset import Case, GroundTruth
 
 
 def mask(pixels: np.ndarray, kind: str = "binary", labels: object = None) -> Callable[[Path], None]:
@@ -109,7 +109,7 @@ def test_soft_edges_are_found_whatever_made_them(
         soft = np.array(Image.fromarray(sharp).resize((96, 96), Image.Resampling.BICUBIC))
     save(tmp_path / "image.png", scene(1, len(soft)))
     save(tmp_path / "mask.png", soft)
-    case = Case("a", tmp_path / "image.png", (Target(tmp_path / "mask.png", "x", "binary"),))
+    case = Case("a", tmp_path / "image.png", (GroundTruth(tmp_path / "mask.png", "x", "binary"),))
     assert [each.kind for each in check_case(case).faults] == ["interpolated"]
 
 
@@ -123,7 +123,7 @@ def test_many_objects_are_no_soft_edges(tmp_path: Path, boxes: list[tuple[int, i
         labels[y : y + side, x : x + side] = number
     save(tmp_path / "image.png", scene(1))
     save(tmp_path / "mask.png", labels)
-    case = Case("a", tmp_path / "image.png", (Target(tmp_path / "mask.png", "x", "instance"),))
+    case = Case("a", tmp_path / "image.png", (GroundTruth(tmp_path / "mask.png", "x", "instance"),))
     assert "interpolated" not in {each.kind for each in check_case(case).faults}
 
 
@@ -220,7 +220,7 @@ def test_a_fault_of_a_stack(
 @pytest.mark.parametrize("plant", [volume(), clip(6)], ids=["volume", "clip"])
 def test_clean_stacks_give_nothing(plant: Callable[[Path], Any], folder: Path) -> None:
     plant(folder)
-    assert check(folder, workers=2) == []
+    assert check_dataset(folder, workers=2) == []
 
 
 def test_a_volume_without_spacing(folder: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_volume_without_spacing(folder: Path) -> None:
     entry("b", image="images/v.npy", targets=[{"path": "masks/v.npy", "label": "liver"}])(folder)
     found_in(folder, "spacing", "v.npy")
     entry("b", spacing_mm=[1.5, 1, 1])(folder)
-    assert check(folder) == []
+    assert check_dataset(folder) == []
 
 
 def test_objects_of_volumes_are_judged_in_three_dimensions(folder: Path) -> None:
@@ -244,7 +244,7 @@ def test_objects_of_volumes_are_judged_in_three_dimensions(folder: Path) -> None
     voxels = np.concatenate([VOXELS, VOXELS + 1])
     volume(voxels, bow)(folder)
     edited(folder, lambda _, items: items["b"]["targets"][0].update(kind="instance"))
-    assert check(folder) == []
+    assert check_dataset(folder) == []
     save_volume(folder / "masks/v.nii.gz", apart)
     found_in(folder, "broken-instance", "v.nii.gz")
-    assert check(folder, fast=True) == []
+    assert check_dataset(folder, fast=True) == []

@@ -11,11 +11,7 @@ from support.dataset_lists import image
 
 from segscope import io
 from segscope.errors import ReadError
-from segscope.io.datasets.reading import (
-    cases,
-    read_image,
-    read_target,
-)
+from segscope.io.datasets.reading import read_cases, read_image, read_target
 
 
 class TestOthers:
@@ -25,7 +21,7 @@ class TestOthers:
             file = form.format(split=split)
             image(tmp_path / file), image(tmp_path / file.replace("images", "masks"), 255)
         image(tmp_path / "test/images/b.png")
-        found = {case.id: (case.split, len(case.targets)) for case in cases(tmp_path)}
+        found = {case.id: (case.split, len(case.targets)) for case in read_cases(tmp_path)}
         assert found == {"train/a": ("train", 1), "valid/a": ("val", 1), "test/b": ("test", 0)}
 
     @pytest.mark.parametrize("ending", ["", "_mask", "_seg"])
@@ -35,15 +31,15 @@ class TestOthers:
                 image(tmp_path / f"images/{name}.png"),
                 image(tmp_path / f"masks/{name}{ending}.png", 1),
             )
-        assert [(case.id, case.targets[0].path.name) for case in cases(tmp_path)] == [
+        assert [(case.id, case.targets[0].path.name) for case in read_cases(tmp_path)] == [
             ("a", f"a{ending}.png"), ("b.2", f"b.2{ending}.png")]  # fmt: skip
         image(tmp_path / "images/c.png")
         with pytest.raises(ReadError, match=r"c\.png has 0 masks"):
-            cases(tmp_path)
+            read_cases(tmp_path)
 
     def test_npz(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", imgs=np.zeros((3, 4, 5)), gts=np.ones((3, 4, 5), np.uint8))
-        (case,) = cases(tmp_path)
+        (case,) = read_cases(tmp_path)
         assert read_target(case.targets[0], io.read(case.image)).object_ids == (1,)
 
     def test_npz_with_boxes_and_without_truth(self, tmp_path: Path) -> None:
@@ -57,7 +53,7 @@ class TestOthers:
             boxes=boxes,
         )
         np.savez(tmp_path / "val/b.npz", imgs=voxels, boxes=boxes)
-        first, second = cases(tmp_path)
+        first, second = read_cases(tmp_path)
         assert read_image(first).spacing_zyx_mm == (2, 0.5, 0.5)
         assert read_image(replace(first, modality="MRI, T2")).modality == "MR"
         assert read_target(first.targets[0], read_image(first)).object_ids == (2,)

@@ -12,12 +12,7 @@ from support.dataset_lists import image
 
 from segscope import io
 from segscope.errors import ReadError
-from segscope.io.datasets.reading import (
-    cases,
-    dataset,
-    read_image,
-    read_target,
-)
+from segscope.io.datasets.reading import read_cases, read_dataset, read_image, read_target
 
 
 def volume(path: Path, value: int = 0) -> Path:
@@ -43,7 +38,7 @@ class TestOwn:
             "items": [item],
         }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
-        (case,) = cases(tmp_path)
+        (case,) = read_cases(tmp_path)
         assert (case.id, case.split, case.group, case.modality) == ("a", "val", "patient 3", "US")
         assert case.targets[0].names == {1: "core", 2: "rim"}
         masks = read_target(case.targets[0], io.read(case.image))
@@ -64,7 +59,7 @@ class TestOwn:
         item = {"id": "a", "image": "a.png", "targets": [], "split": "train", **change}
         (tmp_path / "dataset.json").write_text(json.dumps({"items": [item]}))
         with pytest.raises(ReadError):
-            cases(tmp_path)
+            read_cases(tmp_path)
 
     def test_what_a_list_says_of_its_set_and_its_cases(self, tmp_path: Path) -> None:
         image(tmp_path / "a.png"), image(tmp_path / "a_0.png", 1)
@@ -83,7 +78,7 @@ class TestOwn:
             "items": [{"id": "a", "image": "a.png", **more}],
         }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
-        found = dataset(tmp_path)
+        found = read_dataset(tmp_path)
         assert (found.name, found.modality, found.licence, found.labels) == (
             "small",
             "US",
@@ -118,7 +113,7 @@ class TestOthers:
             "file_ending": ".nii.gz",
         }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
-        first, second = cases(tmp_path)
+        first, second = read_cases(tmp_path)
         assert (first.id, first.split, first.modality) == ("liver_001", "train", "MRI")
         assert [path.name for path in first.channels] == ["liver_001_0001.nii.gz"]
         assert (second.id, second.split, second.targets) == ("liver_002", "test", ())
@@ -133,7 +128,7 @@ class TestOthers:
             "testing": ["im/c.nii.gz"],
         }
         (tmp_path / "list.json").write_text(json.dumps(document))
-        found = cases(tmp_path / "list.json")
+        found = read_cases(tmp_path / "list.json")
         assert [case.split for case in found] == ["train", "val", "test"]
         assert [len(case.targets) for case in found] == [1, 1, 0]
 
@@ -148,7 +143,7 @@ class TestOthers:
             "training": [files],
         }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
-        (case,) = cases(tmp_path)
+        (case,) = read_cases(tmp_path)
         assert (case.id, case.modality, case.targets[0].names) == ("la_003", "MRI", {1: "atrium"})
 
     def test_nnunet_that_names_its_files(self, tmp_path: Path) -> None:
@@ -164,7 +159,7 @@ class TestOthers:
             "dataset": {"a": files},
         }
         (tmp_path / "dataset.json").write_text(json.dumps(document))
-        (case,) = cases(tmp_path)
+        (case,) = read_cases(tmp_path)
         assert [file.name for file in case.files] == ["a_t1.nii.gz", "a_t2.nii.gz", "a.nii.gz"]
 
     @pytest.mark.parametrize(
@@ -193,7 +188,7 @@ class TestOthers:
         if gone:
             (tmp_path / gone).unlink()
         with pytest.raises(ReadError, match=message):
-            cases(tmp_path)
+            read_cases(tmp_path)
 
     def test_monai_with_folds_absolute_paths_and_several_labels(self, tmp_path: Path) -> None:
         for name in ("a", "b"):
@@ -213,7 +208,7 @@ class TestOthers:
         }
         (tmp_path / "near").mkdir()
         (tmp_path / "near/list.json").write_text(json.dumps(document))
-        found = cases(tmp_path / "near/list.json")
+        found = read_cases(tmp_path / "near/list.json")
         assert [case.fold for case in found] == [0, 1]
         assert [len(case.targets) for case in found] == [1, 2]
         assert {case.modality for case in found} == {"CT"}
@@ -227,4 +222,4 @@ class TestOthers:
     def test_damaged_lists(self, text: str, tmp_path: Path) -> None:
         (tmp_path / "dataset.json").write_text(text)
         with pytest.raises(ReadError):
-            cases(tmp_path)
+            read_cases(tmp_path)

@@ -10,12 +10,12 @@ from support.dataset_lists import image
 
 from segscope import io
 from segscope.errors import ReadError, UsageError
+from segscope.io.datasets.dataset import GroundTruth
 from segscope.io.datasets.reading import (
-    Target,
-    cases,
-    dataset,
-    datasets,
-    members,
+    list_datasets,
+    read_cases,
+    read_dataset,
+    read_datasets,
     read_target,
 )
 
@@ -27,7 +27,7 @@ class TestOwn:
             json.dumps({"items": [{"id": "a", "image": "a.png"}] * 2})
         )
         with pytest.raises(ReadError, match="twice"):
-            cases(tmp_path)
+            read_cases(tmp_path)
 
     @pytest.mark.parametrize("indexed", [True, False])
     def test_a_folder_of_several(self, indexed: bool, tmp_path: Path) -> None:
@@ -39,18 +39,20 @@ class TestOwn:
         if indexed:
             (tmp_path / "index.json").write_text(json.dumps({"datasets": [{"name": "two"}]}))
         wanted = ["two"] if indexed else ["one", "two"]
-        assert [found.name for found in datasets(tmp_path)] == wanted
-        assert members(tmp_path) == [tmp_path / name for name in wanted]
-        assert [found.name for found in datasets(tmp_path / "two")] == ["two"]
+        assert [found.name for found in read_datasets(tmp_path)] == wanted
+        assert list_datasets(tmp_path) == [tmp_path / name for name in wanted]
+        assert [found.name for found in read_datasets(tmp_path / "two")] == ["two"]
         with pytest.raises(UsageError, match="name one of them"):
-            cases(tmp_path)
+            read_cases(tmp_path)
 
     def test_complaints_in_the_place_of_exceptions(self, tmp_path: Path) -> None:
         image(tmp_path / "a.png")
         items = [{"id": "a", "image": "a.png"}, {"id": "b", "image": "gone.png"}, {"id": "c"}]
         (tmp_path / "dataset.json").write_text(json.dumps({"items": items}))
         said: list[tuple[str, str]] = []
-        found = dataset(tmp_path, lambda kind, case, _file, _message: said.append((kind, case)))
+        found = read_dataset(
+            tmp_path, lambda kind, case, _file, _message: said.append((kind, case))
+        )
         assert [case.id for case in found.cases] == ["a", "b"]
         assert said == [("list", "c"), ("missing", "b")]
 
@@ -58,14 +60,14 @@ class TestOwn:
 class TestOthers:
     def test_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="holds no cases"):
-            cases(tmp_path)
+            read_cases(tmp_path)
         with pytest.raises(UsageError, match="does not exist"):
-            cases(tmp_path / "none")
+            read_cases(tmp_path / "none")
 
 
 def test_instances_are_called_by_the_label(tmp_path: Path) -> None:
     image(tmp_path / "a.png", 7)
     masks = read_target(
-        Target(tmp_path / "a.png", "nucleus", "instance"), io.read(image(tmp_path / "b.png"))
+        GroundTruth(tmp_path / "a.png", "nucleus", "instance"), io.read(image(tmp_path / "b.png"))
     )
     assert masks.names == {7: "nucleus"}

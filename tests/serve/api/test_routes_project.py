@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segscope.io.datasets.reading import dataset, read_image, read_target
+from segscope.io.datasets.reading import read_dataset, read_image, read_target
 
 from ..conftest import Server
 
@@ -111,7 +111,7 @@ def test_what_was_annotated_becomes_a_data_set(server: Server) -> None:
     assert server.workspace.jobs.get(job).wait(60)
     said = http.get(f"/v1/jobs/{job}").json()
     assert said["result"] == {"folder": "dataset", "items": 2, "val": 0}, said
-    found = dataset(server.workspace.settings.project / "dataset")
+    found = read_dataset(server.workspace.settings.project / "dataset")
     for case in found.cases:
         stack = read_image(case)
         masks = read_target(case.targets[0], stack)

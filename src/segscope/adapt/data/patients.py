@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from segscope.errors import UsageError
-from segscope.io.datasets.reading import Case
+from segscope.io.datasets.dataset import Case
 
 VAL_SHARE = 0.2
 """Share of the patients that are held out where the data set names no validation cases."""

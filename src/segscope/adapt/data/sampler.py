@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from segscope.adapt.data import augment
 from segscope.adapt.data.scans import Scan
-from segscope.adapt.data.training_set import Gathered, Item, Thing
+from segscope.adapt.data.training_set import CaseFrame, ObjectOnFrame, Split
 from segscope.adapt.training.settings import BOXES, TrainingSettings
 from segscope.inference.crop import Crop
 from segscope.models.engine import Features, WindowRule
@@ -115,8 +115,8 @@ class Sampler:
         more: examples without truth in a batch, in addition to those with truth.
     """
 
-    labelled: Gathered
-    unlabelled: Gathered
+    labelled: Split
+    unlabelled: Split
     settings: TrainingSettings
     zoom: bool
     promptable: bool = True
@@ -169,7 +169,7 @@ class Sampler:
 
     def _draw(
         self,
-        source: Gathered,
+        source: Split,
         number: int,
         variant: int | None,
         attempt: int,
@@ -212,7 +212,7 @@ class Sampler:
         )
 
     def _draw_view(
-        self, scan: Scan, item: Item, attempt: int, rng: np.random.Generator
+        self, scan: Scan, item: CaseFrame, attempt: int, rng: np.random.Generator
     ) -> _View | None:
         """An augmented view of a frame or clip; None when its object has left it."""
         first, frames = _draw_clip(item, len(scan.rgb), self.frames, rng)
@@ -240,12 +240,14 @@ class Sampler:
         number = int(rng.choice(len(weights), p=weights / weights.sum()))
         return Plan.parse(self.settings.prompts[number][1])
 
-    def _plan_of(self, obj: Thing, view: _View, rng: np.random.Generator) -> Plan:
+    def _plan_of(self, obj: ObjectOnFrame, view: _View, rng: np.random.Generator) -> Plan:
         if obj is view.target and view.plan is not None:
             return view.plan
         return self._draw_plan(rng)
 
-    def _select_objects(self, item: Item, view: _View, rng: np.random.Generator) -> list[Thing]:
+    def _select_objects(
+        self, item: CaseFrame, view: _View, rng: np.random.Generator
+    ) -> list[ObjectOnFrame]:
         """Objects to prompt on the prompted frame; the target of the view first."""
         planes = view.planes[:, view.first]
         areas = {obj: int((planes[obj.plane] == obj.value).sum()) for obj in item.objects}
@@ -281,7 +283,7 @@ class _View:
     rgb: NDArray[np.uint8]
     planes: NDArray[np.uint16]
     first: int
-    target: Thing | None
+    target: ObjectOnFrame | None
     plan: Plan | None
 
 
@@ -317,7 +319,7 @@ def _draw_window(
 
 
 def _draw_clip(
-    item: Item, length: int, frames: int, rng: np.random.Generator
+    item: CaseFrame, length: int, frames: int, rng: np.random.Generator
 ) -> tuple[int, list[int]]:
     """Position of the item's frame in a clip, and the clip's frames, which may run backwards."""
     count = min(frames, length)
@@ -336,7 +338,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _is_mostly_inside(planes: NDArray[np.uint16], obj: Thing) -> bool:
+def _is_mostly_inside(planes: NDArray[np.uint16], obj: ObjectOnFrame) -> bool:
     """Whether a window that was not drawn for an object shows it well enough to prompt it: it is
     cut off on one side at most.
     """

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segscope.geometry import Geometry
-from segscope.io.datasets.reading import Case, read_image, read_target
+from segscope.io.datasets.dataset import Case
+from segscope.io.datasets.reading import read_image, read_target
 from segscope.render import Renderer
 from segscope.stack import Stack
 

@@ -14,9 +14,19 @@ from scipy import ndimage
 from segscope.adapt.data.patients import patient_of, split_cases
 from segscope.adapt.data.scans import Scan, Scans
 from segscope.errors import UnknownName, UsageError
-from segscope.io.datasets.reading import Case, DataSet
+from segscope.io.datasets.dataset import Case, DataSet
 
-__all__ = ["Choice", "Data", "Gathered", "Item", "Scan", "Scans", "Thing", "gather", "split"]
+__all__ = [
+    "CaseFrame",
+    "CaseSelection",
+    "Data",
+    "ObjectOnFrame",
+    "Scan",
+    "Scans",
+    "Split",
+    "gather",
+    "split",
+]
 
 LEAST_FRAMES = 4
 """Fewest training frames with an object on them that a run accepts."""
@@ -25,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class CaseSelection:
     """Which part of a data set is used.
 
     Attributes:
@@ -42,7 +52,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class ObjectOnFrame:
     """One object on one frame.
 
     Attributes:
@@ -61,14 +71,14 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class CaseFrame:
     """One frame of one case with the objects on it; `labelled` is false where the case has no
     truth.
     """
 
     case: int
     frame: int
-    objects: tuple[Thing, ...]
+    objects: tuple[ObjectOnFrame, ...]
     labelled: bool = True
 
     @property
@@ -81,7 +91,7 @@ class Item:
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class Split:
     """Frames to train on, or to validate on.
 
     Attributes:
@@ -91,7 +101,7 @@ class Gathered:
     """
 
     scans: Scans
-    items: tuple[Item, ...]
+    items: tuple[CaseFrame, ...]
     classes: tuple[str, ...]
 
     @property
@@ -123,9 +133,9 @@ class Data:
     """
 
     name: str
-    train: Gathered
-    val: Gathered
-    unlabelled: Gathered
+    train: Split
+    val: Split
+    unlabelled: Split
     card: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -143,12 +153,12 @@ class _Part:
     """Cases of one part of the data, and all their frames."""
 
     scans: Scans
-    items: list[Item]
+    items: list[CaseFrame]
 
 
 def gather(
     sets: Sequence[DataSet],
-    choice: Choice,
+    choice: CaseSelection,
     side: int,
     *,
     empty: bool = False,
@@ -185,14 +195,14 @@ def gather(
 
 
 def split(
-    cases: Sequence[Case], choice: Choice, name: str
+    cases: Sequence[Case], choice: CaseSelection, name: str
 ) -> tuple[list[Case], list[Case], list[Case]]:
     """Cases to train on, to validate on, and without truth; see `split_cases`."""
     return split_cases(cases, name, max_patients=choice.max_patients, seed=choice.seed)
 
 
 def _read_parts(
-    parts: Sequence[Sequence[Case]], side: int, choice: Choice, progress: Progress | None
+    parts: Sequence[Sequence[Case]], side: int, choice: CaseSelection, progress: Progress | None
 ) -> list[_Part]:
     """All frames of the cases of each part."""
     total = sum(len(cases) for cases in parts)
@@ -200,7 +210,7 @@ def _read_parts(
     read = []
     for cases in parts:
         scans = Scans(cases, side)
-        items: list[Item] = []
+        items: list[CaseFrame] = []
         for number in range(len(cases)):
             items += _find_objects(scans, number, choice.least_pixels)
             done += 1
@@ -210,20 +220,20 @@ def _read_parts(
     return read
 
 
-def _find_objects(scans: Scans, number: int, least_pixels: int) -> list[Item]:
+def _find_objects(scans: Scans, number: int, least_pixels: int) -> list[CaseFrame]:
     """The frames of a case with the objects on them."""
     scan = scans[number]
-    objects: list[list[Thing]] = [[] for _ in scan.rgb]
+    objects: list[list[ObjectOnFrame]] = [[] for _ in scan.rgb]
     for plane, frames in enumerate(scan.planes):
         for frame, labels in enumerate(frames):
             objects[frame] += _objects_of(labels, plane, scan, least_pixels)
     labelled = bool(scans.cases[number].targets)
-    return [Item(number, frame, tuple(on_it), labelled) for frame, on_it in enumerate(objects)]
+    return [CaseFrame(number, frame, tuple(on_it), labelled) for frame, on_it in enumerate(objects)]
 
 
 def _objects_of(
     labels: NDArray[np.uint16], plane: int, scan: Scan, least_pixels: int
-) -> list[Thing]:
+) -> list[ObjectOnFrame]:
     """The objects of one label map (row, column) that are large enough."""
     areas = np.bincount(labels.ravel())
     objects = []
@@ -233,18 +243,18 @@ def _objects_of(
         rows, columns = slices
         box = (columns.start, rows.start, columns.stop, rows.stop)
         label = scan.names.get((plane, value), "object")
-        objects.append(Thing(plane, value, label, box, int(areas[value])))
+        objects.append(ObjectOnFrame(plane, value, label, box, int(areas[value])))
     return objects
 
 
-def _select(part: _Part, classes: tuple[str, ...], *, empty: bool) -> Gathered:
+def _select(part: _Part, classes: tuple[str, ...], *, empty: bool) -> Split:
     """The frames of a part with objects of some classes, or without any where that is allowed."""
     items = []
     for item in part.items:
         objects = tuple(obj for obj in item.objects if obj.label in classes)
         if objects or empty or not item.labelled:
             items.append(replace(item, objects=objects))
-    return Gathered(part.scans, tuple(items), classes)
+    return Split(part.scans, tuple(items), classes)
 
 
 def _match_labels(requested: Iterable[str], labels: Sequence[str], name: str) -> tuple[str, ...]:
@@ -268,7 +278,7 @@ def _match_label(text: str, labels: Sequence[str]) -> str | None:
     return matches[0]
 
 
-def _check_size(train: Gathered, val: Gathered, name: str) -> None:
+def _check_size(train: Split, val: Split, name: str) -> None:
     what = "frames with a truth"
     if train.classes:
         what = f"frames with {' or '.join(train.classes[:4])}"
@@ -285,7 +295,7 @@ def _check_size(train: Gathered, val: Gathered, name: str) -> None:
 
 
 def _describe(
-    sets: Sequence[DataSet], choice: Choice, train: Gathered, val: Gathered, unlabelled: Gathered
+    sets: Sequence[DataSet], choice: CaseSelection, train: Split, val: Split, unlabelled: Split
 ) -> dict[str, Any]:
     """The data card; its keys are part of the format of saved adaptations."""
     licences = {each.licence for each in sets}

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from segscope.adapt.data.sampler import Example, on_grid
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.mask_losses import bce, dice_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.adapt.method_presets import check_words
@@ -176,7 +176,7 @@ class BioSam2(PromptedMethod):
         clips = self._clip_method()
         return mean_terms([clips.run_clip(adapted, example, answer_loss) for example in batch])
 
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
         if self.preset == "video":
             return self._clip_method().validate(adapted, cases)
         return super().validate(adapted, cases)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example, on_grid
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.mask_losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.networks.parameter_groups import feature_channels
@@ -71,7 +71,7 @@ class LinearProbe(Method):
         return {"loss": torch.stack(losses).mean()}
 
     @torch.no_grad()
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
         def predict(frame: int, rgb: NDArray[np.uint8]) -> Tensor:
             return class_logits(
                 adapted.engine, adapted.root, stored_features(adapted, (frame, "whole"), rgb)

@@ -12,7 +12,7 @@ from typing import Any
 
 from segscope.adapt import METHODS, saved
 from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
-from segscope.adapt.data.training_set import Choice, Data, gather
+from segscope.adapt.data.training_set import CaseSelection, Data, gather
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.training.checkpoint import STATE_FILE
 from segscope.adapt.training.curves import write_image, write_table
@@ -23,7 +23,7 @@ from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import OnStep, Trainer, TrainingOutcome, Validate
 from segscope.errors import UsageError
 from segscope.files import atomic
-from segscope.io.datasets.reading import DataSet
+from segscope.io.datasets.dataset import DataSet
 from segscope.models.engine import Engine
 from segscope.models.model_cards import plain_name
 from segscope.models.segmenter import Segmenter
@@ -37,7 +37,7 @@ OnRead = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TrainingRequest:
     """A run to be done.
 
     Attributes:
@@ -55,14 +55,14 @@ class Request:
     source: str
     method: Method
     sets: tuple[DataSet, ...]
-    choice: Choice
+    choice: CaseSelection
     out: Path
     changes: Mapping[str, Any]
     resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRun:
     """A run that is ready to start.
 
     Attributes:
@@ -75,7 +75,7 @@ class Prepared:
         processes: the processes of the run.
     """
 
-    request: Request
+    request: TrainingRequest
     data: Data
     adapted: Adapted
     trainer: Trainer
@@ -85,7 +85,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TrainingResult:
     """An adaptation, or a run that was stopped.
 
     Attributes:
@@ -96,7 +96,7 @@ class Result:
 
     out: Path
     outcome: TrainingOutcome
-    record: saved.Record | None
+    record: saved.AdaptationRecord | None
 
     @property
     def before(self) -> float:
@@ -108,13 +108,13 @@ class Result:
 
 
 def adapt(
-    request: Request,
+    request: TrainingRequest,
     *,
-    about: Callable[[Prepared], None] | None = None,
+    about: Callable[[PreparedRun], None] | None = None,
     say: OnStep | None = None,
     reading: OnRead | None = None,
     validate: Validate | None = None,
-) -> Result:
+) -> TrainingResult:
     """Train, and leave an adaptation in `request.out`.
 
     Args:
@@ -141,7 +141,7 @@ def adapt(
         if processes.first:
             record = finish(ready, outcome)
         processes.broadcast(0.0)  # no process leaves before the files are written
-    return Result(request.out, outcome, record)
+    return TrainingResult(request.out, outcome, record)
 
 
 def check_base(method: Method, base: Engine | Segmenter, source: str) -> None:
@@ -187,11 +187,11 @@ def _check_resumable(out: Path, finished: bool, interrupted: bool) -> None:
 
 
 def prepare(
-    request: Request,
+    request: TrainingRequest,
     processes: Processes,
     reading: OnRead | None = None,
     validate: Validate | None = None,
-) -> Prepared:
+) -> PreparedRun:
     """Read the data, attach the method, and measure what a step costs."""
     method = request.method
     data = _read_data(request, reading)
@@ -214,10 +214,10 @@ def prepare(
         estimate = trainer.plan()
         if processes.first:
             _write_run(request.out, trainer, identity)
-    return Prepared(request, data, adapted, trainer, identity, estimate, processes)
+    return PreparedRun(request, data, adapted, trainer, identity, estimate, processes)
 
 
-def _read_data(request: Request, reading: OnRead | None) -> Data:
+def _read_data(request: TrainingRequest, reading: OnRead | None) -> Data:
     """The data of a run, at the resolution that the base can use."""
     base = request.base
     method = request.method
@@ -241,7 +241,9 @@ def _read_data(request: Request, reading: OnRead | None) -> Data:
     return data
 
 
-def _training_settings(request: Request, data: Data, processes: Processes) -> TrainingSettings:
+def _training_settings(
+    request: TrainingRequest, data: Data, processes: Processes
+) -> TrainingSettings:
     """The method's settings with the changes of the request."""
     card = request.base.card
     settings = request.method.settings(card, len(data.train.items))
@@ -255,7 +257,7 @@ def _training_settings(request: Request, data: Data, processes: Processes) -> Tr
     return settings
 
 
-def _attach(request: Request, data: Data, settings: TrainingSettings) -> Adapted:
+def _attach(request: TrainingRequest, data: Data, settings: TrainingSettings) -> Adapted:
     """The method on the base; it trains as many parameters as it declares."""
     method = request.method
     declared = method.parameters(request.base, data.train.classes)
@@ -332,7 +334,7 @@ def _resume(out: Path, trainer: Trainer, identity: Mapping[str, Any]) -> None:
     trainer.resume()
 
 
-def finish(ready: Prepared, outcome: TrainingOutcome) -> saved.Record | None:
+def finish(ready: PreparedRun, outcome: TrainingOutcome) -> saved.AdaptationRecord | None:
     """Write the curves and, unless a signal stopped the run, the adaptation."""
     out = ready.request.out
     method = ready.adapted.method
@@ -341,7 +343,7 @@ def finish(ready: Prepared, outcome: TrainingOutcome) -> saved.Record | None:
     write_image(progress.rows, out, f"{method.name} on {ready.data.name}")
     if outcome.why == "signal":
         return None
-    record = saved.Record(
+    record = saved.AdaptationRecord(
         method,
         ready.identity["base"],
         ready.data.train.classes,

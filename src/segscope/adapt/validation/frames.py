@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segscope.adapt.data.training_set import Gathered, Item, Thing
+from segscope.adapt.data.training_set import CaseFrame, ObjectOnFrame, Split
 from segscope.adapt.method import Adapted
 from segscope.adapt.validation.prediction import first_prompts, inference_state
 from segscope.masks import FrameMask
@@ -32,7 +32,7 @@ MOST = 64
 
 
 @torch.no_grad()
-def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, float]:
+def validate(adapted: Adapted, cases: Split, most: int = MOST) -> dict[str, float]:
     """Mean Dice, 0 to 1: of objects, or of classes where the result needs no prompt."""
     if isinstance(adapted.model, Segmenter):
         model = adapted.model
@@ -41,7 +41,7 @@ def validate(adapted: Adapted, cases: Gathered, most: int = MOST) -> dict[str, f
     return {"dice": float(np.mean(scores))}
 
 
-def choose_objects(cases: Gathered, most: int = MOST) -> list[tuple[int, Item, Thing]]:
+def choose_objects(cases: Split, most: int = MOST) -> list[tuple[int, CaseFrame, ObjectOnFrame]]:
     """Number, frame and object of what is validated."""
     every = [(number, item, obj) for number, item in enumerate(cases.items) for obj in item.objects]
     if len(every) <= most:
@@ -50,7 +50,7 @@ def choose_objects(cases: Gathered, most: int = MOST) -> list[tuple[int, Item, T
 
 
 def answer_objects(
-    adapted: Adapted, cases: Gathered, most: int = MOST
+    adapted: Adapted, cases: Split, most: int = MOST
 ) -> Iterator[tuple[list[Prompt], FrameMask, NDArray[np.bool_]]]:
     """Prompts, answer and true mask (row, column) of each object that is validated."""
     chosen = choose_objects(cases, most)
@@ -88,7 +88,7 @@ def stored_features(adapted: Adapted, key: object, rgb: NDArray[np.uint8]) -> Fe
 
 
 def class_dice(
-    cases: Gathered, predict: Callable[[int, NDArray[np.uint8]], Tensor], most: int = MOST
+    cases: Split, predict: Callable[[int, NDArray[np.uint8]], Tensor], most: int = MOST
 ) -> dict[str, float]:
     """Mean Dice of each class over the frames where it is or is claimed, and the mean of these.
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.method import Adapted
 from segscope.adapt.validation.frames import spaced, validate
 from segscope.adapt.validation.prediction import first_prompts, inference_state
@@ -59,7 +59,7 @@ class Tracked(NamedTuple):
 
 @torch.no_grad()
 def validate_clips(
-    adapted: Adapted, cases: Gathered, most: int = MOST, reach: int = REACH
+    adapted: Adapted, cases: Split, most: int = MOST, reach: int = REACH
 ) -> dict[str, float]:
     """Mean Dice over objects, 0 to 1.
 
@@ -76,7 +76,7 @@ def validate_clips(
     return {"dice": float(tracked), "prompted": float(prompted)}
 
 
-def objects_of(cases: Gathered) -> Iterator[StackObject]:
+def objects_of(cases: Split) -> Iterator[StackObject]:
     """Every object that is on several frames of a stack."""
     frames: dict[StackObject, int] = {}
     for item in cases.items:
@@ -86,9 +86,7 @@ def objects_of(cases: Gathered) -> Iterator[StackObject]:
     return (key for key, number in frames.items() if number > 1)
 
 
-def track_object(
-    adapted: Adapted, cases: Gathered, which: StackObject, reach: int = REACH
-) -> Tracked:
+def track_object(adapted: Adapted, cases: Split, which: StackObject, reach: int = REACH) -> Tracked:
     """Prompt an object on the frame with most of it, and track it both ways."""
     scan = cases.scans[which.case]
     truth = scan.planes[which.plane] == which.value

@@ -26,7 +26,7 @@ from segscope.io.base import suffix_of
 from segscope.io.datasets.check_case import CaseCheck, check_case
 from segscope.io.datasets.dataset import Case, DataSet
 from segscope.io.datasets.faults import FAULT_KINDS, DatasetFault, FaultKind
-from segscope.io.datasets.reading import dataset, members
+from segscope.io.datasets.reading import list_datasets, read_dataset
 
 Advance = Callable[[int, int], None]
 """Is called with (cases done, cases in total)."""
@@ -48,7 +48,7 @@ _BY_SEVERITY = sorted(FAULT_KINDS, key=lambda kind: _SEVERITIES.index(kind.sever
 _ORDER = {fault_kind.kind: place for place, fault_kind in enumerate(_BY_SEVERITY)}
 
 
-def check(
+def check_dataset(
     path: str | Path, *, workers: int = 1, fast: bool = False, advance: Advance | None = None
 ) -> list[DatasetFault]:
     """Check a data set, or the data sets of a folder, for what would spoil training or evaluation.
@@ -69,7 +69,7 @@ def check(
     if workers < 1:
         raise UsageError(f"workers is {workers}; expected 1 or more processes")
     faults: list[DatasetFault] = []
-    sets = _read_sets(members(path), faults)
+    sets = _read_sets(list_datasets(path), faults)
     for each in sets:
         faults += _find_unlisted(each)
         faults += _find_repeated_images(each)
@@ -87,7 +87,7 @@ def check(
     return sorted(faults, key=lambda fault: _ORDER[fault.kind])
 
 
-def by_kind(faults: Iterable[DatasetFault]) -> list[tuple[FaultKind, list[DatasetFault]]]:
+def group_by_kind(faults: Iterable[DatasetFault]) -> list[tuple[FaultKind, list[DatasetFault]]]:
     """Faults by kind, errors first."""
     groups: dict[str, list[DatasetFault]] = defaultdict(list)
     for fault in faults:
@@ -115,7 +115,7 @@ def _read_set(path: Path, faults: list[DatasetFault], *, is_only: bool) -> DataS
         faults.append(DatasetFault.of(kind, f"{path.resolve().name}: {case}", file, message))
 
     try:
-        return dataset(path, complain)
+        return read_dataset(path, complain)
     except SegscopeError as error:
         is_no_set = isinstance(error, UsageError) and len(faults) == count_before
         if is_only and is_no_set:

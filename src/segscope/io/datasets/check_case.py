@@ -20,7 +20,7 @@ from segscope.io.datasets.check_image import (
     check_spacing,
     describe_size,
 )
-from segscope.io.datasets.dataset import Case, Target
+from segscope.io.datasets.dataset import Case, GroundTruth
 from segscope.io.datasets.faults import LEAST_PIXELS, MOST_FOREGROUND, DatasetFault
 from segscope.io.datasets.reading import read_image
 from segscope.io.frame_source import Pixels
@@ -83,7 +83,7 @@ def check_case(case: Case, *, fast: bool = False) -> CaseCheck:
 
 
 def _check_masks(
-    name: str, target: Target, stack: Stack, values: set[int], *, fast: bool
+    name: str, target: GroundTruth, stack: Stack, values: set[int], *, fast: bool
 ) -> Iterator[DatasetFault]:
     """Faults of one target; labels of a semantic one are added to `values`."""
     try:
@@ -187,7 +187,7 @@ def _check_stored_grid(name: str, file: Path, stack: Stack) -> Iterator[DatasetF
 # --- labels --------------------------------------------------------------------------------------
 
 
-def _check_labels(name: str, target: Target, sizes: dict[int, int]) -> Iterator[DatasetFault]:
+def _check_labels(name: str, target: GroundTruth, sizes: dict[int, int]) -> Iterator[DatasetFault]:
     if target.kind == "binary" and len(sizes) > 1:
         what = f"declared binary, but holds the values {_shorten(sizes)}"
         yield DatasetFault.of("several-values", name, target.path, what)
@@ -205,7 +205,7 @@ def _shorten(labels: dict[int, int]) -> str:
     return text
 
 
-def _check_sizes(name: str, target: Target, sizes: dict[int, int]) -> Iterator[DatasetFault]:
+def _check_sizes(name: str, target: GroundTruth, sizes: dict[int, int]) -> Iterator[DatasetFault]:
     if target.kind == "binary":
         sizes = {1: sum(sizes.values())}
     small = [label for label, size in sizes.items() if size < LEAST_PIXELS]

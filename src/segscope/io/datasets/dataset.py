@@ -30,7 +30,7 @@ SPLITS: dict[str, Split] = {
 
 
 @dataclass(frozen=True)
-class Target:
+class GroundTruth:
     """One file of ground-truth masks of a case.
 
     Attributes:
@@ -70,7 +70,7 @@ class Case:
 
     id: str
     image: Path
-    targets: tuple[Target, ...] = ()
+    targets: tuple[GroundTruth, ...] = ()
     split: Split = "train"
     group: str = ""
     modality: str | None = None

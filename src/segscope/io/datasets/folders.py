@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segscope.io import FORMATS, MASK_FORMATS, numpy_files
 from segscope.io.base import suffix_of
-from segscope.io.datasets.dataset import SPLITS, Case, Complain, DataSet, Split, Target
+from segscope.io.datasets.dataset import SPLITS, Case, Complain, DataSet, GroundTruth, Split
 
 IMAGE_FOLDERS = ("images", "imgs", "image", "img", "imagesTr")
 MASK_FOLDERS = (
@@ -82,7 +82,7 @@ def _read_pairs(folder: Path, complain: Complain) -> Iterator[Case]:
                     f"same name ({stem}, or {stem}_mask ...)"
                 )
                 complain("unpaired", identity, image, message)
-            targets = tuple(Target(file) for file in matching[:1])
+            targets = tuple(GroundTruth(file) for file in matching[:1])
             yield Case(identity, image, targets, pair.split, identity)
 
 
@@ -135,9 +135,9 @@ def _read_npz_folder(folder: Path, split: Split, prefix: str) -> Iterator[Case]:
     for file in list_entries(folder):
         if file.suffix.lower() != ".npz":
             continue
-        targets: tuple[Target, ...] = ()
+        targets: tuple[GroundTruth, ...] = ()
         if _has_masks(file):
-            targets = (Target(file, "", "instance"),)
+            targets = (GroundTruth(file, "", "instance"),)
         identity = prefix + file.stem
         yield Case(identity, file, targets, split, identity)
 

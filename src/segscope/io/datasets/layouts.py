@@ -14,9 +14,9 @@ from segscope.io.datasets.dataset import (
     Case,
     Complain,
     DataSet,
+    GroundTruth,
     Layout,
     Split,
-    Target,
     TargetKind,
 )
 from segscope.io.datasets.folders import list_entries, stem_of
@@ -61,10 +61,10 @@ class Listing:
             return None
         return str(stated)
 
-    def label_targets(self, label: Json) -> tuple[Target, ...]:
+    def label_targets(self, label: Json) -> tuple[GroundTruth, ...]:
         """The targets of a file or files with class numbers."""
         files = [self.folder / name for name in _flatten(label)]
-        return tuple(Target(file, "", "semantic", self.labels) for file in files)
+        return tuple(GroundTruth(file, "", "semantic", self.labels) for file in files)
 
     def reject_entry(self, identity: str, entry: Json, error: Exception) -> None:
         """Complain about an entry that is not what its layout prescribes."""
@@ -186,12 +186,12 @@ def _read_item(listing: Listing, item: JsonObject) -> Case:
     )
 
 
-def _read_target(listing: Listing, entry: JsonObject) -> Target:
+def _read_target(listing: Listing, entry: JsonObject) -> GroundTruth:
     kind = entry.get("kind", "binary")
     if kind not in _KINDS:
         raise KeyError(f"kind {kind!r} is not binary, semantic or instance")
     label = str(entry.get("label", ""))
-    return Target(listing.folder / entry["path"], label, kind, listing.labels)
+    return GroundTruth(listing.folder / entry["path"], label, kind, listing.labels)
 
 
 def _read_spacing(item: JsonObject) -> tuple[float, float, float] | None:
@@ -234,9 +234,9 @@ def _read_nnunet_folders(listing: Listing) -> Iterator[Case]:
                     f"{first} lacks its channels {missing}: {listing.path} declares {channel_count}"
                 )
                 listing.complain("channels", stem, first, message)
-            targets: tuple[Target, ...] = ()
+            targets: tuple[GroundTruth, ...] = ()
             if stem in masks:
-                targets = (Target(masks[stem], "", "semantic", listing.labels),)
+                targets = (GroundTruth(masks[stem], "", "semantic", listing.labels),)
             elif split != "test":
                 message = f"{first} has no mask {stem}{ending} in {labels}"
                 listing.complain("unpaired", stem, first, message)

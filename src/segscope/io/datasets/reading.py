@@ -11,7 +11,7 @@ from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io import read, read_masks
 from segscope.io.byte_sources import reading
-from segscope.io.datasets.dataset import Case, Complain, DataSet, Split, Target, TargetKind
+from segscope.io.datasets.dataset import Case, Complain, DataSet, GroundTruth
 from segscope.io.datasets.folders import IMAGE_FOLDERS, MASK_FOLDERS, list_entries, read_folders
 from segscope.io.datasets.layouts import read_json_object, read_listing
 from segscope.masks import Masks, Runs, encode_runs
@@ -21,19 +21,19 @@ MODALITIES = {"MRI": "MR", "PET": "PT", "ultrasound": "US", "X-ray": "XA"}
 """Short names, as `Stack.modality` has them, of words that begin a data set's description."""
 
 
-def cases(path: str | Path) -> list[Case]:
-    """The cases of a data set; see `dataset`."""
-    return list(dataset(path).cases)
+def read_cases(path: str | Path) -> list[Case]:
+    """The cases of a data set; see `read_dataset`."""
+    return list(read_dataset(path).cases)
 
 
-def datasets(path: str | Path) -> list[DataSet]:
+def read_datasets(path: str | Path) -> list[DataSet]:
     """The data sets of a folder that holds several (listed in index.json, or each with a
     dataset.json), or the only one.
     """
-    return [dataset(member) for member in members(path)]
+    return [read_dataset(member) for member in list_datasets(path)]
 
 
-def members(path: str | Path) -> list[Path]:
+def list_datasets(path: str | Path) -> list[Path]:
     """Paths of the data sets that a folder holds; the path itself when it is one.
 
     Raises:
@@ -53,7 +53,7 @@ def members(path: str | Path) -> list[Path]:
     return inner or [path]
 
 
-def dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
+def read_dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
     """Read the list of a data set.
 
     Args:
@@ -66,7 +66,7 @@ def dataset(path: str | Path, complain: Complain | None = None) -> DataSet:
         UsageError: nothing there, none of these layouts, or a folder of several data sets.
         ReadError: a list that is damaged, or names files that are not there.
     """
-    inner = members(path)
+    inner = list_datasets(path)
     path = Path(path).expanduser()
     if inner != [path]:
         names = ", ".join(member.name for member in inner[:8])
@@ -125,7 +125,7 @@ def read_image(case: Case) -> Stack:
     return stack
 
 
-def read_target(target: Target, like: Stack) -> Masks:
+def read_target(target: GroundTruth, like: Stack) -> Masks:
     """Ground truth on the grid of its scan; a binary target is one object 1, named by its label."""
     masks = read_masks(target.path, like)
     if target.kind == "binary":
@@ -147,18 +147,3 @@ def _join_objects(masks: Masks) -> dict[tuple[int, int], Runs]:
         parts = [masks.mask(frame, object_id) for object_id in ids]
         runs[frame, 1] = encode_runs(np.logical_or.reduce(parts))
     return runs
-
-
-__all__ = [
-    "Case",
-    "DataSet",
-    "Split",
-    "Target",
-    "TargetKind",
-    "cases",
-    "dataset",
-    "datasets",
-    "members",
-    "read_image",
-    "read_target",
-]

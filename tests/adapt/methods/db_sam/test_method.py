@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from support.adaptation import BOX, answers, attach_method, each_dice, perturb, sampler, trainer
 from support.engines import make_engine
 
-from segscope.adapt.data.training_set import Data, Gathered, Item, Scan, Thing
+from segscope.adapt.data.training_set import CaseFrame, Data, ObjectOnFrame, Scan, Split
 from segscope.adapt.methods.db_sam.layers import (
     ChannelAttentionBlock,
     ConvBranch,
@@ -25,7 +25,7 @@ from segscope.adapt.methods.db_sam.layers import (
 from segscope.adapt.methods.db_sam.method import DbSam, find_ends
 from segscope.adapt.methods.decoder import DecoderOnly
 from segscope.adapt.networks import encoder_blocks
-from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
+from segscope.adapt.saved import AdaptationRecord, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 from segscope.stack import Stack
@@ -184,7 +184,7 @@ def test_saved_and_loaded_it_answers_alike(tmp_path: Path) -> None:
         out.mkdir()
         write(
             out,
-            Record(FULL, base_of(make_engine(family), "tiny"), ("x",), {"sets": []}),
+            AdaptationRecord(FULL, base_of(make_engine(family), "tiny"), ("x",), {"sets": []}),
             adapted.tensors(),
         )
         loaded = load_adaptation(out, lambda *_, family=family: make_engine(family))
@@ -192,7 +192,7 @@ def test_saved_and_loaded_it_answers_alike(tmp_path: Path) -> None:
             assert torch.equal(a, b)
 
 
-def thin(first: int, count: int, side: int = 96) -> Gathered:
+def thin(first: int, count: int, side: int = 96) -> Split:
     """Images with an ellipse half as wide as a patch of 16 pixels of the input."""
     scans, items = [], []
     y, x = np.mgrid[:side, :side] + 0.5
@@ -208,9 +208,9 @@ def thin(first: int, count: int, side: int = 96) -> Gathered:
         scans.append(Scan(rgb, planes, {(0, 1): "vessel"}, Stack.from_array(rgb)))
         rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-        items.append(Item(number, 0, (Thing(0, 1, "vessel", box, int(body.sum())),)))
+        items.append(CaseFrame(number, 0, (ObjectOnFrame(0, 1, "vessel", box, int(body.sum())),)))
     held: Any = _Held(scans)
-    return Gathered(held, tuple(items), ("vessel",))
+    return Split(held, tuple(items), ("vessel",))
 
 
 class _Held(list[Scan]):

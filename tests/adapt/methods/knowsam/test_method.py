@@ -23,7 +23,7 @@ from segscope.adapt.methods.knowsam.losses import (
 )
 from segscope.adapt.methods.knowsam.method import KnowSam
 from segscope.adapt.methods.knowsam.segmenter import judge_parts, segmenter_of
-from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
+from segscope.adapt.saved import AdaptationRecord, attach, base_of, load_adaptation, write
 from segscope.errors import UsageError
 
 
@@ -162,7 +162,7 @@ def test_students_are_loaded_without_teacher_and_base(data: Data, tmp_path: Path
     trainer(adapted, data).run()
     record = write(
         tmp_path,
-        Record(adapted.method, base_of(adapted.engine, "gone.pth"), ("large body",)),
+        AdaptationRecord(adapted.method, base_of(adapted.engine, "gone.pth"), ("large body",)),
         adapted.tensors(),
     )
     assert record.weights_hash

@@ -14,7 +14,7 @@ from support.published_sam import make_resized_sam
 from torch import Tensor
 
 from segscope.adapt.methods.med_sa import convert as med_sa_convert
-from segscope.adapt.saved import Record, base_of, load_tensors
+from segscope.adapt.saved import AdaptationRecord, base_of, load_tensors
 from segscope.errors import CheckpointError
 
 
@@ -44,7 +44,7 @@ class TestMedSa:
     def read(self, state: dict[str, Tensor], **options: Any) -> Any:
         engine = make_engine("sam")
         method, classes, tensors = med_sa_convert.read(state, engine, (), **options)
-        record = Record(method, base_of(engine, "tiny"), classes)
+        record = AdaptationRecord(method, base_of(engine, "tiny"), classes)
         return method, load_tensors(record, engine, tensors, Path("file"))
 
     def test_it_is_recognised(self) -> None:

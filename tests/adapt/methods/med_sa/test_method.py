@@ -30,7 +30,7 @@ from segscope.adapt.methods.med_sa.layers import (
     count_hyper,
 )
 from segscope.adapt.methods.med_sa.method import MedSa
-from segscope.adapt.saved import Record, attach, base_of, load_adaptation, write
+from segscope.adapt.saved import AdaptationRecord, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
 from segscope.models.build import build
 
@@ -175,7 +175,7 @@ def test_the_base_stays_bit_by_bit(family: str, data: Data) -> None:
 @pytest.mark.parametrize("method", [PAPER, MedSa(depth=3)], ids=str)
 def test_saved_and_loaded_it_answers_alike(method: MedSa, tmp_path: Path) -> None:
     adapted = perturb(attach_method(method))
-    record = Record(
+    record = AdaptationRecord(
         method, base_of(make_engine("sam"), "tiny"), ("large body",), {"sets": ["ellipses"]}
     )
     write(tmp_path, record, adapted.tensors())

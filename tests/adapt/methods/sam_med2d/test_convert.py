@@ -20,7 +20,7 @@ from torch import Tensor
 from segscope.adapt import convert as adapt_convert
 from segscope.adapt import safe_unpickle
 from segscope.adapt.methods.sam_med2d import convert as sam_med2d_convert
-from segscope.adapt.saved import Record, base_of, load_adaptation, load_tensors
+from segscope.adapt.saved import AdaptationRecord, base_of, load_adaptation, load_tensors
 from segscope.cli.app import main
 from segscope.errors import CheckpointError
 from segscope.load import load
@@ -121,7 +121,10 @@ class TestSamMed2d:
             with pytest.raises(CheckpointError, match=reason):  # noqa: PT012 - both steps may refuse
                 method, classes, tensors = sam_med2d_convert.read(broken, engine, ())
                 load_tensors(
-                    Record(method, base_of(engine, "tiny"), classes), engine, tensors, Path("file")
+                    AdaptationRecord(method, base_of(engine, "tiny"), classes),
+                    engine,
+                    tensors,
+                    Path("file"),
                 )
         with pytest.raises(CheckpointError, match="is based on SAM"):
             sam_med2d_convert.read(state, make_engine("mini"), ())

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.methods.knowsam.losses import (
     certain_cells,
@@ -268,7 +268,7 @@ class KnowSam(Method):
         loss = torch.stack(list(parts.values())).sum()
         return {"loss": loss, **{name: item.detach() for name, item in parts.items()}}
 
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
         return validate(adapted, cases) | judge_parts(adapted, cases)
 
     # --- parts of the loss -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.adapt.data.sampler import reduced_rgb
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.method import Adapted
 from segscope.adapt.methods.knowsam.students import Students
 from segscope.adapt.methods.knowsam.teacher import HEADS, Teacher
@@ -89,7 +89,7 @@ def squash_bytes(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def judge_parts(adapted: Adapted, cases: Gathered, most: int = JUDGED_FRAMES) -> dict[str, float]:
+def judge_parts(adapted: Adapted, cases: Split, most: int = JUDGED_FRAMES) -> dict[str, float]:
     """Dice of the teacher and of each student over the classes of evenly spaced frames: are
     pseudo-labels any good?
     """

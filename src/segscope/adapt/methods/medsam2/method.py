@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.clip_memory import checkpointed
 from segscope.adapt.method import Adapted, Method, Terms, mean_terms
 from segscope.adapt.method_presets import check_words
@@ -192,7 +192,7 @@ class MedSam2(Method):
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         return mean_terms([self.run_clip(adapted, example) for example in batch])
 
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
         return validate_clips(adapted, cases)
 
     @property

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.adapt.data.sampler import Example
-from segscope.adapt.data.training_set import Gathered
+from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.mask_losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.methods.sam2_unet.layers import INITS, UnetDecoder
@@ -157,7 +157,7 @@ class Sam2Unet(Method):
         losses = [self._output_loss(logits, truth) for logits in outputs]
         return {"loss": torch.stack(losses).sum(0).mean(), "final": losses[0].detach().mean()}
 
-    def validate(self, adapted: Adapted, cases: Gathered) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
         figures = validate(adapted, cases)
         if self.protocol == "sod":
             figures |= sod_figures(_segmenter_of(adapted), cases)
@@ -322,7 +322,7 @@ def sod_scores(values: NDArray[np.floating[Any]], truth: NDArray[np.bool_]) -> t
     return float(np.mean(2 * both / sizes)), float(np.mean(both / (sizes - both)))
 
 
-def sod_figures(segmenter: UnetSegmenter, cases: Gathered, most: int = MOST) -> dict[str, float]:
+def sod_figures(segmenter: UnetSegmenter, cases: Split, most: int = MOST) -> dict[str, float]:
     """`sod_scores` over evenly spaced frames and their classes."""
     scores = []
     step = max(1, -(-len(cases.items) // most))
