@@ -90,11 +90,11 @@ def test_losers_and_refused_methods_stand_in_the_table(
     said = json.loads((out / "comparison.json").read_text())
     assert said["choice"]["labels"] == ["body"]
     assert len(said["rows"]) == 3
-    assert "trained on" not in (out / "judged" / "report.html").read_text()
-    judged = list(csv.DictReader((out / "judged" / "rows.csv").read_text().splitlines()))
-    assert {row["label"] for row in judged} == {"large body"}
-    assert {row["case"] for row in judged} == {"p6", "p7", "p8"}
-    assert {row["model"] for row in judged} == {
+    assert "trained on" not in (out / "evaluation" / "report.html").read_text()
+    scored = list(csv.DictReader((out / "evaluation" / "rows.csv").read_text().splitlines()))
+    assert {row["label"] for row in scored} == {"large body"}
+    assert {row["case"] for row in scored} == {"p6", "p7", "p8"}
+    assert {row["model"] for row in scored} == {
         "sam2.1-tiny",
         "decoder",
         "linear-probe",
@@ -114,7 +114,7 @@ def test_losers_and_refused_methods_stand_in_the_table(
     assert again[0]["after"] == pytest.approx(float(decoder["after"]))
 
 
-def test_volumes_are_judged_from_one_box_and_from_a_box_on_each_slice(
+def test_volumes_are_scored_from_one_box_and_from_a_box_on_each_slice(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "volumes"

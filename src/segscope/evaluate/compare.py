@@ -47,8 +47,8 @@ from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.simulate.plan import Plan
 
-SETTINGS = "contest.json"
-JUDGED = "judged"
+SETTINGS = "settings.json"
+EVALUATION = "evaluation"
 
 SLICES = "box.jitter@uniform=10"
 """What volumes are given besides a box on their largest slice."""
@@ -273,7 +273,7 @@ def _evaluate(
         if not record.method.promptable:
             untrained = _save_untrained(comparison, name, record, loaders)
             places[f"{UNTRAINED} {name}"] = str(untrained)
-    out = comparison.out / JUDGED
+    out = comparison.out / EVALUATION
     _forget_other_models(comparison, trained)
     protocol = _make_protocol(comparison.choice, first.classes)
     settings = EvaluationSettings(
@@ -294,9 +294,9 @@ def _forget_other_models(
     identity = {name: record.weights_hash for name, record in trained.items()}
     identity["cases"] = str(comparison.max_cases)
     settings = _read_settings(comparison.settings_file)
-    if settings.get(JUDGED) != identity:
-        (comparison.out / JUDGED / LOG).unlink(missing_ok=True)
-        write_json(comparison.settings_file, {**settings, JUDGED: identity})
+    if settings.get(EVALUATION) != identity:
+        (comparison.out / EVALUATION / LOG).unlink(missing_ok=True)
+        write_json(comparison.settings_file, {**settings, EVALUATION: identity})
 
 
 def _load(load: Load, places: Mapping[str, str], name: str) -> Engine | Segmenter:
@@ -342,7 +342,7 @@ def _save_untrained(
 def _write(comparison: MethodComparison, rows: Sequence[ComparisonRow]) -> None:
     names = ", ".join(dataset.name for dataset in comparison.sets)
     facts = _read_settings(comparison.settings_file)
-    facts.pop(JUDGED, None)
+    facts.pop(EVALUATION, None)
     facts["versions"] = list_versions()
     write_table(comparison.out, f"{comparison.base} adapted to {names}", rows, facts)
 
