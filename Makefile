@@ -1,6 +1,6 @@
 # make env          create .venv with everything that the demo, tests and benchmarks need
 # make demo         segment real and generated images; masks and overlays go to demo/
-# make test         run the tests, except those marked slow (make test PYTEST= runs all)
+# make test         run the tests on all cores, except those marked slow (make test PYTEST= runs all)
 # make test-processors  run them with one thread and with the instruction sets of older processors
 # make test-oldest  the same with the oldest versions that pyproject.toml allows
 # make lint         ruff, mypy, import contracts
@@ -41,8 +41,10 @@ demo: $(READY)
 	$(BIN)/segscope demo --out demo
 
 PYTEST ?= -m "not slow"
+# one process for each core, each with one thread
+PARALLEL ?= -n logical --maxprocesses 8 --dist worksteal
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) --durations 25 $(PYTEST)
 
 test-processors: $(READY)
 	PYTHON=$(BIN)/python tests/run_on_processors.sh $(PYTEST)

@@ -25,7 +25,7 @@ ONE_THREAD = {
 
 
 def make_scans(folder: Path, shape: tuple[int, int, int] = (24, 96, 112)) -> Path:
-    """A made-up volume `ct.nii.gz`, a image `cells.png` and a clip `clip/`."""
+    """A made-up volume `ct.nii.gz`, an image `cells.png` and a clip `clip/`."""
     folder.mkdir(parents=True, exist_ok=True)
     voxels, _ = phantom.stack(np.random.default_rng(0), shape)
     affine = np.diag([0.7, 0.8, 2.5, 1.0])

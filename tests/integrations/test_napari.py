@@ -281,7 +281,7 @@ def test_a_propagation_that_is_left_is_cancelled(client: Client, image: Any) -> 
     session.close()
 
 
-def test_a_image_has_layers_of_two_axes(client: Client, volume: np.ndarray) -> None:
+def test_an_image_has_layers_of_two_axes(client: Client, volume: np.ndarray) -> None:
     pixels = np.clip(volume[3] / 2 + 60, 0, 255).astype(np.uint8)
     flat = SimpleNamespace(
         name="cells",

@@ -87,7 +87,7 @@ def test_without_spacing_lengths_are_pixels():
     assert score(part, part, (2, 3)).unit == "mm"
 
 
-def test_of_three_spacings_a_image_takes_the_last_two():
+def test_of_three_spacings_an_image_takes_the_last_two():
     _, part = _empty_and_part((9, 10))
     moved = np.roll(part, 1, axis=1)
     assert score(moved, part, (5, 1, 2)).values == score(moved, part, (1, 2)).values

@@ -32,7 +32,7 @@ def engine() -> Any:
 
 @pytest.fixture(scope="session")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A volume with two bright blocks, a image, and a folder of frames."""
+    """A volume with two bright blocks, an image, and a folder of frames."""
     folder = tmp_path_factory.mktemp("scans")
     rng = np.random.default_rng(0)
     volume = rng.integers(-60, 60, (80, 60, 7)).astype(np.int16)  # x, y, z

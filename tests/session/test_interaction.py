@@ -78,7 +78,7 @@ class TestEveryEngine:
             seen = run(work, direction="both")
         assert sorted(seen) == sorted((frame, i) for frame in range(len(clip)) for i in (1, 2))
 
-    def test_a_image_needs_no_propagation(self, engine: Engine, clip: Stack) -> None:
+    def test_an_image_needs_no_propagation(self, engine: Engine, clip: Stack) -> None:
         masks = segment(Stack.from_array(clip[0]), engine, [DISC])
         assert masks.labels.shape == (1, 60, 80)
 

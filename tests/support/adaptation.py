@@ -37,7 +37,7 @@ BOX = TrainingSettings(
 def ellipse(
     rng: np.random.Generator, *, spot: bool = False, side: int = 96
 ) -> tuple[Any, NDArray[np.uint8]]:
-    """A image (row, column, 3) with one bright ellipse, and a label map."""
+    """An image (row, column, 3) with one bright ellipse, and a label map."""
     y, x = np.mgrid[:side, :side] + 0.5
     cx, cy = rng.uniform(0.35, 0.65, 2) * side
     a, b = rng.uniform(0.15, 0.28, 2) * side

@@ -36,7 +36,7 @@ class Segmenter(Protocol):
     classes: tuple[str, ...]
 
     def predict(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """(C + 1, row, column) float32 logits of a image (row, column, 3), at its size; the
+        """(C + 1, row, column) float32 logits of an image (row, column, 3), at its size; the
         largest is the class.
         """
 

@@ -306,7 +306,7 @@ def test_the_loss_halves_in_a_hundred_steps(preset: str, data: Data) -> None:
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:3])
 
 
-def test_dice_of_a_image_does_not_depend_on_the_batch() -> None:
+def test_dice_of_an_image_does_not_depend_on_the_batch() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((4, 24, 24)) > np.array([0.3, 0.5, 0.8, 0.95])[:, None, None]
     found = rng.random((4, 24, 24)) > 0.4

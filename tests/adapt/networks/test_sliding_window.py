@@ -11,7 +11,7 @@ from torch import Tensor
 from segscope.adapt.networks import sliding_window
 
 
-def test_tiles_cover_a_image_and_agree_with_one_look() -> None:
+def test_tiles_cover_an_image_and_agree_with_one_look() -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (61, 97, 3), dtype=np.uint8)
 
     def echo(part: Any) -> Tensor:

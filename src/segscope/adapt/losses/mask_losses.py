@@ -68,7 +68,7 @@ def presence_loss(score: Tensor, here: Tensor) -> Tensor:
 
 
 def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy + mean Dice of the classes that a image holds or claims.
+    """Cross-entropy + mean Dice of the classes that an image holds or claims.
 
     Args:
         logits: (B, C + 1, row, column).

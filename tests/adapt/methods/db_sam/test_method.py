@@ -166,7 +166,7 @@ class TestCounts:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_image_is_the_same_among_others(family: str) -> None:
+def test_an_image_is_the_same_among_others(family: str) -> None:
     engine = perturb(attach_method(FULL, family), 0.1).engine
     frames = [np.random.default_rng(k).integers(0, 255, (96, 96, 3), np.uint8) for k in range(4)]
     with torch.no_grad():
