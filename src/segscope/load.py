@@ -192,7 +192,7 @@ def _engine_class(family: str) -> Callable[..., Engine]:
 
         return SamEngine
     if family == "mini":
-        from segscope.models.mini_engine import MiniEngine
+        from segscope.models.mini import MiniEngine
 
         return MiniEngine
     from segscope.models.sam2 import Sam2Engine

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from segscope.errors import CheckpointError
 from segscope.models.build import NATIVE_SIZE, build, fill
-from segscope.models.key_renaming import rename, rename_hub
 from segscope.models.model_cards import CARDS, Card, card, plain_name
-from segscope.models.recognise import Kind, recognise
+from segscope.models.recognise import Kind, recognise, rename, rename_hub
 from segscope.models.weight_files import file_hash, read_tensors, tensor_hash, write_safetensors
 
 log = logging.getLogger(__name__)

@@ -18,17 +18,22 @@ from segscope.inference.crop import Crop
 from segscope.masks import FrameMask, Masks, Runs
 from segscope.memory import MemoryPolicy, policy
 from segscope.memory.tensor_store import TensorStore
-from segscope.models.engine import Engine
-from segscope.models.identity import engine_identity
+from segscope.models.engine import Engine, engine_identity
 from segscope.models.segmenter import Segmenter
-from segscope.predict.object_state import ObjectState
 from segscope.predict.overlaps import Overlap, check_overlap, compose
 from segscope.predict.propagation import Direction, PropagationRange
-from segscope.predict.state import InferenceState
+from segscope.predict.state import InferenceState, ObjectState
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
 from segscope.render import Renderer
-from segscope.session.command_log import CommandLog, LogHeader, fold_lines, read_log
+from segscope.session.command_log import (
+    CommandLog,
+    LogHeader,
+    check_stack,
+    fold_lines,
+    read_log,
+    stack_identity,
+)
 from segscope.session.commands import (
     Accept,
     Add,
@@ -40,13 +45,11 @@ from segscope.session.commands import (
     Remove,
     Rename,
     Replace,
+    SessionCommand,
     run,
 )
-from segscope.session.identity import check_stack, stack_identity
-from segscope.session.log_entry import SessionCommand
-from segscope.session.record import make_record
 from segscope.session.state import SessionState
-from segscope.session.undo import History
+from segscope.session.undo import History, make_record
 from segscope.stack import Stack
 from segscope.wire import JsonObject
 

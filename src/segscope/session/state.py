@@ -10,10 +10,9 @@ import numpy as np
 from segscope.errors import UsageError
 from segscope.inference.crop import Crop
 from segscope.masks import FrameMask, Runs, encode_runs
-from segscope.predict.object_state import FrameResult, ObjectState
 from segscope.predict.overlaps import Overlap, compose_frame
 from segscope.predict.prompted_frame import answer_prompts
-from segscope.predict.state import InferenceState
+from segscope.predict.state import FrameResult, InferenceState, ObjectState
 from segscope.prompts import Prompt
 from segscope.session.scratch_store import ScratchStore
 

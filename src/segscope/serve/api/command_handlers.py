@@ -12,7 +12,7 @@ from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, Req
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
-from segscope.session.log_entry import SessionCommand
+from segscope.session.commands import SessionCommand
 
 Step = Callable[[OpenSession], CommandResult | None]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from segscope.geometry import Geometry
 from segscope.io.dicom.snomed import codes_for
-from segscope.models.identity import engine_identity
+from segscope.models.engine import engine_identity
 from segscope.overlay import colour_of
-from segscope.predict.object_state import ObjectState
+from segscope.predict.state import ObjectState
 from segscope.serve.answers import NetworkChange, ObjectCode, ObjectInfo
 from segscope.session import Interaction
 
