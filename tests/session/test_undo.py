@@ -13,7 +13,6 @@ from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.prompts import Box, Point
 from segscope.session import Interaction, undo
-from segscope.session.undo import make_record
 from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
@@ -100,7 +99,7 @@ def test_it_holds_versions_prompts_and_commands(sam2: Engine, clip: Stack) -> No
     with Interaction(clip, sam2) as work:
         work.add(Box((10, 20, 30, 40)))
         work.rename(1, "disc")
-        record = make_record(work.history)
+        record = work.record()
     assert record["engine"]["model"] == sam2.card.name
     (entry,) = record["prompts"]["objects"]
     assert (entry["label"], entry["prompts"][0]["type"]) == ("disc", "box")

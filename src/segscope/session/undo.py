@@ -10,7 +10,6 @@ from pathlib import Path
 
 from segscope.errors import UsageError
 from segscope.masks import FrameMask
-from segscope.prompts import Prompt
 from segscope.session import commands, snapshot
 from segscope.session.command_log import (
     CommandLog,
@@ -24,7 +23,7 @@ from segscope.session.command_log import (
 from segscope.session.commands import Add, LogEntry, Propagate, Redo, Replace, SessionCommand, Undo
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
 from segscope.session.state import SessionState, StateCheckpoint
-from segscope.wire import JsonObject, prompts_to_json
+from segscope.wire import JsonObject
 
 RECENT_CHECKPOINTS = 200  # latest commands whose states before them are stored ...
 CHECKPOINT_INTERVAL = 32  # ... and of earlier ones, every 32nd; those between are computed again
@@ -205,9 +204,6 @@ class History:
         logged = LoggedCommand(command, delta, engine, time, self.annotator, era)
         self._done.append((logged, before))
         self._undone.clear()
-        self._drop_old_checkpoint()
-
-    def _drop_old_checkpoint(self) -> None:
         old = len(self._done) - 1 - RECENT_CHECKPOINTS
         if old >= 0 and old % CHECKPOINT_INTERVAL:
             self._done[old] = (self._done[old][0], None)
@@ -362,34 +358,3 @@ def _needs_engine(command: SessionCommand) -> bool:
         case Propagate():
             return True
     return False
-
-
-def make_record(history: History) -> JsonObject:
-    """Versions, weights, window, prompts, commands, and notes about single masks."""
-    header = history.header
-    prompts: list[Prompt] = []
-    names: dict[int, str] = {}
-    notes: dict[str, str] = {}
-    for object_id, obj in history.state.objects.items():
-        names[object_id] = obj.name
-        for prompts_on_frame in obj.prompts.values():
-            prompts += prompts_on_frame
-        for frame, result in obj.answers.items():
-            if result.note and not result.note.startswith("stopped"):
-                notes[f"{object_id}@{frame}"] = result.note
-    # added prompts are listed under "prompts" already
-    others = [item.to_json() for item in history.commands if not isinstance(item, Add)]
-    record = {
-        "version": header.version,
-        "stack": header.image,
-        "engine": header.engine,
-        "window": header.window,
-        "memory": header.memory,
-        "overlap": header.overlap,
-        "prompts": prompts_to_json(prompts, names),
-        "commands": others,
-        "notes": notes,
-    }
-    if history.from_other_engines:
-        record["earlier_engines"] = history.earlier_engines
-    return record
