@@ -180,6 +180,7 @@ class EncodedFrames:
         frames: what is encoded.
         video: whether the family's resampling for videos is used.
         encoded: how often a frame was encoded so far.
+        held_bytes: memory that the cache takes.
     """
 
     def __init__(
@@ -191,13 +192,8 @@ class EncodedFrames:
         self.encoded = 0
         self._depth = min(engine.chunk_depth, len(frames))
         self._limit = limit_bytes
-        self._bytes = 0
+        self.held_bytes = 0
         self._cache: OrderedDict[tuple[int, Crop], Features] = OrderedDict()
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory that the cache takes."""
-        return self._bytes
 
     def get(self, frame: int, crop: Crop) -> Features:
         """Features of one crop of one frame, computed at most once while they are in the cache."""
@@ -208,15 +204,15 @@ class EncodedFrames:
         for number, features in self._encode(frame, crop):
             replaced = self._cache.pop((number, crop), None)
             if replaced is not None:
-                self._bytes -= replaced.bytes
+                self.held_bytes -= replaced.bytes
             self._cache[number, crop] = features
-            self._bytes += features.bytes
+            self.held_bytes += features.bytes
             self.encoded += 1
         self._cache.move_to_end(key)
         features = self._cache[key]
-        while self._bytes > self._limit and len(self._cache) > max(LEAST_ENTRIES, self._depth):
+        while self.held_bytes > self._limit and len(self._cache) > max(LEAST_ENTRIES, self._depth):
             _, oldest = self._cache.popitem(last=False)
-            self._bytes -= oldest.bytes
+            self.held_bytes -= oldest.bytes
         return features
 
     @torch.inference_mode()

@@ -9,9 +9,8 @@ of the same make, for tests.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -51,9 +50,6 @@ class Vit:
     global_layers: tuple[int, ...]
     window: int = 14
 
-
-ALIGNMENT = 64
-"""Bytes: whatever torch allocates begins at a multiple of it."""
 
 HIERA = {
     "tiny": Hiera(96, 1, (1, 2, 7, 2), (5, 7, 9)),
@@ -148,20 +144,6 @@ def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     return model
 
 
-def align(model: nn.Module) -> nn.Module:
-    """Copy weights that do not begin at a multiple of 64 bytes, as everything does that torch
-    allocates.
-
-    A weight file is mapped into memory, so the names of tensors and the length of its header decide
-    where they lie. MKL's products of a matrix with a vector depend on that in the last bits:
-    without this, two files of the same weights give slightly different logits.
-    """
-    for item in (*model.parameters(), *model.buffers()):
-        if item.data_ptr() % ALIGNMENT:
-            item.data = item.data.clone()
-    return model
-
-
 def _owner(model: nn.Module, path: str) -> Any:
     """The innermost part of the library that knows how to initialise the module at `path`."""
     while path:
@@ -170,19 +152,6 @@ def _owner(model: nn.Module, path: str) -> Any:
             return module
         path = path.rpartition(".")[0]
     return model
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """transformers' remarks about configurations are no news to a user."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 @torch.no_grad()

@@ -12,6 +12,8 @@ import dataclasses
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ RAW_MARKS = {"path_helper": "biosam2", "parameter": "medsam-2-oxford"}
 """Entries beside the weights that the trainers of BioSAM-2 and of MedSAM-2 (Oxford, in 2D) leave,
 and no other.
 """
+
+ALIGNMENT = 64
+"""Bytes: whatever torch allocates begins at a multiple of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +117,33 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         return mini.eval()
     model = build(entry.family, entry.size, entry.input_size, version=checkpoint.version, meta=True)
     return fill(model, checkpoint.tensors)
+
+
+def align(model: nn.Module) -> nn.Module:
+    """Copy weights that do not begin at a multiple of 64 bytes, as everything does that torch
+    allocates.
+
+    A weight file is mapped into memory, so the names of tensors and the length of its header decide
+    where they lie. MKL's products of a matrix with a vector depend on that in the last bits:
+    without this, two files of the same weights give slightly different logits.
+    """
+    for item in (*model.parameters(), *model.buffers()):
+        if item.data_ptr() % ALIGNMENT:
+            item.data = item.data.clone()
+    return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers' remarks about configurations are no news to a user."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

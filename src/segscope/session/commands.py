@@ -135,7 +135,10 @@ class Add(SessionCommand):
 
     @property
     def prompts_by_object(self) -> Mapping[int, Sequence[Prompt]]:
-        return _group_by_object(self.prompts)
+        groups: dict[int, list[Prompt]] = {}
+        for prompt in self.prompts:
+            groups.setdefault(prompt.object_id, []).append(prompt)
+        return groups
 
     def check(self, state: SessionState) -> None:
         if not self.prompts:
@@ -485,13 +488,6 @@ def entry_from_json(item: JsonObject) -> LogEntry:
 
 
 # --- prompts as JSON -----------------------------------------------------------------------------
-
-
-def _group_by_object(prompts: Iterable[Prompt]) -> dict[int, list[Prompt]]:
-    groups: dict[int, list[Prompt]] = {}
-    for prompt in prompts:
-        groups.setdefault(prompt.object_id, []).append(prompt)
-    return groups
 
 
 def _prompts_to_json(prompts: Iterable[Prompt]) -> list[JsonObject]:

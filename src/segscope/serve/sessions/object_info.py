@@ -30,7 +30,7 @@ def describe_object(
     info = ObjectInfo(
         object_id=object_id,
         label=obj.name,
-        colour=about.get("colour") or _default_colour(object_id),
+        colour=about.get("colour") or "#" + bytes(colour_of(object_id)).hex(),
         code=_code(obj.name, about),
         locked=obj.locked,
         visible=bool(about.get("visible", True)),
@@ -86,10 +86,6 @@ def _origin(obj: ObjectState, frame: int) -> str:
     if frame in obj.anchors:
         return "confirmed"
     return "tracked"
-
-
-def _default_colour(object_id: int) -> str:
-    return "#" + "".join(f"{value:02x}" for value in colour_of(object_id))
 
 
 def _code(label: str, about: Mapping[str, Any]) -> ObjectCode | None:
