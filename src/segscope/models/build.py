@@ -52,9 +52,6 @@ class Vit:
     window: int = 14
 
 
-ALIGNMENT = 64
-"""Bytes: whatever torch allocates begins at a multiple of it."""
-
 HIERA = {
     "tiny": Hiera(96, 1, (1, 2, 7, 2), (5, 7, 9)),
     "small": Hiera(96, 1, (1, 2, 11, 2), (7, 10, 13)),
@@ -145,20 +142,6 @@ def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     ]
     if left:
         raise AssertionError(f"without a value after loading: {left[:5]}")
-    return model
-
-
-def align(model: nn.Module) -> nn.Module:
-    """Copy weights that do not begin at a multiple of 64 bytes, as everything does that torch
-    allocates.
-
-    A weight file is mapped into memory, so the names of tensors and the length of its header decide
-    where they lie. MKL's products of a matrix with a vector depend on that in the last bits:
-    without this, two files of the same weights give slightly different logits.
-    """
-    for item in (*model.parameters(), *model.buffers()):
-        if item.data_ptr() % ALIGNMENT:
-            item.data = item.data.clone()
     return model
 
 
