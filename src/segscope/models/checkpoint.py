@@ -35,9 +35,6 @@ RAW_MARKS = {"path_helper": "biosam2", "parameter": "medsam-2-oxford"}
 and no other.
 """
 
-ALIGNMENT = 64
-"""Bytes: whatever torch allocates begins at a multiple of it."""
-
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
@@ -117,20 +114,6 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         return mini.eval()
     model = build(entry.family, entry.size, entry.input_size, version=checkpoint.version, meta=True)
     return fill(model, checkpoint.tensors)
-
-
-def align(model: nn.Module) -> nn.Module:
-    """Copy weights that do not begin at a multiple of 64 bytes, as everything does that torch
-    allocates.
-
-    A weight file is mapped into memory, so the names of tensors and the length of its header decide
-    where they lie. MKL's products of a matrix with a vector depend on that in the last bits:
-    without this, two files of the same weights give slightly different logits.
-    """
-    for item in (*model.parameters(), *model.buffers()):
-        if item.data_ptr() % ALIGNMENT:
-            item.data = item.data.clone()
-    return model
 
 
 @contextmanager
