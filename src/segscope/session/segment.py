@@ -67,10 +67,7 @@ def segment(
     if isinstance(rules, str) and rules != "auto":
         raise UsageError(f'rules are "auto", None or StopRules, got {rules!r}')
     state = SessionState.begin(stack, engine, window=window, memory=memory, overlap=overlap)
-    commands: list[SessionCommand] = []
-    if names and any(names.values()):  # objects without names come into being with their prompts
-        commands += [Rename(object_id, name) for object_id, name in names.items()]
-    commands.append(Add(tuple(prompts)))
+    commands = _list_commands(prompts, names or {})
     # no undo and no log, so nothing but the state is needed
     with closing(state.inference.spool):
         for command in commands:
@@ -84,6 +81,13 @@ def segment(
             commands.append(_propagate(command, state, progress, cancel))
         record = make_record(LogHeader.of(state), state.objects, commands)
         return compose(state.inference, state.objects, overlap, record)
+
+
+def _list_commands(prompts: Sequence[Prompt], names: Mapping[int, str]) -> list[SessionCommand]:
+    commands: list[SessionCommand] = []
+    if any(names.values()):  # objects without names come into being with their prompts
+        commands += [Rename(object_id, name) for object_id, name in names.items()]
+    return [*commands, Add(tuple(prompts))]
 
 
 def _propagate(

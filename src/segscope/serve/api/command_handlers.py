@@ -36,7 +36,11 @@ def execute(workspace: Workspace, session_id: str, request: CommandRequest) -> R
     """Do what a request asks for, and start the propagation that may follow."""
     start = time.perf_counter()
     with workspace.sessions.use(session_id) as session:
-        result = _count(workspace, session_id, session, request.run(session))
+        result = request.run(session)
+        if result is None:  # there was nothing to do
+            result = CommandResult()
+        else:
+            workspace.sessions.count_command(session_id, session)
         propagation = request.propagation(session, result)
         if propagation is not None:
             job = workspace.session_jobs.propagate(session_id, propagation)
@@ -60,7 +64,7 @@ def execute_command(
     start = time.perf_counter()
     with workspace.sessions.use(session_id) as session:
         result = session.execute(command(session), force=force)
-        _count(workspace, session_id, session, result)
+        workspace.sessions.count_command(session_id, session)
         answer = _answer(options, result, session, start)
         _add_changes(answer, result, session)
     return Reply(options, result, answer)
@@ -74,15 +78,6 @@ def preview(workspace: Workspace, session_id: str, request: HoverRequest) -> Rep
         result = session.preview(prompts, instead=request.instead, candidates=request.multimask)
         answer = _answer(request, result, session, start)
     return Reply(request, result, answer)
-
-
-def _count(
-    workspace: Workspace, session_id: str, session: OpenSession, result: CommandResult | None
-) -> CommandResult:
-    if result is None:
-        return CommandResult()
-    workspace.sessions.count_command(session_id, session)
-    return result
 
 
 def _answer(
