@@ -147,7 +147,12 @@ const DOCS_IMAGES = {
 }
 const docsImages = {}
 let shots = 0
+const dismissToasts = () =>
+  page.$$eval('.toast button[aria-label="Dismiss"]', (buttons) =>
+    buttons.forEach((button) => button.click()),
+  )
 const shot = async (name) => {
+  if (DOCS_IMAGES[name]) await dismissToasts()
   await page.waitForTimeout(150)
   const file = path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`)
   const screenshot = await page.screenshot({ path: file })
