@@ -140,7 +140,7 @@ page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
 /** Screenshots that the documentation shows, with their file names there. */
 const DOCS_IMAGES = {
   'image-preview': 'annotate-image.png',
-  'volume-accepted': 'annotate-volume.png',
+  'volume-propagated': 'annotate-volume.png',
   'volume-offline': 'annotate-offline.png',
   'video-propagating': 'annotate-video.png',
   keys: 'annotate-keys.png',
@@ -361,6 +361,7 @@ if (cases.volume && flows) {
   await page.waitForTimeout(500)
   const whole = await masks()
   check('propagation changes the masks', whole !== before)
+  await toFrame(on)
   await shot('volume-propagated')
   await key('Control+z')
   await idle()
