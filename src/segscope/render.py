@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import UnknownName, UsageError
 from segscope.stack import Stack
 
@@ -96,7 +97,7 @@ class Window:
     mix: Mix
     inverted: bool = False
 
-    def apply(self, frame: NDArray[Any]) -> NDArray[np.uint8]:
+    def apply(self, frame: Pixels) -> NDArray[np.uint8]:
         """The frame (row, column[, channel]) as (row, column, 3)."""
         planes = _with_channels(frame)
         if max(self.channels) >= planes.shape[-1]:
@@ -118,7 +119,7 @@ class Window:
         )
         return np.clip(np.rint(total), 0, 255).astype(np.uint8)
 
-    def _scale(self, plane: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    def _scale(self, plane: Pixels, low: float, high: float) -> NDArray[np.uint8]:
         if plane.dtype == np.uint8 and (low, high) == (0.0, 255.0):
             if self.inverted:
                 return 255 - plane
@@ -145,7 +146,7 @@ class Window:
         }
 
 
-def _float_type(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+def _float_type(dtype: PixelType) -> type[np.floating[Any]]:
     """A float type that holds every value of `dtype` exactly, or nearly."""
     if dtype.itemsize > 4 or dtype in (np.int32, np.uint32):
         return np.float64
@@ -350,7 +351,7 @@ def _file_bounds(stack: Stack) -> tuple[float, float] | None:
     return None
 
 
-def _sample(stack: Stack, channels: Sequence[int]) -> NDArray[Any]:
+def _sample(stack: Stack, channels: Sequence[int]) -> Pixels:
     """Values (channel, value) from frames spread over the stack, finite in every channel."""
     count = min(len(stack), SAMPLED_FRAMES)
     frames = np.unique(np.linspace(0, len(stack) - 1, count).round().astype(int))
@@ -365,7 +366,7 @@ def _sample(stack: Stack, channels: Sequence[int]) -> NDArray[Any]:
     return values[np.isfinite(values).all(axis=1)].T
 
 
-def _with_channels(frame: NDArray[Any]) -> NDArray[Any]:
+def _with_channels(frame: Pixels) -> Pixels:
     """The frame as (row, column, channel)."""
     if frame.ndim == 2:
         return frame[..., None]
@@ -388,7 +389,7 @@ def _percentile_bounds(stack: Stack, channels: Sequence[int], low: float, high: 
     return _Bounds([first for first, _ in bounds], [second for _, second in bounds], how)
 
 
-def _percentiles(values: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+def _percentiles(values: Pixels, low: float, high: float) -> tuple[float, float]:
     foreground = values[values != 0]
     if len(foreground) < MIN_VALUES:
         foreground = values

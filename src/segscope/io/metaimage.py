@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 
+from segscope.arrays import PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
@@ -29,7 +30,6 @@ from segscope.io.byte_sources import (
     refuse_options,
     resolve_data_file,
 )
-from segscope.io.frame_source import PixelType
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,

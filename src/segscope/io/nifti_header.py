@@ -14,10 +14,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.geometry import Geometry
 from segscope.io.byte_sources import check_file
-from segscope.io.frame_source import PixelType
 
 Header = Any
 """nibabel's Nifti1Header or Nifti2Header, whose type hints do not cover its fields."""

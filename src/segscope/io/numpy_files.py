@@ -15,6 +15,7 @@ from typing import IO
 
 import numpy as np
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import Geometry
@@ -26,7 +27,6 @@ from segscope.io.byte_sources import (
     reading,
     refuse_options,
 )
-from segscope.io.frame_source import Pixels, PixelType
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from segscope.adapt.data.patients import patient_of, split_cases
 from segscope.adapt.data.scans import Scan, Scans
+from segscope.arrays import Pixels
 from segscope.errors import UnknownName, UsageError
 from segscope.io.datasets.dataset import Case, DataSet
 
@@ -110,9 +111,7 @@ class Split:
         cases = self.scans.cases
         return tuple(dict.fromkeys(patient_of(cases[item.case]) for item in self.items))
 
-    def class_map(
-        self, planes: NDArray[Any], names: dict[tuple[int, int], str]
-    ) -> NDArray[np.int64]:
+    def class_map(self, planes: Pixels, names: dict[tuple[int, int], str]) -> NDArray[np.int64]:
         """Object numbers (plane, frame, row, column) as class numbers (frame, row, column)."""
         classes = np.zeros(planes.shape[1:], np.int64)
         for (plane, value), label in names.items():

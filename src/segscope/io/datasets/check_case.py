@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segscope.arrays import Pixels
 from segscope.errors import SegscopeError
 from segscope.io import image_files, metaimage, nifti, numpy_files, read, read_masks
 from segscope.io.base import suffix_of
@@ -23,7 +24,6 @@ from segscope.io.datasets.check_image import (
 from segscope.io.datasets.dataset import Case, GroundTruth
 from segscope.io.datasets.faults import LEAST_PIXELS, MOST_FOREGROUND, DatasetFault
 from segscope.io.datasets.reading import read_image
-from segscope.io.frame_source import Pixels
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.tiff import reader as tiff_reader
 from segscope.masks import Masks

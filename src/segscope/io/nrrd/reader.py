@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.io.base import FileFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import (
@@ -25,7 +26,6 @@ from segscope.io.byte_sources import (
     refuse_options,
     resolve_data_file,
 )
-from segscope.io.frame_source import PixelType
 from segscope.io.nrrd.header import AxisLayout, Header, read_axes, read_geometry, read_header
 from segscope.stack import Kind, Stack
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import FitsAll, ReadOptions, suffix_of
 from segscope.io.byte_sources import RawFrames, RawLayout, reading
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.frame_source import Pixels
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,

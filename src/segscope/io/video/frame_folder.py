@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.io.base import FolderFormat, ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import check_file, reading, refuse_options
-from segscope.io.frame_source import LazyFrames, Pixels
+from segscope.io.frame_source import LazyFrames
 from segscope.io.image_files import ImageFile
 from segscope.io.tiff.reader import Tiff
 from segscope.stack import Stack

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import UsageError, WriteError
 from segscope.files import atomic
 
@@ -67,7 +68,7 @@ def _encode_file(
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _check_frame(array: NDArray[Any], shape: tuple[int, ...] | None) -> None:
+def _check_frame(array: Pixels, shape: tuple[int, ...] | None) -> None:
     is_rgb = array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
     if not is_rgb or shape not in (None, array.shape):
         raise UsageError(
