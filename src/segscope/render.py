@@ -163,7 +163,7 @@ class Renderer:
         (4, 4, 3)
     """
 
-    def __init__(self, stack: Stack, window: str | Mapping[str, Any] | None = None) -> None:
+    def __init__(self, stack: Stack, window: str | Mapping[str, object] | None = None) -> None:
         """Choose the window.
 
         Args:
@@ -216,7 +216,7 @@ class _Bounds:
         return cls.uniform(level - width / 2, level + width / 2, count, how)
 
 
-def choose(stack: Stack, window: str | Mapping[str, Any] | None = None) -> Window:
+def choose(stack: Stack, window: str | Mapping[str, object] | None = None) -> Window:
     """The window of a whole stack; see `Renderer` for the arguments."""
     if isinstance(window, Mapping):
         return _from_record(window)

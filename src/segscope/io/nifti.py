@@ -9,7 +9,7 @@ import gzip
 import io
 import struct
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,8 +105,8 @@ def _read_stack(path: Path, options: ReadOptions) -> Stack:
     return Stack(frames, kind, None, geometry, None, path, meta=meta)
 
 
-def _meta_of(header: Header, notes: list[str]) -> dict[str, Any]:
-    meta: dict[str, Any] = {"source_header": header}
+def _meta_of(header: Header, notes: list[str]) -> dict[str, object]:
+    meta: dict[str, object] = {"source_header": header}
     low = float(header["cal_min"])
     high = float(header["cal_max"])
     if np.isfinite([low, high]).all() and high > low:

@@ -256,7 +256,7 @@ def _make_stack(path: Path, image: ZarrImage, frames: ZarrFrames) -> Stack:
     geometry = _make_geometry(image)
     if geometry is None:
         notes = ("the file names no unit of length for its axes: millimetres are unknown",)
-    meta: dict[str, Any] = {"notes": notes}
+    meta: dict[str, object] = {"notes": notes}
     if frames.frame_axis == "z":
         kind: Kind = "image" if len(frames) == 1 else "volume"
         return Stack(frames, kind, "microscopy", geometry, None, path, meta=meta)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +134,7 @@ class Data:
     train: Split
     val: Split
     unlabelled: Split
-    card: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, object] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -295,11 +294,11 @@ def _check_size(train: Split, val: Split, name: str) -> None:
 
 def _describe(
     sets: Sequence[DataSet], choice: CaseSelection, train: Split, val: Split, unlabelled: Split
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The data card; its keys are part of the format of saved adaptations."""
     licences = {each.licence for each in sets}
     licences |= {case.licence for part in (train, val) for case in part.scans.cases}
-    card: dict[str, Any] = {
+    card: dict[str, object] = {
         "sets": [each.name for each in sets],
         "licences": sorted(licence for licence in licences if licence) or ["unknown"],
         "labels": list(train.classes),

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +41,11 @@ from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import MIX, TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
+from segscope.models.library import LibraryModule
 from segscope.models.model_cards import Card
 
 FULL = ("cab", "bca", "fusion")
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "cab": {"parts": ("cab",)},
     "db-lite": {"parts": ("cab", "bca")},
     "db-full": {"parts": FULL},
@@ -251,7 +252,7 @@ def find_ends(engine: Engine) -> list[End]:
     return ends
 
 
-def _find_early_ends(encoder: Any) -> list[End]:
+def _find_early_ends(encoder: LibraryModule) -> list[End]:
     """The ends of `mini`'s stages of convolutions, which are not among its blocks."""
     ends = []
     for name, stride in (("stem", 4), ("stage8", 8)):

@@ -267,7 +267,7 @@ class UnetSegmenter:
         background = torch.zeros_like(logits[:1])
         return torch.cat([background, logits])
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         own = {"input_size": self.input_size, "classes": list(self.classes)}
         return {**self.engine.settings(), **own}
 
