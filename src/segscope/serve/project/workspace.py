@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 from segscope._version import __version__
 from segscope.errors import UsageError, WriteError
-from segscope.render import PRESETS
 from segscope.serve.project.database import Database
 from segscope.serve.project.images import Images
 from segscope.serve.project.lock import lock_project
@@ -28,6 +27,7 @@ from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.service import SessionService
 from segscope.serve.sessions.session_jobs import SessionJobs
 from segscope.serve.settings import ServerSettings
+from segscope.window import PRESETS
 
 
 class Workspace:
