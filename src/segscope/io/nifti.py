@@ -244,7 +244,7 @@ def _new_header(masks: Masks, source_header: Header | None) -> Header:
 
 
 def _copy_grid(header: Header, source_header: Header, masks: Masks) -> None:
-    lengths = [int(length) for length in source_header["dim"][1 : int(source_header["dim"][0]) + 1]]
+    lengths = list(map(int, source_header["dim"][1 : int(source_header["dim"][0]) + 1]))
     if np.prod(lengths) == np.prod(masks.shape_zyx):
         header.set_data_shape(lengths)  # an image keeps its two axes, a clip its four
     for name in _GEOMETRY_FIELDS:
@@ -266,7 +266,7 @@ def _set_affine(header: Header, affine: NDArray[np.float64]) -> None:
 def _is_grid_of(source_header: Header, masks: Masks, source: Stack | None) -> bool:
     """Whether the header of the source describes the grid of these masks."""
     axes = int(source_header["dim"][0])
-    lengths = [int(value) for value in source_header["dim"][1 : axes + 1]] + [1] * 7
+    lengths = list(map(int, source_header["dim"][1 : axes + 1])) + [1] * 7
     frames = lengths[2]
     if source is not None and source.kind == "video":
         frames = lengths[3]

@@ -74,7 +74,7 @@ def read_header(path: Path) -> Header:
 
 def read_lengths(path: Path, header: Header) -> tuple[int, int, int, int]:
     """(x, y, z, t); further axes must be 1 long."""
-    dim = [int(value) for value in header["dim"]]
+    dim = list(map(int, header["dim"]))
     axes = dim[0]
     declared = dim[1 : axes + 1]
     if not 1 <= axes <= 7 or min(declared) <= 0:

@@ -180,7 +180,7 @@ def _read_geometry(path: Path, archive: zipfile.ZipFile) -> Geometry | None:
         return Geometry(_load_member(path, archive, "affine"))
     if "spacing" not in names:
         return None
-    spacing = [float(value) for value in _load_member(path, archive, "spacing").ravel()]
+    spacing = list(map(float, _load_member(path, archive, "spacing").ravel()))
     is_usable = len(spacing) == 3 and np.isfinite(spacing).all() and min(spacing) > 0
     if not is_usable:
         raise ReadError(

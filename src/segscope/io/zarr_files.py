@@ -130,7 +130,7 @@ def _read_plain_array(path: Path, array: ZarrNode) -> ZarrImage:
             f"{path} is a zarr array with {array.ndim} axes; "
             "without OME metadata only 2 or 3 axes can be read"
         )
-    return ZarrImage(array, [Axis(name) for name in "zyx"[-array.ndim :]])
+    return ZarrImage(array, list(map(Axis, "zyx"[-array.ndim :])))
 
 
 def _read_ome_image(path: Path, group: ZarrNode) -> ZarrImage:
@@ -163,7 +163,7 @@ def _read_axes(path: Path, image: Mapping[str, Json], count: int) -> list[Axis]:
         else:
             axes.append(Axis(str(entry["name"]), str(entry.get("unit", ""))))
     if not axes:
-        axes = [Axis(name) for name in "tczyx"[-count:]]
+        axes = list(map(Axis, "tczyx"[-count:]))
     names = [axis.name for axis in axes]
     is_distinct = len(set(names)) == len(names) == count
     if not is_distinct or not set(names) <= set("tczyx") or names[-2:] != ["y", "x"]:
@@ -178,7 +178,7 @@ def _apply_transforms(axes: Sequence[Axis], transforms: Iterable[Mapping[str, Js
     """Apply scales and translations, in their order, to the scale and shift of the axes."""
     for transform in transforms:
         kind = str(transform.get("type"))
-        values = [float(value) for value in transform.get(kind, [])]
+        values = list(map(float, transform.get(kind, [])))
         if len(values) != len(axes):
             continue
         for axis, value in zip(axes, values, strict=True):

@@ -36,7 +36,7 @@ def split_cases(
     val = [case for case in labelled if case.split == "val"]
     if not val:
         val = _hold_out(train, name, seed)
-    held_out = {patient_of(case) for case in val}
+    held_out = set(map(patient_of, val))
     train = [case for case in train if patient_of(case) not in held_out]
     if max_patients:
         drawn = _draw_patients(train, name, max_patients, seed)
@@ -52,7 +52,7 @@ def patient_of(case: Case) -> str:
 
 
 def _sort_patients(cases: Iterable[Case]) -> list[str]:
-    return sorted({patient_of(case) for case in cases})
+    return sorted(set(map(patient_of, cases)))
 
 
 def _hold_out(train: Sequence[Case], name: str, seed: int) -> list[Case]:

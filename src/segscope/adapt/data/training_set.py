@@ -203,7 +203,7 @@ def _read_parts(
     parts: Sequence[Sequence[Case]], side: int, choice: CaseSelection, progress: Progress | None
 ) -> list[_Part]:
     """All frames of the cases of each part."""
-    total = sum(len(cases) for cases in parts)
+    total = sum(map(len, parts))
     done = 0
     read = []
     for cases in parts:

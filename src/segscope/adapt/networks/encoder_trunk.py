@@ -93,7 +93,7 @@ class Trunk:
             if block.is_map:
                 outputs.append(x)
         if self.channels_last:
-            outputs = [_channels_first(output) for output in outputs]
+            outputs = list(map(_channels_first, outputs))
         return self.finish(outputs)
 
     def _adapt(self, adapter: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -86,9 +86,9 @@ def _has_suffix(file: Path) -> bool:
 
 
 def _has_dicom(files: Sequence[Path]) -> bool:
-    if any(_has_suffix(file) for file in files):
+    if any(map(_has_suffix, files)):
         return True
-    return any(looks_like_dicom(file) for file in files[:_MAX_PROBED])
+    return any(map(looks_like_dicom, files[:_MAX_PROBED]))
 
 
 def _scan_folder(folder: Path) -> tuple[list[Frame], dict[str, int]]:

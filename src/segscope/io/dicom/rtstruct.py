@@ -216,7 +216,7 @@ def _make_references(images: SourceImages) -> Dataset:
 
     series = Dataset()
     series.SeriesInstanceUID = images.first.SeriesInstanceUID
-    series.ContourImageSequence = [images.make_reference(index) for index in images.first_frames()]
+    series.ContourImageSequence = list(map(images.make_reference, images.first_frames()))
     study = Dataset()
     study.ReferencedSOPClassUID = _DETACHED_STUDY
     study.ReferencedSOPInstanceUID = images.first.StudyInstanceUID
@@ -263,7 +263,7 @@ def _make_contour(points: Points, frame: int, images: SourceImages) -> Dataset:
     item.ContourImageSequence = [images.make_reference(frame)]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(points)
-    item.ContourData = [format_decimal(value) for value in world.ravel()]
+    item.ContourData = list(map(format_decimal, world.ravel()))
     return item
 
 

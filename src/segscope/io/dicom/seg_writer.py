@@ -98,7 +98,7 @@ def _select_sources(
     if multi_frame:
         header = multi_frame[0]
         frame_of = {number: index for index, number in enumerate(images.frames)}
-        return [header], [frame_of.get(number) for number in range(count_frames(header))]
+        return [header], list(map(frame_of.get, range(count_frames(header))))
     filled = [frame for frame, object_id in masks.runs if masks.area(frame, object_id)]
     first = min(filled, default=0)
     last = max(filled, default=0)

@@ -36,7 +36,7 @@ def parse_number(value: object) -> float | None:
 def parse_vector(value: Any, length: int) -> Vector | None:
     """A vector of `length` finite numbers; None when absent or unreadable."""
     try:
-        numbers = tuple(float(part) for part in value)
+        numbers = tuple(map(float, value))
     except (TypeError, ValueError):
         return None
     if len(numbers) == length and all(map(math.isfinite, numbers)):

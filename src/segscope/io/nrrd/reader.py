@@ -167,7 +167,7 @@ def _decode(
         with path.open("rb") as file:
             file.seek(offset)
             words = file.read(64 * total).split()[: total // stored.itemsize]
-        values = np.array([float(word) for word in words])
+        values = np.array(list(map(float, words)))
         return MemoryBytes(path, values.astype(stored).tobytes())
     raise ReadError(
         f"{path} is encoded as {encoding!r}; expected raw, gzip, bzip2 or ascii. Save it again."

@@ -178,7 +178,7 @@ class TiffFrames(LazyFrames):
         first = layout.first + index * layout.frame_step
         pages = [first + channel * layout.channel_step for channel in range(layout.channels)]
         with self._lock, reading(self._path, "a TIFF file"):
-            planes = [self._read_plane(page) for page in pages]
+            planes = list(map(self._read_plane, pages))
         frame = planes[0]
         if len(planes) > 1:
             frame = np.stack(planes, axis=-1)

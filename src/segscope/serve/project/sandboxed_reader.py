@@ -57,7 +57,7 @@ class SandboxedFrames:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self.description = self._start()
-        self._shape = tuple(int(length) for length in self.description["shape"])
+        self._shape = tuple(map(int, self.description["shape"]))
         self._dtype = np.dtype(str(self.description["dtype"]))
 
     @property
@@ -230,5 +230,5 @@ def _decode_header(packed: Mapping[str, str]) -> object:
 def _lists_to_tuples(value: Any) -> Any:
     """A JSON value with tuples for lists, as readers leave them in `Stack.meta`."""
     if isinstance(value, list):
-        return tuple(_lists_to_tuples(item) for item in value)
+        return tuple(map(_lists_to_tuples, value))
     return value

@@ -109,7 +109,7 @@ class Workspace:
     @property
     def labels(self) -> list[ProjectLabel]:
         """The labels that objects may get."""
-        return [ProjectLabel.from_json(label) for label in self.database.get("labels", [])]
+        return list(map(ProjectLabel.from_json, self.database.get("labels", [])))
 
     def describe(self) -> ProjectInfo:
         """Describe the project to clients."""
@@ -149,4 +149,4 @@ class Workspace:
             numbers = [label.number for label in labels]
             if len(set(numbers)) != len(numbers):
                 raise UsageError("two labels share a number; give each label its own")
-            self.database.put("labels", [asdict(label) for label in labels])
+            self.database.put("labels", list(map(asdict, labels)))

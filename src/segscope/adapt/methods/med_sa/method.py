@@ -207,7 +207,7 @@ class MedSa(PromptedMethod):
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         model = network(engine)
-        total = sum(self._count_adapters(place) for place in self._places(engine))
+        total = sum(map(self._count_adapters, self._places(engine)))
         if self.decoder in ("adapters", "both"):
             for layer in model.mask_decoder.transformer.layers:
                 width = layer.layer_norm1.normalized_shape[0]
