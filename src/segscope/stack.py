@@ -182,7 +182,7 @@ def _geometry(
         return Geometry(affine)
     if spacing_zyx_mm is None:
         return None
-    if not all(np.isfinite(value) and value > 0 for value in spacing_zyx_mm):
+    if not all(0 < value < np.inf for value in spacing_zyx_mm):
         raise UsageError(
             f"spacing_zyx_mm must be three positive numbers of millimetres, got {spacing_zyx_mm}"
         )

@@ -246,7 +246,7 @@ def _requested_bounds(stack: Stack, channels: Sequence[int], text: str) -> _Boun
         first, second = map(float, name.removeprefix("p").split(","))
     except ValueError:
         raise UnknownName("window", text, PRESETS, EXPECTED_WINDOW) from None
-    if not (math.isfinite(first) and math.isfinite(second)):
+    if not np.isfinite((first, second)).all():
         raise UsageError(f"window {text!r} contains non-finite numbers. {EXPECTED_WINDOW}")
     if name.startswith("p"):
         if not 0 <= first < second <= 100:
@@ -275,7 +275,7 @@ def _from_record(record: Mapping[str, Any]) -> Window:
         raise UsageError(f"the record of a window is malformed ({error!r})") from error
     _check_lengths(window)
     bounds = zip(window.low, window.high, strict=True)
-    if not all(math.isfinite(low) and math.isfinite(high) and low < high for low, high in bounds):
+    if not all(-math.inf < low < high < math.inf for low, high in bounds):
         raise UsageError("the record of a window must have finite bounds with low below high")
     return window
 
@@ -311,7 +311,7 @@ def _file_bounds(stack: Stack) -> tuple[float, float] | None:
         low, high = map(float, stack.meta.get("window", ()))
     except (TypeError, ValueError):
         return None
-    if math.isfinite(low) and math.isfinite(high) and low < high:
+    if -math.inf < low < high < math.inf:
         return (low, high)
     return None
 

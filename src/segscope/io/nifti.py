@@ -109,7 +109,7 @@ def _meta_of(header: Header, notes: list[str]) -> dict[str, object]:
     meta: dict[str, object] = {"source_header": header}
     low = float(header["cal_min"])
     high = float(header["cal_max"])
-    if np.isfinite([low, high]).all() and high > low:
+    if -np.inf < low < high < np.inf:
         meta["window"] = (low, high)
     if notes:
         meta["notes"] = tuple(notes)
@@ -146,7 +146,7 @@ def _open_data(path: Path, header: Header, total: int, *, single: bool) -> ByteS
     size = check_file(path)
     offset = float(header["vox_offset"])
     smallest_offset = int(header["sizeof_hdr"]) if single else 0
-    if not np.isfinite(offset) or not smallest_offset <= offset < 2**31:
+    if not smallest_offset <= offset < 2**31:
         raise ReadError(
             f"{path} places its data at byte {offset}; expected at least {smallest_offset}. "
             "The header is damaged."

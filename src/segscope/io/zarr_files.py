@@ -118,10 +118,9 @@ class ZarrImage:
 
     def length(self, name: str) -> int:
         """Length of an axis; 1 where the array does not have it."""
-        for axis, length in zip(self.axes, self.array.shape, strict=True):
-            if axis.name == name:
-                return int(length)
-        return 1
+        names = [axis.name for axis in self.axes]
+        lengths = dict(zip(names, self.array.shape, strict=True))
+        return int(lengths.get(name, 1))
 
 
 def _read_plain_array(path: Path, array: ZarrNode) -> ZarrImage:
@@ -284,7 +283,7 @@ def _make_geometry(image: ZarrImage) -> Geometry | None:
         axis = image.axis(name)
         if axis is None:
             continue
-        if not (math.isfinite(axis.scale) and axis.scale > 0):
+        if not 0 < axis.scale < math.inf:
             return None
         affine[column, column] = axis.scale_mm
         affine[column, 3] = axis.shift_mm

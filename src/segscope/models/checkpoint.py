@@ -89,10 +89,9 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
         log.info("%s: not used: %s", path.name, ", ".join(dropped))
     entry = dataclasses.replace(entry, input_size=side)
     maker = metadata.get(f"{PREFIX}raw")
-    for key in aside:
-        if key in RAW_MARKS:
-            maker = RAW_MARKS[key]
-            break
+    marks = sorted(RAW_MARKS.keys() & set(aside))
+    if marks:
+        maker = RAW_MARKS[marks[0]]
     if kind.family == "sam2" and maker:
         entry = _raw(entry, maker)
     if f"{PREFIX}adapted" in metadata:
@@ -197,7 +196,7 @@ def _fitting_card(kind: Kind, file_name: str) -> Card | None:
 
 def _named_card(kind: Kind, path: Path, name: str) -> Card:
     entry = card(name)
-    if kind.size == "test" and entry.family == kind.family:
+    if (kind.family, kind.size) == (entry.family, "test"):
         return dataclasses.replace(entry, size="test")
     if (entry.family, entry.size) != (kind.family, kind.size):
         raise CheckpointError(
@@ -315,13 +314,13 @@ def _check(tensors: dict[str, Tensor], kind: Kind, side: int, name: str) -> None
 def _faults(tensors: dict[str, Tensor], expected: dict[str, torch.Size]) -> list[str]:
     """How names and shapes differ from the expected ones."""
     shapes = [
-        f"{key} {tuple(tensors[key].shape)} for {tuple(shape)}"
-        for key, shape in expected.items()
-        if key in tensors and tensors[key].shape != shape
+        f"{key} {tuple(tensors[key].shape)} for {tuple(expected[key])}"
+        for key in sorted(expected.keys() & tensors.keys())
+        if tensors[key].shape != expected[key]
     ]
     groups = {
-        "missing": [key for key in expected if key not in tensors],
-        "not known": [key for key in tensors if key not in expected],
+        "missing": sorted(expected.keys() - tensors.keys()),
+        "not known": sorted(tensors.keys() - expected.keys()),
         "of another shape": shapes,
     }
     return [f"{len(items)} {what} ({_few(items)})" for what, items in groups.items() if items]

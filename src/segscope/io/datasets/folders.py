@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from segscope.files import list_visible
 from segscope.io import FORMATS, MASK_FORMATS, numpy_files
 from segscope.io.base import suffix_of
 from segscope.io.datasets.dataset import SPLITS, Case, Complain, DataSet, GroundTruth, Split
@@ -63,8 +64,7 @@ def list_entries(folder: Path, ending: str = "") -> list[Path]:
     """Entries of a folder, sorted and without hidden ones; empty where it does not exist."""
     if not folder.is_dir():
         return []
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return sorted(entry for entry in entries if entry.name.endswith(ending))
+    return [entry for entry in list_visible(folder) if entry.name.endswith(ending)]
 
 
 # --- pairs of folders ----------------------------------------------------------------------------

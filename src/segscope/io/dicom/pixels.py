@@ -71,7 +71,7 @@ def common_type(frames: Iterable[Frame]) -> PixelType:
     types = []
     rescaled = _ValueRange()
     for file, slope, intercept in transforms:
-        is_identity = slope == 1 and intercept == 0
+        is_identity = (slope, intercept) == (1, 0)
         if file.floating or file.bits_allocated == 64:
             types.append(np.dtype(np.float64 if file.bits_allocated == 64 else np.float32))
         elif file.has_modality_lut:
@@ -127,7 +127,7 @@ def _apply_modality(frame: Frame, stored: Pixels, dtype: PixelType) -> Pixels:
     file = frame.file
     if file.has_modality_lut:
         return _apply_lookup_table(file, stored).astype(dtype)
-    if _is_colour(file) or (frame.slope == 1 and frame.intercept == 0):
+    if _is_colour(file) or (frame.slope, frame.intercept) == (1, 0):
         return stored.astype(dtype)
     values = stored.astype(np.float64) * frame.slope + frame.intercept
     if dtype.kind in "iu":

@@ -238,7 +238,7 @@ def _geometry_by_spacings(
     affine = np.eye(4)
     for column, axis in enumerate(layout.spatial):
         step = spacings[column]
-        if not (np.isfinite(step) and step > 0):
+        if not 0 < step < math.inf:
             return None
         start = starts[column]
         is_node = bool(centers) and centers[axis] == "node"

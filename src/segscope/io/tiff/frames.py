@@ -227,7 +227,7 @@ def _needs_pillow(path: Path, page: TiffPage) -> bool:
     try:
         tifffile.TIFF.DECOMPRESSORS[page.compression]  # raises for what is not installed
         tifffile.TIFF.UNPREDICTORS[page.predictor]
-        return bool(page.compression == _JPEG and page.photometric == YCBCR)
+        return (page.compression, page.photometric) == (_JPEG, YCBCR)
     except (KeyError, ValueError):
         is_simple = page.samplesperpixel == 1 or page.dtype == np.uint8
         is_short = page.dtype.kind in "bu" and page.dtype.itemsize <= 2
