@@ -182,16 +182,14 @@ def _card_for(kind: Kind, path: Path, metadata: dict[str, str], name: str | None
 def _fitting_card(kind: Kind, file_name: str) -> Card | None:
     """The card of a kind that names the file, or else has the same version."""
     fitting = [entry for entry in CARDS if (entry.family, entry.size) == (kind.family, kind.size)]
-    for entry in fitting:
-        if file_name in {file.lower() for file in entry.files}:
-            return entry
+    named = [entry for entry in fitting if file_name in map(str.lower, entry.files)]
+    if named:
+        return named[0]
     if re.search(r"medsam-?_?2?", file_name) is not None:
-        relative = "medsam2" if kind.family == "sam2" else "medsam"
+        relative = {"sam2": "medsam2"}.get(kind.family, "medsam")
         fitting = [entry for entry in fitting if entry.name == relative] or fitting
-    for entry in fitting:
-        if entry.version == kind.version:
-            return entry
-    return None
+    same_version = [entry for entry in fitting if entry.version == kind.version]
+    return next(iter(same_version), None)
 
 
 def _named_card(kind: Kind, path: Path, name: str) -> Card:
@@ -265,13 +263,13 @@ def _configured_side(folder: Path) -> int | None:
             f"{str(config)!r} cannot be read: {error}. Fetch the folder again."
         ) from error
     content = content.get("tracker_config") or content
-    side = (content.get("prompt_encoder_config") or {}).get("image_size") or content.get(
-        "image_size"
-    )
-    if isinstance(side, (list, tuple)):
-        side = side[0]
-    if isinstance(side, int):
-        return side
+    encoder = content.get("prompt_encoder_config") or {}
+    side = encoder.get("image_size") or content.get("image_size")
+    match side:
+        case [int(rows), *_]:
+            return rows
+        case int():
+            return side
     return None
 
 

@@ -23,7 +23,7 @@ from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import RTSTRUCT
 from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.dicom.values import clean_text
+from segscope.io.dicom.values import clean_text, read_text
 from segscope.io.polygons import Points, fill_even_odd, trace_parts
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
@@ -185,7 +185,7 @@ def _make_structure_set(masks: Masks, images: SourceImages) -> Dataset:
     data.SoftwareVersions = program_version()
     data.StructureSetLabel = "segscope"
     data.FrameOfReferenceUID = images.frame_of_reference
-    data.PositionReferenceIndicator = str(images.first.get("PositionReferenceIndicator") or "")
+    data.PositionReferenceIndicator = read_text(images.first, "PositionReferenceIndicator")
     data.ReferencedFrameOfReferenceSequence = [_make_references(images)]
     data.StructureSetROISequence = []
     data.ROIContourSequence = []

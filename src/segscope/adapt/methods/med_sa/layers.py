@@ -91,10 +91,8 @@ class AcrossDepth(nn.Module):
 
 def arrange(depth: int) -> tuple[int, int]:
     """Rows and columns of the small map of D tokens: the squarest with fewer rows than columns."""
-    rows = 1
-    for count in range(1, math.isqrt(depth) + 1):
-        if depth % count == 0 and count < depth // count:
-            rows = count
+    smaller = range(1, math.isqrt(depth - 1) + 1)
+    rows = max((count for count in smaller if depth % count == 0), default=1)
     return rows, depth // rows
 
 
