@@ -14,9 +14,8 @@ from segscope.errors import CheckpointError, UnknownName, WriteError
 from segscope.models import weight_files
 from segscope.models.build import TEST_SIZE, build, fill
 from segscope.models.checkpoint import network, read, save
-from segscope.models.key_renaming import rename
 from segscope.models.model_cards import card
-from segscope.models.recognise import recognise
+from segscope.models.recognise import recognise, rename
 
 FAMILIES = ("sam", "sam2", "edgetam")
 TABLES = (

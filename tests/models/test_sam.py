@@ -17,8 +17,8 @@ import torch
 from segscope.errors import UsageError
 from segscope.models.build import build, fill
 from segscope.models.engine import NO_PROMPT, Decoded, DecoderPrompt
-from segscope.models.key_renaming import rename
 from segscope.models.model_cards import card
+from segscope.models.recognise import rename
 from segscope.models.sam import SamEngine, stretch
 
 STORED = np.load(Path(__file__).parent / "data" / "released.npz")

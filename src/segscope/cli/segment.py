@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segscope.cli import console
-from segscope.cli.options import EngineOptions, InputOptions, JsonOption, expand_options
-from segscope.cli.prompt_options import KEY, PromptOptions, PromptSet
+from segscope.cli.options import (
+    KEY,
+    EngineOptions,
+    InputOptions,
+    JsonOption,
+    PromptOptions,
+    PromptSet,
+    expand_options,
+)
 from segscope.cli.segment_output import (
     Clock,
     Outputs,

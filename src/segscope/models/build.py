@@ -9,9 +9,8 @@ of the same make, for tests.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
 
@@ -153,19 +152,6 @@ def _owner(model: nn.Module, path: str) -> LibraryModule:
             return module
         path = path.rpartition(".")[0]
     return model
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """transformers' remarks about configurations are no news to a user."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 @torch.no_grad()

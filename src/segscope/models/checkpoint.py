@@ -12,6 +12,8 @@ import dataclasses
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,8 @@ from torch import Tensor, nn
 
 from segscope.errors import CheckpointError
 from segscope.models.build import NATIVE_SIZE, build, fill
-from segscope.models.key_renaming import rename, rename_hub
 from segscope.models.model_cards import CARDS, Card, card, plain_name
-from segscope.models.recognise import Kind, recognise
+from segscope.models.recognise import Kind, recognise, rename, rename_hub
 from segscope.models.weight_files import file_hash, read_tensors, tensor_hash, write_safetensors
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,19 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         return mini.eval()
     model = build(entry.family, entry.size, entry.input_size, version=checkpoint.version, meta=True)
     return fill(model, checkpoint.tensors)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers' remarks about configurations are no news to a user."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

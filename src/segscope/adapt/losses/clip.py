@@ -16,7 +16,7 @@ from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.losses.interactive import USUAL, Weights, answer_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.models.engine import Decoded, Engine, Features
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import bce, dice_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.models.engine import Engine, Features
 
 Measure = Callable[[Tensor, Tensor], Tensor]

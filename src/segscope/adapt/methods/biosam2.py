@@ -46,7 +46,7 @@ from segscope.adapt.networks.parameter_groups import (
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.memory.sorted import outdated
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
 from segscope.models.model_cards import Card

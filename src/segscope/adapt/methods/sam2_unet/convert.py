@@ -20,7 +20,7 @@ from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import CheckpointError
 from segscope.models.build import HIERA
 from segscope.models.engine import Engine
-from segscope.models.key_renaming import new_name
+from segscope.models.recognise import new_name
 
 MARK = "encoder.blocks.0.prompt_learn.0.weight"
 PATCH = "encoder.patch_embed.proj.weight"
