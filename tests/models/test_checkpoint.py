@@ -34,8 +34,7 @@ def write(path: Path, content: object, **options: object) -> Path:
     return path
 
 
-# --- building
-# -------------------------------------------------------------------------------------------------------
+# --- building ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "sam3"])
@@ -328,7 +327,10 @@ def test_every_misfit_is_listed(official, tmp_path: Path) -> None:
     del state["no_mem_embed"]
     state["surplus"] = torch.zeros(1)
     state["no_obj_ptr"] = torch.zeros(1, 7)
-    message = r"1 missing \(no_memory_embedding\); 1 not known \(surplus\); 1 of another shape \(no_object_pointer \(1, 7\)"
+    message = (
+        r"1 missing \(no_memory_embedding\); 1 not known \(surplus\); "
+        r"1 of another shape \(no_object_pointer \(1, 7\)"
+    )
     with pytest.raises(CheckpointError, match=message):
         read(write(tmp_path / "a.pt", state), input_size=128)
 

@@ -1,8 +1,8 @@
 """SAM and MedSAM against stored outputs of the released code.
 
-`data/released.npz` was made once with the released segment-anything 1.0 (and, for RepViT, timm 1.0.31) at the sizes of
-the test networks, on the weights that conftest.py draws from names; MedSAM's figures follow its inference script, with
-scikit-image's `resize`.
+`data/released.npz` was made once with the released segment-anything 1.0 (and, for RepViT, timm
+1.0.31) at the sizes of the test networks, on the weights that conftest.py draws from names;
+MedSAM's figures follow its inference script, with scikit-image's `resize`.
 """
 
 from __future__ import annotations

@@ -214,6 +214,7 @@ await page.waitForSelector('.job')
 await page.waitForFunction(() => !document.querySelector('.job'), null, { timeout: 120_000 })
 await page.waitForSelector('.saved.good')
 await shot('archive-segmented')
+await page.click('.toast button[aria-label="Dismiss"]')
 
 const late = []
 page.on('request', (request) => request.url().includes('/assets/') && late.push(request.url()))

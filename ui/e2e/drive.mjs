@@ -1,13 +1,13 @@
 // Drives the page in headless Chromium against the real server through all that annotators do,
 // checks the results, measures latencies and takes screenshots.
 //
-//   node e2e/drive.mjs --data FOLDER --out FOLDER [--segscope ../.venv/bin/segscope]
-// [--chromium /usr/bin/chromium] [--only flows|figures] [--docs ../docs/images]
+//   node e2e/drive.mjs --data FOLDER --out FOLDER [--python ../.venv/bin/python]
+//                      [--chromium /usr/bin/chromium] [--only flows|figures] [--docs ../docs/images]
 //
 // With --docs it also renews the images of the documentation. FOLDER holds the files that
 // cases.json names. Exit code 1 when a check fails.
 
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -25,7 +25,8 @@ const options = Object.fromEntries(
 )
 const data = path.resolve(options.data)
 const out = path.resolve(options.out ?? 'e2e/out')
-const segscope = path.resolve(options.segscope ?? '../.venv/bin/segscope')
+const here = new URL('.', import.meta.url).pathname
+const python = path.resolve(options.python ?? path.join(here, '../../.venv/bin/python'))
 const cases = JSON.parse(fs.readFileSync(new URL('cases.json', import.meta.url), 'utf8'))
 const project = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-'))
 const generated = fs.mkdtempSync(path.join(os.tmpdir(), 'segscope-e2e-data-'))
@@ -73,6 +74,8 @@ let port = 0
 
 async function start() {
   const args = [
+    '-m',
+    'segscope',
     'serve',
     '--root',
     data,
@@ -88,7 +91,7 @@ async function start() {
     'none',
     '--json',
   ]
-  server = spawn(segscope, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  server = spawn(python, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
   server.stdout.on('data', (part) => (output += part))
   for (let i = 0; i < 1200; i++) {
@@ -137,14 +140,19 @@ page.on('pageerror', (error) => failures.push(`page: ${error.message}`))
 /** Screenshots that the documentation shows, with their file names there. */
 const DOCS_IMAGES = {
   'image-preview': 'annotate-image.png',
-  'volume-accepted': 'annotate-volume.png',
+  'volume-propagated': 'annotate-volume.png',
   'volume-offline': 'annotate-offline.png',
   'video-propagating': 'annotate-video.png',
   keys: 'annotate-keys.png',
 }
 const docsImages = {}
 let shots = 0
+const dismissToasts = () =>
+  page.$$eval('.toast button[aria-label="Dismiss"]', (buttons) =>
+    buttons.forEach((button) => button.click()),
+  )
 const shot = async (name) => {
+  if (DOCS_IMAGES[name]) await dismissToasts()
   await page.waitForTimeout(150)
   const file = path.join(out, `${String(++shots).padStart(2, '0')}-${name}.png`)
   const screenshot = await page.screenshot({ path: file })
@@ -353,6 +361,7 @@ if (cases.volume && flows) {
   await page.waitForTimeout(500)
   const whole = await masks()
   check('propagation changes the masks', whole !== before)
+  await toFrame(on)
   await shot('volume-propagated')
   await key('Control+z')
   await idle()
@@ -446,12 +455,7 @@ if (cases.volume && flows) {
   await page.waitForSelector('.saved.offline')
   for (const session of fs.readdirSync(path.join(project, 'sessions'))) {
     const log = path.join(project, 'sessions', session, 'log.jsonl')
-    fs.writeFileSync(
-      log,
-      fs
-        .readFileSync(log, 'utf8')
-        .replace(/"weights": "[0-9a-f]+"/, '"weights": "0000000000000000"'),
-    )
+    execFileSync(python, [path.join(here, 'change_weights.py'), log])
   }
   await start()
   await idle()

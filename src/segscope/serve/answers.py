@@ -190,7 +190,7 @@ class ServedModel(BaseModel):
 
 
 class Doubt(BaseModel):
-    """A mask to review: `doubt` is 0 to 1, `why` names its reason."""
+    """A mask to review: `doubt` is 0 to 1, `why` the measure that it rests on."""
 
     frame: int
     object_id: int

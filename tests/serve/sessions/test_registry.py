@@ -49,7 +49,7 @@ def test_masks_stay_and_the_client_is_told(serve: Callable[..., Server], newer: 
     assert state["network"]["weights"] == "newer"
     assert state["network"]["steps"] == 5
     assert not state["network"]["anew"]
-    assert "The network has changed" in state["network"]["detail"]
+    assert "The model has changed" in state["network"]["detail"]
     assert np.array_equal(second.labels(), labels)
     second.do("undo")
     second.do("redo")

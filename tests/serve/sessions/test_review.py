@@ -47,7 +47,7 @@ def test_the_most_doubtful_comes_first_with_its_reason() -> None:
     doubts = list_doubts(objects, SIZE, 10)
     assert [item.doubt for item in doubts] == sorted((item.doubt for item in doubts), reverse=True)
     reasons = {(item.object_id, item.frame): item.why for item in doubts}
-    assert reasons[1, 0] == "low predicted IoU"
-    assert reasons[2, 1] == "area jumps"
-    assert reasons[3, 0] == "unsure whether it is there"
+    assert reasons[1, 0] == "predicted IoU 0.20"
+    assert reasons[2, 1] == "area changes 3.6-fold"
+    assert reasons[3, 0] == "object presence 0.52"
     assert list_doubts(objects, SIZE, 2) == doubts[:2]

@@ -64,8 +64,8 @@ function QueueRow({ item, index, isCurrent }: QueueRowProps) {
           {item.frame} <span class="dim">{object?.label || `object ${item.object_id}`}</span>
         </span>
         <span class="gap" />
-        <span class="why" title={item.why}>
-          {item.why} {percent(item.doubt)}
+        <span class="why" title={`doubt ${percent(item.doubt)}`}>
+          {item.why}
         </span>
       </button>
     </li>

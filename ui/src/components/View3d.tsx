@@ -56,8 +56,8 @@ export function View3d() {
           />
         </label>
         <span class="dim">
-          Drag to rotate, scroll to zoom. Masks and window are those of the moment when this view
-          was opened.
+          Drag to rotate, scroll to zoom. Later changes to masks and window appear when you reopen
+          this view.
         </span>
       </div>
     </Dialog>

@@ -42,7 +42,7 @@ def _one_clip(
     truth = torch.from_numpy(example.truth).to(engine.device)
     at = example.at
     memory = ClipMemory(engine, len(features))
-    prompts = [decoder_prompt(each) for each in example.prompts]
+    prompts = list(map(decoder_prompt, example.prompts))
     decoded = engine.decode(features[at], prompts, multimask=False)
     losses, dice = _judge(engine, decoded, truth[:, at], features[at], weights)
     scores = [dice]

@@ -237,7 +237,7 @@ def banked_loss(
         else:
             memories = [(None, restore_memory(engine, entry)) for entry in entries]
             maps.append(engine.attend(features, [Bank(memories, [], 1)])[0])
-    hints = [decoder_prompt(prompts) for prompts in example.prompts]
+    hints = list(map(decoder_prompt, example.prompts))
     decoded = engine.decode(features, hints, multimask=False, conditioned=torch.stack(maps))
     losses = answer_loss(engine, decoded, truth, features.size_hw)
     answer = decoded.best().detach_scores().present()

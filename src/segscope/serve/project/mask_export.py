@@ -39,20 +39,22 @@ class ExportedFile:
 
 
 EXPORT_FORMATS: Mapping[str, ExportFormat] = {
-    "nifti": ExportFormat(".nii.gz", "application/gzip", "label volume on the grid of the scan"),
+    "nifti": ExportFormat(
+        ".nii.gz", "application/gzip", "label volume on the voxel grid of the image"
+    ),
     "nrrd": ExportFormat(".nrrd", "application/octet-stream", "label volume"),
     "nrrd-seg": ExportFormat(
-        ".seg.nrrd", "application/octet-stream", "3D Slicer segmentation: names, colours, codes"
+        ".seg.nrrd", "application/octet-stream", "3D Slicer segmentation with names, colours, codes"
     ),
     "mha": ExportFormat(".mha", "application/octet-stream", "label volume"),
     "dicom-seg": ExportFormat(
-        ".dcm", "application/dicom", "DICOM SEG; for images that came as DICOM"
+        ".dcm", "application/dicom", "DICOM Segmentation; requires a DICOM image"
     ),
     "rtstruct": ExportFormat(
-        ".rtstruct.dcm", "application/dicom", "contours; for images that came as DICOM"
+        ".rtstruct.dcm", "application/dicom", "RT Structure Set (contours); requires a DICOM image"
     ),
-    "tiff": ExportFormat(".tif", "image/tiff", "label pages"),
-    "ome-tiff": ExportFormat(".ome.tif", "image/tiff", "label pages with their scale"),
+    "tiff": ExportFormat(".tif", "image/tiff", "multi-page label image"),
+    "ome-tiff": ExportFormat(".ome.tif", "image/tiff", "multi-page label image with pixel sizes"),
     "png": ExportFormat("", "application/zip", "one label image per frame"),
     "npz": ExportFormat(".npz", "application/octet-stream", "NumPy arrays"),
     "coco": ExportFormat(
@@ -86,7 +88,6 @@ def export_masks(masks: Masks, stack: Stack, format_name: str, stem: str) -> Ite
 
 def _zip_folder(folder: Path, archive: Path) -> Path:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zip_file:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                zip_file.write(file, file.relative_to(folder).as_posix())
+        for file in sorted(filter(Path.is_file, folder.rglob("*"))):
+            zip_file.write(file, file.relative_to(folder).as_posix())
     return archive

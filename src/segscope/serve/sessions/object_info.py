@@ -59,17 +59,15 @@ def describe_network(interaction: Interaction) -> NetworkChange | None:
         f"{engine.get('model')} {str(engine.get('weights'))[:8]}"
         for engine in history.earlier_engines
     )
-    were = "step of this session was" if count == 1 else "steps of this session were"
     detail = (
-        f"The network has changed: {count} {were} computed by {others}. Existing masks are "
-        f"unchanged; new prompts are answered by {present['model']} {present['weights'][:8]}."
+        f"The model has changed: {_steps(count)} of this session used {others}; new prompts use "
+        f"{present['model']} {present['weights'][:8]}. Stored masks are unchanged."
     )
     recomputed = history.recomputed
     if recomputed:
-        steps = "step" if recomputed == 1 else "steps"
         detail += (
-            f" The log holds no masks of {recomputed} {steps}; they were computed again and may "
-            "look different: please check them."
+            f" The log contains no masks for {_steps(recomputed)}; these masks were recomputed and "
+            "may differ from the originals. Please review them."
         )
     return NetworkChange(
         detail=detail,
@@ -78,6 +76,10 @@ def describe_network(interaction: Interaction) -> NetworkChange | None:
         steps=count,
         anew=recomputed,
     )
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 def _origin(obj: ObjectState, frame: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -61,21 +62,24 @@ def is_reviewed(obj: ObjectState, frame: int) -> bool:
 def _doubts(
     obj: ObjectState, frame: int, result: FrameResult, size_hw: tuple[int, int]
 ) -> dict[str, float]:
-    """Doubts about a mask, 0 to 1, by reason."""
-    doubts = {"low predicted IoU": 0.0}
+    """Doubts about a mask, 0 to 1, by reason; a reason names the measure and its value."""
+    score = min(max(result.score, 0.0), 1.0)
+    doubt = 0.0
     if result.area:
-        doubts["low predicted IoU"] = 1.0 - min(max(result.score, 0.0), 1.0)
+        doubt = 1.0 - score
+    doubts = {f"predicted IoU {score:.2f}": doubt}
     if result.object_score is not None:
         # a logit near 0 means that the network cannot say whether the object is there
-        doubts["unsure whether it is there"] = 1.0 / (1.0 + abs(result.object_score))
+        presence = 0.5 + 0.5 * math.tanh(result.object_score / 2)  # the sigmoid
+        doubts[f"object presence {presence:.2f}"] = 1.0 / (1.0 + abs(result.object_score))
     neighbours = [obj.answers[at] for at in (frame - 1, frame + 1) if at in obj.answers]
     filled = [item for item in neighbours if item.area]
     if neighbours and (result.area or filled):
         best = max(_iou(result, item, size_hw) for item in neighbours)
-        doubts["differs from its neighbours"] = 1.0 - best
+        doubts[f"IoU with neighbours {best:.2f}"] = 1.0 - best
     if filled and result.area:
         ratio = min(_ratio(result.area, item.area) for item in filled)
-        doubts["area jumps"] = min(1.0, max(0.0, (ratio - 1.0) / (JUMP - 1.0)))
+        doubts[f"area changes {ratio:.1f}-fold"] = min(1.0, max(0.0, (ratio - 1.0) / (JUMP - 1.0)))
     return doubts
 
 

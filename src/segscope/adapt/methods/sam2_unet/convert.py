@@ -65,7 +65,7 @@ def read(
     head = state.get("head.weight")
     if head is None:
         raise CheckpointError("this SAM2-UNet file has no head, head.weight; it is incomplete")
-    outputs, width = (int(size) for size in head.shape[:2])
+    outputs, width = map(int, head.shape[:2])
     names = _name_outputs(outputs, classes)
     narrow = int(state[MARK].shape[0])
     method = Sam2Unet(adapters=narrow, width=width, output="sigmoid", init="default")

@@ -92,7 +92,7 @@ class PendingExample:
             "size": list(self.features.size_hw),
             "truth": self.truth,
             "lone": self.lone,
-            "hints": [_prompt_as_memo(hint) for hint in self.hints],
+            "hints": list(map(_prompt_as_memo, self.hints)),
         }
 
     @classmethod
