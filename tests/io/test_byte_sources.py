@@ -12,66 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError
 from segscope.io import byte_sources
-from segscope.io.base import ReadOptions
 from segscope.io.byte_sources import (
     InflatedBytes,
     MemoryBytes,
     PlainBytes,
     RawFrames,
     RawLayout,
-    check_file,
-    choose_part,
     open_plain_bytes,
-    reading,
-    refuse_options,
     resolve_data_file,
 )
 
 CONTENT = np.random.default_rng(0).integers(0, 50, 5000).astype(np.uint8).tobytes()
 
 
-class TestReading:
-    @pytest.mark.parametrize("error", [KeyError("x"), ValueError("a\n  b"), MemoryError()])
-    def test_whatever_a_library_raises_is_one_paragraph(self, error: Exception) -> None:
-        with pytest.raises(ReadError) as caught, reading(Path("scan.x"), "a scan"):
-            raise error
-        assert "scan.x" in str(caught.value)
-        assert "\n" not in str(caught.value)
-        assert caught.value.__cause__ is error
-
-    def test_our_errors_pass(self) -> None:
-        with pytest.raises(UsageError, match="mine"), reading(Path("scan.x"), "a scan"):
-            raise UsageError("mine")
-
-
-class TestChoices:
-    def test_one_part_needs_no_choice(self) -> None:
-        assert choose_part(Path("a"), None, 1, "volumes", "volume") == 0
-        assert choose_part(Path("a"), 2, 3, "volumes", "volume") == 2
-
-    @pytest.mark.parametrize(
-        ("requested", "message"), [(None, "0 to 2"), (3, "no volume 3"), (-1, "no volume -1")]
-    )
-    def test_other_choices_are_refused(self, requested: int | None, message: str) -> None:
-        with pytest.raises(UsageError, match=message):
-            choose_part(Path("a"), requested, 3, "volumes", "volume")
-
-    def test_an_option_that_does_not_apply_is_refused(self) -> None:
-        refuse_options(Path("a"), ReadOptions(volume=1), "volume")
-        with pytest.raises(UsageError, match="channel does not apply"):
-            refuse_options(Path("a"), ReadOptions(channel=0), "volume", "series")
-
-
 class TestFiles:
-    def test_a_folder_and_an_empty_file_are_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="not a regular file"):
-            check_file(tmp_path)
-        (tmp_path / "empty").touch()
-        with pytest.raises(ReadError, match="0 bytes"):
-            check_file(tmp_path / "empty")
-
     def test_a_data_file_lies_beside_its_header(self, tmp_path: Path) -> None:
         (tmp_path / "below").mkdir()
         (tmp_path / "below/data.raw").write_bytes(b"x")

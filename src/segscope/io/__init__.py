@@ -9,8 +9,7 @@ from pathlib import Path
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import reason_of
 from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides, zarr_files
-from segscope.io.base import Format, MaskFormat, ReadOptions, suffix_of
-from segscope.io.byte_sources import reading
+from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
 from segscope.io.nrrd import reader as nrrd_reader

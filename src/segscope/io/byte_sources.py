@@ -7,8 +7,7 @@ import tempfile
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
@@ -16,8 +15,8 @@ from typing import IO, Any, Literal, Protocol
 import numpy as np
 
 from segscope.arrays import Pixels, PixelType
-from segscope.errors import ReadError, SegscopeError, UsageError
-from segscope.io.base import ReadOptions
+from segscope.errors import ReadError
+from segscope.io.base import check_file, reading
 from segscope.io.frame_source import LazyFrames
 
 MAX_MEMORY_BYTES = 512 * 2**20
@@ -28,88 +27,6 @@ Codec = Literal["deflate", "bzip2"]
 _CHUNK = 2**18
 _MAX_INFLATION = 1100  # deflate turns one byte into at most 1032
 _AUTO_DETECT_ZLIB = 47  # zlib's window bits for "zlib or gzip, as the header says"
-
-
-@contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a library raises on a damaged file into a ReadError of one paragraph.
-
-    Args:
-        path: named in the message.
-        what: what the file should have been, with its article ("a NIfTI file").
-    """
-    try:
-        yield
-    except (SegscopeError, KeyboardInterrupt):
-        raise
-    except FileNotFoundError as error:
-        raise ReadError(f"{path} needs the file {error.filename}, which does not exist") from error
-    except PermissionError as error:
-        raise ReadError(f"no permission to read {path}; change its permissions") from error
-    except MemoryError as error:
-        raise ReadError(
-            f"{path} does not fit into memory; crop it, or read it on a larger machine"
-        ) from error
-    # libraries raise anything on damaged files; the cause stays attached
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ReadError(
-            f"{path} cannot be read as {what}: {reason}. Is it damaged or misnamed?"
-        ) from error
-
-
-def check_file(path: Path) -> int:
-    """Size of a regular file in bytes.
-
-    Raises:
-        UsageError: nothing there, or not a regular file (a pipe or device would block).
-        ReadError: empty or inaccessible.
-    """
-    with reading(path, "a file"):
-        if not path.exists():
-            raise UsageError(f"{path} does not exist; check the spelling and the current folder")
-        if not path.is_file():
-            raise UsageError(f"{path} is not a regular file; name a file")
-        size = path.stat().st_size
-        if size == 0:
-            raise ReadError(f"{path} is empty (0 bytes); copy or export it again")
-        return size
-
-
-def refuse_options(path: Path, options: ReadOptions, *supported: str) -> None:
-    """Raise UsageError for an option that does not apply to this file, rather than ignore it."""
-    values = {"series": options.series, "volume": options.volume, "channel": options.channel}
-    for name, value in values.items():
-        if name not in supported and value is not None:
-            raise UsageError(f"the option {name} does not apply to {path}; leave it out")
-
-
-def choose_part(path: Path, requested: int | None, count: int, parts: str, option: str) -> int:
-    """Index of the requested one of `count` parts.
-
-    Args:
-        path: named in the message.
-        requested: from 0, or None where the user chose nothing.
-        count: how many parts the file holds.
-        parts: what they are, in the plural ("time points").
-        option: the option that chooses one.
-
-    Raises:
-        UsageError: several parts and no choice, or no such part.
-    """
-    if requested is None and count == 1:
-        return 0
-    if requested is None:
-        raise UsageError(
-            f"{path} holds {count} {parts}; choose one with the option {option} "
-            f"(0 to {count - 1}), or split the file first"
-        )
-    if not 0 <= requested < count:
-        raise UsageError(
-            f"{path} holds {count} {parts}, numbered 0 to {count - 1}; "
-            f"there is no {option} {requested}"
-        )
-    return requested
 
 
 # --- where bytes come from -----------------------------------------------------------------------

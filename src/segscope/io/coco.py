@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
-from segscope.io.base import FitsAll, check_declared
-from segscope.io.byte_sources import check_file, reading
+from segscope.io.base import FitsAll, check_declared, check_file, reading
 from segscope.io.label_frames import place_on_grid
 from segscope.io.polygons import (
     Points,

@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
-from segscope.io.base import FileFormat, ReadOptions, check_declared
-from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.base import (
+    FileFormat,
+    ReadOptions,
+    check_declared,
+    check_file,
+    reading,
+    refuse_options,
+)
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,

@@ -17,17 +17,22 @@ from segscope.arrays import PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.base import FileFormat, ReadOptions, check_declared, suffix_of
+from segscope.io.base import (
+    FileFormat,
+    ReadOptions,
+    check_declared,
+    check_file,
+    choose_part,
+    reading,
+    refuse_options,
+    suffix_of,
+)
 from segscope.io.byte_sources import (
     ByteSource,
     InflatedBytes,
     RawFrames,
     RawLayout,
-    check_file,
-    choose_part,
     open_plain_bytes,
-    reading,
-    refuse_options,
     resolve_data_file,
 )
 from segscope.io.label_frames import (

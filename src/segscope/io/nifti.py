@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, WriteError
 from segscope.files import atomic
-from segscope.io.base import FileFormat, FitsAll, ReadOptions, check_declared, suffix_of
-from segscope.io.byte_sources import (
-    ByteSource,
-    InflatedBytes,
-    PlainBytes,
-    RawFrames,
-    RawLayout,
+from segscope.io.base import (
+    FileFormat,
+    FitsAll,
+    ReadOptions,
+    check_declared,
     check_file,
     choose_part,
     reading,
     refuse_options,
+    suffix_of,
 )
+from segscope.io.byte_sources import ByteSource, InflatedBytes, PlainBytes, RawFrames, RawLayout
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.geometry import Geometry
-from segscope.io.byte_sources import check_file
+from segscope.io.base import check_file
 
 Header = Any
 """nibabel's Nifti1Header or Nifti2Header, whose type hints do not cover its fields."""

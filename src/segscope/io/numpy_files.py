@@ -19,14 +19,18 @@ from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import Geometry
-from segscope.io.base import FileFormat, FitsAll, ReadOptions, check_declared, suffix_of
-from segscope.io.byte_sources import (
+from segscope.io.base import (
+    FileFormat,
+    FitsAll,
+    ReadOptions,
+    check_declared,
     check_file,
     choose_part,
-    open_plain_bytes,
     reading,
     refuse_options,
+    suffix_of,
 )
+from segscope.io.byte_sources import open_plain_bytes
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,

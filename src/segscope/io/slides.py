@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 from segscope._optional import require
 from segscope.errors import ReadError
 from segscope.geometry import Geometry
-from segscope.io.base import FileFormat, ReadOptions, check_declared
-from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.base import (
+    FileFormat,
+    ReadOptions,
+    check_declared,
+    check_file,
+    reading,
+    refuse_options,
+)
 from segscope.io.frame_source import LazyFrames
 from segscope.stack import Stack
 

@@ -16,8 +16,14 @@ from segscope._optional import require
 from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.base import FolderFormat, ReadOptions, check_declared
-from segscope.io.byte_sources import choose_part, reading, refuse_options
+from segscope.io.base import (
+    FolderFormat,
+    ReadOptions,
+    check_declared,
+    choose_part,
+    reading,
+    refuse_options,
+)
 from segscope.io.frame_source import LazyFrames
 from segscope.stack import Kind, Stack
 

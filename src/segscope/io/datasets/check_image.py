@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segscope.arrays import Pixels
 from segscope.errors import SegscopeError
 from segscope.io import read
-from segscope.io.byte_sources import reading
+from segscope.io.base import reading
 from segscope.io.datasets.dataset import Case
 from segscope.io.datasets.faults import ANISOTROPIC, MOST_MM, DatasetFault
 from segscope.stack import Stack

@@ -12,7 +12,7 @@ import numpy as np
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io import read, read_masks
-from segscope.io.byte_sources import reading
+from segscope.io.base import reading
 from segscope.io.datasets.dataset import Case, Complain, DataSet, GroundTruth
 from segscope.io.datasets.folders import IMAGE_FOLDERS, MASK_FOLDERS, list_entries, read_folders
 from segscope.io.datasets.layouts import read_json_object, read_listing

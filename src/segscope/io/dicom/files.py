@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segscope.errors import ReadError
-from segscope.io.base import MAX_BYTES
-from segscope.io.byte_sources import reading
+from segscope.io.base import MAX_BYTES, reading
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segscope.errors import ReadError
-from segscope.io.base import check_declared
-from segscope.io.byte_sources import reading
+from segscope.io.base import check_declared, reading
 from segscope.io.dicom.files import DEFLATED, quiet, read_header
 from segscope.io.dicom.values import (
     Vector,

@@ -12,7 +12,7 @@ import numpy as np
 
 from segscope.arrays import Pixels, PixelType
 from segscope.errors import MissingExtra, ReadError
-from segscope.io.byte_sources import reading
+from segscope.io.base import reading
 from segscope.io.dicom.files import DEFLATED, quiet, read_header
 from segscope.io.dicom.headers import NATIVE, DicomInstance, Frame
 from segscope.io.frame_source import LazyFrames

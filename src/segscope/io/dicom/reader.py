@@ -11,8 +11,7 @@ import numpy as np
 
 from segscope.errors import ReadError, UsageError
 from segscope.files import list_visible
-from segscope.io.base import FolderFormat, ReadOptions, check_declared
-from segscope.io.byte_sources import check_file, refuse_options
+from segscope.io.base import FolderFormat, ReadOptions, check_declared, check_file, refuse_options
 from segscope.io.dicom.files import list_files, looks_like_dicom
 from segscope.io.dicom.headers import Frame, NoFrames, read_frames
 from segscope.io.dicom.pixels import DicomFrames

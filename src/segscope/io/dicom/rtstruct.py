@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import Geometry
-from segscope.io.byte_sources import reading
+from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import RTSTRUCT
 from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.base import check_declared
-from segscope.io.byte_sources import check_file, reading
+from segscope.io.base import check_declared, check_file, reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import LABELMAP_SEG, RTSTRUCT, SEG
 from segscope.io.dicom.rtstruct import read_rtstruct

@@ -12,8 +12,7 @@ from segscope._optional import require
 from segscope.arrays import Pixels, PixelType
 from segscope.errors import UsageError
 from segscope.files import atomic
-from segscope.io.base import MAX_BYTES
-from segscope.io.byte_sources import reading
+from segscope.io.base import MAX_BYTES, reading
 from segscope.io.dicom.files import quiet
 from segscope.io.dicom.references import SourceImages, clean_label, count_frames, program_version
 from segscope.io.dicom.rtstruct import RtStruct

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError, list_first
 from segscope.geometry import Geometry
-from segscope.io.base import ReadOptions
-from segscope.io.byte_sources import choose_part
+from segscope.io.base import ReadOptions, choose_part
 from segscope.io.dicom.headers import Frame
 from segscope.io.dicom.slices import SliceAxes, SlicePosition, group_by_position, make_volume
 from segscope.stack import Kind

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.byte_sources import check_file
+from segscope.io.base import check_file
 
 Vector = NDArray[np.float64]
 

@@ -12,18 +12,22 @@ import numpy as np
 
 from segscope.arrays import PixelType
 from segscope.errors import ReadError
-from segscope.io.base import FileFormat, ReadOptions, check_declared
+from segscope.io.base import (
+    FileFormat,
+    ReadOptions,
+    check_declared,
+    check_file,
+    choose_part,
+    reading,
+    refuse_options,
+)
 from segscope.io.byte_sources import (
     ByteSource,
     InflatedBytes,
     MemoryBytes,
     RawFrames,
     RawLayout,
-    check_file,
-    choose_part,
     open_plain_bytes,
-    reading,
-    refuse_options,
     resolve_data_file,
 )
 from segscope.io.nrrd.header import AxisLayout, Header, read_axes, read_geometry, read_header

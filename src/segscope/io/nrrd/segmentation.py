@@ -17,8 +17,8 @@ from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.base import FitsAll, ReadOptions, suffix_of
-from segscope.io.byte_sources import RawFrames, RawLayout, reading
+from segscope.io.base import FitsAll, ReadOptions, reading, suffix_of
+from segscope.io.byte_sources import RawFrames, RawLayout
 from segscope.io.dicom.snomed import find_codes
 from segscope.io.label_frames import (
     iter_label_frames,

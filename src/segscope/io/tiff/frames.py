@@ -14,7 +14,7 @@ import numpy as np
 from segscope._optional import require
 from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError
-from segscope.io.byte_sources import reading
+from segscope.io.base import reading
 from segscope.io.frame_source import LazyFrames
 from segscope.stack import Kind
 

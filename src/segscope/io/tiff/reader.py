@@ -15,8 +15,15 @@ import numpy as np
 
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.base import FileFormat, ReadOptions, check_declared
-from segscope.io.byte_sources import check_file, choose_part, reading, refuse_options
+from segscope.io.base import (
+    FileFormat,
+    ReadOptions,
+    check_declared,
+    check_file,
+    choose_part,
+    reading,
+    refuse_options,
+)
 from segscope.io.tiff.frames import (
     BLACK_IS_ZERO,
     PALETTE,

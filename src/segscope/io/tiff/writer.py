@@ -8,8 +8,7 @@ from typing import Any
 
 from segscope.errors import WriteError
 from segscope.files import atomic
-from segscope.io.base import FitsAll
-from segscope.io.byte_sources import reading
+from segscope.io.base import FitsAll, reading
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,

@@ -11,8 +11,15 @@ import numpy as np
 from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import list_visible
-from segscope.io.base import FolderFormat, ReadOptions, check_declared, suffix_of
-from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.base import (
+    FolderFormat,
+    ReadOptions,
+    check_declared,
+    check_file,
+    reading,
+    refuse_options,
+    suffix_of,
+)
 from segscope.io.frame_source import LazyFrames
 from segscope.io.image_files import ImageFile
 from segscope.io.tiff.reader import Tiff

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError
-from segscope.io.base import check_declared
-from segscope.io.byte_sources import reading
+from segscope.io.base import check_declared, reading
 from segscope.io.video.stream import Packets, VideoDecoder, open_video
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError
-from segscope.io.base import ReadOptions, suffix_of
-from segscope.io.byte_sources import check_file, reading, refuse_options
+from segscope.io.base import ReadOptions, check_file, reading, refuse_options, suffix_of
 from segscope.io.frame_source import LazyFrames
 from segscope.io.video.index import VideoIndex, index_video, upright_size
 from segscope.io.video.stream import VideoDecoder

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.errors import ReadError
-from segscope.io.byte_sources import reading
+from segscope.io.base import reading
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
