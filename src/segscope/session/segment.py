@@ -15,7 +15,7 @@ from segscope.predict.propagation import Direction, PropagationRange, default_di
 from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
 from segscope.session.command_log import LogHeader, make_record
-from segscope.session.commands import Add, Propagate, Rename, SessionCommand, run
+from segscope.session.commands import Add, Propagate, Rename, SessionCommand
 from segscope.session.state import SessionState
 from segscope.stack import Stack
 from segscope.wire import JsonObject
@@ -68,11 +68,11 @@ def segment(
         raise UsageError(f'rules are "auto", None or StopRules, got {rules!r}')
     state = SessionState.begin(stack, engine, window=window, memory=memory, overlap=overlap)
     commands = _list_commands(prompts, names or {})
-    # no undo and no log, so nothing but the state is needed
+    # without undo and log nothing else shares the objects, so commands need no copies of them
     with closing(state.inference.spool):
         for command in commands:
             command.check(state)
-            run(command, state)
+            command.apply(state)
         if len(stack) > 1:
             if isinstance(rules, str):
                 rules = default_rules(stack)
@@ -102,7 +102,6 @@ def _propagate(
         Cancelled: `cancel` returned True.
     """
     command.check(state)
-    state.unshare(command.object_ids)
     total = len(state.inference.stack)
     frame_count = 0
     done: set[int] = set()
