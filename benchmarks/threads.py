@@ -46,7 +46,8 @@ def measure() -> Figures:
 
     import segscope as ss
     from segscope.cli.bench_timings import clip
-    from segscope.models.build import build, quiet
+    from segscope.models.build import build
+    from segscope.models.checkpoint import quiet
     from segscope.models.model_cards import card
     from segscope.models.sam2 import Sam2Engine
 

@@ -18,7 +18,8 @@ def python(code: str) -> str:
 
 def test_import_is_quick_and_free_of_torch() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); import segscope; print(time.perf_counter() - start);"
+        "import sys, time; start = time.perf_counter(); import segscope;"
+        "print(time.perf_counter() - start);"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )
     seconds, loaded = python(code).splitlines()
@@ -31,7 +32,8 @@ def test_import_is_quick_and_free_of_torch() -> None:
 )
 def test_rooms_below_the_networks_are_free_of_torch(module: str) -> None:
     loaded = python(
-        f"import sys, segscope.{module}; print('torch' in sys.modules or 'transformers' in sys.modules)"
+        f"import sys, segscope.{module};"
+        "print('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert loaded.strip() == "False"
 
@@ -39,8 +41,8 @@ def test_rooms_below_the_networks_are_free_of_torch(module: str) -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from segscope.cli.app import main; main(['--help']);"
-        "heavy = {'torch', 'transformers', 'numpy', 'scipy', 'nibabel', 'pydicom', 'PIL'} & set(sys.modules);"
-        "print('heavy:', sorted(heavy))"
+        "heavy = {'torch', 'transformers', 'numpy', 'scipy', 'nibabel', 'pydicom', 'PIL'};"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
     assert python(code).splitlines()[-1] == "heavy: []"
 

@@ -1,4 +1,6 @@
-"""kill -9 at any moment of `segscope segment` leaves the old file or the new one, never a part of one."""
+"""kill -9 at any moment of `segscope segment` leaves the old file or the new one, never a part of
+one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ import segscope as ss
 SERVER = """
 import os, sys
 from segscope.cli.app import main
-import segscope.load, segscope.session, segscope.io, torch, nibabel, segscope.models.sam2, segscope.models.checkpoint
+import nibabel, torch
+import segscope.io, segscope.load, segscope.session
+import segscope.models.checkpoint, segscope.models.sam2
 from segscope.models.build import build
 build("sam2", "test")
 torch.set_num_threads(1)
@@ -40,9 +44,12 @@ class Server:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
-        )  # fmt: skip
+        )
         assert self._line() == "ready"
 
     def run(self, argv: list[str], kill_after_s: float | None = None) -> tuple[int, float]:

@@ -65,7 +65,8 @@ def test_a_setting_of_the_user_wins() -> None:
 
 def test_torch_that_was_imported_first_keeps_its_threads() -> None:
     code = (
-        "import torch; before = torch.get_num_threads(); import segscope; assert torch.get_num_threads() == before;"
+        "import torch; before = torch.get_num_threads();"
+        "import segscope; assert torch.get_num_threads() == before;"
         "assert (torch.ones(300, 300) @ torch.ones(300, 300)).sum() == 300**3"
     )
     assert environment_after(code)[0] == "PASSIVE"

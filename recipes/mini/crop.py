@@ -11,7 +11,7 @@ from torch import Tensor
 from segscope.inference.crop import Crop
 from segscope.models.engine import WindowRule
 from segscope.models.mini import MiniModel, normalise
-from segscope.models.mini_prompts import MiniPrompts
+from segscope.models.mini_layers import MiniPrompts
 
 SHARES = WindowRule().click_shares
 

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from train import upsample
 
 from segscope.models.mini import POINTERS, WIDTH, MiniModel, normalise
-from segscope.models.mini_prompts import MiniPrompts
+from segscope.models.mini_layers import MiniPrompts
 
 PARTS = (
     "memory_attention", "memory_encoder", "object_pointer_proj",

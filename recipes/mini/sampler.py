@@ -88,7 +88,7 @@ class Prepared:
 
 
 def source_weights(scenes: list[Scene], tables: list[Table]) -> NDArray[np.float64]:
-    """Probability of each scene: sources by the root of their objects (at most 4 a scene), capped."""
+    """Probability of each scene: sources by the root of their objects (at most 4 each), capped."""
     sources = sorted({s.source for s in scenes})
     counts = dict.fromkeys(sources, 0)
     for s, table in zip(scenes, tables, strict=True):

@@ -80,7 +80,7 @@ class Stream(IterableDataset):
 
 
 class Supply:
-    """Fills a ring: from `workers` processes in the background without end, or once, without any."""
+    """Fills a ring: endlessly from `workers` processes in the background, or once without any."""
 
     def __init__(self, ring: Ring, stream: Stream, workers: int, at_once: int = 32) -> None:
         self.ring = ring

@@ -36,7 +36,7 @@ from supply import Stream, Supply
 from torch import Generator, Tensor
 
 from segscope.models.mini import MiniModel, normalise
-from segscope.models.mini_prompts import MiniPrompts
+from segscope.models.mini_layers import MiniPrompts
 
 
 def upsample(logits: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -110,11 +111,10 @@ def key_frames(masks: Masks, prompts: Sequence[Prompt] = (), at_most: int = 12) 
 
 def _extent(masks: Masks) -> list[int]:
     """The frame with the largest area of objects, the first and the last one with any."""
-    areas: dict[int, int] = {}
+    areas: Counter[int] = Counter()
     for (frame, _), runs in sorted(masks.runs.items()):
-        area = int(runs[1::2].sum())
-        if area:
-            areas[frame] = areas.get(frame, 0) + area
+        areas[frame] += int(runs[1::2].sum())
+    areas = +areas  # without frames whose objects are empty
     if not areas:
         return []
     return [max(areas, key=lambda frame: areas[frame]), min(areas), max(areas)]

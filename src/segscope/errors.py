@@ -6,6 +6,15 @@ import difflib
 from collections.abc import Iterable
 
 
+def list_first(items: Iterable[object], count: int, separator: str = ", ") -> str:
+    """The first `count` items as text for a message, with "..." where there are more."""
+    texts = list(map(str, items))
+    text = separator.join(texts[:count])
+    if len(texts) > count:
+        text += " ..."
+    return text
+
+
 class SegscopeError(Exception):
     """Base of all errors that segscope raises on purpose, with the exit code of the commands."""
 

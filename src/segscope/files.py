@@ -1,4 +1,4 @@
-"""Writing files: atomic and on disk when a call returns, or not at all."""
+"""Files: written atomically and on disk when a call returns, or not at all; folders listed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segscope.errors import UsageError, WriteError
+
+
+def list_visible(folder: Path) -> list[Path]:
+    """Entries of a folder, sorted and without hidden ones."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Geometry:
     @classmethod
     def from_spacing(cls, spacing_zyx_mm: tuple[float, float, float]) -> Geometry:
         """Axis-aligned geometry with its origin at the first voxel."""
-        z, y, x = (float(value) for value in spacing_zyx_mm)
+        z, y, x = map(float, spacing_zyx_mm)
         return cls(np.diag([x, y, z, 1.0]))
 
     @property

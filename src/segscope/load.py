@@ -129,8 +129,7 @@ def _load_network(
     name_or_path: str | Path, device: torch.device, dtype: torch.dtype, input_size: int | None
 ) -> Engine:
     """A network that is not an adaptation, by the name of its card or the path of its weights."""
-    from segscope.models.build import align, quiet
-    from segscope.models.checkpoint import network, read
+    from segscope.models.checkpoint import network, quiet, read
 
     with quiet():
         if isinstance(name_or_path, Path):
@@ -140,8 +139,6 @@ def _load_network(
             side = input_size or entry.input_size
             checkpoint = read(_find_weights(entry), input_size=side, name=entry.name)
         model = network(checkpoint).requires_grad_(False)
-    if device.type == "cpu":
-        align(model)
     make = _engine_class(checkpoint.card.family)
     return make(
         model, checkpoint.card, device=device, dtype=dtype, weights_hash=checkpoint.weights_hash
@@ -192,7 +189,7 @@ def _engine_class(family: str) -> Callable[..., Engine]:
 
         return SamEngine
     if family == "mini":
-        from segscope.models.mini_engine import MiniEngine
+        from segscope.models.mini import MiniEngine
 
         return MiniEngine
     from segscope.models.sam2 import Sam2Engine

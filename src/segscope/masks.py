@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import UsageError
 from segscope.geometry import Geometry
 
@@ -101,7 +102,7 @@ class Masks:
     @classmethod
     def from_labels(
         cls,
-        labels: NDArray[Any],
+        labels: Pixels,
         *,
         names: Mapping[int, str] | None = None,
         geometry: Geometry | None = None,
@@ -208,7 +209,7 @@ class Masks:
         return Geometry(affine)
 
 
-def _check_labels(labels: NDArray[Any]) -> None:
+def _check_labels(labels: Pixels) -> None:
     if labels.ndim != 3:
         raise UsageError(f"labels must be (frame, row, column), got shape {labels.shape}")
     if labels.dtype.kind == "f" and not _is_whole(labels):
@@ -221,5 +222,5 @@ def _check_labels(labels: NDArray[Any]) -> None:
         )
 
 
-def _is_whole(values: NDArray[Any]) -> bool:
+def _is_whole(values: Pixels) -> bool:
     return bool(np.isfinite(values).all()) and np.array_equal(values, np.round(values))

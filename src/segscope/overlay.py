@@ -6,12 +6,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from segscope.arrays import Pixels
 from segscope.masks import Masks
 from segscope.prompts import Box, MaskPrompt, Point, Prompt, Scribble
 
@@ -55,7 +55,7 @@ def chosen_colour(masks: Masks, object_id: int) -> Colour:
 
 def overlay(
     rgb: Rgb,
-    masks: NDArray[Any] | Mapping[int, NDArray[np.bool_]],
+    masks: Pixels | Mapping[int, NDArray[np.bool_]],
     prompts: Iterable[Prompt] = (),
     names: Mapping[int, str] | None = None,
     *,
@@ -168,7 +168,7 @@ def _sign_colour(positive: bool) -> Colour:
     return NEGATIVE
 
 
-def _split(labels: NDArray[Any]) -> dict[int, NDArray[np.bool_]]:
+def _split(labels: Pixels) -> dict[int, NDArray[np.bool_]]:
     return {int(value): labels == value for value in np.unique(labels) if value > 0}
 
 

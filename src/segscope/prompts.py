@@ -116,7 +116,7 @@ class Scribble:
         if not xy:
             raise PromptError("a scribble must have at least one point")
         _check_finite((value for pair in xy for value in pair), "a scribble")
-        if not (math.isfinite(self.width) and self.width > 0):
+        if not 0 < self.width < math.inf:
             raise PromptError(
                 f"the width of a scribble must be a positive number of pixels, got {self.width}"
             )

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import UsageError
 from segscope.geometry import Geometry
 
@@ -29,11 +30,11 @@ class FrameSource(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> PixelType: ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
+    def __getitem__(self, index: int, /) -> Pixels: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class Stack:
     @classmethod
     def from_array(
         cls,
-        array: NDArray[Any],
+        array: Pixels,
         *,
         spacing_zyx_mm: tuple[float, float, float] | None = None,
         affine: NDArray[np.float64] | None = None,
@@ -124,7 +125,7 @@ class Stack:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> NDArray[Any]:
+    def __getitem__(self, index: int) -> Pixels:
         """Raw frame `index` as (row, column[, channel])."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of a stack with frames 0 to {len(self) - 1}")
@@ -165,7 +166,7 @@ class Stack:
         return replace(self, source=np.moveaxis(whole, axis, 0), geometry=geometry, axis=axis)
 
 
-def _has_channels(array: NDArray[Any]) -> bool:
+def _has_channels(array: Pixels) -> bool:
     """Whether the last axis of an array of unknown layout probably holds channels."""
     if array.ndim == 3:
         return array.dtype == np.uint8 and array.shape[-1] in (3, 4)
@@ -181,7 +182,7 @@ def _geometry(
         return Geometry(affine)
     if spacing_zyx_mm is None:
         return None
-    if not all(np.isfinite(value) and value > 0 for value in spacing_zyx_mm):
+    if not all(0 < value < np.inf for value in spacing_zyx_mm):
         raise UsageError(
             f"spacing_zyx_mm must be three positive numbers of millimetres, got {spacing_zyx_mm}"
         )

@@ -5,16 +5,21 @@ import pytest
 import torch
 from support.engines import make_engine
 
+from segscope.inference.constants import CLICKS_PER_SCRIBBLE, GIVEN
 from segscope.inference.crop import Crop
 from segscope.inference.prompted_masks import (
     GATE_NOTE,
     MaskCandidate,
     PromptedFrame,
+    combine_prompts,
     decode_prompts,
+    decoder_prompt,
     ellipse_logits,
+    mask_logits,
     rank_candidates,
 )
 from segscope.models.engine import DecoderPrompt, Engine, Features, WindowRule
+from segscope.prompts import Box, MaskPrompt, Point, Scribble
 
 SIZE_HW = (72, 96)
 BOX = DecoderPrompt(np.zeros((0, 2)), np.zeros(0, bool), (20.0, 16.0, 60.0, 50.0))
@@ -112,3 +117,52 @@ def test_a_mask_that_its_window_cuts_comes_after_one_that_lies_inside() -> None:
         candidate((10, 10, 54, 54), whole, 0.8),
     )
     assert [item.crop for item in rank_candidates([cut, inside], (64, 64))] == [whole, quarter]
+
+
+MASK = np.zeros((20, 30), bool)
+MASK[5:9, 6:12] = True
+
+
+def test_training_reads_prompts_as_prediction_does() -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[5:9, 6:12] = True
+    talks = (
+        [Box((1, 2, 9, 12)), Point(4.5, 5.5), Point(8.5, 2.5, positive=False)],
+        [Scribble(((2.0, 3.0), (9.0, 9.0))), Box((0, 0, 5, 5)), Box((1, 1, 6, 6))],
+        [Box((1, 2, 9, 12)), MaskPrompt(mask, refine=True), Point(4.5, 5.5)],
+    )
+    for prompts in talks:
+        ours, theirs = decoder_prompt(prompts), combine_prompts(prompts)
+        assert np.array_equal(ours.points, theirs.decoder_prompt.points)
+        assert np.array_equal(ours.positive, theirs.decoder_prompt.positive)
+        assert ours.box == theirs.decoder_prompt.box
+        assert (ours.previous is None) == (theirs.start is None)
+        if ours.previous is not None and theirs.start is not None:
+            assert np.array_equal(ours.previous.numpy(), theirs.start.numpy())
+
+
+def test_the_latest_box_counts_and_a_scribble_becomes_clicks() -> None:
+    stroke = Scribble(((2.0, 3.0), (9.0, 9.0)))
+    combined = combine_prompts([Box((0, 0, 5, 5)), stroke, Box((1, 1, 6, 6))])
+    assert combined.decoder_prompt.box == (1, 1, 6, 6)
+    assert len(combined.decoder_prompt.points) == CLICKS_PER_SCRIBBLE
+
+
+def test_a_mask_alone_is_the_answer_and_one_with_clicks_is_refined() -> None:
+    alone = combine_prompts([Box((0, 0, 5, 5)), MaskPrompt(MASK, score=0.5)])
+    assert alone.exact_mask is not None
+    assert np.array_equal(alone.exact_mask, MASK)
+    assert alone.score == 0.5
+    assert alone.decoder_prompt.clicks == 0
+    refined = combine_prompts([MaskPrompt(MASK), Point(3, 3)])
+    assert refined.exact_mask is None
+    assert refined.start is not None
+
+
+def test_a_decoder_takes_a_mask_alone_as_previous_logits() -> None:
+    logits = decoder_prompt([MaskPrompt(MASK)]).previous
+    assert logits is not None
+    assert torch.equal(logits, mask_logits(MASK))
+    assert set(logits.unique().tolist()) == {-GIVEN, GIVEN}
+    earlier = torch.zeros(4, 4)
+    assert decoder_prompt([MaskPrompt(MASK)], earlier).previous is earlier

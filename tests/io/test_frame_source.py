@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segscope.io.frame_source import LazyFrames, Pixels
+from segscope.arrays import Pixels
+from segscope.io.frame_source import LazyFrames
 from segscope.stack import Stack
 
 

@@ -22,7 +22,7 @@ VECTORS = {1: (1.0, 0.0), 2: (0.0, 1.0), 3: (0.8, 0.6), 4: (0.6, 0.8)}
 def entries(
     vectors: dict[int, tuple[float, ...]], iou: float = 0.9, now: tuple[float, ...] = ()
 ) -> list[Past]:
-    """Frames whose memories are vectors, by distance; `now` is what the current frame looks like."""
+    """Frames whose memories are vectors, by distance; `now` is that of the current frame."""
 
     def cosine(a: tuple[float, ...], b: tuple[float, ...]) -> float:
         return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))

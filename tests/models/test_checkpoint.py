@@ -14,9 +14,8 @@ from segscope.errors import CheckpointError, UnknownName, WriteError
 from segscope.models import weight_files
 from segscope.models.build import TEST_SIZE, build, fill
 from segscope.models.checkpoint import network, read, save
-from segscope.models.key_renaming import rename
 from segscope.models.model_cards import card
-from segscope.models.recognise import recognise
+from segscope.models.recognise import recognise, rename
 
 FAMILIES = ("sam", "sam2", "edgetam")
 TABLES = (
@@ -35,8 +34,7 @@ def write(path: Path, content: object, **options: object) -> Path:
     return path
 
 
-# --- building
-# -------------------------------------------------------------------------------------------------------
+# --- building ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "sam3"])
@@ -329,7 +327,10 @@ def test_every_misfit_is_listed(official, tmp_path: Path) -> None:
     del state["no_mem_embed"]
     state["surplus"] = torch.zeros(1)
     state["no_obj_ptr"] = torch.zeros(1, 7)
-    message = r"1 missing \(no_memory_embedding\); 1 not known \(surplus\); 1 of another shape \(no_object_pointer \(1, 7\)"
+    message = (
+        r"1 missing \(no_memory_embedding\); 1 not known \(surplus\); "
+        r"1 of another shape \(no_object_pointer \(1, 7\)"
+    )
     with pytest.raises(CheckpointError, match=message):
         read(write(tmp_path / "a.pt", state), input_size=128)
 

@@ -86,7 +86,7 @@ def test_a_card_without_a_place_cannot_be_fetched() -> None:
 
 
 def said(kind: type[Exception], text: str) -> Exception:
-    """An error of the hub's library, without the answer of a server that it is usually made from."""
+    """An error of the hub's library, without the server's answer that it usually holds."""
     error = kind.__new__(kind)
     Exception.__init__(error, text)
     return error

@@ -70,7 +70,8 @@ def test_a_converted_file_gives_the_same_bits(
             load(path, device="cpu", input_size=128) for path in (files[family], converted)
         )
     for engine in (one, other):
-        # the file puts tensors at any address, and products of a matrix with a vector depend on it in the last bits
+        # the file puts tensors at any address, and products of a matrix with a vector depend on it
+        # in the last bits
         assert all(item.data_ptr() % 64 == 0 for item in engine.model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(answers(one), answers(other), strict=True))
 

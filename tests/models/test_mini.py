@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from segscope.models.mini import GATE_IOU, WIDTH, build_mini, normalise
-from segscope.models.mini_prompts import MiniPrompts
+from segscope.models.mini_layers import MiniPrompts
 
 
 @pytest.fixture(scope="module")

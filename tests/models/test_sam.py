@@ -1,8 +1,8 @@
 """SAM and MedSAM against stored outputs of the released code.
 
-`data/released.npz` was made once with the released segment-anything 1.0 (and, for RepViT, timm 1.0.31) at the sizes of
-the test networks, on the weights that conftest.py draws from names; MedSAM's figures follow its inference script, with
-scikit-image's `resize`.
+`data/released.npz` was made once with the released segment-anything 1.0 (and, for RepViT, timm
+1.0.31) at the sizes of the test networks, on the weights that conftest.py draws from names;
+MedSAM's figures follow its inference script, with scikit-image's `resize`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 from segscope.errors import UsageError
 from segscope.models.build import build, fill
 from segscope.models.engine import NO_PROMPT, Decoded, DecoderPrompt
-from segscope.models.key_renaming import rename
 from segscope.models.model_cards import card
+from segscope.models.recognise import rename
 from segscope.models.sam import SamEngine, stretch
 
 STORED = np.load(Path(__file__).parent / "data" / "released.npz")

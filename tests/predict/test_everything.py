@@ -87,8 +87,8 @@ def test_windows_become_finer_while_they_show_more(side: int, spacing: int, crop
         if side < max(view.size_hw) / 8 - 1e-9 and max(view.size_hw) > 400 / crops * 4 / 3 + 1:
             return []
         inside = [(x, y) for x, y in squares if view.holds((x, y, x + side, y + side))]
-        return [Instance(encode_runs(np.zeros((1, 1), bool)), (x, y, x + side, y + side), side**2, 0.8, False)
-                for x, y in inside]  # fmt: skip
+        runs = encode_runs(np.zeros((1, 1), bool))
+        return [Instance(runs, (x, y, x + side, y + side), side**2, 0.8, False) for x, y in inside]
 
     reported: list[tuple[int, int]] = []
     grid = Grid(crops=2, finer=1.6, least_window=30)

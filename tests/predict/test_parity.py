@@ -1,4 +1,6 @@
-"""Equality with the released SAM 2 code, on stored reference outputs with the same synthetic weights."""
+"""Equality with the released SAM 2 code, on stored reference outputs with the same synthetic
+weights.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def reference() -> Any:
 
 @pytest.fixture(scope="module")
 def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Engine]:
-    """Engines of the official checkpoint format, with the presence head's bias moved by a number."""
+    """Engines of the official checkpoint format, with the presence head's bias shifted."""
     parity = parity_folder()
     sys.path.insert(0, str(parity))
     try:
@@ -55,7 +57,9 @@ def engine(make_engine: Callable[[float], Engine]) -> Engine:
 def compare(
     work: Interaction, reference: Any, prefix: str, objects: dict[str, int] | None = None
 ) -> int:
-    """Compare low-resolution logits and presence scores of all frames that the reference holds; how many there were."""
+    """Compare low-resolution logits and presence scores of all frames that the reference holds; how
+    many there were.
+    """
     compared = 0
     for frame in range(len(work.stack)):
         for suffix, object_id in (objects or {"": 1}).items():

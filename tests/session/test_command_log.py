@@ -17,9 +17,10 @@ import pytest
 
 from segscope.errors import PromptError, ReadError, UsageError
 from segscope.masks import Masks
-from segscope.models.engine import Engine
+from segscope.models.engine import Engine, engine_identity
 from segscope.prompts import Box, Point
 from segscope.session import Interaction, undo
+from segscope.session.command_log import check_stack, engine_difference, stack_identity
 from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
@@ -203,3 +204,22 @@ class TestLog:
             with Interaction.resume(log, clip, sam2) as again:
                 assert len(again.log) == len(whole) - 1
                 again.add(DISC)
+
+
+def test_another_pixel_shape_or_type_is_another_image(clip: Stack) -> None:
+    pixels = np.stack([clip[index] for index in range(8)])
+    changed = pixels.copy()
+    changed[4, 0, 0] += 1
+    identity = stack_identity(clip)
+    check_stack(identity, clip, Path("log.jsonl"))
+    for other in (changed, pixels[:7], pixels.astype(np.int16)):
+        times = np.arange(len(other))
+        with pytest.raises(UsageError, match=r"log\.jsonl belongs to another image"):
+            check_stack(identity, Stack.from_array(other, times_s=times), Path("log.jsonl"))
+
+
+def test_a_difference_names_what_differs(sam2: Engine) -> None:
+    identity = engine_identity(sam2)
+    assert engine_difference(identity, sam2) == ""
+    assert "weights 'older'" in engine_difference({**identity, "weights": "older"}, sam2)
+    assert "model 'sam'" in engine_difference({**identity, "model": "sam"}, sam2)

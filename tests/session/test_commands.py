@@ -26,12 +26,14 @@ from segscope.session.commands import (
     Confirm,
     Describe,
     Propagate,
+    Redo,
     Remove,
     Rename,
     Replace,
+    SessionCommand,
+    Undo,
     entry_from_json,
 )
-from segscope.session.log_entry import Redo, SessionCommand, Undo
 from segscope.stack import Stack
 from segscope.wire import prompt_to_json
 

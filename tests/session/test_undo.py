@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,16 @@ def test_undo_goes_back_past_the_checkpoints_that_are_stored(
         for masks in reversed(states[:-1]):
             assert work.undo()
             assert same(work.masks(), masks)
+
+
+def test_it_holds_versions_prompts_and_commands(sam2: Engine, clip: Stack) -> None:
+    with Interaction(clip, sam2) as work:
+        work.add(Box((10, 20, 30, 40)))
+        work.rename(1, "disc")
+        record = work.record()
+    assert record["engine"]["model"] == sam2.card.name
+    (entry,) = record["prompts"]["objects"]
+    assert (entry["label"], entry["prompts"][0]["type"]) == ("disc", "box")
+    assert record["commands"] == [{"do": "rename", "object_id": 1, "name": "disc"}]
+    assert "earlier_engines" not in record
+    json.dumps(record)

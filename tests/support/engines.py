@@ -9,8 +9,7 @@ import torch
 
 from segscope.models.build import build
 from segscope.models.engine import Engine
-from segscope.models.mini import build_mini
-from segscope.models.mini_engine import MiniEngine
+from segscope.models.mini import MiniEngine, build_mini
 from segscope.models.model_cards import Card
 from segscope.models.sam import SamEngine
 from segscope.models.sam2 import Sam2Engine

@@ -22,8 +22,8 @@ FACTOR = 3.0
 few thousand values."""
 
 FLOOR = 8.0
-"""Rounding steps of float32, at the largest value, that are always allowed: a reference may be exact
-by chance."""
+"""Rounding steps of float32, at the largest value, that are always allowed: a reference may be
+exact by chance."""
 
 STEPS = 64.0
 """Rounding steps of float32, at the largest value, by which two runs of one network may differ.

@@ -19,7 +19,7 @@ pixels[((z - 12) / 8) ** 2 + ((y - 70) / 26) ** 2 + ((x - 110 - lean) / 34) ** 2
     250  # an organ, off the middle
 )
 write_series(
-    Path(sys.argv[1]), along(2.0 * normal_of(oblique()), SHAPE[0]), oblique(), pixels=pixels.astype(np.int16),
-    SeriesDescription="oblique liver", StudyDescription="abdomen", RescaleSlope=1, RescaleIntercept=0,
-    WindowCenter=100, WindowWidth=600,
+    Path(sys.argv[1]), along(2.0 * normal_of(oblique()), SHAPE[0]), oblique(),
+    pixels=pixels.astype(np.int16), SeriesDescription="oblique liver", StudyDescription="abdomen",
+    RescaleSlope=1, RescaleIntercept=0, WindowCenter=100, WindowWidth=600,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from segscope.adapt.method import Method
-from segscope.errors import UnknownName
+from segscope.errors import UnknownName, UsageError
 
 SomeMethod = TypeVar("SomeMethod", bound=Method)
 Presets = Mapping[str, Mapping[str, object]]
@@ -38,6 +38,33 @@ def apply_settings(
         if getattr(method, name) == defaults[name]
     }
     return dataclasses.replace(method, **{**untouched, **changes})
+
+
+def check_members(
+    method: Method,
+    name: str,
+    allowed: Iterable[str],
+    *,
+    may_be_empty: bool = False,
+    nothing: str = "none",
+) -> None:
+    """Refuse a setting that lists anything but allowed words, or none of them.
+
+    Args:
+        method: has the setting.
+        name: of the setting.
+        allowed: words that it may list.
+        may_be_empty: whether it may list none.
+        nothing: an empty list in the message.
+
+    Raises:
+        UsageError: the message lists the words.
+    """
+    chosen = getattr(method, name)
+    if set(chosen) - set(allowed) or not (chosen or may_be_empty):
+        raise UsageError(
+            f"{name} must be of {', '.join(allowed)}, got {', '.join(chosen) or nothing}"
+        )
 
 
 def check_words(method: Method, **allowed: Iterable[str]) -> None:

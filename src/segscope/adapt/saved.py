@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +25,7 @@ from segscope.adapt import METHODS
 from segscope.adapt.method import Adapted, Method
 from segscope.adapt.networks.no_base import MissingBase
 from segscope.adapt.networks.parameter_groups import network
-from segscope.errors import CheckpointError, SegscopeError, UsageError
+from segscope.errors import CheckpointError, SegscopeError, UsageError, list_first
 from segscope.files import atomic
 from segscope.models.checkpoint import Checkpoint
 from segscope.models.engine import Engine
@@ -310,24 +310,17 @@ def _compare_shapes(expected: Mapping[str, Tensor], actual: Mapping[str, Tensor]
         "of another shape": {name for name in both if expected[name].shape != actual[name].shape},
     }
     return [
-        f"{len(names)} {what} ({_shorten(names)})" for what, names in differences.items() if names
+        f"{len(names)} {what} ({list_first(sorted(names), 3)})"
+        for what, names in differences.items()
+        if names
     ]
-
-
-def _shorten(names: Iterable[str]) -> str:
-    """The first three names."""
-    ordered = sorted(names)
-    text = ", ".join(ordered[:3])
-    if len(ordered) > 3:
-        text += " ..."
-    return text
 
 
 def name_result(adapted: Adapted, record: AdaptationRecord) -> Engine | Segmenter:
     """The result with a name and hash of its own, and the data sets that it was trained on."""
     model = adapted.model
     base = adapted.engine.card
-    sets = tuple(str(name) for name in record.data.get("sets", ()))
+    sets = tuple(map(str, record.data.get("sets", ())))
     parts = (
         adapted.engine.weights_hash,
         record.method.name,

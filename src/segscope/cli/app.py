@@ -14,7 +14,7 @@ import typer
 import typer.core
 
 from segscope.cli import COMMANDS, CliCommand, console
-from segscope.cli.prompt_options import OrderedCommand
+from segscope.cli.options import OrderedCommand
 from segscope.errors import SegscopeError
 
 INTERRUPTED = 130

@@ -141,7 +141,7 @@ def measure_transformers(frames: int, rounds: int, *, quiet: bool) -> Transforme
     """Track with two equal networks in turn, so that other load on the machine affects both."""
     from segscope.cli import bench_timings
     from segscope.models.build import build
-    from segscope.models.build import quiet as quiet_build
+    from segscope.models.checkpoint import quiet as quiet_build
     from segscope.models.model_cards import card
     from segscope.models.sam2 import Sam2Engine
 

@@ -182,8 +182,7 @@ def _detect_method(source: Path) -> str | None:
 
 
 def _convert_network(source: Path, target: Path, options: ConversionOptions, as_json: bool) -> None:
-    from segscope.models.build import quiet
-    from segscope.models.checkpoint import read, save
+    from segscope.models.checkpoint import quiet, read, save
 
     with quiet():
         network = read(source, input_size=options.input_size, name=options.card)

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segscope.cli import console
-from segscope.cli.options import EngineOptions, InputOptions, JsonOption, expand_options
-from segscope.cli.prompt_options import KEY, PromptOptions, PromptSet
+from segscope.cli.options import (
+    KEY,
+    EngineOptions,
+    InputOptions,
+    JsonOption,
+    PromptOptions,
+    PromptSet,
+    expand_options,
+)
 from segscope.cli.segment_output import (
     Clock,
     Outputs,
@@ -198,7 +205,7 @@ class Segment:
 
     def _read(self) -> Stack:
         from segscope import io
-        from segscope.render import choose
+        from segscope.window import choose_window
 
         select = self.selection
         stack = io.read(
@@ -206,7 +213,8 @@ class Segment:
         )
         stack = stack.along(self.tracking.axis)
         if select.window is not None:
-            choose(stack, select.window)  # reports an invalid window before a model is loaded
+            # reports an invalid window before a model is loaded
+            choose_window(stack, select.window)
         return stack
 
     def _prompts_for(self, stack: Stack) -> PromptSet:

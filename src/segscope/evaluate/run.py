@@ -28,8 +28,7 @@ from segscope.evaluate.results_log import ResultsLog, Row
 from segscope.evaluate.summary import Summary, summarise
 from segscope.files import atomic
 from segscope.io.datasets.dataset import Case, DataSet
-from segscope.models.engine import Engine
-from segscope.models.identity import engine_identity
+from segscope.models.engine import Engine, engine_identity
 from segscope.models.segmenter import Segmenter
 
 Load = Callable[[str], Engine | Segmenter]

@@ -1,20 +1,26 @@
-"""Crop: the part of a frame that the network is shown, the whole frame or a window of it."""
+"""Crop: the part of a frame that the network is shown, the whole frame or a window of it; and the
+cache of encoded crops.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.inference.constants import OUTSIDE
-from segscope.models.engine import DecoderPrompt
+from segscope.models.engine import DecoderPrompt, Engine, Features
 
 LEAST_SIDE = 16  # pixels; smaller windows show the network too little
+LEAST_ENTRIES = 4  # stay in the cache, however large they are
 
 Xyxy = tuple[float, float, float, float]
 
@@ -156,3 +162,79 @@ def _interval(middle: float, length: float, limit: int) -> tuple[int, int]:
     whole = min(math.ceil(length), limit)
     start = int(min(max(round(middle - whole / 2), 0), limit - whole))
     return start, start + whole
+
+
+class RenderedFrames(Protocol):
+    """Frames as the network sees them: (row, column, 3) uint8 each."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]: ...
+
+
+class EncodedFrames:
+    """Features of the latest frames and crops, up to a number of bytes.
+
+    Attributes:
+        engine: encodes.
+        frames: what is encoded.
+        video: whether the family's resampling for videos is used.
+        encoded: how often a frame was encoded so far.
+        held_bytes: memory that the cache takes.
+    """
+
+    def __init__(
+        self, engine: Engine, frames: RenderedFrames, *, video: bool, limit_bytes: int = 64 * 2**20
+    ) -> None:
+        self.engine = engine
+        self.frames = frames
+        self.video = video
+        self.encoded = 0
+        self._depth = min(engine.chunk_depth, len(frames))
+        self._limit = limit_bytes
+        self.held_bytes = 0
+        self._cache: OrderedDict[tuple[int, Crop], Features] = OrderedDict()
+
+    def get(self, frame: int, crop: Crop) -> Features:
+        """Features of one crop of one frame, computed at most once while they are in the cache."""
+        key = (frame, crop)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        for number, features in self._encode(frame, crop):
+            replaced = self._cache.pop((number, crop), None)
+            if replaced is not None:
+                self.held_bytes -= replaced.bytes
+            self._cache[number, crop] = features
+            self.held_bytes += features.bytes
+            self.encoded += 1
+        self._cache.move_to_end(key)
+        features = self._cache[key]
+        while self.held_bytes > self._limit and len(self._cache) > max(LEAST_ENTRIES, self._depth):
+            _, oldest = self._cache.popitem(last=False)
+            self.held_bytes -= oldest.bytes
+        return features
+
+    @torch.inference_mode()
+    def _encode(self, frame: int, crop: Crop) -> list[tuple[int, Features]]:
+        """Features of a frame; of all slices of its chunk with an engine that encodes chunks."""
+        if self._depth == 1:
+            return [(frame, self.engine.encode(self._cut(frame, crop), video=self.video))]
+        chunk = chunk_of(frame, len(self.frames), self._depth)
+        encoded = self.engine.encode_together([self._cut(number, crop) for number in chunk])
+        # the last chunk of a stack reaches back to be whole; the slices that it borrows belong to
+        # the chunk before
+        first = frame // self._depth * self._depth
+        return [pair for pair in zip(chunk, encoded, strict=True) if pair[0] >= first]
+
+    def _cut(self, frame: int, crop: Crop) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(crop.cut(self.frames[frame]))
+
+
+def chunk_of(frame: int, length: int, depth: int) -> range:
+    """The slices that pass the encoder together with one: the stack in chunks, the last one shifted
+    to be whole.
+    """
+    depth = min(depth, length)
+    start = min(frame // depth * depth, length - depth)
+    return range(start, start + depth)

@@ -15,9 +15,10 @@ from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io.base import ReadOptions
-from segscope.io.frame_source import LazyFrames, Pixels, PixelType
+from segscope.io.frame_source import LazyFrames
 
 MAX_MEMORY_BYTES = 512 * 2**20
 """Inflated data up to this many bytes stay in memory; more go to an unnamed temporary file."""

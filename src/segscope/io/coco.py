@@ -99,7 +99,7 @@ def _parse_number(text: str, position: int) -> tuple[int, int]:
 
 def mask_to_rle(mask: NDArray[np.bool_]) -> dict[str, Json]:
     """COCO's compressed run lengths of a mask (row, column): down the columns, background first."""
-    counts = [int(run) for run in encode_runs(np.ascontiguousarray(mask.T))]
+    counts = list(map(int, encode_runs(np.ascontiguousarray(mask.T))))
     return {"size": [int(mask.shape[0]), int(mask.shape[1])], "counts": compress_counts(counts)}
 
 
@@ -108,7 +108,7 @@ def mask_to_rings(mask: NDArray[np.bool_]) -> list[list[float]] | None:
     first pixel; None when a part has a hole, which COCO's polygons cannot express.
     """
     borders = trace_borders(mask)
-    if any(is_hole(border) for border in borders):
+    if any(map(is_hole, borders)):
         return None
     return [to_corner_origin(border).ravel().tolist() for border in borders]
 
@@ -120,7 +120,7 @@ def decode_segmentation(segmentation: Json, size_hw: tuple[int, int]) -> NDArray
         ValueError: damaged, or of another size.
     """
     if isinstance(segmentation, list):
-        return fill_union([_points_of(ring) for ring in segmentation], size_hw)
+        return fill_union(list(map(_points_of, segmentation)), size_hw)
     if not isinstance(segmentation, Mapping) or list(segmentation.get("size", [])) != list(size_hw):
         raise ValueError(
             f"a segmentation must have the size {size_hw} of its image, "
@@ -130,7 +130,7 @@ def decode_segmentation(segmentation: Json, size_hw: tuple[int, int]) -> NDArray
     if isinstance(counts, str):
         counts = expand_counts(counts)
     else:
-        counts = [int(count) for count in counts]
+        counts = list(map(int, counts))
     rows, columns = size_hw
     if min(counts, default=0) < 0 or sum(counts) != rows * columns:
         raise ValueError(f"the run lengths cover {sum(counts)} pixels of {rows * columns}")

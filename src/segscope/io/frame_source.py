@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-Pixels = NDArray[Any]
-"""Pixels or voxels of any numeric type."""
-PixelType = np.dtype[Any]
-"""The type of such pixels."""
+from segscope.arrays import Pixels, PixelType
 
 
 class LazyFrames(ABC):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.io.base import FileFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import check_file, reading, refuse_options
-from segscope.io.frame_source import Pixels
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,

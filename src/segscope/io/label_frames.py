@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.frame_source import Pixels, PixelType
 from segscope.masks import Masks, Runs
 from segscope.stack import Stack
 

@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 
+from segscope.arrays import PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
@@ -29,7 +30,6 @@ from segscope.io.byte_sources import (
     refuse_options,
     resolve_data_file,
 )
-from segscope.io.frame_source import PixelType
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,
@@ -83,7 +83,7 @@ class _Header:
         """The numbers of the first of these fields that is there."""
         for name in names:
             if name in self.fields:
-                return [float(value) for value in self.fields[name].split()]
+                return list(map(float, self.fields[name].split()))
         return []
 
 
@@ -111,7 +111,7 @@ def _read_header(path: Path) -> _Header:
 
 def _read_stack(path: Path, header: _Header, options: ReadOptions) -> Stack:
     fields = header.fields
-    sizes = [int(value) for value in fields["dimsize"].split()]
+    sizes = list(map(int, fields["dimsize"].split()))
     if len(sizes) != int(fields["ndims"]) or not 2 <= len(sizes) <= 4 or min(sizes) < 1:
         raise ReadError(
             f"{path} declares the sizes {sizes} in {fields['ndims']} dimensions; "

@@ -9,7 +9,7 @@ import gzip
 import io
 import struct
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,11 +105,11 @@ def _read_stack(path: Path, options: ReadOptions) -> Stack:
     return Stack(frames, kind, None, geometry, None, path, meta=meta)
 
 
-def _meta_of(header: Header, notes: list[str]) -> dict[str, Any]:
-    meta: dict[str, Any] = {"source_header": header}
+def _meta_of(header: Header, notes: list[str]) -> dict[str, object]:
+    meta: dict[str, object] = {"source_header": header}
     low = float(header["cal_min"])
     high = float(header["cal_max"])
-    if np.isfinite([low, high]).all() and high > low:
+    if -np.inf < low < high < np.inf:
         meta["window"] = (low, high)
     if notes:
         meta["notes"] = tuple(notes)
@@ -146,7 +146,7 @@ def _open_data(path: Path, header: Header, total: int, *, single: bool) -> ByteS
     size = check_file(path)
     offset = float(header["vox_offset"])
     smallest_offset = int(header["sizeof_hdr"]) if single else 0
-    if not np.isfinite(offset) or not smallest_offset <= offset < 2**31:
+    if not smallest_offset <= offset < 2**31:
         raise ReadError(
             f"{path} places its data at byte {offset}; expected at least {smallest_offset}. "
             "The header is damaged."
@@ -244,7 +244,7 @@ def _new_header(masks: Masks, source_header: Header | None) -> Header:
 
 
 def _copy_grid(header: Header, source_header: Header, masks: Masks) -> None:
-    lengths = [int(length) for length in source_header["dim"][1 : int(source_header["dim"][0]) + 1]]
+    lengths = list(map(int, source_header["dim"][1 : int(source_header["dim"][0]) + 1]))
     if np.prod(lengths) == np.prod(masks.shape_zyx):
         header.set_data_shape(lengths)  # an image keeps its two axes, a clip its four
     for name in _GEOMETRY_FIELDS:
@@ -266,7 +266,7 @@ def _set_affine(header: Header, affine: NDArray[np.float64]) -> None:
 def _is_grid_of(source_header: Header, masks: Masks, source: Stack | None) -> bool:
     """Whether the header of the source describes the grid of these masks."""
     axes = int(source_header["dim"][0])
-    lengths = [int(value) for value in source_header["dim"][1 : axes + 1]] + [1] * 7
+    lengths = list(map(int, source_header["dim"][1 : axes + 1])) + [1] * 7
     frames = lengths[2]
     if source is not None and source.kind == "video":
         frames = lengths[3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.geometry import Geometry
 from segscope.io.byte_sources import check_file
-from segscope.io.frame_source import PixelType
 
 Header = Any
 """nibabel's Nifti1Header or Nifti2Header, whose type hints do not cover its fields."""
@@ -74,7 +75,7 @@ def read_header(path: Path) -> Header:
 
 def read_lengths(path: Path, header: Header) -> tuple[int, int, int, int]:
     """(x, y, z, t); further axes must be 1 long."""
-    dim = [int(value) for value in header["dim"]]
+    dim = list(map(int, header["dim"]))
     axes = dim[0]
     declared = dim[1 : axes + 1]
     if not 1 <= axes <= 7 or min(declared) <= 0:
@@ -153,7 +154,7 @@ def _with_usable_lengths(header: Header, lengths: tuple[int, ...]) -> Header:
     if pixdim[0] not in (-1, 1):
         pixdim[0] = 1
     for axis in range(1, 4):
-        is_usable = np.isfinite(pixdim[axis]) and pixdim[axis] > 0
+        is_usable = 0 < pixdim[axis] < math.inf
         if lengths[axis - 1] == 1 and not is_usable:
             pixdim[axis] = 1  # one voxel: its extent is not used
     header["dim"][0] = max(3, int(header["dim"][0]))
@@ -165,7 +166,7 @@ def read_times(header: Header, count: int) -> NDArray[np.float64] | None:
     unit = _SECONDS.get(int(header["xyzt_units"]) & 56)
     step = float(header["pixdim"][4])
     first = float(header["toffset"])
-    if unit is None or not np.isfinite(step) or step <= 0:
+    if unit is None or not 0 < step < math.inf:
         return None
     if not np.isfinite(first):
         first = 0.0

@@ -15,6 +15,7 @@ from typing import IO
 
 import numpy as np
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import Geometry
@@ -26,7 +27,6 @@ from segscope.io.byte_sources import (
     reading,
     refuse_options,
 )
-from segscope.io.frame_source import Pixels, PixelType
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,
@@ -180,7 +180,7 @@ def _read_geometry(path: Path, archive: zipfile.ZipFile) -> Geometry | None:
         return Geometry(_load_member(path, archive, "affine"))
     if "spacing" not in names:
         return None
-    spacing = [float(value) for value in _load_member(path, archive, "spacing").ravel()]
+    spacing = list(map(float, _load_member(path, archive, "spacing").ravel()))
     is_usable = len(spacing) == 3 and np.isfinite(spacing).all() and min(spacing) > 0
     if not is_usable:
         raise ReadError(

@@ -63,7 +63,7 @@ def trace_parts(mask: NDArray[np.bool_]) -> list[Points]:
     borders = trace_borders(mask)
     outer = [border for border in borders if not is_hole(border)]
     holes_of: list[list[Points]] = [[] for _ in outer]
-    areas = [signed_area(border) for border in outer]
+    areas = list(map(signed_area, outer))
     for hole in filter(is_hole, borders):
         around = [number for number, border in enumerate(outer) if _encloses(border, hole)]
         innermost = min(around, key=lambda number: areas[number])

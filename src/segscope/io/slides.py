@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ class Slide(FileFormat):
         notes: tuple[str, ...] = ()
         if level:
             notes = (f"level {level} of {len(sizes)} is read, downsampled {downsample:.4g} times",)
-        meta: dict[str, Any] = {
+        meta: dict[str, object] = {
             "level": level,
             "level_sizes_hw": tuple(sizes),
             "downsample": downsample,

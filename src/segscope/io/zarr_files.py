@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from segscope._optional import require
+from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import FolderFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import choose_part, reading, refuse_options
-from segscope.io.frame_source import LazyFrames, Pixels
+from segscope.io.frame_source import LazyFrames
 from segscope.stack import Kind, Stack
 
 Json = Any
@@ -117,10 +118,9 @@ class ZarrImage:
 
     def length(self, name: str) -> int:
         """Length of an axis; 1 where the array does not have it."""
-        for axis, length in zip(self.axes, self.array.shape, strict=True):
-            if axis.name == name:
-                return int(length)
-        return 1
+        names = [axis.name for axis in self.axes]
+        lengths = dict(zip(names, self.array.shape, strict=True))
+        return int(lengths.get(name, 1))
 
 
 def _read_plain_array(path: Path, array: ZarrNode) -> ZarrImage:
@@ -129,7 +129,7 @@ def _read_plain_array(path: Path, array: ZarrNode) -> ZarrImage:
             f"{path} is a zarr array with {array.ndim} axes; "
             "without OME metadata only 2 or 3 axes can be read"
         )
-    return ZarrImage(array, [Axis(name) for name in "zyx"[-array.ndim :]])
+    return ZarrImage(array, list(map(Axis, "zyx"[-array.ndim :])))
 
 
 def _read_ome_image(path: Path, group: ZarrNode) -> ZarrImage:
@@ -162,7 +162,7 @@ def _read_axes(path: Path, image: Mapping[str, Json], count: int) -> list[Axis]:
         else:
             axes.append(Axis(str(entry["name"]), str(entry.get("unit", ""))))
     if not axes:
-        axes = [Axis(name) for name in "tczyx"[-count:]]
+        axes = list(map(Axis, "tczyx"[-count:]))
     names = [axis.name for axis in axes]
     is_distinct = len(set(names)) == len(names) == count
     if not is_distinct or not set(names) <= set("tczyx") or names[-2:] != ["y", "x"]:
@@ -177,7 +177,7 @@ def _apply_transforms(axes: Sequence[Axis], transforms: Iterable[Mapping[str, Js
     """Apply scales and translations, in their order, to the scale and shift of the axes."""
     for transform in transforms:
         kind = str(transform.get("type"))
-        values = [float(value) for value in transform.get(kind, [])]
+        values = list(map(float, transform.get(kind, [])))
         if len(values) != len(axes):
             continue
         for axis, value in zip(axes, values, strict=True):
@@ -255,7 +255,7 @@ def _make_stack(path: Path, image: ZarrImage, frames: ZarrFrames) -> Stack:
     geometry = _make_geometry(image)
     if geometry is None:
         notes = ("the file names no unit of length for its axes: millimetres are unknown",)
-    meta: dict[str, Any] = {"notes": notes}
+    meta: dict[str, object] = {"notes": notes}
     if frames.frame_axis == "z":
         kind: Kind = "image" if len(frames) == 1 else "volume"
         return Stack(frames, kind, "microscopy", geometry, None, path, meta=meta)
@@ -283,7 +283,7 @@ def _make_geometry(image: ZarrImage) -> Geometry | None:
         axis = image.axis(name)
         if axis is None:
             continue
-        if not (math.isfinite(axis.scale) and axis.scale > 0):
+        if not 0 < axis.scale < math.inf:
             return None
         affine[column, column] = axis.scale_mm
         affine[column, 3] = axis.shift_mm

@@ -30,6 +30,9 @@ class TensorStore:
 
     Args:
         cache_bytes: memory for the latest ones.
+
+    Attributes:
+        held_bytes: memory that the latest tensors take.
     """
 
     def __init__(self, cache_bytes: int = 24 * 2**20) -> None:
@@ -38,13 +41,8 @@ class TensorStore:
         weakref.finalize(self, self._file.close)
         self._end = 0
         self._cache_bytes = cache_bytes
-        self._cached_bytes = 0
+        self.held_bytes = 0
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory that the latest tensors take."""
-        return self._cached_bytes
 
     def put(self, tensor: Tensor) -> TensorHandle:
         """Append a tensor that is not empty.
@@ -87,10 +85,10 @@ class TensorStore:
 
     def _add_to_cache(self, handle: TensorHandle, tensor: Tensor) -> None:
         self._cache[handle.offset] = tensor
-        self._cached_bytes += tensor.numel() * tensor.element_size()
-        while self._cached_bytes > self._cache_bytes and len(self._cache) > 1:
+        self.held_bytes += tensor.numel() * tensor.element_size()
+        while self.held_bytes > self._cache_bytes and len(self._cache) > 1:
             _, oldest = self._cache.popitem(last=False)
-            self._cached_bytes -= oldest.numel() * oldest.element_size()
+            self.held_bytes -= oldest.numel() * oldest.element_size()
 
     def close(self) -> None:
         """Give the disk space back."""

@@ -19,11 +19,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import UnknownName, UsageError
 from segscope.metrics import boundary, overlap, saliency
 from segscope.metrics.overlap import Mask, as_masks
@@ -55,7 +55,7 @@ class Pair:
         spacing: mm along each axis, or None.
     """
 
-    map: NDArray[Any]
+    map: Pixels
     predicted: Mask
     truth: Mask
     spacing: tuple[float, ...] | None
@@ -136,7 +136,7 @@ def _volume(measure: Callable[[Pair], float], better: bool | None, low: float, t
 
 
 def _saliency(
-    measure: Callable[[NDArray[Any], Mask], float], text: str, source: str, higher: bool = True
+    measure: Callable[[Pixels, Mask], float], text: str, source: str, higher: bool = True
 ) -> Metric:
     """A measure of images; for volumes and videos, its mean over the frames with truth."""
 
@@ -283,8 +283,8 @@ def lookup(name: str) -> Metric:
 
 
 def score(
-    predicted: NDArray[Any],
-    truth: NDArray[Any],
+    predicted: Pixels,
+    truth: Pixels,
     spacing_zyx_mm: Sequence[float] | None = None,
     *,
     metrics: Sequence[str] = DEFAULT,
@@ -325,9 +325,7 @@ def _value(pair: Pair, metric: Metric) -> float:
     return metric.function(pair)
 
 
-def _pair(
-    predicted: NDArray[Any], truth: NDArray[Any], spacing_zyx_mm: Sequence[float] | None
-) -> Pair:
+def _pair(predicted: Pixels, truth: Pixels, spacing_zyx_mm: Sequence[float] | None) -> Pair:
     values = np.asarray(predicted)
     if values.dtype.kind == "f":
         saliency.check_map(values)

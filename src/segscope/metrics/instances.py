@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,10 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csgraph
 
+from segscope.arrays import Pixels
 from segscope.errors import UsageError
 
-Objects = NDArray[Any] | Sequence[NDArray[np.bool_]]
+Objects = Pixels | Sequence[NDArray[np.bool_]]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -196,7 +196,7 @@ def _competing(entries: NDArray[np.int64], pairs: Overlaps) -> list[NDArray[np.i
     return np.split(entries[order], np.flatnonzero(np.diff(group[order])) + 1)
 
 
-def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | NDArray[Any], int]:
+def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | Pixels, int]:
     """Indices of the pixels of each mask, or a flat label map; and the number of pixels (0 without
     any mask).
     """
@@ -210,7 +210,7 @@ def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | NDArray[Any], i
     return list(map(np.flatnonzero, objects)), max(sizes, default=0)
 
 
-def _members(objects: list[NDArray[np.int64]] | NDArray[Any], size: int) -> sparse.csr_array:
+def _members(objects: list[NDArray[np.int64]] | Pixels, size: int) -> sparse.csr_array:
     """Sparse (object, pixel), 1 where the pixel belongs to the object."""
     if isinstance(objects, list):
         row = np.repeat(np.arange(len(objects)), list(map(len, objects)))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import UsageError
 
 Mask = NDArray[np.bool_]
 
 
-def as_masks(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[Mask, Mask]:
+def as_masks(predicted: Pixels, truth: Pixels) -> tuple[Mask, Mask]:
     """Both as bool arrays; everything that is not 0 is inside.
 
     Raises:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segscope.arrays import Pixels
 from segscope.errors import UsageError
 from segscope.metrics.overlap import Mask
 
@@ -30,7 +30,7 @@ BETA2 = 0.3
 _TINY = float(np.finfo(float).eps)
 
 
-def as_map(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[Map, Mask]:
+def as_map(predicted: Pixels, truth: Pixels) -> tuple[Map, Mask]:
     """A map as float64 and its truth as bool.
 
     Raises:
@@ -47,7 +47,7 @@ def as_map(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[Map, Mask]:
     return values, truth
 
 
-def check_map(values: NDArray[Any]) -> None:
+def check_map(values: Pixels) -> None:
     """Raise UsageError unless all values are 0 to 1."""
     if values.size and not (values.min() >= 0 and values.max() <= 1):
         raise UsageError(
@@ -56,7 +56,7 @@ def check_map(values: NDArray[Any]) -> None:
         )
 
 
-def mae(predicted: NDArray[Any], truth: Mask) -> float:
+def mae(predicted: Pixels, truth: Mask) -> float:
     """Mean absolute error, 0 to 1, lower is better."""
     values, truth = as_map(predicted, truth)
     if truth.any():
@@ -64,7 +64,7 @@ def mae(predicted: NDArray[Any], truth: Mask) -> float:
     return math.nan
 
 
-def ber(predicted: NDArray[Any], truth: Mask) -> float:
+def ber(predicted: Pixels, truth: Mask) -> float:
     """Balanced error rate of the map above 0.5, 0 to 1, lower is better; also NaN if the object
     fills the image.
     """
@@ -75,7 +75,7 @@ def ber(predicted: NDArray[Any], truth: Mask) -> float:
     return 1 - (float(inside[truth].mean()) + float((~inside[~truth]).mean())) / 2
 
 
-def s_measure(predicted: NDArray[Any], truth: Mask) -> float:
+def s_measure(predicted: Pixels, truth: Mask) -> float:
     """Structure measure (Fan et al. 2017, arXiv:1708.00786): mean of the similarity of objects and
     that of quarters.
     """
@@ -123,7 +123,7 @@ def _similarity(values: Map, truth: Mask) -> float:
     return float(above / (below + _TINY))
 
 
-def e_measure(predicted: NDArray[Any], truth: Mask) -> float:
+def e_measure(predicted: Pixels, truth: Mask) -> float:
     """Enhanced alignment measure (Fan et al. 2018, arXiv:1805.10421) at twice the map's mean.
 
     The sum over N pixels is divided by N - 1 as in the authors' code, so that a perfect mask scores
@@ -132,24 +132,24 @@ def e_measure(predicted: NDArray[Any], truth: Mask) -> float:
     return _adaptive(predicted, truth, _alignment)
 
 
-def e_curve(predicted: NDArray[Any], truth: Mask) -> Map:
+def e_curve(predicted: Pixels, truth: Mask) -> Map:
     """E-measure of the map at or above 0, 1, ... 255 of 255, (256,); its mean and maximum are
     common.
     """
     return _curve(predicted, truth, _alignment)
 
 
-def f_measure(predicted: NDArray[Any], truth: Mask) -> float:
+def f_measure(predicted: Pixels, truth: Mask) -> float:
     """F with β² = 0.3 (Achanta et al. 2009) at twice the map's mean, 0 to 1."""
     return _adaptive(predicted, truth, _f)
 
 
-def f_curve(predicted: NDArray[Any], truth: Mask) -> Map:
+def f_curve(predicted: Pixels, truth: Mask) -> Map:
     """F with β² = 0.3 of the map at or above 0, 1, ... 255 of 255, (256,)."""
     return _curve(predicted, truth, _f)
 
 
-def weighted_f(predicted: NDArray[Any], truth: Mask) -> float:
+def weighted_f(predicted: Pixels, truth: Mask) -> float:
     """F with β² = 1 of errors weighted by their location (Margolin et al. 2014), 0 to 1."""
     values, truth = as_map(predicted, truth)
     if not truth.any():
@@ -171,7 +171,7 @@ def weighted_f(predicted: NDArray[Any], truth: Mask) -> float:
     return float(2 * precision * recall / (precision + recall + _TINY))
 
 
-def _adaptive(predicted: NDArray[Any], truth: Mask, measure: CountMeasure) -> float:
+def _adaptive(predicted: Pixels, truth: Mask, measure: CountMeasure) -> float:
     values, truth = as_map(predicted, truth)
     if not truth.any():
         return math.nan
@@ -183,7 +183,7 @@ def _adaptive(predicted: NDArray[Any], truth: Mask, measure: CountMeasure) -> fl
     return float(measure(hits, alarms, int(truth.sum()), truth.size)[0])
 
 
-def _curve(predicted: NDArray[Any], truth: Mask, measure: CountMeasure) -> Map:
+def _curve(predicted: Pixels, truth: Mask, measure: CountMeasure) -> Map:
     values, truth = as_map(predicted, truth)
     if not truth.any():
         return np.full(256, np.nan)

@@ -9,18 +9,17 @@ of the same make, for tests.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from segscope.errors import CheckpointError, UnknownName
 from segscope.models import repvit
+from segscope.models.library import ConfigFields, LibraryModule
 
 NATIVE_SIZE = {"sam": 1024, "sam2": 1024, "edgetam": 1024, "sam3": 1008}
 """Input side in pixels that each family was trained at."""
@@ -51,9 +50,6 @@ class Vit:
     global_layers: tuple[int, ...]
     window: int = 14
 
-
-ALIGNMENT = 64
-"""Bytes: whatever torch allocates begins at a multiple of it."""
 
 HIERA = {
     "tiny": Hiera(96, 1, (1, 2, 7, 2), (5, 7, 9)),
@@ -148,21 +144,7 @@ def fill(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     return model
 
 
-def align(model: nn.Module) -> nn.Module:
-    """Copy weights that do not begin at a multiple of 64 bytes, as everything does that torch
-    allocates.
-
-    A weight file is mapped into memory, so the names of tensors and the length of its header decide
-    where they lie. MKL's products of a matrix with a vector depend on that in the last bits:
-    without this, two files of the same weights give slightly different logits.
-    """
-    for item in (*model.parameters(), *model.buffers()):
-        if item.data_ptr() % ALIGNMENT:
-            item.data = item.data.clone()
-    return model
-
-
-def _owner(model: nn.Module, path: str) -> Any:
+def _owner(model: nn.Module, path: str) -> LibraryModule:
     """The innermost part of the library that knows how to initialise the module at `path`."""
     while path:
         module = model.get_submodule(path)
@@ -170,19 +152,6 @@ def _owner(model: nn.Module, path: str) -> Any:
             return module
         path = path.rpartition(".")[0]
     return model
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """transformers' remarks about configurations are no news to a user."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 @torch.no_grad()
@@ -210,7 +179,7 @@ def _stir(model: nn.Module) -> None:
 # --- families ------------------------------------------------------------------------------------
 
 
-def _heads(size: str, side: int, prompts: type, masks: type, patch: int = 16) -> dict[str, Any]:
+def _heads(size: str, side: int, prompts: type, masks: type, patch: int = 16) -> ConfigFields:
     """Configurations of prompt encoder and mask decoder for the families with memory.
 
     Objects and not dictionaries: transformers 5.17 reads a dictionary for the decoder as one for
@@ -225,7 +194,7 @@ def _heads(size: str, side: int, prompts: type, masks: type, patch: int = 16) ->
     return {"prompt_encoder_config": encoder, "mask_decoder_config": decoder}
 
 
-def _narrow(size: str) -> dict[str, Any]:
+def _narrow(size: str) -> ConfigFields:
     """Widths of the memory parts of a test network."""
     if size != "test":
         return {}
@@ -238,7 +207,7 @@ def _narrow(size: str) -> dict[str, Any]:
     }
 
 
-def _shallow(size: str) -> dict[str, Any]:
+def _shallow(size: str) -> ConfigFields:
     """Depth of the memory attention of a test network."""
     if size != "test":
         return {}
@@ -308,7 +277,7 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
     depths = repvit.DEPTHS
     neck = 256
     latents = 256
-    extra: dict[str, Any] = {}
+    extra: ConfigFields = {}
     if size == "test":
         widths = (8, 16, 24, 32)
         depths = (2, 1, 1, 1)
@@ -353,7 +322,7 @@ def _edgetam(size: str, side: int, _: str) -> nn.Module:
 
 
 def _one_by_one(
-    perceiver: Any, hidden: Tensor, position: Tensor | None = None
+    perceiver: LibraryModule, hidden: Tensor, position: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The library's perceiver for any number of objects; its `forward` fails on more than one."""
     if position is None:
@@ -382,7 +351,7 @@ def _sam(size: str, side: int, _: str) -> nn.Module:
     width = 256
     if test:
         width = 128
-    masks: dict[str, Any] = {
+    masks: ConfigFields = {
         "layer_norm_eps": 1e-5
     }  # as released; the library's 1e-6 moves logits by up to 6e-4
     if test:
@@ -417,7 +386,7 @@ def _sam3(size: str, side: int, _: str) -> nn.Module:
     )
 
     test = size == "test"
-    shape: dict[str, Any] = {"image_size": side, "patch_size": 14}
+    shape: ConfigFields = {"image_size": side, "patch_size": 14}
     if test:
         shape |= {
             "hidden_size": 32,

@@ -12,6 +12,8 @@ import dataclasses
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,8 @@ from torch import Tensor, nn
 
 from segscope.errors import CheckpointError
 from segscope.models.build import NATIVE_SIZE, build, fill
-from segscope.models.key_renaming import rename, rename_hub
 from segscope.models.model_cards import CARDS, Card, card, plain_name
-from segscope.models.recognise import Kind, recognise
+from segscope.models.recognise import Kind, recognise, rename, rename_hub
 from segscope.models.weight_files import file_hash, read_tensors, tensor_hash, write_safetensors
 
 log = logging.getLogger(__name__)
@@ -89,10 +90,9 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
         log.info("%s: not used: %s", path.name, ", ".join(dropped))
     entry = dataclasses.replace(entry, input_size=side)
     maker = metadata.get(f"{PREFIX}raw")
-    for key in aside:
-        if key in RAW_MARKS:
-            maker = RAW_MARKS[key]
-            break
+    marks = sorted(RAW_MARKS.keys() & set(aside))
+    if marks:
+        maker = RAW_MARKS[marks[0]]
     if kind.family == "sam2" and maker:
         entry = _raw(entry, maker)
     if f"{PREFIX}adapted" in metadata:
@@ -113,6 +113,19 @@ def network(checkpoint: Checkpoint) -> nn.Module:
         return mini.eval()
     model = build(entry.family, entry.size, entry.input_size, version=checkpoint.version, meta=True)
     return fill(model, checkpoint.tensors)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers' remarks about configurations are no news to a user."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
@@ -183,21 +196,19 @@ def _card_for(kind: Kind, path: Path, metadata: dict[str, str], name: str | None
 def _fitting_card(kind: Kind, file_name: str) -> Card | None:
     """The card of a kind that names the file, or else has the same version."""
     fitting = [entry for entry in CARDS if (entry.family, entry.size) == (kind.family, kind.size)]
-    for entry in fitting:
-        if file_name in {file.lower() for file in entry.files}:
-            return entry
+    named = [entry for entry in fitting if file_name in map(str.lower, entry.files)]
+    if named:
+        return named[0]
     if re.search(r"medsam-?_?2?", file_name) is not None:
-        relative = "medsam2" if kind.family == "sam2" else "medsam"
+        relative = {"sam2": "medsam2"}.get(kind.family, "medsam")
         fitting = [entry for entry in fitting if entry.name == relative] or fitting
-    for entry in fitting:
-        if entry.version == kind.version:
-            return entry
-    return None
+    same_version = [entry for entry in fitting if entry.version == kind.version]
+    return next(iter(same_version), None)
 
 
 def _named_card(kind: Kind, path: Path, name: str) -> Card:
     entry = card(name)
-    if kind.size == "test" and entry.family == kind.family:
+    if (kind.family, kind.size) == (entry.family, "test"):
         return dataclasses.replace(entry, size="test")
     if (entry.family, entry.size) != (kind.family, kind.size):
         raise CheckpointError(
@@ -266,13 +277,13 @@ def _configured_side(folder: Path) -> int | None:
             f"{str(config)!r} cannot be read: {error}. Fetch the folder again."
         ) from error
     content = content.get("tracker_config") or content
-    side = (content.get("prompt_encoder_config") or {}).get("image_size") or content.get(
-        "image_size"
-    )
-    if isinstance(side, (list, tuple)):
-        side = side[0]
-    if isinstance(side, int):
-        return side
+    encoder = content.get("prompt_encoder_config") or {}
+    side = encoder.get("image_size") or content.get("image_size")
+    match side:
+        case [int(rows), *_]:
+            return rows
+        case int():
+            return side
     return None
 
 
@@ -315,13 +326,13 @@ def _check(tensors: dict[str, Tensor], kind: Kind, side: int, name: str) -> None
 def _faults(tensors: dict[str, Tensor], expected: dict[str, torch.Size]) -> list[str]:
     """How names and shapes differ from the expected ones."""
     shapes = [
-        f"{key} {tuple(tensors[key].shape)} for {tuple(shape)}"
-        for key, shape in expected.items()
-        if key in tensors and tensors[key].shape != shape
+        f"{key} {tuple(tensors[key].shape)} for {tuple(expected[key])}"
+        for key in sorted(expected.keys() & tensors.keys())
+        if tensors[key].shape != expected[key]
     ]
     groups = {
-        "missing": [key for key in expected if key not in tensors],
-        "not known": [key for key in tensors if key not in expected],
+        "missing": sorted(expected.keys() - tensors.keys()),
+        "not known": sorted(tensors.keys() - expected.keys()),
         "of another shape": shapes,
     }
     return [f"{len(items)} {what} ({_few(items)})" for what, items in groups.items() if items]

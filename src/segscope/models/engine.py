@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segscope.models.model_cards import Card
+from segscope.models.segmenter import Segmenter
 
 ABSENT = -1024.0
 """Logit of every pixel of an object that is not on a frame (SAM 2's value)."""
@@ -327,3 +328,8 @@ class Engine(Protocol):
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for equal answers: family, input size, dtype, library versions."""
+
+
+def engine_identity(engine: Engine | Segmenter) -> dict[str, Any]:
+    """What tells one engine's answers from another's."""
+    return {"model": engine.card.name, "weights": engine.weights_hash, **engine.settings()}

@@ -18,11 +18,13 @@ What transformers' modules compute for nothing, or could compute from less:
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from segscope.models.library import LibraryModule
 
 PACK_AT_MOST = 100_000_000
 _ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": F.relu}
@@ -46,7 +48,7 @@ def lighten(model: nn.Module) -> nn.Module:
                 encoding = cast(nn.Module, module.position_encoding)
                 module.position_encoding = _SamePositions(encoding)
             case "Sam2HieraDetModel":
-                table = _SameTable(module._get_pos_embed)
+                table = _SameTable(cast(MethodType, module._get_pos_embed))
                 module._get_pos_embed = table  # type: ignore[assignment]
     return model
 
@@ -76,7 +78,7 @@ def _can_pack() -> bool:
 
 
 def linear(
-    layer: Any, x: Tensor, activation: str = "none", residual: Tensor | None = None
+    layer: LibraryModule, x: Tensor, activation: str = "none", residual: Tensor | None = None
 ) -> Tensor:
     """`activation(layer(x)) + residual`; in one go where the layer's weights are packed."""
     if isinstance(layer.forward, MethodType) and layer.forward.__func__ is _packed_linear:
@@ -84,14 +86,14 @@ def linear(
     return _added(_ACTIVATIONS[activation](layer(x)), residual)
 
 
-def _added(found: Tensor, residual: Tensor | None) -> Tensor:
+def _added(values: Tensor, residual: Tensor | None) -> Tensor:
     if residual is None:
-        return found
-    return residual + found
+        return values
+    return residual + values
 
 
 def _packed_linear(
-    self: Any, x: Tensor, activation: str = "none", residual: Tensor | None = None
+    self: LibraryModule, x: Tensor, activation: str = "none", residual: Tensor | None = None
 ) -> Tensor:
     """A linear layer; from packed weights where nothing is being trained."""
     weight = self.weight
@@ -126,14 +128,14 @@ def _version(tensor: Tensor) -> int:
     return tensor._version
 
 
-def _hiera_block(self: Any, hidden_states: Tensor, **_: Any) -> Tensor:
+def _hiera_block(self: LibraryModule, hidden_states: Tensor, **_: object) -> Tensor:
     """Block of Hiera on a map (B, row, column, channel)."""
     residual, mixed = hiera_mixed(self, hidden_states)
     x = linear(self.attn.proj, mixed, residual=residual)
     return hiera_mlp(self, x, self.layer_norm2(x))
 
 
-def hiera_mixed(block: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+def hiera_mixed(block: LibraryModule, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
     """What a block of Hiera keeps of a map (B, row, column, channel), and what attention adds,
     before its projection.
 
@@ -166,7 +168,7 @@ def hiera_mixed(block: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
     return residual, mixed.reshape(len(x), down * side, across * side, -1)[:, :height, :width]
 
 
-def hiera_mlp(block: Any, x: Tensor, normed: Tensor) -> Tensor:
+def hiera_mlp(block: LibraryModule, x: Tensor, normed: Tensor) -> Tensor:
     """A map with the answer of a block's MLP to its normed form added."""
     mlp = block.mlp
     if (
@@ -178,7 +180,7 @@ def hiera_mlp(block: Any, x: Tensor, normed: Tensor) -> Tensor:
     return linear(mlp.proj_out, linear(mlp.proj_in, normed, "gelu"), residual=x)
 
 
-def _windows(attention: Any, qkv: Tensor) -> Tensor:
+def _windows(attention: LibraryModule, qkv: Tensor) -> Tensor:
     """Attention inside each map (N, row, column, 3 x channel); queries are max-pooled where a stage
     begins.
 
@@ -198,7 +200,7 @@ def _windows(attention: Any, qkv: Tensor) -> Tensor:
     return mixed.unflatten(2, (height, width))
 
 
-def _pool(maps: Tensor, stride: Any) -> Tensor:
+def _pool(maps: Tensor, stride: tuple[int, int] | None) -> Tensor:
     if not stride:
         return maps
     return F.max_pool2d(maps.permute(0, 3, 1, 2), kernel_size=stride, stride=stride).permute(
@@ -212,10 +214,14 @@ class _SamePositions(nn.Module):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self._made: dict[Any, Tensor] = {}
+        self._made: dict[tuple[object, ...], Tensor] = {}
 
     def forward(
-        self, shape: torch.Size, device: torch.device | str, dtype: torch.dtype, mask: Any = None
+        self,
+        shape: torch.Size,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        mask: Tensor | None = None,
     ) -> Tensor:
         if mask is not None:
             return self.inner(shape, device, dtype, mask)
@@ -229,12 +235,12 @@ class _SamePositions(nn.Module):
 class _SameTable:
     """A resized position table, cached while its parameters do not require gradients."""
 
-    def __init__(self, make: Any) -> None:
+    def __init__(self, make: MethodType) -> None:
         self._make = make
-        self._made: dict[Any, Tensor] = {}
+        self._made: dict[tuple[object, ...], Tensor] = {}
 
     def __call__(self, hw: tuple[int, int]) -> Tensor:
-        model = self._make.__self__
+        model: LibraryModule = self._make.__self__
         source = model.pos_embed
         if torch.is_grad_enabled() and source.requires_grad:
             return self._make(hw)
@@ -252,7 +258,7 @@ class _SameTable:
         return self._made[key]
 
 
-def can_share(attention: Any) -> bool:
+def can_share(attention: LibraryModule) -> bool:
     """Whether memory attention has the shape that `memory_attention` below computes: SAM 2's, with
     one head, and with plain projections.
 
@@ -269,13 +275,18 @@ def can_share(attention: Any) -> bool:
     return all(_has_plain_head(layer.cross_attn_image) for layer in attention.layers)
 
 
-def _has_plain_head(cross: Any) -> bool:
+def _has_plain_head(cross: LibraryModule) -> bool:
     projections = (cross.q_proj, cross.k_proj, cross.v_proj, cross.o_proj)
     return cross.num_attention_heads == 1 and all(type(each) is nn.Linear for each in projections)
 
 
 def memory_attention(
-    attention: Any, current: Tensor, position: Tensor, memory: Tensor, place: Tensor, last: int
+    attention: LibraryModule,
+    current: Tensor,
+    position: Tensor,
+    memory: Tensor,
+    place: Tensor,
+    last: int,
 ) -> Tensor:
     """SAM 2's memory attention for many objects on one frame.
 
@@ -311,7 +322,7 @@ def memory_attention(
 
 
 def _cross(
-    cross: Any, query: Tensor, keys: Tensor, memory: Tensor, turn: Tensor, last: int
+    cross: LibraryModule, query: Tensor, keys: Tensor, memory: Tensor, turn: Tensor, last: int
 ) -> Tensor:
     turned = keys.shape[1] - last
     q = _rotate(cross.q_proj(query), turn)

@@ -20,8 +20,7 @@ from segscope._version import __version__
 from segscope.errors import Cancelled, UsageError
 from segscope.inference.crop import Crop
 from segscope.masks import Masks, Runs, encode_runs
-from segscope.models.engine import DecoderPrompt, Engine
-from segscope.models.identity import engine_identity
+from segscope.models.engine import DecoderPrompt, Engine, engine_identity
 from segscope.models.segmenter import Segmenter
 from segscope.predict.instances import Instance, flatten, gain, instance_on_frame, remove_duplicates
 from segscope.predict.semantic import segment_classes

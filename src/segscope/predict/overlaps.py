@@ -9,8 +9,7 @@ import numpy as np
 
 from segscope.errors import UsageError
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
-from segscope.predict.object_state import FrameResult, ObjectState
-from segscope.predict.state import InferenceState
+from segscope.predict.state import FrameResult, InferenceState, ObjectState
 
 Overlap = Literal["highest", "keep"]
 OVERLAPS: tuple[Overlap, ...] = ("highest", "keep")

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from segscope.inference.constants import GIVEN
 from segscope.inference.crop import Crop
-from segscope.inference.decoder_prompts import combine_prompts, mask_logits
 from segscope.inference.prompted_masks import (
     MaskCandidate,
     PromptedFrame,
     PromptedMasks,
+    combine_prompts,
     decode_prompts,
+    mask_logits,
 )
 from segscope.masks import FrameMask
-from segscope.predict.object_state import Candidate, FrameResult, ObjectState
-from segscope.predict.state import InferenceState
+from segscope.predict.state import Candidate, FrameResult, InferenceState, ObjectState
 from segscope.prompts import MaskPrompt, Prompt
 
 LONGEST_MASK = 1024  # pixels; larger masks are stored reduced, only to be refined later

@@ -9,8 +9,7 @@ from typing import Literal
 from segscope.errors import PromptError, UsageError
 from segscope.masks import FrameMask
 from segscope.predict import tracking_window
-from segscope.predict.object_state import ObjectState
-from segscope.predict.state import InferenceState
+from segscope.predict.state import InferenceState, ObjectState
 from segscope.predict.stop_rules import StopRules, StopWatch
 from segscope.predict.tracked_frame import TrackedFrame
 from segscope.stack import Stack

@@ -10,7 +10,7 @@ import torch
 from segscope._version import __version__
 from segscope.errors import Cancelled
 from segscope.masks import Masks, Runs, encode_runs
-from segscope.models.identity import engine_identity
+from segscope.models.engine import engine_identity
 from segscope.models.segmenter import Segmenter
 from segscope.render import Renderer
 from segscope.stack import Stack

@@ -15,8 +15,7 @@ from segscope.inference.crop import Crop
 from segscope.inference.memory_bank import decode_tracked
 from segscope.masks import FrameMask
 from segscope.models.engine import ABSENT, NO_PROMPT, Decoded, DecoderPrompt, Memory
-from segscope.predict.object_state import FrameResult, ObjectState
-from segscope.predict.state import InferenceState
+from segscope.predict.state import FrameResult, InferenceState, ObjectState
 from segscope.prompts import Box
 
 MARGIN = 0.05  # by which the box of a mask is widened when it is handed on, of its longer side

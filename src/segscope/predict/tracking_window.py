@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from segscope.inference.crop import Crop, Xyxy, union
 from segscope.models.engine import WindowRule
-from segscope.predict.object_state import ObjectState
-from segscope.predict.state import InferenceState
+from segscope.predict.state import InferenceState, ObjectState
 from segscope.prompts import Box
 
 SPARE = 1.6  # a shared window is at most so many times as long as what each object needs alone

@@ -12,18 +12,25 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
+from segscope._version import __version__
 from segscope.errors import ReadError, UsageError, WriteError
 from segscope.files import atomic
+from segscope.models.engine import Engine, engine_identity
 from segscope.predict.overlaps import Overlap
-from segscope.session.commands import entry_from_json
-from segscope.session.log_entry import LogEntry, Redo, SessionCommand, Undo
+from segscope.predict.state import ObjectState
+from segscope.prompts import Prompt
+from segscope.session.commands import Add, LogEntry, Redo, SessionCommand, Undo, entry_from_json
 from segscope.session.mask_delta import MaskDelta
-from segscope.wire import JsonObject
+from segscope.session.state import SessionState
+from segscope.stack import Stack
+from segscope.wire import JsonObject, prompts_to_json
 
 VERSION = 2
 
@@ -65,6 +72,20 @@ class LogHeader:
             "memory": self.memory,
             "overlap": self.overlap,
         }
+
+    @classmethod
+    def of(cls, state: SessionState, annotator: str = "") -> LogHeader:
+        """The head of a log that begins now."""
+        inference = state.inference
+        return cls(
+            __version__,
+            stack_identity(inference.stack),
+            engine_identity(inference.engine),
+            inference.frames.window.record(),
+            inference.policy.name,
+            state.overlap,
+            annotator,
+        )
 
     @classmethod
     def from_json(cls, item: JsonObject) -> LogHeader:
@@ -312,3 +333,72 @@ def fold_lines(header: LogHeader, lines: Sequence[LogLine]) -> Timeline:
                 )
                 undone.clear()
     return Timeline(done, undone, engine, era)
+
+
+# --- the record that masks are exported with ------------------------------------------------------
+
+
+def make_record(
+    header: LogHeader, objects: Mapping[int, ObjectState], commands: Iterable[SessionCommand]
+) -> JsonObject:
+    """Versions, weights, window, prompts, commands, and notes about single masks."""
+    prompts: list[Prompt] = []
+    names: dict[int, str] = {}
+    notes: dict[str, str] = {}
+    for object_id, obj in objects.items():
+        names[object_id] = obj.name
+        for prompts_on_frame in obj.prompts.values():
+            prompts += prompts_on_frame
+        for frame, result in obj.answers.items():
+            if result.note and not result.note.startswith("stopped"):
+                notes[f"{object_id}@{frame}"] = result.note
+    return {
+        "version": header.version,
+        "stack": header.image,
+        "engine": header.engine,
+        "window": header.window,
+        "memory": header.memory,
+        "overlap": header.overlap,
+        "prompts": prompts_to_json(prompts, names),
+        # added prompts are listed under "prompts" already
+        "commands": [item.to_json() for item in commands if not isinstance(item, Add)],
+        "notes": notes,
+    }
+
+
+# --- identities -----------------------------------------------------------------------------------
+
+
+def stack_identity(stack: Stack) -> JsonObject:
+    """Shape, type, axis, and a hash of the first, middle and last frame."""
+    digest = hashlib.sha256()
+    for index in sorted({0, len(stack) // 2, len(stack) - 1}):
+        digest.update(np.ascontiguousarray(stack[index]).tobytes())
+    return {
+        "shape": list(stack.source.shape),
+        "dtype": str(np.dtype(stack.source.dtype)),
+        "axis": stack.axis,
+        "sha256": digest.hexdigest()[:16],
+    }
+
+
+def check_stack(identity: JsonObject, stack: Stack, path: Path) -> None:
+    """Refuse to replay a log on another image.
+
+    Raises:
+        UsageError: with both identities.
+    """
+    expected = stack_identity(stack)
+    if identity != expected:
+        raise UsageError(
+            f"{path} belongs to another image: the log names {identity}, this image is {expected}"
+        )
+
+
+def engine_difference(identity: JsonObject, engine: Engine) -> str:
+    """How an engine differs from the one that has this identity, or "" when they are the same."""
+    present = engine_identity(engine)
+    for key in ("model", "weights", "input_size"):
+        if identity.get(key) != present[key]:
+            return f"made with {key} {identity.get(key)!r}; this engine has {present[key]!r}"
+    return ""

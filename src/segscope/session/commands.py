@@ -2,26 +2,115 @@
 
 A command is an immutable value from the socket to the log. It becomes JSON where it is written and
 is read back from there; nothing in between sees it as a dict. `COMMANDS` is the table of them all.
+Undo and redo are lines of the log as well, but change no state by themselves.
 """
 
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 import torch
 
 from segscope.errors import PromptError, ReadError, UsageError
 from segscope.masks import FrameMask
-from segscope.predict.object_state import Candidate
 from segscope.predict.propagation import PropagationRange, propagate
+from segscope.predict.state import Candidate
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
-from segscope.session.log_entry import LogEntry, ObjectCommand, Redo, SessionCommand, Undo
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
+
+
+class LogEntry:
+    """What a line of the log can say.
+
+    Attributes:
+        word: its name in the log.
+    """
+
+    word: ClassVar[str]
+
+    def to_json(self) -> JsonObject:
+        """The entry as the log has it."""
+        return {"do": self.word}
+
+    @classmethod
+    def from_json(cls, _item: JsonObject) -> Self:
+        """The entry of `to_json`."""
+        return cls()
+
+
+@dataclass(frozen=True)
+class Undo(LogEntry):
+    """Undo the latest command."""
+
+    word = "undo"
+
+
+@dataclass(frozen=True)
+class Redo(LogEntry):
+    """Redo the command that was undone last."""
+
+    word = "redo"
+
+
+@dataclass(frozen=True)
+class SessionCommand(LogEntry, ABC):
+    """An entry that changes the state of a session."""
+
+    @property
+    def places(self) -> frozenset[tuple[int, int]]:
+        """(frame, object) of the masks that it replaces."""
+        return frozenset()
+
+    @property
+    def object_ids(self) -> frozenset[int]:
+        """Objects that it may change."""
+        return frozenset(object_id for _, object_id in self.places)
+
+    @property
+    def frames(self) -> frozenset[int]:
+        """Frames that it is about, so that a client is sent their masks first."""
+        return frozenset(frame for frame, _ in self.places)
+
+    @property
+    def prompts_by_object(self) -> Mapping[int, Sequence[Prompt]]:
+        """The prompts that it brings."""
+        return {}
+
+    def check(self, state: SessionState) -> None:
+        """Refuse what cannot be done; nothing is changed then.
+
+        Raises:
+            PromptError, UsageError: what is wrong with it in this state.
+        """
+
+    @abstractmethod
+    def apply(self, state: SessionState) -> FrameMask | None:
+        """Do it, on objects that are not shared; the answer to its last prompt, if it has any."""
+
+    def to_json(self) -> JsonObject:
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {"do": self.word, **values}
+
+    @classmethod
+    def from_json(cls, item: JsonObject) -> Self:
+        return cls(**{part.name: item[part.name] for part in fields(cls)})
+
+
+@dataclass(frozen=True)
+class ObjectCommand(SessionCommand):
+    """A command on one object."""
+
+    object_id: int
+
+    @property
+    def object_ids(self) -> frozenset[int]:
+        return frozenset({self.object_id})
 
 
 def run(command: SessionCommand, state: SessionState) -> FrameMask | None:
@@ -46,7 +135,10 @@ class Add(SessionCommand):
 
     @property
     def prompts_by_object(self) -> Mapping[int, Sequence[Prompt]]:
-        return _group_by_object(self.prompts)
+        groups: dict[int, list[Prompt]] = {}
+        for prompt in self.prompts:
+            groups.setdefault(prompt.object_id, []).append(prompt)
+        return groups
 
     def check(self, state: SessionState) -> None:
         if not self.prompts:
@@ -396,13 +488,6 @@ def entry_from_json(item: JsonObject) -> LogEntry:
 
 
 # --- prompts as JSON -----------------------------------------------------------------------------
-
-
-def _group_by_object(prompts: Iterable[Prompt]) -> dict[int, list[Prompt]]:
-    groups: dict[int, list[Prompt]] = {}
-    for prompt in prompts:
-        groups.setdefault(prompt.object_id, []).append(prompt)
-    return groups
 
 
 def _prompts_to_json(prompts: Iterable[Prompt]) -> list[JsonObject]:

@@ -12,23 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope._version import __version__
 from segscope.errors import PromptError, UsageError
 from segscope.inference.crop import Crop
 from segscope.masks import FrameMask, Masks, Runs
-from segscope.memory import MemoryPolicy, policy
+from segscope.memory import MemoryPolicy
 from segscope.memory.tensor_store import TensorStore
 from segscope.models.engine import Engine
-from segscope.models.identity import engine_identity
-from segscope.models.segmenter import Segmenter
-from segscope.predict.object_state import ObjectState
-from segscope.predict.overlaps import Overlap, check_overlap, compose
+from segscope.predict.overlaps import Overlap, compose
 from segscope.predict.propagation import Direction, PropagationRange
-from segscope.predict.state import InferenceState
+from segscope.predict.state import ObjectState
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
-from segscope.render import Renderer
-from segscope.session.command_log import CommandLog, LogHeader, fold_lines, read_log
+from segscope.session.command_log import (
+    CommandLog,
+    LogHeader,
+    check_stack,
+    fold_lines,
+    make_record,
+    read_log,
+)
 from segscope.session.commands import (
     Accept,
     Add,
@@ -40,11 +42,9 @@ from segscope.session.commands import (
     Remove,
     Rename,
     Replace,
+    SessionCommand,
     run,
 )
-from segscope.session.identity import check_stack, stack_identity
-from segscope.session.log_entry import SessionCommand
-from segscope.session.record import make_record
 from segscope.session.state import SessionState
 from segscope.session.undo import History
 from segscope.stack import Stack
@@ -82,35 +82,20 @@ class Interaction:
         log: Path | str | None = None,
         annotator: str = "",
     ) -> None:
-        if isinstance(engine, Segmenter):
-            raise UsageError(
-                f"{engine.card.name} takes no prompts: it segments "
-                f"{', '.join(engine.classes)} without them. Use `segscope everything`, or "
-                "another model"
-            )
-        check_overlap(overlap)
-        memory_policy = policy(memory)
-        inference = InferenceState.of(stack, engine, Renderer(stack, window), memory_policy)
-        header = LogHeader(
-            __version__,
-            stack_identity(stack),
-            engine_identity(engine),
-            inference.frames.record(),
-            memory_policy.name,
-            overlap,
-            annotator,
-        )
+        state = SessionState.begin(stack, engine, window=window, memory=memory, overlap=overlap)
+        header = LogHeader.of(state, annotator)
         command_log = None
         if log is not None:
             command_log = CommandLog.create(Path(log), header)
-        self._begin(inference, header, command_log)
+        self._begin(state, header, command_log)
 
-    def _begin(self, inference: InferenceState, header: LogHeader, log: CommandLog | None) -> None:
+    def _begin(self, state: SessionState, header: LogHeader, log: CommandLog | None) -> None:
         """Set every attribute; nothing is shared between interactions but what is passed in."""
-        self.stack = inference.stack
-        self.engine = inference.engine
-        self.state = SessionState(inference, header.overlap)
-        self.history = History(self.state, header, log, header.annotator)
+        self.stack = state.inference.stack
+        self.engine = state.inference.engine
+        self.state = state
+        self.inference = state.inference
+        self.history = History(state, header, log, header.annotator)
         self._cancelled = threading.Event()
 
     def fresh(self) -> Interaction:
@@ -119,7 +104,8 @@ class Interaction:
             self.inference, spool=TensorStore(), view=Crop.whole(self.stack.size_hw), pairs={}
         )
         interaction = Interaction.__new__(Interaction)
-        interaction._begin(inference, self.history.header, None)
+        state = SessionState(inference, self.state.overlap)
+        interaction._begin(state, self.history.header, None)
         return interaction
 
     def __enter__(self) -> Interaction:
@@ -322,11 +308,6 @@ class Interaction:
     # --- results ---------------------------------------------------------------------------------
 
     @property
-    def inference(self) -> InferenceState:
-        """The stack in front of the engine. To read, not to change."""
-        return self.state.inference
-
-    @property
     def objects(self) -> Mapping[int, ObjectState]:
         """State of each object. To read, not to change."""
         return MappingProxyType(self.state.objects)
@@ -343,7 +324,7 @@ class Interaction:
     @property
     def window(self) -> JsonObject:
         """The record of the window that frames are displayed with."""
-        return self.inference.frames.record()
+        return self.inference.frames.window.record()
 
     @property
     def memory_bytes(self) -> int:
@@ -377,7 +358,11 @@ class Interaction:
 
     def record(self) -> JsonObject:
         """How the masks were made: versions, weights, window, prompts, commands."""
-        return make_record(self.history)
+        record = make_record(self.history.header, self.state.objects, self.history.commands)
+        earlier_engines = self.history.earlier_engines
+        if earlier_engines:
+            record["earlier_engines"] = earlier_engines
+        return record
 
     # --- saving and replay -----------------------------------------------------------------------
 

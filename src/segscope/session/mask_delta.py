@@ -17,9 +17,9 @@ import numpy as np
 from segscope.errors import PromptError
 from segscope.inference.crop import Crop
 from segscope.masks import Runs, encode_runs
-from segscope.predict.object_state import FrameResult, ObjectState
+from segscope.predict.state import FrameResult, ObjectState
 from segscope.prompts import Prompt
-from segscope.session.log_entry import SessionCommand
+from segscope.session.commands import SessionCommand
 from segscope.session.state import Objects, SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 

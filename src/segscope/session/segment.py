@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 from segscope.errors import Cancelled, PromptError, UsageError
-from segscope.masks import FrameMask, Masks
+from segscope.masks import Masks
 from segscope.memory import MemoryPolicy
 from segscope.models.engine import Engine
-from segscope.predict.overlaps import Overlap
-from segscope.predict.propagation import Direction, default_direction
+from segscope.predict.overlaps import Overlap, compose
+from segscope.predict.propagation import Direction, PropagationRange, default_direction
 from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
-from segscope.session.interaction import Interaction
+from segscope.session.command_log import LogHeader, make_record
+from segscope.session.commands import Add, Propagate, Rename, SessionCommand, run
+from segscope.session.state import SessionState
 from segscope.stack import Stack
 from segscope.wire import JsonObject
 
@@ -60,41 +64,50 @@ def segment(
     """
     if not prompts:
         raise PromptError("nothing to segment: give at least one box, point, scribble or mask")
-    if isinstance(rules, str):
-        rules = _named_rules(rules, stack)
-    with Interaction(stack, engine, window=window, memory=memory, overlap=overlap) as work:
-        for object_id, name in (names or {}).items():
-            work.rename(object_id, name)
-        work.add(*prompts)
+    if isinstance(rules, str) and rules != "auto":
+        raise UsageError(f'rules are "auto", None or StopRules, got {rules!r}')
+    state = SessionState.begin(stack, engine, window=window, memory=memory, overlap=overlap)
+    commands: list[SessionCommand] = []
+    if names and any(names.values()):  # objects without names come into being with their prompts
+        commands += [Rename(object_id, name) for object_id, name in names.items()]
+    commands.append(Add(tuple(prompts)))
+    # no undo and no log, so nothing but the state is needed
+    with closing(state.inference.spool):
+        for command in commands:
+            command.check(state)
+            run(command, state)
         if len(stack) > 1:
-            tracked = work.propagate(direction or default_direction(stack), rules=rules)
-            _follow(tracked, len(stack), progress, cancel)
-        return work.masks()
+            if isinstance(rules, str):
+                rules = default_rules(stack)
+            range_ = PropagationRange(direction or default_direction(stack), rules=rules)
+            command = Propagate(range_, tuple(sorted(state.objects)))
+            commands.append(_propagate(command, state, progress, cancel))
+        record = make_record(LogHeader.of(state), state.objects, commands)
+        return compose(state.inference, state.objects, overlap, record)
 
 
-def _named_rules(name: str, stack: Stack) -> StopRules | None:
-    if name != "auto":
-        raise UsageError(f'rules are "auto", None or StopRules, got {name!r}')
-    return default_rules(stack)
-
-
-def _follow(
-    tracked: Iterable[FrameMask],
-    frame_count: int,
+def _propagate(
+    command: Propagate,
+    state: SessionState,
     progress: Progress | None,
     cancel: Callable[[], bool] | None,
-) -> None:
-    """Propagate to the end, report progress, and stop when asked to.
+) -> Propagate:
+    """Propagate to the end, report progress, and stop when asked to; the command as it was done.
 
     Raises:
         Cancelled: `cancel` returned True.
     """
+    command.check(state)
+    state.unshare(command.object_ids)
+    total = len(state.inference.stack)
+    frame_count = 0
     done: set[int] = set()
-    for frame_mask in tracked:
-        done.add(frame_mask.frame)
-        if progress is not None:
-            progress(len(done), frame_count)
-        if cancel is not None and cancel():
-            raise Cancelled(
-                f"stopped after {len(done)} of {frame_count} frames; nothing was written"
-            )
+    for results in command.results(state, lambda: False):
+        frame_count += 1
+        for frame_mask in results:
+            done.add(frame_mask.frame)
+            if progress is not None:
+                progress(len(done), total)
+            if cancel is not None and cancel():
+                raise Cancelled(f"stopped after {len(done)} of {total} frames; nothing was written")
+    return replace(command, frame_count=frame_count)

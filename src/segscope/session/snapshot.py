@@ -21,9 +21,8 @@ from segscope.files import atomic
 from segscope.inference.crop import Crop
 from segscope.masks import Runs
 from segscope.memory.tensor_store import TensorHandle
-from segscope.predict.object_state import Candidate, FrameResult, ObjectState, StoredMemory
-from segscope.predict.state import InferenceState
-from segscope.session.log_entry import SessionCommand
+from segscope.predict.state import Candidate, FrameResult, InferenceState, ObjectState, StoredMemory
+from segscope.session.commands import SessionCommand
 from segscope.session.state import SessionState
 from segscope.wire import JsonObject, prompt_from_json, prompt_to_json
 

@@ -10,12 +10,17 @@ import numpy as np
 from segscope.errors import UsageError
 from segscope.inference.crop import Crop
 from segscope.masks import FrameMask, Runs, encode_runs
-from segscope.predict.object_state import FrameResult, ObjectState
-from segscope.predict.overlaps import Overlap, compose_frame
+from segscope.memory import MemoryPolicy, policy
+from segscope.models.engine import Engine
+from segscope.models.segmenter import Segmenter
+from segscope.predict.overlaps import Overlap, check_overlap, compose_frame
 from segscope.predict.prompted_frame import answer_prompts
-from segscope.predict.state import InferenceState
+from segscope.predict.state import FrameResult, InferenceState, ObjectState
 from segscope.prompts import Prompt
+from segscope.render import Renderer
 from segscope.session.scratch_store import ScratchStore
+from segscope.stack import Stack
+from segscope.wire import JsonObject
 
 Objects = dict[int, ObjectState]
 # (object, result, locked, accepted) of a frame: everything that its composed masks depend on
@@ -46,6 +51,32 @@ class SessionState:
         self.overlap = overlap
         self.objects: Objects = {} if objects is None else objects
         self._composed: dict[int, tuple[MaskInputs, dict[int, Runs]]] = {}
+
+    @classmethod
+    def begin(
+        cls,
+        stack: Stack,
+        engine: Engine,
+        *,
+        window: str | JsonObject | None = None,
+        memory: str | MemoryPolicy = "fifo",
+        overlap: Overlap = "highest",
+    ) -> SessionState:
+        """The state before the first command; see `Interaction` for the arguments.
+
+        Raises:
+            UsageError: an engine without prompts, or an unknown window, memory or overlap policy.
+        """
+        if isinstance(engine, Segmenter):
+            raise UsageError(
+                f"{engine.card.name} takes no prompts: it segments "
+                f"{', '.join(engine.classes)} without them. Use `segscope everything`, or "
+                "another model"
+            )
+        check_overlap(overlap)
+        memory_policy = policy(memory)
+        inference = InferenceState.of(stack, engine, Renderer(stack, window), memory_policy)
+        return cls(inference, overlap)
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -17,11 +17,10 @@ from segscope.session.command_log import (
     LogHeader,
     LogLine,
     Timeline,
+    engine_difference,
     utc_now,
 )
-from segscope.session.commands import Add, Propagate, Replace
-from segscope.session.identity import engine_difference
-from segscope.session.log_entry import LogEntry, Redo, SessionCommand, Undo
+from segscope.session.commands import Add, LogEntry, Propagate, Redo, Replace, SessionCommand, Undo
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
 from segscope.session.state import SessionState, StateCheckpoint
 from segscope.wire import JsonObject
@@ -44,6 +43,7 @@ class History:
         annotator: who works now.
 
     Attributes:
+        propagating: whether a propagation is running.
         recomputed: commands of another engine whose masks the log does not hold, so that they had
             to be computed again.
     """
@@ -60,7 +60,7 @@ class History:
         self._undone: list[Entry] = []
         self._era = 0
         self._begins_era = False  # whether the next line has to name a new engine
-        self._propagating = False
+        self.propagating = False
 
     @property
     def commands(self) -> tuple[SessionCommand, ...]:
@@ -81,11 +81,6 @@ class History:
     def checkpoints(self) -> int:
         """How many commands can be undone without computing anything."""
         return sum(before is not None for _, before in self._done)
-
-    @property
-    def propagating(self) -> bool:
-        """Whether a propagation is running."""
-        return self._propagating
 
     @property
     def earlier_engines(self) -> list[JsonObject]:
@@ -127,7 +122,7 @@ class History:
     def propagate(self, command: Propagate, cancelled: Callable[[], bool]) -> Iterator[FrameMask]:
         """Do a propagation frame by frame; what was done by the end of the loop is one command."""
         self.check_idle()
-        self._propagating = True
+        self.propagating = True
         before = self.state.checkpoint()
         self.state.unshare(command.object_ids)
         frame_count = 0
@@ -136,7 +131,7 @@ class History:
                 frame_count += 1
                 yield from results
         finally:
-            self._propagating = False
+            self.propagating = False
             self._commit(replace(command, frame_count=frame_count), before)
 
     def undo(self) -> bool:
@@ -178,7 +173,7 @@ class History:
 
     def check_idle(self) -> None:
         """Raise UsageError while a propagation is running."""
-        if self._propagating:
+        if self.propagating:
             raise UsageError(
                 "a propagation is running; wait until it ends, or cancel it, before the next "
                 "command"
@@ -205,9 +200,6 @@ class History:
         logged = LoggedCommand(command, delta, engine, time, self.annotator, era)
         self._done.append((logged, before))
         self._undone.clear()
-        self._drop_old_checkpoint()
-
-    def _drop_old_checkpoint(self) -> None:
         old = len(self._done) - 1 - RECENT_CHECKPOINTS
         if old >= 0 and old % CHECKPOINT_INTERVAL:
             self._done[old] = (self._done[old][0], None)

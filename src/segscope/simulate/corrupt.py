@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import UnknownName, UsageError
 from segscope.simulate import corruptions
 from segscope.simulate.annotation_target import Rng
@@ -112,8 +112,8 @@ def degradation(name: str) -> Degradation:
 
 
 def degrade(
-    array: NDArray[Any], name: str, severity: int, rng: Rng, *, stack: bool | None = None
-) -> NDArray[Any]:
+    array: Pixels, name: str, severity: int, rng: Rng, *, stack: bool | None = None
+) -> Pixels:
     """A degraded frame, or stack of frames.
 
     Args:
@@ -169,13 +169,13 @@ class Degraded:
         return tuple(self.source.shape)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> PixelType:
         return self.source.dtype
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
+    def __getitem__(self, index: int, /) -> Pixels:
         frame = self.source[index]
         if self.severity == 0:
             return frame
@@ -192,7 +192,7 @@ class Degraded:
         degraded = row.apply(image, amount, fixed, free).reshape(frame.shape)
         return _like(frame, degraded * span + low, low, high)
 
-    def _mix(self, frame: NDArray[Any], others: list[int]) -> NDArray[Any]:
+    def _mix(self, frame: Pixels, others: list[int]) -> Pixels:
         mean = np.mean([self.source[other] for other in others], axis=0, dtype=float)
         return _like(frame, mean, -np.inf, np.inf)
 
@@ -206,16 +206,14 @@ class Degraded:
         return float(ends[:, 0].min()), float(ends[:, 1].max())
 
 
-def _ends(frame: NDArray[Any]) -> tuple[float, float]:
+def _ends(frame: Pixels) -> tuple[float, float]:
     known = frame[np.isfinite(frame)]
     if known.size:
         return (float(known.min()), float(known.max()))
     return (0.0, 0.0)
 
 
-def _like(
-    frame: NDArray[Any], values: NDArray[np.float64], low: float, high: float
-) -> NDArray[Any]:
+def _like(frame: Pixels, values: NDArray[np.float64], low: float, high: float) -> Pixels:
     """Values with the dtype of a frame and within its range; where the frame is not finite, its own
     value stays.
     """

@@ -9,6 +9,7 @@ each. Each returns a new image.
 from __future__ import annotations
 
 import io
+from itertools import product
 
 import numpy as np
 import PIL.Image
@@ -80,10 +81,9 @@ def motion(image: Image, amount: float, fixed: Rng, _free: Rng) -> Image:
     corner = along.astype(int)
     share = along - corner
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
-    for y in (0, 1):
-        for x in (0, 1):
-            weights = np.abs(1 - y - share[0]) * np.abs(1 - x - share[1])
-            np.add.at(kernel, (corner[0] + y, corner[1] + x), weights / len(weights))
+    for y, x in product((0, 1), repeat=2):
+        weights = np.abs(1 - y - share[0]) * np.abs(1 - x - share[1])
+        np.add.at(kernel, (corner[0] + y, corner[1] + x), weights / len(weights))
     padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
     total = np.zeros_like(image)
     for top, left in np.argwhere(kernel):

@@ -35,8 +35,9 @@ class Noise:
     late: int = 0
 
     def __post_init__(self) -> None:
-        shares_valid = 0 <= self.jitter <= 1 and 0 <= self.wrong <= 1
-        if not shares_valid or not 0 <= self.jitter_px <= 1000 or self.late < 0:
+        shares = (self.jitter, self.wrong)
+        are_shares = 0 <= min(shares) <= max(shares) <= 1
+        if not are_shares or not 0 <= self.jitter_px <= 1000 or self.late < 0:
             raise UsageError(
                 "jitter and wrong must be 0 to 1, jitter_px 0 to 1000, late a number of frames; "
                 f"got {self}"

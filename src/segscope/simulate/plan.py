@@ -226,11 +226,10 @@ class Plan:
         """The frame on which a late annotator corrects an error of `frame`: the first one at least
         so much later that is wrong too.
         """
-        if self.noise.late:
-            for later in range(frame + self.noise.late, len(wrong)):
-                if wrong[later]:
-                    return later
-        return frame
+        late = np.flatnonzero(wrong[frame + self.noise.late :])
+        if not self.noise.late or not len(late):
+            return frame
+        return frame + self.noise.late + int(late[0])
 
 
 def _parse_corrections(opening: PlanStep, after: str, text: str) -> PlanStep:
@@ -266,7 +265,7 @@ def _without_defaults(name: str, options: Iterable[tuple[str, Any]]) -> Options:
 
 def _check_masks(truth: Masks, *others: Masks) -> None:
     for mask in (truth, *others):
-        if mask.ndim != 3 or mask.dtype != np.bool_ or mask.shape != truth.shape:
+        if mask.dtype != np.bool_ or (mask.ndim, mask.shape) != (3, truth.shape):
             raise UsageError(
                 "masks must be bool (frame, row, column) of one shape, where an image is one "
                 f"frame; got {mask.dtype} {mask.shape} for a truth of {truth.shape}"

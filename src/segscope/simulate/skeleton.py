@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,13 +45,12 @@ def thin(mask: Mask) -> Mask:
     while left != (left := int(image.sum())):
         ringed = image[:-2, 1:-1] & image[2:, 1:-1] & image[1:-1, :-2] & image[1:-1, 2:]
         rim = np.pad(1 - ringed, 1).astype(bool)
-        for top in (1, 2):
-            for side in (1, 2):
-                grid = (slice(top, rows - 1, 2), slice(side, columns - 1, 2))
-                code = np.zeros(image[grid].shape, np.uint8)
-                for bit, (y, x) in enumerate(RING):
-                    code |= image[top + y : rows - 1 + y : 2, side + x : columns - 1 + x : 2] << bit
-                image[grid][REMOVABLE[code] & rim[grid]] = 0
+        for top, side in product((1, 2), repeat=2):
+            grid = (slice(top, rows - 1, 2), slice(side, columns - 1, 2))
+            code = np.zeros(image[grid].shape, np.uint8)
+            for bit, (y, x) in enumerate(RING):
+                code |= image[top + y : rows - 1 + y : 2, side + x : columns - 1 + x : 2] << bit
+            image[grid][REMOVABLE[code] & rim[grid]] = 0
     return image[1:-1, 1:-1].astype(bool)
 
 

@@ -31,7 +31,7 @@ from segscope.adapt.saved import attach
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, SegscopeError
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.load import load
 from segscope.metrics.overlap import dice
 from segscope.models.build import build

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segscope.errors import PromptError
-from segscope.predict.object_state import ObjectState
+from segscope.predict.state import ObjectState
 from segscope.serve.errors import Busy, NotFound
 from segscope.serve.sessions.protection import (
     check_removable,

@@ -6,7 +6,7 @@ import numpy as np
 
 from segscope.inference.crop import Crop
 from segscope.masks import encode_runs
-from segscope.predict.object_state import FrameResult, ObjectState
+from segscope.predict.state import FrameResult, ObjectState
 from segscope.prompts import MaskPrompt, Point
 from segscope.serve.sessions.review import count_reviewed, is_reviewed, list_doubts
 

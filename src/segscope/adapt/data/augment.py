@@ -60,7 +60,7 @@ class Change:
             planes = np.rot90(planes, self.quarters, (2, 3))
         rgb = np.ascontiguousarray(rgb)
         planes = np.ascontiguousarray(planes)
-        if self.turn == 0 and self.zoom == 1 and self.shift_xy == (0.0, 0.0):
+        if (self.turn, self.zoom, *self.shift_xy) == (0, 1, 0, 0):
             return rgb, planes
         height, width = rgb.shape[1:3]
         cos = math.cos(self.turn) / self.zoom

@@ -35,16 +35,20 @@ def split_cases(
     train = [case for case in labelled if case.split == "train"]
     val = [case for case in labelled if case.split == "val"]
     if not val:
-        val = _hold_out(train, name, seed)
-    held_out = {patient_of(case) for case in val}
-    train = [case for case in train if patient_of(case) not in held_out]
+        val, _ = _divide(train, _hold_out(train, name, seed))
+    _, train = _divide(train, set(map(patient_of, val)))
     if max_patients:
-        drawn = _draw_patients(train, name, max_patients, seed)
-        rest = [case for case in train if patient_of(case) not in drawn]
+        train, rest = _divide(train, _draw_patients(train, name, max_patients, seed))
         # cases that --max-patients leaves out may still serve methods that learn without truth
         unlabelled += [replace(case, targets=()) for case in rest]
-        train = [case for case in train if patient_of(case) in drawn]
     return train, val, unlabelled
+
+
+def _divide(cases: Sequence[Case], patients: set[str]) -> tuple[list[Case], list[Case]]:
+    """The cases of some patients, and those of all others."""
+    inside = [case for case in cases if patient_of(case) in patients]
+    outside = [case for case in cases if patient_of(case) not in patients]
+    return inside, outside
 
 
 def patient_of(case: Case) -> str:
@@ -52,11 +56,11 @@ def patient_of(case: Case) -> str:
 
 
 def _sort_patients(cases: Iterable[Case]) -> list[str]:
-    return sorted({patient_of(case) for case in cases})
+    return sorted(set(map(patient_of, cases)))
 
 
-def _hold_out(train: Sequence[Case], name: str, seed: int) -> list[Case]:
-    """Cases of some training patients, to validate on."""
+def _hold_out(train: Sequence[Case], name: str, seed: int) -> set[str]:
+    """Some training patients, to validate on."""
     patients = _sort_patients(train)
     if len(patients) < 2:
         raise UsageError(
@@ -66,8 +70,7 @@ def _hold_out(train: Sequence[Case], name: str, seed: int) -> list[Case]:
         )
     count = max(1, round(VAL_SHARE * len(patients)))
     order = np.random.default_rng((seed, 1)).permutation(len(patients)).tolist()
-    held_out = {patients[k] for k in order[:count]}
-    return [case for case in train if patient_of(case) in held_out]
+    return {patients[k] for k in order[:count]}
 
 
 def _draw_patients(train: Sequence[Case], name: str, count: int, seed: int) -> set[str]:

@@ -203,7 +203,7 @@ class Sampler:
             labels=tuple(obj.label for obj in objects),
             classes=source.class_map(view.planes, scan.names),
             plans=plans,
-            prompts=tuple(tuple(each) for each in prompts),
+            prompts=tuple(map(tuple, prompts)),
             at=view.first,
             rng=rng,
             key=key,

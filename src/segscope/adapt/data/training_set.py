@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from segscope.adapt.data.patients import patient_of, split_cases
 from segscope.adapt.data.scans import Scan, Scans
+from segscope.arrays import Pixels
 from segscope.errors import UnknownName, UsageError
 from segscope.io.datasets.dataset import Case, DataSet
 
@@ -110,9 +111,7 @@ class Split:
         cases = self.scans.cases
         return tuple(dict.fromkeys(patient_of(cases[item.case]) for item in self.items))
 
-    def class_map(
-        self, planes: NDArray[Any], names: dict[tuple[int, int], str]
-    ) -> NDArray[np.int64]:
+    def class_map(self, planes: Pixels, names: dict[tuple[int, int], str]) -> NDArray[np.int64]:
         """Object numbers (plane, frame, row, column) as class numbers (frame, row, column)."""
         classes = np.zeros(planes.shape[1:], np.int64)
         for (plane, value), label in names.items():
@@ -136,7 +135,7 @@ class Data:
     train: Split
     val: Split
     unlabelled: Split
-    card: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, object] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -180,13 +179,12 @@ def gather(
         UsageError: no truth, too few frames or patients, an unknown label.
     """
     name = " + ".join(each.name for each in sets)
-    train_cases, val_cases, unlabelled_cases = split(
-        [case for each in sets for case in each.cases], choice, name
-    )
+    cases = list(chain.from_iterable(each.cases for each in sets))
+    train_cases, val_cases, unlabelled_cases = split(cases, choice, name)
     if not unlabelled:
         unlabelled_cases = []
     parts = _read_parts((train_cases, val_cases, unlabelled_cases), side, choice, progress)
-    every_item = [item for part in parts for item in part.items]
+    every_item = chain.from_iterable(part.items for part in parts)
     labels = sorted({obj.label for item in every_item for obj in item.objects})
     classes = _match_labels(choice.labels, labels, name)
     train, val, rest = (_select(part, classes, empty=empty) for part in parts)
@@ -205,7 +203,7 @@ def _read_parts(
     parts: Sequence[Sequence[Case]], side: int, choice: CaseSelection, progress: Progress | None
 ) -> list[_Part]:
     """All frames of the cases of each part."""
-    total = sum(len(cases) for cases in parts)
+    total = sum(map(len, parts))
     done = 0
     read = []
     for cases in parts:
@@ -282,7 +280,7 @@ def _check_size(train: Split, val: Split, name: str) -> None:
     what = "frames with a truth"
     if train.classes:
         what = f"frames with {' or '.join(train.classes[:4])}"
-    frames = sum(1 for item in train.items if item.objects)
+    frames = sum(bool(item.objects) for item in train.items)
     if frames < LEAST_FRAMES:
         raise UsageError(
             f"{name} gives {frames} training {what}; at least {LEAST_FRAMES} are needed, and 20 "
@@ -296,13 +294,14 @@ def _check_size(train: Split, val: Split, name: str) -> None:
 
 def _describe(
     sets: Sequence[DataSet], choice: CaseSelection, train: Split, val: Split, unlabelled: Split
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The data card; its keys are part of the format of saved adaptations."""
-    licences = {each.licence for each in sets}
-    licences |= {case.licence for part in (train, val) for case in part.scans.cases}
-    card: dict[str, Any] = {
+    cases = (*train.scans.cases, *val.scans.cases)
+    licences = {each.licence for each in sets} | {case.licence for case in cases}
+    licences.discard("")
+    card: dict[str, object] = {
         "sets": [each.name for each in sets],
-        "licences": sorted(licence for licence in licences if licence) or ["unknown"],
+        "licences": sorted(licences) or ["unknown"],
         "labels": list(train.classes),
         "few": choice.max_patients,
         "least_pixels": choice.least_pixels,

@@ -16,7 +16,7 @@ from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.losses.interactive import USUAL, Weights, answer_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.models.engine import Decoded, Engine, Features
 
 
@@ -42,7 +42,7 @@ def _one_clip(
     truth = torch.from_numpy(example.truth).to(engine.device)
     at = example.at
     memory = ClipMemory(engine, len(features))
-    prompts = [decoder_prompt(each) for each in example.prompts]
+    prompts = list(map(decoder_prompt, example.prompts))
     decoded = engine.decode(features[at], prompts, multimask=False)
     losses, dice = _judge(engine, decoded, truth[:, at], features[at], weights)
     scores = [dice]

@@ -95,7 +95,7 @@ class ClipMemory:
         """Let no gradient flow further back than this."""
         for memories in (self.anchors, self.tracked):
             for frame, of_objects in memories.items():
-                memories[frame] = [_detached(memory) for memory in of_objects]
+                memories[frame] = list(map(_detached, of_objects))
 
     def banks(self, frame: int, step: int) -> list[Bank]:
         """What each object's tracking attends to on a frame that is reached in direction `step`."""

@@ -19,7 +19,7 @@ from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import iou_loss, mask_loss, presence_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.inference.constants import CLAMP
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.models.engine import Decoded, DecoderPrompt, Engine, Features
 from segscope.prompts import Prompt
 from segscope.simulate.plan import Plan

@@ -12,7 +12,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import bce, dice_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.models.engine import Engine, Features
 
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -46,7 +46,7 @@ def opening_loss(
 def opening_terms(engine: Engine, features: Features, example: Example, measure: Measure) -> Terms:
     """The same of one image: "loss", and for the curves "dice"."""
     truth = torch.from_numpy(example.truth[:, example.at]).to(engine.device)
-    prompts = [decoder_prompt(each) for each in example.prompts]
+    prompts = list(map(decoder_prompt, example.prompts))
     decoded = engine.decode(features, prompts, multimask=False)
     full = engine.to_frame(decoded.logits, features.size_hw)[:, 0]
     dice = 1 - dice_loss(full.detach().sign() * 99, truth, smooth=1e-6).mean()

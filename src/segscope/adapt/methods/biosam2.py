@@ -46,7 +46,7 @@ from segscope.adapt.networks.parameter_groups import (
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.memory.sorted import outdated
 from segscope.models.engine import Bank, Decoded, Engine, Features, Memory
 from segscope.models.model_cards import Card
@@ -237,7 +237,7 @@ def banked_loss(
         else:
             memories = [(None, restore_memory(engine, entry)) for entry in entries]
             maps.append(engine.attend(features, [Bank(memories, [], 1)])[0])
-    hints = [decoder_prompt(prompts) for prompts in example.prompts]
+    hints = list(map(decoder_prompt, example.prompts))
     decoded = engine.decode(features, hints, multimask=False, conditioned=torch.stack(maps))
     losses = answer_loss(engine, decoded, truth, features.size_hw)
     answer = decoded.best().detach_scores().present()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -128,5 +128,5 @@ class ProbeSegmenter:
     def predict(self, rgb: NDArray[np.uint8]) -> Tensor:
         return class_logits(self.engine, self.head, self.engine.encode(rgb)).float()
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         return {**self.engine.settings(), "classes": list(self.classes)}

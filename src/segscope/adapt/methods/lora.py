@@ -22,6 +22,7 @@ from segscope._optional import require
 from segscope.adapt.data.sampler import Example
 from segscope.adapt.losses.clip import clip_loss
 from segscope.adapt.method import Adapted, Terms
+from segscope.adapt.method_presets import check_members
 from segscope.adapt.networks.parameter_groups import (
     DECODER,
     HIGH_RESOLUTION,
@@ -73,10 +74,7 @@ class Lora(PromptedMethod):
     clip: int = 4
 
     def __post_init__(self) -> None:
-        if not self.where or set(self.where) - set(WHERE):
-            raise UsageError(
-                f"where must be of {', '.join(WHERE)}, got {', '.join(self.where) or 'nothing'}"
-            )
+        check_members(self, "where", WHERE, nothing="nothing")
         if self.rank < 1 or self.alpha <= 0 or self.clip < 2:
             raise UsageError("rank must be at least 1, alpha above 0, clip at least 2 frames")
 

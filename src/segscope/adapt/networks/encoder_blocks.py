@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import MethodType
-from typing import Any, cast
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from segscope.adapt.networks.parameter_groups import network
 from segscope.models.engine import Engine
 from segscope.models.fast_attention import hiera_mixed, hiera_mlp, linear
+from segscope.models.library import LibraryModule
 
 Attend = Callable[[Tensor], Tensor]
 """Attention of a block with its projection, on maps (N, row, column, channel)."""
@@ -44,7 +45,7 @@ class Place:
     """
 
     name: str
-    block: Any
+    block: LibraryModule
     family: str
     width: int
     stride: int
@@ -71,14 +72,14 @@ def places(engine: Engine) -> list[Place]:
             return list(_mini_places(model.vision_encoder))
 
 
-def _vit_places(encoder: Any) -> Iterator[Place]:
+def _vit_places(encoder: LibraryModule) -> Iterator[Place]:
     stages = quarters(len(encoder.layers))
     for k, block in enumerate(encoder.layers):
         width = block.layer_norm2.normalized_shape[0]
         yield Place(f"vision_encoder.layers.{k}", block, "sam", width, 16, stages[k])
 
 
-def _hiera_places(backbone: Any) -> Iterator[Place]:
+def _hiera_places(backbone: LibraryModule) -> Iterator[Place]:
     for k, block in enumerate(backbone.blocks):
         name = f"vision_encoder.backbone.blocks.{k}"
         stage = sum(k > end for end in backbone.stage_ends)
@@ -87,7 +88,7 @@ def _hiera_places(backbone: Any) -> Iterator[Place]:
         yield Place(name, block, "sam2", block.dim_out, stride, stage, pooled)
 
 
-def _repvit_places(model: Any) -> Iterator[Place]:
+def _repvit_places(model: LibraryModule) -> Iterator[Place]:
     for stage in range(model.vision_encoder.backbone.timm_model.count):
         name = f"vision_encoder.backbone.timm_model.stages_{stage}.blocks"
         for k, block in enumerate(model.get_submodule(name)):
@@ -95,7 +96,7 @@ def _repvit_places(model: Any) -> Iterator[Place]:
             yield Place(f"{name}.{k}", block, "edgetam", width, 4 * 2**stage, stage)
 
 
-def _mini_places(encoder: Any) -> Iterator[Place]:
+def _mini_places(encoder: LibraryModule) -> Iterator[Place]:
     blocks = list(encoder.stage16)[1:]
     stages = quarters(len(blocks))
     for k, block in enumerate(blocks):
@@ -141,7 +142,7 @@ def extend(place: Place, **children: nn.Module) -> None:
 
 
 def _extend_mixed(
-    block: Any, mixed: Tensor, normed: Tensor, attend: Attend | None = None
+    block: LibraryModule, mixed: Tensor, normed: Tensor, attend: Attend | None = None
 ) -> Tensor:
     """The output of attention with what the children add."""
     after = getattr(block, "after_mixing", None)
@@ -154,14 +155,14 @@ def _extend_mixed(
     return extended
 
 
-def _extend_mlp(block: Any, x: Tensor, normed: Tensor) -> Tensor:
+def _extend_mlp(block: LibraryModule, x: Tensor, normed: Tensor) -> Tensor:
     child = getattr(block, "beside_mlp", None)
     if child is None:
         return x
     return x + child(normed)
 
 
-def _vit(self: Any, hidden_states: Tensor) -> Tensor:
+def _vit(self: LibraryModule, hidden_states: Tensor) -> Tensor:
     """Layer of SAM's encoder on a map (B, row, column, channel)."""
 
     def attend(tokens: Tensor) -> Tensor:
@@ -177,7 +178,7 @@ def _vit(self: Any, hidden_states: Tensor) -> Tensor:
     return _extend_mlp(self, x + self.mlp(normed), normed)
 
 
-def _vit_windows(block: Any, hidden_states: Tensor, attend: Attend) -> Tensor:
+def _vit_windows(block: LibraryModule, hidden_states: Tensor, attend: Attend) -> Tensor:
     """Attention of a layer that works in windows, with what the children add.
 
     With `pad_first` windows are padded before the norm, as Med-SA's code does: zeros become the
@@ -203,7 +204,7 @@ def _vit_windows(block: Any, hidden_states: Tensor, attend: Attend) -> Tensor:
     return _extend_mixed(block, mixed, normed, attend)
 
 
-def _hiera(self: Any, hidden_states: Tensor, **_: object) -> Tensor:
+def _hiera(self: LibraryModule, hidden_states: Tensor, **_: object) -> Tensor:
     """Block of SAM 2's encoder on a map (B, row, column, channel)."""
 
     def attend(tokens: Tensor) -> Tensor:
@@ -230,7 +231,7 @@ def _attention(qkv: Tensor, heads: int, scale: float) -> Tensor:
     return mixed.transpose(1, 2).reshape(batch, rows, columns, -1)
 
 
-def _repvit(self: Any, x: Tensor) -> Tensor:
+def _repvit(self: LibraryModule, x: Tensor) -> Tensor:
     """Block of EdgeTAM's encoder on a map (B, channel, row, column)."""
     x = self.se(self.token_mixer(x))
     if hasattr(self, "after_mixing"):
@@ -241,7 +242,7 @@ def _repvit(self: Any, x: Tensor) -> Tensor:
     return out
 
 
-def _mini(self: Any, x: Tensor) -> Tensor:
+def _mini(self: LibraryModule, x: Tensor) -> Tensor:
     """Block of `mini`'s encoder on a map (B, channel, row, column)."""
 
     def attend(tokens: Tensor) -> Tensor:

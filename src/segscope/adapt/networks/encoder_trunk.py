@@ -20,6 +20,7 @@ from torch import Tensor
 from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
+from segscope.models.library import LibraryModule
 from segscope.models.mini import normalise
 from segscope.models.sam2 import resize
 
@@ -92,7 +93,7 @@ class Trunk:
             if block.is_map:
                 outputs.append(x)
         if self.channels_last:
-            outputs = [_channels_first(output) for output in outputs]
+            outputs = list(map(_channels_first, outputs))
         return self.finish(outputs)
 
     def _adapt(self, adapter: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ def _channels_last(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1)
 
 
-def _hiera(encoder: Any) -> Trunk:
+def _hiera(encoder: LibraryModule) -> Trunk:
     """SAM 2's four stages; their widths double. A stage's first block still takes the width of the
     stage before.
     """
@@ -197,7 +198,7 @@ def _hiera(encoder: Any) -> Trunk:
     return Trunk(start, blocks, list, widths, channels_last=True)
 
 
-def _repvit(encoder: Any) -> Trunk:
+def _repvit(encoder: LibraryModule) -> Trunk:
     """EdgeTAM's four stages; what halves the resolution counts as a block."""
     net = encoder.backbone.timm_model
     blocks: list[TrunkBlock] = []
@@ -215,7 +216,7 @@ def _repvit(encoder: Any) -> Trunk:
     return Trunk(net.stem, tuple(blocks), list, tuple(widths), channels_last=False)
 
 
-def _mini(encoder: Any) -> Trunk:
+def _mini(encoder: LibraryModule) -> Trunk:
     """`mini`'s stages at strides 4, 8 and 16, and the last one pooled once more."""
     fine, middle, coarse = (
         int(stage[0][0].out_channels) for stage in (encoder.stem, encoder.stage8, encoder.stage16)
@@ -242,7 +243,7 @@ def _mini(encoder: Any) -> Trunk:
     return Trunk(start, tuple(blocks), finish, (fine, middle, coarse, coarse), channels_last=False)
 
 
-def _vit(encoder: Any) -> Trunk:
+def _vit(encoder: LibraryModule) -> Trunk:
     """SAM's one map, after its neck. Absolute positions are resized here, relative ones by the
     library.
     """

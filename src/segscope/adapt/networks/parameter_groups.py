@@ -5,11 +5,11 @@ names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from torch import nn
 
 from segscope.models.engine import Engine
+from segscope.models.library import LibraryModule
 
 ENCODER = ("vision_encoder.",)
 DECODER = ("mask_decoder.",)
@@ -27,7 +27,7 @@ def prompt_encoder(family: str) -> tuple[str, ...]:
     return ("prompt_encoder.",)
 
 
-def network(engine: Engine) -> Any:
+def network(engine: Engine) -> LibraryModule:
     """The network inside an engine."""
     return engine.model
 

@@ -17,7 +17,7 @@ from segscope.adapt.networks.encoder_blocks import places
 from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
-from segscope.models.key_renaming import rename
+from segscope.models.recognise import rename
 
 BLOCKS = r"^image_encoder\.blocks\.(\d+)\."
 LAYERS = r"vision_encoder.layers.\1."

@@ -9,7 +9,6 @@ med2d   channels swapped, SAM's mean and deviation; stretched by nearest neighbo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from segscope.errors import UsageError
 from segscope.models.engine import AnswerRule, Engine
+from segscope.models.library import LibraryModule
 from segscope.models.sam import InputRule, Placement, SamEngine, standardise
 
 BASE = "base"
@@ -98,7 +98,7 @@ def count_growth(engine: Engine, side: int) -> int:
     """How many parameters the encoder gains by `resize`; negative for a smaller side."""
     if not side:
         return 0
-    encoder: Any = engine.model.vision_encoder
+    encoder: LibraryModule = engine.model.vision_encoder
     old = encoder.pos_embed.shape[1]
     new = side // 16
     width = encoder.pos_embed.shape[-1]

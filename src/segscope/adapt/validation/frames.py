@@ -23,8 +23,8 @@ from segscope.masks import FrameMask
 from segscope.metrics.overlap import dice
 from segscope.models.engine import Features
 from segscope.models.segmenter import Segmenter
-from segscope.predict.object_state import ObjectState
 from segscope.predict.prompted_frame import answer_prompts
+from segscope.predict.state import ObjectState
 from segscope.prompts import Prompt
 
 MOST = 64

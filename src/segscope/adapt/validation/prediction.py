@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from segscope.adapt.data.training_set import Scan
 from segscope.adapt.method import Adapted
-from segscope.inference.crop import Crop
-from segscope.inference.encoded_frames import EncodedFrames
+from segscope.inference.crop import Crop, EncodedFrames
 from segscope.memory import Fifo
 from segscope.models.engine import Features
 from segscope.predict.state import InferenceState

@@ -20,9 +20,9 @@ from segscope.adapt.validation.frames import spaced, validate
 from segscope.adapt.validation.prediction import first_prompts, inference_state
 from segscope.masks import FrameMask
 from segscope.metrics.overlap import dice
-from segscope.predict.object_state import ObjectState
 from segscope.predict.prompted_frame import answer_prompts
 from segscope.predict.propagation import PropagationRange, propagate
+from segscope.predict.state import ObjectState
 from segscope.predict.stop_rules import default_rules
 from segscope.prompts import Prompt
 

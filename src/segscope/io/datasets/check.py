@@ -10,22 +10,23 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import SegscopeError, UsageError
-from segscope.io import FORMATS
+from segscope.errors import SegscopeError, UsageError, list_first
 from segscope.io.base import suffix_of
 from segscope.io.datasets.check_case import CaseCheck, check_case
 from segscope.io.datasets.dataset import Case, DataSet
 from segscope.io.datasets.faults import FAULT_KINDS, DatasetFault, FaultKind
+from segscope.io.datasets.folders import IMAGE_SUFFIXES, list_entries
 from segscope.io.datasets.reading import list_datasets, read_dataset
 
 Advance = Callable[[int, int], None]
@@ -38,7 +39,6 @@ MAX_BITS = 12
 as JPEG in at most 12.
 """
 
-_SUFFIXES = tuple(suffix for entry in FORMATS for suffix in entry.suffixes)
 _PERSON = re.compile(
     r"(?:^|[^a-z])((?:patient|person|subject|subj|sub|pat|case|p)[-_ ]?\d+)(?!\d)", re.IGNORECASE
 )
@@ -75,7 +75,8 @@ def check_dataset(
         faults += _find_repeated_images(each)
         faults += _find_leaking_groups(each)
     checked: list[Checked] = []
-    readable = [case for each in sets for case in each.cases if _is_complete(case)]
+    cases = chain.from_iterable(each.cases for each in sets)
+    readable = list(filter(_is_complete, cases))
     for result in _check_cases(readable, workers, fast):
         checked.append(result)
         faults += result[1].faults
@@ -152,12 +153,13 @@ def _find_unlisted(data: DataSet) -> Iterator[DatasetFault]:
         names = [text for text in _iter_strings(document) if len(text) < 1000]
         known |= {(data.path / name).resolve() for name in names}
     for folder in sorted(folders - known):
-        visible = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".")]
         unlisted = [
-            file.name for file in visible if suffix_of(file, _SUFFIXES) and file not in known
+            file.name
+            for file in list_entries(folder)
+            if suffix_of(file, IMAGE_SUFFIXES) and file not in known
         ]
         if unlisted:
-            what = f"{len(unlisted)} files that are not in the list: {_shorten(unlisted, 5)}"
+            what = f"{len(unlisted)} files that are not in the list: {list_first(unlisted, 5)}"
             yield DatasetFault.of("unlisted", data.name, folder, what)
 
 
@@ -172,13 +174,6 @@ def _iter_strings(value: object) -> Iterator[str]:
             yield from _iter_strings(part)
 
 
-def _shorten(names: Sequence[str], count: int) -> str:
-    text = ", ".join(names[:count])
-    if len(names) > count:
-        text += " ..."
-    return text
-
-
 def _find_repeated_images(data: DataSet) -> Iterator[DatasetFault]:
     first_case: dict[Path, Case] = {}
     for case in data.cases:
@@ -191,15 +186,14 @@ def _find_repeated_images(data: DataSet) -> Iterator[DatasetFault]:
 def _find_absent_labels(data: DataSet, checked: Iterable[Checked]) -> Iterator[DatasetFault]:
     if data.listing is None:
         return
-    values: set[int] = set()
-    for case, result in checked:
-        if case.dataset == data.name:
-            values |= result.values
-    declared = {number: name for number, name in data.labels.items() if name != "ignore"}
-    absent = sorted(set(declared) - values) if values else []
-    for number in absent:
-        what = f"declares {number} ({declared[number]}), which no mask holds"
-        yield DatasetFault.of("absent-label", data.name, data.listing, what)
+    results = [result for case, result in checked if case.dataset == data.name]
+    values = set[int]().union(*(result.values for result in results))
+    if not values:
+        return
+    for number in sorted(set(data.labels) - values):
+        if data.labels[number] != "ignore":
+            what = f"declares {number} ({data.labels[number]}), which no mask holds"
+            yield DatasetFault.of("absent-label", data.name, data.listing, what)
 
 
 # --- splits --------------------------------------------------------------------------------------
@@ -233,11 +227,9 @@ def _find_split_keys(
         if len(example) < 2:
             continue
         held_out = next(case for split, case in example.items() if split != "train")
-        counts = []
-        for split, case in example.items():
-            count = sum(other.split == split for other in cases)
-            counts.append(f"{count} in {split} (as {case.id!r})")
-        message = f"{what} {name!r} has cases {', '.join(counts)}"
+        counts = Counter(case.split for case in cases)
+        parts = [f"{counts[split]} in {split} (as {case.id!r})" for split, case in example.items()]
+        message = f"{what} {name!r} has cases {', '.join(parts)}"
         yield DatasetFault.of(kind, f"{data.name}: {held_out.id}", held_out.image, message)
 
 

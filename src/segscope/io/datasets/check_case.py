@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segscope.errors import SegscopeError
+from segscope.arrays import Pixels
+from segscope.errors import SegscopeError, list_first
 from segscope.io import image_files, metaimage, nifti, numpy_files, read, read_masks
 from segscope.io.base import suffix_of
 from segscope.io.datasets.check_image import (
@@ -23,7 +24,6 @@ from segscope.io.datasets.check_image import (
 from segscope.io.datasets.dataset import Case, GroundTruth
 from segscope.io.datasets.faults import LEAST_PIXELS, MOST_FOREGROUND, DatasetFault
 from segscope.io.datasets.reading import read_image
-from segscope.io.frame_source import Pixels
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.tiff import reader as tiff_reader
 from segscope.masks import Masks
@@ -151,10 +151,8 @@ def _explain_no_labels(name: str, file: Path, error: SegscopeError) -> DatasetFa
 
 def _describe_colours(frame: Pixels) -> str:
     colours = np.unique(frame.reshape(-1, frame.shape[-1]), axis=0).tolist()
-    examples = "; ".join(",".join(map(str, colour)) for colour in colours[:4])
-    if len(colours) > 4:
-        examples += " ..."
-    return f"{len(colours)} colours ({examples})"
+    examples = [",".join(map(str, colour)) for colour in colours[:5]]
+    return f"{len(colours)} colours ({list_first(examples, 4, '; ')})"
 
 
 def _check_stored_grid(name: str, file: Path, stack: Stack) -> Iterator[DatasetFault]:
@@ -189,20 +187,13 @@ def _check_stored_grid(name: str, file: Path, stack: Stack) -> Iterator[DatasetF
 
 def _check_labels(name: str, target: GroundTruth, sizes: dict[int, int]) -> Iterator[DatasetFault]:
     if target.kind == "binary" and len(sizes) > 1:
-        what = f"declared binary, but holds the values {_shorten(sizes)}"
+        what = f"declared binary, but holds the values {list_first(sorted(sizes), 8)}"
         yield DatasetFault.of("several-values", name, target.path, what)
     if target.kind == "semantic" and target.names:
         undeclared = sorted(set(sizes) - set(target.names))
         if undeclared:
             what = f"holds {undeclared[:8]}, but declared are {sorted(target.names)}"
             yield DatasetFault.of("undeclared", name, target.path, what)
-
-
-def _shorten(labels: dict[int, int]) -> str:
-    text = ", ".join(map(str, sorted(labels)[:8]))
-    if len(labels) > 8:
-        text += " ..."
-    return text
 
 
 def _check_sizes(name: str, target: GroundTruth, sizes: dict[int, int]) -> Iterator[DatasetFault]:
@@ -269,22 +260,25 @@ def _find_broken(labels: NDArray[np.uint16]) -> Iterator[int]:
         boxes = ndimage.find_objects(pieces)
         largest = boxes[int(sizes.argmax())]
         min_size = max(LEAST_PIXELS, 0.1 * sizes.max())
-        candidates = [piece for piece, size in zip(boxes, sizes, strict=True) if size >= min_size]
-        if any(
-            _is_far(largest, piece) and not _is_at_border(piece, box, labels.shape)
-            for piece in candidates
-        ):
+        candidates = [boxes[k] for k in np.flatnonzero(sizes >= min_size)]
+        far = [piece for piece in candidates if _is_far(largest, piece)]
+        if not all(_is_at_border(piece, box, labels.shape) for piece in far):
             yield label
 
 
 def _is_far(main: Box, other: Box) -> bool:
-    gaps = [max(a.start - b.stop, b.start - a.stop) for a, b in zip(main, other, strict=True)]
-    lengths = [side.stop - side.start for side in main]
-    return bool(max(gaps) > 2 * max(LEAST_PIXELS, *lengths))
+    start, stop = _corners(main)
+    other_start, other_stop = _corners(other)
+    gaps = np.maximum(start - other_stop, other_start - stop)
+    return bool(gaps.max() > 2 * max(LEAST_PIXELS, *(stop - start)))
 
 
 def _is_at_border(part: Box, box: Box, shape: tuple[int, ...]) -> bool:
-    return any(
-        outer.start + inner.start == 0 or outer.start + inner.stop == length
-        for inner, outer, length in zip(part, box, shape, strict=True)
-    )
+    origin, _ = _corners(box)
+    start, stop = _corners(part) + origin
+    return bool((start == 0).any() or (stop == shape).any())
+
+
+def _corners(box: Box) -> NDArray[np.int64]:
+    """Start and stop (2, axis) of a box."""
+    return np.array([(side.start, side.stop) for side in box]).T

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import SegscopeError
 from segscope.io import read
 from segscope.io.byte_sources import reading
 from segscope.io.datasets.dataset import Case
 from segscope.io.datasets.faults import ANISOTROPIC, MOST_MM, DatasetFault
-from segscope.io.frame_source import Pixels
 from segscope.stack import Stack
 
 ImageHash = NDArray[np.uint64]

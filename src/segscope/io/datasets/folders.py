@@ -5,8 +5,10 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from segscope.files import list_visible
 from segscope.io import FORMATS, MASK_FORMATS, numpy_files
 from segscope.io.base import suffix_of
 from segscope.io.datasets.dataset import SPLITS, Case, Complain, DataSet, GroundTruth, Split
@@ -16,9 +18,12 @@ MASK_FOLDERS = (
     "masks", "labels", "gts", "annotations", "segmentations", "mask", "label", "gt", "labelsTr",
 )  # fmt: skip
 MASK_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt")
-_IMAGE_SUFFIXES = [suffix for entry in FORMATS for suffix in entry.suffixes]
-_MASK_SUFFIXES = [suffix for entry in MASK_FORMATS for suffix in entry.suffixes]
-_SUFFIXES = (*_IMAGE_SUFFIXES, *_MASK_SUFFIXES)
+IMAGE_SUFFIXES = tuple(chain.from_iterable(entry.suffixes for entry in FORMATS))
+_MASK_SUFFIXES = tuple(chain.from_iterable(entry.suffixes for entry in MASK_FORMATS))
+_SUFFIXES = (*IMAGE_SUFFIXES, *_MASK_SUFFIXES)
+
+
+_MASK_MEMBERS = {f"{name}.npy" for name in numpy_files.MASK_NAMES[:-1]}
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,7 @@ def list_entries(folder: Path, ending: str = "") -> list[Path]:
     """Entries of a folder, sorted and without hidden ones; empty where it does not exist."""
     if not folder.is_dir():
         return []
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    return sorted(entry for entry in entries if entry.name.endswith(ending))
+    return [entry for entry in list_visible(folder) if entry.name.endswith(ending)]
 
 
 # --- pairs of folders ----------------------------------------------------------------------------
@@ -68,22 +72,26 @@ def list_entries(folder: Path, ending: str = "") -> list[Path]:
 
 def _read_pairs(folder: Path, complain: Complain) -> Iterator[Case]:
     for pair in _find_pairs(folder):
-        masks: dict[str, Path] = {}
-        if pair.masks is not None:
-            masks = {stem_of(file): file for file in list_entries(pair.masks)}
-        for image in list_entries(pair.images):
-            stem = stem_of(image)
-            names = [stem + ending for ending in MASK_ENDINGS]
-            matching = [masks[name] for name in names if name in masks]
-            identity = pair.prefix + stem
-            if pair.masks is not None and len(matching) != 1:
-                message = (
-                    f"{image} has {len(matching)} masks in {pair.masks}; expected one with the "
-                    f"same name ({stem}, or {stem}_mask ...)"
-                )
-                complain("unpaired", identity, image, message)
-            targets = tuple(GroundTruth(file) for file in matching[:1])
-            yield Case(identity, image, targets, pair.split, identity)
+        yield from _read_pair(pair, complain)
+
+
+def _read_pair(pair: FolderPair, complain: Complain) -> Iterator[Case]:
+    masks: dict[str, Path] = {}
+    if pair.masks is not None:
+        masks = {stem_of(file): file for file in list_entries(pair.masks)}
+    for image in list_entries(pair.images):
+        stem = stem_of(image)
+        names = [stem + ending for ending in MASK_ENDINGS]
+        matching = [masks[name] for name in names if name in masks]
+        identity = pair.prefix + stem
+        if pair.masks is not None and len(matching) != 1:
+            message = (
+                f"{image} has {len(matching)} masks in {pair.masks}; expected one with the "
+                f"same name ({stem}, or {stem}_mask ...)"
+            )
+            complain("unpaired", identity, image, message)
+        targets = tuple(map(GroundTruth, matching[:1]))
+        yield Case(identity, image, targets, pair.split, identity)
 
 
 def _find_pairs(folder: Path) -> Iterator[FolderPair]:
@@ -145,7 +153,7 @@ def _read_npz_folder(folder: Path, split: Split, prefix: str) -> Iterator[Case]:
 def _has_masks(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            members = archive.namelist()
     except (OSError, zipfile.BadZipFile):
         return True  # reading it will report what is wrong
-    return any(name in numpy_files.MASK_NAMES[:-1] for name in names)
+    return not _MASK_MEMBERS.isdisjoint(members)

@@ -54,12 +54,17 @@ class Listing:
     @property
     def modality(self) -> str | None:
         """What the list states about all its scans; the first channel where it names channels."""
-        stated = self.document.get("channel_names") or self.document.get("modality")
+        stated = self.channel_names
         if isinstance(stated, Mapping):
             stated = next(iter(stated.values()), None)
         if not stated:
             return None
         return str(stated)
+
+    @property
+    def channel_names(self) -> Json:
+        """Names of channels by number, or one for all, as the file states them."""
+        return self.document.get("channel_names") or self.document.get("modality")
 
     def label_targets(self, label: Json) -> tuple[GroundTruth, ...]:
         """The targets of a file or files with class numbers."""
@@ -218,17 +223,16 @@ def _read_spacing(item: JsonObject) -> tuple[float, float, float] | None:
 def _read_nnunet_folders(listing: Listing) -> Iterator[Case]:
     """Cases of imagesTr, labelsTr and the like."""
     ending = str(listing.document.get("file_ending", ""))
-    channel_names = listing.document.get("channel_names") or listing.document.get("modality")
     channel_count = 1
-    if isinstance(channel_names, Mapping):
-        channel_count = len(channel_names)
+    if isinstance(listing.channel_names, Mapping):
+        channel_count = len(listing.channel_names)
     for suffix, split in _NNUNET_SPLITS.items():
         labels = listing.folder / f"labels{suffix}"
         masks = {stem_of(file): file for file in list_entries(labels, ending)}
         images = list_entries(listing.folder / f"images{suffix}", ending)
         for stem, channels in _group_channels(images).items():
             first, *others = channels.values()
-            missing = [number for number in range(channel_count) if number not in channels]
+            missing = sorted(set(range(channel_count)) - set(channels))
             if missing and -1 not in channels:
                 message = (
                     f"{first} lacks its channels {missing}: {listing.path} declares {channel_count}"

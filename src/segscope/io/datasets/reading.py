@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ def read_datasets(path: str | Path) -> list[DataSet]:
     """The data sets of a folder that holds several (listed in index.json, or each with a
     dataset.json), or the only one.
     """
-    return [read_dataset(member) for member in list_datasets(path)]
+    return list(map(read_dataset, list_datasets(path)))
 
 
 def list_datasets(path: str | Path) -> list[Path]:
@@ -103,10 +105,9 @@ def _check_list(path: Path, data: DataSet, complain: Complain) -> None:
             message = f"{path} lists the case {case.id!r} twice; give each case a distinct id"
             complain("same-id", case.id, case.image, message)
         ids.add(case.id)
-        for file in case.files:
-            if not file.exists():
-                message = f"{path} lists {file} in the case {case.id!r}, but it does not exist"
-                complain("missing", case.id, file, message)
+        for file in itertools.filterfalse(Path.exists, case.files):
+            message = f"{path} lists {file} in the case {case.id!r}, but it does not exist"
+            complain("missing", case.id, file, message)
 
 
 # --- scans and their ground truth ----------------------------------------------------------------
@@ -139,11 +140,8 @@ def read_target(target: GroundTruth, like: Stack) -> Masks:
 
 def _join_objects(masks: Masks) -> dict[tuple[int, int], Runs]:
     """All objects of each frame as object 1."""
-    by_frame: dict[int, list[int]] = {}
-    for frame, object_id in sorted(masks.runs):
-        by_frame.setdefault(frame, []).append(object_id)
     runs: dict[tuple[int, int], Runs] = {}
-    for frame, ids in by_frame.items():
-        parts = [masks.mask(frame, object_id) for object_id in ids]
+    for frame, keys in itertools.groupby(sorted(masks.runs), key=itemgetter(0)):
+        parts = [masks.mask(*key) for key in keys]
         runs[frame, 1] = encode_runs(np.logical_or.reduce(parts))
     return runs

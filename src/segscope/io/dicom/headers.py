@@ -21,7 +21,9 @@ from segscope.io.dicom.values import (
     parse_number,
     parse_time,
     parse_vector,
+    read_integer,
     read_spacing,
+    read_text,
     read_window,
 )
 
@@ -184,9 +186,9 @@ def _should_be_image(data: Dataset) -> bool:
 
 def _parse_instance(path: Path, data: Dataset) -> DicomInstance:
     sop_class = str(data.get("SOPClassUID", ""))
-    samples = int(data.get("SamplesPerPixel") or 1)
-    bits = int(data.get("BitsAllocated") or 0)
-    photometric = str(data.get("PhotometricInterpretation") or "MONOCHROME2").strip().upper()
+    samples = read_integer(data, "SamplesPerPixel", 1)
+    bits = read_integer(data, "BitsAllocated")
+    photometric = read_text(data, "PhotometricInterpretation", "MONOCHROME2").strip().upper()
     _check_kind(path, data, samples, bits)
     frames = int(parse_number(data.get("NumberOfFrames")) or 1)
     rows = int(data.Rows or 0)
@@ -210,7 +212,7 @@ def _parse_instance(path: Path, data: Dataset) -> DicomInstance:
         samples=samples,
         photometric=photometric,
         bits_allocated=bits,
-        bits_stored=int(data.get("BitsStored") or bits),
+        bits_stored=read_integer(data, "BitsStored", bits),
         signed=bool(data.get("PixelRepresentation")),
         floating=sop_class == _PARAMETRIC_MAP and bits >= 32,
         frames=frames,
@@ -297,7 +299,7 @@ def _read_clip_times(data: Dataset, frames: int) -> tuple[Vector | None, bool]:
     period_ms = _read_frame_period(data)
     if period_ms is not None:
         return tuple(index * period_ms / 1000.0 for index in range(frames)), True
-    return None, str(data.get("Modality") or "") in _CLIP_MODALITIES
+    return None, read_text(data, "Modality") in _CLIP_MODALITIES
 
 
 def _accumulate_times(steps_ms: Vector) -> Vector:
@@ -362,8 +364,9 @@ def _read_order_keys(data: Dataset, index: int) -> OrderKeys:
     heart = functional_group(data, index, "CardiacSynchronizationSequence")
     echo = functional_group(data, index, "MREchoSequence")
     diffusion = functional_group(data, index, "MRDiffusionSequence")
-    stamp = str(content.get("FrameAcquisitionDateTime") or data.get("AcquisitionDateTime") or "")
-    acquisition_time = str(data.get("AcquisitionTime") or stamp[8:]).partition("+")[0]
+    file_stamp = read_text(data, "AcquisitionDateTime")
+    stamp = read_text(content, "FrameAcquisitionDateTime", file_stamp)
+    acquisition_time = read_text(data, "AcquisitionTime", stamp[8:]).partition("+")[0]
     echo_time = parse_number(echo.get("EffectiveEchoTime")) or parse_number(data.get("EchoTime"))
     instance = parse_number(data.get("InstanceNumber"))
     if instance is not None or index > 0:
@@ -379,7 +382,7 @@ def _read_order_keys(data: Dataset, index: int) -> OrderKeys:
         "FrameReferenceTime": parse_number(data.get("FrameReferenceTime")),
         "AcquisitionNumber": parse_number(data.get("AcquisitionNumber")),
         "AcquisitionTime": parse_time(acquisition_time),
-        "ContentTime": parse_time(str(data.get("ContentTime") or "")),
+        "ContentTime": parse_time(read_text(data, "ContentTime")),
         "ImageType": "\\".join(map(str, data.get("ImageType") or [])) or None,
         "InstanceNumber": instance,
     }

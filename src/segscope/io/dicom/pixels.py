@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import MissingExtra, ReadError
 from segscope.io.byte_sources import reading
 from segscope.io.dicom.files import DEFLATED, quiet, read_header
 from segscope.io.dicom.headers import NATIVE, DicomInstance, Frame
-from segscope.io.frame_source import LazyFrames, Pixels, PixelType
+from segscope.io.frame_source import LazyFrames
 
 _EXACT_IN_FLOAT32 = 2**24
 _IMAGE_TAGS = (
@@ -70,7 +71,7 @@ def common_type(frames: Iterable[Frame]) -> PixelType:
     types = []
     rescaled = _ValueRange()
     for file, slope, intercept in transforms:
-        is_identity = slope == 1 and intercept == 0
+        is_identity = (slope, intercept) == (1, 0)
         if file.floating or file.bits_allocated == 64:
             types.append(np.dtype(np.float64 if file.bits_allocated == 64 else np.float32))
         elif file.has_modality_lut:
@@ -126,7 +127,7 @@ def _apply_modality(frame: Frame, stored: Pixels, dtype: PixelType) -> Pixels:
     file = frame.file
     if file.has_modality_lut:
         return _apply_lookup_table(file, stored).astype(dtype)
-    if _is_colour(file) or (frame.slope == 1 and frame.intercept == 0):
+    if _is_colour(file) or (frame.slope, frame.intercept) == (1, 0):
         return stored.astype(dtype)
     values = stored.astype(np.float64) * frame.slope + frame.intercept
     if dtype.kind in "iu":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segscope.errors import ReadError, UsageError
+from segscope.files import list_visible
 from segscope.io.base import FolderFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import check_file, refuse_options
 from segscope.io.dicom.files import list_files, looks_like_dicom
@@ -54,8 +56,7 @@ class DicomFolder(FolderFormat):
     name = "DICOM series"
 
     def recognises_folder(self, folder: Path) -> bool:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        files = [entry for entry in entries if entry.is_file()]
+        files = list(filter(Path.is_file, list_visible(folder)))
         if _has_dicom(files):
             return True
         # a folder of frames stays one, whatever lies in its sub-folders
@@ -86,15 +87,15 @@ def _has_suffix(file: Path) -> bool:
 
 
 def _has_dicom(files: Sequence[Path]) -> bool:
-    if any(_has_suffix(file) for file in files):
+    if any(map(_has_suffix, files)):
         return True
-    return any(looks_like_dicom(file) for file in files[:_MAX_PROBED])
+    return any(map(looks_like_dicom, files[:_MAX_PROBED]))
 
 
 def _scan_folder(folder: Path) -> tuple[list[Frame], dict[str, int]]:
     """Frames of all files, and how many files were left out, by reason."""
     frames: list[Frame] = []
-    left_out: dict[str, int] = {}
+    left_out: Counter[str] = Counter()
     for file in list_files(folder):
         result: list[Frame] | NoFrames = NoFrames("not DICOM")
         if _has_suffix(file) or looks_like_dicom(file):
@@ -102,7 +103,7 @@ def _scan_folder(folder: Path) -> tuple[list[Frame], dict[str, int]]:
             result = read_frames(file)
         if isinstance(result, NoFrames):
             reason = result.reason.partition(":")[0]
-            left_out[reason] = left_out.get(reason, 0) + 1
+            left_out[reason] += 1
         else:
             frames += result
     return frames, left_out

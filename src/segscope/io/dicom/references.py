@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from segscope.errors import UsageError
 from segscope.geometry import Geometry
 from segscope.io.dicom.files import read_header
-from segscope.io.dicom.values import clean_text
+from segscope.io.dicom.values import clean_text, read_integer, read_text
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -47,7 +47,7 @@ def clean_label(name: str, object_id: int) -> str:
 
 def count_frames(header: Dataset) -> int:
     """How many frames a file declares."""
-    return int(header.get("NumberOfFrames") or 1)
+    return read_integer(header, "NumberOfFrames", 1)
 
 
 def copy_identity(source: Dataset, target: Dataset) -> None:
@@ -163,7 +163,7 @@ class SourceImages:
 
     @property
     def frame_of_reference(self) -> str:
-        return str(self.first.get("FrameOfReferenceUID") or "")
+        return read_text(self.first, "FrameOfReferenceUID")
 
     def first_frames(self) -> Iterator[int]:
         """Number of the first frame of each file."""

@@ -23,7 +23,7 @@ from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import RTSTRUCT
 from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.dicom.values import clean_text
+from segscope.io.dicom.values import clean_text, read_text
 from segscope.io.polygons import Points, fill_even_odd, trace_parts
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
@@ -185,7 +185,7 @@ def _make_structure_set(masks: Masks, images: SourceImages) -> Dataset:
     data.SoftwareVersions = program_version()
     data.StructureSetLabel = "segscope"
     data.FrameOfReferenceUID = images.frame_of_reference
-    data.PositionReferenceIndicator = str(images.first.get("PositionReferenceIndicator") or "")
+    data.PositionReferenceIndicator = read_text(images.first, "PositionReferenceIndicator")
     data.ReferencedFrameOfReferenceSequence = [_make_references(images)]
     data.StructureSetROISequence = []
     data.ROIContourSequence = []
@@ -216,7 +216,7 @@ def _make_references(images: SourceImages) -> Dataset:
 
     series = Dataset()
     series.SeriesInstanceUID = images.first.SeriesInstanceUID
-    series.ContourImageSequence = [images.make_reference(index) for index in images.first_frames()]
+    series.ContourImageSequence = list(map(images.make_reference, images.first_frames()))
     study = Dataset()
     study.ReferencedSOPClassUID = _DETACHED_STUDY
     study.ReferencedSOPInstanceUID = images.first.StudyInstanceUID
@@ -263,7 +263,7 @@ def _make_contour(points: Points, frame: int, images: SourceImages) -> Dataset:
     item.ContourImageSequence = [images.make_reference(frame)]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(points)
-    item.ContourData = [format_decimal(value) for value in world.ravel()]
+    item.ContourData = list(map(format_decimal, world.ravel()))
     return item
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import check_declared
@@ -23,7 +24,6 @@ from segscope.io.dicom.headers import LABELMAP_SEG, RTSTRUCT, SEG
 from segscope.io.dicom.rtstruct import read_rtstruct
 from segscope.io.dicom.slices import SliceAxes
 from segscope.io.dicom.values import clean_text, functional_group, parse_number, parse_vector
-from segscope.io.frame_source import Pixels
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
 from segscope.stack import Stack
 

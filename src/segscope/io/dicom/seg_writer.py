@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segscope._optional import require
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import UsageError
 from segscope.files import atomic
 from segscope.io.base import MAX_BYTES
@@ -18,7 +19,6 @@ from segscope.io.dicom.references import SourceImages, clean_label, count_frames
 from segscope.io.dicom.rtstruct import RtStruct
 from segscope.io.dicom.seg_reader import OBJECT_MARK
 from segscope.io.dicom.snomed import Concept, find_codes
-from segscope.io.frame_source import Pixels, PixelType
 from segscope.masks import Masks
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
@@ -98,7 +98,7 @@ def _select_sources(
     if multi_frame:
         header = multi_frame[0]
         frame_of = {number: index for index, number in enumerate(images.frames)}
-        return [header], [frame_of.get(number) for number in range(count_frames(header))]
+        return [header], list(map(frame_of.get, range(count_frames(header))))
     filled = [frame for frame, object_id in masks.runs if masks.area(frame, object_id)]
     first = min(filled, default=0)
     last = max(filled, default=0)

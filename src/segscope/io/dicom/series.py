@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError, UsageError, list_first
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions
 from segscope.io.byte_sources import choose_part
@@ -41,6 +42,10 @@ _SECONDS = {
 }
 
 
+GroupKey = tuple[Any, ...]
+"""What the frames of a group have in common; begins with the series number and UID."""
+
+
 @dataclass(frozen=True)
 class SortedFrames:
     """Frames in their final order, and what that order means."""
@@ -62,7 +67,7 @@ def group_frames(frames: Sequence[Frame]) -> list[list[Frame]]:
     The groups come in the order of the listing that users choose from: by series number, then UID,
     then first occurrence.
     """
-    groups: dict[tuple[Any, ...], list[list[Frame]]] = {}
+    groups: dict[GroupKey, list[list[Frame]]] = {}
     for frame in frames:
         candidates = groups.setdefault(_group_key(frame), [])
         matching = [members for members in candidates if _is_alike(members[0], frame)]
@@ -70,11 +75,11 @@ def group_frames(frames: Sequence[Frame]) -> list[list[Frame]]:
             matching[0].append(frame)
         else:
             candidates.append([frame])
-    ordered = sorted(groups.items(), key=lambda item: item[0][:2])
-    return [members for _, parts in ordered for members in parts]
+    keys = sorted(groups, key=lambda key: key[:2])  # of a listing: series number and UID
+    return list(chain.from_iterable(groups[key] for key in keys))
 
 
-def _group_key(frame: Frame) -> tuple[Any, ...]:
+def _group_key(frame: Frame) -> GroupKey:
     file = frame.file
     has_position = frame.position is not None
     clip = None
@@ -95,7 +100,7 @@ def _is_close(one: Sequence[float] | None, other: Sequence[float] | None, tolera
     if one is None or other is None:
         return one is other
     limit = tolerance * max(1.0, *map(abs, one))
-    return all(abs(a - b) <= limit for a, b in zip(one, other, strict=True))
+    return bool(np.abs(np.subtract(one, other)).max() <= limit)
 
 
 def describe_group(members: Sequence[Frame]) -> str:
@@ -264,10 +269,7 @@ def _sort_by_position(
     ]
     if len(series) == 1 and options.volume is None:
         return _to_clip(series[0], splitter)
-    values = [str(frame.order[splitter]) for frame in series[0]]
-    examples = ", ".join(values[:8])
-    if len(values) > 8:
-        examples += " ..."
+    examples = list_first((frame.order[splitter] for frame in series[0]), 8)
     parts = f"volumes at the same {len(series)} positions (they differ in {splitter}: {examples})"
     volume = choose_part(path, options.volume, counts[0], parts, "volume")
     result = _to_volume(path, [frames[volume] for frames in series], axes)

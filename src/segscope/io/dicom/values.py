@@ -33,10 +33,20 @@ def parse_number(value: object) -> float | None:
     return None
 
 
+def read_text(data: Item, name: str, default: str = "") -> str:
+    """The text of an element; the default where it is absent or empty."""
+    return str(data.get(name) or default)
+
+
+def read_integer(data: Item, name: str, default: int = 0) -> int:
+    """The integer of an element; the default where it is absent, empty or 0."""
+    return int(data.get(name) or default)
+
+
 def parse_vector(value: Any, length: int) -> Vector | None:
     """A vector of `length` finite numbers; None when absent or unreadable."""
     try:
-        numbers = tuple(float(part) for part in value)
+        numbers = tuple(map(float, value))
     except (TypeError, ValueError):
         return None
     if len(numbers) == length and all(map(math.isfinite, numbers)):

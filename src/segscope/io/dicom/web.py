@@ -97,7 +97,7 @@ class Archive:
         fields = ["StudyDescription", "ModalitiesInStudy"]
         with open_client(self.url, self.credentials, _JSON_BYTES) as client:
             rows = client.search_for_studies(limit=limit, fields=fields, search_filters=filters)
-            return [_parse_study(row) for row in rows[:limit]]
+            return list(map(_parse_study, rows[:limit]))
 
     def series(self, study: str) -> list[ArchiveSeries]:
         """Series of a study.
@@ -108,7 +108,7 @@ class Archive:
         fields = ["SeriesDescription", "NumberOfSeriesRelatedInstances"]
         with open_client(self.url, self.credentials, _JSON_BYTES) as client:
             rows = client.search_for_series(check_uid(study), fields=fields)
-            series = [_parse_series(row) for row in rows]
+            series = list(map(_parse_series, rows))
         if not series:
             raise ArchiveError(f"the archive holds no study {study}", missing=True)
         return series
@@ -187,7 +187,7 @@ class Archive:
         """
         import pydicom
 
-        datasets = [pydicom.dcmread(path) for path in paths]
+        datasets = list(map(pydicom.dcmread, paths))
         with open_client(self.url, self.credentials, _JSON_BYTES) as client:
             failed = client.store_instances(datasets).get("FailedSOPSequence", ())
         if failed:

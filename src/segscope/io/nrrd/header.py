@@ -114,7 +114,7 @@ def read_axes(path: Path, header: Header) -> AxisLayout:
     Raises:
         ReadError: damaged, or axes without a single meaning.
     """
-    sizes = [int(value) for value in header.fields["sizes"].split()]
+    sizes = list(map(int, header.fields["sizes"].split()))
     if len(sizes) != int(header.fields["dimension"]) or min(sizes, default=0) < 1:
         raise ReadError(
             f"{path} declares the sizes {sizes} in {header.fields['dimension']} dimensions; "
@@ -181,7 +181,7 @@ def _parse_vector(text: str) -> Vector | None:
     """The numbers of a vector; None for "none", or the nan that some programs write instead."""
     if text.strip().lower() == "none":
         return None
-    values = np.array([float(value) for value in text.strip(" ()").split(",")])
+    values = np.array(list(map(float, text.strip(" ()").split(","))))
     if np.isnan(values).all():
         return None
     return values
@@ -191,7 +191,7 @@ def _read_directions(header: Header) -> list[Vector | None] | None:
     text = header.fields.get("spacedirections")
     if text is None:
         return None
-    return [_parse_vector(part) for part in re.findall(r"none|\([^)]*\)", text, re.IGNORECASE)]
+    return list(map(_parse_vector, re.findall(r"none|\([^)]*\)", text, re.IGNORECASE)))
 
 
 def read_geometry(header: Header, layout: AxisLayout, notes: list[str]) -> Geometry | None:
@@ -238,7 +238,7 @@ def _geometry_by_spacings(
     affine = np.eye(4)
     for column, axis in enumerate(layout.spatial):
         step = spacings[column]
-        if not (np.isfinite(step) and step > 0):
+        if not 0 < step < math.inf:
             return None
         start = starts[column]
         is_node = bool(centers) and centers[axis] == "node"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.io.base import FileFormat, ReadOptions, check_declared
 from segscope.io.byte_sources import (
@@ -25,7 +26,6 @@ from segscope.io.byte_sources import (
     refuse_options,
     resolve_data_file,
 )
-from segscope.io.frame_source import PixelType
 from segscope.io.nrrd.header import AxisLayout, Header, read_axes, read_geometry, read_header
 from segscope.stack import Kind, Stack
 
@@ -167,7 +167,7 @@ def _decode(
         with path.open("rb") as file:
             file.seek(offset)
             words = file.read(64 * total).split()[: total // stored.itemsize]
-        values = np.array([float(word) for word in words])
+        values = np.array(list(map(float, words)))
         return MemoryBytes(path, values.astype(stored).tobytes())
     raise ReadError(
         f"{path} is encoded as {encoding!r}; expected raw, gzip, bzip2 or ascii. Save it again."

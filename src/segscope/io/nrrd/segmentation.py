@@ -8,17 +8,18 @@ import gzip
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import FitsAll, ReadOptions, suffix_of
 from segscope.io.byte_sources import RawFrames, RawLayout, reading
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.frame_source import Pixels
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,
@@ -65,8 +66,8 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 
 
 def _read_segments(path: Path, header: Header) -> list[_Segment]:
-    matches = [re.match(r"Segment(\d+)_", key) for key in header.pairs]
-    numbers = sorted({int(match[1]) for match in matches if match})
+    matches = re.findall(r"^Segment(\d+)_", "\n".join(header.pairs), re.MULTILINE)
+    numbers = sorted(set(map(int, matches)))
     segments = []
     for position, number in enumerate(numbers):
         prefix = f"Segment{number}_"
@@ -168,26 +169,29 @@ def _find_overlaps(masks: Masks) -> dict[int, set[int]]:
             continue
         present = [object_id for object_id, area in areas.items() if area]
         pixels = {object_id: masks.mask(frame, object_id) for object_id in present}
-        for position, first in enumerate(present):
-            for second in present[position + 1 :]:
-                if second in overlapping[first]:
-                    continue
-                if (pixels[first] & pixels[second]).any():
-                    overlapping[first].add(second)
-                    overlapping[second].add(first)
+        for first, second in combinations(present, 2):
+            is_known = second in overlapping[first]
+            if not is_known and (pixels[first] & pixels[second]).any():
+                overlapping[first].add(second)
+                overlapping[second].add(first)
     return overlapping
 
 
 def _iter_layered_frames(masks: Masks, layers: Layers) -> Iterator[Pixels]:
     """Frames (row, column, layer)."""
     dtype = label_type(masks)
+    layer_of = _number_layers(layers)
     for index in range(masks.shape_zyx[0]):
         frame = np.zeros((*masks.shape_zyx[1:], len(layers)), dtype)
-        for number, layer in enumerate(layers):
-            for object_id in layer:
-                if (index, object_id) in masks.runs:
-                    frame[masks.mask(index, object_id), number] = object_id
+        for object_id, number in layer_of.items():
+            if (index, object_id) in masks.runs:
+                frame[masks.mask(index, object_id), number] = object_id
         yield frame
+
+
+def _number_layers(layers: Layers) -> dict[int, int]:
+    """The number of the layer of each object."""
+    return {object_id: number for number, ids in enumerate(layers) for object_id in ids}
 
 
 def _format_header(masks: Masks, layer_count: int) -> list[str]:
@@ -229,7 +233,7 @@ def _format_affine(geometry: Geometry) -> tuple[str, str]:
 
 def _format_segments(masks: Masks, layers: Layers) -> list[str]:
     z, y, x = masks.shape_zyx
-    layer_of = {object_id: number for number, ids in enumerate(layers) for object_id in ids}
+    layer_of = _number_layers(layers)
     lines = []
     for number, object_id in enumerate(masks.object_ids):
         red, green, blue = (value / 255 for value in chosen_colour(masks, object_id))

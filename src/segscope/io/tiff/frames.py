@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from segscope._optional import require
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError
 from segscope.io.byte_sources import reading
-from segscope.io.frame_source import LazyFrames, Pixels, PixelType
+from segscope.io.frame_source import LazyFrames
 from segscope.stack import Kind
 
 TiffPage = Any
@@ -177,7 +178,7 @@ class TiffFrames(LazyFrames):
         first = layout.first + index * layout.frame_step
         pages = [first + channel * layout.channel_step for channel in range(layout.channels)]
         with self._lock, reading(self._path, "a TIFF file"):
-            planes = [self._read_plane(page) for page in pages]
+            planes = list(map(self._read_plane, pages))
         frame = planes[0]
         if len(planes) > 1:
             frame = np.stack(planes, axis=-1)
@@ -226,7 +227,7 @@ def _needs_pillow(path: Path, page: TiffPage) -> bool:
     try:
         tifffile.TIFF.DECOMPRESSORS[page.compression]  # raises for what is not installed
         tifffile.TIFF.UNPREDICTORS[page.predictor]
-        return bool(page.compression == _JPEG and page.photometric == YCBCR)
+        return (page.compression, page.photometric) == (_JPEG, YCBCR)
     except (KeyError, ValueError):
         is_simple = page.samplesperpixel == 1 or page.dtype == np.uint8
         is_short = page.dtype.kind in "bu" and page.dtype.itemsize <= 2

@@ -83,7 +83,7 @@ def _read_stack(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
     times = None
     if layout.kind == "video":
         times = scale.times(layout.frames)
-    meta: dict[str, Any] = {"axes": series.axes, **scale.meta}
+    meta: dict[str, object] = {"axes": series.axes, **scale.meta}
     if scale.yx_mm is not None:
         meta["pixel_size_yx_mm"] = scale.yx_mm
     geometry = _make_geometry(scale, layout.kind, notes)

@@ -73,7 +73,7 @@ def _positive(value: object) -> float | None:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    if math.isfinite(number) and number > 0:
+    if 0 < number < math.inf:
         return number
     return None
 

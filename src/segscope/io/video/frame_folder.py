@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segscope.arrays import Pixels
 from segscope.errors import ReadError
+from segscope.files import list_visible
 from segscope.io.base import FolderFormat, ReadOptions, check_declared, suffix_of
 from segscope.io.byte_sources import check_file, reading, refuse_options
-from segscope.io.frame_source import LazyFrames, Pixels
+from segscope.io.frame_source import LazyFrames
 from segscope.io.image_files import ImageFile
 from segscope.io.tiff.reader import Tiff
 from segscope.stack import Stack
@@ -46,7 +48,7 @@ class FrameFolder(FolderFormat):
 
 def _list_images(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     """The image files in the order of their frames, and a note on what was left out."""
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    entries = list_visible(folder)
     images = [entry for entry in entries if entry.is_file() and suffix_of(entry, _SUFFIXES)]
     files = sorted(images, key=_natural_order)
     for one, other in pairwise(files):
@@ -98,7 +100,7 @@ class ImageFrames(LazyFrames):
         pixels = _read_image(self.files[index])
         if self._is_colour and pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
-        if pixels.shape != self.shape[1:] or pixels.dtype != self.dtype:
+        if (pixels.shape, pixels.dtype) != (self.shape[1:], self.dtype):
             raise ReadError(
                 f"{self.files[index]} holds {pixels.shape} of {pixels.dtype}, but the first frame "
                 f"{self.shape[1:]} of {self.dtype}; all frames of one video must have one type"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import UsageError, WriteError
 from segscope.files import atomic
 
@@ -33,7 +34,7 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> 
         UsageError: no frames, another layout, or an impossible rate.
         WriteError: the encoder or the file system refuses. Nothing is left behind.
     """
-    if not (np.isfinite(fps) and 0 < fps <= _MAX_FPS):
+    if not 0 < fps <= _MAX_FPS:
         raise UsageError(f"frames per second must be above 0 and at most {_MAX_FPS}, got {fps}")
     if path.suffix.lower() != ".mp4":
         raise UsageError(f"videos are written as .mp4, got {path.name}")
@@ -67,8 +68,8 @@ def _encode_file(
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _check_frame(array: NDArray[Any], shape: tuple[int, ...] | None) -> None:
-    is_rgb = array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3
+def _check_frame(array: Pixels, shape: tuple[int, ...] | None) -> None:
+    is_rgb = array.dtype == np.uint8 and array.shape[2:] == (3,)
     if not is_rgb or shape not in (None, array.shape):
         raise UsageError(
             "video frames must be (row, column, 3) uint8 of one size, "

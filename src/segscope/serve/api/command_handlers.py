@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from segscope.masks import FrameMask
 from segscope.serve.answers import CandidateScore, CommandAnswer
 from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, RequestOptions
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
-from segscope.session.log_entry import SessionCommand
+from segscope.session.commands import SessionCommand
 
 Step = Callable[[OpenSession], CommandResult | None]
 
@@ -101,12 +100,9 @@ def _answer(
             "total": round(1000 * (time.perf_counter() - start), 2),
         },
     )
-    if result.answer is not None:
-        _add_mask(answer, result.answer)
-    return answer
-
-
-def _add_mask(answer: CommandAnswer, mask: FrameMask) -> None:
+    mask = result.answer
+    if mask is None:
+        return answer
     answer.frame = mask.frame
     answer.object_id = mask.object_id
     answer.score = round(float(mask.score), 4)
@@ -114,6 +110,7 @@ def _add_mask(answer: CommandAnswer, mask: FrameMask) -> None:
     if mask.object_score is not None:
         answer.object_score = round(float(mask.object_score), 3)
     answer.note = mask.note
+    return answer
 
 
 def _add_changes(answer: CommandAnswer, result: CommandResult, session: OpenSession) -> None:

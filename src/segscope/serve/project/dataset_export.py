@@ -133,9 +133,8 @@ class DatasetExport:
 
 
 def _assign_splits(items: list[ItemEntry]) -> None:
-    for number, item in enumerate(items, start=1):
-        if number % VALIDATION_EVERY == 0:
-            item["split"] = "val"
+    for item in items[VALIDATION_EVERY - 1 :: VALIDATION_EVERY]:
+        item["split"] = "val"
 
 
 def _label_kinds(items: Sequence[ItemEntry]) -> dict[str, str]:

@@ -84,7 +84,7 @@ class ImageProperties:
             channels = stack.source.shape[3]
         spacing = None
         if stack.spacing_zyx_mm is not None:
-            spacing = [float(value) for value in stack.spacing_zyx_mm]
+            spacing = list(map(float, stack.spacing_zyx_mm))
         affine = None
         if stack.geometry is not None:
             affine = stack.geometry.affine.tolist()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segscope.arrays import Pixels
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.io import FORMATS, read
 from segscope.io.video.frame_folder import FrameFolder
@@ -222,7 +222,7 @@ class Images:
         frames = self.renderer(image_id)
         return encode_thumbnail(frames[len(frames) // 2], size)
 
-    def volume(self, image_id: str, step: int) -> NDArray[Any]:
+    def volume(self, image_id: str, step: int) -> Pixels:
         """Stored numbers of the whole stack, every `step`-th along each axis.
 
         Raises:

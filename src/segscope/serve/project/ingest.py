@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError, UsageError
+from segscope.files import list_visible
 from segscope.io import zarr_files
 from segscope.io.dicom import reader
 from segscope.serve.project.image_records import ReadChoice
@@ -72,9 +73,8 @@ def find_images(path: Path, depth: int = 0) -> Iterator[Path]:
     if is_zarr or _contains_dicom(path):
         yield path
         return
-    for entry in sorted(path.iterdir()):
-        if not entry.name.startswith("."):
-            yield from find_images(entry, depth + 1)
+    for entry in list_visible(path):
+        yield from find_images(entry, depth + 1)
 
 
 def _add_images(images: Images, path: Path) -> Iterator[str]:
@@ -98,7 +98,6 @@ def _add_images(images: Images, path: Path) -> Iterator[str]:
 
 def _contains_dicom(folder: Path) -> bool:
     """Whether DICOM files lie directly in the folder."""
-    files = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if not any(entry.is_file() for entry in files):
+    if not any(map(Path.is_file, list_visible(folder))):
         return False
     return any(entry.recognises(folder) for entry in reader.FORMATS)

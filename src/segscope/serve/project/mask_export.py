@@ -88,7 +88,6 @@ def export_masks(masks: Masks, stack: Stack, format_name: str, stem: str) -> Ite
 
 def _zip_folder(folder: Path, archive: Path) -> Path:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zip_file:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                zip_file.write(file, file.relative_to(folder).as_posix())
+        for file in sorted(filter(Path.is_file, folder.rglob("*"))):
+            zip_file.write(file, file.relative_to(folder).as_posix())
     return archive

@@ -18,7 +18,7 @@ class Archives:
     def __init__(self, settings: ServerSettings, images: Images) -> None:
         self._limits = settings.limits
         self._images = images
-        self._archives = tuple(Archive.at(url) for url in settings.dicomweb)
+        self._archives = tuple(map(Archive.at, settings.dicomweb))
 
     def list_urls(self) -> list[str]:
         """The base URLs, without credentials."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from segscope.errors import UsageError
+from segscope.files import list_visible
 from segscope.serve.errors import NotFound, Refused
 
 _CHUNK = 2**20
@@ -96,9 +97,7 @@ def fingerprint(path: Path) -> str:
 
 def files_below(path: Path) -> Iterator[Path]:
     """Files in and below a folder in order, without hidden ones."""
-    for entry in sorted(path.iterdir()):
-        if entry.name.startswith("."):
-            continue
+    for entry in list_visible(path):
         if entry.is_dir() and not entry.is_symlink():
             yield from files_below(entry)
         elif entry.is_file():

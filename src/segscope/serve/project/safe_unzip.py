@@ -99,4 +99,4 @@ def _target(folder: Path, member: zipfile.ZipInfo) -> Path:
         raise Refused(
             "the archive contains a link or a path that leads out of it; nothing was stored"
         )
-    return folder.joinpath(*(safe_name(part) for part in parts))
+    return folder.joinpath(*map(safe_name, parts))

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError, SegscopeError, UsageError
 from segscope.geometry import Geometry
 from segscope.serve.settings import GIB, Limits
@@ -57,7 +57,7 @@ class SandboxedFrames:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self.description = self._start()
-        self._shape = tuple(int(length) for length in self.description["shape"])
+        self._shape = tuple(map(int, self.description["shape"]))
         self._dtype = np.dtype(str(self.description["dtype"]))
 
     @property
@@ -65,7 +65,7 @@ class SandboxedFrames:
         return self._shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> PixelType:
         return self._dtype
 
     @property
@@ -76,7 +76,7 @@ class SandboxedFrames:
     def __len__(self) -> int:
         return self._shape[0]
 
-    def __getitem__(self, index: int, /) -> NDArray[Any]:
+    def __getitem__(self, index: int, /) -> Pixels:
         with self._lock:
             with contextlib.suppress(_WorkerDied):
                 return self._decode(index)
@@ -92,7 +92,7 @@ class SandboxedFrames:
         with self._lock:
             self._end()
 
-    def _decode(self, index: int) -> NDArray[Any]:
+    def _decode(self, index: int) -> Pixels:
         if self._process is None:
             self._start()
         answer, data = self._exchange({"frame": index})
@@ -230,5 +230,5 @@ def _decode_header(packed: Mapping[str, str]) -> object:
 def _lists_to_tuples(value: Any) -> Any:
     """A JSON value with tuples for lists, as readers leave them in `Stack.meta`."""
     if isinstance(value, list):
-        return tuple(_lists_to_tuples(item) for item in value)
+        return tuple(map(_lists_to_tuples, value))
     return value

@@ -65,7 +65,7 @@ class Worklist:
         rows = self._database.rows(
             f"{_QUERY} WHERE ? IS NULL OR state = ? ORDER BY cases.id", state, state
         )
-        return [_case_of(row) for row in rows]
+        return list(map(_case_of, rows))
 
     def get(self, case_id: int) -> WorklistCase:
         """The case of that number.

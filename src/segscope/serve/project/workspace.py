@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 from segscope._version import __version__
 from segscope.errors import UsageError, WriteError
-from segscope.render import PRESETS
 from segscope.serve.project.database import Database
 from segscope.serve.project.images import Images
 from segscope.serve.project.lock import lock_project
@@ -28,6 +27,7 @@ from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.service import SessionService
 from segscope.serve.sessions.session_jobs import SessionJobs
 from segscope.serve.settings import ServerSettings
+from segscope.window import PRESETS
 
 
 class Workspace:
@@ -109,7 +109,7 @@ class Workspace:
     @property
     def labels(self) -> list[ProjectLabel]:
         """The labels that objects may get."""
-        return [ProjectLabel.from_json(label) for label in self.database.get("labels", [])]
+        return list(map(ProjectLabel.from_json, self.database.get("labels", [])))
 
     def describe(self) -> ProjectInfo:
         """Describe the project to clients."""
@@ -149,4 +149,4 @@ class Workspace:
             numbers = [label.number for label in labels]
             if len(set(numbers)) != len(numbers):
                 raise UsageError("two labels share a number; give each label its own")
-            self.database.put("labels", [asdict(label) for label in labels])
+            self.database.put("labels", list(map(asdict, labels)))

@@ -9,9 +9,9 @@ import numpy as np
 
 from segscope.geometry import Geometry
 from segscope.io.dicom.snomed import codes_for
-from segscope.models.identity import engine_identity
+from segscope.models.engine import engine_identity
 from segscope.overlay import colour_of
-from segscope.predict.object_state import ObjectState
+from segscope.predict.state import ObjectState
 from segscope.serve.answers import NetworkChange, ObjectCode, ObjectInfo
 from segscope.session import Interaction
 
@@ -30,7 +30,7 @@ def describe_object(
     info = ObjectInfo(
         object_id=object_id,
         label=obj.name,
-        colour=about.get("colour") or _default_colour(object_id),
+        colour=about.get("colour") or "#" + bytes(colour_of(object_id)).hex(),
         code=_code(obj.name, about),
         locked=obj.locked,
         visible=bool(about.get("visible", True)),
@@ -88,10 +88,6 @@ def _origin(obj: ObjectState, frame: int) -> str:
     if frame in obj.anchors:
         return "confirmed"
     return "tracked"
-
-
-def _default_colour(object_id: int) -> str:
-    return "#" + "".join(f"{value:02x}" for value in colour_of(object_id))
 
 
 def _code(label: str, about: Mapping[str, Any]) -> ObjectCode | None:

@@ -31,8 +31,7 @@ from segscope.serve.sessions.object_info import describe_object
 from segscope.serve.sessions.protection import check_removable, check_unprotected, choose_tracked
 from segscope.serve.sessions.result import CommandResult, merge_results
 from segscope.session import Interaction
-from segscope.session.commands import Accept, Remove
-from segscope.session.log_entry import SessionCommand
+from segscope.session.commands import Accept, Remove, SessionCommand
 from segscope.session.mask_delta import changed_frames
 
 MAX_FRAMES_SENT = 24  # whose changed masks come with one answer; further ones are named as stale

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segscope.masks import Masks, decode_runs
-from segscope.predict.object_state import ObjectState
+from segscope.predict.state import ObjectState
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult, merge_results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from segscope.errors import PromptError
-from segscope.predict.object_state import ObjectState
+from segscope.predict.state import ObjectState
 from segscope.serve.errors import Busy, NotFound
 
 Objects = Mapping[int, ObjectState]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from segscope.masks import decode_runs
-from segscope.predict.object_state import FrameResult, ObjectState
+from segscope.predict.state import FrameResult, ObjectState
 from segscope.prompts import MaskPrompt
 from segscope.serve.answers import Doubt
 

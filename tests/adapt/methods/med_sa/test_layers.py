@@ -18,7 +18,7 @@ from segscope.adapt.methods.med_sa.layers import (
 )
 from segscope.adapt.methods.med_sa.method import MedSa
 from segscope.adapt.networks import encoder_blocks
-from segscope.inference.encoded_frames import chunk_of
+from segscope.inference.crop import chunk_of
 from segscope.models.engine import NO_PROMPT, DecoderPrompt
 
 PAPER = MedSa.from_preset("paper")
@@ -121,8 +121,7 @@ class TestAcrossDepth:
         assert list(chunk_of(1, 2, 4)) == [0, 1]
 
     def test_prediction_hands_on_chunks(self) -> None:
-        from segscope.inference.crop import Crop
-        from segscope.inference.encoded_frames import EncodedFrames
+        from segscope.inference.crop import Crop, EncodedFrames
         from segscope.render import Renderer
         from segscope.stack import Stack
 

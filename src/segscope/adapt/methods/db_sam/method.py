@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from segscope.adapt.data.sampler import Example
 from segscope.adapt.losses import single_decode
 from segscope.adapt.method import Adapted, Terms
-from segscope.adapt.method_presets import apply_settings, check_words
+from segscope.adapt.method_presets import apply_settings, check_members, check_words
 from segscope.adapt.methods.db_sam.layers import ConvBranch, ExchangeOptions, StageEnd, Stream
 from segscope.adapt.networks import encoder_blocks
 from segscope.adapt.networks.parameter_groups import (
@@ -41,10 +41,11 @@ from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import MIX, TrainingSettings
 from segscope.errors import UsageError
 from segscope.models.engine import Engine
+from segscope.models.library import LibraryModule
 from segscope.models.model_cards import Card
 
 FULL = ("cab", "bca", "fusion")
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "cab": {"parts": ("cab",)},
     "db-lite": {"parts": ("cab", "bca")},
     "db-full": {"parts": FULL},
@@ -101,16 +102,19 @@ class DbSam(PromptedMethod):
 
     def __post_init__(self) -> None:
         check_words(self, preset=("", *PRESETS), recipe=RECIPES)
-        if set(self.parts) - set(FULL) or not (self.parts or self.decoder or self.neck):
-            raise UsageError(
-                f"parts must be of {', '.join(FULL)}, "
-                f"got {', '.join(self.parts) or 'none, and no decoder'}"
-            )
+        check_members(
+            self,
+            "parts",
+            FULL,
+            may_be_empty=self.decoder or self.neck,
+            nothing="none, and no decoder",
+        )
         if "fusion" in self.parts and "bca" not in self.parts:
             raise UsageError("fusion needs BCA; use parts=cab,bca,fusion or leave fusion out")
         if self.points < 1:
             raise UsageError(f"points must be 1 or more, got {self.points}")
-        if not (0 <= self.dropout < 1 and 0 <= self.drop_path < 1):
+        rates = (self.dropout, self.drop_path)
+        if not 0 <= min(rates) <= max(rates) < 1:
             raise UsageError("dropout and drop_path must be from 0 to below 1")
 
     @classmethod
@@ -251,7 +255,7 @@ def find_ends(engine: Engine) -> list[End]:
     return ends
 
 
-def _find_early_ends(encoder: Any) -> list[End]:
+def _find_early_ends(encoder: LibraryModule) -> list[End]:
     """The ends of `mini`'s stages of convolutions, which are not among its blocks."""
     ends = []
     for name, stride in (("stem", 4), ("stage8", 8)):

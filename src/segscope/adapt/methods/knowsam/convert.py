@@ -131,8 +131,7 @@ def _match(
 def _order_tensors(students: Students, own: str) -> list[tuple[str, Tensor]]:
     """Names and tensors of a part, in the order of use."""
     net: nn.Module = getattr(students, own)
-    ordered = []
+    ordered: dict[str, Tensor] = {}
     for path in LAYERS[own]:
-        for name, tensor in net.get_submodule(path).state_dict().items():
-            ordered.append((f"{own}.{path}.{name}", tensor))
-    return ordered
+        ordered |= net.get_submodule(path).state_dict(prefix=f"{own}.{path}.")
+    return list(ordered.items())

@@ -236,12 +236,12 @@ class KnowSam(Method):
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
         """Features of frames squashed to the teacher's square."""
         frames = squash_bytes(example.rgb, adapted.engine.input_size)
-        return [adapted.engine.encode(frame) for frame in frames]
+        return list(map(adapted.engine.encode, frames))
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         segmenter = segmenter_of(adapted)
         images = torch.cat([segmenter.pixels(example.rgb[example.at]) for example in batch])
-        classes = torch.stack([self.class_map(example) for example in batch]).to(images.device)
+        classes = torch.stack(list(map(self.class_map, batch))).to(images.device)
         inputs = torch.stack(
             [self._black_out(image, each) for image, each in zip(images, batch, strict=True)]
         )
@@ -343,7 +343,7 @@ class KnowSam(Method):
             swap_cells(inside[here], images[here], classes[here], images[there], classes[there])
             for here, there in ((labelled, rest), (rest, labelled))
         ]
-        inputs, truth = (torch.cat(items) for items in zip(*halves, strict=True))
+        inputs, truth = map(torch.cat, zip(*halves, strict=True))
         answers = segmenter_of(adapted).students(inputs)
         one, other, mixed = answers
         weight = self.consistency * ramp_up(adapted.progress * RAMP, RAMP)

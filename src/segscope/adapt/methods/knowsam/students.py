@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.errors import UnknownName, UsageError
-from segscope.models.batch_norm import BatchNorm
+from segscope.models.mini_layers import BatchNorm
 
 SHRINK = 16
 """Both students halve their input four times."""

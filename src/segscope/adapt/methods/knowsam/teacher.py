@@ -20,7 +20,7 @@ from segscope.adapt.methods.med_sa.layers import Bottleneck
 from segscope.adapt.networks.encoder_blocks import extend, places
 from segscope.adapt.networks.parameter_groups import feature_channels, network
 from segscope.models.engine import Engine, Features
-from segscope.models.mini_prompts import MiniPrompts
+from segscope.models.mini_layers import MiniPrompts
 from segscope.models.sam2 import resize
 
 BESIDE = 0.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from segscope.adapt.networks.encoder_blocks import Attend
 from segscope.adapt.networks.parameter_groups import network
 from segscope.models.engine import Engine
+from segscope.models.library import LibraryModule
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu}
 
@@ -91,10 +91,8 @@ class AcrossDepth(nn.Module):
 
 def arrange(depth: int) -> tuple[int, int]:
     """Rows and columns of the small map of D tokens: the squarest with fewer rows than columns."""
-    rows = 1
-    for count in range(1, math.isqrt(depth) + 1):
-        if depth % count == 0 and count < depth // count:
-            rows = count
+    smaller = range(1, math.isqrt(depth - 1) + 1)
+    rows = max((count for count in smaller if depth % count == 0), default=1)
     return rows, depth // rows
 
 
@@ -176,7 +174,7 @@ def extend_decoder(
 
 
 def _two_way(
-    self: Any,
+    self: LibraryModule,
     queries: Tensor,
     keys: Tensor,
     query_point_embedding: Tensor,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -50,7 +50,7 @@ from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "code": {"zero": False, "recipe": "code"},
     "paper": {
         "decoder": "adapters",
@@ -207,7 +207,7 @@ class MedSa(PromptedMethod):
 
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         model = network(engine)
-        total = sum(self._count_adapters(place) for place in self._places(engine))
+        total = sum(map(self._count_adapters, self._places(engine)))
         if self.decoder in ("adapters", "both"):
             for layer in model.mask_decoder.transformer.layers:
                 width = layer.layer_norm1.normalized_shape[0]

@@ -15,7 +15,7 @@ from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.losses.mask_losses import dice_loss, focal, presence_loss, true_iou
 from segscope.adapt.method import Adapted, Terms
 from segscope.inference.constants import CLAMP
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.models.engine import Decoded, Engine, stack_decoded
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.simulate.plan import Plan

@@ -26,7 +26,7 @@ from segscope.adapt.data.sampler import Example
 from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.clip_memory import checkpointed
 from segscope.adapt.method import Adapted, Method, Terms, mean_terms
-from segscope.adapt.method_presets import check_words
+from segscope.adapt.method_presets import check_members, check_words
 from segscope.adapt.methods.medsam2.clips import (
     AnswerLoss,
     ClipRun,
@@ -120,14 +120,12 @@ class MedSam2(Method):
     thrifty: bool = False
 
     def __post_init__(self) -> None:
-        if not self.parts or set(self.parts) - set(PARTS):
-            raise UsageError(
-                f"parts must be of {', '.join(PARTS)}, got {', '.join(self.parts) or 'none'}"
-            )
+        check_members(self, "parts", PARTS)
         check_words(self, start=STARTS)
         if min(self.clip, self.corrected) < 1:
             raise UsageError("clip and corrected must be 1 frame or more")
-        if not 0 <= self.second <= 1 or not 0 <= self.by_truth <= 1:
+        shares = (self.second, self.by_truth)
+        if not 0 <= min(shares) <= max(shares) <= 1:
             raise UsageError("second and by_truth are shares from 0 to 1")
         if self.clip == 1 and set(self.parts) <= {"memory"}:
             raise UsageError(

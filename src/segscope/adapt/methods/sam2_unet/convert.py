@@ -20,7 +20,7 @@ from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import CheckpointError
 from segscope.models.build import HIERA
 from segscope.models.engine import Engine
-from segscope.models.key_renaming import new_name
+from segscope.models.recognise import new_name
 
 MARK = "encoder.blocks.0.prompt_learn.0.weight"
 PATCH = "encoder.patch_embed.proj.weight"
@@ -65,7 +65,7 @@ def read(
     head = state.get("head.weight")
     if head is None:
         raise CheckpointError("this SAM2-UNet file has no head, head.weight; it is incomplete")
-    outputs, width = (int(size) for size in head.shape[:2])
+    outputs, width = map(int, head.shape[:2])
     names = _name_outputs(outputs, classes)
     narrow = int(state[MARK].shape[0])
     method = Sam2Unet(adapters=narrow, width=width, output="sigmoid", init="default")

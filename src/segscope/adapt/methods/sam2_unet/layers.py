@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segscope.adapt.networks.encoder_trunk import Trunk
-from segscope.models.batch_norm import BatchNorm
+from segscope.models.mini_layers import BatchNorm
 
 INITS = ("zero", "trunc_normal", "default")
 

@@ -144,10 +144,10 @@ class Sam2Unet(Method):
 
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         segmenter = _segmenter_of(adapted)
-        windows = [self._draw_window(example) for example in batch]
+        windows = list(map(self._draw_window, batch))
         if self.frozen_encoder:
             each = [adapted.features(example)[example.at].maps for example in batch]
-            maps = [torch.cat(level) for level in zip(*each, strict=True)]
+            maps = list(map(torch.cat, zip(*each, strict=True)))
         else:
             maps = segmenter.maps(torch.cat([segmenter.pixels(rgb)[0] for rgb, _ in windows]))
         outputs = segmenter.net(maps)
@@ -267,7 +267,7 @@ class UnetSegmenter:
         background = torch.zeros_like(logits[:1])
         return torch.cat([background, logits])
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         own = {"input_size": self.input_size, "classes": list(self.classes)}
         return {**self.engine.settings(), **own}
 

@@ -37,7 +37,7 @@ def read(
         CheckpointError: another base, or tensors that do not fit.
     """
     published = parse(state, engine, NAMING)
-    if not all(published.equals_base(prefix) for prefix in POSITION_TABLES):
+    if not all(map(published.equals_base, POSITION_TABLES)):
         raise CheckpointError(
             "the random table that encodes click positions is not that of "
             f"{engine.card.name}: the file was trained on another base"

@@ -28,7 +28,7 @@ from segscope.adapt.methods.sam_med2d.prompts import (
 )
 from segscope.errors import UsageError
 from segscope.inference.constants import CLAMP
-from segscope.inference.decoder_prompts import decoder_prompt
+from segscope.inference.prompted_masks import decoder_prompt
 from segscope.models.engine import NO_PROMPT, DecoderPrompt, Engine, Features
 
 FOCAL = 20.0
@@ -92,7 +92,7 @@ class PendingExample:
             "size": list(self.features.size_hw),
             "truth": self.truth,
             "lone": self.lone,
-            "hints": [_prompt_as_memo(hint) for hint in self.hints],
+            "hints": list(map(_prompt_as_memo, self.hints)),
         }
 
     @classmethod

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from segscope.adapt.data.sampler import Example
 from segscope.adapt.method import Adapted, Terms
@@ -40,7 +40,7 @@ from segscope.errors import UsageError
 from segscope.models.engine import Engine
 from segscope.models.model_cards import Card
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "sam-med2d": {
         "layers": "dense",
         "zero": False,

@@ -70,9 +70,8 @@ class LabelFiles:
         with atomic(target) as part:
             part.write_bytes(data)
         _write_info(folder / "info.json", info)
-        for other in folder.glob("label*"):
-            if other != target:
-                discard(other)
+        for other in set(folder.glob("label*")) - {target}:
+            discard(other)
 
     def get(self, image_id: str, tag: str) -> Path:
         """The label file of an image and tag.

@@ -159,11 +159,10 @@ def _read_bounds(pairs: object) -> list[Bounds]:
 
 
 def _whole_numbers(values: object, count: int, name: str) -> list[int]:
-    numbers: list[int] = []
-    if isinstance(values, list):
-        for value in values:
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                numbers.append(int(value))
-    if not isinstance(values, list) or len(values) != count or len(numbers) != count:
-        raise UsageError(f"{name} must be {count} numbers, got {abbreviate(values)}")
-    return numbers
+    if isinstance(values, list) and len(values) == count and all(map(_is_finite, values)):
+        return list(map(int, values))
+    raise UsageError(f"{name} must be {count} numbers, got {abbreviate(values)}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segscope._optional import require
+from segscope.arrays import Pixels
 from segscope.errors import UsageError
 from segscope.serve.errors import TooLarge
 
-ClientArray = NDArray[Any]
+ClientArray = Pixels
 """Numbers of any type, in the axes of the client."""
 _MAGIC = b"NNIA"
 _MAX_AXES = 4

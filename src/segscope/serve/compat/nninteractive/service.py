@@ -167,8 +167,8 @@ class NnInteractiveService:
                 "an image must have four non-empty axes (channel, x, y, z), got the shape "
                 f"{array.shape}"
             )
-        spacing_abc = [float(value) for value in spacing or _UNIT_SPACING]
-        is_positive = all(math.isfinite(value) and value > 0 for value in spacing_abc)
+        spacing_abc = list(map(float, spacing or _UNIT_SPACING))
+        is_positive = all(0 < value < math.inf for value in spacing_abc)
         if len(spacing_abc) != 3 or not is_positive:
             raise UsageError(f"the spacing of an image must be 3 positive numbers, got {spacing}")
         image = self._upload(array[0], spacing_abc)
