@@ -197,7 +197,7 @@ class OpenSession:
                     chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
                 if not chosen:
                     raise UsageError(
-                        f"frame {frame} has no mask to accept; draw an empty one to say that "
+                        f"frame {frame} has no mask to accept; draw an empty one to state that "
                         "there is no object"
                     )
                 command = Accept(frame, tuple(sorted(chosen)), accepted)
