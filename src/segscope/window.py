@@ -214,9 +214,9 @@ def _default_bounds(stack: Stack, channels: Sequence[int]) -> _Bounds:
     count = len(channels)
     dtype = stack.source.dtype
     if dtype == np.bool_:
-        return _Bounds.uniform(0.0, 1.0, count, "yes or no")
+        return _Bounds.uniform(0.0, 1.0, count, "binary")
     if dtype == np.uint8 and (stack.kind != "volume" or count > 1):
-        return _Bounds.uniform(0.0, 255.0, count, "unchanged 8 bit")
+        return _Bounds.uniform(0.0, 255.0, count, "full 8-bit range")
     if stack.modality == "CT":
         return _preset_bounds("abdomen", count)
     if stack.modality is None and _looks_like_ct(stack):

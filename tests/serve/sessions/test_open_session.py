@@ -62,7 +62,7 @@ def test_protected_masks_need_force(session: OpenSession) -> None:
 def test_frames_without_masks_cannot_be_accepted(session: OpenSession) -> None:
     with pytest.raises(UsageError, match="frame 1 has no mask to accept"):
         session.accept([1], None)
-    with pytest.raises(UsageError, match="frame 3 of a stack with frames 0 to 2"):
+    with pytest.raises(UsageError, match="there is no frame 3; this stack has frames 0 to 2"):
         session.accept([3], None)
 
 

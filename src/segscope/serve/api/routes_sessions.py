@@ -123,7 +123,9 @@ def labels(
     stored = np.moveaxis(whole, 0, session_axis)
     along = np.moveaxis(stored, axis or 0, 0)
     if frame >= len(along):
-        raise UsageError(f"frame {frame} along axis {axis}, which has frames 0 to {len(along) - 1}")
+        raise UsageError(
+            f"there is no frame {frame} along axis {axis}; it has frames 0 to {len(along) - 1}"
+        )
     return array_response(along[frame], request)
 
 

@@ -170,7 +170,7 @@ class _Connection:
         if text is None:
             raise UsageError("messages to the server are JSON text")
         if len(text) > self.workspace.settings.limits.socket_bytes:
-            raise TooLarge("a message on the socket may have 16 MiB; send large masks by HTTP")
+            raise TooLarge("messages on the socket are limited to 16 MiB; send large masks by HTTP")
         try:
             message = json.loads(text)
         except (ValueError, RecursionError) as error:

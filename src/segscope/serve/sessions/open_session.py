@@ -81,7 +81,9 @@ class OpenSession:
     def visible_masks(self, frame: int) -> VisibleMasks:
         """Masks by object as they are displayed and exported."""
         if not 0 <= frame < self.frames:
-            raise UsageError(f"frame {frame} of a stack with frames 0 to {self.frames - 1}")
+            raise UsageError(
+                f"there is no frame {frame}; this stack has frames 0 to {self.frames - 1}"
+            )
         with self._lock:
             if frame not in self._visible:
                 self._visible[frame] = self.work.visible_masks(frame)
@@ -195,7 +197,7 @@ class OpenSession:
                     chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
                 if not chosen:
                     raise UsageError(
-                        f"frame {frame} has no mask to accept; draw an empty one to say that "
+                        f"frame {frame} has no mask to accept; draw an empty one to state that "
                         "there is no object"
                     )
                 command = Accept(frame, tuple(sorted(chosen)), accepted)

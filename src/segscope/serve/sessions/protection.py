@@ -18,8 +18,8 @@ def check_unprotected(objects: Objects, places: Iterable[tuple[int, int]]) -> No
         obj = objects.get(object_id)
         if obj is not None and frame in obj.accepted:
             raise Busy(
-                f"the mask of object {object_id} on frame {frame} is accepted; withdraw that, "
-                'or say "force": true'
+                f"the mask of object {object_id} on frame {frame} is accepted; withdraw the "
+                'acceptance, or set "force": true'
             )
 
 
@@ -27,7 +27,7 @@ def check_unlocked(objects: Objects, object_id: int) -> None:
     """Raise Busy for an object that is locked."""
     obj = objects.get(object_id)
     if obj is not None and obj.locked:
-        raise Busy(f'object {object_id} is locked; unlock it, or say "force": true')
+        raise Busy(f'object {object_id} is locked; unlock it, or set "force": true')
 
 
 def check_removable(objects: Objects, object_id: int, *, force: bool) -> None:
@@ -39,7 +39,7 @@ def check_removable(objects: Objects, object_id: int, *, force: bool) -> None:
         return
     check_unlocked(objects, object_id)
     if obj.accepted:
-        raise Busy(f'object {object_id} has accepted masks; say "force": true to remove it')
+        raise Busy(f'object {object_id} has accepted masks; set "force": true to remove it')
 
 
 def choose_tracked(objects: Objects, requested: Sequence[int] | None) -> list[int]:

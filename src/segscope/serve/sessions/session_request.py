@@ -41,5 +41,5 @@ class SessionRequest(BaseModel):
     def _check_memory(cls, name: str) -> str:
         names = [policy.name for policy in POLICIES]
         if name not in names:
-            raise ValueError(f"memory is one of {', '.join(names)}")
+            raise ValueError(f"memory must be one of {', '.join(names)}")
         return name
