@@ -670,14 +670,6 @@ if (cases.dicom && flows) {
   )
   await shot('export')
   await close()
-  // a rejected export shows the message of the server
-  expectTrouble = true
-  await page.keyboard.press('Control+s')
-  await page.click('dialog button:has-text("coco")')
-  await page.waitForSelector('.toast')
-  await shot('message')
-  await close()
-  expectTrouble = false
   // a file that is dropped
   await page.keyboard.press('Control+o')
   const before = await page.$$eval('.cases li', (rows) => rows.length)
@@ -699,8 +691,16 @@ if (cases.dicom && flows) {
 }
 
 if (flows) {
-  // segment everything, delete an object, open the same case in a second window
+  // reject an export, segment everything, delete an object, open the same case in a second window
   await open(cases.image.name)
+  // a rejected export shows the message of the server: the image is not DICOM
+  expectTrouble = true
+  await page.keyboard.press('Control+s')
+  await page.click('dialog button:has-text("DICOM Segmentation")')
+  await page.waitForSelector('.toast.error')
+  await shot('message')
+  await close()
+  expectTrouble = false
   await page.click('button[aria-label="Segment everything"]')
   await page.waitForTimeout(300)
   await page.waitForFunction(
