@@ -106,15 +106,15 @@ class SourceImages:
                 `masks`.
         """
         files: tuple[str, ...] = ()
-        problem = "none was given"
+        problem = "no source was passed"
         if source is not None:
             files = source.meta.get("dicom_files", ())
-            problem = "this stack was not read from DICOM"
+            problem = "this image was not read from DICOM"
         if source is None or not files:
             raise UsageError(
-                f"{path.name}: a DICOM {what} refers to the DICOM scan it was drawn on, and "
-                f"{problem}. Give the stack that `read` returns for the scan as source, or write "
-                ".nii.gz or .seg.nrrd"
+                f"{path.name}: a DICOM {what} refers to the DICOM images that its masks belong to, "
+                f"but {problem}. Write .nii.gz or .seg.nrrd instead, or, in Python, pass the stack "
+                "that `read` returns for the DICOM images as source"
             )
         if len(files) != masks.shape_zyx[0] or sorted(source.shape_zyx) != sorted(masks.shape_zyx):
             raise UsageError(
