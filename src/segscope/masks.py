@@ -216,7 +216,7 @@ def _check_labels(labels: Pixels) -> None:
         raise UsageError(
             "labels must be whole numbers; this array has fractions or values that are not finite"
         )
-    if labels.size and (labels.min() < 0 or labels.max() > 65535):
+    if labels.min(initial=0) < 0 or labels.max(initial=0) > 65535:
         raise UsageError(
             f"labels must be 0 to 65535, this array spans {labels.min()} to {labels.max()}"
         )

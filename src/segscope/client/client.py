@@ -77,7 +77,7 @@ class Client:
 
     def images(self) -> list[ImageInfo]:
         """All images of the project."""
-        return [ImageInfo.from_json(item) for item in self.http.json("GET", "/v1/images")]
+        return list(map(ImageInfo.from_json, self.http.json("GET", "/v1/images")))
 
     def image(self, image_id: str) -> ImageInfo:
         """One image."""
@@ -116,7 +116,7 @@ class Client:
 
     def upload(self, *paths: str | Path) -> ImageInfo:
         """Upload one file, or the files of a series. Equal content has an equal `image_id`."""
-        return ImageInfo.from_json(self.http.upload("/v1/images", [Path(path) for path in paths]))
+        return ImageInfo.from_json(self.http.upload("/v1/images", list(map(Path, paths))))
 
     def upload_array(
         self,

@@ -35,7 +35,7 @@ def lighten(model: nn.Module) -> nn.Module:
     """Replace the wasteful parts of a SAM 2 family network in place; parameters and state dict stay
     as they are.
     """
-    pack = sum(item.numel() for item in model.parameters()) <= PACK_AT_MOST and _can_pack()
+    pack = sum(map(Tensor.numel, model.parameters())) <= PACK_AT_MOST and _can_pack()
     for module in model.modules():
         match type(module).__name__:
             case "Linear" if pack:

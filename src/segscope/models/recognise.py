@@ -78,7 +78,7 @@ def recognise(state: State, name: str = "checkpoint") -> Kind:
     for key, layout in EDGETAM_STEMS.items():
         if key in state:
             return Kind(layout, "edgetam", "m1" if state[key].shape[0] == 24 else "test")
-    if any(key.startswith("dense_branch.") for key in state):
+    if _has_prefix(state, "dense_branch."):
         return Kind("transformers", "mini", "mini")
     for key in (SAM3_PATCH, f"detector_model.{SAM3_PATCH}"):
         if key in state:
@@ -86,6 +86,11 @@ def recognise(state: State, name: str = "checkpoint") -> Kind:
                 "transformers", "sam3", "tracker" if state[key].shape[0] == 1024 else "test"
             )
     raise CheckpointError(f"{name!r} is no checkpoint that can be loaded: {_describe(state)}.")
+
+
+def _has_prefix(state: State, *prefixes: str) -> bool:
+    """Whether a name begins with one of these prefixes."""
+    return any(key.startswith(prefixes) for key in state)
 
 
 def _describe(state: State) -> str:
@@ -96,14 +101,13 @@ def _describe(state: State) -> str:
             "it looks like MobileSAM (TinyViT encoder), which has no engine here; use edgetam for "
             "a small network"
         )
-    if any(key.startswith(("detector.", "tracker.")) for key in keys):
+    if _has_prefix(state, "detector.", "tracker."):
         return (
             "it looks like SAM 3's own file; give the folder with config.json and "
             "model.safetensors instead"
         )
     first = ", ".join(keys[:3])
-    others = ("net.", "model.diffusion", "transformer.", "encoder.", "decoder.")
-    if any(key.startswith(others) for key in keys):
+    if _has_prefix(state, "net.", "model.diffusion", "transformer.", "encoder.", "decoder."):
         return f"its {len(keys)} tensors ({first} ...) belong to another kind of network"
     return (
         f"found {len(keys)} tensors ({first} ...); wanted those of SAM, SAM 2, SAM 2.1, EdgeTAM, "
@@ -113,8 +117,8 @@ def _describe(state: State) -> str:
 
 def _count(state: State, prefix: str) -> int:
     """How many numbered members a list of modules has."""
-    numbers = [key[len(prefix) :].split(".", 1)[0] for key in state if key.startswith(prefix)]
-    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+    numbers = {key.removeprefix(prefix).split(".", 1)[0] for key in state if key.startswith(prefix)}
+    return 1 + max(map(int, filter(str.isdigit, numbers)), default=-1)
 
 
 def _hiera(state: State, names: Names, patch: str, name: str) -> Kind:
@@ -133,8 +137,7 @@ def _hiera(state: State, names: Names, patch: str, name: str) -> Kind:
 
 
 def _sam2_version(state: State) -> str:
-    pointer_positions = ("obj_ptr_tpos_proj.", "temporal_positional_encoding_proj")
-    if any(key.startswith(pointer_positions) for key in state):
+    if _has_prefix(state, "obj_ptr_tpos_proj.", "temporal_positional_encoding_proj"):
         return "2.1"
     return "2.0"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from segscope.models.engine import Features
 
@@ -27,6 +27,14 @@ class FeatureCache:
             self.misses += 1
         else:
             self.hits += 1
+        return features
+
+    def get_or_add(self, key: Hashable, compute: Callable[[], list[Features]]) -> list[Features]:
+        """The features of a view, computed and stored at its first lookup."""
+        features = self.get(key)
+        if features is None:
+            features = compute()
+            self.put(key, features)
         return features
 
     def put(self, key: Hashable, features: list[Features]) -> None:

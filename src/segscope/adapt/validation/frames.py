@@ -75,16 +75,10 @@ def spaced(count: int, most: int) -> list[int]:
 
 def stored_features(adapted: Adapted, key: object, rgb: NDArray[np.uint8]) -> Features:
     """Features of a validation frame; stored by its key where the encoder does not change."""
-    store = None
-    if adapted.method.frozen_encoder:
-        store = adapted.store
+    store = adapted.frozen_store
     if store is None:
         return adapted.engine.encode(rgb)
-    stored = store.get(("val", key))
-    if stored is None:
-        stored = [adapted.engine.encode(rgb)]
-        store.put(("val", key), stored)
-    return stored[0]
+    return store.get_or_add(("val", key), lambda: [adapted.engine.encode(rgb)])[0]
 
 
 def class_dice(

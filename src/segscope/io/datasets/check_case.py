@@ -217,7 +217,7 @@ def _check_inverted(name: str, file: Path, masks: Masks) -> Iterator[DatasetFaul
         return
     mask = masks.mask(max(areas, key=lambda frame: areas[frame]), label)
     borders = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    if all(border.any() for border in borders):
+    if all(map(np.any, borders)):
         what = f"{covered:.0%} of it is inside, at all borders"
         yield DatasetFault.of("inverted", name, file, what)
 

@@ -219,8 +219,7 @@ def read_geometry(header: Header, layout: AxisLayout, notes: list[str]) -> Geome
 def _read_unit(fields: dict[str, str]) -> float:
     """Millimetres of the file's unit of length; 1 where it states none, or several."""
     text = fields.get("spaceunits", fields.get("units", ""))
-    units = {unit.lower() for unit in re.findall(r'"([^"]*)"', text)}
-    known = units & set(_MM)
+    known = set(re.findall(r'"([^"]*)"', text.lower())) & set(_MM)
     if len(known) == 1:
         return _MM[known.pop()]
     return 1.0

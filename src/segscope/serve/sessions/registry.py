@@ -111,7 +111,7 @@ class SessionRegistry:
             annotator,
             annotator,
         )
-        return [self._describe(row) for row in rows]
+        return list(map(self._describe, rows))
 
     def describe(self, session_id: str) -> SessionInfo:
         """Describe a session.
