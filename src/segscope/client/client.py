@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -165,5 +166,4 @@ class Client:
 
 def _file_name(name: str) -> str:
     """A name with the characters that every file system accepts."""
-    letters = (letter if letter.isalnum() or letter in "-_ " else "_" for letter in name)
-    return "".join(letters)[:_LONGEST_NAME].strip() or "image"
+    return re.sub(r"[^\w -]", "_", name)[:_LONGEST_NAME].strip() or "image"

@@ -39,7 +39,8 @@ def recognise(state: Mapping[str, Tensor]) -> bool:
     """Whether tensors are those of students or of a teacher."""
     if _is_teacher(state):
         return True
-    return all(any(key.startswith(part) for key in state) for part in STUDENTS)
+    networks = {key.partition(".")[0] + "." for key in state}
+    return networks >= set(STUDENTS)
 
 
 def _is_teacher(state: Mapping[str, Tensor]) -> bool:

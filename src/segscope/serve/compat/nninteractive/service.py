@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -222,7 +223,7 @@ class NnInteractiveService:
         with self.open_session(client) as session:
             pending = client.pending
             client.pending = []
-            prompts = tuple(prompt for interaction in pending for prompt in interaction)
+            prompts = tuple(chain.from_iterable(pending))
             session.execute(Add(prompts))
             commands = 1
             if track and session.frames > 1:
