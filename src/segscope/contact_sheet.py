@@ -315,7 +315,7 @@ def size_text(masks: Masks, object_id: int) -> str:
     if masks.geometry is None:
         if masks.shape_zyx[0] == 1:
             return f"{pixels:,} px"
-        frames = sum(area > 0 for area in areas)
+        frames = np.count_nonzero(areas)
         if frames == 1:
             return "on 1 frame"
         return f"on {frames} frames"

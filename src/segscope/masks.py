@@ -182,6 +182,11 @@ class Masks:
             return 0
         return int(runs[1::2].sum())
 
+    def overlaps_on(self, frame: int) -> bool:
+        """Whether objects share pixels on one frame."""
+        areas = sum(self.area(frame, object_id) for object_id in self.object_ids)
+        return areas > int(np.count_nonzero(self.frame_labels(frame)))
+
     def on_stored_grid(self) -> Masks:
         """The same masks as frames along axis 0 of the stored array."""
         if self.axis == 0:

@@ -106,11 +106,13 @@ def _read_stack(path: Path, options: ReadOptions) -> Stack:
 
 
 def _meta_of(header: Header, notes: list[str]) -> dict[str, object]:
-    meta: dict[str, object] = {"source_header": header, "notes": tuple(notes)}
+    meta: dict[str, object] = {"source_header": header}
     low = float(header["cal_min"])
     high = float(header["cal_max"])
     if -np.inf < low < high < np.inf:
         meta["window"] = (low, high)
+    if notes:
+        meta["notes"] = tuple(notes)
     return meta
 
 

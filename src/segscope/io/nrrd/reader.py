@@ -83,7 +83,9 @@ def _read_stack(
     frames = RawFrames(path, data, RawLayout(stored, shape, start, component))
     notes: list[str] = []
     geometry = read_geometry(header, layout, notes)
-    meta = {"notes": tuple(notes)}
+    meta = {}
+    if notes:
+        meta["notes"] = tuple(notes)
     kind: Kind = "image" if shape[0] == 1 else "volume"
     return Stack(frames, kind, None, geometry, path=path, meta=meta)
 

@@ -87,7 +87,8 @@ def _read_stack(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
     if scale.yx_mm is not None:
         meta["pixel_size_yx_mm"] = scale.yx_mm
     geometry = _make_geometry(scale, layout.kind, notes)
-    meta["notes"] = tuple(notes)
+    if notes:
+        meta["notes"] = tuple(notes)
     return Stack(frames, layout.kind, None, geometry, times, path, meta=meta)
 
 
