@@ -23,12 +23,12 @@ def configure_threads() -> None:
 
     Threads that spin take the time of whoever has the work they wait for: beside two other busy
     processes on two cores a click cost more than twenty times the CPU time. Variables that the user
-    has set are left alone. Where torch was imported before segscope, its threads stay as they are, and only
-    child processes are affected.
+    has set are left alone. Where torch was imported before segscope, its threads stay as they are,
+    and only child processes are affected.
     """
     # libgomp, libomp and libiomp5 all read this one; GOMP_SPINCOUNT and KMP_BLOCKTIME override it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if any(name in os.environ for name in COUNTS):
+    if os.environ.keys() & set(COUNTS):
         return
     granted = cpu_quota()
     # without a quota the OpenMP library chooses: one thread for each physical core of the process

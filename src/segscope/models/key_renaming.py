@@ -9,7 +9,7 @@ key may be missing, unused or of another shape.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import torch
@@ -171,8 +171,7 @@ def rename(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
 
 def new_name(family: str, key: str) -> str:
     """The name in transformers' module of one official key."""
-    for pattern, to in _compiled(family):
-        key = pattern.sub(to, key)
+    key = rename_by_rules(key, _compiled(family))
     return re.sub(r"<(\d+)>", lambda renamed: str(int(renamed[1]) // 3), key)
 
 
@@ -184,7 +183,7 @@ def _compiled(family: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 def _stack_points(renamed: dict[str, Tensor]) -> None:
     """Four (1, d) point embeddings are one (4, d) table in the newer modules."""
     names = [f"{_POINTS}{i}.weight" for i in range(4)]
-    if all(name in renamed for name in names):
+    if renamed.keys() >= set(names):
         renamed[f"{_POINTS}weight"] = torch.cat([renamed.pop(name) for name in names])
 
 
@@ -206,6 +205,13 @@ _HUB: dict[str, tuple[Rule, ...]] = {
 _IMAGE = "shared_image_embedding.positional_embedding"
 
 
+def rename_by_rules(name: str, rules: Iterable[tuple[str | re.Pattern[str], str]]) -> str:
+    """A name after the replacements of all rules, one after another."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors of a transformers folder under the names of the module; returns as `rename` does.
 
@@ -216,9 +222,7 @@ def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tens
     renamed = {}
     dropped = []
     for key, value in state.items():
-        name = key
-        for pattern, to in rules:
-            name = pattern.sub(to, name)
+        name = rename_by_rules(key, rules)
         if family == "sam3" and name.startswith("detector_model."):
             dropped.append(key)
         else:

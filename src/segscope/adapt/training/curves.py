@@ -78,9 +78,10 @@ class Events:
     def add(self, row: Row) -> None:
         if self._writer is None:
             return
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(name, value, int(row["step"]))
+        figures = dict(row)
+        step = int(figures.pop("step"))
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         if self._writer is not None:

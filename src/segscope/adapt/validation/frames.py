@@ -44,8 +44,6 @@ def validate(adapted: Adapted, cases: Split, most: int = MOST) -> dict[str, floa
 def choose_objects(cases: Split, most: int = MOST) -> list[tuple[int, CaseFrame, ObjectOnFrame]]:
     """Number, frame and object of what is validated."""
     every = [(number, item, obj) for number, item in enumerate(cases.items) for obj in item.objects]
-    if len(every) <= most:
-        return every
     return [every[k] for k in spaced(len(every), most)]
 
 

@@ -251,9 +251,8 @@ def find_ends(engine: Engine) -> list[End]:
         parts = [0] * len(members)
         if joint:
             parts = encoder_blocks.quarters(len(members))
-        for k, place in enumerate(members):
-            if k + 1 == len(members) or parts[k + 1] != parts[k]:
-                ends.append(End(place, joint))
+        last_of_parts = dict(zip(parts, members, strict=True))
+        ends += [End(place, joint) for place in last_of_parts.values()]
     return ends
 
 

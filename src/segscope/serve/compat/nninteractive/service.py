@@ -342,7 +342,7 @@ def _storage_dtype(volume: ClientArray) -> DTypeLike:
         return np.uint8
     if kind == "f":
         return np.float32
-    if volume.size == 0 or (volume.min() >= -(2**15) and volume.max() < 2**15):
+    if volume.min(initial=0) >= -(2**15) and volume.max(initial=0) < 2**15:
         return np.int16
     return np.float32
 
