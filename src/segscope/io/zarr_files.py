@@ -114,7 +114,7 @@ class ZarrImage:
 
     def axis(self, name: str) -> Axis | None:
         """The axis of a name, if the array has it."""
-        return next((axis for axis in self.axes if axis.name == name), None)
+        return {axis.name: axis for axis in self.axes}.get(name)
 
     def length(self, name: str) -> int:
         """Length of an axis; 1 where the array does not have it."""

@@ -265,7 +265,6 @@ def _only_tensors(state: dict[Any, Any], name: str, aside: list[str]) -> dict[st
                 f"{key!r} in {name!r} is a sparse or quantised tensor; wanted plain numbers."
             )
         tensors[key] = value
-    wrapped = [key for key in tensors if key.startswith("module.")]
-    if len(wrapped) == len(tensors):  # saved from several GPUs at once
+    if all(key.startswith("module.") for key in tensors):  # saved from several GPUs at once
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors

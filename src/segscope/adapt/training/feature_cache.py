@@ -48,6 +48,6 @@ def count_variants(requested: int, frames: int, bytes_each: int, limit_bytes: in
     """How many augmented views of each frame fit into the cache, at most `requested`; 0 when not
     even one view of every frame fits.
     """
-    if not limit_bytes or not frames or not bytes_each:
+    if 0 in (limit_bytes, frames, bytes_each):
         return 0
     return min(requested, limit_bytes // (frames * bytes_each))
