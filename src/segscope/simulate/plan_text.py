@@ -79,5 +79,6 @@ def _long_name(name: str) -> str:
 
 
 def _short_name(name: str) -> str:
-    names = {long: short for short, long in SHORT.items()}
+    # of several short names the first one is written
+    names = {long: short for short, long in reversed(SHORT.items())}
     return names.get(name, name.replace("click.", "clicks."))
