@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segscope.errors import UsageError, WriteError
-from segscope.files import atomic, reason_of
+from segscope.files import atomic, list_visible, reason_of
 
 
 def left_over(folder: Path) -> list[str]:
@@ -59,3 +59,9 @@ def test_the_reason_of_the_file_system_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"No space left on device$"), atomic(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert reason_of(OSError("first\nsecond")) == "first"
+
+
+def test_visible_entries_are_sorted(tmp_path: Path) -> None:
+    for name in ("b.txt", ".hidden", "a.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_visible(tmp_path)] == ["a.txt", "b.txt"]

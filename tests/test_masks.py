@@ -80,3 +80,18 @@ def test_unnamed_and_unknown_objects_are_refused() -> None:
         Masks((1, 2, 2), {(0, 3): encode_runs(np.ones((2, 2), bool))}, {})
     with pytest.raises(UsageError, match="no object 9"):
         Masks((1, 2, 2), {}, {1: ""}).of(9)
+
+
+def test_overlaps_are_found_by_frame() -> None:
+    one = np.array([[True, True, False]])
+    other = np.array([[False, True, True]])
+    apart = np.array([[False, False, True]])
+    runs = {
+        (0, 1): encode_runs(one),
+        (0, 2): encode_runs(other),
+        (1, 1): encode_runs(one),
+        (1, 2): encode_runs(apart),
+    }
+    masks = Masks((2, 1, 3), runs, {1: "", 2: ""})
+    assert masks.overlaps_on(0)
+    assert not masks.overlaps_on(1)

@@ -93,3 +93,10 @@ def test_only_volumes_have_other_axes() -> None:
         Stack.from_array(np.zeros((4, 4))).along(1)
     with pytest.raises(UsageError, match="axis"):
         Stack.from_array(np.zeros((4, 4, 4))).along(3)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((2, 4, 5), 1), ((2, 4, 5, 6), 6)])
+def test_frames_without_a_channel_axis_have_one_channel(
+    shape: tuple[int, ...], channels: int
+) -> None:
+    assert Stack(np.zeros(shape), "volume").channels == channels

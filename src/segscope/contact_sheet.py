@@ -103,10 +103,8 @@ def key_frames(masks: Masks, prompts: Sequence[Prompt] = (), at_most: int = 12) 
     if low == high:
         return sorted(chosen)
     steps = np.linspace(low, high, at_most).round().astype(int).tolist()
-    for step in steps:
-        if len(chosen) < at_most:
-            chosen.add(step)
-    return sorted(chosen)
+    between = [step for step in dict.fromkeys(steps) if step not in chosen]
+    return sorted([*chosen, *between[: at_most - len(chosen)]])
 
 
 def _extent(masks: Masks) -> list[int]:
@@ -317,7 +315,7 @@ def size_text(masks: Masks, object_id: int) -> str:
     if masks.geometry is None:
         if masks.shape_zyx[0] == 1:
             return f"{pixels:,} px"
-        frames = sum(area > 0 for area in areas)
+        frames = np.count_nonzero(areas)
         if frames == 1:
             return "on 1 frame"
         return f"on {frames} frames"

@@ -182,6 +182,11 @@ class Masks:
             return 0
         return int(runs[1::2].sum())
 
+    def overlaps_on(self, frame: int) -> bool:
+        """Whether objects share pixels on one frame."""
+        areas = sum(self.area(frame, object_id) for object_id in self.object_ids)
+        return areas > int(np.count_nonzero(self.frame_labels(frame)))
+
     def on_stored_grid(self) -> Masks:
         """The same masks as frames along axis 0 of the stored array."""
         if self.axis == 0:
@@ -216,7 +221,7 @@ def _check_labels(labels: Pixels) -> None:
         raise UsageError(
             "labels must be whole numbers; this array has fractions or values that are not finite"
         )
-    if labels.size and (labels.min() < 0 or labels.max() > 65535):
+    if labels.min(initial=0) < 0 or labels.max(initial=0) > 65535:
         raise UsageError(
             f"labels must be 0 to 65535, this array spans {labels.min()} to {labels.max()}"
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,7 @@ class Scribble:
         xy = tuple((float(x), float(y)) for x, y in self.xy)
         if not xy:
             raise PromptError("a scribble must have at least one point")
-        _check_finite((value for pair in xy for value in pair), "a scribble")
+        _check_finite(chain.from_iterable(xy), "a scribble")
         if not 0 < self.width < math.inf:
             raise PromptError(
                 f"the width of a scribble must be a positive number of pixels, got {self.width}"

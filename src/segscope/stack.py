@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -137,6 +138,11 @@ class Stack:
         return (self.source.shape[1], self.source.shape[2])
 
     @property
+    def channels(self) -> int:
+        """Channels of a frame; 1 for frames (row, column)."""
+        return math.prod(self.source.shape[3:])
+
+    @property
     def shape_zyx(self) -> tuple[int, int, int]:
         """Frames, rows, columns."""
         return (len(self), *self.size_hw)
@@ -182,7 +188,7 @@ def _geometry(
         return Geometry(affine)
     if spacing_zyx_mm is None:
         return None
-    if not all(0 < value < np.inf for value in spacing_zyx_mm):
+    if not all(0 < value < math.inf for value in spacing_zyx_mm):
         raise UsageError(
             f"spacing_zyx_mm must be three positive numbers of millimetres, got {spacing_zyx_mm}"
         )

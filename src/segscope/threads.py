@@ -28,7 +28,7 @@ def configure_threads() -> None:
     """
     # libgomp, libomp and libiomp5 all read this one; GOMP_SPINCOUNT and KMP_BLOCKTIME override it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if any(name in os.environ for name in COUNTS):
+    if os.environ.keys() & set(COUNTS):
         return
     granted = cpu_quota()
     # without a quota the OpenMP library chooses: one thread for each physical core of the process

@@ -291,9 +291,7 @@ def _check_lengths(window: Window) -> None:
 
 def _choose_channels(stack: Stack) -> _ShownChannels:
     """The displayed channels and their colours."""
-    count = 1
-    if len(stack.source.shape) == 4:
-        count = stack.source.shape[3]
+    count = stack.channels
     if count == 4 and stack.modality != "microscopy" and stack.source.dtype == np.uint8:
         return _ShownChannels((0, 1, 2), IDENTITY, "; first three of 4 channels")
     shown = min(count, max(MIXES))

@@ -116,8 +116,7 @@ def _parse_prompt(item: Mapping[str, Any], object_id: int, read_mask: ReadMask |
             mask = _parse_mask(item, read_mask)
             refine = _flag(item.get("refine", False), "refine")
             return MaskPrompt(mask, frame, object_id, refine, float(item.get("score", 1.0)))
-        case _:
-            raise PromptError(f"a prompt must be a point, box, scribble or mask, got type {kind!r}")
+    raise PromptError(f"a prompt must be a point, box, scribble or mask, got type {kind!r}")
 
 
 def _parse_mask(item: Mapping[str, Any], read_mask: ReadMask | None) -> NDArray[np.bool_]:

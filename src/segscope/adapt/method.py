@@ -116,12 +116,14 @@ class Adapted:
             return self.method.encode(self, example)
         if self.store is None or example.key is None:
             return self._encode_frozen(example)
-        cached = self.store.get(example.key)
-        if cached is not None:
-            return cached
-        features = self._encode_frozen(example)
-        self.store.put(example.key, features)
-        return features
+        return self.store.get_or_add(example.key, lambda: self._encode_frozen(example))
+
+    @property
+    def frozen_store(self) -> FeatureCache | None:
+        """The store, where the encoder does not change and features stay valid between steps."""
+        if self.method.frozen_encoder:
+            return self.store
+        return None
 
     def _encode_frozen(self, example: Example) -> list[Features]:
         # packed layers, which run where there are no gradients, do not accept autocast values on

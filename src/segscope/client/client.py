@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ class Client:
 
     def images(self) -> list[ImageInfo]:
         """All images of the project."""
-        return [ImageInfo.from_json(item) for item in self.http.json("GET", "/v1/images")]
+        return list(map(ImageInfo.from_json, self.http.json("GET", "/v1/images")))
 
     def image(self, image_id: str) -> ImageInfo:
         """One image."""
@@ -116,7 +117,7 @@ class Client:
 
     def upload(self, *paths: str | Path) -> ImageInfo:
         """Upload one file, or the files of a series. Equal content has an equal `image_id`."""
-        return ImageInfo.from_json(self.http.upload("/v1/images", [Path(path) for path in paths]))
+        return ImageInfo.from_json(self.http.upload("/v1/images", list(map(Path, paths))))
 
     def upload_array(
         self,
@@ -165,5 +166,4 @@ class Client:
 
 def _file_name(name: str) -> str:
     """A name with the characters that every file system accepts."""
-    letters = (letter if letter.isalnum() or letter in "-_ " else "_" for letter in name)
-    return "".join(letters)[:_LONGEST_NAME].strip() or "image"
+    return re.sub(r"[^\w -]", "_", name)[:_LONGEST_NAME].strip() or "image"

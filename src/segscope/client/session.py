@@ -78,7 +78,7 @@ class RemoteSession:
 
     def masks(self, frame: int) -> list[MaskUpdate]:
         """Masks of a frame."""
-        return [MaskUpdate.from_json(item) for item in self._json("GET", f"/masks?frame={frame}")]
+        return list(map(MaskUpdate.from_json, self._json("GET", f"/masks?frame={frame}")))
 
     def labels(self, frame: int | None = None) -> Array:
         """Label map of a frame, or of all frames (frame, row, column)."""
@@ -176,7 +176,7 @@ class RemoteSession:
         erase: bool = False,
     ) -> SessionUpdate:
         """Paint, or erase, a stroke of a round brush."""
-        stroke = {"xy": [list(pair) for pair in xy], "width": width}
+        stroke = {"xy": list(map(list, xy)), "width": width}
         return self._command(
             "paint", frame=frame, object_id=object_id, strokes=[stroke], erase=erase
         )
@@ -236,7 +236,7 @@ class RemoteSession:
         for _ in self._follow_job(job_id):
             pass
         result = self._http.json("GET", f"/v1/jobs/{job_id}")["result"]
-        return [int(object_id) for object_id in result["objects"]]
+        return list(map(int, result["objects"]))
 
     def _follow_job(self, job_id: str) -> Iterator[MaskUpdate]:
         """Updates of a job as they arrive; leaving the loop cancels it."""
@@ -282,6 +282,6 @@ def _prompt_fields(
 ) -> JsonObject:
     return {
         "points": [[float(x), float(y), int(positive)] for x, y, positive in points],
-        "boxes": [[float(value) for value in box] for box in boxes],
+        "boxes": [list(map(float, box)) for box in boxes],
         "prompts": list(prompts),
     }

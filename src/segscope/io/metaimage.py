@@ -81,8 +81,8 @@ class _Header:
 
     def flag(self, *names: str, default: str = "false") -> bool:
         """Whether any of these fields is set."""
-        values = [self.fields.get(name, default).lower() for name in names]
-        return any(value in ("true", "1", "yes") for value in values)
+        values = {self.fields.get(name, default).lower() for name in names}
+        return not values.isdisjoint(("true", "1", "yes"))
 
     def numbers(self, *names: str) -> list[float]:
         """The numbers of the first of these fields that is there."""

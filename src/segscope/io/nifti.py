@@ -80,7 +80,7 @@ def _read_stack(path: Path, options: ReadOptions) -> Stack:
     x, y, z, t = lengths
     dtype, channels = read_voxel_type(path, header)
     check_declared(path, (z * t, y, x, channels), dtype.itemsize)
-    is_clip = z == 1 and t > 1 and options.volume is None
+    is_clip = z == 1 < t and options.volume is None
     volume = 0
     frame_count = t
     if not is_clip:

@@ -120,7 +120,7 @@ class ZarrImage:
 
     def axis(self, name: str) -> Axis | None:
         """The axis of a name, if the array has it."""
-        return next((axis for axis in self.axes if axis.name == name), None)
+        return {axis.name: axis for axis in self.axes}.get(name)
 
     def length(self, name: str) -> int:
         """Length of an axis; 1 where the array does not have it."""
@@ -161,14 +161,7 @@ def _read_ome_image(path: Path, group: ZarrNode) -> ZarrImage:
 
 
 def _read_axes(path: Path, image: Mapping[str, Json], count: int) -> list[Axis]:
-    axes = []
-    for entry in image.get("axes", []):
-        if isinstance(entry, str):
-            axes.append(Axis(entry))
-        else:
-            axes.append(Axis(str(entry["name"]), str(entry.get("unit", ""))))
-    if not axes:
-        axes = list(map(Axis, "tczyx"[-count:]))
+    axes = list(map(_parse_axis, image.get("axes") or "tczyx"[-count:]))
     names = [axis.name for axis in axes]
     is_distinct = len(set(names)) == len(names) == count
     if not is_distinct or not set(names) <= set("tczyx") or names[-2:] != ["y", "x"]:
@@ -177,6 +170,13 @@ def _read_axes(path: Path, image: Mapping[str, Json], count: int) -> list[Axis]:
             "expected any of t, c, z, and then y, x"
         )
     return axes
+
+
+def _parse_axis(entry: Json) -> Axis:
+    """An axis of OME-Zarr: an object with a name and a unit, or a name alone."""
+    if isinstance(entry, str):
+        return Axis(entry)
+    return Axis(str(entry["name"]), str(entry.get("unit", "")))
 
 
 def _apply_transforms(axes: Sequence[Axis], transforms: Iterable[Mapping[str, Json]]) -> None:

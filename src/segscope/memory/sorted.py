@@ -76,7 +76,7 @@ class SelfSorting:
 
     def _enter(self, entries: list[Past], item: Past) -> None:
         """Let a frame into a full bank, by the rule on pairs."""
-        to_new = [item.similarity(entry) for entry in entries]
+        to_new = list(map(item.similarity, entries))
         out = outdated(to_new, _similarities(entries), item.iou, [entry.iou for entry in entries])
         if out is not None:
             del entries[out]

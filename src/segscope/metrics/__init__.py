@@ -318,10 +318,9 @@ def score(
 def _value(pair: Pair, metric: Metric) -> float:
     if not metric.without_truth and pair.case in ("false_alarm", "true_negative"):
         return math.nan
-    if pair.case == "missed" and metric.missed != "computed":
-        if metric.missed == "zero":
-            return 0.0
-        return pair.diagonal
+    fixed = {"zero": 0.0, "diagonal": pair.diagonal}
+    if pair.case == "missed" and metric.missed in fixed:
+        return fixed[metric.missed]
     return metric.function(pair)
 
 

@@ -201,7 +201,7 @@ def _pixels(objects: Objects) -> tuple[list[NDArray[np.int64]] | Pixels, int]:
     any mask).
     """
     if isinstance(objects, np.ndarray) and objects.dtype != bool:
-        if objects.dtype.kind not in "iu" or (objects.size and objects.min() < 0):
+        if objects.dtype.kind not in "iu" or objects.min(initial=0) < 0:
             raise UsageError(f"a label map must have whole numbers from 0, got {objects.dtype}")
         return objects.ravel(), objects.size
     sizes = {mask.size for mask in objects}

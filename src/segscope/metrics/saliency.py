@@ -38,7 +38,7 @@ def as_map(predicted: Pixels, truth: Pixels) -> tuple[Map, Mask]:
     """
     values = np.asarray(predicted, np.float64)
     truth = np.asarray(truth).astype(bool, copy=False)
-    if values.shape != truth.shape or truth.ndim != 2 or not truth.size:
+    if (values.shape, truth.ndim) != (truth.shape, 2) or not truth.size:
         raise UsageError(
             "a map and its truth must have one shape (row, column), got "
             f"{values.shape} and {truth.shape}"

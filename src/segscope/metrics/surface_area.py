@@ -11,6 +11,7 @@ triangles with the largest total area on the unit cube.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
@@ -58,11 +59,11 @@ def _length(code: int, spacing: tuple[float, ...]) -> float:
     if len(inside) != 2:
         return half_diagonal
     (a, b), (c, d) = inside
-    if a != c and b != d:
-        return 2 * half_diagonal
     if a == c:
         return spacing[1]
-    return spacing[0]
+    if b == d:
+        return spacing[0]
+    return 2 * half_diagonal
 
 
 @lru_cache(maxsize=1)
@@ -104,19 +105,19 @@ def _segments(inside: set[Corner]) -> Iterator[tuple[Corner, Corner]]:
     """
     for axis, side in product(range(3), (0, 1)):
         ring = [(*corner[:axis], side, *corner[axis:]) for corner in RING]
-        middles = [_middle(ring[i], ring[i - 1]) for i in range(4)]
-        crossed = [i for i in range(4) if (ring[i] in inside) != (ring[i - 1] in inside)]
+        before = ring[-1:] + ring[:-1]
+        middles = list(map(_middle, ring, before))
+        crossed = [i for i in range(4) if (ring[i] in inside) != (before[i] in inside)]
         if len(crossed) == 2:
             first, second = crossed
             yield middles[first], middles[second]
         elif len(crossed) == 4:  # ambiguous: each inner corner is cut off
-            for i in range(4):
-                if ring[i] in inside:
-                    yield middles[i], middles[(i + 1) % 4]
+            cut = [i for i in range(4) if ring[i] in inside]
+            yield from ((middles[i], middles[(i + 1) % 4]) for i in cut)
 
 
 def _middle(one: Corner, other: Corner) -> Corner:
-    return tuple(p + q for p, q in zip(one, other, strict=True))
+    return tuple(map(operator.add, one, other))
 
 
 def _largest_cut(polygon: NDArray[np.float64]) -> list[Triangle]:

@@ -10,6 +10,7 @@ of the same make, for tests.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
@@ -166,11 +167,7 @@ def _stir(model: nn.Module) -> None:
             item.normal_(std=0.05)
         elif item.ndim == 1:  # scales of normalisations and layers
             item.normal_(mean=1.0, std=0.1)
-        elif (
-            name.endswith("weight")
-            and "embed" not in name.split(".")[-2]
-            and "token" not in name.split(".")[-2]
-        ):
+        elif name.endswith("weight") and not re.search("embed|token", name.split(".")[-2]):
             item.normal_(std=item[0].numel() ** -0.5)
         else:
             item.normal_(std=0.2)

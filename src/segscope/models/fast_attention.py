@@ -35,7 +35,7 @@ def lighten(model: nn.Module) -> nn.Module:
     """Replace the wasteful parts of a SAM 2 family network in place; parameters and state dict stay
     as they are.
     """
-    pack = sum(item.numel() for item in model.parameters()) <= PACK_AT_MOST and _can_pack()
+    pack = sum(map(Tensor.numel, model.parameters())) <= PACK_AT_MOST and _can_pack()
     for module in model.modules():
         match type(module).__name__:
             case "Linear" if pack:
@@ -99,8 +99,7 @@ def _packed_linear(
     weight = self.weight
     if (
         torch.is_grad_enabled()
-        or weight.dtype != torch.float32
-        or weight.device.type != "cpu"
+        or (weight.device.type, weight.dtype) != ("cpu", torch.float32)
         or x.dim() < 2
     ):
         # contiguous for the reason that `contiguous_inputs` gives
@@ -171,11 +170,8 @@ def hiera_mixed(block: LibraryModule, hidden_states: Tensor) -> tuple[Tensor, Te
 def hiera_mlp(block: LibraryModule, x: Tensor, normed: Tensor) -> Tensor:
     """A map with the answer of a block's MLP to its normed form added."""
     mlp = block.mlp
-    if (
-        type(mlp.activation).__name__ != "GELUActivation"
-        or mlp.num_layers != 2
-        or mlp.sigmoid_output
-    ):
+    shape = (type(mlp.activation).__name__, mlp.num_layers)
+    if shape != ("GELUActivation", 2) or mlp.sigmoid_output:
         return x + mlp(normed)
     return linear(mlp.proj_out, linear(mlp.proj_in, normed, "gelu"), residual=x)
 

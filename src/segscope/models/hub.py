@@ -83,8 +83,8 @@ def is_offline() -> bool:
     if constants.HF_HUB_OFFLINE:
         return True
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    values = [os.environ.get(name, "").upper() for name in names]
-    return any(value in {"1", "ON", "YES", "TRUE"} for value in values)
+    values = {os.environ.get(name, "").upper() for name in names}
+    return not values.isdisjoint({"1", "ON", "YES", "TRUE"})
 
 
 def _get(card: Card, cache: Path | None, *, offline: bool) -> Path:

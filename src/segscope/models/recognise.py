@@ -5,7 +5,7 @@ shapes), and official names of tensors as those of transformers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -81,7 +81,7 @@ def recognise(state: State, name: str = "checkpoint") -> Kind:
     for key, layout in EDGETAM_STEMS.items():
         if key in state:
             return Kind(layout, "edgetam", "m1" if state[key].shape[0] == 24 else "test")
-    if any(key.startswith("dense_branch.") for key in state):
+    if _has_prefix(state, "dense_branch."):
         return Kind("transformers", "mini", "mini")
     for key in (SAM3_PATCH, f"detector_model.{SAM3_PATCH}"):
         if key in state:
@@ -89,6 +89,11 @@ def recognise(state: State, name: str = "checkpoint") -> Kind:
                 "transformers", "sam3", "tracker" if state[key].shape[0] == 1024 else "test"
             )
     raise CheckpointError(f"{name!r} is no checkpoint that can be loaded: {_describe(state)}.")
+
+
+def _has_prefix(state: State, *prefixes: str) -> bool:
+    """Whether a name begins with one of these prefixes."""
+    return any(key.startswith(prefixes) for key in state)
 
 
 def _describe(state: State) -> str:
@@ -99,14 +104,13 @@ def _describe(state: State) -> str:
             "it looks like MobileSAM (TinyViT encoder), which has no engine here; use edgetam for "
             "a small network"
         )
-    if any(key.startswith(("detector.", "tracker.")) for key in keys):
+    if _has_prefix(state, "detector.", "tracker."):
         return (
             "it looks like SAM 3's own file; give the folder with config.json and "
             "model.safetensors instead"
         )
     first = ", ".join(keys[:3])
-    others = ("net.", "model.diffusion", "transformer.", "encoder.", "decoder.")
-    if any(key.startswith(others) for key in keys):
+    if _has_prefix(state, "net.", "model.diffusion", "transformer.", "encoder.", "decoder."):
         return f"its {len(keys)} tensors ({first} ...) belong to another kind of network"
     return (
         f"found {len(keys)} tensors ({first} ...); wanted those of SAM, SAM 2, SAM 2.1, EdgeTAM, "
@@ -116,8 +120,8 @@ def _describe(state: State) -> str:
 
 def _count(state: State, prefix: str) -> int:
     """How many numbered members a list of modules has."""
-    numbers = [key[len(prefix) :].split(".", 1)[0] for key in state if key.startswith(prefix)]
-    return 1 + max((int(number) for number in numbers if number.isdigit()), default=-1)
+    numbers = {key.removeprefix(prefix).split(".", 1)[0] for key in state if key.startswith(prefix)}
+    return 1 + max(map(int, filter(str.isdigit, numbers)), default=-1)
 
 
 def _hiera(state: State, names: Names, patch: str, name: str) -> Kind:
@@ -136,8 +140,7 @@ def _hiera(state: State, names: Names, patch: str, name: str) -> Kind:
 
 
 def _sam2_version(state: State) -> str:
-    pointer_positions = ("obj_ptr_tpos_proj.", "temporal_positional_encoding_proj")
-    if any(key.startswith(pointer_positions) for key in state):
+    if _has_prefix(state, "obj_ptr_tpos_proj.", "temporal_positional_encoding_proj"):
         return "2.1"
     return "2.0"
 
@@ -321,8 +324,7 @@ def rename(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
 
 def new_name(family: str, key: str) -> str:
     """The name in transformers' module of one official key."""
-    for pattern, to in _compiled(family):
-        key = pattern.sub(to, key)
+    key = rename_by_rules(key, _compiled(family))
     return re.sub(r"<(\d+)>", lambda renamed: str(int(renamed[1]) // 3), key)
 
 
@@ -334,7 +336,7 @@ def _compiled(family: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 def _stack_points(renamed: dict[str, Tensor]) -> None:
     """Four (1, d) point embeddings are one (4, d) table in the newer modules."""
     names = [f"{_POINTS}{i}.weight" for i in range(4)]
-    if all(name in renamed for name in names):
+    if renamed.keys() >= set(names):
         renamed[f"{_POINTS}weight"] = torch.cat([renamed.pop(name) for name in names])
 
 
@@ -356,6 +358,13 @@ _HUB: dict[str, tuple[Rule, ...]] = {
 _IMAGE = "shared_image_embedding.positional_embedding"
 
 
+def rename_by_rules(name: str, rules: Iterable[tuple[str | re.Pattern[str], str]]) -> str:
+    """A name after the replacements of all rules, one after another."""
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
 def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors of a transformers folder under the names of the module; returns as `rename` does.
 
@@ -366,9 +375,7 @@ def rename_hub(family: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tens
     renamed = {}
     dropped = []
     for key, value in state.items():
-        name = key
-        for pattern, to in rules:
-            name = pattern.sub(to, name)
+        name = rename_by_rules(key, rules)
         if family == "sam3" and name.startswith("detector_model."):
             dropped.append(key)
         else:

@@ -142,7 +142,7 @@ class SamEngine:
 
     def encode_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Features]:
         """Features of images (row, column, 3) that pass the encoder as one batch."""
-        batch = torch.cat([self.pixels(rgb) for rgb in images]).to(self.dtype)
+        batch = torch.cat(list(map(self.pixels, images))).to(self.dtype)
         maps = self.model.vision_encoder(batch).last_hidden_state
         return [
             Features((maps[k : k + 1],), (rgb.shape[0], rgb.shape[1]))

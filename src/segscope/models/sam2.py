@@ -119,7 +119,7 @@ class Sam2Engine:
 
     def encode_together(self, images: Sequence[NDArray[np.uint8]]) -> list[Features]:
         """Features of images (row, column, 3) that pass the encoder as one batch."""
-        return self._encode_batch(images, torch.cat([self.pixels(rgb) for rgb in images]))
+        return self._encode_batch(images, torch.cat(list(map(self.pixels, images))))
 
     def _encode_batch(self, images: Sequence[NDArray[np.uint8]], pixels: Tensor) -> list[Features]:
         maps, position = self._encode_pixels(pixels)
@@ -135,7 +135,7 @@ class Sam2Engine:
         the last one.
         """
         output = self.model.get_image_features(pixels, return_dict=True)
-        maps = [_unflatten(each) for each in output.fpn_hidden_states]
+        maps = list(map(_unflatten, output.fpn_hidden_states))
         position = _unflatten(output.fpn_position_encoding[-1])[:1]
         return maps, position.to(self.dtype)
 

@@ -236,10 +236,10 @@ def _find_state(content: Any, name: str) -> tuple[dict[str, Tensor], list[str]]:
         )
     for key in ("model", "state_dict", "model_state_dict"):
         inner = content.get(key)
-        if isinstance(inner, dict) and any(isinstance(value, Tensor) for value in inner.values()):
-            aside = sorted(str(other) for other in content if other != key)
+        if isinstance(inner, dict) and _holds_tensors(inner):
+            aside = sorted(map(str, content.keys() - {key}))
             return _only_tensors(inner, name, aside), aside
-    if not any(isinstance(value, Tensor) for value in content.values()):
+    if not _holds_tensors(content):
         listed = ", ".join(sorted(map(str, content))[:6]) or "nothing"
         raise CheckpointError(
             f"{name!r} holds no weights: found {listed}; wanted named tensors, or them under "
@@ -247,6 +247,10 @@ def _find_state(content: Any, name: str) -> tuple[dict[str, Tensor], list[str]]:
         )
     rest: list[str] = []
     return _only_tensors(content, name, rest), rest
+
+
+def _holds_tensors(state: dict[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in state.values())
 
 
 def _only_tensors(state: dict[Any, Any], name: str, aside: list[str]) -> dict[str, Tensor]:
@@ -264,7 +268,6 @@ def _only_tensors(state: dict[Any, Any], name: str, aside: list[str]) -> dict[st
                 f"{key!r} in {name!r} is a sparse or quantised tensor; wanted plain numbers."
             )
         tensors[key] = value
-    wrapped = [key for key in tensors if key.startswith("module.")]
-    if len(wrapped) == len(tensors):  # saved from several GPUs at once
+    if all(key.startswith("module.") for key in tensors):  # saved from several GPUs at once
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors

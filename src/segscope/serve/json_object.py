@@ -48,10 +48,9 @@ def number_list(value: object, lengths: tuple[int, ...]) -> list[float] | None:
     """The finite numbers of a list that has one of the lengths; None for anything else."""
     if not isinstance(value, list) or len(value) not in lengths:
         return None
-    numbers = [float(item) for item in value if is_number(item)]
-    if len(numbers) != len(value):
+    if not all(map(is_number, value)):
         return None
-    return numbers
+    return list(map(float, value))
 
 
 def abbreviate(value: object, length: int = 80) -> str:

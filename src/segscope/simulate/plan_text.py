@@ -40,7 +40,7 @@ def parse_step(text: str) -> PlanStep:
     if colon:
         parts = tail.split(",")
     for place, part in enumerate(parts):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
+        key, equals, value = map(str.strip, part.partition("="))
         if equals:
             options.append((key, value))
         elif place > 0 or not _is_number(key):
@@ -79,7 +79,6 @@ def _long_name(name: str) -> str:
 
 
 def _short_name(name: str) -> str:
-    for short, long in SHORT.items():
-        if long == name:
-            return short
-    return name.replace("click.", "clicks.")
+    # of several short names the first one is written
+    names = {long: short for short, long in reversed(SHORT.items())}
+    return names.get(name, name.replace("click.", "clicks."))

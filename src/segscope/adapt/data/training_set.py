@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -85,9 +85,7 @@ class CaseFrame:
     @property
     def key(self) -> tuple[object, ...]:
         """Plain values that distinguish it from any other frame and selection of objects."""
-        objects = [
-            (each.plane, each.value, each.label, each.xyxy, each.pixels) for each in self.objects
-        ]
+        objects = list(map(astuple, self.objects))
         return self.case, self.frame, objects, self.labelled
 
 

@@ -55,7 +55,7 @@ class ClipMemory:
         before = self.answers.get(frame - step)
         previous: list[Tensor | None] = [None] * len(banks)
         if before is not None:
-            previous = [logits.detach() for logits in before.logits[:, 0]]
+            previous = list(map(Tensor.detach, before.logits[:, 0]))
         return decode_tracked(engine, features, conditioned, previous), conditioned
 
     def store(self, features: Features, frame: int, answer: Decoded, step: int) -> None:

@@ -60,16 +60,13 @@ class Place:
 
 def places(engine: Engine) -> list[Place]:
     """Blocks of an engine's image encoder, in order."""
-    model = network(engine)
-    match engine.card.family:
-        case "sam":
-            return list(_vit_places(model.vision_encoder))
-        case "sam2":
-            return list(_hiera_places(model.vision_encoder.backbone))
-        case "edgetam":
-            return list(_repvit_places(model))
-        case _:
-            return list(_mini_places(model.vision_encoder))
+    list_places = {
+        "sam": _vit_places,
+        "sam2": _hiera_places,
+        "edgetam": _repvit_places,
+        "mini": _mini_places,
+    }
+    return list(list_places[engine.card.family](network(engine).vision_encoder))
 
 
 def _vit_places(encoder: LibraryModule) -> Iterator[Place]:
@@ -79,21 +76,21 @@ def _vit_places(encoder: LibraryModule) -> Iterator[Place]:
         yield Place(f"vision_encoder.layers.{k}", block, "sam", width, 16, stages[k])
 
 
-def _hiera_places(backbone: LibraryModule) -> Iterator[Place]:
-    for k, block in enumerate(backbone.blocks):
+def _hiera_places(encoder: LibraryModule) -> Iterator[Place]:
+    for k, block in enumerate(encoder.backbone.blocks):
         name = f"vision_encoder.backbone.blocks.{k}"
-        stage = sum(k > end for end in backbone.stage_ends)
+        stage = sum(k > end for end in encoder.backbone.stage_ends)
         stride = 4 * 2**stage
         pooled = block.query_stride is not None
         yield Place(name, block, "sam2", block.dim_out, stride, stage, pooled)
 
 
-def _repvit_places(model: LibraryModule) -> Iterator[Place]:
-    for stage in range(model.vision_encoder.backbone.timm_model.count):
-        name = f"vision_encoder.backbone.timm_model.stages_{stage}.blocks"
-        for k, block in enumerate(model.get_submodule(name)):
+def _repvit_places(encoder: LibraryModule) -> Iterator[Place]:
+    for stage in range(encoder.backbone.timm_model.count):
+        name = f"backbone.timm_model.stages_{stage}.blocks"
+        for k, block in enumerate(encoder.get_submodule(name)):
             width = int(block.token_mixer.conv.c.out_channels)
-            yield Place(f"{name}.{k}", block, "edgetam", width, 4 * 2**stage, stage)
+            yield Place(f"vision_encoder.{name}.{k}", block, "edgetam", width, 4 * 2**stage, stage)
 
 
 def _mini_places(encoder: LibraryModule) -> Iterator[Place]:
@@ -112,18 +109,14 @@ def quarters(count: int) -> list[int]:
 
 def find_entry(engine: Engine) -> nn.Module:
     """The module of an image encoder that takes the normalised image."""
-    encoder = network(engine).vision_encoder
-    module: nn.Module
-    match engine.card.family:
-        case "sam":
-            module = encoder.patch_embed
-        case "sam2":
-            module = encoder.backbone.patch_embed
-        case "edgetam":
-            module = encoder.backbone.timm_model.stem
-        case _:
-            module = encoder.stem
-    return module
+    entries = {
+        "sam": "patch_embed",
+        "sam2": "backbone.patch_embed",
+        "edgetam": "backbone.timm_model.stem",
+        "mini": "stem",
+    }
+    encoder: nn.Module = network(engine).vision_encoder
+    return encoder.get_submodule(entries[engine.card.family])
 
 
 def count_heads(place: Place) -> int:

@@ -35,7 +35,7 @@ class MissingBase:
 def _card_of(base: Mapping[str, Any]) -> Card:
     """The card of a base, or what its record says where there is none of that name any more."""
     name = str(base["name"])
-    for card in CARDS:
-        if card.name == name:
-            return card
+    cards = {card.name: card for card in CARDS}
+    if name in cards:
+        return cards[name]
     return Card(name, base["family"], str(base["size"]), int(base["input_size"]), "unknown", "")

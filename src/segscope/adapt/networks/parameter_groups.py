@@ -53,7 +53,8 @@ def make_trainable(
 
 def count_parameters(root: nn.Module, prefixes: Iterable[str], frozen: Iterable[str] = ()) -> int:
     """Number of values in the parameters that `make_trainable` would select."""
-    return sum(parameter.numel() for _, parameter in _select(root, prefixes, frozen))
+    selected = dict(_select(root, prefixes, frozen))
+    return sum(map(nn.Parameter.numel, selected.values()))
 
 
 def _select(

@@ -17,7 +17,7 @@ from segscope.adapt.networks.encoder_blocks import places
 from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
-from segscope.models.recognise import rename
+from segscope.models.recognise import rename, rename_by_rules
 
 BLOCKS = r"^image_encoder\.blocks\.(\d+)\."
 LAYERS = r"vision_encoder.layers.\1."
@@ -43,9 +43,7 @@ class AdapterNaming:
 
     def rename(self, key: str) -> str:
         """Our name of an adapter's tensor."""
-        for pattern, replacement in self.rules:
-            key = re.sub(pattern, replacement, key)
-        return key
+        return rename_by_rules(key, self.rules)
 
 
 @dataclass(frozen=True, eq=False)

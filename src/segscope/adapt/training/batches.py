@@ -78,7 +78,7 @@ class _Prefetch:
         for coming in range(step, min(step + AHEAD, self._steps)):
             if coming not in self._pending:
                 self._pending[coming] = self._submit(coming)
-        return [future.result() for future in self._pending.pop(step)]
+        return list(map(Future.result, self._pending.pop(step)))
 
     def _submit(self, step: int) -> list[Future[Example]]:
         draw = self._batches.sampler.example

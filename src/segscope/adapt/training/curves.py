@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import importlib
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ EVENT_WRITERS = (
 
 def write_table(rows: Sequence[Row], folder: Path) -> None:
     """curve.csv: one line per logged step; figures that a step lacks are empty."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = list(dict.fromkeys(chain.from_iterable(rows)))
     with atomic(folder / TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
@@ -77,9 +78,10 @@ class Events:
     def add(self, row: Row) -> None:
         if self._writer is None:
             return
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(name, value, int(row["step"]))
+        figures = dict(row)
+        step = int(figures.pop("step"))
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -82,7 +82,7 @@ def _sum_group(group: list[nn.Parameter]) -> None:
         gradients.append(gradient.flatten())
     flat = torch.cat(gradients)
     dist.all_reduce(flat)
-    sums = flat.split([item.numel() for item in group])
+    sums = flat.split(list(map(Tensor.numel, group)))
     for item, part in zip(group, sums, strict=True):
         item.grad = part.view_as(item).clone()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from segscope.models.engine import Features
 
@@ -29,6 +29,14 @@ class FeatureCache:
             self.hits += 1
         return features
 
+    def get_or_add(self, key: Hashable, compute: Callable[[], list[Features]]) -> list[Features]:
+        """The features of a view, computed and stored at its first lookup."""
+        features = self.get(key)
+        if features is None:
+            features = compute()
+            self.put(key, features)
+        return features
+
     def put(self, key: Hashable, features: list[Features]) -> None:
         size = sum(each.bytes for each in features)
         if self.used_bytes + size <= self.limit_bytes:
@@ -40,6 +48,6 @@ def count_variants(requested: int, frames: int, bytes_each: int, limit_bytes: in
     """How many augmented views of each frame fit into the cache, at most `requested`; 0 when not
     even one view of every frame fits.
     """
-    if not limit_bytes or not frames or not bytes_each:
+    if 0 in (limit_bytes, frames, bytes_each):
         return 0
     return min(requested, limit_bytes // (frames * bytes_each))

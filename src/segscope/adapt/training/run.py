@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from segscope.adapt import METHODS, saved
 from segscope.adapt.data.sampler import Sampler, drop_unsupported_plans
 from segscope.adapt.data.training_set import CaseSelection, Data, gather
@@ -269,7 +271,7 @@ def _attach(request: TrainingRequest, data: Data, settings: TrainingSettings) ->
 
 
 def _count_trained(adapted: Adapted) -> int:
-    return sum(parameter.numel() for parameter in adapted.trained.values())
+    return sum(map(Tensor.numel, adapted.trained.values()))
 
 
 def _make_sampler(adapted: Adapted, data: Data, settings: TrainingSettings) -> Sampler:

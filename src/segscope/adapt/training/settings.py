@@ -77,15 +77,15 @@ class TrainingSettings:
         self._check_prompts()
 
     def _check_length(self) -> None:
-        endless = not (self.steps or self.minutes)
-        if self.steps < 0 or self.minutes < 0 or endless:
+        lengths = (self.steps, self.minutes)
+        if min(lengths) < 0 or max(lengths) == 0:
             raise UsageError(
                 "give --steps or --minutes above 0, "
                 f"got {self.steps} steps and {self.minutes:g} minutes"
             )
 
     def _check_batch(self) -> None:
-        if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
+        if min(self.batch, self.accumulate) < 1 or self.batch % self.accumulate:
             raise UsageError(
                 "the batch must divide into equal parts: "
                 f"got {self.batch} examples in {self.accumulate} parts"

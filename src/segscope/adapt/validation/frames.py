@@ -44,8 +44,6 @@ def validate(adapted: Adapted, cases: Split, most: int = MOST) -> dict[str, floa
 def choose_objects(cases: Split, most: int = MOST) -> list[tuple[int, CaseFrame, ObjectOnFrame]]:
     """Number, frame and object of what is validated."""
     every = [(number, item, obj) for number, item in enumerate(cases.items) for obj in item.objects]
-    if len(every) <= most:
-        return every
     return [every[k] for k in spaced(len(every), most)]
 
 
@@ -75,16 +73,10 @@ def spaced(count: int, most: int) -> list[int]:
 
 def stored_features(adapted: Adapted, key: object, rgb: NDArray[np.uint8]) -> Features:
     """Features of a validation frame; stored by its key where the encoder does not change."""
-    store = None
-    if adapted.method.frozen_encoder:
-        store = adapted.store
+    store = adapted.frozen_store
     if store is None:
         return adapted.engine.encode(rgb)
-    stored = store.get(("val", key))
-    if stored is None:
-        stored = [adapted.engine.encode(rgb)]
-        store.put(("val", key), stored)
-    return stored[0]
+    return store.get_or_add(("val", key), lambda: [adapted.engine.encode(rgb)])[0]
 
 
 def class_dice(

@@ -25,19 +25,14 @@ class StoredFeatures(EncodedFrames):
     def __init__(self, adapted: Adapted, case: int, frames: Renderer) -> None:
         super().__init__(adapted.engine, frames, video=len(frames) > 1)
         self.case = case
-        self.store = None
-        if adapted.method.frozen_encoder:
-            self.store = adapted.store
+        self.store = adapted.frozen_store
 
     def get(self, frame: int, crop: Crop) -> Features:
         if self.store is None:
             return super().get(frame, crop)
+        encode = super().get
         key = ("val", self.case, frame, crop)
-        stored = self.store.get(key)
-        if stored is None:
-            stored = [super().get(frame, crop)]
-            self.store.put(key, stored)
-        return stored[0]
+        return self.store.get_or_add(key, lambda: [encode(frame, crop)])[0]
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def _read_set(path: Path, faults: list[DatasetFault], *, is_only: bool) -> DataS
 
 
 def _is_complete(case: Case) -> bool:
-    return all(file.exists() for file in case.files)
+    return all(map(Path.exists, case.files))
 
 
 def _check_cases(cases: Sequence[Case], workers: int, fast: bool) -> Iterator[Checked]:
@@ -146,12 +146,9 @@ def _check_cases(cases: Sequence[Case], workers: int, fast: bool) -> Iterator[Ch
 
 def _find_unlisted(data: DataSet) -> Iterator[DatasetFault]:
     """Files of known formats in the folders of listed ones."""
-    known = {file.resolve() for case in data.cases for file in case.files}
+    known = set(map(Path.resolve, chain.from_iterable(case.files for case in data.cases)))
     folders = {file.parent for file in known if file.is_relative_to(data.path.resolve())}
-    if data.listing is not None:
-        document = json.loads(data.listing.read_text(encoding="utf-8"))
-        names = [text for text in _iter_strings(document) if len(text) < 1000]
-        known |= {(data.path / name).resolve() for name in names}
+    known |= _listed_paths(data)
     for folder in sorted(folders - known):
         unlisted = [
             file.name
@@ -161,6 +158,14 @@ def _find_unlisted(data: DataSet) -> Iterator[DatasetFault]:
         if unlisted:
             what = f"{len(unlisted)} files that are not in the list: {list_first(unlisted, 5)}"
             yield DatasetFault.of("unlisted", data.name, folder, what)
+
+
+def _listed_paths(data: DataSet) -> set[Path]:
+    """Everything in the list of a data set that may be a path."""
+    if data.listing is None:
+        return set()
+    document = json.loads(data.listing.read_text(encoding="utf-8"))
+    return {(data.path / text).resolve() for text in _iter_strings(document) if len(text) < 1000}
 
 
 def _iter_strings(value: object) -> Iterator[str]:
@@ -249,14 +254,12 @@ def person_of(identity: str) -> str | None:
 def _find_duplicates(checked: Iterable[Checked]) -> Iterator[DatasetFault]:
     first_case: dict[bytes, Case] = {}
     distinct: list[tuple[Case, NDArray[np.uint64]]] = []
-    for case, result in checked:
-        if not result.digest:
-            continue
+    comparable = [(case, result) for case, result in checked if result.digest]
+    for case, result in comparable:
         before = first_case.setdefault(result.digest, case)
-        if before is case:
-            if result.image_hash is not None:
-                distinct.append((case, result.image_hash))
-        elif before.split != case.split:
+        if before is case and result.image_hash is not None:
+            distinct.append((case, result.image_hash))
+        if before.split != case.split:
             yield _duplicate("image-leak", before, case, "the same pixels as")
         elif before.image != case.image:
             yield _duplicate("duplicate", before, case, "the same pixels as")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +93,11 @@ def _check_masks(
         yield _explain_refusal(name, target.path, stack, error)
         return
     yield from _check_stored_grid(name, target.path, stack)
-    sizes: dict[int, int] = {}
-    run_counts: dict[int, int] = {}
+    sizes: Counter[int] = Counter()
+    run_counts: Counter[int] = Counter()
     for (_, label), runs in masks.runs.items():
-        sizes[label] = sizes.get(label, 0) + int(runs[1::2].sum())
-        run_counts[label] = run_counts.get(label, 0) + len(runs) // 2
+        sizes[label] += int(runs[1::2].sum())
+        run_counts[label] += len(runs) // 2
     if target.kind == "semantic":
         values.update(sizes)
     if not sizes:
@@ -217,7 +218,7 @@ def _check_inverted(name: str, file: Path, masks: Masks) -> Iterator[DatasetFaul
         return
     mask = masks.mask(max(areas, key=lambda frame: areas[frame]), label)
     borders = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
-    if all(border.any() for border in borders):
+    if all(map(np.any, borders)):
         what = f"{covered:.0%} of it is inside, at all borders"
         yield DatasetFault.of("inverted", name, file, what)
 

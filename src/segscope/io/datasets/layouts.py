@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def _is_region(value: Json) -> bool:
 def _flatten(value: Json) -> list[str]:
     """The texts of a text, or of lists in lists."""
     if isinstance(value, list):
-        return [text for part in value for text in _flatten(part)]
+        return list(chain.from_iterable(map(_flatten, value)))
     if isinstance(value, str):
         return [value]
     return []

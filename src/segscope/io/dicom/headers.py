@@ -20,7 +20,9 @@ from segscope.io.dicom.values import (
     parse_number,
     parse_time,
     parse_vector,
+    read_first_number,
     read_integer,
+    read_items,
     read_spacing,
     read_text,
     read_window,
@@ -231,7 +233,7 @@ def _check_kind(path: Path, data: Dataset, samples: int, bits: int) -> None:
             "16, 32 or 64 bits can be read. The file is damaged or of an unusual kind: export it "
             "again."
         )
-    if "MOSAIC" in [str(part).upper() for part in data.get("ImageType") or []]:
+    if "MOSAIC" in [str(part).upper() for part in read_items(data, "ImageType")]:
         raise ReadError(
             f"{path} is a mosaic: all slices of a volume as tiles of one image, placed by private "
             "elements. Convert it to NIfTI first (for instance with dcm2niix)."
@@ -313,11 +315,10 @@ def _accumulate_times(steps_ms: Vector) -> Vector:
 
 def _read_frame_period(data: Dataset) -> float | None:
     """Milliseconds from frame to frame."""
-    period = parse_number(data.get("FrameTime")) or parse_number(data.get("ActualFrameDuration"))
+    period = read_first_number(data, "FrameTime", "ActualFrameDuration")
     if period and period > 0:
         return period
-    rate = parse_number(data.get("RecommendedDisplayFrameRate"))
-    rate = rate or parse_number(data.get("CineRate"))
+    rate = read_first_number(data, "RecommendedDisplayFrameRate", "CineRate")
     if rate and rate > 0:
         return 1000.0 / rate
     return None
@@ -342,8 +343,7 @@ def _parse_frame(file: DicomInstance, data: Dataset, index: int) -> Frame:
         )
     if slope is None:
         slope = 1.0
-    thickness = parse_number(measures.get("SpacingBetweenSlices"))
-    thickness = thickness or parse_number(measures.get("SliceThickness"))
+    thickness = read_first_number(measures, "SpacingBetweenSlices", "SliceThickness")
     return Frame(
         file=file,
         index=index,
@@ -382,7 +382,7 @@ def _read_order_keys(data: Dataset, index: int) -> OrderKeys:
         "AcquisitionNumber": parse_number(data.get("AcquisitionNumber")),
         "AcquisitionTime": parse_time(acquisition_time),
         "ContentTime": parse_time(read_text(data, "ContentTime")),
-        "ImageType": "\\".join(map(str, data.get("ImageType") or [])) or None,
+        "ImageType": "\\".join(map(str, read_items(data, "ImageType"))) or None,
         "InstanceNumber": instance,
     }
     return {name: value for name, value in keys.items() if value is not None}

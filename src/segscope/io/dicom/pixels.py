@@ -113,7 +113,7 @@ class _ValueRange:
 
     def type(self) -> PixelType:
         """The smallest type for all of it."""
-        if not self.is_fractional and self.low >= -(2**15) and self.high < 2**15:
+        if not self.is_fractional and -(2**15) <= self.low <= self.high < 2**15:
             return np.dtype(np.int16)
         if self.is_fractional or max(-self.low, self.high) <= _EXACT_IN_FLOAT32:
             return np.dtype(np.float32)

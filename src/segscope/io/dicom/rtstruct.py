@@ -23,7 +23,7 @@ from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import RTSTRUCT
 from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.dicom.values import clean_text, read_text
+from segscope.io.dicom.values import clean_text, read_items, read_text
 from segscope.io.polygons import Points, fill_even_odd, trace_parts
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
@@ -93,8 +93,8 @@ def _place_contours(
 
 def _iter_closed_contours(data: Dataset) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Number of the region and points (n, 3), LPS millimetres, of each closed contour."""
-    for roi in data.get("ROIContourSequence") or []:
-        for contour in roi.get("ContourSequence") or []:
+    for roi in read_items(data, "ROIContourSequence"):
+        for contour in read_items(roi, "ContourSequence"):
             if str(contour.get("ContourGeometricType", "")).startswith("CLOSED"):
                 world = np.array(contour.ContourData, np.float64).reshape(-1, 3)
                 yield int(roi.ReferencedROINumber), world

@@ -22,7 +22,13 @@ from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import LABELMAP_SEG, RTSTRUCT, SEG
 from segscope.io.dicom.rtstruct import read_rtstruct
 from segscope.io.dicom.slices import SliceAxes
-from segscope.io.dicom.values import clean_text, functional_group, parse_number, parse_vector
+from segscope.io.dicom.values import (
+    clean_text,
+    functional_group,
+    parse_number,
+    parse_vector,
+    read_items,
+)
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
 from segscope.stack import Stack
 
@@ -221,7 +227,7 @@ def _read_placement(path: Path, header: Dataset, index: int) -> _Placement:
 def _read_sources(header: Dataset, index: int) -> list[tuple[str, int]]:
     derivation = functional_group(header, index, "DerivationImageSequence")
     sources = []
-    for image in derivation.get("SourceImageSequence") or []:
+    for image in read_items(derivation, "SourceImageSequence"):
         frame = parse_number(image.get("ReferencedFrameNumber"))
         number = 1 if frame is None else int(frame)
         sources.append((str(image.get("ReferencedSOPInstanceUID", "")), number - 1))

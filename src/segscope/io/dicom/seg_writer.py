@@ -137,11 +137,7 @@ def _label_pixels(masks: Masks, frames: list[int | None], path: Path) -> Pixels:
 
 
 def _has_overlap(masks: Masks) -> bool:
-    for frame in {frame for frame, _ in masks.runs}:
-        areas = sum(masks.area(frame, object_id) for object_id in masks.object_ids)
-        if areas > np.count_nonzero(masks.frame_labels(frame)):
-            return True
-    return False
+    return any(map(masks.overlaps_on, {frame for frame, _ in masks.runs}))
 
 
 # --- clips ---------------------------------------------------------------------------------------

@@ -76,9 +76,8 @@ def find_codes(label: str, code: Mapping[str, str] | None = None) -> tuple[Conce
     meaning = code["meaning"]
     category, category_meaning = codes_for(meaning)[0]
     if scheme == "SCT":
-        for known_category, (known_value, _) in _CODES.values():
-            if known_value == value:
-                category, category_meaning = known_category
+        categories = {kind_value: known for known, (kind_value, _) in _CODES.values()}
+        category, category_meaning = categories.get(value, (category, category_meaning))
     return ("SCT", category, category_meaning), (scheme[:16], value[:16], meaning[:64])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +43,17 @@ def read_integer(data: Item, name: str, default: int = 0) -> int:
     return int(data.get(name) or default)
 
 
+def read_items(data: Item, name: str) -> Sequence[Item]:
+    """The items or values of an element; none where it is absent or empty."""
+    return data.get(name) or ()
+
+
+def read_first_number(data: Item, *names: str) -> float | None:
+    """The first number other than 0 among some elements."""
+    numbers = (parse_number(data.get(name)) for name in names)
+    return next(filter(None, numbers), None)
+
+
 def parse_vector(value: Any, length: int) -> Vector | None:
     """A vector of `length` finite numbers; None when absent or unreadable."""
     try:
@@ -78,8 +89,8 @@ def functional_group(data: Dataset, index: int, name: str) -> Item:
 
     In a file without functional groups the data set itself stands for all of them.
     """
-    per_frame = data.get("PerFrameFunctionalGroupsSequence") or []
-    shared = data.get("SharedFunctionalGroupsSequence") or []
+    per_frame = read_items(data, "PerFrameFunctionalGroupsSequence")
+    shared = read_items(data, "SharedFunctionalGroupsSequence")
     for group in (*per_frame[index : index + 1], *shared[:1]):
         items = group.get(name)
         if items:
@@ -95,7 +106,7 @@ def read_spacing(data: Item) -> tuple[Vector | None, str]:
         spacing = parse_vector(data.get(name), 2)
         if spacing is not None and min(spacing) > 0:
             return spacing, name
-    regions = data.get("SequenceOfUltrasoundRegions") or []
+    regions = read_items(data, "SequenceOfUltrasoundRegions")
     if len(regions) != 1:  # two regions may have two scales, and neither is the image's
         return None, ""
     region = regions[0]

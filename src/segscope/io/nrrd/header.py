@@ -123,7 +123,7 @@ def read_axes(path: Path, header: Header) -> AxisLayout:
     kinds = header.fields.get("kinds", "").lower().split() or ["domain"] * len(sizes)
     spatial = _spatial_axes(path, header, kinds, len(sizes))
     inner, between, outer = _group_other_axes(sizes, spatial)
-    if len(spatial) < 2 or between or len(inner) > 1 or len(outer) > 1:
+    if len(spatial) < 2 or between or max(len(inner), len(outer)) > 1:
         listing = ", ".join(f"{kind} {size}" for kind, size in zip(kinds, sizes, strict=True))
         raise ReadError(
             f"{path} has the axes {listing}; expected two or three axes of space, with the "
@@ -219,8 +219,7 @@ def read_geometry(header: Header, layout: AxisLayout, notes: list[str]) -> Geome
 def _read_unit(fields: dict[str, str]) -> float:
     """Millimetres of the file's unit of length; 1 where it states none, or several."""
     text = fields.get("spaceunits", fields.get("units", ""))
-    units = {unit.lower() for unit in re.findall(r'"([^"]*)"', text)}
-    known = units & set(_MM)
+    known = set(re.findall(r'"([^"]*)"', text.lower())) & set(_MM)
     if len(known) == 1:
         return _MM[known.pop()]
     return 1.0

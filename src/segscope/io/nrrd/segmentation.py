@@ -164,10 +164,9 @@ def _find_overlaps(masks: Masks) -> dict[int, set[int]]:
     """The objects that share a pixel with each object."""
     overlapping: dict[int, set[int]] = {object_id: set() for object_id in masks.object_ids}
     for frame in range(masks.shape_zyx[0]):
-        areas = {object_id: masks.area(frame, object_id) for object_id in masks.object_ids}
-        if sum(areas.values()) == np.count_nonzero(masks.frame_labels(frame)):
+        if not masks.overlaps_on(frame):
             continue
-        present = [object_id for object_id, area in areas.items() if area]
+        present = [object_id for other, object_id in masks.runs if other == frame]
         pixels = {object_id: masks.mask(frame, object_id) for object_id in present}
         for first, second in combinations(present, 2):
             is_known = second in overlapping[first]

@@ -275,7 +275,7 @@ def _make_layout(
     first = choice.first * channels.step
     kind: Kind = "volume" if slices.length > 1 else "image"
     frame_axis = slices
-    if times.length > 1 and slices.length == 1 and options.volume is None:
+    if slices.length == 1 < times.length and options.volume is None:
         kind = "video"
         frame_axis = times
     else:

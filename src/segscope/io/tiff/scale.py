@@ -78,12 +78,16 @@ def _positive(value: object) -> float | None:
     return None
 
 
-def _length(value: object, unit: object) -> float | None:
+def _quantity(value: object, units: Mapping[str, float], unit: str) -> float | None:
+    """A positive number times its unit; None where either is not known."""
     number = _positive(value)
-    factor = _MM.get(str(unit).strip().lower().replace("\\u00b5", "µ"))
-    if number is None or factor is None:
+    if number is None or unit not in units:
         return None
-    return number * factor
+    return number * units[unit]
+
+
+def _length(value: object, unit: object) -> float | None:
+    return _quantity(value, _MM, str(unit).strip().lower().replace("\\u00b5", "µ"))
 
 
 def _pair(y: float | None, x: float | None) -> tuple[float, float] | None:
@@ -152,12 +156,9 @@ def _parse_ome(text: str, number: int) -> Scale:
     if pixels is None:
         return Scale()
     z, y, x = (_physical_size(pixels, axis) for axis in "ZYX")
-    interval = _positive(pixels.get("TimeIncrement"))
-    unit = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"))
-    if interval is None or unit is None:
-        interval = None
-    else:
-        interval *= unit
+    interval = _quantity(
+        pixels.get("TimeIncrement"), _SECONDS, pixels.get("TimeIncrementUnit", "s")
+    )
     descriptions = [element.text for element in root.iter() if _is_named(element, "Description")]
     note = next(iter(descriptions), None)
     return Scale(_pair(y, x), z, interval, _time_stamps(pixels), _names_meta(note))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ MAX_PACKETS = 10_000_000
 _DEMUXERS = (
     "mov,mp4,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,flv,ogg,gif,h264,hevc,m4v,ivf,mjpeg,dv,mxf"
 )
+_HAS_CONTENT = attrgetter("size")  # of a packet; the last one of a file is empty
 _MAX_PENDING = 64  # packets whose place is still ambiguous, before their times decide
 
 
@@ -83,9 +85,7 @@ class Packets:
         container, stream = open_video(path)
         with container:
             try:
-                for packet in container.demux(stream):
-                    if not packet.size:
-                        continue
+                for packet in filter(_HAS_CONTENT, container.demux(stream)):
                     start = packet.dts if packet.pts is None else packet.pts
                     if packet.is_keyframe and start is not None:
                         starts[len(times)] = start
@@ -226,8 +226,6 @@ class VideoDecoder:
 
         assert self._container is not None
         try:
-            for packet in self._container.demux(self._stream):
-                if packet.size:
-                    yield packet
+            yield from filter(_HAS_CONTENT, self._container.demux(self._stream))
         except FFmpegError:  # cut off: the list of packets ends here as well
             return

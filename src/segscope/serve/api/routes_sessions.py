@@ -117,7 +117,7 @@ def labels(
         size = session.frames * session.size_hw[0] * session.size_hw[1] * 2
         if size > workspace.settings.limits.volume_bytes:
             raise UsageError("these labels are too large for one answer; request frame by frame")
-        whole = np.stack([session.labels(index) for index in range(session.frames)])
+        whole = np.stack(list(map(session.labels, range(session.frames))))
     if frame is None:
         return array_response(whole, request, axis=session_axis)
     stored = np.moveaxis(whole, 0, session_axis)
@@ -180,7 +180,7 @@ def _numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",")]
+        return list(map(int, text.split(",")))
     except ValueError:
         raise UsageError(
             f"objects are numbers with commas such as 1,2,5; got {text[:60]!r}"

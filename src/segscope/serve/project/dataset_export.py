@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,8 +154,7 @@ def _split_by_label(masks: Masks) -> Iterator[tuple[str, Masks]]:
 def _write_target(
     folder: Path, image_id: str, label: str, masks: Masks, stack: Stack
 ) -> TargetEntry:
-    letters = (letter if letter.isalnum() else "_" for letter in label)
-    safe_label = "".join(letters)[:_LABEL_CHARACTERS]
+    safe_label = re.sub(r"\W", "_", label)[:_LABEL_CHARACTERS]
     suffix = {"image": ".png", "volume": ".nii.gz", "video": ""}[stack.kind]
     number = len(list((folder / "masks").glob(f"{image_id}_*")))
     path = folder / "masks" / f"{image_id}_{number}_{safe_label}{suffix}"

@@ -79,9 +79,6 @@ class ImageProperties:
     def from_stack(stack: Stack) -> ImageProperties:
         """The properties of an open stack."""
         window = Renderer(stack).record()
-        channels = 1
-        if len(stack.source.shape) == 4:
-            channels = stack.source.shape[3]
         spacing = None
         if stack.spacing_zyx_mm is not None:
             spacing = list(map(float, stack.spacing_zyx_mm))
@@ -95,7 +92,7 @@ class ImageProperties:
             kind=stack.kind,
             modality=stack.modality,
             shape_zyx=stack.shape_zyx,
-            channels=channels,
+            channels=stack.channels,
             dtype=str(np.dtype(stack.source.dtype).newbyteorder("=")),
             spacing_zyx_mm=spacing,
             affine=affine,

@@ -15,6 +15,7 @@ import numpy as np
 
 from segscope.arrays import Pixels
 from segscope.errors import ReadError, SegscopeError, UsageError
+from segscope.files import list_visible
 from segscope.io import FORMATS, read
 from segscope.io.video.frame_folder import FrameFolder
 from segscope.render import Renderer
@@ -258,8 +259,8 @@ class Images:
         if not folder.is_dir():
             raise UsageError("this path is not a folder")
         entries = []
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(".") or not path.resolve().is_relative_to(base):
+        for path in list_visible(folder):
+            if not path.resolve().is_relative_to(base):
                 continue
             kind = _entry_kind(path)
             if kind is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError, UsageError
@@ -45,7 +46,7 @@ def ingest(
         paths: files and folders.
         progress: called with (images done, images in total).
     """
-    candidates = [place for path in paths for place in find_images(path)]
+    candidates = list(chain.from_iterable(map(find_images, paths)))
     report = IngestReport()
     for number, path in enumerate(candidates, start=1):
         try:

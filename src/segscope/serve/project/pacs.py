@@ -61,8 +61,7 @@ class Archives:
                 most_bytes=self._limits.upload_bytes,
                 most_files=self._limits.zip_members,
             )
-            words = [word for word in (series.modality, series.description) if word]
-            name = " ".join(words) or series.uid
+            name = " ".join(filter(None, (series.modality, series.description))) or series.uid
             files = [(path.name, path) for path in sorted(paths)]
             return self._images.upload(files, name=name[:_LONGEST_NAME])
 

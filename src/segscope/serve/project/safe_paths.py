@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from segscope.files import list_visible
 from segscope.serve.errors import NotFound, Refused
 
 _CHUNK = 2**20
-_SAFE = "._- ()"  # besides letters and digits
+_UNSAFE = re.compile(r"[^\w.\- ()]")  # all but letters, digits and these
 _LONGEST_NAME = 120
 
 
@@ -66,8 +67,7 @@ def safe_name(name: str | None) -> str:
     The endings, by which readers recognise formats, are preserved.
     """
     last = (name or "").replace("\\", "/").rpartition("/")[2]
-    letters = (letter if letter.isalnum() or letter in _SAFE else "_" for letter in last)
-    return "".join(letters).lstrip(". ")[-_LONGEST_NAME:] or "upload"
+    return _UNSAFE.sub("_", last).lstrip(". ")[-_LONGEST_NAME:] or "upload"
 
 
 def content_hash(path: Path) -> str:

@@ -94,7 +94,7 @@ def _target(folder: Path, member: zipfile.ZipInfo) -> Path:
     """
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
     mode = member.external_attr >> 16
-    leads_out = any(part in ("..", "/") or ":" in part for part in parts)
+    leads_out = ":" in member.filename or not {"..", "/"}.isdisjoint(parts)
     if stat.S_ISLNK(mode) or leads_out or not parts:
         raise Refused(
             "the archive contains a link or a path that leads out of it; nothing was stored"

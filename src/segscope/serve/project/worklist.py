@@ -105,14 +105,9 @@ class Worklist:
 
     def next_after(self, case_id: int | None) -> WorklistCase | None:
         """The next case to do after a case, starting over at the end; None if none is left."""
-        todo = self.list_cases("todo")
-        for case in todo:
-            if case_id is None or case.case_id > case_id:
-                return case
-        for case in todo:
-            if case.case_id != case_id:
-                return case
-        return None
+        others = [case for case in self.list_cases("todo") if case.case_id != case_id]
+        later = [case for case in others if case.case_id > (case_id or 0)]
+        return next(iter(later or others), None)
 
     def count_by_state(self) -> dict[str, int]:
         """Number of cases in each state."""

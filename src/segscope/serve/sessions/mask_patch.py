@@ -260,8 +260,8 @@ def _draw_line(
     height, width = canvas.shape
     low = np.floor(np.minimum(start, end) - radius - 1).astype(int)
     high = np.ceil(np.maximum(start, end) + radius + 1).astype(int)
-    x0, y0 = (int(value) for value in np.clip(low, 0, (width, height)))
-    x1, y1 = (int(value) for value in np.clip(high, 0, (width, height)))
+    x0, y0 = map(int, np.clip(low, 0, (width, height)))
+    x1, y1 = map(int, np.clip(high, 0, (width, height)))
     if x0 >= x1 or y0 >= y1:
         return
     y, x = np.mgrid[y0:y1, x0:x1] + 0.5

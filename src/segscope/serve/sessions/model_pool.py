@@ -89,9 +89,8 @@ class ModelPool:
         """What `segscope.load` takes for each name."""
         places = {card.name: card.name for card in CARDS}
         if self._folder is not None and self._folder.is_dir():
-            for item in sorted(self._folder.iterdir()):
-                if item.is_dir():
-                    places[item.name] = str(item)
+            for item in filter(Path.is_dir, sorted(self._folder.iterdir())):
+                places[item.name] = str(item)
         return places | self._more
 
     def list_models(self) -> list[ServedModel]:

@@ -111,7 +111,7 @@ class SessionRegistry:
             annotator,
             annotator,
         )
-        return [self._describe(row) for row in rows]
+        return list(map(self._describe, rows))
 
     def describe(self, session_id: str) -> SessionInfo:
         """Describe a session.
@@ -217,7 +217,8 @@ class SessionRegistry:
                 raise UsageError("start_from names a session along another axis")
             objects = dict(source.work.objects)
         for object_id, obj in objects.items():
-            about = {key: value for key, value in obj.about.items() if key != "locked"}
+            about = dict(obj.about)
+            about.pop("locked", None)
             session.work.execute(Describe(object_id, obj.name, about))
         prompts: list[Prompt] = []
         for (frame, object_id), runs in masks.runs.items():

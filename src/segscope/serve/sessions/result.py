@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from segscope.masks import FrameMask
 from segscope.serve.sessions.mask_patch import MaskPatch
@@ -38,13 +39,14 @@ def merge_results(results: Sequence[CommandResult]) -> CommandResult:
     one.
     """
     answers = [result.answer for result in results if result.answer is not None]
-    stale = {frame for result in results for frame in result.stale}
-    touched = {object_id for result in results for object_id in result.touched}
+    changes = chain.from_iterable(result.changes for result in results)
+    stale = chain.from_iterable(result.stale for result in results)
+    touched = chain.from_iterable(result.touched for result in results)
     return CommandResult(
         answer=answers[-1] if answers else None,
-        changes=tuple(patch for result in results for patch in result.changes),
-        stale=tuple(sorted(stale)),
-        touched=tuple(sorted(touched)),
+        changes=tuple(changes),
+        stale=tuple(sorted(set(stale))),
+        touched=tuple(sorted(set(touched))),
         waited_s=sum(result.waited_s for result in results),
         worked_s=sum(result.worked_s for result in results),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -142,5 +143,4 @@ class SessionService:
 def _file_stem(image_name: str) -> str:
     """The name of an image up to the first dot, with characters that every file system accepts."""
     stem = image_name.split(".")[0]
-    letters = (letter if letter.isalnum() or letter in "-_" else "_" for letter in stem)
-    return "".join(letters) or "masks"
+    return re.sub(r"[^\w-]", "_", stem) or "masks"

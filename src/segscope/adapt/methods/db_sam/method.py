@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -168,7 +169,8 @@ class DbSam(PromptedMethod):
         with torch.device("meta"):
             modules: list[nn.Module] = [stage for _, stage in self._make_stages(engine)]
             modules.append(self._make_branch(engine))
-        total = sum(item.numel() for module in modules for item in module.parameters())
+        every = chain.from_iterable(module.parameters() for module in modules)
+        total = sum(map(torch.Tensor.numel, every))
         prefixes = self._base_prefixes(engine)
         if prefixes:
             total += count_parameters(network(engine), prefixes, HIGH_RESOLUTION)
@@ -249,9 +251,8 @@ def find_ends(engine: Engine) -> list[End]:
         parts = [0] * len(members)
         if joint:
             parts = encoder_blocks.quarters(len(members))
-        for k, place in enumerate(members):
-            if k + 1 == len(members) or parts[k + 1] != parts[k]:
-                ends.append(End(place, joint))
+        last_of_parts = dict(zip(parts, members, strict=True))
+        ends += [End(place, joint) for place in last_of_parts.values()]
     return ends
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segscope.adapt.methods.knowsam.method import ROOT, KnowSam
 from segscope.adapt.methods.knowsam.students import Students
+from segscope.adapt.networks.output_names import name_outputs
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
 
@@ -39,7 +40,8 @@ def recognise(state: Mapping[str, Tensor]) -> bool:
     """Whether tensors are those of students or of a teacher."""
     if _is_teacher(state):
         return True
-    return all(any(key.startswith(part) for key in state) for part in STUDENTS)
+    networks = {key.partition(".")[0] + "." for key in state}
+    return networks >= set(STUDENTS)
 
 
 def _is_teacher(state: Mapping[str, Tensor]) -> bool:
@@ -93,11 +95,7 @@ def _tensors_of(state: Mapping[str, Tensor], part: str) -> list[tuple[str, Tenso
 
 def _name_outputs(outputs: int, classes: Sequence[str]) -> tuple[str, ...]:
     """Names of the outputs apart from background."""
-    names = tuple(classes)
-    if not names and outputs == 2:
-        names = ("object",)
-    if not names:
-        names = tuple(f"object {k}" for k in range(1, outputs))
+    names = name_outputs(outputs - 1, classes)
     if len(names) + 1 != outputs:
         raise CheckpointError(
             f"the file has {outputs} outputs, background and {outputs - 1} classes; "

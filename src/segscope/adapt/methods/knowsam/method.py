@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -231,7 +232,8 @@ class KnowSam(Method):
             parts: list[nn.Module] = [self.make_students(classes)]
             if self.distil:
                 parts += self._make_modules(engine, classes).values()
-        return sum(item.numel() for part in parts for item in part.parameters())
+        every = chain.from_iterable(part.parameters() for part in parts)
+        return sum(map(Tensor.numel, every))
 
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
         """Features of frames squashed to the teacher's square."""

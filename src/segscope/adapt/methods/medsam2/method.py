@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import ClassVar
 
 from segscope.adapt.data.sampler import Example
@@ -224,7 +225,7 @@ class MedSam2(Method):
         if family == "mini" or self.frozen_encoder:
             # they belong to the encoder by use
             frozen += HIGH_RESOLUTION
-        return tuple(prefix for part in self.parts for prefix in groups[part]), frozen
+        return tuple(chain.from_iterable(groups[part] for part in self.parts)), frozen
 
     def _rates(self, engine: Engine) -> dict[str, float]:
         rate = self.encoder_rate

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from segscope.adapt.methods.sam2_unet.method import Sam2Unet
 from segscope.adapt.networks import encoder_trunk
+from segscope.adapt.networks.output_names import name_outputs
 from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import CheckpointError
 from segscope.models.build import HIERA
 from segscope.models.engine import Engine
-from segscope.models.recognise import new_name
+from segscope.models.recognise import new_name, rename_by_rules
 
 MARK = "encoder.blocks.0.prompt_learn.0.weight"
 PATCH = "encoder.patch_embed.proj.weight"
@@ -66,7 +67,11 @@ def read(
     if head is None:
         raise CheckpointError("this SAM2-UNet file has no head, head.weight; it is incomplete")
     outputs, width = map(int, head.shape[:2])
-    names = _name_outputs(outputs, classes)
+    names = name_outputs(outputs, classes)
+    if len(names) != outputs:
+        raise CheckpointError(
+            f"the file has {outputs} outputs; got {len(names)} names for them: {', '.join(names)}"
+        )
     narrow = int(state[MARK].shape[0])
     method = Sam2Unet(adapters=narrow, width=width, output="sigmoid", init="default")
     tensors = {}
@@ -77,25 +82,11 @@ def read(
     return method, names, tensors
 
 
-def _name_outputs(outputs: int, classes: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(classes)
-    if not names and outputs == 1:
-        names = ("object",)
-    if not names:
-        names = tuple(f"object {k}" for k in range(1, outputs + 1))
-    if len(names) != outputs:
-        raise CheckpointError(
-            f"the file has {outputs} outputs; got {len(names)} names for them: {', '.join(names)}"
-        )
-    return names
-
-
 def _rename(key: str) -> str:
     """Our name of a trained tensor; empty for an unused one."""
     if _UNUSED.search(key):
         return ""
-    for pattern, replacement in _RULES:
-        key = re.sub(pattern, replacement, key)
+    key = rename_by_rules(key, _RULES)
     # the file counts blocks from 1
     return re.sub(r"<(\d)>", lambda match: str(int(match[1]) - 1), key)
 

@@ -133,7 +133,7 @@ class Sam2Unet(Method):
     def parameters(self, engine: Engine, classes: Sequence[str] = ()) -> int:
         with torch.device("meta"):
             net = self._make_net(encoder_trunk.trunk(engine), classes)
-        return sum(item.numel() for item in net.parameters())
+        return sum(map(Tensor.numel, net.parameters()))
 
     def encode(self, adapted: Adapted, example: Example) -> list[Features]:
         segmenter = _segmenter_of(adapted)

@@ -87,7 +87,7 @@ class PendingExample:
     def as_memo(self) -> dict[str, Any]:
         """Tensors and plain values; the keys are part of the state of a run."""
         return {
-            "maps": [item.detach() for item in self.features.maps],
+            "maps": list(map(Tensor.detach, self.features.maps)),
             "position": self.features.position,
             "size": list(self.features.size_hw),
             "truth": self.truth,
@@ -174,7 +174,7 @@ def loss_of_next(adapted: Adapted, batch: Sequence[Example], plan: IterationPlan
     coming = (number + 1) % plan.passes
     stored = []
     if coming:
-        stored = [each.as_memo() for each in pending]
+        stored = list(map(PendingExample.as_memo, pending))
     memo.update({"seed": seed, "pass": coming, "going": stored})
     return {"loss": torch.stack(losses).mean(), "dice": torch.stack(dice).mean()}
 
@@ -336,7 +336,7 @@ def _dice(mask: Tensor, truth: Tensor) -> Tensor:
 
 
 def _detach(features: Features) -> Features:
-    return replace(features, maps=tuple(item.detach() for item in features.maps))
+    return replace(features, maps=tuple(map(Tensor.detach, features.maps)))
 
 
 @contextlib.contextmanager

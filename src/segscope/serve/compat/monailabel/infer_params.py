@@ -101,15 +101,11 @@ def _read_clicks(
 def _coordinates(value: object) -> list[list[float]]:
     if value is None:
         return []
-    clicks: list[list[float] | None] = [None]
     if isinstance(value, list):
-        clicks = [number_list(item, (2, 3)) for item in value]
-    valid = [click for click in clicks if click is not None]
-    if len(valid) != len(clicks):
-        raise UsageError(
-            f"clicks must be a list of voxel indexes [i, j, k], got {abbreviate(value)}"
-        )
-    return valid
+        clicks = [click for item in value if (click := number_list(item, (2, 3)))]
+        if len(clicks) == len(value):
+            return clicks
+    raise UsageError(f"clicks must be a list of voxel indexes [i, j, k], got {abbreviate(value)}")
 
 
 def _read_region(value: object, current_slice: int | None, shape_zyx: Shape) -> _Region:

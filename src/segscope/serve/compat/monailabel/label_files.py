@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -135,7 +136,7 @@ class LabelFiles:
     def count(self) -> DatastoreStats:
         """Number of images, and of labels of each tag."""
         images = self._workspace.images.list_stored()
-        tags = Counter(tag for stored in images for tag in self.tags(stored.image.image_id))
+        tags = Counter(chain.from_iterable(self.tags(stored.image.image_id) for stored in images))
         return {
             "total": len(images),
             "completed": tags[FINAL],

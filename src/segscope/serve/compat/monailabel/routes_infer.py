@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated
 
 import numpy as np
@@ -44,7 +45,7 @@ router.include_router(routes_datastore.router)
 def info(service: Service) -> dict[str, object]:
     """Describe the server. There is no top-level `config`: 3D Slicer rejects servers with one."""
     models = service.models()
-    labels = dict.fromkeys(label for model in models.values() for label in model["labels"])
+    labels = dict.fromkeys(chain.from_iterable(model["labels"] for model in models.values()))
     strategies = {
         name: {"description": description}
         for name, description in routes_datastore.STRATEGIES.items()

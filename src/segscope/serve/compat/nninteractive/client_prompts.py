@@ -59,7 +59,7 @@ def box_prompt(pairs: object, target: PromptTarget) -> Prompt:
     low, high = bounds.pop(target.axis)
     frame = min((low + high) // 2, max(low, high - 1))
     (top, bottom), (left, right) = bounds
-    if not target.positive or bottom - top < 2 or right - left < 2:
+    if not target.positive or min(bottom - top, right - left) < 2:
         x = (left + right) / 2
         y = (top + bottom) / 2
         return Point(x, y, frame, target.object_id, target.positive)

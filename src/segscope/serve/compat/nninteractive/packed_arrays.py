@@ -74,7 +74,7 @@ def _declared_bytes(data: bytes) -> int:
     except (struct.error, TypeError, ValueError, UnicodeDecodeError) as error:
         raise UsageError(f"the body is not a packed array: {error}") from None
     is_numeric = dtype.kind in "buif"
-    has_valid_shape = axes <= _MAX_AXES and all(length >= 0 for length in shape)
+    has_valid_shape = axes <= _MAX_AXES and min(shape, default=0) >= 0
     if magic != _MAGIC or not is_numeric or not has_valid_shape:
         raise UsageError("the body is not a packed array of numbers")
     return math.prod(shape) * dtype.itemsize

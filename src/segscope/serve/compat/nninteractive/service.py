@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -222,7 +223,7 @@ class NnInteractiveService:
         with self.open_session(client) as session:
             pending = client.pending
             client.pending = []
-            prompts = tuple(prompt for interaction in pending for prompt in interaction)
+            prompts = tuple(chain.from_iterable(pending))
             session.execute(Add(prompts))
             commands = 1
             if track and session.frames > 1:
@@ -341,7 +342,7 @@ def _storage_dtype(volume: ClientArray) -> DTypeLike:
         return np.uint8
     if kind == "f":
         return np.float32
-    if volume.size == 0 or (volume.min() >= -(2**15) and volume.max() < 2**15):
+    if volume.min(initial=0) >= -(2**15) and volume.max(initial=0) < 2**15:
         return np.int16
     return np.float32
 
