@@ -36,7 +36,13 @@ class PromptError(UsageError):
 class UnknownName(UsageError):
     """An unknown name. The message lists similar ones."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        hint: str = "",
+    ) -> None:
         known = list(known)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
         super().__init__(f"no {kind} {name!r}; near: {', '.join(near)}. {hint}".rstrip())

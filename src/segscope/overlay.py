@@ -216,7 +216,11 @@ def writable(text: str) -> str:
 
 
 def write_text(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: Colour, size: int
+    draw: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    text: str,
+    colour: Colour,
+    size: int,
 ) -> None:
     """Write text with a black rim, its upper left corner at `at`."""
     draw.text(

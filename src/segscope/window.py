@@ -171,12 +171,24 @@ class _Bounds:
     how: str
 
     @classmethod
-    def uniform(cls, low: float, high: float, count: int, how: str) -> _Bounds:
+    def uniform(
+        cls,
+        low: float,
+        high: float,
+        count: int,
+        how: str,
+    ) -> _Bounds:
         """The same bounds for `count` channels."""
         return cls([low] * count, [high] * count, how)
 
     @classmethod
-    def centred(cls, width: float, level: float, count: int, how: str) -> _Bounds:
+    def centred(
+        cls,
+        width: float,
+        level: float,
+        count: int,
+        how: str,
+    ) -> _Bounds:
         """Bounds `width` apart around `level`."""
         return cls.uniform(level - width / 2, level + width / 2, count, how)
 

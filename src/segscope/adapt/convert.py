@@ -68,7 +68,11 @@ def look(path: Path) -> tuple[State, str | None]:
 
 
 def convert(
-    path: Path, engine: Engine, source: str, out: Path, classes: Sequence[str] = ()
+    path: Path,
+    engine: Engine,
+    source: str,
+    out: Path,
+    classes: Sequence[str] = (),
 ) -> saved.AdaptationRecord:
     """Write a published checkpoint as an adaptation.
 

@@ -204,7 +204,11 @@ def _convert_network(source: Path, target: Path, options: ConversionOptions, as_
 
 
 def _convert_adaptation(
-    source: Path, method: str, output: Path | None, options: ConversionOptions, as_json: bool
+    source: Path,
+    method: str,
+    output: Path | None,
+    options: ConversionOptions,
+    as_json: bool,
 ) -> None:
     import torch
 

@@ -105,7 +105,12 @@ def _accept(place: Path, names: Sequence[str], as_json: bool) -> None:
 
 
 def _run(
-    place: Path, network: NetworkOptions, only: Sequence[str] | None, limit: int, *, quiet: bool
+    place: Path,
+    network: NetworkOptions,
+    only: Sequence[str] | None,
+    limit: int,
+    *,
+    quiet: bool,
 ) -> UpdateReport:
     from datetime import UTC, datetime
 

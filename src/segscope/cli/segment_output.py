@@ -133,7 +133,11 @@ class Outputs:
         io.check_output(self.masks, stack)
 
     def write(
-        self, masks: Masks, stack: Stack, prompts: Sequence[Prompt], record: RunSummary
+        self,
+        masks: Masks,
+        stack: Stack,
+        prompts: Sequence[Prompt],
+        record: RunSummary,
     ) -> None:
         """Write all of them; the masks come last, so that they imply the other files."""
         from segscope import io

@@ -95,7 +95,11 @@ class Http:
     # --- requests --------------------------------------------------------------------------------
 
     def json(
-        self, method: str, path: str, body: object = None, headers: Headers | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Headers | None = None,
     ) -> Any:
         """Send a JSON body, if any; the JSON of the response, or None if it is empty."""
         request_headers = dict(headers or {})

@@ -215,7 +215,11 @@ def predict_classes(
 
 
 def _score_prompts(
-    stack: Stack, objects: list[EvaluatedObject], task: Task, engine: Engine, protocol: Protocol
+    stack: Stack,
+    objects: list[EvaluatedObject],
+    task: Task,
+    engine: Engine,
+    protocol: Protocol,
 ) -> Iterator[Row]:
     """Rows of all plans of a promptable network on one case."""
     setting = protocol.setting(stack.kind)
@@ -247,7 +251,11 @@ def merge_classes(objects: list[EvaluatedObject]) -> dict[str, Volume]:
 
 
 def _score_plan(
-    start: Interaction, plan: Plan, entry: EvaluatedObject, task: Task, protocol: Protocol
+    start: Interaction,
+    plan: Plan,
+    entry: EvaluatedObject,
+    task: Task,
+    protocol: Protocol,
 ) -> Iterator[Row]:
     """Rows of one plan on one object, for each choice of mask and each seed."""
     setting = protocol.setting(start.stack.kind)

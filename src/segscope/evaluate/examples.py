@@ -148,7 +148,11 @@ def _draw_window(
 
 
 def _repeat_rollout(
-    row: Row, stack: Stack, entry: EvaluatedObject, engine: Engine, protocol: Protocol
+    row: Row,
+    stack: Stack,
+    entry: EvaluatedObject,
+    engine: Engine,
+    protocol: Protocol,
 ) -> Volume:
     setting = protocol.setting(stack.kind)
     plan = next(plan for plan in setting.prompts if str(plan) == row["prompt"])

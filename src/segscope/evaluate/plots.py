@@ -39,7 +39,13 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, axes: Axes, title: str, x: str, y: str) -> str:
+def _svg(
+    figure: Figure,
+    axes: Axes,
+    title: str,
+    x: str,
+    y: str,
+) -> str:
     import matplotlib as mpl
 
     axes.set_title(title, fontsize=9, color=_INK, loc="left")

@@ -184,7 +184,12 @@ class EncodedFrames:
     """
 
     def __init__(
-        self, engine: Engine, frames: RenderedFrames, *, video: bool, limit_bytes: int = 64 * 2**20
+        self,
+        engine: Engine,
+        frames: RenderedFrames,
+        *,
+        video: bool,
+        limit_bytes: int = 64 * 2**20,
     ) -> None:
         self.engine = engine
         self.frames = frames

@@ -216,7 +216,13 @@ def refuse_options(path: Path, options: ReadOptions, *supported: str) -> None:
             raise UsageError(f"the option {name} does not apply to {path}; leave it out")
 
 
-def choose_part(path: Path, requested: int | None, count: int, parts: str, option: str) -> int:
+def choose_part(
+    path: Path,
+    requested: int | None,
+    count: int,
+    parts: str,
+    option: str,
+) -> int:
     """Index of the requested one of `count` parts.
 
     Args:

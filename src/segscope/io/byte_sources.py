@@ -93,7 +93,12 @@ class InflatedBytes:
     """
 
     def __init__(
-        self, path: Path, offset: int, skip: int, total: int, codec: Codec = "deflate"
+        self,
+        path: Path,
+        offset: int,
+        skip: int,
+        total: int,
+        codec: Codec = "deflate",
     ) -> None:
         size = path.stat().st_size
         if codec == "deflate" and skip + total > (size - offset) * _MAX_INFLATION:

@@ -164,7 +164,11 @@ def _place_by_shape(masks: Masks, like: Stack, path: Path) -> Masks:
 
 
 def _whole_voxel_steps(
-    source: Geometry, target: Geometry, masks: Masks, like: Stack, path: Path
+    source: Geometry,
+    target: Geometry,
+    masks: Masks,
+    like: Stack,
+    path: Path,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Voxel index of the masks for voxel index (x, y, frame) of the stack: step @ index + shift."""
     between = np.linalg.inv(source.affine) @ target.affine

@@ -98,7 +98,13 @@ class SlideFrame(LazyFrames):
         background: colour behind what was not scanned, "#rrggbb".
     """
 
-    def __init__(self, path: Path, level: int, size_hw: tuple[int, int], background: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        level: int,
+        size_hw: tuple[int, int],
+        background: str,
+    ) -> None:
         shape = (1, *size_hw, 3)
         check_declared(path, shape, 1)
         super().__init__(shape, np.dtype(np.uint8))

@@ -176,7 +176,13 @@ def _stir(model: nn.Module) -> None:
 # --- families ------------------------------------------------------------------------------------
 
 
-def _heads(size: str, side: int, prompts: type, masks: type, patch: int = 16) -> ConfigFields:
+def _heads(
+    size: str,
+    side: int,
+    prompts: type,
+    masks: type,
+    patch: int = 16,
+) -> ConfigFields:
     """Configurations of prompt encoder and mask decoder for the families with memory.
 
     Objects and not dictionaries: transformers 5.17 reads a dictionary for the decoder as one for

@@ -247,7 +247,11 @@ def _adapted(entry: Card, text: str, name: str) -> Card:
 
 
 def _side(
-    kind: Kind, entry: Card, path: Path, metadata: dict[str, str], requested: int | None
+    kind: Kind,
+    entry: Card,
+    path: Path,
+    metadata: dict[str, str],
+    requested: int | None,
 ) -> int:
     """Side of the input in pixels."""
     if kind.input_size is not None:

@@ -318,7 +318,12 @@ def memory_attention(
 
 
 def _cross(
-    cross: LibraryModule, query: Tensor, keys: Tensor, memory: Tensor, turn: Tensor, last: int
+    cross: LibraryModule,
+    query: Tensor,
+    keys: Tensor,
+    memory: Tensor,
+    turn: Tensor,
+    last: int,
 ) -> Tensor:
     turned = keys.shape[1] - last
     q = _rotate(cross.q_proj(query), turn)

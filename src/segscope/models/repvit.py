@@ -24,7 +24,12 @@ class ConvNorm(nn.Sequential):
     """Convolution without bias, then BatchNorm."""
 
     def __init__(
-        self, inside: int, outside: int, kernel: int = 1, stride: int = 1, groups: int = 1
+        self,
+        inside: int,
+        outside: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.add_module(

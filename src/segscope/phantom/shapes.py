@@ -37,7 +37,11 @@ def _star(rng: np.random.Generator, rough: float) -> Callable[[NDArray], NDArray
 
 
 def _place(
-    rng: np.random.Generator, side: int, centre: NDArray, radius: float, rough: float
+    rng: np.random.Generator,
+    side: int,
+    centre: NDArray,
+    radius: float,
+    rough: float,
 ) -> tuple[tuple[slice, slice], NDArray]:
     """One blob: the window it lies in, and its relative distance there (below 1 is inside)."""
     stretch = np.exp(rng.normal(0, 0.25))

@@ -194,7 +194,11 @@ class GridSearch:
             windows = overlapping_windows(size_hw, count)
 
     def _search_crops(
-        self, rgb: NDArray[np.uint8], crops: Sequence[Crop], grid: Grid, later: int
+        self,
+        rgb: NDArray[np.uint8],
+        crops: Sequence[Crop],
+        grid: Grid,
+        later: int,
     ) -> list[Instance]:
         instances: list[Instance] = []
         for number, crop in enumerate(crops, start=1):

@@ -30,7 +30,11 @@ LONGEST_MASK = 1024  # pixels; larger masks are stored reduced, only to be refin
 
 @torch.inference_mode()
 def answer_prompts(
-    state: InferenceState, track: ObjectState, object_id: int, frame: int, new: Sequence[Prompt]
+    state: InferenceState,
+    track: ObjectState,
+    object_id: int,
+    frame: int,
+    new: Sequence[Prompt],
 ) -> FrameMask:
     """Answer new prompts of one object on one frame, and make the frame an anchor of its track.
 
@@ -63,7 +67,11 @@ def answer_prompts(
 
 
 def _take_mask(
-    state: InferenceState, frame: int, object_id: int, mask: NDArray[np.bool_], score: float
+    state: InferenceState,
+    frame: int,
+    object_id: int,
+    mask: NDArray[np.bool_],
+    score: float,
 ) -> tuple[FrameResult, FrameMask]:
     """A mask that is the answer, and what tracking remembers."""
     memory = None

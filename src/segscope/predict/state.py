@@ -292,7 +292,13 @@ class InferenceState:
         cut = np.stack([self.view.cut(mask) for mask in masks])[:, None]
         return self.engine.remember_masks(features, torch.from_numpy(cut).float())
 
-    def bank(self, track: ObjectState, frame: int, reverse: bool, anchors: frozenset[int]) -> Bank:
+    def bank(
+        self,
+        track: ObjectState,
+        frame: int,
+        reverse: bool,
+        anchors: frozenset[int],
+    ) -> Bank:
         """What one object's tracking attends to on a frame.
 
         Args:
@@ -338,7 +344,11 @@ class TrackMemories:
     """
 
     def __init__(
-        self, state: InferenceState, track: ObjectState, step: TrackingStep, anchors: frozenset[int]
+        self,
+        state: InferenceState,
+        track: ObjectState,
+        step: TrackingStep,
+        anchors: frozenset[int],
     ) -> None:
         self.state = state
         self.track = track

@@ -134,7 +134,11 @@ class TrackedFrame:
         )
 
     def _put(
-        self, object_id: int, track: ObjectState, answer: FrameResult, full: NDArray[np.float32]
+        self,
+        object_id: int,
+        track: ObjectState,
+        answer: FrameResult,
+        full: NDArray[np.float32],
     ) -> FrameMask:
         """Make a stored answer part of a track."""
         track.answers[self.frame] = answer

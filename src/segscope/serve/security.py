@@ -83,7 +83,11 @@ class Guard:
             log.info("%s %s %d %.1f ms", method, route, response.status, duration_ms)
 
     async def _handle(
-        self, scope: Scope, headers: RequestHeaders, receive: Receive, response: _Response
+        self,
+        scope: Scope,
+        headers: RequestHeaders,
+        receive: Receive,
+        response: _Response,
     ) -> None:
         is_http = scope["type"] == "http"
         if is_http and self._is_preflight(scope, headers):

@@ -267,7 +267,11 @@ def _apply_prompts(
 
 
 def mask_result(
-    runs: Runs, size_hw: tuple[int, int], score: float, object_score: float | None, note: str
+    runs: Runs,
+    size_hw: tuple[int, int],
+    score: float,
+    object_score: float | None,
+    note: str,
 ) -> FrameResult:
     """A result of which only the mask is known."""
     area = int(runs[1::2].sum())

@@ -49,7 +49,11 @@ class History:
     """
 
     def __init__(
-        self, state: SessionState, header: LogHeader, log: CommandLog | None, annotator: str
+        self,
+        state: SessionState,
+        header: LogHeader,
+        log: CommandLog | None,
+        annotator: str,
     ) -> None:
         self.state = state
         self.header = header

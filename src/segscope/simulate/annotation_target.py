@@ -81,7 +81,11 @@ class AnnotationTarget:
         return row, column
 
     def click(
-        self, row: int, column: int, positive: bool = True, frame: int | None = None
+        self,
+        row: int,
+        column: int,
+        positive: bool = True,
+        frame: int | None = None,
     ) -> Point:
         """A click on the centre of a pixel."""
         if frame is None:

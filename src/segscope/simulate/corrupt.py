@@ -112,7 +112,12 @@ def degradation(name: str) -> Degradation:
 
 
 def degrade(
-    array: Pixels, name: str, severity: int, rng: Rng, *, stack: bool | None = None
+    array: Pixels,
+    name: str,
+    severity: int,
+    rng: Rng,
+    *,
+    stack: bool | None = None,
 ) -> Pixels:
     """A degraded frame, or stack of frames.
 

@@ -149,7 +149,12 @@ class Plan:
         return f"{format_step(self.opening, options)}+{correction}{rule}"
 
     def first(
-        self, truth: Masks, rng: Rng, *, object_id: int = 1, frames: Sequence[int] | None = None
+        self,
+        truth: Masks,
+        rng: Rng,
+        *,
+        object_id: int = 1,
+        frames: Sequence[int] | None = None,
     ) -> list[Prompt]:
         """The prompts of round 0.
 

@@ -212,7 +212,11 @@ class Sampler:
         )
 
     def _draw_view(
-        self, scan: Scan, item: CaseFrame, attempt: int, rng: np.random.Generator
+        self,
+        scan: Scan,
+        item: CaseFrame,
+        attempt: int,
+        rng: np.random.Generator,
     ) -> _View | None:
         """An augmented view of a frame or clip; None when its object has left it."""
         first, frames = _draw_clip(item, len(scan.rgb), self.frames, rng)

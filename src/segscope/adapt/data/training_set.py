@@ -291,7 +291,11 @@ def _check_size(train: Split, val: Split, name: str) -> None:
 
 
 def _describe(
-    sets: Sequence[DataSet], choice: CaseSelection, train: Split, val: Split, unlabelled: Split
+    sets: Sequence[DataSet],
+    choice: CaseSelection,
+    train: Split,
+    val: Split,
+    unlabelled: Split,
 ) -> dict[str, object]:
     """The data card; its keys are part of the format of saved adaptations."""
     cases = (*train.scans.cases, *val.scans.cases)

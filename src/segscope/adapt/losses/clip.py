@@ -57,7 +57,11 @@ def _one_clip(
 
 
 def _judge(
-    engine: Engine, decoded: Decoded, truth: Tensor, features: Features, weights: Weights
+    engine: Engine,
+    decoded: Decoded,
+    truth: Tensor,
+    features: Features,
+    weights: Weights,
 ) -> tuple[list[Tensor], Tensor]:
     """Losses of the objects, and the mean Dice of the best masks."""
     loss, masks, _ = answer_loss(engine, decoded, truth, features.size_hw, weights)

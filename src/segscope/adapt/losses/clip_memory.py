@@ -58,7 +58,13 @@ class ClipMemory:
             previous = list(map(Tensor.detach, before.logits[:, 0]))
         return decode_tracked(engine, features, conditioned, previous), conditioned
 
-    def store(self, features: Features, frame: int, answer: Decoded, step: int) -> None:
+    def store(
+        self,
+        features: Features,
+        frame: int,
+        answer: Decoded,
+        step: int,
+    ) -> None:
         """Remember an answer (M = 1) that tracking gave."""
         answer = answer.detach_scores().present()
         self.answers[frame] = answer

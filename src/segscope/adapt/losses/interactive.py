@@ -109,7 +109,13 @@ class Exchange:
         """All prompts so far as the decoder takes them."""
         return decoder_prompt(self.prompts, self.previous)
 
-    def correct(self, low: Tensor, mask: Tensor, example: Example, k: int) -> None:
+    def correct(
+        self,
+        low: Tensor,
+        mask: Tensor,
+        example: Example,
+        k: int,
+    ) -> None:
         """Correct an answer: logits (row, column) of the decoder, mask (row, column) on the
         grid.
         """

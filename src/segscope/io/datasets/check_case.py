@@ -84,7 +84,12 @@ def check_case(case: Case, *, fast: bool = False) -> CaseCheck:
 
 
 def _check_masks(
-    name: str, target: GroundTruth, stack: Stack, values: set[int], *, fast: bool
+    name: str,
+    target: GroundTruth,
+    stack: Stack,
+    values: set[int],
+    *,
+    fast: bool,
 ) -> Iterator[DatasetFault]:
     """Faults of one target; labels of a semantic one are added to `values`."""
     try:

@@ -40,7 +40,12 @@ class Fingerprint:
 
 
 def check_intensities(
-    name: str, file: Path, stack: Stack, faults: list[DatasetFault], *, fast: bool
+    name: str,
+    file: Path,
+    stack: Stack,
+    faults: list[DatasetFault],
+    *,
+    fast: bool,
 ) -> Fingerprint:
     """Fingerprint of an image, one frame in memory at a time; its faults are added to `faults`."""
     count = len(stack)

@@ -59,7 +59,13 @@ class DatasetFault:
     remedy: str
 
     @classmethod
-    def of(cls, kind: str, case: str, file: Path, what: str) -> DatasetFault:
+    def of(
+        cls,
+        kind: str,
+        case: str,
+        file: Path,
+        what: str,
+    ) -> DatasetFault:
         """A fault of a kind in `FAULT_KINDS`.
 
         Args:

@@ -92,7 +92,13 @@ class SourceImages:
     frames: tuple[int, ...]
 
     @classmethod
-    def of(cls, masks: Masks, path: Path, source: Stack | None, what: str) -> SourceImages:
+    def of(
+        cls,
+        masks: Masks,
+        path: Path,
+        source: Stack | None,
+        what: str,
+    ) -> SourceImages:
         """Check that a new object can refer to `source`.
 
         Args:

@@ -314,7 +314,11 @@ class _MaskCollector:
             self._inverse = np.linalg.inv(grid.geometry.affine).astype(np.float64)
 
     def add(
-        self, index: int, placement: _Placement, mask: NDArray[np.bool_], object_id: int
+        self,
+        index: int,
+        placement: _Placement,
+        mask: NDArray[np.bool_],
+        object_id: int,
     ) -> None:
         """Add the mask of an object on frame `index` of the segmentation."""
         if placement.matrix is not None and self._inverse is not None:
@@ -331,7 +335,11 @@ class _MaskCollector:
         self._merge(frames[0], object_id, mask)
 
     def _add_by_position(
-        self, index: int, to_grid: NDArray[np.float64], mask: NDArray[np.bool_], object_id: int
+        self,
+        index: int,
+        to_grid: NDArray[np.float64],
+        mask: NDArray[np.bool_],
+        object_id: int,
     ) -> None:
         """Move the pixels of a mask by `to_grid`: its (x, y, 1) to (x, y, frame) of the grid."""
         steps = to_grid[:3]

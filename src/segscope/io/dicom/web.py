@@ -152,7 +152,13 @@ class Archive:
         )
 
     def fetch(
-        self, study: str, series: str, folder: Path, *, most_bytes: int, most_files: int
+        self,
+        study: str,
+        series: str,
+        folder: Path,
+        *,
+        most_bytes: int,
+        most_files: int,
     ) -> list[Path]:
         """Download the instances of a series into a folder, as they are stored; one file each,
         named by its UID.

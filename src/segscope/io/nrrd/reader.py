@@ -76,7 +76,12 @@ class Nrrd(FileFormat):
 
 
 def _read_stack(
-    path: Path, header: Header, layout: AxisLayout, volume: int, *, is_colour: bool
+    path: Path,
+    header: Header,
+    layout: AxisLayout,
+    volume: int,
+    *,
+    is_colour: bool,
 ) -> Stack:
     data, stored = open_data(path, header, layout)
     shape = layout.voxel_shape
@@ -154,7 +159,11 @@ def _skip_lines(path: Path, offset: int, count: int) -> int:
 
 
 def _decode(
-    path: Path, offset: int, total: int, fields: dict[str, str], stored: PixelType
+    path: Path,
+    offset: int,
+    total: int,
+    fields: dict[str, str],
+    stored: PixelType,
 ) -> ByteSource:
     encoding = fields["encoding"].lower()
     skip = int(fields.get("byteskip", "0"))

@@ -84,7 +84,14 @@ class PageDecoder:
     colormap: Pixels | None
 
     @classmethod
-    def of(cls, path: Path, page: TiffPage, size: PageSize, *, as_stored: bool) -> PageDecoder:
+    def of(
+        cls,
+        path: Path,
+        page: TiffPage,
+        size: PageSize,
+        *,
+        as_stored: bool,
+    ) -> PageDecoder:
         """The decoder of a page; `as_stored` gives the stored numbers, as label files need them."""
         photometric = int(page.photometric)
         by_pillow = _needs_pillow(path, page)

@@ -85,7 +85,11 @@ def frame_image(
 
 @router.get("/images/{image_id}/raw/{frame}", response_class=Response)
 def raw(
-    image_id: str, frame: int, request: Request, workspace: ServedWorkspace, axis: Axis = 0
+    image_id: str,
+    frame: int,
+    request: Request,
+    workspace: ServedWorkspace,
+    axis: Axis = 0,
 ) -> Response:
     """Stored numbers of a frame."""
     stack = workspace.images.stack(image_id, axis)

@@ -152,7 +152,11 @@ def _split_by_label(masks: Masks) -> Iterator[tuple[str, Masks]]:
 
 
 def _write_target(
-    folder: Path, image_id: str, label: str, masks: Masks, stack: Stack
+    folder: Path,
+    image_id: str,
+    label: str,
+    masks: Masks,
+    stack: Stack,
 ) -> TargetEntry:
     safe_label = re.sub(r"\W", "_", label)[:_LABEL_CHARACTERS]
     suffix = {"image": ".png", "volume": ".nii.gz", "video": ""}[stack.kind]

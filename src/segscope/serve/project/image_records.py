@@ -112,7 +112,13 @@ class Image(ImageProperties):
     origin: Origin
 
     @classmethod
-    def of(cls, stack: Stack, image_id: str, name: str, origin: Origin) -> Image:
+    def of(
+        cls,
+        stack: Stack,
+        image_id: str,
+        name: str,
+        origin: Origin,
+    ) -> Image:
         """The image that an open stack was read from."""
         properties = ImageProperties.from_stack(stack)
         return cls(image_id=image_id, name=name, origin=origin, **vars(properties))

@@ -212,7 +212,12 @@ class Images:
             return renderer
 
     def encode_frame(
-        self, image_id: str, frame: int, axis: int, window: DisplayWindow, file_format: str
+        self,
+        image_id: str,
+        frame: int,
+        axis: int,
+        window: DisplayWindow,
+        file_format: str,
     ) -> bytes:
         """A rendered frame as PNG, JPEG or WebP."""
         frames = self.renderer(image_id, axis, window)

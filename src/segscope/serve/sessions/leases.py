@@ -30,7 +30,14 @@ class Lease:
 class Leases:
     """All leases of a server. They outlive a restart, which sets their clocks to zero."""
 
-    def __init__(self, database: Database, *, idle_s: float, liveness_s: float, limit: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        idle_s: float,
+        liveness_s: float,
+        limit: int,
+    ) -> None:
         self.idle_s = idle_s
         self.liveness_s = liveness_s
         self._database = database

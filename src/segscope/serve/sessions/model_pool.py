@@ -30,7 +30,11 @@ class ModelPool:
     """
 
     def __init__(
-        self, default: str, more: Mapping[str, str], device: str, folder: Path | None = None
+        self,
+        default: str,
+        more: Mapping[str, str],
+        device: str,
+        folder: Path | None = None,
     ) -> None:
         self._device = device
         self._folder = folder

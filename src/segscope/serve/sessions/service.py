@@ -26,7 +26,11 @@ class SessionService:
     """The sessions of a project, as clients see them."""
 
     def __init__(
-        self, database: Database, images: Images, sessions: SessionRegistry, jobs: Jobs
+        self,
+        database: Database,
+        images: Images,
+        sessions: SessionRegistry,
+        jobs: Jobs,
     ) -> None:
         self._database = database
         self._images = images

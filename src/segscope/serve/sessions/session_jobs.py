@@ -96,7 +96,12 @@ class SessionJobs:
     # --- without prompts -------------------------------------------------------------------------
 
     def everything(
-        self, session_id: str, frame: int, model: str | None = None, *, whole: bool = False
+        self,
+        session_id: str,
+        frame: int,
+        model: str | None = None,
+        *,
+        whole: bool = False,
     ) -> Job:
         """Segment a frame without prompts, and add the masks as objects.
 
@@ -130,7 +135,11 @@ class SessionJobs:
         return self._jobs.start(Job("everything", session_id), work, self._publish_job)
 
     def _segment_frames(
-        self, job: Job, session: OpenSession, network: Engine | Segmenter, frames: range
+        self,
+        job: Job,
+        session: OpenSession,
+        network: Engine | Segmenter,
+        frames: range,
     ) -> dict[int, Masks]:
         """Masks of each frame; others may use the device in between."""
         queue = self._engines.device_queue(network)

@@ -86,7 +86,12 @@ class DeformableAttention(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, points: int = 4, levels: int = 1, dropout: float = 0.0
+        self,
+        width: int,
+        heads: int,
+        points: int = 4,
+        levels: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -132,7 +137,13 @@ class DeformableAttention(nn.Module):
         merged = total.view(batch, width, rows, columns).permute(0, 2, 3, 1)
         return self.output_proj(merged.to(query.dtype))
 
-    def _sample(self, value: Tensor, centres: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    def _sample(
+        self,
+        value: Tensor,
+        centres: Tensor,
+        offsets: Tensor,
+        weights: Tensor,
+    ) -> Tensor:
         """Weighted samples of one map, (B * head, channel, row * column)."""
         size = value.new_tensor([value.shape[2], value.shape[1]], dtype=torch.float32)
         grid = (2 * (centres + offsets / size) - 1).transpose(1, 2).flatten(0, 1)

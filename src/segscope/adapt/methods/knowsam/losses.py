@@ -109,7 +109,11 @@ def certain_cells(entropies: Tensor, cells: int = 4, count: int = 5) -> Tensor:
 
 
 def swap_cells(
-    inside: Tensor, images: Tensor, classes: Tensor, others: Tensor, their_classes: Tensor
+    inside: Tensor,
+    images: Tensor,
+    classes: Tensor,
+    others: Tensor,
+    their_classes: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Images and class maps with some cells replaced by those of others: easy ones are replaced,
     hard ones stay.

@@ -187,7 +187,12 @@ class Students(nn.Module):
     """Two students and their fusion, which together are deployed."""
 
     def __init__(
-        self, classes: int, kinds: tuple[str, str], width: int, *, published_head: bool = False
+        self,
+        classes: int,
+        kinds: tuple[str, str],
+        width: int,
+        *,
+        published_head: bool = False,
     ) -> None:
         super().__init__()
         for kind in kinds:

@@ -137,7 +137,12 @@ class HyperPrompt(nn.Module):
 
 
 def extend_decoder(
-    engine: Engine, *, hyper: bool, ratio: float, scale: float, activation: str
+    engine: Engine,
+    *,
+    hyper: bool,
+    ratio: float,
+    scale: float,
+    activation: str,
 ) -> list[str]:
     """Add three adapters to each layer of the mask decoder's transformer (section 3.3).
 

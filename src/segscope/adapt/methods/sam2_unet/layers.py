@@ -20,7 +20,11 @@ class ConvBatchNorm(nn.Sequential):
     """Convolution without bias, then batch norm; no activation, as in the published code."""
 
     def __init__(
-        self, inside: int, outside: int, kernel: int | tuple[int, int] = 1, dilation: int = 1
+        self,
+        inside: int,
+        outside: int,
+        kernel: int | tuple[int, int] = 1,
+        dilation: int = 1,
     ) -> None:
         if isinstance(kernel, int):
             kernel = (kernel, kernel)
@@ -121,7 +125,14 @@ class UnetDecoder(nn.Module):
         init: of the adapters, one of `INITS`.
     """
 
-    def __init__(self, trunk: Trunk, outputs: int, width: int, narrow: int, init: str) -> None:
+    def __init__(
+        self,
+        trunk: Trunk,
+        outputs: int,
+        width: int,
+        narrow: int,
+        init: str,
+    ) -> None:
         super().__init__()
         self.adapters = nn.ModuleList(
             Adapter(inside, narrow, init) for inside in trunk.inside if narrow

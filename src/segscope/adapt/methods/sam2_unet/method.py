@@ -229,7 +229,11 @@ class UnetSegmenter:
     """Trunk and decoder as a `segscope.models.segmenter.Segmenter`."""
 
     def __init__(
-        self, engine: Engine, net: UnetDecoder, method: Sam2Unet, classes: tuple[str, ...]
+        self,
+        engine: Engine,
+        net: UnetDecoder,
+        method: Sam2Unet,
+        classes: tuple[str, ...],
     ) -> None:
         self.engine = engine
         self.net = net

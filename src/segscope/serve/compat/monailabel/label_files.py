@@ -62,7 +62,14 @@ class LabelFiles:
         self._workspace = workspace
         self._folder = workspace.settings.project / "labels"
 
-    def save(self, image_id: str, tag: str, name: str, data: bytes, info: JsonObject) -> None:
+    def save(
+        self,
+        image_id: str,
+        tag: str,
+        name: str,
+        data: bytes,
+        info: JsonObject,
+    ) -> None:
         """Store a label file; an earlier one of the same tag is replaced."""
         folder = self._place(image_id, tag)
         folder.mkdir(parents=True, exist_ok=True)

@@ -226,7 +226,11 @@ class _SlideRequest:
 
 @router.post("/infer/wsi/{model}")
 def infer_slide(
-    service: Service, model: str, options: JsonObject, image: Name = "", output: Name = "asap"
+    service: Service,
+    model: str,
+    options: JsonObject,
+    image: Name = "",
+    output: Name = "asap",
 ) -> Response:
     """Polygons in a region of an image of the project."""
     stored = service.find_image(image)

@@ -263,7 +263,12 @@ class MonaiLabelService:
         return interaction
 
     def write_masks(
-        self, masks: Masks, stored: StoredImage, extension: str, *, compress: bool = True
+        self,
+        masks: Masks,
+        stored: StoredImage,
+        extension: str,
+        *,
+        compress: bool = True,
     ) -> tuple[str, bytes]:
         """Name and content of a mask file.
 
