@@ -45,7 +45,7 @@ def measure() -> Figures:
     import torch
 
     import segscope as ss
-    from segscope.cli.bench_timings import clip
+    from segscope.cli.bench_timings import make_clip
     from segscope.models.build import build
     from segscope.models.checkpoint import quiet
     from segscope.models.model_cards import card
@@ -54,7 +54,7 @@ def measure() -> Figures:
     with quiet():
         engine = Sam2Engine(build("sam2", "tiny", SIDE), card("sam2.1-tiny"), weights_hash="random")
         trained: Any = build("sam2", "tiny", SIDE).vision_encoder
-    stack = clip(7, SIDE)
+    stack = make_clip(7, SIDE)
     image = ss.Stack.from_array(stack[0])
     box = ss.Box((150, 150, 350, 350))
     figures: Figures = {}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +69,21 @@ def test_functions_survive_the_import_of_modules_of_the_same_name() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = segscope.nothing
+
+
+SCRIPTS = [
+    path
+    for folder in ("benchmarks", "recipes", "docs")
+    for path in sorted((Path(__file__).parents[1] / folder).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_import_names_that_exist(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("segscope"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                submodule = f"{node.module}.{name.name}"
+                known = hasattr(module, name.name) or importlib.util.find_spec(submodule)
+                assert known, f"line {node.lineno}: {submodule}"
