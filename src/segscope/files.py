@@ -43,12 +43,12 @@ def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
         if folder:
             part.mkdir()
         yield part
-        _sync(part)
+        sync(part)
         if folder and path.exists():
             _replace_folder(path, part, workspace / "replaced")
         else:
             part.replace(path)
-        _sync(parent)
+        sync(parent)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
@@ -70,7 +70,8 @@ def reason_of(error: OSError) -> str:
     return error.strerror or str(error).partition("\n")[0]
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from starlette.testclient import TestClient
+from support.server_process import TOKEN
 
 import segscope as ss
 from segscope.serve.app import create_app
@@ -20,7 +21,6 @@ from segscope.serve.project.workspace import Workspace
 from segscope.serve.security import Guard
 from segscope.serve.settings import ServerSettings
 
-TOKEN = "let-me-in"
 BASE = "http://127.0.0.1:8000"
 
 

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,76 +16,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.server_process import ServerProcess
 
 from segscope.client import Client, NotReachable, RemoteSession, ServerError, SessionUpdate
 from segscope.serve.server import ListenAddress, open_listener
 
-from .conftest import TOKEN
-
 READY_S = 120
 
 
-class Process:
-    """`segscope serve` on a free port."""
-
-    def __init__(self, project: Path, root: Path) -> None:
-        self.argv = [
-            sys.executable,
-            "-m",
-            "segscope",
-            "serve",
-            "--project",
-            str(project),
-            "--root",
-            str(root),
-            "--port",
-            "0",
-            "--token",
-            TOKEN,
-            "--device",
-            "cpu",
-            "--compat",
-            "none",
-            "--json",
-        ]
-        self.start()
-
-    def start(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            self.argv, stdout=subprocess.PIPE, env=environment, text=True
-        )
-        assert self.process.stdout is not None
-        said = ""
-        while not said.endswith("}\n"):
-            line = self.process.stdout.readline()
-            assert line, "the server ended"
-            said += line
-        self.url = json.loads(said)["url"]
-
-    def client(self) -> Client:
-        return Client(self.url, TOKEN, timeout_s=60)
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        code = self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
-
-
 @pytest.fixture
-def process(tmp_path: Path, scans: Path) -> Iterator[Process]:
-    running = Process(tmp_path / "project", scans)
+def process(tmp_path: Path, scans: Path) -> Iterator[ServerProcess]:
+    running = ServerProcess(tmp_path / "project", "--root", str(scans))
     yield running
     if running.process.poll() is None:
         running.end()
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Iterator[Process]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Iterator[ServerProcess]:
     """One for tests that leave it alive."""
-    running = Process(tmp_path_factory.mktemp("lasting") / "project", scans)
+    running = ServerProcess(tmp_path_factory.mktemp("lasting") / "project", "--root", str(scans))
     yield running
     running.end()
 
@@ -203,7 +152,7 @@ class Annotator:
         return client.http.request("GET", f"/v1/sessions/{row['session_id']}/log")[1]
 
 
-def day(process: Process, people: list[Annotator], kills: int, each: int, seed: int) -> None:
+def day(process: ServerProcess, people: list[Annotator], kills: int, each: int, seed: int) -> None:
     """Work until everybody has done some commands more, kill, start again, look."""
     chance = random.Random(seed)
     image_id = ""
@@ -242,13 +191,13 @@ def day(process: Process, people: list[Annotator], kills: int, each: int, seed: 
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-def test_kill_in_the_middle_of_work_loses_nothing(process: Process) -> None:
+def test_kill_in_the_middle_of_work_loses_nothing(process: ServerProcess) -> None:
     day(process, [Annotator("anna", 1), Annotator("ben", 2)], kills=1, each=8, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-def test_four_annotators_and_many_kills(process: Process) -> None:
+def test_four_annotators_and_many_kills(process: ServerProcess) -> None:
     kills, each = (
         int(number) for number in os.environ.get("SEGSCOPE_TEST_KILLS", "5,40").split(",")
     )
@@ -260,14 +209,14 @@ def test_four_annotators_and_many_kills(process: Process) -> None:
     )
 
 
-def test_a_project_has_one_server(lasting: Process) -> None:
+def test_a_project_has_one_server(lasting: ServerProcess) -> None:
     second = subprocess.run(lasting.argv, capture_output=True, text=True, timeout=READY_S)
     assert second.returncode == 1
     assert "another segscope server" in second.stderr
     assert "Traceback" not in second.stderr
 
 
-def test_click_to_mask_is_quick(lasting: Process, record_property: Any) -> None:
+def test_click_to_mask_is_quick(lasting: ServerProcess, record_property: Any) -> None:
     def timed(step: Callable[..., SessionUpdate], *said: Any, **more: Any) -> float:
         start = time.perf_counter()
         step(*said, **more)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.sessions import same
 
 from segscope.errors import PromptError, ReadError, UsageError
-from segscope.masks import Masks
 from segscope.models.engine import Engine, engine_identity
 from segscope.prompts import Box, Point
 from segscope.session import Interaction, undo
@@ -25,14 +25,6 @@ from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
 SPOT = Box((59, 6, 71, 18), object_id=2)
-
-
-def same(one: Masks, other: Masks) -> bool:
-    return (
-        np.array_equal(one.labels, other.labels)
-        and one.scores == other.scores
-        and one.names == other.names
-    )
 
 
 class TestLog:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.sessions import resumed, same_runs
 
 from segscope.errors import PromptError, ReadError, UsageError, WriteError
-from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.predict import StopRules
 from segscope.predict.propagation import PropagationRange
@@ -41,17 +41,6 @@ DISC = Box((10, 20, 30, 40))
 CLICK = Point(20, 30)
 
 
-def same(one: Masks, other: Masks) -> bool:
-    return one.runs.keys() == other.runs.keys() and all(
-        np.array_equal(one.runs[k], other.runs[k]) for k in one.runs
-    )
-
-
-def resumed(log: Path, clip: Stack, engine: Engine, state: Path | None = None) -> Masks:
-    with Interaction.resume(log, clip, engine, state=state) as again:
-        return again.masks()
-
-
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "log.jsonl"
@@ -72,7 +61,7 @@ class TestChoosing:
             work.choose(0, 1, 1)
             list(work.propagate("forward", within=(0, 2)))
             masks = work.masks()
-        assert same(resumed(log, clip, engine), masks)
+        assert same_runs(resumed(log, clip, engine), masks)
 
     def test_a_box_leaves_no_choice(self, sam2: Engine, clip: Stack) -> None:
         with Interaction(clip, sam2) as work:
@@ -105,7 +94,7 @@ class TestReplacing:
             assert np.array_equal(work.masks().mask(4, 1), tracked)
             assert work.interval(5, 1) == (1, 7)
             masks = work.masks()
-        assert same(resumed(log, clip, sam2), masks)
+        assert same_runs(resumed(log, clip, sam2), masks)
 
     def test_prompts_of_another_object_are_refused(self, sam2: Engine, clip: Stack) -> None:
         with Interaction(clip, sam2) as work:
@@ -132,7 +121,7 @@ class TestAccepting:
             assert np.array_equal(after[shown > 0], shown[shown > 0])
             assert (after[shown == 0] == 3).all()
             masks = work.masks()
-        assert same(resumed(log, clip, engine), masks)
+        assert same_runs(resumed(log, clip, engine), masks)
 
     def test_locked_objects_keep_their_pixels(self, sam2: Engine, clip: Stack) -> None:
         with Interaction(clip, sam2) as work:
@@ -170,7 +159,7 @@ def test_a_preview_is_the_answer_to_come_and_changes_nothing(
         before, size = work.masks(), log.read_bytes()
         point = Point(40, 30, frame=2)
         seen = work.preview(point)
-        assert same(work.masks(), before)
+        assert same_runs(work.masks(), before)
         assert log.read_bytes() == size
         assert np.array_equal(work.add(point).mask, seen.mask)
         instead = work.preview(Point(24, 31), instead=True)
@@ -198,12 +187,12 @@ def test_a_command_that_cannot_be_written_is_not_done(
         for step in steps:
             with pytest.raises(WriteError):
                 step()
-            assert same(work.masks(), masks)
+            assert same_runs(work.masks(), masks)
         monkeypatch.undo()
         assert log.read_bytes() == data
         assert work.undo()
         assert work.redo()
-        assert same(work.masks(), masks)
+        assert same_runs(work.masks(), masks)
 
 
 def test_a_propagation_that_was_cancelled_at_once_replays(
@@ -218,7 +207,7 @@ def test_a_propagation_that_was_cancelled_at_once_replays(
             work.cancel()
         work.add(Point(30, 30, frame=5))
         masks = work.masks()
-    assert same(resumed(log, clip, sam2), masks)
+    assert same_runs(resumed(log, clip, sam2), masks)
 
 
 EXAMPLES: tuple[SessionCommand, ...] = (

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.sessions import run, same
 
 from segscope.errors import PromptError, UsageError
-from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.predict import StopRules
 from segscope.prompts import Box, MaskPrompt, Point, Scribble
@@ -17,18 +17,6 @@ from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
 SPOT = Box((59, 6, 71, 18), object_id=2)
-
-
-def run(work: Interaction, **options: Any) -> list[tuple[int, int]]:
-    return [(found.frame, found.object_id) for found in work.propagate(**options)]
-
-
-def same(one: Masks, other: Masks) -> bool:
-    return (
-        np.array_equal(one.labels, other.labels)
-        and one.scores == other.scores
-        and one.names == other.names
-    )
 
 
 class TestEveryEngine:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.engines import make_engine
+from support.sessions import same_runs
 
 from segscope.errors import UsageError
 from segscope.masks import Masks
@@ -36,12 +37,6 @@ def newer(engine: Engine) -> Engine:
         for parameter in again.model.parameters():  # type: ignore[attr-defined]
             parameter.mul_(0.9)
     return again
-
-
-def same(one: Masks, other: Masks) -> bool:
-    return one.runs.keys() == other.runs.keys() and all(
-        np.array_equal(one.runs[k], other.runs[k]) for k in one.runs
-    )
 
 
 def everything(work: Interaction) -> list[Masks]:
@@ -92,19 +87,19 @@ def test_masks_and_their_history_stay(
     with pytest.raises(UsageError, match="other_weights=True"):
         Interaction.resume(log, clip, newer)
     with Interaction.resume(log, clip, newer, other_weights=True) as again:
-        assert same(again.masks(), states[-1])
+        assert same_runs(again.masks(), states[-1])
         assert about(again) == said
         assert again.encoded_frames == 0
         assert again.history.from_other_engines == len(states)
         for masks in states[-2::-1]:
             assert again.undo()
-            assert same(again.masks(), masks)
+            assert same_runs(again.masks(), masks)
         for masks in states[1:]:
             assert again.redo()
-            assert same(again.masks(), masks)
+            assert same_runs(again.masks(), masks)
         assert [item["weights"] for item in again.masks().record["earlier_engines"]] == ["random"]
     with Interaction.resume(log, clip, engine) as first:  # nothing was done with the newer one
-        assert same(first.masks(), states[-1])
+        assert same_runs(first.masks(), states[-1])
         assert not first.history.from_other_engines
 
 
@@ -117,7 +112,7 @@ def test_later_commands_are_the_new_networks(
         work.undo()
         work.save_state(state)
     with Interaction.resume(log, clip, newer, state=state, other_weights=True) as again:
-        assert same(again.masks(), states[-2])
+        assert same_runs(again.masks(), states[-2])
         again.save_state(state)
         again.describe(2, locked=False)
         again.undo()
@@ -132,21 +127,21 @@ def test_later_commands_are_the_new_networks(
     for kind in (None, state):
         for one in (newer, engine):
             with Interaction.resume(log, clip, one, state=kind, other_weights=True) as third:
-                assert same(third.masks(), states[-1])
+                assert same_runs(third.masks(), states[-1])
                 assert third.undo()
                 assert third.undo()
-                assert same(third.masks(), states[-2])
+                assert same_runs(third.masks(), states[-2])
                 assert third.undo()
-                assert same(third.masks(), states[-4])
+                assert same_runs(third.masks(), states[-4])
                 assert third.redo()
                 assert third.redo()
                 assert third.redo()
-                assert same(third.masks(), states[-1])
+                assert same_runs(third.masks(), states[-1])
     copied = tmp_path / "copy.jsonl"
     with Interaction.resume(log, clip, newer) as third:
         third.save(copied)
     with Interaction.resume(copied, clip, newer) as third:
-        assert same(third.masks(), states[-1])
+        assert same_runs(third.masks(), states[-1])
 
 
 @pytest.mark.parametrize("saved", [True, False])
@@ -166,13 +161,13 @@ def test_logs_without_masks(
     with Interaction.resume(
         log, clip, newer, state=state if saved else None, other_weights=True
     ) as again:
-        assert same(again.masks(), states[-1]) is saved or not saved
+        assert same_runs(again.masks(), states[-1]) is saved or not saved
         assert bool(again.history.recomputed) is not saved
         again.add(Point(50, 20, 1, 4))
         masks = again.masks()
     for one in (newer, engine):
         with Interaction.resume(log, clip, one, other_weights=True) as third:
-            assert same(third.masks(), masks)
+            assert same_runs(third.masks(), masks)
             assert not third.history.recomputed
 
 
@@ -184,12 +179,12 @@ def test_a_machine_that_computes_other_masks(clip: Stack, tmp_path: Path) -> Non
         for parameter in engine.model.parameters():
             parameter.mul_(0.9)
     with Interaction.resume(log, clip, engine) as again:
-        assert same(again.masks(), states[-1])
+        assert same_runs(again.masks(), states[-1])
         assert again.history.from_other_engines
         again.add(Point(40, 30, 5, 1))
         masks = again.masks()
     with Interaction.resume(log, clip, engine) as again:
-        assert same(again.masks(), masks)
+        assert same_runs(again.masks(), masks)
         assert again.encoded_frames
 
 

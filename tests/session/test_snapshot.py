@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
+from support.sessions import resumed, same_runs
 
-from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.prompts import Box, Point
 from segscope.session import Interaction, snapshot
@@ -16,17 +15,6 @@ from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
 CLICK = Point(20, 30)
-
-
-def same(one: Masks, other: Masks) -> bool:
-    return one.runs.keys() == other.runs.keys() and all(
-        np.array_equal(one.runs[k], other.runs[k]) for k in one.runs
-    )
-
-
-def resumed(log: Path, clip: Stack, engine: Engine, state: Path | None = None) -> Masks:
-    with Interaction.resume(log, clip, engine, state=state) as again:
-        return again.masks()
 
 
 @pytest.fixture
@@ -55,17 +43,17 @@ class TestSavedState:
             encoded = work.encoded_frames
         with Interaction.resume(log, clip, engine, state=state) as again:
             assert again.encoded_frames < encoded
-            assert same(again.masks(), states[-1])
+            assert same_runs(again.masks(), states[-1])
             assert again.objects[1].about == {"colour": "#00ff00"}
             for masks in (states[1], states[0]):
                 assert again.undo()
-                assert same(again.masks(), masks)
+                assert same_runs(again.masks(), masks)
             while again.undo():
                 pass
             assert not again.masks().runs
             while again.redo():
                 pass
-            assert same(again.masks(), states[-1])
+            assert same_runs(again.masks(), states[-1])
 
     @pytest.mark.parametrize("harm", ["undone", "damaged", "missing"])
     def test_one_that_does_not_fit_is_not_used(
@@ -84,7 +72,7 @@ class TestSavedState:
             state.write_bytes(state.read_bytes()[:200])
         if harm == "missing":
             state.unlink()
-        assert same(resumed(log, clip, sam2, state), masks)
+        assert same_runs(resumed(log, clip, sam2, state), masks)
 
     def test_a_digest_tells_commands_apart(self) -> None:
         assert snapshot.digest([Remove(1)]) != snapshot.digest([Remove(2)])

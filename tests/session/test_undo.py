@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from support.sessions import run, same
 
-from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.prompts import Box, Point
 from segscope.session import Interaction, undo
@@ -17,18 +15,6 @@ from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))
 SPOT = Box((59, 6, 71, 18), object_id=2)
-
-
-def run(work: Interaction, **options: Any) -> list[tuple[int, int]]:
-    return [(found.frame, found.object_id) for found in work.propagate(**options)]
-
-
-def same(one: Masks, other: Masks) -> bool:
-    return (
-        np.array_equal(one.labels, other.labels)
-        and one.scores == other.scores
-        and one.names == other.names
-    )
 
 
 class TestUndo:

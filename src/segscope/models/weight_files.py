@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -22,6 +20,7 @@ import torch
 from torch import Tensor
 
 from segscope.errors import CheckpointError, WriteError
+from segscope.files import atomic
 
 INDEX = "model.safetensors.index.json"
 
@@ -66,17 +65,10 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[
     from safetensors.torch import save_file
 
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    temporary = ""
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-        save_file(whole, temporary, metadata)
-        os.replace(temporary, path)
+        with atomic(path) as part:
+            save_file(whole, part, metadata)
     except Exception as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise WriteError(
             f"cannot write {str(path)!r}: {error}. Choose a folder that exists and has room."
         ) from error

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from support.patches import apply_patch
 
 from segscope import client
 from segscope.errors import PromptError
@@ -49,7 +50,7 @@ def test_a_difference_turns_one_mask_into_the_other(
     patch = mask_patch.difference_patch(3, 7, encode_runs(before), encode_runs(after), shape)
     canvas = before.copy()
     if patch is not None:
-        mask_patch.apply_patch(canvas, patch)
+        apply_patch(canvas, patch)
         assert patch.area == after.sum()
         sent = patch.encode("bits").model_dump()
         received = client.MaskUpdate.from_packet(sent, base64.b64decode(sent["data"]))

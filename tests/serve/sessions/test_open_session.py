@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.patches import apply_patch
 
 from segscope.errors import UsageError
 from segscope.predict.propagation import PropagationRange
 from segscope.prompts import Box, MaskPrompt, Point
 from segscope.serve.errors import Busy, NotFound
-from segscope.serve.sessions.mask_patch import apply_patch
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.session.commands import Add, Describe, Remove
 

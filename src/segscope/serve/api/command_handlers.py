@@ -13,8 +13,6 @@ from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.result import CommandResult
 from segscope.session.commands import SessionCommand
 
-Step = Callable[[OpenSession], CommandResult | None]
-
 
 @dataclass(frozen=True)
 class Reply:

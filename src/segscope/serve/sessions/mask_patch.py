@@ -195,13 +195,6 @@ def candidate_patches(answer: FrameMask) -> tuple[MaskPatch, ...]:
     )
 
 
-def apply_patch(canvas: Mask, patch: MaskPatch) -> None:
-    """Do what a client does with a patch."""
-    if patch.bbox is not None:
-        x0, y0, x1, y1 = patch.bbox
-        canvas[y0:y1, x0:x1] = patch.pixels
-
-
 def box_of(mask: Mask) -> Bbox | None:
     """Tight half-open box (x0, y0, x1, y1) of a mask, or None when it is empty."""
     rows = np.flatnonzero(mask.any(axis=1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import uuid
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError, UsageError
+from segscope.files import sync
 from segscope.masks import decode_runs
 from segscope.models.engine import Engine
 from segscope.prompts import MaskPrompt, Prompt
@@ -175,7 +175,7 @@ class SessionRegistry:
         session_id = uuid.uuid4().hex
         folder = self._folder / session_id
         folder.mkdir()
-        _sync(self._folder)  # if the folder were lost in a crash, its log would be lost with it
+        sync(self._folder)  # if the folder were lost in a crash, its log would be lost with it
         work = Interaction(
             stack,
             engine,
@@ -409,14 +409,6 @@ def _worth_saving(session: OpenSession) -> bool:
         and idle_s >= IDLE_BEFORE_SAVE_S
         and not session.device.waiting
     )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _without_path(text: str, folder: Path) -> str:
