@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from segscope.catalogue.export import bibtex
-from segscope.catalogue.record import TAGS, PaperRecord
+from segscope.catalogue.record import TAGS, JsonObject, PaperRecord
 from segscope.catalogue.search import haystack
 from segscope.catalogue.trends import family
 from segscope.catalogue.vocabulary import vocabulary
 from segscope.errors import MissingExtra
-from segscope.wire import JsonObject
 
 FACETS = ("task", "modality", "dimension", "base_model", "adaptation")
 KNOWN_AS = {

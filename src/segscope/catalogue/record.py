@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from segscope.errors import ReadError
-from segscope.wire import JsonObject
 
 TAGS = ("task", "modality", "anatomy", "target", "dimension", "base_model", "adaptation", "prompts")
 URLS = ("paper", "pdf", "code", "project", "data", "weights")
@@ -198,6 +197,7 @@ class PaperRecord:
         return None
 
 
+JsonObject = dict[str, Any]  # not from wire.py, which imports numpy: listing papers stays light
 Part = Author | Venue | Arxiv | CodeRepository | ListRow
 
 _FIELDS = {entry.name for entry in fields(PaperRecord)}
