@@ -80,7 +80,7 @@ class Sam2Engine:
         self.input_size = int(self.model.config.image_size)
         self.memory_frames = int(self.model.num_maskmem)
         self.pointer_limit = int(self.model.config.max_object_pointers_in_encoder)
-        self.answer_rule = AnswerRule()
+        self.answer_rule = AnswerRule(1 if card.single_mask else 0)
         self._memory_position: Tensor | None = None
         mean = self.mean
         std = self.std
@@ -150,13 +150,12 @@ class Sam2Engine:
         clicks.
         """
         config = self.model.config
-        if self.answer_rule.always_three and not tracking:
-            return True
-        if not config.multimask_output_in_sam:
-            return False
+        usual = config.multimask_min_pt_num <= clicks <= config.multimask_max_pt_num
         if tracking and not config.multimask_output_for_tracking:
-            return False
-        return bool(config.multimask_min_pt_num <= clicks <= config.multimask_max_pt_num)
+            usual = False
+        if not config.multimask_output_in_sam:
+            usual = False
+        return self.answer_rule.multimask(usual, tracking=tracking)
 
     # --- prompts to masks ------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.mask_losses import bce, dice_loss
+from segscope.adapt.losses.single_decode import SINGLE_MASK
 from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.adapt.method_presets import check_words
 from segscope.adapt.methods.medsam2.clips import AnswerLoss, answer_losses
@@ -151,6 +152,8 @@ class BioSam2(PromptedMethod):
             trained = self._clip_method().attach(engine, classes).trained
         else:
             trained = make_trainable(root, *self._prefixes(engine))
+        if self.preset == "code":
+            engine.answer_rule = SINGLE_MASK
         rates = dict.fromkeys((*ENCODER, *HIGH_RESOLUTION), self.encoder_rate)
         return Adapted(self, engine, root, trained, rates=rates)
 
