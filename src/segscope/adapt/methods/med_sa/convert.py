@@ -19,10 +19,10 @@ from torch import Tensor
 from segscope.adapt.methods.med_sa.method import MedSa
 from segscope.adapt.networks.encoder_blocks import places
 from segscope.adapt.networks.published_sam import BLOCKS, LAYERS, AdapterNaming, State, parse
-from segscope.models.recognise import rename_by_rules
 from segscope.adapt.networks.sam_inputs import UNIT, resize_relative
 from segscope.errors import CheckpointError
 from segscope.models.engine import Engine
+from segscope.models.recognise import rename_by_rules
 
 NAMING = AdapterNaming(
     "Med-SA",
