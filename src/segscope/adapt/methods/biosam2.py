@@ -46,6 +46,7 @@ from segscope.adapt.networks.parameter_groups import (
 )
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.inference.prompted_masks import decoder_prompt
 from segscope.memory.sorted import outdated
@@ -179,7 +180,7 @@ class BioSam2(PromptedMethod):
         clips = self._clip_method()
         return mean_terms([clips.run_clip(adapted, example, answer_loss) for example in batch])
 
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
         if self.preset == "video":
             return self._clip_method().validate(adapted, cases)
         return super().validate(adapted, cases)

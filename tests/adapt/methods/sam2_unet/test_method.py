@@ -157,4 +157,6 @@ def test_the_published_evaluation_by_hand() -> None:
 
 def test_sod_figures_stand_beside_dice(data: Data) -> None:
     adapted = make_unet(protocol="sod", classes=("large body",))
-    assert {"dice", "sod dice", "sod iou"} <= set(adapted.method.validate(adapted, data.val))
+    assert {"dice", "sod dice", "sod iou"} <= set(
+        adapted.method.validate(adapted, data.val).as_dict()
+    )

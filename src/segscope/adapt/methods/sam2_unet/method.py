@@ -31,6 +31,7 @@ from segscope.adapt.networks import encoder_trunk, sliding_window
 from segscope.adapt.networks.encoder_trunk import Fit, Trunk
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.frames import MOST, validate
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -157,11 +158,12 @@ class Sam2Unet(Method):
         losses = [self._output_loss(logits, truth) for logits in outputs]
         return {"loss": torch.stack(losses).sum(0).mean(), "final": losses[0].detach().mean()}
 
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
-        figures = validate(adapted, cases)
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
+        scores = validate(adapted, cases)
         if self.protocol == "sod":
-            figures |= sod_figures(_segmenter_of(adapted), cases)
-        return figures
+            figures = {**scores.figures, **sod_figures(_segmenter_of(adapted), cases)}
+            scores = replace(scores, figures=figures)
+        return scores
 
     # --- parts -----------------------------------------------------------------------------------
 
