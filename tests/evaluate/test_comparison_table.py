@@ -24,7 +24,7 @@ ROWS = [
         0.375,
         6,
         "few patients",
-    ),  # fmt: skip
+    ),
     ComparisonRow(
         "decoder",
         "",
@@ -38,7 +38,7 @@ ROWS = [
         0.0,
         patients=1,
         note="too few patients for an interval: 1 of 5",
-    ),  # fmt: skip
+    ),
     ComparisonRow("knowsam", "needs cases without truth | more"),
 ]
 

@@ -244,6 +244,11 @@ class AnswerRule:
         ]
 
 
+def image_tensor(rgb: NDArray[np.uint8]) -> Tensor:
+    """An image as a tensor, which shares its memory unless the array is read-only."""
+    return torch.from_numpy(np.require(rgb, requirements=("C", "W")))
+
+
 class Engine(Protocol):
     """A loaded network.
 

@@ -29,6 +29,7 @@ from segscope.models.engine import (
     Features,
     Memory,
     WindowRule,
+    image_tensor,
     stack_decoded,
 )
 from segscope.models.fast_attention import can_share, lighten, memory_attention
@@ -109,7 +110,7 @@ class Sam2Engine:
 
     def _scaled(self, rgb: NDArray[np.uint8]) -> Tensor:
         """(1, 3, row, column) values from 0 to 1."""
-        pixels = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
+        pixels = image_tensor(rgb).to(self.device)
         return pixels.permute(2, 0, 1).float()[None] / 255
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:

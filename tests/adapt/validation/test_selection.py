@@ -18,7 +18,7 @@ def test_the_largest_gain_wins() -> None:
 
 def test_the_base_is_kept_unless_a_gain_exceeds_its_standard_error() -> None:
     base = np.array([0.5, 0.6, 0.7, 0.8])
-    lucky = base + [0.4, -0.1, -0.1, -0.05]  # one patient gains, the others lose
+    lucky = base + np.array([0.4, -0.1, -0.1, -0.05])  # one patient gains, the others lose
     assert choose_weights(np.array([base, lucky])) == 0
     gain = honest_gain(np.array([base, lucky]))
     assert gain.kept_base
@@ -55,8 +55,8 @@ def test_luck_is_not_claimed() -> None:
 
 def test_a_patient_does_not_choose_what_it_is_scored_with() -> None:
     base = np.full(5, 0.5)
-    first = base + [0.4, 0.1, 0.1, 0.1, 0.1]
-    second = base + [0.0, 0.12, 0.13, 0.12, 0.11]
+    first = base + np.array([0.4, 0.1, 0.1, 0.1, 0.1])
+    second = base + np.array([0.0, 0.12, 0.13, 0.12, 0.11])
     scores = np.array([base, first, second])
     assert choose_weights(scores) == 1
     # without the first patient, the others choose the second network

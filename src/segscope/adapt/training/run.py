@@ -30,8 +30,9 @@ from segscope.io.datasets.dataset import DataSet
 from segscope.models.engine import Engine
 from segscope.models.model_cards import plain_name
 from segscope.models.segmenter import Segmenter
+from segscope.models.weight_files import UNFINISHED_RUN
 
-RUN = "run.json"
+RUN = UNFINISHED_RUN
 CROP_SIDE = 2048
 """Longer side to which frames are reduced for networks that see crops of them, in pixels."""
 
