@@ -21,6 +21,7 @@ from segscope.adapt.methods.sam2_unet.method import (
     structure_loss,
 )
 from segscope.adapt.networks import encoder_trunk
+from segscope.errors import UsageError
 from segscope.models.build import build
 
 FAMILIES = ("sam2", "edgetam", "mini", "sam")
@@ -144,6 +145,15 @@ def test_images_keep_their_shape_in_a_letterbox() -> None:
     truth = method.make_truth((50, 100), np.ones((25, 50), np.int64), torch.zeros(1, 1, 96, 96))
     assert truth.shape == (1, 1, 96, 96)
     assert truth[0, 0].sum() == 48 * 96
+
+
+def test_the_preset_is_that_of_the_public_code() -> None:
+    method = Sam2Unet.from_preset("code", side=96)
+    assert (method.init, method.bce, method.edges) == ("default", "plain", "soft")
+    assert (method.output, method.protocol, method.side) == ("sigmoid", "sod", 96)
+    assert Sam2Unet().with_settings({"preset": "code", "bce": "weighted"}).bce == "weighted"
+    with pytest.raises(UsageError, match="preset"):
+        Sam2Unet(preset="paper")
 
 
 def test_the_published_evaluation_by_hand() -> None:

@@ -107,7 +107,8 @@ class KnowSam(Method):
     name: ClassVar[str] = "knowsam"
     about: ClassVar[str] = "two small students, taught by an adapted base; no prompts"
     when: ClassVar[str] = (
-        "Few labelled patients and many unlabelled ones; the result is small and runs alone."
+        "Few labelled patients and many unlabelled ones; the result is small and runs alone. On "
+        "mini the defaults are not the paper's: pseudo-labels, no mixing, a frozen encoder."
     )
     paper: ClassVar[str] = "arXiv:2412.13742"
     promptable: ClassVar[bool] = False
