@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segscope.adapt.method import Adapted
 from segscope.adapt.training.curves import Row
-from segscope.adapt.validation.selection import Gain, honest_gain, table_of
+from segscope.adapt.validation.selection import Gain, choose_weights, honest_gain, table_of
 from segscope.errors import CheckpointError, UsageError, WriteError
 from segscope.files import atomic
 
@@ -86,6 +86,11 @@ class RunProgress:
         else:
             self.stale_validations += 1
         self.validations.append(dict(patients))
+
+    @property
+    def latest_is_best(self) -> bool:
+        """Whether the latest validation is that of the weights to save."""
+        return choose_weights(table_of(self.validations)) == len(self.validations) - 1
 
     @property
     def gain(self) -> Gain:

@@ -27,7 +27,6 @@ from segscope.adapt.training.estimate import ENCODING_SHARE, VALIDATIONS, Estima
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.stop_signal import StopSignal
 from segscope.adapt.validation.scores import ValidationScores
-from segscope.adapt.validation.selection import choose_weights, table_of
 from segscope.errors import SegscopeError
 
 log = logging.getLogger(__name__)
@@ -327,16 +326,11 @@ class Trainer:
         row |= {f"val {name}": value for name, value in figures.items()}
         progress.rows.append(row)
         progress.add_validation(scores.patients, figures["dice"])
-        if self._is_best():
+        # the first process alone has scores
+        if self.processes.broadcast(float(progress.latest_is_best)):
             source = self.average.values if self.settings.average else self.adapted.tensors()
             progress.best = {**figures, "step": row["step"]}
             progress.best_tensors = {name: item.detach().clone() for name, item in source.items()}
-
-    def _is_best(self) -> bool:
-        """Whether the latest validation is that of the weights to save; all processes agree."""
-        validations = self.progress.validations
-        chosen = choose_weights(table_of(validations)) == len(validations) - 1
-        return bool(self.processes.broadcast(float(chosen)))
 
     def _validate_average(self) -> ValidationScores:
         """Scores of the averaged weights, on the first process."""
