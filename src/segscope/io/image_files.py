@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 _DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 _WHAT = "an image"
-_ORIENTATION = 274
+ORIENTATION_TAG = 274
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that swap rows and columns."""
+
+CMYK_NOTE = "print colours (CMYK) are shown as RGB without their colour profile"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _OUR_FRAME_NAME = re.compile(r"\d{5,}\.png")
@@ -77,13 +81,13 @@ def _decode_file(path: Path) -> tuple[Pixels, dict[str, Any]]:
             )
         if frame_count > 1:  # a phone's photo, with previews or a depth map behind it
             meta["notes"] = (f"the file holds {frame_count} images: the first is shown",)
-        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
         if _is_deep_colour(path):
             pixels = _decode_deep_colour(path, image.size)
         else:
             pixels = _pixels_of(path, image, meta)
     if 2 <= orientation <= 8:
-        meta["exif_orientation"] = orientation
+        meta["orientation"] = orientation
         pixels = np.ascontiguousarray(turn_upright(pixels, orientation))
     return pixels, meta
 
@@ -123,6 +127,9 @@ def _pixels_of(path: Path, image: PillowImage, meta: dict[str, Any]) -> Pixels:
         return _drop_alpha(np.array(image), meta)
     if mode in ("RGB", "F"):
         return np.array(image)
+    if mode == "CMYK":
+        meta["notes"] = (CMYK_NOTE,)
+        return cmyk_to_rgb(np.array(image))
     raise ReadError(
         f"{path} stores its colours as {mode}, which has no single meaning on a screen; "
         "save it as RGB or grey first"
@@ -174,9 +181,16 @@ def _decode_deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]
     return pixels
 
 
+def cmyk_to_rgb(pixels: Pixels) -> Pixels:
+    """Print colours (row, column, 4) uint8 as RGB, without a colour profile."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels), "CMYK").convert("RGB"))
+
+
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
     """Stored pixels (row, column, ...) as EXIF `orientation` 1 to 8 says they are shown."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in SIDEWAYS:
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
@@ -247,7 +261,7 @@ def _read_labels(path: Path) -> tuple[Pixels, dict[int, str]]:
             scale = brightest / np.iinfo(pixels.dtype).max
             pixels = np.rint(pixels * scale).astype(pixels.dtype)
         labels = _collapse_grey(pixels)
-        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
     if 2 <= orientation <= 8:
         labels = turn_upright(labels, orientation)
     return labels, names
@@ -374,11 +388,11 @@ def _save_labels(frame: Pixels, path: Path, masks: Masks, source: Stack | None) 
     note.add_text("segscope", format_names(masks.names))
     orientation = 1
     if source is not None:
-        orientation = int(source.meta.get("exif_orientation", 1))
+        orientation = int(source.meta.get("orientation", 1))
     exif = None
     if orientation != 1:  # pixel for pixel the file that was read, and shown like it
         exif = Image.Exif()
-        exif[_ORIENTATION] = orientation
+        exif[ORIENTATION_TAG] = orientation
         frame = np.ascontiguousarray(turn_as_stored(frame, orientation))
     Image.fromarray(frame).save(path, format="PNG", pnginfo=note, exif=exif)
 
