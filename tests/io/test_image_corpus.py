@@ -30,6 +30,9 @@ def test_images_that_scikit_image_carries() -> None:
         pytest.skip("this release of scikit-image carries no images")
     for path in files:
         with Image.open(path) as image:
+            if image.mode == "RGBA":
+                black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+                image = Image.alpha_composite(black, image)
             mode = "RGB" if image.mode in ("P", "RGBA") else image.mode
             expected = np.asarray(image.convert(mode))
         pixels = io.read(path)[0]

@@ -47,6 +47,8 @@ SIDEWAYS = (5, 6, 7, 8)
 
 CMYK_NOTE = "print colours (CMYK) are shown as RGB without their colour profile"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOUR = 2
+_PNG_WITH_ALPHA = (4, 6)
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _OUR_FRAME_NAME = re.compile(r"\d{5,}\.png")
 
@@ -82,8 +84,11 @@ def _decode_file(path: Path) -> tuple[Pixels, dict[str, Any]]:
         if frame_count > 1:  # a phone's photo, with previews or a depth map behind it
             meta["notes"] = (f"the file holds {frame_count} images: the first is shown",)
         orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
-        if _is_deep_colour(path):
+        colour_type = _deep_colour_type(path)
+        if colour_type is not None:
             pixels = _decode_deep_colour(path, image.size)
+            if colour_type in _PNG_WITH_ALPHA:
+                meta["notes"] = ("transparency is left out",)
         else:
             pixels = _pixels_of(path, image, meta)
     if 2 <= orientation <= 8:
@@ -154,17 +159,19 @@ def _drop_alpha(pixels: NDArray[np.uint8], meta: dict[str, Any]) -> NDArray[np.u
     return np.ascontiguousarray(colour)
 
 
-def _is_deep_colour(path: Path) -> bool:
-    """Whether it is a PNG of 16 bits with colours or alpha, which Pillow would silently cut to 8
-    bits.
+def _deep_colour_type(path: Path) -> int | None:
+    """Colour type of a PNG of 16 bits with colours or alpha, which Pillow would silently cut to 8
+    bits; None for all other files.
     """
     with path.open("rb") as file:
         head = file.read(26)
     if len(head) < 26 or head[:8] != _PNG_MAGIC:
-        return False
+        return None
     bit_depth = head[24]
     colour_type = head[25]
-    return bit_depth == 16 and colour_type in (2, 4, 6)
+    if bit_depth == 16 and colour_type in (_PNG_COLOUR, *_PNG_WITH_ALPHA):
+        return colour_type
+    return None
 
 
 def _decode_deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
