@@ -32,6 +32,13 @@ from segscope.io.label_frames import (
     renumber_binary,
     with_names,
 )
+from segscope.io.orientation import (
+    CMYK_NOTE,
+    ORIENTATION_TAG,
+    cmyk_to_rgb,
+    turn_as_stored,
+    turn_upright,
+)
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -41,11 +48,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 _DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 _WHAT = "an image"
-ORIENTATION_TAG = 274
-SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that swap rows and columns."""
-
-CMYK_NOTE = "print colours (CMYK) are shown as RGB without their colour profile"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = 2
 _PNG_WITH_ALPHA = (4, 6)
@@ -186,30 +188,6 @@ def _decode_deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]
             )
         pixels: NDArray[np.uint16] = frame.to_ndarray(format="rgb48le").astype(np.uint16)
     return pixels
-
-
-def cmyk_to_rgb(pixels: Pixels) -> Pixels:
-    """Print colours (row, column, 4) uint8 as RGB, without a colour profile."""
-    from PIL import Image
-
-    return np.array(Image.fromarray(np.ascontiguousarray(pixels), "CMYK").convert("RGB"))
-
-
-def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Stored pixels (row, column, ...) as EXIF `orientation` 1 to 8 says they are shown."""
-    if orientation in SIDEWAYS:
-        pixels = np.swapaxes(pixels, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-def turn_as_stored(pixels: Pixels, orientation: int) -> Pixels:
-    """The inverse of `turn_upright`."""
-    inverse = {6: 8, 8: 6}
-    return turn_upright(pixels, inverse.get(orientation, orientation))
 
 
 # --- reading masks -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from segscope.arrays import Pixels, PixelType
 from segscope.errors import ReadError
 from segscope.io.base import reading
 from segscope.io.frame_source import LazyFrames
-from segscope.io.image_files import SIDEWAYS, cmyk_to_rgb, turn_upright
+from segscope.io.orientation import SIDEWAYS, cmyk_to_rgb, turn_upright
 from segscope.io.tiff.codecs import decode_by_pillow, needs_pillow
 from segscope.stack import Kind
 

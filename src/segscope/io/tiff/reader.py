@@ -13,7 +13,7 @@ from segscope.arrays import PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import FileFormat, ReadOptions, check_declared, check_file, reading
-from segscope.io.image_files import CMYK_NOTE, SIDEWAYS
+from segscope.io.orientation import CMYK_NOTE, SIDEWAYS
 from segscope.io.tiff.axes import PageAxis, make_layout, page_axes, page_size
 from segscope.io.tiff.codecs import YCBCR
 from segscope.io.tiff.frames import (

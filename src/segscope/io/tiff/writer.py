@@ -11,7 +11,6 @@ import numpy as np
 from segscope.errors import WriteError
 from segscope.files import atomic
 from segscope.io.base import FitsAll, reading
-from segscope.io.image_files import ORIENTATION_TAG, SIDEWAYS, turn_as_stored
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,
@@ -20,6 +19,7 @@ from segscope.io.label_frames import (
     place_on_grid,
     renumber_binary,
 )
+from segscope.io.orientation import ORIENTATION_TAG, SIDEWAYS, turn_as_stored
 from segscope.io.tiff.reader import read_labels
 from segscope.masks import Masks
 from segscope.stack import Stack
