@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ByteOrder = Literal["little", "big"]
 
+SUFFIXES = (".dcm", ".dicom", ".ima")
 MAX_FILES = 200_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _MAX_INFLATION = 1030  # deflate turns one byte into at most 1032
@@ -34,9 +35,19 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def has_dicom_suffix(path: Path) -> bool:
+    """Whether the name is one that DICOM files have."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
 def looks_like_dicom(path: Path) -> bool:
-    """Whether the first bytes are those of a DICOM file, with or without its preamble."""
+    """Whether the first bytes are those of a DICOM file, with or without its preamble.
+
+    Only regular files are opened: a pipe would wait for ever.
+    """
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             head = file.read(132)
     except OSError:

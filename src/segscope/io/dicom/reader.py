@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,15 @@ import numpy as np
 from segscope.errors import ReadError, UsageError
 from segscope.files import list_visible
 from segscope.io.base import FolderFormat, ReadOptions, check_declared, check_file, refuse_options
-from segscope.io.dicom.files import list_files, looks_like_dicom
-from segscope.io.dicom.headers import Frame, NoFrames, read_frames
+from segscope.io.dicom.files import SUFFIXES, has_dicom_suffix, list_files, looks_like_dicom
+from segscope.io.dicom.groups import group_frames, select_group
+from segscope.io.dicom.headers import read_frames
 from segscope.io.dicom.pixels import DicomFrames
-from segscope.io.dicom.series import SortedFrames, group_frames, select_group, sort_group
+from segscope.io.dicom.records import Frame, NoFrames
+from segscope.io.dicom.scan import FolderScan
+from segscope.io.dicom.series import SortedFrames, sort_group
 from segscope.stack import Stack
 
-_SUFFIXES = (".dcm", ".dicom", ".ima")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _MAX_PROBED = 64  # files of a folder whose first bytes are read to recognise it
 
@@ -27,10 +28,10 @@ class DicomFile:
     """One DICOM file: an image, a multi-frame volume or a clip."""
 
     name = "DICOM file"
-    suffixes = _SUFFIXES
+    suffixes = SUFFIXES
 
     def recognises(self, path: Path) -> bool:
-        return path.is_file() and (_has_suffix(path) or looks_like_dicom(path))
+        return path.is_file() and (has_dicom_suffix(path) or looks_like_dicom(path))
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Read one file.
@@ -46,7 +47,8 @@ class DicomFile:
             if frames.holds_masks:
                 raise UsageError(message)
             raise ReadError(message)
-        return _make_stack(path, frames, options, ())
+        group = select_group(path, group_frames(frames), options.series)
+        return _make_stack(path, group, options, ())
 
 
 class DicomFolder(FolderFormat):
@@ -70,53 +72,30 @@ class DicomFolder(FolderFormat):
             UsageError: several series and no choice, or a choice that matches none.
             ReadError: a damaged file, or slices that form no volume.
         """
-        frames, left_out = _scan_folder(path)
-        if not frames:
-            counts = [f"{count} {reason}" for reason, count in left_out.items()]
-            raise ReadError(
-                f"{path} holds no DICOM images ({'; '.join(counts) or 'no files'}); "
-                "name the folder of a series"
-            )
-        notes = tuple(f"{count} files left out: {reason}" for reason, count in left_out.items())
-        return _make_stack(path, frames, options, notes)
-
-
-def _has_suffix(file: Path) -> bool:
-    return file.name.lower().endswith(_SUFFIXES)
+        scan = FolderScan.of(path)
+        scan.check_images(path)
+        group = select_group(path, group_frames(scan.frames), options.series)
+        scan.check_series(group[0].file.series_uid, is_chosen=options.series is not None)
+        return _make_stack(path, group, options, scan.notes)
 
 
 def _has_dicom(files: Sequence[Path]) -> bool:
-    if any(map(_has_suffix, files)):
+    if any(map(has_dicom_suffix, files)):
         return True
     return any(map(looks_like_dicom, files[:_MAX_PROBED]))
 
 
-def _scan_folder(folder: Path) -> tuple[list[Frame], dict[str, int]]:
-    """Frames of all files, and how many files were left out, by reason."""
-    frames: list[Frame] = []
-    left_out: Counter[str] = Counter()
-    for file in list_files(folder):
-        result: list[Frame] | NoFrames = NoFrames("not DICOM")
-        if _has_suffix(file) or looks_like_dicom(file):
-            check_file(file)
-            result = read_frames(file)
-        if isinstance(result, NoFrames):
-            reason = result.reason.partition(":")[0]
-            left_out[reason] += 1
-        else:
-            frames += result
-    return frames, left_out
-
-
 def _make_stack(
-    path: Path, frames: Sequence[Frame], options: ReadOptions, notes: tuple[str, ...]
+    path: Path, group: list[Frame], options: ReadOptions, notes: tuple[str, ...]
 ) -> Stack:
+    """The stack of frames that belong together."""
     if options.channel is not None:
         refuse_options(path, options, "series", "volume")
-    group = select_group(path, group_frames(frames), options.series)
     result = sort_group(path, group, options)
     source = DicomFrames(result.frames)
     check_declared(path, source.shape, source.dtype.itemsize)
+    if any(frame.file.unused_low_bits for frame in result.frames):
+        source[0]  # pixels may contradict such a header
     modality = result.frames[0].file.modality
     meta = _make_meta(result, notes)
     return Stack(source, result.kind, modality, result.geometry, result.times_s, path, meta=meta)
@@ -127,13 +106,12 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
     frames = result.frames
     file = frames[0].file
     meta = {
-        "dicom_files": tuple(str(frame.file.path) for frame in frames),
-        "dicom_frames": tuple(frame.index for frame in frames),
-        "dicom_uids": tuple(frame.file.sop_uid for frame in frames),
+        **_make_references(frames),
         "series_uid": file.series_uid,
         "series_description": file.description,
         **result.meta,
-        "notes": (*notes, *result.meta.get("notes", ())),
+        "frame_of_reference_uid": file.frame_of_reference,
+        "notes": (*notes, *_notes_of_files(frames), *result.meta.get("notes", ())),
     }
     windows = [frame.window for frame in frames if frame.window is not None]
     if windows and file.samples == 1:
@@ -145,6 +123,27 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
     if file.spacing_source:
         meta["spacing_source"] = file.spacing_source
     return meta
+
+
+def _make_references(frames: Sequence[Frame]) -> dict[str, Any]:
+    """The files, and which image each frame of the stack is, if it is one."""
+    files = tuple(str(frame.file.path) for frame in frames)
+    if any(frame.tile is not None for frame in frames):
+        return {
+            "frame_files": tuple(dict.fromkeys(files)),
+            "without_references": "its slices are tiles of a mosaic",
+        }
+    return {
+        "dicom_files": files,
+        "dicom_frames": tuple(frame.index for frame in frames),
+        "dicom_uids": tuple(frame.file.sop_uid for frame in frames),
+    }
+
+
+def _notes_of_files(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """The distinct notes of all files, in their order."""
+    notes = (note for frame in frames for note in frame.file.notes)
+    return tuple(dict.fromkeys(notes))
 
 
 FORMATS = (DicomFile(), DicomFolder())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.dicom.headers import Frame
+from segscope.io.dicom.records import Frame
 
 Vector3 = NDArray[np.float64]
 """Three numbers, LPS millimetres or directions."""
