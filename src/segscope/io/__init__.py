@@ -66,6 +66,7 @@ def read(
     series: str | None = None,
     volume: int | None = None,
     channel: int | None = None,
+    resample_slices: bool = False,
 ) -> Stack:
     """The image, volume or video at a path, as frames with geometry; lazily where the format
     allows.
@@ -75,6 +76,8 @@ def read(
         series: which DICOM series of a folder, when there are several.
         volume: which time point of a 4D file, from 0.
         channel: which channel of a microscopy file, from 0; all by default.
+        resample_slices: interpolate even slices where those of a DICOM series are uneven, which is
+            refused otherwise.
 
     Raises:
         UsageError: nothing there, an unknown format, or a choice is missing or does not fit.
@@ -85,7 +88,7 @@ def read(
     for entry in FORMATS:
         if entry.recognises(path):
             with reading(path, f"{entry.name} data"):
-                return entry.read(path, ReadOptions(series, volume, channel))
+                return entry.read(path, ReadOptions(series, volume, channel, resample_slices))
     raise UsageError(f"{path} has an unknown format. Known formats: {_describe_formats()}.")
 
 

@@ -13,6 +13,7 @@ from segscope.errors import ReadError
 from segscope.io.base import check_declared, reading
 from segscope.io.dicom.cine import read_clip_times
 from segscope.io.dicom.files import DEFLATED, quiet, read_header
+from segscope.io.dicom.frame_places import read_place
 from segscope.io.dicom.image_checks import (
     check_pixel_kind,
     check_size,
@@ -26,7 +27,6 @@ from segscope.io.dicom.values import (
     clean_text,
     functional_group,
     parse_number,
-    parse_vector,
     read_first_number,
     read_integer,
     read_items,
@@ -67,7 +67,9 @@ EchoTime EchoNumbers DiffusionBValue DiffusionGradientOrientation FlipAngle Inve
 DimensionIndexSequence FrameReferenceTime AcquisitionNumber AcquisitionDateTime
 AcquisitionDate AcquisitionTime ContentTime SharedFunctionalGroupsSequence
 PerFrameFunctionalGroupsSequence SpecificCharacterSet ModalityLUTSequence
-""".split()  # noqa: SIM905 - forty names read better without quotes
+DetectorInformationSequence SliceVector TimeSlotVector RRIntervalVector EnergyWindowVector
+GridFrameOffsetVector
+""".split()  # noqa: SIM905 - many names read better without quotes
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -192,11 +194,7 @@ def _read_syntax(data: Dataset) -> str:
 def _parse_frame(file: DicomInstance, data: Dataset, index: int) -> Frame:
     measures = functional_group(data, index, "PixelMeasuresSequence")
     transform = functional_group(data, index, "PixelValueTransformationSequence")
-    plane = functional_group(data, index, "PlanePositionSequence")
-    orientation = functional_group(data, index, "PlaneOrientationSequence")
-    position = plane.get("ImagePositionPatient")
-    if file.frames > 1 and not data.get("PerFrameFunctionalGroupsSequence"):
-        position = None  # one position cannot be that of many frames
+    position, orientation = read_place(data, index, file.frames)
     slope = parse_number(transform.get("RescaleSlope"))
     if slope == 0:
         raise ReadError(
@@ -209,8 +207,8 @@ def _parse_frame(file: DicomInstance, data: Dataset, index: int) -> Frame:
     return Frame(
         file=file,
         index=index,
-        position=parse_vector(position, 3),
-        orientation=parse_vector(orientation.get("ImageOrientationPatient"), 6),
+        position=position,
+        orientation=orientation,
         spacing=read_spacing(measures)[0],
         thickness=abs(thickness) if thickness else None,
         slope=slope,

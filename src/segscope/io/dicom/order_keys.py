@@ -11,6 +11,7 @@ from segscope.io.dicom.values import (
     parse_number,
     parse_time,
     parse_vector,
+    read_integer,
     read_items,
     read_text,
 )
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 DIMENSION = "DimensionIndexValues"
 """Begins the names of keys for a dimension of a multi-frame file: "DimensionIndexValues 2"."""
+
+VECTORS = ("EnergyWindowVector", "RRIntervalVector", "TimeSlotVector")
 
 _FRAME_TYPES = (
     "MRImageFrameTypeSequence",
@@ -56,11 +59,22 @@ def read_order_keys(data: Dataset, index: int) -> OrderKeys:
         "ImageType": _join(data, "ImageType"),
         "StackID": read_text(content, "StackID") or None,
         "InstanceNumber": parse_number(data.get("InstanceNumber")),
+        **_read_vectors(data, index),
         **_read_frame_type(data, index),
         **_read_diffusion(data, index),
         **_read_dimensions(data, content),
     }
     return {name: value for name, value in keys.items() if value is not None}
+
+
+def _read_vectors(data: Dataset, index: int) -> dict[str, float | str | None]:
+    """What nuclear medicine files state for each frame in one element."""
+    keys: dict[str, float | str | None] = {}
+    for name in VECTORS:
+        values = parse_vector(data.get(name), read_integer(data, "NumberOfFrames", 1))
+        if values is not None:
+            keys[name] = values[index]
+    return keys
 
 
 def _join(item: Item, name: str) -> str | None:

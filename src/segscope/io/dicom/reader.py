@@ -16,9 +16,10 @@ from segscope.io.dicom.groups import group_frames, select_group
 from segscope.io.dicom.headers import read_frames
 from segscope.io.dicom.pixels import DicomFrames
 from segscope.io.dicom.records import Frame, NoFrames
+from segscope.io.dicom.resampling import ResampledFrames
 from segscope.io.dicom.scan import FolderScan
 from segscope.io.dicom.series import SortedFrames, sort_group
-from segscope.stack import Stack
+from segscope.stack import FrameSource, Stack
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _MAX_PROBED = 64  # files of a folder whose first bytes are read to recognise it
@@ -90,9 +91,12 @@ def _make_stack(
 ) -> Stack:
     """The stack of frames that belong together."""
     if options.channel is not None:
-        refuse_options(path, options, "series", "volume")
+        refuse_options(path, options, "series", "volume", "resample_slices")
     result = sort_group(path, group, options)
-    source = DicomFrames(result.frames)
+    stored = DicomFrames(result.frames)
+    source: FrameSource = stored
+    if result.even_steps is not None:
+        source = ResampledFrames(stored, result.even_steps)
     check_declared(path, source.shape, source.dtype.itemsize)
     if any(frame.file.unused_low_bits for frame in result.frames):
         source[0]  # pixels may contradict such a header
@@ -106,7 +110,7 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
     frames = result.frames
     file = frames[0].file
     meta = {
-        **_make_references(frames),
+        **_make_references(result),
         "series_uid": file.series_uid,
         "series_description": file.description,
         **result.meta,
@@ -125,14 +129,17 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
     return meta
 
 
-def _make_references(frames: Sequence[Frame]) -> dict[str, Any]:
+def _make_references(result: SortedFrames) -> dict[str, Any]:
     """The files, and which image each frame of the stack is, if it is one."""
+    frames = result.frames
     files = tuple(str(frame.file.path) for frame in frames)
+    reason = ""
     if any(frame.tile is not None for frame in frames):
-        return {
-            "frame_files": tuple(dict.fromkeys(files)),
-            "without_references": "its slices are tiles of a mosaic",
-        }
+        reason = "its slices are tiles of a mosaic"
+    elif result.even_steps is not None:
+        reason = "its slices were resampled"
+    if reason:
+        return {"frame_files": tuple(dict.fromkeys(files)), "without_references": reason}
     return {
         "dicom_files": files,
         "dicom_frames": tuple(frame.index for frame in frames),

@@ -18,7 +18,7 @@ from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, choose_part
 from segscope.io.dicom.records import Frame, Tile
-from segscope.io.dicom.slices import SliceAxes, SlicePosition, group_by_position, make_volume
+from segscope.io.dicom.slices import SliceAxes, SlicePosition, group_by_position, place_slices
 from segscope.io.dicom.volumes import FILE_ORDER, SplitFrames, split_volumes
 from segscope.stack import Kind
 
@@ -33,13 +33,18 @@ _SECONDS = {
 
 @dataclass(frozen=True)
 class SortedFrames:
-    """Frames in their final order, and what that order means."""
+    """Frames in their final order, and what that order means.
+
+    Attributes:
+        even_steps: see `PlacedSlices`.
+    """
 
     frames: tuple[Frame, ...]
     kind: Kind
     geometry: Geometry | None
     times_s: NDArray[np.float64] | None
     meta: dict[str, Any] = field(default_factory=dict)
+    even_steps: NDArray[np.float64] | None = None
 
 
 def sort_group(path: Path, members: list[Frame], options: ReadOptions) -> SortedFrames:
@@ -128,7 +133,7 @@ def _sort_by_position(
     if counts == [1]:
         if options.volume not in (None, 0):
             raise UsageError(f"{path} holds one volume; there is no volume {options.volume}")
-        return _to_volume(path, [position.frames[0] for position in positions], axes)
+        return _to_volume(path, [position.frames[0] for position in positions], axes, options)
     if len(counts) > 1:
         raise ReadError(_describe_uneven(path, positions))
     split = split_volumes(path, positions)
@@ -136,7 +141,7 @@ def _sort_by_position(
         return _to_clip(path, split, axes)
     parts = f"volumes at the same {len(positions)} positions ({split.describe()})"
     volume = choose_part(path, options.volume, counts[0], parts, "volume")
-    result = _to_volume(path, [frames[volume] for frames in split.positions], axes)
+    result = _to_volume(path, [frames[volume] for frames in split.positions], axes, options)
     result.meta["volume"] = volume
     result.meta["volumes_differ_in"] = " and ".join(split.names)
     result.meta["notes"] = (*split.notes, *result.meta.get("notes", ()))
@@ -167,15 +172,17 @@ def _to_clip(path: Path, split: SplitFrames, axes: SliceAxes) -> SortedFrames:
     if name in _SECONDS:
         values = np.array([float(frame.order[name]) for frame in frames]) * _SECONDS[name]
         times = values - values[0]
-    geometry, meta = make_volume(path, frames[:1], axes)
+    placed = place_slices(path, frames[:1], axes)
     note = f"one position over time: frames are in the order of {' and '.join(split.names)}"
     if split.names == (FILE_ORDER,):
         note = f"one position over time: frames are in {FILE_ORDER}"
-    meta["notes"] = (note, *split.notes, *meta.get("notes", ()))
-    return SortedFrames(tuple(frames), "video", geometry, times, meta)
+    placed.meta["notes"] = (note, *split.notes, *placed.meta.get("notes", ()))
+    return SortedFrames(tuple(frames), "video", placed.geometry, times, placed.meta)
 
 
-def _to_volume(path: Path, frames: list[Frame], axes: SliceAxes) -> SortedFrames:
-    geometry, meta = make_volume(path, frames, axes)
+def _to_volume(
+    path: Path, frames: list[Frame], axes: SliceAxes, options: ReadOptions
+) -> SortedFrames:
+    placed = place_slices(path, frames, axes, resample=options.resample_slices)
     kind: Kind = "volume" if len(frames) > 1 else "image"
-    return SortedFrames(tuple(frames), kind, geometry, None, meta)
+    return SortedFrames(tuple(frames), kind, placed.geometry, None, placed.meta, placed.even_steps)

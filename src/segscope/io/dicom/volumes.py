@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segscope.errors import ReadError, list_first
-from segscope.io.dicom.order_keys import DIMENSION
+from segscope.io.dicom.order_keys import DIMENSION, VECTORS
 from segscope.io.dicom.records import Frame
 from segscope.io.dicom.slices import SlicePosition
 
@@ -29,7 +29,7 @@ _CONSTANT = (
     "FrameType", "ComplexImageComponent", "ImageType", "DiffusionBValue",
     "DiffusionGradientOrientation", "EchoTime", "EchoNumbers", "FlipAngle", "InversionTime", "KVP",
     "StackID", "TemporalPositionIndex", "TemporalPositionIdentifier",
-    "NominalCardiacTriggerDelayTime", "AcquisitionNumber",
+    "NominalCardiacTriggerDelayTime", "AcquisitionNumber", *VECTORS,
 )  # fmt: skip
 """Attributes that may be constant within a volume, the most meaningful first; the dimensions of a
 multi-frame file follow.
