@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
+from segscope.io.dicom.files import has_dicom_mark
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
 from segscope.io.tiff import reader as tiff_reader
@@ -47,6 +49,8 @@ MASK_FORMATS: tuple[MaskFormat, ...] = (
     *seg_writer.MASK_FORMATS,
 )
 """The one with the longest suffix that fits writes."""
+
+log = logging.getLogger("segscope.io")
 
 _MaskReader = Callable[[Path, Stack | None], Masks]
 _MASK_READERS: tuple[tuple[tuple[str, ...], _MaskReader], ...] = (
@@ -119,6 +123,10 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
         like: the stack they belong to. The masks lie on exactly its grid (flipped or turned by
             whole voxels when the file stores them in another order).
 
+    Returns:
+        The masks. What was left out or changed on the way is a warning of the log "segscope.io",
+        and for DICOM also in their record, under "notes".
+
     Raises:
         UsageError: nothing there, or an unknown format.
         ReadError: damaged, not labels, or on another grid than `like`.
@@ -126,11 +134,16 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
     path = _check_exists(path)
     reader = _select_mask_reader(path)
     with reading(path, "masks"):
-        return reader(path, like)
+        masks = reader(path, like)
+    for note in masks.record.get("notes", ()):
+        log.warning("%s: %s", path, note)
+    return masks
 
 
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
+        if has_dicom_mark(path):
+            return seg_reader.read_masks
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
                 return reader

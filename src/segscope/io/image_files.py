@@ -42,6 +42,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".
 _DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 _WHAT = "an image"
 _ORIENTATION = 274
+_MAX_LABEL = 65535  # of a PNG with 16 bits
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _OUR_FRAME_NAME = re.compile(r"\d{5,}\.png")
@@ -308,6 +309,7 @@ class LabelPng:
     suffixes = (".png",)
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        _check_ids(masks, path)
         frames = masks.on_stored_grid().shape_zyx[0]
         if frames != 1:
             raise UsageError(
@@ -330,6 +332,7 @@ class LabelFolder:
     suffixes: tuple[str, ...] = ()
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        _check_ids(masks, path)
         if path.exists():
             _check_replaceable(path)
 
@@ -340,6 +343,15 @@ class LabelFolder:
         with atomic(path, folder=True) as part:
             for index, frame in enumerate(iter_label_frames(masks, path)):
                 _save_labels(frame, part / f"{index:0{digits}d}.png", masks, source)
+
+
+def _check_ids(masks: Masks, path: Path) -> None:
+    largest = max(masks.object_ids, default=0)
+    if largest > _MAX_LABEL:
+        raise UsageError(
+            f"{path.name}: a PNG holds the object ids 1 to {_MAX_LABEL}, and there is an object "
+            f"{largest}; write .nii.gz, .seg.nrrd, .tif or .json instead"
+        )
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -87,6 +87,7 @@ class DicomInstance:
     sop_uid: str
     study_uid: str
     series_uid: str
+    frame_of_reference: str
     series_number: int
     description: str
     modality: str | None
@@ -205,6 +206,7 @@ def _parse_instance(path: Path, data: Dataset) -> DicomInstance:
         sop_uid=str(data.get("SOPInstanceUID", "")),
         study_uid=str(data.get("StudyInstanceUID", "")),
         series_uid=str(data.get("SeriesInstanceUID", "")),
+        frame_of_reference=read_text(data, "FrameOfReferenceUID"),
         series_number=int(parse_number(data.get("SeriesNumber")) or 0),
         description=clean_text(data.get("SeriesDescription")),
         modality=clean_text(data.get("Modality")) or None,

@@ -131,6 +131,7 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
         "dicom_frames": tuple(frame.index for frame in frames),
         "dicom_uids": tuple(frame.file.sop_uid for frame in frames),
         "series_uid": file.series_uid,
+        "frame_of_reference": file.frame_of_reference,
         "series_description": file.description,
         **result.meta,
         "notes": (*notes, *result.meta.get("notes", ())),

@@ -20,7 +20,7 @@ from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import check_declared, check_file, reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import LABELMAP_SEG, RTSTRUCT, SEG
-from segscope.io.dicom.rtstruct import read_rtstruct
+from segscope.io.dicom.rtstruct_reader import read_rtstruct
 from segscope.io.dicom.slices import SliceAxes
 from segscope.io.dicom.values import (
     clean_text,

@@ -15,7 +15,7 @@ from segscope.files import atomic
 from segscope.io.base import MAX_BYTES, reading
 from segscope.io.dicom.files import quiet
 from segscope.io.dicom.references import SourceImages, clean_label, count_frames, program_version
-from segscope.io.dicom.rtstruct import RtStruct
+from segscope.io.dicom.rtstruct_writer import RtStruct
 from segscope.io.dicom.seg_reader import OBJECT_MARK
 from segscope.io.dicom.snomed import Concept, find_codes
 from segscope.masks import Masks
