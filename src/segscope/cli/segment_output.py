@@ -30,7 +30,10 @@ OVERLAY_SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
 
 
 class ObjectSummary(TypedDict):
-    """One object of the result: its size, and the model's confidence in it."""
+    """One object of the result: its size, and the model's confidence in it.
+
+    The area of an object in a video is the mean of the frames that it is on.
+    """
 
     id: int
     name: str
@@ -256,10 +259,11 @@ def summarize_object(masks: Masks, object_id: int) -> ObjectSummary:
     )
     if masks.geometry is not None:
         spacing_zyx_mm = masks.geometry.spacing_zyx_mm
-        if masks.shape_zyx[0] > 1:
+        if masks.shape_zyx[0] > 1 and not masks.geometry.shares_place:
             row["millilitres"] = round(pixels * math.prod(spacing_zyx_mm) / 1000, 4)
         else:
-            row["square_millimetres"] = round(pixels * math.prod(spacing_zyx_mm[1:]), 4)
+            mean_pixels = pixels / max(1, row["frames"])
+            row["square_millimetres"] = round(mean_pixels * math.prod(spacing_zyx_mm[1:]), 4)
     return row
 
 
@@ -280,6 +284,8 @@ def _describe_object(row: ObjectSummary, total_frames: int) -> str:
         text = f"{row['millilitres']:.4g} ml"
     elif "square_millimetres" in row:
         text = f"{row['square_millimetres']:.4g} mm²"
+        if total_frames > 1:
+            text = f"mean {text}"
     if total_frames > 1:
         text += f" on {row['frames']} of {total_frames} frames"
     if row["predicted_iou"] is not None:

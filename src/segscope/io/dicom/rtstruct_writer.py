@@ -64,7 +64,8 @@ class RtStruct:
 
 def _check_source(masks: Masks, path: Path, source: Stack | None) -> SourceImages:
     images = SourceImages.of(masks, path, source, "RTSTRUCT")
-    if images.geometry is None or not images.frame_of_reference:
+    has_place = images.geometry is not None and images.geometry.has_place
+    if not has_place or not images.frame_of_reference:
         raise UsageError(
             f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not "
             "give; write a DICOM SEG (.dcm) instead"

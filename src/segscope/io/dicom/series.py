@@ -213,16 +213,14 @@ def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptio
     if options.volume is not None:
         raise UsageError(f"the option volume does not apply to {path}; leave it out")
     meta: dict[str, Any] = {}
-    if spacing:
+    geometry = None
+    if spacing is not None:
         meta["pixel_spacing_mm"] = spacing
+        geometry = Geometry.from_spacing((1.0, *spacing))
     if len(members) == 1:
-        geometry = None
-        if spacing:
-            row_mm, column_mm = spacing
-            geometry = Geometry.from_spacing((1.0, row_mm, column_mm))
         return SortedFrames(tuple(members), "image", geometry, None, meta)
     if file.frames > 1:
-        return _stored_order(members, meta)
+        return _stored_order(members, geometry, meta)
     numbers = [frame.order.get("InstanceNumber") for frame in members]
     if None in numbers or len(set(numbers)) != len(numbers):
         raise ReadError(
@@ -233,17 +231,19 @@ def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptio
         "the files have no positions: frames are in the order of their instance numbers",
     )
     ordered = sorted(members, key=lambda frame: float(frame.order["InstanceNumber"]))
-    return SortedFrames(tuple(ordered), "video", None, None, meta)
+    return SortedFrames(tuple(ordered), "video", geometry, None, meta)
 
 
-def _stored_order(members: list[Frame], meta: dict[str, Any]) -> SortedFrames:
-    """Frames of one file without positions."""
+def _stored_order(
+    members: list[Frame], geometry: Geometry | None, meta: dict[str, Any]
+) -> SortedFrames:
+    """Frames of one file without positions; `geometry` is that of each of them."""
     file = members[0].file
     times = None
     if file.times_s is not None:
         times = np.array(file.times_s)
     if file.is_clip:
-        return SortedFrames(tuple(members), "video", None, times, meta)
+        return SortedFrames(tuple(members), "video", geometry, times, meta)
     meta["notes"] = (
         "the file has no positions for its frames: they are in stored order, without geometry",
     )
@@ -267,7 +267,7 @@ def _sort_by_position(
         sorted(position.frames, key=lambda frame: frame.order[splitter]) for position in positions
     ]
     if len(series) == 1 and options.volume is None:
-        return _to_clip(series[0], splitter)
+        return _to_clip(path, series[0], axes, splitter)
     examples = list_first((frame.order[splitter] for frame in series[0]), 8)
     parts = f"volumes at the same {len(series)} positions (they differ in {splitter}: {examples})"
     volume = choose_part(path, options.volume, counts[0], parts, "volume")
@@ -310,18 +310,16 @@ def _is_split_by(frames: Sequence[Frame], name: str) -> bool:
     return None not in values and len(values) == len(frames)
 
 
-def _to_clip(frames: list[Frame], splitter: str) -> SortedFrames:
+def _to_clip(path: Path, frames: list[Frame], axes: SliceAxes, splitter: str) -> SortedFrames:
     """Frames of one place over time."""
     times = None
     if splitter in _SECONDS:
         values = np.array([float(frame.order[splitter]) for frame in frames]) * _SECONDS[splitter]
         times = values - values[0]
-    meta: dict[str, Any] = {
-        "notes": (f"one position over time: frames are in the order of {splitter}",)
-    }
-    if frames[0].spacing:
-        meta["pixel_spacing_mm"] = frames[0].spacing
-    return SortedFrames(tuple(frames), "video", None, times, meta)
+    geometry, meta = make_volume(path, frames[:1], axes)
+    note = f"one position over time: frames are in the order of {splitter}"
+    meta["notes"] = (note, *meta.get("notes", ()))
+    return SortedFrames(tuple(frames), "video", geometry, times, meta)
 
 
 def _to_volume(path: Path, frames: list[Frame], axes: SliceAxes) -> SortedFrames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,14 +93,14 @@ def _find_position(
 
 def make_volume(
     path: Path, frames: Sequence[Frame], axes: SliceAxes
-) -> tuple[Geometry | None, dict[str, object]]:
+) -> tuple[Geometry | None, dict[str, Any]]:
     """Geometry of slices in their order along the normal, and facts about it.
 
     Raises:
         ReadError: slices missing or unevenly spaced.
     """
     places = np.array([frame.position for frame in frames])
-    meta: dict[str, object] = {}
+    meta: dict[str, Any] = {}
     if len(frames) == 1:
         first = places[0]
         step = axes.normal * (frames[0].thickness or 1.0)
