@@ -225,7 +225,7 @@ class Masks:
         shape = list(self.shape_zyx)
         shape.insert(self.axis, shape.pop(0))
         runs: dict[tuple[int, int], Runs] = {}
-        for object_id in self.object_ids:
+        for object_id in sorted({object_id for _, object_id in self.runs}):
             whole = np.moveaxis(self.of(object_id), 0, self.axis)
             for frame in np.flatnonzero(whole.any(axis=(1, 2))).tolist():
                 runs[frame, object_id] = encode_runs(whole[frame])

@@ -20,7 +20,13 @@ from segscope.geometry import Geometry
 from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.headers import RTSTRUCT
-from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
+from segscope.io.dicom.references import (
+    SourceImages,
+    check_replaceable,
+    clean_label,
+    copy_identity,
+    program_version,
+)
 from segscope.io.dicom.snomed import find_codes
 from segscope.io.dicom.values import clean_text, read_items, read_text
 from segscope.io.polygons import Points, fill_even_odd, trace_parts
@@ -31,6 +37,7 @@ from segscope.stack import Stack
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_MAX_NUMBER = 2**31 - 1  # of an integer string
 _RAS_TO_LPS = (-1, -1, 1)
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 
@@ -42,17 +49,21 @@ class RtStruct:
     suffixes = (".rtstruct.dcm",)
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        """Refuse a source that was not read from DICOM, has no positions in the patient, or another
-        grid.
+        """Make the structure set without contours.
+
+        Raises:
+            UsageError: `source` was not read from DICOM, has no slices with places in the patient,
+                or another grid; `path` is a DICOM file of another program.
         """
+        masks = masks.on_stored_grid()
         with quiet():
-            _check_source(masks.on_stored_grid(), path, source)
+            _make_structure_set(masks, _check_source(masks, path, source))
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         """Write one region of interest for each object.
 
         Raises:
-            UsageError: `source` was not read from DICOM, has no geometry, or another grid.
+            UsageError: as `check`.
         """
         masks = masks.on_stored_grid()
         with quiet():
@@ -63,12 +74,24 @@ class RtStruct:
 
 
 def _check_source(masks: Masks, path: Path, source: Stack | None) -> SourceImages:
+    check_replaceable(path)
     images = SourceImages.of(masks, path, source, "RTSTRUCT")
     has_place = images.geometry is not None and images.geometry.has_place
     if not has_place or not images.frame_of_reference:
         raise UsageError(
             f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not "
             "give; write a DICOM SEG (.dcm) instead"
+        )
+    if images.geometry is not None and images.geometry.shares_place:
+        raise UsageError(
+            "an RTSTRUCT tells slices apart by their positions, and the frames of "
+            f"{images.path} share one; write a DICOM SEG (.dcm) instead"
+        )
+    largest = max(masks.object_ids, default=0)
+    if largest > _MAX_NUMBER:
+        raise UsageError(
+            f"{path.name}: an RTSTRUCT numbers objects up to {_MAX_NUMBER}, and there is an object "
+            f"{largest}; write .seg.nrrd or a DICOM SEG (.dcm) instead"
         )
     return images
 
