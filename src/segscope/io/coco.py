@@ -23,14 +23,13 @@ from segscope.io.polygons import (
     to_corner_origin,
     trace_borders,
 )
-from segscope.masks import Masks, Runs, encode_runs
+from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
 from segscope.stack import Stack
 
 Json = Any
 """What a JSON file holds; nothing about an untrusted one is known until it is checked."""
 
 _MAX_BYTES = 2**29
-_MAX_OBJECT_ID = 65535
 
 
 # --- segmentations -------------------------------------------------------------------------------
@@ -306,8 +305,8 @@ def _decode_document(path: Path, document: dict[str, Json], like: Stack | None) 
         object_id = len(objects.names) + 1
         if is_ours:
             object_id = int(entry["object_id"])
-        if not 1 <= object_id <= _MAX_OBJECT_ID:
-            raise ReadError(f"{path} has the object id {object_id}; expected 1 to {_MAX_OBJECT_ID}")
+        if not 1 <= object_id <= MAX_OBJECT_ID:
+            raise ReadError(f"{path} has the object id {object_id}; expected 1 to {MAX_OBJECT_ID}")
         objects.names.setdefault(object_id, class_names.get(entry.get("category_id"), ""))
         mask = decode_segmentation(entry["segmentation"], objects.shape_zyx[1:])
         objects.add(frames[entry["image_id"]], object_id, mask)

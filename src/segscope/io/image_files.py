@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 _DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 _WHAT = "an image"
+_MAX_LABEL = 65535  # of a PNG with 16 bits
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = 2
 _PNG_WITH_ALPHA = (4, 6)
@@ -307,6 +308,7 @@ class LabelPng:
     suffixes = (".png",)
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        _check_ids(masks, path)
         frames = masks.on_stored_grid().shape_zyx[0]
         if frames != 1:
             raise UsageError(
@@ -329,6 +331,7 @@ class LabelFolder:
     suffixes: tuple[str, ...] = ()
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        _check_ids(masks, path)
         if path.exists():
             _check_replaceable(path)
 
@@ -339,6 +342,15 @@ class LabelFolder:
         with atomic(path, folder=True) as part:
             for index, frame in enumerate(iter_label_frames(masks, path)):
                 _save_labels(frame, part / f"{index:0{digits}d}.png", masks, source)
+
+
+def _check_ids(masks: Masks, path: Path) -> None:
+    largest = max(masks.object_ids, default=0)
+    if largest > _MAX_LABEL:
+        raise UsageError(
+            f"{path.name}: a PNG holds the object ids 1 to {_MAX_LABEL}, and there is an object "
+            f"{largest}; write .nii.gz, .seg.nrrd, .tif or .json instead"
+        )
 
 
 def _check_replaceable(folder: Path) -> None:

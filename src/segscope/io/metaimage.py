@@ -53,6 +53,7 @@ _TYPES = {
     "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_LONG": "i4",
     "MET_ULONG": "u4", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
+_LABEL_TYPES = {1: "MET_UCHAR", 2: "MET_USHORT", 4: "MET_UINT"}
 _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US"}
 
 
@@ -269,7 +270,6 @@ def _format_header(masks: Masks, data: str, size: int = 0) -> bytes:
         place["Offset"] = _join_numbers(affine[:3, 3])
         place["CenterOfRotation"] = "0 0 0"
         place["ElementSpacing"] = _join_numbers(spacing)
-    element_type = "MET_UCHAR" if label_type(masks).itemsize == 1 else "MET_USHORT"
     fields: dict[str, object] = {
         "ObjectType": "Image",
         "NDims": 3,
@@ -279,7 +279,7 @@ def _format_header(masks: Masks, data: str, size: int = 0) -> bytes:
         "CompressedDataSize": f"{size:<20d}",  # of fixed width: filled in once it is known
         **place,
         "DimSize": f"{x} {y} {z}",
-        "ElementType": element_type,
+        "ElementType": _LABEL_TYPES[label_type(masks).itemsize],
         "ElementDataFile": data,
     }
     return "".join(f"{name} = {value}\n" for name, value in fields.items()).encode()

@@ -83,7 +83,7 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
 
     with reading(path, "a DICOM file"):
         syntax = ""
-        if _has_preamble(path):
+        if has_dicom_mark(path):
             meta = pydicom.filereader.read_file_meta_info(path)
             syntax = str(meta.get("TransferSyntaxUID"))
         if syntax == DEFLATED and path.stat().st_size * _MAX_INFLATION > MAX_BYTES:
@@ -103,6 +103,7 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
         return data
 
 
-def _has_preamble(path: Path) -> bool:
+def has_dicom_mark(path: Path) -> bool:
+    """Whether a file has the mark "DICM" behind its preamble."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"

@@ -112,9 +112,9 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
     meta = {
         **_make_references(result),
         "series_uid": file.series_uid,
+        "frame_of_reference": file.frame_of_reference,
         "series_description": file.description,
         **result.meta,
-        "frame_of_reference_uid": file.frame_of_reference,
         "notes": (*notes, *_notes_of_files(frames), *result.meta.get("notes", ())),
     }
     windows = [frame.window for frame in frames if frame.window is not None]

@@ -19,8 +19,9 @@ from segscope.errors import ReadError, UsageError
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import check_declared, check_file, reading
 from segscope.io.dicom.files import quiet, read_header
+from segscope.io.dicom.frame_of_reference import refuse_other_frame
 from segscope.io.dicom.headers import LABELMAP_SEG, RTSTRUCT, SEG
-from segscope.io.dicom.rtstruct import read_rtstruct
+from segscope.io.dicom.rtstruct_reader import read_rtstruct
 from segscope.io.dicom.slices import SliceAxes
 from segscope.io.dicom.values import (
     clean_text,
@@ -28,6 +29,7 @@ from segscope.io.dicom.values import (
     parse_number,
     parse_vector,
     read_items,
+    read_text,
 )
 from segscope.masks import Masks, Runs, decode_runs, encode_runs
 from segscope.stack import Stack
@@ -52,8 +54,8 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
             span.
 
     Raises:
-        UsageError: the file holds no masks, or an RTSTRUCT comes without `like`.
-        ReadError: damaged, or on another grid than `like`.
+        UsageError: the file holds no masks, or needs `like`.
+        ReadError: damaged, or on another grid or in another frame of reference than `like`.
     """
     check_file(path)
     with quiet():
@@ -85,9 +87,13 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
     if like is None:
         grid = _Grid.spanning(path, placements, size_hw)
     else:
+        refuse_other_frame(path, read_text(header, "FrameOfReferenceUID"), like)
         grid = _Grid.of(like)
     collector = _MaskCollector(path, grid)
-    for index, placement in enumerate(placements):
+    used = list(range(frames))
+    if _has_time_points(header, placements) and not grid.shares_place:
+        used = _select_time_point(path, placements, grid)
+    for index in used:
         with reading(path, "a DICOM SEG"):
             masks = list(_split_segments(data, header, index))
         for segment, mask in masks:
@@ -96,11 +102,13 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
                     f"{path}: frame {index} belongs to segment {segment}, "
                     "which the file does not list"
                 )
-            collector.add(index, placement, mask, ids[segment])
-    record = {
+            collector.add(index, placements[index], mask, ids[segment])
+    record: dict[str, object] = {
         "read_from": "DICOM SEG",
         "segmentation_type": str(header.get("SegmentationType", "")),
     }
+    if len(used) < frames:
+        record["notes"] = (f"frames left out, of other time points: {frames - len(used)}",)
     object_names = {ids[segment]: name for segment, name in names.items()}
     return Masks(
         grid.shape_zyx,
@@ -234,6 +242,40 @@ def _read_sources(header: Dataset, index: int) -> list[tuple[str, int]]:
     return sources
 
 
+def _has_time_points(header: Dataset, placements: Sequence[_Placement]) -> bool:
+    """Whether frames of one segment at one position were drawn on different images."""
+    sources_at: dict[tuple[int, bytes], set[tuple[str, int]]] = {}
+    for index, placement in enumerate(placements):
+        if placement.matrix is None or not placement.sources:
+            continue
+        place = placement.matrix[:3, 2].round(2).tobytes()
+        key = (_segment_number(header, index), place)
+        before = sources_at.setdefault(key, set(placement.sources))
+        if before.isdisjoint(placement.sources):
+            return True
+    return False
+
+
+def _select_time_point(path: Path, placements: Sequence[_Placement], grid: _Grid) -> list[int]:
+    """The frames that were drawn on the images of a stack.
+
+    Raises:
+        UsageError: none of them.
+    """
+    known = grid.frame_of_source
+    selected = [
+        index
+        for index, placement in enumerate(placements)
+        if any(source in known for source in placement.sources)
+    ]
+    if not selected:
+        raise UsageError(
+            f"{path} has several masks of one segment at one position: those of several time "
+            "points. Give the scan of one of them (like=)."
+        )
+    return selected
+
+
 @dataclass(frozen=True, eq=False)
 class _Grid:
     """What masks are put on.
@@ -247,6 +289,11 @@ class _Grid:
     times_s: NDArray[np.float64] | None
     axis: int
     frame_of_source: dict[tuple[str, int], int]
+
+    @property
+    def shares_place(self) -> bool:
+        """Whether positions do not tell the frames apart."""
+        return self.geometry is not None and self.geometry.shares_place
 
     @classmethod
     def of(cls, like: Stack) -> _Grid:
@@ -310,7 +357,7 @@ class _MaskCollector:
         self.grid = grid
         self.runs: dict[tuple[int, int], Runs] = {}
         self._inverse: NDArray[np.float64] | None = None
-        if grid.geometry is not None:
+        if grid.geometry is not None and not grid.shares_place:
             self._inverse = np.linalg.inv(grid.geometry.affine).astype(np.float64)
 
     def add(

@@ -28,14 +28,14 @@ from segscope.io.label_frames import (
 )
 from segscope.io.nrrd.header import Header, read_axes, read_geometry, read_header
 from segscope.io.nrrd.reader import Nrrd, open_data
-from segscope.masks import Masks, Runs, encode_runs
+from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 
 Layers = Sequence[Sequence[int]]
 """Object ids by layer."""
 
-_TYPE = {1: "unsigned char", 2: "unsigned short"}
+_TYPE = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int"}
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -74,8 +74,10 @@ def _read_segments(path: Path, header: Header) -> list[_Segment]:
         # files from before Slicer 4.11 hold one segment per layer, with the value 1
         layer = int(header.pairs.get(f"{prefix}Layer", position))
         value = int(header.pairs.get(f"{prefix}LabelValue", 1))
-        if not 1 <= value <= 65535:
-            raise ReadError(f"{path} gives a segment the label {value}; expected 1 to 65535")
+        if not 1 <= value <= MAX_OBJECT_ID:
+            raise ReadError(
+                f"{path} gives a segment the label {value}; expected 1 to {MAX_OBJECT_ID}"
+            )
         name = header.pairs.get(f"{prefix}Name") or header.pairs.get(f"{prefix}ID") or ""
         if name == default_name(value):
             name = ""

@@ -68,6 +68,7 @@ class LabelTiff(FitsAll):
         dtype = label_type(masks)
         is_large = z * y * x * dtype.itemsize >= _CLASSIC_BYTES
         is_ome = is_large or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+        is_ome |= dtype.itemsize > 2  # ImageJ knows no integers of 32 bits
         if is_ome:
             options = _ome_options(masks, orientation)
         else:
