@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,22 @@ import numpy as np
 
 from segscope.errors import ReadError, UsageError
 from segscope.files import list_visible
-from segscope.io.base import FolderFormat, ReadOptions, check_declared, check_file, refuse_options
-from segscope.io.dicom.files import SUFFIXES, has_dicom_suffix, list_files, looks_like_dicom
+from segscope.io.base import (
+    MAX_BYTES,
+    FileFormat,
+    FolderFormat,
+    ReadOptions,
+    check_declared,
+    check_file,
+    refuse_options,
+)
+from segscope.io.dicom.files import (
+    MAX_FILES,
+    SUFFIXES,
+    has_dicom_suffix,
+    list_files,
+    looks_like_dicom,
+)
 from segscope.io.dicom.groups import group_frames, select_group
 from segscope.io.dicom.headers import read_frames
 from segscope.io.dicom.pixels import DicomFrames
@@ -19,6 +35,8 @@ from segscope.io.dicom.records import Frame, NoFrames
 from segscope.io.dicom.resampling import ResampledFrames
 from segscope.io.dicom.scan import FolderScan
 from segscope.io.dicom.series import SortedFrames, sort_group
+from segscope.io.frame_source import HeldFrames
+from segscope.io.unzip import TemporaryFolder, UnzipLimits, unpack
 from segscope.stack import FrameSource, Stack
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -74,10 +92,57 @@ class DicomFolder(FolderFormat):
             ReadError: a damaged file, or slices that form no volume.
         """
         scan = FolderScan.of(path)
-        scan.check_images(path)
-        group = select_group(path, group_frames(scan.frames), options.series)
-        scan.check_series(group[0].file.series_uid, is_chosen=options.series is not None)
-        return _make_stack(path, group, options, scan.notes)
+        scan.check_images(path, "name the folder of a series")
+        return _read_scan(path, scan, options)
+
+
+class DicomArchive(FileFormat):
+    """A zip of a folder of DICOM files, unpacked into a temporary folder as long as its stack is in
+    use.
+    """
+
+    name = "zip of DICOM files"
+    suffixes = (".zip",)
+
+    def read(self, path: Path, options: ReadOptions) -> Stack:
+        """Read as a folder.
+
+        Raises:
+            UsageError: several series and no choice, or a choice that matches none.
+            ReadError: a damaged archive, one beyond the limits, or no DICOM images inside.
+        """
+        check_file(path)
+        folder = TemporaryFolder()
+        try:
+            unpack(path, folder.path, _limit_archive(folder.path))
+            scan = FolderScan.of(folder.path)
+        except ReadError as error:
+            raise ReadError(f"{path}: {error}") from error
+        scan.check_images(path, "unpack it, and name a file or a folder inside")
+        return _read_scan(path, scan, options, folder)
+
+
+def _read_scan(
+    path: Path, scan: FolderScan, options: ReadOptions, holder: TemporaryFolder | None = None
+) -> Stack:
+    """The series of a folder that was chosen; `holder` is where the files lie meanwhile."""
+    group = select_group(path, group_frames(scan.frames), options.series)
+    scan.check_series(group[0].file.series_uid, is_chosen=options.series is not None)
+    stack = _make_stack(path, group, options, scan.notes)
+    if holder is None:
+        return stack
+    # the files must last as long as the frames and the references to them
+    return replace(
+        stack,
+        source=HeldFrames(stack.source, holder),
+        meta={**stack.meta, "unpacked_folder": holder},
+    )
+
+
+def _limit_archive(folder: Path) -> UnzipLimits:
+    """The limits of all files, and half of the space where an archive is unpacked."""
+    free = shutil.disk_usage(folder).free
+    return UnzipLimits(MAX_FILES, min(MAX_BYTES, free // 2))
 
 
 def _has_dicom(files: Sequence[Path]) -> bool:
@@ -153,4 +218,4 @@ def _notes_of_files(frames: Sequence[Frame]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
-FORMATS = (DicomFile(), DicomFolder())
+FORMATS = (DicomFile(), DicomFolder(), DicomArchive())

@@ -76,16 +76,15 @@ class FolderScan:
         else:
             self.frames += result
 
-    def check_images(self, folder: Path) -> None:
-        """Raise ReadError if no image can be read."""
+    def check_images(self, path: Path, advice: str) -> None:
+        """Raise ReadError if no image of a folder or archive can be read."""
         if self.frames:
             return
         if self.unreadable:
             raise self.unreadable[0].error
         counts = [f"{count} {reason}" for reason, count in self.left_out.items()]
         raise ReadError(
-            f"{folder} holds no DICOM images ({'; '.join(counts) or 'no files'}); "
-            "name the folder of a series"
+            f"{path} holds no DICOM images ({'; '.join(counts) or 'no files'}); {advice}"
         )
 
     def check_series(self, series_uid: str, *, is_chosen: bool) -> None:
