@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segscope.errors import UsageError
+from segscope.io.dicom.image_checks import is_video
 from segscope.io.dicom.records import Frame
 
 _MAX_LISTED = 12
@@ -78,7 +79,7 @@ def _group_key(frame: Frame) -> GroupKey:
     file = frame.file
     has_position = frame.position is not None
     clip = None
-    if file.frames > 1 and not has_position:
+    if (file.frames > 1 and not has_position) or is_video(file.syntax):
         clip = file.path
     colours = file.photometric
     if colours.startswith("YBR"):

@@ -23,6 +23,7 @@ from segscope.io.dicom.image_checks import (
 from segscope.io.dicom.mosaic import is_mosaic, split_mosaic
 from segscope.io.dicom.order_keys import read_order_keys
 from segscope.io.dicom.records import NATIVE, DicomInstance, Frame, NoFrames
+from segscope.io.dicom.shown_values import read_padding, read_window
 from segscope.io.dicom.values import (
     clean_text,
     functional_group,
@@ -32,7 +33,6 @@ from segscope.io.dicom.values import (
     read_items,
     read_spacing,
     read_text,
-    read_window,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ DimensionIndexSequence FrameReferenceTime AcquisitionNumber AcquisitionDateTime
 AcquisitionDate AcquisitionTime ContentTime SharedFunctionalGroupsSequence
 PerFrameFunctionalGroupsSequence SpecificCharacterSet ModalityLUTSequence
 DetectorInformationSequence SliceVector TimeSlotVector RRIntervalVector EnergyWindowVector
-GridFrameOffsetVector
+GridFrameOffsetVector VOILUTSequence PixelPaddingValue PixelPaddingRangeLimit
 """.split()  # noqa: SIM905 - many names read better without quotes
 
 
@@ -203,6 +203,7 @@ def _parse_frame(file: DicomInstance, data: Dataset, index: int) -> Frame:
         )
     if slope is None:
         slope = 1.0
+    intercept = parse_number(transform.get("RescaleIntercept")) or 0.0
     thickness = read_first_number(measures, "SpacingBetweenSlices", "SliceThickness")
     return Frame(
         file=file,
@@ -212,7 +213,8 @@ def _parse_frame(file: DicomInstance, data: Dataset, index: int) -> Frame:
         spacing=read_spacing(measures)[0],
         thickness=abs(thickness) if thickness else None,
         slope=slope,
-        intercept=parse_number(transform.get("RescaleIntercept")) or 0.0,
-        window=read_window(functional_group(data, index, "FrameVOILUTSequence")),
+        intercept=intercept,
+        window=read_window(data, index),
+        padding=read_padding(data, slope, intercept),
         order=read_order_keys(data, index),
     )

@@ -21,6 +21,7 @@ from segscope.io.base import (
     check_file,
     refuse_options,
 )
+from segscope.io.dicom.encapsulated_video import EncapsulatedVideo
 from segscope.io.dicom.files import (
     MAX_FILES,
     SUFFIXES,
@@ -30,11 +31,12 @@ from segscope.io.dicom.files import (
 )
 from segscope.io.dicom.groups import group_frames, select_group
 from segscope.io.dicom.headers import read_frames
+from segscope.io.dicom.image_checks import is_video
 from segscope.io.dicom.pixels import DicomFrames
 from segscope.io.dicom.records import Frame, NoFrames
 from segscope.io.dicom.resampling import ResampledFrames
 from segscope.io.dicom.scan import FolderScan
-from segscope.io.dicom.series import SortedFrames, sort_group
+from segscope.io.dicom.series import SortedFrames, measure_pixels, sort_group
 from segscope.io.frame_source import HeldFrames
 from segscope.io.unzip import TemporaryFolder, UnzipLimits, unpack
 from segscope.stack import FrameSource, Stack
@@ -155,6 +157,8 @@ def _make_stack(
     path: Path, group: list[Frame], options: ReadOptions, notes: tuple[str, ...]
 ) -> Stack:
     """The stack of frames that belong together."""
+    if is_video(group[0].file.syntax):
+        return _make_video(path, group, options, notes)
     if options.channel is not None:
         refuse_options(path, options, "series", "volume", "resample_slices")
     result = sort_group(path, group, options)
@@ -168,6 +172,23 @@ def _make_stack(
     modality = result.frames[0].file.modality
     meta = _make_meta(result, notes)
     return Stack(source, result.kind, modality, result.geometry, result.times_s, path, meta=meta)
+
+
+def _make_video(
+    path: Path, group: list[Frame], options: ReadOptions, notes: tuple[str, ...]
+) -> Stack:
+    """The stack of a file whose pixels are one video stream."""
+    refuse_options(path, options, "series")
+    video = EncapsulatedVideo(path, group)
+    geometry = None
+    meta: dict[str, Any] = {}
+    if video.has_declared_size:
+        geometry, meta = measure_pixels(group[0])
+    meta["notes"] = video.notes
+    result = SortedFrames(tuple(video.members), "video", geometry, video.times_s, meta)
+    meta = _make_meta(result, notes)
+    modality = group[0].file.modality
+    return Stack(video.source, "video", modality, geometry, video.times_s, path, meta=meta)
 
 
 def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
@@ -187,6 +208,9 @@ def _make_meta(result: SortedFrames, notes: tuple[str, ...]) -> dict[str, Any]:
         # one window for the stack, though each slice may have its own
         low, high = np.median(np.array(windows), axis=0)
         meta["window"] = (float(low), float(high))
+    padding = {frame.padding for frame in frames if frame.padding is not None}
+    if padding and file.samples == 1 and not file.has_modality_lut:
+        meta["padding"] = tuple(sorted(padding))
     if file.photometric == "MONOCHROME1":
         meta["inverted"] = True
     if file.spacing_source:

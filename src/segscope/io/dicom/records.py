@@ -89,6 +89,8 @@ class Frame:
         thickness: SpacingBetweenSlices or SliceThickness in millimetres, or None.
         slope, intercept: of the modality transform.
         window: (low, high) after the modality transform, or None.
+        padding: lowest and highest value of what is no part of the image, after the modality
+            transform, or None.
         order: values that may tell apart frames at one position, by name.
         tile: where it lies in its image, if it is a slice of a mosaic.
     """
@@ -102,6 +104,7 @@ class Frame:
     slope: float
     intercept: float
     window: tuple[float, float] | None
+    padding: tuple[float, float] | None
     order: OrderKeys
     tile: Tile | None = None
 

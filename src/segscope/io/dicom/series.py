@@ -82,15 +82,9 @@ def _drop_copies(members: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
 def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptions) -> SortedFrames:
     """A clip, one image, or single images of one series in the order of their instance numbers."""
     file = members[0].file
-    spacing = members[0].spacing
     if options.volume is not None:
         raise UsageError(f"the option volume does not apply to {path}; leave it out")
-    meta: dict[str, Any] = {}
-    geometry = None
-    if spacing is not None:
-        meta["pixel_spacing_mm"] = spacing
-        row_mm, column_mm = spacing
-        geometry = Geometry.from_spacing((1.0, row_mm, column_mm))
+    geometry, meta = measure_pixels(members[0])
     if len(members) == 1:
         return SortedFrames(tuple(members), "image", geometry, None, meta)
     if file.frames > 1:
@@ -106,6 +100,15 @@ def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptio
     )
     ordered = sorted(members, key=lambda frame: float(frame.order["InstanceNumber"]))
     return SortedFrames(tuple(ordered), "video", geometry, None, meta)
+
+
+def measure_pixels(frame: Frame) -> tuple[Geometry | None, dict[str, Any]]:
+    """Geometry of a frame without a place, from the size of its pixels, and the facts to note."""
+    if frame.spacing is None:
+        return None, {}
+    row_mm, column_mm = frame.spacing
+    geometry = Geometry.from_spacing((1.0, row_mm, column_mm))
+    return geometry, {"pixel_spacing_mm": frame.spacing}
 
 
 def _stored_order(
