@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from segscope.errors import WriteError
 from segscope.files import atomic
-from segscope.io.base import FitsAll, reading
+from segscope.io.base import reading
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,
@@ -44,7 +46,7 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
         return place_on_grid(masks, like, path)
 
 
-class LabelTiff(FitsAll):
+class LabelTiff:
     """Label stack with axes ZYX (TYX for videos) and spacing, deflated; ImageJ's flavour, or OME if
     the suffix says so or the stack is large.
     """
@@ -52,34 +54,51 @@ class LabelTiff(FitsAll):
     name = "label TIFF"
     suffixes = (".tif", ".tiff", ".ome.tif", ".ome.tiff")
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
-        import tifffile
-
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        """Write the first two frames to memory."""
         masks = masks.on_stored_grid()
-        z, y, x = masks.shape_zyx
-        dtype = label_type(masks)
-        is_large = z * y * x * dtype.itemsize >= _CLASSIC_BYTES
-        is_ome = is_large or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
-        is_ome |= dtype.itemsize > 2  # ImageJ knows no integers of 32 bits
-        if is_ome:
-            options = _ome_options(masks)
-        else:
-            options = _imagej_options(masks)
-        try:
-            with (
-                atomic(path) as part,
-                tifffile.TiffWriter(part, bigtiff=is_large, ome=is_ome, imagej=not is_ome) as file,
-            ):
-                file.write(
-                    iter_label_frames(masks, path),
-                    shape=(z, y, x),
-                    dtype=dtype,
-                    compression="zlib",
-                    photometric="minisblack",
-                    **options,
-                )
-        except ValueError as error:
-            raise WriteError(f"{path} cannot be written as a TIFF file: {error}") from error
+        frames, rows, columns = masks.shape_zyx
+        first = replace(masks, shape_zyx=(min(frames, 2), rows, columns), times_s=None)
+        _write_tiff(io.BytesIO(), first, path, is_large=_is_large(masks))
+
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        masks = masks.on_stored_grid()
+        with atomic(path) as part:
+            _write_tiff(part, masks, path, is_large=_is_large(masks))
+
+
+def _is_large(masks: Masks) -> bool:
+    return math.prod(masks.shape_zyx) * label_type(masks).itemsize >= _CLASSIC_BYTES
+
+
+def _write_tiff(file: Path | IO[bytes], masks: Masks, path: Path, *, is_large: bool) -> None:
+    import tifffile
+
+    dtype = label_type(masks)
+    is_ome = is_large or _needs_ome(masks, path)
+    options = _ome_options(masks) if is_ome else _imagej_options(masks)
+    try:
+        with tifffile.TiffWriter(file, bigtiff=is_large, ome=is_ome, imagej=not is_ome) as writer:
+            writer.write(
+                iter_label_frames(masks, path),
+                shape=masks.shape_zyx,
+                dtype=dtype,
+                compression="zlib",
+                photometric="minisblack",
+                **options,
+            )
+    except ValueError as error:
+        raise WriteError(f"{path} cannot be written as a TIFF file: {error}") from error
+
+
+def _needs_ome(masks: Masks, path: Path) -> bool:
+    """Whether the suffix asks for OME, or ImageJ's flavour cannot hold the masks: integers of 32
+    bits, or several frames of one column, whose last axis it takes for the samples of a pixel.
+    """
+    frames, _, columns = masks.shape_zyx
+    if label_type(masks).itemsize > 2 or (columns == 1 and frames > 1):
+        return True
+    return path.name.lower().endswith((".ome.tif", ".ome.tiff"))
 
 
 def _axes_of(masks: Masks) -> str:
