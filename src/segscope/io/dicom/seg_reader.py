@@ -71,7 +71,7 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
         check_declared(path, (frames, *size_hw), 1)
         names = {
             int(item.SegmentNumber): clean_text(item.get("SegmentLabel"))
-            for item in header.SegmentSequence
+            for item in _list_segments(header)
         }
         ids = _read_object_ids(header)
         data = pydicom.dcmread(path)
@@ -108,12 +108,17 @@ def _read_seg(path: Path, like: Stack | None) -> Masks:
 # --- segments and pixels -------------------------------------------------------------------------
 
 
+def _list_segments(header: Dataset) -> list[Dataset]:
+    """The segments of a file, without the background that label maps list as segment 0."""
+    return [item for item in header.SegmentSequence if int(item.SegmentNumber) != 0]
+
+
 def _read_object_ids(header: Dataset) -> dict[int, int]:
     """Object id of each segment: what our own writer left in the tracking identifiers, else the
     segment number.
     """
     marks = {
-        int(item.SegmentNumber): str(item.get("TrackingID", "")) for item in header.SegmentSequence
+        int(item.SegmentNumber): str(item.get("TrackingID", "")) for item in _list_segments(header)
     }
     ids = {}
     for segment, mark in marks.items():
