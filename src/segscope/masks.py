@@ -19,7 +19,7 @@ from segscope.errors import UsageError
 from segscope.geometry import Geometry
 
 Runs = NDArray[np.uint32]
-LabelMap = NDArray[np.uint16] | NDArray[np.uint32]
+LabelMap = NDArray[np.uint16 | np.uint32]
 """Object ids by pixel, 0 = background; of 32 bits where an id is above 65,535."""
 
 MAX_OBJECT_ID = 2**32 - 1

@@ -310,6 +310,7 @@ __all__ = [
     "MaskFormat",
     "ReadOptions",
     "check_output",
+    "is_dicom",
     "read",
     "read_masks",
     "write",

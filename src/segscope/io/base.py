@@ -100,8 +100,9 @@ class FolderFormat(ABC):
 class MaskFormat(Protocol):
     """One kind of file that masks are written to, chosen by suffix.
 
-    `check` refuses what `write` could not do. It is called before there are masks, with masks of
-    the right shape and no objects. `write` gets the final path and is atomic.
+    `check` refuses what `write` could not do, by the same steps: it makes everything but the
+    pixels. It is called before there are masks, with objects of which no pixel is known. `write`
+    gets the final path and is atomic.
     """
 
     @property
@@ -113,13 +114,6 @@ class MaskFormat(Protocol):
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
-
-
-class FitsAll:
-    """For formats that take masks of every stack."""
-
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        """Nothing to refuse."""
 
 
 def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> None:

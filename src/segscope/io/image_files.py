@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from segscope.io.base import (
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,
+    label_type,
     masks_from_frames,
     parse_names,
     place_on_grid,
@@ -307,7 +309,7 @@ class LabelPng:
     name = "label PNG"
     suffixes = (".png",)
 
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
         _check_ids(masks, path)
         frames = masks.on_stored_grid().shape_zyx[0]
         if frames != 1:
@@ -315,6 +317,7 @@ class LabelPng:
                 f"{path} is one image, but there are {frames} frames; name a folder instead "
                 f"({path.with_suffix('')}/), or a .nii.gz, .seg.nrrd or .tif file"
             )
+        _prove_png(masks, source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         self.check(masks, path, source)
@@ -330,10 +333,11 @@ class LabelFolder:
     name = "folder of label PNGs"
     suffixes: tuple[str, ...] = ()
 
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
         _check_ids(masks, path)
         if path.exists():
             _check_replaceable(path)
+        _prove_png(masks, source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         self.check(masks, path, source)
@@ -378,7 +382,13 @@ def _is_our_frame(path: Path) -> bool:
         return False
 
 
-def _save_labels(frame: Pixels, path: Path, masks: Masks, source: Stack | None) -> None:
+def _prove_png(masks: Masks, source: Stack | None) -> None:
+    """Write a frame without objects to memory."""
+    frame = np.zeros(masks.on_stored_grid().shape_zyx[1:], label_type(masks))
+    _save_labels(frame, io.BytesIO(), masks, source)
+
+
+def _save_labels(frame: Pixels, path: Path | IO[bytes], masks: Masks, source: Stack | None) -> None:
     from PIL import Image, PngImagePlugin
 
     note = PngImagePlugin.PngInfo()

@@ -58,7 +58,9 @@ class _Region:
             return None
         row_numbers = np.flatnonzero(mask.any(axis=1))
         column_numbers = np.flatnonzero(mask.any(axis=0))
-        mask = mask[row_numbers[0] : row_numbers[-1] + 1, column_numbers[0] : column_numbers[-1] + 1]
+        mask = mask[
+            row_numbers[0] : row_numbers[-1] + 1, column_numbers[0] : column_numbers[-1] + 1
+        ]
         top = rows.start + int(row_numbers[0])
         left = columns.start + int(column_numbers[0])
         box = (slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1]))
@@ -97,12 +99,11 @@ class _Region:
 
     def _within(self, rows: slice, columns: slice) -> Box:
         """A part of the image in the coordinates of the box."""
-        top = self.box[0].start
-        left = self.box[1].start
-        return (
-            slice(rows.start - top, rows.stop - top),
-            slice(columns.start - left, columns.stop - left),
-        )
+        return (_shift(rows, -self.box[0].start), _shift(columns, -self.box[1].start))
+
+
+def _shift(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def _intersect(one: slice, other: slice) -> slice:

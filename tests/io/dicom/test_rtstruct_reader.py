@@ -103,9 +103,7 @@ class TestLeftOut:
             (Contour(box(5, 5, 5.1, 5.1), 4), "around no pixel centre: 1"),
         ],
     )
-    def test_it_is_counted(
-        self, tmp_path: Path, stack: Stack, contour: Contour, note: str
-    ) -> None:
+    def test_it_is_counted(self, tmp_path: Path, stack: Stack, contour: Contour, note: str) -> None:
         masks = read(tmp_path, stack, [Contour(WHOLE, 3), contour])
         assert masks.labels.sum() == 80
         assert note in notes(masks)
@@ -166,7 +164,7 @@ class TestRefusals:
         each = [{"TriggerTime": 40.0 * number} for number in range(4)]
         write_series(tmp_path / "cine", along((0, 0, 0), 4), oblique(), each=each)
         cine = io.read(tmp_path / "cine")
-        with pytest.raises(UsageError, match="scan|share one place"):
+        with pytest.raises(UsageError, match="share one place"):
             io.read_masks(path, cine)
 
 

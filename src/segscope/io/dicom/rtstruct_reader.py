@@ -74,7 +74,7 @@ def read_rtstruct(path: Path, like: Stack | None) -> Masks:
             )
         contours = _place_contours(path, data, regions, like)
     runs, fills = _fill_contours(contours, regions, like.size_hw)
-    record = {"read_from": "DICOM RTSTRUCT"}
+    record: dict[str, object] = {"read_from": "DICOM RTSTRUCT"}
     notes = (*regions.list_notes(), *contours.list_notes(), *_describe_fills(fills))
     if notes:
         record["notes"] = notes

@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import UsageError
 from segscope.files import atomic
-from segscope.geometry import Geometry
-from segscope.io.base import reading
-from segscope.io.dicom.files import quiet, read_header
+from segscope.io.dicom.files import quiet
 from segscope.io.dicom.headers import RTSTRUCT
 from segscope.io.dicom.references import (
     SourceImages,
@@ -28,9 +25,9 @@ from segscope.io.dicom.references import (
     program_version,
 )
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.dicom.values import clean_text, read_items, read_text
-from segscope.io.polygons import Points, fill_even_odd, trace_parts
-from segscope.masks import Masks, Runs, encode_runs
+from segscope.io.dicom.values import read_text
+from segscope.io.polygons import Points, trace_parts
+from segscope.masks import Masks
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 

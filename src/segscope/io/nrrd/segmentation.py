@@ -17,7 +17,7 @@ from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.base import FitsAll, ReadOptions, reading, suffix_of
+from segscope.io.base import ReadOptions, reading, suffix_of
 from segscope.io.byte_sources import RawFrames, RawLayout
 from segscope.io.dicom.snomed import find_codes
 from segscope.io.label_frames import (
@@ -121,7 +121,7 @@ def _number_segments(segments: Sequence[_Segment]) -> dict[int, _Segment]:
 # --- writing -------------------------------------------------------------------------------------
 
 
-class NrrdMasks(FitsAll):
+class NrrdMasks:
     """Label volume in .nrrd; in .seg.nrrd segments with names as 3D Slicer reads them, in layers
     where they overlap.
     """
@@ -129,24 +129,36 @@ class NrrdMasks(FitsAll):
     name = "NRRD label volume"
     suffixes = (".seg.nrrd", ".nrrd")
 
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        """Make the header."""
+        _make_header(masks.on_stored_grid(), self._choose_layers(masks, path))
+
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         masks = masks.on_stored_grid()
-        is_segmentation = suffix_of(path, self.suffixes) == ".seg.nrrd"
-        layers: Layers = []
-        if is_segmentation:
-            layers = _assign_layers(masks)
+        layers = self._choose_layers(masks, path)
         frames = iter_label_frames(masks, path)
         if len(layers) > 1:
             frames = _iter_layered_frames(masks, layers)
-        header = _format_header(masks, len(layers))
-        if is_segmentation:
-            header += _format_segments(masks, layers)
+        header = _make_header(masks, layers)
         with atomic(path) as part, part.open("wb") as file:
-            file.write(("\n".join(header) + "\n\n").encode())
+            file.write(header)
             # without name and time: equal masks make equal files
             with gzip.GzipFile("", "wb", 6, file, mtime=0) as deflated:
                 for frame in frames:
                     deflated.write(frame.astype(frame.dtype.newbyteorder("<")).tobytes())
+
+    def _choose_layers(self, masks: Masks, path: Path) -> Layers:
+        """The layers of a segmentation; none for a plain label volume."""
+        if suffix_of(path, self.suffixes) == ".seg.nrrd":
+            return _assign_layers(masks)
+        return []
+
+
+def _make_header(masks: Masks, layers: Layers) -> bytes:
+    lines = _format_header(masks, len(layers))
+    if layers:
+        lines += _format_segments(masks, layers)
+    return ("\n".join(lines) + "\n\n").encode()
 
 
 def _assign_layers(masks: Masks) -> list[list[int]]:
