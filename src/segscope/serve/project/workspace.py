@@ -73,7 +73,11 @@ class Workspace:
         self.archives = Archives(settings, self.images)
         self.cases = Worklist(self.database, self.images)
         self.engines = ModelPool(
-            settings.model, settings.models, settings.device, settings.project / "models"
+            settings.model,
+            settings.models,
+            settings.device,
+            settings.project / "models",
+            settings.longest_wait_s,
         )
         self.jobs = Jobs()
         self.events = EventBus()
@@ -81,9 +85,7 @@ class Workspace:
             settings, self.database, self.images, self.engines, self.jobs, self.events
         )
         self.session_service = SessionService(self.database, self.images, self.sessions, self.jobs)
-        self.session_jobs = SessionJobs(
-            self.database, self.sessions, self.engines, self.jobs, self.events
-        )
+        self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events)
 
     def close(self) -> None:
         """Stop jobs, save sessions, close files."""
