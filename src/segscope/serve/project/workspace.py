@@ -91,7 +91,9 @@ class Workspace:
         self.sessions = SessionRegistry(
             settings, self.database, self.images, self.engines, self.jobs, self.events
         )
-        self.session_service = SessionService(self.database, self.images, self.sessions, self.jobs)
+        self.session_service = SessionService(
+            self.database, self.images, self.sessions, self.jobs, self.temporary_folder
+        )
         self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events)
         self._copies.start()
 

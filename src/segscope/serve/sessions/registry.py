@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from segscope.masks import decode_runs
 from segscope.models.engine import Engine
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.answers import SessionInfo
+from segscope.serve.background import BackgroundThreads
 from segscope.serve.errors import Busy
 from segscope.serve.project.database import Database, Row
 from segscope.serve.project.images import Images
@@ -83,7 +84,7 @@ class SessionRegistry:
             limit=settings.max_sessions,
         )
         self._stop = threading.Event()
-        self._catching_up: list[threading.Thread] = []
+        self._background = BackgroundThreads("segscope-catch-up")
         self._saver = threading.Thread(
             target=self._save_idle_sessions, name="segscope-saver", daemon=True
         )
@@ -326,10 +327,8 @@ class SessionRegistry:
                 session.catch_up.run_behind(self._stop.is_set)
                 session.unsaved_s += time.perf_counter() - start
 
-        self._catching_up = [thread for thread in self._catching_up if thread.is_alive()]
-        thread = threading.Thread(target=work, name="segscope-catch-up", daemon=True)
-        self._catching_up.append(thread)
-        thread.start()
+        with suppress(RuntimeError):  # without a thread, the first command computes it
+            self._background.start(work)
 
     def _engine_of(self, row: Row) -> Engine:
         """The engine of a session; the server's default where that model is missing."""
@@ -407,8 +406,8 @@ class SessionRegistry:
     def close(self) -> None:
         """Save and close all sessions."""
         self._stop.set()
-        for thread in (self._saver, *self._catching_up):
-            thread.join(STOP_S)
+        self._saver.join(STOP_S)
+        self._background.close(STOP_S)
         for slot in list(self._slots.values()):
             with slot.lock:
                 if slot.session is not None:

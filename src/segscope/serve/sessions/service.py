@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from segscope.prompts import Prompt
 from segscope.serve.answers import FlaggedFrame, SessionDetails, SessionOpened
@@ -32,7 +33,9 @@ class SessionService:
         images: Images,
         sessions: SessionRegistry,
         jobs: Jobs,
+        temporary_folder: Path,
     ) -> None:
+        self._temporary_folder = temporary_folder
         self._database = database
         self._images = images
         self._sessions = sessions
@@ -141,8 +144,8 @@ class SessionService:
         with self._sessions.use(session_id) as session:
             masks = session.masks(objects)
             stack = session.work.stack
-        stem = _file_stem(image.name)
-        with export_masks(masks, stack, format_name, f"{stem}_masks") as file:
+        stem = f"{_file_stem(image.name)}_masks"
+        with export_masks(masks, stack, format_name, stem, self._temporary_folder) as file:
             yield file
 
 
