@@ -232,11 +232,10 @@ class TestRefusals:
         monai.ask("POST", "/train/mini", 404)
         image = monai.server.image()
         for tag in ("../x", "a/b", "", "."):
-            status = 200 if not tag else 422
             monai.ask(
                 "PUT",
                 "/datastore/label",
-                status,
+                422,
                 params={"image": image, "tag": tag},
                 files={"label": ("x", b"1")},
             )
