@@ -56,7 +56,7 @@ class Archives:
         with self._images.uploads.scratch() as folder:
             paths = archive.fetch(
                 study,
-                series.uid,
+                series,
                 folder,
                 most_bytes=self._limits.upload_bytes,
                 most_files=self._limits.zip_members,
