@@ -90,6 +90,14 @@ class AccessOptions:
             "--no-token", help="Accept every program on this machine (loopback addresses only)."
         ),
     ] = False
+    compat_open: Annotated[
+        bool,
+        typer.Option(
+            "--compat-open",
+            help="Accept clients of the --compat protocols without the token: every user and "
+            "program of this machine (loopback addresses only).",
+        ),
+    ] = False
     allow_host: Annotated[
         list[str],
         typer.Option(metavar="NAME", help="Host name that clients may use; repeatable."),
@@ -118,10 +126,13 @@ class AccessOptions:
         """Refuse to serve other machines without a token.
 
         Raises:
-            UsageError: --no-token beside another address or a token.
+            UsageError: --no-token or --compat-open beside another address, --no-token beside a
+                token.
         """
         if self.no_token and not self.is_loopback():
             raise UsageError("--no-token works with loopback addresses only; drop it or --host")
+        if self.compat_open and not self.is_loopback():
+            raise UsageError("--compat-open works with loopback addresses only; drop it or --host")
         if self.no_token and self.token:
             raise UsageError("use either --token or --no-token")
 
@@ -201,9 +212,7 @@ def serve(
         hosts=access.host_names(),
         origins=tuple(origin.rstrip("/") for origin in access.allow_origin),
         compat=_check_protocols(compat),
-        # many clients of these protocols cannot send a token; on loopback they need one only if it
-        # was chosen on the command line
-        compat_token=not access.is_loopback() or bool(access.token),
+        compat_open=access.compat_open,
         idle_timeout_s=capacity.idle_timeout,
         max_sessions=capacity.max_sessions,
         open_sessions=capacity.open_sessions,
@@ -245,9 +254,9 @@ class Serve:
         sys.stdout.flush()
 
     def _token_note(self) -> str:
-        if self.settings.compat_token:
-            return ""
-        return " (no token needed)"
+        if self.settings.compat_open:
+            return " (no token needed)"
+        return ""
 
 
 def default_project(name: str) -> Path:

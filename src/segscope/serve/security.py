@@ -152,12 +152,10 @@ class Guard:
         if scope["type"] == "websocket":  # the first message may bring it
             scope["segscope.authorised"] = is_right
             return
-        address = _address(scope)
-        self.failures.check(address)
         if is_right:
             return
         if token is not None:
-            self.failures.note(address)
+            self.failures.count(_address(scope))
         raise Unauthorised(
             "this server requires its token: send `Authorization: Bearer TOKEN`. The token was "
             "printed when the server started."
@@ -166,7 +164,7 @@ class Guard:
     def _requires_token(self, path: str) -> bool:
         if self.settings.token is None or path in OPEN or not path.startswith(GUARDED):
             return False
-        if path.startswith(COMPAT) and not self.settings.compat_token:
+        if path.startswith(COMPAT) and self.settings.compat_open:
             return False
         return not path.startswith(LOGIN)
 

@@ -54,7 +54,7 @@ class ServerSettings:
         hosts: host names under which clients may address the server, besides those of loopback.
         origins: web pages of other origins that may send requests (OHIF); none by default.
         compat: compatibility interfaces to serve: "monailabel", "nninteractive".
-        compat_token: whether these interfaces require the token too.
+        compat_open: whether these interfaces admit clients without the token (loopback only).
         idle_timeout_s: a lease ends after this time without a command.
         liveness_s: a lease ends after this time without a sign of life.
         max_sessions: number of leases, that is of sessions in use at the same time.
@@ -74,7 +74,7 @@ class ServerSettings:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     compat: tuple[str, ...] = ()
-    compat_token: bool = True
+    compat_open: bool = False
     idle_timeout_s: float = 3600.0
     liveness_s: float = 60.0
     max_sessions: int = 32

@@ -57,22 +57,27 @@ class Failures:
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def check(self, address: str) -> None:
-        """Raise TooMany for an address that failed too often."""
-        with self._lock:
-            times = self._times.get(address)
-            while times and time.monotonic() - times[0] > self._within_s:
-                times.popleft()
-            if times and len(times) >= self._limit:
-                raise TooMany("too many wrong tokens from this address; wait a minute")
+    def count(self, address: str) -> None:
+        """Count a failure.
 
-    def note(self, address: str) -> None:
-        """Count a failure."""
+        Right tokens are never refused for the failures of others: behind a proxy all clients share
+        an address.
+
+        Raises:
+            TooMany: the address failed too often.
+        """
+        now = time.monotonic()
         with self._lock:
-            self._times.setdefault(address, deque()).append(time.monotonic())
+            times = self._times.setdefault(address, deque(maxlen=self._limit))
+            while times and now - times[0] > self._within_s:
+                times.popleft()
+            is_locked_out = len(times) == self._limit
+            times.append(now)
             self._times.move_to_end(address)
             while len(self._times) > _MAX_ADDRESSES:
                 self._times.popitem(last=False)
+        if is_locked_out:
+            raise TooMany("too many wrong tokens from this address; wait a minute")
 
 
 def require_token(
@@ -84,14 +89,14 @@ def require_token(
         TooMany: the address sent too many wrong ones.
         Unauthorised: it is wrong; with that message.
     """
+    if is_token(settings, token):
+        return
     address = "?"
     if connection.client:
         address = connection.client.host
     failures: Failures = connection.app.state.failures
-    failures.check(address)
-    if not is_token(settings, token):
-        failures.note(address)
-        raise Unauthorised(message)
+    failures.count(address)
+    raise Unauthorised(message)
 
 
 def cookie_name(host: str | None) -> str:

@@ -196,7 +196,7 @@ class TestOthers:
 
     def test_pages_of_allowed_origins_may_ask(self, serve: Callable[..., Server]) -> None:
         monai = MonaiClient(
-            serve(compat=("monailabel",), compat_token=False, origins=("http://ohif.example",))
+            serve(compat=("monailabel",), compat_open=True, origins=("http://ohif.example",))
         )
         answer = monai.ask("GET", "/info/", headers={"Origin": "http://ohif.example"})
         assert answer.headers["access-control-allow-origin"] == "http://ohif.example"
@@ -242,7 +242,7 @@ class TestRefusals:
         assert gzip.decompress((scans / "ct.nii.gz").read_bytes())
 
     def test_the_token_where_it_is_wanted(self, serve: Callable[..., Server]) -> None:
-        monai = MonaiClient(serve(compat=("monailabel",), compat_token=True))
+        monai = MonaiClient(serve(compat=("monailabel",)))
         monai.server.http.headers.pop("Authorization")
         monai.ask("GET", "/info/", 401)
         assert monai.ask("GET", "/auth/").json()["enabled"]

@@ -69,7 +69,7 @@ def info(service: Service) -> dict[str, object]:
 def auth(service: Service) -> JsonObject:
     """404 means that no login is needed; otherwise the token is the password."""
     settings = service.workspace.settings
-    if settings.token is None or not settings.compat_token:
+    if settings.token is None or settings.compat_open:
         raise NotFound("this server requires no token")
     return {"enabled": True, "client_id": "segscope", "realm": "segscope"}
 
