@@ -115,6 +115,14 @@ def test_several_objects_one_after_the_other(session: Any, url: str) -> None:
     assert [entry["object_id"] for entry in state["objects"]] == [1, 2]
 
 
+def test_a_negative_point_alone_marks_nothing(session: Any) -> None:
+    target = start(session)
+    session.add_point_interaction([2, 17, 25], include_interaction=False)
+    assert not target.any()
+    session.add_point_interaction([2, 17, 25], include_interaction=True)
+    assert target.any()
+
+
 def test_prompts_may_wait_for_predict(session: Any) -> None:
     target = start(session)
     session.add_point_interaction([2, 17, 25], include_interaction=True, run_prediction=False)
