@@ -14,7 +14,7 @@ import pytest
 napari = pytest.importorskip("napari")
 from napari.components import ViewerModel  # noqa: E402
 from napari_segscope.client import LabelMap  # noqa: E402
-from napari_segscope.image_session import MASKS, POINTS, SHAPES, ImageSession  # noqa: E402
+from napari_segscope.image_session import MASKS, POINTS, SHAPES, ImageSession, open_remote  # noqa: E402
 from napari_segscope.local import LocalServer, NoServer  # noqa: E402
 
 SHAPE = (5, 40, 50)
@@ -73,7 +73,7 @@ class Server:
 def test_layers_and_prompts_follow_each_other() -> None:
     viewer, server = ViewerModel(), Server()
     image = viewer.add_image(np.zeros(SHAPE, np.int16), name="ct", scale=(2.5, 0.7, 0.7))
-    session = ImageSession(viewer, image, server)  # type: ignore[arg-type]
+    session = ImageSession(viewer, image, open_remote(image, server))  # type: ignore[arg-type]
     assert [layer.name for layer in viewer.layers] == ["ct", MASKS, SHAPES, POINTS]
     assert np.allclose(viewer.layers[MASKS].scale, image.scale)
     session.object_id = 3
