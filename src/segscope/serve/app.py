@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
@@ -47,6 +48,9 @@ def create_app(workspace: Workspace) -> Guard:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # requests that wait for archives take no thread from the others
+        threads = to_thread.current_default_thread_limiter()
+        threads.total_tokens += workspace.archives.most_waiting
         yield
         workspace.close()
 
@@ -72,6 +76,7 @@ def create_app(workspace: Workspace) -> Guard:
     error_responses.install(app)
     guard = Guard(app, workspace.settings)
     app.state.failures = guard.failures
+    app.state.logins = guard.logins
     return guard
 
 
@@ -86,22 +91,17 @@ def _add_compat(app: FastAPI, workspace: Workspace) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    """The web page; paths that name no file are routes inside the page."""
+    """The web page and its files."""
 
     @app.get("/{path:path}", include_in_schema=False, response_model=None)
     def page(path: str) -> Response:
         root = STATIC.resolve()
-        file = (root / path).resolve()
-        if path.startswith("v1/"):
-            return _not_found()
+        file = (root / (path or "index.html")).resolve()
         if file.is_file() and file.is_relative_to(root):
             return FileResponse(file, headers={"Cache-Control": _cache_control(path)})
-        if path.startswith("assets/") or "." in path.rpartition("/")[2]:
-            return _not_found()
-        index = root / "index.html"
-        if index.is_file():
-            return FileResponse(index, headers={"Cache-Control": "no-cache"})
-        return HTMLResponse(FALLBACK_PAGE)
+        if not path:
+            return HTMLResponse(FALLBACK_PAGE)
+        return _not_found()
 
 
 def _cache_control(path: str) -> str:

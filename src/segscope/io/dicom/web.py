@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from segscope._optional import require
 from segscope.errors import UsageError
-from segscope.io.dicom.web_client import ArchiveError, open_client
+from segscope.io.dicom.web_client import ArchiveError, WebClient, open_client
+from segscope.io.dicom.web_deadline import Deadlines
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -57,6 +59,7 @@ class Archive:
     Attributes:
         url: its root, without credentials.
         credentials: user and password, or "" and a bearer token; None where it needs none.
+        deadlines: total times of requests; none by default.
 
     Example:
         >>> Archive.at("https://anna:secret@pacs.example/dicom-web/").url
@@ -65,9 +68,10 @@ class Archive:
 
     url: str
     credentials: tuple[str, str] | None = field(default=None, repr=False)
+    deadlines: Deadlines = field(default_factory=Deadlines, repr=False, compare=False)
 
     @classmethod
-    def at(cls, url: str) -> Archive:
+    def at(cls, url: str, deadlines: Deadlines | None = None) -> Archive:
         """The archive at a URL: https://HOST/ROOT, with USER:PASSWORD@ or :TOKEN@ before the host
         if needed.
 
@@ -89,7 +93,16 @@ class Archive:
         if parts.password is not None:
             credentials = (unquote(parts.username or ""), unquote(parts.password))
         path = parts.path.rstrip("/")
-        return cls(f"{parts.scheme}://{parts.hostname}{port}{path}", credentials)
+        root = f"{parts.scheme}://{parts.hostname}{port}{path}"
+        return cls(root, credentials, deadlines or Deadlines())
+
+    @contextmanager
+    def _open(self, most_bytes: int, seconds: float | None) -> Iterator[WebClient]:
+        with (
+            self.deadlines.start(seconds) as deadline,
+            open_client(self.url, self.credentials, most_bytes, deadline) as client,
+        ):
+            yield client
 
     def studies(self, *, limit: int = 100, **filters: str) -> list[ArchiveStudy]:
         """Studies that match filters such as PatientID or StudyDate.
@@ -98,7 +111,7 @@ class Archive:
             ArchiveError: it does not answer, or refuses.
         """
         fields = ["StudyDescription", "ModalitiesInStudy"]
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             rows = client.search_for_studies(limit=limit, fields=fields, search_filters=filters)
             return list(map(_parse_study, rows[:limit]))
 
@@ -109,7 +122,7 @@ class Archive:
             ArchiveError: it does not answer, refuses, or holds no such study.
         """
         fields = ["SeriesDescription", "NumberOfSeriesRelatedInstances"]
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             rows = client.search_for_series(check_uid(study), fields=fields)
             series = list(map(_parse_series, rows))
         if not series:
@@ -119,7 +132,7 @@ class Archive:
     def study_of(self, series: str) -> str | None:
         """The study that a series belongs to; None where the archive does not hold it."""
         filters = {"SeriesInstanceUID": check_uid(series)}
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             rows = client.search_for_series(search_filters=filters)
             if rows:
                 return check_uid(_first_value(rows[0], "0020000D"))
@@ -197,7 +210,7 @@ class Archive:
         most_files: int,
     ) -> None:
         """Write instances as they arrive, and add them to `files` by their UIDs."""
-        with open_client(self.url, self.credentials, most_bytes) as client:
+        with self._open(most_bytes, self.deadlines.fetch_s) as client:
             instances = client.iter_series(expected.study, expected.series, media_types=_ANY_SYNTAX)
             for dataset in instances:
                 if len(files) == most_files:
@@ -219,7 +232,7 @@ class Archive:
         import pydicom
 
         datasets = list(map(pydicom.dcmread, paths))
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             failed = client.store_instances(datasets).get("FailedSOPSequence", ())
         if failed:
             reason = failed[0].get("FailureReason")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segscope._optional import require
 from segscope.errors import SegscopeError
+from segscope.io.dicom.web_deadline import Deadline
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
@@ -33,6 +34,7 @@ class ArchiveError(SegscopeError):
         missing: whether it answered and does not hold it.
         too_large: whether it sent more than was allowed.
         broke_off: whether its answer ended too early.
+        too_slow: whether it did not finish before the deadline.
     """
 
     def __init__(
@@ -42,16 +44,21 @@ class ArchiveError(SegscopeError):
         missing: bool = False,
         too_large: bool = False,
         broke_off: bool = False,
+        too_slow: bool = False,
     ) -> None:
         super().__init__(message)
         self.missing = missing
         self.too_large = too_large
         self.broke_off = broke_off
+        self.too_slow = too_slow
 
 
 @contextmanager
 def open_client(
-    url: str, credentials: tuple[str, str] | None, most_bytes: int
+    url: str,
+    credentials: tuple[str, str] | None,
+    most_bytes: int,
+    deadline: Deadline,
 ) -> Iterator[WebClient]:
     """A client that reads at most `most_bytes` of an answer, follows no redirection and uses no
     proxy: nobody else is contacted.
@@ -59,9 +66,28 @@ def open_client(
     Raises:
         ArchiveError: whatever goes wrong on the way.
     """
+    try:
+        with _open_client(url, credentials, most_bytes, deadline) as client:
+            yield client
+    except Exception as error:
+        if deadline.is_over:
+            raise _too_slow(url) from error
+        raise
+    if deadline.is_over:  # what was cut may look complete
+        raise _too_slow(url)
+
+
+@contextmanager
+def _open_client(
+    url: str,
+    credentials: tuple[str, str] | None,
+    most_bytes: int,
+    deadline: Deadline,
+) -> Iterator[WebClient]:
     requests = require("requests", "serve", "talk to a DICOMweb archive")
     web = require("dicomweb_client.api", "serve", "talk to a DICOMweb archive")
     session = _make_session(requests, credentials)
+    deadline.apply(session)
     headers = {}
     if credentials is not None and not credentials[0]:
         headers["Authorization"] = f"Bearer {credentials[1]}"
@@ -158,6 +184,13 @@ def _closing_boundary(content_type: str) -> bytes:
 
 
 # --- errors --------------------------------------------------------------------------------------
+
+
+def _too_slow(url: str) -> ArchiveError:
+    return ArchiveError(
+        f"the archive {url} did not finish in time; try again later, or ask for less",
+        too_slow=True,
+    )
 
 
 def _not_dicomweb(url: str) -> ArchiveError:

@@ -19,6 +19,7 @@ from segscope.files import list_visible
 from segscope.io import FORMATS, read
 from segscope.io.video.frame_folder import FrameFolder
 from segscope.render import Renderer
+from segscope.serve.background import BackgroundThreads
 from segscope.serve.errors import NotFound, Refused, TooLarge
 from segscope.serve.project import safe_paths
 from segscope.serve.project.database import Database, now
@@ -81,6 +82,11 @@ class Images:
         self._stacks: _RecentlyUsed[tuple[str, int], Stack] = _RecentlyUsed()
         self._renderers: _RecentlyUsed[tuple[str, int, str], Renderer] = _RecentlyUsed()
         self._lock = threading.RLock()
+        self._background = BackgroundThreads("segscope-prefetch")
+
+    def close(self) -> None:
+        """Stop opening images in the background."""
+        self._background.close()
 
     # --- records ---------------------------------------------------------------------------------
 
@@ -255,7 +261,7 @@ class Images:
             except Exception as error:
                 log.debug("prefetching an image failed: %s", type(error).__name__)
 
-        threading.Thread(target=work, name="segscope-prefetch", daemon=True).start()
+        self._background.start(work)
 
     def list_folder(self, root: int, relative: str) -> list[FolderEntry]:
         """Images and folders in a folder below a root."""

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from segscope._version import __version__
-from segscope.errors import UsageError, WriteError
+from segscope.errors import UsageError
 from segscope.serve.project.database import Database
 from segscope.serve.project.images import Images
 from segscope.serve.project.lock import lock_project
 from segscope.serve.project.mask_export import EXPORT_FORMATS
 from segscope.serve.project.pacs import Archives
+from segscope.serve.project.project_folder import empty_temporary_folder, prepare_folder
 from segscope.serve.project.project_info import (
     ClientLimits,
     ExportChoice,
@@ -39,6 +40,7 @@ class Workspace:
         sessions: the sessions in memory and on disk.
         session_service, session_jobs: what clients do with sessions.
         jobs, events: work in progress, and the listeners to it.
+        temporary_folder: for files that need not outlive the server.
 
     Example:
         >>> from segscope.serve.settings import ServerSettings
@@ -59,15 +61,11 @@ class Workspace:
         for root in settings.roots:
             if not root.is_dir():
                 raise UsageError(f"the root {root} is not a folder")
-        try:
-            settings.project.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(
-                f"cannot create the project folder {settings.project}: {error.strerror or error}"
-            ) from error
+        prepare_folder(settings.project, group_access=settings.group_access)
         self.settings = settings
         self.started = time.time()
         self._lock = lock_project(settings.project)
+        self.temporary_folder = empty_temporary_folder(settings.project)
         self.database = Database(settings.project / "project.sqlite")
         self.images = Images(self.database, settings)
         self.archives = Archives(settings, self.images)
@@ -85,11 +83,18 @@ class Workspace:
             self.database, self.sessions, self.engines, self.jobs, self.events
         )
 
+    def stop_waiting(self) -> None:
+        """End requests that wait for others: a server that stops waits for no archive."""
+        self.archives.stop()
+
     def close(self) -> None:
         """Stop jobs, save sessions, close files."""
         if self._lock.closed:
             return
+        self.stop_waiting()
         self.jobs.close()
+        self.session_jobs.close()
+        self.images.close()
         self.sessions.close()
         self.database.close()
         self._lock.close()

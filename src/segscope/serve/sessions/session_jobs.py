@@ -11,6 +11,7 @@ from segscope.masks import Masks
 from segscope.models.engine import Engine
 from segscope.models.segmenter import Segmenter
 from segscope.predict import everything
+from segscope.serve.background import BackgroundThreads
 from segscope.serve.errors import Busy
 from segscope.serve.project.database import Database
 from segscope.serve.sessions.device_queue import Urgency
@@ -48,6 +49,13 @@ class SessionJobs:
         self._jobs = jobs
         self._events = events
         self._ahead: dict[str, threading.Event] = {}
+        self._background = BackgroundThreads("segscope-ahead")
+
+    def close(self) -> None:
+        """Stop looking ahead."""
+        for stop in list(self._ahead.values()):
+            stop.set()
+        self._background.close()
 
     def cancel(self, session_id: str) -> int:
         """Cancel the jobs of a session; how many there were."""
@@ -211,7 +219,7 @@ class SessionJobs:
             except Exception as error:
                 log.debug("looking ahead failed: %s", type(error).__name__)
 
-        threading.Thread(target=work, name="segscope-ahead", daemon=True).start()
+        self._background.start(work)
 
     def _encode_around(self, session: OpenSession, frame: int, stop: threading.Event) -> None:
         around = range(frame - FRAMES_AHEAD, frame + FRAMES_AHEAD + 1)
