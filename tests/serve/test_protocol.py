@@ -68,9 +68,8 @@ class Running:
     def request(self) -> float:
         """Seconds for one answer."""
         start = time.monotonic()
-        with self.connect(
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        ) as mine:
+        request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        with self.connect(request) as mine:
             assert read_all(mine).endswith(b"hello")
         return time.monotonic() - start
 
