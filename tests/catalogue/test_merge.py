@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segscope.catalogue.merge import filled, join, same_work, updated
+from segscope.catalogue.merge import filled, join, updated
 from segscope.catalogue.record import Arxiv, Author, Origin, PaperRecord, with_origin
-from segscope.catalogue.upstream import Row, record_of
+from segscope.catalogue.rows import Row, record_of
+from segscope.catalogue.same_works import same_work
 
 LONG = "A long title about the segmentation of organs with prompts"
 

@@ -11,7 +11,7 @@ import pytest
 from segscope.catalogue import snapshot, store
 from segscope.catalogue.links import links
 from segscope.catalogue.record import from_json, to_json
-from segscope.catalogue.upstream import Row
+from segscope.catalogue.rows import Row
 from segscope.catalogue.vocabulary import check_terms
 
 NAMED = (

@@ -11,7 +11,7 @@ from support.catalogue_server import Served, articles, atom, markdown, work
 
 from segscope.catalogue import store
 from segscope.catalogue.update import UpdateReport, accept
-from segscope.catalogue.upstream import Row
+from segscope.catalogue.rows import Row
 from segscope.errors import ReadError, UsageError
 
 Run = Callable[..., UpdateReport]

@@ -88,7 +88,7 @@ def fold(title: str) -> str:
 
 
 def tidy(title: str) -> str:
-    """A title with single spaces, one behind a colon and none before it, and one before brackets."""
+    """A title with single spaces: one behind a colon, none before it, and one before brackets."""
     text = re.sub(r"\s+", " ", title).strip().removesuffix(".")
     text = re.sub(r"\s+:", ":", text)
     text = re.sub(r":(?=[A-Za-z])", ": ", text)

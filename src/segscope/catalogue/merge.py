@@ -33,7 +33,7 @@ RANK = {
     "rule": 1,
     "": 0,
 }
-LISTS = ("awesome", "sam4mis")
+LISTS = {"awesome", "sam4mis"}
 
 
 @dataclass
@@ -281,13 +281,12 @@ def updated(record: PaperRecord, other: PaperRecord) -> PaperRecord:
 
     def is_better(name: str) -> bool:
         current = record.provenance.get(name)
+        new = other.provenance[name]
         if current is None:
             return True
-        new = other.provenance[name]
-        if current.source != "manual" and name == "authors":
-            if record.more_authors is not other.more_authors:
-                return record.more_authors
-        if name == "date" and current.source in LISTS and new.source in LISTS:
+        if name == "authors" and record.more_authors is not other.more_authors:
+            return record.more_authors and current.source != "manual"
+        if name == "date" and {current.source, new.source} <= LISTS:
             return other.date < record.date
         return _is_better(current, new)
 

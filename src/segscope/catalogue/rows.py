@@ -115,7 +115,8 @@ def _urls(row: Row) -> dict[str, str]:
 
 def _choose_date(row: Row, arxiv: str) -> tuple[str, list[CatalogueFinding]]:
     """The date of a row, or the month of its arXiv id where the date lies before it or more than a
-    month behind it: lists are often a month late, but no work is listed before it exists.
+    month behind it: lists are often a month late, but no work is listed before it exists. The
+    second list gives the month of listing, so that the arXiv id tells better.
     """
     if not arxiv:
         return row.date, []
@@ -123,7 +124,7 @@ def _choose_date(row: Row, arxiv: str) -> tuple[str, list[CatalogueFinding]]:
     if not row.date:
         return month, []
     if 0 <= identify.months_between(month, row.date) <= 1:
-        return row.date, []
+        return (month if row.table == AWESOME else row.date), []
     message = f"{row.date} in the list, {month} by the arXiv id {arxiv}, which is used"
     return month, [CatalogueFinding("wrong date", f"line {row.line}", message)]
 

@@ -1,4 +1,4 @@
-"""Whether a work belongs in the catalogue: segmentation with the SAM family in medicine and biology.
+"""Whether a work belongs in the catalogue: the SAM family and its like in medicine and biology.
 
 The rules are words of titles in `data/scope.toml`; decisions of people on single works are there,
 too, and take precedence.

@@ -221,8 +221,8 @@ def parse_overrides(text: str, where: str) -> dict[str, JsonObject]:
 def overridden(
     records: Iterable[PaperRecord], fixes: Mapping[str, JsonObject], day: str = ""
 ) -> list[PaperRecord]:
-    """Records with a person's fixes, by their id or a former one; those of records that do not exist
-    are ignored (`papers check` names them).
+    """Records with a person's fixes, by their id or a former one; fixes of records that do not
+    exist are ignored (`papers check` names them).
     """
     return [_fix(record, _fixes_of(record, fixes), day) for record in records]
 

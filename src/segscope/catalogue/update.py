@@ -1,8 +1,8 @@
 """Updating the catalogue: both lists, then arXiv, Crossref and PubMed for what they leave out.
 
 Every step works on the results of the steps before; if a feed fails, only its own results are
-missing. New works wait in a queue for a person; records are never removed. A second run without news
-changes nothing.
+missing. New works wait in a queue for a person; records are never removed. A second run without
+news changes nothing.
 """
 
 from __future__ import annotations

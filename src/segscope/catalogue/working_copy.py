@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from segscope.catalogue import identify, people
+from segscope.catalogue.disputes import disputes
 from segscope.catalogue.feeds import FeedResponse
 from segscope.catalogue.findings import CatalogueFinding
-from segscope.catalogue.disputes import disputes
 from segscope.catalogue.merge import filled, updated, without_identifier
 from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.relevance import MIN_RELEVANCE, relevance
