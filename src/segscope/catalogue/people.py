@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from segscope.catalogue.identify import fold
 from segscope.catalogue.record import Author
 
-_MARKS = re.compile(r"[*†‡∗§¶{}¹²³⁰-⁹]|(?<=[a-z])\d+\b")
+_MARKS = re.compile(r"[*†‡∗§¶{}¹²³⁰-⁹]+\d*|(?<=[a-z])\d+\b")
 _MARK_BETWEEN = re.compile(r"(?<=\w)[*†‡∗]+(?=\s+[A-Z])")  # instead of a comma
 _OTHERS = re.compile(r"(\band\s+)?\bet\.?\s*al\b\.*|\band others\b", re.IGNORECASE)
 _SEPARATOR = re.compile(r"\s*[,;&]\s*|\s+and\s+|\s*,?\s*\band\s+")
@@ -32,7 +32,7 @@ def authors(cell: str) -> tuple[tuple[Author, ...], bool]:
     more = named != text
     names = _split_names(named.strip(" ,.;&") + _final_period(named))
     people = tuple(author(name) for name in names)
-    alone = len(people) == 1 and _is_initials(people[0].given) and "," in text
+    alone = len(people) == 1 and _is_initials(people[0].given)
     return people, more or alone  # "Hizukuri, A." is how the first of many is cited
 
 

@@ -85,7 +85,6 @@ class PaperRecord:
     Attributes:
         id: "arxiv:2408.00756", "doi:10...", or the name of a list with ten hex digits; a former id
             stays an alias.
-        name: short name of the method, where the title does not contain it.
         authors: in order; there are others if `more_authors`.
         date: ISO, as precise as known ("2024", "2024-08" or "2024-08-01"), of the first
             publication; "" unknown.
@@ -93,14 +92,14 @@ class PaperRecord:
         urls: keys of URLS.
         task ... prompts: terms of the vocabularies.
         metrics: verified by a person: {dataset, metric, value, protocol, source, checked_by}.
-        listed: rows of the list that were merged into it.
+        name: short name of the method, where the title does not contain it.
+        listed: rows of the lists that were merged into it.
         aliases: other ids and former titles.
         provenance: origin of each field; "urls.code" for a single link.
     """
 
     id: str
     title: str
-    name: str = ""
     authors: tuple[Author, ...] = ()
     more_authors: bool = False
     date: str = ""
@@ -121,6 +120,7 @@ class PaperRecord:
     datasets: tuple[str, ...] = ()
     metrics: tuple[Mapping[str, Any], ...] = ()
     licence_note: str = ""
+    name: str = ""
     listed: tuple[ListRow, ...] = ()
     aliases: tuple[str, ...] = ()
     provenance: Mapping[str, Origin] = field(default_factory=dict)
@@ -224,7 +224,7 @@ def from_json(value: Mapping[str, Any]) -> PaperRecord:
         raise RecordError(f"{value['id']} has unknown fields: {', '.join(sorted(unknown))}")
     try:
         return PaperRecord(**{key: _parse_field(key, item) for key, item in value.items()})
-    except (TypeError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"{value['id']} does not follow the schema: {error}") from error
 
 
@@ -240,7 +240,9 @@ def _parse_field(name: str, item: Any) -> Any:
 
 def _parse_part(kind: type[Part], item: Any) -> Part:
     if kind is Author and isinstance(item, str):
-        family, _, given = item.partition(", ")
+        family, comma, given = item.partition(", ")
+        if not comma and " " in item:
+            raise TypeError(f'expected the author as "Family, Given", got {item!r}')
         return Author(family, given)
     return kind(**item)
 
@@ -249,6 +251,8 @@ def _parse_provenance(item: Mapping[str, Iterable[str]]) -> dict[str, Origin]:
     origins = {}
     for key, names in item.items():
         source, at, confidence = (*key.split(" "), "", "")[:3]
+        if not names or isinstance(names, str):
+            raise TypeError(f"expected a list of fields for the origin {key!r}, got {names!r}")
         origin = Origin(source, at, float(confidence) if confidence else None)
         origins.update(dict.fromkeys(names, origin))
     return origins
@@ -293,7 +297,7 @@ def _to_list(value: Any) -> Any:
 
 
 def _part_to_json(part: Part) -> JsonObject | str:
-    if isinstance(part, Author) and not part.orcid and ", " not in part.family:
+    if isinstance(part, Author) and not part.orcid and (part.given or " " not in part.family):
         return ", ".join(filter(None, (part.family, part.given)))
     values = {entry.name: getattr(part, entry.name) for entry in fields(part)}
     return {name: _to_list(value) for name, value in values.items() if value not in ("", 0, ())}

@@ -160,16 +160,26 @@ class _Update:
         return body.decode("utf-8", errors="replace")
 
     def _add_rows(self, rows: Sequence[Row], findings: list[CatalogueFinding]) -> None:
+        """Add the rows of one list; findings about rows that are in the catalogue, and about
+        identifiers that a person decided on, are not repeated.
+        """
+        merged = {row for record in self.before.values() for row in record.listed}
         records = []
         for row in rows:
             record, row_findings = record_of(row, self.settings.day)
             records.append(record)
-            findings += row_findings
+            if not merged.issuperset(record.listed):
+                findings += row_findings
         works, merging = join(records)
-        findings += merging.findings
-        self.copy.findings += [each for each in findings if each.where not in disputes()]
+        findings += [each for each in merging.findings if not self._is_known(each)]
+        self.copy.findings += findings
         for work in works:
             self.copy.add_listed(work)
+
+    def _is_known(self, finding: CatalogueFinding) -> bool:
+        if finding.kind == "disputed identifier":
+            return finding.where in disputes()
+        return all(name in self.before for name in finding.where.split())
 
     # --- arXiv -----------------------------------------------------------------------------------
 
