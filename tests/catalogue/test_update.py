@@ -13,8 +13,8 @@ from segscope.catalogue import store
 from segscope.catalogue.export import bibtex
 from segscope.catalogue.page import render
 from segscope.catalogue.review import review
-from segscope.catalogue.update import UpdateReport
 from segscope.catalogue.rows import Row
+from segscope.catalogue.update import UpdateReport
 from segscope.errors import ReadError, UsageError
 
 Run = Callable[..., UpdateReport]
@@ -272,12 +272,18 @@ def test_arxiv_fills_records_and_queues_finds(run: Run, served: Served, tmp_path
 
 
 def test_crossref_and_pubmed_resolve_what_has_no_preprint(
-    run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
+    run: Run,
+    served: Served,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    listed(
+    few = store.snapshot()[:60]
+    monkeypatch.setattr(store, "snapshot", lambda: few)
+    row = (
         "|202605|J. Doe et al.|Masks of rare things in old films, a study "
         "[(paper)](https://x.example.org/1)|None|"
     )
+    served.text("/README.md", markdown([], row))
     title = "Masks of rare things in old films, a study"
     items = [
         work("10.1/other", "Another", "Doe", "Jane", 2026),

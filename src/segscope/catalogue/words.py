@@ -22,7 +22,7 @@ _SHORT = 3  # letters of words that have no plural to remove
 _TOKEN = re.compile(r"[a-z0-9]+")
 _HYPHENATED = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)+")
 _PHRASE = re.compile(r'"([^"]+)"|([^\s"]+)')
-_VERSION = re.compile(r"\b(med)?[ -]?sam[ -]?(2(?:[.]1)?|3)(?![0-9.]|-?d)")
+_VERSION = re.compile(r"\b(?:(med)[ -]?)?sam[ -]?(2(?:[.]1)?|3)(?![0-9.]|-?d)")
 STOP_WORDS = frozenset(
     ("a", "an", "and", "for", "from", "in", "of", "on", "or", "the", "to", "using", "via", "with")
 )
