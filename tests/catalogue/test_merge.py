@@ -128,8 +128,18 @@ def test_a_journal_version_with_a_new_subtitle_is_the_same_work() -> None:
     assert same_work(preprint, journal)
     assert not same_work(preprint, made("A-SAM: Lungs of many patients", "https://a.org/j"))
     assert not same_work(preprint, made(journal.title, "https://arxiv.org/abs/2405.00002"))
-    plus = made("A-SAM+: Universal segmentation of nuclei", "https://a.org/j")
+    plus = made("A-SAM+: Prompts that reject nuclei of the universal kind", "https://a.org/j")
     assert not same_work(preprint, plus)
+
+
+def test_a_journal_version_with_most_of_the_words_is_the_same_work() -> None:
+    preprint = made(
+        "Zero-shot segmentation of abdominal organs in CT scans", "https://arxiv.org/abs/2405.00001"
+    )
+    title = "Segmentation of abdominal organs in CT scans: a zero-shot study"
+    assert same_work(preprint, made(title, "https://a.org/j"))
+    assert not same_work(preprint, made(title, "https://a.org/j", by="R. Roe"))
+    assert not same_work(preprint, made(title, "https://arxiv.org/abs/2405.00002"))
 
 
 def test_two_preprints_with_one_title_by_different_people_are_two_works() -> None:

@@ -25,7 +25,7 @@ from segscope.catalogue.record import Author
         ("Kulyabin M, Zhdanov A, et al.", ["M Kulyabin", "A Zhdanov"], True),
         ("Hizukuri, A.", ["A. Hizukuri"], True),  # how the first of many is cited
         ("Ann Lee.**B-SAM:** Bob Ray, Cyd Fox", ["Bob Ray", "Cyd Fox"], False),
-        ("Marek SOMPOLSKI, OpenAI", ["Marek Sompolski", "OpenAI"], False),
+        ("Marek SOMPOLSKI, hantao zhang", ["Marek Sompolski", "Hantao Zhang"], False),
         ("Prathosh A. P., Bram van der Ginneken", ["A. P. Prathosh", "Bram van der Ginneken"], 0),
     ],
 )

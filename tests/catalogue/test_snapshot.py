@@ -78,11 +78,11 @@ def test_the_rows_are_at_most_417_and_3_works_and_what_was_merged_is_said(rows: 
     works, report = snapshot.build(rows, [], {})
     data = [work for work in works if {entry.table for entry in work.listed} == {"datasets"}]
     assert len(data) == 3
-    assert len(works) - len(data) == 413
+    assert len(works) - len(data) == 411
     merged = report.joined
     assert sum(len(group) - 1 for group in merged) == len(rows) - len(works)
     said = [finding for finding in report.findings if finding.kind == "duplicate"]
-    assert len(said) == len(merged) == 9
+    assert len(said) == len(merged) == 11
 
 
 def test_a_link_that_two_works_share_belongs_to_the_right_one(

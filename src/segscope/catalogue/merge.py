@@ -248,11 +248,13 @@ def _with_authors(result: PaperRecord, group: Sequence[PaperRecord]) -> PaperRec
     return replace(changed, provenance={**result.provenance, "authors": origin})
 
 
-def _author_quality(record: PaperRecord) -> tuple[bool, bool, int, int]:
+def _author_quality(record: PaperRecord) -> tuple[bool, bool, int, int, int]:
+    """Sorts lists of authors: by hand, whole, of the better source, spelled out, long."""
     origin = record.provenance.get("authors", Origin("", ""))
     by_hand = origin.source == "manual"
     whole = bool(record.authors) and not record.more_authors
-    return (by_hand, whole, RANK[origin.source], len(record.authors))
+    spelled_out = sum(len(person.given) > len("A.") for person in record.authors)
+    return (by_hand, whole, RANK[origin.source], spelled_out, len(record.authors))
 
 
 def _is_family_first(written: Author, abbreviated: Author) -> bool:

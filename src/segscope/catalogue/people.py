@@ -86,9 +86,9 @@ def author(name: str) -> Author:
     particles ("van", "de") belong to the family name.
     """
     if "," in name:
-        family, _, given_names = (part.strip() for part in name.partition(","))
+        family, _, given_names = (part.strip() for part in _capitalised(name).partition(","))
         return Author(_lower(family), _lower(given_names))
-    words = name.split()
+    words = _capitalised(name).split()
     last = len(words) - 1
     while last > 0 and _is_initials(words[last]):  # "Prathosh A. P."
         last -= 1
@@ -98,6 +98,13 @@ def author(name: str) -> Author:
     given = [*words[:first], *words[last + 1 :]]
     family = " ".join(words[first : last + 1])
     return Author(_lower(family), " ".join(map(_separate_initials, map(_lower, given))))
+
+
+def _capitalised(name: str) -> str:
+    """A name with capitals, if it has none."""
+    if name.islower() and name.replace(" ", "").isalpha():
+        return name.title()
+    return name
 
 
 def _lower(name: str) -> str:

@@ -12,7 +12,8 @@ from segscope.catalogue.record import Author, PaperRecord
 
 LIKE = 0.95
 LONG = 30  # letters of a folded title; two works hardly share so many by chance
-SHARED = 0.4  # of the words of the shorter title, in a preprint and its published version
+MOST = 0.6  # of the words of both titles, for a preprint and its published version
+SOME = 0.45  # of the words of the shorter title, where the name of the method is the same
 
 
 def identifiers(record: PaperRecord) -> set[str]:
@@ -34,10 +35,10 @@ def same_work(one: PaperRecord, other: PaperRecord) -> bool:
     published version. Two preprints are one work only if they have the same first author.
     """
     same_author = people.same_person(first_author(one), first_author(other))
-    same_title = identify.fold(one.title) == identify.fold(other.title)
+    same_title = _shared_title(one, other)
     if one.arxiv and other.arxiv and not same_author:
         return False
-    if same_title and len(identify.fold(one.title)) >= LONG:
+    if len(same_title) >= LONG:
         return True
     if not same_author:
         return False
@@ -49,22 +50,43 @@ def same_work(one: PaperRecord, other: PaperRecord) -> bool:
     return same_main or _is_published(one, other) or identify.alike(one.title, other.title) > LIKE
 
 
+def _shared_title(one: PaperRecord, other: PaperRecord) -> str:
+    """The longest title, folded, that both have or had; "" if there is none."""
+    if not one.aliases and not other.aliases:
+        title = identify.fold(one.title)
+        return title if title == identify.fold(other.title) else ""
+    first, second = (
+        {identify.fold(title) for title in (record.title, *record.aliases)}
+        for record in (one, other)
+    )
+    return max(first & second, key=len, default="")
+
+
 def _is_published(one: PaperRecord, other: PaperRecord) -> bool:
     """Whether one of two records of the same author is a preprint, and the other its published
-    version: both have the same name of the method, and words of the titles in common.
+    version: most words of the titles are the same, or some and the name of the method.
     """
-    if bool(one.arxiv) is bool(other.arxiv):
+    if _is_preprint(one) is _is_preprint(other):
         return False
-    methods = [record.title.partition(":")[0].strip().lower() for record in (one, other)]
-    if methods[0] != methods[1] or ":" not in one.title or ":" not in other.title:
-        return False
-    first, second = (identify.words(record.title.partition(":")[2]) for record in (one, other))
-    return len(first & second) >= SHARED * min(len(first), len(second))
+    words = [identify.words(record.title) for record in (one, other)]
+    shared = len(words[0] & words[1])
+    if shared >= MOST * len(words[0] | words[1]):
+        return True
+    names = [record.title.partition(":")[0].strip().lower() for record in (one, other)]
+    named = ":" in one.title and ":" in other.title and names[0] == names[1]
+    return named and shared >= SOME * min(map(len, words))
+
+
+def _is_preprint(record: PaperRecord) -> bool:
+    is_posted = record.venue is not None and record.venue.type == "preprint"
+    return is_posted or record.arxiv is not None
 
 
 def may_share(one: PaperRecord, other: PaperRecord) -> bool:
-    """Whether two records may share an identifier: the title or the first author must agree."""
-    if identify.alike(one.title, other.title) > LIKE:
+    """Whether two records may share an identifier: the title, a former one, or the first author
+    must agree.
+    """
+    if _shared_title(one, other) or identify.alike(one.title, other.title) > LIKE:
         return True
     return people.same_person(first_author(one), first_author(other))
 
