@@ -54,3 +54,8 @@ def test_authors_and_origins_have_a_short_json() -> None:
     assert from_json(value) == record
     unusual = PaperRecord("arxiv:1", "t", (Author("Gemini Team"),))
     assert from_json(to_json(unusual)) == unusual
+
+
+def test_an_origin_of_an_unknown_field_is_refused() -> None:
+    with pytest.raises(RecordError, match="unknown field 'sam4mis'"):
+        from_json({"id": "arxiv:1", "title": "t", "provenance": {"title": ["sam4mis", "2026"]}})

@@ -17,7 +17,15 @@ from segscope.catalogue.record import TAGS, JsonObject, PaperRecord
 from segscope.catalogue.search import ENOUGH, FEW
 from segscope.catalogue.trends import family
 from segscope.catalogue.vocabulary import vocabulary
-from segscope.catalogue.words import STOP_WORDS, WEIGHTS, Searchable, synonyms
+from segscope.catalogue.words import (
+    INSIDE,
+    STOP_WORDS,
+    SYNONYM,
+    VERSION,
+    WEIGHTS,
+    Searchable,
+    synonyms,
+)
 from segscope.errors import MissingExtra
 
 FACETS = ("task", "modality", "dimension", "base_model", "adaptation")
@@ -54,6 +62,9 @@ def render(
             "enough": ENOUGH,
             "few": FEW,
             "weights": WEIGHTS,
+            "inside": INSIDE,
+            "synonym": SYNONYM,
+            "version": VERSION.pattern,
             "stop": sorted(STOP_WORDS),
             "synonyms": synonyms(),
         },

@@ -253,6 +253,9 @@ def _parse_provenance(item: Mapping[str, Iterable[str]]) -> dict[str, Origin]:
         source, at, confidence = (*key.split(" "), "", "")[:3]
         if not names or isinstance(names, str):
             raise TypeError(f"expected a list of fields for the origin {key!r}, got {names!r}")
+        unknown = [name for name in names if name.partition(".")[0] not in _FIELDS]
+        if unknown:
+            raise TypeError(f"the origin {key!r} names the unknown field {unknown[0]!r}")
         origin = Origin(source, at, float(confidence) if confidence else None)
         origins.update(dict.fromkeys(names, origin))
     return origins

@@ -124,7 +124,9 @@ def _choose_date(row: Row, arxiv: str) -> tuple[str, list[CatalogueFinding]]:
     if not row.date:
         return month, []
     if 0 <= identify.months_between(month, row.date) <= 1:
-        return (month if row.table == AWESOME else row.date), []
+        if row.table == AWESOME:
+            return month, []
+        return row.date, []
     message = f"{row.date} in the list, {month} by the arXiv id {arxiv}, which is used"
     return month, [CatalogueFinding("wrong date", f"line {row.line}", message)]
 

@@ -52,14 +52,12 @@ def same_work(one: PaperRecord, other: PaperRecord) -> bool:
 
 def _shared_title(one: PaperRecord, other: PaperRecord) -> str:
     """The longest title, folded, that both have or had; "" if there is none."""
-    if not one.aliases and not other.aliases:
-        title = identify.fold(one.title)
-        return title if title == identify.fold(other.title) else ""
-    first, second = (
-        {identify.fold(title) for title in (record.title, *record.aliases)}
-        for record in (one, other)
-    )
-    return max(first & second, key=len, default="")
+    return max(titles_of(one) & titles_of(other), key=len, default="")
+
+
+def titles_of(record: PaperRecord) -> set[str]:
+    """The title of a record and its former ones, folded."""
+    return {identify.fold(title) for title in (record.title, *record.aliases)}
 
 
 def _is_published(one: PaperRecord, other: PaperRecord) -> bool:
@@ -92,6 +90,7 @@ def may_share(one: PaperRecord, other: PaperRecord) -> bool:
 
 
 def first_author(record: PaperRecord) -> Author | None:
+    """The first author, if any is known."""
     if record.authors:
         return record.authors[0]
     return None

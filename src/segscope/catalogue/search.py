@@ -17,7 +17,7 @@ ENOUGH = 0.5
 """Share of a query, by the rarity of its words, that a record without all words must match."""
 
 FEW = 5
-"""Where fewer records match all words, those that match most of them are found, too."""
+"""Where fewer records match all words, those that match most of them follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +26,22 @@ class Query:
 
     Attributes:
         words: looked up in title, tags, authors, venue and id; "double quotes" keep words together.
-            Records with most of them are found, too, where few have all.
-        all_words: only records that have all words.
+            Where few records have all of them, records with most of them follow.
         years: first and last, or None.
         tags: terms of the vocabularies by tag, for instance {"modality": ("US",)}.
         has_code: only records with a link to code or a project page.
         ids: only these records, or None for all.
         sort: "relevance", "date", "title" or "author"; "" is relevance with words, else date.
+        all_words: only records that have all words.
     """
 
     words: str = ""
-    all_words: bool = False
     years: tuple[int, int] | None = None
     tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     has_code: bool = False
     ids: frozenset[str] | None = None
     sort: str = ""
+    all_words: bool = False
 
     def accepts(self, record: PaperRecord) -> bool:
         """Whether a record meets every condition except the words."""
@@ -62,7 +62,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         records: sorted as the query says.

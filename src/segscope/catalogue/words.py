@@ -14,15 +14,21 @@ from segscope.catalogue.vocabulary import vocabulary
 WEIGHTS = (4.0, 2.0, 1.0)
 """Weights of a word in the title, in the tags, and anywhere else."""
 
-_INSIDE = 0.6  # of the weight, for a word that is only a part of one of the record
-_SYNONYM = 0.8  # of the weight, for a synonym
+INSIDE = 0.6
+"""Share of the weight for a word that is only a part of one of the record."""
+
+SYNONYM = 0.8
+"""Share of the weight for a synonym."""
+
 _MIN_INSIDE = 3  # letters of a word that is looked up inside others
 
 _SHORT = 3  # letters of words that have no plural to remove
 _TOKEN = re.compile(r"[a-z0-9]+")
 _HYPHENATED = re.compile(r"\b[a-z0-9]+(?:-[a-z0-9]+)+")
 _PHRASE = re.compile(r'"([^"]+)"|([^\s"]+)')
-_VERSION = re.compile(r"\b(?:(med)[ -]?)?sam[ -]?(2(?:[.]1)?|3)(?![0-9.]|-?d)")
+VERSION = re.compile(r"\b(?:(med)[ -]?)?sam[ -]?(2(?:[.]1)?|3)(?![0-9.]|-?d)")
+"""SAM 2 and its like in plain text; also a regular expression of JavaScript."""
+
 STOP_WORDS = frozenset(
     ("a", "an", "and", "for", "from", "in", "of", "on", "or", "the", "to", "using", "via", "with")
 )
@@ -91,7 +97,7 @@ class Searchable:
         own, *synonyms = word.alternatives
         weight = self._weight(own, inside=not word.is_phrase)
         for tokens in synonyms:
-            weight = max(weight, _SYNONYM * self._weight(tokens, inside=False))
+            weight = max(weight, SYNONYM * self._weight(tokens, inside=False))
         return weight
 
     def _weight(self, tokens: tuple[str, ...], *, inside: bool) -> float:
@@ -104,7 +110,7 @@ class Searchable:
             if whole in text:
                 best = max(best, weight)
             elif part and part in text:
-                best = max(best, _INSIDE * weight)
+                best = max(best, INSIDE * weight)
         return best
 
 
@@ -122,7 +128,7 @@ def tokens(text: str) -> list[str]:
     """The words of a text: plain, without plurals, "SAM 2" as "sam2"; hyphenated words in parts,
     and joined at the end.
     """
-    joined = _VERSION.sub(_join_version, plain(text))
+    joined = VERSION.sub(_join_version, plain(text))
     words = [singular(word) for word in _TOKEN.findall(joined)]
     hyphenated = [singular(word.replace("-", "")) for word in _HYPHENATED.findall(joined)]
     return words + hyphenated
@@ -154,7 +160,7 @@ def plain(text: str) -> str:
 
 def parse_words(text: str) -> list[QueryWord]:
     """The words and phrases of a query, without "of", "the" and the like if others are left."""
-    written = _VERSION.sub(_join_version, plain(text))
+    written = VERSION.sub(_join_version, plain(text))
     words = []
     for phrase, word in _PHRASE.findall(written):
         parts = [singular(part) for part in _TOKEN.findall(phrase or word)]
@@ -166,13 +172,13 @@ def parse_words(text: str) -> list[QueryWord]:
 
 def _alternatives(parts: Sequence[str], phrase: str) -> tuple[tuple[str, ...], ...]:
     """The tokens of a word, and its synonyms; "few-shot" is also "fewshot"."""
-    found = {tuple(parts): None}
+    own = tuple(parts)
     if phrase:
-        return tuple(found)
-    found["".join(parts),] = None
+        return (own,)
+    others = ["".join(parts)]
     if len(parts) == 1:
-        found |= {(synonym,): None for synonym in synonyms().get(parts[0], ())}
-    return tuple(found)
+        others += synonyms().get(parts[0], ())
+    return tuple(dict.fromkeys([own, *((other,) for other in others)]))
 
 
 @cache

@@ -4,6 +4,7 @@ the queue of new works.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,7 @@ from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.merge import filled, updated, without_identifier
 from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.relevance import MIN_RELEVANCE, relevance
-from segscope.catalogue.same_works import may_share, same_work
+from segscope.catalogue.same_works import first_author, may_share, same_work, titles_of
 from segscope.catalogue.scope import is_in_scope
 from segscope.catalogue.store import Catalogue
 from segscope.catalogue.tags import tagged
@@ -44,6 +45,10 @@ class WorkingCopy:
 
     def __post_init__(self) -> None:
         self._names = Catalogue(self.records.values())
+        self._index: dict[str, list[str]] = defaultdict(list)
+        for record in self._names:
+            for key in _keys_of(record):
+                self._index[key].append(record.id)
 
     def note(self, kind: str, where: str, what: str) -> None:
         """Add a finding."""
@@ -103,10 +108,16 @@ class WorkingCopy:
                 message = f"{record.title[:60]!r} here, and {work.title[:60]!r} in the list"
                 self.note("disputed identifier", name, message)
             return self._find_same(without_identifier(work, names))
-        for record in self.records.values():
+        for identifier in self._candidates(work):
+            record = self.records[identifier]
             if same_work(record, work):
                 return record, work
         return None, work
+
+    def _candidates(self, work: PaperRecord) -> list[str]:
+        """Ids of records with a title or the first author of a work."""
+        ids = [identifier for key in _keys_of(work) for identifier in self._index.get(key, ())]
+        return list(dict.fromkeys(ids))
 
     def is_same(self, record: PaperRecord, other: PaperRecord) -> bool:
         """Whether the answer of a feed is the work that was requested."""
@@ -165,6 +176,15 @@ class WorkingCopy:
                 f"stay in the catalogue: {', '.join(gone[:5])}"
             )
             self.note("gone from the list", "list", message)
+
+
+def _keys_of(record: PaperRecord) -> set[str]:
+    """What records of one work have in common: a title, or the names of the first author."""
+    author = first_author(record)
+    if author is None:
+        return titles_of(record)
+    names = (author.family.rpartition(" ")[2], author.given)
+    return {*titles_of(record), *(f"by {identify.fold(name)}" for name in names)}
 
 
 def _names_of(work: PaperRecord) -> list[str]:
