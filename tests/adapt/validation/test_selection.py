@@ -74,7 +74,7 @@ def test_the_base_is_kept_where_only_those_who_chose_gain() -> None:
     gain = honest_gain(LUCKY)
     assert gain.kept_base
     assert gain.difference == 0
-    assert "on patients who did not choose the step" in gain.text
+    assert "on patients who did not choose it" in gain.text
 
 
 @pytest.mark.parametrize("patients", [2, 4])

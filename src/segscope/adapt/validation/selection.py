@@ -58,7 +58,7 @@ class Gain:
         """The gain in words."""
         if self.kept_base:
             return (
-                "no gain shown: on patients who did not choose the step, none was better than the "
+                "no gain shown: on patients who did not choose it, no step was better than the "
                 "base by more than chance, so the result equals the base"
             )
         if self.patients < 2:
