@@ -8,7 +8,7 @@ coordinates of prompts are continuous: pixel i covers [i, i + 1), its centre is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,19 @@ class Geometry:
 
     Attributes:
         affine: (4, 4) float64; voxel index (x, y, frame, 1) to RAS+ millimetres.
+        is_placed: False where only the voxel sizes are known; orientation and origin of `affine`
+            are a convention then.
     """
 
     affine: NDArray[np.float64]
+    is_placed: bool = True
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise ValueError(f"an affine must be a finite 4 x 4 matrix, got shape {affine.shape}")
+        if affine.shape != (4, 4):
+            raise ValueError(f"an affine must be a 4 x 4 matrix, got shape {affine.shape}")
+        if not np.isfinite(affine).all():
+            raise ValueError("an affine must be finite; this one holds NaN or infinity")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         # by directions only: voxels of a few nanometres have a volume of 1e-16 mm3, yet are regular
         if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
@@ -39,9 +44,20 @@ class Geometry:
 
     @classmethod
     def from_spacing(cls, spacing_zyx_mm: tuple[float, float, float]) -> Geometry:
-        """Axis-aligned geometry with its origin at the first voxel."""
+        """Geometry without a place: axis-aligned, with its origin at the first voxel."""
         z, y, x = map(float, spacing_zyx_mm)
-        return cls(np.diag([x, y, z, 1.0]))
+        return cls(np.diag([x, y, z, 1.0]), is_placed=False)
+
+    @property
+    def lps_affine(self) -> NDArray[np.float64]:
+        """(4, 4) float64; voxel index (x, y, frame, 1) to LPS+ millimetres.
+
+        Without a place: axes along those of the world and the first voxel at the origin, which is
+        where ITK puts the voxels of a file that states no place.
+        """
+        if self.is_placed:
+            return LPS_TO_RAS @ self.affine
+        return np.diag([*self.spacing_zyx_mm[::-1], 1.0])
 
     @property
     def spacing_zyx_mm(self) -> tuple[float, float, float]:
@@ -57,16 +73,19 @@ class Geometry:
         columns.insert(0, columns.pop(axis))
         affine = self.affine.copy()
         affine[:, :3] = self.affine[:, columns[::-1]]
-        return Geometry(affine)
+        return replace(self, affine=affine)
 
     def same_grid(self, other: Geometry, tolerance: float = 2e-4) -> bool:
-        """Whether both place voxels at the same points.
+        """Whether both place voxels at the same points; whether voxel sizes are equal to 1 % where
+        one of them has no place.
 
         Args:
             other: the geometry to compare with.
             tolerance: largest difference of a voxel step in voxels (0.1 voxel over 500 slices by
                 default); the first voxel may lie a hundred times as far off.
         """
+        if not (self.is_placed and other.is_placed):
+            return np.allclose(self.spacing_zyx_mm, other.spacing_zyx_mm, rtol=0.01, atol=0)
         voxel = np.linalg.norm(self.affine[:3, :3], axis=0)
         difference = np.linalg.norm(self.affine[:3] - other.affine[:3], axis=0)
         same_steps = (difference[:3] <= tolerance * voxel).all()

@@ -211,7 +211,7 @@ class Masks:
         columns.insert(self.axis, columns.pop(0))
         affine = geometry.affine.copy()
         affine[:, :3] = geometry.affine[:, columns[::-1]]
-        return Geometry(affine)
+        return replace(geometry, affine=affine)
 
 
 def _check_labels(labels: Pixels) -> None:

@@ -122,6 +122,7 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
     """Masks on the grid of `like`: flipped, turned, cropped and padded by the affines if need be.
 
     Voxels are moved whole, never interpolated. `like` may run along another axis than the file.
+    Where one of the two has no place in the world, size and spacing must be equal.
 
     Raises:
         ReadError: the file lies on a grid that whole voxel steps do not reach.
@@ -130,6 +131,8 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
         return masks
     if masks.geometry is None or like.geometry is None:
         return _place_by_shape(masks, like, path)
+    if not (masks.geometry.is_placed and like.geometry.is_placed):
+        return _place_by_size(masks, masks.geometry, like, path)
     if masks.shape_zyx == like.shape_zyx and masks.geometry.same_grid(like.geometry):
         return replace(masks, geometry=like.geometry, times_s=like.times_s, axis=like.axis)
     step, shift = _whole_voxel_steps(masks.geometry, like.geometry, masks, like, path)
@@ -147,6 +150,22 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
         times_s=like.times_s,
         axis=like.axis,
     )
+
+
+def _place_by_size(masks: Masks, source: Geometry, like: Stack, path: Path) -> Masks:
+    """Masks that fit in shape and spacing, where the file or the stack states no place."""
+    target = like.geometry
+    assert target is not None
+    turned = source.transposed(like.axis)
+    if not turned.same_grid(target):
+        raise _other_grid_error(turned, target, masks, like, path)
+    if target.is_placed:
+        log.warning(
+            "%s states voxel sizes only, no place: its voxels are matched with those of the stack "
+            "in their stored order",
+            path,
+        )
+    return _place_by_shape(masks, like, path)
 
 
 def _place_by_shape(masks: Masks, like: Stack, path: Path) -> Masks:
@@ -181,12 +200,22 @@ def _whole_voxel_steps(
     off = exact_step @ corners + exact_shift[:, None] - (step @ corners + shift[:, None])
     is_axis_swap = np.array_equal(np.abs(step).sum(axis=0), [1, 1, 1])
     if not is_axis_swap or np.abs(off).max() > _MAX_OFF_GRID:
-        raise ReadError(
-            f"{path} lies on another grid: {_describe_grid(masks.shape_zyx, source)}; the stack "
-            f"has {_describe_grid(like.shape_zyx, target)}. Resample the masks onto the grid of "
-            "the stack first."
-        )
+        raise _other_grid_error(source, target, masks, like, path)
     return step, shift
+
+
+def _other_grid_error(
+    source: Geometry,
+    target: Geometry,
+    masks: Masks,
+    like: Stack,
+    path: Path,
+) -> ReadError:
+    return ReadError(
+        f"{path} lies on another grid: {_describe_grid(masks.shape_zyx, source)}; the stack "
+        f"has {_describe_grid(like.shape_zyx, target)}. Resample the masks onto the grid of "
+        "the stack first."
+    )
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:

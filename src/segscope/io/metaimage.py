@@ -184,6 +184,7 @@ def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
         return None
     matrix = header.numbers("transformmatrix", "orientation", "rotation")
     offset = header.numbers("offset", "position", "origin")
+    is_placed = bool(matrix or offset)
     matrix = matrix or np.eye(dims).ravel().tolist()
     offset = offset or [0.0] * dims
     spacing = spacing or [1.0] * dims
@@ -198,7 +199,7 @@ def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
     affine = np.eye(4)
     affine[:space, :space] = (directions * np.array(spacing[:space])[:, None]).T
     affine[:space, 3] = offset[:space]
-    return Geometry(LPS_TO_RAS @ affine)
+    return Geometry(LPS_TO_RAS @ affine, is_placed)
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
@@ -263,7 +264,7 @@ def _format_header(masks: Masks, data: str, size: int = 0) -> bytes:
     z, y, x = masks.shape_zyx
     place: dict[str, str] = {}
     if masks.geometry is not None:
-        affine = LPS_TO_RAS @ masks.geometry.affine
+        affine = masks.geometry.lps_affine
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         place["TransformMatrix"] = _join_numbers((affine[:3, :3] / spacing).T.ravel())
         place["Offset"] = _join_numbers(affine[:3, 3])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -44,6 +45,7 @@ from segscope.io.nifti_header import (
     read_times,
     read_voxel_type,
 )
+from segscope.io.nifti_labels import read_label_names
 from segscope.masks import Masks
 from segscope.stack import Kind, Stack
 
@@ -91,12 +93,12 @@ def _read_stack(path: Path, options: ReadOptions) -> Stack:
     shape: tuple[int, ...] = (frame_count, y, x)
     if channels > 1:
         shape = (*shape, channels)
-    slope, intercept = read_scaling(path, header)
+    notes: list[str] = []
+    slope, intercept = read_scaling(path, header, notes)
     layout = RawLayout(
         dtype, shape, start=volume * z * frame_bytes, slope=slope, intercept=intercept
     )
     frames = RawFrames(path, data, layout)
-    notes: list[str] = []
     geometry = read_geometry(header, lengths, notes)
     meta = _meta_of(header, notes)
     if is_clip:
@@ -171,10 +173,14 @@ def _open_data(path: Path, header: Header, total: int, *, single: bool) -> ByteS
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:
-    """Masks of a label volume, on the grid of `like`."""
+    """Masks of a label volume, on the grid of `like`, with the names of its label table."""
     stack = Nifti().read(path, ReadOptions())
     with reading(path, "a NIfTI file with masks"):
-        return place_on_grid(masks_from_stack(stack), like, path)
+        masks = masks_from_stack(stack)
+        header_path, _ = _header_and_data(path)
+        table = read_label_names(header_path, stack.meta["source_header"])
+        names = {label: table.get(label, name) for label, name in masks.names.items()}
+        return place_on_grid(replace(masks, names=names), like, path)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -217,7 +223,10 @@ def _label_header(masks: Masks, source: Stack | None) -> Header:
     if source_header is not None and _is_grid_of(source_header, masks, source):
         _copy_grid(header, source_header, masks)
     elif masks.geometry is not None:
-        _set_affine(header, masks.geometry.affine)
+        if masks.geometry.is_placed:
+            _set_affine(header, masks.geometry.affine)
+        else:
+            header.set_zooms(masks.geometry.spacing_zyx_mm[::-1])
         header.set_xyzt_units("mm", "sec" if masks.times_s is not None else None)
     return header
 

@@ -229,12 +229,13 @@ def _geometry_by_spacings(
     fields: dict[str, str], layout: AxisLayout, scale: float, notes: list[str]
 ) -> Geometry | None:
     """Axes along those of the world, placed as ITK does, so that other programs show masks on
-    their scan.
+    their scan; no place where the file states neither a space nor an origin.
     """
     spacings = _axis_values(fields.get("spacings", "").split(), layout)
     starts = _axis_values(fields.get("axismins", "").split(), layout)
     centers = fields.get("centers", fields.get("centerings", "")).lower().split()
     affine = np.eye(4)
+    is_placed = "space" in fields
     for column, axis in enumerate(layout.spatial):
         step = spacings[column]
         if not 0 < step < math.inf:
@@ -245,8 +246,9 @@ def _geometry_by_spacings(
             start += step / 2  # the minimum of a cell is its edge
         affine[column, column] = step * scale
         if np.isfinite(start):
+            is_placed = True
             affine[column, 3] = start * scale
-    return Geometry(_world_to_ras(fields.get("space", ""), notes) @ affine)
+    return Geometry(_world_to_ras(fields.get("space", ""), notes) @ affine, is_placed)
 
 
 def _axis_values(words: Sequence[str], layout: AxisLayout) -> list[float]:

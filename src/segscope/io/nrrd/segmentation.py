@@ -16,7 +16,7 @@ import numpy as np
 from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import atomic
-from segscope.geometry import LPS_TO_RAS, Geometry
+from segscope.geometry import Geometry
 from segscope.io.base import FitsAll, ReadOptions, reading, suffix_of
 from segscope.io.byte_sources import RawFrames, RawLayout
 from segscope.io.dicom.snomed import find_codes
@@ -224,7 +224,7 @@ def _format_header(masks: Masks, layer_count: int) -> list[str]:
 def _format_affine(geometry: Geometry) -> tuple[str, str]:
     """The directions of the three axes, and the origin."""
     columns = []
-    for column in (LPS_TO_RAS @ geometry.affine)[:3].T:
+    for column in geometry.lps_affine[:3].T:
         numbers = ",".join(repr(float(value)) for value in column)
         columns.append(f"({numbers})")
     return " ".join(columns[:3]), columns[3]
