@@ -47,6 +47,17 @@ def iter_label_frames(masks: Masks, path: Path) -> Iterator[Pixels]:
         yield labels.astype(dtype)
 
 
+def warn_of_unit(path: Path, source: Stack | None) -> None:
+    """Warn that a file in millimetres may be shown apart from a scan in another unit."""
+    if source is not None and source.meta.get("length_unit_mm", 1) != 1:
+        log.warning(
+            "%s is in millimetres, but %s in another unit of length: programs that ignore units "
+            "show them apart. Write .nrrd or .seg.nrrd, which keep the unit of the scan.",
+            path,
+            source.path,
+        )
+
+
 # --- labels to masks -----------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -32,14 +32,16 @@ from segscope.io.byte_sources import (
     InflatedBytes,
     RawFrames,
     RawLayout,
+    open_last_bytes,
     open_plain_bytes,
-    resolve_data_file,
 )
+from segscope.io.data_files import JoinedBytes, expand_pattern, resolve_data_file, share_bytes
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,
     masks_from_stack,
     place_on_grid,
+    warn_of_unit,
 )
 from segscope.masks import Masks
 from segscope.stack import Kind, Stack
@@ -47,6 +49,7 @@ from segscope.stack import Kind, Stack
 SUFFIXES = (".mha", ".mhd")
 _WHAT = "a MetaImage file"
 _MAX_HEADER = 2**16
+_MAX_LIST = 2**24
 _MAX_CHANNELS = 64
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
@@ -74,10 +77,21 @@ class MetaImage(FileFormat):
 
 @dataclass(frozen=True)
 class _Header:
-    """Fields by lower-case name, and the byte behind them."""
+    """What a MetaImage header states.
+
+    Attributes:
+        fields: by name in lower case.
+        end: the byte behind them.
+        files: names of the data files, where the header ends with their list.
+    """
 
     fields: dict[str, str]
     end: int
+    files: Sequence[str] = ()
+
+    @property
+    def lists_files(self) -> bool:
+        return self.fields["elementdatafile"].upper().startswith("LIST")
 
     def flag(self, *names: str, default: str = "false") -> bool:
         """Whether any of these fields is set."""
@@ -108,10 +122,13 @@ def _read_header(path: Path) -> _Header:
             if equals:
                 fields[name.strip().lower()] = value.strip()
         end = file.tell()
+        files: list[str] = []
+        if fields["elementdatafile"].upper().startswith("LIST"):
+            files = file.read(_MAX_LIST).decode("utf-8", "replace").split("\n")
     for name in ("ndims", "dimsize", "elementtype"):
         if name not in fields:
             raise ReadError(f"{path} has a header without {name}; it is damaged")
-    return _Header(fields, end)
+    return _Header(fields, end, [name.strip() for name in files if name.strip()])
 
 
 def _read_stack(path: Path, header: _Header, options: ReadOptions) -> Stack:
@@ -137,7 +154,25 @@ def _read_stack(path: Path, header: _Header, options: ReadOptions) -> Stack:
     frames = RawFrames(path, data, RawLayout(stored, shape, start=volume * volume_bytes))
     kind: Kind = "image" if z == 1 else "volume"
     modality = _MODALITIES.get(fields.get("modality", "").upper())
-    return Stack(frames, kind, modality, _read_geometry(path, header, len(sizes)), path=path)
+    geometry = _read_geometry(path, header, len(sizes))
+    meta = {"notes": _describe_unused(fields)}
+    return Stack(frames, kind, modality, geometry, path=path, meta=meta)
+
+
+def _describe_unused(fields: dict[str, str]) -> tuple[str, ...]:
+    """Notes on what a header states and no common reader, ITK first, applies."""
+    notes = []
+    unit = fields.get("distanceunits", "mm")
+    if unit not in ("mm", "?"):
+        notes.append(f"the file states DistanceUnits = {unit}; millimetres are assumed, as in ITK")
+    slope = float(fields.get("elementtointensityfunctionslope", "1"))
+    offset = float(fields.get("elementtointensityfunctionoffset", "0"))
+    if (slope, offset) != (1, 0):
+        notes.append(
+            f"the file states an intensity of {slope:g} x value + {offset:g}, "
+            "which is not applied, as in ITK"
+        )
+    return tuple(notes)
 
 
 def _stored_type(path: Path, header: _Header, channels: int) -> PixelType:
@@ -158,21 +193,28 @@ def _open_data(path: Path, header: _Header, total: int) -> ByteSource:
     name = header.fields["elementdatafile"]
     if not header.flag("binarydata", default="true"):
         raise ReadError(f"{path} stores its values as text; save it as binary data first")
-    if name.upper().startswith("LIST") or "%" in name:
-        raise ReadError(
-            f"{path} spreads its data over several files; save it as one .mha file first"
-        )
+    if name.upper() == "LOCAL":
+        return _open_file(path, header, header.end, total)
     skip = int(header.fields.get("headersize", "0"))
-    file = path
-    start = header.end
-    if name.upper() != "LOCAL":
-        file = resolve_data_file(path, name)
-        start = skip
+    if skip < -1:
+        raise ReadError(f"{path} has the field HeaderSize = {skip}; expected -1, 0 or more")
+    if not header.lists_files and "%" not in name:
+        return _open_file(resolve_data_file(path, name), header, skip, total)
+    names = header.files
+    if "%" in name:
+        names = expand_pattern(path, name)
+    part_bytes = share_bytes(path, names, total, None)
+    files = [resolve_data_file(path, name) for name in names]
+    return JoinedBytes([_open_file(file, header, skip, part_bytes) for file in files], part_bytes)
+
+
+def _open_file(path: Path, header: _Header, start: int, total: int) -> ByteSource:
+    """Data of one file from a byte on; -1 stands for its last bytes."""
     if header.flag("compresseddata"):
-        return InflatedBytes(file, max(0, start), 0, total)
-    if skip == -1:  # the data are the last bytes of the file
-        start = max(0, check_file(file) - total)
-    return open_plain_bytes(file, start, total)
+        return InflatedBytes(path, max(0, start), 0, total)
+    if start == -1:
+        return open_last_bytes(path, total)
+    return open_plain_bytes(path, start, total)
 
 
 def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
@@ -224,6 +266,7 @@ class MetaImageMasks:
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         self.check(masks, path, source)
+        warn_of_unit(path, source)
         masks = masks.on_stored_grid()
         if suffix_of(path, SUFFIXES) == ".mha":
             with atomic(path) as part, part.open("wb") as file:

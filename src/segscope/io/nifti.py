@@ -34,6 +34,7 @@ from segscope.io.label_frames import (
     label_type,
     masks_from_stack,
     place_on_grid,
+    warn_of_unit,
 )
 from segscope.io.nifti_header import (
     GZIP_MAGIC,
@@ -195,6 +196,7 @@ class NiftiMasks(FitsAll):
     suffixes = SUFFIXES
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        warn_of_unit(path, source)
         masks = masks.on_stored_grid()
         header = _label_header(masks, source)
         with atomic(path) as part, part.open("wb") as file:

@@ -26,7 +26,7 @@ from segscope.io.label_frames import (
     masks_from_stack,
     place_on_grid,
 )
-from segscope.io.nrrd.header import Header, read_axes, read_geometry, read_header
+from segscope.io.nrrd.header import Header, read_axes, read_geometry, read_header, unit_name
 from segscope.io.nrrd.reader import Nrrd, open_data
 from segscope.masks import Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
@@ -127,8 +127,11 @@ class NrrdMasks(FitsAll):
     name = "NRRD label volume"
     suffixes = (".seg.nrrd", ".nrrd")
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         masks = masks.on_stored_grid()
+        unit_mm = 1.0
+        if source is not None:
+            unit_mm = source.meta.get("length_unit_mm", 1.0)
         is_segmentation = suffix_of(path, self.suffixes) == ".seg.nrrd"
         layers: Layers = []
         if is_segmentation:
@@ -136,7 +139,7 @@ class NrrdMasks(FitsAll):
         frames = iter_label_frames(masks, path)
         if len(layers) > 1:
             frames = _iter_layered_frames(masks, layers)
-        header = _format_header(masks, len(layers))
+        header = _format_header(masks, len(layers), unit_mm)
         if is_segmentation:
             header += _format_segments(masks, layers)
         with atomic(path) as part, part.open("wb") as file:
@@ -193,7 +196,8 @@ def _number_layers(layers: Layers) -> dict[int, int]:
     return {object_id: number for number, ids in enumerate(layers) for object_id in ids}
 
 
-def _format_header(masks: Masks, layer_count: int) -> list[str]:
+def _format_header(masks: Masks, layer_count: int, unit_mm: float) -> list[str]:
+    """Lines of the header, with lengths in the unit of the scan: many programs ignore units."""
     z, y, x = masks.shape_zyx
     dimension = 3
     sizes = f"{x} {y} {z}"
@@ -214,17 +218,19 @@ def _format_header(masks: Masks, layer_count: int) -> list[str]:
         "encoding: gzip",
     ]
     if masks.geometry is not None:
-        directions, origin = _format_affine(masks.geometry)
+        directions, origin = _format_affine(masks.geometry, unit_mm)
         lines.insert(3, "space: left-posterior-superior")
         lines.insert(5, f"space directions: {layer_direction}{directions}")
         lines.append(f"space origin: {origin}")
+        if unit_mm != 1:
+            lines.append("space units:" + f' "{unit_name(unit_mm)}"' * 3)
     return lines
 
 
-def _format_affine(geometry: Geometry) -> tuple[str, str]:
+def _format_affine(geometry: Geometry, unit_mm: float) -> tuple[str, str]:
     """The directions of the three axes, and the origin."""
     columns = []
-    for column in geometry.lps_affine[:3].T:
+    for column in geometry.lps_affine[:3].T / unit_mm:
         numbers = ",".join(repr(float(value)) for value in column)
         columns.append(f"({numbers})")
     return " ".join(columns[:3]), columns[3]
