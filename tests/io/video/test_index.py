@@ -104,7 +104,7 @@ class TestDamaged:
         assert stack.times_s is not None
         for index in (39, 40, 88):
             assert number_in(stack[index]) == round(stack.times_s[index] * 25)
-        assert any("1 frames do not decode" in note for note in stack.meta["notes"])
+        assert any("left out: 1" in note for note in stack.meta["notes"])
 
     @pytest.mark.parametrize(
         "content", [b"", b"hello", bytes(5000), b"RIFF" + bytes(100), b"#EXTM3U\n/etc/passwd\n"]
