@@ -42,7 +42,7 @@ def read_orientation(path: Path, frame: VideoFrame) -> int:
     """
     from av.sidedata.sidedata import Type
 
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     if matrix is None:
         return 1
     numbers = np.frombuffer(bytes(matrix), np.int32)[:9].reshape(3, 3)[:2, :2].astype(np.float64)
@@ -50,7 +50,8 @@ def read_orientation(path: Path, frame: VideoFrame) -> int:
         return 1
     longest = np.maximum(np.abs(numbers).max(axis=1, keepdims=True), 1)
     signs = np.sign(np.where(np.abs(numbers) > _TOLERANCE * longest, numbers, 0)).astype(int)
-    orientation = _ORIENTATIONS.get(tuple(map(int, signs.ravel())))
+    a, b, c, d = map(int, signs.ravel())
+    orientation = _ORIENTATIONS.get((a, b, c, d))
     if orientation is None:
         rows = (numbers / 2**16).round(3).tolist()
         raise ReadError(
