@@ -12,6 +12,7 @@ from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
+from segscope.io.flat import note_flat
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
 from segscope.io.tiff import reader as tiff_reader
@@ -85,7 +86,7 @@ def read(
     for entry in FORMATS:
         if entry.recognises(path):
             with reading(path, f"{entry.name} data"):
-                return entry.read(path, ReadOptions(series, volume, channel))
+                return note_flat(entry.read(path, ReadOptions(series, volume, channel)))
     raise UsageError(f"{path} has an unknown format. Known formats: {_describe_formats()}.")
 
 
