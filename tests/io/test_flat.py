@@ -47,7 +47,7 @@ def flat_notes(stack: Stack) -> list[str]:
         ("a.nii.gz", lambda path: nibabel.save(nibabel.Nifti1Image(VOLUME.T, np.eye(4)), path)),
         ("a.npy", lambda path: np.save(path, VOLUME)),
         ("a.png", lambda path: Image.fromarray(VOLUME[0].astype(np.uint8)).save(path)),
-        ("a.tif", lambda path: tifffile.imwrite(path, VOLUME)),
+        ("a.tif", lambda path: tifffile.imwrite(path, VOLUME, photometric="minisblack")),
     ],
 )
 def test_every_format_notes_it(name: str, write: Callable[[Path], None], tmp_path: Path) -> None:
