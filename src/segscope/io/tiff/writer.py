@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segscope.errors import WriteError
 from segscope.files import atomic
 from segscope.io.base import FitsAll, reading
@@ -17,6 +19,7 @@ from segscope.io.label_frames import (
     place_on_grid,
     renumber_binary,
 )
+from segscope.io.orientation import ORIENTATION_TAG, SIDEWAYS, turn_as_stored
 from segscope.io.tiff.reader import read_labels
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -52,25 +55,33 @@ class LabelTiff(FitsAll):
     name = "label TIFF"
     suffixes = (".tif", ".tiff", ".ome.tif", ".ome.tiff")
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         import tifffile
 
         masks = masks.on_stored_grid()
+        orientation = 1
+        if source is not None:
+            orientation = int(source.meta.get("orientation", 1))
         z, y, x = masks.shape_zyx
+        if orientation in SIDEWAYS:
+            y, x = x, y
         dtype = label_type(masks)
         is_large = z * y * x * dtype.itemsize >= _CLASSIC_BYTES
         is_ome = is_large or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
         if is_ome:
-            options = _ome_options(masks)
+            options = _ome_options(masks, orientation)
         else:
-            options = _imagej_options(masks)
+            options = _imagej_options(masks, orientation)
+        if orientation != 1:  # pixel for pixel the file that was read, and shown like it
+            options["extratags"] = [(ORIENTATION_TAG, "H", 1, orientation, True)]
+        stored = (turn_as_stored(frame, orientation) for frame in iter_label_frames(masks, path))
         try:
             with (
                 atomic(path) as part,
                 tifffile.TiffWriter(part, bigtiff=is_large, ome=is_ome, imagej=not is_ome) as file,
             ):
                 file.write(
-                    iter_label_frames(masks, path),
+                    map(np.ascontiguousarray, stored),
                     shape=(z, y, x),
                     dtype=dtype,
                     compression="zlib",
@@ -94,19 +105,30 @@ def _mean_interval(masks: Masks) -> float | None:
     return float((times[-1] - times[0]) / (len(times) - 1))
 
 
-def _imagej_options(masks: Masks) -> WriterOptions:
+def _stored_spacing(masks: Masks, orientation: int) -> tuple[float, float, float] | None:
+    """(z, y, x) distances in mm along the axes of the file."""
+    if masks.geometry is None:
+        return None
+    z, y, x = masks.geometry.spacing_zyx_mm
+    if orientation in SIDEWAYS:
+        return (z, x, y)
+    return (z, y, x)
+
+
+def _imagej_options(masks: Masks, orientation: int) -> WriterOptions:
     metadata: dict[str, object] = {"axes": _axes_of(masks), "Info": format_names(masks.names)}
     interval = _mean_interval(masks)
     if interval is not None:
         metadata["finterval"] = interval
-    if masks.geometry is None:
+    spacing = _stored_spacing(masks, orientation)
+    if spacing is None:
         return {"metadata": metadata}
-    z, y, x = masks.geometry.spacing_zyx_mm
+    z, y, x = spacing
     metadata |= {"spacing": z, "unit": "mm"}
     return {"metadata": metadata, "resolution": (1 / x, 1 / y)}
 
 
-def _ome_options(masks: Masks) -> WriterOptions:
+def _ome_options(masks: Masks, orientation: int) -> WriterOptions:
     metadata: dict[str, object] = {
         "axes": _axes_of(masks),
         "Description": format_names(masks.names),
@@ -114,8 +136,9 @@ def _ome_options(masks: Masks) -> WriterOptions:
     interval = _mean_interval(masks)
     if interval is not None:
         metadata |= {"TimeIncrement": interval, "TimeIncrementUnit": "s"}
-    if masks.geometry is not None:
-        for axis, value in zip("ZYX", masks.geometry.spacing_zyx_mm, strict=True):
+    spacing = _stored_spacing(masks, orientation)
+    if spacing is not None:
+        for axis, value in zip("ZYX", spacing, strict=True):
             metadata |= {f"PhysicalSize{axis}": value, f"PhysicalSize{axis}Unit": "mm"}
     return {"metadata": metadata}
 
