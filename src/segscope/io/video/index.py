@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError
 from segscope.io.base import check_declared, reading
+from segscope.io.orientation import SIDEWAYS
 from segscope.io.video.damage import describe_damage
-from segscope.io.video.orientation import read_orientation, upright_size
+from segscope.io.video.display_matrix import read_orientation, upright_size
 from segscope.io.video.properties import describe_losses
 from segscope.io.video.stream import Packets, VideoDecoder, open_video
 
@@ -128,7 +129,7 @@ def _describe_frames(
 ) -> dict[str, Any]:
     """What is known of the stream and, by its first frame, of all frames as they are shown."""
     meta = {**stream_meta, "pixel_format": first.format.name}
-    if orientation >= 5 and "pixel_aspect" in meta:
+    if orientation in SIDEWAYS and "pixel_aspect" in meta:
         meta["pixel_aspect"] = 1 / meta["pixel_aspect"]
     if orientation in _TURNS:
         meta["rotation_deg"] = int(first.rotation)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segscope.errors import ReadError
+from segscope.io.orientation import SIDEWAYS
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -63,6 +64,6 @@ def read_orientation(path: Path, frame: VideoFrame) -> int:
 
 def upright_size(frame: VideoFrame, orientation: int) -> tuple[int, int]:
     """Rows and columns of a decoded frame as it is shown."""
-    if orientation >= 5:
+    if orientation in SIDEWAYS:
         return (frame.width, frame.height)
     return (frame.height, frame.width)
