@@ -22,12 +22,12 @@ class Geometry:
 
     Attributes:
         affine: (4, 4) float64; voxel index (x, y, frame, 1) to RAS+ millimetres.
-        is_placed: False where only the voxel sizes are known; orientation and origin of `affine`
-            are a convention then.
+        has_place: whether these millimetres are those of the patient or the specimen. Without a
+            place only the spacing means something.
     """
 
     affine: NDArray[np.float64]
-    is_placed: bool = True
+    has_place: bool = True
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -44,9 +44,9 @@ class Geometry:
 
     @classmethod
     def from_spacing(cls, spacing_zyx_mm: tuple[float, float, float]) -> Geometry:
-        """Geometry without a place: axis-aligned, with its origin at the first voxel."""
+        """Axis-aligned geometry of unknown place, with its origin at the first voxel."""
         z, y, x = map(float, spacing_zyx_mm)
-        return cls(np.diag([x, y, z, 1.0]), is_placed=False)
+        return cls(np.diag([x, y, z, 1.0]), has_place=False)
 
     @property
     def lps_affine(self) -> NDArray[np.float64]:
@@ -55,7 +55,7 @@ class Geometry:
         Without a place: axes along those of the world and the first voxel at the origin, which is
         where ITK puts the voxels of a file that states no place.
         """
-        if self.is_placed:
+        if self.has_place:
             return LPS_TO_RAS @ self.affine
         return np.diag([*self.spacing_zyx_mm[::-1], 1.0])
 
@@ -84,7 +84,7 @@ class Geometry:
             tolerance: largest difference of a voxel step in voxels (0.1 voxel over 500 slices by
                 default); the first voxel may lie a hundred times as far off.
         """
-        if not (self.is_placed and other.is_placed):
+        if not (self.has_place and other.has_place):
             return np.allclose(self.spacing_zyx_mm, other.spacing_zyx_mm, rtol=0.01, atol=0)
         voxel = np.linalg.norm(self.affine[:3, :3], axis=0)
         difference = np.linalg.norm(self.affine[:3] - other.affine[:3], axis=0)

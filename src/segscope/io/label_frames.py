@@ -142,7 +142,7 @@ def place_on_grid(masks: Masks, like: Stack | None, path: Path) -> Masks:
         return masks
     if masks.geometry is None or like.geometry is None:
         return _place_by_shape(masks, like, path)
-    if not (masks.geometry.is_placed and like.geometry.is_placed):
+    if not (masks.geometry.has_place and like.geometry.has_place):
         return _place_by_size(masks, masks.geometry, like, path)
     if masks.shape_zyx == like.shape_zyx and masks.geometry.same_grid(like.geometry):
         return replace(masks, geometry=like.geometry, times_s=like.times_s, axis=like.axis)
@@ -170,7 +170,7 @@ def _place_by_size(masks: Masks, source: Geometry, like: Stack, path: Path) -> M
     turned = source.transposed(like.axis)
     if not turned.same_grid(target):
         raise _other_grid_error(turned, target, masks, like, path)
-    if target.is_placed:
+    if target.has_place:
         log.warning(
             "%s states voxel sizes only, no place: its voxels are matched with those of the stack "
             "in their stored order",

@@ -226,7 +226,7 @@ def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
         return None
     matrix = header.numbers("transformmatrix", "orientation", "rotation")
     offset = header.numbers("offset", "position", "origin")
-    is_placed = bool(matrix or offset)
+    has_place = bool(matrix or offset)
     matrix = matrix or np.eye(dims).ravel().tolist()
     offset = offset or [0.0] * dims
     spacing = spacing or [1.0] * dims
@@ -241,7 +241,7 @@ def _read_geometry(path: Path, header: _Header, dims: int) -> Geometry | None:
     affine = np.eye(4)
     affine[:space, :space] = (directions * np.array(spacing[:space])[:, None]).T
     affine[:space, 3] = offset[:space]
-    return Geometry(LPS_TO_RAS @ affine, is_placed)
+    return Geometry(LPS_TO_RAS @ affine, has_place)
 
 
 def read_masks(path: Path, like: Stack | None = None) -> Masks:

@@ -225,7 +225,7 @@ def _label_header(masks: Masks, source: Stack | None) -> Header:
     if source_header is not None and _is_grid_of(source_header, masks, source):
         _copy_grid(header, source_header, masks)
     elif masks.geometry is not None:
-        if masks.geometry.is_placed:
+        if masks.geometry.has_place:
             _set_affine(header, masks.geometry.affine)
         else:
             header.set_zooms(masks.geometry.spacing_zyx_mm[::-1])

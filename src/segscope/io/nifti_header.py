@@ -146,7 +146,7 @@ def read_geometry(header: Header, lengths: tuple[int, ...], notes: list[str]) ->
         notes.append("the file states no usable voxel sizes; distances and volumes are unknown")
         return None
     notes.append("the file states no orientation, only voxel sizes")
-    return Geometry(scale @ header.get_base_affine(), is_placed=False)
+    return Geometry(scale @ header.get_base_affine(), has_place=False)
 
 
 def _read_forms(header: Header, scale: NDArray[np.float64], notes: list[str]) -> list[Geometry]:

@@ -35,5 +35,5 @@ def test_a_stack_states_whether_its_place_is_known(code: int, tmp_path: Path) ->
     nibabel.save(image, tmp_path / "a.nii")
     stack = sandboxed_reader.read_sandboxed(tmp_path / "a.nii", {}, Limits())
     assert stack.geometry is not None
-    assert stack.geometry.is_placed == bool(code)
+    assert stack.geometry.has_place == bool(code)
     stack.source.close()

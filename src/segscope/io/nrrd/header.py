@@ -277,7 +277,7 @@ def _geometry_by_spacings(
     starts = _axis_values(fields.get("axismins", "").split(), layout)
     centers = fields.get("centers", fields.get("centerings", "")).lower().split()
     affine = np.eye(4)
-    is_placed = "space" in fields
+    has_place = "space" in fields
     for column, axis in enumerate(layout.spatial):
         step = spacings[column]
         if not 0 < step < math.inf:
@@ -288,9 +288,9 @@ def _geometry_by_spacings(
             start += step / 2  # the minimum of a cell is its edge
         affine[column, column] = step * scale
         if np.isfinite(start):
-            is_placed = True
+            has_place = True
             affine[column, 3] = start * scale
-    return Geometry(_world_to_ras(fields.get("space", ""), notes) @ affine, is_placed)
+    return Geometry(_world_to_ras(fields.get("space", ""), notes) @ affine, has_place)
 
 
 def _axis_values(words: Sequence[str], layout: AxisLayout) -> list[float]:

@@ -75,7 +75,7 @@ def _describe(stack: Stack) -> dict[str, Any]:
         "kind": stack.kind,
         "modality": stack.modality,
         "affine": affine,
-        "is_placed": stack.geometry is not None and stack.geometry.is_placed,
+        "has_place": stack.geometry is None or stack.geometry.has_place,
         "times_s": times,
         "meta": _encode_meta(stack.meta),
     }

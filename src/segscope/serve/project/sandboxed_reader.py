@@ -202,7 +202,7 @@ def read_sandboxed(path: Path, options: Mapping[str, object], limits: Limits) ->
     geometry = None
     if description["affine"] is not None:
         affine = np.array(description["affine"], np.float64)
-        geometry = Geometry(affine, description["is_placed"])
+        geometry = Geometry(affine, has_place=description["has_place"])
     times = None
     if description["times_s"] is not None:
         times = np.array(description["times_s"], np.float64)
