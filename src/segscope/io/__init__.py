@@ -15,6 +15,7 @@ from segscope.io.dicom import seg_reader, seg_writer
 from segscope.io.flat import note_flat
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
+from segscope.io.paths import describe_missing, find_path
 from segscope.io.tiff import reader as tiff_reader
 from segscope.io.tiff import writer as tiff_writer
 from segscope.io.video import frame_folder
@@ -91,10 +92,10 @@ def read(
 
 
 def _check_exists(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = find_path(Path(path).expanduser())
     with reading(path, "a file or folder"):
         if not path.exists():
-            raise UsageError(f"{path} does not exist; check the spelling and the current folder")
+            raise UsageError(describe_missing(path))
         if path.is_dir():
             return path
         if not path.is_file():

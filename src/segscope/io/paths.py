@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 _ANNEX = Path(".git", "annex")
+_ANNEX_PARTS = set(_ANNEX.parts)
 
 
 def find_path(path: Path) -> Path:
@@ -53,6 +54,15 @@ def lies_within(path: Path, folder: Path) -> bool:
         return True
     link = path.parent.resolve() / path.name
     return link.is_relative_to(folder) and _is_annexed(target, folder)
+
+
+def resolve_links(path: Path) -> Path:
+    """The path with all links resolved, but for the last one where it leads into a git-annex
+    store: the file there is named by a hash, and what belongs to it lies beside the link.
+    """
+    if path.is_symlink() and _ANNEX_PARTS.issubset(path.resolve().parts):
+        return path.parent.resolve() / path.name
+    return path.resolve()
 
 
 def _is_annexed(target: Path, folder: Path) -> bool:

@@ -15,8 +15,8 @@ from segscope.errors import ReadError
 from segscope.io.base import ReadOptions, check_file, reading, refuse_options, suffix_of
 from segscope.io.frame_source import LazyFrames
 from segscope.io.orientation import turn_upright
-from segscope.io.video.index import VideoIndex, index_video
 from segscope.io.video.display_matrix import upright_size
+from segscope.io.video.index import VideoIndex, index_video
 from segscope.io.video.stream import VideoDecoder
 from segscope.stack import Stack
 
