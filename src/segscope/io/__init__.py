@@ -138,7 +138,9 @@ def _select_mask_reader(path: Path) -> _MaskReader:
                 return reader
         if any(entry.recognises(path) for entry in dicom_reader.FORMATS):
             return seg_reader.read_masks
-    elif not any(entry.recognises(path) for entry in zarr_files.FORMATS):
+    elif any(entry.recognises(path) for entry in zarr_files.FORMATS):
+        return zarr_files.read_masks
+    else:
         return image_files.read_masks
     raise UsageError(
         f"{path} is not in a format that holds masks. Known: {', '.join(_mask_suffixes())}, "
