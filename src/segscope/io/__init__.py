@@ -136,6 +136,8 @@ def _select_mask_reader(path: Path) -> _MaskReader:
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
                 return reader
+        if any(entry.recognises(path) for entry in nifti.FORMATS):
+            return nifti.read_masks
         if any(entry.recognises(path) for entry in dicom_reader.FORMATS):
             return seg_reader.read_masks
     elif any(entry.recognises(path) for entry in zarr_files.FORMATS):

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError, WriteError
+from segscope.errors import ReadError, SegscopeError, WriteError
 from segscope.files import atomic
 from segscope.io.base import (
     FileFormat,
@@ -67,6 +67,10 @@ class Nifti(FileFormat):
     name = "NIfTI"
     suffixes = (*SUFFIXES, *_PAIR)
 
+    def recognises(self, path: Path) -> bool:
+        """By its suffix; a file that is merely called .gz by what is inside."""
+        return super().recognises(path) or (path.is_file() and _is_gzipped_nifti(path))
+
     def read(self, path: Path, options: ReadOptions) -> Stack:
         refuse_options(path, options, "volume")
         with reading(path, _WHAT):
@@ -74,6 +78,16 @@ class Nifti(FileFormat):
 
 
 # --- reading -------------------------------------------------------------------------------------
+
+
+def _is_gzipped_nifti(path: Path) -> bool:
+    if path.suffix.lower() != ".gz":
+        return False
+    try:
+        read_header(path)
+    except (SegscopeError, OSError):
+        return False
+    return True
 
 
 def _read_stack(path: Path, options: ReadOptions) -> Stack:
@@ -121,7 +135,7 @@ def _meta_of(header: Header, notes: list[str]) -> dict[str, object]:
 
 def _header_and_data(path: Path) -> tuple[Path, Path]:
     """The file with the header and the file with the data."""
-    if suffix_of(path, SUFFIXES):
+    if not suffix_of(path, _PAIR):
         return path, path
     stem = path
     compression = ""

@@ -260,8 +260,8 @@ def _apply_transforms(
         values = transform.get(kind)
         if kind == "identity":
             continue
-        is_known = kind in ("scale", "translation") and isinstance(values, Sequence)
-        if not is_known or len(values) != len(axes):
+        is_known = kind in ("scale", "translation") and isinstance(values, list)
+        if not is_known or values is None or len(values) != len(axes):
             notes.append(
                 f"the file places its pixels by a {kind} that is not read: millimetres are unknown"
             )
