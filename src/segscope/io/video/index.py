@@ -23,7 +23,7 @@ from segscope.io.orientation import SIDEWAYS
 from segscope.io.video.damage import describe_damage
 from segscope.io.video.display_matrix import read_orientation, upright_size
 from segscope.io.video.properties import describe_losses
-from segscope.io.video.stream import Packets, VideoDecoder, open_video
+from segscope.io.video.stream import Packets, VideoDecoder, list_streams, open_video
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -74,12 +74,14 @@ class _Description:
         unit_s: seconds of the stream's unit of time.
         frames: declared number of frames, 0 where unknown.
         seconds: declared duration, 0 where unknown.
+        notes: what else the file holds.
     """
 
     meta: dict[str, Any]
     unit_s: float
     frames: int
     seconds: float
+    notes: tuple[str, ...]
 
 
 def index_video(path: Path) -> VideoIndex:
@@ -90,7 +92,7 @@ def index_video(path: Path) -> VideoIndex:
     """
     description = _describe(path)
     packets = Packets.scan(path)
-    notes = list(packets.notes)
+    notes = [*description.notes, *packets.notes]
     max_tail = _LONG_TAIL
     if _is_complete(packets, description):
         max_tail = _SHORT_TAIL
@@ -161,7 +163,11 @@ def _describe(path: Path) -> _Description:
             meta["pixel_aspect"] = float(aspect)
         assert stream.time_base is not None
         seconds = (container.duration or 0) / 1e6
-        return _Description(meta, float(stream.time_base), stream.frames, seconds)
+        count = len(list_streams(container))
+        notes: tuple[str, ...] = ()
+        if count > 1:
+            notes = (f"the file holds {count} video streams: the first is read",)
+        return _Description(meta, float(stream.time_base), stream.frames, seconds, notes)
 
 
 def _is_complete(packets: Packets, description: _Description) -> bool:

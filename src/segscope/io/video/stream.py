@@ -55,12 +55,19 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
         container = av.open(
             f"file:{path.resolve()}", format=demuxer, options=options, metadata_errors="ignore"
         )
-        cover = av.stream.Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+        streams = list_streams(container)
         if not streams:
             container.close()
             raise ReadError(f"{path} holds no video stream; name a file with images in it")
         return container, streams[0]
+
+
+def list_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams of a container, without cover images."""
+    from av.stream import Disposition
+
+    cover = Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
 def _starts_as_jpeg(path: Path) -> bool:
