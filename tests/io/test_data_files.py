@@ -8,7 +8,13 @@ import pytest
 
 from segscope.errors import ReadError
 from segscope.io.byte_sources import MemoryBytes
-from segscope.io.data_files import JoinedBytes, expand_pattern, resolve_data_file, share_bytes
+from segscope.io.data_files import (
+    JoinedBytes,
+    expand_pattern,
+    names_list,
+    resolve_data_file,
+    share_bytes,
+)
 
 
 class TestFiles:
@@ -61,6 +67,12 @@ class TestPattern:
 
 
 class TestSeveralFiles:
+    def test_a_list_is_a_word_of_its_own(self) -> None:
+        assert names_list("LIST")
+        assert names_list("LIST 2")
+        assert not names_list("LISTED.raw")
+        assert not names_list("")
+
     def test_their_bytes_are_one_after_the_other(self) -> None:
         parts = [MemoryBytes(Path("a"), text) for text in (b"abc", b"def", b"ghi")]
         joined = JoinedBytes(parts, 3)

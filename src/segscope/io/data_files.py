@@ -41,6 +41,11 @@ def resolve_data_file(header: Path, name: str) -> Path:
     return data.resolve()
 
 
+def names_list(text: str) -> bool:
+    """Whether the name of a data file says that a list of names follows: LIST, and a number."""
+    return text.split()[:1] == ["LIST"]
+
+
 def expand_pattern(header: Path, text: str) -> list[str]:
     """Names by a pattern, its first number, last number and step.
 

@@ -35,7 +35,13 @@ from segscope.io.byte_sources import (
     open_last_bytes,
     open_plain_bytes,
 )
-from segscope.io.data_files import JoinedBytes, expand_pattern, resolve_data_file, share_bytes
+from segscope.io.data_files import (
+    JoinedBytes,
+    expand_pattern,
+    names_list,
+    resolve_data_file,
+    share_bytes,
+)
 from segscope.io.label_frames import (
     iter_label_frames,
     label_type,
@@ -91,7 +97,7 @@ class _Header:
 
     @property
     def lists_files(self) -> bool:
-        return self.fields["elementdatafile"].upper().startswith("LIST")
+        return names_list(self.fields["elementdatafile"])
 
     def flag(self, *names: str, default: str = "false") -> bool:
         """Whether any of these fields is set."""
@@ -123,7 +129,7 @@ def _read_header(path: Path) -> _Header:
                 fields[name.strip().lower()] = value.strip()
         end = file.tell()
         files: list[str] = []
-        if fields["elementdatafile"].upper().startswith("LIST"):
+        if names_list(fields["elementdatafile"]):
             files = file.read(_MAX_LIST).decode("utf-8", "replace").split("\n")
     for name in ("ndims", "dimsize", "elementtype"):
         if name not in fields:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segscope.errors import ReadError
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import check_file
+from segscope.io.data_files import names_list
 
 Vector = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ class Header:
     @property
     def lists_files(self) -> bool:
         """Whether the lines that follow are names of data files."""
-        return self.fields.get("datafile", "").upper().startswith("LIST")
+        return names_list(self.fields.get("datafile", ""))
 
     def whole_number(self, path: Path, name: str, lowest: int) -> int:
         """The whole number of an optional field; 0 where it is missing.
