@@ -171,14 +171,21 @@ def _describe_unused(fields: dict[str, str]) -> tuple[str, ...]:
     unit = fields.get("distanceunits", "mm")
     if unit not in ("mm", "?"):
         notes.append(f"the file states DistanceUnits = {unit}; millimetres are assumed, as in ITK")
-    slope = float(fields.get("elementtointensityfunctionslope", "1"))
-    offset = float(fields.get("elementtointensityfunctionoffset", "0"))
-    if (slope, offset) != (1, 0):
+    slope = fields.get("elementtointensityfunctionslope", "1")
+    offset = fields.get("elementtointensityfunctionoffset", "0")
+    if not (_is_number(slope, 1) and _is_number(offset, 0)):
         notes.append(
-            f"the file states an intensity of {slope:g} x value + {offset:g}, "
-            "which is not applied, as in ITK"
+            f"the file states an intensity of {slope} x value + {offset}, which is not applied, "
+            "as in ITK"
         )
     return tuple(notes)
+
+
+def _is_number(text: str, number: float) -> bool:
+    try:
+        return float(text) == number
+    except ValueError:
+        return False
 
 
 def _stored_type(path: Path, header: _Header, channels: int) -> PixelType:
