@@ -24,10 +24,13 @@ class Geometry:
         affine: (4, 4) float64; voxel index (x, y, frame, 1) to RAS+ millimetres.
         has_place: whether these millimetres are those of the patient or the specimen. Without a
             place only the spacing means something.
+        shares_place: whether all frames lie where frame 0 lies, as those of a video do. The third
+            axis is then the thickness of the slice (1 mm where that is unknown).
     """
 
     affine: NDArray[np.float64]
     has_place: bool = True
+    shares_place: bool = False
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)

@@ -27,7 +27,7 @@ from segscope.io.datasets.faults import LEAST_PIXELS, MOST_FOREGROUND, DatasetFa
 from segscope.io.datasets.reading import read_image
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.tiff import reader as tiff_reader
-from segscope.masks import Masks
+from segscope.masks import LabelMap, Masks
 from segscope.stack import Stack
 
 Box = tuple[slice, ...]
@@ -253,7 +253,7 @@ def _check_pieces(
     yield DatasetFault.of("broken-instance", name, file, what)
 
 
-def _find_broken(labels: NDArray[np.uint16]) -> Iterator[int]:
+def _find_broken(labels: LabelMap) -> Iterator[int]:
     """Labels with a further piece that is not small, does not touch the border (beyond which it may
     be connected), and lies more than twice as far from the largest piece as that is long."""
     for label, box in enumerate(ndimage.find_objects(labels), 1):
