@@ -12,8 +12,8 @@ from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
 from segscope.files import check_regular, reason_of
 from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides, zarr_files
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
+from segscope.io.dicom import gzipped, seg_reader, seg_writer
 from segscope.io.dicom import reader as dicom_reader
-from segscope.io.dicom import seg_reader, seg_writer
 from segscope.io.dicom.files import is_dicom_whatever_its_name
 from segscope.io.flat import note_flat
 from segscope.io.nrrd import reader as nrrd_reader
@@ -35,6 +35,7 @@ FORMATS: tuple[Format, ...] = (
     *slides.FORMATS,
     *tiff_reader.FORMATS,
     *dicom_reader.FORMATS,
+    *gzipped.FORMATS,
     *video_reader.FORMATS,
     *frame_folder.FORMATS,
     *image_files.FORMATS,
@@ -113,8 +114,8 @@ def _select_format(path: Path) -> Format:
             return entry
     if suffix_of(path, _ARCHIVES) is not None:
         raise UsageError(
-            f"{path} is an archive; unpack it, and name a file or a folder inside. Of archives, "
-            "only a .zip of DICOM files is read as it is."
+            f"{path} is an archive; unpack it, and name a file or a folder inside. Read as they "
+            "are: a .zip of DICOM files, and .gz of one DICOM or NIfTI file."
         )
     raise UsageError(f"{path} has an unknown format. Known formats: {_describe_formats()}.")
 
