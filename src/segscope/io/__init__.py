@@ -14,7 +14,7 @@ from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
-from segscope.io.dicom.files import has_dicom_mark as is_dicom
+from segscope.io.dicom.files import has_dicom_mark
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
 from segscope.io.tiff import reader as tiff_reader
@@ -141,9 +141,19 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
     return masks
 
 
+def needs_scan(path: str | Path) -> bool:
+    """Whether the masks of a file may have a place only on their scan, so that `read_masks` wants
+    `like`: contours, and segments of images without positions.
+
+    Raises:
+        UsageError: nothing there, or an unknown format.
+    """
+    return _select_mask_reader(_check_exists(path)) is seg_reader.read_masks
+
+
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
-        if is_dicom(path):
+        if has_dicom_mark(path):
             return seg_reader.read_masks
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
@@ -288,7 +298,7 @@ __all__ = [
     "MaskFormat",
     "ReadOptions",
     "check_output",
-    "is_dicom",
+    "needs_scan",
     "read",
     "read_masks",
     "write",

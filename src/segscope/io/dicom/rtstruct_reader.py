@@ -167,6 +167,8 @@ def _place_contours(path: Path, data: Dataset, regions: _Regions, like: Stack) -
     stray: list[tuple[float, float]] = []  # lowest and highest slice
     for region, kind, world in _iter_closed_contours(data, contours.left_out):
         if region not in regions.names:
+            if region not in regions.foreign:
+                contours.left_out["of a region that the file does not list"] += 1
             continue
         total += len(world)
         if total > _MAX_POINTS:
