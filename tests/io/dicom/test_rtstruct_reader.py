@@ -108,6 +108,13 @@ class TestLeftOut:
         masks = read(tmp_path, stack, [Contour(WHOLE, 3), contour])
         assert masks.labels.sum() == 80
         assert note in notes(masks)
+        assert "regions" not in notes(masks)
+
+    def test_a_region_of_which_nothing_is_used(self, tmp_path: Path, stack: Stack) -> None:
+        point = Contour(WHOLE[:1], 4, "POINT", region=2)
+        masks = read(tmp_path, stack, [Contour(WHOLE, 3), point])
+        assert "regions without any contour that is used: region 2" in notes(masks)
+        assert masks.names == {1: "region 1", 2: "region 2"}
 
     def test_a_region_that_is_not_listed(self, tmp_path: Path, stack: Stack) -> None:
         contours = [Contour(WHOLE, 3), Contour(WHOLE, 4, region=2)]
