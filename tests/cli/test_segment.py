@@ -96,6 +96,18 @@ def test_another_axis_comes_back_on_the_stored_grid(
     assert nibabel.load(out).shape == nibabel.load(inputs.nii).shape
 
 
+def test_uneven_slices_are_resampled_when_asked_for(run: Run, tmp_path: Path) -> None:
+    heights = (0.0, 2.0, 4.0, 6.0, 11.0)
+    pixels = np.random.default_rng(0).integers(-100, 200, (5, 64, 64)).astype(np.int16)
+    positions = [[0.0, 0.0, height] for height in heights]
+    folder = write_series(tmp_path / "ct", positions, pixels=pixels)
+    out = tmp_path / "m.nii.gz"
+    command = ("segment", str(folder), "-o", str(out), "--object", "a", "--box", "5,5,30,30@1")
+    run(*command, "--resample-slices")
+    assert nibabel.load(out).shape == (64, 64, 7)
+    assert nibabel.load(out).header.get_zooms()[2] == pytest.approx(11 / 6)
+
+
 def test_a_dicom_series(run: Run, inputs: Any, tmp_path: Path) -> None:
     run(
         "segment",

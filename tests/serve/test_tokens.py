@@ -30,7 +30,7 @@ class TestToken:
         refused(server.http.get(path, headers={"Authorization": "Bearer wrong"}), 401)
 
     def test_health_and_page_are_open(self, server: Server) -> None:
-        for path in ("/v1/health", "/", "/some/page"):
+        for path in ("/v1/health", "/"):
             assert server.http.get(path, headers=NOBODY).status_code == 200
 
     def test_it_becomes_a_cookie(self, server: Server) -> None:
@@ -52,6 +52,29 @@ class TestToken:
         answer = server.http.get("/v1/project", headers={"Authorization": "Bearer wrong"})
         assert refused(answer, 429)
         assert answer.headers["retry-after"]
+        refused(server.http.post("/v1/login", json={"token": "wrong"}, headers=NOBODY), 429)
+
+    def test_wrong_tokens_lock_out_neither_the_right_one_nor_the_page(
+        self, serve: Callable[..., Server]
+    ) -> None:
+        server = serve(limits=Limits(failures=3))
+        server.http.post("/v1/login", json={"token": TOKEN}, headers=NOBODY)
+        for _ in range(5):
+            server.http.get("/v1/project", headers={"Authorization": "Bearer wrong"})
+        assert server.http.get("/v1/project").status_code == 200
+        assert server.http.get("/v1/project", headers=NOBODY).status_code == 200  # by its cookie
+        answer = server.http.post("/v1/login", json={"token": TOKEN}, headers=NOBODY)
+        assert answer.status_code == 204
+
+    @pytest.mark.parametrize("path", ["/monailabel/info/", "/nninteractive/capabilities"])
+    def test_compatibility_interfaces_require_it_too(
+        self, serve: Callable[..., Server], path: str
+    ) -> None:
+        compat = ("monailabel", "nninteractive")
+        refused(serve(compat=compat).http.get(path, headers=NOBODY), 401)
+        http = serve(compat=compat, compat_open=True).http
+        assert http.get(path, headers=NOBODY).status_code == 200
+        refused(http.get("/v1/project", headers=NOBODY), 401)
 
     def test_odd_tokens_are_wrong_tokens(self, server: Server) -> None:
         for said in (b"Bearer \xff\xfe", b"Basic abc", b"Bearer", b"Bearer  "):

@@ -41,7 +41,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(serve: Callable[..., Server], probe: Path) -> Server:
-    return serve(models={"tissues": str(probe)}, compat=("monailabel",), compat_token=False)
+    return serve(models={"tissues": str(probe)}, compat=("monailabel",), compat_open=True)
 
 
 def everything(server: Server, **body: Any) -> dict[str, Any]:

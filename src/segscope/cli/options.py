@@ -95,6 +95,13 @@ class InputOptions:
     channel: Annotated[
         int | None, typer.Option(help="Channel to read from a microscopy file, counted from 0.")
     ] = None
+    resample_slices: Annotated[
+        bool,
+        typer.Option(
+            "--resample-slices",
+            help="Interpolate even slices where those of a DICOM series are uneven.",
+        ),
+    ] = False
 
 
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -221,7 +221,11 @@ class Segment:
 
         select = self.selection
         stack = io.read(
-            self.source, series=select.series, volume=select.volume, channel=select.channel
+            self.source,
+            series=select.series,
+            volume=select.volume,
+            channel=select.channel,
+            resample_slices=select.resample_slices,
         )
         stack = stack.along(self.tracking.axis)
         if select.window is not None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from segscope.serve.server import ListenAddress
     from segscope.serve.settings import ServerSettings
 
-PROTOCOLS = ("monailabel", "nninteractive")
+DEFAULT_PROTOCOLS = ("monailabel", "nninteractive")
+PROTOCOLS = (*DEFAULT_PROTOCOLS, "qupath", "cvat")
 ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -90,6 +91,14 @@ class AccessOptions:
             "--no-token", help="Accept every program on this machine (loopback addresses only)."
         ),
     ] = False
+    compat_open: Annotated[
+        bool,
+        typer.Option(
+            "--compat-open",
+            help="Accept clients of the --compat protocols without the token: every user and "
+            "program of this machine (loopback addresses only).",
+        ),
+    ] = False
     allow_host: Annotated[
         list[str],
         typer.Option(metavar="NAME", help="Host name that clients may use; repeatable."),
@@ -118,10 +127,13 @@ class AccessOptions:
         """Refuse to serve other machines without a token.
 
         Raises:
-            UsageError: --no-token beside another address or a token.
+            UsageError: --no-token or --compat-open beside another address, --no-token beside a
+                token.
         """
         if self.no_token and not self.is_loopback():
             raise UsageError("--no-token works with loopback addresses only; drop it or --host")
+        if self.compat_open and not self.is_loopback():
+            raise UsageError("--compat-open works with loopback addresses only; drop it or --host")
         if self.no_token and self.token:
             raise UsageError("use either --token or --no-token")
 
@@ -174,7 +186,7 @@ def serve(
     ),
     model: str = typer.Option("mini", help="Model of sessions that name none."),
     compat: list[str] = typer.Option(
-        list(PROTOCOLS),
+        list(DEFAULT_PROTOCOLS),
         metavar="NAME",
         help=COMPAT_HELP,
     ),
@@ -184,7 +196,8 @@ def serve(
     """Serve the annotation page and its API to other programs until interrupted.
 
     The MONAI Label protocol (3D Slicer, OHIF) is below /monailabel/, that of nnInteractive below
-    /nninteractive/.
+    /nninteractive/. QuPath's extension for SAM and CVAT, which cannot send a token, get a secret
+    path of their own with --compat qupath and --compat cvat.
     """
     from segscope.serve.server import ListenAddress
     from segscope.serve.settings import ServerSettings
@@ -201,9 +214,7 @@ def serve(
         hosts=access.host_names(),
         origins=tuple(origin.rstrip("/") for origin in access.allow_origin),
         compat=_check_protocols(compat),
-        # many clients of these protocols cannot send a token; on loopback they need one only if it
-        # was chosen on the command line
-        compat_token=not access.is_loopback() or bool(access.token),
+        compat_open=access.compat_open,
         idle_timeout_s=capacity.idle_timeout,
         max_sessions=capacity.max_sessions,
         open_sessions=capacity.open_sessions,
@@ -233,21 +244,39 @@ class Serve:
             page = f"{url}#token={token}"
         project = self.settings.project
         if self.as_json:
-            console.print_json({"url": url, "page": page, "token": token, "project": project})
+            console.print_json(
+                {
+                    "url": url,
+                    "page": page,
+                    "token": token,
+                    "project": project,
+                    "compat": {
+                        name: f"{url}{self._compat_path(name)}" for name in self.settings.compat
+                    },
+                }
+            )
         else:
             console.print_line(f"project: {project}")
             console.print_line(f"page:    {page}")
             if token is not None:
                 console.print_line(f"API:     {url} with the token {token}")
             for name in self.settings.compat:
-                console.print_line(f"{name}: {url}{name}{self._token_note()}")
+                console.print_line(f"{name}: {url}{self._compat_path(name)}{self._token_note()}")
             console.print_line("Press Ctrl-C to stop; all work is saved.")
         sys.stdout.flush()
 
+    def _compat_path(self, name: str) -> str:
+        """The path of an interface; of clients that cannot send the token, with a secret."""
+        from segscope.serve.secret_paths import SECRET_PATHS, base_path
+
+        if name in SECRET_PATHS:
+            return base_path(self.settings, name)
+        return name
+
     def _token_note(self) -> str:
-        if self.settings.compat_token:
-            return ""
-        return " (no token needed)"
+        if self.settings.compat_open:
+            return " (no token needed)"
+        return ""
 
 
 def default_project(name: str) -> Path:

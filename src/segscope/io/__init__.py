@@ -14,7 +14,7 @@ from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
-from segscope.io.dicom.files import has_dicom_mark
+from segscope.io.dicom.files import is_dicom_whatever_its_name
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
 from segscope.io.tiff import reader as tiff_reader
@@ -53,6 +53,10 @@ MASK_FORMATS: tuple[MaskFormat, ...] = (
 
 log = logging.getLogger("segscope.io")
 
+_ARCHIVES = (
+    ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar",
+)  # fmt: skip
+
 _MaskReader = Callable[[Path, Stack | None], Masks]
 _MASK_READERS: tuple[tuple[tuple[str, ...], _MaskReader], ...] = (
     (nifti.Nifti.suffixes, nifti.read_masks),
@@ -71,6 +75,7 @@ def read(
     series: str | None = None,
     volume: int | None = None,
     channel: int | None = None,
+    resample_slices: bool = False,
 ) -> Stack:
     """The image, volume or video at a path, as frames with geometry; lazily where the format
     allows.
@@ -80,6 +85,8 @@ def read(
         series: which DICOM series of a folder, when there are several.
         volume: which time point of a 4D file, from 0.
         channel: which channel of a microscopy file, from 0; all by default.
+        resample_slices: interpolate even slices where those of a DICOM series are uneven, which is
+            refused otherwise.
 
     Raises:
         UsageError: nothing there, an unknown format, or a choice is missing or does not fit.
@@ -87,10 +94,25 @@ def read(
         MissingExtra: an optional package is needed.
     """
     path = _check_exists(path)
+    entry = _select_format(path)
+    with reading(path, f"{entry.name} data"):
+        return entry.read(path, ReadOptions(series, volume, channel, resample_slices))
+
+
+def _select_format(path: Path) -> Format:
+    """The format of a path: DICOM by its mark, whatever the name, else the first that recognises
+    it.
+    """
+    if is_dicom_whatever_its_name(path):
+        return dicom_reader.DicomFile()
     for entry in FORMATS:
         if entry.recognises(path):
-            with reading(path, f"{entry.name} data"):
-                return entry.read(path, ReadOptions(series, volume, channel))
+            return entry
+    if suffix_of(path, _ARCHIVES) is not None:
+        raise UsageError(
+            f"{path} is an archive; unpack it, and name a file or a folder inside. Of archives, "
+            "only a .zip of DICOM files is read as it is."
+        )
     raise UsageError(f"{path} has an unknown format. Known formats: {_describe_formats()}.")
 
 
@@ -153,7 +175,7 @@ def needs_scan(path: str | Path) -> bool:
 
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
-        if has_dicom_mark(path):
+        if is_dicom_whatever_its_name(path):
             return seg_reader.read_masks
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:

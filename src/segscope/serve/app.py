@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
@@ -20,10 +21,14 @@ from segscope.serve.api import (
     routes_sessions,
     websocket,
 )
+from segscope.serve.compat.cvat import routes as cvat_routes
 from segscope.serve.compat.monailabel import routes_infer as monailabel_routes
 from segscope.serve.compat.monailabel.service import MonaiLabelService
 from segscope.serve.compat.nninteractive import routes as nninteractive_routes
 from segscope.serve.compat.nninteractive.service import NnInteractiveService
+from segscope.serve.compat.pictures import Pictures
+from segscope.serve.compat.qupath import routes as qupath_routes
+from segscope.serve.compat.qupath.service import QuPathService
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.security import Guard
 
@@ -47,6 +52,9 @@ def create_app(workspace: Workspace) -> Guard:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # requests that wait for archives take no thread from the others
+        threads = to_thread.current_default_thread_limiter()
+        threads.total_tokens += workspace.archives.most_waiting
         yield
         workspace.close()
 
@@ -72,11 +80,18 @@ def create_app(workspace: Workspace) -> Guard:
     error_responses.install(app)
     guard = Guard(app, workspace.settings)
     app.state.failures = guard.failures
+    app.state.logins = guard.logins
     return guard
 
 
 def _add_compat(app: FastAPI, workspace: Workspace) -> None:
     """The interfaces of other servers that the settings name."""
+    if "qupath" in workspace.settings.compat:
+        app.state.qupath = QuPathService(workspace)
+        app.include_router(qupath_routes.router, prefix="/qupath")
+    if "cvat" in workspace.settings.compat:
+        app.state.cvat = Pictures(workspace)
+        app.include_router(cvat_routes.router, prefix="/cvat")
     if "monailabel" in workspace.settings.compat:
         app.state.monailabel = MonaiLabelService(workspace)
         app.include_router(monailabel_routes.router, prefix="/monailabel")
@@ -86,22 +101,17 @@ def _add_compat(app: FastAPI, workspace: Workspace) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    """The web page; paths that name no file are routes inside the page."""
+    """The web page and its files."""
 
     @app.get("/{path:path}", include_in_schema=False, response_model=None)
     def page(path: str) -> Response:
         root = STATIC.resolve()
-        file = (root / path).resolve()
-        if path.startswith("v1/"):
-            return _not_found()
+        file = (root / (path or "index.html")).resolve()
         if file.is_file() and file.is_relative_to(root):
             return FileResponse(file, headers={"Cache-Control": _cache_control(path)})
-        if path.startswith("assets/") or "." in path.rpartition("/")[2]:
-            return _not_found()
-        index = root / "index.html"
-        if index.is_file():
-            return FileResponse(index, headers={"Cache-Control": "no-cache"})
-        return HTMLResponse(FALLBACK_PAGE)
+        if not path:
+            return HTMLResponse(FALLBACK_PAGE)
+        return _not_found()
 
 
 def _cache_control(path: str) -> str:

@@ -58,6 +58,19 @@ class ServerFull(ServeError):
     retry_after_s = 30
 
 
+class Stalled(ServeError):
+    """A request whose body stopped arriving."""
+
+    status = 408
+
+
+class ArchiveBusy(ServeError):
+    """Too many requests wait for a DICOMweb archive."""
+
+    status = 503
+    retry_after_s = 10
+
+
 class Unauthorised(ServeError):
     """No token, or a wrong one."""
 

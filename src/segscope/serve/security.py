@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
 from urllib.parse import urlsplit
 
-from segscope.serve.errors import Refused, ServeError, TooLarge, Unauthorised
+from segscope.serve import secret_paths
+from segscope.serve.access_log import ACCESS_LOGGER
+from segscope.serve.asgi import (
+    App,
+    GuardedBody,
+    GuardedResponse,
+    HeaderList,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    refuse,
+    send_json,
+    too_long,
+)
+from segscope.serve.errors import Refused, ServeError, Unauthorised
 from segscope.serve.settings import ServerSettings
-from segscope.serve.tokens import Failures, RequestHeaders, is_token
+from segscope.serve.tokens import (
+    COOKIE_LIFE_S,
+    Failures,
+    Logins,
+    RequestHeaders,
+    cookie_header,
+    is_token,
+)
 
-# ASGI's own types: dictionaries whose keys depend on their "type"
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-HeaderList = list[tuple[bytes, bytes]]
-
-log = logging.getLogger("segscope.serve.access")
+log = logging.getLogger(ACCESS_LOGGER)
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 COMPAT = ("/monailabel/", "/nninteractive/")
@@ -31,6 +42,7 @@ GUARDED = ("/v1/", *COMPAT)
 OPEN = ("/v1/health", "/v1/login")
 LOGIN = "/monailabel/auth"  # where a client asks whether a token is needed, and gets one
 UPLOADS = ("/v1/images", *COMPAT)
+OPEN_BYTES = 4096  # longest body of a request that needs no token: what a login takes
 
 HEADERS = {
     "content-security-policy": (
@@ -60,6 +72,7 @@ class Guard:
         self.app = app
         self.settings = settings
         self.failures = Failures(settings.limits.failures)
+        self.logins = Logins(settings.token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -67,60 +80,73 @@ class Guard:
             return
         start = time.perf_counter()
         headers = RequestHeaders(scope)
-        response = _Response(send, self._response_headers(headers))
+        response = GuardedResponse(send, self._response_headers(headers))
         try:
             await self._handle(scope, headers, receive, response)
         except ServeError as error:
             if response.status:
                 raise
-            await _refuse(scope, response.send, error)
+            await refuse(scope, response.send, error)
             response.status = error.status
         finally:
             # never the path itself, which may contain names
             route = getattr(scope.get("route"), "path", "-")
             duration_ms = 1000 * (time.perf_counter() - start)
             method = scope.get("method", "WS")
-            log.info("%s %s %d %.1f ms", method, route, response.status, duration_ms)
+            log.info(
+                "%s %s %s %d %.1f ms",
+                _address(scope),
+                method,
+                route,
+                response.status,
+                duration_ms,
+            )
 
     async def _handle(
         self,
         scope: Scope,
         headers: RequestHeaders,
         receive: Receive,
-        response: _Response,
+        response: GuardedResponse,
     ) -> None:
         is_http = scope["type"] == "http"
         if is_http and self._is_preflight(scope, headers):
-            await _send_json(response.send, 204, b"")
+            await send_json(response.send, 204, b"")
             return
-        self._check(scope, headers)
+        self._check(scope, headers, response)
         if not is_http:
             await self.app(scope, receive, response.send)
             return
-        body = _Body(self._max_bytes(scope), receive)
+        body = GuardedBody(receive, self._max_bytes(scope), self.settings.limits.body_idle_s)
 
         async def send(message: Message) -> None:
-            if not body.too_large:
+            if body.error is None:
                 await response.send(message)
             elif not response.status:  # replaces what the app makes of a body that was cut off
-                await _refuse(scope, response.send, _too_long(body.max_bytes))
+                await refuse(scope, response.send, body.error)
 
         await self.app(scope, body, send)
 
     # --- checks ----------------------------------------------------------------------------------
 
-    def _check(self, scope: Scope, headers: RequestHeaders) -> None:
-        if not self._is_known_host(headers.get("host")):
+    def _check(self, scope: Scope, headers: RequestHeaders, response: GuardedResponse) -> None:
+        if "\0" in scope["path"]:
+            raise ServeError("a path must not contain a null byte")
+        if not self._is_known_host(scope, headers):
             raise ServeError(
                 "this server does not answer under that host name; add it with "
                 "`segscope serve --allow-host`"
             )
         self._check_origin(scope, headers)
-        self._check_token(scope, headers)
+        name = secret_paths.interface_at(self.settings, scope["path"])
+        if name is None:
+            self._check_access(scope, headers, response)
+        else:
+            self._check_secret(name, scope, headers)
         max_bytes = self._max_bytes(scope)
         length = headers.get("content-length")
         if length is not None and (not length.isdecimal() or int(length) > max_bytes):
-            raise _too_long(max_bytes)
+            raise too_long(max_bytes)
 
     def _check_origin(self, scope: Scope, headers: RequestHeaders) -> None:
         origin = headers.get("origin")
@@ -128,12 +154,18 @@ class Guard:
             if not self._is_known_origin(origin, headers.get("host")):
                 raise Refused(_OTHER_ORIGIN)
             return
-        is_cross_site = headers.get("sec-fetch-site") == "cross-site"
-        if is_cross_site and scope.get("method") != "GET":
+        # browsers send no Origin with images and links; another port of a host is the same site
+        is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        changes = scope.get("method") != "GET"
+        if is_foreign and (changes or scope["path"].startswith(GUARDED)):
             raise Refused(_OTHER_ORIGIN)
 
-    def _is_known_host(self, host: str | None) -> bool:
-        return _host_name(host) in {*LOOPBACK, *self.settings.hosts}
+    def _is_known_host(self, scope: Scope, headers: RequestHeaders) -> bool:
+        name = _host_name(headers.get("host"))
+        if name in {*LOOPBACK, *self.settings.hosts}:
+            return True
+        # an address cannot be rebound to another machine, as a name can
+        return _is_own_address(name, scope)
 
     def _is_known_origin(self, origin: str, host: str | None) -> bool:
         if origin in self.settings.origins:
@@ -144,35 +176,66 @@ class Guard:
             return False
         return parts.scheme in ("http", "https") and parts.netloc.lower() == (host or "").lower()
 
-    def _check_token(self, scope: Scope, headers: RequestHeaders) -> None:
+    def _check_access(
+        self, scope: Scope, headers: RequestHeaders, response: GuardedResponse
+    ) -> None:
         if not self._requires_token(scope["path"]):
             return
         token = headers.token()
-        is_right = is_token(self.settings, token)
-        if scope["type"] == "websocket":  # the first message may bring it
-            scope["segscope.authorised"] = is_right
+        if token is None:
+            is_admitted = self._check_cookie(headers, response)
+        else:
+            is_admitted = is_token(self.settings, token)
+        if scope["type"] == "websocket":  # the first message may bring the token
+            scope["segscope.authorised"] = is_admitted
             return
-        address = _address(scope)
-        self.failures.check(address)
-        if is_right:
+        if is_admitted:
             return
         if token is not None:
-            self.failures.note(address)
+            self.failures.count(_address(scope))
         raise Unauthorised(
             "this server requires its token: send `Authorization: Bearer TOKEN`. The token was "
             "printed when the server started."
         )
 
+    def _check_secret(self, name: str, scope: Scope, headers: RequestHeaders) -> None:
+        """Check the path of a client that cannot send the token, and take the secret out of it."""
+        if secret_paths.enter(self.settings, name, scope, headers):
+            return
+        self.failures.count(_address(scope))
+        raise Unauthorised(
+            f"the interface {name} of this server answers below a secret path, which was printed "
+            "when the server started"
+        )
+
+    def _check_cookie(self, headers: RequestHeaders, response: GuardedResponse) -> bool:
+        """Whether the cookie is that of a login; one that is in use is renewed."""
+        login = self.logins.find(headers.cookie())
+        if login is None:
+            return False
+        if login.is_half_over():
+            value = self.logins.value(self.logins.renew(login))
+            cookie = cookie_header(
+                headers.get("host"), value, secure=login.secure, life_s=COOKIE_LIFE_S
+            )
+            response.add_header("set-cookie", cookie)
+        return True
+
     def _requires_token(self, path: str) -> bool:
         if self.settings.token is None or path in OPEN or not path.startswith(GUARDED):
             return False
-        if path.startswith(COMPAT) and not self.settings.compat_token:
+        if path.startswith(COMPAT) and self.settings.compat_open:
             return False
         return not path.startswith(LOGIN)
 
     def _max_bytes(self, scope: Scope) -> int:
+        path = scope["path"]
         limits = self.settings.limits
-        if scope["path"].startswith(UPLOADS):
+        if secret_paths.interface_at(self.settings, path) is not None:
+            return min(limits.volume_bytes, limits.upload_bytes)
+        if path in OPEN or path.startswith(LOGIN) or not path.startswith(GUARDED):
+            return min(OPEN_BYTES, limits.body_bytes)
+        if path.startswith(UPLOADS):
             return limits.upload_bytes
         return limits.body_bytes
 
@@ -202,47 +265,7 @@ class Guard:
         if headers.get("access-control-request-method") is None:
             return False
         is_known_origin = headers.get("origin") in self.settings.origins
-        return is_known_origin and self._is_known_host(headers.get("host"))
-
-
-class _Response:
-    """Sends a response with further headers, and notes its status (0 before it starts)."""
-
-    def __init__(self, send: Send, headers: HeaderList) -> None:
-        self.status = 0
-        self._send = send
-        self._headers = headers
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            present = {name for name, _ in message["headers"]}
-            missing = [(name, value) for name, value in self._headers if name not in present]
-            message["headers"] = [*message["headers"], *missing]
-        await self._send(message)
-
-
-class _Body:
-    """The body of a request, which may be longer than its header says, or have no length there."""
-
-    def __init__(self, max_bytes: int, receive: Receive) -> None:
-        self.max_bytes = max_bytes
-        self.too_large = False
-        self._receive = receive
-        self._received = 0
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
-            if self._received > self.max_bytes:
-                self.too_large = True
-                raise _too_long(self.max_bytes)
-        return message
-
-
-def _too_long(max_bytes: int) -> TooLarge:
-    return TooLarge(f"the body of this request may have at most {max_bytes} bytes")
+        return is_known_origin and self._is_known_host(scope, headers)
 
 
 def is_loopback(host: str) -> bool:
@@ -274,27 +297,20 @@ def _address(scope: Scope) -> str:
     return "?"
 
 
-async def _refuse(scope: Scope, send: Send, error: ServeError) -> None:
-    if scope["type"] == "websocket":
-        code = 4000 + error.status
-        await send({"type": "websocket.close", "code": code, "reason": str(error)[:100]})
-        return
-    headers: HeaderList = []
-    if error.retry_after_s:
-        headers.append((b"retry-after", str(error.retry_after_s).encode()))
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    body = json.dumps({"detail": str(error), "kind": type(error).__name__}).encode()
-    await _send_json(send, error.status, body, headers)
+def _is_own_address(host: str | None, scope: Scope) -> bool:
+    """Whether a host is the address of this machine that a connection came in at."""
+    server = scope.get("server")
+    if host is None or not server:
+        return False
+    try:
+        return _plain_address(host.strip("[]")) == _plain_address(str(server[0]))
+    except ValueError:
+        return False
 
 
-async def _send_json(
-    send: Send, status: int, body: bytes, extra: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *extra,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address without the wrapping that a socket for both versions gives it."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

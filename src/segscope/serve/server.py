@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
+import signal
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segscope._optional import require
 from segscope.errors import UsageError
+from segscope.serve.access_log import access_log
+from segscope.serve.connections import BACKLOG, Connections, raise_descriptor_limit
+from segscope.serve.project.project_folder import PRIVATE_UMASK, SHARED_UMASK
 
 if TYPE_CHECKING:
     import uvicorn
@@ -20,10 +24,7 @@ if TYPE_CHECKING:
     from segscope.serve.project.workspace import Workspace
     from segscope.serve.settings import ServerSettings
 
-log = logging.getLogger("segscope.serve")
-
 ANY_PORT = 0  # the operating system picks a free one
-BACKLOG = 128
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def run_server(
     *,
     prepare: Callable[[Workspace], None] = lambda _: None,
 ) -> None:
-    """Serve until interrupted.
+    """Serve until a signal ends it.
 
     Args:
         settings: what is served.
@@ -71,22 +72,58 @@ def run_server(
     Raises:
         MissingExtra: FastAPI or uvicorn is not installed.
         UsageError: the address cannot be listened on.
+        KeyboardInterrupt: it was interrupted (SIGINT); after SIGTERM the function returns.
     """
-    uvicorn = require("uvicorn", "serve", "run the annotation server")
-    require("fastapi", "serve", "run the annotation server")
-    require("python_multipart", "serve", "run the annotation server")
-    require("websockets", "serve", "run the annotation server")
+    for package in ("uvicorn", "fastapi", "python_multipart", "websockets"):
+        require(package, "serve", "run the annotation server")
     from segscope.serve.project.workspace import Workspace
+    from segscope.serve.protocol import GuardedServer
 
+    connections = Connections(settings.limits.connections_per_address, raise_descriptor_limit())
     listener = open_listener(address)
-    with listener, Workspace(settings) as workspace:
+    with (
+        listener,
+        _umask(settings),
+        Workspace(settings) as workspace,
+        _temporary_files(workspace.temporary_folder),
+        access_log(settings.project),
+    ):
         prepare(workspace)
         workspace.engines.get(None)  # load the default model before the first session needs it
-        server = uvicorn.Server(_uvicorn_config(workspace, address))
+        config = _uvicorn_config(workspace, address)
+        server = GuardedServer(config, connections, on_shutdown=workspace.stop_waiting)
         bound_host, bound_port = listener.getsockname()[:2]
-        log.info("serving")
         on_ready(replace(address, host=bound_host).url(bound_port))
         server.run(sockets=[listener])
+    if server.stop_signal == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _umask(settings: ServerSettings) -> Iterator[None]:
+    """Keep other users of the machine from files that are created inside the block."""
+    umask = PRIVATE_UMASK
+    if settings.group_access:
+        umask = SHARED_UMASK
+    before = os.umask(umask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
+def _temporary_files(folder: Path) -> Iterator[None]:
+    """Place temporary files of this process in a folder.
+
+    The system's folder is often small, readable by all, and not emptied when a server is killed.
+    """
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _uvicorn_config(workspace: Workspace, address: ListenAddress) -> uvicorn.Config:
@@ -105,6 +142,8 @@ def _uvicorn_config(workspace: Workspace, address: ListenAddress) -> uvicorn.Con
         log_config=None,
         access_log=False,  # paths may contain names; the guard logs routes instead
         server_header=False,
+        http="h11",
+        loop="asyncio",
         ws="websockets-sansio",
         ws_max_size=workspace.settings.limits.socket_bytes,
         ws_per_message_deflate=False,  # masks are already deflated

@@ -144,7 +144,7 @@ class SourceImages:
         problem = "no source was passed"
         if source is not None:
             files = source.meta.get("dicom_files", ())
-            problem = "this image was not read from DICOM"
+            problem = source.meta.get("without_references", "this image was not read from DICOM")
         if source is None or not files:
             raise UsageError(
                 f"{path.name}: a DICOM {what} refers to the DICOM images that its masks belong to, "

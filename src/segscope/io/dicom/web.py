@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from segscope._optional import require
 from segscope.errors import UsageError
-from segscope.io.dicom.web_client import ArchiveError, open_client
+from segscope.io.dicom.web_client import ArchiveError, WebClient, open_client
+from segscope.io.dicom.web_deadline import Deadlines
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 Row = Mapping[str, Mapping[str, Any]]
 """A data set as DICOM JSON: elements by tag."""
@@ -54,6 +59,7 @@ class Archive:
     Attributes:
         url: its root, without credentials.
         credentials: user and password, or "" and a bearer token; None where it needs none.
+        deadlines: total times of requests; none by default.
 
     Example:
         >>> Archive.at("https://anna:secret@pacs.example/dicom-web/").url
@@ -62,9 +68,10 @@ class Archive:
 
     url: str
     credentials: tuple[str, str] | None = field(default=None, repr=False)
+    deadlines: Deadlines = field(default_factory=Deadlines, repr=False, compare=False)
 
     @classmethod
-    def at(cls, url: str) -> Archive:
+    def at(cls, url: str, deadlines: Deadlines | None = None) -> Archive:
         """The archive at a URL: https://HOST/ROOT, with USER:PASSWORD@ or :TOKEN@ before the host
         if needed.
 
@@ -86,7 +93,16 @@ class Archive:
         if parts.password is not None:
             credentials = (unquote(parts.username or ""), unquote(parts.password))
         path = parts.path.rstrip("/")
-        return cls(f"{parts.scheme}://{parts.hostname}{port}{path}", credentials)
+        root = f"{parts.scheme}://{parts.hostname}{port}{path}"
+        return cls(root, credentials, deadlines or Deadlines())
+
+    @contextmanager
+    def _open(self, most_bytes: int, seconds: float | None) -> Iterator[WebClient]:
+        with (
+            self.deadlines.start(seconds) as deadline,
+            open_client(self.url, self.credentials, most_bytes, deadline) as client,
+        ):
+            yield client
 
     def studies(self, *, limit: int = 100, **filters: str) -> list[ArchiveStudy]:
         """Studies that match filters such as PatientID or StudyDate.
@@ -95,7 +111,7 @@ class Archive:
             ArchiveError: it does not answer, or refuses.
         """
         fields = ["StudyDescription", "ModalitiesInStudy"]
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             rows = client.search_for_studies(limit=limit, fields=fields, search_filters=filters)
             return list(map(_parse_study, rows[:limit]))
 
@@ -106,7 +122,7 @@ class Archive:
             ArchiveError: it does not answer, refuses, or holds no such study.
         """
         fields = ["SeriesDescription", "NumberOfSeriesRelatedInstances"]
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             rows = client.search_for_series(check_uid(study), fields=fields)
             series = list(map(_parse_series, rows))
         if not series:
@@ -116,7 +132,7 @@ class Archive:
     def study_of(self, series: str) -> str | None:
         """The study that a series belongs to; None where the archive does not hold it."""
         filters = {"SeriesInstanceUID": check_uid(series)}
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             rows = client.search_for_series(search_filters=filters)
             if rows:
                 return check_uid(_first_value(rows[0], "0020000D"))
@@ -154,7 +170,7 @@ class Archive:
     def fetch(
         self,
         study: str,
-        series: str,
+        series: ArchiveSeries,
         folder: Path,
         *,
         most_bytes: int,
@@ -164,26 +180,48 @@ class Archive:
         named by its UID.
 
         Raises:
-            ArchiveError: it does not answer, refuses, does not hold them, or sends more than is
-                allowed.
+            ArchiveError: it does not answer, refuses, does not hold them, sends more than is
+                allowed or fewer than it stated, or something that does not belong to the series.
             OSError: the disk refuses.
         """
-        files: list[Path] = []
-        with open_client(self.url, self.credentials, most_bytes) as client:
-            instances = client.iter_series(
-                check_uid(study), check_uid(series), media_types=_ANY_SYNTAX
+        expected = _ExpectedInstances(check_uid(study), check_uid(series.uid))
+        files: dict[str, Path] = {}
+        try:
+            self._receive(expected, folder, files, most_bytes=most_bytes, most_files=most_files)
+        except ArchiveError as error:
+            if not error.broke_off:
+                raise
+            raise _incomplete(len(files), series.instances) from error
+        if not files:
+            raise ArchiveError(
+                f"the archive sent nothing for the series {series.uid}", missing=True
             )
+        if len(files) < (series.instances or 0):
+            raise _incomplete(len(files), series.instances)
+        return list(files.values())
+
+    def _receive(
+        self,
+        expected: _ExpectedInstances,
+        folder: Path,
+        files: dict[str, Path],
+        *,
+        most_bytes: int,
+        most_files: int,
+    ) -> None:
+        """Write instances as they arrive, and add them to `files` by their UIDs."""
+        with self._open(most_bytes, self.deadlines.fetch_s) as client:
+            instances = client.iter_series(expected.study, expected.series, media_types=_ANY_SYNTAX)
             for dataset in instances:
                 if len(files) == most_files:
                     raise ArchiveError(
                         f"the series has more than {most_files} instances", too_large=True
                     )
-                path = folder / f"{check_uid(str(dataset.SOPInstanceUID))}.dcm"
+                expected.check(dataset)
+                uid = check_uid(str(dataset.SOPInstanceUID))
+                path = folder / f"{uid}.dcm"
                 dataset.save_as(path, enforce_file_format=True)
-                files.append(path)
-        if not files:
-            raise ArchiveError(f"the archive sent nothing for the series {series}", missing=True)
-        return files
+                files[uid] = path
 
     def store(self, paths: Sequence[Path]) -> None:
         """Send DICOM files.
@@ -194,7 +232,7 @@ class Archive:
         import pydicom
 
         datasets = list(map(pydicom.dcmread, paths))
-        with open_client(self.url, self.credentials, _JSON_BYTES) as client:
+        with self._open(_JSON_BYTES, self.deadlines.query_s) as client:
             failed = client.store_instances(datasets).get("FailedSOPSequence", ())
         if failed:
             reason = failed[0].get("FailureReason")
@@ -202,6 +240,48 @@ class Archive:
             raise ArchiveError(
                 f"the archive did not accept {len(failed)} of {len(paths)} objects ({code})"
             )
+
+
+@dataclass
+class _ExpectedInstances:
+    """What every instance of a requested series has in common."""
+
+    study: str
+    series: str
+    patient_id: str | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse an instance that does not belong to the series.
+
+        Raises:
+            ArchiveError: it is of another series or study, or of another patient than the first.
+        """
+        study = str(dataset.get("StudyInstanceUID", ""))
+        series = str(dataset.get("SeriesInstanceUID", ""))
+        if (study, series) != (self.study, self.series):
+            raise ArchiveError(
+                f"the archive sent an instance of the series {study}/{series}, but "
+                f"{self.study}/{self.series} was requested; nothing was stored"
+            )
+        patient_id = str(dataset.get("PatientID", ""))
+        if self.patient_id is None:
+            self.patient_id = patient_id
+        if patient_id != self.patient_id:
+            raise ArchiveError(
+                f"the archive sent instances of different patients for the series {self.series}; "
+                "nothing was stored"
+            )
+
+
+def _incomplete(received: int, stated: int | None) -> ArchiveError:
+    count = str(received)
+    if stated is not None:
+        count = f"{received} of {stated}"
+    return ArchiveError(
+        f"the archive broke off: {count} instances of the series arrived; nothing was stored. Try "
+        "again",
+        broke_off=True,
+    )
 
 
 # --- values --------------------------------------------------------------------------------------

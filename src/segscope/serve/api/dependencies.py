@@ -38,8 +38,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def get_workspace(request: Request) -> Workspace:
-    """The workspace of the server."""
+async def get_workspace(request: Request) -> Workspace:
+    """The workspace of the server; asynchronous because it does not need a thread."""
     workspace: Workspace = request.app.state.workspace
     return workspace
 

@@ -64,12 +64,15 @@ def studies(
         "ModalitiesInStudy": modality,
     }
     chosen = {key: value for key, value in filters.items() if value}
-    return workspace.archives.get(root).studies(limit=limit, **chosen)
+    with workspace.archives.use(root) as archive:
+        return archive.studies(limit=limit, **chosen)
 
 
 @router.get("/dicomweb/{root}/studies/{study}/series")
 def series(root: Root, study: str, workspace: ServedWorkspace) -> list[ArchivedSeries]:
     """Series of a study."""
+    with workspace.archives.use(root) as archive:
+        rows = archive.series(study)
     return [
         ArchivedSeries(
             uid=item.uid,
@@ -78,15 +81,17 @@ def series(root: Root, study: str, workspace: ServedWorkspace) -> list[ArchivedS
             instances=item.instances,
             images=item.modality not in WITHOUT_IMAGES,
         )
-        for item in workspace.archives.get(root).series(study)
+        for item in rows
     ]
 
 
 @router.post("/sessions/{session_id}/dicomweb", status_code=201)
 def store(session_id: Leased, body: StoreRequest, workspace: ServedWorkspace) -> StoredInstance:
     """Send the masks to an archive, exactly as displayed."""
-    archive = workspace.archives.get(body.root)
-    with workspace.session_service.export(session_id, body.format, body.objects) as file:
+    with (
+        workspace.archives.use(body.root) as archive,
+        workspace.session_service.export(session_id, body.format, body.objects) as file,
+    ):
         archive.store([file.path])
         header = pydicom.dcmread(file.path, stop_before_pixels=True)
     return StoredInstance(

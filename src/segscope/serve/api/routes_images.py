@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from segscope.serve.api import schemas
 from segscope.serve.api.dependencies import ServedWorkspace, array_response, resolve_reference
+from segscope.serve.api.upload_form import receive_form
 from segscope.serve.project.image_encoding import MEDIA_TYPES
 from segscope.serve.project.image_records import Image, ReadChoice
 from segscope.serve.project.images import FolderEntry, check_frame
@@ -22,31 +25,52 @@ Window = Annotated[
 ]
 
 
+class UploadFields(BaseModel):
+    """The fields of an upload besides its files."""
+
+    series: Annotated[str | None, Field(max_length=200)] = None
+    volume: Annotated[int | None, Field(ge=0)] = None
+    channel: Annotated[int | None, Field(ge=0)] = None
+
+
+_UPLOAD_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "array",
+                        "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                        "description": "one file, the files of a series, or a zip",
+                    },
+                    **UploadFields.model_json_schema()["properties"],
+                },
+            }
+        }
+    },
+}
+
+
 @router.get("/images")
 def images(workspace: ServedWorkspace) -> list[Image]:
     """Images of the project."""
     return [stored.image for stored in workspace.images.list_stored()]
 
 
-@router.post("/images", status_code=201)
-def upload(
-    workspace: ServedWorkspace,
-    file: Annotated[
-        list[UploadFile], File(description="one file, the files of a series, or a zip")
-    ],
-    series: Annotated[str | None, Form(max_length=200)] = None,
-    volume: Annotated[int | None, Form(ge=0)] = None,
-    channel: Annotated[int | None, Form(ge=0)] = None,
-) -> Image:
+@router.post("/images", status_code=201, openapi_extra={"requestBody": _UPLOAD_BODY})
+async def upload(request: Request, workspace: ServedWorkspace) -> Image:
     """Take an image; the same content gives the same `image_id`."""
     with workspace.images.uploads.scratch() as folder:
-        files = []
-        for number, part in enumerate(file):
-            target = folder / str(number)
-            with target.open("wb") as out:
-                shutil.copyfileobj(part.file, out, 2**20)
-            files.append((part.filename or "upload", target))
-        return workspace.images.upload(files, ReadChoice(series, volume, channel))
+        form = await receive_form(request, folder, workspace.settings.limits)
+        try:
+            fields = UploadFields(**form.fields)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+        choice = ReadChoice(fields.series, fields.volume, fields.channel)
+        return await run_in_threadpool(workspace.images.upload, form.files, choice)
 
 
 @router.post("/images/reference", status_code=201)

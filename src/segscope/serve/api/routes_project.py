@@ -23,8 +23,9 @@ router = APIRouter()
 
 
 @router.get("/health")
-def health(workspace: ServedWorkspace) -> schemas.Health:
+async def health(workspace: ServedWorkspace) -> schemas.Health:
     """Whether the server is up. Needs no token."""
+    # on no thread of the pool: it answers even while all of them wait
     return schemas.Health(version=__version__, uptime_s=round(time.time() - workspace.started, 1))
 
 
@@ -35,20 +36,26 @@ def login(
     """Exchange the token for a cookie that scripts of the page cannot read."""
     message = "wrong token; the server printed it when it started"
     tokens.require_token(request, workspace.settings, body.token, message)
-    response.set_cookie(
-        tokens.cookie_name(request.headers.get("host")),
-        body.token,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-        path="/",
+    headers = request.headers
+    secure = tokens.is_https(request.url.scheme, headers.get("origin"))
+    logins: tokens.Logins = request.app.state.logins
+    value = logins.value(logins.open(secure=secure))
+    cookie = tokens.cookie_header(
+        headers.get("host"), value, secure=secure, life_s=tokens.COOKIE_LIFE_S
     )
+    response.headers.append("set-cookie", cookie)
 
 
 @router.post("/logout", status_code=204)
 def logout(request: Request, response: Response) -> None:
-    """Forget the cookie."""
-    response.delete_cookie(tokens.cookie_name(request.headers.get("host")), path="/")
+    """End the login of the cookie, and forget it."""
+    logins: tokens.Logins = request.app.state.logins
+    login = logins.find(tokens.RequestHeaders(request.scope).cookie())
+    if login is not None:
+        logins.close(login)
+    secure = login is not None and login.secure
+    cookie = tokens.cookie_header(request.headers.get("host"), "", secure=secure, life_s=0)
+    response.headers.append("set-cookie", cookie)
 
 
 @router.get("/project")

@@ -12,4 +12,4 @@ from ...conftest import Server
 
 @pytest.fixture
 def monai(serve: Callable[..., Server]) -> MonaiClient:
-    return MonaiClient(serve(compat=("monailabel",), compat_token=False))
+    return MonaiClient(serve(compat=("monailabel",), compat_open=True))
