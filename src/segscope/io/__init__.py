@@ -167,6 +167,16 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
     return masks
 
 
+def needs_scan(path: str | Path) -> bool:
+    """Whether the masks of a file may have a place only on their scan, so that `read_masks` wants
+    `like`: contours, and segments of images without positions.
+
+    Raises:
+        UsageError: nothing there, or an unknown format.
+    """
+    return _select_mask_reader(_check_exists(path)) is seg_reader.read_masks
+
+
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
         if is_dicom(path):
@@ -318,7 +328,7 @@ __all__ = [
     "MaskFormat",
     "ReadOptions",
     "check_output",
-    "is_dicom",
+    "needs_scan",
     "read",
     "read_masks",
     "write",
