@@ -38,10 +38,18 @@ class TestMetaImage:
     )
     def test_what_is_not_applied_is_noted(self, field: str, note: str, tmp_path: Path) -> None:
         text = f"NDims = 2\n{field}\nDimSize = 2 2\nElementType = MET_UCHAR\n"
+        text += "ElementSpacing = 1 1\n"
         (tmp_path / "a.mha").write_bytes(f"{text}ElementDataFile = LOCAL\n".encode() + b"abcd")
         stack = io.read(tmp_path / "a.mha")
         assert note in " ".join(stack.meta["notes"])
         assert bool(stack.meta["notes"]) == bool(note)
+
+    def test_a_file_without_spacing_is_noted(self, tmp_path: Path) -> None:
+        text = "NDims = 2\nDimSize = 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+        (tmp_path / "a.mha").write_bytes(text.encode() + b"abcd")
+        stack = io.read(tmp_path / "a.mha")
+        assert stack.geometry is None
+        assert "no usable voxel sizes" in stack.meta["notes"][0]
 
     def test_last_bytes_that_are_not_there(self, tmp_path: Path) -> None:
         (tmp_path / "a.raw").write_bytes(b"abc")

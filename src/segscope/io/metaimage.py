@@ -19,6 +19,7 @@ from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
 from segscope.io.base import (
+    NO_SPACING,
     FileFormat,
     ReadOptions,
     check_declared,
@@ -163,11 +164,14 @@ def _read_stack(path: Path, header: _Header, options: ReadOptions) -> Stack:
     kind: Kind = "image" if z == 1 else "volume"
     modality = _MODALITIES.get(fields.get("modality", "").upper())
     geometry = _read_geometry(path, header, len(sizes))
-    meta = {"notes": _describe_unused(fields)}
+    notes = _describe_unused(fields)
+    if geometry is None:
+        notes.append(NO_SPACING)
+    meta = {"notes": tuple(notes)}
     return Stack(frames, kind, modality, geometry, path=path, meta=meta)
 
 
-def _describe_unused(fields: dict[str, str]) -> tuple[str, ...]:
+def _describe_unused(fields: dict[str, str]) -> list[str]:
     """Notes on what a header states and no common reader, ITK first, applies."""
     notes = []
     unit = fields.get("distanceunits", "mm")
@@ -180,7 +184,7 @@ def _describe_unused(fields: dict[str, str]) -> tuple[str, ...]:
             f"the file states an intensity of {slope} x value + {offset}, which is not applied, "
             "as in ITK"
         )
-    return tuple(notes)
+    return notes
 
 
 def _is_number(text: str, number: float) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.geometry import Geometry
-from segscope.io.base import check_file
+from segscope.io.base import NO_SPACING, check_file
 
 Header = Any
 """nibabel's Nifti1Header or Nifti2Header, whose type hints do not cover its fields."""
@@ -143,7 +143,7 @@ def read_geometry(header: Header, lengths: tuple[int, ...], notes: list[str]) ->
         return placed[0]
     voxel_sizes = header["pixdim"][1:4]
     if not np.isfinite(voxel_sizes).all() or min(voxel_sizes) <= 0:
-        notes.append("the file states no usable voxel sizes; distances and volumes are unknown")
+        notes.append(NO_SPACING)
         return None
     notes.append("the file states no orientation, only voxel sizes")
     return Geometry(scale @ header.get_base_affine(), has_place=False)

@@ -111,7 +111,9 @@ class TestSpace:
     def test_spacings_alone(self, tmp_path: Path) -> None:
         stack = io.read(make(tmp_path / "a.nrrd", spacings=[0.5, 0.6, 3.0]))
         assert stack.spacing_zyx_mm == (3.0, 0.6, 0.5)
-        assert io.read(make(tmp_path / "b.nrrd")).geometry is None
+        stack = io.read(make(tmp_path / "b.nrrd"))
+        assert stack.geometry is None
+        assert "no usable voxel sizes" in stack.meta["notes"][-1]
 
     def test_agrees_with_itk(self, tmp_path: Path) -> None:
         sitk = pytest.importorskip("SimpleITK")

@@ -14,6 +14,7 @@ import numpy as np
 from segscope.arrays import PixelType
 from segscope.errors import ReadError
 from segscope.io.base import (
+    NO_SPACING,
     FileFormat,
     ReadOptions,
     check_declared,
@@ -110,6 +111,8 @@ def _read_stack(
     notes: list[str] = []
     meta: dict[str, object] = {"length_unit_mm": read_unit(header, notes)}
     geometry = read_geometry(header, layout, notes)
+    if geometry is None:
+        notes.append(NO_SPACING)
     if notes:
         meta["notes"] = tuple(notes)
     kind: Kind = "image" if shape[0] == 1 else "volume"

@@ -73,6 +73,7 @@ class _Description:
         meta: codec, rate and the like.
         unit_s: seconds of the stream's unit of time.
         frames: declared number of frames, 0 where unknown.
+        is_exact: whether the container counts its frames reliably.
         seconds: declared duration, 0 where unknown.
         notes: what else the file holds.
     """
@@ -80,6 +81,7 @@ class _Description:
     meta: dict[str, Any]
     unit_s: float
     frames: int
+    is_exact: bool
     seconds: float
     notes: tuple[str, ...]
 
@@ -92,7 +94,7 @@ def index_video(path: Path) -> VideoIndex:
     """
     description = _describe(path)
     packets = Packets.scan(path)
-    notes = [*description.notes, *packets.notes]
+    notes = [*description.notes, *packets.notes, *_describe_end(packets, description)]
     max_tail = _LONG_TAIL
     if _is_complete(packets, description):
         max_tail = _SHORT_TAIL
@@ -167,7 +169,31 @@ def _describe(path: Path) -> _Description:
         notes: tuple[str, ...] = ()
         if count > 1:
             notes = (f"the file holds {count} video streams: the first is read",)
-        return _Description(meta, float(stream.time_base), stream.frames, seconds, notes)
+        return _Description(
+            meta,
+            unit_s=float(stream.time_base),
+            frames=stream.frames,
+            is_exact="mov" in container.format.name,
+            seconds=seconds,
+            notes=notes,
+        )
+
+
+def _describe_end(packets: Packets, description: _Description) -> list[str]:
+    """A note on a file that holds fewer frames than its header counts, and ends before they would.
+
+    AVI files count repeated frames, which have no packets; so the times decide.
+    """
+    times = [time for time in packets.times if time is not None]
+    rate = description.meta["fps"]
+    count = len(packets.times)
+    is_plausible = description.is_exact or description.frames < 4 * count
+    if packets.notes or not times or not rate or not is_plausible:
+        return []
+    seconds = (max(times) - min(times)) * description.unit_s + 1 / rate
+    if count >= description.frames or seconds > 0.95 * description.frames / rate:
+        return []
+    return [f"the file ends early: it holds {count} of the {description.frames} frames it declares"]
 
 
 def _is_complete(packets: Packets, description: _Description) -> bool:
