@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segscope import io
-from segscope.errors import UsageError
+from segscope.errors import SegscopeError, UsageError
 from segscope.io.datasets.reading import read_dataset
 from segscope.io.paths import describe_missing, find_path, lies_within, resolve_links
 
@@ -42,6 +42,12 @@ class TestUnicode:
         path = tmp_path / spell("NFD") / "a.npy"
         assert find_path(path) == path
         assert find_path(Path(spell("NFC"))) == Path(spell("NFC"))
+
+    def test_a_name_that_cannot_be_stays_as_it_is(self, tmp_path: Path) -> None:
+        path = tmp_path / ("ä" * 300)
+        assert find_path(path) == path
+        with pytest.raises(SegscopeError, match="ä"):
+            io.read(path)
 
     @pytest.mark.parametrize("listed", FORMS)
     def test_a_list_may_spell_names_otherwise(self, listed: str, tmp_path: Path) -> None:

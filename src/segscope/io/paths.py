@@ -15,18 +15,22 @@ def find_path(path: Path) -> Path:
     macOS stores names decomposed (NFD), other systems as they are typed (NFC): names that differ
     in that alone are one. The path itself is returned where it exists, or where nothing matches.
     """
-    if str(path).isascii() or path.exists():
+    if str(path).isascii():
         return path
-    existing = Path(path.anchor)
-    for part in path.relative_to(path.anchor).parts:
-        spelled = _find_entry(existing, part)
-        if spelled is None:
+    try:
+        if path.exists():
             return path
-        existing = spelled
-    return existing
+        existing = Path(path.anchor)
+        for part in path.relative_to(path.anchor).parts:
+            existing = _find_entry(existing, part)
+    except OSError:  # a folder that may not be listed, or a name that cannot be
+        return path
+    if existing.exists():
+        return existing
+    return path
 
 
-def _find_entry(folder: Path, name: str) -> Path | None:
+def _find_entry(folder: Path, name: str) -> Path:
     entry = folder / name
     if entry.exists() or not folder.is_dir():
         return entry
@@ -34,7 +38,7 @@ def _find_entry(folder: Path, name: str) -> Path | None:
     for other in folder.iterdir():
         if normalize_name(other.name) == wanted:
             return other
-    return None
+    return entry
 
 
 def normalize_name(name: str) -> str:
