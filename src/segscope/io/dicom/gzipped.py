@@ -11,7 +11,7 @@ from pathlib import Path
 from segscope.errors import ReadError, SegscopeError
 from segscope.io.base import MAX_BYTES, FileFormat, ReadOptions, check_file
 from segscope.io.dicom.reader import DicomFile
-from segscope.io.frame_source import HeldFrames
+from segscope.io.frame_source import TemporaryFrames
 from segscope.io.unzip import TemporaryFolder
 from segscope.stack import Stack
 
@@ -46,7 +46,7 @@ class GzippedDicom(FileFormat):
             raise type(error)(str(error).replace(str(file), str(path))) from error
         return replace(
             stack,
-            source=HeldFrames(stack.source, folder),
+            source=TemporaryFrames(stack.source, folder),
             path=path,
             meta={**stack.meta, "unpacked_folder": folder},
         )
