@@ -23,6 +23,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "b_frames": 2,
         "options": {"x264-params": "open-gop=1"},
     },
+    "pyramid.ts": {
+        "codec": "libx264",
+        "form": "mpegts",
+        "b_frames": 3,
+        "options": {"x264-params": "open-gop=1:ref=6:keyint=9:scenecut=0"},
+    },
     "intra_refresh.mp4": {"codec": "libx264", "options": {"x264-params": "intra-refresh=1"}},
     "one_key_frame.mkv": {"codec": "libx264", "group": 250},
     "ten_bit.mkv": {"codec": "libx264", "pixels": "yuv420p10le"},

@@ -102,8 +102,12 @@ class TestDecoder:
         path.write_bytes(data)
         assert "the video is damaged" in notes_of(path)
 
-    def test_a_whole_video_has_no_such_note(self, plain: Path) -> None:
-        assert notes_of(plain) == ""
+    @pytest.mark.parametrize("name", KINDS)
+    def test_a_whole_video_has_no_such_note(self, name: str, tmp_path: Path) -> None:
+        notes = notes_of(make(tmp_path / name, **KINDS[name]))
+        assert "damaged" not in notes
+        assert "jump" not in notes
+        assert "early" not in notes
 
     def test_its_log_is_silent_again_afterwards(self) -> None:
         assert av.logging.get_level() is None

@@ -320,7 +320,8 @@ class _Decoding:
         tail_keys = sorted(visible_keys, key=lambda place: int(numbers[place]))[-2:]
         if not tail_keys or last - numbers[tail_keys[0]] > max_tail:
             return numbers
-        decoder = VideoDecoder(self.path, self.packets, numbers, self.damaged)
+        # without listening: after a seek, whole videos lack references and give errors, too
+        decoder = VideoDecoder(self.path, self.packets, numbers)
         with reading(self.path, "a video"):
             decoded = [number for number, _ in decoder.frames_from(tail_keys[0])]
         decoder.close()

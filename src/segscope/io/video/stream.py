@@ -167,7 +167,7 @@ class VideoDecoder:
         packets: all its packets.
         numbers: number of the frame of each packet, below 0 for frames that are not shown.
         damaged: receives the numbers in the list of packets in which the decoder reports errors;
-            None does not listen to it.
+            None does not listen to it. Only decoding from the start tells damage.
     """
 
     path: Path
