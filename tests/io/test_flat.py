@@ -91,7 +91,7 @@ def test_of_a_large_stack_a_few_frames_are_read(monkeypatch: pytest.MonkeyPatch)
     (note,) = flat_notes(note_flat(Stack(frames, "volume")))
     assert frames.indices == [0, 1, 2, 10, 19]
     assert "in 5 of 20 frames" in note
-    monkeypatch.setattr(flat, "_MOST_PIXELS", 20)
+    monkeypatch.setattr(flat, "_LARGEST_FRAME", 20)
     assert not flat_notes(note_flat(Stack(Counted(np.zeros((20, 6, 5))), "volume")))
 
 

@@ -13,6 +13,7 @@ from segscope.errors import SegscopeError
 from segscope.stack import Stack
 
 _MOST_PIXELS = 2**22  # of the frames that are read one after the other
+_LARGEST_FRAME = 2**24  # pixels; a whole slide takes too long
 
 
 def note_flat(stack: Stack) -> Stack:
@@ -44,9 +45,9 @@ def note_flat(stack: Stack) -> Stack:
 def _iter_samples(stack: Stack) -> Iterator[Pixels]:
     """Frames from the first on as far as the limit goes, then the middle and the last one."""
     frame_pixels = math.prod(stack.source.shape[1:])
-    if not 1 < frame_pixels <= _MOST_PIXELS:
+    if not 1 < frame_pixels <= _LARGEST_FRAME:
         return
-    first = min(len(stack), _MOST_PIXELS // frame_pixels)
+    first = min(len(stack), max(1, _MOST_PIXELS // frame_pixels))
     for index in sorted({*range(first), len(stack) // 2, len(stack) - 1}):
         yield stack[index]
 
