@@ -88,15 +88,13 @@ class Guard:
             await refuse(scope, response.send, error)
             response.status = error.status
         finally:
-            # never the path itself, which may contain names
-            route = getattr(scope.get("route"), "path", "-")
             duration_ms = 1000 * (time.perf_counter() - start)
             method = scope.get("method", "WS")
             log.info(
                 "%s %s %s %d %.1f ms",
                 _address(scope),
                 method,
-                route,
+                _route(scope),
                 response.status,
                 duration_ms,
             )
@@ -271,6 +269,16 @@ def _host_name(host: str | None) -> str | None:
     if "]" not in host:
         return None
     return host.partition("]")[0] + "]"
+
+
+def _route(scope: Scope) -> str:
+    """The route of a request: never its path, which may contain names."""
+    route: str = getattr(scope.get("route"), "path", "/-")
+    for prefix in GUARDED:
+        area = prefix.rstrip("/")
+        if scope["path"].startswith(prefix) and not route.startswith(prefix):
+            return f"{area}{route}"
+    return route
 
 
 def _address(scope: Scope) -> str:
