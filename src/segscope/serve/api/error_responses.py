@@ -110,6 +110,6 @@ def _hide_paths(text: str, settings: ServerSettings) -> str:
         if len(name) > 1:
             # not where the path of another folder begins alike
             inside = re.compile(re.escape(name) + r"[/\\]")
-            itself = re.compile(re.escape(name) + r"(?![\w.-])")
+            itself = re.compile(re.escape(name) + r"(?![\w-]|\.\w)")
             text = itself.sub("this folder", inside.sub("", text))
     return text
