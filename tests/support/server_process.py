@@ -37,7 +37,7 @@ class ServerProcess:
         )
         assert self.process.stdout is not None
         output = ""
-        while not output.endswith("}\n"):
+        while not output.endswith("\n}\n"):
             line = self.process.stdout.readline()
             assert line, "the server ended"
             output += line
