@@ -107,4 +107,4 @@ class RareWarning:
             count = self._count
             self._count = 0
             self._logged = now
-        log.warning("%s (%d times since the last such line)", self._message, count)
+        log.warning("%s (%d since the last such line)", self._message, count)
