@@ -23,7 +23,6 @@ from segscope.serve.settings import Limits
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-FILE_FIELD = "file"
 _CHUNK = 2**20
 _MOST_FIELDS = 100
 _LONGEST_FIELD = 4096  # bytes
@@ -34,7 +33,7 @@ class UploadForm:
     """A form on disk.
 
     Attributes:
-        files: those of the field `file`, in order.
+        files: in order; the names are as sent, and may be empty.
         fields: the other fields by name.
     """
 
@@ -42,8 +41,19 @@ class UploadForm:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-async def receive_form(request: Request, folder: Path, limits: Limits) -> UploadForm:
+async def receive_form(
+    request: Request,
+    folder: Path,
+    limits: Limits,
+    file_field: str = "file",
+) -> UploadForm:
     """Write the files of a form into a folder.
+
+    Args:
+        request: whose body is the form.
+        folder: where the files go.
+        limits: on the number of files.
+        file_field: the field with the files; those of other fields are left out.
 
     Raises:
         UsageError: not a form, or one that breaks off.
@@ -55,9 +65,9 @@ async def receive_form(request: Request, folder: Path, limits: Limits) -> Upload
     if content_type != b"multipart/form-data" or not boundary:
         raise UsageError(
             "an upload is a form (multipart/form-data with a boundary) with one part named "
-            f"`{FILE_FIELD}` for each file"
+            f"`{file_field}` for each file"
         )
-    writer = _FormWriter(folder, limits.zip_members)
+    writer = _FormWriter(folder, limits.zip_members, file_field)
     try:
         await _parse(request, MultipartParser(boundary, writer.callbacks()))
     except FormParserError as error:
@@ -86,11 +96,12 @@ async def _parse(request: Request, parser: MultipartParser) -> None:
 class _FormWriter:
     """Callbacks of a parser that write files to disk."""
 
-    def __init__(self, folder: Path, most_files: int) -> None:
+    def __init__(self, folder: Path, most_files: int, file_field: str) -> None:
         self.form = UploadForm()
         self.is_complete = False
         self._folder = folder
         self._most_files = most_files
+        self._file_field = file_field
         self._file: BinaryIO | None = None
         self._field = ""  # name of the field of the part
         self._value: bytearray | None = None
@@ -136,7 +147,7 @@ class _FormWriter:
         self._field = options.get("name", "")
         if "filename" not in options:
             self._value = bytearray()
-        elif self._field == FILE_FIELD:
+        elif self._field == self._file_field:
             self._open_file(options["filename"])
 
     def _open_file(self, name: str) -> None:
@@ -145,7 +156,7 @@ class _FormWriter:
             raise TooLarge(f"an upload may have at most {self._most_files} files; send a zip")
         path = self._folder / str(number)
         self._file = path.open("wb")
-        self.form.files.append((name or "upload", path))
+        self.form.files.append((name, path))
 
     def _write(self, data: bytes, start: int, end: int) -> None:
         if self._file is not None:

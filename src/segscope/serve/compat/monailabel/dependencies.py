@@ -22,6 +22,7 @@ from segscope.serve.project.safe_paths import safe_name
 from segscope.serve.project.uploads import UploadedFile
 
 _CHUNK = 2**20
+DEFAULT_NAME = "image.nii.gz"  # of a file that was sent without a name
 
 
 def get_service(request: Request) -> MonaiLabelService:
@@ -51,7 +52,7 @@ def save_uploads(
             target = folder / str(number)
             with target.open("wb") as file:
                 shutil.copyfileobj(upload.file, file, _CHUNK)
-            saved.append((upload.filename or "image.nii.gz", target))
+            saved.append((upload.filename or DEFAULT_NAME, target))
         yield saved
 
 
