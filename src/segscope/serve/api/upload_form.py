@@ -34,7 +34,7 @@ class UploadForm:
     """A form on disk.
 
     Attributes:
-        files: those of the field `file`, in order.
+        files: those of the field for files, in order.
         fields: the other fields by name.
     """
 
@@ -42,7 +42,25 @@ class UploadForm:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-async def receive_form(request: Request, folder: Path, limits: Limits) -> UploadForm:
+@dataclass(frozen=True)
+class FormLayout:
+    """What a form holds.
+
+    Attributes:
+        file_field: name of the field of its files; those of other fields are left out.
+        longest_field: bytes of a field without a file.
+    """
+
+    file_field: str = FILE_FIELD
+    longest_field: int = _LONGEST_FIELD
+
+
+DEFAULT_LAYOUT = FormLayout()
+
+
+async def receive_form(
+    request: Request, folder: Path, limits: Limits, layout: FormLayout = DEFAULT_LAYOUT
+) -> UploadForm:
     """Write the files of a form into a folder.
 
     Raises:
@@ -55,9 +73,9 @@ async def receive_form(request: Request, folder: Path, limits: Limits) -> Upload
     if content_type != b"multipart/form-data" or not boundary:
         raise UsageError(
             "an upload is a form (multipart/form-data with a boundary) with one part named "
-            f"`{FILE_FIELD}` for each file"
+            f"`{layout.file_field}` for each file"
         )
-    writer = _FormWriter(folder, limits.zip_members)
+    writer = _FormWriter(folder, limits.zip_members, layout)
     try:
         await _parse(request, MultipartParser(boundary, writer.callbacks()))
     except FormParserError as error:
@@ -86,8 +104,9 @@ async def _parse(request: Request, parser: MultipartParser) -> None:
 class _FormWriter:
     """Callbacks of a parser that write files to disk."""
 
-    def __init__(self, folder: Path, most_files: int) -> None:
+    def __init__(self, folder: Path, most_files: int, layout: FormLayout) -> None:
         self.form = UploadForm()
+        self._layout = layout
         self.is_complete = False
         self._folder = folder
         self._most_files = most_files
@@ -136,7 +155,7 @@ class _FormWriter:
         self._field = options.get("name", "")
         if "filename" not in options:
             self._value = bytearray()
-        elif self._field == FILE_FIELD:
+        elif self._field == self._layout.file_field:
             self._open_file(options["filename"])
 
     def _open_file(self, name: str) -> None:
@@ -152,8 +171,9 @@ class _FormWriter:
             self._file.write(memoryview(data)[start:end])
         elif self._value is not None:
             self._value += data[start:end]
-            if len(self._value) > _LONGEST_FIELD:
-                raise TooLarge(f"a field of an upload may have at most {_LONGEST_FIELD} bytes")
+            longest = self._layout.longest_field
+            if len(self._value) > longest:
+                raise TooLarge(f"a field of an upload may have at most {longest} bytes")
 
     def _end_part(self) -> None:
         self.close()

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 from support.monailabel_client import MonaiClient, nrrd_of
 
 import segscope as ss
+from segscope.serve.settings import Limits
+
+from ...conftest import Server
 
 
 def block() -> np.ndarray:
@@ -248,3 +252,20 @@ def test_the_checksum_of_a_sample_is_not_computed_again(
 
     monkeypatch.setattr("segscope.serve.project.safe_paths.content_hash", refuse)
     assert monai.ask("POST", "/activelearning/first", json={}).json() == first
+
+
+def test_an_image_of_more_than_a_thousand_files(monai: MonaiClient, inputs: Any) -> None:
+    series = sorted(Path(inputs.series).iterdir())
+    files = [("files", (path.name, path.read_bytes())) for path in series]
+    files += [("files", (f"note{number}.txt", b"x")) for number in range(1001)]
+    monai.ask("PUT", "/session/", files=files)
+
+
+def test_the_data_set_is_sent_however_large_it_is(serve: Callable[..., Server]) -> None:
+    limits = Limits(volume_bytes=1000)
+    monai = MonaiClient(serve(compat=("monailabel",), compat_open=True, limits=limits))
+    image = monai.server.image()
+    content = monai.ask("GET", "/datastore/dataset").content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == [f"{image}.nii.gz"]
+        assert archive.testzip() is None
