@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from segscope._version import __version__ as __version__
+from segscope.kernel_caches import configure_kernel_caches
 from segscope.threads import configure_threads
 
 if TYPE_CHECKING:
@@ -113,3 +114,4 @@ class _Package(ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 configure_threads()
+configure_kernel_caches()

@@ -20,7 +20,7 @@ from segscope.errors import PromptError, ReadError, UsageError
 from segscope.models.engine import Engine, engine_identity
 from segscope.prompts import Box, Point
 from segscope.session import Interaction, undo
-from segscope.session.command_log import check_stack, engine_difference, stack_identity
+from segscope.session.identity import check_stack, engine_difference, stack_identity
 from segscope.stack import Stack
 
 DISC = Box((10, 20, 30, 40))

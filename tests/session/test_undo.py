@@ -68,6 +68,7 @@ class TestUndo:
 def test_undo_goes_back_past_the_checkpoints_that_are_stored(
     sam2: Engine, clip: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(undo, "CHECKPOINT_RESULTS", 1)
     monkeypatch.setattr(undo, "RECENT_CHECKPOINTS", 3)
     monkeypatch.setattr(undo, "CHECKPOINT_INTERVAL", 4)
     with Interaction(clip, sam2) as work:

@@ -28,6 +28,8 @@ COMMANDS = (
     CliCommand("compare"),
     CliCommand("annotate"),
     CliCommand("serve"),
+    CliCommand("repair"),
+    CliCommand("log"),
     CliCommand("evaluate"),
     CliCommand("models", group="Models"),
     CliCommand("data", group="Data sets"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from segscope.io.base import (
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,
+    label_type,
     masks_from_frames,
     parse_names,
     place_on_grid,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 _DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 _WHAT = "an image"
+_MAX_LABEL = 65535  # of a PNG with 16 bits
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = 2
 _PNG_WITH_ALPHA = (4, 6)
@@ -306,13 +309,15 @@ class LabelPng:
     name = "label PNG"
     suffixes = (".png",)
 
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        _check_ids(masks, path)
         frames = masks.on_stored_grid().shape_zyx[0]
         if frames != 1:
             raise UsageError(
                 f"{path} is one image, but there are {frames} frames; name a folder instead "
                 f"({path.with_suffix('')}/), or a .nii.gz, .seg.nrrd or .tif file"
             )
+        _prove_png(masks, source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         self.check(masks, path, source)
@@ -328,9 +333,11 @@ class LabelFolder:
     name = "folder of label PNGs"
     suffixes: tuple[str, ...] = ()
 
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        _check_ids(masks, path)
         if path.exists():
             _check_replaceable(path)
+        _prove_png(masks, source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         self.check(masks, path, source)
@@ -339,6 +346,15 @@ class LabelFolder:
         with atomic(path, folder=True) as part:
             for index, frame in enumerate(iter_label_frames(masks, path)):
                 _save_labels(frame, part / f"{index:0{digits}d}.png", masks, source)
+
+
+def _check_ids(masks: Masks, path: Path) -> None:
+    largest = max(masks.object_ids, default=0)
+    if largest > _MAX_LABEL:
+        raise UsageError(
+            f"{path.name}: a PNG holds the object ids 1 to {_MAX_LABEL}, and there is an object "
+            f"{largest}; write .nii.gz, .seg.nrrd, .tif or .json instead"
+        )
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -366,7 +382,13 @@ def _is_our_frame(path: Path) -> bool:
         return False
 
 
-def _save_labels(frame: Pixels, path: Path, masks: Masks, source: Stack | None) -> None:
+def _prove_png(masks: Masks, source: Stack | None) -> None:
+    """Write a frame without objects to memory."""
+    frame = np.zeros(masks.on_stored_grid().shape_zyx[1:], label_type(masks))
+    _save_labels(frame, io.BytesIO(), masks, source)
+
+
+def _save_labels(frame: Pixels, path: Path | IO[bytes], masks: Masks, source: Stack | None) -> None:
     from PIL import Image, PngImagePlugin
 
     note = PngImagePlugin.PngInfo()

@@ -5,6 +5,7 @@ constant memory.
 from __future__ import annotations
 
 import tempfile
+import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segscope.errors import SegscopeError
+from segscope.errors import WriteError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class TensorHandle:
 
 
 class TensorStore:
-    """An append-only temporary file of tensors, which come back bit for bit.
+    """An append-only temporary file of tensors, which come back bit for bit; for several threads.
 
     Args:
         cache_bytes: memory for the latest ones.
@@ -43,38 +44,42 @@ class TensorStore:
         self._cache_bytes = cache_bytes
         self.held_bytes = 0
         self._cache: OrderedDict[int, Tensor] = OrderedDict()
+        self._lock = threading.Lock()  # masks are read while others are computed
 
     def put(self, tensor: Tensor) -> TensorHandle:
         """Append a tensor that is not empty.
 
         Raises:
-            SegscopeError: the disk is full.
+            WriteError: the disk is full.
         """
         # a copy, since a row of a batch would hold the whole batch in memory
         tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
         flat = tensor.cpu().reshape(-1).view(torch.uint8)
-        handle = TensorHandle(self._end, tuple(tensor.shape), tensor.dtype)
-        try:
-            self._file.seek(self._end)
-            self._file.write(flat.numpy().tobytes())
-            self._file.flush()
-        except OSError as error:
-            raise SegscopeError(
-                f"cannot write past frames to {tempfile.gettempdir()}: {error.strerror or error}. "
-                "Free some space there, or set TMPDIR to a folder on a larger disk."
-            ) from error
-        self._end += flat.numel()
-        self._add_to_cache(handle, tensor)
+        with self._lock:
+            handle = TensorHandle(self._end, tuple(tensor.shape), tensor.dtype)
+            try:
+                self._file.seek(self._end)
+                self._file.write(flat.numpy().tobytes())
+                self._file.flush()
+            except OSError as error:
+                raise WriteError(
+                    f"cannot write past frames to {tempfile.gettempdir()}: "
+                    f"{error.strerror or error}. "
+                    "Free some space there, or set TMPDIR to a folder on a larger disk."
+                ) from error
+            self._end += flat.numel()
+            self._add_to_cache(handle, tensor)
         return handle
 
     def get(self, handle: TensorHandle, device: torch.device | str = "cpu") -> Tensor:
         """The tensor of a handle."""
-        tensor = self._cache.get(handle.offset)
-        if tensor is None:
-            tensor = self._read(handle)
-            self._add_to_cache(handle, tensor)
-        else:
-            self._cache.move_to_end(handle.offset)
+        with self._lock:
+            tensor = self._cache.get(handle.offset)
+            if tensor is None:
+                tensor = self._read(handle)
+                self._add_to_cache(handle, tensor)
+            else:
+                self._cache.move_to_end(handle.offset)
         return tensor.to(device)
 
     def _read(self, handle: TensorHandle) -> Tensor:

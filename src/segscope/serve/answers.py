@@ -156,7 +156,7 @@ class FlaggedFrame(BaseModel):
 
 
 class SessionDetails(SessionInfo):
-    """A session, but for its masks."""
+    """A session, but for its masks. `notes`: what was found wrong when it was opened."""
 
     frames: int
     size_hw: tuple[int, int]
@@ -164,6 +164,7 @@ class SessionDetails(SessionInfo):
     can_undo: int
     can_redo: int
     network: NetworkChange | None
+    notes: list[str]
     saved: bool
     job: JobStatus | None
     interrupted: JsonObject | None

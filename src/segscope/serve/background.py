@@ -20,7 +20,11 @@ class BackgroundThreads:
         self._lock = threading.Lock()
 
     def start(self, work: Callable[[], None]) -> None:
-        """Do `work` in a thread."""
+        """Do `work` in a thread.
+
+        Raises:
+            RuntimeError: the system does not start another thread.
+        """
 
         def run() -> None:
             try:
@@ -34,7 +38,12 @@ class BackgroundThreads:
             if self._is_closed:
                 return
             self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            with self._lock:
+                self._threads.discard(thread)
+            raise
 
     def close(self, seconds: float = 10.0) -> None:
         """Start nothing more, and wait for what runs."""

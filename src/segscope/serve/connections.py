@@ -67,6 +67,22 @@ class Connections:
             del self._counts[address]
 
 
+class OncePerMinute(logging.Filter):
+    """Passes each message of a logger once a minute: anybody can cause those of the protocol."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        before = self._logged.get(str(record.msg))
+        if before is not None and now - before < _LOG_PAUSE_S:
+            return False
+        self._logged[str(record.msg)] = now
+        return True
+
+
 class RareWarning:
     """A warning that is logged once a minute at most, with the number of times it applied."""
 

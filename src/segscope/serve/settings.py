@@ -72,6 +72,7 @@ class ServerSettings:
         liveness_s: a lease ends after this time without a sign of life.
         max_sessions: number of leases, that is of sessions in use at the same time.
         open_sessions: number of sessions kept in memory.
+        longest_wait_s: clicks that would have to wait for longer are refused with 503.
         ram_bytes: approximate memory that these sessions may use.
         prefetch: encode neighbouring frames and open the next case in the background.
         limits: see `Limits`.
@@ -93,6 +94,7 @@ class ServerSettings:
     liveness_s: float = 60.0
     max_sessions: int = 32
     open_sessions: int = 16
+    longest_wait_s: float = 10.0
     ram_bytes: int = 8 * GIB
     prefetch: bool = True
     limits: Limits = field(default_factory=Limits)

@@ -420,9 +420,13 @@ class Propagate(SessionCommand):
         return propagate(state.inference, chosen, self.range, cancelled)
 
     def apply(self, state: SessionState) -> None:
+        self.repeat(state, lambda: None)
+
+    def repeat(self, state: SessionState, pause: Callable[[], None]) -> None:
+        """Do it to the same frame as the first time; `pause` is called after each frame."""
         count = itertools.count()
         for _ in self.results(state, lambda: next(count) >= self.frame_count):
-            pass
+            pause()
 
     def to_json(self) -> JsonObject:
         rules = None

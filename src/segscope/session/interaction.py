@@ -23,14 +23,7 @@ from segscope.predict.propagation import Direction, PropagationRange
 from segscope.predict.state import ObjectState
 from segscope.predict.stop_rules import StopRules
 from segscope.prompts import Prompt, check_prompts
-from segscope.session.command_log import (
-    CommandLog,
-    LogHeader,
-    check_stack,
-    fold_lines,
-    make_record,
-    read_log,
-)
+from segscope.session.command_log import CommandLog, LogDamage, read_log
 from segscope.session.commands import (
     Accept,
     Add,
@@ -45,8 +38,11 @@ from segscope.session.commands import (
     SessionCommand,
     run,
 )
+from segscope.session.identity import check_stack
+from segscope.session.log_lines import LogHeader, ProjectEntry
 from segscope.session.state import SessionState
-from segscope.session.undo import History
+from segscope.session.timeline import fold_lines, make_record
+from segscope.session.undo import History, ResumeOptions
 from segscope.stack import Stack
 from segscope.wire import JsonObject
 
@@ -62,6 +58,10 @@ class Interaction:
         overlap: see `segscope.predict.overlaps.check_overlap`.
         log: file to write each command to as it is done; a new file. See `resume`.
         annotator: who works; written into each line of the log.
+        project: where the session belongs, if it is one of a project; written into the head.
+
+    Attributes:
+        damage: what was cut off from the end of the log when it was resumed, or None.
 
     Example:
         >>> with Interaction(stack, engine) as work:                      # doctest: +SKIP
@@ -81,9 +81,10 @@ class Interaction:
         overlap: Overlap = "highest",
         log: Path | str | None = None,
         annotator: str = "",
+        project: ProjectEntry | None = None,
     ) -> None:
         state = SessionState.begin(stack, engine, window=window, memory=memory, overlap=overlap)
-        header = LogHeader.of(state, annotator)
+        header = LogHeader.of(state, annotator, project)
         command_log = None
         if log is not None:
             command_log = CommandLog.create(Path(log), header)
@@ -96,6 +97,7 @@ class Interaction:
         self.state = state
         self.inference = state.inference
         self.history = History(state, header, log, header.annotator)
+        self.damage: LogDamage | None = None
         self._cancelled = threading.Event()
 
     def fresh(self) -> Interaction:
@@ -157,6 +159,7 @@ class Interaction:
         if not prompts:
             raise PromptError("preview at least one prompt")
         check_prompts(prompts, self.stack.shape_zyx)
+        self.history.complete()
         scratch = self.state.scratch_copy()
         frame = prompts[0].frame
         object_id = prompts[0].object_id
@@ -385,6 +388,7 @@ class Interaction:
         state: Path | str | None = None,
         other_weights: bool = False,
         annotator: str | None = None,
+        masks_first: bool = False,
     ) -> Interaction:
         """Re-create an interaction from its log, and continue writing to it.
 
@@ -402,9 +406,13 @@ class Interaction:
                 later prompts are answered by this engine, and `history.from_other_engines` counts
                 its commands.
             annotator: who works from now on; None for the annotator that the log names.
+            masks_first: compute nothing where the log holds the masks, so that they can be read at
+                once. The next command, or `history.complete`, computes what is missing.
+
+        A damaged last line is moved to a file beside the log, and `damage` tells of it.
 
         Raises:
-            ReadError: not a log, or damaged.
+            ReadError: not a log, or damaged before its last line.
             UsageError: made on another image, or with other weights.
         """
         path = Path(path)
@@ -420,11 +428,11 @@ class Interaction:
             annotator=header.annotator,
         )
         history = interaction.history
-        difference = history.replay(
+        difference = history.resume(
             fold_lines(header, content.lines),
             None if state is None else Path(state),
             progress,
-            other_weights=other_weights,
+            ResumeOptions(other_weights, masks_first),
         )
         if difference:
             raise UsageError(
@@ -432,5 +440,6 @@ class Interaction:
             )
         if annotator is not None:
             history.annotator = annotator
-        history.log = CommandLog.reopen(path, content.end)
+        history.log = CommandLog.reopen(path, content)
+        interaction.damage = content.damage
         return interaction

@@ -14,9 +14,10 @@ from segscope.predict.overlaps import Overlap, compose
 from segscope.predict.propagation import Direction, PropagationRange, default_direction
 from segscope.predict.stop_rules import StopRules, default_rules
 from segscope.prompts import Prompt
-from segscope.session.command_log import LogHeader, make_record
 from segscope.session.commands import Add, Propagate, Rename, SessionCommand
+from segscope.session.log_lines import LogHeader
 from segscope.session.state import SessionState
+from segscope.session.timeline import make_record
 from segscope.stack import Stack
 from segscope.wire import JsonObject
 

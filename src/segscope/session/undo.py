@@ -11,26 +11,30 @@ from pathlib import Path
 from segscope.errors import UsageError
 from segscope.masks import FrameMask
 from segscope.session import commands, snapshot
-from segscope.session.command_log import (
-    CommandLog,
-    LoggedCommand,
-    LogHeader,
-    LogLine,
-    Timeline,
-    engine_difference,
-    utc_now,
-)
-from segscope.session.commands import Add, LogEntry, Propagate, Redo, Replace, SessionCommand, Undo
+from segscope.session.command_log import CommandLog
+from segscope.session.commands import LogEntry, Propagate, Redo, SessionCommand, Undo
+from segscope.session.identity import engine_difference
+from segscope.session.log_lines import LogHeader, LogLine, utc_now
 from segscope.session.mask_delta import MaskDelta, apply_delta, keep_masks_only, mask_delta
+from segscope.session.replay import (
+    Entry,
+    Pause,
+    PendingReplay,
+    Replayed,
+    ResumeOptions,
+    needs_engine,
+    no_pause,
+    reapply,
+    replay_commands,
+)
 from segscope.session.state import SessionState, StateCheckpoint
+from segscope.session.timeline import LoggedCommand, Timeline, write_log
 from segscope.wire import JsonObject
 
 RECENT_CHECKPOINTS = 200  # latest commands whose states before them are stored ...
 CHECKPOINT_INTERVAL = 32  # ... and of earlier ones, every 32nd; those between are computed again
 
-Progress = Callable[[int, int], None]
-# a command with the state before it (done) or after it (undone), where that is stored
-Entry = tuple[LoggedCommand, StateCheckpoint | None]
+CHECKPOINT_RESULTS = 100_000  # an image has one result a command, so that nearly all are stored
 
 
 class History:
@@ -64,6 +68,7 @@ class History:
         self._undone: list[Entry] = []
         self._era = 0
         self._begins_era = False  # whether the next line has to name a new engine
+        self._pending: PendingReplay | None = None
         self.propagating = False
 
     @property
@@ -112,20 +117,33 @@ class History:
             PromptError, UsageError: it cannot be done in this state.
             WriteError: the log cannot be written.
         """
-        self.check_idle()
-        command.check(self.state)
-        before = self.state.checkpoint()
+        return self.execute_all([command])
+
+    def execute_all(self, sequence: Sequence[SessionCommand]) -> FrameMask | None:
+        """Do several commands, all of them or none, and log them; the answer of the last one.
+
+        Raises:
+            as `execute` does.
+        """
+        self._prepare()
+        first = self.state.checkpoint()
+        result = None
+        steps: list[Entry] = []
         try:
-            result = commands.run(command, self.state)
+            for command in sequence:
+                command.check(self.state)
+                before = self.state.checkpoint()
+                result = commands.run(command, self.state)
+                steps.append(self._describe_step(command, before, follows=bool(steps)))
+            self._commit(steps)
         except BaseException:
-            self.state.restore(before)
+            self.state.restore(first)
             raise
-        self._commit(command, before)
         return result
 
     def propagate(self, command: Propagate, cancelled: Callable[[], bool]) -> Iterator[FrameMask]:
         """Do a propagation frame by frame; what was done by the end of the loop is one command."""
-        self.check_idle()
+        self._prepare()
         self.propagating = True
         before = self.state.checkpoint()
         self.state.unshare(command.object_ids)
@@ -136,13 +154,18 @@ class History:
                 yield from results
         finally:
             self.propagating = False
-            self._commit(replace(command, frame_count=frame_count), before)
+            try:
+                step = self._describe_step(replace(command, frame_count=frame_count), before)
+                self._commit([step])
+            except BaseException:
+                self.state.restore(before)
+                raise
 
     def undo(self) -> bool:
         """Undo the latest command; False when there is none."""
         if not self._done:
             return False
-        self.check_idle()
+        self._prepare()
         if self._done[-1][1] is None:
             self._restore_checkpoints()
         logged, before = self._done[-1]
@@ -159,12 +182,12 @@ class History:
         """
         if not self._undone:
             return False
-        self.check_idle()
+        self._prepare()
         logged, after = self._undone[-1]
         before = self.state.checkpoint()
         try:
             if after is None:
-                self._reapply(logged)
+                reapply(logged, self.state)
             else:
                 self.state.restore(after)
             self._write(Redo())
@@ -183,28 +206,48 @@ class History:
                 "command"
             )
 
-    def _commit(self, command: SessionCommand, before: StateCheckpoint) -> None:
-        """Count a command once it is on disk; take it back if it cannot be written."""
-        engine = self.header.engine
-        era = self._era + self._begins_era
+    def _prepare(self) -> None:
+        self.check_idle()
+        self.complete()
+
+    def _describe_step(
+        self, command: SessionCommand, before: StateCheckpoint, *, follows: bool = False
+    ) -> Entry:
+        """A command that was just run, as the log has it.
+
+        Args:
+            follows: it is logged together with commands before it.
+        """
         delta: MaskDelta | None = None
-        time = utc_now()
-        try:
-            if self.log is not None:
-                # after commands without masks in the log, a line holds all of them
-                whole = bool(self._done) and self._done[-1][0].delta is None
-                delta = mask_delta(before.objects, self.state, command, whole=whole)
-                new_engine = engine if self._begins_era else None
-                self.log.append(LogLine(command, time, self.annotator, delta, new_engine))
-        except BaseException:
-            self.state.restore(before)
-            raise
-        self._era = era
+        if self.log is not None:
+            # after commands without masks in the log, a line holds all of them
+            whole = bool(self._done) and self._done[-1][0].delta is None and not follows
+            delta = mask_delta(before.objects, self.state, command, whole=whole)
+        era = self._era + self._begins_era
+        engine = self.header.engine
+        return LoggedCommand(command, delta, engine, utc_now(), self.annotator, era), before
+
+    def _commit(self, steps: Sequence[Entry]) -> None:
+        """Count commands once they are on disk."""
+        if self.log is not None:
+            lines = []
+            for number, (logged, _) in enumerate(steps):
+                new_engine = None
+                if self._begins_era and number == 0:
+                    new_engine = logged.engine
+                lines.append(logged.line(new_engine))
+            self.log.append(*lines)
+        self._era += self._begins_era
         self._begins_era = False
-        logged = LoggedCommand(command, delta, engine, time, self.annotator, era)
-        self._done.append((logged, before))
+        for step in steps:
+            self._done.append(step)
+            self._thin_checkpoints()
         self._undone.clear()
-        old = len(self._done) - 1 - RECENT_CHECKPOINTS
+
+    def _thin_checkpoints(self) -> None:
+        frames = len(self.state.inference.stack)
+        recent = max(RECENT_CHECKPOINTS, CHECKPOINT_RESULTS // frames)
+        old = len(self._done) - 1 - recent
         if old >= 0 and old % CHECKPOINT_INTERVAL:
             self._done[old] = (self._done[old][0], None)
 
@@ -214,13 +257,6 @@ class History:
 
     # --- doing again -----------------------------------------------------------------------------
 
-    def _reapply(self, logged: LoggedCommand) -> None:
-        """Do a command of the log again; masks of other engines come from the log."""
-        if logged.from_other_engine and logged.delta is not None:
-            apply_delta(self.state.objects, logged.command, logged.delta, self.state.size_hw)
-        else:
-            commands.run(logged.command, self.state)
-
     def _restore_checkpoints(self) -> None:
         """Store the states before the latest commands again, computed from the last stored one."""
         present = self.state.checkpoint()
@@ -229,102 +265,129 @@ class History:
             if before is not None:
                 first = number
         stored = self._done[first][1]
-        if stored is None:
-            self.state.reset()
-        else:
-            self.state.restore(stored)
-        last = len(self._done) - 1
-        for number in range(first, len(self._done)):
-            logged = self._done[number][0]
-            self._done[number] = (logged, self.state.checkpoint())
-            if number < last:
-                self._reapply(logged)
-        self.state.restore(present)
+        try:
+            if stored is None:
+                self.state.reset()
+            else:
+                self.state.restore(stored)
+            last = len(self._done) - 1
+            for number in range(first, len(self._done)):
+                logged = self._done[number][0]
+                self._done[number] = (logged, self.state.checkpoint())
+                if number < last:
+                    reapply(logged, self.state)
+        finally:
+            self.state.restore(present)
 
     # --- saving and resuming ---------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
         """Write the commands that are done to a new log."""
-        done = [logged for logged, _ in self._done]
-        engine = self.header.engine
-        if done:
-            engine = done[0].engine
-        log = CommandLog.create(path, replace(self.header, engine=engine))
-        era = done[0].era if done else 0
-        for logged in done:
-            new_engine = None
-            if logged.era != era:
-                new_engine = logged.engine
-                era = logged.era
-            log.append(
-                LogLine(logged.command, logged.time, logged.annotator, logged.delta, new_engine)
-            )
+        write_log(path, self.header, [logged for logged, _ in self._done])
 
     def save_state(self, path: Path) -> None:
         """Write the present state, so that resuming need not compute it again."""
-        if not self._begins_era:  # an era without commands has no state yet
+        # an era without commands has no state yet, and neither have masks without network states
+        if not self._begins_era and not self.is_pending:
             snapshot.save(path, self.state, self.commands, self._era)
 
-    def replay(
+    def resume(
         self,
         timeline: Timeline,
         state_file: Path | None,
-        progress: Progress | None,
-        *,
-        other_weights: bool,
+        progress: Pause | None,
+        options: ResumeOptions,
     ) -> str:
         """Go to where a log ends.
 
         Args:
             state_file: a saved state to begin from, if it fits.
-            other_weights: accept a log of another engine, and adopt its masks.
 
         Returns:
             how its engine differs from the present one, where that is not allowed; else "".
         """
         self._era = timeline.era
         difference = engine_difference(timeline.engine, self.state.inference.engine)
-        if difference and not other_weights:
+        if difference and not options.other_weights:
             return difference
-        done = [
-            replace(logged, from_other_engine=logged.era < self._era) for logged in timeline.done
-        ]
-        if difference or not self._recompute(done, state_file, progress):
+        self._undone = [(logged, None) for logged in timeline.undone]
+        if difference:
             self._adopt_masks(timeline.done, state_file, progress)
-        self._undone = [
-            (replace(logged, from_other_engine=self._begins_era or logged.era < self._era), None)
-            for logged in timeline.undone
-        ]
+            return ""
+        done = self._mark_engines(timeline.done)
+        known = self._load_state(done, state_file)
+        self._done = [(logged, None) for logged in done[:known]]
+        self._undone = [(logged, None) for logged in self._mark_engines(timeline.undone)]
+        if known == len(done):
+            return ""
+        self._pending = PendingReplay(done, known, self.state.checkpoint(), state_file)
+        if options.masks_first and all(logged.delta is not None for logged in done[known:]):
+            self._show_logged_masks(done[known:])
+        else:
+            self.complete(progress or no_pause)
         return ""
 
-    def _recompute(
-        self, done: Sequence[LoggedCommand], state_file: Path | None, progress: Progress | None
-    ) -> bool:
-        """Do the commands of a log again; False where the masks differ from those of the log."""
-        known = 0
-        if state_file is not None:
-            known = snapshot.load(
-                state_file, self.state, [logged.command for logged in done], self._era
-            )
-        self._done = [(logged, None) for logged in done[:known]]
-        for number, logged in enumerate(done[known:], start=known + 1):
-            before = self.state.checkpoint()
-            self._reapply(logged)
-            if not logged.from_other_engine and not self._matches_log(logged, before):
-                return False
-            self._done.append((logged, before))
-            if progress is not None:
-                progress(number, len(done))
-        return True
+    def _mark_engines(self, commands: Sequence[LoggedCommand]) -> list[LoggedCommand]:
+        return [replace(logged, from_other_engine=logged.era < self._era) for logged in commands]
 
-    def _matches_log(self, logged: LoggedCommand, before: StateCheckpoint) -> bool:
-        if logged.delta is None:
-            return True
-        computed = mask_delta(before.objects, self.state, logged.command, whole=logged.delta.whole)
-        return computed.same_masks(logged.delta)
+    def _load_state(self, done: Sequence[LoggedCommand], state_file: Path | None) -> int:
+        """Begin from a saved state; how many of the commands it stands for."""
+        if state_file is None:
+            return 0
+        commands_done = [logged.command for logged in done]
+        return snapshot.load(state_file, self.state, commands_done, self._era)
+
+    def _show_logged_masks(self, done: Sequence[LoggedCommand]) -> None:
+        for logged in done:
+            assert logged.delta is not None
+            apply_delta(self.state.objects, logged.command, logged.delta, self.state.size_hw)
+            self._done.append((logged, None))
+
+    # --- network states behind the masks of a log ------------------------------------------------
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether masks came from the log whose network states are still to be computed."""
+        return self._pending is not None
+
+    def complete(self, pause: Pause = no_pause) -> None:
+        """Compute the network states that are still missing; the next command needs them."""
+        if self._pending is not None:
+            self.install(self.replay_pending(pause))
+
+    def replay_pending(self, pause: Pause) -> Replayed:
+        """Do the commands again whose network states are missing. It changes nothing, so that the
+        masks can be read meanwhile.
+
+        Raises:
+            Cancelled: by `pause`.
+        """
+        if self._pending is None:
+            return Replayed((), None)
+        return replay_commands(self.state, self._pending, pause)
+
+    def install(self, replayed: Replayed) -> None:
+        """Take over what `replay_pending` computed, or the masks of the log where those differ."""
+        pending = self._pending
+        if pending is None:
+            return
+        if replayed.after is None:
+            self.adopt_log()
+            return
+        self._done[pending.known :] = replayed.entries
+        self.state.restore(replayed.after)
+        self._pending = None
+
+    def adopt_log(self) -> None:
+        """Let the masks of the log count instead of computing network states."""
+        pending = self._pending
+        if pending is None:
+            return
+        self._pending = None
+        self._adopt_masks(pending.logged, pending.state_file, None)
 
     def _adopt_masks(
-        self, done: Sequence[LoggedCommand], state_file: Path | None, progress: Progress | None
+        self, done: Sequence[LoggedCommand], state_file: Path | None, progress: Pause | None
     ) -> None:
         """Adopt the masks of a log by another engine or machine; the next command begins an era."""
         self.state.reset()
@@ -334,27 +397,18 @@ class History:
             if logged.delta is not None and logged.delta.whole:
                 first = number
         # a log that was saved without masks begins from a saved state, if there is one
-        if done and done[first].delta is None and state_file is not None:
-            first = snapshot.load(
-                state_file, self.state, [logged.command for logged in done], self._era
-            )
+        if done and done[first].delta is None:
+            first = self._load_state(done, state_file)
             keep_masks_only(self.state)
         self._done = [(replace(logged, from_other_engine=True), None) for logged in done[:first]]
-        for number, logged in enumerate(done[first:], start=first + 1):
+        for number, logged in enumerate(done[first:], start=first):
+            computed = logged.delta is None and needs_engine(logged.command)
+            if progress is not None and computed:
+                progress(number, len(done))
             adopted = replace(logged, from_other_engine=True)
             self._done.append((adopted, self.state.checkpoint()))
-            self._reapply(adopted)
-            if logged.delta is None and _needs_engine(logged.command):
-                self.recomputed += 1
-            if progress is not None:
-                progress(number, len(done))
-
-
-def _needs_engine(command: SessionCommand) -> bool:
-    """Whether the masks of a command are computed by the engine."""
-    match command:
-        case Add(prompts=prompts) | Replace(prompts=prompts):
-            return bool(prompts)
-        case Propagate():
-            return True
-    return False
+            reapply(adopted, self.state)
+            self.recomputed += computed
+        self._undone = [
+            (replace(logged, from_other_engine=True), None) for logged, _ in self._undone
+        ]

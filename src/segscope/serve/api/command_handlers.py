@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from segscope.errors import SegscopeError
 from segscope.serve.answers import CandidateScore, CommandAnswer
 from segscope.serve.api.command_schemas import CommandRequest, HoverRequest, RequestOptions
 from segscope.serve.project.workspace import Workspace
@@ -39,15 +40,34 @@ def execute(workspace: Workspace, session_id: str, request: CommandRequest) -> R
             result = CommandResult()
         else:
             workspace.sessions.count_command(session_id, session)
-        propagation = request.propagation(session, result)
-        if propagation is not None:
-            job = workspace.session_jobs.propagate(session_id, propagation)
-            result = replace(result, job=job.job_id)
+        result, note = _follow_up(workspace, session_id, request, session, result)
         if result.answer is not None and workspace.settings.prefetch:
             workspace.session_jobs.look_ahead(session_id, result.answer.frame)
         answer = _answer(request, result, session, start)
+        answer.note = " ".join(filter(None, (answer.note, note)))
         _add_changes(answer, result, session)
     return Reply(request, result, answer)
+
+
+def _follow_up(
+    workspace: Workspace,
+    session_id: str,
+    request: CommandRequest,
+    session: OpenSession,
+    result: CommandResult,
+) -> tuple[CommandResult, str]:
+    """Start the propagation that follows a command; the result, and why it was not started.
+
+    The command is in the log by now: nothing that fails here may make it look undone.
+    """
+    try:
+        propagation = request.propagation(session, result)
+        if propagation is None:
+            return result, ""
+        job = workspace.session_jobs.propagate(session_id, propagation)
+    except SegscopeError as error:
+        return result, f"the correction counts, but was not propagated: {error}"
+    return replace(result, job=job.job_id), ""
 
 
 def execute_command(

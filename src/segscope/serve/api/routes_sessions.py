@@ -23,6 +23,7 @@ from segscope.serve.answers import (
 from segscope.serve.api.dependencies import Leased, ServedWorkspace, array_response
 from segscope.serve.sessions import review
 from segscope.serve.sessions.session_request import SessionRequest
+from segscope.session.log_lines import without_private
 from segscope.wire import JsonObject
 
 router = APIRouter()
@@ -170,6 +171,8 @@ def export(
 def log(session_id: str, workspace: ServedWorkspace) -> Response:
     """The log, JSON lines: it re-creates the masks and documents every step."""
     data = workspace.sessions.log_path(session_id).read_bytes()
+    head, _, lines = data.partition(b"\n")
+    data = without_private(head) + lines
     headers = {"Content-Disposition": 'attachment; filename="log.jsonl"'}
     return Response(
         data[: data.rfind(b"\n") + 1], media_type="application/x-ndjson", headers=headers

@@ -23,7 +23,6 @@ from segscope.serve.settings import Limits
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-FILE_FIELD = "file"
 _CHUNK = 2**20
 _MOST_FIELDS = 100
 _LONGEST_FIELD = 4096  # bytes
@@ -34,7 +33,7 @@ class UploadForm:
     """A form on disk.
 
     Attributes:
-        files: those of the field for files, in order.
+        files: those of the field for files, in order; the names are as sent, and may be empty.
         fields: the other fields by name.
     """
 
@@ -51,7 +50,7 @@ class FormLayout:
         longest_field: bytes of a field without a file.
     """
 
-    file_field: str = FILE_FIELD
+    file_field: str = "file"
     longest_field: int = _LONGEST_FIELD
 
 
@@ -62,6 +61,12 @@ async def receive_form(
     request: Request, folder: Path, limits: Limits, layout: FormLayout = DEFAULT_LAYOUT
 ) -> UploadForm:
     """Write the files of a form into a folder.
+
+    Args:
+        request: whose body is the form.
+        folder: where the files go.
+        limits: on the number of files.
+        layout: names of its fields, and their sizes.
 
     Raises:
         UsageError: not a form, or one that breaks off.
@@ -164,7 +169,7 @@ class _FormWriter:
             raise TooLarge(f"an upload may have at most {self._most_files} files; send a zip")
         path = self._folder / str(number)
         self._file = path.open("wb")
-        self.form.files.append((name or "upload", path))
+        self.form.files.append((name, path))
 
     def _write(self, data: bytes, start: int, end: int) -> None:
         if self._file is not None:

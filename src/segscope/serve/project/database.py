@@ -1,4 +1,8 @@
-"""The SQLite file of a project: rows are dictionaries; one connection, one writer at a time."""
+"""The SQLite file of a project: rows are dictionaries; one connection, one writer at a time.
+
+The logs of the sessions are the truth about the work; the database finds them, and can be rebuilt
+from them.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from segscope.errors import ReadError, WriteError
+from segscope.serve.project.database_errors import explain
 
 Row = dict[str, Any]
 """A row by column; which columns there are depends on the query."""
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE images (
@@ -26,8 +31,10 @@ CREATE TABLE sessions (
     id TEXT PRIMARY KEY, image_id TEXT NOT NULL REFERENCES images(id), annotator TEXT NOT NULL,
     model TEXT NOT NULL, axis INTEGER NOT NULL, window TEXT, options TEXT NOT NULL,
     created REAL NOT NULL, updated REAL NOT NULL, commands INTEGER NOT NULL DEFAULT 0,
-    seconds REAL NOT NULL DEFAULT 0, lease TEXT, erased INTEGER NOT NULL DEFAULT 0, pending TEXT);
+    seconds REAL NOT NULL DEFAULT 0, lease TEXT, erased INTEGER NOT NULL DEFAULT 0, pending TEXT,
+    used INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX sessions_image ON sessions(image_id);
+CREATE INDEX sessions_used ON sessions(used);
 CREATE TABLE flags (
     session_id TEXT NOT NULL REFERENCES sessions(id), frame INTEGER NOT NULL,
     comment TEXT NOT NULL, PRIMARY KEY (session_id, frame));
@@ -38,6 +45,8 @@ CREATE TABLE cases (
 """
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _JSON_COLUMNS = {"options", "meta", "window", "pending"}
+BUSY_S = 5.0  # how long a change waits for another program that holds the file
+REPAIR_HINT = "stop the server and run `segscope repair` on the folder of the project"
 
 
 class Database:
@@ -47,27 +56,42 @@ class Database:
         """Open the file, or create it.
 
         Raises:
-            ReadError: not a project, or one of a later version.
+            ReadError: not a project, damaged, or one of a later version.
         """
         self.path = path
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(
-                path, check_same_thread=False, isolation_level=None, timeout=30
+                path, check_same_thread=False, isolation_level=None, timeout=BUSY_S
             )
             self._connection.row_factory = sqlite3.Row
             for pragma in _PRAGMAS:
                 self._connection.execute(f"PRAGMA {pragma}")
-            self._migrate()
+            self._create_tables()
+            self._check()
+        except sqlite3.OperationalError as error:
+            raise ReadError(f"cannot open {path}: {explain(error, path)}") from error
         except sqlite3.DatabaseError as error:
-            raise ReadError(f"{path} is not a segscope project, or is damaged: {error}") from error
+            raise ReadError(
+                f"{path} is not a segscope project, or is damaged: {error}; {REPAIR_HINT}"
+            ) from error
 
-    def _migrate(self) -> None:
+    def _check(self) -> None:
+        faults = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if faults != "ok":
+            raise ReadError(f"{self.path} is damaged: {faults}; {REPAIR_HINT}")
+
+    def _create_tables(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise ReadError(
                 f"{self.path} was written by a later segscope (project version {version}; this one "
-                f"reads up to {VERSION}); update segscope"
+                f"reads version {VERSION}); update segscope"
+            )
+        if 0 < version < VERSION:
+            raise ReadError(
+                f"{self.path} was written by an earlier segscope (project version {version}; this "
+                f"one reads version {VERSION}); begin a new project"
             )
         if version == 0:
             self._connection.executescript(
@@ -83,7 +107,8 @@ class Database:
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 self._roll_back()
-                raise WriteError(f"cannot write {self.path}: {error}") from error
+                cause = explain(error, self.path)
+                raise WriteError(f"cannot write {self.path}: {cause}") from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -101,8 +126,13 @@ class Database:
 
     def rows(self, query: str, *values: object) -> list[Row]:
         """Rows of a query, with JSON columns decoded."""
-        with self._lock:
-            rows = self._connection.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                rows = self._connection.execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise ReadError(f"cannot read {self.path}: {explain(error, self.path)}") from error
+        except sqlite3.DatabaseError as error:
+            raise ReadError(f"{self.path} is damaged: {error}; {REPAIR_HINT}") from error
         return [_decode_row(row) for row in rows]
 
     def row(self, query: str, *values: object) -> Row | None:
@@ -137,6 +167,20 @@ class Database:
         values = [_encode(column, value) for column, value in changes.items()]
         with self._transaction() as connection:
             connection.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", [*values, key])
+
+    def count_use(self, session_id: str, changes: Mapping[str, object]) -> None:
+        """Change the row of a session and make it the one that was used last.
+
+        The order is a counter, because the clock of the machine may be set back.
+        """
+        assignments = "".join(f"{column} = ?, " for column in changes)
+        values = [_encode(column, value) for column, value in changes.items()]
+        with self._transaction() as connection:
+            connection.execute(
+                f"UPDATE sessions SET {assignments} used = 1 + (SELECT MAX(used) FROM sessions) "
+                "WHERE id = ?",
+                [*values, session_id],
+            )
 
     def delete(self, table: str, **where: object) -> None:
         """Remove the rows with these values."""

@@ -160,8 +160,9 @@ class Images:
     def _insert(self, stored: StoredImage, stack: Stack) -> Image:
         """Add an image that was read, or update the place of one that was moved."""
         image = stored.image
-        row = stored.to_row() | {"created": now()}
-        self._database.insert("images", row, otherwise="OR IGNORE")
+        if self.find(image.image_id) is None:  # one that is known opens on a full disk, too
+            row = stored.to_row() | {"created": now()}
+            self._database.insert("images", row, otherwise="OR IGNORE")
         if not self.get(image.image_id).path.exists():
             moved = {"path": str(stored.path), "origin": image.origin, "name": image.name}
             self._database.update("images", image.image_id, moved)

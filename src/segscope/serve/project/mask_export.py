@@ -64,8 +64,19 @@ EXPORT_FORMATS: Mapping[str, ExportFormat] = {
 
 
 @contextmanager
-def export_masks(masks: Masks, stack: Stack, format_name: str, stem: str) -> Iterator[ExportedFile]:
+def export_masks(
+    masks: Masks,
+    stack: Stack,
+    format_name: str,
+    stem: str,
+    temporary_folder: Path,
+) -> Iterator[ExportedFile]:
     """The masks as a file, which exists until the block ends.
+
+    Args:
+        stem: of the name of the file.
+        temporary_folder: for it; one that is emptied when the server starts, since a server that is
+            killed leaves the file.
 
     Raises:
         UnknownName: no such format.
@@ -74,7 +85,7 @@ def export_masks(masks: Masks, stack: Stack, format_name: str, stem: str) -> Ite
     if format_name not in EXPORT_FORMATS:
         raise UnknownName("export format", format_name, EXPORT_FORMATS)
     export_format = EXPORT_FORMATS[format_name]
-    with tempfile.TemporaryDirectory(prefix="segscope-export-") as folder:
+    with tempfile.TemporaryDirectory(prefix="export-", dir=temporary_folder) as folder:
         path = Path(folder) / f"{stem}{export_format.suffix}"
         destination: Path | str = path
         if not export_format.suffix:

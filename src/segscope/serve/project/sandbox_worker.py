@@ -61,6 +61,7 @@ def _describe(stack: Stack) -> dict[str, Any]:
         "kind": stack.kind,
         "modality": stack.modality,
         "affine": affine,
+        "has_place": stack.geometry is None or stack.geometry.has_place,
         "times_s": times,
         "meta": _encode_meta(stack.meta),
     }

@@ -113,7 +113,8 @@ def read_sandboxed(path: Path, options: Mapping[str, object], limits: Limits) ->
     description = frames.description
     geometry = None
     if description["affine"] is not None:
-        geometry = Geometry(np.array(description["affine"], np.float64))
+        affine = np.array(description["affine"], np.float64)
+        geometry = Geometry(affine, has_place=description["has_place"])
     times = None
     if description["times_s"] is not None:
         times = np.array(description["times_s"], np.float64)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from segscope._version import __version__
 from segscope.errors import UsageError
+from segscope.serve.project.consistency import check_database_exists, check_sessions_listed
 from segscope.serve.project.database import Database
+from segscope.serve.project.database_copies import DatabaseCopies
 from segscope.serve.project.images import Images
 from segscope.serve.project.lock import lock_project
 from segscope.serve.project.mask_export import EXPORT_FORMATS
@@ -55,7 +58,8 @@ class Workspace:
         Raises:
             UsageError: a root is not a folder.
             WriteError: the project folder cannot be created.
-            ReadError: the folder holds a later version of a project, or something else.
+            ReadError: the folder holds a later version of a project, or something else; or its
+                database is damaged, or lost while there are sessions.
             Busy: another server works on it.
         """
         for root in settings.roots:
@@ -66,22 +70,32 @@ class Workspace:
         self.started = time.time()
         self._lock = lock_project(settings.project)
         self.temporary_folder = empty_temporary_folder(settings.project)
-        self.database = Database(settings.project / "project.sqlite")
+        try:
+            self.database = _open_database(settings.project)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._copies = DatabaseCopies(settings.project)
         self.images = Images(self.database, settings)
         self.archives = Archives(settings, self.images)
         self.cases = Worklist(self.database, self.images)
         self.engines = ModelPool(
-            settings.model, settings.models, settings.device, settings.project / "models"
+            settings.model,
+            settings.models,
+            settings.device,
+            settings.project / "models",
+            settings.longest_wait_s,
         )
         self.jobs = Jobs()
         self.events = EventBus()
         self.sessions = SessionRegistry(
             settings, self.database, self.images, self.engines, self.jobs, self.events
         )
-        self.session_service = SessionService(self.database, self.images, self.sessions, self.jobs)
-        self.session_jobs = SessionJobs(
-            self.database, self.sessions, self.engines, self.jobs, self.events
+        self.session_service = SessionService(
+            self.database, self.images, self.sessions, self.jobs, self.temporary_folder
         )
+        self.session_jobs = SessionJobs(self.sessions, self.engines, self.jobs, self.events)
+        self._copies.start()
 
     def stop_waiting(self) -> None:
         """End requests that wait for others: a server that stops waits for no archive."""
@@ -92,6 +106,7 @@ class Workspace:
         if self._lock.closed:
             return
         self.stop_waiting()
+        self._copies.stop()
         self.jobs.close()
         self.session_jobs.close()
         self.images.close()
@@ -155,3 +170,15 @@ class Workspace:
             if len(set(numbers)) != len(numbers):
                 raise UsageError("two labels share a number; give each label its own")
             self.database.put("labels", list(map(asdict, labels)))
+
+
+def _open_database(project: Path) -> Database:
+    """The database of a project, if it fits the sessions there."""
+    check_database_exists(project)
+    database = Database(project / "project.sqlite")
+    try:
+        check_sessions_listed(project, database)
+    except BaseException:
+        database.close()
+        raise
+    return database

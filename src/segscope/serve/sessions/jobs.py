@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from segscope.errors import Cancelled, SegscopeError
 from segscope.serve.answers import JobState, JobStatus
-from segscope.serve.errors import NotFound
+from segscope.serve.errors import NotFound, ServerFull
 from segscope.serve.sessions.mask_patch import MaskPatch
 from segscope.wire import JsonObject
 
@@ -141,7 +141,11 @@ class Jobs:
             ]
 
     def start(self, job: Job, work: Work, notify: Work = lambda _: None) -> Job:
-        """Do `work` in a thread; `notify` is called at the beginning and at the end."""
+        """Do `work` in a thread; `notify` is called at the beginning and at the end.
+
+        Raises:
+            ServerFull: the system does not start another thread.
+        """
         thread = threading.Thread(
             target=self._run, args=(job, work, notify), name=f"segscope-{job.kind}", daemon=True
         )
@@ -149,7 +153,12 @@ class Jobs:
             self._jobs[job.job_id] = job
             self._forget_old()
             self._threads[job.job_id] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            with self._lock:
+                del self._jobs[job.job_id], self._threads[job.job_id]
+            raise ServerFull("this server cannot start more work; try again later") from error
         return job
 
     def _forget_old(self) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 import threading
 import time
 from dataclasses import dataclass
 
+from segscope.errors import WriteError
 from segscope.serve.errors import Busy, Expired, ServerFull
 from segscope.serve.project.database import Database
+
+log = logging.getLogger("segscope.serve")
 
 
 @dataclass
@@ -69,7 +73,7 @@ class Leases:
                 raise ServerFull(f"all {self._limit} leases are in use; try again later")
             now = time.monotonic()
             lease = self._leases[session_id] = Lease(secrets.token_urlsafe(24), now, now)
-            self._database.update("sessions", session_id, {"lease": lease.token})
+            self._store(session_id, lease.token)
             return lease
 
     def check(self, session_id: str, token: str | None, *, acts: bool = True) -> Lease:
@@ -115,4 +119,11 @@ class Leases:
 
     def _drop(self, session_id: str) -> None:
         if self._leases.pop(session_id, None) is not None:
-            self._database.update("sessions", session_id, {"lease": None})
+            self._store(session_id, None)
+
+    def _store(self, session_id: str, token: str | None) -> None:
+        """Write a lease for the next start of the server, which may do without it."""
+        try:
+            self._database.update("sessions", session_id, {"lease": token})
+        except WriteError as error:
+            log.warning("a lease could not be stored: %s", error)

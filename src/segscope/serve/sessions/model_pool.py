@@ -27,6 +27,7 @@ class ModelPool:
         more: models besides the cards: checkpoint files and adaptation folders.
         device: as `segscope.load` takes it.
         folder: of adaptations trained in this project; each sub-folder is a model.
+        longest_wait_s: of a click for a device, see `DeviceQueue`.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class ModelPool:
         more: Mapping[str, str],
         device: str,
         folder: Path | None = None,
+        longest_wait_s: float | None = None,
     ) -> None:
+        self._longest_wait_s = longest_wait_s
         self._device = device
         self._folder = folder
         self._more = dict(more)
@@ -87,7 +90,8 @@ class ModelPool:
     def device_queue(self, network: Engine | Segmenter) -> DeviceQueue:
         """The queue of the device that a model runs on."""
         with self._lock:
-            return self._queues.setdefault(str(network.device), DeviceQueue())
+            queue = DeviceQueue(self._longest_wait_s)
+            return self._queues.setdefault(str(network.device), queue)
 
     def places(self) -> dict[str, str]:
         """What `segscope.load` takes for each name."""

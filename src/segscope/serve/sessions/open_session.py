@@ -6,7 +6,7 @@ Commands go in; what changed on the screen comes out, once the command is on dis
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,29 +14,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import UsageError
-from segscope.masks import FrameMask, Masks, Runs, decode_runs
+from segscope.errors import UsageError, WriteError
+from segscope.masks import FrameMask, Masks, decode_runs
 from segscope.predict.propagation import PropagationRange
 from segscope.prompts import Prompt
 from segscope.serve.answers import ObjectInfo
 from segscope.serve.errors import Busy, NotFound
+from segscope.serve.sessions.catch_up import CatchUp
 from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
-from segscope.serve.sessions.mask_patch import (
-    MaskPatch,
-    candidate_patches,
-    difference_patch,
-    whole_patch,
-)
+from segscope.serve.sessions.mask_patch import MaskPatch, candidate_patches, whole_patch
 from segscope.serve.sessions.object_info import describe_object
 from segscope.serve.sessions.protection import check_removable, check_unprotected, choose_tracked
-from segscope.serve.sessions.result import CommandResult, merge_results
+from segscope.serve.sessions.result import CommandResult
+from segscope.serve.sessions.screen import Screen, VisibleMasks
 from segscope.session import Interaction
 from segscope.session.commands import Accept, Remove, SessionCommand
 from segscope.session.mask_delta import changed_frames
-
-MAX_FRAMES_SENT = 24  # whose changed masks come with one answer; further ones are named as stale
-
-VisibleMasks = Mapping[int, Runs]
 
 
 @dataclass(frozen=True)
@@ -57,6 +50,7 @@ class OpenSession:
         folder: where the log and the saved state lie.
         last_used: by the monotonic clock.
         unsaved_s: seconds of work since the state was last saved.
+        catch_up: computes network states that are missing after opening.
     """
 
     work: Interaction
@@ -65,8 +59,11 @@ class OpenSession:
     last_used: float = field(default_factory=time.monotonic)
     unsaved_s: float = 0.0
     _lock: DeviceQueue = field(default_factory=DeviceQueue)  # always taken before the device's
-    _visible: dict[int, VisibleMasks] = field(default_factory=dict)  # as clients have them
     _propagating: bool = False
+
+    def __post_init__(self) -> None:
+        self._screen = Screen(self.work)
+        self.catch_up = CatchUp(self.work.history, self.device, self._lock)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -80,14 +77,8 @@ class OpenSession:
 
     def visible_masks(self, frame: int) -> VisibleMasks:
         """Masks by object as they are displayed and exported."""
-        if not 0 <= frame < self.frames:
-            raise UsageError(
-                f"there is no frame {frame}; this stack has frames 0 to {self.frames - 1}"
-            )
         with self._lock:
-            if frame not in self._visible:
-                self._visible[frame] = self.work.visible_masks(frame)
-            return self._visible[frame]
+            return self._screen.masks(frame)
 
     def masks_on(self, frame: int) -> list[MaskPatch]:
         """Masks of a frame, each in its tight box."""
@@ -97,7 +88,7 @@ class OpenSession:
                     frame,
                     object_id,
                     decode_runs(runs, self.size_hw),
-                    score=self._score(frame, object_id),
+                    score=self._screen.score(frame, object_id),
                 )
                 for object_id, runs in self.visible_masks(frame).items()
             ]
@@ -135,7 +126,7 @@ class OpenSession:
             selected = set(chosen)
             states = [item for item in states if item[0] in selected]
         geometry = None
-        if self.frames > 1:
+        if self.work.stack.kind == "volume":
             geometry = self.work.stack.geometry
         return [
             describe_object(object_id, obj, geometry, with_frames=with_frames)
@@ -146,12 +137,6 @@ class OpenSession:
         """The lowest object number that is not used."""
         used = set(self.work.objects)
         return next(number for number in range(1, 65536) if number not in used)
-
-    def _score(self, frame: int, object_id: int) -> float | None:
-        obj = self.work.objects.get(object_id)
-        if obj is None or frame not in obj.answers:
-            return None
-        return round(float(obj.answers[frame].score), 4)
 
     # --- commands --------------------------------------------------------------------------------
 
@@ -170,7 +155,7 @@ class OpenSession:
             PromptError, UsageError: it cannot be done.
             WriteError: the log cannot be written.
         """
-        with self._lock:
+        with self.exclusive():
             if isinstance(command, Remove):
                 check_removable(self.work.objects, command.object_id, force=force)
             elif not force:
@@ -183,28 +168,32 @@ class OpenSession:
     def accept(
         self, frames: Iterable[int], object_ids: Sequence[int] | None, *, accepted: bool = True
     ) -> CommandResult:
-        """Accept the masks of frames as they are displayed, or withdraw that; one command a frame.
+        """Accept the masks of frames as they are displayed, or withdraw that; one command a frame,
+        and all of them or none.
 
         Args:
             object_ids: default all that have a mask there.
         """
-        results = []
-        with self._lock:
-            for frame in sorted(set(frames)):
-                self.visible_masks(frame)  # refuses frames that do not exist
-                chosen = object_ids
-                if chosen is None:
-                    chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
-                if not chosen:
-                    raise UsageError(
-                        f"frame {frame} has no mask to accept; draw an empty one to state that "
-                        "there is no object"
-                    )
-                command = Accept(frame, tuple(sorted(chosen)), accepted)
-                results.append(self.execute(command))
-        if not results:
+        numbers = sorted(set(frames))
+        if not numbers:
             raise UsageError("name at least one frame")
-        return merge_results(results)
+        with self.exclusive():
+            commands = [self._accept_command(at, object_ids, accepted) for at in numbers]
+            return self._apply(lambda: self.work.history.execute_all(commands), frozenset(numbers))
+
+    def _accept_command(
+        self, frame: int, object_ids: Sequence[int] | None, accepted: bool
+    ) -> Accept:
+        self.visible_masks(frame)  # refuses frames that do not exist
+        chosen = object_ids
+        if chosen is None:
+            chosen = [i for i, obj in self.work.objects.items() if frame in obj.answers]
+        if not chosen:
+            raise UsageError(
+                f"frame {frame} has no mask to accept; draw an empty one to state that there is "
+                "no object"
+            )
+        return Accept(frame, tuple(sorted(chosen)), accepted)
 
     def undo(self, frame: int | None) -> CommandResult | None:
         """Undo the latest command; None when there is none. `frame` is the one in view."""
@@ -218,6 +207,7 @@ class OpenSession:
         self, prompts: Sequence[Prompt], *, instead: bool = False, candidates: bool = False
     ) -> CommandResult:
         """What prompts would give; nothing is stored."""
+        self.catch_up.finish()
         with self.turn(Urgency.HOVER) as waited:
             start = time.perf_counter()
             answer = self.work.preview(*prompts, instead=instead)
@@ -239,7 +229,7 @@ class OpenSession:
         focus: frozenset[int] = frozenset()
         if frame is not None:
             focus = frozenset({frame})
-        with self._lock:
+        with self.exclusive():
             result = self._apply(work, focus)
         if done:
             return result
@@ -252,7 +242,7 @@ class OpenSession:
             focus: frames whose changed masks are always sent.
         """
         self._check_idle()
-        with self.device.turn(Urgency.CLICK) as waited:
+        with self.device.turn(Urgency.CLICK, self.annotator) as waited:
             start = time.perf_counter()
             for frame in focus:
                 if 0 <= frame < self.frames:
@@ -260,7 +250,7 @@ class OpenSession:
             before = dict(self.work.objects)
             answer = step()
             after = self.work.objects
-            changes, stale = self._compare(changed_frames(before, after), focus)
+            changes, stale = self._screen.compare(changed_frames(before, after), focus)
             worked = time.perf_counter() - start
         self.last_used = time.monotonic()
         self.unsaved_s += worked
@@ -273,40 +263,6 @@ class OpenSession:
             waited_s=waited,
             worked_s=worked,
         )
-
-    def _compare(
-        self, frames: set[int], focus: frozenset[int]
-    ) -> tuple[list[MaskPatch], list[int]]:
-        """Patches of the frames that are sent, and the numbers of the other frames."""
-        patches: list[MaskPatch] = []
-        stale: list[int] = []
-        ordered = sorted(frames, key=lambda frame: (frame not in focus, frame))
-        for number, frame in enumerate(ordered):
-            if frame in self._visible and (number < MAX_FRAMES_SENT or frame in focus):
-                patches += self._refresh(frame)
-            else:
-                self._visible.pop(frame, None)
-                stale.append(frame)
-        return patches, stale
-
-    def _refresh(self, frame: int) -> list[MaskPatch]:
-        """Patches from what clients have of a frame to its present masks."""
-        before = self._visible.get(frame, {})
-        after = self.work.visible_masks(frame)
-        self._visible[frame] = after
-        patches = []
-        for object_id in sorted({*before, *after}):
-            patch = difference_patch(
-                frame,
-                object_id,
-                before.get(object_id),
-                after.get(object_id),
-                self.size_hw,
-                score=self._score(frame, object_id),
-            )
-            if patch is not None:
-                patches.append(patch)
-        return patches
 
     # --- propagation -----------------------------------------------------------------------------
 
@@ -322,7 +278,7 @@ class OpenSession:
             objects: ids; None for all that are prompted and not locked.
             cancelled: checked before each frame.
         """
-        with self._lock:
+        with self.exclusive():
             self._check_idle()
             chosen = choose_tracked(self.work.objects, objects)
             masks = self.work.propagate(
@@ -342,42 +298,62 @@ class OpenSession:
     def _follow(
         self, masks: Iterator[FrameMask], cancelled: Callable[[], bool]
     ) -> Iterator[FrameChanges]:
-        previous = None
+        sent: list[int] = []
         try:
-            while True:
-                if cancelled():
-                    self.work.cancel()
-                with self.turn(Urgency.TRACK):
-                    start = time.perf_counter()
-                    if cancelled():
-                        self.work.cancel()
-                    mask = next(masks, None)
-                    self.unsaved_s += time.perf_counter() - start
-                    self.last_used = time.monotonic()
-                    if mask is None:
-                        return
-                    if mask.frame == previous:  # another object on the same frame
-                        continue
-                    changes = FrameChanges(mask.frame, self._refresh(mask.frame))
-                previous = mask.frame
-                yield changes
+            while (mask := self._next_mask(masks, cancelled)) is not None:
+                if sent and sent[-1] == mask.frame:  # another object on the same frame
+                    continue
+                sent.append(mask.frame)
+                yield self._frame_changes(mask.frame)
+        except WriteError:
+            # without its line in the log a propagation does not count: the masks are as before
+            for frame in sorted(set(sent)):
+                yield self._frame_changes(frame)
+            raise
         finally:
             with self._lock:
                 masks.close()  # type: ignore[attr-defined]
+
+    def _next_mask(
+        self, masks: Iterator[FrameMask], cancelled: Callable[[], bool]
+    ) -> FrameMask | None:
+        if cancelled():
+            self.work.cancel()
+        with self.turn(Urgency.TRACK):
+            start = time.perf_counter()
+            if cancelled():
+                self.work.cancel()
+            mask = next(masks, None)
+            self.unsaved_s += time.perf_counter() - start
+            self.last_used = time.monotonic()
+        return mask
+
+    def _frame_changes(self, frame: int) -> FrameChanges:
+        with self._lock:
+            return FrameChanges(frame, self._screen.refresh(frame))
 
     # --- who may go ahead ------------------------------------------------------------------------
 
     @contextmanager
     def turn(self, urgency: Urgency) -> Iterator[float]:
         """Hold the session and the device inside the block; gives the seconds waited."""
-        with self._lock.turn(urgency) as first, self.device.turn(urgency) as second:
+        with (
+            self._lock.turn(urgency) as first,
+            self.device.turn(urgency, self.annotator) as second,
+        ):
             yield first + second
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep other threads out of the session inside the block."""
+        """Keep other threads out of the session inside the block, for commands."""
+        self.catch_up.finish()
         with self._lock:
             yield
+
+    @property
+    def annotator(self) -> str:
+        """Whose turns on the device count together; nobody shares those without a name."""
+        return self.work.history.annotator or self.folder.name
 
     def _check_idle(self) -> None:
         if self._propagating or self.work.history.propagating:
@@ -391,7 +367,8 @@ class OpenSession:
     def save_state(self) -> None:
         """Spare a later opening the work of computing the log again."""
         with self._lock:
-            if self._propagating or self.unsaved_s == 0.0:
+            unfinished = self._propagating or self.work.history.is_pending
+            if unfinished or self.unsaved_s == 0.0:
                 return
             self.work.save_state(self.folder / "state.safetensors")
             self.unsaved_s = 0.0

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from segscope.errors import ReadError, SegscopeError, UsageError
-from segscope.files import sync
+from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
+from segscope.files import reason_of, sync
 from segscope.masks import decode_runs
 from segscope.models.engine import Engine
 from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.answers import SessionInfo
-from segscope.serve.errors import Busy, NotFound
-from segscope.serve.project.database import Database, Row, now
+from segscope.serve.background import BackgroundThreads
+from segscope.serve.errors import Busy
+from segscope.serve.project.database import Database, Row
 from segscope.serve.project.images import Images
 from segscope.serve.sessions.device_queue import Urgency
 from segscope.serve.sessions.events import EventBus
@@ -30,15 +31,18 @@ from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.proposals import DEFAULT_SCORE, unreviewed_mask
 from segscope.serve.sessions.review import is_reviewed
 from segscope.serve.sessions.session_request import SessionRequest
+from segscope.serve.sessions.session_rows import SessionRows
 from segscope.serve.settings import ServerSettings
 from segscope.session import Interaction
 from segscope.session.commands import Add, Describe
+from segscope.session.log_lines import ProjectEntry
 
 log = logging.getLogger("segscope.serve")
 
 IDLE_BEFORE_SAVE_S = 3.0
 WORTH_SAVING_S = 1.0
-COUNTED_PAUSE_S = 60.0  # pauses between commands up to this long count as work
+OVERDUE_S = 20.0  # of work after which a state is saved although somebody works
+STOP_S = 10.0  # for a thread to stop when the server does
 
 
 @dataclass
@@ -49,7 +53,6 @@ class _Slot:
     session: OpenSession | None = None
     users: int = 0
     opening: tuple[int, int] | None = None
-    last_command: float = 0.0
 
 
 class SessionRegistry:
@@ -65,7 +68,7 @@ class SessionRegistry:
         events: EventBus,
     ) -> None:
         self._settings = settings
-        self._database = database
+        self.rows = SessionRows(database)
         self._images = images
         self._engines = engines
         self._jobs = jobs
@@ -81,6 +84,7 @@ class SessionRegistry:
             limit=settings.max_sessions,
         )
         self._stop = threading.Event()
+        self._background = BackgroundThreads("segscope-catch-up")
         self._saver = threading.Thread(
             target=self._save_idle_sessions, name="segscope-saver", daemon=True
         )
@@ -94,24 +98,13 @@ class SessionRegistry:
         Raises:
             NotFound: no such session.
         """
-        row = self._database.row("SELECT * FROM sessions WHERE id = ? AND erased = 0", session_id)
-        if row is None:
-            raise NotFound("no such session; `GET /v1/sessions` lists those of this project")
-        return row
+        return self.rows.get(session_id)
 
     def list_sessions(
         self, image_id: str | None = None, annotator: str | None = None
     ) -> list[SessionInfo]:
-        """Sessions, the latest first."""
-        rows = self._database.rows(
-            "SELECT * FROM sessions WHERE erased = 0 AND (? IS NULL OR image_id = ?) "
-            "AND (? IS NULL OR annotator = ?) ORDER BY updated DESC, id",
-            image_id,
-            image_id,
-            annotator,
-            annotator,
-        )
-        return list(map(self._describe, rows))
+        """Sessions, the one used last first."""
+        return list(map(self._describe, self.rows.select(image_id, annotator)))
 
     def describe(self, session_id: str) -> SessionInfo:
         """Describe a session.
@@ -156,26 +149,40 @@ class SessionRegistry:
         image_id = self._images.get(request.image_id).image.image_id
         model = request.model or self._engines.default
         if not request.new and request.start_from is None:
-            existing = self._database.row(
-                "SELECT * FROM sessions WHERE erased = 0 AND image_id = ? AND annotator = ? "
-                "AND axis = ? AND (? IS NULL OR model = ?) ORDER BY updated DESC",
-                image_id,
-                request.annotator,
-                request.axis,
-                request.model,
-                request.model,
-            )
+            existing = self.rows.find(request, image_id)
             if existing is not None:
                 return existing, True
         return self._create(request, image_id, model), False
 
     def _create(self, request: SessionRequest, image_id: str, model: str) -> Row:
-        stack = self._images.stack(image_id, request.axis)
-        engine = self._engines.get(model)
         session_id = uuid.uuid4().hex
         folder = self._folder / session_id
-        folder.mkdir()
-        sync(self._folder)  # if the folder were lost in a crash, its log would be lost with it
+        try:
+            session = self._begin(request, image_id, model, folder)
+            if request.start_from is not None:
+                self._copy_masks(session, request.start_from, image_id)
+            self.rows.insert(session_id, request, image_id, model)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # nobody was told of it
+            raise
+        with self._lock:
+            self._slots[session_id] = _Slot(session=session)
+        if session.work.can_undo:
+            self.count_command(session_id, session)
+        return self.row(session_id)
+
+    def _begin(
+        self, request: SessionRequest, image_id: str, model: str, folder: Path
+    ) -> OpenSession:
+        """A new session with its log."""
+        stored = self._images.get(image_id)
+        stack = self._images.stack(image_id, request.axis)
+        engine = self._engines.get(model)
+        try:
+            folder.mkdir()
+            sync(self._folder)  # if the folder were lost in a crash, its log would be lost with it
+        except OSError as error:
+            raise WriteError(f"cannot create {folder}: {reason_of(error)}") from error
         work = Interaction(
             stack,
             engine,
@@ -184,27 +191,17 @@ class SessionRegistry:
             overlap=request.overlap,
             log=folder / "log.jsonl",
             annotator=request.annotator,
+            project=ProjectEntry(
+                image_id=image_id,
+                image_name=stored.image.name,
+                image_origin=stored.image.origin,
+                read_options=stored.choice.options(),
+                model=model,
+                window=request.window,
+                path=str(stored.path),
+            ),
         )
-        created = now()
-        row = {
-            "id": session_id,
-            "image_id": image_id,
-            "annotator": request.annotator,
-            "model": model,
-            "axis": request.axis,
-            "window": request.window,
-            "options": {"memory": request.memory, "overlap": request.overlap},
-            "created": created,
-            "updated": created,
-        }
-        self._database.insert("sessions", row)
-        session = OpenSession(work, self._engines.device_queue(engine), folder)
-        with self._lock:
-            self._slots[session_id] = _Slot(session=session)
-        if request.start_from is not None:
-            self._copy_masks(session, request.start_from, image_id)
-            self.count_command(session_id, session)
-        return self.row(session_id)
+        return OpenSession(work, self._engines.device_queue(engine), folder)
 
     def _copy_masks(self, session: OpenSession, source_id: str, image_id: str) -> None:
         """Begin with the masks, names and colours of another session on the same image."""
@@ -243,7 +240,7 @@ class SessionRegistry:
                 slot.session = None
             trash = self._settings.project / "trash"
             trash.mkdir(exist_ok=True)
-            self._database.update("sessions", session_id, {"erased": 1})
+            self.rows.erase(session_id)
             (self._folder / row["id"]).rename(trash / row["id"])
         self.leases.release(session_id)
 
@@ -269,19 +266,7 @@ class SessionRegistry:
 
     def count_command(self, session_id: str, session: OpenSession) -> None:
         """Note in the database that a command was done."""
-        slot = self._slot(session_id)
-        moment = time.monotonic()
-        pause = 0.0
-        if slot.last_command:
-            pause = moment - slot.last_command
-        slot.last_command = moment
-        row = self.row(session_id)
-        changes = {
-            "updated": now(),
-            "commands": session.work.can_undo,
-            "seconds": row["seconds"] + min(pause, COUNTED_PAUSE_S),
-        }
-        self._database.update("sessions", session_id, changes)
+        self.rows.count_command(session_id, session.work.can_undo)
 
     def _slot(self, session_id: str) -> _Slot:
         with self._lock:
@@ -293,14 +278,21 @@ class SessionRegistry:
         engine = self._engine_of(row)
         queue = self._engines.device_queue(engine)
 
+        annotator = row["annotator"] or row["id"]
+
+        turn = ExitStack()
+
         def progress(done: int, total: int) -> None:
+            # called only if something has to be computed before the session can be shown
+            if slot.opening is None:
+                turn.enter_context(queue.turn(Urgency.CLICK, annotator))
             slot.opening = (done, total)
-            queue.give_way(Urgency.TRACK)
+            queue.give_way(Urgency.CLICK, annotator)
             self._events.publish(row["id"], {"type": "opening", "done": done, "total": total})
 
         start = time.perf_counter()
         try:
-            with queue.turn(Urgency.TRACK):
+            with turn:
                 work = Interaction.resume(
                     folder / "log.jsonl",
                     stack,
@@ -309,16 +301,34 @@ class SessionRegistry:
                     state=folder / "state.safetensors",
                     other_weights=True,
                     annotator=row["annotator"],
+                    masks_first=True,
                 )
-        except UsageError as error:
+        except (UsageError, ReadError) as error:
             raise ReadError(
                 f"this session cannot be opened: {_without_path(str(error), folder)}"
             ) from error
         finally:
             slot.opening = None
+        if work.damage is not None:
+            log.warning("the log of session %s is damaged at its end: %s", row["id"], work.damage)
         session = OpenSession(work, queue, folder)
         session.unsaved_s = time.perf_counter() - start
+        self.rows.correct_count(row["id"], work.can_undo)
+        if work.history.is_pending:
+            self._catch_up_behind(row["id"], session)
         return session
+
+    def _catch_up_behind(self, session_id: str, session: OpenSession) -> None:
+        """Compute in the background what the masks of a log do not tell."""
+
+        def work() -> None:
+            start = time.perf_counter()
+            with self._log_failure("network states could not be computed"), self.use(session_id):
+                session.catch_up.run_behind(self._stop.is_set)
+                session.unsaved_s += time.perf_counter() - start
+
+        with suppress(RuntimeError):  # without a thread, the first command computes it
+            self._background.start(work)
 
     def _engine_of(self, row: Row) -> Engine:
         """The engine of a session; the server's default where that model is missing."""
@@ -382,33 +392,36 @@ class SessionRegistry:
                     continue
                 with slot.lock:
                     if slot.session is session:
-                        self._log_failure(session.save_state)
+                        with self._log_failure("the state of a session could not be saved"):
+                            session.save_state()
 
     @staticmethod
-    def _log_failure(step: Callable[[], None]) -> None:
+    @contextmanager
+    def _log_failure(what: str) -> Iterator[None]:
         try:
-            step()
+            yield
         except Exception as error:
-            log.warning("the state of a session could not be saved: %s", type(error).__name__)
+            log.warning("%s: %s", what, type(error).__name__)
 
     def close(self) -> None:
         """Save and close all sessions."""
         self._stop.set()
-        self._saver.join(10)
+        self._saver.join(STOP_S)
+        self._background.close(STOP_S)
         for slot in list(self._slots.values()):
             with slot.lock:
                 if slot.session is not None:
-                    self._log_failure(partial(self._save_and_close, slot))
+                    with self._log_failure("the state of a session could not be saved"):
+                        self._save_and_close(slot)
 
 
 def _worth_saving(session: OpenSession) -> bool:
-    """Whether there is enough to save, and nobody works or waits."""
+    """Whether there is enough to save, and nobody works or waits; or very much."""
     idle_s = time.monotonic() - session.last_used
-    return (
-        session.unsaved_s >= WORTH_SAVING_S
-        and idle_s >= IDLE_BEFORE_SAVE_S
-        and not session.device.waiting
-    )
+    if session.unsaved_s >= OVERDUE_S:
+        return True
+    idle = idle_s >= IDLE_BEFORE_SAVE_S and not session.device.waiting
+    return idle and session.unsaved_s >= WORTH_SAVING_S
 
 
 def _without_path(text: str, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from segscope.prompts import Prompt
 from segscope.serve.answers import FlaggedFrame, SessionDetails, SessionOpened
@@ -17,6 +18,7 @@ from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.object_info import describe_network
 from segscope.serve.sessions.registry import SessionRegistry
 from segscope.serve.sessions.session_request import SessionRequest
+from segscope.session import Interaction
 from segscope.wire import JsonObject, prompts_to_json
 
 CANCEL_TIMEOUT_S = 10  # for a job to end when its session is closed
@@ -31,7 +33,9 @@ class SessionService:
         images: Images,
         sessions: SessionRegistry,
         jobs: Jobs,
+        temporary_folder: Path,
     ) -> None:
+        self._temporary_folder = temporary_folder
         self._database = database
         self._images = images
         self._sessions = sessions
@@ -83,6 +87,7 @@ class SessionService:
                 can_undo=work.can_undo,
                 can_redo=work.can_redo,
                 network=describe_network(work),
+                notes=_notes(work),
                 saved=True,
                 job=job,
                 interrupted=interrupted,
@@ -139,9 +144,20 @@ class SessionService:
         with self._sessions.use(session_id) as session:
             masks = session.masks(objects)
             stack = session.work.stack
-        stem = _file_stem(image.name)
-        with export_masks(masks, stack, format_name, f"{stem}_masks") as file:
+        stem = f"{_file_stem(image.name)}_masks"
+        with export_masks(masks, stack, format_name, stem, self._temporary_folder) as file:
             yield file
+
+
+def _notes(work: Interaction) -> list[str]:
+    """What a person has to know about a session that was opened."""
+    damage = work.damage
+    if damage is None or damage.kind == "torn":  # then nobody was told that the command counts
+        return []
+    return [
+        f"the last command of this session was lost: its line in the log is damaged ({damage}). "
+        "Please check the masks."
+    ]
 
 
 def _file_stem(image_name: str) -> str:

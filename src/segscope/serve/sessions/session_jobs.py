@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from segscope.models.segmenter import Segmenter
 from segscope.predict import everything
 from segscope.serve.background import BackgroundThreads
 from segscope.serve.errors import Busy
-from segscope.serve.project.database import Database
 from segscope.serve.sessions.device_queue import Urgency
 from segscope.serve.sessions.events import EventBus, MaskEvent
 from segscope.serve.sessions.jobs import Job, Jobs
@@ -37,13 +37,11 @@ class SessionJobs:
 
     def __init__(
         self,
-        database: Database,
         sessions: SessionRegistry,
         engines: ModelPool,
         jobs: Jobs,
         events: EventBus,
     ) -> None:
-        self._database = database
         self._sessions = sessions
         self._engines = engines
         self._jobs = jobs
@@ -82,10 +80,14 @@ class SessionJobs:
             job = Job("propagate", session_id, total=request.frame_count(stack))
             frames = session.propagate(request.resolve(stack), request.objects, job.cancelled)
             # stays in the database if the server is killed, so that the page can offer to repeat it
-            self._database.update("sessions", session_id, {"pending": request.model_dump()})
-            return self._jobs.start(
-                job, lambda job: self._follow(job, session, frames), self._publish_job
-            )
+            self._sessions.rows.note(session_id, {"pending": request.model_dump()})
+            try:
+                return self._jobs.start(
+                    job, lambda job: self._follow(job, session, frames), self._publish_job
+                )
+            except BaseException:
+                session.end_propagation()
+                raise
 
     def _follow(self, job: Job, session: OpenSession, frames: Iterator[FrameChanges]) -> None:
         """Propagate to the end."""
@@ -99,7 +101,7 @@ class SessionJobs:
             self._sessions.count_command(job.session_id, session)
         finally:
             session.end_propagation()
-            self._database.update("sessions", job.session_id, {"pending": None})
+            self._sessions.rows.note(job.session_id, {"pending": None})
 
     # --- without prompts -------------------------------------------------------------------------
 
@@ -219,7 +221,9 @@ class SessionJobs:
             except Exception as error:
                 log.debug("looking ahead failed: %s", type(error).__name__)
 
-        self._background.start(work)
+        # where the system has no thread left, the frames are encoded when they are needed
+        with contextlib.suppress(RuntimeError):
+            self._background.start(work)
 
     def _encode_around(self, session: OpenSession, frame: int, stop: threading.Event) -> None:
         around = range(frame - FRAMES_AHEAD, frame + FRAMES_AHEAD + 1)

@@ -23,6 +23,7 @@ from segscope.serve.project.safe_paths import safe_name
 from segscope.serve.project.uploads import UploadedFile
 
 _CHUNK = 2**20
+DEFAULT_NAME = "image.nii.gz"  # of a file that was sent without a name
 
 
 def get_service(request: Request) -> MonaiLabelService:
@@ -53,7 +54,7 @@ def save_uploads(
             target = folder / str(number)
             with target.open("wb") as file:
                 shutil.copyfileobj(upload.file, file, _CHUNK)
-            saved.append((upload.filename or "image.nii.gz", target))
+            saved.append((upload.filename or DEFAULT_NAME, target))
         yield saved
 
 
@@ -70,7 +71,9 @@ async def receive_files(
     workspace = service.workspace
     layout = FormLayout(file_field, LONGEST_TEXT)
     with workspace.images.uploads.scratch() as folder:
-        yield await receive_form(request, folder, workspace.settings.limits, layout)
+        form = await receive_form(request, folder, workspace.settings.limits, layout)
+        form.files = [(name or DEFAULT_NAME, path) for name, path in form.files]
+        yield form
 
 
 def file_response(path: Path) -> Response:

@@ -1,0 +1,78 @@
+"""Whether the database of a project lists the sessions whose logs lie in its folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from segscope.errors import ReadError
+from segscope.serve.project.database import Database
+
+log = logging.getLogger("segscope.serve")
+
+
+def session_logs(project: Path) -> Iterator[tuple[str, Path]]:
+    """(session id, log) of every session folder that has a log."""
+    folder = project / "sessions"
+    if folder.is_dir():
+        for place in sorted(folder.iterdir()):
+            path = place / "log.jsonl"
+            if path.is_file():
+                yield place.name, path
+
+
+def has_commands(path: Path) -> bool:
+    """Whether a log has more than its first line.
+
+    A crash while a session is created may leave one without.
+    """
+    with path.open("rb") as file:
+        file.readline()
+        return bool(file.read(1))
+
+
+def check_database_exists(project: Path) -> None:
+    """Refuse a project whose database is gone while its sessions are there.
+
+    Raises:
+        ReadError: with the way out.
+    """
+    path = project / "project.sqlite"
+    if path.exists() and path.stat().st_size:
+        return
+    count = sum(has_commands(log_path) for _, log_path in session_logs(project))
+    if count:
+        state = "is empty" if path.exists() else "is missing"
+        raise ReadError(f"{path} {state}, {_way_out(project, count)}")
+
+
+def check_sessions_listed(project: Path, database: Database) -> None:
+    """Refuse a database without any session while there are logs; warn of single ones.
+
+    Raises:
+        ReadError: with the way out.
+    """
+    listed = {row["id"] for row in database.rows("SELECT id FROM sessions")}
+    missing = [
+        session_id
+        for session_id, path in session_logs(project)
+        if session_id not in listed and has_commands(path)
+    ]
+    if missing and not listed:
+        raise ReadError(f"{database.path} lists no session, {_way_out(project, len(missing))}")
+    if missing:
+        log.warning(
+            "%s session folders are not in the database; stop the server and run `segscope repair "
+            "%s` to list them again",
+            len(missing),
+            project,
+        )
+
+
+def _way_out(project: Path, count: int) -> str:
+    sessions = "1 session" if count == 1 else f"{count} sessions"
+    return (
+        f"but the folder sessions/ holds the logs of {sessions}. `segscope repair {project}` "
+        "rebuilds the database from them; to begin anew, choose another project folder"
+    )

@@ -1,0 +1,87 @@
+"""CatchUp: network states behind the masks that a session was opened with.
+
+After a crash a session shows the masks of its log at once. What the network needs to go on from
+there is computed behind them; the first command waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from segscope.errors import Cancelled
+from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
+from segscope.session.replay import Replayed
+from segscope.session.undo import History
+
+log = logging.getLogger("segscope.serve")
+
+
+class CatchUp:
+    """Computes the network states of a history once, in whichever thread comes first.
+
+    Args:
+        history: whose network states are missing.
+        device: the queue of the engine's device.
+        reading: held while the masks of the session are read, and while they are replaced.
+    """
+
+    def __init__(self, history: History, device: DeviceQueue, reading: DeviceQueue) -> None:
+        self._history = history
+        self._device = device
+        self._reading = reading
+        self._one = threading.Lock()
+        self._urgency = Urgency.TRACK
+
+    def run_behind(self, cancelled: Callable[[], bool]) -> None:
+        """Compute while others read the masks; clicks on other sessions go first."""
+        self._run(cancelled)
+
+    def finish(self) -> None:
+        """Compute what is missing now, because a command waits for it.
+
+        Raises:
+            ServerFull: the device is busy for too long.
+        """
+        if not self._history.is_pending:
+            return
+        self._urgency = Urgency.CLICK
+        self._run(lambda: False)
+
+    def _run(self, cancelled: Callable[[], bool]) -> None:
+        with self._one:
+            if not self._history.is_pending:
+                return
+            try:
+                replayed = self._replay(cancelled)
+            except Cancelled:
+                return
+            with self._reading:
+                if replayed is None:
+                    self._history.adopt_log()
+                else:
+                    self._history.install(replayed)
+
+    def _replay(self, cancelled: Callable[[], bool]) -> Replayed | None:
+        """The commands, done again; None where that fails."""
+        annotator = self._history.annotator
+
+        def pause(_done: int, _total: int) -> None:
+            if cancelled():
+                raise Cancelled("the session is closed")
+            self._device.give_way(self._urgency, annotator)
+
+        with self._device.turn(self._urgency, annotator):
+            try:
+                return self._history.replay_pending(pause)
+            except Cancelled:
+                raise
+            except Exception as error:
+                # the masks are in the log; only what the network made of them is lost
+                log.warning(
+                    "the commands of a session cannot be computed again (%s); it goes on from the "
+                    "masks in its log",
+                    type(error).__name__,
+                )
+                return None
