@@ -104,7 +104,7 @@ class TestLabels:
         assert again.names[2] == "two"
 
     @pytest.mark.parametrize(
-        "frame", [np.zeros((2, 2, 3)), np.array([[0.5]]), np.array([[-1]]), np.array([[70000]])]
+        "frame", [np.zeros((2, 2, 3)), np.array([[0.5]]), np.array([[-1]]), np.array([[2**32]])]
     )
     def test_what_is_no_label_frame_is_refused(self, frame: np.ndarray) -> None:
         with pytest.raises(ReadError):

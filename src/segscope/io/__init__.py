@@ -10,7 +10,16 @@ from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
 from segscope.files import check_regular, reason_of
-from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides, zarr_files
+from segscope.io import (
+    coco,
+    image_files,
+    label_images,
+    metaimage,
+    nifti,
+    numpy_files,
+    slides,
+    zarr_files,
+)
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
@@ -43,7 +52,7 @@ MASK_FORMATS: tuple[MaskFormat, ...] = (
     *nifti.MASK_FORMATS,
     *nrrd_segmentation.MASK_FORMATS,
     *metaimage.MASK_FORMATS,
-    *image_files.MASK_FORMATS,
+    *label_images.MASK_FORMATS,
     *tiff_writer.MASK_FORMATS,
     *numpy_files.MASK_FORMATS,
     *coco.MASK_FORMATS,
@@ -64,7 +73,7 @@ _MASK_READERS: tuple[tuple[tuple[str, ...], _MaskReader], ...] = (
     (metaimage.SUFFIXES, metaimage.read_masks),
     (numpy_files.SUFFIXES, numpy_files.read_masks),
     (tiff_reader.SUFFIXES, tiff_writer.read_masks),
-    (image_files.SUFFIXES, image_files.read_masks),
+    (image_files.SUFFIXES, label_images.read_masks),
     ((".json",), coco.read_masks),
 )
 
@@ -163,6 +172,16 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
     return masks
 
 
+def needs_scan(path: str | Path) -> bool:
+    """Whether the masks of a file may have a place only on their scan, so that `read_masks` wants
+    `like`: contours, and segments of images without positions.
+
+    Raises:
+        UsageError: nothing there, or an unknown format.
+    """
+    return _select_mask_reader(_check_exists(path)) is seg_reader.read_masks
+
+
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
         if is_dicom(path):
@@ -173,7 +192,7 @@ def _select_mask_reader(path: Path) -> _MaskReader:
         if any(entry.recognises(path) for entry in dicom_reader.FORMATS):
             return seg_reader.read_masks
     elif not any(entry.recognises(path) for entry in zarr_files.FORMATS):
-        return image_files.read_masks
+        return label_images.read_masks
     raise UsageError(
         f"{path} is not in a format that holds masks. Known: {', '.join(_mask_suffixes())}, "
         "a folder of PNGs."
@@ -253,7 +272,7 @@ def _writing(path: Path, entry: MaskFormat) -> Iterator[None]:
 
 def _select_mask_format(path: Path, is_folder: bool) -> MaskFormat:
     if is_folder:
-        return image_files.LabelFolder()
+        return label_images.LabelFolder()
     suffix = suffix_of(path, tuple(_mask_suffixes()))
     for entry in MASK_FORMATS:
         if suffix in entry.suffixes:
@@ -310,7 +329,7 @@ __all__ = [
     "MaskFormat",
     "ReadOptions",
     "check_output",
-    "is_dicom",
+    "needs_scan",
     "read",
     "read_masks",
     "write",
