@@ -78,7 +78,8 @@ class Database:
     def _check(self) -> None:
         faults = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if faults != "ok":
-            raise ReadError(f"{self.path} is damaged: {faults}; {REPAIR_HINT}")
+            reason = " ".join(faults.split())
+            raise ReadError(f"{self.path} is damaged: {reason}; {REPAIR_HINT}")
 
     def _create_tables(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
