@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,32 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
                 (part / name).touch()
     assert left_over(path) == ["3"]
     assert left_over(tmp_path) == ["masks"]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt])
+def test_a_folder_that_is_not_replaced_comes_back(
+    tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "masks"
+    path.mkdir()
+    (path / "old").touch()
+
+    def stop(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises((WriteError, KeyboardInterrupt)), atomic(path, folder=True):
+        pass
+    assert left_over(path) == ["old"]
+    assert left_over(tmp_path) == ["masks"]
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    for path in (tmp_path / "pipe.json", Path(os.devnull)):
+        with pytest.raises(UsageError, match="is a pipe or a device"), atomic(path):
+            pass
+    assert (tmp_path / "pipe.json").is_fifo()
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:

@@ -68,3 +68,12 @@ class TestSameGrid:
         assert Geometry(affine).same_grid(
             Geometry(affine.astype(np.float32).round(5).astype(float))
         )
+
+
+class TestPlace:
+    def test_a_spacing_alone_gives_no_place(self) -> None:
+        assert oblique().has_place
+        assert not Geometry.from_spacing((2.5, 0.8, 0.7)).has_place
+
+    def test_a_transposed_geometry_keeps_what_is_known_of_its_place(self) -> None:
+        assert not Geometry.from_spacing((2.5, 0.8, 0.7)).transposed(2).has_place

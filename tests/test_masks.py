@@ -48,7 +48,7 @@ def test_labels_give_the_labels_back(labels: NDArray[np.uint16]) -> None:
         np.full((2, 2), -1),
         np.full((2, 2), 0.5),
         np.full((2, 2), np.nan),
-        np.full((2, 2), 65536),
+        np.full((2, 2), 2**32),
         np.zeros((2, 2, 2, 2)),
         np.zeros(3),
     ],

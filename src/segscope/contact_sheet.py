@@ -71,7 +71,7 @@ def sheet(
     tiles = [_draw_tile(frames, masks, prompts, frame, (scale, aspect)) for frame in chosen]
     if pixel_mm is not None:
         tiles[0] = _add_scale_bar(tiles[0], pixel_mm / scale)
-    if anatomical and masks.geometry is not None:
+    if anatomical and masks.geometry is not None and masks.geometry.has_place:
         tiles = [_add_sides(tile, masks.geometry) for tile in tiles]
     across = min(MAX_ACROSS, math.ceil(math.sqrt(len(tiles))))
     return _add_foot(_arrange(tiles, across), masks, note)
@@ -171,7 +171,7 @@ def frame_text(masks: Masks, frame: int, *, prompted: bool) -> str:
     text = f"frame {frame}"
     if masks.times_s is not None:
         text += f"  {masks.times_s[frame]:.2f} s"
-    elif masks.geometry is not None:
+    elif masks.geometry is not None and not masks.geometry.shares_place:
         text = f"slice {frame}"
     if prompted:
         text += "  prompted"
@@ -319,6 +319,8 @@ def size_text(masks: Masks, object_id: int) -> str:
         if frames == 1:
             return "on 1 frame"
         return f"on {frames} frames"
-    if masks.shape_zyx[0] > 1:
-        return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm) / 1000:.3g} ml"
-    return f"{pixels * math.prod(masks.geometry.spacing_zyx_mm[1:]):.4g} sq mm"
+    spacing_zyx_mm = masks.geometry.spacing_zyx_mm
+    if masks.shape_zyx[0] > 1 and not masks.geometry.shares_place:
+        return f"{pixels * math.prod(spacing_zyx_mm) / 1000:.3g} ml"
+    mean_pixels = pixels / max(1, np.count_nonzero(areas))
+    return f"{mean_pixels * math.prod(spacing_zyx_mm[1:]):.4g} sq mm"

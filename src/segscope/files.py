@@ -17,6 +17,16 @@ def list_visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
+def check_regular(path: Path) -> None:
+    """Refuse a path that is neither free nor a file or folder, as a pipe or a device.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is a pipe or a device; name a file")
+
+
 @contextmanager
 def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it on success, remove it otherwise.
@@ -26,9 +36,10 @@ def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
     Raises:
         UsageError: the folder of `path` does not exist, or `path` is a folder where a file is
-            expected.
+            expected, a pipe or a device.
         WriteError: the file system refuses.
     """
+    check_regular(path)
     parent = path.parent
     if not parent.is_dir():
         raise UsageError(f"the folder {parent} does not exist; create it first")
@@ -39,30 +50,23 @@ def atomic(path: Path, *, folder: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise WriteError(f"cannot write beside {path}: {error.strerror or error}") from error
     part = workspace / path.name
+    replaced = workspace / "replaced"
     try:
         if folder:
             part.mkdir()
         yield part
         sync(part)
         if folder and path.exists():
-            _replace_folder(path, part, workspace / "replaced")
-        else:
-            part.replace(path)
+            path.rename(replaced)
+        part.replace(path)
         sync(parent)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
+        # whatever stopped it, also Ctrl-C: the old folder comes back
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
         shutil.rmtree(workspace, ignore_errors=True)
-
-
-def _replace_folder(path: Path, part: Path, aside: Path) -> None:
-    """Replace the folder `path` by `part`; it is restored if that fails."""
-    path.rename(aside)
-    try:
-        part.replace(path)
-    except OSError:
-        aside.rename(path)
-        raise
 
 
 def reason_of(error: OSError) -> str:

@@ -8,7 +8,7 @@ coordinates of prompts are continuous: pixel i covers [i, i + 1), its centre is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,15 @@ class Geometry:
 
     Attributes:
         affine: (4, 4) float64; voxel index (x, y, frame, 1) to RAS+ millimetres.
+        has_place: whether these millimetres are those of the patient or the specimen. Without a
+            place only the spacing means something.
+        shares_place: whether all frames lie where frame 0 lies, as those of a video do. The third
+            axis is then the thickness of the slice (1 mm where that is unknown).
     """
 
     affine: NDArray[np.float64]
+    has_place: bool = True
+    shares_place: bool = False
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -39,9 +45,9 @@ class Geometry:
 
     @classmethod
     def from_spacing(cls, spacing_zyx_mm: tuple[float, float, float]) -> Geometry:
-        """Axis-aligned geometry with its origin at the first voxel."""
+        """Axis-aligned geometry of unknown place, with its origin at the first voxel."""
         z, y, x = map(float, spacing_zyx_mm)
-        return cls(np.diag([x, y, z, 1.0]))
+        return cls(np.diag([x, y, z, 1.0]), has_place=False)
 
     @property
     def spacing_zyx_mm(self) -> tuple[float, float, float]:
@@ -57,7 +63,7 @@ class Geometry:
         columns.insert(0, columns.pop(axis))
         affine = self.affine.copy()
         affine[:, :3] = self.affine[:, columns[::-1]]
-        return Geometry(affine)
+        return replace(self, affine=affine)
 
     def same_grid(self, other: Geometry, tolerance: float = 2e-4) -> bool:
         """Whether both place voxels at the same points.

@@ -74,7 +74,7 @@ def load(
     """
     place = _resolve_device(device)
     number_type = _resolve_dtype(dtype, place)
-    path = _as_path(name_or_path)
+    path = as_path(name_or_path)
     if path is None:
         return _load_network(str(name_or_path), place, number_type, input_size)
     if (path / "adaptation.json").is_file():
@@ -147,13 +147,13 @@ def _load_network(
 
 def _name_or_path(source: str) -> str | Path:
     """A base as an adaptation records it: the name of a card, or a path."""
-    path = _as_path(source)
+    path = as_path(source)
     if path is None:
         return source
     return path
 
 
-def _as_path(name_or_path: str | Path) -> Path | None:
+def as_path(name_or_path: str | Path) -> Path | None:
     """The argument as a path, unless it is the name of a model."""
     if isinstance(name_or_path, Path):
         return name_or_path

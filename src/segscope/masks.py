@@ -19,6 +19,11 @@ from segscope.errors import UsageError
 from segscope.geometry import Geometry
 
 Runs = NDArray[np.uint32]
+LabelMap = NDArray[np.uint16 | np.uint32]
+"""Object ids by pixel, 0 = background; of 32 bits where an id is above 65,535."""
+
+MAX_OBJECT_ID = 2**32 - 1
+_MAX_FRACTION = 1e-3  # of whole numbers that a file stores as real numbers
 
 
 def encode_runs(mask: NDArray[np.bool_]) -> Runs:
@@ -30,6 +35,25 @@ def encode_runs(mask: NDArray[np.bool_]) -> Runs:
     if flat.size and flat[0]:
         return np.concatenate([np.zeros(1, np.uint32), runs])
     return runs
+
+
+def _encode_labels(labels: LabelMap) -> Iterator[tuple[int, Runs]]:
+    """Each label of a map above 0 with its run lengths, as `encode_runs` gives them."""
+    flat = labels.ravel()
+    if not flat.size:
+        return
+    starts = np.flatnonzero(np.diff(flat, prepend=~flat[:1]))
+    ends = np.append(starts[1:], flat.size)
+    order = np.argsort(flat[starts], kind="stable")
+    values, first = np.unique(flat[starts][order], return_index=True)
+    for label, members in zip(values.tolist(), np.split(order, first[1:]), strict=True):
+        if label == 0:
+            continue
+        bounds = np.stack([starts[members], ends[members]], axis=1).ravel()
+        runs = np.diff(bounds, prepend=0, append=flat.size)
+        if runs[-1] == 0:
+            runs = runs[:-1]
+        yield label, runs.astype(np.uint32)
 
 
 def decode_runs(runs: Runs, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -109,8 +133,9 @@ class Masks:
         times_s: NDArray[np.float64] | None = None,
         record: Mapping[str, Any] | None = None,
     ) -> Masks:
-        """Masks of a label array (frame, row, column) or (row, column) of whole numbers, 0 =
-        background.
+        """Masks of a label array (frame, row, column) or (row, column), 0 = background.
+
+        Real numbers count as labels where all of them lie within 0.001 of a whole number.
 
         Raises:
             UsageError: negative, fractional or too large labels, or another shape.
@@ -119,11 +144,13 @@ class Masks:
         if labels.ndim == 2:
             labels = labels[None]
         _check_labels(labels)
-        labels = labels.astype(np.uint16)
+        if labels.dtype.kind == "f":
+            labels = np.round(labels)
+        labels = labels.astype(_label_type(int(labels.max(initial=0))))
         runs = {}
         for index, frame in enumerate(labels):
-            for object_id in np.unique(frame[frame > 0]).tolist():
-                runs[index, object_id] = encode_runs(frame == object_id)
+            for object_id, frame_runs in _encode_labels(frame):
+                runs[index, object_id] = frame_runs
         object_ids = sorted({object_id for _, object_id in runs})
         all_names = {**dict.fromkeys(object_ids, ""), **(names or {})}
         shape = (labels.shape[0], labels.shape[1], labels.shape[2])
@@ -141,22 +168,22 @@ class Masks:
             return np.zeros(self.shape_zyx[1:], bool)
         return decode_runs(runs, self.shape_zyx[1:])
 
-    def frame_labels(self, frame: int) -> NDArray[np.uint16]:
+    def frame_labels(self, frame: int) -> LabelMap:
         """Label map (row, column) of one frame. Where masks overlap, the highest object id wins."""
-        labels = np.zeros(self.shape_zyx[1:], np.uint16)
+        labels = np.zeros(self.shape_zyx[1:], self._label_type)
         for object_id in self.object_ids:
             if (frame, object_id) in self.runs:
                 labels[self.mask(frame, object_id)] = object_id
         return labels
 
-    def iter_labels(self) -> Iterator[NDArray[np.uint16]]:
+    def iter_labels(self) -> Iterator[LabelMap]:
         """Label maps of all frames, one at a time."""
         return map(self.frame_labels, range(self.shape_zyx[0]))
 
     @property
-    def labels(self) -> NDArray[np.uint16]:
-        """The whole label array (frame, row, column); needs two bytes per voxel."""
-        labels = np.zeros(self.shape_zyx, np.uint16)
+    def labels(self) -> LabelMap:
+        """The whole label array (frame, row, column); needs two bytes per voxel, or four."""
+        labels = np.zeros(self.shape_zyx, self._label_type)
         for index, frame in enumerate(self.iter_labels()):
             labels[index] = frame
         return labels
@@ -187,6 +214,10 @@ class Masks:
         areas = sum(self.area(frame, object_id) for object_id in self.object_ids)
         return areas > int(np.count_nonzero(self.frame_labels(frame)))
 
+    @property
+    def _label_type(self) -> type[np.uint16] | type[np.uint32]:
+        return _label_type(max(self.names, default=0))
+
     def on_stored_grid(self) -> Masks:
         """The same masks as frames along axis 0 of the stored array."""
         if self.axis == 0:
@@ -194,7 +225,7 @@ class Masks:
         shape = list(self.shape_zyx)
         shape.insert(self.axis, shape.pop(0))
         runs: dict[tuple[int, int], Runs] = {}
-        for object_id in self.object_ids:
+        for object_id in sorted({object_id for _, object_id in self.runs}):
             whole = np.moveaxis(self.of(object_id), 0, self.axis)
             for frame in np.flatnonzero(whole.any(axis=(1, 2))).tolist():
                 runs[frame, object_id] = encode_runs(whole[frame])
@@ -211,7 +242,7 @@ class Masks:
         columns.insert(self.axis, columns.pop(0))
         affine = geometry.affine.copy()
         affine[:, :3] = geometry.affine[:, columns[::-1]]
-        return Geometry(affine)
+        return replace(geometry, affine=affine)
 
 
 def _check_labels(labels: Pixels) -> None:
@@ -221,11 +252,20 @@ def _check_labels(labels: Pixels) -> None:
         raise UsageError(
             "labels must be whole numbers; this array has fractions or values that are not finite"
         )
-    if labels.min(initial=0) < 0 or labels.max(initial=0) > 65535:
+    if labels.min(initial=0) < -_MAX_FRACTION or labels.max(initial=0) > MAX_OBJECT_ID:
         raise UsageError(
-            f"labels must be 0 to 65535, this array spans {labels.min()} to {labels.max()}"
+            f"labels must be 0 to {MAX_OBJECT_ID}, this array spans {labels.min()} to "
+            f"{labels.max()}"
         )
 
 
 def _is_whole(values: Pixels) -> bool:
-    return bool(np.isfinite(values).all()) and np.array_equal(values, np.round(values))
+    if not np.isfinite(values).all():
+        return False
+    return bool((np.abs(values - np.round(values)) <= _MAX_FRACTION).all())
+
+
+def _label_type(largest: int) -> type[np.uint16] | type[np.uint32]:
+    if largest > np.iinfo(np.uint16).max:
+        return np.uint32
+    return np.uint16

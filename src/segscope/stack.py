@@ -47,7 +47,8 @@ class Stack:
         kind: "image" (one frame), "volume" (slices) or "video" (frames with times).
         modality: "CT", "MR", "PT", "US", "XA", "microscopy", "endoscopy", "photo" ... or None if
             unknown.
-        geometry: where the voxels lie, or None (images and videos without a scale).
+        geometry: where the voxels lie, or None (images and videos without a scale). The frames of
+            a video share one place.
         times_s: time of each frame in seconds for videos, or None.
         path: the file or folder it was read from, or None.
         axis: axis of the stored array (z, y, x) that the frames run along; 0 unless `along` was
@@ -75,6 +76,8 @@ class Stack:
             raise UsageError(
                 f"{len(self.source)} frames need as many times, got {len(self.times_s)}"
             )
+        if self.geometry is not None and self.kind == "video":
+            object.__setattr__(self, "geometry", replace(self.geometry, shares_place=True))
 
     @classmethod
     def from_array(

@@ -327,7 +327,9 @@ def _file_bounds(stack: Stack) -> tuple[float, float] | None:
 
 
 def _sample(stack: Stack, channels: Sequence[int]) -> Pixels:
-    """Values (channel, value) from frames spread over the stack, finite in every channel."""
+    """Values (channel, value) from frames spread over the stack: finite in every channel, and no
+    padding.
+    """
     count = min(len(stack), SAMPLED_FRAMES)
     frames = np.unique(np.linspace(0, len(stack) - 1, count).round().astype(int))
     height, width = stack.size_hw
@@ -338,7 +340,11 @@ def _sample(stack: Stack, channels: Sequence[int]) -> Pixels:
         grid = planes[step // 2 :: step, step // 2 :: step]
         parts.append(grid[..., list(channels)].reshape(-1, len(channels)))
     values = np.concatenate(parts)
-    return values[np.isfinite(values).all(axis=1)].T
+    is_shown = np.isfinite(values).all(axis=1)
+    for low, high in stack.meta.get("padding", ()):
+        margin = 1e-6 * max(1.0, abs(low), abs(high))  # float32 rounds
+        is_shown &= ((values < low - margin) | (values > high + margin)).any(axis=1)
+    return values[is_shown].T
 
 
 def _with_channels(frame: Pixels) -> Pixels:

@@ -165,11 +165,13 @@ def prompts_to_json(
 def prompts_from_json(
     document: Any, read_mask: ReadMask | None = None
 ) -> tuple[list[Prompt], dict[int, str]]:
-    """Prompts in order and object names of a prompt file.
+    """Prompts in order and object names of a prompt file, or of the record of a run.
 
     Raises:
         PromptError: not such a document; nothing is guessed.
     """
+    if isinstance(document, Mapping) and isinstance(document.get("record"), Mapping):
+        document = document["record"].get("prompts")
     if not isinstance(document, Mapping) or not isinstance(document.get("objects"), list):
         raise PromptError(
             'a prompt file must be {"version": 1, "objects": [{"id": 1, "prompts": [...]}]}'

@@ -13,17 +13,23 @@ import pytest
 from support.catalogue_server import Served
 
 from segscope.catalogue.fetch import Fetcher
+from segscope.catalogue.rows import Row
 from segscope.catalogue.snapshot import rows_of
 from segscope.catalogue.update import UpdateReport, UpdateSettings, update
-from segscope.catalogue.upstream import Row
 
-ROWS = Path(__file__).parent / "data" / "rows.jsonl"
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="session")
 def rows() -> list[Row]:
-    """The 425 rows of the list at the commit of the snapshot."""
-    return rows_of(ROWS)
+    """The 425 rows of SAM4MIS at the commit of the snapshot."""
+    return rows_of(DATA / "rows.jsonl")
+
+
+@pytest.fixture(scope="session")
+def more_rows() -> list[Row]:
+    """Rows of Awesome-Segment-Anything whose titles have a word of medicine or biology."""
+    return rows_of(DATA / "rows_2.jsonl")
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def run(served: Served, tmp_path: Path) -> Callable[..., UpdateReport]:
     ) -> UpdateReport:
         fetcher = Near(tmp_path / "cache", offline=offline, sleep=lambda _seconds: None)
         settings = UpdateSettings(
-            tmp_path / "papers", day, which or ("upstream",), served.addresses(), **more
+            tmp_path / "papers", day, which or ("sam4mis",), served.addresses(), **more
         )
         return update(settings, fetcher)
 

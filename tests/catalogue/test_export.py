@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import bibtexparser
 import pytest
@@ -53,6 +54,23 @@ def test_what_tex_would_stumble_over_is_escaped() -> None:
     assert "{SAM}" in text
     assert entry.entry_type == "article"
     assert text.isascii()
+
+
+def test_only_incomplete_lists_of_authors_end_in_others(records: list[PaperRecord]) -> None:
+    entries = bibtexparser.parse_string(bibtex(records)).entries
+    for entry, record in zip(entries, records, strict=True):
+        author = entry.fields_dict.get("author")
+        if author is not None:
+            assert author.value.endswith("and others") is record.more_authors, record.id
+
+
+def test_the_year_is_that_of_the_cited_version() -> None:
+    record = replace(ODD, venue=Venue("Journal", "journal", 2025))
+    assert "year = {2025}" in bibtex([record])
+    assert "month" not in bibtex([record])
+    assert "year = {2024}" in bibtex([record], preprint=True)
+    assert csl([record])[0]["issued"] == {"date-parts": [[2025]]}
+    assert "PY  - 2025" in ris([record])
 
 
 def test_published_or_preprint_is_a_choice() -> None:

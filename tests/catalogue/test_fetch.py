@@ -95,6 +95,17 @@ def test_it_gives_up_in_time_and_says_why(served: Served, fetcher: Fetcher) -> N
         fetcher.get("http://127.0.0.1:9/", every_s=0)
 
 
+def test_messages_have_the_beginning_of_a_long_query(served: Served, fetcher: Fetcher) -> None:
+    query = ",".join(f"2605.{number:05d}" for number in range(100))
+    with pytest.raises(FetchError) as error:
+        fetcher.get(f"{served.root}/none?id_list={query}", every_s=0)
+    assert "/none?id_list=2605.00000" in str(error.value)
+    assert len(str(error.value)) < 200
+    fetcher.offline = True
+    with pytest.raises(Offline, match=r"\.\.\. is not in the cache"):
+        fetcher.get(f"{served.root}/other?id_list={query}")
+
+
 def test_redirects_are_followed_but_not_in_circles_or_out_of_the_web(
     served: Served, fetcher: Fetcher
 ) -> None:

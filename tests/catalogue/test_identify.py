@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segscope.catalogue import identify
-from segscope.catalogue.record import Author, CodeRepository
+from segscope.catalogue.record import CodeRepository
 
 
 @pytest.mark.parametrize(
@@ -80,21 +80,6 @@ def test_links(url: str, found: str) -> None:
     assert identify.link(url) == found
 
 
-def test_people() -> None:
-    assert identify.authors("DL. Ferreira and R. Arnaout") == (
-        (Author("Ferreira", "D. L."), Author("Arnaout", "R.")),
-        False,
-    )
-    assert identify.authors("M. Li and G. Yang et al.") == (
-        (Author("Li", "M."), Author("Yang", "G.")),
-        True,
-    )
-    assert identify.authors("") == ((), False)
-    assert identify.author("Jun Ma") == identify.author("Ma, Jun")
-    assert identify.same_person(Author("Gutiérrez", "J. D."), Author("Gutierrez", "Juan"))
-    assert not identify.same_person(Author("Li", "L."), Author("Li", "Q."))
-
-
 def test_titles_are_compared_by_letters() -> None:
     assert identify.fold("SAM2’s  Performance – “3D”") == identify.fold("SAM2's performance: 3D")
     named, plain = (
@@ -112,3 +97,9 @@ def test_code_has_a_host_and_a_name_and_project_pages_have_not() -> None:
 def test_ids_without_identifier_stay_equal() -> None:
     assert identify.slug("A Title!", "Müller") == identify.slug("a title", "müller")
     assert identify.slug("A title", "Müller") != identify.slug("A title", "Miller")
+
+
+def test_titles_have_single_spaces_around_colons_and_brackets() -> None:
+    assert identify.tidy("SAM-X:A  Segmentation Model(SAM) :  of cells.") == (
+        "SAM-X: A Segmentation Model (SAM): of cells"
+    )

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segscope.catalogue.merge import filled, join, same_work, updated
+from segscope.catalogue.merge import filled, join, updated
 from segscope.catalogue.record import Arxiv, Author, Origin, PaperRecord, with_origin
-from segscope.catalogue.upstream import Row, record_of
+from segscope.catalogue.rows import Row, record_of
+from segscope.catalogue.same_works import same_work
 
 LONG = "A long title about the segmentation of organs with prompts"
 
@@ -77,6 +78,75 @@ def test_an_identifier_of_two_works_is_taken_from_both_and_reported() -> None:
     assert [finding.kind for finding in report.findings] == ["disputed identifier"]
 
 
+def listed_elsewhere(title: str, url: str, by: str, **more: str) -> PaperRecord:
+    row = Row("2024-06", by, title, url, "", "awesome", **more)
+    return record_of(row, "2026-01-01")[0]
+
+
+def test_an_identifier_belongs_to_the_work_of_the_better_source() -> None:
+    url = "https://arxiv.org/abs/2405.00001"
+    wrong = made("Quite another thing altogether for cells", url, by="R. Roe et al.")
+    works, report = join([wrong, listed_elsewhere(LONG, url, "Jane Doe, Rita Roe")])
+    assert [work.title for work in works if work.arxiv] == [LONG]
+    [other] = [work for work in works if not work.arxiv]
+    assert (other.id[:8], other.urls) == ("sam4mis:", {})
+    [finding] = report.findings
+    assert finding.kind == "disputed identifier"
+    assert f"it belongs to {LONG[:70]!r}" in finding.what
+
+
+def test_differing_first_authors_are_reported_and_the_whole_list_is_used() -> None:
+    url = "https://arxiv.org/abs/2405.00001"
+    rows = [made(url=url, by="R. Roe et al."), listed_elsewhere(LONG, url, "Jane Doe, Rita Roe")]
+    [work], report = join(rows)
+    assert [str(person) for person in work.authors] == ["Jane Doe", "Rita Roe"]
+    assert not work.more_authors
+    assert [finding.kind for finding in report.findings] == ["disputed author"]
+
+
+def test_the_published_version_of_one_list_gets_the_authors_of_the_other() -> None:
+    published = made(LONG, "https://link.springer.com/article/10.1007/s1", date="2025-02")
+    preprint = listed_elsewhere(LONG, "https://arxiv.org/abs/2405.00001", "Jane Doe, Rita Roe")
+    [work], _ = join([published, preprint])
+    assert (len(work.authors), work.more_authors, work.doi) == (2, False, "10.1007/s1")
+    assert work.provenance["authors"].source == "awesome"
+    assert work.provenance["doi"].source == "sam4mis"
+
+
+def test_names_with_the_family_name_first_are_put_in_order() -> None:
+    url = "https://arxiv.org/abs/2405.00001"
+    rows = [made(url=url, by="X. Wang et al."), listed_elsewhere(LONG, url, "Wang Xinyi, Li Bo")]
+    [work], _ = join(rows)
+    assert [str(person) for person in work.authors] == ["Xinyi Wang", "Bo Li"]
+
+
+def test_a_journal_version_with_a_new_subtitle_is_the_same_work() -> None:
+    preprint = made(
+        "A-SAM: Universal prompt-free segmentation of nuclei", "https://arxiv.org/abs/2405.00001"
+    )
+    journal = made("A-SAM: Domain-adaptive segmentation of universal nuclei", "https://a.org/j")
+    assert same_work(preprint, journal)
+    assert not same_work(preprint, made("A-SAM: Lungs of many patients", "https://a.org/j"))
+    assert not same_work(preprint, made(journal.title, "https://arxiv.org/abs/2405.00002"))
+    plus = made("A-SAM+: Prompts that reject nuclei of the universal kind", "https://a.org/j")
+    assert not same_work(preprint, plus)
+
+
+def test_a_journal_version_with_most_of_the_words_is_the_same_work() -> None:
+    preprint = made(
+        "Zero-shot segmentation of abdominal organs in CT scans", "https://arxiv.org/abs/2405.00001"
+    )
+    title = "Segmentation of abdominal organs in CT scans: a zero-shot study"
+    assert same_work(preprint, made(title, "https://a.org/j"))
+    assert not same_work(preprint, made(title, "https://a.org/j", by="R. Roe"))
+    assert not same_work(preprint, made(title, "https://arxiv.org/abs/2405.00002"))
+
+
+def test_two_preprints_with_one_title_by_different_people_are_two_works() -> None:
+    other = made(url="https://arxiv.org/abs/2405.00002", by="R. Roe et al.")
+    assert not same_work(made(url="https://arxiv.org/abs/2405.00001"), other)
+
+
 def test_an_author_who_changed_the_title_keeps_the_identifier() -> None:
     url = "https://arxiv.org/abs/2405.00001"
     works, _ = join([made(url=url), made("Quite another thing altogether for cells", url)])
@@ -120,6 +190,12 @@ def test_better_sources_win_and_worse_ones_only_fill_gaps() -> None:
     assert updated(both, theirs) == both
     assert updated(theirs, ours).date == "2024-05-03"
     assert filled(theirs, ours).date == "2024-06"
+
+
+def test_of_two_lists_the_earlier_date_counts() -> None:
+    first = known("sam4mis", "2026-01-01", date="2024-05")
+    assert updated(first, known("awesome", "2026-02-01", date="2024-06")).date == "2024-05"
+    assert updated(first, known("awesome", "2026-02-01", date="2024-04")).date == "2024-04"
 
 
 def test_what_a_person_fixed_stays() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from segscope.catalogue.page import render
 from segscope.catalogue.record import PaperRecord
+from segscope.catalogue.search import Query, find
 from segscope.catalogue.store import Catalogue, snapshot
 
 BROWSER = (
@@ -94,3 +96,15 @@ def test_what_fits_is_shown_and_nothing_else_runs(tmp_path: Path) -> None:
     assert "Medical SAM Adapter" in text
     assert f"1 of {len(snapshot()) + 1} works" in dom(path, "runs=on")
     assert "&lt;/script&gt;&lt;img src=x" in dom(path, "q=onerror")
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
+def test_the_page_finds_what_the_command_finds(tmp_path: Path) -> None:
+    records = list(Catalogue(snapshot()))
+    path = tmp_path / "papers.html"
+    path.write_text(render(records, {}, "shipped"), encoding="utf-8")
+    text = dom(path, "q=SAM+2+video+surgical+instruments+xylophone")
+    result = find(records, Query("SAM 2 video surgical instruments xylophone"))
+    titles = [html.unescape(title) for title in re.findall(r"<h2><a[^>]*>([^<]*)</a>", text)]
+    assert titles == [record.title for record in result.records]
+    assert f"{result.with_all_words} with all words; no work matches “xylophone”" in text

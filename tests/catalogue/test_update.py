@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.catalogue_server import Served, articles, atom, markdown, work
+from support.catalogue_server import Served, articles, atom, awesome_page, markdown, work
 
 from segscope.catalogue import store
-from segscope.catalogue.update import UpdateReport, accept
-from segscope.catalogue.upstream import Row
+from segscope.catalogue.export import bibtex
+from segscope.catalogue.page import render
+from segscope.catalogue.review import review
+from segscope.catalogue.rows import Row
+from segscope.catalogue.update import UpdateReport
 from segscope.errors import ReadError, UsageError
 
 Run = Callable[..., UpdateReport]
@@ -37,24 +40,83 @@ def listed(served: Served, rows: list[Row]) -> Callable[..., None]:
     return serve
 
 
+def test_both_lists_of_the_snapshot_bring_nothing_new(
+    run: Run, listed: Callable[..., None], served: Served, more_rows: list[Row]
+) -> None:
+    listed()
+    served.text("/awesome/README.md", awesome_page(more_rows[:300], "paper_list_2025.md"))
+    served.text("/awesome/Paper_List/paper_list_2025.md", awesome_page(more_rows[300:]))
+    report = run("sam4mis", "awesome", links=False)
+    assert (report.queued, report.changed, report.failed) == ([], [], [])
+    assert report.off_topic > 50
+    assert not [each for each in kinds(report) if each.startswith("disputed")]
+
+
+def test_new_entries_of_the_second_list_are_queued_if_they_belong_here(
+    run: Run, served: Served, tmp_path: Path
+) -> None:
+    def row(title: str, number: int) -> Row:
+        url = f"https://arxiv.org/abs/2609.{number:05d}"
+        return Row("2026-09", "Ann Lee, Bob Ray", title, url, "", "awesome", venue="ArXiv (2026).")
+
+    fits = row("SAM 3 finds kidney stones in ultrasound", 1)
+    others = [row("SAM 3 finds ships in satellite images", 2), row("SAM 3 finds chairs", 3)]
+    known = row("Medical SAM Adapter: Adapting Segment Anything Model", 4)
+    page = awesome_page([fits, *others], "paper_list_2025.md")
+    served.text("/awesome/README.md", page)
+    report = run("awesome", links=False)
+    assert report.failed == ["awesome"]  # the file that the first page names is not there
+    assert report.queued == []
+    served.text("/awesome/Paper_List/paper_list_2025.md", awesome_page([known]))
+    report = run("awesome", links=False)
+    assert report.queued == ["arxiv:2609.00001", "arxiv:2609.00004"]
+    assert report.off_topic == 2
+    [record, _] = store.read(tmp_path / "papers" / "queue.jsonl")
+    assert [str(person) for person in record.authors] == ["Ann Lee", "Bob Ray"]
+    assert not record.more_authors
+
+
+def test_markup_in_a_feed_stays_text(
+    run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
+) -> None:
+    listed(
+        "|202605|<script>alert(1)</script> et al.|Masks of <script>alert(2)</script> videos by SAM "
+        f"[(paper)]({served.root}/p)|None|"
+    )
+    run(links=False)
+    review(tmp_path / "papers", ["all"], [])
+    record = store.load(tmp_path / "papers").find("alert(2)")
+    page = render([record], {}, "test")
+    assert record.authors[0].family == "<script>alert(1)</script>"
+    assert page.count("<script") == 2
+    assert "\\u003cscript>alert(2)" in page
+    assert "<" not in bibtex([record]).replace(r"\ensuremath{<}", "")
+
+
 def test_the_list_of_the_snapshot_brings_nothing_new(
     run: Run, listed: Callable[..., None], tmp_path: Path
 ) -> None:
     listed()
     report = run()
-    assert (report.added, report.changed, report.failed) == ([], [], [])
+    assert (report.queued, report.changed, report.failed) == ([], [], [])
     assert (tmp_path / "papers" / "records.jsonl").read_text() == ""
     assert report.records == len(store.snapshot())
 
 
-def test_a_new_row_is_a_new_record_once(
+def test_a_new_row_waits_in_the_queue_until_it_is_accepted(
     run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
 ) -> None:
     served.text("/p", "")
     served.text("/c", "")
     listed(NEW.format(url=f"{served.root}/p", code=f"{served.root}/c"))
     report = run()
-    assert len(report.added) == 1
+    [identifier] = report.queued
+    assert store.load(tmp_path / "papers").get(identifier) is None
+    before = files(tmp_path)
+    again = run(day="2026-06-02")
+    assert (again.changed, again.queued) == ([], [])
+    assert files(tmp_path) == before
+    review(tmp_path / "papers", [identifier], [])
     record = store.load(tmp_path / "papers").find("Masks of ultrasound videos")
     assert (record.modality, record.dimension, record.base_model, record.date) == (
         ("US",),
@@ -62,10 +124,17 @@ def test_a_new_row_is_a_new_record_once(
         ("SAM2",),
         "2026-05",
     )
-    before = files(tmp_path)
-    again = run(day="2026-06-02")
-    assert (again.added, again.changed, again.queued) == ([], [], [])
-    assert files(tmp_path) == before
+    assert run(day="2026-06-03").queued == []
+
+
+def test_a_rejected_work_is_not_queued_again(
+    run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
+) -> None:
+    listed(NEW.format(url=f"{served.root}/p", code=""))
+    [identifier] = run(links=False).queued
+    review(tmp_path / "papers", [], ["all"])
+    assert run(links=False).queued == []
+    assert store.load(tmp_path / "papers").get(identifier) is None
 
 
 def test_planted_faults_are_reported_and_nothing_is_lost(
@@ -89,7 +158,7 @@ def test_planted_faults_are_reported_and_nothing_is_lost(
     for name in ("/arxiv", "/crossref", "/crossref/*"):
         served.text(name, "<!doctype html><html><body>Down for maintenance</body></html>")
     served.answers["/pubmed/esearch.fcgi"] = (500, {}, b"")
-    report = run("upstream", "arxiv", "crossref", "pubmed", limit=3)
+    report = run("sam4mis", "arxiv", "crossref", "pubmed", limit=3)
     found = {
         kind: [each for each in report.findings if each.kind == kind] for kind in kinds(report)
     }
@@ -111,16 +180,18 @@ def test_planted_faults_are_reported_and_nothing_is_lost(
         == set(report.failed)
     )
     assert "HTML" in next(each.what for each in found["feed down"] if each.where == "arxiv")
+    assert len(report.queued) == 5
+    review(tmp_path / "papers", ["all"], [])
     catalogue = store.load(tmp_path / "papers")
-    assert len(report.added) == 5
     assert len(catalogue) == len(store.snapshot()) + 5
     assert catalogue.find("2605.00009").date == "2026-05"
     assert catalogue.find("2605.00008").date == "2026-05"
     assert catalogue.find("2304.12620").title.startswith("Medical SAM Adapter")
     assert catalogue.find("Somebody else's link").arxiv is None
+    assert catalogue.find("Somebody else's link").url == ""
     before = files(tmp_path)
-    again = run("upstream", "arxiv", "crossref", "pubmed", limit=3, day="2026-05-03")
-    assert (again.added, again.changed) == ([], [])
+    again = run("sam4mis", "arxiv", "crossref", "pubmed", limit=3, day="2026-05-03")
+    assert (again.changed, again.queued) == ([], [])
     assert files(tmp_path) == before
     assert json.loads((tmp_path / "papers" / "last_update.json").read_text())["failed"] == [
         "arxiv",
@@ -140,7 +211,7 @@ def test_a_list_that_shrank_or_is_down_takes_nothing_away(
     assert "no rows" in kinds(run())
     served.answers["/README.md"] = (404, {}, b"")
     report = run()
-    assert report.failed == ["upstream"]
+    assert report.failed == ["sam4mis"]
     assert len(store.load(tmp_path / "papers")) == len(store.snapshot())
 
 
@@ -190,25 +261,29 @@ def test_arxiv_fills_records_and_queues_finds(run: Run, served: Served, tmp_path
     assert len(store.load(tmp_path / "papers")) == len(store.snapshot())
     before, asked = files(tmp_path), len(served.asked)
     again = run("arxiv", day="2026-05-03")
-    assert (again.added, again.changed, again.queued) == ([], [], [])
+    assert (again.changed, again.queued) == ([], [])
     assert files(tmp_path) == before
     assert (
         len(served.asked) - asked == 1
     )  # works that were asked about are not asked about again so soon
-    with pytest.raises(UsageError, match="not in the queue"):
-        accept(tmp_path / "papers", ["arxiv:1"])
-    accept(tmp_path / "papers", ["all"])
+    review(tmp_path / "papers", ["all"], [])
     assert store.load(tmp_path / "papers").find("2605.01234").base_model == ("SAM3",)
     assert store.read(tmp_path / "papers" / "queue.jsonl") == []
 
 
 def test_crossref_and_pubmed_resolve_what_has_no_preprint(
-    run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
+    run: Run,
+    served: Served,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    listed(
+    few = store.snapshot()[:60]
+    monkeypatch.setattr(store, "snapshot", lambda: few)
+    row = (
         "|202605|J. Doe et al.|Masks of rare things in old films, a study "
         "[(paper)](https://x.example.org/1)|None|"
     )
+    served.text("/README.md", markdown([], row))
     title = "Masks of rare things in old films, a study"
     items = [
         work("10.1/other", "Another", "Doe", "Jane", 2026),
@@ -223,7 +298,9 @@ def test_crossref_and_pubmed_resolve_what_has_no_preprint(
         ).encode(),
     )
     served.text("/pubmed/efetch.fcgi", articles("77", title, "10.1/it"))
-    report = run("upstream", "crossref", "pubmed", limit=400, links=False)
+    run(links=False)
+    review(tmp_path / "papers", ["all"], [])
+    report = run("sam4mis", "crossref", "pubmed", limit=1000, links=False)
     record = store.load(tmp_path / "papers").find(title)
     assert (record.doi, record.pmid, record.venue and record.venue.name) == (
         "10.1/it",
@@ -233,16 +310,16 @@ def test_crossref_and_pubmed_resolve_what_has_no_preprint(
     assert (record.modality, record.dimension) == (("US",), ("video",))
     assert report.failed == []
     before = files(tmp_path)
-    again = run("upstream", "crossref", "pubmed", limit=400, links=False, day="2026-05-03")
-    assert (again.added, again.changed) == ([], [])
+    again = run("sam4mis", "crossref", "pubmed", limit=1000, links=False, day="2026-05-03")
+    assert (again.changed, again.queued) == ([], [])
     assert files(tmp_path) == before
 
 
 def test_offline_changes_nothing_and_says_so(
     run: Run, listed: Callable[..., None], served: Served, tmp_path: Path
 ) -> None:
-    report = run("upstream", "arxiv", offline=True)
-    assert report.failed == ["upstream", "arxiv"]
+    report = run("sam4mis", "arxiv", offline=True)
+    assert report.failed == ["sam4mis", "arxiv"]
     assert served.asked == []
     listed()
     run()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segscope.catalogue.feeds import FeedResponse
-from segscope.catalogue.record import Arxiv, Author, Origin, PaperRecord, with_origin
+from segscope.catalogue.record import Arxiv, Author, ListRow, Origin, PaperRecord, with_origin
 from segscope.catalogue.working_copy import WorkingCopy
 
 DAY = "2026-05-02"
@@ -24,16 +26,37 @@ def record(
     )
 
 
+def listed(record: PaperRecord, table: str = "sam") -> PaperRecord:
+    return replace(record, listed=(ListRow(table, "2026-05", record.id),))
+
+
 def working_copy(*records: PaperRecord) -> WorkingCopy:
     return WorkingCopy(DAY, {each.id: each for each in records}, {})
 
 
-def test_a_listed_work_joins_the_record_with_its_identifier() -> None:
+def test_a_listed_work_joins_the_record_with_its_identifier_or_waits_in_the_queue() -> None:
     copy = working_copy(record("2605.00001"))
-    copy.add_listed(record("2605.00001", f"{TITLE}."))
-    copy.add_listed(record("2605.00002", "Something else altogether, by the same author"))
-    assert copy.added == ["arxiv:2605.00002"]
-    assert len(copy.records) == 2
+    copy.add_listed(listed(record("2605.00001", f"{TITLE}.")))
+    copy.add_listed(listed(record("2605.00002", "Something else altogether, by the same author")))
+    copy.add_listed(listed(record("2605.00003", "Chairs in photographs"), "awesome"))
+    assert copy.queued == ["arxiv:2605.00002"]
+    assert len(copy.records) == 1
+    assert copy.off_topic == 1
+
+
+def test_a_row_that_was_merged_before_only_fills_gaps() -> None:
+    known = listed(record("2605.00001", source="awesome"))
+    copy = working_copy(known)
+    copy.add_listed(listed(record("2605.00001", f"{TITLE}!", source="awesome", date="2026-05")))
+    assert copy.by_arxiv("2605.00001").title == TITLE
+    assert copy.by_arxiv("2605.00001").date == "2026-05"
+
+
+def test_a_rejected_work_is_not_queued() -> None:
+    rejected = record("2605.00002")
+    copy = WorkingCopy(DAY, {}, {}, {rejected.id: rejected})
+    copy.add_listed(listed(record("2605.00003", f"{TITLE}s")))
+    assert copy.queued == []
 
 
 def test_a_date_of_arxiv_replaces_a_wrong_one_and_is_reported() -> None:

@@ -24,10 +24,10 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten images of a large body, some with a bright spot; three to validate on."""
+    """Fourteen images of a large body, some with a bright spot; eight to validate on."""
     place, items = tmp_path_factory.mktemp("sets") / "ellipses", list[dict[str, Any]]()
     place.mkdir()
-    for number in range(9):
+    for number in range(14):
         rgb, labels = ellipse(np.random.default_rng(number), spot=number % 2 == 0, side=64)
         Image.fromarray(rgb).save(place / f"{number}.png")
         Image.fromarray(labels).save(place / f"{number}_mask.png")
@@ -86,14 +86,19 @@ def test_losers_and_refused_methods_stand_in_the_table(
     for row in (decoder, probe):
         assert float(row["after"]) - float(row["before"]) == pytest.approx(float(row["difference"]))
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
-        assert row["patients"] == "3"
+        assert row["patients"] == "5"
     said = json.loads((out / "comparison.json").read_text())
     assert said["choice"]["labels"] == ["body"]
     assert len(said["rows"]) == 3
     assert "trained on" not in (out / "evaluation" / "report.html").read_text()
     scored = list(csv.DictReader((out / "evaluation" / "rows.csv").read_text().splitlines()))
     assert {row["label"] for row in scored} == {"large body"}
-    assert {row["case"] for row in scored} == {"p6", "p7", "p8"}
+    assert "no part in training" in said["note"]
+    cases = {row["case"] for row in scored}
+    assert len(cases) == 5
+    assert cases < {f"p{number}" for number in range(6, 14)}
+    record = json.loads((out / "decoder" / "adaptation.json").read_text())
+    assert not cases & {*record["data"]["train"]["cases"], *record["data"]["val"]["cases"]}
     assert {row["model"] for row in scored} == {
         "sam2.1-tiny",
         "decoder",
@@ -136,6 +141,7 @@ def test_volumes_are_scored_from_one_box_and_from_a_box_on_each_slice(
         "box.jitter@uniform=10",
     ]
     assert rows[0]["low"] == ""  # one patient has no interval
+    assert rows[0]["note"].startswith("too few patients")
 
 
 def test_what_no_method_can_do_is_refused(

@@ -9,8 +9,36 @@ from pathlib import Path
 from segscope.evaluate.comparison_table import ComparisonRow, format_table, write_table
 
 ROWS = [
-    ComparisonRow("lora", "", "box.jitter", 1_200, 2.5, 40, 30, 0.5, 0.75, 0.25, 0.125, 0.375, 6),
-    ComparisonRow("decoder", "", "none", 10, 1.0, 5, 0, 0.5, 0.5, 0.0, patients=1),
+    ComparisonRow(
+        "lora",
+        "",
+        "box.jitter",
+        1_200,
+        2.5,
+        40,
+        30,
+        0.5,
+        0.75,
+        0.25,
+        0.125,
+        0.375,
+        6,
+        "few patients",
+    ),
+    ComparisonRow(
+        "decoder",
+        "",
+        "none",
+        10,
+        1.0,
+        5,
+        0,
+        0.5,
+        0.5,
+        0.0,
+        patients=1,
+        note="too few patients for an interval: 1 of 5",
+    ),
     ComparisonRow("knowsam", "needs cases without truth | more"),
 ]
 
@@ -18,9 +46,13 @@ ROWS = [
 def test_a_row_says_what_was_gained_or_why_not() -> None:
     head, _, lora, decoder, knowsam = format_table(ROWS).splitlines()
     assert head.startswith("| method | prompt | trainable parameters |")
-    assert "| 1,200 | 2.5 | 30 of 40 | 0.500 | 0.750 | +0.250 (+0.125 to +0.375), n 6 |" in lora
-    assert "no step improved on the base" in decoder
-    assert "no interval" in decoder
+    assert (
+        "| 1,200 | 2.5 | 30 of 40 | 0.500 | 0.750 | +0.250 (+0.125 to +0.375, few patients), n 6 |"
+        in lora
+    )
+    assert "no gain shown" not in lora
+    assert "no gain shown: no step improved on the base by more than chance" in decoder
+    assert "(too few patients for an interval: 1 of 5), n 1" in decoder
     assert knowsam.endswith("| needs cases without truth / more |")
     assert {line.count("|") for line in (head, lora, decoder, knowsam)} == {10}
 

@@ -35,3 +35,13 @@ def test_the_interval_over_sets_holds_the_mean() -> None:
     figure = total["metrics"]["dice"]
     assert figure["low"] < figure["mean"] == pytest.approx(0.5)
     assert figure["mean"] < figure["high"]
+
+
+def test_one_set_and_all_sets_have_the_same_interval() -> None:
+    values = (0.31, 0.5, 0.62, 0.8, 0.85, 0.9, 0.91)
+    rows = [result_row(value, case=str(k), group=str(k)) for k, value in enumerate(values)]
+    (total,) = lines(rows, dataset=ALL)
+    (only,) = lines(rows, dataset="one")
+    for name in ("mean", "low", "high", "note"):
+        assert total["metrics"]["dice"][name] == only["metrics"]["dice"][name]
+    assert only["metrics"]["dice"]["note"] == "few patients"

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari_segscope.image_session import MASKS, POINTS, SHAPES, ImageSession, pixels_of
+from napari_segscope.image_session import (
+    MASKS,
+    POINTS,
+    SHAPES,
+    ImageSession,
+    open_remote,
+    pixels_of,
+)
 from napari_segscope.prompts import (
     LayerPrompts,
     changed_keys,
@@ -136,6 +143,27 @@ class Shapes(SimpleNamespace):
         self.data, self.shape_type, self.edge_width = list(data), list(shape_type), list(edge_width)
 
 
+class Points:
+    """Points as napari stores them: a selection refers to them by number."""
+
+    def __init__(self, ndim: int, name: str) -> None:
+        self.name = name
+        self.data = np.zeros((0, ndim))
+        self.features: dict[str, Any] = {}
+        self.selected_data: set[int] = set()
+        self.face_color: Any = "white"
+
+    @property
+    def current_face_color(self) -> str:
+        return "white"
+
+    @current_face_color.setter
+    def current_face_color(self, colour: str) -> None:
+        for index in self.selected_data:
+            self.data[index]  # napari changes the colour of each selected point
+        self.face_color = colour
+
+
 class Layers(dict[str, Any]):
     def remove(self, name: str) -> None:
         del self[name]
@@ -155,7 +183,7 @@ class Viewer:
         return self._add(SimpleNamespace(data=data, **said))
 
     def add_points(self, ndim: int, **said: Any) -> Any:
-        return self._add(SimpleNamespace(data=np.zeros((0, ndim)), **said))
+        return self._add(Points(ndim, said["name"]))
 
     def add_shapes(self, ndim: int, **said: Any) -> Any:
         return self._add(Shapes(data=[], shape_type=[], edge_width=[], ndim=ndim, **said))
@@ -198,11 +226,12 @@ def dot(
         "object": [*features["object"], object_id],
         "positive": [*features["positive"], positive],
     }
+    session.points.selected_data = {len(session.points.data) - 1}  # as after a click in napari
 
 
 def test_a_volume_from_boxes_to_undo(client: Client, image: Any) -> None:
     viewer = Viewer()
-    session = ImageSession(viewer, image, client, annotator="napari test")
+    session = ImageSession(viewer, image, open_remote(image, client, annotator="napari test"))
     assert set(viewer.layers) == {MASKS, SHAPES, POINTS}
     assert viewer.layers[MASKS].data.shape == (7, 60, 80)
     rectangle(session, 3, 19, 19, 41, 41, 1)
@@ -238,8 +267,42 @@ def test_a_volume_from_boxes_to_undo(client: Client, image: Any) -> None:
     session.close()
 
 
+def test_undo_of_several_clicks_shows_the_masks_of_the_server(client: Client, image: Any) -> None:
+    session = ImageSession(Viewer(), image, open_remote(image, client, annotator="clicks"))
+    places = ((30, 30), (24, 36), (36, 24), (62, 17))
+    for x, y in places:
+        dot(session, 3, x, y, 1)
+        session.send(session.layer_prompts())
+        session.redraw()
+    for remaining in range(len(places) - 1, -1, -1):
+        session.undo(3)
+        session.refresh()
+        assert len(session.points.data) == remaining
+        assert np.array_equal(session.labels.data, session.remote.labels())
+    assert not session.labels.data.any()
+    session.close()
+
+
+def test_masks_are_drawn_although_the_points_cannot_be(
+    client: Client, image: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ImageSession(Viewer(), image, open_remote(image, client, annotator="broken"))
+    dot(session, 3, 30, 30, 1)
+    session.send(session.layer_prompts())
+
+    def fail(_layers: LayerPrompts) -> None:
+        raise IndexError("index 2 is out of bounds")
+
+    monkeypatch.setattr(session, "_show_prompts", fail)
+    with pytest.raises(IndexError):
+        session.refresh()
+    assert np.array_equal(session.labels.data, session.remote.labels())
+    assert session.labels.data.any()
+    session.close()
+
+
 def test_strokes_of_the_brush_stay_when_prompts_follow(client: Client, image: Any) -> None:
-    session = ImageSession(Viewer(), image, client, annotator="painter")
+    session = ImageSession(Viewer(), image, open_remote(image, client, annotator="painter"))
     painted_over = session.label_map.labels[2].copy()
     painted_over[5:9, 5:9] = 4
     assert session.send_strokes(2, painted_over) == {2}
@@ -259,11 +322,11 @@ def test_strokes_of_the_brush_stay_when_prompts_follow(client: Client, image: An
 
 
 def test_the_same_image_goes_on_where_it_was(client: Client, image: Any) -> None:
-    first = ImageSession(Viewer(), image, client, annotator="again")
+    first = ImageSession(Viewer(), image, open_remote(image, client, annotator="again"))
     rectangle(first, 2, 19, 19, 41, 41, 3)
     first.send(first.layer_prompts())
     first.close()
-    second = ImageSession(Viewer(), image, client, annotator="again")
+    second = ImageSession(Viewer(), image, open_remote(image, client, annotator="again"))
     assert second.shapes.features["object"] == [3]
     assert second.send(second.layer_prompts()) == set()
     assert np.array_equal(first.label_map.labels, second.labels.data)
@@ -271,7 +334,7 @@ def test_the_same_image_goes_on_where_it_was(client: Client, image: Any) -> None
 
 
 def test_a_propagation_that_is_left_is_cancelled(client: Client, image: Any) -> None:
-    session = ImageSession(Viewer(), image, client, annotator="impatient")
+    session = ImageSession(Viewer(), image, open_remote(image, client, annotator="impatient"))
     rectangle(session, 3, 19, 19, 41, 41, 1)
     session.send(session.layer_prompts())
     for _ in session.propagate():
@@ -293,7 +356,7 @@ def test_an_image_has_layers_of_two_axes(client: Client, volume: np.ndarray) -> 
         affine=None,
         multiscale=False,
     )
-    session = ImageSession(Viewer(), flat, client, annotator="flat")
+    session = ImageSession(Viewer(), flat, open_remote(flat, client, annotator="flat"))
     session.points.data = np.array([[30.0, 30.0]])
     session.points.features = {"object": [1], "positive": [True]}
     assert session.send(session.layer_prompts()) == {0}

@@ -237,6 +237,7 @@ def test_the_module_is_imported_with_stand_ins_for_slicer() -> None:
         "slicer.ScriptedLoadableModule": bases,
     }
     with mock.patch.dict(sys.modules, stand_ins):
+        sys.modules.pop("SegscopeLib.placement", None)
         module = importlib.import_module("Segscope")
         widget = module.SegscopeWidget()
         widget.layout = mock.MagicMock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 import zlib
 from pathlib import Path
 
@@ -54,6 +55,21 @@ class TestPlain:
         path.write_bytes(CONTENT[:20])
         with pytest.raises(ReadError, match="expected 30 bytes at byte 5, got 15"):
             PlainBytes(path, 0).read(5, 30)
+
+    def test_a_file_that_was_replaced_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        for make in (
+            lambda: PlainBytes(path, 0),
+            lambda: InflatedBytes(path, 0, 0, 40),
+        ):
+            path.write_bytes(zlib.compress(bytes(40), 0))
+            source = make()
+            new = tmp_path / "b"
+            new.write_bytes(zlib.compress(bytes(range(40)), 0))
+            os.utime(new, ns=(1, 1))
+            new.replace(path)
+            with pytest.raises(ReadError, match="has changed since it was opened"):
+                source.read(5, 30)
 
     def test_memory_ends_too(self) -> None:
         assert MemoryBytes(Path("a"), CONTENT).read(3, 4) == CONTENT[3:7]

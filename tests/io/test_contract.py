@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,28 @@ def label_arrays(draw: st.DrawFn) -> np.ndarray:
     return labels
 
 
+STACKS: dict[str, Stack] = {
+    "one pixel": Stack.from_array(np.zeros((1, 1, 1), np.uint8), channels=False),
+    "one column": Stack.from_array(np.zeros((3, 6, 1), np.int16), affine=AFFINE, channels=False),
+    "one row": Stack.from_array(np.zeros((3, 1, 7), np.int16), affine=AFFINE, channels=False),
+    "sheared": Stack.from_array(VOLUME, affine=AFFINE @ (np.eye(4) + 0.2 * np.eye(4, k=2))),
+    "tiny voxels": Stack.from_array(VOLUME, affine=np.diag([1e-6, 1e-6, 1e-6, 1])),
+    "video": Stack.from_array(VOLUME, times_s=[0.0, 0.1, 0.3, 0.9]),
+    "colours": Stack.from_array(np.zeros((9, 7, 3), np.uint8)),
+    "other axis": Stack.from_array(VOLUME, affine=AFFINE).along(2),
+}
+
+
+def _write_real_numbers(path: Path, values: np.ndarray) -> None:
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".nii":
+        nibabel.Nifti1Image(values.transpose(2, 1, 0), AFFINE).to_filename(path)
+    else:
+        sitk = pytest.importorskip("SimpleITK")
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+
+
 class TestMaskFormat:
     @pytest.mark.parametrize("ending", GRIDS)
     @given(labels=label_arrays(), data=st.data())
@@ -261,6 +285,74 @@ class TestMaskFormat:
     def test_no_object_at_all(self, ending: str, tmp_path: Path) -> None:
         io.write(Masks((2, 4, 5), {}, {}), tmp_path / f"m{ending}")
         assert not io.read_masks(tmp_path / f"m{ending}").labels.any()
+
+    @pytest.mark.parametrize("ending", [*ANY, ".png"])
+    @pytest.mark.parametrize("name", STACKS)
+    def test_what_passes_the_check_can_be_written(
+        self, ending: str, name: str, tmp_path: Path
+    ) -> None:
+        stack = STACKS[name]
+        path = tmp_path / f"m{ending}"
+        try:
+            io.check_output(path, stack)
+        except SegscopeError:
+            assert not list(tmp_path.iterdir())
+            return
+        labels = np.zeros(stack.shape_zyx, np.uint8)
+        labels[:, 0, 0] = 1
+        masks = Masks.from_labels(labels, geometry=stack.geometry)
+        io.write(replace(masks, axis=stack.axis), path, stack)
+        assert np.array_equal(io.read_masks(path, stack).labels, labels)
+
+    @pytest.mark.parametrize("ending", ANY[:-1])
+    def test_a_fault_of_a_writer_is_not_one_of_the_image(
+        self, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise KeyError("1.2.840")
+
+        monkeypatch.setattr(Masks, "on_stored_grid", fail)
+        stack = Stack.from_array(SMALL)
+        with pytest.raises(WriteError, match=r"cannot be written as .* KeyError '1\.2\.840'"):
+            io.check_output(tmp_path / f"m{ending}", stack)
+        with pytest.raises(WriteError, match="report this"):
+            io.write(Masks(SMALL.shape, {}, {}), tmp_path / f"m{ending}", stack)
+
+    @pytest.mark.parametrize("ending", ANY[:-1])
+    def test_ids_above_16_bits_come_back(self, ending: str, tmp_path: Path) -> None:
+        labels = np.array([[[0, 65536], [7, 2**31 - 1]], [[0, 0], [7, 65535]]], np.uint32)
+        stack = Stack.from_array(np.zeros(labels.shape, np.int16), channels=False)
+        path = tmp_path / f"m{ending}"
+        io.check_output(path, stack, object_ids=[65536])
+        io.write(Masks.from_labels(labels), path, stack)
+        assert np.array_equal(io.read_masks(path, stack).labels, labels)
+
+    @pytest.mark.parametrize("ending", ["", ".png"])
+    def test_a_png_refuses_ids_above_16_bits_before_the_work(
+        self, ending: str, tmp_path: Path
+    ) -> None:
+        stack = Stack.from_array(np.zeros((1, 4, 5), np.int16), channels=False)
+        with pytest.raises(UsageError, match="object 65536; write"):
+            io.check_output(tmp_path / f"m{ending}", stack, object_ids=[3, 65536])
+
+    @pytest.mark.parametrize("ending", [".nii", ".nrrd", ".mha", ".npy"])
+    def test_labels_stored_as_real_numbers(self, ending: str, tmp_path: Path) -> None:
+        labels = np.random.default_rng(0).integers(0, 4, (3, 5, 6))
+        noise = np.random.default_rng(1).uniform(-9e-4, 9e-4, labels.shape)
+        for values, is_label_map in ((labels + noise, True), (labels + 0.01, False)):
+            path = tmp_path / f"{is_label_map}{ending}"
+            _write_real_numbers(path, values.astype(np.float32))
+            if is_label_map:
+                assert np.array_equal(io.read_masks(path).labels, labels)
+                continue
+            with pytest.raises(ReadError, match="whole numbers"):
+                io.read_masks(path)
+
+    def test_a_pipe_or_a_device_is_no_output(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "m.nii")
+        for path in (tmp_path / "m.nii", Path(os.devnull)):
+            with pytest.raises(UsageError, match="is a pipe or a device"):
+                io.check_output(path, Stack.from_array(SMALL))
 
     @pytest.mark.parametrize("ending", ANY)
     def test_masks_along_another_axis_are_stored_on_the_grid_of_the_file(

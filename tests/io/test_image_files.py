@@ -90,10 +90,12 @@ class TestModes:
         assert not stack[0][3:5].any()
         assert "black" in stack.meta["notes"][0]
 
-    def test_print_colours_are_refused(self, tmp_path: Path) -> None:
+    def test_print_colours_are_shown_as_rgb(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).convert("CMYK").save(tmp_path / "a.jpg")
-        with pytest.raises(ReadError, match=r"CMYK.*RGB"):
-            io.read(tmp_path / "a.jpg")
+        stack = io.read(tmp_path / "a.jpg")
+        with Image.open(tmp_path / "a.jpg") as image:
+            np.testing.assert_array_equal(stack[0], np.asarray(image.convert("RGB")))
+        assert "CMYK" in stack.meta["notes"][0]
 
     def test_animations_are_refused(self, tmp_path: Path) -> None:
         frames = [Image.fromarray(RGB), Image.fromarray(255 - RGB)]

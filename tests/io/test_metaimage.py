@@ -9,7 +9,7 @@ import pytest
 from support.nrrd_files import DATA, RAS
 
 from segscope import io
-from segscope.errors import ReadError, UsageError
+from segscope.errors import ReadError, UsageError, WriteError
 from segscope.masks import Masks
 from segscope.stack import Stack
 
@@ -78,11 +78,38 @@ class TestMetaImage:
         (tmp_path / "scan.mhd").write_text(head)
         (tmp_path / "b.zraw").write_bytes(bytes(range(60)))
         masks = Masks.from_labels(np.ones((3, 4, 5), np.uint8))
-        with pytest.raises(UsageError, match=r"b\.zraw exists already"):
+        for _ in range(3):
             io.write(masks, tmp_path / "b.mhd", io.read(tmp_path / "scan.mhd"))
         assert (tmp_path / "b.zraw").read_bytes() == bytes(range(60))
-        for _ in range(2):  # its own it may replace
-            io.write(masks, tmp_path / "c.mhd")
+        assert io.read_masks(tmp_path / "b.mhd").labels.all()
+        assert len(list(tmp_path.glob("b*.zraw"))) == 2
+
+    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt])
+    @pytest.mark.parametrize("after", [False, True])
+    def test_whatever_stops_it_the_pair_fits(
+        self,
+        error: BaseException,
+        after: bool,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        path = tmp_path / "m.mhd"
+        io.write(Masks.from_labels(np.ones((3, 4, 5), np.uint8)), path)
+        replace = Path.replace
+
+        def stop(self: Path, target: Path) -> None:
+            if target.suffix != ".mhd":
+                replace(self, target)
+                return
+            if after:
+                replace(self, target)
+            raise error
+
+        monkeypatch.setattr(Path, "replace", stop)
+        with pytest.raises((WriteError, KeyboardInterrupt)):
+            io.write(Masks.from_labels(np.full((3, 4, 5), 2, np.uint8)), path)
+        assert (io.read_masks(path).labels == 1 + after).all()
+        assert len(list(tmp_path.iterdir())) == 2
 
     def test_a_header_and_its_data_travel_together(self, tmp_path: Path) -> None:
         labels = (DATA > 0).astype(np.uint8).T

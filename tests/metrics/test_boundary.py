@@ -64,7 +64,12 @@ def test_frames_without_the_object():
     scores = region_contour(
         np.stack([empty, part, empty, part]), np.stack([empty, empty, part, part])
     )
-    assert (scores.j, scores.f, scores.mean) == (0.5, 0.5, 0.5)
+    # the first frame has the object in neither mask and does not count
+    assert (scores.j, scores.f, scores.mean) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    nothing = np.stack([empty, empty])
+    assert region_contour(nothing, nothing).mean == 1
+    later = region_contour(np.stack([part, empty]), np.stack([part, empty]))
+    assert later.mean == 1
 
 
 def test_first_and_last_frame_may_be_skipped():

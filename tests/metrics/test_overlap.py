@@ -27,6 +27,15 @@ def test_hand_computed_values() -> None:
     assert overlap.relative_volume_difference(PREDICTED, TRUTH) == -0.2
 
 
+def test_values_that_are_not_numbers_are_refused() -> None:
+    soft = PREDICTED.astype(np.float32)
+    soft[0, 0] = np.nan
+    with pytest.raises(UsageError, match="predicted mask has 1 values that are NaN"):
+        overlap.as_masks(soft, TRUTH)
+    with pytest.raises(UsageError, match="truth has 1 values"):
+        overlap.as_masks(PREDICTED, soft)
+
+
 def test_without_pixels_ratios_are_undefined() -> None:
     assert math.isnan(overlap.dice(EMPTY, EMPTY))
     assert math.isnan(overlap.iou(EMPTY, EMPTY))

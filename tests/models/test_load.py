@@ -17,6 +17,7 @@ from segscope.models.engine import DecoderPrompt
 from segscope.models.model_cards import CARDS, ModelName, plain_name
 from segscope.models.sam import SamEngine
 from segscope.models.sam2 import Sam2Engine
+from segscope.models.weight_files import UNFINISHED_RUN
 
 CLICK = DecoderPrompt(np.array([[20.0, 30.0]]), np.array([True]))
 
@@ -105,6 +106,12 @@ def test_names_and_paths_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("segscope.models.hub.find", lambda *_: None)
     with pytest.raises(CheckpointError, match="switched off"):
         load("medsam2", device="cpu")
+
+
+def test_an_interrupted_run_is_to_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / UNFINISHED_RUN).write_text("{}")
+    with pytest.raises(CheckpointError, match=r"interrupted.*--resume"):
+        load(tmp_path)
 
 
 def test_mini_comes_with_the_package() -> None:

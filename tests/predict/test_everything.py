@@ -6,9 +6,9 @@ import pytest
 from segscope.errors import Cancelled, UsageError
 from segscope.inference.crop import Crop
 from segscope.masks import encode_runs
-from segscope.models.engine import Engine
+from segscope.models.engine import AnswerRule, Engine
 from segscope.predict import Grid, everything
-from segscope.predict.everything import GridSearch, overlapping_windows
+from segscope.predict.everything import GridSearch, overlapping_windows, search_crop
 from segscope.predict.instances import Instance, flatten, remove_duplicates
 from segscope.prompts import Box
 from segscope.stack import Stack
@@ -104,6 +104,19 @@ def test_windows_become_finer_while_they_show_more(side: int, spacing: int, crop
     assert finest == crops**2
     assert reported[-1] == (len(searched), len(searched))
     assert all(done <= total for done, total in reported)
+
+
+def test_networks_of_a_single_mask_give_one_for_each_point(sam2: Engine, clip: Stack) -> None:
+    crop = Crop.whole(clip.size_hw)
+    rgb = np.repeat(clip[0][..., None], 3, axis=-1)
+    points = Grid(points=2, least_iou=-1e9, least_stability=0.0, least_pixels=0, most_share=1.0)
+    three = len(search_crop(sam2, rgb, crop, points))
+    sam2.answer_rule = AnswerRule(candidates=1)
+    try:
+        one = len(search_crop(sam2, rgb, crop, points))
+    finally:
+        sam2.answer_rule = AnswerRule()
+    assert three == 3 * one > 0
 
 
 def test_it_can_be_cancelled(sam2: Engine, clip: Stack) -> None:

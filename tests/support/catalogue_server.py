@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from segscope.catalogue.feeds import Addresses
-from segscope.catalogue.upstream import Row
+from segscope.catalogue.rows import Row
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -37,6 +37,7 @@ class Served:
     def addresses(self) -> Addresses:
         return Addresses(
             f"{self.root}/README.md",
+            f"{self.root}/awesome/README.md",
             f"{self.root}/arxiv",
             f"{self.root}/crossref",
             f"{self.root}/pubmed",
@@ -67,6 +68,20 @@ def markdown(rows: list[Row], *more: str) -> str:
             )
         lines += [line for line in more if table == "sam2"]
         lines += ["", ""]
+    return "\n".join(lines)
+
+
+def awesome_page(rows: list[Row], *files: str) -> str:
+    """A page of the second list: links to other files, and entries in its layout."""
+    lines = ["# Another list", "", "## Contents"]
+    lines += [f"  - [{file}](Paper_List/{file})" for file in files]
+    lines += ["", "## Paper List", ""]
+    for row in rows:
+        name = f"**{row.name}:** " if row.name else ""
+        lines += [f"- {name}{row.authors}.<br />", f'"{row.title}." {row.venue}']
+        lines += [f"[[paper]({row.url})]"] if row.url else []
+        lines += [f"[[code]({row.code})]"] if row.code else []
+        lines += [f"[{row.date.replace('-', '.')}]", ""]
     return "\n".join(lines)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +17,7 @@ import pytest
 napari = pytest.importorskip("napari")
 from napari.components import ViewerModel  # noqa: E402
 from napari_segscope.client import LabelMap  # noqa: E402
-from napari_segscope.image_session import MASKS, POINTS, SHAPES, ImageSession  # noqa: E402
+from napari_segscope.image_session import MASKS, POINTS, SHAPES, ImageSession, open_remote  # noqa: E402
 from napari_segscope.local import LocalServer, NoServer  # noqa: E402
 
 SHAPE = (5, 40, 50)
@@ -25,6 +28,7 @@ class Session:
 
     def __init__(self) -> None:
         self.stored: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self.earlier: list[dict[tuple[int, int], list[dict[str, Any]]]] = []
         self.commands: list[str] = []
 
     def labels(self, frame: int | None = None) -> np.ndarray:
@@ -34,12 +38,16 @@ class Session:
                 if prompt["type"] == "box":
                     x0, y0, x1, y1 = map(int, prompt["xyxy"])
                     labels[at, y0:y1, x0:x1] = number
+                elif prompt["type"] == "point":
+                    x, y = map(int, prompt["xy"])
+                    labels[at, y, x] = number
         return labels if frame is None else labels[frame]
 
     def prompts(self) -> dict[tuple[int, int], list[dict[str, Any]]]:
         return self.stored
 
     def predict(self, frame: int, object_id: int, prompts: Any) -> Any:
+        self.earlier.append(copy.deepcopy(self.stored))
         self.commands.append("predict")
         self.stored.setdefault((frame, object_id), []).extend(prompts)
         return SimpleNamespace(changes=(), stale=(frame,))
@@ -54,8 +62,12 @@ class Session:
         self.stored.pop((frame, object_id))
         return SimpleNamespace(changes=(), stale=(frame,))
 
+    def close(self) -> None:
+        """The session is released."""
+
     def undo(self, _frame: int) -> Any:
-        self.stored.clear()
+        self.commands.append("undo")
+        self.stored = self.earlier.pop()
         return SimpleNamespace(changes=(), stale=range(SHAPE[0]))
 
 
@@ -73,7 +85,7 @@ class Server:
 def test_layers_and_prompts_follow_each_other() -> None:
     viewer, server = ViewerModel(), Server()
     image = viewer.add_image(np.zeros(SHAPE, np.int16), name="ct", scale=(2.5, 0.7, 0.7))
-    session = ImageSession(viewer, image, server)  # type: ignore[arg-type]
+    session = ImageSession(viewer, image, open_remote(image, server))  # type: ignore[arg-type]
     assert [layer.name for layer in viewer.layers] == ["ct", MASKS, SHAPES, POINTS]
     assert np.allclose(viewer.layers[MASKS].scale, image.scale)
     session.object_id = 3
@@ -110,6 +122,67 @@ def test_layers_and_prompts_follow_each_other() -> None:
     session.refresh()
     assert len(viewer.layers[SHAPES].data) == 0
     assert not viewer.layers[MASKS].data.any()
+
+
+def test_undo_of_several_clicks_shows_the_masks_of_the_server() -> None:
+    viewer, server = ViewerModel(), Server()
+    image = viewer.add_image(np.zeros(SHAPE, np.int16), name="ct")
+    session = ImageSession(viewer, image, open_remote(image, server))  # type: ignore[arg-type]
+    points = viewer.layers[POINTS]
+    for x in (5, 9, 13):
+        points.add([2, 12.0, x])
+        assert points.selected_data == {len(points.data) - 1}  # napari selects the newest point
+        session.send(session.layer_prompts())
+        session.redraw()
+    for remaining in (2, 1, 0):
+        session.undo(2)
+        session.refresh()
+        assert len(points.data) == remaining
+        assert np.array_equal(viewer.layers[MASKS].data, server.session.labels())
+        assert np.count_nonzero(viewer.layers[MASKS].data) == remaining
+
+
+def test_the_window_stays_free_while_an_image_is_uploaded() -> None:
+    from napari_segscope.widget import SegscopeWidget
+    from qtpy.QtCore import QElapsedTimer
+    from qtpy.QtWidgets import QApplication
+
+    application = QApplication.instance() or QApplication([])
+    gate = threading.Event()
+
+    class SlowServer(Server):
+        def upload_array(self, array: np.ndarray, **more: Any) -> Any:
+            assert gate.wait(20)
+            return super().upload_array(array, **more)
+
+    def process_until(condition: Callable[[], bool]) -> None:
+        clock = QElapsedTimer()
+        clock.start()
+        while not condition():
+            application.processEvents()
+            time.sleep(0.01)
+            assert clock.elapsed() < 20_000, widget.status.text()
+
+    viewer, server = ViewerModel(), SlowServer()
+    viewer.add_image(np.zeros(SHAPE, np.int16), name="ct")
+    widget = SegscopeWidget(viewer)
+    widget.client = server  # type: ignore[assignment]
+    widget.open_image()
+    assert widget.session is None
+    assert widget.status.text() == "uploading the image ..."
+    gate.set()
+    process_until(lambda: widget.session is not None)
+    for x in (5, 9, 13):
+        viewer.layers[POINTS].add([2, 12.0, x])
+        sent = len(server.session.commands) + 1
+        process_until(lambda sent=sent: len(server.session.commands) == sent)
+        process_until(lambda: "changed" in widget.status.text())
+    widget.undo()
+    assert widget.status.text() == "undo ..."
+    process_until(lambda: widget.status.text() == "")
+    assert len(viewer.layers[POINTS].data) == 2
+    assert np.array_equal(viewer.layers[MASKS].data, server.session.labels())
+    widget.close()
 
 
 def test_the_client_comes_along() -> None:
@@ -150,7 +223,8 @@ def test_from_the_menu_to_a_propagated_mask(tmp_path: Path, request: pytest.Fixt
     until(lambda: widget.client is not None, "connect")
     assert widget.images.currentText() == "ct"
     widget.open_image()
-    assert widget.session is not None, widget.status.text()
+    assert widget.session is None, "the image is uploaded by another thread"
+    until(lambda: widget.session is not None, "open the image")
     viewer.dims.set_current_step(0, 3)
     corners = np.array([(3, 19.0, 19.0), (3, 19.0, 41.0), (3, 41.0, 41.0), (3, 41.0, 19.0)])
     viewer.layers[SHAPES].add(corners, shape_type="rectangle")
@@ -164,5 +238,6 @@ def test_from_the_menu_to_a_propagated_mask(tmp_path: Path, request: pytest.Fixt
     widget.undo()
     until(lambda: not masks.data[1].any(), "undo")
     assert masks.data[3].any()
+    until(lambda: widget.status.text() == "", "the status of the undo")
     widget.close()
     viewer.close()

@@ -11,6 +11,7 @@ import vtk
 from SegscopeLib.background import BackgroundRun
 from SegscopeLib.client import Client, LeaseExpired, ServerError
 from SegscopeLib.geometry import frame_of, to_ijk
+from SegscopeLib.placement import check_untransformed, place_prompt, start_placing
 from SegscopeLib.volume_session import VolumeSession
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
@@ -21,7 +22,6 @@ from slicer.ScriptedLoadableModule import (
 
 POLL_MS = 100
 BOX_NODE = "segscope box"
-PROMPT_NODE = "segscope prompt"
 SEGMENT_PREFIX = "segscope_"
 DEFAULT_URL = "http://127.0.0.1:8484"
 LARGEST_OBJECT_ID = 65535
@@ -154,11 +154,12 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
         return SIGNS[self.sign.currentIndex][1]
 
     def onPoint(self):
-        self.logic.place("vtkMRMLMarkupsFiducialNode", self.addPoint)
+        if self.logic.session is not None:
+            place_prompt("vtkMRMLMarkupsFiducialNode", self.addPoint)
 
     def addPoint(self, ras):
         self.attempt(
-            lambda: self.logic.session.add_point(
+            lambda: self.logic.untransformedSession().add_point(
                 ras[0], self.object.value, positive=self.isPositive()
             )
         )
@@ -170,11 +171,14 @@ class SegscopeWidget(ScriptedLoadableModuleWidget):
         self.attempt(lambda: self.logic.useRegion(self.object.value))
 
     def onScribble(self):
-        self.logic.place("vtkMRMLMarkupsCurveNode", self.addScribble)
+        if self.logic.session is None:
+            return
+        place_prompt("vtkMRMLMarkupsCurveNode", self.addScribble, ends_by_right_click=True)
+        self.status.text = "Click along the stroke; a right click ends it."
 
     def addScribble(self, ras):
         self.attempt(
-            lambda: self.logic.session.add_scribble(
+            lambda: self.logic.untransformedSession().add_scribble(
                 ras, self.object.value, positive=self.isPositive()
             )
         )
@@ -231,7 +235,13 @@ class SegscopeLogic(ScriptedLoadableModuleLogic):
         self.box = None
 
     def begin(self, url, token, node):
-        """Upload a volume and open its session; the slices to show."""
+        """Upload a volume and open its session; the slices to show.
+
+        Raises:
+            ValueError: a transform moves the volume, so that its voxels lie elsewhere than they
+                are shown.
+        """
+        check_untransformed(node)
         self.end()
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
@@ -250,6 +260,15 @@ class SegscopeLogic(ScriptedLoadableModuleLogic):
         if self.session is not None:
             self.session.close()
             self.session = None
+
+    def untransformedSession(self):
+        """The session, for prompts.
+
+        Raises:
+            ValueError: the volume was put under a transform since.
+        """
+        check_untransformed(self.volume)
+        return self.session
 
     def show(self, frames):
         """Update the segments, if any slice changed."""
@@ -305,44 +324,23 @@ class SegscopeLogic(ScriptedLoadableModuleLogic):
         )
         return self.session.set_mask(frame, number, np.asarray(mask)[frame] > 0)
 
-    def place(self, kind, use):
-        """Let the user place a point or a curve, and pass its places (RAS) to `use`."""
-        if self.session is None:
-            return
-        node = slicer.mrmlScene.AddNewNodeByClass(kind, PROMPT_NODE)
-        node.SetSaveWithScene(False)
-        markups = slicer.modules.markups.logic()
-        markups.SetActiveList(node)
-        markups.StartPlaceMode(False)
-        interaction = slicer.app.applicationLogic().GetInteractionNode()
-
-        def onPlaced(*_):
-            interaction.RemoveObserver(tag)
-            ras = slicer.util.arrayFromMarkupsControlPoints(node).tolist()
-            slicer.mrmlScene.RemoveNode(node)
-            if ras:
-                use(ras)
-
-        tag = interaction.AddObserver(slicer.vtkMRMLInteractionNode.EndPlacementEvent, onPlaced)
-
     def placeRegion(self):
         """Let the user draw a box; an earlier one is removed."""
         self.box = slicer.mrmlScene.GetFirstNodeByName(BOX_NODE)
         if self.box is not None:
             slicer.mrmlScene.RemoveNode(self.box)
         self.box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", BOX_NODE)
-        markups = slicer.modules.markups.logic()
-        markups.SetActiveList(self.box)
-        markups.StartPlaceMode(False)
+        start_placing(self.box)
 
     def useRegion(self, number):
         """Prompt with the part of the box on the slice in view."""
-        if self.box is None:
+        if self.box is None or self.box.GetNumberOfControlPoints() == 0:
             raise ValueError("draw a box first")
+        session = self.untransformedSession()
         bounds = np.zeros(6)
         self.box.GetRASBounds(bounds)
         corners = [(x, y, z) for x in bounds[:2] for y in bounds[2:4] for z in bounds[4:]]
-        return self.session.add_box(corners, number, self.frameInView())
+        return session.add_box(corners, number, self.frameInView())
 
 
 def segmentId(number):

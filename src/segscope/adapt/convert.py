@@ -36,17 +36,17 @@ class Reader:
         recognise: whether tensors are those of such a file.
         read: from tensors, base and class names to method, classes and tensors of an adaptation.
         base: card of the base that published files were trained on.
+        takes_side: whether `read` takes the side of the input, which some files do not tell.
     """
 
     recognise: Callable[[State], bool]
-    read: Callable[
-        [State, Engine, Sequence[str]], tuple[Method, tuple[str, ...], dict[str, Tensor]]
-    ]
+    read: Callable[..., tuple[Method, tuple[str, ...], dict[str, Tensor]]]
     base: str
+    takes_side: bool = False
 
 
 READERS: dict[str, Reader] = {
-    "med-sa": Reader(med_sa_convert.recognise, med_sa_convert.read, "sam-vit-b"),
+    "med-sa": Reader(med_sa_convert.recognise, med_sa_convert.read, "sam-vit-b", takes_side=True),
     "sam-med2d": Reader(sam_med2d_convert.recognise, sam_med2d_convert.read, "sam-vit-b"),
     "sam2-unet": Reader(sam2_unet_convert.recognise, sam2_unet_convert.read, "sam2-large"),
     "knowsam": Reader(knowsam_convert.recognise, knowsam_convert.read, "mini"),
@@ -73,6 +73,7 @@ def convert(
     source: str,
     out: Path,
     classes: Sequence[str] = (),
+    side: int = 0,
 ) -> saved.AdaptationRecord:
     """Write a published checkpoint as an adaptation.
 
@@ -82,21 +83,32 @@ def convert(
         source: where to load the base from later: the name of a card, or a path.
         out: folder for the adaptation.
         classes: meaning of the outputs of a method without prompts.
+        side: of the input in pixels; 0 where it follows from the file.
 
     Raises:
-        CheckpointError: not a known published file, another base, or tensors that do not fit.
+        CheckpointError: not a known published file, another base or side, or tensors that do not
+            fit.
     """
     state, name = look(path)
     if name is None:
         raise CheckpointError(
             f"{path.name!r} is not a published checkpoint of {', '.join(READERS)}"
         )
-    method, names, tensors = READERS[name].read(state, engine, classes)
+    reader = READERS[name]
+    if reader.takes_side:
+        method, names, tensors = reader.read(state, engine, classes, side=side)
+    else:
+        method, names, tensors = reader.read(state, engine, classes)
     training = {"published": path.name, "sha256": file_hash(path)}
     record = saved.AdaptationRecord(method, saved.base_of(engine, source), names, training=training)
     base = engine
     if method.standalone:
         base = cast(Engine, MissingBase(record.base, engine.device))
-    saved.load_tensors(record, base, tensors, path)  # refuses tensors that do not fit
+    result = saved.load_tensors(record, base, tensors, path)  # refuses tensors that do not fit
+    if side and side != result.input_size:
+        raise CheckpointError(
+            f"{path.name!r} is for an input of {result.input_size} pixels, which follows from "
+            f"the file; got an input size of {side}. Omit --input-size"
+        )
     out.mkdir(parents=True, exist_ok=True)
     return saved.write(out, record, tensors)

@@ -9,7 +9,7 @@ of them), its class attributes describe it, and these functions define what it d
     parameters(engine, classes) -> int       how many parameters `attach` will train, computed from
                                              widths and counts alone
     loss(adapted, batch) -> Terms            the differentiable loss of a list of examples
-    validate(adapted, cases) -> dict         figures on the validation cases
+    validate(adapted, cases) -> Scores       Dice of each patient of the validation cases
 
 `segscope.adapt.prompted_method.PromptedMethod` implements the last two for methods whose result is
 prompted; everything else has defaults. The contract with the trainer:
@@ -36,7 +36,7 @@ prompted; everything else has defaults. The contract with the trainer:
   * With `identity` the adapted network gives exactly the logits of its base before the first step.
   * Prompt-free methods set `promptable = False`; `attach` puts a
     `segscope.models.segmenter.Segmenter` into `Adapted.result`, examples hold whole frames with
-    class maps, and validation is the mean Dice of the classes.
+    class maps, and validation is the mean Dice of the classes of a patient.
 
 To add a method: write its file and add its class to `METHODS` in `segscope/adapt/__init__.py`;
 `tests/adapt/test_method.py` then runs it with every family that it names.
@@ -58,6 +58,7 @@ from segscope.adapt.data.sampler import Example
 from segscope.adapt.data.training_set import Split
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.settings import BOXES, TrainingSettings
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -215,8 +216,8 @@ class Method(ABC):
         """Mean loss of some examples."""
 
     @abstractmethod
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
-        """Figures on validation cases; "dice" decides which weights are saved."""
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
+        """Scores of validation cases; the mean Dice of patients decides which weights are saved."""
 
     # --- what it may define ----------------------------------------------------------------------
 

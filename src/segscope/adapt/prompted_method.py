@@ -10,6 +10,7 @@ from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.interactive import prompted_loss
 from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.validation.frames import validate
+from segscope.adapt.validation.scores import ValidationScores
 
 
 @dataclass(frozen=True)
@@ -19,5 +20,5 @@ class PromptedMethod(Method):
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         return prompted_loss(adapted, batch)
 
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
         return validate(adapted, cases)

@@ -200,8 +200,9 @@ def merged(folder: Path, load_base: LoadBase) -> Checkpoint:
     plain = network(record.method.merge(adapted))
     # copies, because some tensors share memory
     tensors = {name: item.detach().cpu().clone() for name, item in plain.state_dict().items()}
+    single_mask = engine.answer_rule.candidates == 1
     return Checkpoint(
-        replace(card, input_size=engine.input_size),
+        replace(card, input_size=engine.input_size, single_mask=single_mask),
         str(record.base.get("version", "")),
         tensors,
         (),

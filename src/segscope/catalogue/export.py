@@ -78,6 +78,16 @@ class Citation:
         return self.kind == "preprint" and bool(self.arxiv)
 
     @property
+    def date(self) -> str:
+        """The ISO date of what is cited: that of the first publication, or the year of the venue
+        where it appeared in another one.
+        """
+        venue = self.record.venue
+        if self.is_arxiv or venue is None or not venue.year or venue.year == self.record.year:
+            return self.record.date
+        return str(venue.year)
+
+    @property
     def doi(self) -> str:
         """The DOI of the published version, where that is cited."""
         if self.is_arxiv:
@@ -165,13 +175,13 @@ def _bibtex_values(
     if record.more_authors and names:
         names.append("others")
     month = ""
-    if record.date[5:7]:
-        month = str(int(record.date[5:7]))
+    if citation.date[5:7]:
+        month = str(int(citation.date[5:7]))
     values = {
         "author": " and ".join(names),
         "title": _braced(escape(record.title)),
         citation.type.bibtex_venue: escape(citation.venue),
-        "year": str(record.year or ""),
+        "year": citation.date[:4],
         "month": month,
         "eprint": "",
         "archiveprefix": "",
@@ -231,8 +241,8 @@ def ris(records: Sequence[PaperRecord], *, preprint: bool = False) -> str:
 def _ris_entry(citation: Citation) -> dict[str, Any]:
     record = citation.record
     date = ""
-    if len(record.date) > 4:
-        date = "/".join(record.date.split("-"))
+    if len(citation.date) > 4:
+        date = "/".join(citation.date.split("-"))
     venue_field = "secondary_title"
     if citation.kind == "journal":
         venue_field = "journal_name"
@@ -240,7 +250,7 @@ def _ris_entry(citation: Citation) -> dict[str, Any]:
         "type_of_reference": citation.type.ris,
         "title": record.title,
         "authors": citation.authors,
-        "year": str(record.year or ""),
+        "year": citation.date[:4],
         "date": date,
         venue_field: citation.venue,
         "doi": record.doi,
@@ -275,8 +285,8 @@ def _csl_item(citation: Citation) -> dict[str, Any]:
         "PMID": record.pmid,
         "URL": record.url,
     }
-    if record.date:
-        item["issued"] = {"date-parts": [list(map(int, record.date.split("-")))]}
+    if citation.date:
+        item["issued"] = {"date-parts": [list(map(int, citation.date.split("-")))]}
     if citation.kind not in ("preprint", ""):
         item["container-title"] = citation.venue
     if citation.is_arxiv:

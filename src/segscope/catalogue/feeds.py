@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from xml.etree.ElementTree import Element
 
-from segscope.catalogue import identify, xmlsafe
+from segscope.catalogue import identify, people, xmlsafe
 from segscope.catalogue.record import DATE, Arxiv, Author, Origin, PaperRecord, Venue, with_origin
 from segscope.errors import ReadError
 
@@ -44,7 +44,10 @@ PLACES = "(cat:cs.CV OR cat:eess.IV OR cat:cs.AI OR cat:cs.LG OR cat:q-bio.QM)"
 class Addresses:
     """Addresses of the feeds; a mirror or a test may use others."""
 
-    upstream: str = "https://raw.githubusercontent.com/YichiZhang98/SAM4MIS/main/README.md"
+    sam4mis: str = "https://raw.githubusercontent.com/YichiZhang98/SAM4MIS/main/README.md"
+    awesome: str = (
+        "https://raw.githubusercontent.com/liliu-avril/Awesome-Segment-Anything/main/README.md"
+    )
     arxiv: str = "https://export.arxiv.org/api/query"
     crossref: str = "https://api.crossref.org/works"
     pubmed: str = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils"
@@ -103,7 +106,7 @@ def _arxiv_answer(entry: Element, address: str, identifier: str, day: str) -> Fe
     names = list(map(xmlsafe.text, entry.findall("a:author/a:name", ATOM)))
     values: dict[str, Any] = {
         "title": xmlsafe.text(entry.find("a:title", ATOM)),
-        "authors": tuple(identify.author(name) for name in names if name),
+        "authors": tuple(people.author(name) for name in names if name),
         "date": _valid_date(xmlsafe.text(entry.find("a:published", ATOM))[:10]),
         "arxiv": _arxiv_facts(entry, address, identifier),
         "doi": identify.doi_of(xmlsafe.text(entry.find("x:doi", ATOM))),

@@ -25,8 +25,18 @@ MAX_BYTES = 64 * 2**20
 TIMEOUT_S = 30.0
 MAX_ATTEMPTS = 4
 MAX_WAIT_S = 120.0
+MAX_SHOWN = 100
+"""Characters of an address in messages."""
+
 NOT_MODIFIED = 304
 BUSY = (429, 500, 502, 503, 504)
+
+
+def shorten(url: str) -> str:
+    """An address for messages, without the end of a long query."""
+    if len(url) <= MAX_SHOWN:
+        return url
+    return f"{url[:MAX_SHOWN]}..."
 
 
 class FetchError(SegscopeError):
@@ -82,7 +92,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             req.full_url.startswith("https://") and not newurl.startswith("https://")
         ):
             fp.close()
-            raise FetchError(f"{req.full_url} redirects to {newurl}, which is not safe to follow")
+            raise FetchError(
+                f"{shorten(req.full_url)} redirects to {shorten(newurl)}, which is not safe to "
+                "follow"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -121,7 +134,7 @@ class Fetcher:
         if body is not None and (self.offline or self._is_fresh(entry)):
             return body
         if self.offline:
-            raise Offline(f"{url} is not in the cache, and the network is switched off")
+            raise Offline(f"{shorten(url)} is not in the cache, and the network is switched off")
         headers = {"Accept": accept, **_conditions(entry)}
         response = self._request(url, "GET", headers, every_s)
         if response.status == NOT_MODIFIED and body is not None and entry is not None:
@@ -155,7 +168,7 @@ class Fetcher:
         """The response, after several attempts if the server is busy."""
         headers = {**headers, "User-Agent": self._agent()}
         request = urllib.request.Request(url, method=method, headers=headers)
-        error = FetchError(f"{url} was not requested")
+        error = FetchError(f"{shorten(url)} was not requested")
         for attempt in range(attempts):
             self._wait(urlsplit(url).netloc, every_s)
             pause = 2.0**attempt
@@ -166,13 +179,13 @@ class Fetcher:
                 refusal.close()
                 if refusal.code == NOT_MODIFIED:
                     return _Response(NOT_MODIFIED, {}, b"")
-                message = f"{url} answered with status {refusal.code} ({refusal.reason})"
+                message = f"{shorten(url)} answered with status {refusal.code} ({refusal.reason})"
                 error = FetchError(message, refusal.code)
                 if refusal.code not in BUSY:
                     raise error from refusal
                 pause = max(pause, _retry_after(refusal.headers.get("Retry-After")))
             except (OSError, HTTPException, ValueError) as failure:
-                error = FetchError(f"{url} cannot be reached ({_reason(failure)})")
+                error = FetchError(f"{shorten(url)} cannot be reached ({_reason(failure)})")
             if pause > MAX_WAIT_S:
                 raise FetchError(f"{error}; it asks clients to wait {pause:.0f} s, try again later")
             if attempt + 1 < attempts:
@@ -244,7 +257,7 @@ def _send(request: urllib.request.Request) -> _Response:
     with opener.open(request, timeout=TIMEOUT_S) as answer:
         body = answer.read(MAX_BYTES + 1)
         if len(body) > MAX_BYTES:
-            raise FetchError(f"{request.full_url} sent more than {MAX_BYTES >> 20} MiB")
+            raise FetchError(f"{shorten(request.full_url)} sent more than {MAX_BYTES >> 20} MiB")
         headers = {key.lower(): value for key, value in answer.headers.items()}
         return _Response(answer.status, headers, body)
 

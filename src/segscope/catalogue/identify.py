@@ -1,4 +1,4 @@
-"""Identifiers, titles, names and links of the sources, normalised."""
+"""Identifiers, titles and links of the sources, normalised."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unicodedata
 from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
-from segscope.catalogue.record import Author, CodeRepository, Venue
+from segscope.catalogue.record import CodeRepository
 
 _ARXIV = re.compile(r"(?<![\d.])(\d{4}\.\d{4,5})(?:v(\d+))?(?!\d)")
 _DOI = re.compile(r"10\.\d{4,9}/[^\s?#\"<>]+")
@@ -23,14 +23,6 @@ CODE_HOSTS = (
     "huggingface.co",
 )
 _TRACKING = re.compile(r"(?i)^(casa_token|journalcode|utm_\w+)=")
-NATURE = {
-    "s41467": "Nature Communications",
-    "s41592": "Nature Methods",
-    "s41598": "Scientific Reports",
-    "s41746": "npj Digital Medicine",
-    "s41551": "Nature Biomedical Engineering",
-    "s44172": "Communications Engineering",
-}
 
 
 def arxiv_id(text: str) -> str:
@@ -46,6 +38,17 @@ def arxiv_id(text: str) -> str:
 def arxiv_month(identifier: str) -> str:
     """ "2024-08" of "2408.00756"."""
     return f"20{identifier[:2]}-{identifier[2:4]}"
+
+
+def months_between(earlier: str, later: str) -> int:
+    """Months from one ISO date to another, negative if the second is earlier; a date without a
+    month counts as January.
+    """
+    return _month_number(later) - _month_number(earlier)
+
+
+def _month_number(date: str) -> int:
+    return int(date[:4]) * 12 + int(date[5:7] or 1)
 
 
 _DOI_RULES = (
@@ -84,6 +87,14 @@ def fold(title: str) -> str:
     return "".join(letter for letter in text if letter.isalnum())
 
 
+def tidy(title: str) -> str:
+    """A title with single spaces: one behind a colon, none before it, and one before brackets."""
+    text = re.sub(r"\s+", " ", title).strip().removesuffix(".")
+    text = re.sub(r"\s+:", ":", text)
+    text = re.sub(r":(?=[A-Za-z])", ": ", text)
+    return re.sub(r"(?<=[a-z])\((?=[A-Z])", " (", text)
+
+
 def main_title(title: str) -> str:
     """The folded title without the name of a method before its first colon; the whole title if
     little would remain.
@@ -94,6 +105,12 @@ def main_title(title: str) -> str:
     return fold(title)
 
 
+def words(title: str) -> set[str]:
+    """The words of a title that are longer than two letters, in lower case."""
+    return set(re.findall(r"\w{3,}", title.lower())) - {"and", "for", "the", "via", "with"}
+
+
+@lru_cache(maxsize=65536)
 def alike(one: str, other: str) -> float:
     """Similarity of two titles, 0 to 1."""
     a = fold(one)
@@ -106,55 +123,10 @@ def alike(one: str, other: str) -> float:
     return matcher.quick_ratio() * 0.9
 
 
-def slug(title: str, first_author: str) -> str:
+def slug(title: str, first_author: str, source: str = "sam4mis") -> str:
     """A stable id for works that have no identifier of their own."""
     text = f"{fold(title)}|{fold(first_author)}"
-    return f"sam4mis:{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def authors(cell: str) -> tuple[tuple[Author, ...], bool]:
-    """Authors of a cell such as "DL. Ferreira and R. Arnaout" or "C. Zhai et al.", and whether it
-    leaves out others.
-    """
-    text = " ".join(cell.split())
-    names = re.sub(r"\bet\.? al\.?", "", text).strip(" ,")
-    people = tuple(author(name) for name in re.split(r"\s+and\s+|\s*,\s*", names) if name)
-    return people, names != text.strip(" ,")
-
-
-def author(name: str) -> Author:
-    """One person, "J. Ma" or "Jun Ma" or "Ma, Jun"; joined initials ("DMH.") are separated."""
-    if "," in name:
-        family, _, given_names = (part.strip() for part in name.partition(","))
-        return Author(family, given_names)
-    *given, family = name.split()
-    return Author(family, " ".join(map(_separate_initials, given)))
-
-
-def _separate_initials(word: str) -> str:
-    """ "D. M. H." of "DMH."; other words as they are."""
-    letters = word.removesuffix(".")
-    if letters == word or len(word) > 5 or not (letters.isupper() and letters.isalpha()):
-        return word
-    return " ".join(f"{letter}." for letter in letters)
-
-
-def same_person(one: Author | None, other: Author | None) -> bool:
-    """Whether two authors may be the same person: equal family names, and given names with the same
-    initial where both are known.
-    """
-    if one is None or other is None:
-        return one is other
-    if fold(_ascii(one.family)) != fold(_ascii(other.family)):
-        return False
-    if not one.given or not other.given:
-        return True
-    return _ascii(one.given)[0].lower() == _ascii(other.given)[0].lower()
-
-
-def _ascii(text: str) -> str:
-    plain = unicodedata.normalize("NFKD", text)
-    return "".join(letter for letter in plain if not unicodedata.combining(letter)) or text
+    return f"{source}:{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def link(url: str) -> str:
@@ -192,53 +164,3 @@ def repository(url: str) -> CodeRepository | None:
     if parts.netloc not in CODE_HOSTS or len(names) < 2:
         return None
     return CodeRepository(parts.netloc, "/".join(names[:2]))
-
-
-PREPRINT_SERVERS = {
-    "biorxiv.org": "bioRxiv",
-    "medrxiv.org": "medRxiv",
-    "preprints.org": "Preprints.org",
-    "papers.ssrn.com": "SSRN",
-}
-
-
-def venue_of(url: str) -> Venue | None:
-    """Where a work was published, as far as its link tells; None if unknown."""
-    parts = urlsplit(url)
-    host = parts.netloc.removeprefix("www.")
-    if host in PREPRINT_SERVERS:
-        return Venue(PREPRINT_SERVERS[host], "preprint")
-    match host:
-        case "openaccess.thecvf.com":
-            return _cvf_venue(parts.path)
-        case "papers.miccai.org":
-            return _miccai_venue(parts.path)
-        case "spiedigitallibrary.org" if "conference-proceedings" in parts.path:
-            return Venue("Proceedings of SPIE", "conference")
-        case "nature.com":
-            return _nature_venue(parts.path)
-    return None
-
-
-def _cvf_venue(path: str) -> Venue | None:
-    match = re.search(r"/content/([A-Z]+)(\d{4})(W?)/", path)
-    if not match:
-        return None
-    conference, year, workshop = match.groups()
-    if workshop:
-        return Venue(f"{conference} {year} Workshops", "workshop")
-    return Venue(f"{conference} {year}", "conference")
-
-
-def _miccai_venue(path: str) -> Venue | None:
-    match = re.search(r"/miccai-(\d{4})/", path)
-    if not match:
-        return None
-    return Venue(f"MICCAI {match[1]}", "conference")
-
-
-def _nature_venue(path: str) -> Venue | None:
-    match = re.search(r"/articles/(s\d{5})-", path)
-    if not match or match[1] not in NATURE:
-        return None
-    return Venue(NATURE[match[1]], "journal")

@@ -1,23 +1,39 @@
-"""De-duplication: which records describe the same work, and how they become one record.
+"""De-duplication: how records of the same work become one record.
 
 Nothing is dropped without a finding that says so.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from segscope.catalogue import identify
+from segscope.catalogue import identify, people
+from segscope.catalogue.disputes import disputes
 from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.record import Author, Origin, PaperRecord
+from segscope.catalogue.same_works import (
+    first_author,
+    identifiers,
+    may_share,
+    near,
+    same_work,
+)
 
-RANK = {"manual": 9, "crossref": 6, "arxiv": 5, "pubmed": 4, "sam4mis": 3, "rule": 1, "": 0}
-LIKE = 0.95
-LONG = 30  # letters of a folded title; two works hardly share so many by chance
+RANK = {
+    "manual": 9,
+    "crossref": 6,
+    "arxiv": 5,
+    "pubmed": 4,
+    "awesome": 3,
+    "sam4mis": 2,
+    "rule": 1,
+    "": 0,
+}
+LISTS = {"awesome", "sam4mis"}
 
 
 @dataclass
@@ -28,43 +44,12 @@ class Merging:
     findings: list[CatalogueFinding] = field(default_factory=list)
 
 
-def same_work(one: PaperRecord, other: PaperRecord) -> bool:
-    """Whether two records without a common identifier describe the same work.
-
-    They do if their titles are equal and long; if the titles and the first author are equal; or if
-    the first author is equal, the years are at most two apart and the titles are nearly equal, or
-    differ only in the name of the method before the colon.
-    """
-    same_title = identify.fold(one.title) == identify.fold(other.title)
-    if same_title and len(identify.fold(one.title)) >= LONG:
-        return True
-    if not identify.same_person(_first(one), _first(other)):
-        return False
-    if same_title:
-        return True
-    near_in_time = not one.year or not other.year or abs(one.year - other.year) <= 2
-    same_main = identify.main_title(one.title) == identify.main_title(other.title)
-    return near_in_time and (same_main or identify.alike(one.title, other.title) > LIKE)
-
-
-def may_share(one: PaperRecord, other: PaperRecord) -> bool:
-    """Whether two records may share an identifier: the title or the first author must agree."""
-    if identify.alike(one.title, other.title) > LIKE:
-        return True
-    return identify.same_person(_first(one), _first(other))
-
-
-def _first(record: PaperRecord) -> Author | None:
-    if record.authors:
-        return record.authors[0]
-    return None
-
-
 def join(records: Sequence[PaperRecord]) -> tuple[list[PaperRecord], Merging]:
     """Distinct works among records, in the order of their first appearance.
 
-    An identifier that several works claim is removed from all of them and reported: one of the rows
-    has a wrong link, and the list does not tell which.
+    An identifier that several works claim belongs to that of the better source, and is removed from
+    the others; it is removed from all where one list gives it twice, since one of the rows has a
+    wrong link, and the list does not tell which. First authors that differ are reported.
     """
     report = Merging()
     records = _without_disputed(records, report)
@@ -74,14 +59,27 @@ def join(records: Sequence[PaperRecord]) -> tuple[list[PaperRecord], Merging]:
         works.append(work)
         if len(group) > 1:
             report.joined.append(tuple(record.id for record in group))
-            report.findings.append(_duplicate(work, len(group)))
+            report.findings += _duplicates(work, group)
     report.findings += near(works)
     return works, report
 
 
-def _duplicate(work: PaperRecord, rows: int) -> CatalogueFinding:
-    links = ", ".join(row.url for row in work.listed)
-    return CatalogueFinding("duplicate", work.id, f"{rows} rows are one work: {links}")
+def source_of(record: PaperRecord) -> str:
+    """The source of the title, which names the work."""
+    return record.provenance.get("title", Origin("", "")).source
+
+
+def _duplicates(work: PaperRecord, group: Sequence[PaperRecord]) -> Iterator[CatalogueFinding]:
+    """Several rows of one list, and differing first authors."""
+    lists = Counter(source_of(record) for record in group)
+    if max(lists.values()) > 1:
+        links = ", ".join(row.url for row in work.listed)
+        yield CatalogueFinding("duplicate", work.id, f"{len(group)} rows are one work: {links}")
+    firsts = list(filter(None, map(first_author, group)))
+    if any(not people.same_person(one, other) for one, other in combinations(firsts, 2)):
+        names = " and ".join(sorted(set(map(str, firsts))))
+        message = f"{names} are given as first author; {work.authors[0]} is used"
+        yield CatalogueFinding("disputed author", work.id, message)
 
 
 class _DisjointSets:
@@ -115,16 +113,6 @@ def _group_same_works(records: Sequence[PaperRecord]) -> list[list[PaperRecord]]
     return list(groups.values())
 
 
-def identifiers(record: PaperRecord) -> set[str]:
-    """The "arxiv:..." and "doi:..." identifiers that a record has."""
-    names = set()
-    if record.arxiv:
-        names.add(f"arxiv:{record.arxiv.id}")
-    if record.doi:
-        names.add(f"doi:{record.doi}")
-    return names
-
-
 def _pairs(records: Sequence[PaperRecord]) -> Iterator[tuple[int, int]]:
     """Pairs worth comparing: a common identifier, title, or first author."""
     blocks: dict[str, list[int]] = defaultdict(list)
@@ -149,24 +137,49 @@ def _without_disputed(records: Sequence[PaperRecord], report: Merging) -> list[P
         for identifier, claimants in claims.items()
         if any(not may_share(one, other) for one, other in combinations(claimants, 2))
     }
+    lost: dict[int, set[str]] = defaultdict(set)
     for identifier, claimants in sorted(disputed.items()):
-        titles = " and ".join(sorted({repr(record.title[:70]) for record in claimants}))
-        report.findings.append(
-            CatalogueFinding(
-                "disputed identifier", identifier, f"claimed by {titles}; removed from all"
-            )
-        )
-    return [without_identifier(record, disputed) for record in records]
+        owner = _owner(identifier, claimants)
+        for record in claimants:
+            if owner is None or not may_share(owner, record):
+                lost[id(record)].add(identifier)
+        report.findings.append(_disputed(identifier, claimants, owner))
+    return [without_identifier(record, lost[id(record)]) for record in records]
+
+
+def _owner(identifier: str, claimants: Sequence[PaperRecord]) -> PaperRecord | None:
+    """The work to which an identifier belongs: as a person decided, or that of the better source,
+    if it is alone.
+    """
+    decision = disputes().get(identifier)
+    if decision and decision.title:
+        title = identify.fold(decision.title)
+        return next((one for one in claimants if identify.fold(one.title) == title), None)
+    ranks = [RANK[source_of(record)] for record in claimants]
+    best = [record for record, rank in zip(claimants, ranks, strict=True) if rank == max(ranks)]
+    if any(not may_share(one, other) for one, other in combinations(best, 2)):
+        return None
+    return best[0]
+
+
+def _disputed(
+    identifier: str, claimants: Sequence[PaperRecord], owner: PaperRecord | None
+) -> CatalogueFinding:
+    titles = " and ".join(sorted({repr(record.title[:70]) for record in claimants}))
+    result = "removed from all"
+    if owner is not None:
+        result = f"it belongs to {owner.title[:70]!r}"
+    return CatalogueFinding("disputed identifier", identifier, f"claimed by {titles}; {result}")
 
 
 def without_identifier(record: PaperRecord, disputed: Iterable[str]) -> PaperRecord:
-    """The record without identifiers that belong to another work."""
+    """The record without identifiers that belong to another work, and without the link to it."""
     lost = identifiers(record) & set(disputed)
     if not lost:
         return record
     dates = {row.date for row in record.listed if row.date}
     origin = dict(record.provenance)
-    changes: dict[str, Any] = {"id": identify.slug(record.title, record.first)}
+    changes: dict[str, Any] = {"id": identify.slug(record.title, record.first, source_of(record))}
     if any(identifier.startswith("arxiv:") for identifier in lost):
         changes |= {"arxiv": None, "venue": None, "date": min(dates, default=record.date)}
         origin.pop("venue", None)
@@ -174,65 +187,128 @@ def without_identifier(record: PaperRecord, disputed: Iterable[str]) -> PaperRec
         origin.pop(name, None)
     if any(identifier.startswith("doi:") for identifier in lost):
         changes["doi"] = ""
+    if _leads_to(record.urls.get("paper", ""), lost):
+        changes["urls"] = {name: url for name, url in record.urls.items() if name != "paper"}
+        origin.pop("urls.paper", None)
     return replace(record, **changes, provenance=origin)
+
+
+def _leads_to(url: str, names: Iterable[str]) -> bool:
+    """Whether a link has one of these identifiers."""
+    return not {f"arxiv:{identify.arxiv_id(url)}", f"doi:{identify.doi_of(url)}"}.isdisjoint(names)
 
 
 def combined(group: Sequence[PaperRecord]) -> PaperRecord:
     """One record from several of the same work.
 
-    It has the earliest date, the venue and link of the published version, and every identifier and
-    row.
+    It has the earliest date, the venue and link of the published version, the longest list of
+    authors, and every identifier and row.
     """
     if len(group) == 1:
         return group[0]
-    ordered = sorted(group, key=lambda record: (record.date or "9", record.id), reverse=True)
+    ordered = sorted(group, key=_order, reverse=True)
     published = next((record for record in ordered if not record.arxiv), ordered[0])
     dates = [record.date for record in group if record.date]
     result = replace(published, date=min(dates, default=""))
     for record in ordered:
         result = filled(result, record)
     ids = sorted({record.id for record in group}, key=_id_order)
-    listed = tuple(dict.fromkeys(row for record in group for row in record.listed))
+    decision = disputes().get(ids[0])
+    if decision and decision.first_author:
+        group = [record for record in group if _is_first(decision.first_author, record)] or group
+    result = _with_authors(result, group)
+    listed = tuple(dict.fromkeys(row for record in ordered for row in record.listed))
     title = identify.fold(result.title)
-    titles = [record.title for record in group if identify.fold(record.title) != title]
+    titles = [record.title for record in ordered if identify.fold(record.title) != title]
     aliases = tuple(dict.fromkeys([*ids[1:], *titles, *result.aliases]))
     return replace(result, id=ids[0], listed=listed, aliases=aliases)
 
 
-def _id_order(identifier: str) -> tuple[bool, bool, str]:
+def _is_first(name: str, record: PaperRecord) -> bool:
+    return people.same_person(people.author(name), first_author(record))
+
+
+def _order(record: PaperRecord) -> tuple[int, str, str]:
+    """Sorts the better source first, and of one source the newer row."""
+    return (RANK[source_of(record)], record.date or "9", record.id)
+
+
+def _with_authors(result: PaperRecord, group: Sequence[PaperRecord]) -> PaperRecord:
+    """The record with the authors of the best list: whole, of the better source, long."""
+    best = max(group, key=_author_quality)
+    if not best.authors:
+        return result
+    authors = best.authors
+    for record in group:
+        if record.authors and _is_family_first(authors[0], record.authors[0]):
+            authors = tuple(Author(person.given, person.family) for person in authors)
+            break
+    origin = best.provenance["authors"]
+    changed = replace(result, authors=authors, more_authors=best.more_authors)
+    return replace(changed, provenance={**result.provenance, "authors": origin})
+
+
+def _author_quality(record: PaperRecord) -> tuple[bool, bool, int, int, int]:
+    """Sorts lists of authors: by hand, whole, of the better source, spelled out, long."""
+    origin = record.provenance.get("authors", Origin("", ""))
+    by_hand = origin.source == "manual"
+    whole = bool(record.authors) and not record.more_authors
+    spelled_out = sum(len(person.given) > len("A.") for person in record.authors)
+    return (by_hand, whole, RANK[origin.source], spelled_out, len(record.authors))
+
+
+def _is_family_first(written: Author, abbreviated: Author) -> bool:
+    """Whether "Wang Xinyi" is written for the person that another list calls "X. Wang"."""
+    is_initial = abbreviated.given.endswith(".")
+    return is_initial and people.is_swapped(written, abbreviated)
+
+
+def _id_order(identifier: str) -> tuple[int, str]:
     """arXiv ids first, ids that segscope made last."""
-    return (not identifier.startswith("arxiv:"), "sam4mis" in identifier, identifier)
+    kinds = ("arxiv", "doi", "sam4mis", "awesome")
+    return (kinds.index(identifier.partition(":")[0]), identifier)
 
 
 def filled(record: PaperRecord, other: PaperRecord) -> PaperRecord:
     """The record, with missing values filled from the other."""
-    return _merge_values(record, other, lambda current, _new: current is None)
+    return _merge_values(record, other, lambda name: name not in record.provenance)
 
 
 def updated(record: PaperRecord, other: PaperRecord) -> PaperRecord:
     """The record, with values of the other that are missing here or come from a better source.
 
-    Of the same source, the more confident or the newer value wins.
+    Of the same source, the more confident or the newer value wins. A whole list of authors replaces
+    an incomplete one, and never the other way round; of two lists, the earlier date counts.
     """
-    return _merge_values(record, other, _is_better)
+
+    def is_better(name: str) -> bool:
+        current = record.provenance.get(name)
+        new = other.provenance[name]
+        if current is None:
+            return True
+        if name == "authors" and record.more_authors is not other.more_authors:
+            return record.more_authors and current.source != "manual"
+        if name == "date" and {current.source, new.source} <= LISTS:
+            return other.date < record.date
+        return _is_better(current, new)
+
+    return _merge_values(record, other, is_better)
 
 
-def _is_better(current: Origin | None, new: Origin) -> bool:
-    if current is None:
-        return True
+def _is_better(current: Origin, new: Origin) -> bool:
     if current.source != new.source:
         return RANK[new.source] > RANK[current.source]
     return (new.confidence or 1, new.at) >= (current.confidence or 1, current.at)
 
 
 def _merge_values(
-    record: PaperRecord, other: PaperRecord, prefer_other: Callable[[Origin | None, Origin], bool]
+    record: PaperRecord, other: PaperRecord, prefers_other: Callable[[str], bool]
 ) -> PaperRecord:
     changes: dict[str, Any] = {}
     origins = dict(record.provenance)
     urls = dict(record.urls)
     for name, origin in other.provenance.items():
-        if not prefer_other(origins.get(name), origin):
+        if not prefers_other(name):
             continue
         if name.startswith("urls."):
             key = name.removeprefix("urls.")
@@ -260,28 +336,3 @@ def _merge_aliases(record: PaperRecord, other: PaperRecord, title: str) -> tuple
     aliases.pop(title, None)
     aliases.pop(record.id, None)
     return tuple(aliases)
-
-
-def near(works: Sequence[PaperRecord]) -> list[CatalogueFinding]:
-    """Pairs of works that may be the same, for a person to check.
-
-    Their titles are equal apart from the name of the method, or they have the same first author and
-    name of the method.
-    """
-    findings = []
-    by_main: dict[str, list[PaperRecord]] = defaultdict(list)
-    by_name: dict[str, list[PaperRecord]] = defaultdict(list)
-    for work in works:
-        by_main[identify.main_title(work.title)].append(work)
-        name = identify.fold(work.title.partition(":")[0])
-        by_name[f"{name}|{identify.fold(work.first)}"].append(work)
-    for block in [*by_main.values(), *by_name.values()]:
-        for one, other in combinations(block, 2):
-            findings.append(_possible_duplicate(one, other))
-    return list(dict.fromkeys(findings))
-
-
-def _possible_duplicate(one: PaperRecord, other: PaperRecord) -> CatalogueFinding:
-    both = " and ".join(f"{each.title[:60]!r} ({each.byline})" for each in (one, other))
-    message = f"{both} may be the same work; both stay"
-    return CatalogueFinding("possible duplicate", f"{one.id} {other.id}", message)

@@ -14,9 +14,18 @@ from importlib import resources
 
 from segscope.catalogue.export import bibtex
 from segscope.catalogue.record import TAGS, JsonObject, PaperRecord
-from segscope.catalogue.search import haystack
+from segscope.catalogue.search import ENOUGH, FEW
 from segscope.catalogue.trends import family
 from segscope.catalogue.vocabulary import vocabulary
+from segscope.catalogue.words import (
+    INSIDE,
+    STOP_WORDS,
+    SYNONYM,
+    VERSION,
+    WEIGHTS,
+    Searchable,
+    synonyms,
+)
 from segscope.errors import MissingExtra
 
 FACETS = ("task", "modality", "dimension", "base_model", "adaptation")
@@ -49,6 +58,16 @@ def render(
         "records": entries,
         "facets": {facet: [entry.name for entry in vocabulary()[facet]] for facet in FACETS},
         "names": KNOWN_AS,
+        "search": {
+            "enough": ENOUGH,
+            "few": FEW,
+            "weights": WEIGHTS,
+            "inside": INSIDE,
+            "synonym": SYNONYM,
+            "version": VERSION.pattern,
+            "stop": sorted(STOP_WORDS),
+            "synonyms": synonyms(),
+        },
     }
     # "<" as an escape, so that no title can end the script element
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -89,6 +108,7 @@ def _entry(record: PaperRecord, runs: Sequence[tuple[str, bool]], citation: str)
         where = record.venue.name
     elif record.arxiv:
         where = f"arXiv:{record.arxiv.id}"
+    searchable = Searchable.of(record)
     entry = {
         "id": record.id,
         "title": record.title,
@@ -104,6 +124,6 @@ def _entry(record: PaperRecord, runs: Sequence[tuple[str, bool]], citation: str)
         "guessed": guessed,
         "runs": [[command, ready] for command, ready in runs],
         "bib": citation,
-        "text": haystack(record),
+        "find": [searchable.title, searchable.tags, searchable.other],
     }
     return {name: value for name, value in entry.items() if value}

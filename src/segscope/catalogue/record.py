@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ TAGS = ("task", "modality", "anatomy", "target", "dimension", "base_model", "ada
 URLS = ("paper", "pdf", "code", "project", "data", "weights")
 VENUES = ("", "preprint", "journal", "conference", "workshop")
 DATE = re.compile(r"(19|20)\d\d(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
-ID = re.compile(r"arxiv:\S+|doi:10\.\S+|sam4mis:[0-9a-f]{10}")
+ID = re.compile(r"arxiv:\S+|doi:10\.\S+|(sam4mis|awesome):[0-9a-f]{10}")
 
 
 class RecordError(ReadError):
@@ -34,10 +34,11 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """Where it was published."""
+    """Where it was published; `year` is 0 if unknown."""
 
     name: str
     type: str = ""
+    year: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class CodeRepository:
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """One row of the list that the work stands in."""
+    """One row of a list that the work stands in; `table` is a table of SAM4MIS, or "awesome"."""
 
     table: str
     date: str = ""
@@ -82,7 +83,8 @@ class PaperRecord:
     """One work. Unknown fields are empty.
 
     Attributes:
-        id: "arxiv:2408.00756", "doi:10...", or "sam4mis:" with ten hex digits; it never changes.
+        id: "arxiv:2408.00756", "doi:10...", or the name of a list with ten hex digits; a former id
+            stays an alias.
         authors: in order; there are others if `more_authors`.
         date: ISO, as precise as known ("2024", "2024-08" or "2024-08-01"), of the first
             publication; "" unknown.
@@ -90,7 +92,8 @@ class PaperRecord:
         urls: keys of URLS.
         task ... prompts: terms of the vocabularies.
         metrics: verified by a person: {dataset, metric, value, protocol, source, checked_by}.
-        listed: rows of the list that were merged into it.
+        name: short name of the method, where the title does not contain it.
+        listed: rows of the lists that were merged into it.
         aliases: other ids and former titles.
         provenance: origin of each field; "urls.code" for a single link.
     """
@@ -117,6 +120,7 @@ class PaperRecord:
     datasets: tuple[str, ...] = ()
     metrics: tuple[Mapping[str, Any], ...] = ()
     licence_note: str = ""
+    name: str = ""
     listed: tuple[ListRow, ...] = ()
     aliases: tuple[str, ...] = ()
     provenance: Mapping[str, Origin] = field(default_factory=dict)
@@ -124,8 +128,8 @@ class PaperRecord:
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
             raise RecordError(
-                f"{self.id!r} is not an id; expected arxiv:..., doi:10... or sam4mis: and ten hex "
-                "digits"
+                f"{self.id!r} is not an id; expected arxiv:..., doi:10..., or sam4mis: or awesome: "
+                "and ten hex digits"
             )
         if not self.title.strip():
             raise RecordError(f"{self.id} has no title")
@@ -220,7 +224,7 @@ def from_json(value: Mapping[str, Any]) -> PaperRecord:
         raise RecordError(f"{value['id']} has unknown fields: {', '.join(sorted(unknown))}")
     try:
         return PaperRecord(**{key: _parse_field(key, item) for key, item in value.items()})
-    except (TypeError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise RecordError(f"{value['id']} does not follow the schema: {error}") from error
 
 
@@ -228,10 +232,33 @@ def _parse_field(name: str, item: Any) -> Any:
     if name in _INNER:
         return _INNER[name](**{key: _to_tuple(value) for key, value in item.items()})
     if name in _LISTS:
-        return tuple(_LISTS[name](**each) for each in item)
+        return tuple(_parse_part(_LISTS[name], each) for each in item)
     if name == "provenance":
-        return {key: Origin(*origin) for key, origin in item.items()}
+        return _parse_provenance(item)
     return _to_tuple(item)
+
+
+def _parse_part(kind: type[Part], item: Any) -> Part:
+    if kind is Author and isinstance(item, str):
+        family, comma, given = item.partition(", ")
+        if not comma and " " in item:
+            raise TypeError(f'expected the author as "Family, Given", got {item!r}')
+        return Author(family, given)
+    return kind(**item)
+
+
+def _parse_provenance(item: Mapping[str, Iterable[str]]) -> dict[str, Origin]:
+    origins = {}
+    for key, names in item.items():
+        source, at, confidence = (*key.split(" "), "", "")[:3]
+        if not names or isinstance(names, str):
+            raise TypeError(f"expected a list of fields for the origin {key!r}, got {names!r}")
+        unknown = [name for name in names if name.partition(".")[0] not in _FIELDS]
+        if unknown:
+            raise TypeError(f"the origin {key!r} names the unknown field {unknown[0]!r}")
+        origin = Origin(source, at, float(confidence) if confidence else None)
+        origins.update(dict.fromkeys(names, origin))
+    return origins
 
 
 def _to_tuple(value: Any) -> Any:
@@ -241,8 +268,10 @@ def _to_tuple(value: Any) -> Any:
 
 
 def to_json(record: PaperRecord) -> JsonObject:
-    """JSON of a record: without empty fields, provenance as [source, day] or [source, day,
-    confidence].
+    """JSON of a record, without empty fields.
+
+    An author is "Family, Given", or an object where the ORCID is known; provenance lists the fields
+    of each origin, "source day" or "source day confidence".
     """
     item: JsonObject = {}
     for entry in fields(PaperRecord):
@@ -258,7 +287,7 @@ def _field_to_json(name: str, value: Any) -> Any:
     if name in _LISTS:
         return list(map(_part_to_json, value))
     if name == "provenance":
-        return {key: _origin_to_json(value[key]) for key in sorted(value)}
+        return _provenance_to_json(value)
     if isinstance(value, Mapping):
         return dict(value)
     return _to_list(value)
@@ -270,15 +299,24 @@ def _to_list(value: Any) -> Any:
     return value
 
 
-def _part_to_json(part: Part) -> JsonObject:
+def _part_to_json(part: Part) -> JsonObject | str:
+    if isinstance(part, Author) and not part.orcid and (part.given or " " not in part.family):
+        return ", ".join(filter(None, (part.family, part.given)))
     values = {entry.name: getattr(part, entry.name) for entry in fields(part)}
     return {name: _to_list(value) for name, value in values.items() if value not in ("", 0, ())}
 
 
-def _origin_to_json(origin: Origin) -> list[str | float]:
+def _provenance_to_json(provenance: Mapping[str, Origin]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for name in sorted(provenance):
+        names.setdefault(_origin_key(provenance[name]), []).append(name)
+    return dict(sorted(names.items()))
+
+
+def _origin_key(origin: Origin) -> str:
     if origin.confidence is None:
-        return [origin.source, origin.at]
-    return [origin.source, origin.at, origin.confidence]
+        return f"{origin.source} {origin.at}".strip()
+    return f"{origin.source} {origin.at} {origin.confidence}"
 
 
 def with_origin(record: PaperRecord, origin: Origin, **values: Any) -> PaperRecord:

@@ -6,6 +6,7 @@ import math
 import re
 
 from segscope.catalogue.feeds import FeedResponse
+from segscope.catalogue.scope import scope
 
 MIN_RELEVANCE = 2.0
 """Search results below it do not enter the queue."""
@@ -13,19 +14,17 @@ MIN_RELEVANCE = 2.0
 _WEIGHTS = (
     (r"segment[- ]?anything|\bSAM ?[23]\b|\bSAM\b|medsam", 1.5),
     (r"promptable|interactive segment|prompt", 0.5),
-    (
-        r"medical|biomedical|clinical|radiolog|patholog|microscop|endoscop|surg|ultrasound|"
-        r"\bCT\b|\bMRI?\b",
-        1.0,
-    ),
     (r"segment", 0.25),
-    (r"remote sensing|satellite|agricultur|crop|autonomous driving|industrial", -1.5),
 )
+_FIELD = 1.0  # weight of a word of medicine or biology
+_OUTSIDE = -1.5  # of a word of another field
 
 
 def relevance(response: FeedResponse) -> float:
     """Sum of the weights of all words; a word of the title counts twice one of the abstract."""
-    return math.fsum(weight * _share(words, response) for words, weight in _WEIGHTS)
+    rules = scope()
+    weights = (*_WEIGHTS, (rules.field.pattern, _FIELD), (rules.outside.pattern, _OUTSIDE))
+    return math.fsum(weight * _share(words, response) for words, weight in weights)
 
 
 def _share(words: str, response: FeedResponse) -> float:

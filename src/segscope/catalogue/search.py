@@ -1,16 +1,23 @@
-"""Search: records by words, years, tags and code."""
+"""Search: records by words, years, tags and code, ranked by the words that match."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
+from operator import mul
 
 from segscope.catalogue.record import TAGS, PaperRecord
+from segscope.catalogue.words import QueryWord, Searchable, parse_words, plain
 from segscope.errors import UsageError
+
+ENOUGH = 0.5
+"""Share of a query, by the rarity of its words, that a record without all words must match."""
+
+FEW = 5
+"""Where fewer records match all words, those that match most of them follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +25,14 @@ class Query:
     """Conditions on a record; all must hold, and of several terms of one tag, at least one.
 
     Attributes:
-        words: each in title, authors, tags, venue or id; "double quotes" keep words together.
+        words: looked up in title, tags, authors, venue and id; "double quotes" keep words together.
+            Where few records have all of them, records with most of them follow.
         years: first and last, or None.
         tags: terms of the vocabularies by tag, for instance {"modality": ("US",)}.
         has_code: only records with a link to code or a project page.
         ids: only these records, or None for all.
-        sort: "date", "title" or "author".
+        sort: "relevance", "date", "title" or "author"; "" is relevance with words, else date.
+        all_words: only records that have all words.
     """
 
     words: str = ""
@@ -31,7 +40,8 @@ class Query:
     tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     has_code: bool = False
     ids: frozenset[str] | None = None
-    sort: str = "date"
+    sort: str = ""
+    all_words: bool = False
 
     def accepts(self, record: PaperRecord) -> bool:
         """Whether a record meets every condition except the words."""
@@ -50,6 +60,21 @@ class Query:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Result of a search.
+
+    Attributes:
+        records: sorted as the query says.
+        with_all_words: number of records that have all words that any record has.
+        unmatched: words that no record has.
+    """
+
+    records: list[PaperRecord]
+    with_all_words: int
+    unmatched: tuple[str, ...] = ()
+
+
 def _is_within(year: int | None, years: tuple[int, int]) -> bool:
     first, last = years
     return year is not None and first <= year <= last
@@ -57,43 +82,88 @@ def _is_within(year: int | None, years: tuple[int, int]) -> bool:
 
 def search(records: Iterable[PaperRecord], query: Query) -> list[PaperRecord]:
     """Records that match a query, sorted as it says."""
-    phrases = re.findall(r'"([^"]+)"|(\S+)', query.words)
-    words = [plain(quoted or word) for quoted, word in phrases]
-    matches = [record for record in records if query.accepts(record)]
-    if words:
-        matches = [record for record in matches if _contains(record, words)]
-    if query.sort == "title":
-        matches.sort(key=lambda record: plain(record.title))
-    elif query.sort == "author":
-        matches.sort(key=lambda record: plain(record.first))
-    return matches
+    return find(records, query).records
 
 
-def _contains(record: PaperRecord, words: Sequence[str]) -> bool:
-    text = haystack(record)
-    return all(word in text for word in words)
+def find(records: Iterable[PaperRecord], query: Query) -> SearchResult:
+    """Records that match a query, and which of its words match nothing."""
+    accepted = [record for record in records if query.accepts(record)]
+    words = parse_words(query.words)
+    if not words:
+        return SearchResult(_sorted(accepted, query.sort), len(accepted))
+    ranking = _Ranking(accepted, words)
+    if any(word.is_phrase for word in ranking.unmatched):
+        words = parse_words(query.words.replace('"', " "))
+        ranking = _Ranking(accepted, words)
+    matches, with_all_words = ranking.matches(all_words=query.all_words)
+    if query.sort not in ("", "relevance"):
+        ids = {record.id for record in matches}
+        matches = _sorted([record for record in accepted if record.id in ids], query.sort)
+    unmatched = tuple(word.text for word in ranking.unmatched)
+    return SearchResult(matches, with_all_words, unmatched)
 
 
-def haystack(record: PaperRecord) -> str:
-    """The text that is searched for words, in plain lower case."""
-    parts = [record.title, record.id, record.doi]
-    parts += map(str, record.authors)
-    for tag in TAGS:
-        parts += getattr(record, tag)
-    if record.venue:
-        parts.append(record.venue.name)
-    if record.code:
-        parts.append(record.code.repo)
-    parts += record.aliases
-    return plain(" ".join(parts))
+def _sorted(records: list[PaperRecord], order: str) -> list[PaperRecord]:
+    """Records in an order; by date they are already."""
+    if order == "title":
+        return sorted(records, key=lambda record: plain(record.title))
+    if order == "author":
+        return sorted(records, key=lambda record: plain(record.first))
+    return records
 
 
-def plain(text: str) -> str:
-    """Lower case without accents."""
-    folded = text
-    if not text.isascii():
-        folded = unicodedata.normalize("NFKD", text)
-    return "".join(letter for letter in folded.lower() if not unicodedata.combining(letter))
+class _Ranking:
+    """How well records match the words of a query.
+
+    Attributes:
+        unmatched: words that no record has.
+    """
+
+    def __init__(self, records: Sequence[PaperRecord], words: Sequence[QueryWord]) -> None:
+        self._records = records
+        self._weights = [list(_weights(record, words)) for record in records]
+        self._rarity = []
+        self.unmatched = []
+        for at, word in enumerate(words):
+            frequency = sum(row[at] > 0 for row in self._weights)
+            self._rarity.append(log(1 + len(records) / frequency) if frequency else 0.0)
+            if not frequency:
+                self.unmatched.append(word)
+        phrases = [at for at, word in enumerate(words) if word.is_phrase]
+        self._candidates = [
+            at for at, row in enumerate(self._weights) if all(row[place] for place in phrases)
+        ]
+
+    def matches(self, *, all_words: bool) -> tuple[list[PaperRecord], int]:
+        """Records, those with most words and the best matches first and of equal ones the newest;
+        number of those with all words that any record has.
+        """
+        possible = sum(rarity > 0 for rarity in self._rarity)
+        if not possible or (all_words and self.unmatched):
+            return [], 0
+        whole = [at for at in self._candidates if self._matched(at) == possible]
+        chosen = whole
+        if len(whole) < FEW and not all_words:
+            least = ENOUGH * sum(self._rarity)
+            chosen = [at for at in self._candidates if self._share(at) >= least]
+        chosen.sort(key=lambda at: (self._matched(at), self._score(at)), reverse=True)
+        return [self._records[at] for at in chosen], len(whole)
+
+    def _matched(self, at: int) -> int:
+        return sum(weight > 0 for weight in self._weights[at])
+
+    def _share(self, at: int) -> float:
+        pairs = zip(self._weights[at], self._rarity, strict=True)
+        return sum(rarity for weight, rarity in pairs if weight)
+
+    def _score(self, at: int) -> float:
+        return sum(map(mul, self._weights[at], self._rarity))
+
+
+def _weights(record: PaperRecord, words: Sequence[QueryWord]) -> Iterator[float]:
+    searchable = Searchable.of(record)
+    for word in words:
+        yield searchable.weight(word)
 
 
 def years(text: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from segscope.catalogue import identify
-from segscope.catalogue.merge import identifiers, updated
+from segscope.catalogue.merge import updated
 from segscope.catalogue.record import (
     JsonObject,
     Origin,
@@ -22,12 +22,14 @@ from segscope.catalogue.record import (
     to_json,
     with_origin,
 )
+from segscope.catalogue.same_works import identifiers
 from segscope.errors import ReadError, UnknownName, UsageError, WriteError
 from segscope.files import atomic
 
 SNAPSHOT = "records.jsonl"
 BROUGHT = "records.jsonl"
 QUEUE = "queue.jsonl"
+REJECTED = "rejected.jsonl"
 OVERRIDES = "overrides.toml"
 
 
@@ -84,7 +86,7 @@ class Catalogue:
         if record is not None:
             return record
         words = identify.fold(name)
-        matching = [record for record in self if words and words in identify.fold(record.title)]
+        matching = [record for record in self if words and words in _names_in_plain(record)]
         if len(matching) == 1:
             return matching[0]
         if not matching:
@@ -93,6 +95,10 @@ class Catalogue:
         raise UsageError(
             f"{len(matching)} papers have {name!r} in their title: {several}. Name one by its id."
         )
+
+
+def _names_in_plain(record: PaperRecord) -> str:
+    return f"{identify.fold(record.name)} {identify.fold(record.title)}"
 
 
 def default_folder() -> Path:
@@ -116,12 +122,17 @@ def load(folder: Path | None = None) -> Catalogue:
 
 
 def known(folder: Path) -> dict[str, PaperRecord]:
-    """The catalogue by id, without the user's overrides."""
-    records = {record.id: record for record in snapshot()}
+    """The catalogue by id, without the user's overrides; a record with a former id of a work is
+    merged into it.
+    """
+    shipped = snapshot()
+    records = {record.id: record for record in shipped}
+    current = {alias: record.id for record in shipped for alias in record.aliases}
     for record in read(folder / BROUGHT):
-        if record.id in records:
-            record = updated(records[record.id], record)
-        records[record.id] = record
+        identifier = current.get(record.id, record.id)
+        if identifier in records:
+            record = updated(records[identifier], record)
+        records[identifier] = record
     return records
 
 
@@ -159,7 +170,8 @@ def lines(records: Iterable[PaperRecord]) -> str:
     """JSON lines, sorted by id, so that equal records make equal files."""
     ordered = sorted(records, key=lambda record: record.id)
     return "".join(
-        f"{json.dumps(to_json(record), ensure_ascii=False, sort_keys=True)}\n" for record in ordered
+        f"{json.dumps(to_json(record), ensure_ascii=False, separators=(',', ':'))}\n"
+        for record in ordered
     )
 
 
@@ -209,10 +221,17 @@ def parse_overrides(text: str, where: str) -> dict[str, JsonObject]:
 def overridden(
     records: Iterable[PaperRecord], fixes: Mapping[str, JsonObject], day: str = ""
 ) -> list[PaperRecord]:
-    """Records with a person's fixes; those of records that do not exist are ignored (`papers check`
-    names them).
+    """Records with a person's fixes, by their id or a former one; fixes of records that do not
+    exist are ignored (`papers check` names them).
     """
-    return [_fix(record, fixes.get(record.id), day) for record in records]
+    return [_fix(record, _fixes_of(record, fixes), day) for record in records]
+
+
+def _fixes_of(record: PaperRecord, fixes: Mapping[str, JsonObject]) -> JsonObject | None:
+    for name in (record.id, *record.aliases):
+        if name in fixes:
+            return fixes[name]
+    return None
 
 
 def _fix(record: PaperRecord, fix: JsonObject | None, day: str) -> PaperRecord:

@@ -214,10 +214,10 @@ def _plot_adaptations(axes: Axes, counts: Trends) -> None:
             label = "no training"
         works = [counts["adaptation_by_year"][year].get(name, 0) for year in years]
         axes.plot(years, works, color=colour, marker="o", markersize=4, label=label)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # space for the legend
     axes.set_title("Adaptation methods, where the title tells", fontsize=10, loc="left")
     if names:
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, ncols=4, loc="upper center")
 
 
 def _plot_modalities(axes: Axes, counts: Trends) -> None:

@@ -1,7 +1,8 @@
-"""Updating the catalogue: the list, then arXiv, Crossref and PubMed for what it leaves out.
+"""Updating the catalogue: both lists, then arXiv, Crossref and PubMed for what they leave out.
 
 Every step works on the results of the steps before; if a feed fails, only its own results are
-missing. Records are never removed. A second run without news changes nothing.
+missing. New works wait in a queue for a person; records are never removed. A second run without
+news changes nothing.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
-from segscope.catalogue import feeds, store, upstream
+from segscope.catalogue import awesome, feeds, sam4mis, store
+from segscope.catalogue.disputes import disputes
 from segscope.catalogue.feeds import Addresses, FeedResponse
 from segscope.catalogue.fetch import Fetcher, FetchError
 from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.merge import join
 from segscope.catalogue.record import PaperRecord
+from segscope.catalogue.rows import Row, record_of
 from segscope.catalogue.vocabulary import check_terms
 from segscope.catalogue.working_copy import WorkingCopy
 from segscope.errors import ReadError, UsageError
 
-FEEDS = ("upstream", "arxiv", "crossref", "pubmed")
+FEEDS = ("sam4mis", "awesome", "arxiv", "crossref", "pubmed")
 Progress = Callable[[int, int], None]
 NEWEST = 100
 """Number of the newest works of arXiv that are considered for the queue."""
@@ -48,7 +51,7 @@ class UpdateSettings:
         which: feeds to use, of FEEDS.
         addresses: of the feeds.
         limit: maximum number of records to look up at Crossref and at PubMed.
-        links: whether the links of new records are checked.
+        links: whether the links of new works are checked.
     """
 
     folder: Path
@@ -64,18 +67,19 @@ class UpdateReport:
     """What an update did.
 
     Attributes:
-        added, changed, queued: ids of records.
+        changed, queued: ids of records, and of new works in the queue.
+        off_topic: number of works of the lists that do not belong here.
         findings: what a person should look at.
         failed: feeds that did not answer.
         records: number of records in the catalogue.
         requests: number of requests sent.
     """
 
-    added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     queued: list[str] = field(default_factory=list)
     findings: list[CatalogueFinding] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    off_topic: int = 0
     records: int = 0
     requests: int = 0
 
@@ -98,7 +102,8 @@ def update(
         raise UsageError(f"no feed {unknown[0]!r}; known: {', '.join(FEEDS)}")
     run = _Update(settings, fetcher)
     steps: dict[str, Callable[[], None]] = {
-        "upstream": run.read_list,
+        "sam4mis": run.read_sam4mis,
+        "awesome": run.read_awesome,
         "arxiv": run.query_arxiv,
         "crossref": run.query_crossref,
         "pubmed": run.query_pubmed,
@@ -126,24 +131,55 @@ class _Update:
         self.failed: list[str] = []
         self.before = store.known(folder)
         queue = {record.id: record for record in store.read(folder / store.QUEUE)}
-        self.copy = WorkingCopy(settings.day, dict(self.before), queue)
+        rejected = {record.id: record for record in store.read(folder / store.REJECTED)}
+        self.copy = WorkingCopy(settings.day, dict(self.before), queue, rejected)
         self.state = _read_state(folder / STATE)
 
-    # --- the list --------------------------------------------------------------------------------
+    # --- the lists -------------------------------------------------------------------------------
 
-    def read_list(self) -> None:
-        body = self.fetcher.get(self.settings.addresses.upstream, accept="text/plain")
-        rows, findings = upstream.parse(body.decode("utf-8", errors="replace"))
+    def read_sam4mis(self) -> None:
+        rows, findings = sam4mis.parse(self._fetch_list(self.settings.addresses.sam4mis))
+        self._add_rows(rows, findings)
+        self.copy.note_missing([row.title for row in rows], self.before.values())
+
+    def read_awesome(self) -> None:
+        address = self.settings.addresses.awesome
+        first_page = self._fetch_list(address)
+        rows, findings = awesome.parse(first_page)
+        for file in awesome.files(first_page, address):
+            more_rows, more_findings = awesome.parse(self._fetch_list(file), file.split("/")[-1])
+            rows += more_rows
+            findings += more_findings
+        if not rows:
+            message = "there is no entry with authors, a quoted title and links"
+            findings.append(CatalogueFinding("no rows", "awesome", message))
+        self._add_rows(rows, findings)
+
+    def _fetch_list(self, address: str) -> str:
+        body = self.fetcher.get(address, accept="text/plain")
+        return body.decode("utf-8", errors="replace")
+
+    def _add_rows(self, rows: Sequence[Row], findings: list[CatalogueFinding]) -> None:
+        """Add the rows of one list; findings about rows that are in the catalogue, and about
+        identifiers that a person decided on, are not repeated.
+        """
+        merged = {row for record in self.before.values() for row in record.listed}
         records = []
         for row in rows:
-            record, row_findings = upstream.record_of(row, self.settings.day)
+            record, row_findings = record_of(row, self.settings.day)
             records.append(record)
-            findings += row_findings
+            if not merged.issuperset(record.listed):
+                findings += row_findings
         works, merging = join(records)
-        self.copy.findings += [*findings, *merging.findings]
+        findings += [each for each in merging.findings if not self._is_known(each)]
+        self.copy.findings += findings
         for work in works:
             self.copy.add_listed(work)
-        self.copy.note_missing([row.title for row in rows], self.before.values())
+
+    def _is_known(self, finding: CatalogueFinding) -> bool:
+        if finding.kind == "disputed identifier":
+            return finding.where in disputes()
+        return all(name in self.before for name in finding.where.split())
 
     # --- arXiv -----------------------------------------------------------------------------------
 
@@ -237,12 +273,12 @@ class _Update:
     # --- links -----------------------------------------------------------------------------------
 
     def check_links(self) -> None:
-        """Check the links of new records; a dead link is reported but stays, as servers return."""
+        """Check the links of new works; a dead link is reported but stays, as servers return."""
         if self.fetcher.offline:
             return
         days = self._days("links")
-        for name in self.copy.added:
-            record = self.copy.records[name]
+        for name in self.copy.queued:
+            record = self.copy.queue[name]
             for key, url in record.urls.items():
                 is_arxiv = key == "paper" and record.arxiv  # arXiv was queried by number
                 if url not in days and not is_arxiv:
@@ -291,13 +327,13 @@ class _Update:
     def finish(self) -> UpdateReport:
         """Write the records that differ from the snapshot, the queue, the state and the report."""
         records = self.copy.records
-        check_terms(records.values())
+        check_terms([*records.values(), *self.copy.queue.values()])
         report = UpdateReport(
-            added=[name for name in records if name not in self.before],
             changed=[name for name, record in self.before.items() if records[name] != record],
             queued=self.copy.queued,
             findings=list(dict.fromkeys(self.copy.findings)),
             failed=self.failed,
+            off_topic=self.copy.off_topic,
             records=len(records),
             requests=self.fetcher.requests,
         )
@@ -324,29 +360,3 @@ def _read_state(path: Path) -> dict[str, Days]:
     if isinstance(state, dict) and all(isinstance(days, dict) for days in state.values()):
         return state
     return {}
-
-
-def accept(folder: Path, names: Iterable[str]) -> list[PaperRecord]:
-    """Move works from the queue into the catalogue.
-
-    Args:
-        folder: where the user's records are.
-        names: ids, or "all".
-
-    Raises:
-        UsageError: a name that is not in the queue.
-    """
-    queue = {record.id: record for record in store.read(folder / store.QUEUE)}
-    chosen = list(names)
-    if "all" in chosen:
-        chosen = list(queue)
-    missing = [name for name in chosen if name not in queue]
-    if missing:
-        raise UsageError(
-            f"{missing[0]!r} is not in the queue; `segscope papers list --queue` shows it"
-        )
-    brought = {record.id: record for record in store.read(folder / store.BROUGHT)}
-    brought |= {name: queue.pop(name) for name in chosen}
-    store.write(folder / store.BROUGHT, store.lines(brought.values()))
-    store.write(folder / store.QUEUE, store.lines(queue.values()))
-    return [brought[name] for name in chosen]

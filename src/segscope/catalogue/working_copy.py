@@ -1,19 +1,24 @@
 """Records while they are being updated: which of them a new work is, what a feed adds to them, and
-the queue of works found by searching.
+the queue of new works.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from segscope.catalogue import identify, upstream
+from segscope.catalogue import identify, people
+from segscope.catalogue.disputes import disputes
 from segscope.catalogue.feeds import FeedResponse
 from segscope.catalogue.findings import CatalogueFinding
-from segscope.catalogue.merge import may_share, same_work, updated, without_identifier
+from segscope.catalogue.merge import filled, updated, without_identifier
 from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.relevance import MIN_RELEVANCE, relevance
+from segscope.catalogue.same_works import first_author, may_share, same_work, titles_of
+from segscope.catalogue.scope import is_in_scope
 from segscope.catalogue.store import Catalogue
+from segscope.catalogue.tags import tagged
 
 
 @dataclass
@@ -23,20 +28,27 @@ class WorkingCopy:
     Attributes:
         day: today, ISO; written as the day of new values.
         records: as they are now.
-        queue: works found by searching that a person has not accepted yet.
-        added, queued: ids of new records, and of new works in the queue.
+        queue: new works that no person has accepted or rejected yet.
+        rejected: works that a person rejected.
+        queued: ids of works that are new in the queue.
+        off_topic: number of works of the lists that do not belong here.
         findings: what a person should look at.
     """
 
     day: str
     records: dict[str, PaperRecord]
     queue: dict[str, PaperRecord]
-    added: list[str] = field(default_factory=list)
+    rejected: dict[str, PaperRecord] = field(default_factory=dict)
+    off_topic: int = 0
     queued: list[str] = field(default_factory=list)
     findings: list[CatalogueFinding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._names = Catalogue(self.records.values())
+        self._index: dict[str, list[str]] = defaultdict(list)
+        for record in self._names:
+            for key in _keys_of(record):
+                self._index[key].append(record.id)
 
     def note(self, kind: str, where: str, what: str) -> None:
         """Add a finding."""
@@ -50,26 +62,35 @@ class WorkingCopy:
         raise KeyError(identifier)
 
     def add_listed(self, work: PaperRecord) -> None:
-        """Add a work of the list, or merge it into the record of the same work."""
+        """Merge a work of a list into the record of the same work, or put it into the queue.
+
+        A row that was merged before only fills gaps.
+        """
         record, work = self._find_same(work)
         if record is None:
-            self.records[work.id] = work
-            self.added.append(work.id)
+            if is_in_scope(work):
+                self._enqueue(work)
+            else:
+                self.off_topic += 1
             return
         if work.id != record.id:
             work = replace(work, aliases=(*work.aliases, work.id))
-        self.records[record.id] = updated(record, work)
+        merge = filled if set(work.listed) <= set(record.listed) else updated
+        self.records[record.id] = merge(record, work)
 
     def consider(self, response: FeedResponse) -> None:
         """Put a search result into the queue, unless it is known or not relevant."""
-        record = response.record
-        known, _ = self._find_same(record)
-        if known is not None or record.id in self.queue:
-            return
-        if relevance(response) < MIN_RELEVANCE:
-            return
-        self.queue[record.id] = upstream.tagged(record, self.day, abstract=response.abstract)
-        self.queued.append(record.id)
+        known, _ = self._find_same(response.record)
+        if known is None and relevance(response) >= MIN_RELEVANCE:
+            self._enqueue(tagged(response.record, self.day, abstract=response.abstract))
+
+    def _enqueue(self, work: PaperRecord) -> None:
+        """Put a new work into the queue, unless it is there or was rejected."""
+        for other in (*self.queue.values(), *self.rejected.values()):
+            if work.id == other.id or same_work(work, other):
+                return
+        self.queue[work.id] = work
+        self.queued.append(work.id)
 
     def _find_same(self, work: PaperRecord) -> tuple[PaperRecord | None, PaperRecord]:
         """The record of a work, and the work without identifiers of another work, which are
@@ -83,13 +104,20 @@ class WorkingCopy:
             record = self.records[known.id]
             if may_share(record, work):
                 return record, work
-            message = f"{name} is {record.title[:60]!r} here, and {work.title[:60]!r} in the list"
-            self.note("disputed identifier", record.id, message)
+            if name not in disputes():
+                message = f"{record.title[:60]!r} here, and {work.title[:60]!r} in the list"
+                self.note("disputed identifier", name, message)
             return self._find_same(without_identifier(work, names))
-        for record in self.records.values():
+        for identifier in self._candidates(work):
+            record = self.records[identifier]
             if same_work(record, work):
                 return record, work
         return None, work
+
+    def _candidates(self, work: PaperRecord) -> list[str]:
+        """Ids of records with a title or the first author of a work."""
+        ids = [identifier for key in _keys_of(work) for identifier in self._index.get(key, ())]
+        return list(dict.fromkeys(ids))
 
     def is_same(self, record: PaperRecord, other: PaperRecord) -> bool:
         """Whether the answer of a feed is the work that was requested."""
@@ -100,7 +128,7 @@ class WorkingCopy:
             self.note("disputed identifier", record.id, message)
             return False
         first, second = (next(iter(each.authors), None) for each in (record, other))
-        return identify.same_person(first, second) and same_work(record, other)
+        return people.same_person(first, second) and same_work(record, other)
 
     def enrich(self, record: PaperRecord, response: FeedResponse) -> None:
         """Copy into a record what a feed knows better."""
@@ -118,12 +146,12 @@ class WorkingCopy:
         if record.doi and new.doi and record.doi != new.doi:
             new = _without_origin(new, "doi")
         better = updated(record, replace(new, listed=(), aliases=()))
-        self.records[record.id] = upstream.tagged(better, self.day, abstract=response.abstract)
+        self.records[record.id] = tagged(better, self.day, abstract=response.abstract)
 
     def _note_wrong_date(self, record: PaperRecord, new: PaperRecord) -> None:
         if not record.date or not new.date or new.provenance["date"].source != "arxiv":
             return
-        if _months_apart(record.date, new.date) > 1:
+        if abs(identify.months_between(record.date, new.date)) > 1:
             message = f"{record.date} here, {new.date} at arXiv, which is used"
             self.note("wrong date", record.id, message)
 
@@ -150,6 +178,15 @@ class WorkingCopy:
             self.note("gone from the list", "list", message)
 
 
+def _keys_of(record: PaperRecord) -> set[str]:
+    """What records of one work have in common: a title, or the names of the first author."""
+    author = first_author(record)
+    if author is None:
+        return titles_of(record)
+    names = (author.family.rpartition(" ")[2], author.given)
+    return {*titles_of(record), *(f"by {identify.fold(name)}" for name in names)}
+
+
 def _names_of(work: PaperRecord) -> list[str]:
     """The id of a work and its other identifiers."""
     names = [work.id]
@@ -164,11 +201,3 @@ def _without_origin(record: PaperRecord, name: str) -> PaperRecord:
     """The record without the origin of a field, so that merging does not use its value."""
     origins = {key: origin for key, origin in record.provenance.items() if key != name}
     return replace(record, provenance=origins)
-
-
-def _months_apart(one: str, other: str) -> int:
-    return abs(_month_number(one) - _month_number(other))
-
-
-def _month_number(date: str) -> int:
-    return int(date[:4]) * 12 + int(date[5:7] or 1)

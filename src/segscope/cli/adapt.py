@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,25 +142,28 @@ def _print_json(result: TrainingResult) -> None:
             "ended": result.outcome.why,
             "steps": progress.step,
             "seconds": round(progress.seconds, 1),
-            "before": result.before,
-            "after": result.after,
+            "before": result.gain.before,
+            "after": result.gain.after,
+            "gain": result.gain.as_dict(),
             "record": record,
         }
     )
 
 
 def _print_result(result: TrainingResult) -> None:
-    best_step = int(result.outcome.progress.best["step"])
+    gain = result.gain
+    step = int(result.outcome.progress.best["step"])
+    after = gain.after
+    if math.isnan(after):
+        after = result.outcome.progress.best["dice"]
     console.print_line(
-        f"validation Dice: {result.before:.3f} before, {result.after:.3f} after (step {best_step})"
+        f"validation Dice: {gain.before:.3f} before, {after:.3f} after (step {step})"
     )
+    console.print_line(gain.text)
     if result.record is None:
         return
-    if not best_step:
-        console.print_line(
-            "no step improved on the base, so the adaptation equals the base; try more data or "
-            "more steps"
-        )
+    if not gain.shown:
+        console.print_line("try more images, more steps or another method")
     command = "everything"
     if result.record.method.promptable:
         command = "segment"

@@ -14,10 +14,10 @@ import typer
 import typer.core
 
 from segscope.cli import COMMANDS, CliCommand, console
+from segscope.cli.console import INTERRUPTED
 from segscope.cli.options import OrderedCommand
 from segscope.errors import SegscopeError
 
-INTERRUPTED = 130
 TERMINATED = 143
 
 app = typer.Typer(

@@ -28,15 +28,16 @@ def compare(
         None, metavar="METHOD", help="Adaptation methods. Default: all of them."
     ),
     max_cases: int = typer.Option(
-        0, min=0, help="Evaluate on at most this many validation cases per data set; 0 for all."
+        0, min=0, help="Evaluate on at most this many cases per data set; 0 for all."
     ),
 ) -> None:
     """Train several adaptation methods under one budget, and compare them with their base.
 
     Each method trains for --minutes (default 3) on the same patients. `segscope evaluate` then
-    scores the base and all adaptations on the validation cases. --out receives the adaptations, a
-    table (comparison.md, .csv, .json) and a report. An interrupted comparison continues with
-    --resume, which can also add methods.
+    scores the base and all adaptations on patients that took no part in training: those of the test
+    cases, or else a part of the validation patients. --out receives the adaptations, a table
+    (comparison.md, .csv, .json) and a report. An interrupted comparison continues with --resume,
+    which can also add methods.
     """
     options.check()
     if os.environ.get("WORLD_SIZE", "1") != "1":

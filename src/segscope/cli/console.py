@@ -10,6 +10,9 @@ from pathlib import Path
 
 Advance = Callable[[int, int], None]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 
 def print_line(text: str = "") -> None:
     """A line of the result."""

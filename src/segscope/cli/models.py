@@ -234,7 +234,8 @@ def _convert_adaptation(
     if base_path.exists():
         base_source = str(base_path.resolve())
     classes = list(split_list(options.classes))
-    record = convert_file(source, engine, base_source, target, classes)
+    side = options.input_size or 0
+    record = convert_file(source, engine, base_source, target, classes, side)
     base_name = record.base["name"]
     if as_json:
         console.print_json(

@@ -95,6 +95,13 @@ class InputOptions:
     channel: Annotated[
         int | None, typer.Option(help="Channel to read from a microscopy file, counted from 0.")
     ] = None
+    resample_slices: Annotated[
+        bool,
+        typer.Option(
+            "--resample-slices",
+            help="Interpolate even slices where those of a DICOM series are uneven.",
+        ),
+    ] = False
 
 
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -212,10 +219,11 @@ class PromptOptions:
 
 @dataclass(slots=True)
 class PromptSet:
-    """Prompts in order, and the names of their objects by id."""
+    """Prompts in order, the names of their objects by id, and the files of mask prompts."""
 
     prompts: list[Prompt] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
+    mask_files: list[Path] = field(default_factory=list)
 
     def name_object(self, object_id: int, name: str) -> None:
         """Name an object.
@@ -262,7 +270,9 @@ class PromptSet:
                 continue
             text, frame = _split_frame(value)
             if option == "--mask":
-                mask, at = read_mask(Path(text).expanduser(), frame)
+                path = Path(text).expanduser()
+                self.mask_files.append(path)
+                mask, at = read_mask(path, frame)
                 self.prompts.append(MaskPrompt(mask, at, object_id))
             else:
                 if frame is None:

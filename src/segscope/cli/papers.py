@@ -12,6 +12,7 @@ import typer
 from segscope.cli import console
 from segscope.cli.options import JsonOption, expand_options
 from segscope.cli.papers_output import print_facts, print_record, record_to_json
+from segscope.cli.papers_review import review
 from segscope.cli.papers_runs import is_ready, runs_of
 from segscope.cli.papers_update import FolderOption, update
 from segscope.errors import UsageError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from segscope.catalogue.record import PaperRecord
-    from segscope.catalogue.search import Query
+    from segscope.catalogue.search import Query, SearchResult
     from segscope.catalogue.store import Catalogue
 
 app = typer.Typer(invoke_without_command=True)
@@ -37,6 +38,7 @@ class Run(TypedDict):
 class Order(enum.StrEnum):
     """Orders of a list."""
 
+    relevance = "relevance"
     date = "date"
     by_title = "title"
     author = "author"
@@ -92,13 +94,12 @@ class Filters:
         bool, typer.Option("--supported", help="Only papers whose model or method runs here.")
     ] = False
 
-    def query(self, catalogue: Catalogue, words: Sequence[str], sort: str = "date") -> Query:
+    def query(self, catalogue: Catalogue, words: Sequence[str]) -> Query:
         """The query that these options describe.
 
         Args:
             catalogue: what is searched.
-            words: each in title, authors, tags, venue or id; one with spaces is a phrase.
-            sort: order of the results.
+            words: looked up in title, tags, authors, venue and id; one with spaces is a phrase.
         """
         from segscope.catalogue.search import Query, years
 
@@ -109,7 +110,13 @@ class Filters:
         ids = None
         if self.supported:
             ids = _supported_ids(catalogue)
-        return Query(" ".join(phrases), period, self._terms(), self.has_code, ids, sort)
+        return Query(
+            " ".join(phrases),
+            years=period,
+            tags=self._terms(),
+            has_code=self.has_code,
+            ids=ids,
+        )
 
     def _terms(self) -> dict[str, tuple[str, ...]]:
         """The tags in the terms of their vocabularies."""
@@ -160,38 +167,54 @@ def list_papers(
     words: list[str] | None = typer.Argument(
         None,
         metavar="WORD",
-        help='Words in title, authors, tags, venue or id; quote a phrase: "several words".',
+        help='Words in title, tags, authors, venue or id; quote a phrase: "several words".',
     ),
-    sort: Order = typer.Option(Order.date, help="Order of the list; date is newest first."),
+    sort: Order | None = typer.Option(
+        None, help="Order of the list. Default: relevance with words, else date, newest first."
+    ),
     limit: int = typer.Option(0, min=0, help="List at most this many papers; 0 for all."),
-    queue: bool = typer.Option(
-        False, "--queue", help="Search the papers that updates found and nobody accepted yet."
-    ),
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the papers that match, newest first."""
-    from segscope.catalogue.search import search
-    from segscope.catalogue.store import QUEUE, Catalogue, default_folder, load, read
+    """List the papers that match: those with most of the words first.
 
-    if queue:
-        catalogue = Catalogue(read((folder or default_folder()) / QUEUE))
-    else:
-        catalogue = load(folder)
-    matches = search(catalogue, filters.query(catalogue, words or (), sort.value))
-    listed = matches[: limit or None]
+    Papers with some of the words follow where fewer than five have all.
+    """
+    from dataclasses import replace
+
+    from segscope.catalogue.search import find
+    from segscope.catalogue.store import load
+
+    catalogue = load(folder)
+    query = filters.query(catalogue, words or ())
+    if sort:
+        query = replace(query, sort=sort.value)
+    result = find(catalogue, query)
+    listed = result.records[: limit or None]
     if as_json:
         console.print_json([record_to_json(record) for record in listed])
         return
     for record in listed:
         print_record(record)
     note = ""
-    if len(listed) < len(matches):
+    if len(listed) < len(result.records):
         note = f", {len(listed)} listed"
     console.print_line(
-        f"{len(matches)} of {len(catalogue)} papers{note}. `segscope papers show ID` has the "
-        "details."
+        f"{len(result.records)} of {len(catalogue)} papers{note}. `segscope papers show ID` has "
+        "the details."
     )
+    _print_search_notes(result)
+
+
+def _print_search_notes(result: SearchResult) -> None:
+    """Words that no paper has, and how many papers have all words."""
+    if result.unmatched:
+        words = ", ".join(repr(console.single_line(word)) for word in result.unmatched)
+        console.print_line(f"No paper matches {words}.")
+    if result.with_all_words < len(result.records):
+        console.print_line(
+            f"{result.with_all_words} of them match all words; the others match some."
+        )
 
 
 @app.command()
@@ -254,13 +277,15 @@ def bib(
     as_json: Annotated[bool, typer.Option("--json", help="Print CSL-JSON on stdout.")] = False,
 ) -> None:
     """Cite papers as BibTeX, RIS or CSL-JSON, by name or by filters."""
+    from dataclasses import replace
+
     from segscope.catalogue.export import bibtex, csl_text, ris
     from segscope.catalogue.search import search
     from segscope.catalogue.store import load, write
 
     catalogue = load(folder)
     phrases = (words,) if words else ()
-    query = filters.query(catalogue, phrases)
+    query = replace(filters.query(catalogue, phrases), all_words=True, sort="date")
     if names:
         records = [catalogue.find(name) for name in names]
     else:
@@ -330,8 +355,8 @@ def page(
     records = list(load(folder))
     last = max(origin.at for record in records for origin in record.provenance.values())
     subtitle = (
-        f"{len(records)} works, as of {last}. Bibliographic facts from the list "
-        "YichiZhang98/SAM4MIS, from arXiv, Crossref and PubMed, and entered by hand. Made with "
+        f"{len(records)} works, as of {last}. Bibliographic facts from the lists SAM4MIS and "
+        "Awesome-Segment-Anything, from arXiv, Crossref and PubMed, and entered by hand. Made with "
         "segscope."
     )
     write(out, render(records, {record.id: runs_of(record.id) for record in records}, subtitle))
@@ -343,6 +368,7 @@ def page(
 
 
 app.command()(update)
+app.command()(review)
 
 
 @app.command()

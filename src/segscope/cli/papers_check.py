@@ -9,8 +9,8 @@ from pathlib import Path
 from segscope.catalogue.fetch import Fetcher
 from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.links import Link, links, records_of
-from segscope.catalogue.merge import identifiers, near, same_work
 from segscope.catalogue.record import RecordError
+from segscope.catalogue.same_works import identifiers, near, same_work
 from segscope.catalogue.store import OVERRIDES, Catalogue, default_folder, load, overrides
 from segscope.catalogue.vocabulary import check_terms
 from segscope.cli.papers_runs import is_ready, protocol_files
@@ -77,7 +77,7 @@ def _check_links(catalogue: Catalogue) -> Iterator[CatalogueFinding]:
 
 def _check_overrides(catalogue: Catalogue, place: Path) -> Iterator[CatalogueFinding]:
     for name in overrides(place / OVERRIDES):
-        if name not in catalogue.records:
+        if catalogue.get(name) is None:
             yield CatalogueFinding(
                 "override", name, "no such record; correct the id or remove the override"
             )

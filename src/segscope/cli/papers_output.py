@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
     from segscope.catalogue.record import PaperRecord
 
-SOURCES = {"sam4mis": "the list SAM4MIS", "rule": "rules"}
+SOURCES = {
+    "awesome": "the list Awesome-Segment-Anything",
+    "sam4mis": "the list SAM4MIS",
+    "rule": "rules",
+}
 
 
 def print_record(record: PaperRecord) -> None:
@@ -44,6 +48,7 @@ def _facts(record: PaperRecord) -> list[tuple[str, str]]:
 
     facts = [
         ("authors", _authors(record)),
+        ("name", record.name),
         ("date", record.date),
         ("venue", record.venue.name if record.venue else ""),
         ("id", record.id),
@@ -74,5 +79,10 @@ def _tag(record: PaperRecord, tag: str) -> str:
 
 
 def _sources(record: PaperRecord) -> str:
-    names = sorted({origin.source for origin in record.provenance.values()})
-    return ", ".join(SOURCES.get(name, name) for name in names)
+    """Each source, and the fields that it gave."""
+    fields: dict[str, list[str]] = {}
+    for name, origin in record.provenance.items():
+        source = SOURCES.get(origin.source, origin.source)
+        fields.setdefault(source, []).append(name.replace("_", " ").removeprefix("urls."))
+    parts = [f"{source}: {', '.join(sorted(set(names)))}" for source, names in fields.items()]
+    return "; ".join(sorted(parts))

@@ -1,4 +1,4 @@
-"""`segscope papers update`: new papers and details from the list, arXiv, Crossref and PubMed."""
+"""`segscope papers update`: new papers and details from both lists, arXiv, Crossref and PubMed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 
 from segscope.cli import console
 from segscope.cli.options import JsonOption, expand_options
-from segscope.cli.papers_output import print_record, record_to_json
 
 if TYPE_CHECKING:
     from segscope.catalogue.feeds import Addresses
@@ -43,7 +42,9 @@ class NetworkOptions:
     ] = ""
     feeds: Annotated[
         Path | None,
-        typer.Option(help="TOML file with other addresses: upstream, arxiv, crossref, pubmed."),
+        typer.Option(
+            help="TOML file with other addresses: sam4mis, awesome, arxiv, crossref, pubmed."
+        ),
     ] = None
 
 
@@ -53,32 +54,25 @@ def update(
     only: list[str] | None = typer.Option(
         None,
         metavar="FEED",
-        help="Only this feed: upstream, arxiv, crossref or pubmed; repeatable.",
+        help="Only this feed: sam4mis, awesome, arxiv, crossref or pubmed; repeatable.",
     ),
     limit: int = typer.Option(
         50, min=1, help="Maximum number of papers to look up at Crossref and at PubMed in one run."
     ),
-    accept: list[str] | None = typer.Option(
-        None,
-        metavar="ID",
-        help="Accept this paper from the queue (or `all`), without contacting any server.",
-    ),
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Update the catalogue from the list SAM4MIS, arXiv, Crossref and PubMed.
+    """Update the catalogue from the lists SAM4MIS and Awesome-Segment-Anything, arXiv, Crossref and
+    PubMed.
 
     Updates go to the user's folder, never into the package. Nothing is removed; rows that cannot be
-    read or look wrong are reported. New results of the arXiv search stay in a queue
-    (`list --queue`) until they are accepted. If a feed does not answer, the results of the others
-    are saved, and the exit code is 1.
+    read or look wrong are reported. New papers stay in a queue until `segscope papers review`
+    accepts them. If a feed does not answer, the results of the others are saved, and the exit code
+    is 1.
     """
     from segscope.catalogue.store import default_folder
 
     place = folder or default_folder()
-    if accept:
-        _accept(place, accept, as_json)
-        return
     report = _run(place, network, only, limit, quiet=as_json)
     if as_json:
         console.print_json({**report.as_dict(), "folder": place})
@@ -86,22 +80,14 @@ def update(
         for finding in report.findings:
             console.print_line(console.single_line(str(finding)))
         console.print_line(
-            f"{len(report.added)} added, {len(report.changed)} changed, {len(report.queued)} new "
-            f"in the queue, {len(report.findings)} findings; {report.records} papers in {place}"
+            f"{len(report.changed)} changed, {len(report.queued)} new in the queue, "
+            f"{report.off_topic} of other fields left out, {len(report.findings)} findings; "
+            f"{report.records} papers in {place}"
         )
+        if report.queued:
+            console.print_line("`segscope papers review` lists the queue.")
     if report.failed:
         raise typer.Exit(1)
-
-
-def _accept(place: Path, names: Sequence[str], as_json: bool) -> None:
-    from segscope.catalogue.update import accept
-
-    records = accept(place, names)
-    if as_json:
-        console.print_json([record_to_json(record) for record in records])
-        return
-    for record in records:
-        print_record(record)
 
 
 def _run(

@@ -138,11 +138,23 @@ class Segment:
 
     def run(self) -> None:
         """Segment, and print the summary."""
-        _, result = self.execute()
-        if self.as_json:
-            console.print_json(result)
-        else:
-            self.print_result(result)
+        before = self.outputs.stamp()
+        try:
+            _, result = self.execute()
+            if self.as_json:
+                console.print_json(result)
+            else:
+                self.print_result(result)
+        except KeyboardInterrupt:
+            if self.outputs.stamp() in (None, before):
+                raise
+            files = ", ".join(map(str, self.outputs.paths()))
+            console.print_error(
+                f"stopped by the user after all outputs were written: {files}",
+                exit_code=console.INTERRUPTED,
+                as_json=self.as_json,
+            )
+            raise SystemExit(console.INTERRUPTED) from None
 
     def command(self) -> str:
         """The equivalent command line."""
@@ -167,8 +179,8 @@ class Segment:
         self._check_options()
         with clock.measure("read"):
             stack = self._read()
-        self.outputs.check(self.source, stack)
         prompts = self._prompts_for(stack)
+        self.outputs.check(self._list_inputs(prompts), stack, prompts.names)
         if not self.as_json:
             console.print_line(f"{self.source}: {describe(stack)}")
             for note in stack.meta.get("notes", ()):
@@ -209,7 +221,11 @@ class Segment:
 
         select = self.selection
         stack = io.read(
-            self.source, series=select.series, volume=select.volume, channel=select.channel
+            self.source,
+            series=select.series,
+            volume=select.volume,
+            channel=select.channel,
+            resample_slices=select.resample_slices,
         )
         stack = stack.along(self.tracking.axis)
         if select.window is not None:
@@ -249,8 +265,24 @@ class Segment:
         from segscope.wire import load_prompts
 
         assert self.prompt_file is not None
-        path = self.prompt_file.expanduser()
-        prompts.extend(*load_prompts(path, lambda mask: _read_mask(mask, None, stack)[0]))
+
+        def read_mask(path: Path) -> NDArray[np.bool_]:
+            prompts.mask_files.append(path)
+            return _read_mask(path, None, stack)[0]
+
+        prompts.extend(*load_prompts(self.prompt_file.expanduser(), read_mask))
+
+    def _list_inputs(self, prompts: PromptSet) -> list[Path]:
+        """Files and folders that the run reads; an output must be none of them."""
+        from segscope.load import as_path
+
+        inputs = [self.source, *prompts.mask_files]
+        model = as_path(self.network.model)
+        if model is not None:
+            inputs.append(model)
+        if self.prompt_file is not None:
+            inputs.append(self.prompt_file.expanduser())
+        return inputs
 
     def _segment(self, stack: Stack, prompts: PromptSet, engine: Engine) -> Masks:
         from segscope import predict, session
@@ -298,9 +330,12 @@ def _read_mask(path: Path, frame: int | None, stack: Stack) -> tuple[NDArray[np.
     """
     from segscope import io
 
-    masks = io.read_masks(path)
+    # contours, and segments without a place, are masks on their scan only
+    needs_scan = path.is_file() and io.is_dicom(path)
+    masks = io.read_masks(path, like=stack if needs_scan else None)
     if masks.shape_zyx[0] > 1:
-        masks = io.read_masks(path, like=stack)
+        if not needs_scan:
+            masks = io.read_masks(path, like=stack)
         if frame is None:
             frame = _only_frame(masks, path)
         index = frame

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,10 @@ OVERLAY_SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
 
 
 class ObjectSummary(TypedDict):
-    """One object of the result: its size, and the model's confidence in it."""
+    """One object of the result: its size, and the model's confidence in it.
+
+    The area of an object in a video is the mean of the frames that it is on.
+    """
 
     id: int
     name: str
@@ -108,13 +111,26 @@ class Outputs:
         """All files that are written."""
         return [path for path in (self.masks, self.overlay, self.record) if path is not None]
 
-    def check(self, source: Path, stack: Stack) -> None:
+    def stamp(self) -> tuple[int, int] | None:
+        """What changes when the masks, and with them all outputs, are written; None without any."""
+        try:
+            status = self.masks.stat()
+        except OSError:
+            return None
+        return (status.st_ino, status.st_mtime_ns)
+
+    def check(self, inputs: Sequence[Path], stack: Stack, object_ids: Collection[int]) -> None:
         """Refuse, before any work, outputs that cannot be written or would destroy something.
+
+        Args:
+            inputs: all files and folders that the run reads; those that do not exist are skipped.
+            stack: that the masks will be made on.
+            object_ids: of the objects with prompts; none for all objects of an image.
 
         Raises:
             UsageError: an unknown suffix, a format that does not fit the input, a missing folder,
-                the input itself, or one path for two outputs.
-            WriteError: a folder without write permission.
+                one of the inputs, or one path for two outputs.
+            WriteError: a folder without write permission, or a format that cannot be made.
         """
         from segscope import io
 
@@ -129,8 +145,10 @@ class Outputs:
         if len({path.absolute() for path in paths}) < len(paths):
             raise UsageError("two outputs share a path; give each its own file")
         for path in paths:
-            _check_place(path, source, may_be_folder=path is self.masks and not path.suffix)
-        io.check_output(self.masks, stack)
+            _check_place(path, may_be_folder=path is self.masks and not path.suffix)
+            for file in filter(Path.exists, inputs):
+                _check_apart(path, file)
+        io.check_output(self.masks, stack, object_ids or (1,))
 
     def write(
         self,
@@ -151,7 +169,10 @@ class Outputs:
         io.write(masks, self.masks, source=stack)
 
 
-def _check_place(path: Path, source: Path, *, may_be_folder: bool) -> None:
+def _check_place(path: Path, *, may_be_folder: bool) -> None:
+    from segscope.files import check_regular
+
+    check_regular(path)
     if not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist; create it first")
     if path.is_dir() and not may_be_folder:
@@ -163,12 +184,23 @@ def _check_place(path: Path, source: Path, *, may_be_folder: bool) -> None:
         )
     if not os.access(path.parent, os.W_OK):
         raise WriteError(f"cannot write to {path.parent}: permission denied")
-    if path.exists() and source.exists() and path.samefile(source):
-        raise UsageError(f"{path} is the input and would be overwritten; name another file")
+
+
+def _check_apart(path: Path, source: Path) -> None:
+    """Refuse an output that is an input, lies in one, or holds one."""
+    if path.exists() and path.samefile(source):
+        raise UsageError(
+            f"{path} is an input of this command and would be overwritten; name another file"
+        )
     if source.is_dir() and source.resolve() in path.resolve().parents:
         raise UsageError(
-            f"{path} is inside the input folder and would become part of the input; name a file "
-            "outside it"
+            f"{path} is inside the input folder {source} and would become part of it; "
+            "name a file outside it"
+        )
+    if path.resolve() in source.resolve().parents:
+        raise UsageError(
+            f"{path} holds {source}, an input of this command, and would be replaced as a whole; "
+            "name another folder"
         )
 
 
@@ -256,10 +288,11 @@ def summarize_object(masks: Masks, object_id: int) -> ObjectSummary:
     )
     if masks.geometry is not None:
         spacing_zyx_mm = masks.geometry.spacing_zyx_mm
-        if masks.shape_zyx[0] > 1:
+        if masks.shape_zyx[0] > 1 and not masks.geometry.shares_place:
             row["millilitres"] = round(pixels * math.prod(spacing_zyx_mm) / 1000, 4)
         else:
-            row["square_millimetres"] = round(pixels * math.prod(spacing_zyx_mm[1:]), 4)
+            mean_pixels = pixels / max(1, row["frames"])
+            row["square_millimetres"] = round(mean_pixels * math.prod(spacing_zyx_mm[1:]), 4)
     return row
 
 
@@ -280,6 +313,8 @@ def _describe_object(row: ObjectSummary, total_frames: int) -> str:
         text = f"{row['millilitres']:.4g} ml"
     elif "square_millimetres" in row:
         text = f"{row['square_millimetres']:.4g} mm²"
+        if total_frames > 1:
+            text = f"mean {text}"
     if total_frames > 1:
         text += f" on {row['frames']} of {total_frames} frames"
     if row["predicted_iou"] is not None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from segscope.serve.server import ListenAddress
     from segscope.serve.settings import ServerSettings
 
-PROTOCOLS = ("monailabel", "nninteractive")
+DEFAULT_PROTOCOLS = ("monailabel", "nninteractive")
+PROTOCOLS = (*DEFAULT_PROTOCOLS, "qupath", "cvat")
 ANY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -185,7 +186,7 @@ def serve(
     ),
     model: str = typer.Option("mini", help="Model of sessions that name none."),
     compat: list[str] = typer.Option(
-        list(PROTOCOLS),
+        list(DEFAULT_PROTOCOLS),
         metavar="NAME",
         help=COMPAT_HELP,
     ),
@@ -195,7 +196,8 @@ def serve(
     """Serve the annotation page and its API to other programs until interrupted.
 
     The MONAI Label protocol (3D Slicer, OHIF) is below /monailabel/, that of nnInteractive below
-    /nninteractive/.
+    /nninteractive/. QuPath's extension for SAM and CVAT, which cannot send a token, get a secret
+    path of their own with --compat qupath and --compat cvat.
     """
     from segscope.serve.server import ListenAddress
     from segscope.serve.settings import ServerSettings
@@ -242,16 +244,34 @@ class Serve:
             page = f"{url}#token={token}"
         project = self.settings.project
         if self.as_json:
-            console.print_json({"url": url, "page": page, "token": token, "project": project})
+            console.print_json(
+                {
+                    "url": url,
+                    "page": page,
+                    "token": token,
+                    "project": project,
+                    "compat": {
+                        name: f"{url}{self._compat_path(name)}" for name in self.settings.compat
+                    },
+                }
+            )
         else:
             console.print_line(f"project: {project}")
             console.print_line(f"page:    {page}")
             if token is not None:
                 console.print_line(f"API:     {url} with the token {token}")
             for name in self.settings.compat:
-                console.print_line(f"{name}: {url}{name}{self._token_note()}")
+                console.print_line(f"{name}: {url}{self._compat_path(name)}{self._token_note()}")
             console.print_line("Press Ctrl-C to stop; all work is saved.")
         sys.stdout.flush()
+
+    def _compat_path(self, name: str) -> str:
+        """The path of an interface; of clients that cannot send the token, with a secret."""
+        from segscope.serve.secret_paths import SECRET_PATHS, base_path
+
+        if name in SECRET_PATHS:
+            return base_path(self.settings, name)
+        return name
 
     def _token_note(self) -> str:
         if self.settings.compat_open:

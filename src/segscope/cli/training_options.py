@@ -61,9 +61,7 @@ class TrainingOptions:
         int | None,
         typer.Option(min=1, help="Split each batch into this many parts, to save memory."),
     ] = None
-    learning_rate: Annotated[float | None, typer.Option(min=1e-9, help="Peak learning rate.")] = (
-        None
-    )
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate, above 0.")] = None
     patience: Annotated[
         int | None,
         typer.Option(

@@ -23,6 +23,7 @@ from segscope.evaluate.rows import SPLIT_DICE
 from segscope.io.datasets.dataset import Case
 from segscope.io.datasets.dataset import GroundTruth as DatasetTarget
 from segscope.io.datasets.reading import read_image, read_target
+from segscope.masks import LabelMap
 from segscope.metrics import score
 from segscope.metrics.instances import aggregated_jaccard, instance_scores
 from segscope.metrics.interactive import challenge_round
@@ -362,7 +363,7 @@ def _score_everything(stack: Stack, objects: list[EvaluatedObject], engine: Engi
     }
 
 
-def oracle_union(labels: NDArray[np.uint16], truth: NDArray[np.bool_]) -> float:
+def oracle_union(labels: LabelMap, truth: NDArray[np.bool_]) -> float:
     """Dice of the union of all masks with more than 90 % of their area inside the truth (arXiv
     2412.01240, "auto").
     """

@@ -2,8 +2,8 @@
 evaluation.
 
 Each method trains in a folder of its own, on the same patients drawn by the same seed. Then the
-base and all adaptations are evaluated on the same validation cases; networks without prompts are
-compared with themselves before training.
+base and all adaptations are evaluated on the same cases, whose patients took no part in training;
+networks without prompts are compared with themselves before training.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from segscope.errors import SegscopeError, UsageError
 from segscope.evaluate.comparison_table import (
     BOX,
     NOTE,
+    SCORED,
     UNTRAINED,
     ComparisonRow,
     base_name,
@@ -142,7 +143,8 @@ def compare_methods(
     """
     for name in comparison.methods:
         method(name)
-    sets = _validation_sets(comparison)
+    comparison = replace(comparison, choice=replace(comparison.choice, hold_back=True))
+    scored = _scored_sets(comparison)
     _begin(comparison, loaders, resume)
     failed: dict[str, str] = {}
     for name in comparison.methods:
@@ -160,9 +162,9 @@ def compare_methods(
     }
     if not trained:
         _refuse_all_failed(comparison, failed)
-    evaluation, report = _evaluate(comparison, trained, sets, loaders, workers, progress)
+    evaluation, report = _evaluate(comparison, trained, scored, loaders, workers, progress)
     rows = build_rows(comparison.methods, trained, failed, evaluation.rows)
-    _write(comparison, rows)
+    _write(comparison, rows, scored.note)
     return ComparisonResult(tuple(rows), report)
 
 
@@ -175,19 +177,39 @@ def _refuse_all_failed(comparison: MethodComparison, failed: Mapping[str, str]) 
     raise UsageError("; ".join(reasons))
 
 
-def _validation_sets(comparison: MethodComparison) -> list[DataSet]:
-    """The data sets, reduced to the cases that no method trains on."""
+@dataclass(frozen=True, slots=True)
+class ScoredSets:
+    """What all methods are scored on.
+
+    Attributes:
+        sets: data sets, reduced to these cases.
+        note: what they are, and how the figures are to be read.
+    """
+
+    sets: list[DataSet]
+    note: str
+
+
+def _scored_sets(comparison: MethodComparison) -> ScoredSets:
+    """The data sets, reduced to the cases that no method has seen; where the only patient to
+    validate on chooses the weights, to this one.
+    """
     cases = [case for dataset in comparison.sets for case in dataset.cases]
     names = " + ".join(dataset.name for dataset in comparison.sets)
-    _, validation, _ = split(cases, comparison.choice, names)
-    keys = {(case.dataset, case.id) for case in validation}
+    parts = split(cases, comparison.choice, names)
+    keys = {(case.dataset, case.id) for case in parts.scored or parts.val}
     reduced = []
     for dataset in comparison.sets:
         chosen = [case for case in dataset.cases if (case.dataset, case.id) in keys]
         if chosen:
             marked = tuple(replace(case, split="val") for case in chosen)
             reduced.append(replace(dataset, cases=marked))
-    return reduced
+    kind = "held back"
+    if not parts.scored:
+        kind = "val"
+    elif parts.scored[0].split == "test":
+        kind = "test"
+    return ScoredSets(reduced, f"{SCORED[kind]} {NOTE}")
 
 
 def _begin(comparison: MethodComparison, loaders: Loaders, resume: bool) -> None:
@@ -257,7 +279,7 @@ def _train(
 def _evaluate(
     comparison: MethodComparison,
     trained: Mapping[str, saved.AdaptationRecord],
-    sets: Sequence[DataSet],
+    scored: ScoredSets,
     loaders: Loaders,
     workers: int,
     progress: Progress,
@@ -275,9 +297,9 @@ def _evaluate(
             places[f"{UNTRAINED} {name}"] = str(untrained)
     out = comparison.out / EVALUATION
     _forget_other_models(comparison, trained)
-    protocol = _make_protocol(comparison.choice, first.classes)
+    protocol = _make_protocol(comparison.choice, first.classes, scored.note)
     settings = EvaluationSettings(
-        tuple(sets), tuple(places), protocol, max_cases=comparison.max_cases
+        tuple(scored.sets), tuple(places), protocol, max_cases=comparison.max_cases
     )
     load_by_name = partial(_load, loaders.model, places)
     result = evaluate(settings, out, load_by_name, workers=workers, progress=progress)
@@ -303,7 +325,7 @@ def _load(load: Load, places: Mapping[str, str], name: str) -> Engine | Segmente
     return load(places[name])
 
 
-def _make_protocol(choice: CaseSelection, classes: tuple[str, ...]) -> Protocol:
+def _make_protocol(choice: CaseSelection, classes: tuple[str, ...], note: str) -> Protocol:
     usual = default([BOX])
     volume = replace(usual.volume, prompts=(*usual.volume.prompts, Plan.parse(SLICES)))
     labels: tuple[str, ...] = ()
@@ -312,7 +334,7 @@ def _make_protocol(choice: CaseSelection, classes: tuple[str, ...]) -> Protocol:
     return replace(
         usual,
         name="adaptations",
-        note=NOTE,
+        note=note,
         volume=volume,
         seed=choice.seed,
         objects=MAX_OBJECTS,
@@ -339,12 +361,12 @@ def _save_untrained(
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _write(comparison: MethodComparison, rows: Sequence[ComparisonRow]) -> None:
+def _write(comparison: MethodComparison, rows: Sequence[ComparisonRow], note: str) -> None:
     names = ", ".join(dataset.name for dataset in comparison.sets)
     facts = _read_settings(comparison.settings_file)
     facts.pop(EVALUATION, None)
     facts["versions"] = list_versions()
-    write_table(comparison.out, f"{comparison.base} adapted to {names}", rows, facts)
+    write_table(comparison.out, f"{comparison.base} adapted to {names}", rows, facts, note)
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

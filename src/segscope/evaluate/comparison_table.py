@@ -26,10 +26,19 @@ what memory contributes.
 """
 
 NOTE = (
-    "Dice on the validation patients, which also selected the best step, so gains are slightly "
-    "optimistic; differences are means over patients with 95 % intervals. Networks without prompts "
-    "(`none`) are compared with themselves before training."
+    "Differences are means over patients with 95 % intervals; no gain is shown where the interval "
+    "contains 0. Networks without prompts (`none`) are compared with themselves before training."
 )
+SCORED = {
+    "test": "Dice on the test cases, which took no part in training.",
+    "held back": (
+        "Dice on validation patients that took no part in training; the others chose the steps."
+    ),
+    "val": (
+        "Dice on the only validation patient, which also chose the steps, so gains are optimistic."
+    ),
+}
+"""What a comparison is scored on, in words."""
 
 HEAD = (
     "method",
@@ -58,6 +67,7 @@ class ComparisonRow:
         before, after: mean Dice.
         difference, low, high: mean of the patients' differences, and its 95 % interval.
         patients: number of patients with a difference.
+        note: why there is no interval, or what to know of it.
     """
 
     method: str
@@ -73,18 +83,18 @@ class ComparisonRow:
     low: float = math.nan
     high: float = math.nan
     patients: int = 0
+    note: str = ""
 
     @property
     def cells(self) -> list[str]:
         """Texts of the Markdown table."""
         if self.failed:
             return [self.method, *["–"] * 7, self.failed.replace("|", "/")]
-        interval = "no interval"
+        remarks = []
         if not math.isnan(self.low):
-            interval = f"{self.low:+.3f} to {self.high:+.3f}"
-        remark = ""
-        if not self.best_step:
-            remark = "no step improved on the base"
+            remarks.append(f"{self.low:+.3f} to {self.high:+.3f}")
+        if self.note:
+            remarks.append(self.note)
         return [
             self.method,
             self.prompt,
@@ -93,9 +103,17 @@ class ComparisonRow:
             f"{self.best_step} of {self.steps}",
             f"{self.before:.3f}",
             f"{self.after:.3f}",
-            f"{self.difference:+.3f} ({interval}), n {self.patients}",
-            remark,
+            f"{self.difference:+.3f} ({', '.join(remarks)}), n {self.patients}",
+            self._remark,
         ]
+
+    @property
+    def _remark(self) -> str:
+        if not self.best_step:
+            return "no gain shown: no step improved on the base by more than chance"
+        if self.low > 0:
+            return ""
+        return "no gain shown"
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """Plain values for JSON and CSV; None where a number is unknown."""
@@ -183,6 +201,7 @@ def _fill_in(
         low=paired.interval.low,
         high=paired.interval.high,
         patients=paired.n_groups,
+        note=paired.interval.note,
     )
 
 
@@ -196,12 +215,18 @@ def format_table(rows: Sequence[ComparisonRow]) -> str:
 
 
 def write_table(
-    folder: Path, title: str, rows: Sequence[ComparisonRow], facts: Mapping[str, Any]
+    folder: Path,
+    title: str,
+    rows: Sequence[ComparisonRow],
+    facts: Mapping[str, Any],
+    note: str = NOTE,
 ) -> None:
-    """Write comparison.md, .csv and .json; the JSON also has `facts` about the comparison."""
+    """Write comparison.md, .csv and .json, with a note on the figures; the JSON also has `facts`
+    about the comparison.
+    """
     values = [row.as_dict() for row in rows]
     with atomic(folder / f"{TABLE}.md") as part:
-        part.write_text(f"# {title}\n\n{format_table(rows)}\n{NOTE}\n", encoding="utf-8")
+        part.write_text(f"# {title}\n\n{format_table(rows)}\n{note}\n", encoding="utf-8")
     columns = [field.name for field in dataclasses.fields(ComparisonRow)]
     with (
         atomic(folder / f"{TABLE}.csv") as part,
@@ -210,7 +235,7 @@ def write_table(
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(values)
-    write_json(folder / f"{TABLE}.json", {**facts, "note": NOTE, "rows": values})
+    write_json(folder / f"{TABLE}.json", {**facts, "note": note, "rows": values})
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.evaluate.overall import ALL, bootstrap_over_sets
+from segscope.evaluate.overall import ALL, interval_over_sets
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rows import (
     Line,
@@ -72,9 +72,9 @@ def _overall_curve(sets: Sequence[Sequence[Row]], curves: Sequence[Line], rounds
     line["high"] = []
     for number in range(rounds):
         reached = [_rows_after(rows, number) for rows in sets]
-        low, high = bootstrap_over_sets(reached, "dice")
-        line["low"].append(low)
-        line["high"].append(high)
+        interval = interval_over_sets(reached, "dice")
+        line["low"].append(interval.low)
+        line["high"].append(interval.high)
     return line
 
 

@@ -12,19 +12,20 @@ from segscope.evaluate import statistics
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rows import (
     Line,
+    bounds_of,
     depends_on_scale,
     mean_of,
     metrics_of,
     patient_scores,
     summarise_patients,
 )
+from segscope.metrics.intervals import Interval, mean_interval_of_sets
 
 ALL = "all sets"
-RESAMPLES = 2000
-"""Of the mean over sets; the interval of one set takes statistics.RESAMPLES."""
-
 COUNTS = ("n", "n_valid", "n_missed", "n_false_alarm", "n_patients")
 FIGURES = ("mean", "low", "high", "median", "sd")
+"""Figures of a metric, beside the "note" of its interval."""
+
 FAILURE_DICE = 0.5
 
 
@@ -54,7 +55,7 @@ def figures_of(rows: Sequence[Row]) -> Line:
     return figures
 
 
-def _metric_figures(rows: Sequence[Row], name: str) -> dict[str, float]:
+def _metric_figures(rows: Sequence[Row], name: str) -> Line:
     summary = summarise_patients(rows, name)
     return {
         "mean": summary.mean,
@@ -62,11 +63,12 @@ def _metric_figures(rows: Sequence[Row], name: str) -> dict[str, float]:
         "high": summary.interval.high,
         "median": summary.median,
         "sd": summary.sd,
+        "note": summary.interval.note,
     }
 
 
 def overall_figures(sets: Sequence[Sequence[Row]], figures: Sequence[Line]) -> Line:
-    """Mean of the sets' means; its interval resamples patients within each set."""
+    """Mean of the sets' means; the patients of each set vary in its interval, the sets do not."""
     line: Line = {key: sum(figure[key] for figure in figures) for key in COUNTS}
     failures = [figure["n_failures"] for figure in figures]
     line["n_failures"] = None
@@ -75,28 +77,24 @@ def overall_figures(sets: Sequence[Sequence[Row]], figures: Sequence[Line]) -> L
     line["unit"] = "/".join(sorted({figure["unit"] for figure in figures}))
     line["metrics"] = {}
     for name in dict.fromkeys(name for figure in figures for name in figure["metrics"]):
-        line["metrics"][name] = dict.fromkeys(FIGURES, math.nan)
+        line["metrics"][name] = {**dict.fromkeys(FIGURES, math.nan), "note": ""}
         if "/" in line["unit"] and depends_on_scale(name):
             continue  # millimetres and pixels have no common mean
         means = [figure["metrics"][name]["mean"] for figure in figures if name in figure["metrics"]]
-        low, high = bootstrap_over_sets(sets, name)
-        line["metrics"][name] |= {"mean": mean_of(means), "low": low, "high": high}
+        interval = interval_over_sets(sets, name)
+        line["metrics"][name] |= {
+            "mean": mean_of(means),
+            "low": interval.low,
+            "high": interval.high,
+            "note": interval.note,
+        }
     return line
 
 
-def bootstrap_over_sets(sets: Sequence[Sequence[Row]], name: str) -> tuple[float, float]:
-    """95 % interval of the mean over sets; sets of fewer than two patients do not vary."""
-    rng = np.random.default_rng(0)
-    resampled = []
-    for rows in sets:
-        means = _patient_means(rows, name)
-        if len(means):
-            draws = rng.integers(0, len(means), (RESAMPLES, len(means)))
-            resampled.append(means[draws].mean(1))
-    if not resampled or all(np.ptp(values) == 0 for values in resampled):
-        return math.nan, math.nan
-    low, high = np.percentile(np.mean(resampled, axis=0), [2.5, 97.5])
-    return float(low), float(high)
+def interval_over_sets(sets: Sequence[Sequence[Row]], name: str) -> Interval:
+    """95 % interval of the mean over sets, of those with a score."""
+    means = [_patient_means(rows, name) for rows in sets]
+    return mean_interval_of_sets([each for each in means if len(each)], bounds_of(name))
 
 
 def _patient_means(rows: Sequence[Row], name: str) -> NDArray[np.float64]:

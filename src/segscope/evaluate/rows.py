@@ -15,6 +15,7 @@ from segscope.errors import UsageError
 from segscope.evaluate import statistics
 from segscope.evaluate.results_log import Row
 from segscope.metrics import METRICS, Metric, lookup
+from segscope.metrics.intervals import Bounds
 
 Line = dict[str, Any]
 """Figures of a group of rows, as plain values."""
@@ -122,7 +123,15 @@ def depends_on_scale(name: str) -> bool:
 def summarise_patients(rows: Sequence[Row], name: str) -> statistics.MetricSummary:
     """Summary of a metric over patients."""
     scores, patients = patient_scores(rows, name)
-    return statistics.summarise_metric(scores, patients)
+    return statistics.summarise_metric(scores, patients, bounds_of(name))
+
+
+def bounds_of(name: str) -> Bounds | None:
+    """Smallest and largest value of a metric; None where there is no limit."""
+    low, high = describe_metric(name).range
+    if math.isfinite(low) and math.isfinite(high):
+        return low, high
+    return None
 
 
 def patient_scores(rows: Sequence[Row], name: str) -> tuple[NDArray[np.float64], list[Hashable]]:
@@ -156,7 +165,8 @@ def gain(before: Sequence[Row], after: Sequence[Row], name: str) -> statistics.M
         score = scores.get((row["dataset"], *answer_key(row)))
         if score is not None:
             differences.append({**row, name: row[name] - score})
-    return mean(differences, name)
+    # without the bounds of the metric, which are not those of its differences
+    return statistics.summarise_metric(*patient_scores(separate_patients(differences), name))
 
 
 def mean_of(values: Iterable[float]) -> float:

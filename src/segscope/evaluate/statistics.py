@@ -1,8 +1,8 @@
 """From scores to statistics: means with intervals, comparisons of two models, counts of outcomes.
 
 The unit is the patient (or the video), never the slice: values of one patient are averaged first,
-and resampling draws patients. NaN values (no object in the truth) are left out and counted. Uses
-numpy and scipy only.
+and intervals are those of patients (`segscope.metrics.intervals`). NaN values (no object in the
+truth) are left out and counted. Uses numpy and scipy only.
 """
 
 from __future__ import annotations
@@ -19,22 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from segscope.errors import UsageError
+from segscope.metrics.intervals import Bounds, Interval, mean_interval, median_interval
 
 Array = NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
-
-RESAMPLES = 10_000
-MIN_GROUPS = 3
-_CHUNK = 2_000_000  # values resampled at once
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A 95 % interval; NaN, with the reason in `note`, where there are too few patients."""
-
-    low: float
-    high: float
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +53,8 @@ class PairedComparison:
     Attributes:
         n_pairs, n_left_out: number of keys that both have as numbers, and of the others.
         n_groups: patients.
-        median_difference: of the patients' mean differences.
-        interval: of the median difference.
+        median_difference, median_interval: of the patients' mean differences.
+        mean_difference, mean_interval: of the same; a case that is lost shows in the mean only.
         p: Wilcoxon signed-rank test on the patients' mean differences, two-sided.
         p_holm: p after `holm` over all comparisons of one table.
     """
@@ -75,7 +63,9 @@ class PairedComparison:
     n_left_out: int
     n_groups: int
     median_difference: float
-    interval: Interval
+    median_interval: Interval
+    mean_difference: float
+    mean_interval: Interval
     p: float
     p_holm: float = math.nan
 
@@ -106,14 +96,14 @@ class Counts:
 
 
 def summarise_metric(
-    values: ArrayLike, groups: Sequence[Hashable], *, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike, groups: Sequence[Hashable], bounds: Bounds | None = None
 ) -> MetricSummary:
     """Mean, median, SD and interval of the mean.
 
     Args:
         values: one score for each case, object and prompt.
         groups: patient of each value.
-        resamples, seed: of the bootstrap.
+        bounds: smallest and largest value that is possible, where both are finite.
 
     Raises:
         UsageError: not as many groups as values.
@@ -127,7 +117,7 @@ def summarise_metric(
         mean=_or_nan(np.mean, means),
         median=_or_nan(np.median, means),
         sd=_sd(means),
-        interval=bootstrap(means, np.mean, resamples=resamples, seed=seed),
+        interval=mean_interval(means, bounds),
     )
 
 
@@ -135,16 +125,12 @@ def compare(
     first: Mapping[Hashable, float],
     second: Mapping[Hashable, float],
     groups: Mapping[Hashable, Hashable],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> PairedComparison:
     """Compare two models on the same cases, objects and prompts.
 
     Args:
         first, second: scores by any key that identifies an answer, as (case, object, prompt).
         groups: patient by the same keys.
-        resamples, seed: of the bootstrap.
     """
     keys = [key for key in first if key in second]
     differences = np.array([first[key] - second[key] for key in keys], float)
@@ -154,7 +140,9 @@ def compare(
         n_left_out=len({*first, *second}) - n,
         n_groups=len(means),
         median_difference=_or_nan(np.median, means),
-        interval=bootstrap(means, np.median, resamples=resamples, seed=seed),
+        median_interval=median_interval(means),
+        mean_difference=_or_nan(np.mean, means),
+        mean_interval=mean_interval(means),
         p=_wilcoxon(means),
     )
 
@@ -177,31 +165,6 @@ def holm(p: ArrayLike) -> Array:
     stepped = values[order] * np.arange(len(order), 0, -1)
     result[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return result
-
-
-def bootstrap(
-    units: ArrayLike, statistic: Callable[..., Array], *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Percentile interval (2.5 to 97.5) of a statistic over resampled units.
-
-    Args:
-        units: one value a patient, none NaN.
-        statistic: of an array along `axis`, as np.mean.
-        resamples, seed: number of resamples, and their random seed.
-    """
-    values = np.asarray(units, float)
-    if len(values) < MIN_GROUPS:
-        note = f"{len(values)} patients; an interval needs {MIN_GROUPS}"
-        return Interval(math.nan, math.nan, note)
-    rng = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // len(values))
-    statistics = []
-    for start in range(0, resamples, rows):
-        size = (min(rows, resamples - start), len(values))
-        samples = values[rng.integers(0, len(values), size)]
-        statistics.append(statistic(samples, axis=1))
-    low, high = np.percentile(np.concatenate(statistics), [2.5, 97.5])
-    return Interval(float(low), float(high))
 
 
 def count_outcomes(cases: Iterable[str]) -> Counts:
@@ -279,7 +242,7 @@ def _sd(values: Array) -> float:
 def _group_means(values: Array, groups: Sequence[Hashable]) -> tuple[Array, int]:
     """Means of the groups that have a value, and the number of values.
 
-    The means ascend, so that the draws of the bootstrap do not depend on the order of rows.
+    The means ascend, so that sums do not depend on the order of rows.
     """
     if len(groups) != len(values):
         raise UsageError(f"{len(values)} values need as many groups, got {len(groups)}")

@@ -96,12 +96,17 @@ class Summary:
 
 def _overall_text(line: Line) -> str:
     name, figure = next(iter(line["metrics"].items()))
+    interval = figure["note"]
+    if not math.isnan(figure["low"]):
+        interval = f"{figure['low']:.3f} to {figure['high']:.3f}"
+        if figure["note"]:
+            interval += f", {figure['note']}"
     prompt = line["prompt"]
     if line["choose"] == "oracle":
         prompt += " (oracle)"
     return (
         f"{line['model']:<14} {line['kind']:<8} {prompt:<26} {name} {figure['mean']:.3f} "
-        f"({figure['low']:.3f} to {figure['high']:.3f}), "
+        f"({interval}), "
         f"n {line['n_valid']}, missed {line['n_missed']}"
     )
 
@@ -172,8 +177,12 @@ def _compare_models(last: Sequence[Row]) -> list[Line]:
             "n_pairs": result.n_pairs,
             "n_patients": result.n_groups,
             "difference": result.median_difference,
-            "low": result.interval.low,
-            "high": result.interval.high,
+            "low": result.median_interval.low,
+            "high": result.median_interval.high,
+            "mean_difference": result.mean_difference,
+            "mean_low": result.mean_interval.low,
+            "mean_high": result.mean_interval.high,
+            "note": result.mean_interval.note,
             "p": result.p,
             "p_holm": result.p_holm,
         }

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from segscope.evaluate.overall import ALL
 from segscope.evaluate.protocol import KINDS
@@ -87,13 +88,15 @@ def _format_numbers(line: Line, names: Iterable[str]) -> list[str]:
     return [format_number(line[name]) for name in names]
 
 
-def _format_figure(figure: Mapping[str, float] | None) -> Cell:
-    """Mean with its interval."""
+def _format_figure(figure: Mapping[str, Any] | None) -> Cell:
+    """Mean with its interval, and what to know of it."""
     if figure is None:
         return DASH
     text = format_number(figure["mean"])
     if not math.isnan(figure["low"]):
         text += f" <small>{figure['low']:.3f} to {figure['high']:.3f}</small>"
+    if figure["note"] and not math.isnan(figure["mean"]):
+        text += f" <small>{html.escape(figure['note'])}</small>"
     return Html(text)
 
 
@@ -213,14 +216,25 @@ def render_curves(curves: Sequence[Line]) -> str:
 
 
 def render_comparisons(lines: Sequence[Line]) -> str:
-    head = ["data set", "prompt", "first", "second", "median difference", "95 %", "p (Holm)"]
+    head = ["data set", "prompt", "first", "second", "mean difference", "95 %"]
+    head += ["median difference", "95 %", "p (Holm)", "patients"]
     body: list[list[Cell]] = []
     for line in undisturbed(lines):
         names = [line["dataset"], _format_prompt(line), line["first"], line["second"]]
-        interval = f"{format_number(line['low'])} to {format_number(line['high'])}"
+        mean = [f"{line['mean_difference']:+.3f}", _format_interval(line, "mean_low", "mean_high")]
+        median = [f"{line['difference']:+.3f}", _format_interval(line, "low", "high")]
         p = format_number(line["p_holm"], 4)
-        body.append([*names, f"{line['difference']:+.3f}", interval, p, line["n_patients"]])
-    return render_table([*head, "patients"], body, text_columns=4)
+        patients = str(line["n_patients"])
+        if line["note"]:
+            patients += f" ({line['note']})"
+        body.append([*names, *mean, *median, p, patients])
+    return render_table(head, body, text_columns=4)
+
+
+def _format_interval(line: Line, low: str, high: str) -> str:
+    if math.isnan(line[low]):
+        return DASH
+    return f"{line[low]:+.3f} to {line[high]:+.3f}"
 
 
 def render_everything(lines: Sequence[Line]) -> str:

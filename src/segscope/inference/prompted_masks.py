@@ -47,6 +47,16 @@ class CombinedPrompts:
     start: Tensor | None = None
     score: float = 1.0
 
+    @property
+    def marks_object(self) -> bool:
+        """Whether a box, a positive click or a mask marks where the object is."""
+        prompt = self.decoder_prompt
+        if prompt.box is not None or bool(prompt.positive.any()):
+            return True
+        if self.exact_mask is not None:
+            return bool(self.exact_mask.any())
+        return self.start is not None and bool((self.start > 0).any())
+
 
 def combine_prompts(prompts: Sequence[Prompt]) -> CombinedPrompts:
     """Combine prompts in the order they were made.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from segscope.errors import ReadError, UsageError, WriteError
-from segscope.files import reason_of
+from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
+from segscope.files import check_regular, reason_of
 from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides, zarr_files
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
+from segscope.io.dicom.files import is_dicom_whatever_its_name
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
 from segscope.io.tiff import reader as tiff_reader
@@ -48,6 +51,12 @@ MASK_FORMATS: tuple[MaskFormat, ...] = (
 )
 """The one with the longest suffix that fits writes."""
 
+log = logging.getLogger("segscope.io")
+
+_ARCHIVES = (
+    ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar",
+)  # fmt: skip
+
 _MaskReader = Callable[[Path, Stack | None], Masks]
 _MASK_READERS: tuple[tuple[tuple[str, ...], _MaskReader], ...] = (
     (nifti.Nifti.suffixes, nifti.read_masks),
@@ -66,6 +75,7 @@ def read(
     series: str | None = None,
     volume: int | None = None,
     channel: int | None = None,
+    resample_slices: bool = False,
 ) -> Stack:
     """The image, volume or video at a path, as frames with geometry; lazily where the format
     allows.
@@ -75,6 +85,8 @@ def read(
         series: which DICOM series of a folder, when there are several.
         volume: which time point of a 4D file, from 0.
         channel: which channel of a microscopy file, from 0; all by default.
+        resample_slices: interpolate even slices where those of a DICOM series are uneven, which is
+            refused otherwise.
 
     Raises:
         UsageError: nothing there, an unknown format, or a choice is missing or does not fit.
@@ -82,10 +94,25 @@ def read(
         MissingExtra: an optional package is needed.
     """
     path = _check_exists(path)
+    entry = _select_format(path)
+    with reading(path, f"{entry.name} data"):
+        return entry.read(path, ReadOptions(series, volume, channel, resample_slices))
+
+
+def _select_format(path: Path) -> Format:
+    """The format of a path: DICOM by its mark, whatever the name, else the first that recognises
+    it.
+    """
+    if is_dicom_whatever_its_name(path):
+        return dicom_reader.DicomFile()
     for entry in FORMATS:
         if entry.recognises(path):
-            with reading(path, f"{entry.name} data"):
-                return entry.read(path, ReadOptions(series, volume, channel))
+            return entry
+    if suffix_of(path, _ARCHIVES) is not None:
+        raise UsageError(
+            f"{path} is an archive; unpack it, and name a file or a folder inside. Of archives, "
+            "only a .zip of DICOM files is read as it is."
+        )
     raise UsageError(f"{path} has an unknown format. Known formats: {_describe_formats()}.")
 
 
@@ -119,6 +146,10 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
         like: the stack they belong to. The masks lie on exactly its grid (flipped or turned by
             whole voxels when the file stores them in another order).
 
+    Returns:
+        The masks. What was left out or changed on the way is a warning of the log "segscope.io",
+        and for DICOM also in their record, under "notes".
+
     Raises:
         UsageError: nothing there, or an unknown format.
         ReadError: damaged, not labels, or on another grid than `like`.
@@ -126,11 +157,16 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
     path = _check_exists(path)
     reader = _select_mask_reader(path)
     with reading(path, "masks"):
-        return reader(path, like)
+        masks = reader(path, like)
+    for note in masks.record.get("notes", ()):
+        log.warning("%s: %s", path, note)
+    return masks
 
 
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
+        if is_dicom_whatever_its_name(path):
+            return seg_reader.read_masks
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
                 return reader
@@ -165,25 +201,54 @@ def write(masks: Masks, path: str | Path, source: Stack | None = None) -> None:
     is_folder = str(path).endswith("/") or not Path(path).suffix
     path = Path(path).expanduser()
     entry = _select_mask_format(path, is_folder)
-    try:
+    with _writing(path, entry):
         if source is not None:
             masks = _match_source(masks, path, source)
         entry.write(masks, path, source)
-    except OSError as error:
-        raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
 
 
-def check_output(path: str | Path, source: Stack) -> None:
+def check_output(path: str | Path, source: Stack, object_ids: Iterable[int] = (1,)) -> None:
     """Refuse a file that masks of a stack could not be written to, before they are made.
+
+    Args:
+        path: as for `write`.
+        source: the stack that the masks will be made on.
+        object_ids: of the objects that will be written, where they are known.
 
     Raises:
         UsageError: an unknown suffix, a format that does not fit the stack, or a file that must
             not be overwritten.
+        WriteError: the geometry does not fit into the format, or the format cannot be made.
     """
+    is_folder = str(path).endswith("/") or not Path(path).suffix
     path = Path(path).expanduser()
-    empty = Masks(source.shape_zyx, {}, {}, {}, source.geometry, source.times_s, {}, source.axis)
-    _match_source(empty, path, source)
-    _select_mask_format(path, not path.suffix).check(empty, path, source)
+    check_regular(path)
+    entry = _select_mask_format(path, is_folder)
+    names = dict.fromkeys(object_ids, "")
+    empty = Masks(source.shape_zyx, {}, names, {}, source.geometry, source.times_s, {}, source.axis)
+    with _writing(path, entry):
+        entry.check(_match_source(empty, path, source), path, source)
+
+
+@contextmanager
+def _writing(path: Path, entry: MaskFormat) -> Iterator[None]:
+    """Turn what a file system or a library raises on writing into a WriteError: the fault is not in
+    the image.
+    """
+    try:
+        yield
+    except SegscopeError:
+        raise
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {reason_of(error)}") from error
+    # libraries raise anything; the cause stays attached
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WriteError(
+            f"{path} cannot be written as {entry.name}: {type(error).__name__} {reason}. "
+            "Write another format, for instance .nii.gz or .seg.nrrd, and please report this as a "
+            "bug in segscope."
+        ) from error
 
 
 def _select_mask_format(path: Path, is_folder: bool) -> MaskFormat:
@@ -245,6 +310,7 @@ __all__ = [
     "MaskFormat",
     "ReadOptions",
     "check_output",
+    "is_dicom",
     "read",
     "read_masks",
     "write",

@@ -46,11 +46,13 @@ class ReadOptions:
             or part of its description); None when there is only one.
         volume: which time point of a 4D file, from 0; None when there is only one.
         channel: which channel of a microscopy file, from 0; None for all.
+        resample_slices: interpolate even slices where those of a DICOM series are uneven.
     """
 
     series: str | None = None
     volume: int | None = None
     channel: int | None = None
+    resample_slices: bool = False
 
 
 class Format(Protocol):
@@ -98,8 +100,9 @@ class FolderFormat(ABC):
 class MaskFormat(Protocol):
     """One kind of file that masks are written to, chosen by suffix.
 
-    `check` refuses what `write` could not do. It is called before there are masks, with masks of
-    the right shape and no objects. `write` gets the final path and is atomic.
+    `check` refuses what `write` could not do, by the same steps: it makes everything but the
+    pixels. It is called before there are masks, with objects of which no pixel is known. `write`
+    gets the final path and is atomic.
     """
 
     @property
@@ -111,13 +114,6 @@ class MaskFormat(Protocol):
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None: ...
-
-
-class FitsAll:
-    """For formats that take masks of every stack."""
-
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        """Nothing to refuse."""
 
 
 def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> None:
@@ -210,7 +206,12 @@ def check_file(path: Path) -> int:
 
 def refuse_options(path: Path, options: ReadOptions, *supported: str) -> None:
     """Raise UsageError for an option that does not apply to this file, rather than ignore it."""
-    values = {"series": options.series, "volume": options.volume, "channel": options.channel}
+    values = {
+        "series": options.series,
+        "volume": options.volume,
+        "channel": options.channel,
+        "resample_slices": options.resample_slices or None,
+    }
     for name, value in values.items():
         if name not in supported and value is not None:
             raise UsageError(f"the option {name} does not apply to {path}; leave it out")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import os
 import tempfile
 import threading
 import weakref
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -42,15 +43,21 @@ class ByteSource(Protocol):
 class PlainBytes:
     """Stored bytes from `offset` on.
 
-    The file is opened for each read: no handle stays open, so forks and threads are safe.
+    The file is opened for each read: no handle stays open, so forks and threads are safe. A file
+    that was written anew since is refused, as its bytes may mean something else.
     """
 
     path: Path
     offset: int
+    changed_ns: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "changed_ns", self.path.stat().st_mtime_ns)
 
     def read(self, start: int, count: int) -> bytes:
         position = self.offset + start
         with reading(self.path, "stored data"), self.path.open("rb") as file:
+            _check_unchanged(self.path, file, self.changed_ns)
             file.seek(position)
             data = file.read(count)
         if len(data) != count:
@@ -59,6 +66,13 @@ class PlainBytes:
                 f"got {len(data)}. It is cut off or has changed; copy or export it again."
             )
         return data
+
+
+def _check_unchanged(path: Path, file: IO[bytes], changed_ns: int) -> None:
+    if os.fstat(file.fileno()).st_mtime_ns != changed_ns:
+        raise ReadError(
+            f"{path} has changed since it was opened; open it again to read it as it is now"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,9 @@ class InflatedBytes:
         total: int,
         codec: Codec = "deflate",
     ) -> None:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
+        self._changed_ns = status.st_mtime_ns
         if codec == "deflate" and skip + total > (size - offset) * _MAX_INFLATION:
             raise ReadError(
                 f"{path} declares {total} bytes of data, more than its {size} bytes can hold even "
@@ -140,6 +156,7 @@ class InflatedBytes:
 
     def _inflate_until(self, end: int) -> None:
         with self.path.open("rb") as file:
+            _check_unchanged(self.path, file, self._changed_ns)
             while self._done < end:
                 self._store(self._inflate_next(file))
             if self._done == self.total:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic
-from segscope.io.base import FitsAll, check_declared, check_file, reading
+from segscope.io.base import check_declared, check_file, reading
 from segscope.io.label_frames import place_on_grid
 from segscope.io.polygons import (
     Points,
@@ -23,14 +23,13 @@ from segscope.io.polygons import (
     to_corner_origin,
     trace_borders,
 )
-from segscope.masks import Masks, Runs, encode_runs
+from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
 from segscope.stack import Stack
 
 Json = Any
 """What a JSON file holds; nothing about an untrusted one is known until it is checked."""
 
 _MAX_BYTES = 2**29
-_MAX_OBJECT_ID = 65535
 
 
 # --- segmentations -------------------------------------------------------------------------------
@@ -152,7 +151,7 @@ def _points_of(ring: Json) -> Points:
 # --- writing -------------------------------------------------------------------------------------
 
 
-class CocoMasks(FitsAll):
+class CocoMasks:
     """COCO instance annotations, which keep overlapping objects.
 
     `object_id` and `frame` are extra fields of ours.
@@ -160,6 +159,9 @@ class CocoMasks(FitsAll):
 
     name = "COCO annotations"
     suffixes = (".json",)
+
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        _make_document(masks.on_stored_grid(), path, source, polygons=False)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         write_coco(masks, path, source)
@@ -178,7 +180,14 @@ def write_coco(
             (COCO polygons cannot have one). segscope reads the same pixels from both; other readers
             may round polygons by a pixel.
     """
-    masks = masks.on_stored_grid()
+    document = _make_document(masks.on_stored_grid(), path, source, polygons=polygons)
+    with atomic(path) as part:
+        part.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+
+
+def _make_document(
+    masks: Masks, path: Path, source: Stack | None, *, polygons: bool
+) -> dict[str, Json]:
     class_names = sorted({_class_name(masks, object_id) for object_id in masks.object_ids})
     annotations: list[dict[str, Json]] = []
     for frame, object_id in sorted(masks.runs):
@@ -196,7 +205,7 @@ def write_coco(
             "segmentation": _segmentation_of(mask, polygons),
         }
         annotations.append(annotation)
-    document = {
+    return {
         "info": {
             "description": "segscope masks",
             "objects": {str(key): masks.names[key] for key in masks.object_ids},
@@ -205,8 +214,6 @@ def write_coco(
         "categories": [{"id": number, "name": name} for number, name in enumerate(class_names, 1)],
         "annotations": annotations,
     }
-    with atomic(path) as part:
-        part.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
 
 
 def _class_name(masks: Masks, object_id: int) -> str:
@@ -306,8 +313,8 @@ def _decode_document(path: Path, document: dict[str, Json], like: Stack | None) 
         object_id = len(objects.names) + 1
         if is_ours:
             object_id = int(entry["object_id"])
-        if not 1 <= object_id <= _MAX_OBJECT_ID:
-            raise ReadError(f"{path} has the object id {object_id}; expected 1 to {_MAX_OBJECT_ID}")
+        if not 1 <= object_id <= MAX_OBJECT_ID:
+            raise ReadError(f"{path} has the object id {object_id}; expected 1 to {MAX_OBJECT_ID}")
         objects.names.setdefault(object_id, class_names.get(entry.get("category_id"), ""))
         mask = decode_segmentation(entry["segmentation"], objects.shape_zyx[1:])
         objects.add(frames[entry["image_id"]], object_id, mask)

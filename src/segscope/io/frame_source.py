@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from segscope.arrays import Pixels, PixelType
+from segscope.stack import FrameSource
 
 
 class LazyFrames(ABC):
@@ -44,3 +45,20 @@ class LazyFrames(ABC):
         Raises:
             ReadError: the file is damaged there.
         """
+
+
+class HeldFrames(LazyFrames):
+    """Frames of files that exist only as long as something else is held.
+
+    Args:
+        source: the frames.
+        holder: what keeps their files.
+    """
+
+    def __init__(self, source: FrameSource, holder: object) -> None:
+        super().__init__(source.shape, source.dtype)
+        self._source = source
+        self._holder = holder
+
+    def read_frame(self, index: int) -> Pixels:
+        return self._source[index]

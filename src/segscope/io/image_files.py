@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,19 @@ from segscope.io.base import (
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,
+    label_type,
     masks_from_frames,
     parse_names,
     place_on_grid,
     renumber_binary,
     with_names,
+)
+from segscope.io.orientation import (
+    CMYK_NOTE,
+    ORIENTATION_TAG,
+    cmyk_to_rgb,
+    turn_as_stored,
+    turn_upright,
 )
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -41,8 +50,10 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 _DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 _WHAT = "an image"
-_ORIENTATION = 274
+_MAX_LABEL = 65535  # of a PNG with 16 bits
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOUR = 2
+_PNG_WITH_ALPHA = (4, 6)
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 _OUR_FRAME_NAME = re.compile(r"\d{5,}\.png")
 
@@ -77,13 +88,16 @@ def _decode_file(path: Path) -> tuple[Pixels, dict[str, Any]]:
             )
         if frame_count > 1:  # a phone's photo, with previews or a depth map behind it
             meta["notes"] = (f"the file holds {frame_count} images: the first is shown",)
-        orientation = int(image.getexif().get(_ORIENTATION, 1))
-        if _is_deep_colour(path):
+        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
+        colour_type = _deep_colour_type(path)
+        if colour_type is not None:
             pixels = _decode_deep_colour(path, image.size)
+            if colour_type in _PNG_WITH_ALPHA:
+                meta["notes"] = ("transparency is left out",)
         else:
             pixels = _pixels_of(path, image, meta)
     if 2 <= orientation <= 8:
-        meta["exif_orientation"] = orientation
+        meta["orientation"] = orientation
         pixels = np.ascontiguousarray(turn_upright(pixels, orientation))
     return pixels, meta
 
@@ -123,6 +137,9 @@ def _pixels_of(path: Path, image: PillowImage, meta: dict[str, Any]) -> Pixels:
         return _drop_alpha(np.array(image), meta)
     if mode in ("RGB", "F"):
         return np.array(image)
+    if mode == "CMYK":
+        meta["notes"] = (CMYK_NOTE,)
+        return cmyk_to_rgb(np.array(image))
     raise ReadError(
         f"{path} stores its colours as {mode}, which has no single meaning on a screen; "
         "save it as RGB or grey first"
@@ -147,17 +164,19 @@ def _drop_alpha(pixels: NDArray[np.uint8], meta: dict[str, Any]) -> NDArray[np.u
     return np.ascontiguousarray(colour)
 
 
-def _is_deep_colour(path: Path) -> bool:
-    """Whether it is a PNG of 16 bits with colours or alpha, which Pillow would silently cut to 8
-    bits.
+def _deep_colour_type(path: Path) -> int | None:
+    """Colour type of a PNG of 16 bits with colours or alpha, which Pillow would silently cut to 8
+    bits; None for all other files.
     """
     with path.open("rb") as file:
         head = file.read(26)
     if len(head) < 26 or head[:8] != _PNG_MAGIC:
-        return False
+        return None
     bit_depth = head[24]
     colour_type = head[25]
-    return bit_depth == 16 and colour_type in (2, 4, 6)
+    if bit_depth == 16 and colour_type in (_PNG_COLOUR, *_PNG_WITH_ALPHA):
+        return colour_type
+    return None
 
 
 def _decode_deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
@@ -172,23 +191,6 @@ def _decode_deep_colour(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]
             )
         pixels: NDArray[np.uint16] = frame.to_ndarray(format="rgb48le").astype(np.uint16)
     return pixels
-
-
-def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Stored pixels (row, column, ...) as EXIF `orientation` 1 to 8 says they are shown."""
-    if orientation in (5, 6, 7, 8):
-        pixels = np.swapaxes(pixels, 0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-def turn_as_stored(pixels: Pixels, orientation: int) -> Pixels:
-    """The inverse of `turn_upright`."""
-    inverse = {6: 8, 8: 6}
-    return turn_upright(pixels, inverse.get(orientation, orientation))
 
 
 # --- reading masks -------------------------------------------------------------------------------
@@ -247,7 +249,7 @@ def _read_labels(path: Path) -> tuple[Pixels, dict[int, str]]:
             scale = brightest / np.iinfo(pixels.dtype).max
             pixels = np.rint(pixels * scale).astype(pixels.dtype)
         labels = _collapse_grey(pixels)
-        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
     if 2 <= orientation <= 8:
         labels = turn_upright(labels, orientation)
     return labels, names
@@ -307,13 +309,15 @@ class LabelPng:
     name = "label PNG"
     suffixes = (".png",)
 
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        _check_ids(masks, path)
         frames = masks.on_stored_grid().shape_zyx[0]
         if frames != 1:
             raise UsageError(
                 f"{path} is one image, but there are {frames} frames; name a folder instead "
                 f"({path.with_suffix('')}/), or a .nii.gz, .seg.nrrd or .tif file"
             )
+        _prove_png(masks, source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         self.check(masks, path, source)
@@ -329,9 +333,11 @@ class LabelFolder:
     name = "folder of label PNGs"
     suffixes: tuple[str, ...] = ()
 
-    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        _check_ids(masks, path)
         if path.exists():
             _check_replaceable(path)
+        _prove_png(masks, source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         self.check(masks, path, source)
@@ -340,6 +346,15 @@ class LabelFolder:
         with atomic(path, folder=True) as part:
             for index, frame in enumerate(iter_label_frames(masks, path)):
                 _save_labels(frame, part / f"{index:0{digits}d}.png", masks, source)
+
+
+def _check_ids(masks: Masks, path: Path) -> None:
+    largest = max(masks.object_ids, default=0)
+    if largest > _MAX_LABEL:
+        raise UsageError(
+            f"{path.name}: a PNG holds the object ids 1 to {_MAX_LABEL}, and there is an object "
+            f"{largest}; write .nii.gz, .seg.nrrd, .tif or .json instead"
+        )
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -367,18 +382,24 @@ def _is_our_frame(path: Path) -> bool:
         return False
 
 
-def _save_labels(frame: Pixels, path: Path, masks: Masks, source: Stack | None) -> None:
+def _prove_png(masks: Masks, source: Stack | None) -> None:
+    """Write a frame without objects to memory."""
+    frame = np.zeros(masks.on_stored_grid().shape_zyx[1:], label_type(masks))
+    _save_labels(frame, io.BytesIO(), masks, source)
+
+
+def _save_labels(frame: Pixels, path: Path | IO[bytes], masks: Masks, source: Stack | None) -> None:
     from PIL import Image, PngImagePlugin
 
     note = PngImagePlugin.PngInfo()
     note.add_text("segscope", format_names(masks.names))
     orientation = 1
     if source is not None:
-        orientation = int(source.meta.get("exif_orientation", 1))
+        orientation = int(source.meta.get("orientation", 1))
     exif = None
     if orientation != 1:  # pixel for pixel the file that was read, and shown like it
         exif = Image.Exif()
-        exif[_ORIENTATION] = orientation
+        exif[ORIENTATION_TAG] = orientation
         frame = np.ascontiguousarray(turn_as_stored(frame, orientation))
     Image.fromarray(frame).save(path, format="PNG", pnginfo=note, exif=exif)
 

@@ -24,9 +24,8 @@ _MAX_OFF_GRID = 0.1  # voxels, at the corners of the stack
 
 def label_type(masks: Masks) -> PixelType:
     """The smallest unsigned type that holds every object id."""
-    if max(masks.object_ids, default=0) <= 255:
-        return np.dtype(np.uint8)
-    return np.dtype(np.uint16)
+    largest = max(masks.object_ids, default=0)
+    return np.min_scalar_type(largest)
 
 
 def iter_label_frames(masks: Masks, path: Path) -> Iterator[Pixels]:

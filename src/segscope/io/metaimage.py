@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ _TYPES = {
     "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_LONG": "i4",
     "MET_ULONG": "u4", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
+_LABEL_TYPES = {1: "MET_UCHAR", 2: "MET_USHORT", 4: "MET_UINT"}
 _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US"}
 
 
@@ -218,11 +220,10 @@ class MetaImageMasks:
     suffixes = SUFFIXES
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
-        if suffix_of(path, SUFFIXES) == ".mhd":
-            _check_replaceable(path, path.with_suffix(".zraw"))
+        """Make the header."""
+        _format_header(masks.on_stored_grid(), path.name)
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        self.check(masks, path, source)
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         masks = masks.on_stored_grid()
         if suffix_of(path, SUFFIXES) == ".mha":
             with atomic(path) as part, part.open("wb") as file:
@@ -231,22 +232,46 @@ class MetaImageMasks:
                 file.seek(0)
                 file.write(_format_header(masks, "LOCAL", size))
             return
-        data = path.with_suffix(".zraw")
-        with atomic(data) as part, part.open("wb") as file:
+        _write_pair(masks, path)
+
+
+def _write_pair(masks: Masks, path: Path) -> None:
+    """Write header and data file. The header comes last and names a new data file each time, so
+    that there is always a pair that fits, whenever this stops.
+    """
+    old = _named_data(path)
+    new = _choose_data(path)
+    try:
+        with atomic(new) as part, part.open("wb") as file:
             size = _write_deflated(masks, path, file)
-        with atomic(path) as part:  # the header last: without it nobody opens the data
-            part.write_bytes(_format_header(masks, data.name, size))
+        with atomic(path) as part:
+            part.write_bytes(_format_header(masks, new.name, size))
+    finally:
+        current = _named_data(path)
+        for data in (old, new):
+            if data is not None and data != current:
+                data.unlink(missing_ok=True)
 
 
-def _check_replaceable(path: Path, data: Path) -> None:
-    """A data file is replaced together with the header that names it, never that of another one."""
-    if not data.exists():
-        return
-    if not path.exists() or _read_header(path).fields["elementdatafile"] != data.name:
-        raise UsageError(
-            f"{data} exists already and may hold the voxels of another file; "
-            "choose another name for the masks, or write .mha"
-        )
+def _choose_data(path: Path) -> Path:
+    """A name for a data file that does not exist yet."""
+    data = path.with_suffix(".zraw")
+    number = 0
+    while data.exists():
+        number += 1
+        data = path.with_suffix(f".{number}.zraw")
+    return data
+
+
+def _named_data(path: Path) -> Path | None:
+    """The data file that a header names, if it is called as we call ours; None without one."""
+    try:
+        name = _read_header(path).fields["elementdatafile"]
+    except (ReadError, UsageError):
+        return None
+    if re.fullmatch(re.escape(path.stem) + r"(\.\d+)?\.zraw", name):
+        return path.with_name(name)
+    return None
 
 
 def _write_deflated(masks: Masks, path: Path, file: IO[bytes]) -> int:
@@ -269,7 +294,6 @@ def _format_header(masks: Masks, data: str, size: int = 0) -> bytes:
         place["Offset"] = _join_numbers(affine[:3, 3])
         place["CenterOfRotation"] = "0 0 0"
         place["ElementSpacing"] = _join_numbers(spacing)
-    element_type = "MET_UCHAR" if label_type(masks).itemsize == 1 else "MET_USHORT"
     fields: dict[str, object] = {
         "ObjectType": "Image",
         "NDims": 3,
@@ -279,7 +303,7 @@ def _format_header(masks: Masks, data: str, size: int = 0) -> bytes:
         "CompressedDataSize": f"{size:<20d}",  # of fixed width: filled in once it is known
         **place,
         "DimSize": f"{x} {y} {z}",
-        "ElementType": element_type,
+        "ElementType": _LABEL_TYPES[label_type(masks).itemsize],
         "ElementDataFile": data,
     }
     return "".join(f"{name} = {value}\n" for name, value in fields.items()).encode()

@@ -18,7 +18,6 @@ from segscope.errors import ReadError, WriteError
 from segscope.files import atomic
 from segscope.io.base import (
     FileFormat,
-    FitsAll,
     ReadOptions,
     check_declared,
     check_file,
@@ -180,13 +179,17 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
 # --- writing -------------------------------------------------------------------------------------
 
 
-class NiftiMasks(FitsAll):
+class NiftiMasks:
     """Label volume on the grid of the stack. A NIfTI source lends its header, so that the geometry
     is bit-identical.
     """
 
     name = "NIfTI label volume"
     suffixes = SUFFIXES
+
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        """Make the header."""
+        _label_header(masks.on_stored_grid(), source)
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         masks = masks.on_stored_grid()

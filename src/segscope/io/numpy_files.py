@@ -21,7 +21,6 @@ from segscope.files import atomic
 from segscope.geometry import Geometry
 from segscope.io.base import (
     FileFormat,
-    FitsAll,
     ReadOptions,
     check_declared,
     check_file,
@@ -235,7 +234,7 @@ def _masks_from_array(path: Path, array: Pixels, geometry: Geometry | None) -> M
     return masks_from_frames(path, array, shape, geometry=geometry)
 
 
-class NpzMasks(FitsAll):
+class NpzMasks:
     """Labels as `gts` (frame, row, column), `spacing` (x, y, frame) and `affine`; names in the
     archive's comment.
     """
@@ -243,14 +242,12 @@ class NpzMasks(FitsAll):
     name = "NPZ labels"
     suffixes = (".npz",)
 
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        _make_note(masks.on_stored_grid(), path)
+
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         masks = masks.on_stored_grid()
-        note = format_names(masks.names).encode()
-        if len(note) > _MAX_COMMENT:
-            raise UsageError(
-                f"the names of {len(masks.names)} objects do not fit into {path}; "
-                "write .json instead"
-            )
+        note = _make_note(masks, path)
         with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.comment = note
             _write_labels(archive, masks, path)
@@ -258,6 +255,15 @@ class NpzMasks(FitsAll):
                 spacing = np.array(masks.geometry.spacing_zyx_mm[::-1])
                 _write_array(archive, "spacing", spacing)
                 _write_array(archive, "affine", masks.geometry.affine)
+
+
+def _make_note(masks: Masks, path: Path) -> bytes:
+    note = format_names(masks.names).encode()
+    if len(note) > _MAX_COMMENT:
+        raise UsageError(
+            f"the names of {len(masks.names)} objects do not fit into {path}; write .json instead"
+        )
+    return note
 
 
 def _write_labels(archive: zipfile.ZipFile, masks: Masks, path: Path) -> None:

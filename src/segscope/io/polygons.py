@@ -10,7 +10,8 @@ A polygon is an array (n, 2) whose last point joins the first; the first is not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 _Corner = tuple[int, int]
 _Edges = dict[_Corner, list[_Corner]]
+Box = tuple[slice, slice]
+"""Rows and columns of an image that a polygon reaches."""
 
 _HALF_PIXEL = 0.5
 
@@ -45,30 +48,36 @@ def trace_borders(mask: NDArray[np.bool_]) -> list[Points]:
         One polygon for each border, with points at its corners only. The area (`signed_area`) of
         an outer border is positive, that of a hole negative.
     """
-    edges = _border_edges(mask)
-    borders = []
-    for start in sorted(edges):
-        while start in edges:
-            path = _follow_border(edges, start)
-            borders.append(from_corner_origin(_turning_points(path)))
-    return borders
+    return [
+        from_corner_origin(np.array(path, np.float64)[_find_turns(path)])
+        for path in _iter_paths(mask)
+    ]
 
 
 def trace_parts(mask: NDArray[np.bool_]) -> list[Points]:
     """One polygon for each connected part of a mask; holes are joined to the border around them.
 
     The joint is a channel of no width, walked once in and once out, so that readers which fill
-    every contour get the hole right (DICOM PS3.3 C.8.8.6.3, the keyhole technique).
+    every contour get the hole right (DICOM PS3.3 C.8.8.6.3, the keyhole technique). It runs from
+    the leftmost corner of a hole along its row to the next border, so that the work grows with the
+    length of the borders, not with the number of pairs of them.
     """
-    borders = trace_borders(mask)
-    outer = [border for border in borders if not is_hole(border)]
-    holes_of: list[list[Points]] = [[] for _ in outer]
-    areas = list(map(signed_area, outer))
-    for hole in filter(is_hole, borders):
-        around = [number for number, border in enumerate(outer) if _encloses(border, hole)]
-        innermost = min(around, key=lambda number: areas[number])
-        holes_of[innermost].append(hole)
-    return [_join_holes(border, holes) for border, holes in zip(outer, holes_of, strict=True)]
+    outer: list[list[_Corner]] = []
+    holes: dict[_Corner, list[_Corner]] = {}
+    for path in _iter_paths(mask):
+        if signed_area(np.array(path, np.float64)) > 0:
+            outer.append(path)
+        else:
+            start = min(path)
+            first = path.index(start)
+            holes[start] = path[first:] + path[:first]
+    joints = _find_joints(mask, holes)
+    holes = {start: _keep_corners(path, joints) for start, path in holes.items()}
+    parts = []
+    for path in outer:
+        points = _join_holes(_keep_corners(path, joints), holes, joints)
+        parts.append(from_corner_origin(np.array(points, np.float64)))
+    return parts
 
 
 def signed_area(polygon: Points) -> float:
@@ -81,6 +90,14 @@ def signed_area(polygon: Points) -> float:
 def is_hole(border: Points) -> bool:
     """Whether a border of `trace_borders` runs around a hole."""
     return signed_area(border) < 0
+
+
+def _iter_paths(mask: NDArray[np.bool_]) -> Iterator[list[_Corner]]:
+    """All borders of a mask, each as the corners of pixels that it passes."""
+    edges = _border_edges(mask)
+    for start in sorted(edges):
+        while start in edges:
+            yield _follow_border(edges, start)
 
 
 def _border_edges(mask: NDArray[np.bool_]) -> _Edges:
@@ -132,39 +149,57 @@ def _take_edge(edges: _Edges, corner: _Corner, heading: _Corner | None) -> _Corn
     return end
 
 
-def _turning_points(path: Sequence[_Corner]) -> Points:
-    """The points of a path where it changes its direction."""
-    points = np.array(path, np.float64)
+def _find_turns(path: Sequence[_Corner]) -> NDArray[np.bool_]:
+    """Whether a path changes its direction, for each of its corners."""
+    points = np.array(path)
     before = points - np.roll(points, 1, axis=0)
     after = np.roll(points, -1, axis=0) - points
-    turns = (before != after).any(axis=1)
-    return points[turns]
+    turns: NDArray[np.bool_] = (before != after).any(axis=1)
+    return turns
 
 
-def _encloses(outer: Points, hole: Points) -> bool:
-    """Whether the pixel on the hole's side of its first edge lies inside the outer border."""
-    beyond_low = hole.min(axis=0) < outer.min(axis=0)
-    beyond_high = hole.max(axis=0) > outer.max(axis=0)
-    if beyond_low.any() or beyond_high.any():
-        return False
-    # the topmost edge of a hole has the hole below it: a point just below its middle is in the hole
-    topmost = np.lexsort((hole[:, 0], hole[:, 1]))[0]
-    x, y = hole[topmost] + 0.5
-    end = np.roll(outer, -1, axis=0)
-    crosses_row = (outer[:, 1] <= y) != (end[:, 1] <= y)
-    is_left = outer[:, 0] < x  # edges are upright where they cross a row
-    return bool(np.count_nonzero(crosses_row & is_left) % 2)
+def _find_joints(mask: NDArray[np.bool_], starts: Iterable[_Corner]) -> dict[_Corner, _Corner]:
+    """The corner of another border where the channel of each hole ends, with the hole's start."""
+    padded = np.pad(mask, 1)
+    is_inside = padded[1:] & padded[:-1]  # the pixels above and below each line of corners
+    columns = np.arange(padded.shape[1])
+    nearest_border = np.maximum.accumulate(np.where(is_inside, 0, columns), axis=1)
+    joints = {}
+    for x, y in starts:
+        # by the padding, this is the pixel to the left of corner x
+        end = (int(nearest_border[y, x]), y)
+        joints[end] = (x, y)
+    return joints
 
 
-def _join_holes(outer: Points, holes: Sequence[Points]) -> Points:
-    """One polygon around the outside and, over the shortest channels, around the holes."""
-    joined = outer
-    for hole in sorted(holes, key=lambda border: float(border[:, 0].min())):
-        distance = np.abs(joined[:, None] - hole[None]).sum(axis=2)
-        leave, enter = np.unravel_index(int(distance.argmin()), distance.shape)
-        around = np.concatenate([np.roll(hole, -enter, axis=0), hole[enter : enter + 1]])
-        joined = np.concatenate([joined[: leave + 1], around, joined[leave:]])
-    return joined
+def _keep_corners(path: Sequence[_Corner], joints: Mapping[_Corner, _Corner]) -> list[_Corner]:
+    """The corners of a path where it turns, or where the channel of a hole ends."""
+    is_kept = _find_turns(path)
+    is_kept |= np.fromiter((corner in joints for corner in path), bool, len(path))
+    return list(compress(path, is_kept.tolist()))
+
+
+def _join_holes(
+    border: Sequence[_Corner],
+    holes: Mapping[_Corner, Sequence[_Corner]],
+    joints: dict[_Corner, _Corner],
+) -> list[_Corner]:
+    """One path around the outside and, over their channels, around the holes.
+
+    The channels that are walked are removed from `joints`.
+    """
+    points: list[_Corner] = []
+    walks: list[Iterator[_Corner]] = [iter(border)]
+    while walks:
+        corner = next(walks[-1], None)
+        if corner is None:
+            walks.pop()
+            continue
+        points.append(corner)
+        hole = joints.pop(corner, None)
+        if hole is not None:
+            walks.append(chain(holes[hole], (hole, corner)))
+    return points
 
 
 # --- polygons to masks ---------------------------------------------------------------------------
@@ -179,28 +214,50 @@ def fill_even_odd(polygons: Sequence[Points], size_hw: tuple[int, int]) -> NDArr
         polygons: each (n, 2) of x, y.
         size_hw: rows and columns; what lies beyond is cut off.
     """
-    rows, columns = size_hw
-    crossings = np.zeros((rows, columns + 1), np.int32)
-    for polygon in polygons:
-        _count_crossings(polygon, crossings)
-    inside: NDArray[np.bool_] = np.cumsum(crossings, axis=1)[:, :columns] % 2 == 1
-    return inside
+    box = (slice(0, size_hw[0]), slice(0, size_hw[1]))
+    return _fill_box(polygons, box)
 
 
 def fill_union(polygons: Sequence[Points], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """Mask (row, column) of the pixels whose centres lie inside any of the polygons."""
     mask = np.zeros(size_hw, bool)
     for polygon in polygons:
-        mask |= fill_even_odd([polygon], size_hw)
+        box, inside = fill_bounds(polygon, size_hw)
+        mask[box] |= inside
     return mask
 
 
-def _count_crossings(polygon: Points, crossings: NDArray[np.int32]) -> None:
+def fill_bounds(polygon: Points, size_hw: tuple[int, int]) -> tuple[Box, NDArray[np.bool_]]:
+    """The pixels of an image around one polygon, and which of them have their centres inside."""
+    rows, columns = size_hw
+    low = np.clip(np.ceil(polygon.min(axis=0)), 0, (columns, rows)).astype(int)
+    high = np.clip(np.floor(polygon.max(axis=0)) + 1, low, (columns, rows)).astype(int)
+    box = (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
+    return box, _fill_box([polygon], box)
+
+
+def _fill_box(polygons: Sequence[Points], box: Box) -> NDArray[np.bool_]:
+    """The pixels of a box whose centres lie inside an odd number of polygons."""
+    rows, columns = box
+    height = rows.stop - rows.start
+    width = columns.stop - columns.start
+    crossings = np.zeros((height, width + 1), np.int32)
+    for polygon in polygons:
+        _count_crossings(polygon, crossings, rows.start, columns.start)
+    inside: NDArray[np.bool_] = np.cumsum(crossings, axis=1)[:, :width] % 2 == 1
+    return inside
+
+
+def _count_crossings(
+    polygon: Points, crossings: NDArray[np.int32], first_row: int, first_column: int
+) -> None:
     """Add 1 at the first pixel centre on or behind each crossing of a polygon and a row of centres.
 
     Args:
         polygon: (n, 2) of x, y.
         crossings: (row, column + 1), changed in place; the last column takes what lies beyond.
+        first_row, first_column: of the image, where `crossings` begins. Points are not shifted by
+            them: neighbours that share an edge must get the same crossings to the last bit.
     """
     rows = crossings.shape[0]
     columns = crossings.shape[1] - 1
@@ -211,15 +268,16 @@ def _count_crossings(polygon: Points, crossings: NDArray[np.int32]) -> None:
     is_downward = (start[:, 1] <= end[:, 1])[:, None]
     upper = np.where(is_downward, start, end)
     lower = np.where(is_downward, end, start)
-    first_row = np.clip(np.ceil(upper[:, 1]), 0, rows).astype(np.int64)
-    stop_row = np.clip(np.ceil(lower[:, 1]), 0, rows).astype(np.int64)
-    heights = stop_row - first_row
+    stop_row = first_row + rows
+    from_row = np.clip(np.ceil(upper[:, 1]), first_row, stop_row).astype(np.int64)
+    until_row = np.clip(np.ceil(lower[:, 1]), first_row, stop_row).astype(np.int64)
+    heights = until_row - from_row
     edge = np.repeat(np.arange(len(polygon)), heights)
     first_of_edge = np.repeat(np.cumsum(heights) - heights, heights)
-    row = np.arange(heights.sum()) - first_of_edge + first_row[edge]
+    row = np.arange(heights.sum()) - first_of_edge + from_row[edge]
     run = lower[edge, 0] - upper[edge, 0]
     rise = lower[edge, 1] - upper[edge, 1]
     # multiplied before it is divided: crossings that fall on a pixel centre come out exact
     x = upper[edge, 0] + (row - upper[edge, 1]) * run / rise
-    column = np.clip(np.ceil(x), 0, columns).astype(np.int64)
-    np.add.at(crossings, (row, column), 1)
+    column = np.clip(np.ceil(x) - first_column, 0, columns).astype(np.int64)
+    np.add.at(crossings, (row - first_row, column), 1)

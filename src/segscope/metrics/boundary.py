@@ -31,8 +31,9 @@ class RegionContour:
 def region_contour(predicted: Mask, truth: Mask, *, skip_ends: bool = False) -> RegionContour:
     """J and F of one object as in SAM 2's evaluation of videos (DAVIS, SA-V).
 
-    On a frame where both masks are empty J = F = 1, where one is empty J = F = 0
-    (`segscope.metrics.score` gives 0 to a video without any prediction). Means over objects, then
+    Frames count from the first one on which either mask has the object. After it, J = F = 1 on a
+    frame where both masks are empty, and J = F = 0 where one is (`segscope.metrics.score` gives 0
+    to a video without any prediction). Means over objects, then
     over videos, are the figures that are published (`segscope.evaluate.statistics.nested_mean`).
 
     Args:
@@ -47,6 +48,11 @@ def region_contour(predicted: Mask, truth: Mask, *, skip_ends: bool = False) -> 
     if skip_ends:
         predicted = predicted[1:-1]
         truth = truth[1:-1]
+    present = (predicted | truth).any((1, 2))
+    if present.any():
+        first = int(present.argmax())
+        predicted = predicted[first:]
+        truth = truth[first:]
     if not len(truth):
         raise UsageError(
             f"J and F need at least one frame; of {count} none is left without the first and the "

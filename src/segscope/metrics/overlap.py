@@ -18,7 +18,8 @@ def as_masks(predicted: Pixels, truth: Pixels) -> tuple[Mask, Mask]:
     """Both as bool arrays; everything that is not 0 is inside.
 
     Raises:
-        UsageError: the shapes differ, or they are neither (row, column) nor (frame, row, column).
+        UsageError: the shapes differ, or they are neither (row, column) nor (frame, row, column);
+            a value is NaN.
     """
     predicted = np.asarray(predicted)
     truth = np.asarray(truth)
@@ -27,6 +28,13 @@ def as_masks(predicted: Pixels, truth: Pixels) -> tuple[Mask, Mask]:
             "two masks must have one shape, (row, column) or (frame, row, column); got "
             f"{predicted.shape} and {truth.shape}"
         )
+    for name, mask in (("predicted mask", predicted), ("truth", truth)):
+        if mask.dtype.kind == "f" and np.isnan(mask).any():
+            count = int(np.isnan(mask).sum())
+            raise UsageError(
+                f"the {name} has {count} values that are NaN, which are neither inside nor "
+                "outside; replace them, or find out where they come from"
+            )
     return predicted.astype(bool, copy=False), truth.astype(bool, copy=False)
 
 

@@ -95,6 +95,8 @@ def read(path: str | Path, *, input_size: int | None = None, name: str | None = 
         maker = RAW_MARKS[marks[0]]
     if kind.family == "sam2" and maker:
         entry = _raw(entry, maker)
+    if f"{PREFIX}single_mask" in metadata:
+        entry = dataclasses.replace(entry, single_mask=True)
     if f"{PREFIX}adapted" in metadata:
         entry = _adapted(entry, metadata[f"{PREFIX}adapted"], path.name)
     return Checkpoint(entry, kind.version, tensors, tuple(dropped), tensor_hash(tensors), path)
@@ -151,6 +153,8 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         metadata[f"{PREFIX}adapted"] = json.dumps(adapted)
     if entry.raw:
         metadata[f"{PREFIX}raw"] = entry.name.removesuffix(f"-{entry.size}")
+    if entry.single_mask:
+        metadata[f"{PREFIX}single_mask"] = "yes"
     if checkpoint.source.is_file():
         metadata[f"{PREFIX}source_sha256"] = file_hash(checkpoint.source)
     write_safetensors(checkpoint.tensors, path, metadata)

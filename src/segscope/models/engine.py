@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -215,13 +215,22 @@ class AnswerRule:
     """How an engine answers prompts, where a published network differs from its family.
 
     Attributes:
-        always_three: whether every prompt has three candidates, not only a single click.
+        candidates: masks that the decoder was trained to give: 3 for every prompt on a frame, 1 for
+            every prompt and tracked frame, or 0 for the rule of the family.
         previous_as_probability: whether the decoder takes earlier answers as probabilities from 0
             to 1 instead of logits.
     """
 
-    always_three: bool = False
+    candidates: Literal[0, 1, 3] = 0
     previous_as_probability: bool = False
+
+    def multimask(self, usual: bool, *, tracking: bool) -> bool:
+        """Whether three candidates are decoded, where the family's rule says `usual`."""
+        if self.candidates == 1:
+            return False
+        if self.candidates == 3 and not tracking:
+            return True
+        return usual
 
     def prepare(self, prompts: Sequence[DecoderPrompt]) -> Sequence[DecoderPrompt]:
         """Prompts as the decoder takes them."""
@@ -233,6 +242,11 @@ class AnswerRule:
             else replace(prompt, previous=prompt.previous.sigmoid())
             for prompt in prompts
         ]
+
+
+def image_tensor(rgb: NDArray[np.uint8]) -> Tensor:
+    """An image as a tensor, which shares its memory unless the array is read-only."""
+    return torch.from_numpy(np.require(rgb, requirements=("C", "W")))
 
 
 class Engine(Protocol):

@@ -29,7 +29,7 @@ from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoPromptEncoderConfig,
 )
 
-from segscope.models.engine import Decoded, DecoderPrompt, Features, WindowRule
+from segscope.models.engine import Decoded, DecoderPrompt, Features, WindowRule, image_tensor
 from segscope.models.mini_layers import (
     WIDTH,
     CompletePrompts,
@@ -303,7 +303,7 @@ class MiniEngine(Sam2Engine):
 
     def pixels(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Tensor:  # noqa: ARG002
         """(1, 3, side, side) input; images and video frames alike."""
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
+        image = image_tensor(rgb).to(self.device)
         pixels = image.permute(2, 0, 1)[None].float()
         pixels = resize(pixels, (self.input_size, self.input_size))
         return normalise(pixels.permute(0, 2, 3, 1)).to(self.dtype)

@@ -36,6 +36,7 @@ class Card:
             padded (MedSAM).
         raw: whether pixels are divided by 255 and nothing else (BioSAM-2, MedSAM-2 of Oxford in
             2D).
+        single_mask: whether it was trained to give one mask for every prompt, and no candidates.
         gated: whether the hub gives the weights only to accounts whose request was accepted.
         parameters: number of parameters in millions.
         note: one sentence for `segscope models show`.
@@ -58,6 +59,7 @@ class Card:
     zoom: bool = False
     squash: bool = False
     raw: bool = False
+    single_mask: bool = False
     gated: bool = False
     parameters: float = 0.0
     note: str = ""

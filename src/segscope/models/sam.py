@@ -175,9 +175,8 @@ class SamEngine:
 
     def multimask(self, clicks: int, *, tracking: bool) -> bool:
         """Three candidates for one click, one otherwise; MedSAM was trained to give one."""
-        if self.answer_rule.always_three and not tracking:
-            return True
-        return clicks == 1 and not self.card.squash
+        usual = clicks == 1 and not self.card.squash
+        return self.answer_rule.multimask(usual, tracking=tracking)
 
     # --- prompts to masks ------------------------------------------------------------------------
 

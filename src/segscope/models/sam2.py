@@ -29,6 +29,7 @@ from segscope.models.engine import (
     Features,
     Memory,
     WindowRule,
+    image_tensor,
     stack_decoded,
 )
 from segscope.models.fast_attention import can_share, lighten, memory_attention
@@ -80,7 +81,7 @@ class Sam2Engine:
         self.input_size = int(self.model.config.image_size)
         self.memory_frames = int(self.model.num_maskmem)
         self.pointer_limit = int(self.model.config.max_object_pointers_in_encoder)
-        self.answer_rule = AnswerRule()
+        self.answer_rule = AnswerRule(1 if card.single_mask else 0)
         self._memory_position: Tensor | None = None
         mean = self.mean
         std = self.std
@@ -109,7 +110,7 @@ class Sam2Engine:
 
     def _scaled(self, rgb: NDArray[np.uint8]) -> Tensor:
         """(1, 3, row, column) values from 0 to 1."""
-        pixels = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
+        pixels = image_tensor(rgb).to(self.device)
         return pixels.permute(2, 0, 1).float()[None] / 255
 
     def encode(self, rgb: NDArray[np.uint8], *, video: bool = False) -> Features:
@@ -150,13 +151,12 @@ class Sam2Engine:
         clicks.
         """
         config = self.model.config
-        if self.answer_rule.always_three and not tracking:
-            return True
-        if not config.multimask_output_in_sam:
-            return False
+        usual = config.multimask_min_pt_num <= clicks <= config.multimask_max_pt_num
         if tracking and not config.multimask_output_for_tracking:
-            return False
-        return bool(config.multimask_min_pt_num <= clicks <= config.multimask_max_pt_num)
+            usual = False
+        if not config.multimask_output_in_sam:
+            usual = False
+        return self.answer_rule.multimask(usual, tracking=tracking)
 
     # --- prompts to masks ------------------------------------------------------------------------
 

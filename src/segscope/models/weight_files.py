@@ -23,6 +23,8 @@ from segscope.errors import CheckpointError, WriteError
 from segscope.files import atomic
 
 INDEX = "model.safetensors.index.json"
+UNFINISHED_RUN = "run.json"
+"""A file of `segscope adapt` until a run is finished."""
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
@@ -108,6 +110,11 @@ def _read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str], list[st
     if single.is_file():
         tensors, metadata = _read_safetensors(single)
         return tensors, metadata, []
+    if (path / UNFINISHED_RUN).is_file():
+        raise CheckpointError(
+            f"the folder {str(path)!r} holds a run of `segscope adapt` that was interrupted. "
+            "Finish it first: the same command with --resume"
+        )
     if not (path / INDEX).is_file():
         raise CheckpointError(
             f"the folder {str(path)!r} holds neither model.safetensors nor {INDEX}. Wanted: "

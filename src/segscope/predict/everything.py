@@ -234,9 +234,10 @@ def search_crop(engine: Engine, rgb: NDArray[np.uint8], crop: Crop, grid: Grid) 
     features = engine.encode(rgb)
     height, width = crop.frame_hw
     most = grid.most_share * height * width  # larger masks are background
+    several = engine.answer_rule.multimask(True, tracking=False)
     instances = []
     for prompts in _click_batches(crop.size_hw, grid):
-        decoded = engine.decode(features, prompts, multimask=True)
+        decoded = engine.decode(features, prompts, multimask=several)
         logits = decoded.logits.flatten(0, 1)
         iou = decoded.iou.flatten()
         stable = _stability(logits, grid.offset) >= grid.least_stability

@@ -25,6 +25,7 @@ from segscope.masks import FrameMask
 from segscope.predict.state import Candidate, FrameResult, InferenceState, ObjectState
 from segscope.prompts import MaskPrompt, Prompt
 
+NEGATIVE_NOTE = "empty: there are only negative prompts, and no mask that they could reduce"
 LONGEST_MASK = 1024  # pixels; larger masks are stored reduced, only to be refined later
 
 
@@ -49,12 +50,16 @@ def answer_prompts(
     if combined.exact_mask is not None:
         mask = combined.exact_mask
         answer, frame_mask = _take_mask(state, frame, object_id, mask, combined.score)
+    elif not combined.marks_object and (before is None or not before.area):
+        # a network answers a lone negative click with the object that was clicked
+        mask = np.zeros(state.stack.size_hw, bool)
+        answer, frame_mask = _take_mask(state, frame, object_id, mask, 1.0, NEGATIVE_NOTE)
     else:
         start = combined.start
         # a mask counts when it is new; later prompts go on from the latest answer
         if before is not None and not any(isinstance(prompt, MaskPrompt) for prompt in new):
             start = None
-        if start is None and before is not None:
+        if start is None and before is not None and before.note != NEGATIVE_NOTE:
             start = _previous_logits(state, before)
         masks = decode_prompts(_frame(state, track, frame), combined.decoder_prompt, start)
         answer, frame_mask = _store(state, frame, object_id, masks)
@@ -72,6 +77,7 @@ def _take_mask(
     object_id: int,
     mask: NDArray[np.bool_],
     score: float,
+    note: str = "",
 ) -> tuple[FrameResult, FrameMask]:
     """A mask that is the answer, and what tracking remembers."""
     memory = None
@@ -90,7 +96,7 @@ def _take_mask(
             size = [max(1, round(side * LONGEST_MASK / longest)) for side in mask.shape]
             logits = F.interpolate(logits[None, None], size, mode="area")[0, 0]
     answer, _ = state.answer(
-        logits, crop, score=score, object_score=presence, memory=memory, given=mask
+        logits, crop, score=score, object_score=presence, memory=memory, note=note, given=mask
     )
     exact = np.where(mask, np.float32(GIVEN), np.float32(-GIVEN))
     return answer, state.frame_mask(frame, object_id, answer, exact)

@@ -167,8 +167,9 @@ class _Pass:
         if self.rules is None:
             return
         frame_mm = None
-        if state.stack.spacing_zyx_mm is not None:
-            frame_mm = state.stack.spacing_zyx_mm[0]
+        geometry = state.stack.geometry
+        if geometry is not None and not geometry.shares_place:
+            frame_mm = geometry.spacing_zyx_mm[0]
         for object_id, answer in answers.items():
             watch = self.watches.setdefault(object_id, StopWatch(self.rules, frame_mm))
             reason = watch.check(answer)

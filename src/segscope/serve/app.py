@@ -21,10 +21,14 @@ from segscope.serve.api import (
     routes_sessions,
     websocket,
 )
+from segscope.serve.compat.cvat import routes as cvat_routes
 from segscope.serve.compat.monailabel import routes_infer as monailabel_routes
 from segscope.serve.compat.monailabel.service import MonaiLabelService
 from segscope.serve.compat.nninteractive import routes as nninteractive_routes
 from segscope.serve.compat.nninteractive.service import NnInteractiveService
+from segscope.serve.compat.pictures import Pictures
+from segscope.serve.compat.qupath import routes as qupath_routes
+from segscope.serve.compat.qupath.service import QuPathService
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.security import Guard
 
@@ -82,6 +86,12 @@ def create_app(workspace: Workspace) -> Guard:
 
 def _add_compat(app: FastAPI, workspace: Workspace) -> None:
     """The interfaces of other servers that the settings name."""
+    if "qupath" in workspace.settings.compat:
+        app.state.qupath = QuPathService(workspace)
+        app.include_router(qupath_routes.router, prefix="/qupath")
+    if "cvat" in workspace.settings.compat:
+        app.state.cvat = Pictures(workspace)
+        app.include_router(cvat_routes.router, prefix="/cvat")
     if "monailabel" in workspace.settings.compat:
         app.state.monailabel = MonaiLabelService(workspace)
         app.include_router(monailabel_routes.router, prefix="/monailabel")

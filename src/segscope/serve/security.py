@@ -7,6 +7,7 @@ import logging
 import time
 from urllib.parse import urlsplit
 
+from segscope.serve import secret_paths
 from segscope.serve.access_log import ACCESS_LOGGER
 from segscope.serve.asgi import (
     App,
@@ -137,7 +138,11 @@ class Guard:
                 "`segscope serve --allow-host`"
             )
         self._check_origin(scope, headers)
-        self._check_access(scope, headers, response)
+        name = secret_paths.interface_at(self.settings, scope["path"])
+        if name is None:
+            self._check_access(scope, headers, response)
+        else:
+            self._check_secret(name, scope, headers)
         max_bytes = self._max_bytes(scope)
         length = headers.get("content-length")
         if length is not None and (not length.isdecimal() or int(length) > max_bytes):
@@ -193,6 +198,16 @@ class Guard:
             "printed when the server started."
         )
 
+    def _check_secret(self, name: str, scope: Scope, headers: RequestHeaders) -> None:
+        """Check the path of a client that cannot send the token, and take the secret out of it."""
+        if secret_paths.enter(self.settings, name, scope, headers):
+            return
+        self.failures.count(_address(scope))
+        raise Unauthorised(
+            f"the interface {name} of this server answers below a secret path, which was printed "
+            "when the server started"
+        )
+
     def _check_cookie(self, headers: RequestHeaders, response: GuardedResponse) -> bool:
         """Whether the cookie is that of a login; one that is in use is renewed."""
         login = self.logins.find(headers.cookie())
@@ -216,6 +231,8 @@ class Guard:
     def _max_bytes(self, scope: Scope) -> int:
         path = scope["path"]
         limits = self.settings.limits
+        if secret_paths.interface_at(self.settings, path) is not None:
+            return min(limits.volume_bytes, limits.upload_bytes)
         if path in OPEN or path.startswith(LOGIN) or not path.startswith(GUARDED):
             return min(OPEN_BYTES, limits.body_bytes)
         if path.startswith(UPLOADS):

@@ -65,7 +65,7 @@ class ServerSettings:
         token: secret that clients have to send; None admits every client (loopback only).
         hosts: host names under which clients may address the server, besides those of loopback.
         origins: web pages of other origins that may send requests (OHIF); none by default.
-        compat: compatibility interfaces to serve: "monailabel", "nninteractive".
+        compat: compatibility interfaces to serve: "monailabel", "nninteractive", "qupath", "cvat".
         compat_open: whether these interfaces admit clients without the token (loopback only).
         group_access: whether the group of the project folder may read and write it.
         idle_timeout_s: a lease ends after this time without a command.

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from segscope.adapt.data.sampler import on_grid
 from segscope.adapt.data.training_set import Data
+from segscope.adapt.losses.single_decode import SINGLE_MASK
 from segscope.adapt.method import Adapted
 from segscope.adapt.methods.biosam2 import (
     MIX,
@@ -27,7 +28,7 @@ from segscope.adapt.methods.biosam2 import (
     make_entry,
 )
 from segscope.adapt.methods.medsam2.clips import answer_losses
-from segscope.adapt.saved import attach
+from segscope.adapt.saved import AdaptationRecord, attach, base_of, merged, write
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.trainer import Trainer
 from segscope.errors import CheckpointError, SegscopeError
@@ -221,6 +222,28 @@ def test_images_have_no_time_between_them(data: Data) -> None:
     assert answered[0] == pytest.approx(answered[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("preset", "single"), [("code", True), ("paper", False)])
+def test_clicks_are_answered_with_the_mask_that_was_trained(
+    preset: str, single: bool, family: str
+) -> None:
+    engine = attach(BioSam2(preset), make_engine(family), ()).engine
+    assert engine.multimask(1, tracking=False) is not single
+    if single:
+        assert not engine.multimask(1, tracking=True)
+
+
+def test_a_merged_file_is_still_answered_with_one_mask(tmp_path: Path) -> None:
+    base = make_engine("mini")
+    adapted = attach(BioSam2("code"), make_engine("mini"), ())
+    record = AdaptationRecord(adapted.method, base_of(base, "tiny"), ())
+    write(tmp_path, record, adapted.tensors())
+    save(merged(tmp_path, lambda *_: make_engine("mini")), tmp_path / "a.safetensors")
+    assert read(tmp_path / "a.safetensors").card.single_mask
+    engine: Any = load(tmp_path / "a.safetensors", device="cpu")
+    assert not engine.multimask(1, tracking=False)
+
+
 def test_a_bank_survives_interruption(data: Data, tmp_path: Path) -> None:
     def run(place: Path, stop: int = 0) -> Trainer:
         adapted = attach(BioSam2("code"), make_engine("sam2"), ())
@@ -321,8 +344,11 @@ def test_dice_of_an_image_does_not_depend_on_the_batch() -> None:
 
 
 def test_it_begins_as_its_base_with_every_preset() -> None:
-    before = answers(make_engine("sam2"))
     for preset in ("paper", "code", "video"):
+        base = make_engine("sam2")
+        if preset == "code":
+            base.answer_rule = SINGLE_MASK
+        before = answers(base)
         after = answers(attach(BioSam2(preset), make_engine("sam2"), ()).engine)
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

@@ -33,7 +33,17 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     optimizer.step()
     average.update(adapted)
     adapted.memo = {"calls": 3}
-    progress = RunProgress(2, 1, 4.5, {"dice": 0.5}, adapted.copy_tensors(), 1, [{"step": 2.0}])
+    progress = RunProgress(
+        step=2,
+        skipped=1,
+        seconds=4.5,
+        best={"dice": 0.5},
+        best_tensors=adapted.copy_tensors(),
+        highest=0.6,
+        stale_validations=1,
+        validations=[{"a": 0.4, "b": 0.6}],
+        rows=[{"step": 2.0}],
+    )
     save_state(tmp_path, adapted, optimizer, average, progress)
     assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
 
@@ -55,7 +65,17 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 
 def test_keys_of_the_progress_stay() -> None:
-    keys = ["step", "skipped", "seconds", "best", "kept", "waited", "rows"]
+    keys = [
+        "step",
+        "skipped",
+        "seconds",
+        "best",
+        "kept",
+        "highest",
+        "waited",
+        "validations",
+        "rows",
+    ]
     assert list(RunProgress().as_state()) == keys
 
 

@@ -72,7 +72,8 @@ def test_the_folder_is_a_model(folder: Path, tiny_checkpoint: Path, tmp_path: Pa
     assert result.record is not None
     loaded = load(tmp_path / "run", device="cpu")
     assert loaded.card.trained_on[-1] == "ellipses"
-    assert result.record.figures["after"] == result.after >= result.before
+    assert result.record.figures["text"] == result.gain.text
+    assert "box.jitter" in result.record.figures["what"]
     rows = list(csv.DictReader((tmp_path / "run" / "curve.csv").read_text().splitlines()))
     assert rows[0]["step"] == "0.0"
     assert float(rows[-1]["val dice"]) == pytest.approx(

@@ -16,6 +16,7 @@ from segscope.adapt.data.training_set import Data
 from segscope.adapt.method import Adapted
 from segscope.adapt.training.estimate import Estimate
 from segscope.adapt.training.trainer import SKIPS, Trainer, schedule_rate
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import SegscopeError
 
 
@@ -85,7 +86,7 @@ def test_a_run_without_gain_stops_early(data: Data) -> None:
         replace(BOX, steps=50, validate_every=1, patience=3),
     )
     figures = iter([0.5, 0.6, 0.6, 0.4, 0.6, 0.9])
-    work.validate = lambda _adapted: {"dice": next(figures)}
+    work.validate = lambda _adapted: ValidationScores({"a": next(figures)})
     outcome = work.run()
     assert (outcome.why, outcome.progress.step, outcome.progress.best["step"]) == (
         "patience",

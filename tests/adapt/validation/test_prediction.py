@@ -13,6 +13,7 @@ from segscope.adapt.method import Adapted
 from segscope.adapt.methods.decoder import DecoderOnly
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.validation.frames import answer_objects, choose_objects, validate
+from segscope.adapt.validation.scores import average_patients
 from segscope.adapt.validation.tracking import objects_of, track_object
 from segscope.io.datasets.reading import read_dataset, read_image
 from segscope.metrics.overlap import dice
@@ -95,7 +96,9 @@ def test_on_tracked_frames(family: str, plan: str, volumes: Split) -> None:
 def test_the_score_is_the_mean_dice_of_these_masks(images: Split) -> None:
     adapted = decoder_adaptation("mini", PLANS[0])
     scores = [dice(answer.mask, truth) for _, answer, truth in answer_objects(adapted, images, 12)]
-    assert validate(adapted, images, 12)["dice"] == pytest.approx(np.mean(scores))
+    patients = [images.patient(item.case) for _, item, _ in choose_objects(images, 12)]
+    expected = average_patients(zip(patients, scores, strict=True))
+    assert validate(adapted, images, 12).patients == pytest.approx(expected)
 
 
 def test_features_of_a_frozen_encoder_are_stored(images: Split) -> None:

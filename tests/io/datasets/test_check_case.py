@@ -65,6 +65,7 @@ PICTURES: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("grid", "b.png", mask(np.uint8(disk(size=60)) * 255)),
     ("colours", "b.png", mask(np.stack([disk(20), disk(40), disk(0)], 2).astype(np.uint8) * 255)),
     ("interpolated", "b.jpg", jpeg),
+    ("mixed-values", "b.png", mask(np.uint8(disk()))),
     ("several-values", "b.png", mask(np.uint8(disk(20)) * 128 + np.uint8(disk(50)) * 127)),
     (
         "undeclared",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,3 +59,8 @@ class TestOthers:
         assert read_image(replace(first, modality="MRI, T2")).modality == "MR"
         assert read_target(first.targets[0], read_image(first)).object_ids == (2,)
         assert (second.id, second.split, second.targets) == ("val/b", "val", ())
+
+
+def test_a_pipe_named_like_a_case_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npz")
+    assert [case.image.name for case in read_cases(tmp_path)] == ["a.npz"]

@@ -25,18 +25,6 @@ from segscope.errors import ReadError, SegscopeError
 from segscope.stack import Stack
 
 
-class TestGapsAndDoubles:
-    def test_a_mosaic_of_slices_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ReadError, match="mosaic"):
-            io.read(
-                write_series(
-                    tmp_path / "s",
-                    along((0, 0, 2.0), 3),
-                    ImageType=["ORIGINAL", "PRIMARY", "MOSAIC"],
-                )
-            )
-
-
 class TestValues:
     def read_one(self, tmp_path: Path, pixels: np.ndarray, **tags: Any) -> Stack:
         data = header(MR, "MR", **tags)

@@ -80,6 +80,83 @@ class TestValues:
         stack = self.read_one(tmp_path, pixels, PixelRepresentation=0, ModalityLUTSequence=[table])
         assert stack[0].tolist() == [[10, 200], [3000, 40000]]
 
+    @pytest.mark.parametrize("high_bit", [15, 13])
+    @pytest.mark.parametrize("signed", [0, 1])
+    def test_values_end_at_their_highest_bit(
+        self, tmp_path: Path, high_bit: int, signed: int
+    ) -> None:
+        values = np.array([[0, 1, 2047], [-1 * signed, -2048 * signed, 7]], np.int16)
+        words = (values.view(np.uint16) & 0xFFF) << (high_bit - 11)
+        stack = self.read_one(
+            tmp_path, words, BitsStored=12, HighBit=high_bit, PixelRepresentation=signed
+        )
+        assert np.array_equal(stack[0], values)
+
+    def test_what_lies_above_the_highest_bit_is_no_part_of_the_value(self, tmp_path: Path) -> None:
+        values = np.arange(12, dtype=np.uint16).reshape(3, 4)
+        words = (values << 2) | 0x8000
+        stack = self.read_one(tmp_path, words, BitsStored=12, HighBit=13, PixelRepresentation=0)
+        assert np.array_equal(stack[0], values)
+
+    def test_values_are_ambiguous_if_something_lies_below_them(self, tmp_path: Path) -> None:
+        words = np.arange(12, dtype=np.uint16).reshape(3, 4)
+        with pytest.raises(ReadError, match="ambiguous"):
+            self.read_one(tmp_path, words, BitsStored=12, HighBit=15, PixelRepresentation=0)
+
+    @pytest.mark.parametrize("high_bit", [3, 20])
+    def test_an_impossible_highest_bit_is_ignored_with_a_note(
+        self, tmp_path: Path, high_bit: int
+    ) -> None:
+        values = np.arange(12, dtype=np.uint16).reshape(3, 4)
+        stack = self.read_one(
+            tmp_path, values, BitsStored=12, HighBit=high_bit, PixelRepresentation=0
+        )
+        assert np.array_equal(stack[0], values)
+        assert any(f"HighBit {high_bit}" in note for note in stack.meta["notes"])
+
+    def test_more_bits_than_a_word_has_are_refused_at_once(self, tmp_path: Path) -> None:
+        with pytest.raises(ReadError, match=r"20 stored bits.*16 allocated"):
+            self.read_one(tmp_path, np.zeros((4, 4), np.int16), BitsStored=20)
+
+    def test_an_empty_modality_table_is_none(self, tmp_path: Path) -> None:
+        table = Dataset()
+        table.add_new(0x00283002, "US", None)
+        table.add_new(0x00283006, "US", None)
+        pixels = np.arange(16, dtype=np.int16).reshape(4, 4)
+        tags = {"RescaleSlope": 2, "RescaleIntercept": -1}
+        stack = self.read_one(tmp_path, pixels, ModalityLUTSequence=[table], **tags)
+        assert np.array_equal(stack[0], pixels * 2 - 1)
+
+
+class TestColours:
+    RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+
+    def colour_image(self, photometric: str) -> Dataset:
+        data = header(
+            "1.2.840.10008.5.1.4.1.1.7",
+            "OT",
+            SamplesPerPixel=3,
+            PhotometricInterpretation=photometric,
+            BitsAllocated=8,
+            BitsStored=8,
+            HighBit=7,
+            PixelRepresentation=0,
+        )
+        data.Rows, data.Columns = self.RGB.shape[:2]
+        data.PixelData = self.RGB.tobytes()
+        data["PixelData"].VR = "OB"
+        return data
+
+    def test_samples_without_a_planar_configuration_are_interleaved(self, tmp_path: Path) -> None:
+        path = save(self.colour_image("RGB"), tmp_path / "a.dcm")
+        assert np.array_equal(io.read(path)[0], self.RGB)
+
+    @pytest.mark.parametrize("photometric", ["HSV", "CMYK", "ARGB"])
+    def test_retired_colours_are_refused_at_once(self, tmp_path: Path, photometric: str) -> None:
+        path = save(self.colour_image(photometric), tmp_path / "a.dcm")
+        with pytest.raises(ReadError, match=photometric):
+            io.read(path)
+
 
 GREY = [
     "CT_small.dcm",

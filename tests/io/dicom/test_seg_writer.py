@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from support.data import data_folder
+from support.dicom_checks import validate
 from support.dicom_files import (
     AXIAL,
     COLUMNS,
@@ -27,18 +26,6 @@ from segscope import io
 from segscope.errors import UsageError, WriteError
 from segscope.masks import Masks
 from segscope.overlay import colour_of
-
-
-def validate(path: Path) -> None:
-    """No line of dciodvfy that starts with Error."""
-    tool = shutil.which("dciodvfy")
-    if tool is None:
-        pytest.skip("dciodvfy (Debian package dicom3tools) is not installed")
-    answer = subprocess.run([tool, str(path)], capture_output=True, text=True, check=False)
-    errors = [
-        line for line in (answer.stdout + answer.stderr).splitlines() if line.startswith("Error")
-    ]
-    assert not errors, errors
 
 
 class TestBothFormats:

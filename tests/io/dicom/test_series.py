@@ -36,62 +36,6 @@ class TestGapsAndDoubles:
         assert any("copies" in note for note in stack.meta["notes"])
 
 
-class TestSeveralSeries:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        both = tmp_path / "both"
-        write_series(
-            both / "a", along((0, 0, 2.0), 4), SeriesDescription="Abdomen thick", SeriesNumber=7
-        )
-        write_series(
-            both / "b",
-            along((0, 0, 1.0), 6),
-            SeriesDescription="Abdomen thin",
-            SeriesNumber=3,
-            SeriesInstanceUID="1.2.3.99",
-        )
-        return both
-
-    def test_are_refused_with_a_listing_and_no_patient(self, folder: Path) -> None:
-        with pytest.raises(UsageError) as refusal:
-            io.read(folder)
-        message = str(refusal.value)
-        assert "1: series 3, CT, 'Abdomen thin', 6 frames of 6 x 9, axial" in message
-        assert "2: series 7, CT, 'Abdomen thick', 4 frames" in message
-        assert "series=" in message
-        assert "Test" not in message
-
-    @pytest.mark.parametrize(
-        ("choice", "count"), [("1", 6), ("2", 4), ("THICK", 4), ("1.2.3.99", 6)]
-    )
-    def test_are_chosen_by_number_description_or_uid(
-        self, folder: Path, choice: str, count: int
-    ) -> None:
-        assert len(io.read(folder, series=choice)) == count
-
-    @pytest.mark.parametrize("choice", ["abdomen", "3", "liver", ""])
-    def test_a_choice_that_fits_none_or_both_is_refused(self, folder: Path, choice: str) -> None:
-        with pytest.raises(UsageError, match="1: series 3"):
-            io.read(folder, series=choice)
-
-    def test_localizers_of_one_series_are_parts_to_choose_from(self, tmp_path: Path) -> None:
-        folder = tmp_path / "scout"
-        write_series(folder / "a", along((0, 0, 2.0), 3))
-        write_series(folder / "b", along((2.0, 0, 0), 4), (0, 1, 0, 0, 0, -1))
-        with pytest.raises(
-            UsageError, match=r"3 frames of 6 x 9, axial; 2: .*4 frames of 6 x 9, sagittal"
-        ):
-            io.read(folder)
-        assert len(io.read(folder, series="2")) == 4
-
-    def test_slices_of_another_size_are_a_part_of_their_own(self, tmp_path: Path) -> None:
-        folder = write_series(tmp_path / "series", along((0, 0, 2.0), 3))
-        large = np.zeros((1, 12, 12), np.int16)
-        write_series(folder / "more", along((0, 0, 2.0), 1, (0, 0, 50)), pixels=large)
-        with pytest.raises(UsageError, match=r"6 x 9.*12 x 12"):
-            io.read(folder)
-
-
 class TestOverTime:
     def test_a_cine_of_one_slice_is_a_video_with_times(self, tmp_path: Path) -> None:
         each = [{"TriggerTime": 500.0 - 100 * number} for number in range(5)]

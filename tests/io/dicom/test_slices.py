@@ -52,6 +52,7 @@ class TestPlace:
             place[2] = round(place[2], 1)
         stack = io.read(write_series(tmp_path / "rounded", positions))
         assert 0 < stack.meta["slice_deviation_mm"] < 0.1
+        assert any("off their even places" in note for note in stack.meta["notes"])
 
     def test_one_slice_is_an_image_with_its_place(self, tmp_path: Path) -> None:
         folder = write_series(tmp_path / "one", along((0, 0, 1), 1))

@@ -13,7 +13,6 @@ from segscope.io.dicom.values import (
     parse_time,
     parse_vector,
     read_spacing,
-    read_window,
 )
 
 
@@ -87,9 +86,3 @@ def test_spacing_of_a_single_ultrasound_region() -> None:
     assert read_spacing(data)[0] == pytest.approx((0.3, 0.2))
     data.SequenceOfUltrasoundRegions = [region, region]
     assert read_spacing(data) == (None, "")
-
-
-def test_windows() -> None:
-    assert read_window(group(WindowCenter=40, WindowWidth=400)) == (-160, 240)
-    assert read_window(group(WindowCenter=40, WindowWidth=0)) is None
-    assert read_window(group(WindowCenter=40)) is None

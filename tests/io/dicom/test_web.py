@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io as io_module
 import json
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pydicom
 import pytest
 from support.dicom_files import SPACING
-from support.web_archives import MANY, SERIES, STUDY
+from support.web_archives import MANY, SERIES, STUDY, series_named
 
 from segscope import io
 from segscope.errors import UsageError
@@ -34,7 +35,7 @@ def test_a_series_comes_back_as_it_went(archive: Archive, series: Path, tmp_path
     assert archive.images(STUDY, SERIES) == found
     assert archive.study_of(SERIES) == STUDY
     assert archive.study_of("1.2.3.99") is None
-    assert len(archive.fetch(STUDY, SERIES, tmp_path, **MANY)) == 5
+    assert len(archive.fetch(STUDY, series_named(SERIES), tmp_path, **MANY)) == 5
     before, after = io.read(series), io.read(tmp_path)
     assert before.geometry is not None
     assert after.geometry is not None
@@ -47,14 +48,14 @@ def test_what_an_archive_does_not_hold(archive: Archive, tmp_path: Path) -> None
     for wrong in (
         lambda: archive.series("9.9.9"),
         lambda: archive.images(STUDY, "9.9.9"),
-        lambda: archive.fetch(STUDY, "9.9.9", tmp_path, **MANY),
+        lambda: archive.fetch(STUDY, series_named("9.9.9"), tmp_path, **MANY),
     ):
         with pytest.raises(ArchiveError) as found:
             wrong()
         assert found.value.missing
     for most in ({"most_bytes": 1000, "most_files": 100}, {"most_bytes": 2**24, "most_files": 2}):
         with pytest.raises(ArchiveError, match="more than") as found:
-            archive.fetch(STUDY, SERIES, tmp_path, **most)
+            archive.fetch(STUDY, series_named(SERIES), tmp_path, **most)
         assert found.value.too_large
 
 
@@ -142,8 +143,88 @@ def test_false_series(
     server, archive = liar
     server.answer = answer
     with pytest.raises(ArchiveError, match=words):
-        archive.fetch(STUDY, SERIES, tmp_path, most_bytes=100_000, most_files=10)
+        archive.fetch(STUDY, series_named(SERIES), tmp_path, most_bytes=100_000, most_files=10)
     assert list(tmp_path.iterdir()) == []
+
+
+def multipart(instances: list[Any], *, is_closed: bool = True) -> bytes:
+    """Instances as an archive sends them."""
+    body = b""
+    for dataset in instances:
+        buffer = io_module.BytesIO()
+        dataset.save_as(buffer)
+        body += b"\r\n--b\r\nContent-Type: application/dicom\r\n\r\n" + buffer.getvalue()
+    if is_closed:
+        body += b"\r\n--b--\r\n"
+    return body
+
+
+@pytest.fixture
+def instances(series: Path) -> list[Any]:
+    return [pydicom.dcmread(path) for path in sorted(series.iterdir())]
+
+
+def fetch_answer(liar: tuple[type[Liar], Archive], answer: Any, folder: Path) -> list[Path]:
+    server, archive = liar
+    server.answer = answer
+    return archive.fetch(STUDY, series_named(SERIES, 5), folder, **MANY)
+
+
+class TestPartialSeries:
+    def test_a_whole_series_is_accepted(
+        self, liar: tuple[type[Liar], Archive], instances: list[Any], tmp_path: Path
+    ) -> None:
+        assert len(fetch_answer(liar, (200, PARTS, multipart(instances)), tmp_path)) == 5
+
+    def test_without_the_closing_boundary(
+        self, liar: tuple[type[Liar], Archive], instances: list[Any], tmp_path: Path
+    ) -> None:
+        body = multipart(instances[:4], is_closed=False)
+        with pytest.raises(ArchiveError, match=r"broke off: 3 of 5 instances"):
+            fetch_answer(liar, (200, PARTS, body), tmp_path)
+
+    def test_a_connection_that_is_cut(
+        self, liar: tuple[type[Liar], Archive], instances: list[Any], tmp_path: Path
+    ) -> None:
+        body = multipart(instances[:4])
+        headers = {**PARTS, "Content-Length": str(len(body) + 1000)}
+        with pytest.raises(ArchiveError, match=r"broke off: [0-4] of 5 instances"):
+            fetch_answer(liar, (200, headers, body), tmp_path)
+
+    def test_fewer_instances_than_stated(
+        self, liar: tuple[type[Liar], Archive], instances: list[Any], tmp_path: Path
+    ) -> None:
+        with pytest.raises(ArchiveError, match=r"broke off: 4 of 5 instances"):
+            fetch_answer(liar, (200, PARTS, multipart(instances[:4])), tmp_path)
+
+    def test_an_instance_that_comes_twice_counts_once(
+        self, liar: tuple[type[Liar], Archive], instances: list[Any], tmp_path: Path
+    ) -> None:
+        body = multipart([*instances[:4], instances[3]])
+        with pytest.raises(ArchiveError, match=r"broke off: 4 of 5 instances"):
+            fetch_answer(liar, (200, PARTS, body), tmp_path)
+
+    @pytest.mark.parametrize(
+        ("keyword", "value", "words"),
+        [
+            ("SeriesInstanceUID", "1.2.3.77", "of the series 1.2.3.1/1.2.3.77"),
+            ("StudyInstanceUID", "1.2.3.78", "of the series 1.2.3.78/1.2.3.2"),
+            ("PatientID", "somebody else", "different patients"),
+        ],
+    )
+    def test_an_instance_that_does_not_belong_to_the_series(
+        self,
+        liar: tuple[type[Liar], Archive],
+        instances: list[Any],
+        tmp_path: Path,
+        keyword: str,
+        value: str,
+        words: str,
+    ) -> None:
+        setattr(instances[2], keyword, value)
+        with pytest.raises(ArchiveError, match=words) as found:
+            fetch_answer(liar, (200, PARTS, multipart(instances)), tmp_path)
+        assert "somebody else" not in str(found.value)
 
 
 def test_an_object_that_is_not_taken(liar: tuple[type[Liar], Archive], series: Path) -> None:
@@ -181,7 +262,7 @@ def test_files_are_written_as_they_came(archive: Archive, series: Path, tmp_path
     sent = {
         pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path) for path in series.iterdir()
     }
-    for path in archive.fetch(STUDY, SERIES, tmp_path, **MANY):
+    for path in archive.fetch(STUDY, series_named(SERIES), tmp_path, **MANY):
         came = pydicom.dcmread(path)
         assert path.stem == came.SOPInstanceUID
         assert came == sent[came.SOPInstanceUID]

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.web_archives import MANY, SERIES, STUDY, slow_archive
+from support.web_archives import MANY, SERIES, STUDY, series_named, slow_archive
 
 from segscope.io.dicom.web import Archive, ArchiveError
 from segscope.io.dicom.web_deadline import Deadlines
@@ -24,7 +24,7 @@ def test_a_slow_archive_is_cut_off(tmp_path: Path, trickles: bool) -> None:
             archive.studies()
         assert caught.value.too_slow
         with pytest.raises(ArchiveError, match="did not finish in time"):
-            archive.fetch(STUDY, SERIES, tmp_path, **MANY)
+            archive.fetch(STUDY, series_named(SERIES), tmp_path, **MANY)
         assert time.monotonic() - start < 10
 
 

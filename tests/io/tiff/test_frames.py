@@ -15,6 +15,10 @@ from support.tiff_files import RGB, YX, ZYX, make, whole
 
 from segscope import io
 from segscope.errors import MissingExtra
+from segscope.io.tiff import frames
+
+WEBP = 50001
+ZSTD = 50000
 
 
 class TestColours:
@@ -30,7 +34,9 @@ class TestColours:
     def test_alpha_is_dropped(self, tmp_path: Path) -> None:
         data = np.concatenate([RGB, np.full((20, 30, 1), 255, np.uint8)], -1)
         path = make(tmp_path / "a.tif", data, photometric="rgb", extrasamples=["unassalpha"])
-        np.testing.assert_array_equal(io.read(path)[0], RGB)
+        stack = io.read(path)
+        np.testing.assert_array_equal(stack[0], RGB)
+        assert "transparency" in stack.meta["notes"][0]
 
     def test_a_palette_becomes_its_colours(self, tmp_path: Path) -> None:
         image = Image.fromarray(RGB).quantize(16)
@@ -70,15 +76,30 @@ class TestCompression:
         Image.fromarray(smooth).save(tmp_path / "a.tif", compression="jpeg", quality=95)
         assert np.abs(io.read(tmp_path / "a.tif")[0].astype(int) - smooth).max() < 12
 
-    def test_what_nobody_here_can_decode_names_the_extra(self, tmp_path: Path) -> None:
+    def test_pillow_gives_separate_planes_interleaved(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        planes = np.ascontiguousarray(np.moveaxis(RGB, -1, 0))
+        options = {"photometric": "rgb", "planarconfig": "separate", "compression": "zlib"}
+        path = make(tmp_path / "a.tif", planes, **options)
+        np.testing.assert_array_equal(io.read(path)[0], RGB)
+        # as for LZW, which tifffile cannot decode by itself
+        monkeypatch.setattr(frames, "needs_pillow", lambda path, page: True)
+        np.testing.assert_array_equal(io.read(path)[0], RGB)
+        np.testing.assert_array_equal(io.read(path, channel=2)[0], RGB[..., 2])
+
+    @pytest.mark.parametrize(
+        ("tag", "value"),
+        [("Compression", WEBP), ("Compression", ZSTD), ("BitsPerSample", 12)],
+    )
+    def test_what_nobody_here_can_decode_names_the_extra(
+        self, tag: str, value: int, tmp_path: Path
+    ) -> None:
         if importlib.util.find_spec("imagecodecs"):
             pytest.skip("imagecodecs is installed")
         path = make(tmp_path / "a.tif", YX)
-        raw = bytearray(path.read_bytes())
-        with tifffile.TiffFile(path) as file:
-            at = file.pages[0].tags["Compression"].valueoffset
-        raw[at : at + 2] = (50001).to_bytes(2, "little")
-        path.write_bytes(raw)
+        with tifffile.TiffFile(path, mode="r+") as file:
+            file.pages[0].tags[tag].overwrite(value)
         with pytest.raises(MissingExtra, match=r"segscope\[tiff-codecs\]"):
             io.read(path)
 

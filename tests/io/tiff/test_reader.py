@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 from support.tiff_files import CYX, RGB, TCZYX, TYX, YX, ZYX, make, whole
 
 from segscope import io
 from segscope.errors import ReadError, SegscopeError, UsageError
+from segscope.masks import Masks
 
 
 class TestAxes:
@@ -73,15 +74,59 @@ class TestAxes:
 
 
 class TestColours:
-    def test_print_colours_are_refused(self, tmp_path: Path) -> None:
+    def test_print_colours_are_shown_as_rgb(self, tmp_path: Path) -> None:
+        image = Image.fromarray(RGB).convert("CMYK")
+        image.save(tmp_path / "a.tif")
+        stack = io.read(tmp_path / "a.tif")
+        np.testing.assert_array_equal(stack[0], np.asarray(image.convert("RGB")))
+        assert "CMYK" in stack.meta["notes"][0]
+
+    def test_print_colours_are_no_labels(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).convert("CMYK").save(tmp_path / "a.tif")
         with pytest.raises(ReadError, match="SEPARATED"):
-            io.read(tmp_path / "a.tif")
+            io.read_masks(tmp_path / "a.tif")
 
-    def test_turned_files_are_refused(self, tmp_path: Path) -> None:
-        path = make(tmp_path / "a.tif", YX, extratags=[(274, "H", 1, 6, True)])
-        with pytest.raises(ReadError, match="orientation 6"):
+    def test_colours_without_a_known_meaning_are_refused(self, tmp_path: Path) -> None:
+        path = make(tmp_path / "a.tif", RGB, photometric="cielab")
+        with pytest.raises(ReadError, match="CIELAB"):
             io.read(path)
+
+
+class TestOrientation:
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_it_is_shown_upright(self, orientation: int, tmp_path: Path) -> None:
+        tag = (274, "H", 1, orientation, True)
+        resolution = {"resolution": (50.0, 25.0), "resolutionunit": "CENTIMETER"}
+        path = make(tmp_path / "a.tif", RGB, photometric="rgb", extratags=[tag], **resolution)
+        expected = np.asarray(ImageOps.exif_transpose(_with_orientation(RGB, orientation)))
+        stack = io.read(path)
+        np.testing.assert_array_equal(stack[0], expected)
+        y_mm, x_mm = stack.geometry.spacing_zyx_mm[1:]
+        is_sideways = orientation >= 5
+        assert (y_mm, x_mm) == pytest.approx((0.2, 0.4) if is_sideways else (0.4, 0.2))
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("suffix", ["m.tif", "m.ome.tif"])
+    def test_masks_are_stored_like_the_file(
+        self, orientation: int, suffix: str, tmp_path: Path
+    ) -> None:
+        tag = (274, "H", 1, orientation, True)
+        resolution = {"resolution": (50.0, 25.0), "resolutionunit": "CENTIMETER"}
+        labels = (YX > 3000).astype(np.uint8)
+        path = make(tmp_path / "a.tif", labels, extratags=[tag], **resolution)
+        stack = io.read(path)
+        masks = Masks.from_labels(whole(stack), geometry=stack.geometry)
+        io.write(masks, tmp_path / suffix, stack)
+        with tifffile.TiffFile(tmp_path / suffix) as file:
+            np.testing.assert_array_equal(file.asarray().squeeze(), labels)
+        again = io.read_masks(tmp_path / suffix, stack)
+        np.testing.assert_array_equal(again.labels, masks.labels)
+
+
+def _with_orientation(pixels: np.ndarray, orientation: int) -> Image.Image:
+    image = Image.fromarray(pixels)
+    image.getexif()[274] = orientation
+    return image
 
 
 class TestDamage:
@@ -107,7 +152,7 @@ class TestDamage:
         start = text.index("<TiffData")
         text = text[:start] + parts + text[text.index("/>", start) + 2 :]
         tifffile.imwrite(path, YX, description=text.encode(), metadata=None)
-        with pytest.raises(ReadError, match="several files"):
+        with pytest.raises(ReadError, match="copy the whole set"):
             io.read(path)
 
     def test_entities_are_not_expanded(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from support.data import data_folder
 
 from segscope import io
-from segscope.errors import ReadError
+from segscope.errors import ReadError, UsageError
 
 
 class TestFolders:
@@ -72,3 +73,9 @@ class TestFolders:
                     for other in range(15)
                 ]
                 assert int(np.argmin(near)) == index
+
+
+def test_a_pipe_named_like_an_image_is_no_frame(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "0.png")
+    with pytest.raises(UsageError, match="unknown format"):
+        io.read(tmp_path)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.dicom_files import SPACING, along, normal_of, oblique, world_lps, write_series
 from support.orthanc import orthanc
+from support.web_archives import MANY, series_named
 
 from segscope.io.dicom.web import Archive
 
@@ -93,7 +94,7 @@ def test_masks_lie_on_the_same_voxels(
     assert np.count_nonzero(labels.any(axis=(1, 2))) >= 3
     stored = clinic.do("dicomweb", 201, format=kind)
     assert stored["study"] == STUDY
-    (path,) = pacs.fetch(STUDY, stored["series"], tmp_path, most_bytes=2**24, most_files=2)
+    (path,) = pacs.fetch(STUDY, series_named(stored["series"]), tmp_path, **MANY)
     assert path.stem == stored["instance"]
     if kind == "dicom-seg":
         assert farthest(path, labels) < 0.01

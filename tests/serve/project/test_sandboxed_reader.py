@@ -20,7 +20,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"bounds|memory"):
         sandboxed_reader.read_sandboxed(path, {}, Limits(decoder_bytes=40 * MIB))
     frames = sandboxed_reader.SandboxedFrames(path, {}, Limits())
-    assert frames.process is not None
-    frames.process.kill()
+    assert frames.worker is not None
+    frames.worker.process.kill()
     assert frames[0].shape == (16, 16)  # another worker replaced it
     frames.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .client import Client, LabelMap
+from .client import Client, LabelMap, RemoteSession
 from .prompts import (
     LayerPrompts,
     Prompt,
@@ -29,6 +30,38 @@ NEGATIVE_COLOUR = "#d62728"
 BOX_COLOUR = "#ffbf00"
 
 
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image on the server, and the session on it.
+
+    Attributes:
+        remote: the session.
+        label_map: its masks.
+        prompts: its prompts when it was opened.
+        shape_zyx: frames, rows, columns.
+    """
+
+    remote: RemoteSession
+    label_map: LabelMap
+    prompts: dict[PromptKey, list[Prompt]]
+    shape_zyx: tuple[int, int, int]
+
+
+def open_remote(
+    layer: Any, client: Client, *, annotator: str = "napari", model: str | None = None
+) -> OpenedImage:
+    """Upload the image of a layer and open the session on it. Changes no layer.
+
+    Raises:
+        ValueError: the layer is not an image, volume or video.
+        ServerError: the server refuses.
+    """
+    data, spacing = pixels_of(layer)
+    image = client.upload_array(data, spacing_zyx_mm=spacing, name=layer.name)
+    remote = client.open(image.image_id, annotator=annotator, model=model, take_over=True)
+    return OpenedImage(remote, LabelMap(remote), remote.prompts(), image.shape_zyx)
+
+
 class ImageSession:
     """A session on an image layer of a viewer.
 
@@ -37,28 +70,13 @@ class ImageSession:
         positive: whether new points and scribbles are positive.
     """
 
-    def __init__(
-        self,
-        viewer: Any,
-        layer: Any,
-        client: Client,
-        *,
-        annotator: str = "napari",
-        model: str | None = None,
-    ):
-        """Upload the image, open the session, and add the layers.
-
-        Raises:
-            ValueError: the layer is not an image, volume or video.
-            ServerError: the server refuses.
-        """
+    def __init__(self, viewer: Any, layer: Any, opened: OpenedImage):
+        """Add the layers of a session."""
         self.viewer = viewer
         self.image = layer
-        data, spacing = pixels_of(layer)
-        image = client.upload_array(data, spacing_zyx_mm=spacing, name=layer.name)
-        self.remote = client.open(image.image_id, annotator=annotator, model=model, take_over=True)
-        self.label_map = LabelMap(self.remote)
-        self.frames, rows, columns = image.shape_zyx
+        self.remote = opened.remote
+        self.label_map = opened.label_map
+        self.frames, rows, columns = opened.shape_zyx
         self.size_hw = (rows, columns)
         self.flat = self.frames == 1 and layer.ndim == 2
         self.object_id = 1
@@ -66,6 +84,7 @@ class ImageSession:
         self._known_prompts: dict[PromptKey, list[Prompt]] = {}
         self._known_masks: dict[PromptKey, list[Prompt]] = {}
         self._is_refreshing = False
+        self._note_prompts(opened.prompts)
         self._add_layers()
         self.refresh()
 
@@ -170,8 +189,9 @@ class ImageSession:
         return frames
 
     def refresh(self) -> None:
-        """Show prompts and masks as the server has them, after opening and after undo."""
-        self._fetch_prompts()
+        """Show prompts and masks as the server has them, after opening and after undo. Only from
+        the thread of the viewer.
+        """
         layers = to_layers(self._known_prompts)
         self._is_refreshing = True
         try:
@@ -179,12 +199,14 @@ class ImageSession:
             self.apply_defaults()
         finally:
             self._is_refreshing = False
-        self.redraw()
+            self.redraw()
 
     def _show_prompts(self, layers: LayerPrompts) -> None:
         axes = slice(None)
         if self.flat:
             axes = slice(1, None)
+        # a selection refers to points by number, and these may be fewer
+        self.points.selected_data = set()
         self.points.data = layers.points[:, axes]
         self.points.features = {
             "object": list(layers.point_objects),
@@ -192,6 +214,7 @@ class ImageSession:
         }
         colours = [_point_colour(positive) for positive in layers.positive]
         self.points.face_color = colours or POSITIVE_COLOUR
+        self.shapes.selected_data = set()
         self.shapes.data = []
         if layers.shapes:
             self.shapes.add(
@@ -210,7 +233,9 @@ class ImageSession:
         return self._is_refreshing
 
     def _fetch_prompts(self) -> None:
-        prompts = self.remote.prompts()
+        self._note_prompts(self.remote.prompts())
+
+    def _note_prompts(self, prompts: dict[PromptKey, list[Prompt]]) -> None:
         self._known_masks = mask_prompts(prompts)
         # converted as the layers will be, so that what they show is not sent again
         self._known_prompts = to_prompts(to_layers(prompts), self.size_hw)
@@ -218,12 +243,14 @@ class ImageSession:
     # --- commands --------------------------------------------------------------------------------
 
     def undo(self, frame: int) -> None:
-        """Undo a command; `refresh` shows the result."""
+        """Undo a command; `refresh` shows the result. Does not touch the layers."""
         self.label_map.apply(self.remote.undo(frame))
+        self._fetch_prompts()
 
     def redo(self, frame: int) -> None:
-        """Redo a command; `refresh` shows the result."""
+        """Redo a command; `refresh` shows the result. Does not touch the layers."""
         self.label_map.apply(self.remote.redo(frame))
+        self._fetch_prompts()
 
     def propagate(self, **options: Any) -> Iterator[tuple[int, int]]:
         """Track all objects; (frames done, frames). Leaving the loop cancels the rest."""

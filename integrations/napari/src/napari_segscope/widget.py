@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from .client import Client, LeaseExpired, ServerError
-from .image_session import ImageSession
+from .image_session import ImageSession, OpenedImage, open_remote
 from .local import LocalServer, NoServer
 
 DEFAULT_URL = "http://127.0.0.1:8484"
@@ -144,13 +144,22 @@ class SegscopeWidget(QWidget):
         if self.client is None or not name:
             self.status.setText("Connect to a server and open an image first.")
             return
+        client = self.client
+        layer = self.viewer.layers[name]
+        previous = self.session
+        self.session = None
+
+        def upload() -> OpenedImage:
+            if previous is not None:
+                previous.close()
+            return open_remote(layer, client)
+
+        self._do("uploading the image", upload, lambda opened: self._begin(layer, opened))
+
+    def _begin(self, layer: Any, opened: OpenedImage) -> None:
+        """Add the layers of a session, which only this thread may do."""
         self._close_session()
-        try:
-            # adds layers, which only this thread may do
-            session = ImageSession(self.viewer, self.viewer.layers[name], self.client)
-        except (ServerError, ValueError) as error:
-            self.status.setText(str(error))
-            return
+        session = ImageSession(self.viewer, layer, opened)
         self.session = session
         session.points.events.data.connect(self._layer_changed)
         session.shapes.events.data.connect(self._layer_changed)
@@ -285,20 +294,24 @@ class SegscopeWidget(QWidget):
         self, description: str, step: Callable[[], Result], then: Callable[[Result], None]
     ) -> None:
         """Run a step in the request thread, then continue in this one with its result."""
-        self.status.setText(f"{description} ...")
+        progress = f"{description} ..."
+        self.status.setText(progress)
         future = self._thread.submit(step)
-        future.add_done_callback(lambda done: self._signals.done.emit((done, then)))
+        future.add_done_callback(lambda done: self._signals.done.emit((done, then, progress)))
 
-    def _finish(self, item: tuple[Future[Any], Callable[[Any], None]]) -> None:
-        future, then = item
+    def _finish(self, item: tuple[Future[Any], Callable[[Any], None], str]) -> None:
+        future, then, progress = item
         error = future.exception()
         if error is None:
             then(future.result())
+            if self.status.text() == progress:
+                self.status.setText("")
         elif isinstance(error, LeaseExpired):
             self.status.setText(f"{error} Press 'Segment this image' again; no work is lost.")
-        elif isinstance(error, (ServerError, NoServer)):
+        elif isinstance(error, (ServerError, NoServer, ValueError)):
             self.status.setText(str(error))
         else:
+            self.status.setText(f"{progress.removesuffix(' ...')} failed: {error}")
             raise error
 
     def _close_session(self) -> None:

@@ -3,27 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from segscope.errors import UsageError
 from segscope.io.datasets.dataset import Case
+from segscope.metrics.intervals import LEAST_PATIENTS
 
 VAL_SHARE = 0.2
 """Share of the patients that are held out where the data set names no validation cases."""
 
+LEAST_VAL = 8
+"""Patients that are held out where the share is fewer, because they have to tell a gain from
+chance; never more than `MOST_VAL_SHARE`.
+"""
+
+MOST_VAL_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class CaseSplit:
+    """Cases by what they are used for; no patient is in two of the first three.
+
+    Attributes:
+        train: to train on.
+        val: to validate on; they choose the weights.
+        scored: kept from the run, to be scored afterwards; none unless that was requested.
+        unlabelled: without truth.
+    """
+
+    train: list[Case]
+    val: list[Case]
+    scored: list[Case]
+    unlabelled: list[Case]
+
 
 def split_cases(
-    cases: Sequence[Case], name: str, *, max_patients: int, seed: int
-) -> tuple[list[Case], list[Case], list[Case]]:
-    """Cases to train on, to validate on, and without truth; no patient is in both of the first two.
+    cases: Sequence[Case],
+    name: str,
+    *,
+    max_patients: int,
+    seed: int,
+    hold_back: bool = False,
+) -> CaseSplit:
+    """Decide what cases are used for.
 
     Args:
         cases: of one or several data sets.
         name: of the data sets, for messages.
         max_patients: number of training patients, drawn by `seed`; 0 for all.
         seed: of drawing patients.
+        hold_back: whether some patients take no part in the run: those of the test cases, else a
+            part of those to validate on.
 
     Raises:
         UsageError: no truth, or too few patients.
@@ -32,16 +64,41 @@ def split_cases(
     unlabelled = [case for case in cases if not case.targets and case.split == "train"]
     if not labelled:
         raise UsageError(f"no case of {name} has a truth to learn from; adaptation needs masks")
+    if all(case.split == "test" for case in labelled):
+        raise UsageError(
+            f"all {len(labelled)} cases of {name} with masks have the split `test`, which is never "
+            "trained on; give those to train on the split `train`"
+        )
     train = [case for case in labelled if case.split == "train"]
     val = [case for case in labelled if case.split == "val"]
     if not val:
         val, _ = _divide(train, _hold_out(train, name, seed))
     _, train = _divide(train, set(map(patient_of, val)))
+    scored: list[Case] = []
+    if hold_back:
+        scored, val = _hold_back(labelled, train, val, seed)
     if max_patients:
         train, rest = _divide(train, _draw_patients(train, name, max_patients, seed))
         # cases that --max-patients leaves out may still serve methods that learn without truth
         unlabelled += [replace(case, targets=()) for case in rest]
-    return train, val, unlabelled
+    return CaseSplit(train, val, scored, unlabelled)
+
+
+def _hold_back(
+    labelled: Sequence[Case], train: Sequence[Case], val: list[Case], seed: int
+) -> tuple[list[Case], list[Case]]:
+    """Cases to be scored after a run, and the others to validate on; none of the first where there
+    is only one patient.
+    """
+    used = set(map(patient_of, (*train, *val)))
+    test = [case for case in labelled if case.split == "test" and patient_of(case) not in used]
+    if test:
+        return test, val
+    patients = _sort_patients(val)
+    # at least five, which an interval takes, as long as three are left to choose the weights
+    count = max(len(patients) // 2, min(LEAST_PATIENTS, len(patients) - 3))
+    order = np.random.default_rng((seed, 3)).permutation(len(patients)).tolist()
+    return _divide(val, {patients[k] for k in order[:count]})
 
 
 def _divide(cases: Sequence[Case], patients: set[str]) -> tuple[list[Case], list[Case]]:
@@ -68,7 +125,8 @@ def _hold_out(train: Sequence[Case], name: str, seed: int) -> set[str]:
             "one to train on and one to validate on. Add a case of another patient, or give one "
             "the split `val`"
         )
-    count = max(1, round(VAL_SHARE * len(patients)))
+    few = min(LEAST_VAL, int(MOST_VAL_SHARE * len(patients)))
+    count = max(1, few, round(VAL_SHARE * len(patients)))
     order = np.random.default_rng((seed, 1)).permutation(len(patients)).tolist()
     return {patients[k] for k in order[:count]}
 

@@ -21,7 +21,7 @@ from segscope.adapt.data.scans import Scan
 from segscope.adapt.data.training_set import CaseFrame, ObjectOnFrame, Split
 from segscope.adapt.training.settings import BOXES, TrainingSettings
 from segscope.inference.crop import Crop
-from segscope.models.engine import Features, WindowRule
+from segscope.models.engine import Features, WindowRule, image_tensor
 from segscope.prompts import Box, Prompt
 from segscope.simulate import simulator
 from segscope.simulate.plan import Plan
@@ -376,7 +376,7 @@ def reduced_rgb(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
     """(F, 3, side, side) float 0 to 1: frames squashed to a square, for networks that do not use an
     engine's pixels.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 255
+    pixels = image_tensor(rgb).permute(0, 3, 1, 2).float() / 255
     return F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segscope.adapt.data.patients import patient_of, split_cases
+from segscope.adapt.data.patients import CaseSplit, patient_of, split_cases
 from segscope.adapt.data.scans import Scan, Scans
 from segscope.arrays import Pixels
 from segscope.errors import UnknownName, UsageError
@@ -44,12 +44,15 @@ class CaseSelection:
         max_patients: number of training patients, drawn by `seed`; 0 for all.
         least_pixels: objects smaller than this on a frame are left out.
         seed: of drawing patients.
+        hold_back: whether some patients take no part in the run, to be scored afterwards; see
+            `segscope.adapt.data.patients.split_cases`.
     """
 
     labels: tuple[str, ...] = ()
     max_patients: int = 0
     least_pixels: int = 16
     seed: int = 0
+    hold_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,11 @@ class Split:
     @property
     def groups(self) -> tuple[str, ...]:
         """Patients, in order."""
-        cases = self.scans.cases
-        return tuple(dict.fromkeys(patient_of(cases[item.case]) for item in self.items))
+        return tuple(dict.fromkeys(self.patient(item.case) for item in self.items))
+
+    def patient(self, case: int) -> str:
+        """Patient of a case by its number."""
+        return patient_of(self.scans.cases[case])
 
     def class_map(self, planes: Pixels, names: dict[tuple[int, int], str]) -> NDArray[np.int64]:
         """Object numbers (plane, frame, row, column) as class numbers (frame, row, column)."""
@@ -178,10 +184,11 @@ def gather(
     """
     name = " + ".join(each.name for each in sets)
     cases = list(chain.from_iterable(each.cases for each in sets))
-    train_cases, val_cases, unlabelled_cases = split(cases, choice, name)
+    chosen = split(cases, choice, name)
+    unlabelled_cases = chosen.unlabelled
     if not unlabelled:
         unlabelled_cases = []
-    parts = _read_parts((train_cases, val_cases, unlabelled_cases), side, choice, progress)
+    parts = _read_parts((chosen.train, chosen.val, unlabelled_cases), side, choice, progress)
     every_item = chain.from_iterable(part.items for part in parts)
     labels = sorted({obj.label for item in every_item for obj in item.objects})
     classes = _match_labels(choice.labels, labels, name)
@@ -190,11 +197,15 @@ def gather(
     return Data(name, train, val, rest, _describe(sets, choice, train, val, rest))
 
 
-def split(
-    cases: Sequence[Case], choice: CaseSelection, name: str
-) -> tuple[list[Case], list[Case], list[Case]]:
-    """Cases to train on, to validate on, and without truth; see `split_cases`."""
-    return split_cases(cases, name, max_patients=choice.max_patients, seed=choice.seed)
+def split(cases: Sequence[Case], choice: CaseSelection, name: str) -> CaseSplit:
+    """What cases are used for; see `split_cases`."""
+    return split_cases(
+        cases,
+        name,
+        max_patients=choice.max_patients,
+        seed=choice.seed,
+        hold_back=choice.hold_back,
+    )
 
 
 def _read_parts(

@@ -17,7 +17,7 @@ from segscope.adapt.losses.clip_memory import ClipMemory
 from segscope.adapt.losses.interactive import USUAL, Weights, answer_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.inference.prompted_masks import decoder_prompt
-from segscope.models.engine import Decoded, Engine, Features
+from segscope.models.engine import Decoded, Engine, Features, stack_decoded
 
 
 def clip_loss(adapted: Adapted, batch: Sequence[Example], weights: Weights = USUAL) -> Terms:
@@ -42,11 +42,20 @@ def _one_clip(
     truth = torch.from_numpy(example.truth).to(engine.device)
     at = example.at
     memory = ClipMemory(engine, len(features))
-    prompts = list(map(decoder_prompt, example.prompts))
-    decoded = engine.decode(features[at], prompts, multimask=False)
-    losses, dice = _judge(engine, decoded, truth[:, at], features[at], weights)
-    scores = [dice]
-    memory.anchor(features[at], at, decoded.best())
+    losses: list[Tensor] = []
+    prompted: list[Tensor] = []
+    answers = []
+    for k, prompts in enumerate(example.prompts):
+        prompt = decoder_prompt(prompts)
+        # as users are answered, so that the masks they get are those that are trained
+        several = engine.multimask(prompt.clicks, tracking=False) and prompt.previous is None
+        decoded = engine.decode(features[at], [prompt], multimask=several)
+        loss, dice = _judge(engine, decoded, truth[k : k + 1, at], features[at], weights)
+        losses += loss
+        prompted.append(dice)
+        answers.append(decoded.best())
+    scores = [torch.stack(prompted).mean()]
+    memory.anchor(features[at], at, stack_decoded(answers))
     for frame, direction in order(len(features), at):
         decoded, _ = memory.track(features[frame], frame, direction)
         loss, dice = _judge(engine, decoded, truth[:, frame], features[frame], weights)

@@ -13,7 +13,11 @@ from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.losses.mask_losses import bce, dice_loss
 from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.inference.prompted_masks import decoder_prompt
-from segscope.models.engine import Engine, Features
+from segscope.models.engine import AnswerRule, Engine, Features
+
+SINGLE_MASK = AnswerRule(candidates=1)
+"""How a network that was trained by one decode answers: the decoder's other masks were not trained.
+"""
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Logits and truth (O, row, column) to losses (O,)."""

@@ -30,6 +30,7 @@ from torch import Tensor
 from segscope.adapt.data.sampler import Example, on_grid
 from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.mask_losses import bce, dice_loss
+from segscope.adapt.losses.single_decode import SINGLE_MASK
 from segscope.adapt.method import Adapted, Terms, mean_terms
 from segscope.adapt.method_presets import check_words
 from segscope.adapt.methods.medsam2.clips import AnswerLoss, answer_losses
@@ -45,6 +46,7 @@ from segscope.adapt.networks.parameter_groups import (
 )
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.inference.prompted_masks import decoder_prompt
 from segscope.memory.sorted import outdated
@@ -151,6 +153,8 @@ class BioSam2(PromptedMethod):
             trained = self._clip_method().attach(engine, classes).trained
         else:
             trained = make_trainable(root, *self._prefixes(engine))
+        if self.preset == "code":
+            engine.answer_rule = SINGLE_MASK
         rates = dict.fromkeys((*ENCODER, *HIGH_RESOLUTION), self.encoder_rate)
         return Adapted(self, engine, root, trained, rates=rates)
 
@@ -176,7 +180,7 @@ class BioSam2(PromptedMethod):
         clips = self._clip_method()
         return mean_terms([clips.run_clip(adapted, example, answer_loss) for example in batch])
 
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
         if self.preset == "video":
             return self._clip_method().validate(adapted, cases)
         return super().validate(adapted, cases)

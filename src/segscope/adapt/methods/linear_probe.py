@@ -23,6 +23,7 @@ from segscope.adapt.method import Adapted, Method, Terms
 from segscope.adapt.networks.parameter_groups import feature_channels
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.frames import class_dice, stored_features
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -71,7 +72,7 @@ class LinearProbe(Method):
         return {"loss": torch.stack(losses).mean()}
 
     @torch.no_grad()
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
         def predict(frame: int, rgb: NDArray[np.uint8]) -> Tensor:
             return class_logits(
                 adapted.engine, adapted.root, stored_features(adapted, (frame, "whole"), rgb)

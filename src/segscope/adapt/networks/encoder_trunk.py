@@ -19,7 +19,7 @@ from torch import Tensor
 
 from segscope.adapt.networks.parameter_groups import network
 from segscope.errors import UsageError
-from segscope.models.engine import Engine
+from segscope.models.engine import Engine, image_tensor
 from segscope.models.library import LibraryModule
 from segscope.models.mini import normalise
 from segscope.models.sam2 import resize
@@ -143,7 +143,7 @@ def pixels(
     Returns:
         (1, 3, side, side) float32, and how many of its rows and columns the image covers.
     """
-    image = torch.from_numpy(np.ascontiguousarray(rgb)).to(engine.device)
+    image = image_tensor(rgb).to(engine.device)
     inner = inner_size((rgb.shape[0], rgb.shape[1]), side, fit)
     values = _normalise(engine, resize(image.permute(2, 0, 1)[None].float(), inner))
     return F.pad(values, (0, side - inner[1], 0, side - inner[0])), inner

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from segscope.errors import UsageError
-from segscope.models.engine import AnswerRule, Engine
+from segscope.models.engine import Engine
 from segscope.models.library import LibraryModule
 from segscope.models.sam import InputRule, Placement, SamEngine, standardise
 
@@ -73,8 +73,8 @@ def resize(engine: SamEngine, side: int) -> None:
             if layer.window_size:
                 continue
             attention = layer.attn
-            attention.rel_pos_h = _freeze(_resize_relative(attention.rel_pos_h, cells))
-            attention.rel_pos_w = _freeze(_resize_relative(attention.rel_pos_w, cells))
+            attention.rel_pos_h = _freeze(resize_relative(attention.rel_pos_h, cells))
+            attention.rel_pos_w = _freeze(resize_relative(attention.rel_pos_w, cells))
     encoder.patch_embed.image_size = (side, side)
     encoder.image_size = prompts.input_image_size = side
     prompts.image_embedding_size = (cells, cells)
@@ -89,7 +89,7 @@ def _freeze(table: Tensor) -> nn.Parameter:
     return nn.Parameter(table.contiguous(), requires_grad=False)
 
 
-def _resize_relative(table: Tensor, cells: int) -> Tensor:
+def resize_relative(table: Tensor, cells: int) -> Tensor:
     """A table of relative positions (position, channel) for maps of `cells` rows or columns."""
     return F.interpolate(table.T[None], 2 * cells - 1, mode="linear")[0].T
 
@@ -151,14 +151,3 @@ class Med2dInput:
         right = side - width - place.left
         bottom = side - height - place.top
         return F.pad(pixels, (place.left, right, place.top, bottom))
-
-
-def set_answers(engine: Engine, *, three: bool, shares: bool) -> None:
-    """Change how an engine answers prompts, in place.
-
-    Args:
-        three: always three candidates, of which the one with the highest predicted IoU is the
-            answer.
-        shares: earlier answers are passed to the decoder as probabilities, not as logits.
-    """
-    engine.answer_rule = AnswerRule(always_three=three, previous_as_probability=shares)

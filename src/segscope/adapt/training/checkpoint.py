@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segscope.adapt.method import Adapted
 from segscope.adapt.training.curves import Row
+from segscope.adapt.validation.selection import Gain, choose_weights, honest_gain, table_of
 from segscope.errors import CheckpointError, UsageError, WriteError
 from segscope.files import atomic
 
@@ -59,9 +60,11 @@ class RunProgress:
         step: completed steps.
         skipped: consecutive steps whose gradient was not finite.
         seconds: training time, summed over restarts.
-        best: figures of the best weights so far, and their step.
+        best: figures of the weights that would be saved now, and their step.
         best_tensors: these weights, by name.
-        stale_validations: validations since the best one.
+        highest: highest mean Dice so far, which is not always that of `best`.
+        stale_validations: validations since then.
+        validations: Dice by patient of each validation.
         rows: logged rows of the curves.
     """
 
@@ -70,8 +73,29 @@ class RunProgress:
     seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     best_tensors: dict[str, Tensor] = field(default_factory=dict)
+    highest: float = 0.0
     stale_validations: int = 0
+    validations: list[dict[str, float]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+
+    def add_validation(self, patients: Mapping[str, float], dice: float) -> None:
+        """Add the Dice of each patient, and the mean on which all processes agree."""
+        if dice > self.highest or not self.validations:
+            self.highest = dice
+            self.stale_validations = 0
+        else:
+            self.stale_validations += 1
+        self.validations.append(dict(patients))
+
+    @property
+    def latest_is_best(self) -> bool:
+        """Whether the latest validation is that of the weights to save."""
+        return choose_weights(table_of(self.validations)) == len(self.validations) - 1
+
+    @property
+    def gain(self) -> Gain:
+        """What the run has gained, on patients who did not choose the weights."""
+        return honest_gain(table_of(self.validations))
 
     def as_state(self) -> dict[str, Any]:
         """The progress as the checkpoint stores it; its keys are part of the file format."""
@@ -81,7 +105,9 @@ class RunProgress:
             "seconds": self.seconds,
             "best": self.best,
             "kept": self.best_tensors,
+            "highest": self.highest,
             "waited": self.stale_validations,
+            "validations": self.validations,
             "rows": self.rows,
         }
 
@@ -94,7 +120,9 @@ class RunProgress:
             seconds=state["seconds"],
             best=state["best"],
             best_tensors=state["kept"],
+            highest=state["highest"],
             stale_validations=state["waited"],
+            validations=state["validations"],
             rows=state["rows"],
         )
 

@@ -23,14 +23,16 @@ from segscope.adapt.training.estimate import Estimate
 from segscope.adapt.training.feature_cache import FeatureCache, count_variants
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.trainer import OnStep, Trainer, TrainingOutcome, Validate
+from segscope.adapt.validation.selection import Gain
 from segscope.errors import UsageError
 from segscope.files import atomic
 from segscope.io.datasets.dataset import DataSet
 from segscope.models.engine import Engine
 from segscope.models.model_cards import plain_name
 from segscope.models.segmenter import Segmenter
+from segscope.models.weight_files import UNFINISHED_RUN
 
-RUN = "run.json"
+RUN = UNFINISHED_RUN
 CROP_SIDE = 2048
 """Longer side to which frames are reduced for networks that see crops of them, in pixels."""
 
@@ -101,12 +103,9 @@ class TrainingResult:
     record: saved.AdaptationRecord | None
 
     @property
-    def before(self) -> float:
-        return float(self.outcome.progress.rows[0]["val dice"])
-
-    @property
-    def after(self) -> float:
-        return float(self.outcome.progress.best["dice"])
+    def gain(self) -> Gain:
+        """Validation Dice before and after, on patients who did not choose the weights."""
+        return self.outcome.progress.gain
 
 
 def adapt(
@@ -124,7 +123,7 @@ def adapt(
         about: called before training starts, with everything known by then.
         say: called after each step with (completed steps, planned steps, figures of the step).
         reading: called while cases are read, with (cases read, cases to read).
-        validate: figures of the network as it is, instead of the method's own; "dice" decides.
+        validate: scores of the network as it is, instead of the method's own.
 
     Raises:
         UsageError: a run that cannot be done.
@@ -358,9 +357,8 @@ def finish(ready: PreparedRun, outcome: TrainingOutcome) -> saved.AdaptationReco
             "parameters": _count_trained(ready.adapted),
         },
         figures={
-            "what": _describe_dice(method, progress.best),
-            "before": progress.rows[0]["val dice"],
-            "after": progress.best["dice"],
+            "what": _describe_dice(ready, progress.best),
+            **progress.gain.as_dict(),
             "best": progress.best,
         },
     )
@@ -371,17 +369,18 @@ def finish(ready: PreparedRun, outcome: TrainingOutcome) -> saved.AdaptationReco
     return record
 
 
-def _describe_dice(method: Method, figures: Mapping[str, float]) -> str:
-    """What "dice" means in the figures of a method."""
+def _describe_dice(ready: PreparedRun, figures: Mapping[str, float]) -> str:
+    """What "dice" means in the figures of a run."""
+    if not ready.adapted.method.promptable:
+        return "mean Dice of classes on single frames, over the validation patients"
+    plans = [plan for _, plan in ready.adapted.prompts]
+    opening = f"the first prompt of {' or '.join(plans)}"
     if "prompted" in figures:
         return (
-            "mean Dice of frames of the validation patients that were not prompted, "
-            "from a jittered box on another"
+            "mean Dice of frames that were not prompted, over the validation patients, from "
+            f"{opening} on another frame"
         )
-    how = "over classes"
-    if method.promptable:
-        how = "for a jittered box"
-    return f"mean Dice of single frames of the validation patients {how}"
+    return f"mean Dice of single frames, over the validation patients, for {opening}"
 
 
 def example_counts(data: Data) -> Sequence[str]:

@@ -26,6 +26,7 @@ from segscope.adapt.training.distributed import Processes
 from segscope.adapt.training.estimate import ENCODING_SHARE, VALIDATIONS, Estimate
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.training.stop_signal import StopSignal
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import SegscopeError
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ SKIPS = 5
 LOG_EVERY = 10
 """Steps between logged rows."""
 
-Validate = Callable[[Adapted], dict[str, float]]
+Validate = Callable[[Adapted], ValidationScores]
 OnStep = Callable[[int, int, Row], None]
 """Takes completed steps, planned steps and the figures of the step."""
 
@@ -66,7 +67,7 @@ class Trainer:
             steps may be 0, see `plan`.
         folder: where the state is saved; None saves none.
         processes: the processes of the run.
-        validate: figures of the network as it is; "dice" decides. None for the method's own.
+        validate: scores of the network as it is, which decide. None for the method's own.
 
     Attributes:
         stop: the signal that ends the run after the current step.
@@ -316,28 +317,25 @@ class Trainer:
 
     def validate_step(self, row: Row) -> None:
         """Add validation figures to the row of a step and log it; the weights are remembered if
-        they are the best so far.
+        they are those to save.
         """
         progress = self.progress
-        figures = self._validate_average()
+        scores = self._validate_average()
+        figures = scores.as_dict()
         figures["dice"] = self.processes.broadcast(figures["dice"])
         row |= {f"val {name}": value for name, value in figures.items()}
         progress.rows.append(row)
-        better = not progress.best or figures["dice"] > progress.best["dice"]
-        if not better:
-            progress.stale_validations += 1
-            return
-        source = self.adapted.tensors()
-        if self.settings.average:
-            source = self.average.values
-        progress.best = {**figures, "step": row["step"]}
-        progress.best_tensors = {name: item.detach().clone() for name, item in source.items()}
-        progress.stale_validations = 0
+        progress.add_validation(scores.patients, figures["dice"])
+        # the first process alone has scores
+        if self.processes.broadcast(float(progress.latest_is_best)):
+            source = self.average.values if self.settings.average else self.adapted.tensors()
+            progress.best = {**figures, "step": row["step"]}
+            progress.best_tensors = {name: item.detach().clone() for name, item in source.items()}
 
-    def _validate_average(self) -> dict[str, float]:
-        """Figures of the averaged weights, on the first process."""
+    def _validate_average(self) -> ValidationScores:
+        """Scores of the averaged weights, on the first process."""
         if not self.processes.first:
-            return {"dice": 0.0}
+            return ValidationScores({})
         tensors = self.adapted.copy_tensors()
         if self.settings.average:
             self.adapted.fill(self.average.values)

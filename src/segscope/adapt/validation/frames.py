@@ -19,6 +19,7 @@ from torch import Tensor
 from segscope.adapt.data.training_set import CaseFrame, ObjectOnFrame, Split
 from segscope.adapt.method import Adapted
 from segscope.adapt.validation.prediction import first_prompts, inference_state
+from segscope.adapt.validation.scores import ValidationScores, average_patients
 from segscope.masks import FrameMask
 from segscope.metrics.overlap import dice
 from segscope.models.engine import Features
@@ -32,13 +33,14 @@ MOST = 64
 
 
 @torch.no_grad()
-def validate(adapted: Adapted, cases: Split, most: int = MOST) -> dict[str, float]:
-    """Mean Dice, 0 to 1: of objects, or of classes where the result needs no prompt."""
+def validate(adapted: Adapted, cases: Split, most: int = MOST) -> ValidationScores:
+    """Dice of each patient: mean over objects, or over classes where the result needs no prompt."""
     if isinstance(adapted.model, Segmenter):
         model = adapted.model
         return class_dice(cases, lambda _frame, rgb: model.predict(rgb), most)
+    patients = [cases.patient(item.case) for _, item, _ in choose_objects(cases, most)]
     scores = [dice(answer.mask, truth) for _, answer, truth in answer_objects(adapted, cases, most)]
-    return {"dice": float(np.mean(scores))}
+    return ValidationScores(average_patients(zip(patients, scores, strict=True)))
 
 
 def choose_objects(cases: Split, most: int = MOST) -> list[tuple[int, CaseFrame, ObjectOnFrame]]:
@@ -81,8 +83,9 @@ def stored_features(adapted: Adapted, key: object, rgb: NDArray[np.uint8]) -> Fe
 
 def class_dice(
     cases: Split, predict: Callable[[int, NDArray[np.uint8]], Tensor], most: int = MOST
-) -> dict[str, float]:
-    """Mean Dice of each class over the frames where it is or is claimed, and the mean of these.
+) -> ValidationScores:
+    """Dice of classes on the frames where they are or are claimed: of each patient, the mean over
+    its classes, and of each class, the mean over all frames ("dice NAME").
 
     Args:
         cases: to validate on.
@@ -90,7 +93,7 @@ def class_dice(
             at its size.
         most: frames that are validated.
     """
-    scores: dict[str, list[float]] = {name: [] for name in cases.classes}
+    scores: list[tuple[str, str, float]] = []
     for number in spaced(len(cases.items), most):
         item = cases.items[number]
         scan = cases.scans[item.case]
@@ -99,7 +102,11 @@ def class_dice(
         labels = predict(number, scan.rgb[item.frame]).argmax(0).cpu().numpy()
         for k, name in enumerate(cases.classes, 1):
             score = dice(labels == k, truth == k)
-            if not np.isnan(score):
-                scores[name].append(score)
-    means = {f"dice {name}": float(np.mean(each)) for name, each in scores.items() if each}
-    return {"dice": float(np.mean(list(means.values()))), **means}
+            scores.append((cases.patient(item.case), name, score))
+    by_class = average_patients((name, score) for _, name, score in scores)
+    by_patient: list[tuple[str, float]] = []
+    for patient in dict.fromkeys(patient for patient, _, _ in scores):
+        own = average_patients((name, score) for each, name, score in scores if each == patient)
+        by_patient += [(patient, score) for score in own.values()]
+    figures = {f"dice {name}": score for name, score in by_class.items()}
+    return ValidationScores(average_patients(by_patient), figures)

@@ -18,6 +18,7 @@ from segscope.adapt.data.training_set import Split
 from segscope.adapt.method import Adapted
 from segscope.adapt.validation.frames import spaced, validate
 from segscope.adapt.validation.prediction import first_prompts, inference_state
+from segscope.adapt.validation.scores import ValidationScores, average_patients
 from segscope.masks import FrameMask
 from segscope.metrics.overlap import dice
 from segscope.predict.prompted_frame import answer_prompts
@@ -60,20 +61,24 @@ class Tracked(NamedTuple):
 @torch.no_grad()
 def validate_clips(
     adapted: Adapted, cases: Split, most: int = MOST, reach: int = REACH
-) -> dict[str, float]:
-    """Mean Dice over objects, 0 to 1.
+) -> ValidationScores:
+    """Dice of each patient on tracked frames, mean over its objects.
 
     Returns:
-        "dice" of tracked frames and "prompted" of the prompted ones; where there are no stacks, the
-        usual figures.
+        Also "prompted", the mean Dice of the prompted frames; where there are no stacks, the usual
+        scores.
     """
     objects = list(objects_of(cases))
     if not objects:
         return validate(adapted, cases)
     chosen = [objects[k] for k in spaced(len(objects), most)]
-    scores = np.array([score(track_object(adapted, cases, each, reach)) for each in chosen])
-    tracked, prompted = np.nanmean(scores, axis=0).tolist()
-    return {"dice": float(tracked), "prompted": float(prompted)}
+    scores = [score(track_object(adapted, cases, each, reach)) for each in chosen]
+    patients = [cases.patient(each.case) for each in chosen]
+    tracked = average_patients(
+        (patient, value) for patient, (value, _) in zip(patients, scores, strict=True)
+    )
+    prompted = float(np.nanmean([value for _, value in scores]))
+    return ValidationScores(tracked, {"prompted": prompted})
 
 
 def objects_of(cases: Split) -> Iterator[StackObject]:

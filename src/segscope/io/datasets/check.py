@@ -33,6 +33,9 @@ Advance = Callable[[int, int], None]
 """Is called with (cases done, cases in total)."""
 Checked = tuple[Case, CaseCheck]
 
+WHITE = 255
+"""Value of the inside in masks that are stored as black and white images."""
+
 MAX_BITS = 12
 """Perceptual hashes (256 bits) that differ in at most this many count as one image. Measured on
 1,900 images of 20 kinds: unrelated ones differ in 13 or more, four of five saved again smaller and
@@ -84,6 +87,7 @@ def check_dataset(
             advance(len(checked), len(readable))
     for each in sets:
         faults += _find_absent_labels(each, checked)
+        faults += _find_mixed_values(each, checked)
     faults += _find_duplicates(checked)
     return sorted(faults, key=lambda fault: _ORDER[fault.kind])
 
@@ -199,6 +203,19 @@ def _find_absent_labels(data: DataSet, checked: Iterable[Checked]) -> Iterator[D
         if data.labels[number] != "ignore":
             what = f"declares {number} ({data.labels[number]}), which no mask holds"
             yield DatasetFault.of("absent-label", data.name, data.listing, what)
+
+
+def _find_mixed_values(data: DataSet, checked: Iterable[Checked]) -> Iterator[DatasetFault]:
+    """Masks of 0 and 1 among masks of 0 and 255, or the other way round: the fewer ones."""
+    by_value: dict[int, list[tuple[Case, Path]]] = {1: [], WHITE: []}
+    for case, result in checked:
+        for file, value in result.lone_values:
+            if case.dataset == data.name and value in by_value:
+                by_value[value].append((case, file))
+    usual, odd = sorted(by_value, key=lambda value: len(by_value[value]), reverse=True)
+    for case, file in by_value[odd]:
+        what = f"holds 0 and {odd}; {len(by_value[usual])} other masks hold 0 and {usual}"
+        yield DatasetFault.of("mixed-values", f"{data.name}: {case.id}", file, what)
 
 
 # --- splits --------------------------------------------------------------------------------------

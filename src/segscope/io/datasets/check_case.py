@@ -27,7 +27,7 @@ from segscope.io.datasets.faults import LEAST_PIXELS, MOST_FOREGROUND, DatasetFa
 from segscope.io.datasets.reading import read_image
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.tiff import reader as tiff_reader
-from segscope.masks import Masks
+from segscope.masks import LabelMap, Masks
 from segscope.stack import Stack
 
 Box = tuple[slice, ...]
@@ -49,12 +49,15 @@ class CaseCheck:
         image_hash: perceptual hash of the middle frame, four 64-bit words; None where there is
             none.
         values: labels in its semantic masks.
+        lone_values: image files with masks of one object, and the value it is stored with, which
+            reading has made 1.
     """
 
     faults: tuple[DatasetFault, ...] = ()
     digest: bytes = b""
     image_hash: ImageHash | None = None
     values: frozenset[int] = frozenset()
+    lone_values: tuple[tuple[Path, int], ...] = ()
 
 
 def check_case(case: Case, *, fast: bool = False) -> CaseCheck:
@@ -75,9 +78,22 @@ def check_case(case: Case, *, fast: bool = False) -> CaseCheck:
     faults += check_spacing(name, case, stack)
     faults += check_channels(name, case, stack, fast=fast)
     values: set[int] = set()
+    lone_values: list[tuple[Path, int]] = []
     for target in case.targets:
-        faults += _check_masks(name, target, stack, values, fast=fast)
-    return CaseCheck(tuple(faults), fingerprint.digest, fingerprint.image_hash, frozenset(values))
+        own: set[int] = set()
+        faults += _check_masks(name, target, stack, own, fast=fast)
+        if target.kind == "semantic":
+            values |= own
+        named = target.kind == "semantic" and bool(target.names)
+        if target.kind != "instance" and not named and own == {1}:
+            lone_values += _stored_value(target.path)
+    return CaseCheck(
+        tuple(faults),
+        fingerprint.digest,
+        fingerprint.image_hash,
+        frozenset(values),
+        tuple(lone_values),
+    )
 
 
 # --- masks of one target -------------------------------------------------------------------------
@@ -91,7 +107,7 @@ def _check_masks(
     *,
     fast: bool,
 ) -> Iterator[DatasetFault]:
-    """Faults of one target; labels of a semantic one are added to `values`."""
+    """Faults of one target; its values are added to `values`."""
     try:
         masks = read_masks(target.path, stack)
     except SegscopeError as error:
@@ -103,8 +119,7 @@ def _check_masks(
     for (_, label), runs in masks.runs.items():
         sizes[label] += int(runs[1::2].sum())
         run_counts[label] += len(runs) // 2
-    if target.kind == "semantic":
-        values.update(sizes)
+    values.update(sizes)
     if not sizes:
         yield DatasetFault.of("empty-mask", name, target.path, "holds no object")
         return
@@ -121,6 +136,15 @@ def _check_masks(
         yield from _check_inverted(name, target.path, masks)
     if target.kind == "instance" and not fast:
         yield from _check_pieces(name, target.path, masks, is_volume=stack.kind == "volume")
+
+
+def _stored_value(file: Path) -> Iterator[tuple[Path, int]]:
+    """An image file with a mask of object 1, and the value that it has there."""
+    if suffix_of(file, image_files.SUFFIXES) is None or not file.is_file():
+        return
+    frame = read(file)[0]
+    if frame.ndim == 2:
+        yield file, int(frame.max())
 
 
 def _explain_refusal(name: str, file: Path, stack: Stack, error: SegscopeError) -> DatasetFault:
@@ -253,7 +277,7 @@ def _check_pieces(
     yield DatasetFault.of("broken-instance", name, file, what)
 
 
-def _find_broken(labels: NDArray[np.uint16]) -> Iterator[int]:
+def _find_broken(labels: LabelMap) -> Iterator[int]:
     """Labels with a further piece that is not small, does not touch the border (beyond which it may
     be connected), and lies more than twice as far from the largest piece as that is long."""
     for label, box in enumerate(ndimage.find_objects(labels), 1):

@@ -268,6 +268,14 @@ FAULT_KINDS: tuple[FaultKind, ...] = (
         "Threshold it, or declare the target semantic or instance.",
     ),
     FaultKind(
+        "mixed-values",
+        "warning",
+        "masks of 0 and 1 among masks of 0 and 255",
+        "segscope reads them alike; programs that compare values take them for two classes, and a "
+        "mask of 0 and 1 looks empty on a screen.",
+        "Store all masks of the set with the same value.",
+    ),
+    FaultKind(
         "undeclared",
         "error",
         "labels that the list does not declare",

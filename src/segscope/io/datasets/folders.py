@@ -151,6 +151,8 @@ def _read_npz_folder(folder: Path, split: Split, prefix: str) -> Iterator[Case]:
 
 
 def _has_masks(path: Path) -> bool:
+    if not path.is_file():  # opening a pipe would wait for ever
+        return True
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 ByteOrder = Literal["little", "big"]
 
+SUFFIXES = (".dcm", ".dicom", ".ima")
 MAX_FILES = 200_000
 DEFLATED = "1.2.840.10008.1.2.1.99"
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # in the preamble of a file that is both
 _MAX_INFLATION = 1030  # deflate turns one byte into at most 1032
 _BYTE_ORDERS: tuple[ByteOrder, ByteOrder] = ("little", "big")
 
@@ -34,9 +36,19 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def has_dicom_suffix(path: Path) -> bool:
+    """Whether the name is one that DICOM files have."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
 def looks_like_dicom(path: Path) -> bool:
-    """Whether the first bytes are those of a DICOM file, with or without its preamble."""
+    """Whether the first bytes are those of a DICOM file, with or without its preamble.
+
+    Only regular files are opened: a pipe would wait for ever.
+    """
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             head = file.read(132)
     except OSError:
@@ -72,7 +84,7 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
 
     with reading(path, "a DICOM file"):
         syntax = ""
-        if _has_preamble(path):
+        if has_dicom_mark(path):
             meta = pydicom.filereader.read_file_meta_info(path)
             syntax = str(meta.get("TransferSyntaxUID"))
         if syntax == DEFLATED and path.stat().st_size * _MAX_INFLATION > MAX_BYTES:
@@ -92,6 +104,19 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
         return data
 
 
-def _has_preamble(path: Path) -> bool:
+def has_dicom_mark(path: Path) -> bool:
+    """Whether a file has the mark "DICM" behind its preamble."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def is_dicom_whatever_its_name(path: Path) -> bool:
+    """Whether a file has the mark of DICOM, and is not a TIFF file as well by its preamble."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return False
+    return head[128:] == b"DICM" and not head.startswith(_TIFF_MAGIC)

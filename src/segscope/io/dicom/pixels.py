@@ -7,6 +7,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from segscope.arrays import Pixels, PixelType
 from segscope.errors import MissingExtra, ReadError
 from segscope.io.base import reading
 from segscope.io.dicom.files import DEFLATED, quiet, read_header
-from segscope.io.dicom.headers import NATIVE, DicomInstance, Frame
+from segscope.io.dicom.palette import apply_palette
+from segscope.io.dicom.records import BIG_ENDIAN, NATIVE, DicomInstance, Frame, Tile
 from segscope.io.frame_source import LazyFrames
 
 _EXACT_IN_FLOAT32 = 2**24
@@ -25,7 +27,7 @@ _IMAGE_TAGS = (
 
 
 class DicomFrames(LazyFrames):
-    """Frames of DICOM files; nothing stays in memory between two accesses.
+    """Frames of DICOM files; nothing but the last mosaic stays in memory between two accesses.
 
     Args:
         frames: in their final order, all of one size.
@@ -33,15 +35,15 @@ class DicomFrames(LazyFrames):
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = tuple(frames)
-        file = self.frames[0].file
-        shape: tuple[int, ...] = (len(self.frames), file.rows, file.columns)
-        if _is_colour(file):
+        shape: tuple[int, ...] = (len(self.frames), *self.frames[0].size_hw)
+        if self.frames[0].file.is_colour:
             shape = (*shape, 3)
         super().__init__(shape, common_type(self.frames))
+        self._mosaic: tuple[DicomInstance, Pixels] | None = None
 
     def read_frame(self, index: int) -> Pixels:
         frame = self.frames[index]
-        stored = decode_frame(frame.file, frame.index)
+        stored = self._decode(frame)
         if stored.shape != self.shape[1:]:
             raise ReadError(
                 f"{frame.file.path} decodes to {stored.shape}, but its header says "
@@ -49,13 +51,20 @@ class DicomFrames(LazyFrames):
             )
         return _apply_modality(frame, stored, self.dtype)
 
+    def _decode(self, frame: Frame) -> Pixels:
+        if frame.tile is None:
+            return decode_frame(frame.file, frame.index)
+        mosaic = self._mosaic
+        if mosaic is None or mosaic[0] is not frame.file:
+            mosaic = (frame.file, decode_frame(frame.file, frame.index))
+            self._mosaic = mosaic
+        return _cut_out(mosaic[1], frame.tile)
 
-def _is_palette(file: DicomInstance) -> bool:
-    return file.photometric == "PALETTE COLOR"
 
-
-def _is_colour(file: DicomInstance) -> bool:
-    return file.samples == 3 or _is_palette(file)
+def _cut_out(image: Pixels, tile: Tile) -> Pixels:
+    rows = slice(tile.row, tile.row + tile.rows)
+    columns = slice(tile.column, tile.column + tile.columns)
+    return image[rows, columns]
 
 
 # --- types ---------------------------------------------------------------------------------------
@@ -76,7 +85,7 @@ def common_type(frames: Iterable[Frame]) -> PixelType:
             types.append(np.dtype(np.float64 if file.bits_allocated == 64 else np.float32))
         elif file.has_modality_lut:
             types.append(np.dtype(np.uint16))
-        elif _is_colour(file) or is_identity:
+        elif file.is_colour or is_identity:
             types.append(_stored_type(file))
         else:
             rescaled.add(file, slope, intercept)
@@ -86,7 +95,7 @@ def common_type(frames: Iterable[Frame]) -> PixelType:
 
 def _stored_type(file: DicomInstance) -> PixelType:
     """Type of decoded pixels that are not rescaled."""
-    if _is_palette(file) or file.bits_allocated == 1:
+    if file.is_palette or file.bits_allocated == 1:
         return np.dtype(np.uint8)
     sign = "i" if file.signed else "u"
     return np.dtype(f"{sign}{file.bits_allocated // 8}")
@@ -127,7 +136,7 @@ def _apply_modality(frame: Frame, stored: Pixels, dtype: PixelType) -> Pixels:
     file = frame.file
     if file.has_modality_lut:
         return _apply_lookup_table(file, stored).astype(dtype)
-    if _is_colour(file) or (frame.slope, frame.intercept) == (1, 0):
+    if file.is_colour or (frame.slope, frame.intercept) == (1, 0):
         return stored.astype(dtype)
     values = stored.astype(np.float64) * frame.slope + frame.intercept
     if dtype.kind in "iu":
@@ -160,28 +169,54 @@ def decode_frame(file: DicomInstance, index: int) -> Pixels:
         MissingExtra: a compression that needs an optional package.
     """
     import pydicom
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import pixel_array
 
     with reading(file.path, "DICOM pixels"), quiet():
-        header = pydicom.Dataset() if _is_palette(file) else None
+        header = pydicom.Dataset() if file.is_palette else None
+        options: dict[str, Any] = dict(file.decoder_options)
+        if file.unused_low_bits:
+            options |= {"bits_stored": file.bits_allocated, "pixel_representation": 0}
         try:
             if file.syntax == DEFLATED:
                 header = pydicom.dcmread(file.path)
-                pixels = pixel_array(header, index=index)
+                pixels = pixel_array(header, index=index, **options)
             else:
                 pixels = pixel_array(
-                    file.path, ds_out=header, index=index, transfer_syntax_uid=file.syntax
+                    file.path,
+                    ds_out=header,
+                    index=index,
+                    transfer_syntax_uid=file.syntax,
+                    **options,
                 )
         except Exception as error:  # a missing plug-in and a damaged stream look alike here
             if file.syntax in (*NATIVE, DEFLATED):
                 raise
             pixels = _decode_by_simpleitk(file, index, error)
-        if header is None or not _is_palette(file):
+        if file.unused_low_bits:
+            pixels = _align_to_lowest_bit(file, pixels)
+        if header is None or not file.is_palette:
             return pixels
-        colours = apply_color_lut(pixels, header)
-        if colours.dtype.itemsize == 2:
-            return (colours >> 8).astype(np.uint8)
-        return colours
+        return apply_palette(header, pixels, is_big_endian=file.syntax == BIG_ENDIAN)
+
+
+def _align_to_lowest_bit(file: DicomInstance, words: Pixels) -> Pixels:
+    """The stored values of unsigned words, whose highest bit is not that of the values.
+
+    Raises:
+        ReadError: there is something below the values, so the header may be wrong.
+    """
+    shift = file.unused_low_bits
+    if (words & (2**shift - 1)).any():
+        raise ReadError(
+            f"{file.path} has its highest bit at {file.bits_stored - 1 + shift} (HighBit) for "
+            f"{file.bits_stored} stored bits, but the bits below are not empty, so its values are "
+            "ambiguous; export it again"
+        )
+    above = file.bits_allocated - file.bits_stored - shift
+    values = words << above
+    if file.signed:
+        values = values.view(f"i{words.itemsize}")
+    return values >> (above + shift)
 
 
 def _decode_by_simpleitk(file: DicomInstance, index: int, cause: Exception) -> Pixels:

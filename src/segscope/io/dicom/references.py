@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segscope.errors import UsageError
+from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.dicom.files import read_header
+from segscope.io.dicom.files import looks_like_dicom, quiet, read_header
 from segscope.io.dicom.values import clean_text, read_integer, read_text
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -82,6 +82,31 @@ def _is_valid(name: str, value: object) -> bool:
     return name not in _SHORT or len(text) <= 16
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace a DICOM file that segscope did not write: it may be a slice of a scan.
+
+    Raises:
+        UsageError: there is one at `path`.
+    """
+    if not path.is_file() or not looks_like_dicom(path):
+        return
+    if not _is_ours(path):
+        raise UsageError(
+            f"{path} is a DICOM file that segscope did not write, and would be overwritten; "
+            "name another file"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with quiet():
+            header = read_header(path, ["ManufacturerModelName", "Modality"])
+    except ReadError:
+        return False
+    has_masks = header.get("Modality") in ("SEG", "RTSTRUCT")
+    return has_masks and header.get("ManufacturerModelName") == "segscope"
+
+
 @dataclass(frozen=True, eq=False)
 class SourceImages:
     """Files and frame numbers of the stack that masks belong to, frame by frame as stored."""
@@ -115,7 +140,7 @@ class SourceImages:
         problem = "no source was passed"
         if source is not None:
             files = source.meta.get("dicom_files", ())
-            problem = "this image was not read from DICOM"
+            problem = source.meta.get("without_references", "this image was not read from DICOM")
         if source is None or not files:
             raise UsageError(
                 f"{path.name}: a DICOM {what} refers to the DICOM images that its masks belong to, "
@@ -181,14 +206,20 @@ class SourceImages:
 
     def make_reference(self, index: int) -> Dataset:
         """Reference to the image of a frame, by frame number where the file holds several."""
+        file = self.files[index]
+        item = self.make_instance_reference(file)
+        if count_frames(self.headers[file]) > 1:
+            item.ReferencedFrameNumber = self.frames[index] + 1
+        return item
+
+    def make_instance_reference(self, file: Path) -> Dataset:
+        """Reference to a file as a whole."""
         from pydicom.dataset import Dataset
 
-        header = self.headers[self.files[index]]
+        header = self.headers[file]
         item = Dataset()
         item.ReferencedSOPClassUID = header.SOPClassUID
         item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-        if count_frames(header) > 1:
-            item.ReferencedFrameNumber = self.frames[index] + 1
         return item
 
 

@@ -1,4 +1,4 @@
-"""Frames of DICOM files to stacks: which belong together, in which order, and where they lie.
+"""Frames of one DICOM series to a stack: in which order, and where they lie.
 
 Order comes from positions along the slice normal, never from file names or instance numbers; what
 cannot be ordered with certainty is refused with the numbers that show why.
@@ -8,30 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segscope.errors import ReadError, UsageError, list_first
+from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
 from segscope.io.base import ReadOptions, choose_part
-from segscope.io.dicom.headers import Frame
-from segscope.io.dicom.slices import SliceAxes, SlicePosition, group_by_position, make_volume
+from segscope.io.dicom.records import Frame, Tile
+from segscope.io.dicom.slices import SliceAxes, SlicePosition, group_by_position, place_slices
+from segscope.io.dicom.volumes import FILE_ORDER, SplitFrames, split_volumes
 from segscope.stack import Kind
 
-_MAX_LISTED = 12
-_ADVICE = (
-    "Pass series= (--series) with the number, or with a part of the description that only one has."
-)
-_SPLITTERS = (
-    "TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime",
-    "NominalCardiacTriggerDelayTime", "EchoTime", "DiffusionBValue", "FrameReferenceTime",
-    "AcquisitionNumber", "ImageType", "AcquisitionTime", "ContentTime", "InstanceNumber",
-)  # fmt: skip
-"""Elements that may tell apart frames at one position, the most meaningful first."""
 _SECONDS = {
     "TriggerTime": 1e-3,
     "NominalCardiacTriggerDelayTime": 1e-3,
@@ -41,137 +31,20 @@ _SECONDS = {
 }
 
 
-GroupKey = tuple[Any, ...]
-"""What the frames of a group have in common; begins with the series number and UID."""
-
-
 @dataclass(frozen=True)
 class SortedFrames:
-    """Frames in their final order, and what that order means."""
+    """Frames in their final order, and what that order means.
+
+    Attributes:
+        even_steps: see `PlacedSlices`.
+    """
 
     frames: tuple[Frame, ...]
     kind: Kind
     geometry: Geometry | None
     times_s: NDArray[np.float64] | None
     meta: dict[str, Any] = field(default_factory=dict)
-
-
-# --- groups --------------------------------------------------------------------------------------
-
-
-def group_frames(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames that can form one stack: same series, size, colours, orientation and spacing; a clip
-    is a group by itself.
-
-    The groups come in the order of the listing that users choose from: by series number, then UID,
-    then first occurrence.
-    """
-    groups: dict[GroupKey, list[list[Frame]]] = {}
-    for frame in frames:
-        candidates = groups.setdefault(_group_key(frame), [])
-        matching = [members for members in candidates if _is_alike(members[0], frame)]
-        if matching:
-            matching[0].append(frame)
-        else:
-            candidates.append([frame])
-    keys = sorted(groups, key=lambda key: key[:2])  # of a listing: series number and UID
-    return list(chain.from_iterable(groups[key] for key in keys))
-
-
-def _group_key(frame: Frame) -> GroupKey:
-    file = frame.file
-    has_position = frame.position is not None
-    clip = None
-    if file.frames > 1 and not has_position:
-        clip = file.path
-    size = (file.rows, file.columns, file.samples)
-    return (file.series_number, file.series_uid, *size, has_position, clip)
-
-
-def _is_alike(one: Frame, other: Frame) -> bool:
-    """Same orientation and pixel spacing, up to what files round away."""
-    if not _is_close(one.orientation, other.orientation, 1e-3):
-        return False
-    return _is_close(one.spacing, other.spacing, 1e-4)
-
-
-def _is_close(one: Sequence[float] | None, other: Sequence[float] | None, tolerance: float) -> bool:
-    if one is None or other is None:
-        return one is other
-    limit = tolerance * max(1.0, *map(abs, one))
-    return bool(np.abs(np.subtract(one, other)).max() <= limit)
-
-
-def describe_group(members: Sequence[Frame]) -> str:
-    """One line of a listing: series, modality, description, count and size. No patient data."""
-    frame = members[0]
-    file = frame.file
-    parts = [f"series {file.series_number}", file.modality or "modality unknown"]
-    if file.description:
-        parts.append(repr(file.description))
-    plural = "s" if len(members) > 1 else ""
-    parts.append(f"{len(members)} frame{plural} of {file.rows} x {file.columns}")
-    if frame.orientation is not None and frame.position is not None:
-        parts.append(_plane_name(frame.orientation))
-    if file.frames > 1:
-        parts.append(f"file {file.path.name}")
-    return ", ".join(parts)
-
-
-def _plane_name(orientation: Sequence[float]) -> str:
-    normal = np.abs(np.cross(orientation[:3], orientation[3:]))
-    name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
-    if normal.max() > 0.999:
-        return name
-    return f"oblique {name}"
-
-
-def select_group(path: Path, groups: list[list[Frame]], choice: str | None) -> list[Frame]:
-    """The group that `choice` names by its number in the listing, its SeriesInstanceUID or part of
-    its description.
-
-    Raises:
-        UsageError: several groups and no choice, or a choice that fits none or several.
-    """
-    if choice is None and len(groups) == 1:
-        return groups[0]
-    listing = _list_groups(groups)
-    if choice is None:
-        raise UsageError(
-            f"{path} holds {len(groups)} series or parts that are no single stack: "
-            f"{listing}. {_ADVICE}"
-        )
-    matching = _match_groups(groups, choice.strip())
-    if len(matching) != 1:
-        raise UsageError(
-            f"series {choice!r} matches {len(matching) or 'none'} of {path}: {listing}. {_ADVICE}"
-        )
-    return matching[0]
-
-
-def _list_groups(groups: Sequence[list[Frame]]) -> str:
-    lines = [
-        f"{number}: {describe_group(members)}" for number, members in enumerate(groups, start=1)
-    ]
-    listing = "; ".join(lines[:_MAX_LISTED])
-    if len(lines) > _MAX_LISTED:
-        listing += f"; and {len(lines) - _MAX_LISTED} more"
-    return listing
-
-
-def _match_groups(groups: Sequence[list[Frame]], choice: str) -> list[list[Frame]]:
-    by_uid = [members for members in groups if members[0].file.series_uid == choice]
-    if by_uid:
-        return by_uid
-    if choice.isdigit() and 1 <= int(choice) <= len(groups):
-        return [groups[int(choice) - 1]]
-    if not choice:
-        return []
-    text = choice.lower()
-    return [members for members in groups if text in members[0].file.description.lower()]
-
-
-# --- order ---------------------------------------------------------------------------------------
+    even_steps: NDArray[np.float64] | None = None
 
 
 def sort_group(path: Path, members: list[Frame], options: ReadOptions) -> SortedFrames:
@@ -192,10 +65,10 @@ def sort_group(path: Path, members: list[Frame], options: ReadOptions) -> Sorted
 
 def _drop_copies(members: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
     """Drop second copies of a file (same SOPInstanceUID at the same place)."""
-    first_copy: dict[tuple[str, int], Frame] = {}
+    first_copy: dict[tuple[str, int, Tile | None], Frame] = {}
     distinct = []
     for frame in members:
-        original = first_copy.setdefault((frame.file.sop_uid, frame.index), frame)
+        original = first_copy.setdefault((frame.file.sop_uid, frame.index, frame.tile), frame)
         is_copy = original is not frame and original.position == frame.position
         if frame.file.sop_uid and is_copy:
             continue
@@ -209,20 +82,13 @@ def _drop_copies(members: list[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
 def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptions) -> SortedFrames:
     """A clip, one image, or single images of one series in the order of their instance numbers."""
     file = members[0].file
-    spacing = members[0].spacing
     if options.volume is not None:
         raise UsageError(f"the option volume does not apply to {path}; leave it out")
-    meta: dict[str, Any] = {}
-    if spacing:
-        meta["pixel_spacing_mm"] = spacing
+    geometry, meta = measure_pixels(members[0])
     if len(members) == 1:
-        geometry = None
-        if spacing:
-            row_mm, column_mm = spacing
-            geometry = Geometry.from_spacing((1.0, row_mm, column_mm))
         return SortedFrames(tuple(members), "image", geometry, None, meta)
     if file.frames > 1:
-        return _stored_order(members, meta)
+        return _stored_order(members, geometry, meta)
     numbers = [frame.order.get("InstanceNumber") for frame in members]
     if None in numbers or len(set(numbers)) != len(numbers):
         raise ReadError(
@@ -233,17 +99,28 @@ def _sort_without_positions(path: Path, members: list[Frame], options: ReadOptio
         "the files have no positions: frames are in the order of their instance numbers",
     )
     ordered = sorted(members, key=lambda frame: float(frame.order["InstanceNumber"]))
-    return SortedFrames(tuple(ordered), "video", None, None, meta)
+    return SortedFrames(tuple(ordered), "video", geometry, None, meta)
 
 
-def _stored_order(members: list[Frame], meta: dict[str, Any]) -> SortedFrames:
-    """Frames of one file without positions."""
+def measure_pixels(frame: Frame) -> tuple[Geometry | None, dict[str, Any]]:
+    """Geometry of a frame without a place, from the size of its pixels, and the facts to note."""
+    if frame.spacing is None:
+        return None, {}
+    row_mm, column_mm = frame.spacing
+    geometry = Geometry.from_spacing((1.0, row_mm, column_mm))
+    return geometry, {"pixel_spacing_mm": frame.spacing}
+
+
+def _stored_order(
+    members: list[Frame], geometry: Geometry | None, meta: dict[str, Any]
+) -> SortedFrames:
+    """Frames of one file without positions; `geometry` is that of each of them."""
     file = members[0].file
     times = None
     if file.times_s is not None:
         times = np.array(file.times_s)
     if file.is_clip:
-        return SortedFrames(tuple(members), "video", None, times, meta)
+        return SortedFrames(tuple(members), "video", geometry, times, meta)
     meta["notes"] = (
         "the file has no positions for its frames: they are in stored order, without geometry",
     )
@@ -259,21 +136,18 @@ def _sort_by_position(
     if counts == [1]:
         if options.volume not in (None, 0):
             raise UsageError(f"{path} holds one volume; there is no volume {options.volume}")
-        return _to_volume(path, [position.frames[0] for position in positions], axes)
+        return _to_volume(path, [position.frames[0] for position in positions], axes, options)
     if len(counts) > 1:
         raise ReadError(_describe_uneven(path, positions))
-    splitter = _find_splitter(path, positions)
-    series = [
-        sorted(position.frames, key=lambda frame: frame.order[splitter]) for position in positions
-    ]
-    if len(series) == 1 and options.volume is None:
-        return _to_clip(series[0], splitter)
-    examples = list_first((frame.order[splitter] for frame in series[0]), 8)
-    parts = f"volumes at the same {len(series)} positions (they differ in {splitter}: {examples})"
+    split = split_volumes(path, positions)
+    if len(positions) == 1 and options.volume is None:
+        return _to_clip(path, split, axes)
+    parts = f"volumes at the same {len(positions)} positions ({split.describe()})"
     volume = choose_part(path, options.volume, counts[0], parts, "volume")
-    result = _to_volume(path, [frames[volume] for frames in series], axes)
+    result = _to_volume(path, [frames[volume] for frames in split.positions], axes, options)
     result.meta["volume"] = volume
-    result.meta["volumes_differ_in"] = splitter
+    result.meta["volumes_differ_in"] = " and ".join(split.names)
+    result.meta["notes"] = (*split.notes, *result.meta.get("notes", ()))
     return result
 
 
@@ -293,38 +167,25 @@ def _describe_uneven(path: Path, positions: Sequence[SlicePosition]) -> str:
     )
 
 
-def _find_splitter(path: Path, positions: Sequence[SlicePosition]) -> str:
-    """The element that tells apart the frames at each position."""
-    for name in _SPLITTERS:
-        if all(_is_split_by(position.frames, name) for position in positions):
-            return name
-    names = ", ".join(frame.file.path.name for frame in positions[0].frames[:3])
-    raise ReadError(
-        f"{path} holds {len(positions[0].frames)} slices at each of {len(positions)} positions, "
-        f"and nothing in the files tells them apart ({names}); remove the doubled files"
-    )
-
-
-def _is_split_by(frames: Sequence[Frame], name: str) -> bool:
-    values = {frame.order.get(name) for frame in frames}
-    return None not in values and len(values) == len(frames)
-
-
-def _to_clip(frames: list[Frame], splitter: str) -> SortedFrames:
+def _to_clip(path: Path, split: SplitFrames, axes: SliceAxes) -> SortedFrames:
     """Frames of one place over time."""
+    frames = split.positions[0]
+    name = split.names[0]
     times = None
-    if splitter in _SECONDS:
-        values = np.array([float(frame.order[splitter]) for frame in frames]) * _SECONDS[splitter]
+    if name in _SECONDS:
+        values = np.array([float(frame.order[name]) for frame in frames]) * _SECONDS[name]
         times = values - values[0]
-    meta: dict[str, Any] = {
-        "notes": (f"one position over time: frames are in the order of {splitter}",)
-    }
-    if frames[0].spacing:
-        meta["pixel_spacing_mm"] = frames[0].spacing
-    return SortedFrames(tuple(frames), "video", None, times, meta)
+    placed = place_slices(path, frames[:1], axes)
+    note = f"one position over time: frames are in the order of {' and '.join(split.names)}"
+    if split.names == (FILE_ORDER,):
+        note = f"one position over time: frames are in {FILE_ORDER}"
+    placed.meta["notes"] = (note, *split.notes, *placed.meta.get("notes", ()))
+    return SortedFrames(tuple(frames), "video", placed.geometry, times, placed.meta)
 
 
-def _to_volume(path: Path, frames: list[Frame], axes: SliceAxes) -> SortedFrames:
-    geometry, meta = make_volume(path, frames, axes)
+def _to_volume(
+    path: Path, frames: list[Frame], axes: SliceAxes, options: ReadOptions
+) -> SortedFrames:
+    placed = place_slices(path, frames, axes, resample=options.resample_slices)
     kind: Kind = "volume" if len(frames) > 1 else "image"
-    return SortedFrames(tuple(frames), kind, geometry, None, meta)
+    return SortedFrames(tuple(frames), kind, placed.geometry, None, placed.meta, placed.even_steps)

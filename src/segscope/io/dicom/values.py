@@ -116,12 +116,3 @@ def read_spacing(data: Item) -> tuple[Vector | None, str]:
     if units == (_CENTIMETRES, _CENTIMETRES) and y and x:
         return (abs(y) * 10.0, abs(x) * 10.0), "ultrasound region"
     return None, ""
-
-
-def read_window(values: Item) -> tuple[float, float] | None:
-    """(low, high) of a VOI window, or None."""
-    centre = parse_number(values.get("WindowCenter"))
-    width = parse_number(values.get("WindowWidth"))
-    if centre is None or width is None or width <= 0:
-        return None
-    return (centre - width / 2, centre + width / 2)

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from segscope._optional import require
 from segscope.errors import UsageError
 from segscope.io.dicom.web_client import ArchiveError, WebClient, open_client
 from segscope.io.dicom.web_deadline import Deadlines
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 Row = Mapping[str, Mapping[str, Any]]
 """A data set as DICOM JSON: elements by tag."""
@@ -167,7 +170,7 @@ class Archive:
     def fetch(
         self,
         study: str,
-        series: str,
+        series: ArchiveSeries,
         folder: Path,
         *,
         most_bytes: int,
@@ -177,26 +180,48 @@ class Archive:
         named by its UID.
 
         Raises:
-            ArchiveError: it does not answer, refuses, does not hold them, or sends more than is
-                allowed.
+            ArchiveError: it does not answer, refuses, does not hold them, sends more than is
+                allowed or fewer than it stated, or something that does not belong to the series.
             OSError: the disk refuses.
         """
-        files: list[Path] = []
-        with self._open(most_bytes, self.deadlines.fetch_s) as client:
-            instances = client.iter_series(
-                check_uid(study), check_uid(series), media_types=_ANY_SYNTAX
+        expected = _ExpectedInstances(check_uid(study), check_uid(series.uid))
+        files: dict[str, Path] = {}
+        try:
+            self._receive(expected, folder, files, most_bytes=most_bytes, most_files=most_files)
+        except ArchiveError as error:
+            if not error.broke_off:
+                raise
+            raise _incomplete(len(files), series.instances) from error
+        if not files:
+            raise ArchiveError(
+                f"the archive sent nothing for the series {series.uid}", missing=True
             )
+        if len(files) < (series.instances or 0):
+            raise _incomplete(len(files), series.instances)
+        return list(files.values())
+
+    def _receive(
+        self,
+        expected: _ExpectedInstances,
+        folder: Path,
+        files: dict[str, Path],
+        *,
+        most_bytes: int,
+        most_files: int,
+    ) -> None:
+        """Write instances as they arrive, and add them to `files` by their UIDs."""
+        with self._open(most_bytes, self.deadlines.fetch_s) as client:
+            instances = client.iter_series(expected.study, expected.series, media_types=_ANY_SYNTAX)
             for dataset in instances:
                 if len(files) == most_files:
                     raise ArchiveError(
                         f"the series has more than {most_files} instances", too_large=True
                     )
-                path = folder / f"{check_uid(str(dataset.SOPInstanceUID))}.dcm"
+                expected.check(dataset)
+                uid = check_uid(str(dataset.SOPInstanceUID))
+                path = folder / f"{uid}.dcm"
                 dataset.save_as(path, enforce_file_format=True)
-                files.append(path)
-        if not files:
-            raise ArchiveError(f"the archive sent nothing for the series {series}", missing=True)
-        return files
+                files[uid] = path
 
     def store(self, paths: Sequence[Path]) -> None:
         """Send DICOM files.
@@ -215,6 +240,48 @@ class Archive:
             raise ArchiveError(
                 f"the archive did not accept {len(failed)} of {len(paths)} objects ({code})"
             )
+
+
+@dataclass
+class _ExpectedInstances:
+    """What every instance of a requested series has in common."""
+
+    study: str
+    series: str
+    patient_id: str | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse an instance that does not belong to the series.
+
+        Raises:
+            ArchiveError: it is of another series or study, or of another patient than the first.
+        """
+        study = str(dataset.get("StudyInstanceUID", ""))
+        series = str(dataset.get("SeriesInstanceUID", ""))
+        if (study, series) != (self.study, self.series):
+            raise ArchiveError(
+                f"the archive sent an instance of the series {study}/{series}, but "
+                f"{self.study}/{self.series} was requested; nothing was stored"
+            )
+        patient_id = str(dataset.get("PatientID", ""))
+        if self.patient_id is None:
+            self.patient_id = patient_id
+        if patient_id != self.patient_id:
+            raise ArchiveError(
+                f"the archive sent instances of different patients for the series {self.series}; "
+                "nothing was stored"
+            )
+
+
+def _incomplete(received: int, stated: int | None) -> ArchiveError:
+    count = str(received)
+    if stated is not None:
+        count = f"{received} of {stated}"
+    return ArchiveError(
+        f"the archive broke off: {count} instances of the series arrived; nothing was stored. Try "
+        "again",
+        broke_off=True,
+    )
 
 
 # --- values --------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ ROOT_HINT = (
 )
 _CONNECT_S = 10.0
 _READ_S = 120.0  # an archive may fetch from tape before it answers
+_LONGEST_TAIL = 1024  # bytes at the end of an answer in which its closing boundary must lie
 
 
 class ArchiveError(SegscopeError):
@@ -31,6 +33,7 @@ class ArchiveError(SegscopeError):
     Attributes:
         missing: whether it answered and does not hold it.
         too_large: whether it sent more than was allowed.
+        broke_off: whether its answer ended too early.
         too_slow: whether it did not finish before the deadline.
     """
 
@@ -40,11 +43,13 @@ class ArchiveError(SegscopeError):
         *,
         missing: bool = False,
         too_large: bool = False,
+        broke_off: bool = False,
         too_slow: bool = False,
     ) -> None:
         super().__init__(message)
         self.missing = missing
         self.too_large = too_large
+        self.broke_off = broke_off
         self.too_slow = too_slow
 
 
@@ -90,8 +95,8 @@ def _open_client(
 
     def limit_response(response: Response, *_: object, **__: object) -> None:
         responses.append(response)
-        limited = _limit_bytes(response.iter_content, most_bytes)
-        response.iter_content = limited  # type: ignore[method-assign]
+        content = _CheckedContent(response, most_bytes, requests)
+        response.iter_content = content.iter_chunks  # type: ignore[method-assign]
 
     try:
         with session:
@@ -121,7 +126,8 @@ def _make_session(requests: ModuleType, credentials: tuple[str, str] | None) -> 
     session.max_redirects = 0
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
     if credentials is not None and credentials[0]:
-        session.auth = credentials
+        user, password = credentials
+        session.auth = (user.encode(), password.encode())  # texts would be sent as Latin-1
     send = session.send
 
     def send_wildcards(request: PreparedRequest, **options: Any) -> Response:
@@ -133,22 +139,48 @@ def _make_session(requests: ModuleType, credentials: tuple[str, str] | None) -> 
     return session
 
 
-def _limit_bytes(
-    iter_content: Callable[..., Iterator[bytes]], most_bytes: int
-) -> Callable[..., Iterator[bytes]]:
-    """The same chunks, until they are more than `most_bytes` together."""
+class _CheckedContent:
+    """The content of a response, refused where it is too long or ends before its last part."""
 
-    def limited(*args: Any, **options: Any) -> Iterator[bytes]:
+    def __init__(self, response: Response, most_bytes: int, requests: ModuleType) -> None:
+        self._iter_content = response.iter_content
+        self._most_bytes = most_bytes
+        errors = requests.exceptions
+        self._interruptions = (errors.ChunkedEncodingError, errors.ConnectionError)
+        self._end = _closing_boundary(response.headers.get("Content-Type", ""))
+
+    def iter_chunks(self, *args: Any, **options: Any) -> Iterator[bytes]:
+        """The chunks as `Response.iter_content` gives them."""
         total = 0
-        for chunk in iter_content(*args, **options):
-            total += len(chunk)
-            if total > most_bytes:
-                raise ArchiveError(
-                    f"the archive sends more than {most_bytes} bytes", too_large=True
-                )
-            yield chunk
+        tail = b""
+        try:
+            for chunk in self._iter_content(*args, **options):
+                total += len(chunk)
+                if total > self._most_bytes:
+                    raise ArchiveError(
+                        f"the archive sends more than {self._most_bytes} bytes", too_large=True
+                    )
+                tail = (tail + chunk)[-_LONGEST_TAIL:]
+                yield chunk
+        except self._interruptions as error:
+            raise self._broke_off() from error
+        if self._end not in tail:
+            raise self._broke_off()
 
-    return limited
+    def _broke_off(self) -> ArchiveError:
+        return ArchiveError(
+            "the answer of the archive broke off before its end; try again", broke_off=True
+        )
+
+
+def _closing_boundary(content_type: str) -> bytes:
+    """What ends a multipart answer; empty for other answers."""
+    message = Message()
+    message["Content-Type"] = content_type
+    boundary = message.get_boundary()
+    if message.get_content_maintype() != "multipart" or boundary is None:
+        return b""
+    return f"--{boundary}--".encode()
 
 
 # --- errors --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from segscope.arrays import Pixels
 from segscope.errors import ReadError
 from segscope.files import atomic
 from segscope.geometry import LPS_TO_RAS, Geometry
-from segscope.io.base import FitsAll, ReadOptions, reading, suffix_of
+from segscope.io.base import ReadOptions, reading, suffix_of
 from segscope.io.byte_sources import RawFrames, RawLayout
 from segscope.io.dicom.snomed import find_codes
 from segscope.io.label_frames import (
@@ -28,14 +28,14 @@ from segscope.io.label_frames import (
 )
 from segscope.io.nrrd.header import Header, read_axes, read_geometry, read_header
 from segscope.io.nrrd.reader import Nrrd, open_data
-from segscope.masks import Masks, Runs, encode_runs
+from segscope.masks import MAX_OBJECT_ID, Masks, Runs, encode_runs
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 
 Layers = Sequence[Sequence[int]]
 """Object ids by layer."""
 
-_TYPE = {1: "unsigned char", 2: "unsigned short"}
+_TYPE = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int"}
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -74,8 +74,10 @@ def _read_segments(path: Path, header: Header) -> list[_Segment]:
         # files from before Slicer 4.11 hold one segment per layer, with the value 1
         layer = int(header.pairs.get(f"{prefix}Layer", position))
         value = int(header.pairs.get(f"{prefix}LabelValue", 1))
-        if not 1 <= value <= 65535:
-            raise ReadError(f"{path} gives a segment the label {value}; expected 1 to 65535")
+        if not 1 <= value <= MAX_OBJECT_ID:
+            raise ReadError(
+                f"{path} gives a segment the label {value}; expected 1 to {MAX_OBJECT_ID}"
+            )
         name = header.pairs.get(f"{prefix}Name") or header.pairs.get(f"{prefix}ID") or ""
         if name == default_name(value):
             name = ""
@@ -119,7 +121,7 @@ def _number_segments(segments: Sequence[_Segment]) -> dict[int, _Segment]:
 # --- writing -------------------------------------------------------------------------------------
 
 
-class NrrdMasks(FitsAll):
+class NrrdMasks:
     """Label volume in .nrrd; in .seg.nrrd segments with names as 3D Slicer reads them, in layers
     where they overlap.
     """
@@ -127,24 +129,36 @@ class NrrdMasks(FitsAll):
     name = "NRRD label volume"
     suffixes = (".seg.nrrd", ".nrrd")
 
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
+        """Make the header."""
+        _make_header(masks.on_stored_grid(), self._choose_layers(masks, path))
+
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
         masks = masks.on_stored_grid()
-        is_segmentation = suffix_of(path, self.suffixes) == ".seg.nrrd"
-        layers: Layers = []
-        if is_segmentation:
-            layers = _assign_layers(masks)
+        layers = self._choose_layers(masks, path)
         frames = iter_label_frames(masks, path)
         if len(layers) > 1:
             frames = _iter_layered_frames(masks, layers)
-        header = _format_header(masks, len(layers))
-        if is_segmentation:
-            header += _format_segments(masks, layers)
+        header = _make_header(masks, layers)
         with atomic(path) as part, part.open("wb") as file:
-            file.write(("\n".join(header) + "\n\n").encode())
+            file.write(header)
             # without name and time: equal masks make equal files
             with gzip.GzipFile("", "wb", 6, file, mtime=0) as deflated:
                 for frame in frames:
                     deflated.write(frame.astype(frame.dtype.newbyteorder("<")).tobytes())
+
+    def _choose_layers(self, masks: Masks, path: Path) -> Layers:
+        """The layers of a segmentation; none for a plain label volume."""
+        if suffix_of(path, self.suffixes) == ".seg.nrrd":
+            return _assign_layers(masks)
+        return []
+
+
+def _make_header(masks: Masks, layers: Layers) -> bytes:
+    lines = _format_header(masks, len(layers))
+    if layers:
+        lines += _format_segments(masks, layers)
+    return ("\n".join(lines) + "\n\n").encode()
 
 
 def _assign_layers(masks: Masks) -> list[list[int]]:

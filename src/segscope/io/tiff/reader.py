@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-import logging
-import re
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from segscope.arrays import PixelType
 from segscope.errors import ReadError, UsageError
 from segscope.geometry import Geometry
-from segscope.io.base import (
-    FileFormat,
-    ReadOptions,
-    check_declared,
-    check_file,
-    choose_part,
-    reading,
-    refuse_options,
-)
+from segscope.io.base import FileFormat, ReadOptions, check_declared, check_file, reading
+from segscope.io.orientation import CMYK_NOTE, SIDEWAYS
+from segscope.io.tiff.axes import PageAxis, make_layout, page_axes, page_size
+from segscope.io.tiff.codecs import YCBCR
 from segscope.io.tiff.frames import (
     BLACK_IS_ZERO,
+    CMYK,
     PALETTE,
     RGB,
     WHITE_IS_ZERO,
-    YCBCR,
-    PageLayout,
-    PageSize,
+    PageDecoder,
+    PageSource,
+    SeriesPages,
     TiffFile,
     TiffFrames,
     TiffPage,
 )
-from segscope.io.tiff.scale import Scale, read_scale
+from segscope.io.tiff.ome_files import (
+    COMPANION_SUFFIX,
+    OmeImage,
+    is_spread_over_files,
+    read_companion,
+    refuse_entities,
+    select_image,
+)
+from segscope.io.tiff.remarks import collect_remarks, notes_of, refuse_lost_data
+from segscope.io.tiff.scale import Scale, read_ome_scale, read_scale
 from segscope.stack import Kind, Stack
 
-TiffSeries = Any
-"""An image of a tifffile file."""
-
-SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm")
+SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", COMPANION_SUFFIX)
 _WHAT = "a TIFF file"
-_UPRIGHT = (0, 1)
 _PHOTOMETRIC = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR)
 
 
@@ -72,28 +70,61 @@ def read_labels(path: Path) -> Stack:
         return _read_stack(path, ReadOptions(), as_stored=True)
 
 
+@dataclass(frozen=True)
+class _Image:
+    """One image of a TIFF.
+
+    Attributes:
+        page: one of its pages, which stands for all.
+        pages: all of them.
+        axes: letters of the axes, those of a page last.
+        page_axes: the axes before those of a page, the slowest first.
+        dtype: of the stored values.
+        scale: its sizes.
+        notes: what the user should know.
+    """
+
+    page: TiffPage
+    pages: PageSource
+    axes: str
+    page_axes: Sequence[PageAxis]
+    dtype: PixelType
+    scale: Scale
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def page_count(self) -> int:
+        """Pages that its axes ask for."""
+        lengths = [axis.length for axis in self.page_axes]
+        return int(np.prod(lengths, dtype=np.int64))
+
+
 def _read_stack(path: Path, options: ReadOptions, *, as_stored: bool = False) -> Stack:
-    with _open_file(path) as tif:
-        number = _select_series(path, tif, options)
-        series = tif.series[number]
-        page = series.keyframe
-        _check_page(path, page)
-        size = _page_size(path, series, page)
-        page_axes = _page_axes(series, page)
-        count = int(np.prod([axis.length for axis in page_axes], dtype=np.int64))
-        check_declared(path, (count, size.rows, size.columns, size.samples), series.dtype.itemsize)
-        _check_pages(path, tif, series, count)
-        scale = read_scale(tif, series, number)
-        notes: list[str] = []
-        layout = _make_layout(path, page_axes, size.samples, options, notes)
-        frames = TiffFrames(path, number, page, size, layout, as_stored=as_stored)
+    with _open_image(path, options) as image:
+        page = image.page
+        _check_page(path, page, as_stored=as_stored)
+        size = page_size(path, image.axes, page)
+        declared = (image.page_count, size.rows, size.columns, size.samples)
+        check_declared(path, declared, image.dtype.itemsize)
+        notes = image.notes
+        layout = make_layout(path, image.page_axes, size.samples, options, notes)
+        decoder = PageDecoder.of(path, page, size, as_stored=as_stored)
+        frames = TiffFrames(path, image.pages, decoder, size, layout, image.dtype)
+    if decoder.is_cmyk:
+        notes.append(CMYK_NOTE)
+    if decoder.has_alpha:
+        notes.append("transparency (the last sample of each pixel) is left out")
     times = None
     if layout.kind == "video":
-        times = scale.times(layout.frames)
-    meta: dict[str, object] = {"axes": series.axes, **scale.meta}
-    if scale.yx_mm is not None:
-        meta["pixel_size_yx_mm"] = scale.yx_mm
-    geometry = _make_geometry(scale, layout.kind, notes)
+        times = image.scale.times(layout.frames)
+    scale = image.scale
+    meta: dict[str, object] = {"axes": image.axes, **scale.meta}
+    if decoder.orientation != 1:
+        meta["orientation"] = decoder.orientation
+    yx_mm = _upright_size(scale, decoder.orientation)
+    if yx_mm is not None:
+        meta["pixel_size_yx_mm"] = yx_mm
+    geometry = _make_geometry(yx_mm, scale.z_mm, layout.kind, notes)
     if notes:
         meta["notes"] = tuple(notes)
     return Stack(frames, layout.kind, None, geometry, times, path, meta=meta)
@@ -102,58 +133,68 @@ def _read_stack(path: Path, options: ReadOptions, *, as_stored: bool = False) ->
 # --- opening -------------------------------------------------------------------------------------
 
 
-class _LogMessages(logging.Handler):
-    """Collects what tifffile only logs: pages that it leaves out because the file is damaged."""
+def open_alone(path: Path) -> TiffFile:
+    """A file by itself: files that it names are not opened."""
+    import tifffile
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-        self.thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self.thread:
-            self.messages.append(record.getMessage())
+    # Micro-Manager's own index may point into other files; its OME description says which
+    return tifffile.TiffFile(path, _multifile=False, is_mmstack=False)
 
 
 @contextmanager
-def _open_file(path: Path) -> Iterator[TiffFile]:
-    import tifffile
-
-    log = _LogMessages()
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(log)
-    propagates = logger.propagate
-    logger.propagate = False
-    try:
-        with tifffile.TiffFile(path, _multifile=False) as tif:
-            _check_description(path, tif)
-            is_ome = tif.is_ome
-            is_read_as_ome = bool(tif.series) and tif.series[0].kind == "ome"
-            if log.messages:
-                reason = " ".join(log.messages[0].split())[:200]
-                raise ReadError(f"{path} is damaged or cut off: {reason}. Copy or export it again.")
-            if is_ome and not is_read_as_ome:
-                raise ReadError(f"{path} has an unusable OME description; export it again")
-            yield tif
-    finally:
-        logger.removeHandler(log)
-        logger.propagate = propagates
+def _open_image(path: Path, options: ReadOptions) -> Iterator[_Image]:
+    """The image to read, of a file whose structure is sound."""
+    with collect_remarks() as remarks:
+        if path.name.lower().endswith(COMPANION_SUFFIX):
+            description = read_companion(path)
+            yield _image_over_files(select_image(path, description, options.series, open_alone))
+        else:
+            with open_alone(path) as tif:
+                image = _select_image(path, tif, options)
+                refuse_lost_data(path, remarks)
+                image.notes.extend(notes_of(remarks))
+                yield image
+        refuse_lost_data(path, remarks)
 
 
-def _check_description(path: Path, tif: TiffFile) -> None:
-    """Refuse OME descriptions with XML entities, or of images over several files."""
+def _description(tif: TiffFile) -> str:
     if not len(tif.pages):
-        return
-    description = str(getattr(tif.pages[0], "description", ""))
-    if "<!DOCTYPE" in description or "<!ENTITY" in description:
-        raise ReadError(
-            f"{path} defines XML entities in its OME description, which no microscope does"
-        )
-    file_names = set(re.findall(r'FileName="([^"]*)"', description))
-    if len(file_names) > 1:
-        raise ReadError(
-            f"{path} is one part of an OME-TIFF over several files; join them into one file first"
-        )
+        return ""
+    return str(getattr(tif.pages[0], "description", ""))
+
+
+def _select_image(path: Path, tif: TiffFile, options: ReadOptions) -> _Image:
+    description = _description(tif)
+    refuse_entities(path, description)
+    if is_spread_over_files(description):
+        return _image_over_files(select_image(path, description, options.series, open_alone))
+    return _image_of_series(path, tif, options)
+
+
+def _image_over_files(image: OmeImage) -> _Image:
+    page = image.pages.first_page
+    axes = page_axes("TZC", image.lengths_tzc)
+    scale = read_ome_scale(image.root, image.number)
+    return _Image(page, image.pages, "TZC" + page.axes, axes, page.dtype, scale, [*image.notes])
+
+
+def _image_of_series(path: Path, tif: TiffFile, options: ReadOptions) -> _Image:
+    number = _select_series(path, tif, options)
+    series = tif.series[number]
+    if tif.is_ome and series.kind != "ome":
+        raise ReadError(f"{path} has an unusable OME description; export it again")
+    page = series.keyframe
+    before_page = len(series.axes) - len(page.axes)
+    image = _Image(
+        page=page,
+        pages=SeriesPages(path, number, open_alone),
+        axes=series.axes,
+        page_axes=page_axes(series.axes[:before_page], series.shape[:before_page]),
+        dtype=series.dtype,
+        scale=read_scale(tif, series, number),
+    )
+    _check_pages(path, tif, number, image.page_count)
+    return image
 
 
 def _select_series(path: Path, tif: TiffFile, options: ReadOptions) -> int:
@@ -178,23 +219,25 @@ def _select_series(path: Path, tif: TiffFile, options: ReadOptions) -> int:
 # --- checks --------------------------------------------------------------------------------------
 
 
-def _check_page(path: Path, page: TiffPage) -> None:
+def _check_page(path: Path, page: TiffPage, *, as_stored: bool) -> None:
     dtype = page.dtype
     if dtype is None or dtype.kind not in "buif" or dtype.itemsize > 8:
         raise ReadError(f"{path} holds values of type {dtype}; expected integers or real numbers")
-    if int(page.photometric) not in _PHOTOMETRIC:
+    photometric = int(page.photometric)
+    is_shown_cmyk = (
+        photometric == CMYK and dtype == np.uint8 and page.samplesperpixel == 4 and not as_stored
+    )
+    if photometric not in _PHOTOMETRIC and not is_shown_cmyk:
         name = getattr(page.photometric, "name", page.photometric)
-        raise ReadError(f"{path} stores its colours as {name}; save it as RGB or grey first")
-    orientation = page.tags.get("Orientation")
-    if orientation is not None and int(orientation.value) not in _UPRIGHT:
         raise ReadError(
-            f"{path} is stored turned or mirrored (orientation {orientation.value}); "
-            "save it upright first"
+            f"{path} stores its colours as {name}, {dtype} with {page.samplesperpixel} samples; "
+            "save it as RGB or grey first"
         )
 
 
-def _check_pages(path: Path, tif: TiffFile, series: TiffSeries, count: int) -> None:
+def _check_pages(path: Path, tif: TiffFile, number: int, count: int) -> None:
     """Every page is there, and its data lie inside the file."""
+    series = tif.series[number]
     size = tif.filehandle.size
     if series.dataoffset is not None:
         expected = series.dataoffset + count * series.keyframe.nbytes
@@ -208,149 +251,42 @@ def _check_pages(path: Path, tif: TiffFile, series: TiffSeries, count: int) -> N
         raise ReadError(
             f"{path} declares {count} pages and holds {len(series.pages)}; it is cut off or damaged"
         )
-    for number, page in enumerate(series.pages):
+    for index, page in enumerate(series.pages):
         if page is None:
             raise ReadError(
-                f"{path} lacks page {number} of {count}; it is cut off, or one of several files"
+                f"{path} lacks page {index} of {count}; it is cut off, or one of several files"
             )
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         ends = [offset + length for offset, length in parts]
         if not ends or min(page.databytecounts) <= 0 or max(ends) > size:
             raise ReadError(
-                f"{path} is cut off or damaged: the data of page {number} extend beyond the file"
+                f"{path} is cut off or damaged: the data of page {index} extend beyond the file"
             )
 
 
-# --- axes ----------------------------------------------------------------------------------------
+# --- sizes ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _PageAxis:
-    """An axis that pages run along: its letter, its length, and pages from one step to the next."""
-
-    letter: str
-    length: int = 1
-    step: int = 0
-
-
-def _page_size(path: Path, series: TiffSeries, page: TiffPage) -> PageSize:
-    if page.axes not in ("YX", "YXS", "SYX") or not series.axes.endswith(page.axes):
-        raise ReadError(
-            f"{path} has the axes {series.axes} of {series.shape} with pages {page.axes}; "
-            "expected pages of rows and columns (YX). Save it as an ImageJ or OME-TIFF stack."
-        )
-    sizes = dict(zip(page.axes, page.shape, strict=True))
-    return PageSize(sizes["Y"], sizes["X"], sizes.get("S", 1))
+def _upright_size(scale: Scale, orientation: int) -> tuple[float, float] | None:
+    """(y, x) size of a pixel of the upright image in mm."""
+    if scale.yx_mm is None or orientation not in SIDEWAYS:
+        return scale.yx_mm
+    stored_y, stored_x = scale.yx_mm
+    return (stored_x, stored_y)
 
 
-def _page_axes(series: TiffSeries, page: TiffPage) -> list[_PageAxis]:
-    """Axes before those of a page, the slowest first."""
-    count = len(series.axes) - len(page.axes)
-    axes: list[_PageAxis] = []
-    step = 1
-    for letter, length in zip(series.axes[:count][::-1], series.shape[:count][::-1], strict=True):
-        axes.insert(0, _PageAxis(letter, int(length), step))
-        step *= int(length)
-    return axes
-
-
-def _make_layout(
-    path: Path,
-    page_axes: Sequence[_PageAxis],
-    samples: int,
-    options: ReadOptions,
+def _make_geometry(
+    yx_mm: tuple[float, float] | None,
+    z_mm: float | None,
+    kind: Kind,
     notes: list[str],
-) -> PageLayout:
-    named = _name_axes(path, page_axes, notes)
-    times = named.get("T", _PageAxis("T"))
-    slices = named.get("Z", _PageAxis("Z"))
-    channels = named.get("C", _PageAxis("C"))
-    supported = ["series"]
-    if max(channels.length, samples) > 1:
-        supported.append("channel")
-    if times.length > 1:
-        supported.append("volume")
-    refuse_options(path, options, *supported)
-    choice = _choose_channels(path, channels, samples, options.channel)
-    first = choice.first * channels.step
-    kind: Kind = "volume" if slices.length > 1 else "image"
-    frame_axis = slices
-    if slices.length == 1 < times.length and options.volume is None:
-        kind = "video"
-        frame_axis = times
-    else:
-        volume = choose_part(path, options.volume, times.length, "time points", "volume")
-        first += volume * times.step
-    return PageLayout(
-        kind=kind,
-        frames=frame_axis.length,
-        frame_step=frame_axis.step,
-        first=first,
-        channels=choice.count,
-        channel_step=channels.step,
-        sample=choice.sample,
-    )
-
-
-@dataclass(frozen=True)
-class _Channels:
-    """The channels of a frame: pages from `first` on, or one sample of each pixel."""
-
-    first: int
-    count: int
-    sample: int | None = None
-
-
-def _choose_channels(
-    path: Path, channels: _PageAxis, samples: int, requested: int | None
-) -> _Channels:
-    if requested is None:
-        if channels.length > 1 and samples > 1:
-            raise UsageError(
-                f"{path} holds {channels.length} channels of {samples} colours each; "
-                "choose one with the option channel"
-            )
-        return _Channels(0, channels.length)
-    if channels.length > 1:
-        first = choose_part(path, requested, channels.length, "channels", "channel")
-        return _Channels(first, 1)
-    sample = None
-    if samples > 1:
-        sample = choose_part(path, requested, samples, "channels", "channel")
-    return _Channels(0, 1, sample)
-
-
-def _name_axes(
-    path: Path, page_axes: Sequence[_PageAxis], notes: list[str]
-) -> dict[str, _PageAxis]:
-    """The axes longer than 1 as T, Z and C; a single unnamed one is taken as Z.
-
-    Raises:
-        ReadError: an axis without a known meaning.
-    """
-    long_axes = [axis for axis in page_axes if axis.length > 1]
-    named = {axis.letter: axis for axis in long_axes}
-    unnamed = [axis.letter for axis in long_axes if axis.letter not in "TZC"]
-    if len(unnamed) > 1 or (unnamed and ("Z" in named or "T" in named)):
-        listing = ", ".join(f"{axis.letter} {axis.length}" for axis in page_axes)
-        raise ReadError(
-            f"{path} has pages along {listing}, and not all of these axes have a known meaning; "
-            "expected T (time), Z (slices), C (channels). Save it as an ImageJ hyperstack or "
-            "OME-TIFF with these axes."
-        )
-    if unnamed:
-        notes.append("the file does not name the axis of its pages; they are taken as slices")
-        named["Z"] = named.pop(unnamed[0])
-    return named
-
-
-def _make_geometry(scale: Scale, kind: Kind, notes: list[str]) -> Geometry | None:
-    if scale.yx_mm is None:
+) -> Geometry | None:
+    if yx_mm is None:
         return None
-    if scale.z_mm is None and kind == "volume":
+    if z_mm is None and kind == "volume":
         notes.append("the file states the size of its pixels but not the distance of its slices")
         return None
-    return Geometry.from_spacing((scale.z_mm or 1.0, *scale.yx_mm))
+    return Geometry.from_spacing((z_mm or 1.0, *yx_mm))
 
 
 FORMATS = (Tiff(),)

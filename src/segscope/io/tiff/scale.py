@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
@@ -149,10 +149,14 @@ def _size_by_tags(page: TiffPage) -> tuple[float, float] | None:
 
 
 def _parse_ome(text: str, number: int) -> Scale:
-    root = ElementTree.fromstring(text)
-    images = _children(root, "Image")
+    return read_ome_scale(ElementTree.fromstring(text), number)
+
+
+def read_ome_scale(root: ElementTree.Element, number: int) -> Scale:
+    """Scale of one image of an OME description."""
+    images = list(iter_ome_images(root))
     image = images[min(number, len(images) - 1)]
-    pixels = next(iter(_children(image, "Pixels")), None)
+    pixels = next(ome_children(image, "Pixels"), None)
     if pixels is None:
         return Scale()
     z, y, x = (_physical_size(pixels, axis) for axis in "ZYX")
@@ -164,13 +168,19 @@ def _parse_ome(text: str, number: int) -> Scale:
     return Scale(_pair(y, x), z, interval, _time_stamps(pixels), _names_meta(note))
 
 
+def iter_ome_images(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """The images of an OME description."""
+    return ome_children(root, "Image")
+
+
 def _is_named(element: ElementTree.Element, name: str) -> bool:
     """Whether an element has this name in any namespace."""
     return element.tag.endswith("}" + name)
 
 
-def _children(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
-    return [child for child in element if _is_named(child, name)]
+def ome_children(element: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+    """Children of this name, in any namespace."""
+    return (child for child in element if _is_named(child, name))
 
 
 def _physical_size(pixels: ElementTree.Element, axis: str) -> float | None:
@@ -181,7 +191,7 @@ def _physical_size(pixels: ElementTree.Element, axis: str) -> float | None:
 def _time_stamps(pixels: ElementTree.Element) -> tuple[float, ...]:
     """Seconds of each time point, by its first plane; nothing where one has none."""
     stamps: dict[int, float] = {}
-    for plane in _children(pixels, "Plane"):
+    for plane in ome_children(pixels, "Plane"):
         if (plane.get("TheZ"), plane.get("TheC")) != ("0", "0"):
             continue
         factor = _SECONDS.get(plane.get("DeltaTUnit", "s"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import io
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from segscope.errors import WriteError
 from segscope.files import atomic
-from segscope.io.base import FitsAll, reading
+from segscope.io.base import reading
 from segscope.io.label_frames import (
     format_names,
     iter_label_frames,
@@ -17,6 +21,7 @@ from segscope.io.label_frames import (
     place_on_grid,
     renumber_binary,
 )
+from segscope.io.orientation import ORIENTATION_TAG, SIDEWAYS, turn_as_stored
 from segscope.io.tiff.reader import read_labels
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -44,7 +49,7 @@ def read_masks(path: Path, like: Stack | None = None) -> Masks:
         return place_on_grid(masks, like, path)
 
 
-class LabelTiff(FitsAll):
+class LabelTiff:
     """Label stack with axes ZYX (TYX for videos) and spacing, deflated; ImageJ's flavour, or OME if
     the suffix says so or the stack is large.
     """
@@ -52,33 +57,83 @@ class LabelTiff(FitsAll):
     name = "label TIFF"
     suffixes = (".tif", ".tiff", ".ome.tif", ".ome.tiff")
 
-    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:  # noqa: ARG002
-        import tifffile
-
+    def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        """Write the first two frames to memory."""
         masks = masks.on_stored_grid()
-        z, y, x = masks.shape_zyx
-        dtype = label_type(masks)
-        is_large = z * y * x * dtype.itemsize >= _CLASSIC_BYTES
-        is_ome = is_large or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
-        if is_ome:
-            options = _ome_options(masks)
-        else:
-            options = _imagej_options(masks)
-        try:
-            with (
-                atomic(path) as part,
-                tifffile.TiffWriter(part, bigtiff=is_large, ome=is_ome, imagej=not is_ome) as file,
-            ):
-                file.write(
-                    iter_label_frames(masks, path),
-                    shape=(z, y, x),
-                    dtype=dtype,
-                    compression="zlib",
-                    photometric="minisblack",
-                    **options,
-                )
-        except ValueError as error:
-            raise WriteError(f"{path} cannot be written as a TIFF file: {error}") from error
+        flavour = _choose_flavour(masks, path, source)
+        frames, rows, columns = masks.shape_zyx
+        first = replace(masks, shape_zyx=(min(frames, 2), rows, columns), times_s=None)
+        _write_tiff(io.BytesIO(), first, path, flavour)
+
+    def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
+        masks = masks.on_stored_grid()
+        with atomic(path) as part:
+            _write_tiff(part, masks, path, _choose_flavour(masks, path, source))
+
+
+@dataclass(frozen=True)
+class _Flavour:
+    """How a file is written.
+
+    Attributes:
+        is_large: as a BigTIFF.
+        is_ome: with the description of OME, not of ImageJ.
+        orientation: of the file that was read, 1 to 8.
+    """
+
+    is_large: bool
+    is_ome: bool
+    orientation: int
+
+    @property
+    def is_sideways(self) -> bool:
+        """Whether rows are stored as columns."""
+        return self.orientation in SIDEWAYS
+
+
+def _choose_flavour(masks: Masks, path: Path, source: Stack | None) -> _Flavour:
+    orientation = 1
+    if source is not None:
+        orientation = int(source.meta.get("orientation", 1))
+    itemsize = label_type(masks).itemsize
+    is_large = math.prod(masks.shape_zyx) * itemsize >= _CLASSIC_BYTES
+    frames, rows, columns = masks.shape_zyx
+    if orientation in SIDEWAYS:
+        columns = rows
+    # ImageJ knows no integers of 32 bits, and takes a last axis of one column for samples
+    beyond_imagej = is_large or itemsize > 2 or (columns == 1 and frames > 1)
+    is_ome = beyond_imagej or path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    return _Flavour(is_large, is_ome, orientation)
+
+
+def _write_tiff(file: Path | IO[bytes], masks: Masks, path: Path, flavour: _Flavour) -> None:
+    import tifffile
+
+    frames, rows, columns = masks.shape_zyx
+    if flavour.is_sideways:
+        rows, columns = columns, rows
+    orientation = flavour.orientation
+    if flavour.is_ome:
+        options = _ome_options(masks, orientation)
+    else:
+        options = _imagej_options(masks, orientation)
+    if orientation != 1:  # pixel for pixel the file that was read, and shown like it
+        options["extratags"] = [(ORIENTATION_TAG, "H", 1, orientation, True)]
+    stored = (turn_as_stored(frame, orientation) for frame in iter_label_frames(masks, path))
+    try:
+        with tifffile.TiffWriter(
+            file, bigtiff=flavour.is_large, ome=flavour.is_ome, imagej=not flavour.is_ome
+        ) as writer:
+            writer.write(
+                map(np.ascontiguousarray, stored),
+                shape=(frames, rows, columns),
+                dtype=label_type(masks),
+                compression="zlib",
+                photometric="minisblack",
+                **options,
+            )
+    except ValueError as error:
+        raise WriteError(f"{path} cannot be written as a TIFF file: {error}") from error
 
 
 def _axes_of(masks: Masks) -> str:
@@ -94,19 +149,30 @@ def _mean_interval(masks: Masks) -> float | None:
     return float((times[-1] - times[0]) / (len(times) - 1))
 
 
-def _imagej_options(masks: Masks) -> WriterOptions:
+def _stored_spacing(masks: Masks, orientation: int) -> tuple[float, float, float] | None:
+    """(z, y, x) distances in mm along the axes of the file."""
+    if masks.geometry is None:
+        return None
+    z, y, x = masks.geometry.spacing_zyx_mm
+    if orientation in SIDEWAYS:
+        return (z, x, y)
+    return (z, y, x)
+
+
+def _imagej_options(masks: Masks, orientation: int) -> WriterOptions:
     metadata: dict[str, object] = {"axes": _axes_of(masks), "Info": format_names(masks.names)}
     interval = _mean_interval(masks)
     if interval is not None:
         metadata["finterval"] = interval
-    if masks.geometry is None:
+    spacing = _stored_spacing(masks, orientation)
+    if spacing is None:
         return {"metadata": metadata}
-    z, y, x = masks.geometry.spacing_zyx_mm
+    z, y, x = spacing
     metadata |= {"spacing": z, "unit": "mm"}
     return {"metadata": metadata, "resolution": (1 / x, 1 / y)}
 
 
-def _ome_options(masks: Masks) -> WriterOptions:
+def _ome_options(masks: Masks, orientation: int) -> WriterOptions:
     metadata: dict[str, object] = {
         "axes": _axes_of(masks),
         "Description": format_names(masks.names),
@@ -114,8 +180,9 @@ def _ome_options(masks: Masks) -> WriterOptions:
     interval = _mean_interval(masks)
     if interval is not None:
         metadata |= {"TimeIncrement": interval, "TimeIncrementUnit": "s"}
-    if masks.geometry is not None:
-        for axis, value in zip("ZYX", masks.geometry.spacing_zyx_mm, strict=True):
+    spacing = _stored_spacing(masks, orientation)
+    if spacing is not None:
+        for axis, value in zip("ZYX", spacing, strict=True):
             metadata |= {f"PhysicalSize{axis}": value, f"PhysicalSize{axis}Unit": "mm"}
     return {"metadata": metadata}
 

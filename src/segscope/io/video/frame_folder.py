@@ -39,7 +39,7 @@ class FrameFolder(FolderFormat):
     name = "folder of frames"
 
     def recognises_folder(self, folder: Path) -> bool:
-        return any(suffix_of(file, _SUFFIXES) for file in folder.iterdir())
+        return any(file.is_file() and suffix_of(file, _SUFFIXES) for file in folder.iterdir())
 
     def read(self, path: Path, options: ReadOptions) -> Stack:
         """Open a folder of frames as a video without times.

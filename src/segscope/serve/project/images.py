@@ -129,7 +129,7 @@ class Images:
         """
         path = path.resolve()
         stack = read(path, **choice.options())
-        image_id = image_id_of(self._content_hash(path), choice.options())
+        image_id = image_id_of(self.content_hash(path), choice.options())
         image = Image.of(stack, image_id, path.name, "root")
         return self._insert(StoredImage(image, path, choice), stack)
 
@@ -170,7 +170,7 @@ class Images:
             self._stacks.put((image.image_id, 0), stack)
         return self.get(image.image_id).image
 
-    def _content_hash(self, path: Path) -> str:
+    def content_hash(self, path: Path) -> str:
         """The hash of a file or folder; computed again only if sizes or times have changed."""
         fingerprint = safe_paths.fingerprint(path)
         row = self._database.row("SELECT * FROM hashes WHERE path = ?", str(path))
@@ -295,7 +295,7 @@ class Images:
                 "the file of this image lies outside of the folders that this server may read; "
                 "restart it with --root for its folder"
             )
-        if image_id_of(self._content_hash(path), options) != stored.image.image_id:
+        if image_id_of(self.content_hash(path), options) != stored.image.image_id:
             raise ReadError(
                 "the file of this image was changed after the image was added; open it again as "
                 "a new image"

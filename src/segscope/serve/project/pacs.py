@@ -87,7 +87,7 @@ class Archives:
                 series = archive.images(study, series_uid or None)
                 paths = archive.fetch(
                     study,
-                    series.uid,
+                    series,
                     folder,
                     most_bytes=self._limits.upload_bytes,
                     most_files=self._limits.zip_members,

@@ -1,8 +1,6 @@
 """Reading of uploaded files in a separate process, with bounds on memory and time.
 
-The process runs `sandbox_worker`. It receives requests on its standard input, one JSON object a
-line, and answers with a line of JSON that may be followed by as many raw bytes as it announces.
-Nothing that it sends is unpickled or evaluated.
+The process runs `sandbox_worker`.
 """
 
 from __future__ import annotations
@@ -10,12 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import json
-import os
-import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,18 +16,13 @@ from typing import Any
 import numpy as np
 
 from segscope.arrays import Pixels, PixelType
-from segscope.errors import ReadError, SegscopeError, UsageError
+from segscope.errors import ReadError
 from segscope.geometry import Geometry
-from segscope.serve.settings import GIB, Limits
+from segscope.serve.project.worker_process import Answer, WorkerDied, WorkerProcess
+from segscope.serve.settings import Limits
 from segscope.stack import Stack
 
-_LONGEST_LINE = 2**26
 _WORKER = "segscope.serve.project.sandbox_worker"
-_TOKEN_PREFIX = "SEGSCOPE_TOKEN"
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-Answer = dict[str, Any]
-"""A JSON object from the worker; its fields are checked where they are used."""
 
 
 class SandboxedFrames:
@@ -47,15 +35,10 @@ class SandboxedFrames:
     """
 
     def __init__(self, path: Path, options: Mapping[str, object], limits: Limits) -> None:
-        self._request = {
-            "path": str(path),
-            "options": dict(options),
-            "memory_bytes": limits.decoder_bytes,
-            "file_bytes": limits.unpacked_bytes,
-        }
+        self._request = {"path": str(path), "options": dict(options)}
         self._limits = limits
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker: WorkerProcess | None = None
         self.description = self._start()
         self._shape = tuple(map(int, self.description["shape"]))
         self._dtype = np.dtype(str(self.description["dtype"]))
@@ -69,20 +52,20 @@ class SandboxedFrames:
         return self._dtype
 
     @property
-    def process(self) -> subprocess.Popen[bytes] | None:
-        """The worker process, if one is running."""
-        return self._process
+    def worker(self) -> WorkerProcess | None:
+        """The worker, if one is running."""
+        return self._worker
 
     def __len__(self) -> int:
         return self._shape[0]
 
     def __getitem__(self, index: int, /) -> Pixels:
         with self._lock:
-            with contextlib.suppress(_WorkerDied):
+            with contextlib.suppress(WorkerDied):
                 return self._decode(index)
             try:
                 return self._decode(index)
-            except _WorkerDied:
+            except WorkerDied:
                 raise ReadError(
                     f"frame {index} of the uploaded file cannot be decoded within the bounds"
                 ) from None
@@ -93,9 +76,14 @@ class SandboxedFrames:
             self._end()
 
     def _decode(self, index: int) -> Pixels:
-        if self._process is None:
+        if self._worker is None:
             self._start()
-        answer, data = self._exchange({"frame": index})
+        assert self._worker is not None
+        try:
+            answer, data = self._worker.exchange({"frame": index})
+        except WorkerDied:
+            self._worker = None
+            raise
         frame_shape = self._shape[1:]
         expected_bytes = int(np.prod(frame_shape, dtype=np.int64)) * self._dtype.itemsize
         if list(answer.get("shape", ())) != list(frame_shape) or len(data) != expected_bytes:
@@ -103,91 +91,15 @@ class SandboxedFrames:
         return np.frombuffer(data, self._dtype).reshape(frame_shape)
 
     def _start(self) -> Answer:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(_TOKEN_PREFIX)
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment | _ONE_THREAD,
-        )
-        weakref.finalize(self, _stop, self._process)
-        try:
-            description, _ = self._exchange(self._request)
-        except _WorkerDied:
-            raise ReadError(
-                "the uploaded file cannot be read within the bounds of memory and time for uploads "
-                f"({self._limits.decoder_bytes / GIB:.1f} GiB, {self._limits.decoder_s:g} s)"
-            ) from None
-        except SegscopeError:
-            self._end()
-            raise
+        worker = WorkerProcess(_WORKER, self._limits)
+        description, _ = worker.begin(self._request)
+        self._worker = worker
         return description
 
-    def _exchange(self, request: Mapping[str, object]) -> tuple[Answer, bytes]:
-        """Send a request to the worker; its answer, and the bytes that follow it.
-
-        Raises:
-            _WorkerDied: it ended, took too long, or did not follow the protocol.
-            ReadError, UsageError: the worker reports that the file cannot be read.
-        """
-        worker = self._process
-        assert worker is not None
-        timer = threading.Timer(self._limits.decoder_s, worker.kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            answer, data = _send(worker, request)
-        except (OSError, ValueError):
-            self._end()
-            raise _WorkerDied from None
-        finally:
-            timer.cancel()
-        if "error" in answer:
-            message = str(answer["error"])
-            if answer.get("usage"):
-                raise UsageError(message)
-            raise ReadError(message)
-        return answer, data
-
     def _end(self) -> None:
-        if self._process is not None:
-            _stop(self._process)
-            self._process = None
-
-
-class _WorkerDied(Exception):
-    """The worker ended, took too long, or did not follow the protocol."""
-
-
-def _send(worker: subprocess.Popen[bytes], request: Mapping[str, object]) -> tuple[Answer, bytes]:
-    """One request and its answer; ValueError for answers that do not follow the protocol."""
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    worker.stdin.write(json.dumps(request).encode() + b"\n")
-    worker.stdin.flush()
-    line = worker.stdout.readline(_LONGEST_LINE)
-    if not line.endswith(b"\n"):
-        raise ValueError("the answer is cut off")
-    answer = json.loads(line)
-    if not isinstance(answer, dict):
-        raise ValueError("the answer is not an object")
-    announced_bytes = int(answer.get("bytes", 0))
-    data = worker.stdout.read(announced_bytes)
-    if len(data) != announced_bytes:
-        raise ValueError("the data are cut off")
-    return answer, data
-
-
-def _stop(worker: subprocess.Popen[bytes]) -> None:
-    worker.kill()
-    worker.wait()
-    for pipe in (worker.stdin, worker.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None
 
 
 def read_sandboxed(path: Path, options: Mapping[str, object], limits: Limits) -> Stack:
@@ -201,7 +113,8 @@ def read_sandboxed(path: Path, options: Mapping[str, object], limits: Limits) ->
     description = frames.description
     geometry = None
     if description["affine"] is not None:
-        geometry = Geometry(np.array(description["affine"], np.float64))
+        affine = np.array(description["affine"], np.float64)
+        geometry = Geometry(affine, has_place=description["has_place"])
     times = None
     if description["times_s"] is not None:
         times = np.array(description["times_s"], np.float64)

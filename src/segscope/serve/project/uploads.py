@@ -40,6 +40,10 @@ class Uploads:
         with tempfile.TemporaryDirectory(prefix=_INCOMING, dir=self._folder) as folder:
             yield Path(folder)
 
+    def incoming(self) -> Path:
+        """A new folder on that disk; it is removed when the server starts again at the latest."""
+        return Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self._folder))
+
     @contextmanager
     def arrange(self, files: Sequence[UploadedFile]) -> Iterator[ArrangedUpload]:
         """Move uploaded files into a folder of their own, unpacking archives.

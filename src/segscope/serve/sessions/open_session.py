@@ -126,7 +126,7 @@ class OpenSession:
             selected = set(chosen)
             states = [item for item in states if item[0] in selected]
         geometry = None
-        if self.frames > 1:
+        if self.work.stack.kind == "volume":
             geometry = self.work.stack.geometry
         return [
             describe_object(object_id, obj, geometry, with_frames=with_frames)

@@ -68,6 +68,8 @@ class TestStart:
         assert DbSam().parts == ("cab",)
         assert (FULL.parts, LITE.parts) == (("cab", "bca", "fusion"), ("cab", "bca"))
         paper = DbSam.from_preset("paper")
+        assert not attach_method(paper, "sam").engine.multimask(1, tracking=False)
+        assert attach_method(DbSam(), "sam").engine.multimask(1, tracking=False)
         assert (paper.drop_path, paper.recipe) == (0.3, "paper")
         assert paper.settings(make_engine("sam").card, 20).prompts == (
             (1.0, "box.jitter:kind=c,pixels=20"),

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from models.conftest import to_official
-from support.adaptation import answers
+from support.adaptation import answers, draw_slices
 from support.engines import make_engine
-from support.published_sam import make_resized_sam
+from support.med_sa_reference import MedSaReference
+from support.published_sam import make_resized_sam, since_january_2024
 from torch import Tensor
 
+from segscope.adapt.convert import convert
 from segscope.adapt.methods.med_sa import convert as med_sa_convert
 from segscope.adapt.saved import AdaptationRecord, base_of, load_tensors
 from segscope.errors import CheckpointError
+from segscope.inference.prompted_masks import PromptedFrame, decode_prompts
+from segscope.models.engine import DecoderPrompt
 
 
 class TestMedSa:
@@ -104,3 +109,47 @@ class TestMedSa:
                 self.read(broken)
         with pytest.raises(CheckpointError, match="is based on SAM"):
             med_sa_convert.read(state, make_engine("sam2"), ())
+
+    @pytest.mark.parametrize("side", [128, 96])
+    @pytest.mark.parametrize("since_2024", [False, True])
+    def test_a_click_is_answered_as_by_the_published_code(
+        self, side: int, since_2024: bool
+    ) -> None:
+        state = self.state(side)
+        if since_2024:
+            state = since_january_2024(state)
+        method, engine = self.read(state)
+        assert (method.recipe, method.residual_decoder) == ("code", since_2024)
+        assert engine.input_size == side
+        rgb = draw_slices(1)[0]
+        frame = PromptedFrame(engine, rgb.shape[:2], lambda _: engine.encode(rgb))
+        click = DecoderPrompt(np.array([[40.0, 52.0]]), np.array([True]))
+        with torch.no_grad():
+            answer = decode_prompts(frame, click, None)
+            x, y = click.points[0] * side / 96
+            expected = MedSaReference(state, since_2024).click(engine.pixels(rgb), x, y)
+        assert len(answer.candidates) == 1
+        logits = answer.candidates[0].logits
+        assert logits.shape == expected.shape
+        assert float(expected.std()) > 0.1
+        assert float((logits - expected).abs().max()) < 1e-5
+
+    def test_a_file_that_does_not_tell_its_side_takes_it_from_the_user(self) -> None:
+        state = {
+            key.replace("attn.rel_", "attn.rel_pos_"): item
+            for key, item in since_january_2024(self.state()).items()
+        }
+        with pytest.raises(CheckpointError, match="--input-size"):
+            self.read(state)
+        _, engine = self.read(state, side=96)
+        assert engine.input_size == 96
+
+    def test_another_side_than_that_of_the_file_is_refused(self) -> None:
+        with pytest.raises(CheckpointError, match="128 pixels, got an input size of 96"):
+            self.read(since_january_2024(self.state()), side=96)
+
+    def test_the_input_size_of_the_first_layout_follows_from_the_file(self, tmp_path: Path) -> None:
+        torch.save(self.state(64), tmp_path / "a.pth")
+        with pytest.raises(CheckpointError, match="for an input of 64 pixels"):
+            convert(tmp_path / "a.pth", make_engine("sam"), "tiny", tmp_path / "out", (), 128)
+        assert not (tmp_path / "out").exists()

@@ -109,7 +109,7 @@ class TestAcrossDepth:
         deep = [name for name in adapted.trained if "across_depth.adapter.up" in name]
         assert deep
         assert all(float(adapted.trained[name].grad.abs().max()) > 0 for name in deep)
-        assert 0 <= adapted.method.validate(adapted, clips.val)["dice"] <= 1
+        assert 0 <= adapted.method.validate(adapted, clips.val).dice <= 1
 
     def test_chunks_cover_a_stack(self) -> None:
         assert [list(chunk_of(k, 7, 3)) for k in (0, 2, 3, 6)] == [

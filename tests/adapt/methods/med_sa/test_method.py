@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.adaptation import (
@@ -32,7 +33,9 @@ from segscope.adapt.methods.med_sa.layers import (
 from segscope.adapt.methods.med_sa.method import MedSa
 from segscope.adapt.saved import AdaptationRecord, attach, base_of, load_adaptation, write
 from segscope.errors import UnknownName, UsageError
+from segscope.inference.prompted_masks import PromptedFrame, decode_prompts
 from segscope.models.build import build
+from segscope.models.engine import DecoderPrompt
 
 PAPER = MedSa.from_preset("paper")
 
@@ -60,6 +63,41 @@ def test_chunks_begin_as_their_slices(family: str) -> None:
         for a, b, c in zip(one.maps, two.maps, three.maps, strict=True):
             assert float((a - b).abs().max()) < 1e-4
             assert torch.equal(b, c)
+
+
+@pytest.mark.parametrize(
+    ("method", "single"),
+    [
+        (MedSa(), False),
+        (PAPER, False),
+        (MedSa.from_preset("code"), True),
+        (MedSa.from_preset("code", depth=2), True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("family", DEEP)
+def test_clicks_are_answered_with_the_mask_that_was_trained(
+    method: MedSa, single: bool, family: str
+) -> None:
+    engine = attach_method(method, family).engine
+    assert engine.multimask(1, tracking=False) is not single
+    frame = draw_slices(1)[0]
+    click = DecoderPrompt(np.array([[30.0, 40.0]]), np.array([True]))
+    with torch.no_grad():
+        prompted = PromptedFrame(
+            engine, frame.shape[:2], lambda crop: engine.encode(crop.cut(frame))
+        )
+        answer = decode_prompts(prompted, click, None)
+        if single and engine.window_rule is None:
+            token = engine.decode(engine.encode(frame), [click], multimask=False).logits[0, 0]
+            assert torch.equal(answer.candidates[0].logits, token)
+
+
+def test_the_decoder_of_2024_has_no_place_for_adapters() -> None:
+    with pytest.raises(UsageError, match="residual_decoder"):
+        MedSa(residual_decoder=True, decoder="adapters")
+    with pytest.raises(UsageError, match="for SAM"):
+        attach_method(MedSa(residual_decoder=True), "sam2")
 
 
 def test_code_preset_draws_its_adapters() -> None:

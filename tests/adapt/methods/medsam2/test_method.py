@@ -202,14 +202,14 @@ def _forgetful(engine: Any) -> Callable[..., Tensor]:
 def test_validation_tells_prompted_and_tracked_frames_apart(clips: Data) -> None:
     for family in FAMILIES:
         adapted = attached(MedSam2, family)
-        figures = adapted.method.validate(adapted, clips.val)
+        figures = adapted.method.validate(adapted, clips.val).as_dict()
         assert set(figures) == {"dice", "prompted"}
         assert all(0 <= value <= 1 for value in figures.values())
 
 
 def test_validation_of_images_is_the_usual_one(data: Data) -> None:
     adapted = attached(MedSam2, "sam2")
-    assert set(adapted.method.validate(adapted, data.val)) == {"dice"}
+    assert set(adapted.method.validate(adapted, data.val).as_dict()) == {"dice"}
 
 
 def test_a_run_on_volumes(clips: Data, tmp_path: Path) -> None:

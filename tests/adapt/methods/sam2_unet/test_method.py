@@ -21,6 +21,7 @@ from segscope.adapt.methods.sam2_unet.method import (
     structure_loss,
 )
 from segscope.adapt.networks import encoder_trunk
+from segscope.errors import UsageError
 from segscope.models.build import build
 
 FAMILIES = ("sam2", "edgetam", "mini", "sam")
@@ -146,6 +147,15 @@ def test_images_keep_their_shape_in_a_letterbox() -> None:
     assert truth[0, 0].sum() == 48 * 96
 
 
+def test_the_preset_is_that_of_the_public_code() -> None:
+    method = Sam2Unet.from_preset("code", side=96)
+    assert (method.init, method.bce, method.edges) == ("default", "plain", "soft")
+    assert (method.output, method.protocol, method.side) == ("sigmoid", "sod", 96)
+    assert Sam2Unet().with_settings({"preset": "code", "bce": "weighted"}).bce == "weighted"
+    with pytest.raises(UsageError, match="preset"):
+        Sam2Unet(preset="paper")
+
+
 def test_the_published_evaluation_by_hand() -> None:
     values = np.array([[0.2, 0.25], [0.4, 0.4]])
     truth = np.array([[False, False], [True, True]])
@@ -157,4 +167,6 @@ def test_the_published_evaluation_by_hand() -> None:
 
 def test_sod_figures_stand_beside_dice(data: Data) -> None:
     adapted = make_unet(protocol="sod", classes=("large body",))
-    assert {"dice", "sod dice", "sod iou"} <= set(adapted.method.validate(adapted, data.val))
+    assert {"dice", "sod dice", "sod iou"} <= set(
+        adapted.method.validate(adapted, data.val).as_dict()
+    )

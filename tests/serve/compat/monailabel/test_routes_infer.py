@@ -101,6 +101,13 @@ class TestAsSlicerDoes:
         assert labels.shape == (7, 60, 80)
         assert not labels.any()
 
+    def test_a_background_click_alone_marks_nothing(self, monai: MonaiClient, scans: Path) -> None:
+        params = {"foreground": [], "background": [[30, 30, 3]], "slice": 3}
+        session = sent(monai, scans)
+        for model in ("mini_2d", "mini_3d"):
+            _, labels = monai.infer(model, params, session_id=session)
+            assert not labels.any()
+
     def test_the_mask_lies_on_the_scan(
         self, monai: MonaiClient, scans: Path, tmp_path: Path
     ) -> None:
@@ -232,11 +239,10 @@ class TestRefusals:
         monai.ask("POST", "/train/mini", 404)
         image = monai.server.image()
         for tag in ("../x", "a/b", "", "."):
-            status = 200 if not tag else 422
             monai.ask(
                 "PUT",
                 "/datastore/label",
-                status,
+                422,
                 params={"image": image, "tag": tag},
                 files={"label": ("x", b"1")},
             )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ import uvicorn
 from ...conftest import TOKEN, Server
 
 remote = pytest.importorskip("nnInteractive.inference.remote")
+remote_pack = pytest.importorskip("nnInteractive.inference.remote.serialization").pack_array
 
 
 @pytest.fixture
@@ -113,6 +116,14 @@ def test_several_objects_one_after_the_other(session: Any, url: str) -> None:
         (row,) = http.get("/v1/sessions", params={"annotator": "nninteractive"}).json()
         state = http.get(f"/v1/sessions/{row['session_id']}/state").json()
     assert [entry["object_id"] for entry in state["objects"]] == [1, 2]
+
+
+def test_a_negative_point_alone_marks_nothing(session: Any) -> None:
+    target = start(session)
+    session.add_point_interaction([2, 17, 25], include_interaction=False)
+    assert not target.any()
+    session.add_point_interaction([2, 17, 25], include_interaction=True)
+    assert target.any()
 
 
 def test_prompts_may_wait_for_predict(session: Any) -> None:
@@ -252,6 +263,62 @@ DAMAGED = {
     "objects": b"NNIA\1\1\1\6object" + (1).to_bytes(8, "little"),
     "cut off": HEAD + (2).to_bytes(8, "little") * 4 + b"\1\0\0\0",
 }
+
+
+def test_a_waiting_point_outside_of_the_image_is_refused_at_once(session: Any) -> None:
+    target = start(session)
+    session.add_point_interaction([2, 17, 25], include_interaction=True, run_prediction=False)
+    for run_prediction in (False, True):
+        with pytest.raises(httpx.HTTPStatusError, match="422"):
+            session.add_point_interaction([2, 17, 900], True, run_prediction=run_prediction)
+        with pytest.raises(httpx.HTTPStatusError, match="422"):
+            session.add_point_interaction([6, 17, 25], True, run_prediction=run_prediction)
+    assert session._predict() is not None
+    assert target[2, 17, 25], "the point that waited is answered"
+
+
+class TestPackets:
+    def test_zeros_that_unpack_to_gigabytes_are_refused(self, session: Any) -> None:
+        # what a client sends for 1.5 GiB of zeros, made without allocating them
+        packet = remote_pack(np.zeros((1, 8, 8, 8), np.float32))
+        huge = packet.replace(struct.pack("<4q", 1, 8, 8, 8), struct.pack("<4q", 1, 768, 768, 683))
+        answer = session._http.post("/set_image", content=huge)
+        assert answer.status_code == 413
+        assert "1000 times" in answer.json()["detail"]
+
+    def test_small_images_may_be_constant(self, session: Any) -> None:
+        session.set_image(np.zeros((1, 16, 128, 128), np.float32), {"spacing": [1.0, 1.0, 1.0]})
+
+    def test_clients_share_a_budget(self, serve: Callable[..., Server]) -> None:
+        server = serve(compat=("nninteractive",), ram_bytes=60_000)
+        packet = remote_pack(volume())  # 48,000 bytes
+
+        def claim() -> dict[str, str]:
+            answer = server.http.post("/nninteractive/claim")
+            return {"X-Lease-Token": answer.json()["lease_token"]}
+
+        first, second = claim(), claim()
+        path = "/nninteractive/set_image"
+        assert server.http.post(path, content=packet, headers=first).status_code == 200
+        full = server.http.post(path, content=packet, headers=second)
+        assert full.status_code == 503
+        assert "Retry-After" in full.headers
+        assert server.http.post(path, content=packet, headers=first).status_code == 200
+        server.http.post("/nninteractive/release", headers=first)
+        assert server.http.post(path, content=packet, headers=second).status_code == 200
+
+    def test_a_damaged_image_leaves_nothing_behind(self, session: Any, tmp_path: Path) -> None:
+        packet = remote_pack(volume())
+        answer = session._http.post("/set_image", content=packet[: len(packet) // 2])
+        assert answer.status_code == 422
+        assert list((tmp_path / "project" / "uploads").iterdir()) == []
+
+    def test_a_drawing_larger_than_the_image_is_not_unpacked(self, session: Any) -> None:
+        start(session)
+        packet = remote_pack(np.ones((7, 40, 50), np.uint8))
+        answer = session._http.post("/add_scribble_interaction", content=packet)
+        assert answer.status_code == 422
+        assert "inside the image" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)

@@ -158,6 +158,8 @@ class DbSam(PromptedMethod):
             prefixes.append(BRANCH)
             train_mode = tuple(stages)
         root.vision_encoder.eval()
+        if self.recipe == "paper":
+            engine.answer_rule = single_decode.SINGLE_MASK
         trained = {}
         selected = (*prefixes, *self._base_prefixes(engine))
         if selected:

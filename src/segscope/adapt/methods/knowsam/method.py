@@ -17,7 +17,7 @@ weights at 0 switch a part off; `KnowSam.supervised()` switches off all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -50,6 +50,7 @@ from segscope.adapt.networks.parameter_groups import network
 from segscope.adapt.networks.sam_inputs import resize
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.frames import validate
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -106,7 +107,8 @@ class KnowSam(Method):
     name: ClassVar[str] = "knowsam"
     about: ClassVar[str] = "two small students, taught by an adapted base; no prompts"
     when: ClassVar[str] = (
-        "Few labelled patients and many unlabelled ones; the result is small and runs alone."
+        "Few labelled patients and many unlabelled ones; the result is small and runs alone. On "
+        "mini the defaults are not the paper's: pseudo-labels, no mixing, a frozen encoder."
     )
     paper: ClassVar[str] = "arXiv:2412.13742"
     promptable: ClassVar[bool] = False
@@ -270,8 +272,9 @@ class KnowSam(Method):
         loss = torch.stack(list(parts.values())).sum()
         return {"loss": loss, **{name: item.detach() for name, item in parts.items()}}
 
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
-        return validate(adapted, cases) | judge_parts(adapted, cases)
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
+        scores = validate(adapted, cases)
+        return replace(scores, figures={**scores.figures, **judge_parts(adapted, cases)})
 
     # --- parts of the loss -----------------------------------------------------------------------
 

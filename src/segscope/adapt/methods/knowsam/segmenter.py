@@ -16,7 +16,7 @@ from segscope.adapt.method import Adapted
 from segscope.adapt.methods.knowsam.students import Students
 from segscope.adapt.methods.knowsam.teacher import HEADS, Teacher
 from segscope.metrics.overlap import dice
-from segscope.models.engine import Engine
+from segscope.models.engine import Engine, image_tensor
 
 JUDGED_FRAMES = 16
 """Frames on which teacher and students are evaluated one by one."""
@@ -57,7 +57,7 @@ class StudentSegmenter:
         side = self.input_size
         if self.smooth:
             return reduced_rgb(rgb[None], side).to(self.device)
-        values = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 255
+        values = image_tensor(rgb).permute(2, 0, 1)[None].float() / 255
         return F.interpolate(values, (side, side), mode="nearest-exact").to(self.device)
 
     @torch.no_grad()

@@ -219,6 +219,48 @@ def _two_way(
     return queries, keys, back
 
 
+def use_residual_layers(engine: Engine) -> None:
+    """Replace the layers of the mask decoder's transformer by those of EfficientSAM, which Med-SA's
+    code has used since January 2024. Parameters are those of SAM's layers.
+
+    The first layer adds its self-attention to the tokens, which SAM replaces by it; in the others,
+    the position codes of the tokens stay in the tokens and in the values of self-attention.
+    """
+    for layer in network(engine).mask_decoder.transformer.layers:
+        layer.forward = MethodType(_residual, layer)
+
+
+def _residual(
+    self: LibraryModule,
+    queries: Tensor,
+    keys: Tensor,
+    query_point_embedding: Tensor,
+    key_point_embedding: Tensor,
+    attention_similarity: Tensor | None = None,
+    **_: object,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Layer of EfficientSAM's decoder; shapes as in `_two_way`."""
+    if not self.skip_first_layer_pe:
+        queries = queries + query_point_embedding
+    mixed = self.self_attn(query=queries, key=queries, value=queries)[0]
+    queries = self.layer_norm1(queries + mixed)
+
+    key = keys + key_point_embedding
+    mixed = self.cross_attn_token_to_image(
+        query=queries + query_point_embedding,
+        key=key,
+        value=keys,
+        attention_similarity=attention_similarity,
+    )[0]
+    queries = self.layer_norm2(queries + mixed)
+    queries = self.layer_norm3(queries + self.mlp(queries))
+
+    back = self.cross_attn_image_to_token(
+        query=key, key=queries + query_point_embedding, value=queries
+    )[0]
+    return queries, self.layer_norm4(keys + back), back
+
+
 def inner_width(width: int, ratio: float) -> int:
     """Inner width of an adapter."""
     return max(1, round(width * ratio))

@@ -12,7 +12,11 @@ Where code and paper differ:
   * Windows are padded after the norm, as in SAM; the code pads before it, which changes SAM even
     without adapters.
   * Adapters start at zero; the code initialises them at random.
-`legacy_depth_windows` and `legacy_pad_before_norm` restore the code's behaviour, for its files.
+`legacy_depth_windows` and `legacy_pad_before_norm` restore the code's behaviour, for its files, and
+`residual_decoder` the decoder that it has had since January 2024.
+
+The code's training (recipe "code") decodes one mask for its click, so that is how such a network
+answers.
 """
 
 from __future__ import annotations
@@ -99,6 +103,8 @@ class MedSa(PromptedMethod):
         side: of the square input, for SAM; 0 for the base's own.
         legacy_depth_windows, legacy_pad_before_norm: two errors of the code, for its files; SAM
             only.
+        residual_decoder: whether the decoder is that of the code since January 2024, for its files;
+            see `segscope.adapt.methods.med_sa.layers.use_residual_layers`.
     """
 
     name: ClassVar[str] = "med-sa"
@@ -125,6 +131,7 @@ class MedSa(PromptedMethod):
     side: int = 0
     legacy_depth_windows: bool = False
     legacy_pad_before_norm: bool = False
+    residual_decoder: bool = False
 
     def __post_init__(self) -> None:
         check_words(
@@ -143,6 +150,8 @@ class MedSa(PromptedMethod):
             raise UsageError(
                 "hyper steers an adapter in the decoder; use decoder=adapters or decoder=both"
             )
+        if self.residual_decoder and self.decoder in ("adapters", "both"):
+            raise UsageError("residual_decoder has no place for adapters; use decoder=whole")
 
     @classmethod
     def from_preset(cls, preset: str, **changes: object) -> MedSa:
@@ -189,6 +198,10 @@ class MedSa(PromptedMethod):
             trained |= make_trainable(root, DECODER, HIGH_RESOLUTION)
         if self.depth > 1:
             engine.chunk_depth = self.depth
+        if self.recipe == "code":
+            engine.answer_rule = single_decode.SINGLE_MASK
+        if self.residual_decoder:
+            layers.use_residual_layers(engine)
         # pretrained weights learn more slowly than adapters, which start at zero
         rates = {"mask_decoder.": 0.3, "vision_encoder.": 0.1, **dict.fromkeys(adapters, 1.0)}
         return Adapted(self, engine, root, trained, rates=rates)
@@ -251,11 +264,16 @@ class MedSa(PromptedMethod):
             raise UsageError(
                 f"{engine.card.name} has no attention to run across slices; leave depth at 1"
             )
-        if family != "sam" and (
-            self.legacy_depth_windows or self.legacy_pad_before_norm or self.side
-        ):
+        published = (
+            self.legacy_depth_windows,
+            self.legacy_pad_before_norm,
+            self.residual_decoder,
+            self.side,
+        )
+        if family != "sam" and any(published):
             raise UsageError(
-                f"side and the legacy settings are for SAM; {engine.card.name} belongs to {family}"
+                "side, residual_decoder and the legacy settings are for SAM; "
+                f"{engine.card.name} belongs to {family}"
             )
         return encoder_blocks.places(engine)
 

@@ -46,6 +46,7 @@ from segscope.adapt.networks.parameter_groups import (
     prompt_encoder,
 )
 from segscope.adapt.training.settings import TrainingSettings
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.adapt.validation.tracking import validate_clips
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
@@ -191,7 +192,7 @@ class MedSam2(Method):
     def loss(self, adapted: Adapted, batch: Sequence[Example]) -> Terms:
         return mean_terms([self.run_clip(adapted, example) for example in batch])
 
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
         return validate_clips(adapted, cases)
 
     @property

@@ -7,12 +7,12 @@ the paper, the paper's formula is the default and the code's behaviour a setting
 cross-entropy with weights that cancel (`bce="plain"`), initialises adapters at random
 (`init="default"`; users reported losses that were not finite) and stretches each prediction to its
 own range before evaluation (`protocol="sod"`). Its fourth upsampling step is never used and left
-out here. `Sam2Unet.published()` sets all of them.
+out here. `Sam2Unet.from_preset("code")` sets all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -26,11 +26,13 @@ from segscope.adapt.data.sampler import Example
 from segscope.adapt.data.training_set import Split
 from segscope.adapt.losses.mask_losses import class_loss
 from segscope.adapt.method import Adapted, Method, Terms
+from segscope.adapt.method_presets import apply_settings
 from segscope.adapt.methods.sam2_unet.layers import INITS, UnetDecoder
 from segscope.adapt.networks import encoder_trunk, sliding_window
 from segscope.adapt.networks.encoder_trunk import Fit, Trunk
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.adapt.validation.frames import MOST, validate
+from segscope.adapt.validation.scores import ValidationScores
 from segscope.errors import UsageError
 from segscope.models.engine import Engine, Features
 from segscope.models.model_cards import Card
@@ -38,7 +40,17 @@ from segscope.models.model_cards import Card
 NATIVE = 352
 """Side of the published networks' input."""
 
+PRESETS: dict[str, dict[str, object]] = {
+    "code": {
+        "init": "default",
+        "bce": "plain",
+        "edges": "soft",
+        "output": "sigmoid",
+        "protocol": "sod",
+    }
+}
 CHOICES = {
+    "preset": ("", *PRESETS),
     "init": INITS,
     "bce": ("weighted", "plain"),
     "edges": ("hard", "soft"),
@@ -53,6 +65,8 @@ class Sam2Unet(Method):
     """Train adapters, receptive field blocks and decoder.
 
     Attributes:
+        preset: name of the preset that the settings come from, see `from_preset`: "code" (as the
+            public code trains and evaluates it).
         side: of the square input, a multiple of 32.
         adapters: width of the adapters; 0 for none, so that the encoder stays frozen and its maps
             are cached.
@@ -79,6 +93,7 @@ class Sam2Unet(Method):
     promptable: ClassVar[bool] = False
     identity: ClassVar[bool] = False
 
+    preset: str = ""
     side: int = NATIVE
     adapters: int = 32
     width: int = 64
@@ -105,11 +120,12 @@ class Sam2Unet(Method):
         return cls(side=max(stride, side))
 
     @classmethod
-    def published(cls, side: int = NATIVE) -> Sam2Unet:
-        """As the public code trains and evaluates it."""
-        return cls(
-            side, init="default", bce="plain", edges="soft", output="sigmoid", protocol="sod"
-        )
+    def from_preset(cls, preset: str, **changes: object) -> Sam2Unet:
+        """The method with the settings of a preset, some of them changed."""
+        return cls().with_settings({"preset": preset, **changes})
+
+    def with_settings(self, changes: Mapping[str, object]) -> Sam2Unet:
+        return apply_settings(self, changes, PRESETS)
 
     def settings(self, card: Card, frames: int) -> TrainingSettings:
         # 20 epochs with batches of 12 are published; few images need more
@@ -157,11 +173,12 @@ class Sam2Unet(Method):
         losses = [self._output_loss(logits, truth) for logits in outputs]
         return {"loss": torch.stack(losses).sum(0).mean(), "final": losses[0].detach().mean()}
 
-    def validate(self, adapted: Adapted, cases: Split) -> dict[str, float]:
-        figures = validate(adapted, cases)
+    def validate(self, adapted: Adapted, cases: Split) -> ValidationScores:
+        scores = validate(adapted, cases)
         if self.protocol == "sod":
-            figures |= sod_figures(_segmenter_of(adapted), cases)
-        return figures
+            figures = {**scores.figures, **sod_figures(_segmenter_of(adapted), cases)}
+            scores = replace(scores, figures=figures)
+        return scores
 
     # --- parts -----------------------------------------------------------------------------------
 

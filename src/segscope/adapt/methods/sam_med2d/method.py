@@ -33,11 +33,11 @@ from segscope.adapt.networks.parameter_groups import (
     network,
     prompt_encoder,
 )
-from segscope.adapt.networks.sam_inputs import BASE, MED2D, count_growth, set_answers, set_input
+from segscope.adapt.networks.sam_inputs import BASE, MED2D, count_growth, set_input
 from segscope.adapt.prompted_method import PromptedMethod
 from segscope.adapt.training.settings import TrainingSettings
 from segscope.errors import UsageError
-from segscope.models.engine import Engine
+from segscope.models.engine import AnswerRule, Engine
 from segscope.models.model_cards import Card
 
 PRESETS: dict[str, dict[str, object]] = {
@@ -162,7 +162,7 @@ class SamMed2d(PromptedMethod):
 
     def attach(self, engine: Engine, classes: Sequence[str] = ()) -> Adapted:
         set_input(engine, self.images, self.side)
-        set_answers(engine, three=self.three, shares=self.shares)
+        engine.answer_rule = AnswerRule(3 if self.three else 0, self.shares)
         root = network(engine)
         prefixes = []
         for place in self._places(engine):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Form, Query, Request, Response, UploadFile
+from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
+from segscope.serve.compat.monailabel.nifti_copy import fits_nifti, write_nifti
 from segscope.serve.compat.monailabel.service import MonaiLabelService
 from segscope.serve.errors import NotFound
 from segscope.serve.json_object import JsonObject, parse_object
+from segscope.serve.project.image_records import StoredImage
+from segscope.serve.project.safe_paths import safe_name
 from segscope.serve.project.uploads import UploadedFile
 
 _CHUNK = 2**20
@@ -51,13 +56,46 @@ def save_uploads(
 
 
 def file_response(path: Path) -> Response:
-    """A file with its name.
+    """A file with its name."""
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+def can_send(stored: StoredImage) -> bool:
+    """Whether an image is one file, or a volume that can be sent as one."""
+    return stored.path.is_file() or fits_nifti(stored.image)
+
+
+def download_name(stored: StoredImage) -> str:
+    """The name under which an image is sent; its ending tells clients the format."""
+    if stored.path.is_file():
+        return stored.image.name
+    return f"{stored.image.name}.nii.gz"
+
+
+def image_response(service: MonaiLabelService, stored: StoredImage) -> Response:
+    """An image as one file: its own, or a NIfTI file of a volume that is a folder.
 
     Raises:
-        NotFound: the path is a folder, such as that of a DICOM series.
+        NotFound: the image is a folder of other files.
     """
-    if not path.is_file():
+    if stored.path.is_file():
+        return file_response(stored.path)
+    if not can_send(stored):
         raise NotFound(
-            "this image is a folder of files; the MONAI Label interface sends only files"
+            "this image is a folder of files; the MONAI Label interface sends only files, and "
+            "volumes as NIfTI"
         )
-    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+    stack = service.workspace.images.stack(stored.image.image_id)
+    folder = tempfile.TemporaryDirectory(prefix="segscope-")
+    path = Path(folder.name) / safe_name(download_name(stored))
+    try:
+        write_nifti(stack, path)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return FileResponse(
+        path,
+        media_type="application/octet-stream",
+        filename=path.name,
+        background=BackgroundTask(folder.cleanup),
+    )

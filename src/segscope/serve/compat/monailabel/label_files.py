@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import zipfile
+import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
 from segscope.errors import UsageError
 from segscope.files import atomic
-from segscope.serve.errors import Busy, NotFound
+from segscope.serve.errors import NotFound
 from segscope.serve.json_object import JsonObject
 from segscope.serve.project.image_records import StoredImage
 from segscope.serve.project.safe_paths import discard, safe_name
@@ -61,25 +62,49 @@ class LabelFiles:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._folder = workspace.settings.project / "labels"
+        self._trash = workspace.settings.project / "trash" / "labels"
+        self._lock = threading.Lock()
 
     def save(
         self,
         image_id: str,
         tag: str,
-        name: str,
-        data: bytes,
+        file: Path,
         info: JsonObject,
     ) -> None:
-        """Store a label file; an earlier one of the same tag is replaced."""
+        """Store a label file; an earlier one of the same tag is moved to the trash.
+
+        Args:
+            file: the label; its name tells the format.
+        """
         folder = self._place(image_id, tag)
-        folder.mkdir(parents=True, exist_ok=True)
-        suffix = "".join(Path(safe_name(name)).suffixes[-2:]) or ".bin"
-        target = folder / f"label{suffix}"
-        with atomic(target) as part:
-            part.write_bytes(data)
-        _write_info(folder / "info.json", info)
-        for other in set(folder.glob("label*")) - {target}:
-            discard(other)
+        target = folder / f"label{_suffix_of(file.name)}"
+        with self._lock:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._copy_to_trash(folder)
+            with atomic(target) as part:
+                shutil.copyfile(file, part)
+            _write_info(folder / "info.json", info)
+            for other in set(folder.glob("label*")) - {target}:
+                discard(other)
+
+    def check_place(self, image_id: str, tag: str) -> None:
+        """Refuse a tag that cannot name a folder.
+
+        Raises:
+            UsageError: it has other characters than a tag may have.
+        """
+        self._place(image_id, tag)
+
+    def _copy_to_trash(self, folder: Path) -> None:
+        """Keep the present label of a tag; each one has a folder named by the time."""
+        if not any(folder.glob("label*")):
+            return
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        aside = self._trash / folder.parent.name / folder.name / moment
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(aside, folder=True) as part:
+            shutil.copytree(folder, part, dirs_exist_ok=True)
 
     def get(self, image_id: str, tag: str) -> Path:
         """The label file of an image and tag.
@@ -108,16 +133,16 @@ class LabelFiles:
         return info
 
     def remove(self, image_id: str, tag: str) -> None:
-        """Delete a label."""
-        self.get(image_id, tag)
-        discard(self._place(image_id, tag))
+        """Move a label to the trash."""
+        folder = self._place(image_id, tag)
+        with self._lock:
+            self.get(image_id, tag)
+            self._copy_to_trash(folder)
+            discard(folder)
 
     def tags(self, image_id: str) -> list[str]:
         """Tags of the labels of an image."""
-        folder = self._folder / safe_name(image_id)
-        if folder.is_dir():
-            return sorted(entry.name for entry in folder.iterdir())
-        return []
+        return sorted({path.parent.name for path in self._folder.glob(f"{image_id}/*/label*")})
 
     def list_all(self) -> DatastoreListing:
         """All images with their labels."""
@@ -137,7 +162,10 @@ class LabelFiles:
         for tag in self.tags(image_id):
             suffix = "".join(self.get(image_id, tag).suffixes)
             labels[tag] = {"ext": suffix, "info": self.info(image_id, tag)}
-        image: FileEntry = {"ext": _suffix_of(stored), "info": {"name": stored.image.name}}
+        image: FileEntry = {
+            "ext": _suffix_of(stored.image.name),
+            "info": {"name": stored.image.name},
+        }
         return {"image": image, "labels": labels}
 
     def count(self) -> DatastoreStats:
@@ -159,27 +187,15 @@ class LabelFiles:
             if FINAL not in self.tags(stored.image.image_id)
         ]
 
-    def archive(self, max_bytes: int) -> bytes:
-        """A zip of all labels, and of the images that are single files.
-
-        Raises:
-            Busy: it is larger than the server sends in one response.
-        """
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as zip_file:
-            for stored in self._workspace.images.list_stored():
-                for path, name in self._archive_members(stored):
-                    if path.is_file():
-                        zip_file.write(path, name)
-                if file.tell() > max_bytes:
-                    raise Busy(
-                        "this project is too large to be sent in one response; copy its folder"
-                    )
-        return file.getvalue()
+    def list_files(self) -> Iterator[tuple[Path, str]]:
+        """The files of the data store and their names in an archive of it."""
+        for stored in self._workspace.images.list_stored():
+            yield from self._archive_members(stored)
 
     def _archive_members(self, stored: StoredImage) -> Iterator[tuple[Path, str]]:
         image_id = stored.image.image_id
-        yield stored.path, f"{image_id}{_suffix_of(stored)}"
+        if stored.path.is_file():
+            yield stored.path, f"{image_id}{_suffix_of(stored.image.name)}"
         for tag in self.tags(image_id):
             path = self.get(image_id, tag)
             yield path, f"labels/{tag}/{image_id}{''.join(path.suffixes)}"
@@ -198,5 +214,6 @@ def _write_info(path: Path, info: JsonObject) -> None:
         part.write_text(json.dumps(info))
 
 
-def _suffix_of(stored: StoredImage) -> str:
-    return "".join(Path(stored.image.name).suffixes)
+def _suffix_of(name: str) -> str:
+    """The endings of a file name, such as .nii.gz."""
+    return "".join(Path(safe_name(name)).suffixes[-2:])

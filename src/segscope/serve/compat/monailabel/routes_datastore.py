@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from pathlib import Path
 from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, File, Request, Response, UploadFile
+from starlette.responses import StreamingResponse
 
 from segscope.serve.compat.monailabel.dependencies import (
     Name,
     Service,
     Text,
+    can_send,
+    download_name,
     file_response,
+    image_response,
     parse_params,
     save_uploads,
 )
 from segscope.serve.compat.monailabel.label_files import FINAL, DatastoreListing, DatastoreStats
-from segscope.serve.compat.monailabel.service import masks_from_raw_labels
+from segscope.serve.compat.monailabel.label_intake import remove_label, store_label
+from segscope.serve.compat.monailabel.zip_stream import stream_zip
 from segscope.serve.errors import Busy, NotFound
 from segscope.serve.json_object import JsonObject, text_field
-from segscope.serve.project.image_records import properties_of
+from segscope.serve.project.image_records import StoredImage, properties_of
 from segscope.serve.project.worklist import CaseUpdate
 
 router = APIRouter(include_in_schema=False)
@@ -77,22 +80,21 @@ def put_image(
 
 @router.api_route("/datastore/image", methods=["GET", "HEAD"])
 def get_image(service: Service, request: Request, image: Name, check_sum: Name = "") -> Response:
-    path = service.find_image(image).path
-    if request.method == "HEAD" and check_sum and not _has_checksum(path, check_sum):
+    """The file of an image; a DICOM series as a NIfTI file."""
+    stored = service.find_image(image)
+    if request.method != "HEAD":
+        return image_response(service, stored)
+    if check_sum and not _has_checksum(service, stored, check_sum):
         raise NotFound("the image on the server has another checksum")
-    return file_response(path)
+    return Response()
 
 
-def _has_checksum(path: Path, check_sum: str) -> bool:
-    """Whether a file has a checksum, written as ALGORITHM:DIGEST."""
+def _has_checksum(service: Service, stored: StoredImage, check_sum: str) -> bool:
+    """Whether the file of an image has a checksum, written as ALGORITHM:DIGEST."""
     algorithm, _, expected = check_sum.partition(":")
-    if not path.is_file() or algorithm.lower() != "sha256":
+    if not stored.path.is_file() or algorithm.lower() != "sha256":
         return False
-    return _sha256(path) == expected.lower()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return service.workspace.images.content_hash(stored.path) == expected.lower()
 
 
 @router.delete("/datastore/image")
@@ -129,20 +131,18 @@ def put_label(
     tag: Name = FINAL,
     params: Text = None,
 ) -> dict[str, str]:
-    """Store a label; raw bytes (OHIF's label.bin) are converted to a file that others can read."""
+    """Store a label; raw bytes (OHIF's label.bin) are converted to a file that others can read.
+
+    A final label also becomes masks of a session, and its case is done.
+    """
     stored = service.find_image(image)
-    image_id = stored.image.image_id
     notes = parse_params(params)
-    name = label.filename or "label.nrrd"
-    data = label.file.read()
-    if name.endswith(".bin"):
-        masks = masks_from_raw_labels(data, stored.image.shape_zyx)
-        name, data = service.write_masks(masks, stored, ".nrrd")
-    tag = tag or FINAL
-    service.labels.save(image_id, tag, name, data, {"params": notes, "name": name})
+    with save_uploads(service, [label]) as files:
+        store_label(service, stored, tag or FINAL, files[0], notes)
+    image_id = stored.image.image_id
     cases = service.workspace.cases
     case = cases.add(image_id)
-    if tag == FINAL:
+    if (tag or FINAL) == FINAL:
         annotator = text_field(notes, "client_id")[:LONGEST_ANNOTATOR]
         cases.update(case.case_id, CaseUpdate(state="done", annotator=annotator))
     return {"image": image_id, "label": image_id}
@@ -155,7 +155,13 @@ def get_label(service: Service, label: Name, tag: Name = FINAL) -> Response:
 
 @router.delete("/datastore/label")
 def delete_label(service: Service, label: Name, tag: Name = FINAL) -> JsonObject:
-    service.labels.remove(_image_id(service, label), tag)
+    """Move a label to the trash of the project; without its final label a case is to be done."""
+    image_id = _image_id(service, label)
+    remove_label(service, image_id, tag)
+    cases = service.workspace.cases
+    case = cases.add(image_id)
+    if tag == FINAL and case.state == "done":
+        cases.update(case.case_id, CaseUpdate(state="todo"))
     return {}
 
 
@@ -178,9 +184,10 @@ def _image_id(service: Service, label: str) -> str:
 
 @router.get("/datastore/dataset")
 def dataset(service: Service) -> Response:
-    data = service.labels.archive(service.workspace.settings.limits.volume_bytes)
+    """A zip of all labels, and of the images that are single files."""
     headers = {"Content-Disposition": 'attachment; filename="dataset.zip"'}
-    return Response(data, media_type="application/zip", headers=headers)
+    stream = stream_zip(service.labels.list_files())
+    return StreamingResponse(stream, media_type="application/zip", headers=headers)
 
 
 # --- active learning -----------------------------------------------------------------------------
@@ -188,10 +195,10 @@ def dataset(service: Service) -> Response:
 
 @router.post("/activelearning/{strategy}")
 def next_sample(service: Service, strategy: str, options: JsonObject | None = None) -> JsonObject:
-    """The next image to label; an empty object when all are labelled."""
+    """The next image to label; an empty object when all that can be sent are labelled."""
     if strategy not in STRATEGIES:
         raise NotFound(f"no strategy of that name; choose one of {', '.join(STRATEGIES)}")
-    unlabelled = service.labels.list_unlabelled()
+    unlabelled = [stored for stored in service.labels.list_unlabelled() if can_send(stored)]
     if not unlabelled:
         return {}
     stored = unlabelled[0]
@@ -200,12 +207,12 @@ def next_sample(service: Service, strategy: str, options: JsonObject | None = No
     _, rows, columns = stored.image.shape_zyx
     sample: JsonObject = {
         "id": stored.image.image_id,
-        "name": stored.image.name,
+        "name": download_name(stored),
         "client_id": text_field(options or {}, "client_id"),
         "bbox": [0, 0, columns, rows],
     }
     if stored.path.is_file():
-        sample["checksum"] = f"SHA256:{_sha256(stored.path)}"
+        sample["checksum"] = f"SHA256:{service.workspace.images.content_hash(stored.path)}"
     return sample
 
 

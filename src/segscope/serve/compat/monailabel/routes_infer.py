@@ -23,7 +23,7 @@ from segscope.serve.compat.monailabel.dependencies import (
     Name,
     Service,
     Text,
-    file_response,
+    image_response,
     parse_params,
     save_uploads,
 )
@@ -118,7 +118,7 @@ def get_session(
     session = service.get_session(session_id, touch=update_ts)
     if not image:
         return session.info()
-    return file_response(service.workspace.images.get(session.image_id).path)
+    return image_response(service, service.workspace.images.get(session.image_id))
 
 
 @router.delete("/session/{session_id}", response_model=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 import tempfile
 import threading
 import time
@@ -13,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict
-
-import numpy as np
 
 from segscope.errors import UnknownName, UsageError
 from segscope.io import write
@@ -330,15 +327,3 @@ def _decompress_nrrd(data: bytes) -> bytes:
     header, _, packed = data.partition(b"\n\n")
     raw_header = header.replace(b"encoding: gzip", b"encoding: raw")
     return raw_header + b"\n\n" + gzip.decompress(packed)
-
-
-def masks_from_raw_labels(raw: bytes, shape_zyx: tuple[int, int, int]) -> Masks:
-    """Masks of OHIF's raw labels: one byte per voxel, x changing fastest.
-
-    Raises:
-        UsageError: the number of bytes is not the number of voxels.
-    """
-    voxels = math.prod(shape_zyx)
-    if len(raw) != voxels:
-        raise UsageError(f"raw labels of this image must have {voxels} bytes, got {len(raw)}")
-    return Masks.from_labels(np.frombuffer(raw, np.uint8).reshape(shape_zyx))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -21,7 +22,7 @@ from segscope.serve.compat.nninteractive.client_prompts import (
 from segscope.serve.compat.nninteractive.packed_arrays import (
     pack_array,
     require_codec,
-    unpack_array,
+    unpack_drawing,
 )
 from segscope.serve.compat.nninteractive.service import (
     IDLE_TIMEOUT_S,
@@ -29,6 +30,7 @@ from segscope.serve.compat.nninteractive.service import (
     NnInteractiveService,
     VolumeClient,
 )
+from segscope.serve.errors import TooLarge
 from segscope.serve.json_object import JsonObject, abbreviate, parse_object
 
 router = APIRouter(include_in_schema=False)
@@ -41,8 +43,29 @@ def get_service(request: Request) -> NnInteractiveService:
 
 
 async def read_body(request: Request) -> bytes:
-    """The raw body."""
-    return await request.body()
+    """The raw body of a request that is no upload of an image.
+
+    Raises:
+        TooLarge: it is longer than such bodies may be.
+    """
+    limit = get_service(request).workspace.settings.limits.body_bytes
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(f"the body of this request may have at most {limit} bytes")
+    return bytes(body)
+
+
+async def save_body(request: Request) -> AsyncIterator[Path]:
+    """The raw body as a file, which exists until the response is sent."""
+    service = get_service(request)
+    with service.workspace.images.uploads.scratch() as folder:
+        path = folder / "packet"
+        with path.open("wb") as file:
+            async for chunk in request.stream():
+                file.write(chunk)
+        yield path
 
 
 async def read_json(request: Request) -> JsonObject:
@@ -59,6 +82,7 @@ Service = Annotated[NnInteractiveService, Depends(get_service)]
 Token = Annotated[str | None, Header(alias="X-Lease-Token")]
 Json = Annotated[JsonObject, Depends(read_json)]
 Data = Annotated[bytes, Depends(read_body)]
+DataFile = Annotated[Path, Depends(save_body)]
 Meta = Annotated[JsonObject, Depends(read_meta)]
 
 
@@ -138,7 +162,7 @@ def lease_status(service: Service, token: Token = None) -> dict[str, float]:
 
 
 @router.post("/set_image")
-def set_image(service: Service, data: Data, meta: Meta, token: Token = None) -> JsonObject:
+def set_image(service: Service, packet: DataFile, meta: Meta, token: Token = None) -> JsonObject:
     client = service.get_client(token)
     properties = meta.get("image_properties")
     spacing: object = None
@@ -146,10 +170,9 @@ def set_image(service: Service, data: Data, meta: Meta, token: Token = None) -> 
         spacing = properties.get("spacing")
     if not isinstance(spacing, list):
         spacing = None
-    array = unpack_array(data, service.workspace.settings.ram_bytes)
     with client.lock:
-        service.set_image(client, array, spacing)
-    return {"original_image_shape": list(array.shape)}
+        shape = service.set_image(client, packet, spacing)
+    return {"original_image_shape": list(shape)}
 
 
 @router.post("/set_target_buffer")
@@ -213,9 +236,9 @@ def add_bbox(service: Service, body: Json, token: Token = None) -> Response:
 def add_initial(service: Service, data: Data, meta: Meta, token: Token = None) -> Response:
     """Adopt a segmentation; the client has it already, so only what prediction changes is sent."""
     client = service.get_client(token)
-    labels = unpack_array(data, service.workspace.settings.ram_bytes)
 
     def work() -> bool:
+        labels = unpack_drawing(data, client.shape)
         prompts = initial_prompts(labels, client.shape, client.target())
         client.client_mask = labels > 0
         track = bool(meta.get("run_prediction", False))
@@ -244,9 +267,9 @@ def _add_drawing(
     *,
     is_lasso: bool,
 ) -> Response:
-    mask = unpack_array(data, service.workspace.settings.ram_bytes) > 0
 
     def work() -> bool:
+        mask = unpack_drawing(data, client.shape) > 0
         drawing = place_drawing(mask, meta.get("interaction_bbox"), client.shape)
         target = client.target(positive=_is_positive(meta))
         prompts = service.drawing_prompts(client, drawing, target, is_lasso=is_lasso)

@@ -12,36 +12,47 @@ import threading
 import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from segscope.errors import UsageError
 from segscope.masks import decode_runs
 from segscope.predict.propagation import PropagationRange
 from segscope.predict.stop_rules import default_rules
-from segscope.prompts import MaskPrompt, Prompt
+from segscope.prompts import MaskPrompt, Prompt, check_prompts
 from segscope.serve.compat.nninteractive.client_prompts import (
     Bounds,
     PromptTarget,
     click_prompts,
     drawn_slices,
 )
-from segscope.serve.compat.nninteractive.packed_arrays import ClientArray
-from segscope.serve.errors import Expired, ServerFull
+from segscope.serve.compat.nninteractive.packed_arrays import (
+    HEADER_BYTES,
+    PackedHeader,
+    check_expansion,
+    read_header,
+    require_codec,
+)
+from segscope.serve.errors import Expired, ServerFull, TooLarge
 from segscope.serve.project.image_records import Image
+from segscope.serve.project.worker_process import run_once
 from segscope.serve.project.workspace import Workspace
 from segscope.serve.sessions.open_session import OpenSession
 from segscope.serve.sessions.session_request import SessionRequest
+from segscope.serve.settings import GIB
 from segscope.session.commands import Add
 
 IDLE_TIMEOUT_S = 600.0
 LIVENESS_S = 60.0
 MAX_TRACKING_S = 40.0  # per request: the protocol's client gives up after 60 s
 ANNOTATOR = "nninteractive"
+WORKER_BYTES = 2 * GIB  # address space that unpacking needs besides the array and its packet
+_WORKER = "segscope.serve.compat.nninteractive.unpack_worker"
 _ANISOTROPIC = 1.2
 _UNIT_SPACING = (1.0, 1.0, 1.0)
 
@@ -57,6 +68,7 @@ class VolumeClient:
         axis: axis of the client's array that slices run along.
         object_id: object that is being segmented.
         client_mask: its mask in the client's axes, as the client has it.
+        image_bytes: size of the image that was set.
         pending: prompts of interactions that are to be answered later.
         command_counts: number of commands of each answered interaction, for undo.
         lock: locked while a request of the client is processed.
@@ -69,6 +81,7 @@ class VolumeClient:
     axis: int = 0
     object_id: int = 1
     client_mask: NDArray[np.bool_] | None = None
+    image_bytes: int = 0
     pending: list[Sequence[Prompt]] = field(default_factory=list)
     command_counts: list[int] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -109,6 +122,7 @@ class NnInteractiveService:
         self.workspace = workspace
         self._clients: dict[str, VolumeClient] = {}
         self._lock = threading.Lock()
+        self._unpacking = threading.Lock()  # one image at a time, each bounded by its size
 
     def claim(self) -> VolumeClient:
         """Admit a client.
@@ -156,23 +170,35 @@ class NnInteractiveService:
     # --- images ----------------------------------------------------------------------------------
 
     def set_image(
-        self, client: VolumeClient, array: ClientArray, spacing: Sequence[float] | None
-    ) -> None:
+        self, client: VolumeClient, packet: Path, spacing: Sequence[float] | None
+    ) -> tuple[int, ...]:
         """Begin the work on a volume (channel, a, b, c), of which the first channel is used.
+
+        Args:
+            packet: file with the packed array.
+            spacing: of the axes a, b, c in mm; None for 1.
+
+        Returns:
+            the shape of the array.
 
         Raises:
             UsageError: other axes, or a spacing that is not three positive numbers.
+            TooLarge, ServerFull: more memory than the array, or all clients, may need.
         """
-        if array.ndim != 4 or 0 in array.shape:
+        with packet.open("rb") as file:
+            header = read_header(file.read(HEADER_BYTES))
+        if len(header.shape) != 4 or 0 in header.shape:
             raise UsageError(
                 "an image must have four non-empty axes (channel, x, y, z), got the shape "
-                f"{array.shape}"
+                f"{header.shape}"
             )
         spacing_abc = list(map(float, spacing or _UNIT_SPACING))
         is_positive = all(0 < value < math.inf for value in spacing_abc)
         if len(spacing_abc) != 3 or not is_positive:
             raise UsageError(f"the spacing of an image must be 3 positive numbers, got {spacing}")
-        image = self._upload(array[0], spacing_abc)
+        check_expansion(header, packet.stat().st_size)
+        self._reserve_memory(client, header.size_bytes)
+        image = self._upload(packet, header, spacing_abc)
         axis = 0
         if image.kind == "volume":
             axis = _slice_axis(spacing_abc)
@@ -183,20 +209,40 @@ class NnInteractiveService:
         client.session_id = row["id"]
         client.axis = axis
         client.object_id = 1
-        client.client_mask = np.zeros(array.shape[1:], bool)
+        client.client_mask = np.zeros(header.shape[1:], bool)
         client.pending = []
         client.command_counts = []
+        return header.shape
 
-    def _upload(self, volume: ClientArray, spacing: Sequence[float]) -> Image:
-        import nibabel
+    def _reserve_memory(self, client: VolumeClient, size_bytes: int) -> None:
+        """Count an image towards the memory of all clients.
 
-        dtype = _storage_dtype(volume)
-        with self.workspace.images.uploads.scratch() as folder:
+        Raises:
+            TooLarge: a single image would exceed it.
+            ServerFull: it is in use by others.
+        """
+        limit = self.workspace.settings.ram_bytes
+        if size_bytes > limit:
+            raise TooLarge(f"this array has {size_bytes} bytes; the server accepts at most {limit}")
+        with self._lock:
+            self._remove_expired()
+            others = [other for other in self._clients.values() if other is not client]
+            used = sum(other.image_bytes for other in others)
+            if used + size_bytes > limit:
+                raise ServerFull(
+                    f"the images of all clients may have {limit} bytes together, and those of "
+                    f"others have {used}; try again later"
+                )
+            client.image_bytes = size_bytes
+
+    def _upload(self, packet: Path, header: PackedHeader, spacing: Sequence[float]) -> Image:
+        require_codec()
+        needed_bytes = header.size_bytes + packet.stat().st_size + WORKER_BYTES
+        limits = replace(self.workspace.settings.limits, decoder_bytes=needed_bytes)
+        with self._unpacking, self.workspace.images.uploads.scratch() as folder:
             path = folder / "volume.nii"
-            # x runs along the last axis of the array, as everywhere in segscope
-            affine = np.diag([*spacing[::-1], 1.0])
-            nifti = nibabel.Nifti1Image(volume.astype(dtype).T, affine)
-            nibabel.save(nifti, path)  # type: ignore[no-untyped-call]
+            request = {"path": str(packet), "volume": str(path), "spacing": list(spacing)}
+            run_once(_WORKER, request, limits)
             return self.workspace.images.upload([("volume.nii", path)])
 
     # --- commands --------------------------------------------------------------------------------
@@ -216,35 +262,48 @@ class NnInteractiveService:
     def add_interaction(
         self, client: VolumeClient, prompts: Sequence[Prompt], *, track: bool = True
     ) -> bool:
-        """Add prompts and answer all pending ones; whether there were any."""
-        self.defer_interaction(client, prompts)
-        if not client.pending:
-            return False
+        """Add prompts and answer all pending ones; whether there were any.
+
+        Raises:
+            PromptError: a prompt lies outside of the image; pending ones remain.
+        """
         with self.open_session(client) as session:
-            pending = client.pending
-            client.pending = []
-            prompts = tuple(chain.from_iterable(pending))
-            session.execute(Add(prompts))
-            commands = 1
-            if track and session.frames > 1:
-                prompted = {prompt.frame for prompt in pending[-1]}
-                commands += self._propagate(client, session, prompted)
-            client.command_counts.append(commands)
+            check_prompts(prompts, session.work.stack.shape_zyx)
+            waiting = [*client.pending]
+            if prompts:
+                waiting.append(prompts)
+            if not waiting:
+                return False
+            commands_before = session.work.can_undo
+            try:
+                session.execute(Add(tuple(chain.from_iterable(waiting))))
+                client.pending = []
+                if track and session.frames > 1:
+                    self._propagate(client, session, {prompt.frame for prompt in waiting[-1]})
+            finally:
+                commands = session.work.can_undo - commands_before
+                if commands:
+                    client.command_counts.append(commands)
             assert client.session_id is not None
             self.workspace.sessions.count_command(client.session_id, session)
         return True
 
     def defer_interaction(self, client: VolumeClient, prompts: Sequence[Prompt]) -> None:
-        """Add prompts that are answered with later ones."""
+        """Add prompts that are answered with later ones.
+
+        Raises:
+            PromptError: a prompt lies outside of the image.
+        """
+        with self.open_session(client) as session:
+            check_prompts(prompts, session.work.stack.shape_zyx)
         if prompts:
             client.pending.append(prompts)
 
-    def _propagate(self, client: VolumeClient, session: OpenSession, frames: Set[int]) -> int:
-        """Track from the prompted slices up to the next prompted ones; number of commands."""
+    def _propagate(self, client: VolumeClient, session: OpenSession, frames: Set[int]) -> None:
+        """Track from the prompted slices up to the next prompted ones."""
         low, _ = session.work.interval(min(frames), client.object_id)
         _, high = session.work.interval(max(frames), client.object_id)
         deadline = time.monotonic() + MAX_TRACKING_S
-        commands_before = session.work.can_undo
         tracked = session.propagate(
             PropagationRange("both", min(frames), (low, high), default_rules(session.work.stack)),
             [client.object_id],
@@ -255,7 +314,6 @@ class NnInteractiveService:
                 pass
         finally:
             session.end_propagation()
-        return session.work.can_undo - commands_before
 
     def undo(self, client: VolumeClient) -> bool:
         """Take back the latest interaction; whether masks may have changed."""
@@ -327,24 +385,6 @@ def _slice_axis(spacing: Sequence[float]) -> int:
     if largest > _ANISOTROPIC * sorted(spacing)[1]:
         return int(np.argmax(spacing))
     return 0
-
-
-def _storage_dtype(volume: ClientArray) -> DTypeLike:
-    """The smallest type of NIfTI that holds a volume's numbers.
-
-    Raises:
-        UsageError: the volume does not hold numbers.
-    """
-    kind = volume.dtype.kind
-    if kind not in "buif":
-        raise UsageError(f"an image must hold numbers, got {volume.dtype}")
-    if kind == "b":
-        return np.uint8
-    if kind == "f":
-        return np.float32
-    if volume.min(initial=0) >= -(2**15) and volume.max(initial=0) < 2**15:
-        return np.int16
-    return np.float32
 
 
 def _visible_mask(session: OpenSession, frame: int, object_id: int) -> NDArray[np.bool_]:

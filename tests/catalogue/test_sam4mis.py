@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from support.catalogue_server import markdown
 
-from segscope.catalogue.upstream import Row, parse, record_of, tagged
+from segscope.catalogue.rows import Row, record_of
+from segscope.catalogue.sam4mis import parse
+from segscope.catalogue.tags import tagged
 
 GOOD = (
     "|202601|J. Doe et al.|A title that is long enough "

@@ -21,7 +21,7 @@ from support.dicom_masks import COUNT, labels, masks_of, series
 
 from segscope import io
 from segscope.errors import UsageError
-from segscope.io.dicom.rtstruct import format_decimal
+from segscope.io.dicom.rtstruct_writer import format_decimal
 from segscope.masks import Masks
 
 

@@ -1,125 +1,42 @@
-"""Structure sets of contours (DICOM RTSTRUCT): masks of them, and files of masks.
+"""Masks as a structure set of contours (DICOM RTSTRUCT).
 
-Contours are written along the edges of pixels, one for each connected part of a slice, holes joined
-by a channel of no width; reading fills pixels whose centres lie inside. So a round trip gives the
-same voxels, oblique slices included.
+Contours run along the edges of pixels, one for each connected part of a slice, holes joined by a
+channel of no width. Reading fills the pixels whose centres lie inside, so that a round trip gives
+the same voxels, oblique slices included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segscope.errors import ReadError, UsageError
+from segscope.errors import UsageError
 from segscope.files import atomic
-from segscope.geometry import Geometry
-from segscope.io.base import reading
-from segscope.io.dicom.files import quiet, read_header
+from segscope.io.dicom.files import quiet
 from segscope.io.dicom.headers import RTSTRUCT
-from segscope.io.dicom.references import SourceImages, clean_label, copy_identity, program_version
+from segscope.io.dicom.references import (
+    SourceImages,
+    check_replaceable,
+    clean_label,
+    copy_identity,
+    program_version,
+)
 from segscope.io.dicom.snomed import find_codes
-from segscope.io.dicom.values import clean_text, read_items, read_text
-from segscope.io.polygons import Points, fill_even_odd, trace_parts
-from segscope.masks import Masks, Runs, encode_runs
+from segscope.io.dicom.values import read_text
+from segscope.io.polygons import Points, trace_parts
+from segscope.masks import Masks
 from segscope.overlay import chosen_colour
 from segscope.stack import Stack
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_MAX_POINTS = 20_000_000
-_MAX_OFF_PLANE = 0.25  # slices
+_MAX_NUMBER = 2**31 - 1  # of an integer string
 _RAS_TO_LPS = (-1, -1, 1)
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-def read_rtstruct(path: Path, like: Stack | None) -> Masks:
-    """Masks of the closed contours of a structure set on the grid of `like`.
-
-    Raises:
-        UsageError: no `like`, or one without geometry.
-        ReadError: damaged, or contours that do not lie on the slices of `like`.
-    """
-    if like is None or like.geometry is None:
-        raise UsageError(
-            f"{path} is an RTSTRUCT: contours in millimetres, which become masks only on a scan. "
-            "Give the scan (like=), one with a geometry."
-        )
-    with quiet(), reading(path, "an RTSTRUCT"):
-        data = read_header(path)
-        names = {
-            int(item.ROINumber): clean_text(item.get("ROIName"))
-            for item in data.StructureSetROISequence
-        }
-        # mandatory, and the last: without it contours are missing too
-        if "RTROIObservationsSequence" not in data:
-            raise ReadError(
-                f"{path} ends before its list of observations; it is cut off. "
-                "Copy or export it again."
-            )
-        polygons = _place_contours(path, data, like.geometry, len(like))
-    runs: dict[tuple[int, int], Runs] = {}
-    for key, parts in polygons.items():
-        mask = fill_even_odd(parts, like.size_hw)
-        if mask.any():
-            runs[key] = encode_runs(mask)
-    record = {"read_from": "DICOM RTSTRUCT"}
-    return Masks(like.shape_zyx, runs, names, {}, like.geometry, like.times_s, record, like.axis)
-
-
-def _place_contours(
-    path: Path, data: Dataset, geometry: Geometry, frames: int
-) -> dict[tuple[int, int], list[Points]]:
-    """Polygons in index coordinates, by frame and number of the region."""
-    inverse = np.linalg.inv(geometry.affine).astype(np.float64)
-    polygons: dict[tuple[int, int], list[Points]] = {}
-    total = 0
-    for region, world in _iter_closed_contours(data):
-        total += len(world)
-        if total > _MAX_POINTS:
-            raise ReadError(f"{path} holds more than {_MAX_POINTS:,} contour points")
-        frame, points = _place_on_slice(path, world, inverse, frames)
-        polygons.setdefault((frame, region), []).append(points)
-    return polygons
-
-
-def _iter_closed_contours(data: Dataset) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Number of the region and points (n, 3), LPS millimetres, of each closed contour."""
-    for roi in read_items(data, "ROIContourSequence"):
-        for contour in read_items(roi, "ContourSequence"):
-            if str(contour.get("ContourGeometricType", "")).startswith("CLOSED"):
-                world = np.array(contour.ContourData, np.float64).reshape(-1, 3)
-                yield int(roi.ReferencedROINumber), world
-
-
-def _place_on_slice(
-    path: Path, world: NDArray[np.float64], inverse: NDArray[np.float64], frames: int
-) -> tuple[int, Points]:
-    """Frame and index coordinates (x, y) of the points of one contour, given in LPS millimetres."""
-    if not np.isfinite(world).all():
-        raise ReadError(f"{path} holds contour points that are not numbers; export it again")
-    index = (world * _RAS_TO_LPS) @ inverse[:3, :3].T + inverse[:3, 3]
-    slices = index[:, 2]
-    frame = round(float(slices.mean()))
-    off_plane = float(np.abs(slices - frame).max())
-    if off_plane > _MAX_OFF_PLANE or not 0 <= frame < frames:
-        raise ReadError(
-            f"{path}: a contour lies at slices {slices.min():.2f} to {slices.max():.2f} of a stack "
-            f"with slices 0 to {frames - 1}; contours must lie on whole slices of the scan they "
-            "were drawn on. Give that scan."
-        )
-    return frame, index[:, :2]
-
-
-# --- writing -------------------------------------------------------------------------------------
 
 
 class RtStruct:
@@ -129,17 +46,21 @@ class RtStruct:
     suffixes = (".rtstruct.dcm",)
 
     def check(self, masks: Masks, path: Path, source: Stack | None) -> None:
-        """Refuse a source that was not read from DICOM, has no positions in the patient, or another
-        grid.
+        """Make the structure set without contours.
+
+        Raises:
+            UsageError: `source` was not read from DICOM, has no slices with places in the patient,
+                or another grid; `path` is a DICOM file of another program.
         """
+        masks = masks.on_stored_grid()
         with quiet():
-            _check_source(masks.on_stored_grid(), path, source)
+            _make_structure_set(masks, _check_source(masks, path, source))
 
     def write(self, masks: Masks, path: Path, source: Stack | None) -> None:
         """Write one region of interest for each object.
 
         Raises:
-            UsageError: `source` was not read from DICOM, has no geometry, or another grid.
+            UsageError: as `check`.
         """
         masks = masks.on_stored_grid()
         with quiet():
@@ -150,11 +71,24 @@ class RtStruct:
 
 
 def _check_source(masks: Masks, path: Path, source: Stack | None) -> SourceImages:
+    check_replaceable(path)
     images = SourceImages.of(masks, path, source, "RTSTRUCT")
-    if images.geometry is None or not images.frame_of_reference:
+    has_place = images.geometry is not None and images.geometry.has_place
+    if not has_place or not images.frame_of_reference:
         raise UsageError(
             f"an RTSTRUCT needs slices with positions in the patient, which {images.path} does not "
             "give; write a DICOM SEG (.dcm) instead"
+        )
+    if images.geometry is not None and images.geometry.shares_place:
+        raise UsageError(
+            "an RTSTRUCT tells slices apart by their positions, and the frames of "
+            f"{images.path} share one; write a DICOM SEG (.dcm) instead"
+        )
+    largest = max(masks.object_ids, default=0)
+    if largest > _MAX_NUMBER:
+        raise UsageError(
+            f"{path.name}: an RTSTRUCT numbers objects up to {_MAX_NUMBER}, and there is an object "
+            f"{largest}; write .seg.nrrd or a DICOM SEG (.dcm) instead"
         )
     return images
 

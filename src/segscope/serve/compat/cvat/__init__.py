@@ -1,0 +1,1 @@
+"""The interface of CVAT for interactive models."""

@@ -1,0 +1,93 @@
+"""Labels that MONAI Label's clients store, as masks of a session: so they are in data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from segscope.errors import SegscopeError
+from segscope.masks import Masks
+from segscope.prompts import MaskPrompt
+from segscope.serve.errors import Busy
+from segscope.serve.json_object import JsonObject
+from segscope.serve.project.workspace import Workspace
+from segscope.serve.sessions.open_session import OpenSession
+from segscope.serve.sessions.session_request import SessionRequest
+from segscope.session.commands import Add, Describe
+
+ANNOTATOR = "monailabel"
+MODEL = "mini"  # stores a mask without encoding its frame, which takes minutes for other models
+_DEFAULT_NAME = "object"
+
+
+def named_masks(masks: Masks, notes: JsonObject) -> Masks:
+    """The masks with the names of `label_info`, else those of the file, else "object".
+
+    An entry without a number `idx` names the object of its position, counted from 1.
+    """
+    names = {object_id: name or _DEFAULT_NAME for object_id, name in masks.names.items()}
+    entries = notes.get("label_info")
+    if not isinstance(entries, list):
+        return replace(masks, names=names)
+    for position, entry in enumerate(entries, start=1):
+        if not isinstance(entry, Mapping) or not entry.get("name"):
+            continue
+        number = entry.get("idx")
+        if not isinstance(number, int):
+            number = position
+        if number in names:
+            names[number] = str(entry["name"])
+    return replace(masks, names=names)
+
+
+def store_label_masks(workspace: Workspace, image_id: str, masks: Masks) -> None:
+    """Make a session of the masks of a label; that of an earlier label moves to the trash.
+
+    Raises:
+        WriteError: the disk refuses; the session of the earlier label remains.
+    """
+    sessions = workspace.sessions
+    earlier = sessions.list_sessions(image_id, ANNOTATOR)
+    request = SessionRequest(
+        image_id=image_id, annotator=ANNOTATOR, model=MODEL, overlap="keep", new=True
+    )
+    row, _ = sessions.find_or_create(request)
+    session_id = row["id"]
+    try:
+        with sessions.use(session_id) as session:
+            _add_masks(session, masks)
+            sessions.count_command(session_id, session)
+    except SegscopeError:
+        sessions.erase(session_id)
+        raise
+    for info in earlier:
+        if not sessions.leases.is_leased(info.session_id):
+            sessions.erase(info.session_id)
+
+
+def _add_masks(session: OpenSession, masks: Masks) -> None:
+    prompts = [
+        MaskPrompt(masks.mask(frame, object_id), frame, object_id)
+        for frame, object_id in sorted(masks.runs)
+    ]
+    for object_id in masks.object_ids:
+        session.execute(Describe(object_id, masks.names[object_id]))
+    if prompts:
+        session.execute(Add(tuple(prompts)))
+
+
+def remove_label_masks(workspace: Workspace, image_id: str) -> None:
+    """Move the session for labels of an image to the trash, if there is one.
+
+    Raises:
+        Busy: somebody works on the session.
+    """
+    sessions = workspace.sessions
+    labels = sessions.list_sessions(image_id, ANNOTATOR)
+    if any(sessions.leases.is_leased(info.session_id) for info in labels):
+        raise Busy(
+            "the masks of this label are open in a window; close their session there, then delete "
+            "the label"
+        )
+    for info in labels:
+        sessions.erase(info.session_id)

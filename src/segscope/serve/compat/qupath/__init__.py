@@ -1,0 +1,1 @@
+"""The interface of QuPath's extension for SAM."""
