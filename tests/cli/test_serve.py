@@ -16,6 +16,7 @@ import pytest
         (["serve", "--host", "0.0.0.0", "--no-token"], "loopback"),
         (["serve", "--no-token", "--token", "x"], "either"),
         (["serve", "--host", "0.0.0.0", "--compat-open"], "loopback"),
+        (["serve", "--host", "0.0.0.0", "--token", "too-short"], "at least 16"),
         (["serve", "--compat", "nothing"], "monailabel"),
         (["serve", "--add-model", "x"], "NAME=PATH"),
         (["serve", "--add-model", "x=/nowhere/at/all"], "no such file"),

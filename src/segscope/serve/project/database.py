@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from segscope.errors import ReadError, WriteError
+from segscope.serve.project.database_errors import explain
 
 Row = dict[str, Any]
 """A row by column; which columns there are depends on the query."""
@@ -69,7 +70,7 @@ class Database:
             self._create_tables()
             self._check()
         except sqlite3.OperationalError as error:
-            raise ReadError(f"cannot open {path}: {error}") from error
+            raise ReadError(f"cannot open {path}: {explain(error, path)}") from error
         except sqlite3.DatabaseError as error:
             raise ReadError(
                 f"{path} is not a segscope project, or is damaged: {error}; {REPAIR_HINT}"
@@ -107,7 +108,8 @@ class Database:
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 self._roll_back()
-                raise WriteError(f"cannot write {self.path}: {error}") from error
+                cause = explain(error, self.path)
+                raise WriteError(f"cannot write {self.path}: {cause}") from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -129,7 +131,7 @@ class Database:
             with self._lock:
                 rows = self._connection.execute(query, values).fetchall()
         except sqlite3.OperationalError as error:
-            raise ReadError(f"cannot read {self.path}: {error}") from error
+            raise ReadError(f"cannot read {self.path}: {explain(error, self.path)}") from error
         except sqlite3.DatabaseError as error:
             raise ReadError(f"{self.path} is damaged: {error}; {REPAIR_HINT}") from error
         return [_decode_row(row) for row in rows]
