@@ -14,7 +14,7 @@ from segscope.io import coco, image_files, metaimage, nifti, numpy_files, slides
 from segscope.io.base import Format, MaskFormat, ReadOptions, reading, suffix_of
 from segscope.io.dicom import reader as dicom_reader
 from segscope.io.dicom import seg_reader, seg_writer
-from segscope.io.dicom.files import is_dicom_whatever_its_name
+from segscope.io.dicom.files import is_dicom
 from segscope.io.nrrd import reader as nrrd_reader
 from segscope.io.nrrd import segmentation as nrrd_segmentation
 from segscope.io.tiff import reader as tiff_reader
@@ -103,7 +103,7 @@ def _select_format(path: Path) -> Format:
     """The format of a path: DICOM by its mark, whatever the name, else the first that recognises
     it.
     """
-    if is_dicom_whatever_its_name(path):
+    if is_dicom(path):
         return dicom_reader.DicomFile()
     for entry in FORMATS:
         if entry.recognises(path):
@@ -165,7 +165,7 @@ def read_masks(path: str | Path, like: Stack | None = None) -> Masks:
 
 def _select_mask_reader(path: Path) -> _MaskReader:
     if path.is_file():
-        if is_dicom_whatever_its_name(path):
+        if is_dicom(path):
             return seg_reader.read_masks
         for suffixes, reader in _MASK_READERS:
             if suffix_of(path, suffixes) is not None:
