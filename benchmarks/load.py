@@ -2,10 +2,11 @@
 
     python benchmarks/load.py [--annotators 16] [--seconds 120] [--interval 3] [--seed 0] [--json]
 
-One annotator works alone first, then all of them at once, each on an image of its own, with a click
-every 3 s. They arrive within the first sixth of the time. The first click on an image, which has the network encode it, counts like the others and
-is listed apart, too. The targets: the 95th percentile of all is at most 5 times the median of the
-one, and the medians of the annotators are within a factor of 2.
+One annotator works alone first, then all of them at once, each on an image of its own, with a
+click every 3 s. They arrive within the first sixth of the time. The first click on an image,
+for which the network encodes it, counts like the others and is listed apart, too. The targets:
+the 95th percentile of all is at most 5 times the median of the one, and the medians of the
+annotators are within a factor of 2.
 """
 
 from __future__ import annotations

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from segscope.serve.errors import ServerFull
 from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
+
+from ..conftest import Server
 
 
 def wait_for(queue: DeviceQueue, count: int) -> None:
@@ -155,3 +158,32 @@ def test_a_free_queue_lets_everybody_in(urgency: Urgency) -> None:
     queue = DeviceQueue(longest_wait_s=0.0)
     with queue.turn(urgency) as waited:
         assert waited < 1
+
+
+def test_a_refused_click_is_503_and_changes_nothing(serve: Callable[..., Server]) -> None:
+    server = serve(longest_wait_s=0.5)
+    busy = server.open("cells.png", annotator="anna", new=True)
+    busy_lease = dict(server.headers)
+    session_id = server.open("cells.png", annotator="ben", new=True)
+    queue = server.workspace.engines.device_queue(server.workspace.engines.get(None))
+    queue._click_s = 60.0
+    body = {"points": [[30, 20, 1]]}
+    path = "/v1/sessions/{}/predict"
+    answers: list[int] = []
+
+    def click() -> None:
+        answer = server.http.post(path.format(busy), json=body, headers=busy_lease)
+        answers.append(answer.status_code)
+
+    thread = threading.Thread(target=click)
+    with queue:
+        thread.start()
+        wait_for(queue, 1)
+        refused = server.http.post(path.format(session_id), json=body, headers=server.headers)
+    thread.join(60)
+    assert answers == [200]
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) == 60
+    assert "try again in a moment" in refused.json()["detail"]
+    assert server.ask("GET", "/state")["can_undo"] == 0
+    server.do("predict", **body)

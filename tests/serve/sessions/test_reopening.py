@@ -12,7 +12,6 @@ import pytest
 
 from segscope.serve.project import database as database_module
 from segscope.serve.sessions import session_rows
-from segscope.serve.sessions.catch_up import CatchUp
 from segscope.session.undo import History
 
 from ..conftest import Server
@@ -104,30 +103,33 @@ def test_states_that_cannot_be_computed_block_nothing(
     assert (after == 2).any()
 
 
-def test_a_server_that_stops_gives_up(
-    serve: Serve, crashed: tuple[Server, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["server", "session"])
+def test_what_is_computed_behind_is_given_up_at_the_end(
+    serve: Serve, crashed: tuple[Server, Any], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     server, labels = crashed
     begun = threading.Event()
-    run = CatchUp.run_behind
+    replay = History.replay_pending
 
-    def watched(catch_up: CatchUp, cancelled: Callable[[], bool]) -> None:
+    def watched(history: History, pause: Any) -> Any:
         begun.set()
-        end = time.monotonic() + 30
-        while not cancelled() and time.monotonic() < end:
+        while True:  # raises Cancelled when the server stops
             time.sleep(0.01)
-        run(catch_up, cancelled)
+            pause(0, 1)
 
-    monkeypatch.setattr(CatchUp, "run_behind", watched)
+    monkeypatch.setattr(History, "replay_pending", watched)
     server.labels()
     assert begun.wait(30)
     start = time.monotonic()
-    server.workspace.close()
+    if how == "server":
+        server.workspace.close()
+        again = serve()
+        again.open(take_over=True)
+        monkeypatch.setattr(History, "replay_pending", replay)
+        assert np.array_equal(again.labels(), labels)
+    else:
+        server.ask("DELETE", "?erase=true", status=204)
     assert time.monotonic() - start < 10
-    monkeypatch.undo()
-    again = serve()
-    again.open(take_over=True)
-    assert np.array_equal(again.labels(), labels)
 
 
 def test_the_session_used_last_comes_first_whatever_the_clock_says(
