@@ -72,7 +72,7 @@ class Server:
             )
         assert self.process.stdout is not None
         said = ""
-        while not said.endswith("}\n"):
+        while not said.endswith("\n}\n"):
             line = self.process.stdout.readline()
             if not line:
                 raise RuntimeError(

@@ -322,5 +322,5 @@ def size_text(masks: Masks, object_id: int) -> str:
     spacing_zyx_mm = masks.geometry.spacing_zyx_mm
     if masks.shape_zyx[0] > 1 and not masks.geometry.shares_place:
         return f"{pixels * math.prod(spacing_zyx_mm) / 1000:.3g} ml"
-    mean_pixels = pixels / max(1, np.count_nonzero(areas))
+    mean_pixels = pixels / max(1, int(np.count_nonzero(areas)))
     return f"{mean_pixels * math.prod(spacing_zyx_mm[1:]):.4g} sq mm"

@@ -55,7 +55,7 @@ def test_annotate_serves_the_page_and_goes_on_where_it_was(inputs: Any, tmp_path
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         said = ""
-        while not said.endswith("}\n"):
+        while not said.endswith("\n}\n"):
             line = process.stdout.readline()
             assert line
             said += line

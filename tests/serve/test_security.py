@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -26,6 +27,30 @@ def refused(answer: Any, status: int) -> str:
     return str(said["detail"])
 
 
+def status_at(server: Server, address: str, host: str) -> int:
+    """The status of a request for `host` on a connection to an address of the machine."""
+    sent: list[Any] = []
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/v1/health",
+        "query_string": b"",
+        "server": (address, 8000),
+        "client": ("192.0.2.99", 5000),
+        "scheme": "http",
+        "headers": [(b"host", host.encode())],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(server.app(scope, receive, send))
+    return int(sent[0]["status"])
+
+
 class TestHostAndOrigin:
     @pytest.mark.parametrize(
         "host", ["evil.example", "127.0.0.1.evil.example", "", "evil.example:8000", "[::1"]
@@ -38,6 +63,29 @@ class TestHostAndOrigin:
         server = serve(hosts=("lab.example",))
         for host in ("localhost:1", "127.0.0.1", "[::1]:8000", "lab.example:8000", "LOCALHOST"):
             assert server.http.get("/v1/project", headers={"Host": host}).status_code == 200
+
+    def test_its_own_addresses(self, server: Server) -> None:
+        """An address cannot be rebound; the connection came in at it."""
+        for address, host in (
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8::1", "[2001:db8:0::1]"),
+        ):
+            status = status_at(server, address, f"{host}:8000")
+            assert status == 200, address
+        for host in ("192.0.2.8", "[2001:db8::2]", "192.0.2.7.evil.example", "[x]", "[]"):
+            assert status_at(server, "192.0.2.7", host) == 400, host
+
+    @pytest.mark.parametrize("path", ["/v1/project", "/monailabel/info/", "/v1/health"])
+    @pytest.mark.parametrize("site", ["cross-site", "same-site"])
+    def test_images_and_links_on_foreign_pages(
+        self, serve: Callable[..., Server], path: str, site: str
+    ) -> None:
+        http = serve(compat=("monailabel",), compat_open=True).http
+        refused(http.get(path, headers={"Sec-Fetch-Site": site}), 403)
+        for own in ("same-origin", "none"):
+            assert http.get(path, headers={"Sec-Fetch-Site": own}).status_code == 200
+        assert http.get("/", headers={"Sec-Fetch-Site": site}).status_code == 200
 
     @pytest.mark.parametrize(
         "origin",
@@ -89,11 +137,22 @@ class TestHostAndOrigin:
 class TestLengths:
     def test_a_body_that_says_that_it_is_long(self, serve: Callable[..., Server]) -> None:
         server = serve(limits=Limits(body_bytes=1000, upload_bytes=5000))
-        refused(server.http.post("/v1/login", content=b"x" * 1001), 413)
+        refused(server.http.patch("/v1/project", content=b"x" * 1001), 413)
         refused(server.http.post("/v1/images", content=b"x" * 5001), 413)
         refused(
             server.http.post("/v1/login", content=b"", headers={"Content-Length": "nonsense"}), 413
         )
+
+    @pytest.mark.parametrize(
+        "path", ["/v1/login", "/v1/health", "/monailabel/auth/token", "/", "/anything"]
+    )
+    def test_requests_without_a_token_are_short(
+        self, serve: Callable[..., Server], path: str
+    ) -> None:
+        http = serve(compat=("monailabel",)).http
+        refused(http.post(path, content=b"x" * 4097, headers=NOBODY), 413)
+        answer = http.post(path, content=iter([b"x" * 3000, b"x" * 3000]), headers=NOBODY)
+        assert answer.status_code in (405, 413, 422)  # where the body is read: 413
 
     def test_a_body_that_does_not_say(self, serve: Callable[..., Server]) -> None:
         server = serve(limits=Limits(body_bytes=1000, upload_bytes=5000))
@@ -118,6 +177,32 @@ def test_every_answer_has_the_headers(server: Server) -> None:
     for source in ("unsafe-", "http:", "data:", "blob:", "*"):
         assert source not in policy
     assert server.http.get("/v1/project").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs",
+        "/some/page",
+        "/monailabel",
+        "/monailabel/logs/",
+        "/monailabel/scoring/x",
+        "/monailabel/batch/infer/x",
+        "/nninteractive/nothing",
+        "/v1",
+        "/v1/nothing",
+        "/assets/nothing.js",
+    ],
+)
+def test_unknown_paths_are_not_the_page(serve: Callable[..., Server], path: str) -> None:
+    http = serve(compat=("monailabel", "nninteractive")).http
+    answer = http.get(path)
+    assert "nothing at this path" in refused(answer, 404)
+
+
+@pytest.mark.parametrize("path", ["/assets/%00", "/%00", "/v1/images/%00", "/v1/jobs/a%00b"])
+def test_null_bytes_in_paths(server: Server, path: str) -> None:
+    assert "null byte" in refused(server.http.get(path), 400)
 
 
 class TestSocket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -42,8 +43,56 @@ class TestToken:
         assert "httponly" in cookie.lower()
         assert "samesite=strict" in cookie.lower()
         assert server.http.get("/v1/project", headers=NOBODY).status_code == 200
+        value = cookie.partition("=")[2].partition(";")[0]
+        assert TOKEN not in cookie
+        assert "max-age=43200" in cookie.lower()
+        assert "secure" not in cookie.lower()
         server.http.post("/v1/logout", headers=NOBODY)
         assert server.http.get("/v1/project", headers=NOBODY).status_code == 401
+        kept = {**NOBODY, "Cookie": f"segscope-8000={value}"}
+        refused(server.http.get("/v1/project", headers=kept), 401)
+
+    def test_cookies_behind_https_are_sent_over_https_only(self, server: Server) -> None:
+        headers = {**NOBODY, "Origin": "https://127.0.0.1:8000"}
+        answer = server.http.post("/v1/login", json={"token": TOKEN}, headers=headers)
+        assert answer.headers["set-cookie"].endswith("; Secure")
+
+    def test_two_logins_have_two_cookies(self, server: Server) -> None:
+        cookies = [
+            server.http.post("/v1/login", json={"token": TOKEN}).headers["set-cookie"]
+            for _ in range(2)
+        ]
+        assert cookies[0] != cookies[1]
+
+    def test_a_restart_with_the_same_token_keeps_cookies(
+        self, serve: Callable[..., Server]
+    ) -> None:
+        cookie = serve().http.post("/v1/login", json={"token": TOKEN}).headers["set-cookie"]
+        kept = {**NOBODY, "Cookie": cookie.partition(";")[0]}
+        assert serve().http.get("/v1/project", headers=kept).status_code == 200
+        http = serve(token="another token").http
+        refused(http.get("/v1/project", headers=kept), 401)
+
+    def test_cookies_end_unless_they_are_used(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start = time.time()
+        server.http.post("/v1/login", json={"token": TOKEN}, headers=NOBODY)
+        assert "set-cookie" not in server.http.get("/v1/project", headers=NOBODY).headers
+        monkeypatch.setattr("time.time", lambda: start + 7 * 3600)
+        renewed = server.http.get("/v1/project", headers=NOBODY).headers["set-cookie"]
+        assert "HttpOnly; SameSite=Strict" in renewed
+        monkeypatch.setattr("time.time", lambda: start + 18 * 3600)
+        assert server.http.get("/v1/project", headers=NOBODY).status_code == 200
+        monkeypatch.setattr("time.time", lambda: start + 40 * 3600)
+        server.http.cookies.clear()
+        kept = {**NOBODY, "Cookie": renewed.partition(";")[0]}
+        refused(server.http.get("/v1/project", headers=kept), 401)
+
+    @pytest.mark.parametrize("value", ["", "x", "a.b.c.d", "id.99999999999.0.", "..."])
+    def test_forged_cookies(self, server: Server, value: str) -> None:
+        headers = {**NOBODY, "Cookie": f"segscope-8000={value}"}
+        refused(server.http.get("/v1/project", headers=headers), 401)
 
     def test_it_cannot_be_guessed_for_long(self, serve: Callable[..., Server]) -> None:
         server = serve(limits=Limits(failures=3))

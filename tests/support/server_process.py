@@ -22,6 +22,7 @@ class ServerProcess:
     """`segscope serve` on a free port."""
 
     def __init__(self, project: Path, *options: str) -> None:
+        self.project = project
         self.argv = [
             sys.executable, "-m", "segscope", "serve", "--project", str(project), "--port", "0",
             "--token", TOKEN, "--device", "cpu", "--compat", "none", "--json", *options,
@@ -36,7 +37,7 @@ class ServerProcess:
         )
         assert self.process.stdout is not None
         output = ""
-        while not output.endswith("}\n"):
+        while not output.endswith("\n}\n"):
             line = self.process.stdout.readline()
             assert line, "the server ended"
             output += line

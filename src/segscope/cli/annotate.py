@@ -38,6 +38,12 @@ def annotate(
         None, metavar="DIR", help="Project folder. Default: NAME.segscope beside the data."
     ),
     port: int = typer.Option(0, min=0, max=65535, help="Port to listen on; 0 picks a free one."),
+    group: bool = typer.Option(
+        False, "--group", help="Let the group of the project folder read and write the project."
+    ),
+    new_token: bool = typer.Option(
+        False, "--new-token", help="Replace the token of the project; open pages have to be closed."
+    ),
     no_browser: bool = typer.Option(
         False, "--no-browser", help="Print the address of the page without opening it."
     ),
@@ -55,6 +61,8 @@ def annotate(
     resolved = [_resolve(path) for path in paths]
     folder = project or default_folder(resolved)
     known = PageToken.load(folder)
+    if new_token:
+        known = known.renew()
     settings = ServerSettings(
         project=folder,
         roots=_roots(resolved),
@@ -63,6 +71,7 @@ def annotate(
         models=sources.models(),
         device=engine.device.value,
         token=known.token,
+        group_access=group,
     )
     address = ListenAddress(port=port, preferred_port=known.port)
     Annotate(settings, tuple(resolved), address, not no_browser, as_json).run()
@@ -97,9 +106,10 @@ class Annotate:
         if not report.cases:
             raise UsageError("nothing to annotate: these paths contain no image, volume or video")
 
-    def _show_page(self, url: str) -> None:
-        from segscope.serve.project.page_token import PageToken
+    def _show_page(self, urls: Sequence[str]) -> None:
+        from segscope.serve.project.page_token import PageToken, write_redirect
 
+        url = urls[0]
         token = self.settings.token
         assert token is not None
         project = self.settings.project
@@ -115,7 +125,8 @@ class Annotate:
         if self.open_browser:
             import webbrowser
 
-            webbrowser.open(page)
+            # the command line of a browser is visible to every user of the machine
+            webbrowser.open(write_redirect(project, page).as_uri())
 
 
 def _resolve(path: Path) -> Path:

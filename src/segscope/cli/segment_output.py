@@ -262,8 +262,11 @@ def describe(stack: Stack) -> str:
     elif stack.kind == "video":
         size = f"{len(stack)} frames of {size}"
     parts = [kind, size]
-    if stack.spacing_zyx_mm is not None:
-        spacing = " x ".join(f"{value:.3g}" for value in stack.spacing_zyx_mm)
+    if stack.geometry is not None:
+        lengths: Sequence[float] = stack.geometry.spacing_zyx_mm
+        if stack.geometry.shares_place:
+            lengths = lengths[1:]  # of pixels; frames are apart in time
+        spacing = " x ".join(f"{value:.3g}" for value in lengths)
         parts.append(f"{spacing} mm")
     return ", ".join(parts)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PROTOCOLS = ("monailabel", "nninteractive")
 PROTOCOLS = (*DEFAULT_PROTOCOLS, "qupath", "cvat")
-ANY_ADDRESS = ("0.0.0.0", "::")
+SHORTEST_TOKEN = 16  # characters, where other machines can try
 
 
 COMPAT_HELP = f"Protocols of other programs to support: {', '.join(PROTOCOLS)} or none; repeatable."
@@ -128,7 +128,7 @@ class AccessOptions:
 
         Raises:
             UsageError: --no-token or --compat-open beside another address, --no-token beside a
-                token.
+                token, or a short token beside another address.
         """
         if self.no_token and not self.is_loopback():
             raise UsageError("--no-token works with loopback addresses only; drop it or --host")
@@ -136,6 +136,11 @@ class AccessOptions:
             raise UsageError("--compat-open works with loopback addresses only; drop it or --host")
         if self.no_token and self.token:
             raise UsageError("use either --token or --no-token")
+        if self.token and len(self.token) < SHORTEST_TOKEN and not self.is_loopback():
+            raise UsageError(
+                f"a --token of {len(self.token)} characters can be guessed by other machines; use "
+                f"at least {SHORTEST_TOKEN}, or leave --token out for a random one"
+            )
 
     def access_token(self) -> str | None:
         """The token, a new one unless it was given, or None."""
@@ -147,6 +152,8 @@ class AccessOptions:
         """The names under which clients may address the server, besides loopback's."""
         import socket
 
+        from segscope.serve.addresses import ANY_ADDRESS
+
         names = [name.lower() for name in self.allow_host]
         if self.host in ANY_ADDRESS:
             names += [socket.gethostname().lower(), socket.getfqdn().lower()]
@@ -157,7 +164,7 @@ class AccessOptions:
 
 @dataclass(frozen=True, slots=True)
 class CapacityOptions:
-    """How much work the server takes on."""
+    """How much work the server takes on, and how long it waits for others."""
 
     max_sessions: Annotated[
         int, typer.Option(min=1, help="Maximum number of sessions in use at a time.")
@@ -171,6 +178,14 @@ class CapacityOptions:
             min=10, metavar="SECONDS", help="Release a session after this long without a command."
         ),
     ] = 3600.0
+    archive_timeout: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Longest time for fetching a series from a DICOMweb archive.",
+        ),
+    ] = 900.0
 
 
 @expand_options
@@ -183,6 +198,12 @@ def serve(
     ),
     project: Path | None = typer.Option(
         None, metavar="DIR", help="Project folder. Default: in the user's data folder."
+    ),
+    group: bool = typer.Option(
+        False,
+        "--group",
+        help="Let the group of the project folder read and write the project, instead of its "
+        "owner only.",
     ),
     model: str = typer.Option("mini", help="Model of sessions that name none."),
     compat: list[str] = typer.Option(
@@ -200,7 +221,7 @@ def serve(
     path of their own with --compat qupath and --compat cvat.
     """
     from segscope.serve.server import ListenAddress
-    from segscope.serve.settings import ServerSettings
+    from segscope.serve.settings import Limits, ServerSettings
 
     access.check()
     settings = ServerSettings(
@@ -215,9 +236,11 @@ def serve(
         origins=tuple(origin.rstrip("/") for origin in access.allow_origin),
         compat=_check_protocols(compat),
         compat_open=access.compat_open,
+        group_access=group,
         idle_timeout_s=capacity.idle_timeout,
         max_sessions=capacity.max_sessions,
         open_sessions=capacity.open_sessions,
+        limits=Limits(archive_fetch_s=capacity.archive_timeout),
     )
     address = ListenAddress(access.host, access.port, access.ssl_certfile, access.ssl_keyfile)
     Serve(settings, address, as_json).run()
@@ -237,41 +260,55 @@ class Serve:
 
         run_server(self.settings, self.address, self._print_address)
 
-    def _print_address(self, url: str) -> None:
+    def _print_address(self, urls: Sequence[str]) -> None:
         token = self.settings.token
-        page = url
-        if token is not None:
-            page = f"{url}#token={token}"
         project = self.settings.project
+        url = urls[0]
+        pages = list(urls)
+        if token is not None:
+            pages = [f"{url}#token={token}" for url in urls]
         if self.as_json:
-            console.print_json(
-                {
-                    "url": url,
-                    "page": page,
-                    "token": token,
-                    "project": project,
-                    "compat": {
-                        name: f"{url}{self._compat_path(name)}" for name in self.settings.compat
-                    },
-                }
-            )
+            address = {
+                "url": url,
+                "page": pages[0],
+                "pages": pages,
+                "token": token,
+                "project": project,
+            }
+            console.print_json(address | self._compat_urls(url))
         else:
             console.print_line(f"project: {project}")
-            console.print_line(f"page:    {page}")
+            for page in pages:
+                console.print_line(f"page:    {page}")
             if token is not None:
                 console.print_line(f"API:     {url} with the token {token}")
-            for name in self.settings.compat:
-                console.print_line(f"{name}: {url}{self._compat_path(name)}{self._token_note()}")
+            for name, compat_url in self._compat_urls(url).items():
+                console.print_line(f"{name}: {compat_url}{self._token_note()}")
             console.print_line("Press Ctrl-C to stop; all work is saved.")
+        if self._is_readable_by_others():
+            console.print_error(
+                "this server uses plain HTTP: whoever can read the traffic of the network can read "
+                "the images, the masks and the token. Use --ssl-certfile and --ssl-keyfile, or "
+                "--host 127.0.0.1 behind a proxy with HTTPS."
+            )
         sys.stdout.flush()
 
-    def _compat_path(self, name: str) -> str:
-        """The path of an interface; of clients that cannot send the token, with a secret."""
+    def _is_readable_by_others(self) -> bool:
+        from segscope.serve.security import is_loopback
+
+        return self.address.certificate is None and not is_loopback(self.address.host)
+
+    def _compat_urls(self, url: str) -> dict[str, str]:
+        """The URL of each interface; for clients that cannot send the token, with a secret."""
         from segscope.serve.secret_paths import SECRET_PATHS, base_path
 
-        if name in SECRET_PATHS:
-            return base_path(self.settings, name)
-        return name
+        urls = {}
+        for name in self.settings.compat:
+            path = name
+            if name in SECRET_PATHS:
+                path = base_path(self.settings, name)
+            urls[name] = f"{url}{path}"
+        return urls
 
     def _token_note(self) -> str:
         if self.settings.compat_open:

@@ -47,18 +47,18 @@ class LazyFrames(ABC):
         """
 
 
-class HeldFrames(LazyFrames):
-    """Frames of files that exist only as long as something else is held.
+class TemporaryFrames(LazyFrames):
+    """Frames of files in a temporary folder, which lasts as long as they do.
 
     Args:
         source: the frames.
-        holder: what keeps their files.
+        folder: removed with the last reference to it.
     """
 
-    def __init__(self, source: FrameSource, holder: object) -> None:
+    def __init__(self, source: FrameSource, folder: object) -> None:
         super().__init__(source.shape, source.dtype)
         self._source = source
-        self._holder = holder
+        self._folder = folder
 
     def read_frame(self, index: int) -> Pixels:
         return self._source[index]

@@ -89,15 +89,13 @@ class Guard:
             await refuse(scope, response.send, error)
             response.status = error.status
         finally:
-            # never the path itself, which may contain names
-            route = getattr(scope.get("route"), "path", "-")
             duration_ms = 1000 * (time.perf_counter() - start)
             method = scope.get("method", "WS")
             log.info(
                 "%s %s %s %d %.1f ms",
                 _address(scope),
                 method,
-                route,
+                _route(scope),
                 response.status,
                 duration_ms,
             )
@@ -156,9 +154,14 @@ class Guard:
             return
         # browsers send no Origin with images and links; another port of a host is the same site
         is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
-        changes = scope.get("method") != "GET"
-        if is_foreign and (changes or scope["path"].startswith(GUARDED)):
+        if is_foreign and (scope.get("method") != "GET" or self._is_interface(scope["path"])):
             raise Refused(_OTHER_ORIGIN)
+
+    def _is_interface(self, path: str) -> bool:
+        """Whether programs ask there, and not people for the page."""
+        if path.startswith(GUARDED):
+            return True
+        return secret_paths.interface_at(self.settings, path) is not None
 
     def _is_known_host(self, scope: Scope, headers: RequestHeaders) -> bool:
         name = _host_name(headers.get("host"))
@@ -288,6 +291,16 @@ def _host_name(host: str | None) -> str | None:
     if "]" not in host:
         return None
     return host.partition("]")[0] + "]"
+
+
+def _route(scope: Scope) -> str:
+    """The route of a request: never its path, which may contain names."""
+    route: str = getattr(scope.get("route"), "path", "/-")
+    for prefix in (*GUARDED, *secret_paths.SECRET_PATHS.values()):
+        area = prefix.rstrip("/")
+        if scope["path"].startswith(prefix) and not route.startswith(prefix):
+            return f"{area}{route}"
+    return route
 
 
 def _address(scope: Scope) -> str:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from segscope._optional import require
 from segscope.errors import UsageError
 from segscope.serve.access_log import access_log
+from segscope.serve.addresses import reachable_addresses
 from segscope.serve.connections import BACKLOG, Connections, raise_descriptor_limit
 from segscope.serve.project.project_folder import PRIVATE_UMASK, SHARED_UMASK
 
@@ -43,21 +44,23 @@ class ListenAddress:
     key: Path | None = None
     preferred_port: int = ANY_PORT
 
-    def url(self, bound_port: int) -> str:
-        """The base URL once a port is bound."""
+    def urls(self, bound_port: int) -> tuple[str, ...]:
+        """The base URLs that work once a port is bound, the most useful one first."""
         scheme = "http"
         if self.certificate is not None:
             scheme = "https"
-        host = self.host
-        if ":" in host:
-            host = f"[{host}]"
-        return f"{scheme}://{host}:{bound_port}/"
+        urls = []
+        for host in reachable_addresses(self.host):
+            if ":" in host:
+                host = f"[{host}]"
+            urls.append(f"{scheme}://{host}:{bound_port}/")
+        return tuple(urls)
 
 
 def run_server(
     settings: ServerSettings,
     address: ListenAddress,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[Sequence[str]], None],
     *,
     prepare: Callable[[Workspace], None] = lambda _: None,
 ) -> None:
@@ -66,7 +69,8 @@ def run_server(
     Args:
         settings: what is served.
         address: where the server listens.
-        on_ready: called with the base URL once connections are accepted.
+        on_ready: called with the base URLs, see `ListenAddress.urls`, once connections are
+            accepted.
         prepare: called with the workspace before that.
 
     Raises:
@@ -92,8 +96,8 @@ def run_server(
         workspace.engines.get(None)  # load the default model before the first session needs it
         config = _uvicorn_config(workspace, address)
         server = GuardedServer(config, connections, on_shutdown=workspace.stop_waiting)
-        bound_host, bound_port = listener.getsockname()[:2]
-        on_ready(replace(address, host=bound_host).url(bound_port))
+        bound_port = listener.getsockname()[1]
+        on_ready(address.urls(bound_port))
         server.run(sockets=[listener])
     if server.stop_signal == signal.SIGINT:
         raise KeyboardInterrupt

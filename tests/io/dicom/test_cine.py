@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from support.dicom_files import MR, SPACING, along, oblique, world_lps, write_clip, write_series
 
 from segscope import io
-from segscope.cli.segment_output import summarize_object
+from segscope.cli.segment_output import describe, summarize_object
 from segscope.contact_sheet import frame_text, size_text
 from segscope.masks import Masks
 from segscope.stack import Stack
@@ -112,6 +112,10 @@ class TestSizes:
 
     def test_the_contact_sheet_has_the_mean_area(self, cine: Stack) -> None:
         assert size_text(masks_on(cine), 1) == f"{5 * SPACING[0] * SPACING[1]:.4g} sq mm"
+
+    def test_the_input_has_the_size_of_its_pixels(self, cine: Stack, ultrasound: Stack) -> None:
+        assert describe(cine).endswith("0.7 x 0.4 mm")
+        assert describe(ultrasound).endswith("0.3 x 0.2 mm")
 
     def test_frames_are_not_called_slices(self, cine: Stack) -> None:
         masks = Masks.from_labels(masks_on(cine).labels, geometry=cine.geometry)

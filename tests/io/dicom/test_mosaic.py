@@ -184,6 +184,11 @@ class TestDamaged:
         with pytest.raises(ReadError, match=r"mosaic.*CSA header.*dcm2niix"):
             io.read(save(data, path))
 
+    def test_several_mosaics_in_one_file_are_refused(self, tmp_path: Path) -> None:
+        path = self.change(tmp_path, NumberOfFrames=2, Rows=ACROSS * ROWS // 2)
+        with pytest.raises(ReadError, match="2 mosaics in one file"):
+            io.read(path)
+
     def test_tiles_that_do_not_divide_the_image_are_refused(self, tmp_path: Path) -> None:
         path = self.change(tmp_path, Rows=ACROSS * ROWS - 1)
         with pytest.raises(ReadError, match="3 x 3 tiles"):

@@ -83,6 +83,10 @@ class TestSamplesOfPydicom:
         with pytest.raises(ReadError, match="not an image"):
             io.read(sample(name))
 
+    def test_a_list_of_files_names_its_folder(self) -> None:
+        with pytest.raises(ReadError, match=r"DICOMDIR\): name the folder"):
+            io.read(sample("DICOMDIR"))
+
     def test_a_segmentation_is_not_read_as_an_image(self) -> None:
         with pytest.raises(UsageError, match="read it as masks"):
             io.read(sample("liver_1frame.dcm"))

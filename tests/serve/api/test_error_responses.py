@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import Any
+
+from segscope.errors import ReadError
+from segscope.serve.api.error_responses import error_answer
+from segscope.serve.settings import ServerSettings
 
 from ..conftest import Server
 
@@ -131,3 +136,20 @@ def test_bodies_that_are_no_json(server: Server) -> None:
         )
     for method in ("TRACE", "PUT", "BREW"):
         assert server.http.request(method, base).status_code in (404, 405)
+
+
+def test_places_of_this_machine_are_hidden(tmp_path: Path) -> None:
+    root = tmp_path / "scan"
+    project = tmp_path / "scan" / "project"
+    settings = ServerSettings(project, (root,))
+    for text, expected in (
+        (f"{root}/a.png: damaged", "a.png: damaged"),
+        (f"{project}/models/bad: damaged", "models/bad: damaged"),
+        (f"cannot read {root}: refused", "cannot read this folder: refused"),
+        (f"cannot read {root}.", "cannot read this folder."),
+        (f"cannot read {root}", "cannot read this folder"),
+        (f"{tmp_path}/scanner/models/bad", f"{tmp_path}/scanner/models/bad"),
+        (f"{root}.old/a and {root}-2", f"{root}.old/a and {root}-2"),
+    ):
+        _, body = error_answer(ReadError(text), settings)
+        assert body["detail"] == expected

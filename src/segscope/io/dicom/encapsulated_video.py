@@ -15,7 +15,7 @@ from segscope.errors import ReadError
 from segscope.io.base import reading
 from segscope.io.dicom.files import quiet, read_header
 from segscope.io.dicom.records import DicomInstance, Frame
-from segscope.io.frame_source import HeldFrames
+from segscope.io.frame_source import TemporaryFrames
 from segscope.io.unzip import TemporaryFolder
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class EncapsulatedVideo:
             frames = VideoFrames(stream)
         except ReadError as error:
             raise ReadError(str(error).replace(str(stream), f"the video in {path}")) from error
-        self.source = HeldFrames(frames, folder)
+        self.source = TemporaryFrames(frames, folder)
         self.members = [replace(members[0], index=index) for index in range(len(frames))]
         self.has_declared_size = frames.index.size_hw == (file.rows, file.columns)
         self.times_s = _choose_times(file, frames)

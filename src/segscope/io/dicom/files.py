@@ -110,7 +110,7 @@ def has_dicom_mark(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def is_dicom_whatever_its_name(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Whether a file has the mark of DICOM, and is not a TIFF file as well by its preamble."""
     if not path.is_file():
         return False

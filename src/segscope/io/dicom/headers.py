@@ -37,12 +37,14 @@ from segscope.io.dicom.values import (
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.uid import UID
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 LABELMAP_SEG = "1.2.840.10008.5.1.4.1.1.66.7"
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 _READ_AS_MASKS = "read it as masks (read_masks, --mask), together with its scan"
 _MASK_OBJECTS = {
@@ -52,6 +54,7 @@ _MASK_OBJECTS = {
 }
 _UNSUPPORTED_OBJECTS = {
     _WHOLE_SLIDE: "a whole slide in tiles: convert it to a pyramidal TIFF and read that",
+    _DIRECTORY: "a list of files (DICOMDIR): name the folder that it lies in",
     _DOSE: "a radiotherapy dose, not an image: read the CT it was planned on",
 }
 _TAGS = """
@@ -84,7 +87,7 @@ def read_frames(path: Path) -> list[Frame] | NoFrames:
     with quiet():
         data = read_header(path, _TAGS)
         with reading(path, "a DICOM file"):
-            sop_class = str(data.get("SOPClassUID", ""))
+            sop_class = str(_read_kind(data) or "")
             if sop_class in _MASK_OBJECTS:
                 return NoFrames(_MASK_OBJECTS[sop_class], holds_masks=True)
             if sop_class in _UNSUPPORTED_OBJECTS:
@@ -103,11 +106,17 @@ def read_frames(path: Path) -> list[Frame] | NoFrames:
             return frames
 
 
+def _read_kind(data: Dataset) -> UID | None:
+    """The SOP class; lists of files state theirs only in the head of the file."""
+    stated: UID | None = data.get("SOPClassUID")
+    return stated or getattr(data, "file_meta", {}).get("MediaStorageSOPClassUID")
+
+
 def _should_be_image(data: Dataset) -> bool:
     """Whether a file without a size is a damaged image, rather than a plan, a report or a list of
     files.
     """
-    kind = data.get("SOPClassUID") or getattr(data, "file_meta", {}).get("MediaStorageSOPClassUID")
+    kind = _read_kind(data)
     return kind is None or "Image Storage" in getattr(kind, "name", "")
 
 

@@ -27,8 +27,15 @@ def check_pixel_kind(path: Path, data: Dataset) -> None:
     """Refuse pixels of a kind that has no reader.
 
     Raises:
-        ReadError: samples, bits or colours that cannot be read.
+        ReadError: no size, or samples, bits or colours that cannot be read.
     """
+    rows = read_integer(data, "Rows")
+    columns = read_integer(data, "Columns")
+    if not rows or not columns:
+        raise ReadError(
+            f"{path} declares {rows} x {columns} pixels (rows x columns); its header is damaged. "
+            "Copy or export it again."
+        )
     samples = read_integer(data, "SamplesPerPixel", 1)
     bits = read_integer(data, "BitsAllocated")
     if bits not in (1, 8, 16, 32, 64) or samples not in (1, 3):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _CREATOR = "SIEMENS CSA HEADER"
 _GROUP = 0x0029
 _IMAGE_HEADER = 0x10
+_ADVICE = "Convert it to NIfTI first (for instance with dcm2niix)."
 
 
 def is_mosaic(data: Dataset) -> bool:
@@ -43,6 +44,11 @@ def split_mosaic(image: Frame) -> list[Frame]:
     Raises:
         ReadError: the file does not say how many slices there are, or where they lie.
     """
+    if image.file.frames > 1:
+        raise ReadError(
+            f"{image.file.path} holds {image.file.frames} mosaics in one file, which cannot be "
+            f"read. {_ADVICE}"
+        )
     count, normal = _read_csa_header(image.file)
     across = math.ceil(math.sqrt(count))
     rows, row_rest = divmod(image.file.rows, across)
@@ -90,7 +96,6 @@ def _place_slices(
 
 def _read_csa_header(file: DicomInstance) -> tuple[int, NDArray[np.float64]]:
     """Number of slices, and the unit vector from slice to slice, LPS."""
-    advice = "Convert it to NIfTI first (for instance with dcm2niix)."
     with quiet(), reading(file.path, "a Siemens mosaic"):
         from nibabel.nicom import csareader
 
@@ -100,7 +105,7 @@ def _read_csa_header(file: DicomInstance) -> tuple[int, NDArray[np.float64]]:
         except KeyError as error:
             raise ReadError(
                 f"{file.path} is a mosaic: all slices of a volume as tiles of one image. The "
-                f"private element that places them (CSA header) was removed. {advice}"
+                f"private element that places them (CSA header) was removed. {_ADVICE}"
             ) from error
         header = csareader.read(content)
         count = csareader.get_n_mosaic(header)
@@ -109,12 +114,12 @@ def _read_csa_header(file: DicomInstance) -> tuple[int, NDArray[np.float64]]:
         if not count or not 0 < count <= largest or normal is None:
             raise ReadError(
                 f"{file.path} is a mosaic whose CSA header lacks NumberOfImagesInMosaic or "
-                f"SliceNormalVector. {advice}"
+                f"SliceNormalVector. {_ADVICE}"
             )
         length = float(np.linalg.norm(normal))
         if not 0.99 < length < 1.01:
             raise ReadError(
                 f"{file.path} is a mosaic whose SliceNormalVector {normal.tolist()} is not a unit "
-                f"vector. {advice}"
+                f"vector. {_ADVICE}"
             )
         return int(count), normal / length

@@ -101,8 +101,8 @@ def _read_frame_type(data: Dataset, index: int) -> dict[str, str | None]:
 def _read_diffusion(data: Dataset, index: int) -> dict[str, float | str | None]:
     diffusion = functional_group(data, index, "MRDiffusionSequence")
     directions = read_items(diffusion, "DiffusionGradientDirectionSequence")
-    holder = directions[0] if directions else diffusion
-    direction = parse_vector(holder.get("DiffusionGradientOrientation"), 3)
+    item = directions[0] if directions else diffusion
+    direction = parse_vector(item.get("DiffusionGradientOrientation"), 3)
     text = None
     if direction is not None:
         text = " ".join(f"{value:.4f}" for value in direction)

@@ -37,7 +37,7 @@ from segscope.io.dicom.records import Frame, NoFrames
 from segscope.io.dicom.resampling import ResampledFrames
 from segscope.io.dicom.scan import FolderScan
 from segscope.io.dicom.series import SortedFrames, measure_pixels, sort_group
-from segscope.io.frame_source import HeldFrames
+from segscope.io.frame_source import TemporaryFrames
 from segscope.io.unzip import TemporaryFolder, UnzipLimits, unpack
 from segscope.stack import FrameSource, Stack
 
@@ -125,19 +125,19 @@ class DicomArchive(FileFormat):
 
 
 def _read_scan(
-    path: Path, scan: FolderScan, options: ReadOptions, holder: TemporaryFolder | None = None
+    path: Path, scan: FolderScan, options: ReadOptions, unpacked: TemporaryFolder | None = None
 ) -> Stack:
-    """The series of a folder that was chosen; `holder` is where the files lie meanwhile."""
+    """The chosen series of a folder; `unpacked` is that folder, if it is a temporary one."""
     group = select_group(path, group_frames(scan.frames), options.series)
     scan.check_series(group[0].file.series_uid, is_chosen=options.series is not None)
     stack = _make_stack(path, group, options, scan.notes)
-    if holder is None:
+    if unpacked is None:
         return stack
     # the files must last as long as the frames and the references to them
     return replace(
         stack,
-        source=HeldFrames(stack.source, holder),
-        meta={**stack.meta, "unpacked_folder": holder},
+        source=TemporaryFrames(stack.source, unpacked),
+        meta={**stack.meta, "unpacked_folder": unpacked},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -102,8 +103,13 @@ def _handle_http(_request: Request, error: Exception) -> Response:
 
 def _hide_paths(text: str, settings: ServerSettings) -> str:
     """A message without the places of the project and the roots."""
+    names: set[str] = set()
     for place in (*settings.roots, settings.project):
-        for name in {str(place.resolve()), str(place)}:
-            if len(name) > 1:
-                text = text.replace(f"{name}/", "").replace(name, "this folder")
+        names |= {str(place.resolve()), str(place)}
+    for name in sorted(names, key=len, reverse=True):  # the project may lie in a root
+        if len(name) > 1:
+            # not where the path of another folder begins alike
+            inside = re.compile(re.escape(name) + r"[/\\]")
+            itself = re.compile(re.escape(name) + r"(?![\w-]|\.\w)")
+            text = itself.sub("this folder", inside.sub("", text))
     return text

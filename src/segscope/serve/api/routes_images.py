@@ -66,7 +66,7 @@ async def upload(request: Request, workspace: ServedWorkspace) -> Image:
     with workspace.images.uploads.scratch() as folder:
         form = await receive_form(request, folder, workspace.settings.limits)
         try:
-            fields = UploadFields(**form.fields)
+            fields = UploadFields.model_validate(form.fields)
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from error
         choice = ReadChoice(fields.series, fields.volume, fields.channel)

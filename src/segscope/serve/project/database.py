@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from segscope.errors import ReadError, WriteError
+from segscope.serve.project.database_errors import explain
 
 Row = dict[str, Any]
 """A row by column; which columns there are depends on the query."""
@@ -48,6 +49,10 @@ BUSY_S = 5.0  # how long a change waits for another program that holds the file
 REPAIR_HINT = "stop the server and run `segscope repair` on the folder of the project"
 
 
+class OtherProjectVersion(ReadError):
+    """A project that another version of segscope wrote."""
+
+
 class Database:
     """The database of a project; every change is on disk when its call returns."""
 
@@ -69,7 +74,7 @@ class Database:
             self._create_tables()
             self._check()
         except sqlite3.OperationalError as error:
-            raise ReadError(f"cannot open {path}: {error}") from error
+            raise ReadError(f"cannot open {path}: {explain(error, path)}") from error
         except sqlite3.DatabaseError as error:
             raise ReadError(
                 f"{path} is not a segscope project, or is damaged: {error}; {REPAIR_HINT}"
@@ -78,17 +83,18 @@ class Database:
     def _check(self) -> None:
         faults = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if faults != "ok":
-            raise ReadError(f"{self.path} is damaged: {faults}; {REPAIR_HINT}")
+            reason = " ".join(faults.split())
+            raise ReadError(f"{self.path} is damaged: {reason}; {REPAIR_HINT}")
 
     def _create_tables(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
-            raise ReadError(
+            raise OtherProjectVersion(
                 f"{self.path} was written by a later segscope (project version {version}; this one "
                 f"reads version {VERSION}); update segscope"
             )
         if 0 < version < VERSION:
-            raise ReadError(
+            raise OtherProjectVersion(
                 f"{self.path} was written by an earlier segscope (project version {version}; this "
                 f"one reads version {VERSION}); begin a new project"
             )
@@ -106,7 +112,8 @@ class Database:
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 self._roll_back()
-                raise WriteError(f"cannot write {self.path}: {error}") from error
+                cause = explain(error, self.path)
+                raise WriteError(f"cannot write {self.path}: {cause}") from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -128,7 +135,7 @@ class Database:
             with self._lock:
                 rows = self._connection.execute(query, values).fetchall()
         except sqlite3.OperationalError as error:
-            raise ReadError(f"cannot read {self.path}: {error}") from error
+            raise ReadError(f"cannot read {self.path}: {explain(error, self.path)}") from error
         except sqlite3.DatabaseError as error:
             raise ReadError(f"{self.path} is damaged: {error}; {REPAIR_HINT}") from error
         return [_decode_row(row) for row in rows]

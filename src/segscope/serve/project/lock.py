@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
+from segscope.errors import WriteError
 from segscope.serve.errors import Busy
 
 
@@ -13,8 +14,15 @@ def lock_project(project: Path) -> IO[str]:
 
     Raises:
         Busy: another server holds the lock.
+        WriteError: the folder cannot be written in.
     """
-    file = (project / "lock").open("a+")
+    try:
+        file = (project / "lock").open("a+")
+    except OSError as error:
+        raise WriteError(
+            f"the project folder {project} cannot be written in: {error.strerror or error}. Make "
+            "room or get the right to write there, or choose another --project"
+        ) from error
     try:
         import fcntl
     except ImportError:  # Windows has no advisory locks of this kind

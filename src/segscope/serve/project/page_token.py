@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import os
@@ -18,6 +19,11 @@ log = logging.getLogger("segscope.serve")
 ANY_PORT = 0  # the operating system picks a free one
 SHORTEST = 32  # characters; a shorter token was not generated here
 _FILE = "page_token.json"
+_REDIRECT = "open_page.html"
+_REDIRECT_HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>segscope</title>
+<meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0; url={page}">
+<p><a href="{page}">Open the annotation page</a></p></html>
+"""
 
 
 @dataclass(frozen=True)
@@ -42,17 +48,36 @@ class PageToken:
             return cls(token, port)
         return cls(_new_token(), port)
 
+    def renew(self) -> PageToken:
+        """Another token for the same port: cookies and copies of the old one are worthless."""
+        return PageToken(_new_token(), self.port)
+
     def save(self, project: Path) -> None:
         """Store the token in the project, readable by its owner only."""
         content = json.dumps({"token": self.token, "port": self.port})
         try:
-            with atomic(project / _FILE) as part:
-                # created with its final mode: nobody else can open it, not even for an instant
-                descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with open(descriptor, "w", encoding="utf-8") as file:
-                    file.write(content)
+            _write_private(project / _FILE, content)
         except (OSError, UsageError, WriteError) as error:
             log.warning("an open page will not find the next server by itself: %s", error)
+
+
+def write_redirect(project: Path, page: str) -> Path:
+    """A file that takes a browser to a page whose URL is secret, readable by its owner only.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    path = (project / _REDIRECT).resolve()
+    _write_private(path, _REDIRECT_HTML.format(page=html.escape(page)))
+    return path
+
+
+def _write_private(path: Path, content: str) -> None:
+    with atomic(path) as part:
+        # created with its final mode: nobody else can open it, not even for an instant
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
 
 
 def _is_private(path: Path) -> bool:

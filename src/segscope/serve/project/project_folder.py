@@ -49,8 +49,15 @@ def prepare_folder(project: Path, *, group_access: bool) -> None:
 
 
 def empty_temporary_folder(project: Path) -> Path:
-    """The folder for temporary files, without those that a killed server left."""
+    """The folder for temporary files, without those that a killed server left.
+
+    Raises:
+        WriteError: it cannot be created.
+    """
     folder = project / _TEMPORARY
     discard(folder)
-    folder.mkdir()
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"cannot create {folder}: {error.strerror or error}") from error
     return folder
