@@ -11,6 +11,7 @@ import pytest
 
 from segscope.cli.annotate import Annotate
 from segscope.cli.serve import Serve
+from segscope.serve.secret_paths import base_path
 from segscope.serve.server import ListenAddress
 from segscope.serve.settings import ServerSettings
 
@@ -45,6 +46,18 @@ def test_help_imports_no_server(capsys: pytest.CaptureFixture[str]) -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     ).stdout
     assert said.splitlines()[-1] == "heavy: []"
+
+
+def test_addresses_with_a_secret_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ServerSettings(tmp_path, token="t" * 24, compat=("monailabel", "qupath", "cvat"))
+    for as_json in (True, False):
+        Serve(settings, ListenAddress(), as_json)._print_address(["http://127.0.0.1:8484/"])
+    printed = capsys.readouterr().out
+    for name in ("qupath", "cvat"):
+        assert printed.count(f"http://127.0.0.1:8484/{base_path(settings, name)}") == 2
+    assert printed.count("http://127.0.0.1:8484/monailabel") == 2
 
 
 def print_address(address: ListenAddress, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:

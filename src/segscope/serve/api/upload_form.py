@@ -33,7 +33,7 @@ class UploadForm:
     """A form on disk.
 
     Attributes:
-        files: in order; the names are as sent, and may be empty.
+        files: those of the field for files, in order; the names are as sent, and may be empty.
         fields: the other fields by name.
     """
 
@@ -41,11 +41,24 @@ class UploadForm:
     fields: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class FormLayout:
+    """What a form holds.
+
+    Attributes:
+        file_field: name of the field of its files; those of other fields are left out.
+        longest_field: bytes of a field without a file.
+    """
+
+    file_field: str = "file"
+    longest_field: int = _LONGEST_FIELD
+
+
+DEFAULT_LAYOUT = FormLayout()
+
+
 async def receive_form(
-    request: Request,
-    folder: Path,
-    limits: Limits,
-    file_field: str = "file",
+    request: Request, folder: Path, limits: Limits, layout: FormLayout = DEFAULT_LAYOUT
 ) -> UploadForm:
     """Write the files of a form into a folder.
 
@@ -53,7 +66,7 @@ async def receive_form(
         request: whose body is the form.
         folder: where the files go.
         limits: on the number of files.
-        file_field: the field with the files; those of other fields are left out.
+        layout: names of its fields, and their sizes.
 
     Raises:
         UsageError: not a form, or one that breaks off.
@@ -65,9 +78,9 @@ async def receive_form(
     if content_type != b"multipart/form-data" or not boundary:
         raise UsageError(
             "an upload is a form (multipart/form-data with a boundary) with one part named "
-            f"`{file_field}` for each file"
+            f"`{layout.file_field}` for each file"
         )
-    writer = _FormWriter(folder, limits.zip_members, file_field)
+    writer = _FormWriter(folder, limits.zip_members, layout)
     try:
         await _parse(request, MultipartParser(boundary, writer.callbacks()))
     except FormParserError as error:
@@ -96,12 +109,12 @@ async def _parse(request: Request, parser: MultipartParser) -> None:
 class _FormWriter:
     """Callbacks of a parser that write files to disk."""
 
-    def __init__(self, folder: Path, most_files: int, file_field: str) -> None:
+    def __init__(self, folder: Path, most_files: int, layout: FormLayout) -> None:
         self.form = UploadForm()
+        self._layout = layout
         self.is_complete = False
         self._folder = folder
         self._most_files = most_files
-        self._file_field = file_field
         self._file: BinaryIO | None = None
         self._field = ""  # name of the field of the part
         self._value: bytearray | None = None
@@ -147,7 +160,7 @@ class _FormWriter:
         self._field = options.get("name", "")
         if "filename" not in options:
             self._value = bytearray()
-        elif self._field == self._file_field:
+        elif self._field == self._layout.file_field:
             self._open_file(options["filename"])
 
     def _open_file(self, name: str) -> None:
@@ -163,8 +176,9 @@ class _FormWriter:
             self._file.write(memoryview(data)[start:end])
         elif self._value is not None:
             self._value += data[start:end]
-            if len(self._value) > _LONGEST_FIELD:
-                raise TooLarge(f"a field of an upload may have at most {_LONGEST_FIELD} bytes")
+            longest = self._layout.longest_field
+            if len(self._value) > longest:
+                raise TooLarge(f"a field of an upload may have at most {longest} bytes")
 
     def _end_part(self) -> None:
         self.close()

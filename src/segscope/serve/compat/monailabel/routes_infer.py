@@ -18,16 +18,15 @@ from segscope._version import __version__
 from segscope.errors import UsageError
 from segscope.masks import Masks
 from segscope.serve import tokens
-from segscope.serve.api.upload_form import receive_form
 from segscope.serve.compat.monailabel import routes_datastore
 from segscope.serve.compat.monailabel.asap_xml import asap_annotations
 from segscope.serve.compat.monailabel.dependencies import (
-    DEFAULT_NAME,
     Name,
     Service,
     Text,
     image_response,
     parse_params,
+    receive_files,
     save_uploads,
 )
 from segscope.serve.compat.monailabel.infer_params import number_pair
@@ -103,17 +102,14 @@ def token_valid(request: Request, service: Service) -> JsonObject:
 @router.put("/session", response_model=None)
 @router.put("/session/", response_model=None)
 async def open_session(
-    request: Request,
     service: Service,
+    request: Request,
     uncompress: bool = False,  # noqa: ARG001 - archives are always unpacked
     expiry: Annotated[int, Query(ge=0)] = 0,
 ) -> dict[str, str | ImageSessionInfo]:
     """Take an image for some time; 3D Slicer sends its volumes this way."""
-    workspace = service.workspace
-    with workspace.images.uploads.scratch() as folder:
-        form = await receive_form(request, folder, workspace.settings.limits, "files")
-        files = [(name or DEFAULT_NAME, path) for name, path in form.files]
-        session = await run_in_threadpool(service.open_session, files, expiry)
+    async with receive_files(service, request, "files") as form:
+        session = await run_in_threadpool(service.open_session, form.files, expiry)
     return {"session_id": session.session_id, "session_info": session.info()}
 
 
