@@ -6,8 +6,8 @@ For each data set and seed, 20 patients are drawn; `mini` is adapted to them, wi
 hold-out and `--steps` steps. Base and result are then scored on other patients by the same
 validation. The table has, for each method, the means over sets and seeds of
 
-    best       validation Dice of the saved weights less that of the base, as it was claimed before
-    claimed    what the run claims now, cross-fitted, 0 where the base is kept
+    best       gain of the step that the validation patients choose, on the same patients
+    claimed    what the run claims: the cross-fitted gain, 0 where the base is kept
     unseen     the gain of the saved weights on the unseen patients
     claimed - unseen, with the standard error over runs
 
@@ -34,6 +34,7 @@ from segscope.adapt.data.training_set import CaseSelection, Split, gather
 from segscope.adapt.method import Method
 from segscope.adapt.training.feature_cache import FeatureCache
 from segscope.adapt.training.run import TrainingRequest, adapt
+from segscope.adapt.validation.selection import choose_weights, table_of
 from segscope.io.datasets.dataset import DataSet
 from segscope.io.datasets.reading import read_dataset
 from segscope.models.weight_files import read_tensors
@@ -87,12 +88,14 @@ def measure(method: Method, dataset: DataSet, seed: int, steps: int) -> Run:
     unseen = gather([scored], CaseSelection(), SIDE, empty=not method.promptable).val
     before, after = score(method, record, tensors, unseen, seed)
     gain = result.gain
+    validations = table_of(result.outcome.progress.validations)
+    best = np.nanmean(validations[choose_weights(validations)])
     return Run(
         method.name,
         dataset.name,
         seed,
         gain.before,
-        result.outcome.progress.best["dice"] - gain.before,
+        float(best) - gain.before,
         gain.difference,
         gain.kept_base,
         gain.shown,

@@ -142,8 +142,6 @@ def _print_json(result: TrainingResult) -> None:
             "ended": result.outcome.why,
             "steps": progress.step,
             "seconds": round(progress.seconds, 1),
-            "before": result.gain.before,
-            "after": result.gain.after,
             "gain": result.gain.as_dict(),
             "record": record,
         }

@@ -68,13 +68,18 @@ class Connections:
 
 
 class OncePerMinute(logging.Filter):
-    """Passes each message of a logger once a minute: anybody can cause those of the protocol."""
+    """Passes each warning of a logger once a minute, and all errors.
+
+    Anybody can cause the warnings of a protocol.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._logged: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            return True
         now = time.monotonic()
         before = self._logged.get(str(record.msg))
         if before is not None and now - before < _LOG_PAUSE_S:
@@ -102,4 +107,4 @@ class RareWarning:
             count = self._count
             self._count = 0
             self._logged = now
-        log.warning("%s (%d times since the last such line)", self._message, count)
+        log.warning("%s (%d since the last such line)", self._message, count)

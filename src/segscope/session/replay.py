@@ -108,6 +108,29 @@ def reapply(
     commands.run(logged.command, state)
 
 
+def restore_checkpoints(state: SessionState, done: list[Entry]) -> None:
+    """Store the states before the latest commands again, computed from the last stored one."""
+    present = state.checkpoint()
+    first = 0
+    for number, (_, before) in enumerate(done):
+        if before is not None:
+            first = number
+    stored = done[first][1]
+    try:
+        if stored is None:
+            state.reset()
+        else:
+            state.restore(stored)
+        last = len(done) - 1
+        for number in range(first, len(done)):
+            logged = done[number][0]
+            done[number] = (logged, state.checkpoint())
+            if number < last:
+                reapply(logged, state)
+    finally:
+        state.restore(present)
+
+
 def matches_log(logged: LoggedCommand, before: StateCheckpoint, state: SessionState) -> bool:
     """Whether a command gave the masks that the log holds, if it holds any."""
     if logged.delta is None:

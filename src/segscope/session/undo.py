@@ -26,6 +26,7 @@ from segscope.session.replay import (
     no_pause,
     reapply,
     replay_commands,
+    restore_checkpoints,
 )
 from segscope.session.state import SessionState, StateCheckpoint
 from segscope.session.timeline import LoggedCommand, Timeline, write_log
@@ -167,7 +168,7 @@ class History:
             return False
         self._prepare()
         if self._done[-1][1] is None:
-            self._restore_checkpoints()
+            restore_checkpoints(self.state, self._done)
         logged, before = self._done[-1]
         assert before is not None
         self._write(Undo())
@@ -254,30 +255,6 @@ class History:
     def _write(self, entry: LogEntry) -> None:
         if self.log is not None:
             self.log.append(LogLine(entry, utc_now(), self.annotator))
-
-    # --- doing again -----------------------------------------------------------------------------
-
-    def _restore_checkpoints(self) -> None:
-        """Store the states before the latest commands again, computed from the last stored one."""
-        present = self.state.checkpoint()
-        first = 0
-        for number, (_, before) in enumerate(self._done):
-            if before is not None:
-                first = number
-        stored = self._done[first][1]
-        try:
-            if stored is None:
-                self.state.reset()
-            else:
-                self.state.restore(stored)
-            last = len(self._done) - 1
-            for number in range(first, len(self._done)):
-                logged = self._done[number][0]
-                self._done[number] = (logged, self.state.checkpoint())
-                if number < last:
-                    reapply(logged, self.state)
-        finally:
-            self.state.restore(present)
 
     # --- saving and resuming ---------------------------------------------------------------------
 

@@ -49,6 +49,10 @@ BUSY_S = 5.0  # how long a change waits for another program that holds the file
 REPAIR_HINT = "stop the server and run `segscope repair` on the folder of the project"
 
 
+class OtherProjectVersion(ReadError):
+    """A project that another version of segscope wrote."""
+
+
 class Database:
     """The database of a project; every change is on disk when its call returns."""
 
@@ -79,17 +83,18 @@ class Database:
     def _check(self) -> None:
         faults = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if faults != "ok":
-            raise ReadError(f"{self.path} is damaged: {faults}; {REPAIR_HINT}")
+            reason = " ".join(faults.split())
+            raise ReadError(f"{self.path} is damaged: {reason}; {REPAIR_HINT}")
 
     def _create_tables(self) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
-            raise ReadError(
+            raise OtherProjectVersion(
                 f"{self.path} was written by a later segscope (project version {version}; this one "
                 f"reads version {VERSION}); update segscope"
             )
         if 0 < version < VERSION:
-            raise ReadError(
+            raise OtherProjectVersion(
                 f"{self.path} was written by an earlier segscope (project version {version}; this "
                 f"one reads version {VERSION}); begin a new project"
             )

@@ -7,6 +7,16 @@ import sqlite3
 from pathlib import Path
 
 _FULL_BYTES = 2**20  # with less room than that, errors of the disk mean that it is full
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+}
 _PRIMARY = 0xFF  # the part of an error code that names its kind
 
 
@@ -23,6 +33,12 @@ def explain(error: sqlite3.Error, path: Path) -> str:
         case sqlite3.SQLITE_IOERR:
             return f"the disk reports an error ({error})"
     return str(error)
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether the surroundings of a database are at fault, and the file may be sound."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+    return code in _PASSING
 
 
 def _is_full(folder: Path) -> bool:

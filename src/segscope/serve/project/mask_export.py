@@ -6,12 +6,13 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segscope.errors import UnknownName
 from segscope.io import check_output, write
 from segscope.masks import Masks
+from segscope.serve.errors import NotFound
 from segscope.stack import Stack
 
 
@@ -102,3 +103,20 @@ def _zip_folder(folder: Path, archive: Path) -> Path:
         for file in sorted(filter(Path.is_file, folder.rglob("*"))):
             zip_file.write(file, file.relative_to(folder).as_posix())
     return archive
+
+
+def select_objects(masks: Masks, object_ids: set[int]) -> Masks:
+    """The masks of some objects.
+
+    Raises:
+        NotFound: an object does not exist.
+    """
+    missing = object_ids - set(masks.object_ids)
+    if missing:
+        raise NotFound(f"no objects {sorted(missing)}; there are {list(masks.object_ids)}")
+    return replace(
+        masks,
+        runs={key: runs for key, runs in masks.runs.items() if key[1] in object_ids},
+        names={key: name for key, name in masks.names.items() if key in object_ids},
+        scores={key: score for key, score in masks.scores.items() if key[1] in object_ids},
+    )

@@ -6,6 +6,7 @@ Nothing is deleted: what is replaced or cut off is moved to `damaged/` in the pr
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 from segscope.errors import ReadError, UsageError
 from segscope.files import atomic, sync
 from segscope.serve.project.consistency import has_commands, session_logs
-from segscope.serve.project.database import Database, Row, now
+from segscope.serve.project.database import Database, OtherProjectVersion, Row, now
 from segscope.serve.project.database_copies import DatabaseCopies
+from segscope.serve.project.database_errors import is_passing
 from segscope.serve.project.lock import lock_project
 from segscope.serve.project.rebuilt_rows import count_commands, image_row, session_row
 from segscope.session.command_log import LogContent, move_tail_aside, scan_log
@@ -154,17 +156,14 @@ class _Repair:
         if not self._path.stat().st_size:
             return "is empty"
         try:
-            database = Database(self._path)
+            with closing(Database(self._path)) as database:
+                return self._emptiness(database)
+        except OtherProjectVersion:
+            raise
         except ReadError as error:
-            if "segscope (project version" in str(error):
+            if is_passing(error.__cause__):
                 raise
             return f"is damaged ({error.__cause__ or error})"
-        try:
-            return self._emptiness(database)
-        except ReadError as error:
-            return f"is damaged ({error.__cause__ or error})"
-        finally:
-            database.close()
 
     def _emptiness(self, database: Database) -> str:
         has_logs = any(has_commands(path) for _, path in session_logs(self._project))

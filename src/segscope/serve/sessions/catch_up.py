@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 
 from segscope.errors import Cancelled
 from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
@@ -33,10 +32,17 @@ class CatchUp:
         self._reading = reading
         self._one = threading.Lock()
         self._urgency = Urgency.TRACK
+        self._stopped = False
 
-    def run_behind(self, cancelled: Callable[[], bool]) -> None:
+    def run_behind(self) -> None:
         """Compute while others read the masks; clicks on other sessions go first."""
-        self._run(cancelled)
+        self._run()
+
+    def stop(self) -> None:
+        """Give up, because the session is closed, and wait for that."""
+        self._stopped = True
+        with self._one:
+            pass
 
     def finish(self) -> None:
         """Compute what is missing now, because a command waits for it.
@@ -47,14 +53,14 @@ class CatchUp:
         if not self._history.is_pending:
             return
         self._urgency = Urgency.CLICK
-        self._run(lambda: False)
+        self._run()
 
-    def _run(self, cancelled: Callable[[], bool]) -> None:
+    def _run(self) -> None:
         with self._one:
-            if not self._history.is_pending:
+            if self._stopped or not self._history.is_pending:
                 return
             try:
-                replayed = self._replay(cancelled)
+                replayed = self._replay()
             except Cancelled:
                 return
             with self._reading:
@@ -63,12 +69,12 @@ class CatchUp:
                 else:
                     self._history.install(replayed)
 
-    def _replay(self, cancelled: Callable[[], bool]) -> Replayed | None:
+    def _replay(self) -> Replayed | None:
         """The commands, done again; None where that fails."""
         annotator = self._history.annotator
 
         def pause(_done: int, _total: int) -> None:
-            if cancelled():
+            if self._stopped:
                 raise Cancelled("the session is closed")
             self._device.give_way(self._urgency, annotator)
 

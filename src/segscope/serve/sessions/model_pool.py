@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segscope.errors import CheckpointError, UnknownName, UsageError
+from segscope.errors import CheckpointError, SegscopeError, UnknownName, UsageError
 from segscope.load import load
 from segscope.models import hub
 from segscope.models.engine import Engine
@@ -15,6 +16,8 @@ from segscope.models.model_cards import CARDS, Card
 from segscope.models.segmenter import Segmenter
 from segscope.serve.answers import ServedModel
 from segscope.serve.sessions.device_queue import DeviceQueue
+
+log = logging.getLogger("segscope.serve")
 
 _BASE_CARDS = {card.name: card for card in CARDS}
 
@@ -69,6 +72,17 @@ class ModelPool:
                 "the server starts); segmenting without prompts can use it"
             )
         return network
+
+    def get_or_default(self, name: str) -> Engine:
+        """The engine of a model, or the server's default where that model is missing."""
+        try:
+            return self.get(name)
+        except SegscopeError as error:
+            log.warning(
+                "the model of a session cannot be loaded (%s); the server's default replaces it",
+                type(error).__name__,
+            )
+            return self.get(None)
 
     def network(self, name: str | None) -> Engine | Segmenter:
         """A model of any kind; loads it at first.

@@ -19,7 +19,8 @@ from segscope.masks import FrameMask, Masks, decode_runs
 from segscope.predict.propagation import PropagationRange
 from segscope.prompts import Prompt
 from segscope.serve.answers import ObjectInfo
-from segscope.serve.errors import Busy, NotFound
+from segscope.serve.errors import Busy
+from segscope.serve.project.mask_export import select_objects
 from segscope.serve.sessions.catch_up import CatchUp
 from segscope.serve.sessions.device_queue import DeviceQueue, Urgency
 from segscope.serve.sessions.mask_patch import MaskPatch, candidate_patches, whole_patch
@@ -383,22 +384,6 @@ class OpenSession:
 
     def close(self) -> None:
         """Free memory and disk space; the log is complete at all times."""
+        self.catch_up.stop()
         with self._lock:
             self.work.close()
-
-
-def select_objects(masks: Masks, object_ids: set[int]) -> Masks:
-    """The masks of some objects.
-
-    Raises:
-        NotFound: an object does not exist.
-    """
-    missing = object_ids - set(masks.object_ids)
-    if missing:
-        raise NotFound(f"no objects {sorted(missing)}; there are {list(masks.object_ids)}")
-    return replace(
-        masks,
-        runs={key: runs for key, runs in masks.runs.items() if key[1] in object_ids},
-        names={key: name for key, name in masks.names.items() if key in object_ids},
-        scores={key: score for key, score in masks.scores.items() if key[1] in object_ids},
-    )

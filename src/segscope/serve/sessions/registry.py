@@ -14,27 +14,22 @@ from pathlib import Path
 
 from segscope.errors import ReadError, SegscopeError, UsageError, WriteError
 from segscope.files import reason_of, sync
-from segscope.masks import decode_runs
-from segscope.models.engine import Engine
-from segscope.prompts import MaskPrompt, Prompt
 from segscope.serve.answers import SessionInfo
 from segscope.serve.background import BackgroundThreads
 from segscope.serve.errors import Busy
 from segscope.serve.project.database import Database, Row
 from segscope.serve.project.images import Images
+from segscope.serve.sessions.copied_masks import copy_masks
 from segscope.serve.sessions.device_queue import Urgency
 from segscope.serve.sessions.events import EventBus
 from segscope.serve.sessions.jobs import Jobs
 from segscope.serve.sessions.leases import Leases
 from segscope.serve.sessions.model_pool import ModelPool
 from segscope.serve.sessions.open_session import OpenSession
-from segscope.serve.sessions.proposals import DEFAULT_SCORE, unreviewed_mask
-from segscope.serve.sessions.review import is_reviewed
 from segscope.serve.sessions.session_request import SessionRequest
 from segscope.serve.sessions.session_rows import SessionRows
 from segscope.serve.settings import ServerSettings
 from segscope.session import Interaction
-from segscope.session.commands import Add, Describe
 from segscope.session.log_lines import ProjectEntry
 
 log = logging.getLogger("segscope.serve")
@@ -204,29 +199,13 @@ class SessionRegistry:
         return OpenSession(work, self._engines.device_queue(engine), folder)
 
     def _copy_masks(self, session: OpenSession, source_id: str, image_id: str) -> None:
-        """Begin with the masks, names and colours of another session on the same image."""
+        """Begin with the masks of another session on the same image."""
         if self.row(source_id)["image_id"] != image_id:
             raise UsageError("start_from names a session on another image")
-        stack = session.work.stack
         with self.use(source_id) as source:
             masks = source.masks()
-            if masks.shape_zyx != stack.shape_zyx or masks.axis != stack.axis:
-                raise UsageError("start_from names a session along another axis")
             objects = dict(source.work.objects)
-        for object_id, obj in objects.items():
-            about = dict(obj.about)
-            about.pop("locked", None)
-            session.work.execute(Describe(object_id, obj.name, about))
-        prompts: list[Prompt] = []
-        for (frame, object_id), runs in masks.runs.items():
-            mask = decode_runs(runs, session.size_hw)
-            if is_reviewed(objects[object_id], frame):
-                prompts.append(MaskPrompt(mask, frame, object_id))
-                continue
-            score = masks.scores.get((frame, object_id), DEFAULT_SCORE)
-            prompts.append(unreviewed_mask(mask, frame, object_id, score))
-        if prompts:
-            session.execute(Add(tuple(prompts)))
+        copy_masks(masks, objects, session)
 
     def erase(self, session_id: str) -> None:
         """Move a session to the trash of the project."""
@@ -275,7 +254,7 @@ class SessionRegistry:
     def _open(self, row: Row, slot: _Slot) -> OpenSession:
         folder = self._folder / row["id"]
         stack = self._images.stack(row["image_id"], row["axis"])
-        engine = self._engine_of(row)
+        engine = self._engines.get_or_default(row["model"])
         queue = self._engines.device_queue(engine)
 
         annotator = row["annotator"] or row["id"]
@@ -315,31 +294,20 @@ class SessionRegistry:
         session.unsaved_s = time.perf_counter() - start
         self.rows.correct_count(row["id"], work.can_undo)
         if work.history.is_pending:
-            self._catch_up_behind(row["id"], session)
+            self._catch_up_behind(session)
         return session
 
-    def _catch_up_behind(self, session_id: str, session: OpenSession) -> None:
+    def _catch_up_behind(self, session: OpenSession) -> None:
         """Compute in the background what the masks of a log do not tell."""
 
         def work() -> None:
             start = time.perf_counter()
-            with self._log_failure("network states could not be computed"), self.use(session_id):
-                session.catch_up.run_behind(self._stop.is_set)
+            with self._log_failure("network states could not be computed"):
+                session.catch_up.run_behind()
                 session.unsaved_s += time.perf_counter() - start
 
         with suppress(RuntimeError):  # without a thread, the first command computes it
             self._background.start(work)
-
-    def _engine_of(self, row: Row) -> Engine:
-        """The engine of a session; the server's default where that model is missing."""
-        try:
-            return self._engines.get(row["model"])
-        except SegscopeError as error:
-            log.warning(
-                "the model of a session cannot be loaded (%s); the server's default replaces it",
-                type(error).__name__,
-            )
-            return self._engines.get(None)
 
     # --- memory ----------------------------------------------------------------------------------
 
@@ -406,6 +374,9 @@ class SessionRegistry:
     def close(self) -> None:
         """Save and close all sessions."""
         self._stop.set()
+        for slot in list(self._slots.values()):
+            if slot.session is not None:
+                slot.session.catch_up.stop()
         self._saver.join(STOP_S)
         self._background.close(STOP_S)
         for slot in list(self._slots.values()):
