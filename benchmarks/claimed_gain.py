@@ -57,7 +57,7 @@ class Run:
     best: float
     claimed: float
     kept_base: bool
-    shown: bool
+    significant: bool
     unseen_before: float
     unseen: float
 
@@ -98,7 +98,7 @@ def measure(method: Method, dataset: DataSet, seed: int, steps: int) -> Run:
         float(best) - gain.before,
         gain.difference,
         gain.kept_base,
-        gain.shown,
+        gain.significant,
         before,
         after - before,
     )
@@ -142,11 +142,11 @@ def row(name: str, dataset: str, runs: list[Run]) -> str:
     if len(runs) > 1:
         spread = errors.std(ddof=1) / math.sqrt(len(runs))
     kept = sum(run.kept_base for run in runs)
-    shown = sum(run.shown for run in runs)
-    return (
-        f"| `{name}` | {dataset} | {len(runs)} | {kept} | {shown} | {best:+.3f} | {claimed:+.3f} "
-        f"| {unseen:+.3f} | {errors.mean():+.3f} ± {spread:.3f} |"
-    )
+    significant = sum(run.significant for run in runs)
+    counts = f"{len(runs)} | {kept} | {significant}"
+    gains = f"{best:+.3f} | {claimed:+.3f} | {unseen:+.3f}"
+    error = f"{errors.mean():+.3f} ± {spread:.3f}"
+    return f"| `{name}` | {dataset} | {counts} | {gains} | {error} |"
 
 
 def main() -> None:

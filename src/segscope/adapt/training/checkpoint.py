@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segscope.adapt.method import Adapted
 from segscope.adapt.training.curves import Row
-from segscope.adapt.validation.selection import Gain, choose_weights, honest_gain, table_of
+from segscope.adapt.validation.selection import Gain, choose_weights, cross_fit_gain, table_of
 from segscope.errors import CheckpointError, UsageError, WriteError
 from segscope.files import atomic
 
@@ -106,7 +106,7 @@ class RunProgress:
     @property
     def gain(self) -> Gain:
         """What the run has gained, on patients who did not choose the weights."""
-        return honest_gain(table_of(self.validations))
+        return cross_fit_gain(table_of(self.validations))
 
     def as_state(self) -> dict[str, Any]:
         """The progress as the checkpoint stores it; its keys are part of the file format."""

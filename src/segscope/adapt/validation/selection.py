@@ -49,7 +49,7 @@ class Gain:
         return self.after - self.before
 
     @property
-    def shown(self) -> bool:
+    def significant(self) -> bool:
         """Whether the interval excludes that nothing was gained."""
         return self.interval.low > 0
 
@@ -73,7 +73,7 @@ class Gain:
         text = f"gain {self.difference:+.3f} on {patients}"
         if remarks:
             text += f" ({', '.join(remarks)})"
-        if not self.shown:
+        if not self.significant:
             text = f"no gain shown: {text}"
         return text
 
@@ -84,7 +84,7 @@ class Gain:
             "difference": self.difference,
             "low": self.interval.low,
             "high": self.interval.high,
-            "shown": self.shown,
+            "significant": self.significant,
             "text": self.text,
         }
         del values["interval"]
@@ -116,7 +116,7 @@ def choose_weights(scores: Scores) -> int:
     return best
 
 
-def honest_gain(scores: Scores) -> Gain:
+def cross_fit_gain(scores: Scores) -> Gain:
     """The cross-fitted gain of the weights that all patients choose, and whether it is enough to
     save them.
     """
