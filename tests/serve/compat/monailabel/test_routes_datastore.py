@@ -137,6 +137,7 @@ class TestLabelIntake:
             ("label.nii.gz", nifti_label(np.ones((3, 3, 3))), "3 x 3 x 3 voxels"),
             ("label.nii.gz", nifti_label(block(), spacing=1.4), "grid"),
         ],
+        ids=["empty", "junk", "damaged", "no format", "another size", "another grid"],
     )
     def test_a_label_that_does_not_fit_leaves_everything_as_it_was(
         self, monai: MonaiClient, name: str, data: bytes, words: str
