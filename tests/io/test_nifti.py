@@ -90,7 +90,11 @@ class TestValues:
         make(tmp_path / "m.nii.gz", DATA % 3).rename(tmp_path / "m.gz")
         np.testing.assert_array_equal(io.read_masks(tmp_path / "m.gz", scan).labels, (DATA % 3).T)
 
-    @pytest.mark.parametrize("content", [b"hello", gzip.compress(b"hello"), b"\x1f\x8bhello"])
+    @pytest.mark.parametrize(
+        "content",
+        [b"hello", gzip.compress(b"hello"), b"\x1f\x8bhello"],
+        ids=["text", "gzip of text", "damaged gzip"],
+    )
     def test_other_files_of_that_name_are_refused(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "a.gz").write_bytes(content)
         with pytest.raises(UsageError):

@@ -52,7 +52,7 @@ class TooLarge(ServeError):
 
 
 class ServerFull(ServeError):
-    """The server has as many sessions or clients as it accepts."""
+    """The server has as many sessions, clients or clicks to answer as it accepts."""
 
     status = 503
     retry_after_s = 30

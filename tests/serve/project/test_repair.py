@@ -290,6 +290,10 @@ def test_the_audit_trail_names_every_step(worked: tuple[Serve, Server, Any]) -> 
     assert len(audit.entries) == 2
     assert "damaged at line 3: its sequence number" in audit.damage
     assert list(read_audit(project_of(server), "none")) == []
+    log.write_bytes(b"{}\n")
+    (audit,) = read_audit(project_of(server))
+    assert audit.entries == []
+    assert "not a segscope log" in audit.damage
 
 
 def test_clients_get_the_log_without_the_path(

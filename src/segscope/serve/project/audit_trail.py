@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from segscope.errors import ReadError
 from segscope.serve.project.consistency import session_logs
 from segscope.session.command_log import LogContent, scan_log
 from segscope.session.commands import SessionCommand
@@ -45,18 +46,21 @@ class SessionAudit:
 
 
 def read_audit(project: Path, session_id: str | None = None) -> Iterator[SessionAudit]:
-    """Audit trails of the sessions of a project, or of one.
-
-    Raises:
-        ReadError: the first line of a log is damaged.
-    """
+    """Audit trails of the sessions of a project, or of one."""
     for name, path in session_logs(project):
         if session_id in (None, name):
-            content = scan_log(path)
-            damage = ""
-            if content.damage is not None and content.damage.kind != "torn":
-                damage = f"the log of session {name} is damaged at {content.damage}"
-            yield SessionAudit(list(_entries(name, content)), damage)
+            yield _read_log(name, path)
+
+
+def _read_log(session: str, path: Path) -> SessionAudit:
+    try:
+        content = scan_log(path)
+    except ReadError as error:
+        return SessionAudit([], str(error))
+    damage = ""
+    if content.damage is not None and content.damage.kind != "torn":
+        damage = f"the log of session {session} is damaged at {content.damage}"
+    return SessionAudit(list(_entries(session, content)), damage)
 
 
 def _entries(session: str, content: LogContent) -> Iterator[AuditEntry]:

@@ -24,10 +24,14 @@ class CatchUp:
         history: whose network states are missing.
         device: the queue of the engine's device.
         reading: held while the masks of the session are read, and while they are replaced.
+        annotator: whose turns on the device it takes.
     """
 
-    def __init__(self, history: History, device: DeviceQueue, reading: DeviceQueue) -> None:
+    def __init__(
+        self, history: History, device: DeviceQueue, reading: DeviceQueue, annotator: str
+    ) -> None:
         self._history = history
+        self._annotator = annotator
         self._device = device
         self._reading = reading
         self._one = threading.Lock()
@@ -71,14 +75,13 @@ class CatchUp:
 
     def _replay(self) -> Replayed | None:
         """The commands, done again; None where that fails."""
-        annotator = self._history.annotator
 
         def pause(_done: int, _total: int) -> None:
             if self._stopped:
                 raise Cancelled("the session is closed")
-            self._device.give_way(self._urgency, annotator)
+            self._device.give_way(self._urgency, self._annotator)
 
-        with self._device.turn(self._urgency, annotator):
+        with self._device.turn(self._urgency, self._annotator):
             try:
                 return self._history.replay_pending(pause)
             except Cancelled:

@@ -64,7 +64,7 @@ class OpenSession:
 
     def __post_init__(self) -> None:
         self._screen = Screen(self.work)
-        self.catch_up = CatchUp(self.work.history, self.device, self._lock)
+        self.catch_up = CatchUp(self.work.history, self.device, self._lock, self.annotator)
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -256,9 +256,7 @@ class SessionRegistry:
         stack = self._images.stack(row["image_id"], row["axis"])
         engine = self._engines.get_or_default(row["model"])
         queue = self._engines.device_queue(engine)
-
         annotator = row["annotator"] or row["id"]
-
         turn = ExitStack()
 
         def progress(done: int, total: int) -> None:

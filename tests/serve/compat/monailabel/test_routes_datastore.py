@@ -17,6 +17,7 @@ from support.monailabel_client import MonaiClient, nrrd_of
 
 import segscope as ss
 from segscope.errors import WriteError
+from segscope.serve.compat.monailabel.asap_xml import asap_annotations
 from segscope.serve.compat.monailabel.label_files import LabelFiles
 from segscope.serve.project.project_info import ProjectLabel
 from segscope.serve.settings import Limits
@@ -136,6 +137,7 @@ class TestLabelIntake:
             ("label.nii.gz", nifti_label(np.ones((3, 3, 3))), "3 x 3 x 3 voxels"),
             ("label.nii.gz", nifti_label(block(), spacing=1.4), "grid"),
         ],
+        ids=["empty", "junk", "damaged", "no format", "another size", "another grid"],
     )
     def test_a_label_that_does_not_fit_leaves_everything_as_it_was(
         self, monai: MonaiClient, name: str, data: bytes, words: str
@@ -192,6 +194,19 @@ class TestLabelSessions:
         assert set(found) == {"liver", "tumour"}
         assert np.array_equal(found["liver"], labels == 1)
         assert np.array_equal(found["tumour"], labels == 3)
+
+    def test_polygons_of_qupath(self, monai: MonaiClient) -> None:
+        image = monai.server.image("cells.png")
+        mask = np.zeros((64, 96), bool)
+        mask[10:30, 20:50] = True
+        content = asap_annotations("nucleus", mask, offset_xy=(0, 0), min_pixels=0)
+        put(monai, image, "cells123.xml", content)
+        assert monai.ask("GET", f"/datastore/label?label={image}").content == content
+        (session,) = monai.server.http.get("/v1/sessions").json()
+        with monai.server.workspace.sessions.use(session["session_id"]) as opened:
+            masks = opened.masks()
+        assert dict(masks.names) == {1: "nucleus"}
+        assert np.array_equal(masks.mask(0, 1), mask)
 
     def test_names_from_the_labels_of_the_project(self, monai: MonaiClient) -> None:
         image = monai.server.image()

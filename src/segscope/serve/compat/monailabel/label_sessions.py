@@ -23,28 +23,31 @@ _DEFAULT_NAME = "object"
 
 
 def named_masks(masks: Masks, notes: JsonObject, labels: Sequence[ProjectLabel]) -> Masks:
-    """The masks with the names of `label_info`, else of the file, else of the project's label of
+    """The masks with the names of the file, else of `label_info`, else of the project's label of
     that number, else "object".
-
-    An entry without a number `idx` names the object of its position, counted from 1.
     """
-    project_names = {label.number: label.name for label in labels}
+    known = {label.number: label.name for label in labels} | _label_names(notes)
     names = {
-        object_id: name or project_names.get(object_id, _DEFAULT_NAME)
+        object_id: name or known.get(object_id, _DEFAULT_NAME)
         for object_id, name in masks.names.items()
     }
+    return replace(masks, names=names)
+
+
+def _label_names(notes: JsonObject) -> dict[int, str]:
+    """The names in `label_info`; an entry without a number `idx` counts by its position."""
     entries = notes.get("label_info")
     if not isinstance(entries, list):
-        return replace(masks, names=names)
+        return {}
+    names: dict[int, str] = {}
     for position, entry in enumerate(entries, start=1):
         if not isinstance(entry, Mapping) or not entry.get("name"):
             continue
         number = entry.get("idx")
         if not isinstance(number, int):
             number = position
-        if number in names:
-            names[number] = str(entry["name"])
-    return replace(masks, names=names)
+        names[number] = str(entry["name"])
+    return names
 
 
 @contextmanager
