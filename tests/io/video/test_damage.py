@@ -12,7 +12,7 @@ from support.video_files import COUNT, KINDS, make, number_in
 
 from segscope import io
 from segscope.errors import ReadError
-from segscope.io.video.damage import counting_errors
+from segscope.io.video.decoder_log import counting_errors
 
 TS_PACKET = 188
 Damage = Callable[[bytearray], bytes]

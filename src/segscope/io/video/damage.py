@@ -8,44 +8,18 @@ VP9, HEVC) can hide damage from all of these.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from segscope.io.video.stream import Packets
+from segscope.io.video.stream import Packets
 
 Numbers = NDArray[np.int64]
 
 _REGULAR = 0.75  # share of equal intervals from which on times count as regular
 _GAP = 1.5  # intervals
 _MOST_LISTED = 5
-_log_lock = threading.Lock()
-
-
-@contextmanager
-def counting_errors() -> Iterator[list[int]]:
-    """Count the errors that FFmpeg logs inside, in the first item of the list.
-
-    Its log is one for the whole process; nothing of it is emitted.
-    """
-    from av import logging
-
-    count = [0]
-    with _log_lock:
-        previous_level = logging.get_level()
-        logging.set_level(logging.PANIC)
-        before, _ = logging.get_last_error()
-        try:
-            yield count
-        finally:
-            after, _ = logging.get_last_error()
-            count[0] = after - before
-            logging.set_level(previous_level)
 
 
 def describe_damage(packets: Packets, numbers: Numbers, damaged: set[int]) -> list[str]:

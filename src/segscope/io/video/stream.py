@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from segscope.errors import ReadError
 from segscope.io.base import reading
-from segscope.io.video.damage import counting_errors
+from segscope.io.video.decoder_log import counting_errors
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
