@@ -419,14 +419,7 @@ class Interaction:
         content = read_log(path)
         header = content.header
         check_stack(header.image, stack, path)
-        interaction = cls(
-            stack,
-            engine,
-            window=header.window,
-            memory=header.memory,
-            overlap=header.overlap,
-            annotator=header.annotator,
-        )
+        interaction = cls._with_options_of(header, stack, engine)
         history = interaction.history
         difference = history.resume(
             fold_lines(header, content.lines),
@@ -443,3 +436,15 @@ class Interaction:
         history.log = CommandLog.reopen(path, content)
         interaction.damage = content.damage
         return interaction
+
+    @classmethod
+    def _with_options_of(cls, header: LogHeader, stack: Stack, engine: Engine) -> Interaction:
+        """A new interaction with the window, memory, overlap and annotator that a log states."""
+        return cls(
+            stack,
+            engine,
+            window=header.window,
+            memory=header.memory,
+            overlap=header.overlap,
+            annotator=header.annotator,
+        )
