@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from segscope.serve.connections import Connections
-from segscope.serve.protocol import Deadlines, GuardedServer
+from segscope.serve.protocol import ConnectionTimeouts, GuardedServer
 from segscope.serve.security import Guard
 from segscope.serve.settings import Limits, ServerSettings
 
@@ -43,7 +43,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 class Running:
     """A server in a thread."""
 
-    def __init__(self, connections: Connections, deadlines: Deadlines, settings: ServerSettings):
+    def __init__(
+        self, connections: Connections, timeouts: ConnectionTimeouts, settings: ServerSettings
+    ):
         self.connections = connections
         config = uvicorn.Config(
             Guard(app, settings),
@@ -54,7 +56,7 @@ class Running:
             loop="asyncio",
             timeout_graceful_shutdown=1,
         )
-        self.server = GuardedServer(config, connections, deadlines)
+        self.server = GuardedServer(config, connections, timeouts)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
@@ -100,8 +102,8 @@ def run(tmp_path: Any) -> Iterator[Callable[..., Running]]:
 
     def start(per_address: int = 1000, body_idle_s: float = 0.3) -> Running:
         settings = ServerSettings(tmp_path, limits=Limits(body_idle_s=body_idle_s))
-        deadlines = Deadlines(header_s=0.3, write_s=0.3)
-        running.append(Running(Connections(per_address), deadlines, settings))
+        timeouts = ConnectionTimeouts(header_s=0.3, write_s=0.3)
+        running.append(Running(Connections(per_address), timeouts, settings))
         running[-1].request()
         return running[-1]
 

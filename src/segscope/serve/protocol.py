@@ -1,4 +1,4 @@
-"""The server's side of a connection: uvicorn's protocols and server with deadlines and limits.
+"""The server's side of a connection: uvicorn's protocols and server with timeouts and limits.
 
 It is the one layer that sees a connection before its request is complete. A body that stops
 arriving is the guard's matter (`segscope.serve.security`).
@@ -28,7 +28,7 @@ _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-lengt
 
 
 @dataclass(frozen=True)
-class Deadlines:
+class ConnectionTimeouts:
     """Times that a connection may stand still.
 
     Attributes:
@@ -49,11 +49,11 @@ class GuardedHttp(H11Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         connections: Connections,
-        deadlines: Deadlines,
+        timeouts: ConnectionTimeouts,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._register = connections
-        self._deadlines = deadlines
+        self._timeouts = timeouts
         self._address: str | None = None  # while it is counted
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -89,7 +89,7 @@ class GuardedHttp(H11Protocol):
 
     def _start_header_timer(self) -> None:
         self._header_timer = self.loop.call_later(
-            self._deadlines.header_s, self._end_unfinished_request
+            self._timeouts.header_s, self._end_unfinished_request
         )
 
     def _stop_header_timer(self) -> None:
@@ -116,7 +116,7 @@ class GuardedHttp(H11Protocol):
     def _start_write_timer(self) -> None:
         unread = self.transport.get_write_buffer_size()
         self._write_timer = self.loop.call_later(
-            self._deadlines.write_s, self._end_unread_response, unread
+            self._timeouts.write_s, self._end_unread_response, unread
         )
 
     def _stop_write_timer(self) -> None:
@@ -155,14 +155,14 @@ class GuardedServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         connections: Connections,
-        deadlines: Deadlines = Deadlines(),
+        timeouts: ConnectionTimeouts = ConnectionTimeouts(),
         on_shutdown: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self.stop_signal: int | None = None
         self._quiet = OncePerMinute()
         self._register = connections
-        self._deadlines = deadlines
+        self._timeouts = timeouts
         self._on_shutdown = on_shutdown
         self._out_of_descriptors = RareWarning(
             "no descriptors are left for new connections; they have to wait for a second"
@@ -191,7 +191,7 @@ class GuardedServer(uvicorn.Server):
         loop.set_exception_handler(self._handle_exception)
         options: dict[str, Any] = {}
         if self.config.ssl is not None:
-            options = {"ssl": self.config.ssl, "ssl_handshake_timeout": self._deadlines.header_s}
+            options = {"ssl": self.config.ssl, "ssl_handshake_timeout": self._timeouts.header_s}
         for listener in sockets or []:
             server = await loop.create_server(
                 self._make_protocol, sock=listener, backlog=BACKLOG, **options
@@ -208,7 +208,7 @@ class GuardedServer(uvicorn.Server):
             self.server_state,
             self.lifespan.state,
             self._register,
-            self._deadlines,
+            self._timeouts,
         )
 
     def _handle_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

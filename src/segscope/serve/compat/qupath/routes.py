@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from segscope.serve.compat.qupath.schemas import EverythingRequest, PromptRequest, VideoRequest
+from segscope.serve.compat.qupath.schemas import AutomaticMaskRequest, PromptRequest, VideoRequest
 from segscope.serve.compat.qupath.service import WEIGHTS, QuPathService
 from segscope.serve.json_object import JsonObject
 
@@ -61,7 +61,7 @@ def segment(service: Service, body: PromptRequest) -> list[JsonObject]:
 
 
 @router.post("/automask/")
-def segment_everything(service: Service, body: EverythingRequest) -> list[JsonObject]:
+def segment_everything(service: Service, body: AutomaticMaskRequest) -> list[JsonObject]:
     return service.segment_everything(body)
 
 

@@ -14,7 +14,7 @@ Corners = Annotated[list[float], Field(min_length=4, max_length=4)]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
-class Prompts(BaseModel):
+class ObjectPrompts(BaseModel):
     """Prompts of one object.
 
     Attributes:
@@ -52,14 +52,14 @@ class ModelChoice(BaseModel):
     checkpoint_url: str | None = None
 
 
-class PromptRequest(ModelChoice, Prompts):
+class PromptRequest(ModelChoice, ObjectPrompts):
     """Prompts on a picture (base64)."""
 
     b64img: str
     multimask_output: bool = False
 
 
-class EverythingRequest(ModelChoice):
+class AutomaticMaskRequest(ModelChoice):
     """A picture (base64) of which everything is segmented; thresholds as in "Segment Anything"."""
 
     b64img: str
@@ -106,7 +106,7 @@ _GRID_FIELDS = {
 }
 
 
-class VideoObject(Prompts):
+class VideoObject(ObjectPrompts):
     """Prompts of an object on a frame."""
 
     obj_id: Annotated[int, Field(ge=0, le=65534)] = 0

@@ -14,7 +14,7 @@ from segscope.predict import everything
 from segscope.serve.compat.pictures import Pictures, decode_base64, run_through
 from segscope.serve.compat.qupath.features import make_feature
 from segscope.serve.compat.qupath.schemas import (
-    EverythingRequest,
+    AutomaticMaskRequest,
     ModelChoice,
     PromptRequest,
     VideoRequest,
@@ -92,7 +92,7 @@ class QuPathService:
                 features.append(feature)
         return features
 
-    def segment_everything(self, request: EverythingRequest) -> Features:
+    def segment_everything(self, request: AutomaticMaskRequest) -> Features:
         """The outlines of everything on a picture."""
         model = self.model_of(request)
         with self._pictures.open(model, request.b64img) as (interaction, queue):
