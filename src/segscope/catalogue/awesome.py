@@ -81,7 +81,7 @@ def _entries(markdown: str) -> Iterator[tuple[int, str]]:
 
 
 def _parse_entry(text: str, line: int) -> Row | None:
-    people, _, rest = (part.strip() for part in _partition_break(text))
+    people, _, rest = map(str.strip, _partition_break(text))
     before_links, links = _split_links(rest)
     quoted = _QUOTED.search(before_links)
     if quoted is None:

@@ -127,7 +127,7 @@ def _arxiv_facts(entry: Element, address: str, identifier: str) -> Arxiv:
     if element is not None:
         primary = element.get("term", "")
     terms = [each.get("term", "") for each in entry.findall("a:category", ATOM)]
-    categories = [term for term in dict.fromkeys(terms) if _CATEGORY.fullmatch(term)]
+    categories = list(filter(_CATEGORY.fullmatch, dict.fromkeys(terms)))
     return Arxiv(identifier, version, primary, tuple(categories))
 
 

@@ -76,7 +76,7 @@ def doi_of(url: str) -> str:
     for hosts, pattern, doi in _DOI_RULES:
         match = pattern.search(url)
         if host.endswith(hosts) and match:
-            return doi.format(*(group.lower() for group in (match[0], *match.groups())))
+            return doi.format(*map(str.lower, (match[0], *match.groups())))
     return ""
 
 
@@ -160,7 +160,7 @@ def paper_link(url: str) -> str:
 def repository(url: str) -> CodeRepository | None:
     """Host and name of a code link; None for project pages."""
     parts = urlsplit(link(url))
-    names = [name for name in parts.path.split("/") if name]
+    names = list(filter(None, parts.path.split("/")))
     if parts.netloc not in CODE_HOSTS or len(names) < 2:
         return None
     return CodeRepository(parts.netloc, "/".join(names[:2]))

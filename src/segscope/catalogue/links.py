@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import chain
 
 from segscope.catalogue.record import RecordError
 
@@ -60,5 +61,5 @@ def links() -> Mapping[str, tuple[Link, ...]]:
 
 def records_of(kind: str, key: str) -> list[str]:
     """Ids of the records that an entry of a table goes back to."""
-    every = [link for each in links().values() for link in each]
+    every = chain.from_iterable(links().values())
     return [link.record for link in every if (link.kind, link.key) == (kind, key)]

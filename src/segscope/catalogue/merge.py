@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from functools import partial
+from itertools import chain, combinations, starmap
 from typing import Any
 
 from segscope.catalogue import identify, people
@@ -71,12 +72,12 @@ def source_of(record: PaperRecord) -> str:
 
 def _duplicates(work: PaperRecord, group: Sequence[PaperRecord]) -> Iterator[CatalogueFinding]:
     """Several rows of one list, and differing first authors."""
-    lists = Counter(source_of(record) for record in group)
+    lists = Counter(map(source_of, group))
     if max(lists.values()) > 1:
         links = ", ".join(row.url for row in work.listed)
         yield CatalogueFinding("duplicate", work.id, f"{len(group)} rows are one work: {links}")
     firsts = list(filter(None, map(first_author, group)))
-    if any(not people.same_person(one, other) for one, other in combinations(firsts, 2)):
+    if not all(starmap(people.same_person, combinations(firsts, 2))):
         names = " and ".join(sorted(set(map(str, firsts))))
         message = f"{names} are given as first author; {work.authors[0]} is used"
         yield CatalogueFinding("disputed author", work.id, message)
@@ -124,7 +125,7 @@ def _pairs(records: Sequence[PaperRecord]) -> Iterator[tuple[int, int]]:
         }
         for key in keys:
             blocks[key].append(at)
-    yield from {pair for block in blocks.values() for pair in combinations(block, 2)}
+    yield from set(chain.from_iterable(combinations(block, 2) for block in blocks.values()))
 
 
 def _without_disputed(records: Sequence[PaperRecord], report: Merging) -> list[PaperRecord]:
@@ -135,7 +136,7 @@ def _without_disputed(records: Sequence[PaperRecord], report: Merging) -> list[P
     disputed = {
         identifier: claimants
         for identifier, claimants in claims.items()
-        if any(not may_share(one, other) for one, other in combinations(claimants, 2))
+        if not _all_may_share(claimants)
     }
     lost: dict[int, set[str]] = defaultdict(set)
     for identifier, claimants in sorted(disputed.items()):
@@ -155,11 +156,20 @@ def _owner(identifier: str, claimants: Sequence[PaperRecord]) -> PaperRecord | N
     if decision and decision.title:
         title = identify.fold(decision.title)
         return next((one for one in claimants if identify.fold(one.title) == title), None)
-    ranks = [RANK[source_of(record)] for record in claimants]
-    best = [record for record, rank in zip(claimants, ranks, strict=True) if rank == max(ranks)]
-    if any(not may_share(one, other) for one, other in combinations(best, 2)):
-        return None
-    return best[0]
+    best_rank = max(map(_rank, claimants))
+    best = [record for record in claimants if _rank(record) == best_rank]
+    if _all_may_share(best):
+        return best[0]
+    return None
+
+
+def _all_may_share(claimants: Iterable[PaperRecord]) -> bool:
+    return all(starmap(may_share, combinations(claimants, 2)))
+
+
+def _rank(record: PaperRecord) -> int:
+    """Rank of the source of the title."""
+    return RANK[source_of(record)]
 
 
 def _disputed(
@@ -177,18 +187,20 @@ def without_identifier(record: PaperRecord, disputed: Iterable[str]) -> PaperRec
     lost = identifiers(record) & set(disputed)
     if not lost:
         return record
-    dates = {row.date for row in record.listed if row.date}
+    dates = filter(None, (row.date for row in record.listed))
     origin = dict(record.provenance)
     changes: dict[str, Any] = {"id": identify.slug(record.title, record.first, source_of(record))}
-    if any(identifier.startswith("arxiv:") for identifier in lost):
+    kinds = {identifier.partition(":")[0] for identifier in lost}
+    for kind in kinds:
+        origin.pop(kind, None)
+    if "arxiv" in kinds:
         changes |= {"arxiv": None, "venue": None, "date": min(dates, default=record.date)}
         origin.pop("venue", None)
-    for name in {identifier.partition(":")[0] for identifier in lost}:
-        origin.pop(name, None)
-    if any(identifier.startswith("doi:") for identifier in lost):
+    if "doi" in kinds:
         changes["doi"] = ""
     if _leads_to(record.urls.get("paper", ""), lost):
-        changes["urls"] = {name: url for name, url in record.urls.items() if name != "paper"}
+        changes["urls"] = dict(record.urls)
+        del changes["urls"]["paper"]
         origin.pop("urls.paper", None)
     return replace(record, **changes, provenance=origin)
 
@@ -208,16 +220,16 @@ def combined(group: Sequence[PaperRecord]) -> PaperRecord:
         return group[0]
     ordered = sorted(group, key=_order, reverse=True)
     published = next((record for record in ordered if not record.arxiv), ordered[0])
-    dates = [record.date for record in group if record.date]
+    dates = filter(None, (record.date for record in group))
     result = replace(published, date=min(dates, default=""))
     for record in ordered:
         result = filled(result, record)
     ids = sorted({record.id for record in group}, key=_id_order)
     decision = disputes().get(ids[0])
     if decision and decision.first_author:
-        group = [record for record in group if _is_first(decision.first_author, record)] or group
+        group = list(filter(partial(_is_first, decision.first_author), group)) or group
     result = _with_authors(result, group)
-    listed = tuple(dict.fromkeys(row for record in ordered for row in record.listed))
+    listed = tuple(dict.fromkeys(chain.from_iterable(record.listed for record in ordered)))
     title = identify.fold(result.title)
     titles = [record.title for record in ordered if identify.fold(record.title) != title]
     aliases = tuple(dict.fromkeys([*ids[1:], *titles, *result.aliases]))
@@ -230,7 +242,7 @@ def _is_first(name: str, record: PaperRecord) -> bool:
 
 def _order(record: PaperRecord) -> tuple[int, str, str]:
     """Sorts the better source first, and of one source the newer row."""
-    return (RANK[source_of(record)], record.date or "9", record.id)
+    return (_rank(record), record.date or "9", record.id)
 
 
 def _with_authors(result: PaperRecord, group: Sequence[PaperRecord]) -> PaperRecord:

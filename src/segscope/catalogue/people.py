@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import filterfalse, takewhile
 
 from segscope.catalogue.identify import fold
 from segscope.catalogue.record import Author
@@ -14,6 +15,7 @@ _MARK_BETWEEN = re.compile(r"(?<=\w)[*†‡∗]+(?=\s+[A-Z])")  # instead of a 
 _OTHERS = re.compile(r"(\band\s+)?\bet\.?\s*al\b\.*|\band others\b", re.IGNORECASE)
 _SEPARATOR = re.compile(r"\s*[,;&]\s*|\s+and\s+|\s*,?\s*\band\s+")
 _INITIALS = re.compile(r"([A-Z]\.?[ -]*){1,4}|[A-Z]\.? ?-\w\.?")
+_FAMILY_INITIALS = re.compile(r"\S+ [A-Z]{1,3}")
 _PARTICLES = {"van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "du", "la", "le"}
 _PARTICLES |= {"ten", "ter", "bin", "ibn", "al", "el", "zu", "y"}
 _MOST = 0.6  # of the names at even places are single words where family and given names alternate
@@ -31,7 +33,7 @@ def authors(cell: str) -> tuple[tuple[Author, ...], bool]:
     named = _OTHERS.sub("", text)
     more = named != text
     names = _split_names(named.strip(" ,.;&") + _final_period(named))
-    people = tuple(author(name) for name in names)
+    people = tuple(map(author, names))
     alone = len(people) == 1 and _is_initials(people[0].given)
     return people, more or alone  # "Hizukuri, A." is how the first of many is cited
 
@@ -48,13 +50,11 @@ def _split_names(text: str) -> list[str]:
     parts = [part.strip(" ,") for part in re.split(r"\s+and\s+", text)]
     if len(parts) > 1 and all(part.count(",") == 1 for part in parts):
         return parts
-    words = [word.strip() for word in _SEPARATOR.split(text)]
-    words = [word for word in words if word]
-    if len(words) > 1 and all(re.fullmatch(r"\S+ [A-Z]{1,3}", word) for word in words):
+    words = list(filter(None, map(str.strip, _SEPARATOR.split(text))))
+    if len(words) > 1 and all(map(_FAMILY_INITIALS.fullmatch, words)):
         return [", ".join(word.split(" ")) for word in words]
     if _alternate(words):
-        pairs = zip(words[::2], words[1::2], strict=True)
-        return [f"{family}, {given}" for family, given in pairs]
+        return list(map(", ".join, zip(words[::2], words[1::2], strict=True)))
     if len(words) > 2 and _is_first_inverted(words):
         return [f"{words[0]}, {words[1]}", *words[2:]]
     return words
@@ -86,15 +86,13 @@ def author(name: str) -> Author:
     particles ("van", "de") belong to the family name.
     """
     if "," in name:
-        family, _, given_names = (part.strip() for part in _capitalised(name).partition(","))
+        family, _, given_names = map(str.strip, _capitalised(name).partition(","))
         return Author(_lower(family), _lower(given_names))
     words = _capitalised(name).split()
-    last = len(words) - 1
-    while last > 0 and _is_initials(words[last]):  # "Prathosh A. P."
-        last -= 1
-    first = last
-    while first > 1 and words[first - 1].islower() and words[first - 1] in _PARTICLES:
-        first -= 1
+    initials = list(takewhile(_is_initials, reversed(words[1:])))  # "Prathosh A. P."
+    last = len(words) - len(initials) - 1
+    particles = list(takewhile(_PARTICLES.__contains__, reversed(words[1:last])))
+    first = last - len(particles)
     given = [*words[:first], *words[last + 1 :]]
     family = " ".join(words[first : last + 1])
     return Author(_lower(family), " ".join(map(_separate_initials, map(_lower, given))))
@@ -141,11 +139,13 @@ def is_swapped(one: Author, other: Author) -> bool:
     """
     if not one.given or not other.given:
         return False
-    for first, second in ((one, other), (other, one)):
-        family = fold(_ascii(first.family))
-        if family == fold(_ascii(second.given)) and first.given[:1] == second.family[:1]:
-            return True
-    return False
+    return _is_reversed(one, other) or _is_reversed(other, one)
+
+
+def _is_reversed(one: Author, other: Author) -> bool:
+    """Whether the family name of one is the given name of the other, and the initials agree."""
+    is_same_name = fold(_ascii(one.family)) == fold(_ascii(other.given))
+    return is_same_name and one.given[:1] == other.family[:1]
 
 
 def _last_word(family: str) -> str:
@@ -155,4 +155,4 @@ def _last_word(family: str) -> str:
 
 def _ascii(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text)
-    return "".join(letter for letter in plain if not unicodedata.combining(letter)) or text
+    return "".join(filterfalse(unicodedata.combining, plain)) or text

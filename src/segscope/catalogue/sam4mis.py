@@ -44,8 +44,8 @@ def _table_lines(markdown: str) -> Iterator[tuple[int, str, list[str]]]:
             table = ""
         if not text.startswith("|"):
             continue
-        cells = [cell.strip() for cell in text.removeprefix("|").removesuffix("|").split("|")]
-        head = [cell.lower() for cell in cells]
+        cells = list(map(str.strip, text.removeprefix("|").removesuffix("|").split("|")))
+        head = list(map(str.lower, cells))
         if head[:3] == ["date", "authors", "title"]:
             table = _table(heading, head)
         elif table and not _RULE.match(text):
@@ -93,7 +93,7 @@ def _parse_row(
 
 def _repair(cells: Sequence[str]) -> list[str] | None:
     """The four cells that a row with another number of cells probably means, or None."""
-    full = [cell for cell in cells if cell]
+    full = list(filter(None, cells))
     if len(full) > 4 and _date(full[0]):  # a bar in the title
         full = [*full[:2], " | ".join(full[2:-1]), full[-1]]
     if len(full) == 3:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, starmap
 
 from segscope.catalogue import identify, people
 from segscope.catalogue.findings import CatalogueFinding
@@ -57,7 +57,7 @@ def _shared_title(one: PaperRecord, other: PaperRecord) -> str:
 
 def titles_of(record: PaperRecord) -> set[str]:
     """The title of a record and its former ones, folded."""
-    return {identify.fold(title) for title in (record.title, *record.aliases)}
+    return set(map(identify.fold, (record.title, *record.aliases)))
 
 
 def _is_published(one: PaperRecord, other: PaperRecord) -> bool:
@@ -66,13 +66,14 @@ def _is_published(one: PaperRecord, other: PaperRecord) -> bool:
     """
     if _is_preprint(one) is _is_preprint(other):
         return False
-    words = [identify.words(record.title) for record in (one, other)]
-    shared = len(words[0] & words[1])
-    if shared >= MOST * len(words[0] | words[1]):
+    words = identify.words(one.title)
+    other_words = identify.words(other.title)
+    shared = len(words & other_words)
+    if shared >= MOST * len(words | other_words):
         return True
     names = [record.title.partition(":")[0].strip().lower() for record in (one, other)]
     named = ":" in one.title and ":" in other.title and names[0] == names[1]
-    return named and shared >= SOME * min(map(len, words))
+    return named and shared >= SOME * min(len(words), len(other_words))
 
 
 def _is_preprint(record: PaperRecord) -> bool:
@@ -102,7 +103,7 @@ def near(works: Sequence[PaperRecord]) -> list[CatalogueFinding]:
     Their titles are equal apart from the name of the method, or they have the same first author and
     name of the method.
     """
-    findings = []
+    findings: list[CatalogueFinding] = []
     by_main: dict[str, list[PaperRecord]] = defaultdict(list)
     by_name: dict[str, list[PaperRecord]] = defaultdict(list)
     for work in works:
@@ -110,8 +111,7 @@ def near(works: Sequence[PaperRecord]) -> list[CatalogueFinding]:
         name = identify.fold(work.title.partition(":")[0])
         by_name[f"{name}|{identify.fold(work.first)}"].append(work)
     for block in [*by_main.values(), *by_name.values()]:
-        for one, other in combinations(block, 2):
-            findings.append(_possible_duplicate(one, other))
+        findings += starmap(_possible_duplicate, combinations(block, 2))
     return list(dict.fromkeys(findings))
 
 

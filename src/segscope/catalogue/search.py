@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from math import log
 from operator import mul
 
@@ -87,7 +88,7 @@ def search(records: Iterable[PaperRecord], query: Query) -> list[PaperRecord]:
 
 def find(records: Iterable[PaperRecord], query: Query) -> SearchResult:
     """Records that match a query, and which of its words match nothing."""
-    accepted = [record for record in records if query.accepts(record)]
+    accepted = list(filter(query.accepts, records))
     words = parse_words(query.words)
     if not words:
         return SearchResult(_sorted(accepted, query.sort), len(accepted))
@@ -121,7 +122,7 @@ class _Ranking:
 
     def __init__(self, records: Sequence[PaperRecord], words: Sequence[QueryWord]) -> None:
         self._records = records
-        self._weights = [list(_weights(record, words)) for record in records]
+        self._weights = [_weigh(words, record) for record in records]
         self._rarity = []
         self.unmatched = []
         for at, word in enumerate(words):
@@ -160,10 +161,10 @@ class _Ranking:
         return sum(map(mul, self._weights[at], self._rarity))
 
 
-def _weights(record: PaperRecord, words: Sequence[QueryWord]) -> Iterator[float]:
+def _weigh(words: Sequence[QueryWord], record: PaperRecord) -> list[float]:
+    """How well each word matches a record."""
     searchable = Searchable.of(record)
-    for word in words:
-        yield searchable.weight(word)
+    return list(map(searchable.weight, words))
 
 
 def years(text: str) -> tuple[int, int]:
@@ -192,7 +193,7 @@ def related(
 ) -> list[PaperRecord]:
     """The works most similar to a record: those that share rare words of the title, and tags."""
     features = {each.id: _features(each) for each in records}
-    frequency = Counter(feature for each in features.values() for feature in each)
+    frequency = Counter(chain.from_iterable(features.values()))
     own = features.get(record.id, _features(record))
 
     def similarity(other: PaperRecord) -> float:

@@ -53,7 +53,7 @@ def build(
         findings += row_findings
     works, report = join(records)
     report.findings[:0] = findings
-    works = [work for work in works if is_in_scope(work)]
+    works = list(filter(is_in_scope, works))
     works = _with_added(works, map(_read_added, added))
     works = [mend_date(work, DAY) for work in works]
     works = overridden(works, fixes, DAY)
@@ -87,7 +87,7 @@ def _read_added(value: JsonObject) -> PaperRecord:
 def sources() -> tuple[list[JsonObject], dict[str, JsonObject]]:
     """Additions and overrides in the package."""
     data = resources.files("segscope.catalogue") / "data"
-    added = [json.loads(line) for line in (data / "added.jsonl").read_text("utf-8").splitlines()]
+    added = list(map(json.loads, (data / "added.jsonl").read_text("utf-8").splitlines()))
     return added, parse_overrides((data / "overrides.toml").read_text("utf-8"), "overrides.toml")
 
 
@@ -95,7 +95,7 @@ def rows_of(path: Path) -> list[Row]:
     """Rows of a file with {date, authors, title, url, code, table}, and name and venue where the
     list has them, a line.
     """
-    values = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    values = list(map(json.loads, path.read_text("utf-8").splitlines()))
     return [
         Row(
             value["date"],

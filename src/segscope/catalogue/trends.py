@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -179,7 +180,7 @@ def _plot_months(axes: Axes, counts: Trends, plotted: Sequence[str]) -> None:
         heights = [counts["months"].get(month, {}).get(name, 0) for month in months]
         if any(heights):
             axes.bar(places, heights, bottom=below, color=colour, label=name, width=0.85)
-        below = [low + height for low, height in zip(below, heights, strict=True)]
+        below = list(map(add, below, heights))
     januaries = [place for place in places if months[place].endswith("-01")] or [0]
     axes.set_xticks(januaries, [months[place][:4] for place in januaries])
     axes.set_title("Works per month, by base network", fontsize=10, loc="left")
@@ -188,12 +189,23 @@ def _plot_months(axes: Axes, counts: Trends, plotted: Sequence[str]) -> None:
 
 def _all_months(months: Sequence[str]) -> list[str]:
     """All months from the first to the last."""
-    first, last = (int(month[:4]) * 12 + int(month[5:7]) - 1 for month in (months[0], months[-1]))
+    first = _count_months(months[0])
+    last = _count_months(months[-1])
     return [f"{number // 12}-{number % 12 + 1:02d}" for number in range(first, last + 1)]
 
 
+def _count_months(month: str) -> int:
+    """Months from the year 0 to one like "2024-08"."""
+    year, number = map(int, month.split("-"))
+    return year * 12 + number - 1
+
+
+def _plotted_years(counts: Trends) -> list[str]:
+    return [year for year in counts["years"] if year >= SINCE]
+
+
 def _plot_code(axes: Axes, counts: Trends) -> None:
-    years = [year for year in counts["years"] if year >= SINCE]
+    years = _plotted_years(counts)
     works = [counts["years"][year]["works"] for year in years]
     with_code = [counts["years"][year]["with_code"] for year in years]
     axes.bar(years, works, color=GREY, label="works", width=0.7)
@@ -206,7 +218,7 @@ def _plot_code(axes: Axes, counts: Trends) -> None:
 
 
 def _plot_adaptations(axes: Axes, counts: Trends) -> None:
-    years = [year for year in counts["years"] if year >= SINCE]
+    years = _plotted_years(counts)
     names = list(counts["tags"]["adaptation"])[:MAX_ADAPTATIONS]
     for colour, name in zip(COLOURS, names, strict=False):
         label = name

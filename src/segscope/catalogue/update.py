@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -171,7 +172,7 @@ class _Update:
             if not merged.issuperset(record.listed):
                 findings += row_findings
         works, merging = join(records)
-        findings += [each for each in merging.findings if not self._is_known(each)]
+        findings += filterfalse(self._is_known, merging.findings)
         self.copy.findings += findings
         for work in works:
             self.copy.add_listed(work)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import starmap
 from typing import Any
 
 from segscope.catalogue.record import TAGS, PaperRecord, RecordError
@@ -31,10 +32,7 @@ class Term:
 def vocabulary() -> Mapping[str, tuple[Term, ...]]:
     """Terms of each tag, in order."""
     text = (resources.files("segscope.catalogue") / "data" / "vocabulary.toml").read_text("utf-8")
-    return {
-        tag: tuple(_term(name, value) for name, value in terms.items())
-        for tag, terms in tomllib.loads(text).items()
-    }
+    return {tag: tuple(starmap(_term, terms.items())) for tag, terms in tomllib.loads(text).items()}
 
 
 def _term(name: str, value: Mapping[str, Any]) -> Term:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import filterfalse
 
 from segscope.catalogue.record import TAGS, PaperRecord
 from segscope.catalogue.vocabulary import vocabulary
@@ -88,7 +89,7 @@ class Searchable:
             other.append(record.venue.name)
         if record.code:
             other.append(record.code.repo)
-        return cls(*(_spaced(tokens(" | ".join(texts))) for texts in (title, tags, other)))
+        return cls(*map(_join_tokens, (title, tags, other)))
 
     def weight(self, word: QueryWord) -> float:
         """How well a word matches: by the field, and less for a synonym or a part of a word; 0 for
@@ -124,12 +125,16 @@ def _spaced(words: Sequence[str]) -> str:
     return f" {' '.join(words)} "
 
 
+def _join_tokens(texts: Sequence[str]) -> str:
+    return _spaced(tokens(" | ".join(texts)))
+
+
 def tokens(text: str) -> list[str]:
     """The words of a text: plain, without plurals, "SAM 2" as "sam2"; hyphenated words in parts,
     and joined at the end.
     """
     joined = VERSION.sub(_join_version, plain(text))
-    words = [singular(word) for word in _TOKEN.findall(joined)]
+    words = list(map(singular, _TOKEN.findall(joined)))
     hyphenated = [singular(word.replace("-", "")) for word in _HYPHENATED.findall(joined)]
     return words + hyphenated
 
@@ -155,7 +160,7 @@ def plain(text: str) -> str:
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFKD", text).lower()
-    return "".join(letter for letter in folded if not unicodedata.combining(letter))
+    return "".join(filterfalse(unicodedata.combining, folded))
 
 
 def parse_words(text: str) -> list[QueryWord]:
@@ -163,7 +168,7 @@ def parse_words(text: str) -> list[QueryWord]:
     written = VERSION.sub(_join_version, plain(text))
     words = []
     for phrase, word in _PHRASE.findall(written):
-        parts = [singular(part) for part in _TOKEN.findall(phrase or word)]
+        parts = list(map(singular, _TOKEN.findall(phrase or word)))
         if parts:
             words.append(QueryWord(phrase or word, _alternatives(parts, phrase), bool(phrase)))
     meaningful = [word for word in words if word.text not in STOP_WORDS]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from segscope.catalogue import identify, people
 from segscope.catalogue.disputes import disputes
@@ -15,7 +16,13 @@ from segscope.catalogue.findings import CatalogueFinding
 from segscope.catalogue.merge import filled, updated, without_identifier
 from segscope.catalogue.record import PaperRecord
 from segscope.catalogue.relevance import MIN_RELEVANCE, relevance
-from segscope.catalogue.same_works import first_author, may_share, same_work, titles_of
+from segscope.catalogue.same_works import (
+    first_author,
+    identifiers,
+    may_share,
+    same_work,
+    titles_of,
+)
 from segscope.catalogue.scope import is_in_scope
 from segscope.catalogue.store import Catalogue
 from segscope.catalogue.tags import tagged
@@ -116,8 +123,8 @@ class WorkingCopy:
 
     def _candidates(self, work: PaperRecord) -> list[str]:
         """Ids of records with a title or the first author of a work."""
-        ids = [identifier for key in _keys_of(work) for identifier in self._index.get(key, ())]
-        return list(dict.fromkeys(ids))
+        ids = (self._index.get(key, ()) for key in _keys_of(work))
+        return list(dict.fromkeys(chain.from_iterable(ids)))
 
     def is_same(self, record: PaperRecord, other: PaperRecord) -> bool:
         """Whether the answer of a feed is the work that was requested."""
@@ -127,8 +134,8 @@ class WorkingCopy:
             message = f"{record.doi} is {other.title[:70]!r} there; nothing was copied"
             self.note("disputed identifier", record.id, message)
             return False
-        first, second = (next(iter(each.authors), None) for each in (record, other))
-        return people.same_person(first, second) and same_work(record, other)
+        is_same_author = people.same_person(first_author(record), first_author(other))
+        return is_same_author and same_work(record, other)
 
     def enrich(self, record: PaperRecord, response: FeedResponse) -> None:
         """Copy into a record what a feed knows better."""
@@ -188,16 +195,12 @@ def _keys_of(record: PaperRecord) -> set[str]:
 
 
 def _names_of(work: PaperRecord) -> list[str]:
-    """The id of a work and its other identifiers."""
-    names = [work.id]
-    if work.doi:
-        names.append(f"doi:{work.doi}")
-    if work.arxiv:
-        names.append(f"arxiv:{work.arxiv.id}")
-    return names
+    """The id of a work and its other identifiers, the DOI first."""
+    return [work.id, *sorted(identifiers(work), reverse=True)]
 
 
 def _without_origin(record: PaperRecord, name: str) -> PaperRecord:
     """The record without the origin of a field, so that merging does not use its value."""
-    origins = {key: origin for key, origin in record.provenance.items() if key != name}
+    origins = dict(record.provenance)
+    origins.pop(name, None)
     return replace(record, provenance=origins)
