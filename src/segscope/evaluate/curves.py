@@ -13,6 +13,7 @@ from segscope.evaluate.results_log import Row
 from segscope.evaluate.rows import (
     Line,
     by_dataset,
+    column_of,
     group_rows,
     mean_of,
     rounds_of_rollouts,
@@ -34,7 +35,7 @@ def tabulate_curves(rows: Sequence[Row]) -> list[Line]:
     """Dice by round, of every prompt that has several rounds."""
     lines = []
     for key, members in group_rows(rows, *COLUMNS).items():
-        rounds = max(row["round"] for row in members)
+        rounds = max(column_of(members, "round"))
         if rounds < 2 or "dice" not in members[0]:
             continue
         head = dict(zip(COLUMNS, key, strict=True))
@@ -49,7 +50,7 @@ def tabulate_curves(rows: Sequence[Row]) -> list[Line]:
 def _curve(rows: Sequence[Row], rounds: int) -> Line:
     """Curve of one data set: mean over patients after each round."""
     rollouts = rounds_of_rollouts(rows)
-    curves = [extend_curve([row["dice"] for row in rollout], rounds) for rollout in rollouts]
+    curves = [extend_curve(column_of(rollout, "dice"), rounds) for rollout in rollouts]
     after = [summarise_patients(_rows_after(rows, number), "dice") for number in range(rounds)]
     line: Line = {
         "dice": [summary.mean for summary in after],
@@ -67,7 +68,7 @@ def _overall_curve(sets: Sequence[Sequence[Row]], curves: Sequence[Line], rounds
     """Mean of the curves of all data sets, with the interval of that mean after each round."""
     line: Line = {}
     for name in ("dice", "auc", *(f"noc@{threshold}" for threshold in NOC_THRESHOLDS)):
-        line[name] = np.mean([curve[name] for curve in curves], axis=0).tolist()
+        line[name] = np.mean(column_of(curves, name), axis=0).tolist()
     line["low"] = []
     line["high"] = []
     for number in range(rounds):
@@ -93,7 +94,7 @@ def tabulate_challenge(rows: Sequence[Row]) -> list[Line]:
         boxed = not str(prompt).startswith("click")
         cases = group_rows(members, "case", "seed").values()
         scores = [_score_case(case, boxed=boxed) for case in cases]
-        means = {name: mean_of(score[name] for score in scores) for name in scores[0]}
+        means = {name: mean_of(column_of(scores, name)) for name in scores[0]}
         head = {"dataset": dataset, "model": model, "prompt": prompt, "n": len(scores)}
         lines.append({**head, **means})
     return lines
@@ -112,7 +113,7 @@ def _challenge_table(
 ) -> NDArray[np.float64]:
     """Scores (round, class); without a box the first row is NaN."""
     rounds = CLICK_ROUNDS + boxed
-    curves = [extend_curve([row[name] for row in rollout], rounds) for rollout in rollouts]
+    curves = [extend_curve(column_of(rollout, name), rounds) for rollout in rollouts]
     table = np.array(curves).T
     if boxed:
         return table

@@ -24,7 +24,7 @@ from segscope.evaluate.case_runner import (
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
 from segscope.evaluate.rollout import RolloutOptions, Volume, roll_out
-from segscope.evaluate.rows import metrics_of, select, select_plain
+from segscope.evaluate.rows import column_of, metrics_of, select, select_plain
 from segscope.evaluate.run import Load
 from segscope.io.datasets.dataset import DataSet
 from segscope.io.datasets.reading import read_image
@@ -64,7 +64,7 @@ def worst_and_median(
 
     They are ranked by the first metric, of the first prompt of the kind of stack.
     """
-    for model in dict.fromkeys(row["model"] for row in last):
+    for model in dict.fromkeys(column_of(last, "model")):
         engine = None
         cases: list[ExampleCase] = []
         for dataset in datasets:

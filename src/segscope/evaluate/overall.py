@@ -13,7 +13,9 @@ from segscope.evaluate.results_log import Row
 from segscope.evaluate.rows import (
     Line,
     bounds_of,
+    column_of,
     depends_on_scale,
+    list_metrics,
     mean_of,
     metrics_of,
     patient_scores,
@@ -31,24 +33,24 @@ FAILURE_DICE = 0.5
 
 def figures_of(rows: Sequence[Row]) -> Line:
     """Counts and, for each metric, mean, interval, median and SD over the patients of one set."""
-    counts = statistics.count_outcomes(row["outcome"] for row in rows)
+    counts = statistics.count_outcomes(column_of(rows, "outcome"))
     names = metrics_of(rows)
     figures: Line = {
         "n": counts.n,
         "n_valid": counts.n_valid,
         "n_missed": counts.n_missed,
         "n_false_alarm": counts.n_false_alarm,
-        "n_patients": len({row["group"] for row in rows}),
+        "n_patients": len(set(column_of(rows, "group"))),
         "n_failures": None,
-        "unit": "/".join(sorted({row["unit"] for row in rows})),
+        "unit": "/".join(sorted(set(column_of(rows, "unit")))),
         "metrics": {name: _metric_figures(rows, name) for name in names},
     }
     if "dice" in names:
         figures["n_failures"] = sum(row["dice"] < FAILURE_DICE for row in rows)
-    if len({row["seed"] for row in rows}) > 1:
-        scores = [row[names[0]] for row in rows]
-        groups = [row["group"] for row in rows]
-        seeds = [row["seed"] for row in rows]
+    if len(set(column_of(rows, "seed"))) > 1:
+        scores = column_of(rows, names[0])
+        groups = column_of(rows, "group")
+        seeds = column_of(rows, "seed")
         between_patients, between_seeds = statistics.spread(scores, groups, seeds)
         figures["sd_patients"] = between_patients
         figures["sd_seeds"] = between_seeds
@@ -69,14 +71,14 @@ def _metric_figures(rows: Sequence[Row], name: str) -> Line:
 
 def overall_figures(sets: Sequence[Sequence[Row]], figures: Sequence[Line]) -> Line:
     """Mean of the sets' means; the patients of each set vary in its interval, the sets do not."""
-    line: Line = {key: sum(figure[key] for figure in figures) for key in COUNTS}
-    failures = [figure["n_failures"] for figure in figures]
+    line: Line = {key: sum(column_of(figures, key)) for key in COUNTS}
+    failures = column_of(figures, "n_failures")
     line["n_failures"] = None
     if None not in failures:
         line["n_failures"] = sum(failures)
-    line["unit"] = "/".join(sorted({figure["unit"] for figure in figures}))
+    line["unit"] = "/".join(sorted(set(column_of(figures, "unit"))))
     line["metrics"] = {}
-    for name in dict.fromkeys(name for figure in figures for name in figure["metrics"]):
+    for name in list_metrics(figures):
         line["metrics"][name] = {**dict.fromkeys(FIGURES, math.nan), "note": ""}
         if "/" in line["unit"] and depends_on_scale(name):
             continue  # millimetres and pixels have no common mean

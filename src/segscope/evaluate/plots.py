@@ -7,12 +7,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain, filterfalse
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from segscope._optional import require
-from segscope.evaluate.rows import Line
+from segscope.evaluate.rows import Line, column_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,10 +30,8 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
     axes.tick_params(colors=_INK, labelsize=8)
     axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -89,7 +88,7 @@ def _plot_curve(axes: Axes, line: Line, colour: str) -> None:
 
 def boxes(values: Mapping[str, Mapping[str, Sequence[float]]], title: str, y: str) -> str:
     """Box plots: a group for each data set, a box for each series (model, or prompt) in it."""
-    series = list(dict.fromkeys(name for group in values.values() for name in group))
+    series = list(dict.fromkeys(chain.from_iterable(values.values())))
     step = len(series) + 1  # distance between groups
     starts = [number * step for number in range(len(values))]
     figure, axes = _axes(max(4.2, 0.6 + 0.34 * len(values) * step), 3.2)
@@ -127,7 +126,7 @@ def _plot_boxes(
 
 
 def _numbers(values: Sequence[float]) -> list[float]:
-    return [value for value in values if not math.isnan(value)]
+    return list(filterfalse(math.isnan, values))
 
 
 def reliability(lines: Sequence[Line], title: str) -> str:
@@ -138,8 +137,8 @@ def reliability(lines: Sequence[Line], title: str) -> str:
     most = max(counts, default=1)
     for colour, line in zip(COLOURS, lines, strict=False):
         filled = [row for row in line["bins"] if row["n"]]
-        x = [row["predicted"] for row in filled]
-        y = [row["true"] for row in filled]
+        x = column_of(filled, "predicted")
+        y = column_of(filled, "true")
         sizes = [8 + 60 * row["n"] / max(most, 1) for row in filled]
         axes.plot(x, y, color=colour, linewidth=1, label=line["prompt"])
         axes.scatter(x, y, s=sizes, color=colour, linewidth=0)

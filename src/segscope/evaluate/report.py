@@ -15,7 +15,15 @@ from segscope.evaluate import plots
 from segscope.evaluate.examples import PREDICTION, TRUTH, worst_and_median
 from segscope.evaluate.protocol import KINDS, Protocol
 from segscope.evaluate.results_log import Row
-from segscope.evaluate.rows import Line, last_rounds, metrics_of, select, select_plain
+from segscope.evaluate.rows import (
+    Line,
+    column_of,
+    last_rounds,
+    list_metrics,
+    metrics_of,
+    select,
+    select_plain,
+)
 from segscope.evaluate.run import Evaluation, EvaluationSettings, Load
 from segscope.evaluate.tables import (
     overall,
@@ -110,7 +118,7 @@ def _context(
         "cases": cases,
         "calibration": figures["calibration"],
     }
-    metrics = sorted({name for line in summary.lines for name in line["metrics"]})
+    metrics = sorted(list_metrics(summary.lines))
     return {
         **tables,
         "title": f"{', '.join(summary.header['models'])}: {protocol.name}",
@@ -162,9 +170,9 @@ def _box_figures(last: Sequence[Row]) -> Iterator[str]:
         if not rows:
             continue
         metric = metrics_of(rows)[0]
-        models = sorted({row["model"] for row in rows})
-        prompts = sorted({row["prompt"] for row in rows})
-        boxes = len(prompts) * len({row["dataset"] for row in rows})
+        models = sorted(set(column_of(rows, "model")))
+        prompts = sorted(set(column_of(rows, "prompt")))
+        boxes = len(prompts) * len(set(column_of(rows, "dataset")))
         if len(models) == 1 and boxes <= MOST_BOXES:
             values = _box_values(rows, "prompt", metric)
             yield plots.boxes(values, f"{models[0]}, {kind}s", metric)
@@ -185,5 +193,5 @@ def _box_values(rows: Iterable[Row], series: str, metric: str) -> dict[str, dict
 
 
 def _reliability_figures(lines: Sequence[Line]) -> Iterator[str]:
-    for model in dict.fromkeys(line["model"] for line in lines):
+    for model in dict.fromkeys(column_of(lines, "model")):
         yield plots.reliability(select(lines, model=model), model)

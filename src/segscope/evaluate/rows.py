@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, filterfalse
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ def select_plain(rows: Iterable[Row]) -> list[Row]:
     return select(rows, degrade="none", choose="predicted")
 
 
+def column_of(rows: Iterable[Row], name: str) -> list[Any]:
+    """The values of a column, row by row."""
+    return [row[name] for row in rows]
+
+
 def by_dataset(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows of each data set."""
     return {str(dataset): members for (dataset,), members in group_rows(rows, "dataset").items()}
@@ -92,7 +98,12 @@ def metrics_of(rows: Sequence[Row]) -> list[str]:
     """Names of the metrics of rows of one kind of stack, in the order of the protocol."""
     if not rows:
         return []
-    return [key for key in rows[0] if is_metric(key)]
+    return list(filter(is_metric, rows[0]))
+
+
+def list_metrics(lines: Iterable[Line]) -> list[str]:
+    """Names of the metrics in lines, in the order of their first appearance."""
+    return list(dict.fromkeys(chain.from_iterable(line["metrics"] for line in lines)))
 
 
 def describe_metric(name: str) -> Metric:
@@ -171,7 +182,7 @@ def gain(before: Sequence[Row], after: Sequence[Row], name: str) -> statistics.M
 
 def mean_of(values: Iterable[float]) -> float:
     """Mean of the values that are numbers; NaN without any."""
-    numbers = [value for value in values if not math.isnan(value)]
+    numbers = list(filterfalse(math.isnan, values))
     if not numbers:
         return math.nan
     return math.fsum(numbers) / len(numbers)
@@ -182,7 +193,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
+        return list(map(to_plain, value))
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -336,4 +337,4 @@ def _blank_nan(row: Row) -> Row:
 
 def _list_columns(rows: Iterable[Row]) -> list[str]:
     """All columns, in the order of their first appearance."""
-    return list(dict.fromkeys(column for row in rows for column in row))
+    return list(dict.fromkeys(chain.from_iterable(rows)))

@@ -20,6 +20,7 @@ from segscope.evaluate.rows import (
     Line,
     answer_key,
     by_dataset,
+    column_of,
     group_rows,
     last_rounds,
     mean_of,
@@ -212,7 +213,7 @@ def _tabulate_strata(last: Sequence[Row]) -> list[Line]:
 
 
 def _stratum_lines(criterion: str, rows: Sequence[Row]) -> list[Line]:
-    if len({row["stratum"] for row in rows}) < 2:
+    if len(set(column_of(rows, "stratum"))) < 2:
         return []
     columns = ("kind", "stratum", "model", "prompt")
     lines = []
@@ -228,8 +229,8 @@ def _tabulate_calibration(rows: Sequence[Row]) -> list[Line]:
     for (model, prompt), members in group_rows(
         filter(_is_calibrated, rows), "model", "prompt"
     ).items():
-        predicted = [row["predicted_iou"] for row in members]
-        true = [row["true_iou"] for row in members]
+        predicted = column_of(members, "predicted_iou")
+        true = column_of(members, "true_iou")
         figures = asdict(calibration(predicted, true))
         lines.append({"model": model, "prompt": prompt, **figures})
     return lines
@@ -266,7 +267,7 @@ def _tabulate_costs(rows: Sequence[Row]) -> list[Line]:
         peaks = [row["peak_bytes"] for row in members if "peak_bytes" in row]
         timed = [row for row in members if "seconds" in row]
         for (kind,), answers in group_rows(timed, "kind").items():
-            first = [row["seconds"] for row in select(object_rows(answers), round=1)]
+            first = column_of(select(object_rows(answers), round=1), "seconds")
             later = [row["seconds"] for row in answers if row["round"] > 1]
             lines.append(
                 {
@@ -281,7 +282,7 @@ def _tabulate_costs(rows: Sequence[Row]) -> list[Line]:
 
 
 def _mean_columns(rows: Sequence[Line], names: Iterable[str]) -> Line:
-    return {name: mean_of(row[name] for row in rows) for name in names}
+    return {name: mean_of(column_of(rows, name)) for name in names}
 
 
 def _median(values: Sequence[float]) -> float:

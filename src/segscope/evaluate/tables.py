@@ -10,7 +10,7 @@ from typing import Any
 
 from segscope.evaluate.overall import ALL
 from segscope.evaluate.protocol import KINDS
-from segscope.evaluate.rows import Line, describe_metric, select
+from segscope.evaluate.rows import Line, column_of, describe_metric, list_metrics, select
 from segscope.evaluate.summary import EVERYTHING_METRICS
 
 DASH = "–"
@@ -138,10 +138,10 @@ def render_overview(lines: Sequence[Line]) -> Iterator[str]:
         rows = select(lines, dataset=ALL, degrade="none", kind=kind)
         if not rows:
             continue
-        metrics = list(dict.fromkeys(name for line in rows for name in line["metrics"]))
+        metrics = list_metrics(rows)
         titles = list(map(_format_title, metrics))
         head = ["model", "prompt", *titles, "objects", "patients", "missed", "failed"]
-        units = "/".join(sorted({line["unit"] for line in rows}))
+        units = "/".join(sorted(set(column_of(rows, "unit"))))
         caption = f"{kind.capitalize()}s; lengths in {units}"
         yield render_table(head, [_overview_row(line, metrics) for line in rows], caption, 2)
 
@@ -158,7 +158,7 @@ def render_datasets(lines: Sequence[Line]) -> Iterator[str]:
     """
     for kind, model in _kinds_and_models(undisturbed(lines)):
         rows = select(lines, degrade="none", kind=kind, model=model)
-        names = [*sorted({line["dataset"] for line in rows} - {ALL}), ALL]
+        names = [*sorted(set(column_of(rows, "dataset")) - {ALL}), ALL]
         yield _prompts_table("dataset", "data set", names, rows)
 
 
@@ -168,7 +168,7 @@ def render_strata(lines: Sequence[Line]) -> Iterator[str]:
         chosen = select(lines, by=criterion)
         for kind, model in _kinds_and_models(chosen):
             rows = select(chosen, kind=kind, model=model)
-            names = list(dict.fromkeys(line["stratum"] for line in rows))
+            names = list(dict.fromkeys(column_of(rows, "stratum")))
             yield _prompts_table("stratum", criterion, names, rows)
 
 
@@ -185,7 +185,7 @@ def _prompts_table(column: str, title: str, names: Sequence[str], rows: Sequence
     figures = {(line[column], _prompt_of(line)): line["metrics"][metric] for line in rows}
     body: list[list[Cell]] = []
     for name in names:
-        count = max(line["n_valid"] for line in select(rows, **{column: name}))
+        count = max(column_of(select(rows, **{column: name}), "n_valid"))
         cells = [_format_figure(figures.get((name, prompt))) for prompt in prompts]
         body.append([name, count, *cells])
     caption = f"{rows[0]['model']}, {rows[0]['kind']}s: {metric}"
