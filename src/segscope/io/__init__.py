@@ -296,7 +296,7 @@ def _source_files(source: Stack) -> list[Path]:
     if source.path is None:
         return []
     frames = [source.path / name for name in source.meta.get("frame_files", ())]
-    dicom_files = [Path(file) for file in source.meta.get("dicom_files", ())]
+    dicom_files = list(map(Path, source.meta.get("dicom_files", ())))
     return [source.path, *frames, *dicom_files]
 
 
@@ -310,7 +310,7 @@ def _match_source(masks: Masks, path: Path, source: Stack) -> Masks:
         )
     if path.exists():
         existing = [file for file in _source_files(source) if file.exists()]
-        if any(path.samefile(file) for file in existing):
+        if any(map(path.samefile, existing)):
             raise UsageError(
                 f"{path} is the scan itself, or a part of it, and would be overwritten; "
                 "name another file"

@@ -131,7 +131,7 @@ def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> 
     Raises:
         ReadError: an axis that is not positive, or more bytes or pixels than the limits.
     """
-    lengths = [int(length) for length in shape]
+    lengths = list(map(int, shape))
     if min(lengths, default=1) <= 0:
         raise ReadError(
             f"{path} declares an empty size {tuple(lengths)}; the file is damaged or not an image"
@@ -155,7 +155,7 @@ def check_declared(path: Path, shape: tuple[int, ...], bytes_per_value: int) -> 
 def suffix_of(path: Path, known: tuple[str, ...]) -> str | None:
     """The longest of `known` suffixes (lower case, with dots) that the name ends with, or None."""
     name = path.name.lower()
-    matching = [suffix for suffix in known if name.endswith(suffix)]
+    matching = list(filter(name.endswith, known))
     return max(matching, key=len, default=None)
 
 

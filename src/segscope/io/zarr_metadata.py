@@ -205,11 +205,9 @@ def _select_level(levels: Sequence[ZarrNode], shape_zyx: tuple[int, int, int] | 
     """The level of a size if there is one, else the first that fits the limits, else the first,
     which is refused then.
     """
-    if shape_zyx is not None:
-        for number, level in enumerate(levels):
-            shape = (1, 1, *level.shape)[-3:]
-            if shape == shape_zyx:
-                return number
+    shapes = [(1, 1, *level.shape)[-3:] for level in levels]
+    if shape_zyx in shapes:
+        return shapes.index(shape_zyx)
     for number, level in enumerate(levels):
         if number and not _is_reduced(level, levels[number - 1]):
             return 0

@@ -195,8 +195,8 @@ def _find_repeated_images(data: DataSet) -> Iterator[DatasetFault]:
 def _find_absent_labels(data: DataSet, checked: Iterable[Checked]) -> Iterator[DatasetFault]:
     if data.listing is None:
         return
-    results = [result for case, result in checked if case.dataset == data.name]
-    values = set[int]().union(*(result.values for result in results))
+    labels_of_cases = (result.values for case, result in checked if case.dataset == data.name)
+    values = set(chain.from_iterable(labels_of_cases))
     if not values:
         return
     for number in sorted(set(data.labels) - values):
@@ -271,8 +271,9 @@ def person_of(identity: str) -> str | None:
 def _find_duplicates(checked: Iterable[Checked]) -> Iterator[DatasetFault]:
     first_case: dict[bytes, Case] = {}
     distinct: list[tuple[Case, NDArray[np.uint64]]] = []
-    comparable = [(case, result) for case, result in checked if result.digest]
-    for case, result in comparable:
+    for case, result in checked:
+        if not result.digest:
+            continue
         before = first_case.setdefault(result.digest, case)
         if before is case and result.image_hash is not None:
             distinct.append((case, result.image_hash))

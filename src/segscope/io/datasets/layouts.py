@@ -70,7 +70,7 @@ class Listing:
 
     def label_targets(self, label: Json) -> tuple[GroundTruth, ...]:
         """The targets of a file or files with class numbers."""
-        files = [self.find(name) for name in _flatten(label)]
+        files = list(map(self.find, _flatten(label)))
         return tuple(GroundTruth(file, "", "semantic", self.labels) for file in files)
 
     def find(self, name: str) -> Path:

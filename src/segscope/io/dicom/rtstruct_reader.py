@@ -7,7 +7,7 @@ in the notes of the masks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,10 +120,10 @@ def _read_regions(path: Path, data: Dataset, like: Stack) -> _Regions:
         target[int(item.ROINumber)] = clean_text(item.get("ROIName"))
     if foreign and not names:
         refuse_other_frame(path, frame, like)
-    ids = {number: number for number in names}
-    if min(ids, default=1) < 1 or max(ids, default=1) > MAX_OBJECT_ID:
-        ids = {number: place for place, number in enumerate(names, start=1)}
-    return _Regions(names, ids, foreign)
+    ids: Iterable[int] = names
+    if min(names, default=1) < 1 or max(names, default=1) > MAX_OBJECT_ID:
+        ids = range(1, len(names) + 1)
+    return _Regions(names, dict(zip(names, ids, strict=True)), foreign)
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -311,22 +311,24 @@ def _fill_contours(
 def _describe_empty(data: Dataset, regions: _Regions, contours: _Contours) -> Iterator[str]:
     """The regions that the file draws, of which nothing can be used."""
     used = {region for _, region in contours.closed.keys() | contours.exclusive.keys()}
+    unused = regions.names.keys() - used
     empty = []
     for roi in read_items(data, "ROIContourSequence"):
         region = int(roi.ReferencedROINumber)
-        if read_items(roi, "ContourSequence") and region in regions.names and region not in used:
+        if region in unused and read_items(roi, "ContourSequence"):
             empty.append(regions.names[region] or str(region))
     if empty:
         yield f"regions without any contour that is used: {list_first(empty, 5)}"
 
 
 def _describe_fills(fills: list[NestedFill]) -> Iterator[str]:
-    copies = sum(fill.copies for fill in fills)
-    if copies:
-        yield f"contours that repeat another one, which count once: {copies}"
-    overlapping = sum(fill.overlapping for fill in fills)
-    if overlapping:
-        yield f"contours of one region that overlap in part, united: {overlapping}"
-    empty = sum(fill.empty for fill in fills)
-    if empty:
-        yield f"contours around no pixel centre: {empty}"
+    counts = {
+        "contours that repeat another one, which count once": sum(fill.copies for fill in fills),
+        "contours of one region that overlap in part, united": sum(
+            fill.overlapping for fill in fills
+        ),
+        "contours around no pixel centre": sum(fill.empty for fill in fills),
+    }
+    for event, count in counts.items():
+        if count:
+            yield f"{event}: {count}"

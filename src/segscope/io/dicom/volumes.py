@@ -120,16 +120,21 @@ def _find_constant(positions: Sequence[SlicePosition]) -> tuple[str, ...]:
     kinds = 1
     for name in (*_CONSTANT, *dimensions):
         extended = (*chosen, name)
-        values = Counter(_rank(frame, extended) for frame in frames)
+        values = _count_ranks(frames, extended)
         if len(values) <= kinds:
             continue
-        others = (
-            Counter(_rank(frame, extended) for frame in position.frames) for position in positions
-        )
-        if all(other == values for other in others):
+        if all(_count_ranks(position.frames, extended) == values for position in positions):
             chosen = extended
             kinds = len(values)
     return chosen
+
+
+def _count_ranks(frames: Sequence[Frame], names: Sequence[str]) -> Counter[_Ranks]:
+    return Counter(_rank_all(frames, names))
+
+
+def _rank_all(frames: Sequence[Frame], names: Sequence[str]) -> list[_Ranks]:
+    return [_rank(frame, names) for frame in frames]
 
 
 def _rank(frame: Frame, names: Sequence[str]) -> _Ranks:
@@ -145,20 +150,20 @@ def _rank_by(frame: Frame, name: str) -> _Rank:
 
 
 def _has_distinct_ranks(frames: Sequence[Frame], names: Sequence[str]) -> bool:
-    ranks = {_rank(frame, names) for frame in frames}
+    ranks = set(_rank_all(frames, names))
     has_values = all(has_value for rank in ranks for has_value, _ in rank)
     return has_values and len(ranks) == len(frames)
 
 
 def _tells_apart(positions: Sequence[SlicePosition], names: Sequence[str]) -> bool:
     frames = positions[0].frames
-    return len({_rank(frame, names) for frame in frames}) == len(frames)
+    return len(set(_rank_all(frames, names))) == len(frames)
 
 
 def _is_consistent(ordered: Sequence[Sequence[Frame]], names: Sequence[str]) -> bool:
     """Whether attributes come in the same order at every position."""
-    first = [_rank(frame, names) for frame in ordered[0]]
-    return all([_rank(frame, names) for frame in frames] == first for frames in ordered)
+    first = _rank_all(ordered[0], names)
+    return all(_rank_all(frames, names) == first for frames in ordered)
 
 
 def _sort_frames(frames: Sequence[Frame], names: Sequence[str]) -> list[Frame]:

@@ -76,7 +76,7 @@ def _find_gaps(packets: Packets, numbers: Numbers) -> list[int]:
     is_usual = np.abs(intervals - usual) <= 0.1 * usual
     if usual <= 0 or is_usual.mean() < _REGULAR:
         return []
-    return [int(frame) for frame in np.flatnonzero(intervals > _GAP * usual)]
+    return list(map(int, np.flatnonzero(intervals > _GAP * usual)))
 
 
 def _list_ranges(frames: Sequence[int]) -> str:

@@ -184,7 +184,7 @@ def _describe_end(packets: Packets, description: _Description) -> list[str]:
 
     AVI files count repeated frames, which have no packets; so the times decide.
     """
-    times = [time for time in packets.times if time is not None]
+    times = packets.known_times
     rate = description.meta["fps"]
     count = len(packets.times)
     is_plausible = description.is_exact or description.frames < 4 * count
@@ -198,7 +198,7 @@ def _describe_end(packets: Packets, description: _Description) -> list[str]:
 
 def _is_complete(packets: Packets, description: _Description) -> bool:
     """Whether the file is as long as its header says, where it says so."""
-    times = [time for time in packets.times if time is not None]
+    times = packets.known_times
     if packets.notes or not times:
         return False
     # some containers leave the count of frames unset or arbitrary: only a plausible count matters

@@ -95,6 +95,11 @@ class Packets:
     corrupt: frozenset[int]
     notes: tuple[str, ...]
 
+    @property
+    def known_times(self) -> list[int]:
+        """The presentation times that the file gives."""
+        return [time for time in self.times if time is not None]
+
     @classmethod
     def scan(cls, path: Path) -> Packets:
         """List the packets without decoding."""
