@@ -407,7 +407,7 @@ class Propagate(SessionCommand):
         return frozenset(self.objects)
 
     def check(self, state: SessionState) -> None:
-        tracked = [state.object(object_id) for object_id in self.objects]
+        tracked = list(map(state.object, self.objects))
         self.range.bounds(len(state.inference.stack))
         if not any(obj.anchors for obj in tracked):
             raise PromptError("nothing to propagate: prompt an object on some frame first")

@@ -10,6 +10,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypedDict
 
 import numpy as np
@@ -107,8 +108,8 @@ def mask_delta(
         before = {}
     after = state.objects
     frames = sorted(changed_frames(before, after))
-    composed_before = {frame: state.compose_masks(before, frame) for frame in frames}
-    composed_after = {frame: state.compose_masks(after, frame) for frame in frames}
+    composed_before = _compose_frames(state, before, frames)
+    composed_after = _compose_frames(state, after, frames)
     masks: list[Runs] = []
     objects: dict[str, ObjectDelta | None] = {}
     for object_id in sorted({*before, *after}):
@@ -144,6 +145,13 @@ def mask_delta(
         if delta or old is None:
             objects[str(object_id)] = delta
     return MaskDelta(whole, objects, pack_runs(masks))
+
+
+def _compose_frames(
+    state: SessionState, objects: Mapping[int, ObjectState], frames: Iterable[int]
+) -> dict[int, dict[int, Runs]]:
+    """Run lengths by object of each frame, overlaps resolved."""
+    return {frame: state.compose_masks(objects, frame) for frame in frames}
 
 
 def changed_frames(before: Mapping[int, ObjectState], after: Mapping[int, ObjectState]) -> set[int]:
@@ -203,7 +211,7 @@ def _prompts_delta(
     rest = new[count:]
     if tuple(rest) == tuple(command_prompts):
         return count, None
-    return count, [prompt_to_json(prompt) for prompt in rest]
+    return count, list(map(prompt_to_json, rest))
 
 
 def _same_runs(one: Runs | None, other: Runs | None) -> bool:
@@ -284,8 +292,8 @@ def keep_masks_only(state: SessionState) -> None:
     """
     size_hw = state.size_hw
     empty = encode_runs(np.zeros(size_hw, bool))
-    frames = {frame for obj in state.objects.values() for frame in obj.answers}
-    composed = {frame: state.compose_masks(state.objects, frame) for frame in frames}
+    frames = chain.from_iterable(obj.answers for obj in state.objects.values())
+    composed = _compose_frames(state, state.objects, set(frames))
     for object_id, obj in state.objects.items():
         answers = {}
         for frame, result in obj.answers.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import starmap
 
 from segscope.errors import Cancelled, PromptError, UsageError
 from segscope.masks import Masks
@@ -87,7 +88,7 @@ def segment(
 def _list_commands(prompts: Sequence[Prompt], names: Mapping[int, str]) -> list[SessionCommand]:
     commands: list[SessionCommand] = []
     if any(names.values()):  # objects without names come into being with their prompts
-        commands += [Rename(object_id, name) for object_id, name in names.items()]
+        commands += starmap(Rename, names.items())
     return [*commands, Add(tuple(prompts))]
 
 

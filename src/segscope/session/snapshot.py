@@ -129,8 +129,7 @@ class _Writer:
 
     def object(self, obj: ObjectState) -> JsonObject:
         prompts = {
-            frame: [prompt_to_json(prompt) for prompt in prompts]
-            for frame, prompts in obj.prompts.items()
+            frame: list(map(prompt_to_json, prompts)) for frame, prompts in obj.prompts.items()
         }
         return {
             "name": obj.name,

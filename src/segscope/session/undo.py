@@ -4,7 +4,7 @@ truth about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,14 +287,14 @@ class History:
         difference = engine_difference(timeline.engine, self.state.inference.engine)
         if difference and not options.other_weights:
             return difference
-        self._undone = [(logged, None) for logged in timeline.undone]
+        self._undone = _without_checkpoints(timeline.undone)
         if difference:
             self._adopt_masks(timeline.done, state_file, progress)
             return ""
         done = self._mark_engines(timeline.done)
         known = self._load_state(done, state_file)
-        self._done = [(logged, None) for logged in done[:known]]
-        self._undone = [(logged, None) for logged in self._mark_engines(timeline.undone)]
+        self._done = _without_checkpoints(done[:known])
+        self._undone = _without_checkpoints(self._mark_engines(timeline.undone))
         if known == len(done):
             return ""
         self._pending = PendingReplay(done, known, self.state.checkpoint(), state_file)
@@ -377,15 +377,23 @@ class History:
         if done and done[first].delta is None:
             first = self._load_state(done, state_file)
             keep_masks_only(self.state)
-        self._done = [(replace(logged, from_other_engine=True), None) for logged in done[:first]]
+        self._done = _without_checkpoints(map(_of_other_engine, done[:first]))
         for number, logged in enumerate(done[first:], start=first):
             computed = logged.delta is None and needs_engine(logged.command)
             if progress is not None and computed:
                 progress(number, len(done))
-            adopted = replace(logged, from_other_engine=True)
+            adopted = _of_other_engine(logged)
             self._done.append((adopted, self.state.checkpoint()))
             reapply(adopted, self.state)
             self.recomputed += computed
-        self._undone = [
-            (replace(logged, from_other_engine=True), None) for logged, _ in self._undone
-        ]
+        undone = (_of_other_engine(logged) for logged, _ in self._undone)
+        self._undone = _without_checkpoints(undone)
+
+
+def _of_other_engine(logged: LoggedCommand) -> LoggedCommand:
+    return replace(logged, from_other_engine=True)
+
+
+def _without_checkpoints(commands: Iterable[LoggedCommand]) -> list[Entry]:
+    """Commands whose states are computed again when they are needed."""
+    return [(logged, None) for logged in commands]
