@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +145,7 @@ class Pen:
         self.draw.rectangle((left, top, right, bottom), outline=colour, width=self.line)
 
     def _draw_scribble(self, scribble: Scribble) -> None:
-        stroke = [self._place(x, y) for x, y in scribble.xy]
+        stroke = list(starmap(self._place, scribble.xy))
         if len(stroke) == 1:
             stroke *= 2
         width = max(self.line + 1, round(scribble.width * self.scale_x))

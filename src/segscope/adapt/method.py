@@ -158,7 +158,7 @@ class Adapted:
 
     def rate(self, name: str) -> float:
         """Factor of the learning rate of a parameter."""
-        matching = [prefix for prefix in self.rates if name.startswith(prefix)]
+        matching = list(filter(name.startswith, self.rates))
         if not matching:
             return 1.0
         return self.rates[max(matching, key=len)]

@@ -58,7 +58,7 @@ def annotate(
     from segscope.serve.server import ListenAddress
     from segscope.serve.settings import ServerSettings
 
-    resolved = [_resolve(path) for path in paths]
+    resolved = list(map(_resolve, paths))
     folder = project or default_folder(resolved)
     known = PageToken.load(folder)
     if new_token:

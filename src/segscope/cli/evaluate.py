@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +111,7 @@ class CaseOptions:
         """
         from segscope.io.datasets.reading import read_datasets
 
-        sets = [each for path in paths for each in read_datasets(path)]
+        sets = list(chain.from_iterable(map(read_datasets, paths)))
         if not self.only:
             return sets
         selected = [each for each in sets if any(name in each.name for name in self.only)]

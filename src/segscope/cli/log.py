@@ -55,7 +55,7 @@ def _write(entries: Iterable[AuditEntry], output: Path | None, as_json: bool) ->
     from segscope.files import atomic
 
     if as_json:
-        console.print_json([asdict(entry) for entry in entries])
+        console.print_json(list(map(asdict, entries)))
     elif output is None:
         _write_csv(entries, sys.stdout)
     else:

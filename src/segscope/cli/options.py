@@ -336,7 +336,7 @@ def _parse_prompt(option: str, text: str, frame: int, object_id: int) -> Prompt:
 
     form, example = FORMS[option]
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = tuple(map(float, text.split(",")))
     except ValueError:
         values = ()
     if len(values) != example.count(",") + 1 or not all(map(math.isfinite, values)):

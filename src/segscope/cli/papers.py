@@ -103,7 +103,7 @@ class Filters:
         """
         from segscope.catalogue.search import Query, years
 
-        phrases = [_quote(word) for word in words]
+        phrases = list(map(_quote, words))
         period = None
         if self.year:
             period = years(self.year)
@@ -192,7 +192,7 @@ def list_papers(
     result = find(catalogue, query)
     listed = result.records[: limit or None]
     if as_json:
-        console.print_json([record_to_json(record) for record in listed])
+        console.print_json(list(map(record_to_json, listed)))
         return
     for record in listed:
         print_record(record)
@@ -287,7 +287,7 @@ def bib(
     phrases = (words,) if words else ()
     query = replace(filters.query(catalogue, phrases), all_words=True, sort="date")
     if names:
-        records = [catalogue.find(name) for name in names]
+        records = list(map(catalogue.find, names))
     else:
         records = search(catalogue, query)
     if not records:

@@ -84,4 +84,4 @@ def _decide(place: Path, accept: Sequence[str], reject: Sequence[str], *, as_jso
 
 
 def _to_json(records: list[PaperRecord]) -> list[object]:
-    return [record_to_json(record) for record in records]
+    return list(map(record_to_json, records))

@@ -142,7 +142,7 @@ class Outputs:
         if self.record is not None and self.record.suffix.lower() != ".json":
             raise UsageError(f"the record must have the suffix .json; got {self.record.name}")
         paths = self.paths()
-        if len({path.absolute() for path in paths}) < len(paths):
+        if len(set(map(Path.absolute, paths))) < len(paths):
             raise UsageError("two outputs share a path; give each its own file")
         for path in paths:
             _check_place(path, may_be_folder=path is self.masks and not path.suffix)

@@ -154,7 +154,7 @@ class AccessOptions:
 
         from segscope.serve.addresses import ANY_ADDRESS
 
-        names = [name.lower() for name in self.allow_host]
+        names = list(map(str.lower, self.allow_host))
         if self.host in ANY_ADDRESS:
             names += [socket.gethostname().lower(), socket.getfqdn().lower()]
         elif not self.is_loopback():
@@ -226,7 +226,7 @@ def serve(
     access.check()
     settings = ServerSettings(
         project=project or default_project("serve"),
-        roots=tuple(folder.resolve() for folder in root),
+        roots=tuple(map(Path.resolve, root)),
         dicomweb=tuple(sources.dicomweb),
         model=model,
         models=sources.models(),

@@ -139,7 +139,7 @@ class TrainingOptions:
         """The data sets."""
         from segscope.io.datasets.reading import read_dataset
 
-        return tuple(read_dataset(path) for path in self.data)
+        return tuple(map(read_dataset, self.data))
 
     def load_base(self) -> Engine:
         """A new copy of the base, in float32, on the device of this process."""

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import filterfalse
 from typing import Literal
 
 import numpy as np
@@ -145,7 +146,7 @@ def _saliency(
         maps = pair.map.reshape(-1, *size_hw)
         truths = pair.truth.reshape(-1, *size_hw)
         values = [measure(maps[i], truth) for i, truth in enumerate(truths) if truth.any()]
-        known = [value for value in values if not math.isnan(value)]
+        known = list(filterfalse(math.isnan, values))
         if known:
             return float(np.mean(known))
         return math.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from segscope.errors import PromptError, UsageError
@@ -74,7 +75,7 @@ def propagate(
     tracks = {object_id: track for object_id, track in tracks.items() if track.anchors}
     if not tracks:
         raise PromptError("nothing to propagate: prompt an object on some frame first")
-    anchors = [at for track in tracks.values() for at in track.anchors]
+    anchors = list(chain.from_iterable(track.anchors for track in tracks.values()))
     states, groups = zip(*tracking_window.groups(state, tracks), strict=True)
     passes_of_groups = [_passes(group, anchors, span, len(state.stack)) for group in groups]
     for passes in zip(*passes_of_groups, strict=True):
@@ -90,7 +91,7 @@ def propagate(
 
 def _frames_of(passes: Sequence[_Pass]) -> list[int]:
     """Frames of passes in the same direction, in order of travel."""
-    frames = {frame for pass_ in passes for frame in pass_.frames}
+    frames = set(chain.from_iterable(pass_.frames for pass_ in passes))
     return sorted(frames, reverse=passes[0].reverse)
 
 
@@ -192,12 +193,15 @@ def _passes(
     """
     low, high = span.bounds(length)
     rules = span.rules
+    starts = anchors
+    if span.start is not None:
+        starts = [span.start]
     if span.direction == "forward":
-        start = max(min(anchors) if span.start is None else span.start, low)
+        start = max(min(starts), low)
         begins = dict.fromkeys(tracks, start)
         yield _Pass(tracks, range(start, high + 1), begins, False, rules, tracks)
     elif span.direction == "backward":
-        start = min(max(anchors) if span.start is None else span.start, high)
+        start = min(max(starts), high)
         begins = dict.fromkeys(tracks, start)
         yield _Pass(tracks, range(start, low - 1, -1), begins, True, rules, tracks)
     else:

@@ -289,7 +289,7 @@ class InferenceState:
     ) -> tuple[Decoded, list[Memory]]:
         """Memories of masks (row, column) of a frame, in the tracking view."""
         features = self.features.get(frame, self.view)
-        cut = np.stack([self.view.cut(mask) for mask in masks])[:, None]
+        cut = np.stack(list(map(self.view.cut, masks)))[:, None]
         return self.engine.remember_masks(features, torch.from_numpy(cut).float())
 
     def bank(

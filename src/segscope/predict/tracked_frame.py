@@ -73,7 +73,7 @@ class TrackedFrame:
             state.bank(track, self.frame, self.reverse, track.anchors) for track in tracks.values()
         ]
         conditioned = engine.attend(features, banks)
-        previous = [self._previous_logits(track) for track in tracks.values()]
+        previous = list(map(self._previous_logits, tracks.values()))
         decoded = decode_tracked(engine, features, conditioned, previous).best().present()
         memories = engine.remember(features, decoded, prompted=[False] * len(tracks))
         results = {}

@@ -40,7 +40,7 @@ def groups(
     grouped = []
     for members in _share_windows(state, rule, tracks):
         group = {object_id: tracks[object_id] for object_id in members}
-        masks = [mask for track in group.values() for mask in _anchor_masks(state, track)]
+        masks = _anchor_masks(state, group.values())
         window = _window(state, rule, masks, _latest_view(group))
         part = replace(state, view=window)
         freeze_anchors(part, group)
@@ -48,8 +48,8 @@ def groups(
     return grouped
 
 
-def _anchor_masks(state: InferenceState, track: ObjectState) -> list[NDArray[np.bool_]]:
-    return [state.mask(track.answers[at]) for at in track.anchors]
+def _anchor_masks(state: InferenceState, tracks: Iterable[ObjectState]) -> list[NDArray[np.bool_]]:
+    return [state.mask(track.answers[at]) for track in tracks for at in track.anchors]
 
 
 def _latest_view(group: Mapping[int, ObjectState]) -> Crop | None:
@@ -69,7 +69,7 @@ def _share_windows(
     boxes: dict[Group, Xyxy] = {}
     without_box: list[int] = []
     for object_id, track in tracks.items():
-        box = _box_around(_anchor_masks(state, track))
+        box = _box_around(_anchor_masks(state, [track]))
         if box is None:
             without_box.append(object_id)
         else:
@@ -85,7 +85,7 @@ def _share_windows(
         boxes[one + other] = union([boxes.pop(one), boxes.pop(other)])
         # what the smallest member needs
         needed[one + other] = min(needed.pop(one), needed.pop(other))
-    windows = [list(group) for group in boxes] or [[]]
+    windows = list(map(list, boxes)) or [[]]
     windows[0] += without_box
     return windows
 
@@ -115,8 +115,7 @@ def widen(
     margin = EDGE * max(state.view.size_hw)
     if all(_holds(state.view, mask, margin) for mask in masks):
         return
-    for track in tracks.values():
-        masks += _anchor_masks(state, track)
+    masks += _anchor_masks(state, tracks.values())
     state.view = _window(state, rule, masks, None)
     freeze_anchors(state, tracks)
     places = state.engine.memory_frames - 1

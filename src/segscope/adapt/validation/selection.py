@@ -96,7 +96,7 @@ class Gain:
 
 def table_of(validations: Sequence[Mapping[str, float]]) -> Scores:
     """Scores of each validation by patient as a table."""
-    patients = sorted({patient for each in validations for patient in each})
+    patients = sorted(set[str]().union(*validations))
     rows = [[each.get(patient, math.nan) for patient in patients] for each in validations]
     return np.array(rows, np.float64).reshape(len(validations), len(patients))
 

@@ -8,6 +8,7 @@ users see it tracked, but only through the frames near the prompted one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import filterfalse
 from typing import NamedTuple
 
 import numpy as np
@@ -118,7 +119,7 @@ def score(tracked: Tracked) -> tuple[float, float]:
         frame: dice(answer.mask, tracked.truth[frame]) for frame, answer in tracked.answers.items()
     }
     prompted = each.pop(tracked.at)
-    others = [value for value in each.values() if not np.isnan(value)]
+    others = list(filterfalse(np.isnan, each.values()))
     if not others:
         return np.nan, prompted
     return float(np.mean(others)), prompted

@@ -55,7 +55,7 @@ def error_answer(error: Exception, settings: ServerSettings) -> tuple[int, Error
 
 def paragraph_of(problems: Sequence[Any]) -> str:
     """What is wrong with a malformed request, as pydantic reports it."""
-    parts = [_describe_problem(problem) for problem in problems[:LISTED]]
+    parts = list(map(_describe_problem, problems[:LISTED]))
     if len(problems) > LISTED:
         parts.append(f"and {len(problems) - LISTED} more")
     paragraph = f"the request is malformed: {'; '.join(parts)}. See /v1/openapi.json"

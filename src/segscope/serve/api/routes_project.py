@@ -69,7 +69,7 @@ def change_project(body: schemas.ProjectChange, workspace: ServedWorkspace) -> P
     """Change name or labels."""
     labels: list[ProjectLabel] | None = None
     if body.labels is not None:
-        labels = [project_label(label) for label in body.labels]
+        labels = list(map(project_label, body.labels))
     workspace.update(name=body.name, labels=labels)
     return workspace.describe()
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class Database:
             raise ReadError(f"cannot read {self.path}: {explain(error, self.path)}") from error
         except sqlite3.DatabaseError as error:
             raise ReadError(f"{self.path} is damaged: {error}; {REPAIR_HINT}") from error
-        return [_decode_row(row) for row in rows]
+        return list(map(_decode_row, rows))
 
     def row(self, query: str, *values: object) -> Row | None:
         """The first row of a query, or None."""
@@ -157,7 +158,7 @@ class Database:
         """
         columns = ", ".join(row)
         placeholders = ", ".join("?" * len(row))
-        values = [_encode(column, value) for column, value in row.items()]
+        values = list(starmap(_encode, row.items()))
         with self._transaction() as connection:
             cursor = connection.execute(
                 f"INSERT {otherwise} INTO {table} ({columns}) VALUES ({placeholders})", values
@@ -169,7 +170,7 @@ class Database:
         if not changes:
             return
         assignments = ", ".join(f"{column} = ?" for column in changes)
-        values = [_encode(column, value) for column, value in changes.items()]
+        values = list(starmap(_encode, changes.items()))
         with self._transaction() as connection:
             connection.execute(f"UPDATE {table} SET {assignments} WHERE id = ?", [*values, key])
 
@@ -179,7 +180,7 @@ class Database:
         The order is a counter, because the clock of the machine may be set back.
         """
         assignments = "".join(f"{column} = ?, " for column in changes)
-        values = [_encode(column, value) for column, value in changes.items()]
+        values = list(starmap(_encode, changes.items()))
         with self._transaction() as connection:
             connection.execute(
                 f"UPDATE sessions SET {assignments} used = 1 + (SELECT MAX(used) FROM sessions) "

@@ -94,7 +94,7 @@ class Images:
     def list_stored(self) -> list[StoredImage]:
         """All images, oldest first."""
         rows = self._database.rows("SELECT * FROM images ORDER BY created, id")
-        return [StoredImage.from_row(row) for row in rows]
+        return list(map(StoredImage.from_row, rows))
 
     def find(self, image_id: str) -> StoredImage | None:
         """The image of that id, or None."""

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from segscope.errors import CheckpointError, SegscopeError, UnknownName, UsageError
@@ -117,7 +118,7 @@ class ModelPool:
 
     def list_models(self) -> list[ServedModel]:
         """Every model that sessions may use."""
-        return [self._describe(name, place) for name, place in self.places().items()]
+        return list(starmap(self._describe, self.places().items()))
 
     def _describe(self, name: str, place: str) -> ServedModel:
         base = _BASE_CARDS.get(name)

@@ -218,7 +218,7 @@ class CrossAttention(nn.Module):
         and feed-forward add.
         """
         one, two = scales or (1.0, 1.0)
-        mixed = self.attn(self.query_norm(x), [self.value_norm(value) for value in values])
+        mixed = self.attn(self.query_norm(x), list(map(self.value_norm, values)))
         x = x + one * self.skip_some(self.dropout(mixed))
         return x + two * self.skip_some(self.mlp(self.ffn_pre_norm(x)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import filterfalse
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def judge_parts(adapted: Adapted, cases: Split, most: int = JUDGED_FRAMES) -> di
         for name, logits in _predict_parts(adapted, scan.rgb[item.frame]).items():
             classes = _class_map(logits, truth.shape)
             each = [dice(classes == c, truth == c) for c in range(1, logits.shape[1])]
-            valid = [score for score in each if not np.isnan(score)]
+            valid = list(filterfalse(np.isnan, each))
             scores.setdefault(name, []).extend(valid)
     return {f"dice {name}": float(np.mean(values)) for name, values in scores.items() if values}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 
 import numpy as np
 import torch
@@ -227,7 +228,7 @@ class ClipRun:
             previous = [answer.logits[k, 0].detach().clamp(-CLAMP, CLAMP) for k in wrong]
             source = None if conditioned is None else conditioned[wrong]
             better = self._decode(frame, corrections, previous, wrong, source)
-            parts = [answer.pick(k) for k in range(len(prompts))]
+            parts = list(map(answer.pick, range(len(prompts))))
             for row, k in enumerate(wrong):
                 parts[k] = better.pick(row)
             answer = stack_decoded(parts)
@@ -266,7 +267,7 @@ class ClipRun:
         """Answers (M = 1) to prompts, whose loss is added."""
         engine = self.adapted.engine
         pairs = zip(prompts, previous, strict=True)
-        decoder_prompts = [decoder_prompt(each, logits) for each, logits in pairs]
+        decoder_prompts = list(starmap(decoder_prompt, pairs))
         tracking = conditioned is not None
         many = all(engine.multimask(hint.clicks, tracking=tracking) for hint in decoder_prompts)
         if engine.window_rule and any(hint.previous is not None for hint in decoder_prompts):

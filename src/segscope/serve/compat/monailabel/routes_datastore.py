@@ -202,7 +202,7 @@ def next_sample(service: Service, strategy: str, options: JsonObject | None = No
     """The next image to label; an empty object when all that can be sent are labelled."""
     if strategy not in STRATEGIES:
         raise NotFound(f"no strategy of that name; choose one of {', '.join(STRATEGIES)}")
-    unlabelled = [stored for stored in service.labels.list_unlabelled() if can_send(stored)]
+    unlabelled = list(filter(can_send, service.labels.list_unlabelled()))
     if not unlabelled:
         return {}
     stored = unlabelled[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def place_drawing(
             f"got a drawing of shape {drawing.shape} for the box {bounds}"
         )
     placed = np.zeros(shape, bool)
-    placed[tuple(slice(low, high) for low, high in bounds)] = drawing
+    placed[tuple(starmap(slice, bounds))] = drawing
     return placed
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 
 import numpy as np
@@ -375,7 +375,7 @@ class NnInteractiveService:
         if not different.any():
             return None
         bounds = [_extent(different, axis) for axis in range(3)]
-        inside = tuple(slice(low, high) for low, high in bounds)
+        inside = tuple(starmap(slice, bounds))
         return MaskChange(bounds, np.ascontiguousarray(current[inside]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import filterfalse
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ def make_feature(
         properties: of the feature.
         plane: of the slide that it lies on; None for the one in view.
     """
-    outer = [border for border in trace_borders(mask) if not is_hole(border)]
+    outer = list(filterfalse(is_hole, trace_borders(mask)))
     if not outer:
         return None
     largest = to_corner_origin(max(outer, key=signed_area))

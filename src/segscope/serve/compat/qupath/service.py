@@ -170,7 +170,7 @@ class QuPathService:
     def _frames(self, request: VideoRequest) -> Iterator[Stack]:
         """The frames of a sequence; those that were uploaded are removed after the block."""
         if request.b64imgs:
-            yield self._pictures.read([decode_base64(text) for text in request.b64imgs])
+            yield self._pictures.read(list(map(decode_base64, request.b64imgs)))
             return
         with self._lock:
             folder = self._videos.pop(request.dirname or "", None)
