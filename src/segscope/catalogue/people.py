@@ -81,6 +81,10 @@ def _is_initials(word: str) -> bool:
     return bool(_INITIALS.fullmatch(word)) and len(word) <= 9
 
 
+def _is_particle(word: str) -> bool:
+    return word in _PARTICLES
+
+
 def author(name: str) -> Author:
     """One person, "J. Ma" or "Jun Ma" or "Ma, Jun"; joined initials ("DMH.") are separated, and
     particles ("van", "de") belong to the family name.
@@ -91,7 +95,7 @@ def author(name: str) -> Author:
     words = _capitalised(name).split()
     initials = list(takewhile(_is_initials, reversed(words[1:])))  # "Prathosh A. P."
     last = len(words) - len(initials) - 1
-    particles = list(takewhile(_PARTICLES.__contains__, reversed(words[1:last])))
+    particles = list(takewhile(_is_particle, reversed(words[1:last])))
     first = last - len(particles)
     given = [*words[:first], *words[last + 1 :]]
     family = " ".join(words[first : last + 1])

@@ -329,6 +329,6 @@ def _describe_fills(fills: list[NestedFill]) -> Iterator[str]:
         ),
         "contours around no pixel centre": sum(fill.empty for fill in fills),
     }
-    for event, count in counts.items():
+    for note, count in counts.items():
         if count:
-            yield f"{event}: {count}"
+            yield f"{note}: {count}"
